@@ -1,0 +1,1 @@
+"""What Redis holds: accounts, checkouts with leases, quotas and auth state."""

@@ -1,0 +1,198 @@
+"""Every error the service raises on purpose, as one family tree.
+
+    ServiceError                  ours; never raised itself
+    ├── AccountError              Redis and what it holds for one account
+    │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
+    │   ├── LeaseLost             somebody else may hold the account: stop using it now
+    │   └── StoreUnavailable      Redis does not answer (retryable)
+    ├── SteamError                Steam, seen by one bot
+    │   ├── SteamUnreachable      no CM, no directory, or the connection broke (retryable)
+    │   ├── LogOnRefused          Steam said no; `eresult` says why
+    │   ├── NeedsHuman            only a person can go on (Steam Guard code)
+    │   └── GcUnavailable         the Game Coordinator does not welcome us (retryable)
+    ├── RequestError              one match request's answer that is not data
+    │   ├── InvalidMatchId, MatchNotFound, MatchBlocked, RateLimited, Unauthorized
+    │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
+    └── LocalProtocolError        our own misuse
+        ├── IllegalTransition     a state machine was driven off its table
+        ├── MailboxFull           backpressure: the caller decides what to do
+        ├── ActorStopped          nobody is there to answer
+        └── WrongThread           the asyncio/gevent border was crossed outside the bridge
+
+Errors carry fields and build their own text; callers branch on type and fields, never on strings.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class AccountError(ServiceError):
+    """Redis, and what it holds for one account."""
+
+
+class NoAccountFree(AccountError):
+    """No account is free to check out.
+
+    Attributes:
+        retry_after: seconds until the first budget or cooldown frees, or None when unknown.
+    """
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__("no account is free: all are checked out, spent or cooling down")
+
+
+class LeaseLost(AccountError):
+    """The lease on `account` is not ours any more; the account must not be used again."""
+
+    def __init__(self, account: str, fencing_token: int) -> None:
+        self.account = account
+        self.fencing_token = fencing_token
+        super().__init__(f"the lease on {account} (fencing token {fencing_token}) is lost")
+
+
+class StoreUnavailable(AccountError):
+    """Redis did not answer, or answered that it cannot serve."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(f"Redis is unavailable ({operation})")
+
+
+class SteamError(ServiceError):
+    """Steam, as one bot sees it."""
+
+
+class SteamUnreachable(SteamError):
+    """No usable CM or directory, or the connection broke.
+
+    Attributes:
+        phase: what was being done, e.g. ``"connect"``, ``"logon"``, ``"session"``.
+        eresult: Steam's number where it gave one, else None.
+    """
+
+    def __init__(self, phase: str, reason: str, eresult: int | None = None) -> None:
+        self.phase = phase
+        self.reason = reason
+        self.eresult = eresult
+        super().__init__(f"Steam is unreachable during {phase}: {reason}")
+
+
+class LogOnRefused(SteamError):
+    """Steam refused a logon or an authentication step with an EResult.
+
+    Attributes:
+        phase: ``"credentials"`` (password flow) or ``"logon"`` (ClientLogon).
+        eresult: the EResult number; may be one no library knows.
+    """
+
+    def __init__(self, phase: str, eresult: int) -> None:
+        self.phase = phase
+        self.eresult = eresult
+        super().__init__(f"Steam refused the {phase} with result {eresult}")
+
+
+class NeedsHuman(SteamError):
+    """Only a person can go on, e.g. by typing a Steam Guard code.
+
+    Attributes:
+        need: what is needed, in words an operator understands.
+    """
+
+    def __init__(self, account: str, need: str) -> None:
+        self.account = account
+        self.need = need
+        super().__init__(f"account {account} needs a person: {need}")
+
+
+class GcUnavailable(SteamError):
+    """The Dota 2 Game Coordinator did not welcome us, or the session with it ended."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the Game Coordinator is unavailable: {reason}")
+
+
+class RequestError(ServiceError):
+    """A match request's answer that is not data; `actors/http/errors.py` maps it to HTTP.
+
+    Attributes:
+        retry_after: seconds after which asking again makes sense, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class MatchIdRequired(RequestError):
+    """The request names no match."""
+
+
+class InvalidMatchId(RequestError):
+    """The match id is not an integer within 1 .. 1024000000000 (exclusive)."""
+
+
+class MatchNotFound(RequestError):
+    """The GC says there is no such match (result 2)."""
+
+
+class MatchBlocked(RequestError):
+    """The GC refuses to talk about this match (result 15)."""
+
+
+class QuotaExhausted(RequestError):
+    """Every account's budget is spent."""
+
+
+class NotReady(RequestError):
+    """No bot is ready."""
+
+
+class Busy(RequestError):
+    """The queue is full."""
+
+
+class RequestStoreUnavailable(RequestError):
+    """Redis is away, so no budget can be reserved."""
+
+
+class TimedOut(RequestError):
+    """The GC did not answer within the deadline."""
+
+
+class LocalProtocolError(ServiceError):
+    """Our own misuse of our own parts."""
+
+
+class IllegalTransition(LocalProtocolError):
+    """A state machine met an event that its table has no cell for; the state is unchanged."""
+
+    def __init__(self, state: object, event: object) -> None:
+        self.state = state
+        self.event = event
+        super().__init__(f"no transition from {state} on {event}")
+
+
+class MailboxFull(LocalProtocolError):
+    """The actor has more mail than it may hold; nothing was delivered."""
+
+    def __init__(self, actor: str, capacity: int) -> None:
+        self.actor = actor
+        self.capacity = capacity
+        super().__init__(f"the mailbox of {actor} is full ({capacity} messages)")
+
+
+class ActorStopped(LocalProtocolError):
+    """The actor is not running, or stopped before it answered."""
+
+    def __init__(self, actor: str) -> None:
+        self.actor = actor
+        super().__init__(f"{actor} is not running")
+
+
+class WrongThread(LocalProtocolError):
+    """The asyncio/gevent border was crossed outside the bridge."""

@@ -1,0 +1,1 @@
+"""From the GC's bytes to match JSON and replay URL."""

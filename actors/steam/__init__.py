@@ -1,0 +1,1 @@
+"""The gevent side: Steam and the Dota 2 Game Coordinator. Nothing else imports gevent."""

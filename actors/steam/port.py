@@ -1,0 +1,187 @@
+"""The small interface through which a bot sees Steam; no gevent in sight.
+
+A bot opens one `Link` per connection attempt, logs on, launches Dota 2, asks for matches, logs off
+and closes. The real implementation is `actors.steam.network.SteamNetwork`; unit tests bring a fake.
+Everything here is called on the asyncio loop; only frozen values and bytes cross to the hub.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Transport(enum.StrEnum):
+    """How a CM is spoken to; the values are the directory's `type` (steam-protocol, section 1.1)."""
+
+    WEBSOCKET = "websockets"
+    TCP = "netfilter"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One connection manager (CM), already resolved.
+
+    `address` is a numeric IP (DNS never happens in the hub); `host` is used for TLS and the
+    WebSocket upgrade; `endpoint` is what the directory called it, e.g. ``cmp1-sgp1.steamserver.net:443``.
+    """
+
+    endpoint: str
+    host: str
+    address: str
+    port: int
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a person knows about an account. Never logged: the repr hides the secrets."""
+
+    account: str
+    password: str = field(repr=False)
+    shared_secret: str | None = field(default=None, repr=False)  # base64, for TOTP codes
+
+
+@dataclass(frozen=True, slots=True)
+class AuthState:
+    """What Steam gave us to log on with again (steam-protocol, sections 3.4 and 4)."""
+
+    steam_id: int
+    refresh_token: str = field(repr=False)
+    guard_data: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOn:
+    """A logon that Steam accepted."""
+
+    steam_id: int
+    public_ip: str | None  # our egress IP as Steam sees it: the key for per-IP quotas
+    cell_id: int
+    heartbeat_s: float
+
+
+class GuardKind(enum.StrEnum):
+    """Which Steam Guard code is wanted."""
+
+    EMAIL = "email"
+    DEVICE = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRequest:
+    """Steam wants a code that only a person (or the mailbox) knows."""
+
+    account: str
+    kind: GuardKind
+    hint: str  # e.g. the mail domain
+    attempt: int  # 1 for the first; larger when the code before was wrong
+
+
+# Returns the code, or None when nobody can give one (the logon then ends with NeedsHuman).
+GuardCallback = Callable[[GuardRequest], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The connection is gone, for whatever reason; the link is dead and only `close` is left.
+
+    `eresult` is what ClientLoggedOff said, or None when the socket just went away.
+    """
+
+    reason: str
+    eresult: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GcLost:
+    """The GC session is gone while Steam is still there; the link tries to get it back by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GcReady:
+    """The GC (again) welcomed us: match details can be asked for."""
+
+
+LinkEvent = Dropped | GcLost | GcReady
+LinkListener = Callable[[LinkEvent], None]  # called on the asyncio loop, in order
+
+
+class Link(Protocol):
+    """One connection to Steam for one account.
+
+    Every method raises `SteamUnreachable` when the connection breaks or the time is over.
+    Cancelling the await stops the work on the other side of the border too.
+    """
+
+    async def authenticate(
+        self,
+        credential: Credential,
+        guard_data: str | None,
+        on_guard: GuardCallback,
+        *,
+        timeout_s: float,
+    ) -> AuthState:
+        """Run the credential flow and return a fresh refresh token.
+
+        Raises:
+            LogOnRefused: with phase ``"credentials"``.
+            NeedsHuman: a code is needed and `on_guard` returned None.
+        """
+
+    async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
+        """Log on with a refresh token.
+
+        Raises:
+            LogOnRefused: with phase ``"logon"``.
+        """
+
+    async def launch(self, *, timeout_s: float) -> None:
+        """Play Dota 2 and say hello until the GC welcomes us.
+
+        Raises:
+            GcUnavailable: no welcome in time, or playing is blocked by another session.
+        """
+
+    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
+        """Return the body of CMsgGCMatchDetailsResponse exactly as the GC sent it.
+
+        Raises:
+            TimeoutError: the GC stayed silent for `timeout_s`.
+            GcUnavailable: the GC session ended while waiting.
+        """
+
+    async def log_off(self, *, timeout_s: float) -> None:
+        """Say goodbye and wait for Steam to close; never raises for a dead connection."""
+
+    async def close(self) -> None:
+        """Close the socket and end every greenlet of this link. Harmless when repeated."""
+
+
+class Steam(Protocol):
+    """Opens links. Owned by the tree, used by every bot."""
+
+    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> Link:
+        """Connect to `server` (transport, TLS or channel encryption, ClientHello).
+
+        Raises:
+            SteamUnreachable: with phase ``"connect"``.
+        """
+
+
+class Directory(Protocol):
+    """Knows the CMs. Owned by the tree, used by every bot."""
+
+    async def pick(self) -> Server:
+        """Return a CM to try next.
+
+        Raises:
+            SteamUnreachable: with phase ``"directory"``; no list could ever be had.
+        """
+
+    def mark_bad(self, server: Server) -> None:
+        """Avoid `server` for a while (2 min), unless all are bad."""
