@@ -1,0 +1,151 @@
+"""The settings of one run: sources put together, checked, and where each value came from.
+
+Sources, the later wins: the defaults, config.toml, ``BOTAPI_SECTION__KEY``, and last REDISTOGO_URL
+and PORT, because a hosting platform that assigns a port listens on that one alone. Read once, at
+the root; everybody else is handed the smallest part it needs and never looks at the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr, ValidationError
+
+from supervisor.settings_errors import ConfigError, fields, from_pydantic, without_password
+from supervisor.settings_model import (
+    LIVE_DIRECTORY_URL,
+    LOGOFF_S,
+    RELATION,
+    SAFETY_MARGIN_S,
+    Bots,
+    Http,
+    Log,
+    Quota,
+    Redis,
+    Restart,
+    Settings,
+    Steam,
+)
+from supervisor.settings_sources import Layer, read_environment, read_file, read_seed_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "DEFAULT",
+    "DEFAULT_FILE",
+    "LIVE_DIRECTORY_URL",
+    "LOGOFF_S",
+    "SAFETY_MARGIN_S",
+    "Bots",
+    "ConfigError",
+    "Http",
+    "Loaded",
+    "Log",
+    "Quota",
+    "Redis",
+    "Restart",
+    "Settings",
+    "Steam",
+    "load",
+    "public_value",
+]
+
+DEFAULT: Final = "default"
+DEFAULT_FILE: Final = Path("config.toml")
+_READABLE_FILES: Final = ("ca_file", "universe_key_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that can be used, and how they came about."""
+
+    settings: Settings
+    file: Path | None  # the file that was read, if any
+    sources: Mapping[str, str]  # dotted key -> "default", the file, or the variable
+
+    def rows(self) -> list[tuple[str, str, Any, str]]:
+        """Return (section, key, value fit for showing, source) in the model's order."""
+        return [
+            (
+                section,
+                key,
+                public_value(getattr(getattr(self.settings, section), key)),
+                self.sources.get(f"{section}.{key}", DEFAULT),
+            )
+            for section, key, _ in fields()
+        ]
+
+
+def load(path: Path | None = None) -> Loaded:
+    """Read, merge and check the settings.
+
+    Args:
+        path: the file to read; None means ./config.toml if there is one.
+
+    Raises:
+        ConfigError: with one line that says where the mistake is.
+    """
+    file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    from_file = read_file(file) if file else Layer({}, {})
+    _check_file_alone(from_file, str(file))
+    layers = (from_file, read_environment(), read_seed_environment())
+    sources = {key: name for layer in layers for key, name in layer.sources.items()}
+    settings = _validated(_merged(layers), sources, fallback=str(file or "environment"))
+    _check_readable(settings, sources)
+    return Loaded(settings, file, MappingProxyType(sources))
+
+
+def public_value(value: object) -> str | int | float:
+    """Return a setting's value without secrets, as TOML would write it ("" for none)."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return without_password(value.get_secret_value())
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for section, keys in layer.values.items():
+            merged[section] = merged.get(section, {}) | keys
+    return merged
+
+
+def _check_file_alone(layer: Layer, name: str) -> None:
+    """Refuse wrong types in the file, where the text "5" is no number (in a variable it is).
+
+    Relations wait: a variable may still set the other side.
+    """
+    try:
+        Settings.model_validate(layer.values)
+    except ValidationError as exc:
+        for error in exc.errors():
+            if error["type"] != RELATION:
+                raise from_pydantic(error, layer.sources, name) from None
+
+
+def _validated(values: dict[str, Any], sources: Mapping[str, str], fallback: str) -> Settings:
+    try:
+        return Settings.model_validate(values, strict=False)
+    except ValidationError as exc:
+        # `from None`: pydantic's own text repeats the values, and one of them may be a secret.
+        raise from_pydantic(exc.errors()[0], sources, fallback) from None
+
+
+def _check_readable(settings: Settings, sources: Mapping[str, str]) -> None:
+    for key in _READABLE_FILES:
+        path: Path | None = getattr(settings.steam, key)
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as exc:
+            dotted = f"steam.{key}"
+            problem = f'{dotted} ("{path}") cannot be read: {exc.strerror}'
+            raise ConfigError(sources[dotted], problem, key=dotted) from exc

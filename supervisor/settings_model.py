@@ -1,0 +1,286 @@
+"""What can be set: every section and key, with default, type and range, and how they must relate.
+
+Plain frozen values. This file knows nothing of files, environment variables or error sentences;
+where values come from is settings_sources.py, how a refusal reads is settings_errors.py. The
+defaults here and the ones written in config.toml are the same (a test holds them together).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIVE_DIRECTORY_URL: Final = "https://api.steampowered.com"
+EMBEDDED: Final = "embedded"
+
+# A bot that must leave gives its logoff this long; Steam answers one within a second or two.
+LOGOFF_S: Final = 5.0
+# A bot that cannot renew leaves this long before its lease ends. Steam drops a silent connection
+# after about three missed heartbeats of 9 s, so a goodbye that is lost on the way does no harm.
+SAFETY_MARGIN_S: Final = 30.0
+RENEWALS_PER_LEASE: Final = 3  # one may be lost and the next still comes in time
+
+RELATION: Final = "relation"  # the error type of a rule that binds several keys
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Annotation: how a refusal describes the value, where type and range do not say enough."""
+
+    text: str
+    secret: bool = False  # then the refused value is not repeated
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    parts = urlsplit(url)  # raises ValueError on malformed brackets
+    network = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+    local = parts.scheme == "unix" and bool(parts.path)
+    if not (url == EMBEDDED or network or local):
+        raise ValueError(url)
+    return value
+
+
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value and not (parts.scheme in {"http", "https"} and parts.hostname):
+        raise ValueError(value)
+    return value.rstrip("/")
+
+
+def _none_if_empty(value: object) -> object:
+    """TOML has no null: an empty text stands for "not set"."""
+    return None if value == "" else value
+
+
+Seconds = Annotated[float, Wanted("a number of seconds")]
+LooseStrict = Field(strict=False)  # TOML and the environment have texts, not paths
+FilePath = Annotated[Path, LooseStrict, Wanted("the path of a file")]
+OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
+OptionalUrl = Annotated[
+    Annotated[str, AfterValidator(_web_url)] | None,
+    BeforeValidator(_none_if_empty),
+    Wanted('an http:// or https:// URL, or "" for none'),
+]
+RedisUrl = Annotated[
+    SecretStr,
+    AfterValidator(_redis_url),
+    Wanted('"embedded" or a redis://, rediss:// or unix:// URL', secret=True),
+]
+
+
+class Section(BaseModel):
+    """One table of config.toml. Strict: the text "5" is not the number 5."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class Bots(Section):
+    """How many accounts to keep logged on, and how hard to use each."""
+
+    count: int = Field(default=5, ge=1, le=1000)
+    lease_seconds: Seconds = Field(default=120, ge=1, le=86_400)
+    request_timeout: Seconds = Field(default=10, ge=0.1, le=300)
+    max_in_flight: int = Field(default=5, ge=1, le=100)
+    min_interval: Seconds = Field(default=1, ge=0, le=3600)
+
+    @property
+    def renew_every_s(self) -> float:
+        """Seconds between two renewals of a lease."""
+        return self.lease_seconds / RENEWALS_PER_LEASE
+
+
+class Redis(Section):
+    """Where accounts, auth state and budgets are kept."""
+
+    url: RedisUrl = SecretStr(EMBEDDED)
+    prefix: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_.:{}-]{1,64}$"),
+        Wanted("1 to 64 of the characters A-Z a-z 0-9 _ . : { } -"),
+    ] = "botapi"
+    data_dir: Annotated[Path, LooseStrict, Wanted("the path of a directory")] = Path("data")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the service starts its own private Valkey."""
+        return self.url.get_secret_value() == EMBEDDED
+
+
+class Steam(Section):
+    """Which network the bots log on to, and what they trust there."""
+
+    network: Literal["live", "sandbox"] = "live"
+    transport: Literal["websocket", "tcp"] = "websocket"
+    directory_url: OptionalUrl = None
+    ca_file: OptionalFile = None
+    universe_key_file: OptionalFile = None
+
+    @property
+    def effective_directory_url(self) -> str | None:
+        """Base URL of the directory; None means a private sandbox, which names its own."""
+        if self.directory_url is None and self.network == "live":
+            return LIVE_DIRECTORY_URL
+        return self.directory_url
+
+
+class Quota(Section):
+    """How many match requests Valve answers before it falls silent."""
+
+    per_account: int = Field(default=90, ge=1, le=1_000_000)
+    per_ip: int = Field(default=450, ge=1, le=100_000_000)
+    window: Literal["rolling-24h", "utc-day"] = "rolling-24h"
+
+
+class Restart(Section):
+    """How a failed bot comes back."""
+
+    backoff_min: Seconds = Field(default=1, ge=0.01, le=3600)
+    backoff_max: Seconds = Field(default=60, ge=0.01, le=86_400)
+    stable_after: Seconds = Field(default=60, ge=0, le=86_400)
+    intensity: int = Field(default=10, ge=1, le=1000)
+    period: Seconds = Field(default=600, ge=0.1, le=604_800)
+
+    def ceilings(self) -> Iterator[float]:
+        """Yield the longest wait before each restart in turn, without end."""
+        ceiling = self.backoff_min
+        while True:
+            yield min(ceiling, self.backoff_max)
+            ceiling = min(ceiling * 2, self.backoff_max)
+
+
+class Http(Section):
+    """Where the API listens and how long a request may take."""
+
+    host: Annotated[str, Field(min_length=1), Wanted("an address to listen on")] = "127.0.0.1"
+    port: int = Field(default=5000, ge=0, le=65_535)
+    queue: int = Field(default=256, ge=1, le=100_000)
+    deadline: Seconds = Field(default=30, ge=0.1, le=3600)
+
+
+class Log(Section):
+    """What is logged, and how it looks."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(BaseModel):
+    """Everything the operator decides, validated; hand parts of it on, never the whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    bots: Bots = Bots()
+    redis: Redis = Redis()
+    steam: Steam = Steam()
+    quota: Quota = Quota()
+    restart: Restart = Restart()
+    http: Http = Http()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _check_relations(self) -> Self:
+        for check in RELATIONS:
+            broken = check(self)
+            if broken is not None:
+                raise PydanticCustomError(
+                    RELATION, "{problem}", {"problem": broken.problem, "keys": broken.keys}
+                )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule between several keys that these settings do not keep."""
+
+    keys: tuple[str, ...]  # dotted
+    problem: str  # names every key with its value
+
+
+def _lease_outlives_renewal(settings: Settings) -> Broken | None:
+    """After the last renewal that worked, one more try, the logoff and the margin must fit."""
+    lease, renewal = settings.bots.lease_seconds, settings.bots.renew_every_s
+    reserve = LOGOFF_S + SAFETY_MARGIN_S
+    if lease > renewal + reserve:
+        return None
+    shortest = reserve * RENEWALS_PER_LEASE / (RENEWALS_PER_LEASE - 1)
+    return Broken(
+        ("bots.lease_seconds",),
+        f"bots.lease_seconds ({lease:g}) must be more than {shortest:g}: of it, a renewal takes "
+        f"a third ({renewal:g}), and {LOGOFF_S:g} for the logoff and {SAFETY_MARGIN_S:g} as a "
+        "safety margin must be left",
+    )
+
+
+def _request_fits_deadline(settings: Settings) -> Broken | None:
+    timeout, deadline = settings.bots.request_timeout, settings.http.deadline
+    if timeout <= deadline:
+        return None
+    return Broken(
+        ("bots.request_timeout", "http.deadline"),
+        f"bots.request_timeout ({timeout:g}) must be at most http.deadline ({deadline:g})",
+    )
+
+
+def _backoff_is_a_range(settings: Settings) -> Broken | None:
+    low, high = settings.restart.backoff_min, settings.restart.backoff_max
+    if low <= high:
+        return None
+    return Broken(
+        ("restart.backoff_min", "restart.backoff_max"),
+        f"restart.backoff_min ({low:g}) must be at most restart.backoff_max ({high:g})",
+    )
+
+
+def _intensity_is_reachable(settings: Settings) -> Broken | None:
+    """A limit that the backoff never lets happen would never park a bot."""
+    restart = settings.restart
+    slowest = sum(islice(restart.ceilings(), restart.intensity))
+    if slowest < restart.period:
+        return None
+    return Broken(
+        ("restart.intensity", "restart.period", "restart.backoff_min", "restart.backoff_max"),
+        f"restart.period ({restart.period:g}) must be more than {slowest:g}: that long "
+        f"{restart.intensity} restarts (restart.intensity) can take by restart.backoff_min "
+        f"({restart.backoff_min:g}) and restart.backoff_max ({restart.backoff_max:g})",
+    )
+
+
+def _key_needs_its_network(settings: Settings) -> Broken | None:
+    """Another universe's key would only keep the bots out of the live one."""
+    steam = settings.steam
+    if steam.universe_key_file is None or steam.directory_url is not None:
+        return None
+    return Broken(
+        ("steam.universe_key_file", "steam.directory_url"),
+        f'steam.universe_key_file ("{steam.universe_key_file}") needs steam.directory_url ("") '
+        "to name the network that the key belongs to",
+    )
+
+
+RELATIONS: Final = (
+    _lease_outlives_renewal,
+    _request_fits_deadline,
+    _backoff_is_a_range,
+    _intensity_is_reachable,
+    _key_needs_its_network,
+)
