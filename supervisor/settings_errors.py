@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-MAX_SHOWN = 60  # characters of a refused value worth repeating
+MAX_SHOWN: Final = 60  # characters of a refused value worth repeating
 _KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 

@@ -1,0 +1,126 @@
+"""How the process logs: one stream of events on stderr, readable or JSON, and never a secret.
+
+Owns the structlog set-up and the redaction. Everything goes through it, including what libraries
+log through the standard library and Python's warnings. Knows no event and no actor by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import structlog
+
+from supervisor.settings_errors import without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from supervisor.settings_model import Log
+
+HIDDEN: Final = "***"
+
+_SECRET_KEY: Final = re.compile(
+    r"passw(or)?d|token|secret|authorization|cookie|credential|api_?key|guard_?(code|data)",
+    re.IGNORECASE,
+)
+# A number that orders the holders of a lease; its name is all that it shares with a secret.
+_NOT_SECRET: Final = frozenset({"fencing_token"})
+# Steam's refresh and access tokens are JSON Web Tokens, whose header always begins with `{"`.
+_WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(\.[\w-]*)?")
+_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
+_MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
+
+# They log every request at info or debug; our own line per request says more.
+_CHATTY: Final = ("aiohttp.access", "asyncio", "urllib3")
+
+
+def configure(log: Log, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's root logger. Call once, at the root.
+
+    Args:
+        log: level and format; ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+        stream: where to write; None means stderr.
+    """
+    stream = stream or sys.stderr
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    renderer = _renderer(log.format, is_terminal=stream.isatty())
+    structlog.configure(
+        processors=[*_shared(), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,  # the level may change while running
+    )
+    _route_standard_library(level, renderer, stream)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hide the values of secret keys and the secrets inside texts; a structlog processor."""
+    return {key: _public(key, value, depth=0) for key, value in event.items()}
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,  # a text without local variables
+        redact,  # last: it also reads the traceback
+    ]
+
+
+def _renderer(chosen: str, *, is_terminal: bool) -> Processor:
+    if chosen == "console" or (chosen == "auto" and is_terminal):
+        return structlog.dev.ConsoleRenderer(
+            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+        )
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _route_standard_library(level: int, renderer: Processor, stream: TextIO) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_shared(),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def _public(key: str, value: Any, *, depth: int) -> Any:
+    if key not in _NOT_SECRET and _SECRET_KEY.search(key):
+        return HIDDEN
+    if isinstance(value, str):
+        return _without_secrets(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _MAX_DEPTH:
+        if isinstance(value, dict):
+            return _public_mapping(value, depth=depth + 1)
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_public("", item, depth=depth + 1) for item in value]
+    return _without_secrets(str(value) if isinstance(value, BaseException) else repr(value))
+
+
+def _public_mapping(mapping: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
+    return {str(key): _public(str(key), value, depth=depth) for key, value in mapping.items()}
+
+
+def _without_secrets(text: str) -> str:
+    text = _WEB_TOKEN.sub(HIDDEN, without_password(text))
+    return _BEARER.sub(rf"\1 {HIDDEN}", text)
