@@ -8,18 +8,15 @@ the settings. Everything heavy is imported by the command that needs it, so that
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence  # noqa: TC003 - typer reads annotations at run time
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from supervisor import __version__
-from supervisor.settings_errors import ConfigError
-
-if TYPE_CHECKING:
-    from supervisor.settings import Loaded, Settings
+from supervisor.settings import ConfigError, Settings, load
 
 
 class Exit(IntEnum):
@@ -97,7 +94,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
-    settings = _load(config).settings
+    settings = load(config).settings
     raise typer.Exit(_serve(settings, sandbox=sandbox))
 
 
@@ -115,7 +112,7 @@ def sandbox(context: typer.Context) -> None:
 @config_app.command("check")
 def check(config: ConfigFile = None) -> None:
     """Say whether the settings can be used."""
-    loaded = _load(config)
+    loaded = load(config)
     typer.echo(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
 
 
@@ -129,7 +126,7 @@ def show(
     from supervisor.settings_show import as_json as to_json  # noqa: PLC0415 - as above
     from supervisor.settings_show import as_toml  # noqa: PLC0415 - as above
 
-    loaded = _load(config)
+    loaded = load(config)
     typer.echo(to_json(loaded) if as_json else as_toml(loaded))
 
 
@@ -138,7 +135,7 @@ def healthcheck(config: ConfigFile = None) -> None:
     """Ask the running service's /healthz; for the container engine."""
     from supervisor.healthcheck import is_healthy  # noqa: PLC0415 - as above
 
-    http = _load(config).settings.http
+    http = load(config).settings.http
     raise typer.Exit(Exit.OK if is_healthy(http.host, http.port) else Exit.FAILED)
 
 
@@ -153,12 +150,6 @@ def _serve(settings: Settings, *, sandbox: bool) -> int:
         return serve(settings, sandbox=sandbox)
     except ConfigError:
         raise
-    except Exception:  # the process boundary: what nobody handled is logged, secrets hidden
+    except Exception:  # noqa: BLE001 - the process boundary: logged with secrets hidden
         structlog.get_logger().exception("service_crashed")
         return Exit.FAILED
-
-
-def _load(path: Path | None) -> Loaded:
-    from supervisor.settings import load  # noqa: PLC0415 - as above
-
-    return load(path)

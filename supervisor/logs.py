@@ -9,23 +9,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Mapping
+from typing import Any, Final, TextIO
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from supervisor.settings_errors import without_password
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from structlog.typing import EventDict, Processor, WrappedLogger
-
-    from supervisor.settings_model import Log
+from supervisor.settings_model import Log
 
 HIDDEN: Final = "***"
 
 _SECRET_KEY: Final = re.compile(
-    r"passw(or)?d|token|secret|authorization|cookie|credential|api_?key|guard_?(code|data)",
+    r"passw(or)?d|token|secret|authorization|cookie|credential|api[_-]?key|guard[_-]?(code|data)",
     re.IGNORECASE,
 )
 # A number that orders the holders of a lease; its name is all that it shares with a secret.

@@ -7,10 +7,11 @@ the root; everybody else is handed the smallest part it needs and never looks at
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr, ValidationError
 
@@ -30,9 +31,6 @@ from supervisor.settings_model import (
     Steam,
 )
 from supervisor.settings_sources import Layer, read_environment, read_file, read_seed_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "DEFAULT",

@@ -8,18 +8,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from supervisor.settings_model import RELATION, Settings, Wanted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
 
 MAX_SHOWN: Final = 60  # characters of a refused value worth repeating
 _KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}

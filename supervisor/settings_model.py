@@ -7,10 +7,11 @@ defaults here and the ones written in config.toml are the same (a test holds the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,9 +24,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LIVE_DIRECTORY_URL: Final = "https://api.steampowered.com"
 EMBEDDED: Final = "embedded"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from supervisor.settings import Loaded
+from supervisor.settings import Loaded
 
 
 def as_toml(loaded: Loaded) -> str:

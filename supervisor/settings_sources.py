@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from pydantic_settings import (
     BaseSettings,
@@ -22,10 +24,6 @@ from pydantic_settings import (
 
 from supervisor.settings_errors import ConfigError, fields, nearest
 from supervisor.settings_model import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 PREFIX: Final = "BOTAPI_"
 

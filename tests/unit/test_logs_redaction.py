@@ -1,0 +1,90 @@
+"""No secret passes the redaction, and nothing else is hidden by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.logs import redact
+
+SECRET = "hunter2"
+
+
+def redacted(**event: Any) -> dict[str, Any]:
+    return dict(redact(None, "info", event))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "Password",
+        "redis_password",
+        "passwd",
+        "token",
+        "refresh_token",
+        "secret",
+        "shared_secret",
+        "Authorization",
+        "cookie",
+        "api_key",
+        "X-Api-Key",
+        "guard_code",
+        "guard_data",
+        "credential",
+    ],
+)
+def test_values_under_secret_keys_are_hidden(key: str) -> None:
+    assert SECRET not in repr(redacted(**{key: SECRET}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"password": SECRET},
+        [{"token": SECRET}],
+        ({"deep": {"deeper": {"secret": SECRET}}},),
+        f"redis://user:{SECRET}@host:6379/0",
+        f"cannot connect to rediss://:{SECRET}@host",
+        f"Authorization: Bearer {SECRET}",
+        ValueError(f"redis://:{SECRET}@host is away"),
+    ],
+)
+def test_secrets_inside_values_are_hidden(value: object) -> None:
+    shown = redacted(reason=value)
+    assert SECRET not in repr(shown)
+    assert "***" in repr(shown)
+
+
+def test_steams_tokens_are_hidden_wherever_they_stand() -> None:
+    token = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJzdGVhbSJ9.c2ln-bmF0dXJl_"
+    assert redacted(event=f"refused {token}!")["event"] == "refused ***!"
+
+
+def test_bytes_and_unknown_objects_are_read_as_text() -> None:
+    class Connection:
+        def __repr__(self) -> str:
+            return f"<Connection redis://:{SECRET}@h>"
+
+    shown = redacted(connection=Connection(), raw=f"redis://:{SECRET}@h".encode())
+    assert SECRET not in repr(shown)
+
+
+def test_a_value_nested_without_end_does_not_hang() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    assert "..." in repr(redacted(loop=loop))
+
+
+def test_ordinary_values_pass_unchanged() -> None:
+    event = {
+        "event": "lease_acquired",
+        "account": "abaddon",
+        "fencing_token": 7,
+        "delay_s": 0.5,
+        "free": True,
+        "reason": None,
+        "url": "http://replay153.valve.net/570/1_2.dem.bz2",
+    }
+    assert redacted(**event) == event

@@ -1,0 +1,131 @@
+"""The settings as values: ranges, secrets and the rules between keys."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from supervisor.settings import (
+    LIVE_DIRECTORY_URL,
+    LOGOFF_S,
+    SAFETY_MARGIN_S,
+    Bots,
+    Http,
+    Quota,
+    Redis,
+    Restart,
+    Settings,
+    Steam,
+)
+from supervisor.settings_errors import fields
+
+
+def test_the_defaults_are_valid_and_keep_every_relation() -> None:
+    assert Settings() == Settings.model_validate(Settings().model_dump())
+
+
+def test_every_number_has_a_range() -> None:
+    for section, key, field in fields():
+        if field.annotation in {int, float}:
+            names = {type(mark).__name__ for mark in field.metadata}
+            assert {"Ge", "Le"} <= names, f"{section}.{key}"
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.bots.count = 3  # type: ignore[misc]  # the point of the test
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.bots = Bots(count=3)  # type: ignore[misc]  # as above
+
+
+def test_a_redis_password_is_in_no_repr() -> None:
+    settings = Settings(redis=Redis(url=SecretStr("redis://u:hunter2@h:6379/0")))
+    assert "hunter2" not in repr(settings) + str(settings) + repr(settings.redis.url)
+    assert settings.redis.url.get_secret_value() == "redis://u:hunter2@h:6379/0"
+
+
+@pytest.mark.parametrize(
+    "url", ["embedded", "redis://h", "rediss://:p@h:6380/1", "unix:///run/valkey.sock"]
+)
+def test_redis_urls_that_can_be_used(url: str) -> None:
+    assert Redis(url=SecretStr(url)).is_embedded is (url == "embedded")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "h:6379", "http://h", "redis://", "redis:///0", "redis://h:x", "redis://[::1", "unix:"],
+)
+def test_redis_urls_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Redis(url=SecretStr(url))
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "x" * 65, "botapi*", "botäpi"])
+def test_prefixes_that_would_confuse_keys(prefix: str) -> None:
+    with pytest.raises(ValidationError):
+        Redis(prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    ("steam", "url"),
+    [
+        (Steam(), LIVE_DIRECTORY_URL),
+        (Steam(network="sandbox"), None),
+        (Steam(directory_url="http://127.0.0.1:9/"), "http://127.0.0.1:9"),
+        (Steam(network="sandbox", directory_url="http://127.0.0.1:9"), "http://127.0.0.1:9"),
+    ],
+)
+def test_the_directory_that_a_network_means(steam: Steam, url: str | None) -> None:
+    assert steam.effective_directory_url == url
+
+
+@pytest.mark.parametrize("url", ["ftp://h", "localhost:80", "https://", "http://[::1"])
+def test_directory_urls_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Steam(directory_url=url)
+
+
+SHORTEST_LEASE = (LOGOFF_S + SAFETY_MARGIN_S) * 1.5  # two thirds of it are left after a renewal
+
+
+def test_a_lease_must_outlast_a_renewal_the_logoff_and_the_margin() -> None:
+    Settings(bots=Bots(lease_seconds=SHORTEST_LEASE + 0.1))
+    with pytest.raises(ValidationError, match=r"lease_seconds \(52.5\) must be more than 52.5"):
+        Settings(bots=Bots(lease_seconds=SHORTEST_LEASE))
+
+
+def test_a_request_may_not_outlast_its_deadline() -> None:
+    Settings(bots=Bots(request_timeout=7), http=Http(deadline=7))
+    with pytest.raises(ValidationError, match=r"request_timeout \(8\).*http.deadline \(7\)"):
+        Settings(bots=Bots(request_timeout=8), http=Http(deadline=7))
+
+
+def test_backoff_ceilings_double_up_to_the_maximum() -> None:
+    restart = Restart(backoff_min=1, backoff_max=5)
+    assert list(islice(restart.ceilings(), 5)) == [1, 2, 4, 5, 5]
+
+
+def test_backoff_must_be_a_range() -> None:
+    with pytest.raises(ValidationError, match=r"backoff_min \(9\).*backoff_max \(3\)"):
+        Settings(restart=Restart(backoff_min=9, backoff_max=3))
+
+
+def test_an_intensity_that_the_backoff_never_reaches_is_refused() -> None:
+    Settings(restart=Restart(backoff_min=1, backoff_max=60, intensity=3, period=7.1))
+    with pytest.raises(ValidationError, match=r"period \(7\) must be more than 7.*3 restarts"):
+        Settings(restart=Restart(backoff_min=1, backoff_max=60, intensity=3, period=7))
+
+
+def test_a_universe_key_belongs_to_a_named_network() -> None:
+    named = {"universe_key_file": "key.pem", "directory_url": "http://h"}
+    Settings.model_validate({"steam": named})
+    with pytest.raises(ValidationError, match="directory_url"):
+        Settings.model_validate({"steam": {"universe_key_file": "key.pem"}})
+
+
+def test_the_number_five_is_not_the_text_five() -> None:
+    with pytest.raises(ValidationError):
+        Quota(per_account="5")  # type: ignore[arg-type]  # the point of the test
