@@ -11,7 +11,7 @@
     │   ├── NeedsHuman            only a person can go on (Steam Guard code)
     │   └── GcUnavailable         the Game Coordinator does not welcome us (retryable)
     ├── RequestError              one match request's answer that is not data
-    │   ├── InvalidMatchId, MatchNotFound, MatchBlocked, RateLimited, Unauthorized
+    │   ├── MatchIdRequired, InvalidMatchId, MatchNotFound, MatchBlocked
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
     └── LocalProtocolError        our own misuse
         ├── IllegalTransition     a state machine was driven off its table

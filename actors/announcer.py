@@ -1,0 +1,53 @@
+"""Tells every change of a bot to all who watch the fleet, and the whole picture to one who joins late.
+
+An actor that is restarted (a router after a bug, say) has lost what it was told; `catch_up` tells it
+the latest change of every bot again.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.errors import LocalProtocolError
+from actors.messages import BotChanged
+
+
+class Watcher(Protocol):
+    """Whoever is told about bots; an `Address` is one."""
+
+    name: str
+
+    def tell(self, message: BotChanged) -> None:
+        """Never waits."""
+
+
+class Announcer:
+    """Fan-out with a memory of one change per bot."""
+
+    def __init__(self, watchers: tuple[Watcher, ...], *, log: FilteringBoundLogger) -> None:
+        self._watchers = watchers
+        self._log = log
+        self._latest: dict[str, BotChanged] = {}
+
+    def publish(self, change: BotChanged) -> None:
+        """Tell every watcher; one that cannot listen now will catch up when it is back."""
+        self._latest[change.bot_id] = change
+        for watcher in self._watchers:
+            self._tell(watcher, change)
+
+    def forget(self, bot_id: str) -> None:
+        """The bot does not exist any more."""
+        self._latest.pop(bot_id, None)
+
+    def catch_up(self, watcher: Watcher) -> None:
+        """Tell `watcher`, which has just started, how every bot is."""
+        for change in self._latest.values():
+            self._tell(watcher, change)
+
+    def _tell(self, watcher: Watcher, change: BotChanged) -> None:
+        try:
+            watcher.tell(change)
+        except LocalProtocolError as error:
+            self._log.warning("change_untold", watcher=watcher.name, reason=str(error))

@@ -1,0 +1,357 @@
+"""One account's life: check out, connect, log on, launch, serve, let go.
+
+A bot's `run` is one such life from top to bottom. It ends with an exception that says why, and the
+supervisor starts the next one; nothing of a life survives it but what Redis holds. While it is ready
+it answers `ServeMatch`; at any moment something from outside (the connection broke, the lease is
+lost, the budget is spent, a stop) may interrupt it, and the `finally` blocks let go in the order
+that keeps an account in one place: stop using it, log off, and only then give it back.
+
+Knows Steam only through `actors.steam.port` and Redis only through `AccountStore`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final, assert_never
+
+from actors.accounts.lease import Lease
+from actors.actor import Actor, Address, Envelope
+from actors.bot_ports import BotPolicy, BotPorts
+from actors.bot_states import BotEvent, BotState, next_state
+from actors.clock import Cancellable
+from actors.errors import (
+    GcUnavailable,
+    LeaseLost,
+    LogOnRefused,
+    NeedsHuman,
+    NoAccountFree,
+    ServiceError,
+    SteamError,
+    SteamUnreachable,
+    StoreUnavailable,
+)
+from actors.lease_keeper import LeaseKeeper
+from actors.logon import LogOn
+from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
+from actors.steam.port import Dropped, GcLost, GcReady, Link, LinkEvent, Server
+from actors.verdicts import COOLDOWN_S, verdict_on_password, verdict_on_token
+
+LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
+LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
+
+
+class BudgetIsSpent(ServiceError):
+    """The account's daily budget is spent; the next life takes another account."""
+
+
+class _StopAsked(ServiceError):
+    """A stop was asked for; the life ends without blame."""
+
+
+_ENDED: Final = frozenset(
+    {BotState.EXHAUSTED, BotState.NEEDS_HUMAN, BotState.BACKING_OFF, BotState.STOPPED}
+)
+
+
+class Bot(Actor[RouterToBot]):
+    """See the module. A fresh instance per life; `holder` names its checkouts in Redis."""
+
+    def __init__(
+        self,
+        bot_id: str,
+        holder: str,
+        *,
+        address: Address[RouterToBot],
+        ports: BotPorts,
+        policy: BotPolicy,
+    ) -> None:
+        super().__init__(address, clock=ports.clock)
+        self._id = bot_id
+        self._holder = holder
+        self._address = address
+        self._ports = ports
+        self._policy = policy
+        self._clock = ports.clock
+        self._log = ports.log.bind(actor="bot", child_id=bot_id)
+        self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
+        self._state = BotState.WAITING_FOR_ACCOUNT
+        self._lease: Lease | None = None
+        self._link: Link | None = None
+        self._seat: Seat | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._life: asyncio.Task[None] | None = None
+        self._interruption: ServiceError | None = None
+        self._launched = False
+        self._gc_deadline: Cancellable | None = None
+        self._spent_for = 0.0
+
+    # -- one life ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live once.
+
+        Raises:
+            ServiceError: why this life ended; returns normally only after a stop.
+        """
+        self._life = asyncio.create_task(self._live(), name=f"{self._id}-life")
+        mail = asyncio.create_task(super().run(), name=f"{self._id}-mail")
+        if self._interruption is not None:  # asked to stop before there was a life
+            self._life.cancel()
+        try:
+            await asyncio.wait({self._life, mail}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Of the mail loop only a bug in a handler gets here first; both are brought to an end.
+            await _end(self._life)
+            super().stop()
+            await _end(mail)
+        self._settle(mail)
+
+    def stop(self) -> None:
+        """Finish what is being served, log off, give the account back. Harmless when repeated."""
+        self._interrupt(BotEvent.STOP_ASKED, _StopAsked())
+
+    def _settle(self, mail: asyncio.Task[None]) -> None:
+        """Raise what ended this life, if it was not a stop."""
+        assert self._life is not None  # noqa: S101 - run() made it
+        if not mail.cancelled() and (crash := mail.exception()) is not None:
+            raise crash
+        if not self._life.cancelled() and (failure := self._life.exception()) is not None:
+            raise failure
+        if self._interruption is not None and not isinstance(self._interruption, _StopAsked):
+            raise self._interruption
+        self._change(BotEvent.ENDED)
+
+    async def _live(self) -> None:
+        asked_at, self._lease = await self._check_out()
+        self._log = self._log.bind(account=self._lease.account)
+        keeper = self._keeper(self._lease, asked_at)
+        renewing = asyncio.create_task(self._keep(keeper), name=f"{self._id}-lease")
+        self._change(BotEvent.CHECKED_OUT)
+        failure: BaseException | None = None
+        try:
+            await self._session(self._lease)
+        except BaseException as error:
+            failure = self._interruption or error
+            raise
+        finally:
+            await self._let_go(self._lease, failure)
+            await _end(renewing)
+
+    async def _check_out(self) -> tuple[float, Lease]:
+        """Wait for a free account; `asked_at` is the clock just before it was asked for."""
+        while True:
+            asked_at = self._clock.now()
+            try:
+                return asked_at, await self._ports.store.acquire(self._holder)
+            except NoAccountFree as none:
+                self._publish(retry_after=none.retry_after)
+            except StoreUnavailable as error:
+                self._fail(error)
+                raise
+            # Jitter: bots that wait together must not ask together.
+            await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
+
+    async def _session(self, lease: Lease) -> None:
+        """Connect, log on, launch and serve until interrupted; log off and close in any case."""
+        try:
+            server = await self._ports.directory.pick()
+            with self._blaming(server):
+                await self._open_session(server, lease)
+            await asyncio.get_running_loop().create_future()  # serve until interrupted
+        except (SteamError, StoreUnavailable, LeaseLost) as error:
+            self._fail(error)
+            raise
+        finally:
+            await self._leave()
+
+    async def _open_session(self, server: Server, lease: Lease) -> None:
+        self._link = await self._ports.steam.open(
+            server, self._on_link_event, timeout_s=self._policy.connect_s
+        )
+        self._change(BotEvent.CONNECTED)
+        logged_on = await self._log_on.run(self._link, lease)
+        self._seat = Seat(
+            self._id, lease.account, lease.fencing_token, logged_on.public_ip, self._address
+        )
+        self._change(BotEvent.LOGGED_ON)
+        await self._link.launch(timeout_s=self._policy.launch_s)
+        self._launched = True
+        self._change(BotEvent.WELCOMED)
+
+    @contextlib.contextmanager
+    def _blaming(self, server: Server) -> Iterator[None]:
+        """Mark the CM bad when it, and not the account, is at fault."""
+        try:
+            yield
+        except SteamUnreachable:
+            self._ports.directory.mark_bad(server)
+            raise
+
+    # -- letting go, in the order that keeps an account in one place ----------------------------
+
+    async def _leave(self) -> None:
+        """Finish or fail what is being served, then log off, then close the socket."""
+        if self._serving:
+            if isinstance(self._interruption, LeaseLost):  # no time to be nice
+                for task in self._serving:
+                    task.cancel()
+            await asyncio.wait(self._serving)  # each ends within its own timeout
+        if (link := self._link) is None:
+            return
+        try:
+            await link.log_off(timeout_s=LOG_OFF_S)
+        finally:
+            await link.close()
+            self._link = None
+
+    async def _let_go(self, lease: Lease, failure: BaseException | None) -> None:
+        """Give the account back, cool it down, or keep the lease for the next life.
+
+        After a broken connection Steam may not know yet that we are gone, so the account stays
+        leased: our next life takes it back at once, anybody else only when the lease has lapsed,
+        which is later than Steam's patience with a silent connection.
+        """
+        if isinstance(failure, (SteamUnreachable, LeaseLost, StoreUnavailable)):
+            return
+        with contextlib.suppress(StoreUnavailable, LeaseLost):
+            if (pause := self._cooldown(failure)) is not None:
+                await self._ports.store.cool_down(lease, pause, str(failure))
+            await self._ports.store.release(lease)
+
+    def _cooldown(self, failure: BaseException | None) -> float | None:
+        match failure:
+            case BudgetIsSpent():
+                return self._spent_for
+            case LogOnRefused(phase="credentials", eresult=eresult):
+                return COOLDOWN_S[verdict_on_password(eresult)]
+            case LogOnRefused(eresult=eresult):
+                return COOLDOWN_S[verdict_on_token(eresult)]
+            case NeedsHuman():
+                return COOLDOWN_S[verdict_on_password(63)]
+            case _:
+                return None
+
+    # -- interruptions -------------------------------------------------------------------------
+
+    def _interrupt(self, event: BotEvent, why: ServiceError) -> None:
+        """End this life from outside; the first reason counts."""
+        if self._interruption is not None or self._state in _ENDED:
+            return
+        self._interruption = why
+        self._change(event, reason=str(why) or None)
+        if self._life is not None:
+            self._life.cancel()
+
+    def _on_link_event(self, event: LinkEvent) -> None:
+        match event:
+            case Dropped(reason=reason, eresult=eresult):
+                self._interrupt(BotEvent.FAILED, SteamUnreachable("session", reason, eresult))
+            case GcLost(reason=reason):
+                self._on_gc_lost(reason)
+            case GcReady():
+                self._on_gc_ready()
+            case _:
+                assert_never(event)
+
+    def _on_gc_lost(self, reason: str) -> None:
+        if self._state is BotState.READY:
+            self._change(BotEvent.GC_LOST, reason=reason)
+            late_at = self._clock.now() + self._policy.launch_s
+            self._gc_deadline = self._clock.call_at(late_at, self._gc_is_late)
+
+    def _on_gc_ready(self) -> None:
+        # The first welcome is what `launch` waits for; this is about the ones after a loss.
+        if self._state is BotState.LAUNCHING and self._launched:
+            self._change(BotEvent.WELCOMED)
+            if self._gc_deadline is not None:
+                self._gc_deadline.cancel()
+
+    def _gc_is_late(self) -> None:
+        if self._state is BotState.LAUNCHING:
+            self._interrupt(BotEvent.FAILED, GcUnavailable("no welcome after the session was lost"))
+
+    async def _keep(self, keeper: LeaseKeeper) -> None:
+        try:
+            await keeper.keep()
+        except LeaseLost as lost:
+            self._interrupt(BotEvent.FAILED, lost)
+
+    def _keeper(self, lease: Lease, asked_at: float) -> LeaseKeeper:
+        return LeaseKeeper(
+            self._ports.store,
+            lease,
+            asked_at=asked_at,
+            lease_s=self._policy.lease_s,
+            clock=self._clock,
+        )
+
+    # -- mail ----------------------------------------------------------------------------------
+
+    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
+        """One message; serving happens in a task of its own so that several run at once."""
+        match envelope.message:
+            case ServeMatch() as serve:
+                self._start_serving(self._serve(serve, envelope))
+            case BudgetSpent(retry_after=retry_after):
+                self._spent_for = retry_after
+                if self._state is BotState.READY:
+                    self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent("daily budget spent"))
+            case other:
+                assert_never(other)
+
+    def _start_serving(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"{self._id}-serve")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, serve: ServeMatch, envelope: Envelope[RouterToBot]) -> None:
+        reply = envelope.reply
+        if reply is None:
+            return
+        if self._state is not BotState.READY or self._link is None:
+            reply.fail(GcUnavailable("the bot is not ready"))
+            return
+        try:
+            reply.set(await self._link.request_match(serve.match_id, timeout_s=serve.timeout_s))
+        except (SteamError, TimeoutError) as error:
+            reply.fail(error)
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def _fail(self, error: ServiceError) -> None:
+        """Enter the state that fits an error of our own doing, unless interrupted already."""
+        if self._interruption is None:
+            needs_person = isinstance(error, NeedsHuman)
+            self._change(
+                BotEvent.PERSON_NEEDED if needs_person else BotEvent.FAILED, reason=str(error)
+            )
+
+    def _change(self, event: BotEvent, reason: str | None = None) -> None:
+        before, self._state = self._state, next_state(self._state, event)
+        self._log.info(
+            "bot_state_changed",
+            state_from=before.value,
+            state_to=self._state.value,
+            **({"reason": reason} if reason else {}),
+        )
+        self._publish(reason=reason)
+
+    def _publish(self, *, reason: str | None = None, retry_after: float | None = None) -> None:
+        self._ports.publish(
+            BotChanged(
+                bot_id=self._id,
+                state=self._state,
+                account=self._lease.account if self._lease else None,
+                reason=reason,
+                seat=self._seat if self._state is BotState.READY else None,
+                retry_after=retry_after,
+            )
+        )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel `task` and wait until it is over, whatever it raises."""
+    task.cancel()
+    await asyncio.wait({task})

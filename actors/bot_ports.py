@@ -1,0 +1,56 @@
+"""What a bot stands on: the store, Steam, the clock; and the numbers it lives by. No behaviour."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.lease import Lease
+from actors.clock import Clock
+from actors.logon import KeepsAuth, LogOnTimeouts
+from actors.messages import BotChanged
+from actors.steam.port import Directory, GuardCallback, Steam
+
+
+class AccountStore(KeepsAuth, Protocol):
+    """What a bot needs of the store."""
+
+    async def acquire(self, holder: str) -> Lease:
+        """Check out an account. Raises NoAccountFree or StoreUnavailable."""
+
+    async def renew(self, lease: Lease) -> None:
+        """Raises LeaseLost or StoreUnavailable."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give the account back; harmless when the lease is not ours any more."""
+
+    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
+        """Let nobody check the account out for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotPolicy:
+    """The numbers a bot lives by, in seconds."""
+
+    lease_s: float
+    connect_s: float = 15.0
+    launch_s: float = 60.0
+    log_on: LogOnTimeouts = field(default_factory=LogOnTimeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class BotPorts:
+    """What a bot stands on."""
+
+    store: AccountStore
+    steam: Steam
+    directory: Directory
+    on_guard: GuardCallback
+    publish: Callable[[BotChanged], None]
+    clock: Clock
+    rng: random.Random
+    log: FilteringBoundLogger

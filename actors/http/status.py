@@ -1,0 +1,78 @@
+"""`/healthz`, `/readyz`, `/status`: is it alive, is it useful, how is the fleet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from actors.actor import Address
+from actors.clock import Clock
+from actors.errors import LocalProtocolError
+from actors.http.errors import error_body
+from actors.http.json_response import json_response
+from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, RouterReport
+from actors.roster import RosterMessage
+
+ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
+
+
+class StatusRoutes:
+    """Asks the actors how they are; holds nothing itself."""
+
+    def __init__(
+        self,
+        roster: Address[RosterMessage],
+        router: Address[RouterMessage],
+        *,
+        clock: Clock,
+        about: Mapping[str, Any],
+    ) -> None:
+        """`about`: constant facts shown on /status, e.g. the version."""
+        self._roster = roster
+        self._router = router
+        self._clock = clock
+        self._about = about
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """200 while the event loop, the roster and the router answer; else 503."""
+        try:
+            await self._ask()
+        except (TimeoutError, LocalProtocolError):
+            return error_body(503, "unhealthy", "an actor does not answer")
+        return json_response(request, b'{"status":"ok"}')
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 when at least one bot is ready; else 503, as a match request would get."""
+        try:
+            fleet, _ = await self._ask()
+        except (TimeoutError, LocalProtocolError):
+            return error_body(503, "notready", "the service is starting or stopping", 1.0)
+        if fleet.ready == 0:
+            return error_body(503, "notready", "no bot is ready", 5.0)
+        return json_response(request, orjson.dumps({"status": "ready", "ready": fleet.ready}))
+
+    async def status(self, request: web.Request) -> web.Response:
+        """The fleet as JSON."""
+        try:
+            fleet, router = await self._ask()
+        except (TimeoutError, LocalProtocolError):
+            return error_body(503, "unhealthy", "an actor does not answer")
+        counts = Counter(bot.state.value for bot in fleet.bots)
+        answer = {
+            **self._about,
+            "bots": {"count": len(fleet.bots), **dict(sorted(counts.items()))},
+            "router": asdict(router),
+            "fleet": [asdict(bot) for bot in fleet.bots],
+        }
+        return json_response(request, orjson.dumps(answer))
+
+    async def _ask(self) -> tuple[FleetReport, RouterReport]:
+        deadline = self._clock.now() + ASK_S
+        fleet = await self._roster.ask(GetFleet(), deadline=deadline)
+        router = await self._router.ask(GetRouter(), deadline=deadline)
+        return fleet, router

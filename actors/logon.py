@@ -1,0 +1,96 @@
+"""From a checked-out account to a logged-on session: stored token first, password when it must be.
+
+Knows the order of things (what is stored before what is used) and nothing of the wire. New auth
+state is in Redis, acknowledged, before it is relied on; while Redis is away it is held and retried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from actors.accounts.lease import Lease
+from actors.clock import Clock
+from actors.errors import LogOnRefused, StoreUnavailable
+from actors.steam.port import AuthState, Credential, GuardCallback, Link, LoggedOn
+from actors.verdicts import Verdict, verdict_on_token
+
+STORE_RETRY_S: Final = 1.0
+
+
+class KeepsAuth(Protocol):
+    """What the logon needs of the store; every call is fenced by the lease."""
+
+    async def credential(self, lease: Lease) -> Credential:
+        """Return the password and, where there is one, the shared secret."""
+
+    async def load_auth(self, lease: Lease) -> AuthState | None:
+        """Return what Steam gave us last time, if anything."""
+
+    async def save_auth(self, lease: Lease, auth: AuthState) -> None:
+        """Return only after Redis acknowledged."""
+
+    async def forget_token(self, lease: Lease) -> None:
+        """Drop the refresh token, keep the guard data."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogOnTimeouts:
+    """Seconds for each part; the credential flow may wait for a TOTP window (30 s)."""
+
+    token_s: float = 10.0
+    credentials_s: float = 60.0
+
+
+class LogOn:
+    """Logs accounts on over links that somebody else opened."""
+
+    def __init__(
+        self,
+        store: KeepsAuth,
+        on_guard: GuardCallback,
+        *,
+        clock: Clock,
+        timeouts: LogOnTimeouts,
+    ) -> None:
+        self._store = store
+        self._on_guard = on_guard
+        self._clock = clock
+        self._timeouts = timeouts
+
+    async def run(self, link: Link, lease: Lease) -> LoggedOn:
+        """Log on and return what Steam said.
+
+        A refused token is forgotten before the refusal is raised: Steam closes the connection after
+        it, and the next run finds no token and takes the password.
+
+        Raises:
+            LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
+            StoreUnavailable, LeaseLost: see the store.
+        """
+        auth = await self._store.load_auth(lease)
+        fresh = auth is None or not auth.refresh_token
+        if auth is None or fresh:
+            auth = await self._with_password(link, lease, auth.guard_data if auth else None)
+        try:
+            return await link.log_on(lease.account, auth, timeout_s=self._timeouts.token_s)
+        except LogOnRefused as refused:
+            if verdict_on_token(refused.eresult) is not Verdict.TOKEN_DEAD:
+                raise
+            await self._store.forget_token(lease)
+            if fresh:  # not a loop of password logons: judged as a password that does not work
+                raise LogOnRefused("credentials", refused.eresult) from refused
+            raise
+
+    async def _with_password(self, link: Link, lease: Lease, guard_data: str | None) -> AuthState:
+        credential = await self._store.credential(lease)
+        auth = await link.authenticate(
+            credential, guard_data, self._on_guard, timeout_s=self._timeouts.credentials_s
+        )
+        while True:
+            try:
+                await self._store.save_auth(lease, auth)
+            except StoreUnavailable:
+                await self._clock.sleep(STORE_RETRY_S)
+            else:
+                return auth

@@ -1,0 +1,120 @@
+"""Every message between actors, frozen.
+
+Whatever is answered is an `Ask` of its answer's type; everything else is told. The reply slot lives
+in the envelope, so messages can be compared, logged and replayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.actor import Address, Ask
+from actors.bot_states import BotState
+
+
+@dataclass(frozen=True, slots=True)
+class MatchAnswer:
+    """One match, as JSON bytes ready to be sent."""
+
+    match_id: int
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMatch(Ask[MatchAnswer]):
+    """HTTP -> router: one match's details; answered exactly once, by data or a RequestError."""
+
+    match_id: int
+    deadline: float  # clock seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ServeMatch(Ask[bytes]):
+    """Router -> bot: ask the GC now; the budget is already reserved.
+
+    Answered with the body of CMsgGCMatchDetailsResponse, or fails with TimeoutError (silence),
+    GcUnavailable or SteamUnreachable.
+    """
+
+    match_id: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpent:
+    """Router -> bot: the store refused to reserve for your account."""
+
+    retry_after: float  # seconds until the account's first budget frees
+
+
+RouterToBot = ServeMatch | BudgetSpent
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What the router needs to use a ready bot; gone as soon as the bot is not ready."""
+
+    bot_id: str
+    account: str
+    fencing_token: int
+    ip: str | None  # the egress IP that is charged; None when Steam did not say
+    address: Address[RouterToBot]
+
+
+@dataclass(frozen=True, slots=True)
+class BotChanged:
+    """Bot -> everyone who watches the fleet: one change of state."""
+
+    bot_id: str
+    state: BotState
+    account: str | None = None
+    reason: str | None = None  # in words; why the state was entered, where that is not obvious
+    seat: Seat | None = None  # exactly when state is READY
+    retry_after: float | None = None  # waiting: seconds until some account's budget frees
+
+
+@dataclass(frozen=True, slots=True)
+class BotReport:
+    """One bot as `/status` shows it."""
+
+    bot_id: str
+    state: BotState
+    since: float  # UTC seconds
+    account: str | None
+    restarts: int
+    last_error: str | None
+    next_try_at: float | None  # UTC seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """The fleet as `/status` and `/readyz` show it."""
+
+    bots: tuple[BotReport, ...]
+
+    @property
+    def ready(self) -> int:
+        """How many bots are ready."""
+        return sum(bot.state is BotState.READY for bot in self.bots)
+
+
+@dataclass(frozen=True, slots=True)
+class GetFleet(Ask[FleetReport]):
+    """HTTP -> roster: how is the fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterReport:
+    """The router as `/status` shows it."""
+
+    ready: int
+    in_flight: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetRouter(Ask[RouterReport]):
+    """HTTP -> router: how busy are you."""
+
+
+RouterMessage = FetchMatch | BotChanged | GetRouter

@@ -1,0 +1,106 @@
+"""The roster: what is known of every bot, for those who look at the fleet.
+
+Bots tell it their changes, the supervisor (through the tree) tells it what it does with them between
+two lives; anybody may ask for the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, assert_never
+
+from actors.actor import Actor, Address, Envelope
+from actors.bot_states import BotState
+from actors.clock import Clock
+from actors.messages import BotChanged, BotReport, FleetReport, GetFleet
+
+
+class WallClock(Clock, Protocol):
+    """A clock that also knows the date."""
+
+    def wall(self) -> float:
+        """Return UTC seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotSupervised:
+    """Tree -> roster: the supervisor did something with a bot."""
+
+    bot_id: str
+    state: BotState | None  # BACKING_OFF, PARKED or STOPPED; None while a life goes on
+    restarts: int
+    last_error: str | None
+    next_try_in: float | None  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class BotRemoved:
+    """Tree -> roster: this bot does not exist any more."""
+
+    bot_id: str
+
+
+RosterMessage = BotChanged | BotSupervised | BotRemoved | GetFleet
+
+# A fleet of a thousand that changes state at once must not fill the mailbox.
+CAPACITY: Final = 16_384
+
+
+class Roster(Actor[RosterMessage]):
+    """See the module."""
+
+    def __init__(self, *, address: Address[RosterMessage], clock: WallClock) -> None:
+        super().__init__(address, clock=clock, capacity=CAPACITY)
+        self._wall = clock.wall
+        self._bots: dict[str, BotReport] = {}
+
+    async def handle(self, envelope: Envelope[RosterMessage]) -> None:
+        """One message."""
+        match envelope.message:
+            case BotChanged() as changed:
+                self._on_bot_changed(changed)
+            case BotSupervised() as supervised:
+                self._on_bot_supervised(supervised)
+            case BotRemoved(bot_id=bot_id):
+                self._bots.pop(bot_id, None)
+            case GetFleet():
+                if envelope.reply is not None:
+                    envelope.reply.set(FleetReport(tuple(self._bots.values())))
+            case other:
+                assert_never(other)
+
+    def _on_bot_changed(self, changed: BotChanged) -> None:
+        report = self._report(changed.bot_id)
+        since = report.since if report.state is changed.state else self._wall()
+        self._bots[changed.bot_id] = replace(
+            report,
+            state=changed.state,
+            since=since,
+            account=changed.account,
+            last_error=changed.reason or report.last_error,
+            next_try_at=None,
+        )
+
+    def _on_bot_supervised(self, supervised: BotSupervised) -> None:
+        report = self._report(supervised.bot_id)
+        now = self._wall()
+        state = supervised.state or report.state
+        self._bots[supervised.bot_id] = replace(
+            report,
+            state=state,
+            since=report.since if report.state is state else now,
+            restarts=supervised.restarts,
+            last_error=supervised.last_error or report.last_error,
+            next_try_at=None if supervised.next_try_in is None else now + supervised.next_try_in,
+        )
+
+    def _report(self, bot_id: str) -> BotReport:
+        return self._bots.get(bot_id) or BotReport(
+            bot_id=bot_id,
+            state=BotState.WAITING_FOR_ACCOUNT,
+            since=self._wall(),
+            account=None,
+            restarts=0,
+            last_error=None,
+            next_try_at=None,
+        )

@@ -1,0 +1,252 @@
+"""The router: match requests in, one flight per match, each flown by the next bot in turn.
+
+For every try it takes a seat, reserves one of the account's and one of the IP's daily budget (counted
+before it is sent), asks the bot, and decodes. A bot that fails or stays silent is followed by another
+one, bounded in number and by the deadline; each try is charged where it was spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.quota import Refused, Reserved
+from actors.actor import Actor, Address, Envelope, Reply
+from actors.bot_states import BotState
+from actors.clock import Clock
+from actors.errors import (
+    LocalProtocolError,
+    MatchBlocked,
+    MatchNotFound,
+    NotReady,
+    RequestError,
+    RequestStoreUnavailable,
+    SteamError,
+    StoreUnavailable,
+    TimedOut,
+)
+from actors.flight import Flight
+from actors.matches.decoder import DecodeError, MatchDecoder
+from actors.matches.details import MatchDetails, to_json
+from actors.messages import (
+    BotChanged,
+    BudgetSpent,
+    FetchMatch,
+    GetRouter,
+    MatchAnswer,
+    RouterMessage,
+    RouterReport,
+    Seat,
+    ServeMatch,
+)
+from actors.seats import Seats
+from actors.turns import Turns
+
+# CMsgGCMatchDetailsResponse.result, as odota/core reads it.
+RESULT_OK: Final = 1
+RESULT_NOT_FOUND: Final = 2
+RESULT_BLOCKED: Final = 15
+
+TIMED_OUT_RETRY_S: Final = 5.0
+STORE_RETRY_S: Final = 2.0
+
+
+class ReservesBudget(Protocol):
+    """What the router needs of the store."""
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        """Count one request before it is sent. Raises StoreUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPolicy:
+    """The numbers the router lives by; times in seconds."""
+
+    request_timeout_s: float  # one try at one bot
+    max_in_flight: int  # per bot
+    min_interval_s: float  # per bot, between two requests
+    queue: int  # flights that may wait for a bot
+    tries: int = 3  # bots asked for one match; each costs one of a daily budget
+
+
+class _TryFailed(Exception):
+    """This bot did not bring the match; `reason` in words."""
+
+
+class Router(Actor[RouterMessage]):
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        address: Address[RouterMessage],
+        store: ReservesBudget,
+        decoder: MatchDecoder,
+        policy: RouterPolicy,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
+        self._store = store
+        self._decoder = decoder
+        self._policy = policy
+        self._clock = clock
+        self._log = log.bind(actor="router")
+        turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
+        self._seats = Seats(turns, queue=policy.queue, clock=clock)
+        self._flights: dict[int, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Route until stopped; flights still under way then end with NotReady."""
+        try:
+            await super().run()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def handle(self, envelope: Envelope[RouterMessage]) -> None:
+        """Never waits: whatever takes time is a flight's task."""
+        match envelope.message:
+            case FetchMatch() as fetch:
+                self._on_fetch_match(fetch, envelope.reply)
+            case BotChanged() as changed:
+                self._on_bot_changed(changed)
+            case GetRouter():
+                if envelope.reply is not None:
+                    envelope.reply.set(self._report())
+            case other:
+                assert_never(other)
+
+    def _on_fetch_match(self, fetch: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
+        if reply is None:
+            return
+        if (flight := self._flights.get(fetch.match_id)) is not None:
+            flight.join(reply, fetch.deadline)
+            return
+        flight = Flight(fetch.match_id, fetch.deadline, [reply])
+        self._flights[fetch.match_id] = flight
+        task = asyncio.create_task(self._fly(flight), name=f"flight-{fetch.match_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_bot_changed(self, changed: BotChanged) -> None:
+        if changed.seat is not None:
+            self._seats.join(changed.seat)
+            return
+        self._seats.leave(changed.bot_id)
+        if changed.state is BotState.WAITING_FOR_ACCOUNT:
+            self._seats.note_budget(changed.retry_after)
+
+    def _report(self) -> RouterReport:
+        return RouterReport(self._seats.ready, len(self._flights), self._seats.waiting)
+
+    # -- one flight ----------------------------------------------------------------------------
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            answer = await self._bring(flight)
+        except RequestError as error:
+            flight.fail(error)
+        except asyncio.CancelledError:
+            flight.fail(NotReady("the service is stopping"))
+            raise
+        else:
+            flight.land(answer)
+        finally:
+            del self._flights[flight.match_id]
+
+    async def _bring(self, flight: Flight) -> MatchAnswer:
+        reason = "no bot answered"
+        for turn in range(self._policy.tries):
+            seat = await self._seat_with_budget(flight, patient=turn > 0)
+            try:
+                details = await self._ask(seat, flight)
+            except _TryFailed as failed:
+                reason = str(failed)
+                flight.failed |= {seat.account}
+                self._log_failed_try(flight, seat, reason)
+            else:
+                return MatchAnswer(flight.match_id, to_json(flight.match_id, details))
+            finally:
+                self._seats.give_back(seat)
+            if flight.is_abandoned or self._clock.now() >= flight.deadline:
+                break
+        raise TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
+
+    async def _seat_with_budget(self, flight: Flight, *, patient: bool) -> Seat:
+        """Return a seat for which this request is already counted."""
+        while True:
+            seat = await self._seats.take(flight.failed, flight.deadline, patient=patient)
+            charged = False
+            try:
+                charged = await self._charge(seat)
+            finally:
+                if not charged:
+                    self._seats.give_back(seat)
+            if charged:
+                return seat
+
+    async def _charge(self, seat: Seat) -> bool:
+        try:
+            verdict = await self._store.reserve(seat.account, seat.fencing_token, seat.ip)
+        except StoreUnavailable as error:
+            raise RequestStoreUnavailable(
+                "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
+            ) from error
+        if isinstance(verdict, Reserved):
+            return True
+        self._on_refused(seat, verdict)
+        return False
+
+    def _on_refused(self, seat: Seat, refused: Refused) -> None:
+        self._log.info(
+            "budget_refused", account=seat.account, scope=refused.scope, delay_s=refused.retry_after
+        )
+        if refused.scope == "lease":  # the bot is about to find out by itself
+            self._seats.leave(seat.bot_id)
+            return
+        self._seats.bench(seat, refused.retry_after)
+        if refused.scope == "account":
+            self._tell_spent(seat, refused.retry_after)
+
+    def _tell_spent(self, seat: Seat, retry_after: float) -> None:
+        try:
+            seat.address.tell(BudgetSpent(retry_after))
+        except LocalProtocolError:
+            self._log.debug("budget_notice_undelivered", account=seat.account)
+
+    async def _ask(self, seat: Seat, flight: Flight) -> MatchDetails:
+        """Raises _TryFailed, MatchNotFound or MatchBlocked."""
+        now = self._clock.now()
+        timeout_s = max(0.0, min(self._policy.request_timeout_s, flight.deadline - now))
+        try:
+            body = await seat.address.ask(
+                ServeMatch(flight.match_id, timeout_s), deadline=now + timeout_s + 1.0
+            )
+            details = self._decoder.decode(body)
+        except TimeoutError:
+            raise _TryFailed("silence") from None
+        except (SteamError, LocalProtocolError, DecodeError) as error:
+            raise _TryFailed(str(error)) from error
+        return _judge(flight.match_id, details)
+
+    def _log_failed_try(self, flight: Flight, seat: Seat, reason: str) -> None:
+        self._log.info("try_failed", match_id=flight.match_id, account=seat.account, reason=reason)
+
+
+def _judge(match_id: int, details: MatchDetails) -> MatchDetails:
+    if details.result == RESULT_NOT_FOUND:
+        raise MatchNotFound("there is no such match, or it is not available yet")
+    if details.result == RESULT_BLOCKED:
+        raise MatchBlocked("Valve does not give out this match")
+    if details.result != RESULT_OK:
+        raise _TryFailed(f"result {details.result}")
+    if details.match_id != match_id:  # never hand out another match, whatever went wrong
+        raise _TryFailed(f"the answer was about match {details.match_id}")
+    return details

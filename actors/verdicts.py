@@ -1,0 +1,116 @@
+"""What a Steam result means for us: the only place that knows the numbers.
+
+The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); what to do with each follows
+node-steam-user, ArchiSteamFarm and public reports of their users. A number nobody has seen is retried.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+MINUTE_S: Final = 60.0
+HOUR_S: Final = 3600.0
+
+
+class Verdict(enum.StrEnum):
+    """What a result asks of us."""
+
+    RETRY = "retry"  # trouble inside Steam: back off, try again
+    OTHER_CM = "other_cm"  # this CM will not serve us: take another
+    TOKEN_DEAD = "token_dead"  # noqa: S105 - a word, not a token. Log on with the password, once
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. The account cools down
+    RATE_LIMITED = "rate_limited"  # too many logons: wait long, each try restarts the ban
+    PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
+    REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
+    NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
+    UNUSABLE = "unusable"  # banned, disabled, locked: stop using the account
+    OUR_BUG = "our_bug"  # our message is wrong
+
+
+_EVERYWHERE: Final[Mapping[int, Verdict]] = {
+    0: Verdict.RETRY,  # Invalid: closed without a reason
+    2: Verdict.RETRY,  # Fail
+    3: Verdict.OTHER_CM,  # NoConnection
+    6: Verdict.PLAYING_ELSEWHERE,  # LoggedInElsewhere
+    7: Verdict.OUR_BUG,  # InvalidProtocolVer
+    8: Verdict.OUR_BUG,  # InvalidParam
+    9: Verdict.RETRY,  # FileNotFound: the auth session is gone
+    10: Verdict.RETRY,  # Busy
+    16: Verdict.OTHER_CM,  # Timeout
+    17: Verdict.UNUSABLE,  # Banned
+    18: Verdict.UNUSABLE,  # AccountNotFound
+    19: Verdict.UNUSABLE,  # InvalidSteamID
+    20: Verdict.OTHER_CM,  # ServiceUnavailable
+    21: Verdict.RETRY,  # NotLoggedOn
+    25: Verdict.RATE_LIMITED,  # LimitExceeded
+    34: Verdict.REPLACED,  # LogonSessionReplaced
+    35: Verdict.OTHER_CM,  # ConnectFailed
+    36: Verdict.OTHER_CM,  # HandshakeFailed
+    38: Verdict.OTHER_CM,  # RemoteDisconnect
+    43: Verdict.UNUSABLE,  # AccountDisabled
+    48: Verdict.OTHER_CM,  # TryAnotherCM
+    49: Verdict.PLAYING_ELSEWHERE,  # PasswordRequiredToKickSession
+    50: Verdict.PLAYING_ELSEWHERE,  # AlreadyLoggedInElsewhere
+    51: Verdict.UNUSABLE,  # Suspended
+    55: Verdict.OTHER_CM,  # RemoteCallFailed
+    63: Verdict.NEEDS_HUMAN,  # AccountLogonDenied: e-mail code
+    65: Verdict.NEEDS_HUMAN,  # InvalidLoginAuthCode
+    66: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedNoMail
+    71: Verdict.NEEDS_HUMAN,  # ExpiredLoginAuthCode
+    72: Verdict.NEEDS_HUMAN,  # IPLoginRestrictionFailed
+    73: Verdict.UNUSABLE,  # AccountLockedDown
+    74: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedVerifiedEmailRequired
+    77: Verdict.NEEDS_HUMAN,  # RequirePasswordReEntry
+    80: Verdict.UNUSABLE,  # Disabled
+    84: Verdict.RATE_LIMITED,  # RateLimitExceeded
+    85: Verdict.NEEDS_HUMAN,  # AccountLoginDeniedNeedTwoFactor
+    87: Verdict.RATE_LIMITED,  # AccountLoginDeniedThrottle
+    88: Verdict.NEEDS_HUMAN,  # TwoFactorCodeMismatch
+    89: Verdict.NEEDS_HUMAN,  # TwoFactorActivationCodeMismatch
+    101: Verdict.NEEDS_HUMAN,  # NeedCaptcha
+    105: Verdict.RATE_LIMITED,  # IPBanned
+    114: Verdict.UNUSABLE,  # AccountDeleted
+    118: Verdict.NEEDS_HUMAN,  # MustAgreeToSSA
+    131: Verdict.OTHER_CM,  # TryLater
+}
+
+# The same numbers mean something else while a token is shown (ArchiSteamFarm drops it on these).
+_WITH_TOKEN: Final[Mapping[int, Verdict]] = {
+    5: Verdict.TOKEN_DEAD,  # InvalidPassword: wrong audience or account
+    15: Verdict.TOKEN_DEAD,  # AccessDenied: revoked, password changed
+    26: Verdict.TOKEN_DEAD,  # Revoked
+    27: Verdict.TOKEN_DEAD,  # Expired
+    126: Verdict.TOKEN_DEAD,  # CachedCredentialInvalid
+}
+
+_WITH_PASSWORD: Final[Mapping[int, Verdict]] = {
+    5: Verdict.WRONG_PASSWORD,
+    15: Verdict.WRONG_PASSWORD,
+    27: Verdict.RETRY,  # the auth session grew too old: start again
+}
+
+# How long nobody should try the account again; None: the account is not at fault.
+COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
+    Verdict.RETRY: None,
+    Verdict.OTHER_CM: None,
+    Verdict.TOKEN_DEAD: None,
+    Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
+    Verdict.RATE_LIMITED: 30 * MINUTE_S,
+    Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
+    Verdict.REPLACED: None,
+    Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
+    Verdict.UNUSABLE: 24 * HOUR_S,
+    Verdict.OUR_BUG: 24 * HOUR_S,
+}
+
+
+def verdict_on_token(eresult: int) -> Verdict:
+    """Judge a refused logon with a refresh token, or a ClientLoggedOff."""
+    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, Verdict.RETRY)
+
+
+def verdict_on_password(eresult: int) -> Verdict:
+    """Judge a refusal inside the credential flow."""
+    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, Verdict.RETRY)

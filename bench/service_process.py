@@ -1,0 +1,160 @@
+"""The service as its users run it: a process of its own, started from a config file.
+
+Used by benchmarks and by the integration tests. Everything is on loopback and ends with the block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+START_S = 30.0
+STOP_S = 30.0
+
+
+def toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write ``{"section": {"key": value}}`` as TOML; JSON's scalars are TOML's."""
+    lines: list[str] = []
+    for section, values in settings.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class ServiceProcess:
+    """`botapi run` on a free port; a context manager. `log` is what it wrote to stderr."""
+
+    settings: dict[str, dict[str, Any]]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self._dir = tempfile.TemporaryDirectory(prefix="botapi-")
+        root = Path(self._dir.name)
+        self.config_file = root / "config.toml"
+        self._log_file = root / "log"
+        settings = {name: dict(values) for name, values in self.settings.items()}
+        settings.setdefault("http", {}).setdefault("port", 0)
+        settings.setdefault("log", {}).setdefault("format", "json")
+        settings.setdefault("redis", {}).setdefault("data_dir", str(root / "data"))
+        self.config_file.write_text(toml(settings))
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            if error is not None:
+                sys.stderr.write(self.log[-6000:])
+            self._dir.cleanup()
+
+    def start(self) -> None:
+        """Start (again, on the same data) and wait until it listens."""
+        self._log_file.write_text("")
+        with self._log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor", "run", "--config", str(self.config_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.env},
+                start_new_session=True,
+            )
+        event = self.wait_log("http_listening", START_S)
+        self.url = f"http://127.0.0.1:{event['port']}"
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; return its exit code. Killed when it does not."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """Everything it logged since its last start."""
+        return self._log_file.read_text(errors="replace")
+
+    def events(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the logged events of that name."""
+        for line in self.log.splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.get("event") == name:
+                    yield event
+
+    def wait_log(self, name: str, within: float) -> dict[str, Any]:
+        """Return the first event of that name, waiting for it; raise when the process ends first."""
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            for event in self.events(name):
+                return event
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the service ended ({self.process.returncode}): {self.log}")
+            time.sleep(0.02)
+        raise TimeoutError(f"no {name} within {within} s: {self.log[-3000:]}")
+
+    def status(self) -> dict[str, Any]:
+        """Return `/status`."""
+        return json.loads(self.get("/status")[1])  # type: ignore[no-any-return] # JSON is Any
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """GET and return status and body, also of errors."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=60) as answer:  # noqa: S310 - ours
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read()
+
+    def wait_ready(self, bots: int, within: float = START_S) -> float:
+        """Return the seconds until `bots` bots were ready."""
+        begun = time.monotonic()
+        ready = 0
+        while time.monotonic() - begun < within:
+            ready = self.status()["router"]["ready"]
+            if ready >= bots:
+                return time.monotonic() - begun
+            time.sleep(0.05)
+        raise TimeoutError(f"{ready} of {bots} bots ready after {within} s: {self.log[-3000:]}")
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in bytes, of the service process alone."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User plus system time so far, of the service process alone."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)

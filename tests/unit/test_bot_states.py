@@ -1,0 +1,54 @@
+"""The bot's transition table: complete, reachable, and strict about what is not in it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from actors.bot_states import TRANSITIONS, BotEvent, BotState, next_state
+from actors.errors import IllegalTransition
+
+LEGAL = [
+    (state, event, after) for state, row in TRANSITIONS.items() for event, after in row.items()
+]
+ILLEGAL = [
+    (state, event)
+    for state, event in itertools.product(BotState, BotEvent)
+    if event not in TRANSITIONS[state]
+]
+
+
+def test_every_state_has_a_row() -> None:
+    assert set(TRANSITIONS) == set(BotState)
+
+
+def test_every_state_is_reached_from_the_first() -> None:
+    reached = {BotState.WAITING_FOR_ACCOUNT}
+    while more := {after for state, _, after in LEGAL if state in reached} - reached:
+        reached |= more
+    assert reached == set(BotState)
+
+
+def test_every_event_is_used() -> None:
+    assert {event for _, event, _ in LEGAL} == set(BotEvent)
+
+
+def test_every_state_that_can_be_entered_can_be_stopped() -> None:
+    for state in set(BotState) - {BotState.DRAINING, BotState.STOPPED}:
+        assert BotEvent.STOP_ASKED in TRANSITIONS[state], state
+
+
+@pytest.mark.parametrize(("state", "event", "after"), LEGAL)
+def test_a_legal_event_leads_where_the_table_says(
+    state: BotState, event: BotEvent, after: BotState
+) -> None:
+    assert next_state(state, event) is after
+
+
+@pytest.mark.parametrize(("state", "event"), ILLEGAL)
+def test_an_illegal_event_is_refused_by_name(state: BotState, event: BotEvent) -> None:
+    with pytest.raises(IllegalTransition) as refused:
+        next_state(state, event)
+    assert refused.value.state is state
+    assert refused.value.event is event
