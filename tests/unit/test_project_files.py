@@ -70,7 +70,8 @@ def test_the_locks_cover_what_the_project_asks_for() -> None:
     tests = names(project()["optional-dependencies"]["test"])
     assert runtime <= locked("requirements.lock")
     assert runtime | tests <= locked("requirements-test.lock")
-    assert "hatchling" in locked("requirements-build.lock")
+    # setuptools builds dota2 and steam, which have no wheels
+    assert {"hatchling", "setuptools"} <= locked("requirements-build.lock")
 
 
 def test_the_locks_agree_with_each_other() -> None:
