@@ -223,6 +223,7 @@ def test_a_refusal_carries_no_chained_error_with_the_values(
     with pytest.raises(ConfigError) as caught:
         load()
     assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
     assert caught.value.key == "redis.url"
 
 

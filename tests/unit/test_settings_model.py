@@ -33,6 +33,13 @@ def test_every_number_has_a_range() -> None:
             assert {"Ge", "Le"} <= names, f"{section}.{key}"
 
 
+def test_every_default_is_of_its_fields_type() -> None:
+    for section, key, field in fields():
+        if field.annotation in {int, float}:
+            value = getattr(getattr(Settings(), section), key)
+            assert type(value) is field.annotation, f"{section}.{key}"
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = Settings()
     with pytest.raises(ValidationError, match="frozen"):
