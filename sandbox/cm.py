@@ -1,0 +1,39 @@
+"""A connection manager: a name, a port, and what its connections have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox.services import Services
+from sandbox.session import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a new connection needs to become a session."""
+
+    name: str
+    services: Services
+    sessions: Sessions
+
+
+class ConnectionManager(Protocol):
+    """One CM of either transport."""
+
+    name: str
+    kind: str  # the directory's `type`
+    port: int
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it listens."""
+
+    async def open(self) -> None:
+        """Start to listen."""
+
+    async def refuse(self) -> None:
+        """Stop to listen; connections that exist live on."""
+
+    async def close(self) -> None:
+        """Stop for good and let go of everything."""

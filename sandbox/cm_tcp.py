@@ -1,0 +1,170 @@
+"""A CM behind plain TCP ("netfilter"): VT01 frames, channel encryption, then Steam messages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from typing import Final
+
+from sandbox import channel, dispatch
+from sandbox.cm import Place
+from sandbox.link import DropMode, reset
+from sandbox.ports import ReservedPort
+from sandbox.session import Session
+
+KIND: Final = "netfilter"
+MAGIC: Final = b"VT01"
+MAX_MESSAGE: Final = 16 * 1024 * 1024
+MAX_QUEUED: Final = 64 * 1024 * 1024
+_HEAD: Final = struct.Struct("<I4s")
+
+
+def frame(payload: bytes) -> bytes:
+    """Put length and magic before a payload."""
+    return _HEAD.pack(len(payload), MAGIC) + payload
+
+
+class TcpLink(asyncio.Protocol):
+    """One client's TCP connection: framing, encryption, and the session behind them."""
+
+    transport_name = KIND
+
+    def __init__(self, place: Place) -> None:
+        self.cm = place.name
+        self.source = ""
+        self._place = place
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._channel: channel.Channel | None = None
+        self._challenge = os.urandom(channel.CHALLENGE_SIZE)
+        self._is_frozen = False  # half open, or silent from the start
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Speak first: the CM asks for encryption."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("not a stream")
+        self._transport = transport
+        self.source = transport.get_extra_info("peername")[0]
+        self._session = Session(self._place.services, self._place.sessions, self)
+        if self._place.services.faults.take("accept_and_silence", cm=self.cm):
+            self._is_frozen = True
+            return
+        transport.write(frame(channel.request(self._challenge)))
+
+    def data_received(self, data: bytes) -> None:
+        """Cut frames out of the stream."""
+        session = self._session
+        if self._is_frozen or session is None:
+            return
+        self._buffer += data
+        try:
+            while (payload := self._next()) is not None and not self._is_frozen:
+                self._serve(session, payload)
+        except channel.ChannelError as error:
+            session.violate(f"channel: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the session."""
+        if self._session is not None:
+            self._session.lost("client_closed" if exc is None else "transport_lost")
+
+    # --- Link ---------------------------------------------------------------------------------
+    def send(self, message: bytes) -> None:
+        """Encrypt and frame one message."""
+        if self._channel is not None:
+            self._write(frame(self._channel.encrypt(message)))
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        if self._transport is not None and not self._is_frozen:
+            self._transport.close()
+
+    def drop(self, mode: DropMode) -> None:
+        """Break the connection."""
+        if mode is DropMode.CLOSE:
+            self.close()
+        elif mode is DropMode.RESET:
+            reset(self._transport)
+        elif mode is DropMode.HALF_OPEN:
+            self._is_frozen = True
+        else:
+            whole = frame(os.urandom(208))
+            self._write(whole[: len(whole) // 2])
+            self.close()
+
+    def destroy(self) -> None:
+        """Let go of the socket at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- inside -------------------------------------------------------------------------------
+    def _next(self) -> bytes | None:
+        if len(self._buffer) < _HEAD.size:
+            return None
+        size, magic = _HEAD.unpack_from(self._buffer)
+        if magic != MAGIC or size > MAX_MESSAGE:
+            self._buffer.clear()
+            raise channel.ChannelError("magic or length")
+        end = _HEAD.size + size
+        if len(self._buffer) < end:
+            return None
+        payload = bytes(self._buffer[_HEAD.size : end])
+        del self._buffer[:end]
+        return payload
+
+    def _serve(self, session: Session, payload: bytes) -> None:
+        if self._channel is not None:
+            dispatch.receive(session, self._channel.decrypt(payload))
+            return
+        key = self._place.services.keys.universe
+        opened = channel.accept(payload, self._challenge, key)
+        self._write(frame(channel.result()))
+        self._channel = opened
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if self._is_frozen or transport is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > MAX_QUEUED:
+            reset(transport)
+            return
+        transport.write(data)
+
+
+class TcpCm:
+    """One CM."""
+
+    kind = KIND
+
+    def __init__(self, place: Place) -> None:
+        self.name = place.name
+        self._place = place
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
+        self._server: asyncio.Server | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it listens."""
+        return self._server is not None
+
+    async def open(self) -> None:
+        """Start to listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: TcpLink(self._place), sock=self._reserved.listener()
+        )
+
+    async def refuse(self) -> None:
+        """Stop to listen."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.refuse()
+        self._reserved.close()

@@ -1,0 +1,151 @@
+"""Steam's directory of CMs over plain HTTP: ISteamDirectory, both methods, JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from sandbox.cm import ConnectionManager
+from sandbox.ports import ReservedPort
+from sandbox.services import Services
+
+REALM: Final = "steamglobal"
+FOREIGN_REALM: Final = "steamchina"
+_CENTRES: Final = ("sgp1", "fra2", "iad1", "sto1", "lax1")
+_DEFAULT_MAX: Final = 100
+
+
+class Directory:
+    """Lists the CMs, truthfully but with all the noise of the real one.
+
+    Every CM stands in the list twice; one entry per type belongs to a foreign realm, on a port where
+    nobody listens: a client that does not filter finds out.
+    """
+
+    def __init__(self, services: Services, cms: Sequence[ConnectionManager]) -> None:
+        self._services = services
+        self._cms = cms
+        self._nobody = ReservedPort()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Serve both methods; v1 and v0001 are the same."""
+        for version in ("v1", "v0001"):
+            base = f"/ISteamDirectory/{{method:GetCMList|GetCMListForConnect}}/{version}"
+            router.add_get(base + "/", self._on_request)
+            router.add_get(base, self._on_request)
+
+    def close(self) -> None:
+        """Give the foreign realm's port back."""
+        self._nobody.close()
+
+    def endpoints(self) -> dict[str, list[str]]:
+        """Return every CM's endpoint once, by type."""
+        found: dict[str, list[str]] = {}
+        for index, cm in enumerate(self._cms):
+            found.setdefault(cm.kind, []).append(_endpoint(cm, index))
+        return found
+
+    async def _on_request(self, request: web.Request) -> web.Response:
+        method = request.match_info["method"]
+        faults = self._services.faults
+        delay_ms = faults.take("directory_delay_ms")
+        if delay_ms:
+            await asyncio.sleep(delay_ms / 1000)
+        fault = faults.take("directory_status", "")
+        if method == "GetCMList":
+            response = self._old_list(request, fault)
+        else:
+            response = self._list_for_connect(request, fault)
+        if fault in {"500", "403"}:
+            response = web.Response(status=int(fault), text="<html>error</html>")
+        elif fault == "invalid_json":
+            response = web.Response(text='{"response": {"serverlist": [', content_type=_JSON)
+        self._services.journal.add(
+            "directory_request",
+            method=method,
+            cmtype=request.query.get("cmtype"),
+            status=fault or "ok",
+            source=request.remote,
+        )
+        return response
+
+    def _list_for_connect(self, request: web.Request, fault: str) -> web.Response:
+        if fault == "success_false":
+            return _json({"serverlist": [], "success": False, "message": "Unavailable"})
+        rows = [] if fault == "empty" else self._rows()
+        for key, field in (("cmtype", "type"), ("realm", "realm")):
+            wanted = request.query.get(key)
+            if wanted:
+                rows = [row for row in rows if row[field] == wanted]
+        most = _number(request.query.get("maxcount"))
+        rows = _at_most(sorted(rows, key=lambda row: float(row["wtd_load"])), most)
+        return _json({"serverlist": rows, "success": True, "message": ""})
+
+    def _old_list(self, request: web.Request, fault: str) -> web.Response:
+        if "cellid" not in request.query:
+            return web.Response(status=400, text="Required parameter 'cellid' is missing")
+        if fault == "success_false":
+            return _json({"serverlist": [], "result": 2, "message": "Unavailable"})
+        most = _number(request.query.get("maxcount"))
+        known = {} if fault == "empty" else self.endpoints()
+        lists = {
+            "serverlist": (known.get("netfilter", []) * 2)[:most],
+            "serverlist_websockets": (known.get("websockets", []) * 2)[:most],
+        }
+        return _json({**lists, "result": 1, "message": ""})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for index, cm in enumerate(self._cms):
+            endpoint = _endpoint(cm, index)
+            for copy in (0, 1):
+                centre = _CENTRES[(index + copy) % len(_CENTRES)]
+                rows.append(_row(endpoint, cm.kind, centre, REALM, load=20 + index + 7 * copy))
+        nobody = f"127.0.0.1:{self._nobody.number}"
+        kinds = sorted({cm.kind for cm in self._cms})
+        # The least load of all: who does not filter by realm tries it first.
+        return rows + [_row(nobody, kind, "pvgd", FOREIGN_REALM, load=1) for kind in kinds]
+
+
+_JSON: Final = "application/json"
+
+
+def _endpoint(cm: ConnectionManager, index: int) -> str:
+    # WebSocket CMs go by DNS names, TCP ones by address; some of ours by either.
+    host = "localhost" if cm.kind == "websockets" and index % 2 == 0 else "127.0.0.1"
+    return f"{host}:{cm.port}"
+
+
+def _row(endpoint: str, kind: str, centre: str, realm: str, *, load: int) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint,
+        "legacy_endpoint": endpoint,
+        "type": kind,
+        "dc": centre,
+        "realm": realm,
+        "load": load,
+        "wtd_load": load * 0.731 + 1.338743209838867,
+    }
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and int(text) else _DEFAULT_MAX
+
+
+def _at_most(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Keep the first `most` of each type, as the real directory does."""
+    kept: dict[str, int] = {}
+    found = []
+    for row in rows:
+        kept[row["type"]] = kept.get(row["type"], 0) + 1
+        if kept[row["type"]] <= most:
+            found.append(row)
+    return found
+
+
+def _json(response: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps({"response": response}), content_type=_JSON)

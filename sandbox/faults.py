@@ -1,0 +1,182 @@
+"""Switches for what may go wrong, set and cleared while the sandbox runs.
+
+A switch has a value and may be limited: to accounts, to CMs, to a number of times, to some seconds,
+to a chance. Who misbehaves asks here at the moment of doing so; this file knows none of them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+# Every switch, with the type its value has and one line for the reader (shown by GET /faults).
+SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
+    "gc_silent": (bool, "match requests of these accounts get no answer"),
+    "gc_delay_ms": ((int, float, list), "delay of match answers, or [least, most]"),
+    "gc_out_of_order": (
+        int,
+        "hold this many match answers back and send them shuffled, 0.5 s at most",
+    ),
+    "gc_duplicate": (bool, "send every match answer twice"),
+    "gc_result": (int, "answer match requests with this result and no match"),
+    "gc_down": ((bool, str), "no welcome, ConnectionStatus NO_SESSION; 'silent': not even that"),
+    "gc_drop_requests": (bool, "answer match requests with RequestDropped (3006)"),
+    "gc_ping_every_s": ((int, float), "interval of GC pings (default 60)"),
+    "lose_hellos": (bool, "GC hellos are lost; limit with times"),
+    "refuse_connect": (bool, "CMs stop listening; limit with cms"),
+    "accept_and_silence": (bool, "CMs accept connections and never say a word"),
+    "logon_eresult": (int, "refuse logons with this result"),
+    "logon_never_answered": (bool, "logons are read and not answered"),
+    "credential_eresult": (int, "refuse BeginAuthSession with this result"),
+    "heartbeats_ignored": (bool, "the CM does not answer heartbeats that ask for it"),
+    "send_unknown_messages": (bool, "an unknown EMsg and GC message before every answer"),
+    "directory_status": (str, "500, 403, invalid_json, empty, success_false"),
+    "directory_delay_ms": ((int, float), "the directory answers late"),
+    "poll_interval_s": ((int, float), "interval named to clients that poll (default 0.5)"),
+    "logon_wait_s": ((int, float), "patience with connections that do not log on (default 60)"),
+    "renew_tokens": (bool, "every renewal asked for is granted"),
+}
+
+
+class FaultError(ValueError):
+    """A switch that does not exist, or a value it cannot have."""
+
+
+@dataclass(slots=True)
+class Switch:
+    """One switch that is on. None means no limit."""
+
+    value: Any
+    accounts: frozenset[str] | None = None
+    cms: frozenset[str] | None = None
+    times: int | None = None
+    until: float | None = None  # monotonic seconds
+    chance: float = 1.0
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as the control API writes it."""
+        left = None if self.until is None else max(0.0, self.until - time.monotonic())
+        return {
+            "value": self.value,
+            "accounts": None if self.accounts is None else sorted(self.accounts),
+            "cms": None if self.cms is None else sorted(self.cms),
+            "times": self.times,
+            "for_s": left,
+            "chance": self.chance,
+        }
+
+
+_LIMITS: Final = frozenset({"value", "accounts", "cms", "times", "for_s", "chance"})
+
+
+class Faults:
+    """All switches that are on."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._on: dict[str, Switch] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each change; for those who must act at once (listeners, the GC)."""
+        self._listeners.append(changed)
+
+    def set(self, wanted: Mapping[str, Any]) -> None:
+        """Switch on or change; a null or false switches off.
+
+        Raises:
+            FaultError: unknown switch or bad value; nothing is changed then.
+        """
+        made = {name: _switch(name, spec) for name, spec in wanted.items()}
+        for name, switch in made.items():
+            if switch is None:
+                self._on.pop(name, None)
+            else:
+                self._on[name] = switch
+        self._tell()
+
+    def clear(self, names: frozenset[str] = frozenset()) -> None:
+        """Switch these off; all when none is named."""
+        for name in names or frozenset(self._on):
+            self._on.pop(name, None)
+        self._tell()
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is on."""
+        return {name: switch.shown() for name, switch in self._on.items()}
+
+    def is_on(self, name: str, *, account: str | None = None, cm: str | None = None) -> bool:
+        """Tell without using up one of its times."""
+        switch = self._on.get(name)
+        return switch is not None and self._applies(switch, account, cm)
+
+    def take(
+        self, name: str, default: Any = None, *, account: str | None = None, cm: str | None = None
+    ) -> Any:
+        """Return the switch's value if it applies now, using up one of its times; else `default`."""
+        if not self._on:
+            return default
+        switch = self._on.get(name)
+        if switch is None or not self._applies(switch, account, cm):
+            return default
+        if switch.chance < 1.0 and self._rng.random() >= switch.chance:
+            return default
+        if switch.times is not None:
+            switch.times -= 1
+            if switch.times == 0:
+                del self._on[name]
+        return switch.value
+
+    def _applies(self, switch: Switch, account: str | None, cm: str | None) -> bool:
+        if switch.until is not None and time.monotonic() >= switch.until:
+            return False
+        if switch.accounts is not None and account not in switch.accounts:
+            return False
+        return switch.cms is None or cm in switch.cms
+
+    def _tell(self) -> None:
+        for changed in self._listeners:
+            changed()
+
+
+def _switch(name: str, spec: Any) -> Switch | None:
+    if name not in SWITCHES:
+        raise FaultError(f"no switch {name!r}; there are {', '.join(sorted(SWITCHES))}")
+    kind = SWITCHES[name][0]
+    if spec is None or spec is False:
+        return None
+    if kind is bool and isinstance(spec, list):  # shorthand: the accounts it is on for
+        spec = {"accounts": spec}
+    if kind is bool and isinstance(spec, int) and not isinstance(spec, bool):  # how many times
+        spec = {"times": spec}
+    if not isinstance(spec, dict):
+        spec = {"value": spec}
+    if spec.keys() - _LIMITS:
+        raise FaultError(f"{name}: unknown limits {sorted(spec.keys() - _LIMITS)}")
+    value = spec.get("value", True)
+    allowed = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise FaultError(f"{name}: bad value {value!r}")
+    return _limited(name, value, spec)
+
+
+def _limited(name: str, value: Any, spec: Mapping[str, Any]) -> Switch | None:
+    times, for_s, chance = spec.get("times"), spec.get("for_s"), spec.get("chance", 1.0)
+    for limit in ("accounts", "cms"):
+        if not isinstance(spec.get(limit, []), list | None):
+            raise FaultError(f"{name}: {limit} must be a list")
+    if not all(isinstance(number, int | float | None) for number in (times, for_s, chance)):
+        raise FaultError(f"{name}: times, for_s and chance are numbers")
+    if times == 0:
+        return None
+    return Switch(
+        value,
+        accounts=None if spec.get("accounts") is None else frozenset(spec["accounts"]),
+        cms=None if spec.get("cms") is None else frozenset(spec["cms"]),
+        times=None if times is None else int(times),
+        until=None if for_s is None else time.monotonic() + for_s,
+        chance=1.0 if chance is None else float(chance),
+    )

@@ -1,0 +1,197 @@
+"""The Dota 2 Game Coordinator: hello and welcome, match details, profile cards, silence.
+
+The GC speaks inside Steam's messages 5452 and 5453 and has job ids of its own. It answers a session
+only while that session plays Dota 2, is licensed for it and was welcomed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sandbox import gc_delivery, gc_messages, welcome
+from sandbox.emsg import DOTA, PROTO_BIT, GcMsg, GcStatus
+from sandbox.envelope import NO_JOB, Message
+from sandbox.playing import lose_gc
+from sandbox.quota import Verdict
+from sandbox.session import Session, Stage
+from sandbox.wire import WireError
+
+PING_EVERY_S: Final = 60.0
+PINGS_NEGLECTED: Final = 55  # unanswered pings may be what silences sessions after about an hour
+_HEAD: Final = struct.Struct("<Ii")
+
+
+def on_to_gc(session: Session, message: Message) -> None:
+    """Unwrap a message to the GC and serve it."""
+    wrapped = gc_messages.GC_CLIENT.decode(message.body)
+    number = wrapped.get("msgtype", 0)
+    if wrapped.get("appid") != DOTA or message.header.get("routing_appid") != DOTA:
+        _note(session, number & ~PROTO_BIT, "not_routed")
+        return
+    payload = wrapped.get("payload", b"")
+    if not number & PROTO_BIT or len(payload) < _HEAD.size:
+        return
+    inner, size = _HEAD.unpack_from(payload)
+    end = _HEAD.size + size
+    if inner != number or not _HEAD.size <= end <= len(payload):
+        raise WireError("GC header")
+    header = gc_messages.GC_HEADER.decode(payload[_HEAD.size : end])
+    handler = HANDLERS.get(number & ~PROTO_BIT)
+    if handler is None:
+        _note(session, number & ~PROTO_BIT, "unknown")
+        return
+    handler(session, payload[end:], header.get("job_id_source", NO_JOB))
+
+
+def _on_hello(session: Session, body: bytes, job: int) -> None:
+    del body, job  # an empty hello is as good as a full one
+    services = session.services
+    faults, name = services.faults, session.name or ""
+    outcome = "welcomed"
+    if DOTA not in session.apps or not session.is_playing:
+        outcome = "not_playing"
+    elif name not in services.licensed:
+        outcome = "no_license"
+    elif faults.take("lose_hellos", account=name):
+        outcome = "lost"
+    elif (down := faults.take("gc_down", account=name)) is not None:
+        outcome = "gc_down"
+        if down != "silent":
+            send_status(session, GcStatus.NO_SESSION)
+    services.journal.add("gc_hello", account=name, session=session.session_id, outcome=outcome)
+    if outcome == "welcomed":
+        delay_s = services.options.welcome_delay_ms / 1000
+        epoch = session.gc.epoch
+        asyncio.get_running_loop().call_later(delay_s, _welcome, session, epoch)
+
+
+def _welcome(session: Session, epoch: int) -> None:
+    if session.stage is not Stage.LOGGED_ON or session.gc.epoch != epoch:
+        return
+    account = session.account
+    body = welcome.body(account.account_id if account else 0, session.services.options.seed)
+    session.gc.is_welcomed = True
+    session.gc.pings_unanswered = 0
+    session.services.journal.add(
+        "gc_welcome", account=session.name, session=session.session_id, size=len(body)
+    )
+    gc_delivery.send(session, GcMsg.WELCOME, body)
+    if session.gc.timer is None:
+        _schedule_ping(session)
+
+
+def _schedule_ping(session: Session) -> None:
+    every = session.services.faults.take("gc_ping_every_s", PING_EVERY_S, account=session.name)
+    loop = asyncio.get_running_loop()
+    session.gc.timer = loop.call_later(every, _ping, session, session.gc.epoch)
+
+
+def _ping(session: Session, epoch: int) -> None:
+    if session.gc.epoch != epoch or session.stage is not Stage.LOGGED_ON:
+        return
+    if session.gc.pings_unanswered >= PINGS_NEGLECTED:
+        lose_gc(session, "pings_neglected")  # silently: the client is not told
+        return
+    session.gc.pings_unanswered += 1
+    gc_delivery.send(session, GcMsg.PING_REQUEST, b"")
+    _schedule_ping(session)
+
+
+def _on_ping_response(session: Session, body: bytes, job: int) -> None:
+    del body, job
+    session.gc.pings_unanswered = 0
+
+
+def _on_match_details(session: Session, body: bytes, job: int) -> None:
+    match_id = gc_messages.MATCH_REQUEST.decode(body).get("match_id", 0)
+    services, name = session.services, session.name or ""
+    answer = None
+    if not session.gc.is_welcomed:
+        outcome = "silent_no_session"
+    else:
+        now = services.calendar.now()
+        verdict = services.quotas.spend(name, session.link.source, now)
+        outcome = str(verdict)
+        if verdict is Verdict.SERVED:
+            outcome, answer = _looked_up(session, match_id)
+    services.journal.add(
+        "match_request",
+        account=name,
+        match_id=match_id,
+        outcome=outcome,
+        session=session.session_id,
+        source=session.link.source,
+    )
+    if answer is not None:
+        gc_delivery.answer_match(session, answer, job)
+
+
+def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:
+    """Return outcome and answer of a request that the quotas let pass."""
+    services, name = session.services, session.name
+    if services.faults.take("gc_silent", account=name):
+        return "silent_fault", None
+    if services.faults.take("gc_drop_requests", account=name):
+        gc_delivery.send(session, GcMsg.REQUEST_DROPPED, b"")
+        return "silent_dropped", None
+    result = services.faults.take("gc_result", account=name)
+    if result is not None:
+        return f"result_{result}", services.catalogue.refusal(result)
+    return services.catalogue.answer(match_id)
+
+
+def _on_profile_card(session: Session, body: bytes, job: int) -> None:
+    """Answer a profile card request; the match quota does not touch it."""
+    account_id = gc_messages.PROFILE_REQUEST.decode(body).get("account_id", 0)
+    if not session.gc.is_welcomed:
+        _note(session, GcMsg.PROFILE_CARD, "silent_no_session")
+        return
+    card = {
+        "account_id": account_id,
+        "badge_points": account_id % 5000,
+        "rank_tier": 10 * (account_id % 8 + 1),
+        "leaderboard_rank": account_id % 3000,
+        "is_plus_subscriber": bool(account_id % 2),
+        "plus_original_start_date": 0,
+        "favorite_team_packed": 0,
+        "lifetime_games": account_id % 4000,
+        "event_level": account_id % 100,
+    }
+    _note(session, GcMsg.PROFILE_CARD, "answered")
+    body = gc_messages.PROFILE_CARD.encode(card)
+    gc_delivery.send(session, GcMsg.PROFILE_CARD_RESPONSE, body, job)
+
+
+def send_status(session: Session, status: int) -> None:
+    """Tell a client how it stands with the GC."""
+    body = gc_messages.CONNECTION_STATUS.encode({"status": int(status)})
+    gc_delivery.send(session, GcMsg.CONNECTION_STATUS, body)
+
+
+def take_down(session: Session) -> None:
+    """Take the GC session away, as a GC restart does."""
+    had = session.gc.is_welcomed
+    lose_gc(session, "gc_down")
+    if had:
+        send_status(session, GcStatus.NO_SESSION)
+
+
+def _note(session: Session, number: int, outcome: str) -> None:
+    session.services.journal.add(
+        "gc_request",
+        account=session.name,
+        session=session.session_id,
+        msgtype=int(number),
+        outcome=outcome,
+    )
+
+
+HANDLERS: Final[Mapping[int, Callable[[Session, bytes, int], None]]] = {
+    GcMsg.HELLO: _on_hello,
+    GcMsg.PING_RESPONSE: _on_ping_response,
+    GcMsg.MATCH_DETAILS: _on_match_details,
+    GcMsg.PROFILE_CARD: _on_profile_card,
+}

@@ -1,0 +1,80 @@
+"""The way of a GC answer back to its client: wrapped, delayed, shuffled, doubled.
+
+On the hot path: the envelopes are put together from bytes by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Final
+
+from sandbox import burst
+from sandbox.emsg import DOTA, PROTO_BIT, EMsg, GcMsg
+from sandbox.envelope import NO_JOB
+from sandbox.session import Session, Stage
+from sandbox.wire import varint
+
+UNKNOWN_GC_MSG: Final = 65_001
+_HEAD: Final = struct.Struct("<Ii")
+_JOB_TAG: Final = varint(11 << 3 | 1)  # job_id_target, fixed64
+_APPID: Final = varint(1 << 3) + varint(DOTA)  # CMsgGCClient.appid
+_MSGTYPE_TAG: Final = varint(2 << 3)
+_PAYLOAD_TAG: Final = varint(3 << 3 | 2)
+_ROUTING: Final = varint(3 << 3) + varint(DOTA)  # CMsgProtoBufHeader.routing_appid
+
+
+def send(session: Session, msgtype: int, body: bytes, job: int = NO_JOB) -> None:
+    """Send one GC message now; `job` is the client's GC job it answers."""
+    header = b"" if job == NO_JOB else _JOB_TAG + job.to_bytes(8, "little")
+    number = msgtype | PROTO_BIT
+    size = _HEAD.size + len(header) + len(body)
+    wrapped = b"".join(
+        (
+            _APPID,
+            _MSGTYPE_TAG,
+            varint(number),
+            _PAYLOAD_TAG,
+            varint(size),
+            _HEAD.pack(number, len(header)),
+            header,
+            body,
+        )
+    )
+    session.link.send(session.wrapped(EMsg.FROM_GC, wrapped, extra=_ROUTING))
+
+
+def answer_match(session: Session, body: bytes, job: int) -> None:
+    """Send a match answer as the faults of the moment want it."""
+    faults, name = session.services.faults, session.name
+    delay = faults.take("gc_delay_ms", session.services.options.gc_delay_ms, account=name)
+    if isinstance(delay, list):
+        delay = session.services.rng.uniform(*delay)
+    epoch = session.gc.epoch
+    for _ in range(2 if faults.take("gc_duplicate", account=name) else 1):
+        if delay:
+            loop = asyncio.get_running_loop()
+            loop.call_later(delay / 1000, _deliver, session, epoch, body, job)
+        else:
+            _deliver(session, epoch, body, job)
+
+
+def _deliver(session: Session, epoch: int, body: bytes, job: int) -> None:
+    """Send an answer unless the session it belongs to is over."""
+    faults = session.services.faults
+    together = faults.take("gc_out_of_order", account=session.name)
+    if together:
+        session.services.held.hold(lambda: _put_out(session, epoch, body, job), together)
+    else:
+        _put_out(session, epoch, body, job)
+
+
+def _put_out(session: Session, epoch: int, body: bytes, job: int) -> None:
+    if session.stage is not Stage.LOGGED_ON or session.gc.epoch != epoch:
+        return
+    if session.services.faults.take("send_unknown_messages", account=session.name):
+        for message in burst.unknown(session):
+            session.link.send(message)
+        session.link.send(burst.notification(session))
+        send(session, UNKNOWN_GC_MSG, b"\x08\x01")
+    send(session, GcMsg.MATCH_DETAILS_RESPONSE, body, job)

@@ -1,0 +1,26 @@
+"""A session's standing with the Dota 2 GC. Only the state; `gc.py` acts on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class GcSession:
+    """Welcomed or not. `epoch` grows with every loss, so that late work knows it is late."""
+
+    __slots__ = ("epoch", "is_welcomed", "pings_unanswered", "timer")
+
+    def __init__(self) -> None:
+        self.is_welcomed = False
+        self.epoch = 0
+        self.pings_unanswered = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> bool:
+        """End it; tell whether there was one."""
+        had, self.is_welcomed = self.is_welcomed, False
+        self.epoch += 1
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return had

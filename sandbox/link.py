@@ -1,0 +1,50 @@
+"""What a session sees of its connection: one socket to a client, whatever the transport."""
+
+from __future__ import annotations
+
+import enum
+import socket
+import struct
+from asyncio import BaseTransport
+from typing import Protocol
+
+
+class DropMode(enum.StrEnum):
+    """How a connection is broken on purpose."""
+
+    CLOSE = "close"  # in good order
+    RESET = "reset"  # TCP RST
+    MID_MESSAGE = "mid_message"  # half a message, then closed
+    HALF_OPEN = "half_open"  # the socket stays; nothing flows in or out any more
+
+
+class Link(Protocol):
+    """Sends whole Steam messages; never waits and never raises for a dead socket."""
+
+    cm: str  # which CM was connected to, e.g. "ws1"
+    transport_name: str  # "websockets" or "netfilter"
+    source: str  # the client's address
+
+    def send(self, message: bytes) -> None:
+        """Queue one message."""
+
+    def close(self) -> None:
+        """Send what is queued, then close. Without effect on a half-open link."""
+
+    def drop(self, mode: DropMode) -> None:
+        """Break the connection in this way."""
+
+    def destroy(self) -> None:
+        """Let go of the socket at once, half-open or not; the sandbox is ending."""
+
+
+def reset(transport: BaseTransport | None) -> None:
+    """Close a socket with RST instead of FIN."""
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        # Lingering for zero seconds makes close() throw away what is queued and send RST.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    abort = getattr(transport, "abort", transport.close)
+    abort()

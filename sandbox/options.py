@@ -1,0 +1,25 @@
+"""What the sandbox can be told at its start, as one frozen value. No parsing here; see `cli.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One sandbox. Durations: `_ms` milliseconds, `_s` seconds."""
+
+    accounts: Path
+    port: int = 0
+    matches: Path | None = None
+    state: Path | None = None
+    websocket_cms: int = 2
+    tcp_cms: int = 2
+    gc_delay_ms: float = 0.0
+    welcome_delay_ms: float = 0.0
+    heartbeat_s: float = 9.0
+    quota_account: int = 100
+    quota_ip: int = 500
+    seed: int = 0
+    exit_with_parent: bool = False

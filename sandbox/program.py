@@ -1,0 +1,176 @@
+"""The running sandbox: everything built, opened, served until told to stop, and closed again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from sandbox import accounts, gc, keys
+from sandbox.authenticator import Authenticator
+from sandbox.cm import ConnectionManager, Place
+from sandbox.cm_tcp import TcpCm
+from sandbox.cm_websocket import WebSocketCm
+from sandbox.control import PREFIX, Control
+from sandbox.directory import Directory
+from sandbox.faults import Faults
+from sandbox.held import Held
+from sandbox.journal import Journal
+from sandbox.mailbox import Mailbox
+from sandbox.matches import catalogue
+from sandbox.options import Options
+from sandbox.ports import HOST
+from sandbox.quota import Quotas
+from sandbox.services import Services
+from sandbox.session import Sessions
+from sandbox.tokens import Tokens
+
+PARENT_CHECK_S: Final = 0.5
+
+
+def build(options: Options, state: Path) -> Services:
+    """Make the simulated Steam's inside.
+
+    Raises:
+        AccountsError, MatchesError: bad input files.
+        OSError, ValueError: the state directory cannot be used.
+    """
+    known = accounts.load(options.accounts)
+    given = catalogue.load(options.matches) if options.matches else None
+    rng = random.Random(options.seed)
+    ring = keys.load_or_make(state)
+    tokens = Tokens(ring, state / "tokens.json" if options.state else None)
+    mailbox = Mailbox()
+    return Services(
+        options=options,
+        keys=ring,
+        accounts=known,
+        journal=Journal(),
+        faults=Faults(rng),
+        tokens=tokens,
+        authenticator=Authenticator(ring, known, tokens, mailbox, rng),
+        mailbox=mailbox,
+        quotas=Quotas(options.quota_account, options.quota_ip),
+        catalogue=catalogue.Catalogue(options.seed, given),
+        rng=rng,
+        held=Held(rng),
+        licensed={account.name for account in known if not account.no_license},
+    )
+
+
+class Sandbox:
+    """All servers of one sandbox."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._sessions = Sessions()
+        options = services.options
+        names = [f"ws{n}" for n in range(1, options.websocket_cms + 1)]
+        self._cms: list[ConnectionManager] = [WebSocketCm(self._place(name)) for name in names]
+        names = [f"tcp{n}" for n in range(1, options.tcp_cms + 1)]
+        self._cms += [TcpCm(self._place(name)) for name in names]
+        self._directory = Directory(services, self._cms)
+        self._control = Control(services, self._sessions, self._apply_faults)
+        self._port = 0
+
+    def _place(self, name: str) -> Place:
+        return Place(name, self._services, self._sessions)
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Start every server; `stack` closes them again.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        app = web.Application()
+        self._directory.add_routes(app.router)
+        self._control.add_routes(app.router)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        stack.callback(self._directory.close)
+        site = web.TCPSite(runner, HOST, self._services.options.port)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        for cm in self._cms:
+            stack.push_async_callback(cm.close)
+            await cm.open()
+        stack.callback(self._destroy_links)
+
+    def ready_line(self) -> bytes:
+        """Return the one line of JSON that says where everything is."""
+        base = f"http://{HOST}:{self._port}"
+        ring = self._services.keys
+        return orjson.dumps(
+            {
+                "directory_url": base,
+                "control_url": base + PREFIX,
+                "ca_file": str(ring.ca_file),
+                "universe_key_file": str(ring.universe_key_file),
+                "pid": os.getpid(),
+                "endpoints": self._directory.endpoints(),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+
+    def _destroy_links(self) -> None:
+        for session in self._sessions:
+            session.end("sandbox_stopped")
+            session.link.destroy()
+
+    async def _apply_faults(self) -> None:
+        """Do at once what a changed switch demands."""
+        faults = self._services.faults
+        for cm in self._cms:
+            refuses = faults.is_on("refuse_connect", cm=cm.name)
+            if refuses and cm.is_open:
+                await cm.refuse()
+            elif not refuses and not cm.is_open:
+                await cm.open()
+        for session in self._sessions:
+            if session.name and faults.is_on("gc_down", account=session.name):
+                gc.take_down(session)
+
+
+async def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        AccountsError, MatchesError, OSError, ValueError: it cannot start.
+    """
+    async with AsyncExitStack() as stack:
+        if options.state is None:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-")))
+        else:
+            state = options.state.resolve()
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        sandbox = Sandbox(build(options, state))
+        await sandbox.open(stack)
+        sys.stdout.buffer.write(sandbox.ready_line())
+        sys.stdout.buffer.flush()
+        await _until_stopped(stopped, os.getppid() if options.exit_with_parent else None)
+
+
+async def _until_stopped(stopped: asyncio.Event, parent: int | None) -> None:
+    wait: Callable[[], Awaitable[bool]] = stopped.wait
+    while True:
+        try:
+            await asyncio.wait_for(wait(), None if parent is None else PARENT_CHECK_S)
+        except TimeoutError:
+            if os.getppid() != parent:  # orphans are given another parent
+                return
+        else:
+            return
