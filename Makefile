@@ -38,8 +38,8 @@ types: $(VENV)/.installed-tests
 check: lint types test
 
 bench: $(VENV)/.installed-tests
-	@$(BIN)/python bench/fleet.py $(ARGS)
-	@$(BIN)/python bench/requests.py $(ARGS)
+	@$(BIN)/python -m bench.fleet $(ARGS)
+	@$(BIN)/python -m bench.requests $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
