@@ -66,7 +66,8 @@ def load(directory: Path) -> dict[int, bytes]:
     """Encode every *.json of a directory: whole answers, as the protobuf JSON mapping writes them.
 
     Raises:
-        MatchesError: no such directory, or an answer that the schema does not fit. Other JSON is passed over.
+        MatchesError: no such directory, or an answer that the schema does not fit. JSON that is no
+            answer at all is passed over.
     """
     # Imported here: building the schema costs a third of a second that most starts do not need.
     from sandbox.matches import schema  # noqa: PLC0415

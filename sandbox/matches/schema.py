@@ -8,14 +8,18 @@ and SteamKit's (June 2026, `disable_duration`).
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dota2.protobufs import dota_gcmessages_common_pb2 as common
-from dota2.protobufs import dota_shared_enums_pb2 as enums
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # generated long ago; every descriptor in them is "deprecated"
+    from dota2.protobufs import dota_gcmessages_common_pb2 as common
+    from dota2.protobufs import dota_shared_enums_pb2 as enums
 
 _PACKAGE: Final = "sandbox"
 _MESSAGES: Final = (

@@ -1,0 +1,398 @@
+"""A small Steam client for the sandbox's own tests, built on the `steam` package's message classes.
+
+It is the second reading of the protocol: what it cannot parse, the sandbox got wrong. One connection,
+asyncio, no reconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import itertools
+import ssl
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+from Cryptodome.Cipher import PKCS1_OAEP
+from Cryptodome.PublicKey import RSA
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from google.protobuf.message import Message
+from sandbox_process import SandboxProcess
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # generated long ago; every descriptor in them is "deprecated"
+    from dota2.protobufs import dota_gcmessages_client_pb2 as dota
+    from steam.core import crypto
+    from steam.protobufs import steammessages_auth_pb2 as auth_pb
+    from steam.protobufs import steammessages_base_pb2 as base_pb
+    from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
+    from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
+    from steam.protobufs import steammessages_clientserver_pb2 as server_pb
+
+PROTO = 0x80000000
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+@dataclass
+class Received:
+    """One message from the CM."""
+
+    emsg: int
+    header: Any  # CMsgProtoBufHeader, or None for the struct form
+    body: bytes
+
+
+class ServiceError(Exception):
+    """A service method failed."""
+
+    def __init__(self, eresult: int) -> None:
+        super().__init__(eresult)
+        self.eresult = eresult
+
+
+class Closed(Exception):
+    """The CM ended the connection."""
+
+
+class SandboxClient:
+    """One connection; open it with `connect`."""
+
+    def __init__(self, send: Callable[[bytes], Any], close: Callable[[], Any]) -> None:
+        self._send_raw = send
+        self._close = close
+        self.inbox: list[Received] = []
+        self.log: list[int] = []  # every EMsg in order, Multis opened
+        self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.steamid = 0
+        self.session_id = 0
+        self.welcome = b""
+        self._jobs = itertools.count(1)
+        self.raw_writer: asyncio.StreamWriter | None = None
+        self.raw_socket: aiohttp.ClientWebSocketResponse | None = None
+
+    # --- messages -----------------------------------------------------------------------------
+    async def send(self, emsg: int, body: Message | bytes = b"", **header: Any) -> None:
+        head = base_pb.CMsgProtoBufHeader(
+            steamid=header.pop("steamid", self.steamid),
+            client_sessionid=header.pop("client_sessionid", self.session_id),
+            **header,
+        ).SerializeToString()
+        data = body if isinstance(body, bytes) else body.SerializeToString()
+        await self._send_raw(struct.pack("<II", emsg | PROTO, len(head)) + head + data)
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self._send_raw(data)
+
+    async def receive(self, within_s: float = 5.0) -> Received:
+        """Return the next message, in order, Multis opened; raises Closed at the end."""
+        while not self.inbox:
+            async with asyncio.timeout(within_s):
+                piece = await self.pieces.get()
+            if piece is None:
+                self.pieces.put_nowait(None)
+                raise Closed
+            self._take(piece)
+        return self.inbox.pop(0)
+
+    def _take(self, data: bytes) -> None:
+        number, size = struct.unpack_from("<II", data)
+        if not number & PROTO:
+            self.log.append(number)
+            self.inbox.append(Received(number, None, data[36:]))
+            return
+        header = base_pb.CMsgProtoBufHeader.FromString(data[8 : 8 + size])
+        body = data[8 + size :]
+        if number & ~PROTO != 1:
+            self.log.append(number & ~PROTO)
+            self.inbox.append(Received(number & ~PROTO, header, body))
+            return
+        multi = base_pb.CMsgMulti.FromString(body)
+        inner = multi.message_body
+        if multi.size_unzipped:
+            inner = gzip.decompress(inner)
+            assert len(inner) == multi.size_unzipped
+        at = 0
+        while at < len(inner):
+            (length,) = struct.unpack_from("<I", inner, at)
+            self._take(inner[at + 4 : at + 4 + length])
+            at += 4 + length
+
+    async def wait_for(self, emsg: int, within_s: float = 5.0) -> Received:
+        """Return the next message of this number, skipping others."""
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await self.receive(within_s)
+                if found.emsg == emsg:
+                    return found
+
+    async def wait_closed(self, within_s: float = 5.0) -> list[Received]:
+        """Return what comes until the connection ends."""
+        rest = []
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    rest.append(await self.receive(within_s))
+                except Closed:
+                    return rest
+
+    async def close(self) -> None:
+        await self._close()
+
+    # --- authentication -----------------------------------------------------------------------
+    async def hello(self, version: int = 65580) -> None:
+        await self.send(9805, login_pb.CMsgClientHello(protocol_version=version))
+
+    async def service(
+        self, method: str, request: Message | bytes, answer: type[MessageT], emsg: int = 9804
+    ) -> MessageT:
+        job = next(self._jobs)
+        name = f"Authentication.{method}#1"
+        ids = {"steamid": 0, "client_sessionid": 0} if emsg == 9804 else {}
+        await self.send(emsg, request, jobid_source=job, target_job_name=name, **ids)
+        got = await self.wait_for(147)
+        assert got.header.jobid_target == job
+        if got.header.eresult != 1:
+            raise ServiceError(got.header.eresult)
+        return answer.FromString(got.body)
+
+    async def begin(self, name: str, password: str, guard_data: str = "", platform: int = 1) -> Any:
+        key = await self.service(
+            "GetPasswordRSAPublicKey",
+            auth_pb.CAuthentication_GetPasswordRSAPublicKey_Request(account_name=name),
+            auth_pb.CAuthentication_GetPasswordRSAPublicKey_Response,
+        )
+        numbers = rsa.RSAPublicNumbers(int(key.publickey_exp, 16), int(key.publickey_mod, 16))
+        secret = numbers.public_key().encrypt(password.encode(), padding.PKCS1v15())
+        return await self.service(
+            "BeginAuthSessionViaCredentials",
+            auth_pb.CAuthentication_BeginAuthSessionViaCredentials_Request(
+                account_name=name,
+                encrypted_password=base64.b64encode(secret).decode(),
+                encryption_timestamp=key.timestamp,
+                persistence=1,
+                website_id="Client",
+                guard_data=guard_data,
+                device_details={
+                    "device_friendly_name": "test",
+                    "platform_type": platform,
+                },
+            ),
+            auth_pb.CAuthentication_BeginAuthSessionViaCredentials_Response,
+        )
+
+    async def submit(self, begun: Any, code: str, code_type: int) -> None:
+        await self.service(
+            "UpdateAuthSessionWithSteamGuardCode",
+            auth_pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Request(
+                client_id=begun.client_id, steamid=begun.steamid, code=code, code_type=code_type
+            ),
+            auth_pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Response,
+        )
+
+    async def poll(self, begun: Any, client_id: int | None = None) -> Any:
+        return await self.service(
+            "PollAuthSessionStatus",
+            auth_pb.CAuthentication_PollAuthSessionStatus_Request(
+                client_id=client_id or begun.client_id, request_id=begun.request_id
+            ),
+            auth_pb.CAuthentication_PollAuthSessionStatus_Response,
+        )
+
+    async def token(self, name: str, password: str) -> str:
+        """Run the credential flow of an account without guard."""
+        begun = await self.begin(name, password)
+        return str((await self.poll(begun)).refresh_token)
+
+    # --- logon --------------------------------------------------------------------------------
+    async def log_on(self, token: str, steamid: int, logon_id: int = 1242, **fields: Any) -> Any:
+        """Send ClientLogon and return the CMsgClientLogonResponse, or None for the struct form."""
+        request = login_pb.CMsgClientLogon(protocol_version=65580, access_token=token, **fields)
+        request.obfuscated_private_ip.v4 = logon_id
+        await self.send(5514, request, steamid=steamid, client_sessionid=0)
+        got = await self.wait_for(751)
+        if got.header is None:
+            return None
+        answer = login_pb.CMsgClientLogonResponse.FromString(got.body)
+        if answer.eresult == 1:
+            self.steamid, self.session_id = got.header.steamid, got.header.client_sessionid
+        return answer
+
+    async def play(self, *apps: int) -> None:
+        request = server_pb.CMsgClientGamesPlayed()
+        for app in apps:
+            request.games_played.add(game_id=app)
+        await self.send(5410, request)
+
+    async def playing_state(self) -> Any:
+        got = await self.wait_for(9600)
+        return server2_pb.CMsgClientPlayingSessionState.FromString(got.body)
+
+    # --- GC -----------------------------------------------------------------------------------
+    async def send_gc(self, number: int, body: bytes = b"", job: int = 0) -> None:
+        header = b"" if not job else b"\x51" + job.to_bytes(8, "little")  # job_id_source
+        payload = struct.pack("<Ii", number | PROTO, len(header)) + header + body
+        wrapped = server2_pb.CMsgGCClient(appid=570, msgtype=number | PROTO, payload=payload)
+        await self.send(5452, wrapped, routing_appid=570)
+
+    async def receive_gc(self, number: int, within_s: float = 5.0) -> tuple[int, bytes]:
+        """Return GC job id and body of the next GC message of this number."""
+        while True:
+            got = await self.wait_for(5453, within_s)
+            wrapped = server2_pb.CMsgGCClient.FromString(got.body)
+            if wrapped.msgtype & ~PROTO != number:
+                continue
+            _, size = struct.unpack_from("<Ii", wrapped.payload)
+            header = wrapped.payload[8 : 8 + size]
+            job = int.from_bytes(header[1:9], "little") if header[:1] == b"\x59" else 0
+            return job, wrapped.payload[8 + size :]
+
+    async def launch(self) -> None:
+        """Play Dota 2 and get welcomed."""
+        await self.play(570)
+        await self.send_gc(4006)
+        _, self.welcome = await self.receive_gc(4004)
+
+    async def ask_match(self, match_id: int, job: int = 7) -> None:
+        await self.send_gc(
+            7095, dota.CMsgGCMatchDetailsRequest(match_id=match_id).SerializeToString(), job
+        )
+
+    async def match(self, match_id: int, job: int = 7) -> Any:
+        await self.ask_match(match_id, job)
+        got, body = await self.receive_gc(7096)
+        assert got == job
+        return dota.CMsgGCMatchDetailsResponse.FromString(body)
+
+
+class Connecting:
+    """`async with Connecting(sandbox, transport) as client`."""
+
+    def __init__(
+        self, sandbox: SandboxProcess, transport: str, endpoint: str | None = None
+    ) -> None:
+        self._sandbox = sandbox
+        self._transport = transport
+        self._endpoint = endpoint or sandbox.endpoints[transport][0]
+        self._reader: asyncio.Task[None] | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self._client: SandboxClient | None = None
+
+    async def __aenter__(self) -> SandboxClient:
+        if self._transport == "websockets":
+            self._client = await self._websocket()
+        else:
+            self._client = await self._tcp()
+        return self._client
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+        if self._http is not None:
+            await self._http.close()
+
+    async def _websocket(self) -> SandboxClient:
+        tls = ssl.create_default_context(cafile=self._sandbox.ca_file)
+        self._http = aiohttp.ClientSession()
+        url = f"wss://{self._endpoint}/cmsocket/"
+        socket = await self._http.ws_connect(url, ssl=tls, max_msg_size=0)
+        client = SandboxClient(socket.send_bytes, socket.close)
+        client.raw_socket = socket
+
+        async def read() -> None:
+            async for message in socket:
+                client.pieces.put_nowait(message.data)
+            client.pieces.put_nowait(None)
+
+        self._reader = asyncio.create_task(read())
+        return client
+
+    async def _tcp(self) -> SandboxClient:
+        host, port = self._endpoint.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        key = await shake_hands(reader, writer, self._sandbox)
+
+        async def send(data: bytes) -> None:
+            sealed = crypto.symmetric_encrypt_HMAC(data, key, key[:16])
+            writer.write(struct.pack("<I", len(sealed)) + b"VT01" + sealed)
+            await writer.drain()
+
+        async def close() -> None:
+            writer.close()
+
+        client = SandboxClient(send, close)
+        client.raw_writer = writer
+
+        async def read() -> None:
+            try:
+                while True:
+                    sealed = await read_frame(reader)
+                    plain = crypto.symmetric_decrypt_HMAC(sealed, key, key[:16])
+                    client.pieces.put_nowait(bytes(plain))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                client.pieces.put_nowait(None)
+
+        self._reader = asyncio.create_task(read())
+        return client
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """Return the payload of one VT01 frame."""
+    size, magic = struct.unpack("<I4s", await reader.readexactly(8))
+    assert magic == b"VT01"
+    return await reader.readexactly(size)
+
+
+async def shake_hands(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    sandbox: SandboxProcess,
+    *,
+    break_it: Callable[[bytes], bytes] = lambda response: response,
+) -> bytes:
+    """Do the channel encryption handshake and return the session key."""
+    request = await read_frame(reader)
+    emsg, _, _, protocol, universe = struct.unpack_from("<IqqII", request)
+    assert (emsg, protocol, universe, len(request)) == (1303, 1, 1, 44)
+    session_key = b"k" * 32
+    public = RSA.import_key(sandbox.universe_key_file.read_bytes())
+    blob = PKCS1_OAEP.new(public).encrypt(session_key + request[28:])
+    head = struct.pack("<IqqII", 1304, -1, -1, 1, 128)
+    response = head + blob + struct.pack("<II", zlib.crc32(blob), 0)
+    response = break_it(response)
+    writer.write(struct.pack("<I", len(response)) + b"VT01" + response)
+    result = await read_frame(reader)
+    assert struct.unpack("<IqqI", result)[0] == 1305
+    assert struct.unpack("<IqqI", result)[3] == 1
+    return session_key
+
+
+def steamid_of(token: str) -> int:
+    """Return the account that a refresh token names."""
+    return int(claims_of(token)["sub"])
+
+
+def claims_of(token: str) -> Mapping[str, Any]:
+    """Return a token's claims, unverified."""
+    import json  # noqa: PLC0415 - placed here to keep the names above short
+
+    part = token.split(".")[1]
+    claims: Mapping[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
+
+
+async def logged_on(client: SandboxClient, account: Mapping[str, Any], **logon: Any) -> str:
+    """Take a client from Hello to a logon; return its refresh token."""
+    await client.hello()
+    token = await client.token(account["name"], account["password"])
+    answer = await client.log_on(token, steamid_of(token), **logon)
+    assert answer.eresult == 1
+    return token
