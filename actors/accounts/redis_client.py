@@ -1,0 +1,94 @@
+"""The connection to Redis: made once, with limits on everything, and scripts by their hash.
+
+The only file, with its neighbour store.py, that knows redis-py; its errors become StoreUnavailable here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from importlib import resources
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from actors.errors import StoreMisused, StoreUnavailable
+
+Execute = Callable[..., Awaitable[Any]]  # redis-py's execute_command has no types of its own
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 3.0
+HEALTH_CHECK_S: Final = 15.0
+CONNECTIONS: Final = 32
+
+
+def connect(url: str) -> Redis:
+    """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.
+
+    Nothing is retried by the client: whether a script may run twice is for its caller to know.
+    """
+    pool: Any = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_S,
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=ANSWER_S,
+        health_check_interval=HEALTH_CHECK_S,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
+
+
+@contextlib.contextmanager
+def translated(operation: str) -> Iterator[None]:
+    """Turn what redis-py raises into our own errors.
+
+    Raises:
+        StoreMisused: Redis understood and refused, e.g. a key holds another type.
+        StoreUnavailable: anything else; asking again later makes sense.
+    """
+    try:
+        yield
+    except ResponseError as error:
+        raise StoreMisused(operation, str(error)) from error
+    except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
+        raise StoreUnavailable(operation) from error
+
+
+class Script:
+    """One Lua script of `lua/`, with the prelude in front, called by its hash."""
+
+    def __init__(self, name: str) -> None:
+        folder = resources.files("actors.accounts") / "lua"
+        prelude = (folder / "prelude.lua").read_text("utf-8")
+        self.name = name
+        self._text = prelude + (folder / f"{name}.lua").read_text("utf-8")
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float]
+    ) -> Any:
+        """Run it on `redis` and return what the script returns.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `translated`.
+        """
+        execute: Execute = redis.execute_command
+        with translated(self.name):
+            try:
+                return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await execute("EVAL", self._text, len(keys), *keys, *args)
+
+
+async def ping(redis: Redis) -> None:
+    """Raise StoreUnavailable unless Redis answers."""
+    execute: Execute = redis.execute_command
+    with translated("ping"):
+        await execute("PING")

@@ -1,0 +1,234 @@
+"""The accounts in Redis: checkouts with leases, budgets, auth state. Every change is one Lua script.
+
+Leases are ordered by fencing tokens, and every write on behalf of an account carries the token and is
+refused when a newer checkout exists. All time is Redis server time. What Redis loses (a failover to a
+replica that lags) this file cannot know; a holder finds out at its next renewal.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from actors.accounts.auth_json import auth_from_json, auth_to_json
+from actors.accounts.keys import Keys
+from actors.accounts.lease import Lease
+from actors.accounts.quota import QuotaLimits, Refused, Reserved
+from actors.accounts.redis_client import Script, ping, translated
+from actors.errors import LeaseLost, NoAccountFree, NoPassword
+from actors.steam.port import AuthState, Credential
+
+
+@dataclass(frozen=True, slots=True)
+class _Scripts:
+    acquire: Script
+    renew: Script
+    release: Script
+    release_all: Script
+    reserve: Script
+    put_field: Script
+    cool_down: Script
+
+
+class Accounts:
+    """See the module. One per process; safe to share between actors: it holds no account's state."""
+
+    def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits, lease_s: float) -> None:
+        self._redis = redis
+        self._keys = Keys(prefix)
+        self._quota = quota
+        self._lease_ms = int(lease_s * 1000)
+        self._scripts = _Scripts(*(Script(name) for name in _Scripts.__dataclass_fields__))
+        # Names every request in the budgets: distinct between processes, counted within one.
+        self._process = secrets.token_hex(6)
+        self._requests = itertools.count()
+
+    # -- checkout ------------------------------------------------------------------------------
+
+    async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
+        """Check out an account for `holder`.
+
+        Args:
+            holder: names who uses it; unique in the world.
+            before: the account this holder had; taken back at once if it still holds the lease.
+
+        Raises:
+            NoAccountFree: with the seconds until a budget or cooldown frees, if one will.
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        k = self._keys
+        account, answer = await self._scripts.acquire.run(
+            self._redis,
+            [
+                k.checkouts,
+                k.leases,
+                k.holders,
+                k.cooldowns,
+                k.cooldown_reasons,
+                k.passwords,
+                k.fencing,
+            ],
+            [
+                holder,
+                self._lease_ms,
+                before or "",
+                k.account_budget_front,
+                self._quota.per_account,
+                self._quota.window,
+            ],
+        )
+        if not account:
+            raise NoAccountFree(answer / 1000 if answer >= 0 else None)
+        return Lease(account, answer, holder)
+
+    async def renew(self, lease: Lease) -> None:
+        """Prolong the lease by its full length from now.
+
+        Raises:
+            LeaseLost: somebody else has the account, or it was taken away.
+        """
+        k = self._keys
+        renewed = await self._scripts.renew.run(
+            self._redis,
+            [k.checkouts, k.leases, k.holders, k.fencing],
+            [lease.account, lease.fencing_token, self._lease_ms, lease.holder],
+        )
+        _require(lease, renewed)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the account back; does nothing when the lease is not ours any more."""
+        k = self._keys
+        await self._scripts.release.run(
+            self._redis,
+            [k.checkouts, k.leases, k.holders],
+            [lease.account, lease.fencing_token],
+        )
+
+    async def release_all(self, holder_prefix: str) -> list[str]:
+        """Give back whatever holders of that prefix still have; return the accounts."""
+        k = self._keys
+        return list(
+            await self._scripts.release_all.run(
+                self._redis, [k.checkouts, k.leases, k.holders], [holder_prefix]
+            )
+        )
+
+    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
+        """Let nobody check the account out for a while.
+
+        Raises:
+            LeaseLost: the account is not ours to judge any more.
+        """
+        k = self._keys
+        cooled = await self._scripts.cool_down.run(
+            self._redis,
+            [k.holders, k.cooldowns, k.cooldown_reasons],
+            [lease.account, lease.fencing_token, int(seconds * 1000), reason],
+        )
+        _require(lease, cooled)
+
+    # -- budgets -------------------------------------------------------------------------------
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        """Count one request of `account` from egress `ip` before it is sent."""
+        k, quota = self._keys, self._quota
+        answer = await self._scripts.reserve.run(
+            self._redis,
+            [k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or "")],
+            [
+                account,
+                fencing_token,
+                quota.per_account,
+                -1 if ip is None else quota.per_ip,
+                quota.window,
+                f"{self._process}.{next(self._requests)}",
+                k.day_front,
+                k.day_end,
+            ],
+        )
+        if answer[0] == "ok":
+            return Reserved(answer[1], None if ip is None else answer[2])
+        return Refused(answer[0], answer[1] / 1000)
+
+    # -- what is known of an account -----------------------------------------------------------
+
+    async def credential(self, lease: Lease) -> Credential:
+        """Return what a person stored for the account.
+
+        Raises:
+            NoPassword: there is none (any more).
+        """
+        with translated("credential"):
+            password = await self._field(self._keys.passwords, lease.account)
+            shared_secret = await self._field(self._keys.secrets, lease.account)
+        if password is None:
+            raise NoPassword(lease.account)
+        return Credential(lease.account, password, shared_secret)
+
+    async def load_auth(self, lease: Lease) -> AuthState | None:
+        """Return what Steam gave us last time; its refresh token may be empty (see forget_token)."""
+        with translated("load_auth"):
+            text = await self._field(self._keys.sentries, lease.account)
+        return None if text is None else auth_from_json(text)
+
+    async def save_auth(self, lease: Lease, auth: AuthState) -> None:
+        """Replace the auth state; returns after Redis acknowledged.
+
+        Raises:
+            LeaseLost: a newer checkout exists; nothing was written.
+        """
+        await self._put_sentry(lease, auth_to_json(auth))
+
+    async def forget_token(self, lease: Lease) -> None:
+        """Drop the refresh token and keep the guard data, which the next password logon needs.
+
+        Raises:
+            LeaseLost: as `save_auth`.
+        """
+        auth = await self.load_auth(lease)
+        if auth is not None:
+            await self._put_sentry(
+                lease, auth_to_json(AuthState(auth.steam_id, "", auth.guard_data))
+            )
+
+    async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:
+        """Add an account as the seed does: HSET its password, ZADD it with score 0.
+
+        An account that exists keeps its checkout and gets the new password.
+        """
+        with translated("add"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(self._keys.passwords, account, password)
+                if shared_secret:
+                    pipe.hset(self._keys.secrets, account, shared_secret)
+                pipe.zadd(self._keys.checkouts, {account: 0}, nx=True)
+                await pipe.execute()
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless Redis answers."""
+        await ping(self._redis)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _field(self, key: str, account: str) -> str | None:
+        value = await self._redis.hget(key, account)
+        return value.decode() if isinstance(value, bytes) else value
+
+    async def _put_sentry(self, lease: Lease, text: str) -> None:
+        written = await self._scripts.put_field.run(
+            self._redis,
+            [self._keys.holders, self._keys.sentries],
+            [lease.account, lease.fencing_token, text],
+        )
+        _require(lease, written)
+
+
+def _require(lease: Lease, done: Any) -> None:
+    if not done:
+        raise LeaseLost(lease.account, lease.fencing_token)
