@@ -30,7 +30,8 @@ from actors.errors import (
 )
 from actors.flight import Flight
 from actors.matches.decoder import DecodeError, MatchDecoder
-from actors.matches.details import MatchDetails, to_json
+from actors.matches.details import MatchDetails
+from actors.matches.replay import to_json
 from actors.messages import (
     BotChanged,
     BudgetSpent,

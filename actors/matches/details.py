@@ -1,0 +1,35 @@
+"""One match answer as a value: its verdict, what a replay needs, and the whole as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+REPLAY_AVAILABLE: Final = "REPLAY_AVAILABLE"
+DEFAULT_RESULT: Final = 2  # what EResult means where a field of it is absent: Fail
+
+
+@dataclass(frozen=True, slots=True)
+class MatchDetails:
+    """An answer of the GC. `fields` is the whole of it in protobuf's JSON mapping."""
+
+    result: int
+    match_id: int | None
+    cluster: int
+    replay_salt: int
+    replay_state: str | int  # a number where the schema has no name for it
+    fields: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """Read the facts out of a decoded CMsgGCMatchDetailsResponse."""
+        match = fields.get("match", {})
+        return cls(
+            result=fields.get("result", DEFAULT_RESULT),
+            match_id=int(match["match_id"]) if "match_id" in match else None,
+            cluster=match.get("cluster", 0),
+            replay_salt=match.get("replay_salt", 0),
+            # The schema's own default; a match that says nothing about its replay has one.
+            replay_state=match.get("replay_state", REPLAY_AVAILABLE),
+            fields=fields,
+        )
