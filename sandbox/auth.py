@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sandbox import messages
+from sandbox import messages, throttle
 from sandbox.authenticator import AuthSession, Granted, Guard, Refused
 from sandbox.emsg import EMsg
 from sandbox.envelope import NO_JOB, Message
@@ -75,15 +75,17 @@ def _begin(session: Session, request: Values) -> Values:
     try:
         begun = _begun(session, name, request)
     except Refused as refused:
+        throttle.note_failure(session, name)
         services.journal.add("credentials_begun", **entry, eresult=refused.eresult, guards=[])
         raise
-    guards = [int(guard) for guard in begun.guards]
+    extra = services.faults.take("guard_types", [], account=name)
+    guards = [*map(int, extra), *map(int, begun.guards)]
     services.journal.add("credentials_begun", **entry, eresult=EResult.OK, guards=guards)
     return {
         "client_id": begun.client_id,
         "request_id": begun.request_id,
         "interval": services.faults.take("poll_interval_s", POLL_INTERVAL_S, account=name),
-        "allowed_confirmations": [_confirmation(guard) for guard in begun.guards],
+        "allowed_confirmations": [_confirmation(guard) for guard in guards],
         "steamid": begun.account.steamid,
     }
 
@@ -93,6 +95,9 @@ def _begun(session: Session, name: str, request: Values) -> AuthSession:
     fault = services.faults.take("credential_eresult", account=name, cm=session.link.cm)
     if fault is not None:
         raise Refused(fault)
+    limited = throttle.refusal(session, name)
+    if limited is not None:
+        raise Refused(limited)
     details = request.get("device_details", {})
     try:
         platform = Platform(details.get("platform_type", request.get("platform_type", 0)))
@@ -108,15 +113,15 @@ def _begun(session: Session, name: str, request: Values) -> AuthSession:
     )
 
 
-def _confirmation(guard: Guard) -> Values:
-    hint = _HINT if guard is Guard.EMAIL_CODE else ""
+def _confirmation(guard: int) -> Values:
+    hint = _HINT if guard == Guard.EMAIL_CODE else ""
     return {"confirmation_type": guard, "associated_message": hint}
 
 
 def _update(session: Session, request: Values) -> Values:
     services = session.services
     account = services.accounts.by_steamid(request.get("steamid", 0))
-    verdict = EResult.OK
+    verdict = int(EResult.OK)
     code_type = request.get("code_type", 0)
     try:
         services.authenticator.submit_code(
@@ -126,7 +131,7 @@ def _update(session: Session, request: Values) -> Values:
             code_type,
         )
     except Refused as refused:
-        verdict = refused.eresult
+        verdict = int(refused.eresult)
         raise
     finally:
         services.journal.add(

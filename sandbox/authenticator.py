@@ -41,10 +41,10 @@ class Guard(enum.IntEnum):
 
 
 class Refused(Exception):
-    """Steam says no; `eresult` says why."""
+    """Steam says no; `eresult` says why. Faults may give a number without a name."""
 
-    def __init__(self, eresult: EResult, reason: str = "") -> None:
-        super().__init__(reason or eresult.name)
+    def __init__(self, eresult: int, reason: str = "") -> None:
+        super().__init__(reason or f"EResult {int(eresult)}")
         self.eresult = eresult
 
 
@@ -176,8 +176,10 @@ class Authenticator:
             Refused: 9 unknown, consumed or denied, 27 too old.
         """
         session = self._open.get(client_id)
-        if session is None or session.request_id != request_id or session.denied:
-            self._open.pop(client_id, None) if session and session.denied else None
+        if session is None or session.request_id != request_id:
+            raise Refused(EResult.FILE_NOT_FOUND)
+        if session.denied:
+            del self._open[client_id]
             raise Refused(EResult.FILE_NOT_FOUND)
         if session.is_expired:
             del self._open[client_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from sandbox.faults import Faults
 from sandbox.services import Services
 from sandbox.session import Sessions
 
@@ -25,15 +26,11 @@ class ConnectionManager(Protocol):
     kind: str  # the directory's `type`
     port: int
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether it listens."""
-
     async def open(self) -> None:
         """Start to listen."""
 
-    async def refuse(self) -> None:
-        """Stop to listen; connections that exist live on."""
+    async def obey(self, faults: Faults) -> None:
+        """Listen or not, and how, as the switches want it; connections that exist live on."""
 
     async def close(self) -> None:
         """Stop for good and let go of everything."""

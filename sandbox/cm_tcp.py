@@ -9,6 +9,8 @@ from typing import Final
 
 from sandbox import channel, dispatch
 from sandbox.cm import Place
+from sandbox.faults import Faults
+from sandbox.flaws import OF_FRAMES, Flaw, message
 from sandbox.link import DropMode, reset
 from sandbox.ports import ReservedPort
 from sandbox.session import Session
@@ -17,6 +19,7 @@ KIND: Final = "netfilter"
 MAGIC: Final = b"VT01"
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_QUEUED: Final = 64 * 1024 * 1024
+HUGE: Final = 0x7FFFFFFF
 _HEAD: Final = struct.Struct("<I4s")
 
 
@@ -52,7 +55,12 @@ class TcpLink(asyncio.Protocol):
         if self._place.services.faults.take("accept_and_silence", cm=self.cm):
             self._is_frozen = True
             return
-        transport.write(frame(channel.request(self._challenge)))
+        hello = frame(channel.request(self._challenge))
+        if self._place.services.faults.take("close_handshake", cm=self.cm):
+            transport.write(hello[: len(hello) // 2])
+            transport.close()
+            return
+        transport.write(hello)
 
     def data_received(self, data: bytes) -> None:
         """Cut frames out of the stream."""
@@ -94,6 +102,18 @@ class TcpLink(asyncio.Protocol):
             whole = frame(os.urandom(208))
             self._write(whole[: len(whole) // 2])
             self.close()
+
+    def send_flawed(self, flaw: Flaw) -> None:
+        """Send bytes that are wrong in this way."""
+        if self._channel is None:
+            return
+        if flaw not in OF_FRAMES:
+            self.send(message(flaw))
+            return
+        sealed = bytearray(self._channel.encrypt(b"\0" * 64))
+        sealed[0] ^= flaw is Flaw.HMAC  # another IV: the check over the plain text fails
+        size = HUGE if flaw is Flaw.LENGTH else len(sealed)
+        self._write(_HEAD.pack(size, b"VT02" if flaw is Flaw.MAGIC else MAGIC) + sealed)
 
     def destroy(self) -> None:
         """Let go of the socket at once."""
@@ -146,11 +166,6 @@ class TcpCm:
         self.port = self._reserved.number
         self._server: asyncio.Server | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether it listens."""
-        return self._server is not None
-
     async def open(self) -> None:
         """Start to listen."""
         loop = asyncio.get_running_loop()
@@ -158,13 +173,19 @@ class TcpCm:
             lambda: TcpLink(self._place), sock=self._reserved.listener()
         )
 
-    async def refuse(self) -> None:
-        """Stop to listen."""
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.close()
+    async def obey(self, faults: Faults) -> None:
+        """Stop or start to listen."""
+        if faults.is_on("refuse_connect", cm=self.name):
+            self._refuse()
+        elif self._server is None:
+            await self.open()
 
     async def close(self) -> None:
         """Stop for good."""
-        await self.refuse()
+        self._refuse()
         self._reserved.close()
+
+    def _refuse(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()

@@ -14,6 +14,8 @@ from aiohttp import WSMsgType, web
 
 from sandbox import dispatch
 from sandbox.cm import Place
+from sandbox.faults import Faults
+from sandbox.flaws import Flaw, message
 from sandbox.link import DropMode, reset
 from sandbox.ports import ReservedPort
 from sandbox.session import Session
@@ -21,7 +23,9 @@ from sandbox.session import Session
 KIND: Final = "websockets"
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_QUEUED: Final = 64 * 1024 * 1024  # a client that reads nothing is cut off
+HUGE: Final = 0x7FFFFFFF
 _BINARY, _CLOSE, _PONG = 0x82, 0x88, 0x8A
+_RESERVED_OPCODE, _RESERVED_BIT = 0x83, 0x20
 _CLOSE_WAIT_S: Final = 1.0
 
 
@@ -81,6 +85,17 @@ class WebSocketLink:
             self.write(whole[: len(whole) // 2])
             self._transport.close()
 
+    def send_flawed(self, flaw: Flaw) -> None:
+        """Send bytes that are wrong in this way."""
+        if flaw is Flaw.MAGIC:
+            self.write(frame(_RESERVED_OPCODE, bytes(64)))
+        elif flaw is Flaw.HMAC:
+            self.write(frame(_BINARY | _RESERVED_BIT, bytes(64)))
+        elif flaw is Flaw.LENGTH:
+            self.write(struct.pack("!BBQ", _BINARY, 127, HUGE) + bytes(64))
+        else:
+            self.send(message(flaw))
+
     def ended(self) -> None:
         """Learn that reading is over; the socket need not wait any longer."""
         if self._closing is not None:
@@ -110,25 +125,27 @@ class WebSocketCm:
         app.router.add_get("/cmping/", self._on_ping)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self._site: web.SockSite | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether it listens."""
-        return self._site is not None
+        self._is_untrusted = False
 
     async def open(self) -> None:
         """Start to listen."""
         if self._runner.server is None:
             await self._runner.setup()
-        tls = self._place.services.keys.tls
+        keys = self._place.services.keys
+        tls = keys.stranger_tls if self._is_untrusted else keys.tls
         self._site = web.SockSite(self._runner, self._reserved.listener(), ssl_context=tls)
         await self._site.start()
 
-    async def refuse(self) -> None:
-        """Stop to listen."""
-        if self._site is not None:
+    async def obey(self, faults: Faults) -> None:
+        """Stop or start to listen, with the right certificate or a stranger's."""
+        untrusted = faults.is_on("tls_untrusted", cm=self.name)
+        refuses = faults.is_on("refuse_connect", cm=self.name)
+        if self._site is not None and (refuses or untrusted != self._is_untrusted):
             site, self._site = self._site, None
             await site.stop()
+        self._is_untrusted = untrusted
+        if self._site is None and not refuses:
+            await self.open()
 
     async def close(self) -> None:
         """Stop for good."""
@@ -146,6 +163,10 @@ class WebSocketCm:
     async def _on_socket(self, request: web.Request) -> web.StreamResponse:
         if self._place.services.faults.take("accept_and_silence", cm=self.name):
             await self._silence()
+        if self._place.services.faults.take("close_handshake", cm=self.name):
+            if request.transport is not None:
+                request.transport.close()
+            return web.Response()
         # Pings and closes are answered below, so that a half-open connection does not answer them.
         socket = web.WebSocketResponse(
             autoping=False, autoclose=False, compress=False, max_msg_size=MAX_MESSAGE
@@ -176,16 +197,16 @@ class WebSocketCm:
 async def _read(socket: web.WebSocketResponse, link: WebSocketLink, session: Session) -> str:
     """Feed messages to the session until the socket ends; return why it did."""
     while True:
-        message = await socket.receive()
-        kind = message.type
+        received = await socket.receive()
+        kind = received.type
         if link.is_frozen:
             if kind in {WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR}:
                 return "client_gone"
             continue
         if kind is WSMsgType.BINARY:
-            dispatch.receive(session, message.data)
+            dispatch.receive(session, received.data)
         elif kind is WSMsgType.PING:
-            link.write(frame(_PONG, bytes(message.data)))
+            link.write(frame(_PONG, bytes(received.data)))
         elif kind is WSMsgType.CLOSE:
             link.close()
             return "client_closed"

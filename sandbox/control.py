@@ -5,34 +5,49 @@ Speaks HTTP and JSON; every deed is done by the part that owns it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
-from sandbox.accounts import Account
-from sandbox.faults import SWITCHES, FaultError
+from sandbox import scenario
+from sandbox.deeds import Deeds
+from sandbox.faults import SWITCHES
 from sandbox.journal import KINDS
-from sandbox.link import DropMode
 from sandbox.services import Services
-from sandbox.session import Session, Sessions, Stage
+from sandbox.session import Session, Sessions
 
 PREFIX: Final = "/control"
+# Where a deed is done by POST.
+DEEDS: Final[Mapping[str, str]] = {
+    "/faults": "faults",
+    "/drop": "drop",
+    "/log-off": "log_off",
+    "/push": "push",
+    "/corrupt": "corrupt",
+    "/matches/not-found": "not_found",
+    "/matches/blocked": "blocked",
+    "/tokens/revoke": "revoke",
+    "/auth/decide": "decide",
+    "/quota": "quota",
+}
+_TUESDAY: Final = ("gc_first_s", "down_s", "return_s")
 _MOST_EVENTS: Final = 100_000
 _LONGEST_WAIT_S: Final = 300.0
 Json = dict[str, Any]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Control:
-    """The handlers, one per route."""
+    """The handlers: reading by routes of their own, doing by the table of deeds."""
 
-    def __init__(
-        self, services: Services, sessions: Sessions, apply_faults: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, services: Services, sessions: Sessions, deeds: Deeds) -> None:
         self._services = services
         self._sessions = sessions
-        self._apply_faults = apply_faults
+        self._deeds = deeds
+        self._scenarios: set[asyncio.Task[None]] = set()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Serve everything below `PREFIX`."""
@@ -43,18 +58,20 @@ class Control:
             ("GET", "/sessions", self._list_sessions),
             ("GET", "/mailbox", self._mailbox),
             ("GET", "/faults", self._faults),
-            ("POST", "/faults", self._set_faults),
             ("DELETE", "/faults", self._clear_faults),
-            ("POST", "/drop", self._drop),
-            ("POST", "/log-off", self._log_off),
             ("GET", "/matches", self._matches),
-            ("POST", "/matches/not-found", self._not_found),
-            ("POST", "/matches/blocked", self._blocked),
-            ("POST", "/tokens/revoke", self._revoke),
-            ("POST", "/auth/decide", self._decide),
-            ("POST", "/quota", self._quota),
+            ("POST", "/scenario", self._scenario),
         ):
             router.add_route(method, PREFIX + path, handler)
+        for path, deed in DEEDS.items():
+            router.add_post(PREFIX + path, self._doing(self._deeds.table[deed]))
+
+    async def close(self) -> None:
+        """End the scenarios that still run."""
+        for task in self._scenarios:
+            task.cancel()
+        if self._scenarios:
+            await asyncio.wait(self._scenarios)
 
     # --- reading ------------------------------------------------------------------------------
     async def _journal(self, request: web.Request) -> web.Response:
@@ -105,115 +122,44 @@ class Control:
 
     async def _matches(self, request: web.Request) -> web.Response:
         del request
-        catalogue = self._services.catalogue
-        return _json(
-            {"not_found": sorted(catalogue.not_found), "blocked": sorted(catalogue.blocked)}
-        )
+        return _json(self._deeds.hidden())
 
-    # --- faults -------------------------------------------------------------------------------
     async def _faults(self, request: web.Request) -> web.Response:
         del request
         known = {name: text for name, (_, text) in SWITCHES.items()}
         return _json({"faults": self._services.faults.shown(), "switches": known})
 
-    async def _set_faults(self, request: web.Request) -> web.Response:
-        try:
-            self._services.faults.set(await _body(request))
-        except FaultError as error:
-            raise _bad(str(error)) from error
-        return await self._changed()
+    # --- doing --------------------------------------------------------------------------------
+    def _doing(self, deed: Callable[[Json], Awaitable[Json]]) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            try:
+                return _json(await deed(await _body(request)))
+            except ValueError as error:  # FaultError, DeedError, and numbers that are none
+                raise _bad(str(error)) from error
+
+        return handler
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
-        names = frozenset(filter(None, request.query.get("name", "").split(",")))
-        self._services.faults.clear(names)
-        return await self._changed()
+        names = [name for name in request.query.get("name", "").split(",") if name]
+        return _json(await self._deeds.clear_faults({"names": names}))
 
-    async def _changed(self) -> web.Response:
-        await self._apply_faults()
-        shown = self._services.faults.shown()
-        self._services.journal.add("faults_changed", faults=sorted(shown))
-        return _json({"faults": shown})
-
-    # --- doing --------------------------------------------------------------------------------
-    async def _drop(self, request: web.Request) -> web.Response:
+    async def _scenario(self, request: web.Request) -> web.Response:
+        """Start a scenario: `steps`, or `name` "tuesday" with its three durations."""
         body = await _body(request)
+        name = str(body.get("name", "steps"))
         try:
-            mode = DropMode(body.get("mode", "close"))
+            if name == "tuesday":
+                durations = {key: float(body.get(key, 1.0)) for key in _TUESDAY}
+                steps = scenario.tuesday(**durations)
+            else:
+                steps = scenario.check(body.get("steps"), self._deeds)
         except ValueError as error:
-            raise _bad(f"mode is one of {', '.join(DropMode)}") from error
-        chosen = self._chosen(body)
-        for session in chosen:
-            session.drop(mode)
-        self._services.journal.add("connections_dropped", count=len(chosen), mode=mode)
-        return _json({"dropped": len(chosen)})
-
-    async def _log_off(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        chosen = [one for one in self._chosen(body) if one.stage is Stage.LOGGED_ON]
-        for session in chosen:
-            session.log_off(int(body.get("eresult", 2)), "control")
-        return _json({"logged_off": len(chosen)})
-
-    def _chosen(self, body: Json) -> list[Session]:
-        accounts, cms = body.get("accounts"), body.get("cms")
-        if accounts is None and cms is None and "fraction" not in body and not body.get("all"):
-            raise _bad("say which: all, accounts, cms or fraction")
-        found = [
-            session
-            for session in self._sessions
-            if (accounts is None or session.name in accounts)
-            and (cms is None or session.link.cm in cms)
-        ]
-        fraction = float(body.get("fraction", 1.0))
-        if fraction < 1.0:
-            found = self._services.rng.sample(found, round(len(found) * fraction))
-        return found
-
-    async def _not_found(self, request: web.Request) -> web.Response:
-        return await self._hide(request, self._services.catalogue.not_found)
-
-    async def _blocked(self, request: web.Request) -> web.Response:
-        return await self._hide(request, self._services.catalogue.blocked)
-
-    async def _hide(self, request: web.Request, ids: set[int]) -> web.Response:
-        body = await _body(request)
-        ids -= {int(match_id) for match_id in body.get("remove", [])}
-        ids |= {int(match_id) for match_id in body.get("add", [])}
-        return await self._matches(request)
-
-    async def _revoke(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        account = self._account(body)
-        self._services.tokens.revoke_all(account)
-        self._services.journal.add("tokens_revoked", account=account.name)
-        if "log_off" in body:
-            for session in self._sessions.of(account.name):
-                session.log_off(int(body["log_off"]), "revoked")
-        return _json({"revoked": account.name})
-
-    async def _decide(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        account = self._account(body)
-        approve = bool(body.get("approve", True))
-        count = self._services.authenticator.decide(account.name, approve=approve)
-        return _json({"decided": count})
-
-    async def _quota(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        quotas, calendar = self._services.quotas, self._services.calendar
-        quotas.per_account = int(body.get("account", quotas.per_account))
-        quotas.per_ip = int(body.get("ip", quotas.per_ip))
-        calendar.advance(float(body.get("advance_s", 0.0)))
-        if body.get("reset"):
-            quotas.reset()
-        used = quotas.used(calendar.now())
-        return _json({"account": quotas.per_account, "ip": quotas.per_ip, "used": used})
-
-    def _account(self, body: Json) -> Account:
-        account = self._services.accounts.by_name(str(body.get("account", "")))
-        if account is None:
-            raise _bad("no such account")
-        return account
+            raise _bad(str(error)) from error
+        running = scenario.run(steps, self._deeds, self._services.journal, name)
+        task = asyncio.create_task(running, name=f"scenario {name}")
+        self._scenarios.add(task)
+        task.add_done_callback(self._scenarios.discard)
+        return _json({"started": name, "steps": len(steps)})
 
 
 def _shown(session: Session) -> Json:

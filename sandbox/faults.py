@@ -22,13 +22,20 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     ),
     "gc_duplicate": (bool, "send every match answer twice"),
     "gc_result": (int, "answer match requests with this result and no match"),
-    "gc_down": ((bool, str), "no welcome, ConnectionStatus NO_SESSION; 'silent': not even that"),
+    "gc_down": ((bool, str), "no welcome; NO_SESSION, or 'silent', 'going_down', 'queue'"),
+    "gc_stale_answers": (bool, "late answers of an ended session reach the account's next one"),
     "gc_drop_requests": (bool, "answer match requests with RequestDropped (3006)"),
     "gc_ping_every_s": ((int, float), "interval of GC pings (default 60)"),
     "lose_hellos": (bool, "GC hellos are lost; limit with times"),
     "refuse_connect": (bool, "CMs stop listening; limit with cms"),
     "accept_and_silence": (bool, "CMs accept connections and never say a word"),
     "logon_eresult": (int, "refuse logons with this result"),
+    "logon_struct": (int, "refuse logons with this result in the old struct form"),
+    "logon_corrupt": (str, "answer logons with bytes that have this flaw"),
+    "logon_limit": (dict, "too many logons are refused with 84 or 87; numbers in limits.py"),
+    "guard_types": (list, "these guard types are offered before the real ones"),
+    "tls_untrusted": (bool, "WebSocket CMs show a certificate nobody signed; limit with cms"),
+    "close_handshake": (bool, "CMs close connections in the middle of the handshake"),
     "logon_never_answered": (bool, "logons are read and not answered"),
     "credential_eresult": (int, "refuse BeginAuthSession with this result"),
     "heartbeats_ignored": (bool, "the CM does not answer heartbeats that ask for it"),
@@ -158,6 +165,8 @@ def _switch(name: str, spec: Any) -> Switch | None:
         raise FaultError(f"{name}: unknown limits {sorted(spec.keys() - _LIMITS)}")
     value = spec.get("value", True)
     allowed = kind if isinstance(kind, tuple) else (kind,)
+    if kind is dict and value is True:
+        value = {}
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         raise FaultError(f"{name}: bad value {value!r}")
     return _limited(name, value, spec)

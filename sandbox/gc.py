@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from sandbox import gc_delivery, gc_messages, welcome
 from sandbox.emsg import DOTA, PROTO_BIT, GcMsg, GcStatus
@@ -21,6 +21,7 @@ from sandbox.wire import WireError
 
 PING_EVERY_S: Final = 60.0
 PINGS_NEGLECTED: Final = 55  # unanswered pings may be what silences sessions after about an hour
+_QUEUE: Final = ("queue_position", "queue_size", "wait_seconds")
 _HEAD: Final = struct.Struct("<Ii")
 
 
@@ -59,13 +60,35 @@ def _on_hello(session: Session, body: bytes, job: int) -> None:
         outcome = "lost"
     elif (down := faults.take("gc_down", account=name)) is not None:
         outcome = "gc_down"
-        if down != "silent":
-            send_status(session, GcStatus.NO_SESSION)
+        _turn_away(session, down)
     services.journal.add("gc_hello", account=name, session=session.session_id, outcome=outcome)
     if outcome == "welcomed":
         delay_s = services.options.welcome_delay_ms / 1000
         epoch = session.gc.epoch
         asyncio.get_running_loop().call_later(delay_s, _welcome, session, epoch)
+
+
+def _turn_away(session: Session, how: object) -> None:
+    """Answer a hello while the GC is down."""
+    if how == "silent":
+        return
+    status = {"going_down": GcStatus.GC_GOING_DOWN, "queue": GcStatus.IN_LOGON_QUEUE}
+    numbers = {"queue_position": 42, "queue_size": 1000, "wait_seconds": 5}
+    session.gc.is_queued = how == "queue"
+    send_status(session, status.get(str(how), GcStatus.NO_SESSION), numbers)
+
+
+def welcome_unasked(session: Session) -> None:
+    """Welcome a session that plays, as the GC does after a restart or when the queue moves on."""
+    if DOTA in session.apps and session.is_playing and session.name in session.services.licensed:
+        _welcome(session, session.gc.epoch)
+
+
+def let_in(session: Session) -> None:
+    """Welcome a session that waited in the queue."""
+    if session.gc.is_queued:
+        session.gc.is_queued = False
+        welcome_unasked(session)
 
 
 def _welcome(session: Session, epoch: int) -> None:
@@ -165,18 +188,21 @@ def _on_profile_card(session: Session, body: bytes, job: int) -> None:
     gc_delivery.send(session, GcMsg.PROFILE_CARD_RESPONSE, body, job)
 
 
-def send_status(session: Session, status: int) -> None:
-    """Tell a client how it stands with the GC."""
-    body = gc_messages.CONNECTION_STATUS.encode({"status": int(status)})
+def send_status(session: Session, status: int, numbers: Mapping[str, Any] | None = None) -> None:
+    """Tell a client how it stands with the GC; `numbers` of the queue go along with status 3."""
+    values: dict[str, Any] = {"status": int(status)}
+    if status == GcStatus.IN_LOGON_QUEUE:
+        values |= {name: number for name, number in (numbers or {}).items() if name in _QUEUE}
+    body = gc_messages.CONNECTION_STATUS.encode(values)
     gc_delivery.send(session, GcMsg.CONNECTION_STATUS, body)
 
 
 def take_down(session: Session) -> None:
     """Take the GC session away, as a GC restart does."""
-    had = session.gc.is_welcomed
-    lose_gc(session, "gc_down")
-    if had:
-        send_status(session, GcStatus.NO_SESSION)
+    down = session.services.faults.take("gc_down", account=session.name)
+    if session.gc.is_welcomed:
+        lose_gc(session, "gc_down")
+        _turn_away(session, down)
 
 
 def _note(session: Session, number: int, outcome: str) -> None:

@@ -8,10 +8,11 @@ import asyncio
 class GcSession:
     """Welcomed or not. `epoch` grows with every loss, so that late work knows it is late."""
 
-    __slots__ = ("epoch", "is_welcomed", "pings_unanswered", "timer")
+    __slots__ = ("epoch", "is_queued", "is_welcomed", "pings_unanswered", "timer")
 
     def __init__(self) -> None:
         self.is_welcomed = False
+        self.is_queued = False
         self.epoch = 0
         self.pings_unanswered = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -19,6 +20,7 @@ class GcSession:
     def close(self) -> bool:
         """End it; tell whether there was one."""
         had, self.is_welcomed = self.is_welcomed, False
+        self.is_queued = False
         self.epoch += 1
         if self.timer is not None:
             self.timer.cancel()

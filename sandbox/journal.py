@@ -45,6 +45,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "gc_request": ("account", "session", "msgtype", "outcome"),
     "connections_dropped": ("count", "mode"),
     "faults_changed": ("faults",),
+    "scenario_ended": ("name", "outcome"),
     "sandbox_error": ("connection", "error"),
 }
 

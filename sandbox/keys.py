@@ -38,6 +38,7 @@ class Keys:
     ca_file: Path
     universe_key_file: Path
     tls: ssl.SSLContext
+    stranger_tls: ssl.SSLContext  # whose certificate nobody trusts
 
 
 def load_or_make(state: Path) -> Keys:
@@ -56,6 +57,7 @@ def load_or_make(state: Path) -> Keys:
         )
     )
     ca_file, tls = _tls(state)
+    _, stranger_tls = _tls(state / "stranger")
     return Keys(
         tokens=_key(
             state / "token_key.pem",
@@ -66,6 +68,7 @@ def load_or_make(state: Path) -> Keys:
         ca_file=ca_file,
         universe_key_file=universe_file,
         tls=tls,
+        stranger_tls=stranger_tls,
     )
 
 
@@ -95,6 +98,7 @@ def _key(path: Path, make: Callable[[], KeyT]) -> KeyT:
 
 def _tls(state: Path) -> tuple[Path, ssl.SSLContext]:
     """Return the CA's file and a server context whose certificate it signed."""
+    state.mkdir(exist_ok=True)
     ca_file, chain = state / "ca.pem", state / "server.pem"
     server_key_file = state / "server_key.pem"
     ca_key = _key(state / "ca_key.pem", _make_ec)

@@ -8,6 +8,8 @@ import struct
 from asyncio import BaseTransport
 from typing import Protocol
 
+from sandbox.flaws import Flaw
+
 
 class DropMode(enum.StrEnum):
     """How a connection is broken on purpose."""
@@ -33,6 +35,9 @@ class Link(Protocol):
 
     def drop(self, mode: DropMode) -> None:
         """Break the connection in this way."""
+
+    def send_flawed(self, flaw: Flaw) -> None:
+        """Send bytes that are wrong in this way."""
 
     def destroy(self) -> None:
         """Let go of the socket at once, half-open or not; the sandbox is ending."""

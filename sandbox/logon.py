@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sandbox import burst, messages
+from sandbox import burst, messages, throttle
 from sandbox.accounts import INDIVIDUAL, Account
 from sandbox.emsg import EMsg
 from sandbox.envelope import Message
 from sandbox.eresult import EResult
+from sandbox.flaws import Flaw
 from sandbox.session import Session, Stage
 from sandbox.tokens import TokenRefused
 
@@ -49,6 +50,10 @@ def on_logon(session: Session, message: Message) -> None:
     named = _named(session, request, steamid)
     faults, cm = session.services.faults, session.link.cm
     name = named.name if named else request.get("account_name")
+    flaw = faults.take("logon_corrupt", account=name, cm=cm)
+    if flaw is not None:
+        session.link.send_flawed(Flaw(flaw))
+        return
     if faults.take("logon_never_answered", account=name, cm=cm):
         session.services.journal.add(
             "logon_ignored", connection=session.number, account=name, source=session.link.source
@@ -57,6 +62,7 @@ def on_logon(session: Session, message: Message) -> None:
     try:
         account = _admitted(session, request, named)
     except _LogonRefused as refused:
+        throttle.note_failure(session, name)
         _refuse(session, request, name, refused)
         return
     _admit(session, account, request)
@@ -81,6 +87,14 @@ def _admitted(session: Session, request: Mapping[str, Any], named: Account | Non
     fault = session.services.faults.take("logon_eresult", account=name, cm=session.link.cm)
     if fault is not None:
         raise _LogonRefused(fault, "fault")
+    trouble = session.services.faults.take("logon_struct", account=name, cm=session.link.cm)
+    if trouble is not None:
+        raise _LogonRefused(trouble, "struct")
+    limited = throttle.refusal(session, name)
+    if limited is not None:
+        # A client that does not say it understands a limit is told its password is wrong.
+        understands = request.get("supports_rate_limit_response")
+        raise _LogonRefused(limited if understands else EResult.INVALID_PASSWORD, "limited")
     if request.get("protocol_version", 0) < OLDEST_PROTOCOL:
         raise _LogonRefused(EResult.INVALID_PROTOCOL_VERSION, "protocol_version")
     token = request.get("access_token", "")
@@ -172,7 +186,8 @@ def _refuse(
         eresult=refused.eresult,
         reason=refused.reason,
     )
-    if session.stage is Stage.SILENT:  # without Hello failures come in the old form
+    # Without Hello failures come in the old form, and so they do from a CM in trouble.
+    if session.stage is Stage.SILENT or refused.reason == "struct":
         body = struct.pack("<iiiQII", refused.eresult, 0, 0, 0, 0, int(time.time()))
         session.link.send(session.struct_wrapped(EMsg.LOGON_RESPONSE, body))
     else:

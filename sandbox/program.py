@@ -22,6 +22,7 @@ from sandbox.cm import ConnectionManager, Place
 from sandbox.cm_tcp import TcpCm
 from sandbox.cm_websocket import WebSocketCm
 from sandbox.control import PREFIX, Control
+from sandbox.deeds import Deeds
 from sandbox.directory import Directory
 from sandbox.faults import Faults
 from sandbox.held import Held
@@ -80,7 +81,8 @@ class Sandbox:
         names = [f"tcp{n}" for n in range(1, options.tcp_cms + 1)]
         self._cms += [TcpCm(self._place(name)) for name in names]
         self._directory = Directory(services, self._cms)
-        self._control = Control(services, self._sessions, self._apply_faults)
+        deeds = Deeds(services, self._sessions, self._apply_faults)
+        self._control = Control(services, self._sessions, deeds)
         self._port = 0
 
     def _place(self, name: str) -> Place:
@@ -99,6 +101,7 @@ class Sandbox:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.callback(self._directory.close)
+        stack.push_async_callback(self._control.close)
         site = web.TCPSite(runner, HOST, self._services.options.port)
         await site.start()
         self._port = runner.addresses[0][1]
@@ -132,14 +135,14 @@ class Sandbox:
         """Do at once what a changed switch demands."""
         faults = self._services.faults
         for cm in self._cms:
-            refuses = faults.is_on("refuse_connect", cm=cm.name)
-            if refuses and cm.is_open:
-                await cm.refuse()
-            elif not refuses and not cm.is_open:
-                await cm.open()
+            await cm.obey(faults)
         for session in self._sessions:
-            if session.name and faults.is_on("gc_down", account=session.name):
+            if session.name is None:
+                continue
+            if faults.is_on("gc_down", account=session.name):
                 gc.take_down(session)
+            else:
+                gc.let_in(session)
 
 
 async def run(options: Options) -> None:

@@ -12,6 +12,7 @@ from sandbox.faults import Faults
 from sandbox.held import Held
 from sandbox.journal import Journal
 from sandbox.keys import Keys
+from sandbox.limits import Limits
 from sandbox.mailbox import Mailbox
 from sandbox.matches.catalogue import Catalogue
 from sandbox.options import Options
@@ -50,5 +51,6 @@ class Services:
     catalogue: Catalogue
     rng: random.Random
     held: Held
+    limits: Limits = field(default_factory=Limits)
     calendar: Calendar = field(default_factory=Calendar)
     licensed: set[str] = field(default_factory=set)  # names of accounts that own Dota 2

@@ -12,7 +12,6 @@ import gzip
 import itertools
 import ssl
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,18 +21,15 @@ import aiohttp
 from Cryptodome.Cipher import PKCS1_OAEP
 from Cryptodome.PublicKey import RSA
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from dota2.protobufs import dota_gcmessages_client_pb2 as dota
 from google.protobuf.message import Message
 from sandbox_process import SandboxProcess
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # generated long ago; every descriptor in them is "deprecated"
-    from dota2.protobufs import dota_gcmessages_client_pb2 as dota
-    from steam.core import crypto
-    from steam.protobufs import steammessages_auth_pb2 as auth_pb
-    from steam.protobufs import steammessages_base_pb2 as base_pb
-    from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
-    from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
-    from steam.protobufs import steammessages_clientserver_pb2 as server_pb
+from steam.core import crypto
+from steam.protobufs import steammessages_auth_pb2 as auth_pb
+from steam.protobufs import steammessages_base_pb2 as base_pb
+from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
+from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
+from steam.protobufs import steammessages_clientserver_pb2 as server_pb
 
 PROTO = 0x80000000
 MessageT = TypeVar("MessageT", bound=Message)

@@ -8,18 +8,14 @@ and SteamKit's (June 2026, `disable_duration`).
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dota2.protobufs import dota_gcmessages_common_pb2 as common
+from dota2.protobufs import dota_shared_enums_pb2 as enums
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # generated long ago; every descriptor in them is "deprecated"
-    from dota2.protobufs import dota_gcmessages_common_pb2 as common
-    from dota2.protobufs import dota_shared_enums_pb2 as enums
 
 _PACKAGE: Final = "sandbox"
 _MESSAGES: Final = (
@@ -29,7 +25,7 @@ _MESSAGES: Final = (
     "CMatchAdditionalUnitInventory",
     "CMatchPlayerPermanentBuff",
 )
-_ENUMS: Final = ("DOTA_GameMode", "DOTA_GC_TEAM", "EMatchOutcome")
+_ENUMS: Final = ("DOTA_GameMode", "DOTA_GC_TEAM", "EMatchOutcome", "DOTAMatchVote")
 _F = FieldDescriptorProto
 
 _NEW_ENUM_VALUES: Final[Mapping[str, Mapping[str, int]]] = {
@@ -96,7 +92,7 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     for name in _ENUMS:
         enum = file.enum_type.add()
         enums.DESCRIPTOR.enum_types_by_name[name].CopyToProto(enum)
-        for value, number in _NEW_ENUM_VALUES[name].items():
+        for value, number in _NEW_ENUM_VALUES.get(name, {}).items():
             enum.value.add(name=value, number=number)
     for name in _MESSAGES:
         message = file.message_type.add()
@@ -110,7 +106,7 @@ def _response() -> DescriptorProto:
     message = DescriptorProto(name="CMsgGCMatchDetailsResponse")
     _add(message, 1, "result", _F.TYPE_UINT32)
     _add(message, 2, "match", _F.TYPE_MESSAGE, of="CMsgDOTAMatch")
-    _add(message, 3, "vote", _F.TYPE_UINT32)
+    _add(message, 3, "vote", _F.TYPE_ENUM, of="DOTAMatchVote")
     return message
 
 
