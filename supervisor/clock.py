@@ -1,0 +1,64 @@
+"""Time as the supervisor sees it, and the only file of the program that reads the system's.
+
+Everything else is given a clock: backoff, leases and deadlines run in virtual time in tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+
+class Cancellable(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; harmless when it has fired already."""
+
+
+class Clock(Protocol):
+    """What the supervisor needs to know of time. Used on the asyncio loop only."""
+
+    def now(self) -> float:
+        """Return the present instant, in monotonic seconds."""
+
+    def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
+        """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> float:
+        """Return the present instant, in monotonic seconds."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return UTC seconds since 1970, to show to people. It may jump: never reckon with it."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; zero or less only lets the other tasks run."""
+        await asyncio.sleep(seconds)
+
+    def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
+        """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
+        # Not loop.call_at: a loop may keep a time of its own, as uvloop does.
+        return asyncio.get_running_loop().call_later(when - self.now(), fn)
+
+
+async def first_of(*futures: asyncio.Future[Any], within: float, clock: Clock) -> None:
+    """Return when the first of `futures` is done, at the latest after `within` seconds.
+
+    Unlike `asyncio.wait_for` it cancels nothing and raises nothing of what it waits for: the caller
+    asks the futures.
+    """
+    alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(clock.now() + within, partial(alarm.set_result, None))
+    try:
+        await asyncio.wait({alarm, *futures}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()

@@ -1,0 +1,37 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
+
+from fake_clock import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def no_leaks() -> AsyncIterator[None]:
+    """Fail the test when it leaves a task or a thread behind."""
+    before = _running()
+    yield
+    gc.collect()  # a task that nothing refers to complains now, in the test that lost it
+    left = sorted(f"{type(one).__name__} {one!r}" for one in _running() - before)
+    assert not left, f"left behind: {left}"
+
+
+def _running() -> set[object]:
+    """Return all tasks but our own, and all threads but the loop's executor, which ends with it."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return tasks | {one for one in threading.enumerate() if not one.name.startswith("asyncio_")}
