@@ -1,0 +1,219 @@
+"""One child under supervision: its lives one after the other, and the waits between them.
+
+A ward is a loop in a task of its own: live, decide, wait, live again. Each life is a task too, for
+three reasons: whatever it raises comes back as a value and not as an exception on its way through
+the supervisor; a child that cancels itself cannot be taken for a supervisor that is cancelled; and a
+child that ignores cancellation holds up nobody. Knows its spec, not its siblings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, assert_never
+
+from structlog.typing import FilteringBoundLogger
+
+from supervisor.child import Child, ChildSpec, ChildState, ChildStatus
+from supervisor.clock import Clock, first_of
+from supervisor.restart import (
+    Decision,
+    Escalate,
+    Exit,
+    Finished,
+    ParkFor,
+    Past,
+    RestartAfter,
+    decide,
+)
+
+CANCEL_S: Final = 5.0  # a cancelled child closes what it has open; one that needs longer ignores us
+
+Observer = Callable[[ChildStatus], None]  # called at each change; must not raise
+
+
+class ChildGaveUp(Exception):
+    """A child that its supervisor cannot do without failed more often than its spec allows."""
+
+    def __init__(self, child_id: str, last_error: str | None) -> None:
+        self.child_id = child_id
+        self.last_error = last_error
+        super().__init__(f"child {child_id} failed too often, last with: {last_error or 'nothing'}")
+
+
+class Ward:
+    """One child's lives. Begins when it is made, on the loop; `task` ends when no life follows.
+
+    The task fails with ChildGaveUp when the child escalates.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        *,
+        owner: str,
+        clock: Clock,
+        rng: random.Random,
+        observe: Observer,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.status = ChildStatus(spec.id, ChildState.STARTING, since=clock.now())
+        self.settled = asyncio.Event()  # the first start is over, well or not
+        self._spec = spec
+        self._name = f"{owner}/{spec.id}"
+        self._clock = clock
+        self._rng = rng
+        self._observe = observe
+        self._log = log.bind(supervisor=owner, child_id=spec.id)
+        self._past = Past()
+        self._child: Child | None = None
+        self._served_from: float | None = None  # clock seconds; None until `start` is done
+        self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._revived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._supervise(), name=f"ward of {self._name}")
+
+    def stop(self) -> None:
+        """End the present life in good order, or the wait for the next. Harmless when repeated.
+
+        `task` is done after grace + CANCEL_S seconds at the latest.
+        """
+        if not self._stop_asked.done():
+            self._stop_asked.set_result(None)
+
+    def revive(self) -> None:
+        """End the wait for the next life and forgive the past; nothing happens unless waiting."""
+        waiting = self.status.state in (ChildState.BACKING_OFF, ChildState.PARKED)
+        if waiting and not self._revived.done():
+            self._revived.set_result(None)
+
+    async def ended(self) -> None:
+        """Wait until no life follows; never raises what `task` did."""
+        await asyncio.wait({self.task})
+
+    # -- lives, and the waits between them -----------------------------------------------------
+
+    async def _supervise(self) -> None:
+        try:
+            while not self._stop_asked.done():
+                ended = await self._live()
+                match self._decide(ended):
+                    case RestartAfter(delay):
+                        await self._pause(ChildState.BACKING_OFF, delay)
+                    case ParkFor(delay):
+                        await self._pause(ChildState.PARKED, delay)
+                    case Escalate():
+                        raise ChildGaveUp(self._spec.id, _in_words(ended.error)) from ended.error
+                    case Finished():
+                        return
+                    case other:
+                        assert_never(other)
+                self.status = replace(self.status, restarts=self.status.restarts + 1)
+        finally:
+            self._change(ChildState.STOPPED)
+
+    async def _live(self) -> Exit:
+        """Live once; a stop asks the life to end, and ends it if it does not."""
+        self._child = self._served_from = None
+        self._change(ChildState.STARTING)
+        life = asyncio.create_task(self._life(), name=self._name)
+        try:
+            await asyncio.wait({life, self._stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not life.done():
+                await self._drain(life)
+        finally:
+            if not life.done():  # out of grace, or we are cancelled ourselves
+                await self._cancel(life)
+        return self._exit_of(life)
+
+    async def _life(self) -> None:
+        """Live once, in a task of its own; nothing may suspend between `start` and `run`."""
+        self._child = self._spec.factory()
+        await self._child.start()
+        self._served_from = self._clock.now()
+        if self.status.state is ChildState.STARTING:  # and not stopping meanwhile
+            self._change(ChildState.RUNNING)
+            self._log.info("child_started", restarts=self.status.restarts)
+        await self._child.run()
+
+    async def _pause(self, state: ChildState, delay: float) -> None:
+        self._revived = asyncio.get_running_loop().create_future()
+        self._change(state, next_try_at=self._clock.now() + delay)
+        await first_of(self._revived, self._stop_asked, within=delay, clock=self._clock)
+        if self._revived.done():
+            self._past = Past()
+
+    # -- ending a life -------------------------------------------------------------------------
+
+    async def _drain(self, life: asyncio.Task[None]) -> None:
+        self._change(ChildState.STOPPING)
+        try:
+            if self._child is not None:
+                self._child.stop()
+        except Exception as error:  # noqa: BLE001 - crash boundary: a child's bug is no bug of ours
+            self._log.error("child_stop_failed", error_type=type(error).__name__, exc_info=error)
+        await first_of(life, within=self._spec.grace, clock=self._clock)
+        if not life.done():
+            self._log.warning("child_grace_exceeded", grace_s=self._spec.grace)
+
+    async def _cancel(self, life: asyncio.Task[None]) -> None:
+        life.cancel()
+        await first_of(life, within=CANCEL_S, clock=self._clock)
+        if not life.done():
+            self.status = replace(self.status, last_error="it ignores cancellation")
+            self._log.error("child_stuck", waited_s=CANCEL_S)
+
+    def _exit_of(self, life: asyncio.Task[None]) -> Exit:
+        """Read a life's end as a value; being cancelled by our own stop is no failure."""
+        error: BaseException | None = None
+        if life.cancelled():
+            error = None if self._stop_asked.done() else asyncio.CancelledError()
+        elif life.done():
+            error = life.exception()
+        begun = self._served_from
+        return Exit(error, served_s=0.0 if begun is None else self._clock.now() - begun)
+
+    def _decide(self, ended: Exit) -> Decision:
+        if ended.error is not None:
+            self.status = replace(self.status, last_error=_in_words(ended.error))
+        decision: Decision = Finished()
+        if not self._stop_asked.done():
+            self._past, decision = decide(
+                self._spec, self._past, ended, self._clock.now(), self._rng.random()
+            )
+        self._log_end(ended, decision)
+        return decision
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _change(self, state: ChildState, *, next_try_at: float | None = None) -> None:
+        self.status = replace(
+            self.status, state=state, since=self._clock.now(), next_try_at=next_try_at
+        )
+        if state not in (ChildState.STARTING, ChildState.STOPPING):
+            self.settled.set()
+        self._observe(self.status)
+
+    def _log_end(self, ended: Exit, decision: Decision) -> None:
+        """Write the one crash report of a life, or the one line that it ended as it may."""
+        log = self._log.bind(
+            context="start" if self._served_from is None else "run",
+            duration_s=ended.served_s,
+            attempt=self._past.attempt,
+            decision=type(decision).__name__,
+            delay_s=getattr(decision, "delay", None),
+        )
+        if ended.error is None:
+            log.info("child_ended")
+            return
+        log = log.bind(error_type=type(ended.error).__name__, reason=str(ended.error))
+        if isinstance(ended.error, self._spec.expected):
+            log.info("child_ended")
+        else:
+            log.error("child_crashed", exc_info=ended.error)
+
+
+def _in_words(error: BaseException | None) -> str | None:
+    """Return an error's text, or its type where it has none to say."""
+    return None if error is None else str(error) or type(error).__name__
