@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import itertools
 import ssl
@@ -22,7 +23,7 @@ from Cryptodome.Cipher import PKCS1_OAEP
 from Cryptodome.PublicKey import RSA
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from dota2.protobufs import dota_gcmessages_client_pb2 as dota
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from sandbox_process import SandboxProcess
 from steam.core import crypto
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
@@ -32,6 +33,7 @@ from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 from steam.protobufs import steammessages_clientserver_pb2 as server_pb
 
 PROTO = 0x80000000
+MAX_MESSAGE = 16 * 1024 * 1024
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -53,7 +55,11 @@ class ServiceError(Exception):
 
 
 class Closed(Exception):
-    """The CM ended the connection."""
+    """The connection is over: the CM closed it, or a frame was not one."""
+
+
+class Flawed(Exception):
+    """A whole message that cannot be read."""
 
 
 class SandboxClient:
@@ -93,7 +99,17 @@ class SandboxClient:
             if piece is None:
                 self.pieces.put_nowait(None)
                 raise Closed
-            self._take(piece)
+            try:
+                self._take(piece)
+            except (
+                DecodeError,
+                OSError,
+                EOFError,
+                zlib.error,
+                struct.error,
+                AssertionError,
+            ) as error:
+                raise Flawed from error
         return self.inbox.pop(0)
 
     def _take(self, data: bytes) -> None:
@@ -102,6 +118,7 @@ class SandboxClient:
             self.log.append(number)
             self.inbox.append(Received(number, None, data[36:]))
             return
+        assert 8 + size <= len(data)
         header = base_pb.CMsgProtoBufHeader.FromString(data[8 : 8 + size])
         body = data[8 + size :]
         if number & ~PROTO != 1:
@@ -116,6 +133,7 @@ class SandboxClient:
         at = 0
         while at < len(inner):
             (length,) = struct.unpack_from("<I", inner, at)
+            assert at + 4 + length <= len(inner)
             self._take(inner[at + 4 : at + 4 + length])
             at += 4 + length
 
@@ -278,17 +296,26 @@ class Connecting:
         self._reader: asyncio.Task[None] | None = None
         self._http: aiohttp.ClientSession | None = None
         self._client: SandboxClient | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> SandboxClient:
-        if self._transport == "websockets":
-            self._client = await self._websocket()
-        else:
-            self._client = await self._tcp()
+        try:
+            if self._transport == "websockets":
+                self._client = await self._websocket()
+            else:
+                self._client = await self._tcp()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self._client
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._client is not None:
             await self._client.close()
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -299,12 +326,19 @@ class Connecting:
         tls = ssl.create_default_context(cafile=self._sandbox.ca_file)
         self._http = aiohttp.ClientSession()
         url = f"wss://{self._endpoint}/cmsocket/"
-        socket = await self._http.ws_connect(url, ssl=tls, max_msg_size=0)
-        client = SandboxClient(socket.send_bytes, socket.close)
+        socket = await self._http.ws_connect(url, ssl=tls, max_msg_size=MAX_MESSAGE)
+
+        async def close() -> None:
+            await socket.close()
+            socket._response.close()  # after a broken frame aiohttp forgets to
+
+        client = SandboxClient(socket.send_bytes, close)
         client.raw_socket = socket
 
         async def read() -> None:
             async for message in socket:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    break
                 client.pieces.put_nowait(message.data)
             client.pieces.put_nowait(None)
 
@@ -314,6 +348,7 @@ class Connecting:
     async def _tcp(self) -> SandboxClient:
         host, port = self._endpoint.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
+        self._writer = writer
         key = await shake_hands(reader, writer, self._sandbox)
 
         async def send(data: bytes) -> None:
@@ -333,7 +368,7 @@ class Connecting:
                     sealed = await read_frame(reader)
                     plain = crypto.symmetric_decrypt_HMAC(sealed, key, key[:16])
                     client.pieces.put_nowait(bytes(plain))
-            except (asyncio.IncompleteReadError, ConnectionError):
+            except (asyncio.IncompleteReadError, ConnectionError, AssertionError, RuntimeError):
                 client.pieces.put_nowait(None)
 
         self._reader = asyncio.create_task(read())
@@ -344,6 +379,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
     """Return the payload of one VT01 frame."""
     size, magic = struct.unpack("<I4s", await reader.readexactly(8))
     assert magic == b"VT01"
+    assert size <= MAX_MESSAGE
     return await reader.readexactly(size)
 
 
