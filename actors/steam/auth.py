@@ -1,0 +1,219 @@
+"""From a password to a refresh token, over the CM.
+
+    key -> begin -> (Steam Guard code) -> poll until approved
+
+Order and messages as in node-steam-user's `CMAuthTransport.js` and SteamKit's `AuthSession`.
+Runs in a greenlet of the hub. A code that only a person knows is asked for through `ask_guard`, which
+waits on the other side of the border.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gevent
+from steam.core.crypto import pkcs1v15_encrypt, rsa_publickey
+from steam.protobufs import steammessages_auth_pb2 as pb
+
+from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
+from actors.steam.clock import WallClock
+from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
+from actors.steam.service import Services
+from actors.steam.totp import code_at, until_next_step
+
+OK: Final = 1
+EXPIRED: Final = 27
+DUPLICATE_REQUEST: Final = 29  # approved meanwhile, e.g. in the app
+INVALID_LOGIN_AUTH_CODE: Final = 65
+TWO_FACTOR_CODE_MISMATCH: Final = 88
+
+GUARD_NONE: Final = 1
+GUARD_EMAIL_CODE: Final = 2
+GUARD_DEVICE_CODE: Final = 3
+GUARD_DEVICE_CONFIRMATION: Final = 4
+GUARD_EMAIL_CONFIRMATION: Final = 5
+
+LONGEST_PASSWORD: Final = 64  # characters, ASCII; Steam ignores the rest (ArchiSteamFarm)
+CODE_ATTEMPTS: Final = 3
+MIN_INTERVAL_S: Final = 0.1
+MAX_INTERVAL_S: Final = 30.0
+LINUX: Final = -203  # EOSType
+DESKTOP: Final = 1
+PERSISTENT: Final = 1  # ESessionPersistence
+WEBSITE_ID: Final = "Unknown"  # what steam-session sends for a client
+DEVICE_NAME: Final = "BotAPI"
+
+AskGuard = Callable[[GuardRequest], str | None]
+
+
+@dataclass(slots=True)
+class _Session:
+    """An auth session as Steam knows it; `client_id` changes now and then."""
+
+    client_id: int
+    request_id: bytes
+    steam_id: int
+    interval_s: float
+
+
+class Authenticator:
+    """Runs the flow for one account over one connection."""
+
+    def __init__(
+        self,
+        services: Services,
+        credential: Credential,
+        ask_guard: AskGuard,
+        *,
+        clock: WallClock,
+    ) -> None:
+        self._services = services
+        self._credential = credential
+        self._ask_guard = ask_guard
+        self._clock = clock
+
+    def run(self, guard_data: str | None) -> AuthState:
+        """Return a fresh refresh token and the newest guard data.
+
+        Raises:
+            LogOnRefused, NeedsHuman, SteamUnreachable: see `Link.authenticate`.
+        """
+        begun = self._begin(guard_data)
+        session = _Session(
+            begun.client_id,
+            begun.request_id,
+            begun.steamid,
+            min(max(begun.interval, MIN_INTERVAL_S), MAX_INTERVAL_S),
+        )
+        self._satisfy_guard(session, begun.allowed_confirmations)
+        return self._poll(session, guard_data)
+
+    def _begin(self, guard_data: str | None) -> Any:
+        account = self._credential.account
+        key = self._call(
+            "GetPasswordRSAPublicKey",
+            pb.CAuthentication_GetPasswordRSAPublicKey_Request(account_name=account),
+            pb.CAuthentication_GetPasswordRSAPublicKey_Response,
+        )
+        request = pb.CAuthentication_BeginAuthSessionViaCredentials_Request(
+            account_name=account,
+            encrypted_password=self._encrypted_password(key),
+            encryption_timestamp=key.timestamp,
+            remember_login=True,
+            persistence=PERSISTENT,
+            website_id=WEBSITE_ID,
+        )
+        details = request.device_details
+        details.device_friendly_name = DEVICE_NAME
+        details.platform_type = pb.k_EAuthTokenPlatformType_SteamClient
+        details.os_type = LINUX
+        details.gaming_device_type = DESKTOP
+        if guard_data:
+            request.guard_data = guard_data
+        begun = self._call(
+            "BeginAuthSessionViaCredentials",
+            request,
+            pb.CAuthentication_BeginAuthSessionViaCredentials_Response,
+        )
+        if not begun.client_id:  # Steam may say OK and mean no (steam-next treats it so)
+            raise LogOnRefused("credentials", 2)
+        return begun
+
+    def _encrypted_password(self, key: Any) -> str:
+        try:
+            public_key = rsa_publickey(int(key.publickey_mod, 16), int(key.publickey_exp, 16))
+        except ValueError as error:
+            raise SteamUnreachable("credentials", "Steam sent a broken password key") from error
+        plain = self._credential.password.encode("ascii", "ignore")[:LONGEST_PASSWORD]
+        return base64.b64encode(pkcs1v15_encrypt(public_key, plain)).decode("ascii")
+
+    # -- Steam Guard ---------------------------------------------------------------------------
+
+    def _satisfy_guard(self, session: _Session, confirmations: Any) -> None:
+        """Do what the first usable kind of confirmation asks for; kinds nobody knows are skipped."""
+        offered = {one.confirmation_type: one.associated_message for one in confirmations}
+        if GUARD_NONE in offered or not offered:
+            return
+        if GUARD_DEVICE_CODE in offered and self._credential.shared_secret:
+            self._send_totp(session, self._credential.shared_secret)
+        elif GUARD_EMAIL_CODE in offered:
+            self._ask_for_code(
+                session, GuardKind.EMAIL, GUARD_EMAIL_CODE, offered[GUARD_EMAIL_CODE]
+            )
+        elif GUARD_DEVICE_CODE in offered:
+            self._ask_for_code(session, GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
+        elif not offered.keys() & {GUARD_DEVICE_CONFIRMATION, GUARD_EMAIL_CONFIRMATION}:
+            kinds = ", ".join(str(kind) for kind in sorted(offered))
+            raise NeedsHuman(
+                self._credential.account,
+                f"Steam wants a confirmation we do not know (kind {kinds})",
+            )
+
+    def _send_totp(self, session: _Session, shared_secret: str) -> None:
+        """A code is good once per account: when it was used already, the next one is."""
+        try:
+            eresult = self._update(
+                session, code_at(shared_secret, self._clock.wall()), GUARD_DEVICE_CODE
+            )
+            if eresult == TWO_FACTOR_CODE_MISMATCH:
+                gevent.sleep(until_next_step(self._clock.wall()))
+                code = code_at(shared_secret, self._clock.wall())
+                eresult = self._update(session, code, GUARD_DEVICE_CODE)
+        except ValueError as error:
+            raise NeedsHuman(self._credential.account, str(error)) from None
+        if eresult not in (OK, DUPLICATE_REQUEST):
+            raise LogOnRefused("credentials", eresult)
+
+    def _ask_for_code(self, session: _Session, kind: GuardKind, code_type: int, hint: str) -> None:
+        account = self._credential.account
+        where = f"e-mail at {hint}" if hint else kind.value
+        for attempt in range(1, CODE_ATTEMPTS + 1):
+            code = self._ask_guard(GuardRequest(account, kind, hint, attempt))
+            if code is None:
+                raise NeedsHuman(account, f"a Steam Guard code ({where})")
+            eresult = self._update(session, code.strip(), code_type)
+            if eresult in (OK, DUPLICATE_REQUEST):
+                return
+            if eresult not in (INVALID_LOGIN_AUTH_CODE, TWO_FACTOR_CODE_MISMATCH):
+                raise LogOnRefused("credentials", eresult)
+        raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
+
+    def _update(self, session: _Session, code: str, code_type: int) -> int:
+        eresult, _ = self._services.call(
+            "Authentication.UpdateAuthSessionWithSteamGuardCode#1",
+            pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Request(
+                client_id=session.client_id,
+                steamid=session.steam_id,
+                code=code,
+                code_type=code_type,
+            ),
+        )
+        return eresult
+
+    # -- tokens --------------------------------------------------------------------------------
+
+    def _poll(self, session: _Session, guard_data: str | None) -> AuthState:
+        """Ask at once, then every interval, until approved; the caller sets the time limit."""
+        while True:
+            answer = self._call(
+                "PollAuthSessionStatus",
+                pb.CAuthentication_PollAuthSessionStatus_Request(
+                    client_id=session.client_id, request_id=session.request_id
+                ),
+                pb.CAuthentication_PollAuthSessionStatus_Response,
+            )
+            if answer.new_client_id:
+                session.client_id = answer.new_client_id
+            if answer.refresh_token:
+                newest = answer.new_guard_data or guard_data
+                return AuthState(session.steam_id, answer.refresh_token, newest)
+            gevent.sleep(session.interval_s)
+
+    def _call(self, method: str, request: Any, answer_type: Any) -> Any:
+        eresult, body = self._services.call(f"Authentication.{method}#1", request)
+        if eresult != OK:
+            raise LogOnRefused("credentials", eresult)
+        return answer_type.FromString(body)

@@ -1,0 +1,194 @@
+"""One connection inside the hub: who reads, who writes, who waits for which answer.
+
+Three greenlets: the reader hands every message to its handler in order, the writer empties a queue (so
+that sending never waits), the pulse sends heartbeats and notices silence. When the connection dies,
+for whatever reason, everybody who waits is told at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+import gevent
+from gevent.event import AsyncResult, Event
+from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
+from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientHeartBeat
+from structlog.typing import FilteringBoundLogger
+
+from actors.errors import SteamUnreachable
+from actors.steam.clock import WallClock
+from actors.steam.emsg import CLIENT_HEARTBEAT
+from actors.steam.envelope import Message, build, parse
+from actors.steam.transport import Transport
+from actors.steam.wire import ParseError
+
+# Silence after which the connection counts as dead, in heartbeats. Each one asks for a reply, so a
+# whole interval without any traffic after one was sent is proof enough; half more for a slow CM.
+PATIENCE: Final = 1.5
+KEEP_ALIVE_S: Final = 30.0
+MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
+
+Handler = Callable[[Message], None]
+
+
+class Connection:
+    """See the module. Lives and dies in the hub's thread."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        on_death: Callable[[SteamUnreachable], None],
+        *,
+        clock: WallClock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._transport = transport
+        self._on_death = on_death
+        self._clock = clock
+        self._log = log
+        self._handlers: dict[int, Handler] = {}
+        self._expected: dict[Hashable, AsyncResult] = {}
+        self._unsent: deque[bytes] = deque()
+        self._has_unsent = Event()
+        self._last_heard = clock.now()
+        self._heartbeat_s: float | None = None
+        self.death: SteamUnreachable | None = None
+        self.steam_id = 0
+        self.session_id = 0
+        self._greenlets = [gevent.spawn(self._read), gevent.spawn(self._write)]
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def header(self, **fields: Any) -> CMsgProtoBufHeader:
+        """Return a header that names our session, with `fields` of CMsgProtoBufHeader set."""
+        header = CMsgProtoBufHeader(steamid=self.steam_id, client_sessionid=self.session_id)
+        for name, value in fields.items():
+            setattr(header, name, value)
+        return header
+
+    def send(self, emsg: int, body: Any = None, **header_fields: Any) -> None:
+        """Queue one protobuf message; never waits."""
+        content = b"" if body is None else body.SerializeToString()
+        self.send_bytes(build(emsg, self.header(**header_fields), content))
+
+    def send_bytes(self, message: bytes) -> None:
+        """Queue one complete message; never waits. Does nothing on a dead connection."""
+        if self.death is not None:
+            return
+        if len(self._unsent) >= MAX_UNSENT:
+            self.die(SteamUnreachable("session", "the server does not read"))
+            return
+        self._unsent.append(message)
+        self._has_unsent.set()
+
+    # -- waiting for answers -------------------------------------------------------------------
+
+    def expect(self, key: Hashable) -> AsyncResult:
+        """Return what `resolve(key)` or the death of the connection will settle."""
+        answer: AsyncResult = AsyncResult()
+        if self.death is not None:
+            answer.set_exception(self.death)
+        else:
+            self._expected[key] = answer
+        return answer
+
+    def resolve(self, key: Hashable, value: object) -> None:
+        """Settle one expectation; does nothing when nobody expects it (any more)."""
+        if (answer := self._expected.pop(key, None)) is not None:
+            answer.set(value)
+
+    def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
+        """Expect `key`, call `send`, and wait for the answer (this greenlet)."""
+        answer = self.expect(key)
+        try:
+            if send is not None:
+                send()
+            return answer.get()
+        finally:
+            self._expected.pop(key, None)
+
+    def on(self, emsg: int, handler: Handler) -> None:
+        """Let `handler` have the messages of one kind; it must not wait. Others are skipped."""
+        self._handlers[emsg] = handler
+
+    # -- life and death ------------------------------------------------------------------------
+
+    def start_pulse(self, heartbeat_s: float) -> None:
+        """Send heartbeats from now on, and die of silence."""
+        self._heartbeat_s = heartbeat_s
+        self._greenlets.append(gevent.spawn(self._pulse, heartbeat_s))
+
+    def die(self, why: SteamUnreachable) -> None:
+        """End the connection and tell everybody who waits. The first reason counts."""
+        if self.death is not None:
+            return
+        self.death = why
+        expected, self._expected = self._expected, {}
+        for answer in expected.values():
+            answer.set_exception(why)
+        self._has_unsent.set()
+        self._on_death(why)
+
+    def close(self) -> None:
+        """End all greenlets and the socket. Harmless when repeated."""
+        self.die(SteamUnreachable("session", "closed by us"))
+        gevent.killall(
+            [one for one in self._greenlets if one is not gevent.getcurrent()], block=False
+        )
+        self._transport.close()
+
+    # -- greenlets -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            while self.death is None:
+                data = self._transport.receive()
+                self._last_heard = self._clock.now()
+                for message in parse(data):
+                    self._handle(message)
+        except OSError as error:
+            self.die(SteamUnreachable("session", f"the connection broke: {error}"))
+        except ParseError as error:
+            self.die(SteamUnreachable("session", f"the server sent garbage: {error}"))
+
+    def _handle(self, message: Message) -> None:
+        handler = self._handlers.get(message.emsg)
+        if handler is None:
+            return
+        try:
+            handler(message)
+        except Exception as error:  # noqa: BLE001 - one bad message must not cost its neighbours
+            self._log.warning(
+                "message_unreadable", emsg=message.emsg, error_type=type(error).__name__
+            )
+
+    def _write(self) -> None:
+        try:
+            while self.death is None:
+                self._has_unsent.wait()
+                self._has_unsent.clear()
+                while self._unsent:
+                    self._transport.send(self._unsent.popleft())
+        except OSError as error:
+            self.die(SteamUnreachable("session", f"the connection broke: {error}"))
+
+    def _pulse(self, heartbeat_s: float) -> None:
+        next_keep_alive = self._clock.now() + KEEP_ALIVE_S
+        while self.death is None:
+            self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
+            gevent.sleep(heartbeat_s)
+            now = self._clock.now()
+            if now - self._last_heard > heartbeat_s * PATIENCE:
+                silence = now - self._last_heard
+                self.die(SteamUnreachable("session", f"silence for {silence:.0f} s"))
+            elif now >= next_keep_alive:
+                next_keep_alive = now + KEEP_ALIVE_S
+                self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        try:
+            self._transport.keep_alive()
+        except OSError as error:
+            self.die(SteamUnreachable("session", f"the connection broke: {error}"))

@@ -1,0 +1,129 @@
+"""Headers and Multi: bytes to messages and back. No I/O, no state; anything may come in.
+
+Layouts as in SteamKit's `header.steamd`; the classes of the `steam` package build what is not sent often.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
+
+from actors.steam.emsg import MULTI, PROTO_BIT
+from actors.steam.wire import ParseError, content, fields, number
+
+MAX_MESSAGE: Final = 16 * 1024 * 1024  # bytes; a rich account's welcome is well below one
+MAX_NESTING: Final = 3  # Multis in Multis; Steam sends none
+NO_JOB: Final = 0xFFFFFFFFFFFFFFFF
+_PROTO_HEAD = struct.Struct("<II")  # emsg with proto bit, header length
+_EXTENDED_HEAD = struct.Struct("<IBHQQBQi")  # emsg, 36, 2, target, source, 239, steamid, session
+_GZIP: Final = zlib.MAX_WBITS | 16
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `body` is protobuf if `is_proto`, else a struct."""
+
+    emsg: int
+    is_proto: bool
+    steam_id: int
+    session_id: int
+    job_target: int  # NO_JOB for none
+    eresult: int  # of a service method; 2 (Fail) when absent
+    body: bytes
+
+
+def parse(data: bytes, depth: int = 0) -> Iterator[Message]:
+    """Yield the message in `data`, or those inside it when it is a Multi, in order.
+
+    An inner message that cannot be parsed is skipped; its neighbours are not lost.
+
+    Raises:
+        ParseError: the outermost message, or a Multi's frame, is broken.
+    """
+    message = _parse_one(data)
+    if message.emsg != MULTI:
+        yield message
+        return
+    if depth >= MAX_NESTING:
+        raise ParseError("Multis are nested too deeply")
+    for part in _split(_unzip(message.body)):
+        try:
+            yield from parse(part, depth + 1)
+        except ParseError:
+            continue
+
+
+def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
+    """Build a protobuf message."""
+    head: bytes = header.SerializeToString()
+    return _PROTO_HEAD.pack(emsg | PROTO_BIT, len(head)) + head + body
+
+
+def _parse_one(data: bytes) -> Message:
+    try:
+        emsg, size = _PROTO_HEAD.unpack_from(data)
+        if emsg & PROTO_BIT:
+            return _parse_proto(data, emsg & ~PROTO_BIT, size)
+        _, _, _, target, _, _, steam_id, session_id = _EXTENDED_HEAD.unpack_from(data)
+    except struct.error:
+        raise ParseError("a message is cut short") from None
+    return Message(
+        emsg=emsg,
+        is_proto=False,
+        steam_id=steam_id,
+        session_id=session_id,
+        job_target=target,
+        eresult=2,
+        body=data[_EXTENDED_HEAD.size :],
+    )
+
+
+def _parse_proto(data: bytes, emsg: int, size: int) -> Message:
+    body_at = _PROTO_HEAD.size + size
+    if body_at > len(data):
+        raise ParseError("a header is longer than its message")
+    header = fields(data[_PROTO_HEAD.size : body_at])
+    return Message(
+        emsg=emsg,
+        is_proto=True,
+        steam_id=number(header, 1),
+        session_id=number(header, 2),
+        job_target=number(header, 11, NO_JOB),
+        eresult=number(header, 13, 2),
+        body=data[body_at:],
+    )
+
+
+def _unzip(body: bytes) -> bytes:
+    multi = fields(body)
+    size, packed = number(multi, 1), content(multi, 2)
+    if size == 0:
+        return packed
+    if size > MAX_MESSAGE:
+        raise ParseError("a Multi is too large")
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        plain = unpacker.decompress(packed, size + 1)  # never more: a bomb stays in its box
+    except zlib.error as error:
+        raise ParseError("a Multi is not gzip") from error
+    if len(plain) != size or not unpacker.eof:
+        raise ParseError("a Multi has not the size it says")
+    return plain
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    pos = 0
+    while pos < len(data):
+        if pos + 4 > len(data):
+            raise ParseError("a Multi ends in the middle of a length")
+        size = int.from_bytes(data[pos : pos + 4], "little")
+        pos += 4
+        if pos + size > len(data):
+            raise ParseError("a Multi ends in the middle of a message")
+        yield data[pos : pos + size]
+        pos += size

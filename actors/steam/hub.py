@@ -1,0 +1,137 @@
+"""The hub: one thread that owns gevent's loop and all bots' greenlets, as a child of the supervisor.
+
+It sends a beat every second from inside its own loop; without beats it hangs, and then everything that
+stands on it does. It is never replaced inside a process: its failure ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+from structlog.typing import FilteringBoundLogger
+
+from actors.clock import Clock
+from actors.errors import ServiceError, WrongThread
+from actors.steam.bridge import Bridge
+
+BEAT_S: Final = 1.0
+# A beat this late is a hang and not a busy moment: a stopped process or a sleeping machine is late on
+# both sides and catches up within one beat.
+SILENCE_S: Final = 10.0
+JOIN_S: Final = 5.0
+
+
+class HubDied(ServiceError):
+    """The hub's thread ended, or hangs."""
+
+
+class Hub:
+    """See the module. `bridge` is usable from `start` to the end of `run`."""
+
+    def __init__(self, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        self._clock = clock
+        self._log = log.bind(actor="hub")
+        self._bridge: Bridge | None = None
+        self._thread: threading.Thread | None = None
+        self._stop_asked: Event | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._last_beat = 0.0
+        self._stopping = False
+
+    @property
+    def bridge(self) -> Bridge:
+        """The way in."""
+        if self._bridge is None:
+            raise WrongThread("the hub was not started")
+        return self._bridge
+
+    async def start(self) -> None:
+        """Start the thread and wait until its loop runs."""
+        loop = asyncio.get_running_loop()
+        self._bridge = Bridge(loop)
+        self._ended = loop.create_future()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(
+            target=self._main, args=(loop, ready), name="steam-hub", daemon=True
+        )
+        self._thread.start()
+        await ready
+        self._last_beat = self._clock.now()
+
+    async def run(self) -> None:
+        """Watch over the thread until it is stopped.
+
+        Raises:
+            HubDied: it ended by itself, or its beats stopped.
+        """
+        if self._ended is None:
+            raise WrongThread("the hub was not started")
+        try:
+            while not self._ended.done():
+                self._check_beat()
+                await asyncio.wait({self._ended}, timeout=BEAT_S)
+        finally:
+            self._end_thread()
+        if not self._stopping:
+            raise HubDied("the hub's thread ended by itself")
+
+    def stop(self) -> None:
+        """End the thread. Harmless when repeated."""
+        self._stopping = True
+        self._end_thread()
+
+    def _check_beat(self) -> None:
+        silence = self._clock.now() - self._last_beat
+        if silence > SILENCE_S:
+            raise HubDied(f"the hub has not moved for {silence:.0f} s")
+
+    def _end_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None or self._bridge is None or self._stop_asked is None:
+            return
+        self._bridge.submit(self._stop_asked.set)
+        thread.join(JOIN_S)
+        if thread.is_alive():
+            self._log.error("hub_stuck", reason="its thread does not end")
+
+    # -- in the thread -------------------------------------------------------------------------
+
+    def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
+        hub = gevent.get_hub()
+        hub.handle_error = self._on_error
+        bridge = self.bridge
+        bridge.attach(hub)
+        stop_asked = self._stop_asked = Event()
+        beats = gevent.spawn(self._beat, bridge)
+        loop.call_soon_threadsafe(ready.set_result, None)
+        try:
+            stop_asked.wait()  # the beats keep the loop alive meanwhile
+        finally:
+            bridge.detach()
+            beats.kill()
+            hub.destroy(destroy_loop=True)
+            loop.call_soon_threadsafe(self._on_ended)
+
+    def _beat(self, bridge: Bridge) -> None:
+        while True:
+            bridge.post(self._on_beat)
+            gevent.sleep(BEAT_S)
+
+    def _on_beat(self) -> None:
+        self._last_beat = self._clock.now()
+
+    def _on_ended(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _on_error(self, context: object, kind: Any, value: Any, _trace: object) -> None:
+        """Log instead of printing: gevent's own report goes to stderr with message contents."""
+        if kind is not None and not issubclass(kind, gevent.GreenletExit):
+            self._log.error(
+                "greenlet_crashed", context=type(context).__name__, error_type=kind.__name__
+            )
+        del value

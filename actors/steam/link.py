@@ -1,0 +1,246 @@
+"""One link: the asyncio side's handle on one connection, session and GC session in the hub.
+
+`_HubLink` lives in the hub's thread and `SteamLink` on the loop; what passes between them goes through
+the bridge. A match request takes the short way: no greenlet, its time limit is a timer of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import gevent
+from structlog.typing import FilteringBoundLogger
+
+from actors.errors import GcUnavailable, SteamUnreachable
+from actors.steam.auth import Authenticator
+from actors.steam.bridge import Bridge
+from actors.steam.clock import WallClock
+from actors.steam.connection import Connection
+from actors.steam.gc import GcSession
+from actors.steam.port import (
+    AuthState,
+    Credential,
+    Dropped,
+    GcLost,
+    GcReady,
+    GuardCallback,
+    GuardRequest,
+    LinkEvent,
+    LinkListener,
+    LoggedOn,
+    Server,
+    Transport,
+)
+from actors.steam.service import Services
+from actors.steam.session import Session
+from actors.steam.transport_tcp import TcpTransport
+from actors.steam.transport_websocket import WebSocketTransport
+from actors.steam.trust import Trust
+from actors.steam.wire import ParseError
+
+
+class SteamLink:
+    """See the module and `port.Link`."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        listener: LinkListener,
+        *,
+        clock: WallClock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._bridge = bridge
+        self._listener = listener
+        self._jobs = itertools.count(1)  # a name space of this link alone; never reused
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._hub = _HubLink(self, bridge, clock=clock, log=log)
+        self._closed = False
+
+    async def open(self, server: Server, trust: Trust, *, timeout_s: float) -> None:
+        """Connect; see `port.Steam.open`."""
+        try:
+            await self._bridge.call(self._hub.open, server, trust, timeout_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def authenticate(
+        self,
+        credential: Credential,
+        guard_data: str | None,
+        on_guard: GuardCallback,
+        *,
+        timeout_s: float,
+    ) -> AuthState:
+        """See `port.Link`."""
+        return await self._bridge.call(
+            self._hub.authenticate, credential, guard_data, on_guard, timeout_s
+        )
+
+    async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
+        """See `port.Link`."""
+        return await self._bridge.call(self._hub.log_on, account, auth, timeout_s)
+
+    async def launch(self, *, timeout_s: float) -> None:
+        """See `port.Link`."""
+        await self._bridge.call(self._hub.launch, timeout_s)
+
+    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
+        """See `port.Link`."""
+        if self._closed:
+            raise SteamUnreachable("session", "the link is closed")
+        job = next(self._jobs)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[job] = answer
+        try:
+            self._bridge.submit(self._hub.request_match, match_id, job)
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        finally:
+            del self._waiting[job]
+
+    async def log_off(self, *, timeout_s: float) -> None:
+        """See `port.Link`."""
+        self._closed = True  # what happens from here on is no news
+        try:
+            await self._bridge.call(self._hub.log_off, timeout_s)
+        except SteamUnreachable:
+            return
+
+    async def close(self) -> None:
+        """See `port.Link`."""
+        self._closed = True
+        self._fail_waiting(SteamUnreachable("session", "closed by us"))
+        try:
+            await self._bridge.call(self._hub.close)
+        except SteamUnreachable:  # no hub, no link
+            return
+
+    # -- from the hub --------------------------------------------------------------------------
+
+    def deliver_body(self, job: int, body: bytes) -> None:
+        """A match answer; one that nobody waits for (late, or a second one) is dropped."""
+        answer = self._waiting.get(job)
+        if answer is not None and not answer.done():
+            answer.set_result(body)
+
+    def deliver_refusal(self, job: int, error: Exception) -> None:
+        """A request could not be sent."""
+        answer = self._waiting.get(job)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    def deliver_event(self, event: LinkEvent) -> None:
+        """Something happened; nobody waits in vain because of it."""
+        if isinstance(event, Dropped):
+            self._fail_waiting(SteamUnreachable("session", event.reason, event.eresult))
+        elif isinstance(event, GcLost):
+            self._fail_waiting(GcUnavailable(event.reason))
+        if not self._closed:
+            self._listener(event)
+
+    def _fail_waiting(self, error: Exception) -> None:
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(error)
+
+
+class _HubLink:
+    """The part in the hub's thread; every method but `request_match` runs in a greenlet of its own."""
+
+    def __init__(
+        self, owner: SteamLink, bridge: Bridge, *, clock: WallClock, log: FilteringBoundLogger
+    ) -> None:
+        self._owner = owner
+        self._bridge = bridge
+        self._clock = clock
+        self._log = log
+        self._connection: Connection | None = None
+        self._session: Session | None = None
+        self._services: Services | None = None
+        self._gc: GcSession | None = None
+
+    def open(self, server: Server, trust: Trust, timeout_s: float) -> None:
+        kind = WebSocketTransport if server.transport is Transport.WEBSOCKET else TcpTransport
+        with _time_limit(timeout_s, SteamUnreachable("connect", "no answer in time")):
+            try:
+                transport = kind(server, trust)
+            except (OSError, ParseError) as error:
+                raise SteamUnreachable("connect", f"{server.endpoint}: {error}") from None
+        connection = Connection(transport, self._on_death, clock=self._clock, log=self._log)
+        self._connection = connection
+        self._session = Session(connection)
+        self._services = Services(connection)
+        self._gc = GcSession(
+            connection,
+            on_body=lambda job, body: self._bridge.post(self._owner.deliver_body, job, body),
+            on_lost=lambda reason: self._post(GcLost(reason)),
+            on_ready=lambda: self._post(GcReady()),
+        )
+        self._session.hello()
+
+    def authenticate(
+        self,
+        credential: Credential,
+        guard_data: str | None,
+        on_guard: GuardCallback,
+        timeout_s: float,
+    ) -> AuthState:
+        def ask(request: GuardRequest) -> str | None:
+            return self._bridge.ask_loop(on_guard, request)
+
+        _, services, _, _ = self._parts()
+        flow = Authenticator(services, credential, ask, clock=self._clock)
+        with _time_limit(timeout_s, SteamUnreachable("credentials", "no answer in time")):
+            return flow.run(guard_data)
+
+    def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
+        session, _, _, _ = self._parts()
+        with _time_limit(timeout_s, SteamUnreachable("logon", "no answer in time")):
+            return session.log_on(account, auth)
+
+    def launch(self, timeout_s: float) -> None:
+        _, _, gc, _ = self._parts()
+        with gevent.Timeout(timeout_s, exception=False):
+            gc.launch()
+            return
+        raise gc.why_not_ready()
+
+    def request_match(self, match_id: int, job: int) -> None:
+        gc, connection = self._gc, self._connection
+        if gc is None or connection is None or connection.death is not None:
+            error: Exception = SteamUnreachable("session", "the connection is gone")
+            self._bridge.post(self._owner.deliver_refusal, job, error)
+        elif not gc.is_ready:
+            self._bridge.post(self._owner.deliver_refusal, job, GcUnavailable("no session"))
+        else:
+            gc.request_match(match_id, job)
+
+    def log_off(self, timeout_s: float) -> None:
+        if self._session is not None:
+            self._session.log_off(timeout_s)
+
+    def close(self) -> None:
+        if self._gc is not None:
+            self._gc.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _parts(self) -> tuple[Session, Services, GcSession, Connection]:
+        if not (self._session and self._services and self._gc and self._connection):
+            raise SteamUnreachable("session", "the link is not open")
+        return self._session, self._services, self._gc, self._connection
+
+    def _on_death(self, why: SteamUnreachable) -> None:
+        self._post(Dropped(why.reason, why.eresult))
+
+    def _post(self, event: LinkEvent) -> None:
+        self._bridge.post(self._owner.deliver_event, event)
+
+
+def _time_limit(seconds: float, error: SteamUnreachable) -> Any:
+    """Raise `error` in this greenlet when the block takes longer than `seconds`."""
+    return gevent.Timeout(seconds, error)

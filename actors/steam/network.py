@@ -1,0 +1,29 @@
+"""Opens links to Steam: the implementation of `port.Steam`."""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.steam.clock import WallClock
+from actors.steam.hub import Hub
+from actors.steam.link import SteamLink
+from actors.steam.port import LinkListener, Server
+from actors.steam.trust import Trust
+
+
+class SteamNetwork:
+    """One per process; all bots open their links here."""
+
+    def __init__(
+        self, hub: Hub, trust: Trust, *, clock: WallClock, log: FilteringBoundLogger
+    ) -> None:
+        self._hub = hub
+        self._trust = trust
+        self._clock = clock
+        self._log = log.bind(actor="steam")
+
+    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> SteamLink:
+        """See `port.Steam`."""
+        link = SteamLink(self._hub.bridge, listener, clock=self._clock, log=self._log)
+        await link.open(server, self._trust, timeout_s=timeout_s)
+        return link

@@ -1,0 +1,158 @@
+"""A Steam session: hello, log-on with a refresh token, being logged off, log-off.
+
+Fields and values are what node-steam-user and SteamKit send; what Steam does with a wrong one is in
+`actors/verdicts.py`, not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import struct
+from functools import partial
+from typing import Any, Final
+
+import gevent
+from steam.protobufs import steammessages_clientserver_login_pb2 as pb
+
+from actors.errors import LogOnRefused, SteamUnreachable
+from actors.steam.connection import Connection
+from actors.steam.emsg import (
+    CLIENT_HELLO,
+    CLIENT_LOG_OFF,
+    CLIENT_LOG_ON,
+    CLIENT_LOG_ON_RESPONSE,
+    CLIENT_LOGGED_OFF,
+    CLIENT_SERVER_UNAVAILABLE,
+)
+from actors.steam.envelope import Message
+from actors.steam.port import AuthState, LoggedOn
+
+PROTOCOL_VERSION: Final = 65580
+PACKAGE_VERSION: Final = 1771  # SteamKit's
+LINUX: Final = -203 & 0xFFFFFFFF  # EOSType, as two's complement
+NEW_CHAT: Final = 2
+DEFAULT_HEARTBEAT_S: Final = 9
+OK: Final = 1
+SERVICE_UNAVAILABLE: Final = 20
+
+
+class Session:
+    """Logs one account on and off over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._logging_off = False
+        connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
+        connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
+        connection.on(CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
+
+    def hello(self) -> None:
+        """Say who we are; Steam does not answer. Without it the credential flow is refused."""
+        self._connection.send(CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION))
+
+    def log_on(self, account: str, auth: AuthState) -> LoggedOn:
+        """Log on and start the heartbeats; the caller sets the time limit.
+
+        Raises:
+            LogOnRefused: with phase ``"logon"``.
+            SteamUnreachable: the connection died, or the CM is in trouble.
+        """
+        request = _log_on_request(account, auth)
+        send = partial(self._connection.send, CLIENT_LOG_ON, request, steamid=auth.steam_id)
+        message: Message = self._connection.wait("log_on", send)
+        if not message.is_proto:  # Steam's way of saying that no log-on arrived (node-steam-user)
+            raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
+        answer = pb.CMsgClientLogonResponse.FromString(message.body)
+        if answer.eresult != OK:
+            raise LogOnRefused("logon", answer.eresult)
+        self._connection.steam_id = message.steam_id or answer.client_supplied_steamid
+        self._connection.session_id = message.session_id
+        heartbeat_s = answer.heartbeat_seconds or answer.legacy_out_of_game_heartbeat_seconds
+        heartbeat_s = float(heartbeat_s if heartbeat_s > 0 else DEFAULT_HEARTBEAT_S)
+        self._connection.start_pulse(heartbeat_s)
+        return LoggedOn(self._connection.steam_id, _public_ip(answer), answer.cell_id, heartbeat_s)
+
+    def log_off(self, timeout_s: float) -> None:
+        """Say goodbye and wait until Steam closes, or until the time is over."""
+        if self._connection.death is not None or self._connection.session_id == 0:
+            return
+        self._logging_off = True
+        with gevent.Timeout(timeout_s, exception=False):
+            try:
+                self._connection.wait("logged_off", partial(self._connection.send, CLIENT_LOG_OFF))
+            except SteamUnreachable:
+                return  # closed without a word: that is an answer too
+
+    # -- what Steam says -----------------------------------------------------------------------
+
+    def _on_log_on_response(self, message: Message) -> None:
+        self._connection.resolve("log_on", message)
+
+    def _on_logged_off(self, message: Message) -> None:
+        eresult = _logged_off_result(message)
+        self._connection.resolve("logged_off", eresult)
+        if not self._logging_off:
+            self._connection.die(
+                SteamUnreachable("session", f"Steam logged us off with result {eresult}", eresult)
+            )
+
+    def _on_server_unavailable(self, _message: Message) -> None:
+        self._connection.die(
+            SteamUnreachable("session", "a server behind the CM went away", SERVICE_UNAVAILABLE)
+        )
+
+
+def log_on_id(account: str) -> int:
+    """Return the constant 32-bit number that Steam keys this account's session by.
+
+    A second log-on with the same account, address and number replaces the first session instead of
+    standing beside it, so that a forgotten session of ours never blocks the next one (ArchiSteamFarm).
+    """
+    return int.from_bytes(hashlib.sha256(f"logon-id {account}".encode()).digest()[:4], "big") | 1
+
+
+def machine_id(account: str) -> bytes:
+    """Return a stable machine id: binary KeyValues of three SHA-1 texts (node-steam-user)."""
+
+    def entry(key: str) -> bytes:
+        digest = hashlib.sha1(f"{account} {key}".encode(), usedforsecurity=False).hexdigest()
+        return b"\x01" + key.encode() + b"\0" + digest.encode() + b"\0"
+
+    return b"\0MessageObject\0" + b"".join(map(entry, ("BB3", "FF2", "3B3"))) + b"\x08\x08"
+
+
+def _log_on_request(account: str, auth: AuthState) -> Any:
+    number = log_on_id(account)
+    request = pb.CMsgClientLogon(
+        protocol_version=PROTOCOL_VERSION,
+        deprecated_obfustucated_private_ip=number,
+        client_package_version=PACKAGE_VERSION,
+        client_language="english",
+        client_os_type=LINUX,
+        should_remember_password=True,
+        machine_id=machine_id(account),
+        chat_mode=NEW_CHAT,
+        account_name=account,
+        supports_rate_limit_response=True,
+        access_token=auth.refresh_token,  # yes: the refresh token
+    )
+    request.obfuscated_private_ip.v4 = number
+    return request
+
+
+def _logged_off_result(message: Message) -> int:
+    if message.is_proto:
+        eresult: int = pb.CMsgClientLoggedOff.FromString(message.body).eresult
+        return eresult
+    return struct.unpack_from("<i", message.body)[0] if len(message.body) >= 4 else 2  # noqa: PLR2004
+
+
+def _public_ip(answer: Any) -> str | None:
+    ip = answer.public_ip
+    try:
+        if ip.v6:
+            return str(ipaddress.ip_address(bytes(ip.v6)))
+        return str(ipaddress.ip_address(ip.v4)) if ip.v4 else None
+    except ValueError:  # an address of an odd length: better none than no log-on
+        return None
