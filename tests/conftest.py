@@ -14,11 +14,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
 
 from fake_clock import FakeClock
+from scripted_child import World
 
 
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def world(clock: FakeClock) -> World:
+    """Return a world with supervised children, in virtual time."""
+    return World(clock)
 
 
 @pytest.fixture

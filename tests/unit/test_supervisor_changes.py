@@ -1,0 +1,123 @@
+"""Children come, go and are revived while the supervisor runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fake_clock import settle
+from scripted_child import CRASHES, CRASHES_AT_START, SERVES, Life, World
+
+from supervisor.child import ChildState, InvalidSpec, RestartIntensity
+from supervisor.supervisor import SupervisorStopped, UnknownChild
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+async def test_an_added_child_is_started_and_is_the_first_to_be_stopped(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"))
+    async with world.running(supervisor):
+        await supervisor.add(world.spec("b"))
+        assert [status.state for status in supervisor.children()] == [ChildState.RUNNING] * 2
+    assert world.what_happened("ended") == ["b", "a"]
+
+
+async def test_adding_returns_when_the_first_start_failed(world: World) -> None:
+    supervisor = world.supervisor()
+    async with world.running(supervisor):
+        await supervisor.add(world.spec("a", CRASHES_AT_START))
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_a_removed_child_drains_and_is_forgotten(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"), world.spec("b"))
+    async with world.running(supervisor):
+        await supervisor.remove("a")
+        assert world.journal[-2:] == [("a", "stopping"), ("a", "ended")]
+        assert [status.id for status in supervisor.children()] == ["b"]
+        assert world.last_of("a").state is ChildState.STOPPED
+        await supervisor.add(world.spec("a"))
+        assert [status.id for status in supervisor.children()] == ["b", "a"]
+
+
+async def test_a_backing_off_child_can_be_removed(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
+    async with world.running(supervisor):
+        await supervisor.remove("a")
+        assert supervisor.children() == ()
+        assert world.clock.pending == 0
+
+
+@pytest.mark.parametrize("max_restarts", [0, 3])
+async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
+    world: World, max_restarts: int
+) -> None:
+    intensity = RestartIntensity(max_restarts=max_restarts, period=60.0)
+    supervisor = world.supervisor(world.spec("a", CRASHES, SERVES, intensity=intensity))
+    async with world.running(supervisor):
+        waiting = ChildState.BACKING_OFF if max_restarts else ChildState.PARKED
+        assert world.last_of("a").state is waiting
+        supervisor.revive("a")
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+    assert world.clock.pending == 0
+
+
+async def test_reviving_forgets_the_failures(world: World) -> None:
+    lives = [CRASHES] * 4
+    intensity = RestartIntensity(max_restarts=1, period=60.0)
+    supervisor = world.supervisor(world.spec("a", *lives, intensity=intensity))
+    async with world.running(supervisor):
+        await world.clock.advance(1)
+        assert world.last_of("a").state is ChildState.PARKED
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_reviving_a_running_child_changes_nothing(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(serve_s=5.0)))
+    async with world.running(supervisor):
+        supervisor.revive("a")
+        await world.clock.advance(5)
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_unknown_children_are_refused_by_name(world: World) -> None:
+    supervisor = world.supervisor(name="fleet")
+    async with world.running(supervisor):
+        with pytest.raises(UnknownChild, match="supervisor fleet has no child x"):
+            supervisor.revive("x")
+        with pytest.raises(UnknownChild):
+            await supervisor.remove("x")
+
+
+async def test_the_same_id_twice_is_refused(world: World) -> None:
+    with pytest.raises(InvalidSpec, match="2 children a"):
+        world.supervisor(world.spec("a"), world.spec("a"))
+    supervisor = world.supervisor(world.spec("a"))
+    async with world.running(supervisor):
+        with pytest.raises(InvalidSpec, match="already has a child a"):
+            await supervisor.add(world.spec("a"))
+
+
+async def test_a_stopping_supervisor_takes_nobody_in(world: World) -> None:
+    supervisor = world.supervisor()
+    supervisor.stop()
+    with pytest.raises(SupervisorStopped):
+        await supervisor.add(world.spec("a"))
+
+
+async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    async with world.running(supervisor) as task:
+        removing = asyncio.create_task(supervisor.remove("a"))
+        adding = asyncio.create_task(supervisor.add(world.spec("b", Life(start_s=2.0))))
+        await settle()
+        supervisor.stop()
+        await world.clock.advance(2)
+        assert task.done()
+        await removing
+        await adding
+    assert sorted(world.what_happened("ended")) == ["a", "b"]
