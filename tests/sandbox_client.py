@@ -248,11 +248,19 @@ class SandboxClient:
         return server2_pb.CMsgClientPlayingSessionState.FromString(got.body)
 
     # --- GC -----------------------------------------------------------------------------------
-    async def send_gc(self, number: int, body: bytes = b"", job: int = 0) -> None:
+    async def send_gc(
+        self,
+        number: int,
+        body: bytes = b"",
+        job: int = 0,
+        *,
+        appid: int = 570,
+        routing_appid: int = 570,
+    ) -> None:
         header = b"" if not job else b"\x51" + job.to_bytes(8, "little")  # job_id_source
         payload = struct.pack("<Ii", number | PROTO, len(header)) + header + body
-        wrapped = server2_pb.CMsgGCClient(appid=570, msgtype=number | PROTO, payload=payload)
-        await self.send(5452, wrapped, routing_appid=570)
+        wrapped = server2_pb.CMsgGCClient(appid=appid, msgtype=number | PROTO, payload=payload)
+        await self.send(5452, wrapped, routing_appid=routing_appid)
 
     async def receive_gc(self, number: int, within_s: float = 5.0) -> tuple[int, bytes]:
         """Return GC job id and body of the next GC message of this number."""

@@ -64,6 +64,19 @@ async def test_the_gc_is_deaf_to_who_does_not_play(sandbox: SandboxProcess) -> N
         await sandbox.wait_journal("match_request", 2, since=since, outcome="silent_no_session")
 
 
+async def test_a_message_that_is_not_routed_to_dota_does_not_arrive(
+    sandbox: SandboxProcess,
+) -> None:
+    async with Connecting(sandbox, "websockets") as client:
+        await playing(client)
+        since = await sandbox.last_event()
+        await client.send_gc(4006, routing_appid=0)
+        await client.send_gc(4006, appid=730)
+        await client.send_gc(9999)
+        events = await sandbox.wait_journal("gc_request", 3, since=since)
+    assert [one["outcome"] for one in events] == ["not_routed", "not_routed", "unknown"]
+
+
 async def test_early_hellos_can_be_lost(sandbox: SandboxProcess) -> None:
     await sandbox.faults(lose_hellos=2)
     async with Connecting(sandbox, "websockets") as client:
