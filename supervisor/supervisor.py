@@ -79,7 +79,7 @@ class Supervisor:
         """Start the children in order, each when the one before has started.
 
         A child whose start fails is a crash like any other: it is tried again by its spec, and the
-        next one starts. `stop`, or an escalation, ends this early; `run` then stops the children.
+        next one starts. `stop`, or an escalation, ends this at once; `run` then stops the children.
         """
         try:
             for spec in self._specs:
@@ -112,8 +112,8 @@ class Supervisor:
     def stop(self) -> None:
         """Let `run` stop the children and return. Harmless when repeated."""
         self._over.set()
-        if self._starting is not None:  # `start` waits for this one
-            self._starting.stop()
+        if self._starting is not None:
+            self._starting.settled.set()  # `start` need not wait for it; `run` stops it in its turn
 
     # -- the children --------------------------------------------------------------------------
 

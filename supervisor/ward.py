@@ -60,7 +60,7 @@ class Ward:
         log: FilteringBoundLogger,
     ) -> None:
         self.status = ChildStatus(spec.id, ChildState.STARTING, since=clock.now())
-        self.settled = asyncio.Event()  # the first start is over, well or not
+        self.settled = asyncio.Event()  # nobody need wait any more for the first start to be over
         self._spec = spec
         self._name = f"{owner}/{spec.id}"
         self._clock = clock

@@ -1,0 +1,191 @@
+"""A supervisor and children that do whatever they like: order, bounds and cleanliness hold.
+
+Hypothesis writes the children's lives and what is done to the supervisor; everything is in virtual
+time. After each step the supervisor's view must agree with the children's own journal, and in the
+end it must stop within its bound and leave nothing but what ignores cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from typing import Any
+
+from fake_clock import FakeClock, settle
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from scripted_child import Crash, Life, World, start_and_run
+
+from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
+from supervisor.supervisor import ChildGaveUp, SupervisorStopped
+from supervisor.ward import CANCEL_S
+
+FOREVER = float("inf")
+GRACE_S = 5.0
+
+lives = st.builds(
+    Life,
+    start_s=st.sampled_from([0.0, 0.0, 1.0, 30.0]),
+    start_error=st.sampled_from([None, None, None, Crash("start")]),
+    serve_s=st.sampled_from([0.0, 5.0, 20.0, FOREVER, FOREVER]),
+    error=st.sampled_from([None, Crash("run"), Crash("run"), asyncio.CancelledError()]),
+    drain_s=st.sampled_from([0.0, 0.0, 3.0, FOREVER]),
+    cancel_s=st.sampled_from([0.0, 0.0, 1.0, FOREVER]),
+)
+recipes = st.fixed_dictionaries(
+    {
+        "lives": st.lists(lives, max_size=5),
+        "restart": st.sampled_from(Restart),
+        "intensity": st.builds(RestartIntensity, st.integers(0, 3), st.just(60.0)),
+        "give_up": st.sampled_from([GiveUp.PARK, GiveUp.PARK, GiveUp.ESCALATE]),
+        "park_for": st.sampled_from([10.0, 300.0]),
+    }
+)
+
+
+class Supervision(RuleBasedStateMachine):
+    """The supervisor under test, driven from outside its loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.world = World(FakeClock())
+        self.errands: list[asyncio.Task[None]] = []
+        self.made = 0
+
+    @initialize(
+        first=st.lists(recipes, max_size=4), together=st.booleans(), seed=st.integers(0, 2**32)
+    )
+    def begin(self, first: list[dict[str, Any]], together: bool, seed: int) -> None:  # noqa: FBT001 - hypothesis passes by keyword
+        async def begin() -> asyncio.Task[None]:
+            task = asyncio.create_task(start_and_run(self.supervisor), name="under test")
+            await settle()
+            return task
+
+        self.together = together
+        self.supervisor = self.world.supervisor(
+            *(self.spec(recipe) for recipe in first),
+            rng=random.Random(seed),
+            stop_together=together,
+        )
+        self.task = self.runner.run(begin())
+
+    def spec(self, recipe: dict[str, Any]) -> Any:
+        self.made += 1
+        recipe = dict(recipe)
+        return self.world.spec(f"child-{self.made}", *recipe.pop("lives"), grace=GRACE_S, **recipe)
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 5.0, 20.0, 300.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.runner.run(self.world.clock.advance(seconds))
+
+    @rule(recipe=recipes)
+    def a_child_is_added(self, recipe: dict[str, Any]) -> None:
+        async def add() -> None:
+            try:
+                await self.supervisor.add(self.spec(recipe))
+            except SupervisorStopped:
+                assert self.failed
+
+        self.send(add())
+
+    @rule(which=st.integers(0, 100))
+    def a_child_is_removed(self, which: int) -> None:
+        if children := self.supervisor.children():
+            self.send(self.supervisor.remove(children[which % len(children)].id))
+
+    @rule(which=st.integers(0, 100))
+    def a_child_is_revived(self, which: int) -> None:
+        if children := self.supervisor.children():
+            self.supervisor.revive(children[which % len(children)].id)
+            self.runner.run(settle())
+
+    def send(self, errand: Coroutine[Any, Any, None]) -> None:
+        async def go() -> None:
+            self.errands.append(asyncio.create_task(errand, name="errand"))
+            await settle()
+
+        self.runner.run(go())
+
+    @property
+    def failed(self) -> bool:
+        """Whether some child's end was the supervisor's."""
+        return any(e.get("decision") == "Escalate" for e in self.world.events)
+
+    @invariant()
+    def nobody_lives_twice(self) -> None:
+        serving: set[str] = set()
+        for child_id, what in self.world.journal:
+            if what == "serving":
+                assert child_id not in serving
+                serving.add(child_id)
+            elif what == "ended":
+                serving.remove(child_id)
+
+    @invariant()
+    def what_is_told_is_what_happens(self) -> None:
+        for status in self.supervisor.children():
+            happened = [what for child_id, what in self.world.journal if child_id == status.id]
+            match status.state:
+                case ChildState.RUNNING:
+                    assert happened[-1] == "serving"
+                case ChildState.BACKING_OFF | ChildState.PARKED:
+                    assert happened[-1] in ("ended", "starting")  # a failed start has no end
+                    assert (status.next_try_at or 0) >= self.world.clock.now()
+                case ChildState.STARTING:
+                    assert happened[-1] == "starting"
+                case _:
+                    pass
+            assert (status.next_try_at is None) == (
+                status.state not in (ChildState.BACKING_OFF, ChildState.PARKED)
+            )
+            assert status == self.world.last_of(status.id)
+
+    @invariant()
+    def a_supervisor_ends_only_by_a_child_that_escalates(self) -> None:
+        if self.task.done():
+            assert isinstance(self.task.exception(), ChildGaveUp)
+            assert self.failed
+
+    def teardown(self) -> None:
+        self.runner.run(self.stop_and_look())
+        self.runner.close()
+        super().teardown()
+
+    async def stop_and_look(self) -> None:
+        children = [status.id for status in self.supervisor.children()]
+        leaving = set(self.world.what_happened("stopping"))
+        before = len(self.world.journal)
+        self.supervisor.stop()
+        await self.world.clock.advance(self.bound(len(children)))
+        assert self.task.done(), "the stop took longer than its bound"
+        assert all(errand.done() for errand in self.errands)
+        for errand in self.errands:
+            errand.result()
+        self.look_at_order(children, leaving, before)
+        await self.look_for_leaks()
+
+    def bound(self, children: int) -> float:
+        each = GRACE_S + CANCEL_S
+        return each if self.together else each * children
+
+    def look_at_order(self, children: list[str], leaving: set[str], before: int) -> None:
+        told = [name for name, what in self.world.journal[before:] if what == "stopping"]
+        order = [name for name in reversed(children) if name in told and name not in leaving]
+        assert [name for name in told if name not in leaving] == order
+
+    async def look_for_leaks(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        stuck = [event["child_id"] for event in self.world.logged("child_stuck")]
+        assert sorted(task.get_name() for task in left) == sorted(f"test/{name}" for name in stuck)
+        for task in left:
+            task.cancel()  # the second time they obey
+        await settle()
+        assert not asyncio.all_tasks() - {asyncio.current_task()}
+        assert self.world.clock.pending == 0
+
+
+Supervision.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestSupervision = Supervision.TestCase

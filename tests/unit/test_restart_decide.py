@@ -1,0 +1,141 @@
+"""The decision after each end, one row per case."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
+from supervisor.restart import (
+    Decision,
+    Escalate,
+    Exit,
+    Finished,
+    ParkFor,
+    Past,
+    RestartAfter,
+    backoff_delay,
+    decide,
+    wanted_delay,
+    within_period,
+)
+
+BOOM = RuntimeError("boom")
+CRASHED = Exit(BOOM, served_s=0.0)
+RETURNED = Exit(None, served_s=0.0)
+NOW = 1000.0
+
+
+class Later(Exception):
+    def __init__(self, retry_after: object) -> None:
+        self.retry_after = retry_after
+        super().__init__()
+
+
+def no_child() -> Child:
+    raise AssertionError("a decision makes no child")
+
+
+def spec(**changes: Any) -> ChildSpec:
+    recipe: dict[str, Any] = {
+        "id": "a",
+        "factory": no_child,
+        "restart": Restart.PERMANENT,
+        "intensity": RestartIntensity(max_restarts=2, period=60.0),
+        "backoff": Backoff(base=1.0, cap=8.0, stable_after=10.0),
+        "grace": 5.0,
+        "give_up": GiveUp.PARK,
+        "park_for": 300.0,
+    }
+    return ChildSpec(**(recipe | changes))
+
+
+FULL = Past(attempt=2, recent=(NOW - 3, NOW - 2))
+ESCALATES = {"give_up": GiveUp.ESCALATE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "past", "ended", "decision"),
+    [
+        # Whether at all.
+        ({}, Past(), RETURNED, RestartAfter(0.5)),
+        ({"restart": Restart.TRANSIENT}, Past(), RETURNED, Finished()),
+        ({"restart": Restart.TRANSIENT}, Past(), CRASHED, RestartAfter(0.5)),
+        ({"restart": Restart.TEMPORARY}, Past(), CRASHED, Finished()),
+        ({"restart": Restart.TEMPORARY}, FULL, CRASHED, Finished()),
+        # How long: half of each ceiling.
+        ({}, Past(attempt=1), CRASHED, RestartAfter(1.0)),
+        ({}, Past(attempt=2), CRASHED, RestartAfter(2.0)),
+        ({}, Past(attempt=3), CRASHED, RestartAfter(4.0)),
+        ({}, Past(attempt=9), CRASHED, RestartAfter(4.0)),
+        ({}, Past(attempt=9), Exit(BOOM, served_s=9.9), RestartAfter(4.0)),
+        ({}, Past(attempt=9), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        ({}, Past(), Exit(Later(7.0), served_s=0.0), RestartAfter(7.5)),
+        # Too often.
+        ({}, Past(attempt=1, recent=(NOW - 2,)), CRASHED, RestartAfter(1.0)),
+        ({}, FULL, CRASHED, ParkFor(300.0)),
+        ({}, FULL, Exit(Later(900.0), served_s=0.0), ParkFor(900.0)),
+        ({}, FULL, Exit(Later(9.0), served_s=0.0), ParkFor(300.0)),
+        (ESCALATES, FULL, CRASHED, Escalate()),
+        ({}, Past(attempt=2, recent=(NOW - 60, NOW - 2)), CRASHED, RestartAfter(2.0)),
+        ({}, Past(attempt=2, recent=(NOW - 59.9, NOW - 2)), CRASHED, ParkFor(300.0)),
+        # Parked: one try at a time, until one is stable.
+        ({}, Past(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
+        ({}, Past(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
+    ],
+)
+def test_the_decision_after_an_end(
+    changes: dict[str, Any], past: Past, ended: Exit, decision: Decision
+) -> None:
+    assert decide(spec(**changes), past, ended, NOW, u=0.5)[1] == decision
+
+
+def test_the_past_remembers_the_end() -> None:
+    past, _ = decide(spec(), Past(attempt=1, recent=(NOW - 70, NOW - 2)), CRASHED, NOW, u=0.0)
+    assert past == Past(attempt=2, recent=(NOW - 2, NOW))
+
+
+def test_giving_up_is_remembered() -> None:
+    past, _ = decide(spec(), FULL, CRASHED, NOW, u=0.0)
+    assert past.parked
+
+
+def test_a_finished_child_has_no_more_past() -> None:
+    assert decide(spec(restart=Restart.TEMPORARY), FULL, CRASHED, NOW, u=0.0)[0] == FULL
+
+
+def test_a_cancelled_child_has_crashed() -> None:
+    ended = Exit(asyncio.CancelledError(), served_s=0.0)
+    assert decide(spec(restart=Restart.TRANSIENT), Past(), ended, NOW, u=0.5)[1] == RestartAfter(
+        0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (None, 0.0),
+        (BOOM, 0.0),
+        (Later(None), 0.0),
+        (Later(12), 12.0),
+        (Later(-1.0), 0.0),
+        (Later(float("nan")), 0.0),
+        (Later(float("inf")), 0.0),
+        (Later("soon"), 0.0),
+    ],
+)
+def test_what_an_error_asks_to_wait(error: BaseException | None, seconds: float) -> None:
+    assert wanted_delay(error) == seconds
+
+
+def test_the_power_does_not_overflow() -> None:
+    assert (
+        backoff_delay(1_000_000, Backoff(base=1e300, cap=1e308, stable_after=0.0), u=1.0) == 1e308
+    )
+
+
+def test_only_as_many_instants_are_kept_as_can_matter() -> None:
+    intensity = RestartIntensity(max_restarts=2, period=60.0)
+    assert within_period((1.0, 2.0, 3.0, 4.0), intensity, now=5.0) == (2.0, 3.0, 4.0)
