@@ -18,15 +18,17 @@ from typing import Any, Final, assert_never
 
 from actors.accounts.lease import Lease
 from actors.actor import Actor, Address, Envelope
-from actors.bot_ports import BotPolicy, BotPorts
+from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotEvent, BotState, next_state
 from actors.clock import Cancellable
 from actors.errors import (
+    AccountError,
     GcUnavailable,
     LeaseLost,
     LogOnRefused,
     NeedsHuman,
     NoAccountFree,
+    NoPassword,
     ServiceError,
     SteamError,
     SteamUnreachable,
@@ -64,13 +66,14 @@ class Bot(Actor[RouterToBot]):
         holder: str,
         *,
         address: Address[RouterToBot],
+        memory: BotMemory,
         ports: BotPorts,
         policy: BotPolicy,
     ) -> None:
         super().__init__(address, clock=ports.clock)
         self._id = bot_id
         self._holder = holder
-        self._address = address
+        self._memory = memory
         self._ports = ports
         self._policy = policy
         self._clock = ports.clock
@@ -124,6 +127,7 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.ENDED)
 
     async def _live(self) -> None:
+        self._publish()
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
         keeper = self._keeper(self._lease, asked_at)
@@ -144,12 +148,15 @@ class Bot(Actor[RouterToBot]):
         while True:
             asked_at = self._clock.now()
             try:
-                return asked_at, await self._ports.store.acquire(self._holder)
+                lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
                 self._publish(retry_after=none.retry_after)
             except StoreUnavailable as error:
                 self._fail(error)
                 raise
+            else:
+                self._memory.account = lease.account
+                return asked_at, lease
             # Jitter: bots that wait together must not ask together.
             await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
 
@@ -160,7 +167,7 @@ class Bot(Actor[RouterToBot]):
             with self._blaming(server):
                 await self._open_session(server, lease)
             await asyncio.get_running_loop().create_future()  # serve until interrupted
-        except (SteamError, StoreUnavailable, LeaseLost) as error:
+        except (SteamError, AccountError) as error:
             self._fail(error)
             raise
         finally:
@@ -173,7 +180,7 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.CONNECTED)
         logged_on = await self._log_on.run(self._link, lease)
         self._seat = Seat(
-            self._id, lease.account, lease.fencing_token, logged_on.public_ip, self._address
+            self._id, lease.account, lease.fencing_token, logged_on.public_ip, self.address
         )
         self._change(BotEvent.LOGGED_ON)
         await self._link.launch(timeout_s=self._policy.launch_s)
@@ -228,6 +235,8 @@ class Bot(Actor[RouterToBot]):
                 return COOLDOWN_S[verdict_on_password(eresult)]
             case LogOnRefused(eresult=eresult):
                 return COOLDOWN_S[verdict_on_token(eresult)]
+            case NoPassword():
+                return COOLDOWN_S[verdict_on_password(5)]
             case NeedsHuman():
                 return COOLDOWN_S[verdict_on_password(63)]
             case _:
@@ -322,11 +331,13 @@ class Bot(Actor[RouterToBot]):
 
     def _fail(self, error: ServiceError) -> None:
         """Enter the state that fits an error of our own doing, unless interrupted already."""
-        if self._interruption is None:
-            needs_person = isinstance(error, NeedsHuman)
-            self._change(
-                BotEvent.PERSON_NEEDED if needs_person else BotEvent.FAILED, reason=str(error)
-            )
+        if self._interruption is not None:
+            return
+        if isinstance(error, NeedsHuman):
+            self._log.error("account_needs_human", need=error.need)
+            self._change(BotEvent.PERSON_NEEDED, reason=str(error))
+        else:
+            self._change(BotEvent.FAILED, reason=str(error))
 
     def _change(self, event: BotEvent, reason: str | None = None) -> None:
         before, self._state = self._state, next_state(self._state, event)

@@ -16,10 +16,17 @@ from actors.messages import BotChanged
 from actors.steam.port import Directory, GuardCallback, Steam
 
 
+@dataclass(slots=True)
+class BotMemory:
+    """What one bot remembers from life to life; only its present life touches it."""
+
+    account: str | None = None  # the last one checked out: taken back if it is still leased to us
+
+
 class AccountStore(KeepsAuth, Protocol):
     """What a bot needs of the store."""
 
-    async def acquire(self, holder: str) -> Lease:
+    async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
         """Check out an account. Raises NoAccountFree or StoreUnavailable."""
 
     async def renew(self, lease: Lease) -> None:

@@ -6,6 +6,7 @@ two lives; anybody may ask for the whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, assert_never
 
@@ -49,10 +50,23 @@ CAPACITY: Final = 16_384
 class Roster(Actor[RosterMessage]):
     """See the module."""
 
-    def __init__(self, *, address: Address[RosterMessage], clock: WallClock) -> None:
+    def __init__(
+        self,
+        *,
+        address: Address[RosterMessage],
+        catch_up: Callable[[Address[RosterMessage]], None],
+        clock: WallClock,
+    ) -> None:
+        """`catch_up` tells a roster that has just started how every bot is."""
         super().__init__(address, clock=clock, capacity=CAPACITY)
+        self._catch_up = catch_up
         self._wall = clock.wall
         self._bots: dict[str, BotReport] = {}
+
+    async def start(self) -> None:
+        """Take over the address and learn of the bots that are there already."""
+        await super().start()
+        self._catch_up(self.address)
 
     async def handle(self, envelope: Envelope[RosterMessage]) -> None:
         """One message."""

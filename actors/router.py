@@ -8,6 +8,7 @@ one, bounded in number and by the deadline; each try is charged where it was spe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
@@ -87,10 +88,13 @@ class Router(Actor[RouterMessage]):
         store: ReservesBudget,
         decoder: MatchDecoder,
         policy: RouterPolicy,
+        catch_up: Callable[[Address[RouterMessage]], None],
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
+        """`catch_up` tells a router that has just started how every bot is."""
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
+        self._catch_up = catch_up
         self._store = store
         self._decoder = decoder
         self._policy = policy
@@ -100,6 +104,11 @@ class Router(Actor[RouterMessage]):
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
         self._flights: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take over the address and learn of the bots that are there already."""
+        await super().start()
+        self._catch_up(self.address)
 
     async def run(self) -> None:
         """Route until stopped; flights still under way then end with NotReady."""

@@ -72,6 +72,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Start (again, on the same data) and wait until it listens."""
         self._log_file.write_text("")
+        self._started_at = time.monotonic()
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor", "run", "--config", str(self.config_file)],
@@ -147,6 +148,11 @@ class ServiceProcess:
                 return time.monotonic() - begun
             time.sleep(0.05)
         raise TimeoutError(f"{ready} of {bots} bots ready after {within} s: {self.log[-3000:]}")
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the process was started."""
+        return time.monotonic() - self._started_at
 
     @property
     def rss(self) -> int:

@@ -49,13 +49,29 @@ class EmbeddedValkey:
         self._lock: IO[str] | None = None
         self._stopping = False
 
+    def claim(self) -> None:
+        """Take the data directory for this process; `start` does so too.
+
+        Raises:
+            EmbeddedValkeyError: it is not ours to write, or in use by another process.
+        """
+        if self._lock is None:
+            self._lock = self._locked_directory()
+
+    def disclaim(self) -> None:
+        """Let another process have the directory. Harmless when repeated."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     async def start(self) -> None:
         """Start it and wait until it answers.
 
         Raises:
-            EmbeddedValkeyError: the directory is not ours to write, or in use by another process.
+            EmbeddedValkeyError: it does not come up, or see `claim`.
         """
-        self._take_directory()
+        self._stopping = False
+        self.claim()
         self._socket.unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             get_binary_path(),
@@ -78,7 +94,6 @@ class EmbeddedValkey:
             code = await process.wait()
         finally:
             await self._end(process)
-            self._release_directory()
         if not self._stopping:
             raise EmbeddedValkeyError(f"the private Valkey ended with code {code}; see {self._log}")
 
@@ -113,7 +128,7 @@ class EmbeddedValkey:
             raise EmbeddedValkeyError("the private Valkey was not started")
         return self._process
 
-    def _take_directory(self) -> None:
+    def _locked_directory(self) -> IO[str]:
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             lock = (self._data_dir / "lock").open("w")
@@ -128,12 +143,7 @@ class EmbeddedValkey:
             raise EmbeddedValkeyError(
                 f"{self._data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
             ) from error
-        self._lock = lock
-
-    def _release_directory(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        return lock
 
     async def _wait_until_it_answers(self) -> None:
         process = self._running()
@@ -148,11 +158,13 @@ class EmbeddedValkey:
                     await asyncio.wait({ended}, timeout=0.02)
         except TimeoutError:
             pass
+        except BaseException:
+            await self._end(process)
+            raise
         finally:
             ended.cancel()
             await client.aclose()
         await self._end(process)
-        self._release_directory()
         raise EmbeddedValkeyError(f"the private Valkey did not come up; see {self._log}")
 
     @staticmethod

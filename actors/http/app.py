@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.http.errors import error_body
 from actors.http.match_details import MatchDetailsRoute
 from actors.http.status import StatusRoutes
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY: Final = 64 * 1024  # bytes; no route of today takes a body
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
@@ -35,10 +33,7 @@ def make_app(
     return app
 
 
-def _canonical_line(
-    clock: Clock,
-    log: FilteringBoundLogger,
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _canonical_line(clock: Clock, log: FilteringBoundLogger) -> Middleware:
     """One log line per request at its end, and errors of aiohttp in our own form."""
 
     @web.middleware

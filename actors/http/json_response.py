@@ -13,7 +13,7 @@ LEVEL: Final = 1  # of gzip: most of the gain for a third of level 6's time
 
 def json_response(request: web.Request, body: bytes, *, status: int = 200) -> web.Response:
     """Answer `request` with `body`, which is JSON already."""
-    headers = {hdrs.VARY: hdrs.ACCEPT_ENCODING}
+    headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT_ENCODING}
     if len(body) >= WORTH_COMPRESSING and accepts_gzip(request):
         packer = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
         body = packer.compress(body) + packer.flush()

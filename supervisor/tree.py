@@ -1,0 +1,398 @@
+"""The map of the program: which actors exist, who supervises whom, what each is handed.
+
+    botapi (root)
+    ├── valkey        only with redis.url = "embedded"
+    ├── hub           the gevent thread with all connections to Steam
+    ├── roster        what is known of every bot
+    ├── router        match requests to bots
+    ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
+    └── http          last up, first down
+
+Children start in this order and stop in reverse. With cli.py this is the only file that sees both
+halves; it holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.redis_client import connect
+from actors.accounts.store import Accounts
+from actors.actor import Actor, Address
+from actors.announcer import Announcer
+from actors.bot import Bot, BudgetIsSpent
+from actors.bot_ports import BotMemory, BotPolicy, BotPorts
+from actors.bot_states import BotState
+from actors.errors import AccountError, LocalProtocolError, SteamError
+from actors.http.app import make_app
+from actors.http.match_details import MatchDetailsRoute
+from actors.http.server import HttpServer
+from actors.http.status import StatusRoutes
+from actors.matches.decoder import MatchDecoder
+from actors.messages import RouterMessage, RouterToBot
+from actors.roster import BotSupervised, Roster, RosterMessage
+from actors.router import Router, RouterPolicy
+from actors.steam.directory import CmDirectory
+from actors.steam.hub import Hub
+from actors.steam.network import SteamNetwork
+from actors.steam.port import GuardRequest, Transport
+from actors.steam.trust import Trust, TrustError
+from supervisor import __version__
+from supervisor.child import (
+    Backoff,
+    Child,
+    ChildSpec,
+    ChildState,
+    ChildStatus,
+    GiveUp,
+    Restart,
+    RestartIntensity,
+)
+from supervisor.clock import SystemClock
+from supervisor.listener import listen
+from supervisor.network import Network, steam_network
+from supervisor.settings import ConfigError, Settings
+from supervisor.supervisor import ChildGaveUp, Supervisor
+
+EXIT_CLEAN: Final = 0
+EXIT_FAILED: Final = 1
+
+CORE_BACKOFF: Final = Backoff(base=0.1, cap=5.0, stable_after=30.0)
+CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
+# A thread that hangs cannot be replaced inside this process: the container engine starts a new one.
+NO_RESTART: Final = RestartIntensity(max_restarts=0, period=60.0)
+CORE_GRACE_S: Final = 5.0
+LONGEST_DRAIN_S: Final = 10.0
+# After its last request a bot logs off (4 s at most) and gives its account back (3 s at most).
+GOODBYE_S: Final = 8.0
+PARK_FOR_S: Final = 300.0
+TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
+# What a bot's life may end with without being a bug.
+EXPECTED_ENDS: Final = (AccountError, SteamError, BudgetIsSpent)
+# What the supervisor does with a bot between two lives, in the words of /status.
+BETWEEN_LIVES: Final = {
+    ChildState.BACKING_OFF: BotState.BACKING_OFF,
+    ChildState.PARKED: BotState.PARKED,
+    ChildState.STOPPED: BotState.STOPPED,
+}
+
+
+def serve(settings: Settings, *, sandbox: bool) -> int:
+    """Run the service until SIGTERM or SIGINT; return the process's exit code.
+
+    Raises:
+        ConfigError: it cannot start as configured; nothing was left behind.
+    """
+    log: FilteringBoundLogger = structlog.get_logger()
+    try:
+        return asyncio.run(_serve(settings, sandbox=sandbox, log=log))
+    except (EmbeddedValkeyError, TrustError) as error:
+        raise ConfigError("", str(error)) from error
+
+
+async def _serve(settings: Settings, *, sandbox: bool, log: FilteringBoundLogger) -> int:
+    """Take what can be refused first: the address, the data directory, the files to trust."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(
+            contextlib.closing(listen(settings.http.host, settings.http.port))
+        )
+        valkey = EmbeddedValkey(settings.redis.data_dir) if settings.redis.is_embedded else None
+        if valkey is not None:
+            valkey.claim()
+            stack.callback(valkey.disclaim)
+        async with steam_network(settings, sandbox=sandbox) as network:
+            tree = Tree(settings, network, listener, valkey, log=log)
+            return await _run_until_signal(tree, log)
+
+
+async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tree.root.stop)
+    log.info("service_starting", version=__version__)
+    try:
+        await tree.root.start()
+        await tree.root.run()
+    except ChildGaveUp as gave_up:
+        log.error("service_failed", reason=str(gave_up))  # noqa: TRY400 - the crash itself is logged
+        return EXIT_FAILED
+    finally:
+        await tree.close()
+    log.info("service_stopped")
+    return EXIT_CLEAN
+
+
+class Tree:
+    """Everything that runs, wired together. Built once; `root` runs it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: Network,
+        listener: socket.socket,
+        valkey: EmbeddedValkey | None,
+        *,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._listener = listener
+        self._valkey = valkey
+        self._log = log
+        self._clock = SystemClock()
+        self._rng = random.Random()
+        # Distinct even for two processes with one host name and one pid, in two containers.
+        self._instance = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._accounts = self._open_accounts()
+        self._roster: Address[RosterMessage] = Address("roster")
+        self._router: Address[RouterMessage] = Address("router")
+        self._announcer = Announcer((self._roster, self._router), log=log)
+        self._hub = Hub(clock=self._clock, log=log)
+        self._bot_ports = self._make_bot_ports()
+        self.root = self._supervisor("botapi", self._core_specs(), lambda _: None)
+
+    async def close(self) -> None:
+        """Close what is no child."""
+        await self._accounts.close()
+
+    # -- the parts -----------------------------------------------------------------------------
+
+    def _open_accounts(self) -> Accounts:
+        redis, quota = self._settings.redis, self._settings.quota
+        url = redis.url.get_secret_value() if self._valkey is None else self._valkey.url
+        return Accounts(
+            connect(url),
+            prefix=redis.prefix,
+            quota=QuotaLimits(quota.per_account, quota.per_ip, quota.window),
+            lease_s=self._settings.bots.lease_seconds,
+        )
+
+    def _make_bot_ports(self) -> BotPorts:
+        trust = Trust.load(self._network.ca_file, self._network.universe_key_file)
+        return BotPorts(
+            store=self._accounts,
+            steam=SteamNetwork(self._hub, trust, clock=self._clock, log=self._log),
+            directory=CmDirectory(
+                self._network.directory_url,
+                TRANSPORTS[self._settings.steam.transport],
+                clock=self._clock,
+                rng=self._rng,
+                log=self._log,
+            ),
+            on_guard=_nobody_to_ask,
+            publish=self._announcer.publish,
+            clock=self._clock,
+            rng=self._rng,
+            log=self._log,
+        )
+
+    def _make_router(self) -> Actor[RouterMessage]:
+        bots, http = self._settings.bots, self._settings.http
+        return Router(
+            address=self._router,
+            store=self._accounts,
+            decoder=MatchDecoder(),
+            policy=RouterPolicy(
+                request_timeout_s=bots.request_timeout,
+                max_in_flight=bots.max_in_flight,
+                min_interval_s=bots.min_interval,
+                queue=http.queue,
+            ),
+            catch_up=self._announcer.catch_up,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _make_roster(self) -> Actor[RosterMessage]:
+        return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
+
+    def _make_http(self) -> HttpServer:
+        about = {"version": __version__, "instance": self._instance}
+        deadline_s = self._settings.http.deadline
+        app = make_app(
+            MatchDetailsRoute(self._router, deadline_s=deadline_s, clock=self._clock),
+            StatusRoutes(self._roster, self._router, clock=self._clock, about=about),
+            clock=self._clock,
+            log=self._log,
+        )
+        # A duplicate, so that the address stays ours should the server be restarted.
+        return HttpServer(app, self._listener.dup(), drain_s=self._drain_s, log=self._log)
+
+    def _make_bot(self, bot_id: str, address: Address[RouterToBot], memory: BotMemory) -> Bot:
+        bots = self._settings.bots
+        return Bot(
+            bot_id,
+            f"{self._instance}/{bot_id}",
+            address=address,
+            memory=memory,
+            ports=self._bot_ports,
+            policy=BotPolicy(lease_s=bots.lease_seconds),
+        )
+
+    # -- who supervises whom -------------------------------------------------------------------
+
+    def _core_specs(self) -> list[ChildSpec]:
+        valkey = self._valkey
+        return [
+            *([] if valkey is None else self._own_valkey(valkey)),
+            self._core("hub", lambda: self._hub, intensity=NO_RESTART),
+            self._core("roster", self._make_roster),
+            self._core("router", self._make_router),
+            self._core("leases", lambda: LastRelease(self._accounts, self._instance, self._log)),
+            self._core("fleet", self._make_fleet, grace=math.inf, intensity=NO_RESTART),
+            self._core("http", self._make_http, grace=self._drain_s + CORE_GRACE_S),
+        ]
+
+    def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
+        specs = [self._core("valkey", lambda: valkey)]
+        if self._network.demo_accounts:  # never into a Redis that somebody else brought
+            specs.append(self._core("demo", lambda: DemoAccounts(self._accounts, self._network)))
+        return specs
+
+    def _core(
+        self,
+        child_id: str,
+        factory: Callable[[], Child],
+        *,
+        grace: float = CORE_GRACE_S,
+        intensity: RestartIntensity = CORE_INTENSITY,
+    ) -> ChildSpec:
+        return ChildSpec(
+            id=child_id,
+            factory=factory,
+            restart=Restart.PERMANENT,
+            intensity=intensity,
+            backoff=CORE_BACKOFF,
+            grace=grace,
+            give_up=GiveUp.ESCALATE,
+            park_for=PARK_FOR_S,
+        )
+
+    def _make_fleet(self) -> Supervisor:
+        ids = [f"bot-{number}" for number in range(1, self._settings.bots.count + 1)]
+        specs = [self._bot_spec(bot_id) for bot_id in ids]
+        return self._supervisor("fleet", specs, self._on_bot_status, stop_together=True)
+
+    def _bot_spec(self, bot_id: str) -> ChildSpec:
+        restart, bots = self._settings.restart, self._settings.bots
+        return ChildSpec(
+            id=bot_id,
+            factory=partial(self._make_bot, bot_id, Address(bot_id), BotMemory()),
+            restart=Restart.PERMANENT,
+            intensity=RestartIntensity(restart.intensity, restart.period),
+            backoff=Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after),
+            grace=bots.request_timeout + GOODBYE_S,
+            give_up=GiveUp.PARK,
+            park_for=PARK_FOR_S,
+            expected=EXPECTED_ENDS,
+        )
+
+    def _supervisor(
+        self,
+        name: str,
+        specs: list[ChildSpec],
+        observe: Callable[[ChildStatus], None],
+        *,
+        stop_together: bool = False,
+    ) -> Supervisor:
+        return Supervisor(
+            name,
+            specs,
+            clock=self._clock,
+            rng=self._rng,
+            observe=observe,
+            log=self._log,
+            stop_together=stop_together,
+        )
+
+    def _on_bot_status(self, status: ChildStatus) -> None:
+        """Tell the roster what the supervisor does with a bot."""
+        next_try_in = None if status.next_try_at is None else status.next_try_at - self._clock.now()
+        supervised = BotSupervised(
+            bot_id=status.id,
+            state=BETWEEN_LIVES.get(status.state),
+            restarts=status.restarts,
+            last_error=status.last_error,
+            next_try_in=next_try_in,
+        )
+        try:
+            self._roster.tell(supervised)
+        except LocalProtocolError as error:
+            self._log.warning("change_untold", watcher="roster", reason=str(error))
+
+    @property
+    def _drain_s(self) -> float:
+        return min(self._settings.http.deadline, LONGEST_DRAIN_S)
+
+
+class DemoAccounts:
+    """A child that adds the accounts of our own sandbox, as an operator would, before bots start."""
+
+    def __init__(self, accounts: Accounts, network: Network) -> None:
+        self._accounts = accounts
+        self._network = network
+        self._stop_asked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Add them; those that exist stay as they are."""
+        for one in self._network.demo_accounts:
+            await self._accounts.add(one.name, one.password, one.shared_secret)
+
+    async def run(self) -> None:
+        """Nothing is left to do."""
+        await self._stop_asked.wait()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stop_asked.set()
+
+
+class LastRelease:
+    """A child that does nothing but give back, after all bots have ended, what this process still holds.
+
+    That is what bots kept over a broken connection and had no next life to take back.
+    """
+
+    def __init__(self, accounts: Accounts, instance: str, log: FilteringBoundLogger) -> None:
+        self._accounts = accounts
+        self._instance = instance
+        self._log = log
+        self._stop_asked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Nothing to prepare."""
+
+    async def run(self) -> None:
+        """Wait for the stop, then release."""
+        await self._stop_asked.wait()
+        try:
+            released = await self._accounts.release_all(f"{self._instance}/")
+        except AccountError as error:  # the leases lapse by themselves
+            self._log.warning("release_failed", reason=str(error))
+        else:
+            if released:
+                self._log.info("accounts_released", accounts=released)
+
+    def stop(self) -> None:
+        """Let `run` do its work."""
+        self._stop_asked.set()
+
+
+async def _nobody_to_ask(_request: GuardRequest) -> str | None:
+    """A Steam Guard code cannot be entered while the service runs: the bot says what it needs."""
+    return None
