@@ -16,10 +16,11 @@ from actors.errors import ActorStopped, MailboxFull
 
 M = TypeVar("M")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Ask(Generic[R]):
-    """Base of the messages that are answered, by an `R`; the subclasses are frozen dataclasses."""
+class Ask(Generic[R_co]):
+    """Base of the messages that are answered, by an `R_co`; the subclasses are frozen dataclasses."""
 
     __slots__ = ()
 
@@ -57,8 +58,9 @@ class Reply(Generic[R]):
 
     def expire(self) -> None:
         """Give up for the asker: its deadline has passed."""
-        self._expired = not self._future.done()
-        self.fail(TimeoutError())
+        if not self._future.done():
+            self._expired = True
+            self.fail(TimeoutError())
 
     async def wait(self) -> R:
         """Return the answer; cancelling this marks the reply as abandoned."""

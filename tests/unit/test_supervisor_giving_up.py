@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fake_clock import settle
 from scripted_child import CRASHES, CRASHES_AT_START, SERVES, Crash, Life, World
@@ -89,18 +91,27 @@ async def test_an_escalation_during_the_start_starts_nobody_else(world: World) -
     assert world.what_happened("starting") == ["a", "b"]
 
 
-async def test_the_first_escalation_is_the_one_that_is_told(world: World) -> None:
+async def test_of_two_escalations_in_one_moment_the_first_is_told(world: World) -> None:
+    storm = asyncio.Event()
+
+    class Tree:
+        """Stands until the storm."""
+
+        async def start(self) -> None: ...
+
+        async def run(self) -> None:
+            await storm.wait()
+            raise Crash("the storm")
+
+        def stop(self) -> None: ...
+
     specs = [
-        world.spec(
-            name,
-            Life(serve_s=1.0, error=Crash(name)),
-            intensity=NEVER,
-            give_up=GiveUp.ESCALATE,
-        )
-        for name in "ab"
+        world.spec(name, factory=Tree, intensity=NEVER, give_up=GiveUp.ESCALATE) for name in "ab"
     ]
     async with world.running(world.supervisor(*specs)) as task:
-        await world.clock.advance(1)
+        storm.set()
+        await settle()
         failure = task.exception()
         assert isinstance(failure, ChildGaveUp)
         assert failure.child_id == "a"
+    assert [event["decision"] for event in world.logged("child_crashed")] == ["Escalate"] * 2
