@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +63,11 @@ class Switch:
     until: float | None = None  # monotonic seconds
     chance: float = 1.0
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether its time is up."""
+        return self.until is not None and time.monotonic() >= self.until
+
     def shown(self) -> dict[str, Any]:
         """Return it as the control API writes it."""
         left = None if self.until is None else max(0.0, self.until - time.monotonic())
@@ -85,11 +90,6 @@ class Faults:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._on: dict[str, Switch] = {}
-        self._listeners: list[Callable[[], None]] = []
-
-    def listen(self, changed: Callable[[], None]) -> None:
-        """Call `changed` after each change; for those who must act at once (listeners, the GC)."""
-        self._listeners.append(changed)
 
     def set(self, wanted: Mapping[str, Any]) -> None:
         """Switch on or change; a null or false switches off.
@@ -103,17 +103,21 @@ class Faults:
                 self._on.pop(name, None)
             else:
                 self._on[name] = switch
-        self._tell()
 
     def clear(self, names: frozenset[str] = frozenset()) -> None:
         """Switch these off; all when none is named."""
         for name in names or frozenset(self._on):
             self._on.pop(name, None)
-        self._tell()
 
     def shown(self) -> dict[str, Any]:
         """Return what is on."""
-        return {name: switch.shown() for name, switch in self._on.items()}
+        return {name: one.shown() for name, one in self._on.items() if not one.is_over}
+
+    def next_end(self) -> float | None:
+        """Return in how many seconds the next switch goes off by itself, if one will."""
+        now = time.monotonic()
+        ends = [one.until - now for one in self._on.values() if one.until is not None]
+        return min((end for end in ends if end > 0), default=None)
 
     def is_on(self, name: str, *, account: str | None = None, cm: str | None = None) -> bool:
         """Tell without using up one of its times."""
@@ -138,15 +142,11 @@ class Faults:
         return switch.value
 
     def _applies(self, switch: Switch, account: str | None, cm: str | None) -> bool:
-        if switch.until is not None and time.monotonic() >= switch.until:
+        if switch.is_over:
             return False
         if switch.accounts is not None and account not in switch.accounts:
             return False
         return switch.cms is None or cm in switch.cms
-
-    def _tell(self) -> None:
-        for changed in self._listeners:
-            changed()
 
 
 def _switch(name: str, spec: Any) -> Switch | None:

@@ -37,6 +37,7 @@ from sandbox.session import Sessions
 from sandbox.tokens import Tokens
 
 PARENT_CHECK_S: Final = 0.5
+_AFTER_S: Final = 0.001  # surely behind the instant
 
 
 def build(options: Options, state: Path) -> Services:
@@ -84,6 +85,8 @@ class Sandbox:
         deeds = Deeds(services, self._sessions, self._apply_faults)
         self._control = Control(services, self._sessions, deeds)
         self._port = 0
+        self._applying = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _place(self, name: str) -> Place:
         return Place(name, self._services, self._sessions)
@@ -132,10 +135,22 @@ class Sandbox:
             session.link.destroy()
 
     async def _apply_faults(self) -> None:
-        """Do at once what a changed switch demands."""
-        faults = self._services.faults
-        for cm in self._cms:
-            await cm.obey(faults)
+        """Do at once what a changed switch demands, and again when a switch's time is up."""
+        async with self._applying:
+            faults = self._services.faults
+            for cm in self._cms:
+                await cm.obey(faults)
+            self._obey_gc(faults)
+            end = faults.next_end()
+            if end is not None:
+                asyncio.get_running_loop().call_later(end + _AFTER_S, self._apply_later)
+
+    def _apply_later(self) -> None:
+        task = asyncio.create_task(self._apply_faults(), name="apply faults")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _obey_gc(self, faults: Faults) -> None:
         for session in self._sessions:
             if session.name is None:
                 continue

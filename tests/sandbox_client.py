@@ -335,10 +335,14 @@ class Connecting:
         self._http = aiohttp.ClientSession()
         url = f"wss://{self._endpoint}/cmsocket/"
         socket = await self._http.ws_connect(url, ssl=tls, max_msg_size=MAX_MESSAGE)
+        connection = socket._response.connection
+        transport = connection.transport if connection is not None else None
 
         async def close() -> None:
             await socket.close()
-            socket._response.close()  # after a broken frame aiohttp forgets to
+            if transport is not None:
+                transport.abort()  # TLS would wait for a goodbye that half-open CMs never say
+                await asyncio.sleep(0)
 
         client = SandboxClient(socket.send_bytes, close)
         client.raw_socket = socket

@@ -223,6 +223,29 @@ async def test_a_cm_can_refuse_and_come_back_on_its_port(sandbox: SandboxProcess
             await client.hello()
 
 
+async def test_a_refusal_ends_by_itself(sandbox: SandboxProcess) -> None:
+    await sandbox.faults(refuse_connect={"for_s": 0.3})
+    for transport in ("websockets", "netfilter"):
+        with pytest.raises((ConnectionRefusedError, aiohttp.ClientConnectorError)):
+            async with Connecting(sandbox, transport):
+                pass
+    async with asyncio.timeout(5):
+        for transport in ("websockets", "netfilter"):
+            await connected(sandbox, transport)
+    assert (await sandbox.call("GET", "/faults"))["faults"] == {}
+
+
+async def connected(sandbox: SandboxProcess, transport: str) -> None:
+    """Try until a connection stands."""
+    while True:
+        try:
+            async with Connecting(sandbox, transport) as client:
+                await client.hello()
+                return
+        except (ConnectionRefusedError, aiohttp.ClientConnectorError):
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("transport", ["websockets", "netfilter"])
 async def test_a_cm_can_accept_and_say_nothing(sandbox: SandboxProcess, transport: str) -> None:
     await sandbox.faults(accept_and_silence=True)

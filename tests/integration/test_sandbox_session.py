@@ -390,6 +390,25 @@ async def test_half_open_nothing_flows_and_the_session_dies_of_missed_beats(
     await hasty.wait_journal("connection_closed", since=since)
 
 
+async def test_websocket_pings_are_answered_until_half_open(sandbox: SandboxProcess) -> None:
+    url = f"wss://{sandbox.endpoints['websockets'][0]}/cmsocket/"
+    since = await sandbox.last_event()
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(url, ssl=False, autoping=False) as socket,
+    ):
+        await socket.ping(b"are you there")
+        pong = await socket.receive(timeout=5)
+        assert (pong.type, bytes(pong.data)) == (aiohttp.WSMsgType.PONG, b"are you there")
+        [opened] = await sandbox.wait_journal("connection_opened", since=since)
+        await sandbox.drop("half_open", cms=[opened["cm"]])
+        await socket.ping(b"and now")
+        with pytest.raises(TimeoutError):
+            await socket.receive(timeout=0.2)
+        await sandbox.drop("reset", cms=[opened["cm"]])
+        await sandbox.wait_journal("connection_closed", since=since)
+
+
 async def test_a_fraction_can_be_dropped(sandbox: SandboxProcess) -> None:
     async with (
         Connecting(sandbox, "websockets", sandbox.endpoints["websockets"][1]) as one,
