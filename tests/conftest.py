@@ -9,12 +9,17 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
 
 from fake_clock import FakeClock
 from scripted_child import World
+
+# A busy machine is no failure: how long an example takes is not what a property is about.
+hypothesis.settings.register_profile("botapi", deadline=None)
+hypothesis.settings.load_profile("botapi")
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ IGNORES_CANCELLATION = Life(drain_s=math.inf, cancel_s=math.inf)
 
 
 class ScriptedChild:
-    """Lives one `Life` and tells `note` of it: starting, serving, stopping, ended."""
+    """Lives one `Life` and tells `note` of it: starting, then failed or serving, then ended."""
 
     def __init__(self, life: Life, clock: FakeClock, note: Callable[[str], None]) -> None:
         self._life = life
@@ -66,6 +66,13 @@ class ScriptedChild:
 
     async def start(self) -> None:
         self._note("starting")
+        try:
+            await self._get_ready()
+        except BaseException:
+            self._note("failed")
+            raise
+
+    async def _get_ready(self) -> None:
         await self._clock.sleep(self._life.start_s)
         if self._life.start_error is not None:
             raise self._life.start_error

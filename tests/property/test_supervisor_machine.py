@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from itertools import pairwise
 from typing import Any
 
 from fake_clock import FakeClock, settle
@@ -24,6 +25,16 @@ from supervisor.ward import CANCEL_S
 
 FOREVER = float("inf")
 GRACE_S = 5.0
+
+S = ChildState
+MAY_FOLLOW = {
+    S.STARTING: {S.RUNNING, S.STOPPING, S.BACKING_OFF, S.PARKED, S.STOPPED},
+    S.RUNNING: {S.STOPPING, S.BACKING_OFF, S.PARKED, S.STOPPED},
+    S.BACKING_OFF: {S.STARTING, S.STOPPED},
+    S.PARKED: {S.STARTING, S.STOPPED},
+    S.STOPPING: {S.STOPPED},
+    S.STOPPED: set[S](),
+}
 
 lives = st.builds(
     Life,
@@ -64,9 +75,11 @@ class Supervision(RuleBasedStateMachine):
             await settle()
             return task
 
+        specs = [self.spec(recipe) for recipe in first]
+        self.first = [spec.id for spec in specs]
         self.together = together
         self.supervisor = self.world.supervisor(
-            *(self.spec(recipe) for recipe in first),
+            *specs,
             rng=random.Random(seed),
             stop_together=together,
         )
@@ -132,7 +145,7 @@ class Supervision(RuleBasedStateMachine):
                 case ChildState.RUNNING:
                     assert happened[-1] == "serving"
                 case ChildState.BACKING_OFF | ChildState.PARKED:
-                    assert happened[-1] in ("ended", "starting")  # a failed start has no end
+                    assert happened[-1] in ("ended", "failed")
                     assert (status.next_try_at or 0) >= self.world.clock.now()
                 case ChildState.STARTING:
                     assert happened[-1] == "starting"
@@ -142,6 +155,20 @@ class Supervision(RuleBasedStateMachine):
                 status.state not in (ChildState.BACKING_OFF, ChildState.PARKED)
             )
             assert status == self.world.last_of(status.id)
+
+    @invariant()
+    def states_follow_each_other_as_they_may(self) -> None:
+        for status in self.supervisor.children():
+            states = self.world.states_of(status.id)
+            assert states[0] is ChildState.STARTING
+            assert all(after in MAY_FOLLOW[before] for before, after in pairwise(states))
+
+    @invariant()
+    def each_starts_after_the_one_before(self) -> None:
+        for before, after in pairwise(self.first):
+            if (after, "starting") in self.world.journal:
+                earlier = self.world.journal[: self.world.journal.index((after, "starting"))]
+                assert {(before, "serving"), (before, "failed")} & set(earlier)
 
     @invariant()
     def a_supervisor_ends_only_by_a_child_that_escalates(self) -> None:
@@ -172,9 +199,15 @@ class Supervision(RuleBasedStateMachine):
         return each if self.together else each * children
 
     def look_at_order(self, children: list[str], leaving: set[str], before: int) -> None:
-        told = [name for name, what in self.world.journal[before:] if what == "stopping"]
-        order = [name for name in reversed(children) if name in told and name not in leaving]
-        assert [name for name in told if name not in leaving] == order
+        """The latest stops first, and each only when the one behind it has ended."""
+        seen = self.world.journal[before:]
+        told = [name for name, what in seen if what == "stopping" and name not in leaving]
+        assert told == [name for name in reversed(children) if name in told]
+        if self.together:
+            return
+        for behind, name in pairwise(told):
+            if (behind, "ended") in seen:  # else it ignores cancellation
+                assert seen.index((behind, "ended")) < seen.index((name, "stopping"))
 
     async def look_for_leaks(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}

@@ -78,6 +78,7 @@ async def test_a_child_that_outstays_its_grace_is_cancelled(world: World) -> Non
         assert world.what_happened("ended") == ["a"]
         assert task.done()
     assert len(world.logged("child_grace_exceeded")) == 1
+    assert world.logged("child_crashed") == []  # it was us
 
 
 async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: World) -> None:
@@ -115,6 +116,7 @@ async def test_a_stop_during_the_start_starts_nobody_else(world: World) -> None:
         assert task.done()
     assert world.what_happened("starting") == ["a", "b"]
     assert world.what_happened("ended") == ["b", "a"]
+    assert ChildState.RUNNING not in world.states_of("b")
 
 
 async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: World) -> None:
