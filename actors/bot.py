@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Final, assert_never
 
 from actors.accounts.lease import Lease
+from actors.accounts.quota import BUDGET_SPENT
 from actors.actor import Actor, Address, Envelope
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotEvent, BotState, next_state
@@ -38,7 +39,7 @@ from actors.lease_keeper import LeaseKeeper
 from actors.logon import LogOn
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
 from actors.steam.port import Dropped, GcLost, GcReady, Link, LinkEvent, Server
-from actors.verdicts import COOLDOWN_S, verdict_on_password, verdict_on_token
+from actors.verdicts import COOLDOWN_S, Verdict, verdict_on_password, verdict_on_token
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
 LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
@@ -150,8 +151,8 @@ class Bot(Actor[RouterToBot]):
             try:
                 lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
-                self._publish(retry_after=none.retry_after)
-            except StoreUnavailable as error:
+                self._publish(budget_frees_in=none.budget_frees_in)
+            except AccountError as error:
                 self._fail(error)
                 raise
             else:
@@ -195,6 +196,13 @@ class Bot(Actor[RouterToBot]):
         except SteamUnreachable:
             self._ports.directory.mark_bad(server)
             raise
+        except LogOnRefused as refused:
+            verdict = _verdict(refused)
+            if verdict is Verdict.OTHER_CM:
+                self._ports.directory.mark_bad(server)
+            if verdict is Verdict.RATE_LIMITED:  # whoever tries again restarts the ban
+                refused.retry_after = COOLDOWN_S[verdict]
+            raise
 
     # -- letting go, in the order that keeps an account in one place ----------------------------
 
@@ -214,13 +222,8 @@ class Bot(Actor[RouterToBot]):
             self._link = None
 
     async def _let_go(self, lease: Lease, failure: BaseException | None) -> None:
-        """Give the account back, cool it down, or keep the lease for the next life.
-
-        After a broken connection Steam may not know yet that we are gone, so the account stays
-        leased: our next life takes it back at once, anybody else only when the lease has lapsed,
-        which is later than Steam's patience with a silent connection.
-        """
-        if isinstance(failure, (SteamUnreachable, LeaseLost, StoreUnavailable)):
+        """Give the account back, cool it down, or keep the lease for the next life."""
+        if _stays_leased(failure):
             return
         with contextlib.suppress(StoreUnavailable, LeaseLost):
             if (pause := self._cooldown(failure)) is not None:
@@ -228,19 +231,10 @@ class Bot(Actor[RouterToBot]):
             await self._ports.store.release(lease)
 
     def _cooldown(self, failure: BaseException | None) -> float | None:
-        match failure:
-            case BudgetIsSpent():
-                return self._spent_for
-            case LogOnRefused(phase="credentials", eresult=eresult):
-                return COOLDOWN_S[verdict_on_password(eresult)]
-            case LogOnRefused(eresult=eresult):
-                return COOLDOWN_S[verdict_on_token(eresult)]
-            case NoPassword():
-                return COOLDOWN_S[verdict_on_password(5)]
-            case NeedsHuman():
-                return COOLDOWN_S[verdict_on_password(63)]
-            case _:
-                return None
+        if isinstance(failure, BudgetIsSpent):
+            return self._spent_for
+        verdict = _verdict(failure)
+        return None if verdict is None else COOLDOWN_S[verdict]
 
     # -- interruptions -------------------------------------------------------------------------
 
@@ -293,6 +287,7 @@ class Bot(Actor[RouterToBot]):
             lease,
             asked_at=asked_at,
             lease_s=self._policy.lease_s,
+            margin_s=self._policy.fence_margin_s,
             clock=self._clock,
         )
 
@@ -306,7 +301,7 @@ class Bot(Actor[RouterToBot]):
             case BudgetSpent(retry_after=retry_after):
                 self._spent_for = retry_after
                 if self._state is BotState.READY:
-                    self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent("daily budget spent"))
+                    self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(BUDGET_SPENT))
             case other:
                 assert_never(other)
 
@@ -349,7 +344,7 @@ class Bot(Actor[RouterToBot]):
         )
         self._publish(reason=reason)
 
-    def _publish(self, *, reason: str | None = None, retry_after: float | None = None) -> None:
+    def _publish(self, *, reason: str | None = None, budget_frees_in: float | None = None) -> None:
         self._ports.publish(
             BotChanged(
                 bot_id=self._id,
@@ -357,9 +352,40 @@ class Bot(Actor[RouterToBot]):
                 account=self._lease.account if self._lease else None,
                 reason=reason,
                 seat=self._seat if self._state is BotState.READY else None,
-                retry_after=retry_after,
+                budget_frees_in=budget_frees_in,
             )
         )
+
+
+def _verdict(failure: BaseException | None) -> Verdict | None:
+    """Return what a failure says about the account or the CM; None when it says nothing."""
+    match failure:
+        case LogOnRefused(phase="credentials", eresult=eresult):
+            return verdict_on_password(eresult)
+        case LogOnRefused(eresult=eresult):
+            return verdict_on_token(eresult)
+        case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
+            return verdict_on_token(eresult)
+        case NoPassword():
+            return Verdict.WRONG_PASSWORD
+        case NeedsHuman():
+            return Verdict.NEEDS_HUMAN
+        case _:
+            return None
+
+
+def _stays_leased(failure: BaseException | None) -> bool:
+    """Whether the account must not be given back.
+
+    After a connection that broke without a word Steam may not know yet that we are gone: our next life
+    takes the account back at once, anybody else only when the lease has lapsed, which is later than
+    Steam's patience with a silent connection. And what is not ours is not ours to give.
+    """
+    match failure:
+        case SteamUnreachable(eresult=None) | LeaseLost() | StoreUnavailable():
+            return True
+        case _:
+            return False
 
 
 async def _end(task: asyncio.Task[None]) -> None:

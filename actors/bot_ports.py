@@ -44,6 +44,9 @@ class BotPolicy:
     """The numbers a bot lives by, in seconds."""
 
     lease_s: float
+    fence_margin_s: (
+        float  # how long before the lease's end to leave an account that cannot be renewed
+    )
     connect_s: float = 15.0
     launch_s: float = 60.0
     log_on: LogOnTimeouts = field(default_factory=LogOnTimeouts)

@@ -39,11 +39,15 @@ class NoAccountFree(AccountError):
     """No account is free to check out.
 
     Attributes:
-        retry_after: seconds until the first budget or cooldown frees, or None when unknown.
+        usable_in: seconds until the first budget or cooldown frees, or None when unknown.
+        budget_frees_in: the same for spent budgets alone.
     """
 
-    def __init__(self, retry_after: float | None = None) -> None:
-        self.retry_after = retry_after
+    def __init__(
+        self, usable_in: float | None = None, budget_frees_in: float | None = None
+    ) -> None:
+        self.usable_in = usable_in
+        self.budget_frees_in = budget_frees_in
         super().__init__("no account is free: all are checked out, spent or cooling down")
 
 
@@ -106,11 +110,13 @@ class LogOnRefused(SteamError):
     Attributes:
         phase: ``"credentials"`` (password flow) or ``"logon"`` (ClientLogon).
         eresult: the EResult number; may be one no library knows.
+        retry_after: seconds to wait before the next log-on, where Steam wants more than a backoff.
     """
 
-    def __init__(self, phase: str, eresult: int) -> None:
+    def __init__(self, phase: str, eresult: int, retry_after: float | None = None) -> None:
         self.phase = phase
         self.eresult = eresult
+        self.retry_after = retry_after
         super().__init__(f"Steam refused the {phase} with result {eresult}")
 
 

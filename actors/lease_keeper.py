@@ -12,9 +12,8 @@ from typing import Final, NoReturn, Protocol
 
 from actors.accounts.lease import Lease
 from actors.clock import Clock
-from actors.errors import LeaseLost, StoreUnavailable
+from actors.errors import AccountError, LeaseLost
 
-FENCE_MARGIN_S: Final = 8.0  # logging off takes 4 s at most; as much again for a slow machine
 RETRY_S: Final = 1.0  # between two tries while Redis is away
 
 
@@ -35,10 +34,14 @@ class LeaseKeeper:
         *,
         asked_at: float,
         lease_s: float,
-        margin_s: float = FENCE_MARGIN_S,
+        margin_s: float,
         clock: Clock,
     ) -> None:
-        """`asked_at`: clock seconds just before the checkout was sent to Redis."""
+        """Begin with a fresh lease.
+
+        `asked_at`: clock seconds just before the checkout was sent to Redis; `margin_s`: how long before
+        the lease's end to give up, which is the time to log off in.
+        """
         self._store = store
         self._lease = lease
         self._lease_s = lease_s
@@ -70,7 +73,9 @@ class LeaseKeeper:
         try:
             async with asyncio.timeout(left):
                 await self._store.renew(self._lease)
-        except (StoreUnavailable, TimeoutError):
+        except LeaseLost:
+            raise
+        except (AccountError, TimeoutError):  # Redis is away, or not itself: time will tell
             return False
         self._fence_at = asked_at + self._lease_s - self._margin_s
         return True

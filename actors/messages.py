@@ -70,7 +70,7 @@ class BotChanged:
     account: str | None = None
     reason: str | None = None  # in words; why the state was entered, where that is not obvious
     seat: Seat | None = None  # exactly when state is READY
-    retry_after: float | None = None  # waiting: seconds until some account's budget frees
+    budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ RESULT_OK: Final = 1
 RESULT_NOT_FOUND: Final = 2
 RESULT_BLOCKED: Final = 15
 
+# States from which a bot gets ready by itself, soon.
+COMING: Final = frozenset(
+    {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
+)
+
 TIMED_OUT_RETRY_S: Final = 5.0
 STORE_RETRY_S: Final = 2.0
 
@@ -71,11 +76,16 @@ class RouterPolicy:
     max_in_flight: int  # per bot
     min_interval_s: float  # per bot, between two requests
     queue: int  # flights that may wait for a bot
-    tries: int = 3  # bots asked for one match; each costs one of a daily budget
+    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
+    breaks: int = 6  # bots that may be lost while they are asked
 
 
 class _TryFailed(Exception):
-    """This bot did not bring the match; `reason` in words."""
+    """This bot did not bring the match; the text says why."""
+
+    def __init__(self, reason: str, *, bot_broke: bool = False) -> None:
+        self.bot_broke = bot_broke  # and perhaps the GC was never asked
+        super().__init__(reason)
 
 
 class Router(Actor[RouterMessage]):
@@ -149,9 +159,9 @@ class Router(Actor[RouterMessage]):
         if changed.seat is not None:
             self._seats.join(changed.seat)
             return
-        self._seats.leave(changed.bot_id)
+        self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:
-            self._seats.note_budget(changed.retry_after)
+            self._seats.note_budget(changed.budget_frees_in)
 
     def _report(self) -> RouterReport:
         return RouterReport(self._seats.ready, len(self._flights), self._seats.waiting)
@@ -172,22 +182,25 @@ class Router(Actor[RouterMessage]):
             del self._flights[flight.match_id]
 
     async def _bring(self, flight: Flight) -> MatchAnswer:
-        reason = "no bot answered"
-        for turn in range(self._policy.tries):
-            seat = await self._seat_with_budget(flight, patient=turn > 0)
+        tries, breaks, reason = self._policy.tries, self._policy.breaks, ""
+        while tries and breaks and not self._is_over(flight):
+            seat = await self._seat_with_budget(flight, patient=bool(reason))
             try:
                 details = await self._ask(seat, flight)
             except _TryFailed as failed:
                 reason = str(failed)
                 flight.failed |= {seat.account}
                 self._log_failed_try(flight, seat, reason)
+                tries -= not failed.bot_broke
+                breaks -= failed.bot_broke
             else:
                 return MatchAnswer(flight.match_id, to_json(flight.match_id, details))
             finally:
                 self._seats.give_back(seat)
-            if flight.is_abandoned or self._clock.now() >= flight.deadline:
-                break
         raise TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
+
+    def _is_over(self, flight: Flight) -> bool:
+        return flight.is_abandoned or self._clock.now() >= flight.deadline
 
     async def _seat_with_budget(self, flight: Flight, *, patient: bool) -> Seat:
         """Return a seat for which this request is already counted."""
@@ -223,6 +236,7 @@ class Router(Actor[RouterMessage]):
             return
         self._seats.bench(seat, refused.retry_after)
         if refused.scope == "account":
+            self._seats.note_budget(refused.retry_after)
             self._tell_spent(seat, refused.retry_after)
 
     def _tell_spent(self, seat: Seat, retry_after: float) -> None:
@@ -242,8 +256,10 @@ class Router(Actor[RouterMessage]):
             details = self._decoder.decode(body)
         except TimeoutError:
             raise _TryFailed("silence") from None
-        except (SteamError, LocalProtocolError, DecodeError) as error:
+        except DecodeError as error:
             raise _TryFailed(str(error)) from error
+        except (SteamError, LocalProtocolError) as error:
+            raise _TryFailed(str(error), bot_broke=True) from error
         return _judge(flight.match_id, details)
 
     def _log_failed_try(self, flight: Flight, seat: Seat, reason: str) -> None:

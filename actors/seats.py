@@ -27,6 +27,7 @@ class Seats:
         self._clock = clock
         self._waiting: deque[tuple[asyncio.Future[Seat], frozenset[str]]] = deque()
         self._benched: dict[str, tuple[Seat, float]] = {}
+        self._coming: set[str] = set()
         self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
 
@@ -43,14 +44,16 @@ class Seats:
     def join(self, seat: Seat) -> None:
         """A bot became ready."""
         self._benched.pop(seat.bot_id, None)
+        self._coming.discard(seat.bot_id)
         self._turns.join(seat)
         self._budget_frees_at = None
         self._hand_out()
 
-    def leave(self, bot_id: str) -> None:
-        """A bot is not ready any more."""
+    def leave(self, bot_id: str, *, is_coming: bool = False) -> None:
+        """A bot is not ready (any more); `is_coming` when it is on its way to be."""
         self._benched.pop(bot_id, None)
         self._turns.leave(bot_id)
+        (self._coming.add if is_coming else self._coming.discard)(bot_id)
 
     def bench(self, seat: Seat, seconds: float) -> None:
         """Do not use a seat for a while: its budget is spent."""
@@ -61,8 +64,14 @@ class Seats:
 
     def note_budget(self, frees_in: float | None) -> None:
         """Remember when some account's budget frees, for those who find no seat at all."""
-        if frees_in is not None:
-            self._budget_frees_at = self._clock.now() + frees_in
+        if frees_in is None:
+            return
+        now = self._clock.now()
+        known = self._budget_frees_at
+        if known is None or known <= now:
+            self._budget_frees_at = now + frees_in
+        else:
+            self._budget_frees_at = min(known, now + frees_in)
 
     async def take(self, avoid: frozenset[str], deadline: float, *, patient: bool) -> Seat:
         """Return the seat whose turn it is, waiting for one if all are busy.
@@ -145,7 +154,7 @@ class Seats:
         frees_at = [until for _, until in self._benched.values()]
         if self._budget_frees_at is not None:
             frees_at.append(self._budget_frees_at)
-        if frees_at:
+        if frees_at and not self._coming:
             return QuotaExhausted(
                 "the daily budget of every account is spent", max(0.0, min(frees_at) - now)
             )

@@ -99,7 +99,7 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
     Verdict.RATE_LIMITED: 30 * MINUTE_S,
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    Verdict.REPLACED: None,
+    Verdict.REPLACED: 2 * MINUTE_S,  # the twin is about to find out that it has no lease
     Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
     Verdict.UNUSABLE: 24 * HOUR_S,
     Verdict.OUR_BUG: 24 * HOUR_S,

@@ -51,7 +51,9 @@ async def drive(w: World, ids: Iterator[int], concurrency: int, seconds: float) 
 
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         for _ in range(WARM_UP // concurrency + 1):
-            await asyncio.gather(*(client(session, time.perf_counter() + 1e-4) for _ in range(concurrency)))
+            await asyncio.gather(
+                *(client(session, time.perf_counter() + 1e-4) for _ in range(concurrency))
+            )
         latencies.clear()
         cpu, begun = w.service.cpu_seconds, time.perf_counter()
         await asyncio.gather(*(client(session, begun + seconds) for _ in range(concurrency)))
@@ -86,7 +88,7 @@ def main() -> None:
     ]
     rows = []
     for name, gc_ms, ids in loads:
-        with world(options.bots, gc_delay_ms=gc_ms) as w:
+        with world(options.bots, sandbox_options=("--gc-delay", str(gc_ms))) as w:
             w.service.wait_ready(options.bots)
             load = asyncio.run(drive(w, ids, options.concurrency, options.seconds))
         rows.append(row(name, load, gc_ms))

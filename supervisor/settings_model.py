@@ -30,9 +30,8 @@ EMBEDDED: Final = "embedded"
 
 # A bot that must leave gives its logoff this long; Steam answers one within a second or two.
 LOGOFF_S: Final = 5.0
-# A bot that cannot renew leaves this long before its lease ends. Steam drops a silent connection
-# after about three missed heartbeats of 9 s, so a goodbye that is lost on the way does no harm.
-SAFETY_MARGIN_S: Final = 30.0
+# A bot that cannot renew leaves this long, and the logoff, before its lease ends.
+SAFETY_MARGIN_S: Final = 3.0
 RENEWALS_PER_LEASE: Final = 3  # one may be lost and the next still comes in time
 
 RELATION: Final = "relation"  # the error type of a rule that binds several keys
@@ -96,10 +95,10 @@ class Bots(Section):
     """How many accounts to keep logged on, and how hard to use each."""
 
     count: int = Field(default=5, ge=1, le=1000)
-    lease_seconds: Seconds = Field(default=120, ge=1, le=86_400)
-    request_timeout: Seconds = Field(default=10, ge=0.1, le=300)
+    lease_seconds: Seconds = Field(default=60, ge=1, le=86_400)
+    request_timeout: Seconds = Field(default=5, ge=0.1, le=300)
     max_in_flight: int = Field(default=5, ge=1, le=100)
-    min_interval: Seconds = Field(default=1, ge=0, le=3600)
+    min_interval: Seconds = Field(default=0.25, ge=0, le=3600)
 
     @property
     def renew_every_s(self) -> float:
@@ -172,7 +171,7 @@ class Http(Section):
     host: Annotated[str, Field(min_length=1), Wanted("an address to listen on")] = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65_535)
     queue: int = Field(default=256, ge=1, le=100_000)
-    deadline: Seconds = Field(default=30, ge=0.1, le=3600)
+    deadline: Seconds = Field(default=15, ge=0.1, le=3600)
 
 
 class Log(Section):

@@ -67,6 +67,7 @@ from supervisor.clock import SystemClock
 from supervisor.listener import listen
 from supervisor.network import Network, steam_network
 from supervisor.settings import ConfigError, Settings
+from supervisor.settings_model import LOGOFF_S, SAFETY_MARGIN_S
 from supervisor.supervisor import ChildGaveUp, Supervisor
 
 EXIT_CLEAN: Final = 0
@@ -241,7 +242,7 @@ class Tree:
             address=address,
             memory=memory,
             ports=self._bot_ports,
-            policy=BotPolicy(lease_s=bots.lease_seconds),
+            policy=BotPolicy(lease_s=bots.lease_seconds, fence_margin_s=LOGOFF_S + SAFETY_MARGIN_S),
         )
 
     # -- who supervises whom -------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+# The reason of a cooldown that lasts until a budget frees; NoAccountFree tells it from the others by it.
+BUDGET_SPENT: Final = "daily budget spent"
 
 Window = Literal["rolling-24h", "utc-day"]
 

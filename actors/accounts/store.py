@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from actors.accounts.auth_json import auth_from_json, auth_to_json
 from actors.accounts.keys import Keys
 from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits, Refused, Reserved
+from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
 from actors.accounts.redis_client import Script, ping, translated
 from actors.errors import LeaseLost, NoAccountFree, NoPassword
 from actors.steam.port import AuthState, Credential
@@ -61,7 +61,7 @@ class Accounts:
             StoreUnavailable, StoreMisused: see `redis_client`.
         """
         k = self._keys
-        account, answer = await self._scripts.acquire.run(
+        account, *answer = await self._scripts.acquire.run(
             self._redis,
             [
                 k.checkouts,
@@ -79,11 +79,12 @@ class Accounts:
                 k.account_budget_front,
                 self._quota.per_account,
                 self._quota.window,
+                BUDGET_SPENT,
             ],
         )
         if not account:
-            raise NoAccountFree(answer / 1000 if answer >= 0 else None)
-        return Lease(account, answer, holder)
+            raise NoAccountFree(*(ms / 1000 if ms >= 0 else None for ms in answer))
+        return Lease(account, answer[0], holder)
 
     async def renew(self, lease: Lease) -> None:
         """Prolong the lease by its full length from now.

@@ -1,8 +1,8 @@
 -- Check out one account: dead leases first, then ours from before, then the first that is free.
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
---      account's name  5 budget per account  6 window
--- Returns {account, fencing token} or {false, ms until one frees or -1}.
+--      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
+-- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
 local now = now_ms()
 
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
@@ -30,21 +30,22 @@ end
 if ARGV[3] ~= '' and holder_of(ARGV[3]) == ARGV[1] then return take(ARGV[3]) end
 
 local start, limit = window_start(ARGV[6], now), tonumber(ARGV[5])
-local soonest = -1
-local function not_before(ms)
+local soonest, soonest_budget = -1, -1
+local function not_before(ms, is_budget)
   if soonest < 0 or ms < soonest then soonest = ms end
+  if is_budget and (soonest_budget < 0 or ms < soonest_budget) then soonest_budget = ms end
 end
 
 local function is_usable(account)
   local cool_until = redis.call('ZSCORE', KEYS[4], account)
   if cool_until then
-    not_before(cool_until - now)
+    not_before(cool_until - now, redis.call('HGET', KEYS[5], account) == ARGV[7])
     return false
   end
   if redis.call('HEXISTS', KEYS[6], account) == 0 then return false end
   local budget = ARGV[4] .. account
   if redis.call('ZCOUNT', budget, '(' .. start, '+inf') < limit then return true end
-  not_before(frees_in(budget, ARGV[6], now, start))
+  not_before(frees_in(budget, ARGV[6], now, start), true)
   return false
 end
 
@@ -59,4 +60,4 @@ repeat
   end
   offset = offset + page
 until #free < page
-return {false, soonest}
+return {false, soonest, soonest_budget}

@@ -1,0 +1,137 @@
+"""Every row of the error table, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.world import World, simple_accounts, world
+
+pytestmark = pytest.mark.integration
+
+
+def ask(w: World, query: str) -> tuple[int, Any]:
+    status, body = w.service.get(f"/match-details{query}")
+    answer = json.loads(body)
+    assert set(answer) == {"error", "message", "retry_after"}
+    return status, answer
+
+
+def test_bad_requests_and_refused_matches_have_their_words() -> None:
+    with world(1) as w:
+        w.service.wait_ready(1)
+        table = {
+            "": (400, "match-id-required"),
+            "?match_id=": (400, "match-id-required"),
+            "?match_id=abc": (400, "invalid"),
+            "?match_id=0": (400, "invalid"),
+            "?match_id=-5": (400, "invalid"),
+            "?match_id=1024000000000": (400, "invalid"),
+            "?match_id=9000000001": (404, "not-found"),
+            "?match_id=4000000015": (403, "blocked"),
+        }
+        for query, (status, word) in table.items():
+            got_status, answer = ask(w, query)
+            assert (got_status, answer["error"]) == (status, word), query
+            assert answer["retry_after"] is None
+        for path, status in {"/nothing": 404, "/status/": 404}.items():
+            got_status, body = w.service.get(path)
+            assert got_status == status
+            assert json.loads(body)["error"] == "not-found"
+
+
+def test_without_a_ready_bot_it_says_notready_and_when_to_return() -> None:
+    with world(1, in_redis=0) as w:
+        status, answer = ask(w, "?match_id=5")
+        assert (status, answer["error"]) == (503, "notready")
+        assert answer["retry_after"] > 0
+        assert w.service.get("/readyz")[0] == 503
+
+
+async def test_a_silent_gc_is_a_timeout_and_is_asked_within_bounds() -> None:
+    settings = {"bots": {"request_timeout": 0.2}, "http": {"deadline": 5}}
+    with world(3, settings=settings) as w:
+        w.service.wait_ready(3)
+        await w.sandbox.faults(gc_silent=True)
+        status, answer = ask(w, "?match_id=5")
+        assert (status, answer["error"]) == (504, "timeout")
+        assert len(await w.sandbox.journal("match_request")) == 3
+
+
+async def test_a_silent_bot_costs_a_try_and_another_one_answers() -> None:
+    with world(2, settings={"bots": {"request_timeout": 0.2}}) as w:
+        w.service.wait_ready(2)
+        await w.sandbox.faults(gc_silent={"accounts": ["bot0000"]})
+        for match_id in range(300, 304):
+            assert w.service.get(f"/match-details?match_id={match_id}")[0] == 200
+        served = (await w.sandbox.summary())["served"]
+        assert set(served) == {"bot0001"}
+
+
+def test_a_spent_budget_says_so_and_when_it_frees() -> None:
+    with world(1, settings={"quota": {"per_account": 2}}) as w:
+        w.service.wait_ready(1)
+        assert w.service.get("/match-details?match_id=5")[0] == 200
+        assert w.service.get("/match-details?match_id=6")[0] == 200
+        for _ in range(2):
+            status, answer = ask(w, "?match_id=7")
+            assert (status, answer["error"]) == (429, "quota-exhausted")
+            assert 86_000 < answer["retry_after"] <= 86_400
+            w.service.wait_log("child_ended", 10)  # the bot has given the spent account back
+
+
+async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
+    with world(2, settings={"quota": {"per_ip": 3}}) as w:
+        w.service.wait_ready(2)
+        statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in range(5, 10)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert sum((await w.sandbox.summary())["requests"].values()) == 3
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    settings = {"bots": {"max_in_flight": 1}, "http": {"queue": 2}}
+    with world(1, sandbox_options=("--gc-delay", "1000"), settings=settings) as w:
+        w.service.wait_ready(1)
+        async with aiohttp.ClientSession() as session:
+
+            async def status(match_id: int) -> int:
+                async with session.get(f"{w.service.url}/match-details?match_id={match_id}") as got:
+                    body = await got.json()
+                    assert got.status == 200 or body["error"] == "busy"
+                    return got.status
+
+            statuses = await asyncio.gather(*(status(n) for n in range(400, 410)))
+        assert sorted(statuses) == [200] * 3 + [503] * 7
+
+
+def test_without_redis_it_says_store_unavailable_and_recovers() -> None:
+    with world(1) as w:
+        w.service.wait_ready(1)
+        w.valkey.stop()
+        status, answer = ask(w, "?match_id=5")
+        assert (status, answer["error"]) == (503, "store-unavailable")
+        assert w.service.get("/healthz")[0] == 200
+        w.valkey.start()
+        assert w.service.get("/match-details?match_id=5")[0] == 200
+
+
+def test_a_taken_port_is_one_line_and_exit_code_2() -> None:
+    with world(1, accounts=simple_accounts(1)) as w:
+        other = w.service.settings | {"http": {"port": int(w.service.url.rsplit(":", 1)[1])}}
+        code, text = w.service.run_to_end(other)
+        assert code == 2
+        assert text.count("\n") == 1
+        assert "cannot listen on 127.0.0.1 port" in text
+
+
+def test_a_data_directory_in_use_is_one_line_and_exit_code_2(tmp_path: Any) -> None:
+    embedded = {"redis": {"url": "embedded", "data_dir": str(tmp_path)}}
+    with world(1, settings=embedded) as w:
+        code, text = w.service.run_to_end(w.service.settings)
+        assert code == 2
+        assert text.count("\n") == 1
+        assert "is in use by another BotAPI" in text
