@@ -1,0 +1,164 @@
+"""A Steam and a store in memory, behind the same small interfaces as the real ones; for unit tests.
+
+They do what they are told, write down what was done to them in order, and wait for no real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from actors.accounts.lease import Lease
+from actors.errors import LeaseLost, NoAccountFree, ServiceError
+from actors.steam.port import (
+    AuthState,
+    Credential,
+    GuardCallback,
+    LinkListener,
+    LoggedOn,
+    Server,
+    Transport,
+)
+
+SERVER = Server("cm:443", "cm", "127.0.0.1", 443, Transport.WEBSOCKET)
+
+
+@dataclass
+class Script:
+    """What happens, shared by all fakes of a test: `deeds` in order, `errors` by deed (used once)."""
+
+    deeds: list[str] = field(default_factory=list)
+    errors: dict[str, ServiceError] = field(default_factory=dict)
+    held: dict[str, asyncio.Event] = field(default_factory=dict)  # deeds that wait for the test
+
+    async def do(self, deed: str) -> None:
+        self.deeds.append(deed)
+        if (hold := self.held.get(deed)) is not None:
+            await hold.wait()
+        if (error := self.errors.pop(deed, None)) is not None:
+            raise error
+
+
+class FakeStore:
+    """Accounts in memory, leased one after the other."""
+
+    def __init__(self, script: Script, accounts: list[str]) -> None:
+        self._script = script
+        self._free = deque(accounts)
+        self._tokens = 0
+        self.auth: dict[str, AuthState] = {}
+        self.cooldowns: dict[str, tuple[float, str]] = {}
+        self.held: dict[str, int] = {}
+
+    async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
+        await self._script.do("acquire")
+        if before in self.held:
+            return self._lease(before, holder)
+        if not self._free:
+            raise NoAccountFree(30.0, 30.0)
+        return self._lease(self._free.popleft(), holder)
+
+    def _lease(self, account: str, holder: str) -> Lease:
+        self._tokens += 1
+        self.held[account] = self._tokens
+        return Lease(account, self._tokens, holder)
+
+    async def renew(self, lease: Lease) -> None:
+        await self._script.do("renew")
+        if self.held.get(lease.account) != lease.fencing_token:
+            raise LeaseLost(lease.account, lease.fencing_token)
+
+    async def release(self, lease: Lease) -> None:
+        await self._script.do("release")
+        if self.held.pop(lease.account, None) is not None:
+            self._free.append(lease.account)
+
+    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
+        await self._script.do("cool_down")
+        self.cooldowns[lease.account] = (seconds, reason)
+
+    async def credential(self, lease: Lease) -> Credential:
+        await self._script.do("credential")
+        return Credential(lease.account, "pw")
+
+    async def load_auth(self, lease: Lease) -> AuthState | None:
+        await self._script.do("load_auth")
+        return self.auth.get(lease.account)
+
+    async def save_auth(self, lease: Lease, auth: AuthState) -> None:
+        await self._script.do("save_auth")
+        self.auth[lease.account] = auth
+
+    async def forget_token(self, lease: Lease) -> None:
+        await self._script.do("forget_token")
+        if (auth := self.auth.get(lease.account)) is not None:
+            self.auth[lease.account] = AuthState(auth.steam_id, "", auth.guard_data)
+
+
+class FakeLink:
+    """One connection; `listener` is how the test makes it drop."""
+
+    def __init__(self, script: Script, listener: LinkListener) -> None:
+        self._script = script
+        self.listener = listener
+
+    async def authenticate(
+        self,
+        credential: Credential,
+        guard_data: str | None,
+        on_guard: GuardCallback,
+        *,
+        timeout_s: float,
+    ) -> AuthState:
+        del on_guard, timeout_s
+        await self._script.do("authenticate")
+        return AuthState(7, f"token of {credential.account}", guard_data)
+
+    async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
+        del account, timeout_s
+        await self._script.do("log_on")
+        return LoggedOn(auth.steam_id, "192.0.2.1", 5, 9.0)
+
+    async def launch(self, *, timeout_s: float) -> None:
+        del timeout_s
+        await self._script.do("launch")
+
+    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
+        del timeout_s
+        await self._script.do(f"request {match_id}")
+        return b"answer %d" % match_id
+
+    async def log_off(self, *, timeout_s: float) -> None:
+        del timeout_s
+        await self._script.do("log_off")
+
+    async def close(self) -> None:
+        await self._script.do("close")
+
+
+class FakeSteam:
+    """Opens fake links and remembers the newest."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.link: FakeLink | None = None
+
+    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> FakeLink:
+        del server, timeout_s
+        await self._script.do("open")
+        self.link = FakeLink(self._script, listener)
+        return self.link
+
+
+class FakeDirectory:
+    """Knows one CM."""
+
+    def __init__(self) -> None:
+        self.bad: list[Server] = []
+
+    async def pick(self) -> Server:
+        return SERVER
+
+    def mark_bad(self, server: Server) -> None:
+        self.bad.append(server)
