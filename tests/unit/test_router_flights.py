@@ -1,0 +1,342 @@
+"""The router in virtual time: flights, tries, budgets, the waiting line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import structlog
+from fake_clock import FakeClock, settle
+
+from actors.accounts.quota import Refused, Reserved
+from actors.actor import Actor, Address, Envelope
+from actors.bot_states import BotState
+from actors.errors import (
+    ActorStopped,
+    Busy,
+    MatchBlocked,
+    MatchNotFound,
+    NotReady,
+    QuotaExhausted,
+    RequestStoreUnavailable,
+    SteamUnreachable,
+    StoreUnavailable,
+    TimedOut,
+)
+from actors.matches.decoder import MatchDecoder
+from actors.messages import (
+    BotChanged,
+    BudgetSpent,
+    FetchMatch,
+    GetRouter,
+    MatchAnswer,
+    RouterMessage,
+    RouterReport,
+    RouterToBot,
+    Seat,
+    ServeMatch,
+)
+from actors.router import Router, RouterPolicy
+from sandbox.matches.schema import encode_response
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+Answer = Callable[[int], bytes | Exception | None]  # None: silence
+
+
+def match(match_id: int) -> bytes:
+    return encode_response({"result": 1, "match": {"match_id": str(match_id)}})
+
+
+class FakeBot(Actor[RouterToBot]):
+    """Answers as told; a silent one keeps the envelope until the test is over."""
+
+    def __init__(self, name: str, clock: FakeClock, answer: Answer) -> None:
+        super().__init__(Address(name), clock=clock)
+        self.answer = answer
+        self.asked: list[int] = []
+        self.spent: list[float] = []
+        self.waiting: list[Envelope[RouterToBot]] = []
+
+    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
+        match envelope.message:
+            case BudgetSpent(retry_after=seconds):
+                self.spent.append(seconds)
+            case ServeMatch(match_id=match_id):
+                self.asked.append(match_id)
+                assert envelope.reply is not None
+                outcome = self.answer(match_id)
+                if outcome is None:
+                    self.waiting.append(envelope)
+                elif isinstance(outcome, Exception):
+                    envelope.reply.fail(outcome)
+                else:
+                    envelope.reply.set(outcome)
+
+
+@dataclass
+class FakeBudgets:
+    """Grants everything but what is in `refusals` (by account)."""
+
+    refusals: dict[str, Refused | StoreUnavailable] = field(default_factory=dict)
+    granted: list[str] = field(default_factory=list)
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        del fencing_token, ip
+        refusal = self.refusals.get(account)
+        if isinstance(refusal, StoreUnavailable):
+            raise refusal
+        if refusal is not None:
+            return refusal
+        self.granted.append(account)
+        return Reserved(1, 1)
+
+
+@dataclass
+class Stage:
+    clock: FakeClock
+    budgets: FakeBudgets
+    address: Address[RouterMessage]
+    router: Router
+    bots: dict[str, FakeBot] = field(default_factory=dict)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def add_bot(self, name: str, answer: Answer = match) -> FakeBot:
+        bot = self.bots[name] = FakeBot(name, self.clock, answer)
+        await bot.start()
+        self.tasks.append(asyncio.create_task(bot.run()))
+        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        await settle()
+        return bot
+
+    def change(self, name: str, state: BotState, budget_frees_in: float | None = None) -> None:
+        self.address.tell(BotChanged(name, state, budget_frees_in=budget_frees_in))
+
+    def ask(self, match_id: int, within: float = 30.0) -> asyncio.Task[MatchAnswer]:
+        deadline = self.clock.now() + within
+        return asyncio.create_task(
+            self.address.ask(FetchMatch(match_id, deadline), deadline=deadline + 1)
+        )
+
+    async def report(self) -> RouterReport:
+        return await self.address.ask(GetRouter(), deadline=self.clock.now() + 1)
+
+
+@pytest.fixture
+async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    address: Address[RouterMessage] = Address("router")
+    budgets = FakeBudgets()
+    router = Router(
+        address=address,
+        store=budgets,
+        decoder=MatchDecoder(),
+        policy=RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=0.0, queue=2),
+        catch_up=lambda _: None,
+        clock=clock,
+        log=structlog.get_logger(),
+    )
+    await router.start()
+    running = asyncio.create_task(router.run())
+    stage = Stage(clock, budgets, address, router)
+    yield stage
+    for bot in stage.bots.values():
+        bot.stop()
+    router.stop()
+    await asyncio.wait([running, *stage.tasks])
+
+
+async def test_a_match_is_brought_and_charged_before_it_is_asked_for(stage: Stage) -> None:
+    bot = await stage.add_bot("a")
+    answer = await stage.ask(7)
+    assert answer.match_id == 7
+    assert b'"id":7' in answer.json
+    assert stage.budgets.granted == ["account of a"]
+    assert bot.asked == [7]
+
+
+async def test_all_who_ask_for_one_match_share_a_flight(stage: Stage) -> None:
+    bot = await stage.add_bot("a", lambda _: None)
+    asked = [stage.ask(7) for _ in range(5)]
+    await settle()
+    assert (await stage.report()).in_flight == 1
+    reply = bot.waiting[0].reply
+    assert reply is not None
+    reply.set(match(7))
+    answers = await asyncio.gather(*asked)
+    assert bot.asked == [7]
+    assert len({answer.json for answer in answers}) == 1
+
+
+async def test_a_cancelled_asker_takes_nobody_with_it(stage: Stage) -> None:
+    bot = await stage.add_bot("a", lambda _: None)
+    first, second = stage.ask(7), stage.ask(7)
+    await settle()
+    first.cancel()
+    await settle()
+    reply = bot.waiting[0].reply
+    assert reply is not None
+    reply.set(match(7))
+    assert (await second).match_id == 7
+
+
+async def test_a_silent_bot_is_followed_by_another(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: None)
+    await stage.add_bot("b")
+    asked = stage.ask(7)
+    await stage.clock.advance(6.0)
+    assert (await asked).match_id == 7
+    assert stage.budgets.granted == ["account of a", "account of b"]
+
+
+async def test_silence_everywhere_costs_three_tries_and_is_a_timeout(stage: Stage) -> None:
+    for name in "abcd":
+        await stage.add_bot(name, lambda _: None)
+    asked = stage.ask(7)
+    await stage.clock.advance(20.0)
+    with pytest.raises(TimedOut):
+        await asked
+    assert len(stage.budgets.granted) == 3
+
+
+async def test_a_broken_bot_is_followed_by_another_without_a_wait(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: SteamUnreachable("session", "gone"))
+    await stage.add_bot("b")
+    assert (await stage.ask(7)).match_id == 7
+
+
+async def test_an_answer_about_another_match_is_never_handed_out(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: match(8))
+    asked = stage.ask(7)
+    with pytest.raises(TimedOut):
+        await asked
+
+
+async def test_garbage_from_a_bot_is_a_failed_try(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: b"\xff\xff\xff")
+    await stage.add_bot("b")
+    assert (await stage.ask(7)).match_id == 7
+
+
+@pytest.mark.parametrize(("result", "error"), [(2, MatchNotFound), (15, MatchBlocked)])
+async def test_a_verdict_of_the_gc_is_final(
+    stage: Stage, result: int, error: type[Exception]
+) -> None:
+    bot = await stage.add_bot("a", lambda _: encode_response({"result": result}))
+    await stage.add_bot("b", lambda _: encode_response({"result": result}))
+    with pytest.raises(error):
+        await stage.ask(7)
+    assert len(bot.asked) + len(stage.bots["b"].asked) == 1
+
+
+async def test_trouble_inside_the_gc_is_tried_elsewhere(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: encode_response({"result": 16}))
+    await stage.add_bot("b")
+    assert (await stage.ask(7)).match_id == 7
+
+
+async def test_without_bots_it_is_not_ready(stage: Stage) -> None:
+    with pytest.raises(NotReady) as refused:
+        await stage.ask(7)
+    assert refused.value.retry_after
+
+
+async def test_a_spent_account_is_passed_over_and_told(stage: Stage) -> None:
+    spent = await stage.add_bot("a")
+    await stage.add_bot("b")
+    stage.budgets.refusals["account of a"] = Refused("account", 60.0)
+    for match_id in range(4):
+        assert (await stage.ask(match_id + 1)).match_id == match_id + 1
+    assert spent.asked == []
+    assert spent.spent == [60.0]
+
+
+async def test_when_every_budget_is_spent_it_says_until_when(stage: Stage) -> None:
+    await stage.add_bot("a")
+    stage.budgets.refusals["account of a"] = Refused("account", 60.0)
+    for _ in range(2):
+        with pytest.raises(QuotaExhausted) as refused:
+            await stage.ask(7)
+        assert refused.value.retry_after == 60.0
+    stage.change("a", BotState.EXHAUSTED)
+    stage.change("a", BotState.WAITING_FOR_ACCOUNT, budget_frees_in=50.0)
+    with pytest.raises(QuotaExhausted) as refused:
+        await stage.ask(7)
+    assert refused.value.retry_after == 50.0
+
+
+async def test_a_spent_ip_is_used_again_when_its_budget_frees(stage: Stage) -> None:
+    await stage.add_bot("a")
+    stage.budgets.refusals["account of a"] = Refused("ip", 60.0)
+    with pytest.raises(QuotaExhausted):
+        await stage.ask(7)
+    stage.budgets.refusals.clear()
+    await stage.clock.advance(60.0)
+    assert (await stage.ask(7)).match_id == 7
+
+
+async def test_a_bot_on_its_way_is_worth_more_than_a_budget_tomorrow(stage: Stage) -> None:
+    stage.change("a", BotState.WAITING_FOR_ACCOUNT, budget_frees_in=50_000.0)
+    stage.change("b", BotState.CONNECTING)
+    with pytest.raises(NotReady):
+        await stage.ask(7)
+
+
+async def test_without_redis_nothing_is_asked(stage: Stage) -> None:
+    bot = await stage.add_bot("a")
+    stage.budgets.refusals["account of a"] = StoreUnavailable("reserve")
+    with pytest.raises(RequestStoreUnavailable):
+        await stage.ask(7)
+    assert bot.asked == []
+
+
+async def test_the_waiting_line_is_bounded_and_served_in_order(stage: Stage) -> None:
+    bot = await stage.add_bot("a", lambda _: None)
+    asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4, 5)]  # two fly, two wait
+    await settle()
+    with pytest.raises(Busy):
+        await asked[4]
+    assert bot.asked == [1, 2]
+    for number in range(4):
+        reply = bot.waiting[number].reply
+        assert reply is not None
+        reply.set(match(number + 1))
+        await settle()
+    assert bot.asked == [1, 2, 3, 4]
+    assert [(await one).match_id for one in asked[:4]] == [1, 2, 3, 4]
+
+
+async def test_who_waits_in_line_beyond_the_deadline_is_told_so(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: None)
+    for match_id in (1, 2):
+        stage.ask(match_id).add_done_callback(lambda done: done.exception())
+    waiting = stage.ask(3, within=2.0)
+    await stage.clock.advance(2.0)
+    with pytest.raises(Busy):
+        await waiting
+    await stage.clock.advance(60.0)
+
+
+async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: Stage) -> None:
+    bot = await stage.add_bot("a", lambda _: None)
+    asked = stage.ask(7)
+    await settle()
+    stage.change("a", BotState.BACKING_OFF)
+    reply = bot.waiting[0].reply
+    assert reply is not None
+    reply.fail(SteamUnreachable("session", "gone"))
+    await stage.clock.advance(3.0)
+    assert not asked.done()
+    await stage.add_bot("b")
+    assert (await asked).match_id == 7
+
+
+async def test_nobody_is_left_waiting_when_the_router_ends(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: None)
+    asked = stage.ask(7)
+    await settle()
+    stage.router.stop()
+    with pytest.raises(ActorStopped):
+        await asked
