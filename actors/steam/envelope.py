@@ -14,7 +14,7 @@ from typing import Final
 from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 
 from actors.steam.emsg import MULTI, PROTO_BIT
-from actors.steam.wire import ParseError, content, fields, number
+from actors.steam.wire import ParseError, content, fields, int32, number
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024  # bytes; a rich account's welcome is well below one
 MAX_NESTING: Final = 3  # Multis in Multis; Steam sends none
@@ -37,7 +37,7 @@ class Message:
     body: bytes
 
 
-def parse(data: bytes, depth: int = 0) -> Iterator[Message]:
+def parse(data: bytes) -> Iterator[Message]:
     """Yield the message in `data`, or those inside it when it is a Multi, in order.
 
     An inner message that cannot be parsed is skipped; its neighbours are not lost.
@@ -45,23 +45,39 @@ def parse(data: bytes, depth: int = 0) -> Iterator[Message]:
     Raises:
         ParseError: the outermost message, or a Multi's frame, is broken.
     """
-    message = _parse_one(data)
-    if message.emsg != MULTI:
-        yield message
-        return
-    if depth >= MAX_NESTING:
-        raise ParseError("Multis are nested too deeply")
-    for part in _split(_unzip(message.body)):
-        try:
-            yield from parse(part, depth + 1)
-        except ParseError:
-            continue
+    return _open(data, 0, _Room(MAX_MESSAGE))
 
 
 def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
     """Build a protobuf message."""
     head: bytes = header.SerializeToString()
     return _PROTO_HEAD.pack(emsg | PROTO_BIT, len(head)) + head + body
+
+
+class _Room:
+    """How much one message may still unzip to; all Multis inside it share it."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        if size > self._left:
+            raise ParseError("a Multi is too large")
+        self._left -= size
+
+
+def _open(data: bytes, depth: int, room: _Room) -> Iterator[Message]:
+    message = _parse_one(data)
+    if message.emsg != MULTI:
+        yield message
+        return
+    if depth >= MAX_NESTING:
+        raise ParseError("Multis are nested too deeply")
+    for part in _split(_unzip(message.body, room)):
+        try:
+            yield from _open(part, depth + 1, room)
+        except ParseError:
+            continue
 
 
 def _parse_one(data: bytes) -> Message:
@@ -92,20 +108,19 @@ def _parse_proto(data: bytes, emsg: int, size: int) -> Message:
         emsg=emsg,
         is_proto=True,
         steam_id=number(header, 1),
-        session_id=number(header, 2),
+        session_id=int32(number(header, 2)),
         job_target=number(header, 11, NO_JOB),
-        eresult=number(header, 13, 2),
+        eresult=int32(number(header, 13, 2)),
         body=data[body_at:],
     )
 
 
-def _unzip(body: bytes) -> bytes:
+def _unzip(body: bytes, room: _Room) -> bytes:
     multi = fields(body)
     size, packed = number(multi, 1), content(multi, 2)
     if size == 0:
         return packed
-    if size > MAX_MESSAGE:
-        raise ParseError("a Multi is too large")
+    room.take(size)
     unpacker = zlib.decompressobj(_GZIP)
     try:
         plain = unpacker.decompress(packed, size + 1)  # never more: a bomb stays in its box

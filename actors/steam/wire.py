@@ -12,6 +12,7 @@ from typing import Final
 
 MAX_VARINT_SHIFT: Final = 63
 _ONE_BYTE: Final = 0x7F
+_64_BITS: Final = 0xFFFFFFFFFFFFFFFF
 _FIXED64 = struct.Struct("<Q")
 _FIXED32 = struct.Struct("<I")
 
@@ -33,14 +34,19 @@ def varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes, pos: int) -> tuple[int, int]:
-    """Return the number at `pos` and the position after it. Raises IndexError past the end."""
+    """Return the number at `pos`, cut to 64 bits, and the position after it.
+
+    Raises:
+        IndexError: past the end.
+        ParseError: longer than ten bytes.
+    """
     value = shift = 0
     while shift <= MAX_VARINT_SHIFT:
         byte = data[pos]
         pos += 1
         value |= (byte & _ONE_BYTE) << shift
         if byte <= _ONE_BYTE:
-            return value, pos
+            return value & _64_BITS, pos
         shift += 7
     raise ParseError("a number longer than ten bytes")
 
@@ -84,6 +90,12 @@ def number(found: dict[int, Value], key: int, default: int = 0) -> int:
     """Return field `key` as a number; `default` when it is absent or not one."""
     value = found.get(key, default)
     return value if isinstance(value, int) else default
+
+
+def int32(unsigned: int) -> int:
+    """Return the signed number that a varint of an int32 field stands for; cut to 32 bits."""
+    low = unsigned & 0xFFFFFFFF
+    return low - (1 << 32) if low >> 31 else low
 
 
 def content(found: dict[int, Value], key: int) -> bytes:
