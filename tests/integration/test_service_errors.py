@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.service_process import Sections
 from bench.world import World, simple_accounts, world
 
 pytestmark = pytest.mark.integration
@@ -53,7 +54,7 @@ def test_without_a_ready_bot_it_says_notready_and_when_to_return() -> None:
 
 
 async def test_a_silent_gc_is_a_timeout_and_is_asked_within_bounds() -> None:
-    settings = {"bots": {"request_timeout": 0.2}, "http": {"deadline": 5}}
+    settings: Sections = {"bots": {"request_timeout": 0.2}, "http": {"deadline": 5}}
     with world(3, settings=settings) as w:
         w.service.wait_ready(3)
         await w.sandbox.faults(gc_silent=True)
@@ -93,7 +94,7 @@ async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
 
 
 async def test_a_full_queue_refuses_at_once() -> None:
-    settings = {"bots": {"max_in_flight": 1}, "http": {"queue": 2}}
+    settings: Sections = {"bots": {"max_in_flight": 1}, "http": {"queue": 2}}
     with world(1, sandbox_options=("--gc-delay", "1000"), settings=settings) as w:
         w.service.wait_ready(1)
         async with aiohttp.ClientSession() as session:
@@ -121,7 +122,7 @@ def test_without_redis_it_says_store_unavailable_and_recovers() -> None:
 
 def test_a_taken_port_is_one_line_and_exit_code_2() -> None:
     with world(1, accounts=simple_accounts(1)) as w:
-        other = w.service.settings | {"http": {"port": int(w.service.url.rsplit(":", 1)[1])}}
+        other = {**w.service.settings, "http": {"port": int(w.service.url.rsplit(":", 1)[1])}}
         code, text = w.service.run_to_end(other)
         assert code == 2
         assert text.count("\n") == 1

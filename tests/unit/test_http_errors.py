@@ -18,7 +18,7 @@ def test_every_request_error_is_in_the_table() -> None:
     assert set(TABLE) == request_errors()
 
 
-@pytest.mark.parametrize("kind", sorted(request_errors(), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(request_errors(), key=str))
 def test_an_error_response_has_word_sentence_and_retry_after(
     kind: type[errors.RequestError],
 ) -> None:
