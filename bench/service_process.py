@@ -25,6 +25,7 @@ import psutil
 
 START_S = 30.0
 STOP_S = 30.0
+RUN = (sys.executable, "-m", "supervisor", "run")
 
 
 Sections = Mapping[str, Mapping[str, Any]]  # as in config.toml
@@ -45,6 +46,7 @@ class ServiceProcess:
 
     settings: Sections
     env: dict[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         self._dir = tempfile.TemporaryDirectory(prefix="botapi-")
@@ -74,7 +76,15 @@ class ServiceProcess:
         self._started_at = time.monotonic()
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor", "run", "--config", str(self.config_file)],
+                [
+                    sys.executable,
+                    "-m",
+                    "supervisor",
+                    "run",
+                    *self.args,
+                    "--config",
+                    str(self.config_file),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,7 +110,7 @@ class ServiceProcess:
         config = self.config_file.with_name("other.toml")
         config.write_text(toml(self._filled(settings)))
         other = subprocess.run(
-            [sys.executable, "-m", "supervisor", "run", "--config", str(config)],
+            [*RUN, "--config", str(config)],
             capture_output=True,
             text=True,
             timeout=START_S,

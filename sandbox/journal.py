@@ -12,7 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 Event = dict[str, Any]
 
@@ -112,6 +115,12 @@ class Journal:
         """Return one entry as a dict: n, t (unix seconds), kind and the kind's fields."""
         at, kind, *values = self._entries[number - 1]
         return {"n": number, "t": at, "kind": kind, **dict(zip(KINDS[kind], values, strict=True))}
+
+    def write_to(self, path: Path) -> None:
+        """Write every event as one line of JSON, over what an earlier run left there."""
+        with path.open("wb") as file:
+            for number in range(1, len(self._entries) + 1):
+                file.write(orjson.dumps(self.event(number), option=orjson.OPT_APPEND_NEWLINE))
 
     async def wait(
         self,

@@ -36,6 +36,7 @@ from sandbox.services import Services
 from sandbox.session import Sessions
 from sandbox.tokens import Tokens
 
+JOURNAL: Final = "journal.jsonl"  # in the state directory, written at the end of a run
 PARENT_CHECK_S: Final = 0.5
 _AFTER_S: Final = 0.001  # surely behind the instant
 
@@ -175,7 +176,11 @@ async def run(options: Options) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        sandbox = Sandbox(build(options, state))
+        services = build(options, state)
+        if options.state is not None:
+            # First in, last out: what happens while everything is closed is part of the story.
+            stack.callback(services.journal.write_to, state / JOURNAL)
+        sandbox = Sandbox(services)
         await sandbox.open(stack)
         sys.stdout.buffer.write(sandbox.ready_line())
         sys.stdout.buffer.flush()

@@ -48,6 +48,7 @@ class EmbeddedValkey:
         self._process: asyncio.subprocess.Process | None = None
         self._lock: IO[str] | None = None
         self._stopping = False
+        self._is_up = False
 
     def claim(self) -> None:
         """Take the data directory for this process; `start` does so too.
@@ -70,7 +71,6 @@ class EmbeddedValkey:
         Raises:
             EmbeddedValkeyError: it does not come up, or see `claim`.
         """
-        self._stopping = False
         self.claim()
         self._socket.unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
@@ -90,9 +90,13 @@ class EmbeddedValkey:
             EmbeddedValkeyError: it ended though nobody stopped it.
         """
         process = self._running()
+        self._is_up = True
+        if self._stopping:  # asked while it was starting
+            process.terminate()
         try:
             code = await process.wait()
         finally:
+            self._is_up = False
             await self._end(process)
         if not self._stopping:
             raise EmbeddedValkeyError(f"the private Valkey ended with code {code}; see {self._log}")
@@ -100,7 +104,7 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """Let it save and end. Harmless when repeated."""
         self._stopping = True
-        if self._process is not None and self._process.returncode is None:
+        if self._is_up and self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
     @property

@@ -11,15 +11,17 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-import gevent
 from gevent.event import AsyncResult
+from gevent.pool import Group
 
 from actors.errors import SteamUnreachable, WrongThread
 
 T = TypeVar("T")
+KILL_S: Final = 1.0  # for what is under way when the hub ends
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +35,14 @@ class _Job:
     is_cancelled: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class _Question:
+    """One `ask_loop`: who asks, and the task that answers."""
+
+    answer: AsyncResult
+    task: asyncio.Future[Any] | None = None
+
+
 class Bridge:
     """Belongs to one asyncio loop and one hub. The hub attaches itself from its own thread."""
 
@@ -41,6 +51,10 @@ class Bridge:
         self._loop_thread = threading.get_ident()
         self._hub: Any = None
         self._hub_thread: int | None = None
+        # Held by whoever uses the hub's loop or takes it away: once destroyed, it is freed memory.
+        self._door = threading.Lock()
+        self._greenlets: Any = None  # of the calls; touched in the hub only
+        self._replies: set[asyncio.Future[Any]] = set()  # of the calls; touched on the loop only
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     # -- on the loop's thread --------------------------------------------------------------------
@@ -54,11 +68,15 @@ class Bridge:
         self._check(self._loop_thread, "call")
         job = _Job(fn, args, self._loop.create_future())
         self.submit(self._spawn, job)
+        self._replies.add(job.reply)
         try:
             return await job.reply  # type: ignore[no-any-return] # the future of fn's own result
         except asyncio.CancelledError:
-            self.submit(self._kill, job)
+            with suppress(SteamUnreachable):  # no hub, nothing to kill
+                self.submit(self._kill, job)
             raise
+        finally:
+            self._replies.discard(job.reply)
 
     def submit(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` in the hub itself, soon and in order; it must not wait for anything.
@@ -66,20 +84,29 @@ class Bridge:
         Raises:
             SteamUnreachable: there is no hub.
         """
-        if self._hub is None:
-            raise SteamUnreachable("hub", "the hub is not running")
-        self._hub.loop.run_callback_threadsafe(fn, *args)
+        with self._door:
+            if self._hub is None:
+                raise SteamUnreachable("hub", "the hub is not running")
+            self._hub.loop.run_callback_threadsafe(fn, *args)
+
+    def fail_calls(self) -> None:
+        """Fail what still waits for a hub that will not answer any more."""
+        for reply in self._replies:
+            _settle(reply, None, SteamUnreachable("hub", "the hub ended"))
 
     # -- on the hub's thread ---------------------------------------------------------------------
 
     def attach(self, hub: Any) -> None:
         """Open the border; called once, in the hub's thread."""
-        self._hub = hub
         self._hub_thread = threading.get_ident()
+        self._greenlets = Group()
+        self._hub = hub
 
     def detach(self) -> None:
-        """Close it; what is on its way in is lost, what is on its way out still arrives."""
-        self._hub = None
+        """Close it and end the calls; what is on its way out still arrives."""
+        with self._door:
+            self._hub = None
+        self._greenlets.kill(timeout=KILL_S)
 
     def post(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` on the loop, soon and in order.
@@ -96,9 +123,13 @@ class Bridge:
 
     def ask_loop(self, fn: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run the coroutine ``fn(*args)`` on the loop and let this greenlet wait for its result."""
-        answer: AsyncResult = AsyncResult()
-        self.post(self._start_asked, fn, args, answer)
-        return answer.get()  # type: ignore[no-any-return] # gevent has no types
+        question = _Question(AsyncResult())
+        self.post(self._start_asked, fn, args, question)
+        try:
+            return question.answer.get()  # type: ignore[no-any-return] # gevent has no types
+        except BaseException:  # killed, or out of time: nobody wants to know any more
+            self.post(self._give_up, question)
+            raise
 
     # -- in between ------------------------------------------------------------------------------
 
@@ -108,13 +139,17 @@ class Bridge:
             fn, args = self._outbox[0]
             try:
                 fn(*args)
+            except Exception as error:  # noqa: BLE001 - it must not keep all others from arriving
+                self._loop.call_exception_handler(
+                    {"message": "what was posted from the hub failed", "exception": error}
+                )
             finally:
                 # Popped only now, so that a post in between does not wake the loop for nothing.
                 self._outbox.popleft()
 
     def _spawn(self, job: _Job) -> None:
         if not job.is_cancelled:
-            job.greenlet = gevent.spawn(self._run, job)
+            job.greenlet = self._greenlets.spawn(self._run, job)
 
     def _kill(self, job: _Job) -> None:
         job.is_cancelled = True
@@ -134,25 +169,35 @@ class Bridge:
             self.post(_settle, job.reply, result, None)
 
     def _start_asked(
-        self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], answer: AsyncResult
+        self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], question: _Question
     ) -> None:
-        task = asyncio.ensure_future(fn(*args))
-        task.add_done_callback(lambda done: self._return(done, answer))
+        question.task = asyncio.ensure_future(_awaited(fn, args))
+        question.task.add_done_callback(lambda done: self._return(done, question.answer))
+
+    @staticmethod
+    def _give_up(question: _Question) -> None:
+        if question.task is not None:
+            question.task.cancel()
 
     def _return(self, task: asyncio.Future[Any], answer: AsyncResult) -> None:
-        if self._hub is None:
-            return
-        if task.cancelled():
-            self.submit(answer.set_exception, SteamUnreachable("hub", "the question was cancelled"))
-        elif (error := task.exception()) is not None:
-            self.submit(answer.set_exception, error)
-        else:
-            self.submit(answer.set, task.result())
+        error = SteamUnreachable("hub", "the question was cancelled")
+        if not task.cancelled():
+            error = task.exception()  # type: ignore[assignment] # any exception may be set
+        with suppress(SteamUnreachable):  # the hub has ended, and who asked with it
+            if error is not None:
+                self.submit(answer.set_exception, error)
+            else:
+                self.submit(answer.set, task.result())
 
     @staticmethod
     def _check(thread: int | None, door: str) -> None:
         if threading.get_ident() != thread:
             raise WrongThread(f"{door} was used on the wrong side of the border")
+
+
+async def _awaited(fn: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+    """Let also what `fn` raises before it can be awaited be the task's error."""
+    return await fn(*args)
 
 
 def _settle(reply: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any, Final
 
 import gevent
@@ -15,13 +16,11 @@ from gevent.event import Event
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
-from actors.errors import ServiceError, WrongThread
+from actors.errors import ServiceError, SteamUnreachable, WrongThread
 from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
-# A beat this late is a hang and not a busy moment: a stopped process or a sleeping machine is late on
-# both sides and catches up within one beat.
-SILENCE_S: Final = 10.0
+SILENCE_S: Final = 10.0  # without a beat: a hang, not a busy moment
 JOIN_S: Final = 5.0
 
 
@@ -39,7 +38,8 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._stop_asked: Event | None = None
         self._ended: asyncio.Future[None] | None = None
-        self._last_beat = 0.0
+        self._silence_s = 0.0
+        self._checked_at = 0.0
         self._stopping = False
 
     @property
@@ -60,7 +60,7 @@ class Hub:
         )
         self._thread.start()
         await ready
-        self._last_beat = self._clock.now()
+        self._checked_at = self._clock.now()
 
     async def run(self) -> None:
         """Watch over the thread until it is stopped.
@@ -76,6 +76,7 @@ class Hub:
                 await asyncio.wait({self._ended}, timeout=BEAT_S)
         finally:
             self._end_thread()
+            self.bridge.fail_calls()
         if not self._stopping:
             raise HubDied("the hub's thread ended by itself")
 
@@ -85,15 +86,23 @@ class Hub:
         self._end_thread()
 
     def _check_beat(self) -> None:
-        silence = self._clock.now() - self._last_beat
-        if silence > SILENCE_S:
-            raise HubDied(f"the hub has not moved for {silence:.0f} s")
+        """Count silence, but only such as we were awake to hear.
+
+        After the whole process was stopped or the machine slept, much time has passed in which the
+        hub could not beat either.
+        """
+        now = self._clock.now()
+        self._silence_s += min(now - self._checked_at, 2 * BEAT_S)
+        self._checked_at = now
+        if self._silence_s > SILENCE_S:
+            raise HubDied(f"the hub has not moved for {self._silence_s:.0f} s")
 
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
         if thread is None or self._bridge is None or self._stop_asked is None:
             return
-        self._bridge.submit(self._stop_asked.set)
+        with suppress(SteamUnreachable):  # it has ended by itself
+            self._bridge.submit(self._stop_asked.set)
         thread.join(JOIN_S)
         if thread.is_alive():
             self._log.error("hub_stuck", reason="its thread does not end")
@@ -122,7 +131,7 @@ class Hub:
             gevent.sleep(BEAT_S)
 
     def _on_beat(self) -> None:
-        self._last_beat = self._clock.now()
+        self._silence_s = 0.0
 
     def _on_ended(self) -> None:
         if self._ended is not None and not self._ended.done():
