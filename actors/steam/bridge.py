@@ -180,9 +180,9 @@ class Bridge:
             question.task.cancel()
 
     def _return(self, task: asyncio.Future[Any], answer: AsyncResult) -> None:
-        error = SteamUnreachable("hub", "the question was cancelled")
+        error: BaseException | None = SteamUnreachable("hub", "the question was cancelled")
         if not task.cancelled():
-            error = task.exception()  # type: ignore[assignment] # any exception may be set
+            error = task.exception()
         with suppress(SteamUnreachable):  # the hub has ended, and who asked with it
             if error is not None:
                 self.submit(answer.set_exception, error)

@@ -76,7 +76,6 @@ class Hub:
                 await asyncio.wait({self._ended}, timeout=BEAT_S)
         finally:
             self._end_thread()
-            self.bridge.fail_calls()
         if not self._stopping:
             raise HubDied("the hub's thread ended by itself")
 
@@ -106,6 +105,7 @@ class Hub:
         thread.join(JOIN_S)
         if thread.is_alive():
             self._log.error("hub_stuck", reason="its thread does not end")
+            self._bridge.fail_calls()
 
     # -- in the thread -------------------------------------------------------------------------
 
@@ -134,6 +134,7 @@ class Hub:
         self._silence_s = 0.0
 
     def _on_ended(self) -> None:
+        self.bridge.fail_calls()  # those that came too late to be started
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
