@@ -25,9 +25,11 @@ from actors.steam.port import Server, Transport
 REALM: Final = "steamglobal"
 FRESH_S: Final = 300.0
 BAD_MARK_S: Final = 120.0
+RETRY_S: Final = 1.0  # after a failure without any list; meanwhile all who ask share it
 BEST: Final = 5
 ANSWER_S: Final = 10.0
 MAX_COUNT: Final = 100
+LAST_PORT: Final = 65535
 USER_AGENT: Final = "Valve/Steam HTTP Client 1.0"
 
 
@@ -51,6 +53,7 @@ class CmDirectory:
         self._log = log.bind(actor="directory")
         self._endpoints: list[str] = []  # best first
         self._fetched_at: float | None = None
+        self._failure: tuple[float, str] | None = None  # when, why
         self._bad_until: dict[str, float] = {}
         self._refresh = asyncio.Lock()
 
@@ -64,24 +67,35 @@ class CmDirectory:
             good = self._endpoints
         if not good:
             raise SteamUnreachable("directory", "the directory lists no server for this transport")
-        return await self._resolve(self._rng.choice(good[:BEST]))
+        endpoint = self._rng.choice(good[:BEST])
+        try:
+            return await self._resolve(endpoint)
+        except SteamUnreachable:
+            self._mark(endpoint)
+            raise
 
     def mark_bad(self, server: Server) -> None:
         """See `port.Directory`."""
-        self._bad_until[server.endpoint] = self._clock.now() + BAD_MARK_S
+        self._mark(server.endpoint)
+
+    def _mark(self, endpoint: str) -> None:
+        self._bad_until[endpoint] = self._clock.now() + BAD_MARK_S
 
     async def _refresh_if_old(self) -> None:
         """Fetch the list at most once at a time, whoever asks; keep the old one when that fails."""
         async with self._refresh:
-            age = None if self._fetched_at is None else self._clock.now() - self._fetched_at
-            if age is not None and age < FRESH_S:
+            now = self._clock.now()
+            if self._fetched_at is not None and now - self._fetched_at < FRESH_S:
                 return
+            if self._failure is not None and now - self._failure[0] < RETRY_S:
+                raise SteamUnreachable("directory", self._failure[1])
             try:
                 self._endpoints = await self._fetch()
             except SteamUnreachable as error:
                 if not self._endpoints:
+                    self._failure = (self._clock.now(), error.reason)
                     raise
-                self._log.warning("directory_stale", reason=str(error))
+                self._log.warning("directory_stale", reason=error.reason)
             self._fetched_at = self._clock.now()
 
     async def _fetch(self) -> list[str]:
@@ -120,18 +134,25 @@ class CmDirectory:
     def _from_connect_list(self, response: Any) -> list[str]:
         if not response["success"]:
             raise ValueError(response.get("message") or "success is false")
-        rows = [
-            row
-            for row in response["serverlist"]
-            if row["type"] == self._transport.value and row.get("realm", REALM) == REALM
-        ]
-        rows.sort(key=lambda row: float(row.get("wtd_load", 0.0)))
-        return list(dict.fromkeys(str(row["endpoint"]) for row in rows))
+        loads: dict[str, float] = {}
+        for row in response["serverlist"]:
+            if self._is_ours(row):
+                load = row.get("wtd_load")
+                loads[row["endpoint"]] = float(load) if isinstance(load, int | float) else 0.0
+        return sorted(loads, key=loads.__getitem__)
+
+    def _is_ours(self, row: object) -> bool:
+        return (
+            isinstance(row, dict)
+            and row.get("type") == self._transport.value
+            and row.get("realm", REALM) == REALM
+            and _is_endpoint(row.get("endpoint"))
+        )
 
     def _from_old_list(self, response: Any) -> list[str]:
         websocket = self._transport is Transport.WEBSOCKET
         rows = response["serverlist_websockets" if websocket else "serverlist"]
-        return list(dict.fromkeys(str(row) for row in rows))
+        return list(dict.fromkeys(filter(_is_endpoint, rows)))
 
     async def _resolve(self, endpoint: str) -> Server:
         """Turn host:port into an address; names never reach the hub."""
@@ -148,7 +169,16 @@ class CmDirectory:
         try:
             async with asyncio.timeout(ANSWER_S):
                 found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError) as error:
-            raise SteamUnreachable("directory", f"cannot resolve {host}: {error}") from error
+        except (OSError, TimeoutError, UnicodeError) as error:
+            reason = f"cannot resolve {host}: {error}"
+            raise SteamUnreachable("directory", reason) from error
         found.sort(key=lambda one: one[0] != socket.AF_INET)  # some networks have IPv6 in name only
         return str(found[0][4][0])
+
+
+def _is_endpoint(text: object) -> bool:
+    """Tell whether `text` is host:port; what is not would come back as an error of every pick."""
+    if not isinstance(text, str):
+        return False
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal() and 0 < int(port) <= LAST_PORT
