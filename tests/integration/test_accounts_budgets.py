@@ -1,0 +1,160 @@
+"""Daily budgets on a real Valkey: counted before, never exceeded, freed when they should be."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from redis.asyncio import Redis
+from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+
+from actors.accounts.lease import Lease
+from actors.accounts.quota import QuotaLimits, Refused, Reserved, Window
+from actors.accounts.store import Accounts
+from actors.errors import NoAccountFree
+
+pytestmark = pytest.mark.integration
+
+DAY_MS = 86_400_000
+IP = "192.0.2.1"
+
+
+class World:
+    """A store with two leased accounts."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:  # noqa: F811 - fixtures have this name
+        self.redis = redis
+        self.prefix = prefix
+
+    async def store(
+        self, per_account: int = 3, per_ip: int = 100, window: Window = "rolling-24h"
+    ) -> tuple[Accounts, list[Lease]]:
+        quota = QuotaLimits(per_account, per_ip, window)
+        store = Accounts(self.redis, prefix=self.prefix, quota=quota, lease_s=60.0)
+        for name in ("axe", "bane"):
+            await store.add(name, "pw")
+        return store, [await store.acquire("us"), await store.acquire("us")]
+
+    async def now_ms(self) -> int:
+        seconds, micros = await self.redis.time()
+        return int(seconds * 1000 + micros // 1000)
+
+    async def used_at(self, name: str, *when_ms: float) -> None:
+        key = f"{self.prefix}:quota:account:{name}"
+        await self.redis.zadd(key, {f"test{n}": at for n, at in enumerate(when_ms)})
+
+    async def day_count(self, name: str) -> float | None:
+        today = datetime.fromtimestamp(await self.now_ms() / 1000, UTC).date().isoformat()
+        return await self.redis.zscore(f"{self.prefix}:{today}-api-requests", name)
+
+
+@pytest.fixture
+def world(redis: Redis, prefix: str) -> World:  # noqa: F811 - fixtures have these names
+    return World(redis, prefix)
+
+
+async def test_a_budget_counts_down_and_then_refuses(world: World) -> None:
+    store, (lease, _) = await world.store()
+    answers = [await store.reserve("axe", lease.fencing_token, IP) for _ in range(4)]
+    assert answers[:3] == [Reserved(2, 99), Reserved(1, 98), Reserved(0, 97)]
+    refused = answers[3]
+    assert isinstance(refused, Refused)
+    assert refused.scope == "account"
+    assert refused.retry_after == pytest.approx(86_400, abs=5)
+    assert await world.day_count("axe") == 3
+
+
+async def test_two_hundred_at_once_never_exceed_a_budget(world: World) -> None:
+    store, (lease, _) = await world.store(per_account=50)
+    answers = await asyncio.gather(
+        *(store.reserve("axe", lease.fencing_token, IP) for _ in range(200))
+    )
+    assert sum(isinstance(one, Reserved) for one in answers) == 50
+    assert await world.day_count("axe") == 50
+
+
+async def test_accounts_share_the_budget_of_their_ip(world: World) -> None:
+    store, leases = await world.store(per_ip=4)
+    answers = [
+        await store.reserve(lease.account, lease.fencing_token, IP)
+        for lease in [*leases, *leases, *leases]
+    ]
+    assert [isinstance(one, Reserved) for one in answers] == [True] * 4 + [False] * 2
+    refused = answers[4]
+    assert isinstance(refused, Refused)
+    assert refused.scope == "ip"
+    assert isinstance(await store.reserve("axe", leases[0].fencing_token, "192.0.2.2"), Reserved)
+
+
+async def test_a_refusal_charges_nobody(world: World) -> None:
+    store, (lease, _) = await world.store(per_ip=1)
+    assert isinstance(await store.reserve("axe", lease.fencing_token, IP), Reserved)
+    assert isinstance(await store.reserve("axe", lease.fencing_token, IP), Refused)
+    assert await world.day_count("axe") == 1
+    assert await world.redis.zcard(f"{world.prefix}:quota:account:axe") == 1
+
+
+async def test_an_unknown_ip_charges_the_account_alone(world: World) -> None:
+    store, (lease, _) = await world.store()
+    assert await store.reserve("axe", lease.fencing_token, None) == Reserved(2, None)
+    assert await world.redis.keys(f"{world.prefix}:quota:ip:*") == []
+
+
+async def test_what_is_a_day_old_counts_no_more(world: World) -> None:
+    store, (lease, _) = await world.store()
+    now = await world.now_ms()
+    await world.used_at("axe", now - DAY_MS - 1, now - DAY_MS + 60_000, now - 1000)
+    assert await store.reserve("axe", lease.fencing_token, None) == Reserved(0, None)
+    refused = await store.reserve("axe", lease.fencing_token, None)
+    assert isinstance(refused, Refused)
+    assert refused.retry_after == pytest.approx(60, abs=5)
+
+
+async def test_a_utc_day_begins_at_midnight(world: World) -> None:
+    store, (lease, _) = await world.store(window="utc-day")
+    now = await world.now_ms()
+    midnight = now - now % DAY_MS
+    await world.used_at("axe", midnight - 2, midnight - 1)
+    for left in (2, 1, 0):
+        assert await store.reserve("axe", lease.fencing_token, None) == Reserved(left, None)
+    refused = await store.reserve("axe", lease.fencing_token, None)
+    assert isinstance(refused, Refused)
+    assert refused.retry_after == pytest.approx((midnight + DAY_MS - now) / 1000, abs=5)
+
+
+async def test_a_spent_account_is_not_checked_out(world: World) -> None:
+    store, (lease, other) = await world.store()
+    for _ in range(3):
+        await store.reserve("axe", lease.fencing_token, None)
+    for one in (lease, other):
+        await store.release(one)
+    assert (await store.acquire("us")).account == "bane"
+    with pytest.raises(NoAccountFree) as none:
+        await store.acquire("us")
+    assert none.value.budget_frees_in == pytest.approx(86_400, abs=5)
+
+
+async def test_counters_do_not_stay_for_ever(world: World) -> None:
+    store, (lease, _) = await world.store()
+    await store.reserve("axe", lease.fencing_token, IP)
+    for pattern, longest in (("quota:*", 86_400), ("*-api-requests", 8 * 86_400)):
+        keys = await world.redis.keys(f"{world.prefix}:{pattern}")
+        assert keys
+        for key in keys:
+            assert 0 < await world.redis.ttl(key) <= longest
+
+
+@pytest.mark.parametrize(
+    "day", ["1970-01-01", "1999-12-31", "2000-02-29", "2024-02-29", "2026-11-24", "2100-03-01"]
+)
+async def test_the_date_reckoned_in_lua_is_the_calendars(world: World, day: str) -> None:
+    """The script's own arithmetic, with a clock put in front of it."""
+    from importlib import resources  # noqa: PLC0415 - for this test alone
+
+    text = (resources.files("actors.accounts") / "lua" / "reserve.lua").read_text()
+    arithmetic = text[text.index("local z =") : text.index("local day_key")]
+    at = int(datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp() * 1000)
+    script = f"local DAY_MS = 86400000 local now = {at} {arithmetic}"
+    script += " return string.format('%04d-%02d-%02d', year, month, day)"
+    assert await world.redis.eval(script, 0) == day

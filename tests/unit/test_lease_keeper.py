@@ -1,0 +1,97 @@
+"""Keeping a lease, in virtual time: renewed in thirds, given up before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from fake_clock import FakeClock
+
+from actors.accounts.lease import Lease
+from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
+from actors.lease_keeper import LeaseKeeper
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+LEASE = Lease("axe", 7, "us")
+LEASE_S, MARGIN_S = 60.0, 8.0
+
+
+class Store:
+    """Answers `renew` by `outcome`, and remembers when it was asked."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.asked_at: list[float] = []
+        self.outcome: Callable[[], ServiceError | None] = lambda: None
+
+    async def renew(self, lease: Lease) -> None:
+        assert lease is LEASE
+        self.asked_at.append(self._clock.now())
+        if (error := self.outcome()) is not None:
+            raise error
+
+
+def keep(store: Store, clock: FakeClock) -> asyncio.Task[None]:
+    keeper = LeaseKeeper(
+        store, LEASE, asked_at=clock.now(), lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
+    )
+    return asyncio.create_task(keeper.keep())
+
+
+async def test_a_lease_is_renewed_every_third_of_it(clock: FakeClock) -> None:
+    store, began = Store(clock), clock.now()
+    keeping = keep(store, clock)
+    await clock.advance(100.0)
+    assert [at - began for at in store.asked_at] == [20, 40, 60, 80, 100]
+    keeping.cancel()
+    await asyncio.wait({keeping})
+
+
+async def test_a_lost_lease_ends_the_keeping_at_once(clock: FakeClock) -> None:
+    store = Store(clock)
+    keeping = keep(store, clock)
+    store.outcome = lambda: LeaseLost("axe", 7)
+    await clock.advance(20.0)
+    with pytest.raises(LeaseLost):
+        await keeping
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("renew"), StoreMisused("renew", "odd")])
+async def test_without_redis_it_gives_up_a_margin_before_the_end(
+    clock: FakeClock, error: ServiceError
+) -> None:
+    store, began = Store(clock), clock.now()
+    keeping = keep(store, clock)
+    store.outcome = lambda: error
+    await clock.advance(LEASE_S - MARGIN_S - 0.1)
+    assert not keeping.done()
+    assert len(store.asked_at) > 20  # it kept trying, every second
+    await clock.advance(0.1)
+    with pytest.raises(LeaseLost):
+        await keeping
+    assert max(store.asked_at) - began < LEASE_S - MARGIN_S
+
+
+async def test_a_short_absence_of_redis_is_survived(clock: FakeClock) -> None:
+    store = Store(clock)
+    keeping = keep(store, clock)
+    store.outcome = lambda: StoreUnavailable("renew")
+    await clock.advance(30.0)
+    store.outcome = lambda: None
+    await clock.advance(100.0)
+    assert not keeping.done()
+    keeping.cancel()
+    await asyncio.wait({keeping})
+
+
+async def test_the_end_is_reckoned_from_before_the_question_was_sent(clock: FakeClock) -> None:
+    """A checkout that took ten seconds to be answered has ten seconds less to live."""
+    store = Store(clock)
+    asked_at = clock.now()
+    await clock.advance(10.0)
+    keeper = LeaseKeeper(
+        store, LEASE, asked_at=asked_at, lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
+    )
+    assert keeper.fence_at == asked_at + LEASE_S - MARGIN_S

@@ -1,0 +1,55 @@
+"""Where a replay lies, and the API's JSON around an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from actors.matches.details import MatchDetails
+from actors.matches.replay import replay_url, to_json
+
+GOOD = {"match_id": "7490235544", "cluster": 153, "replay_salt": 447089001}
+URL = "http://replay153.valve.net/570/7490235544_447089001.dem.bz2"
+
+
+def details(**match: Any) -> MatchDetails:
+    return MatchDetails.of({"result": 1, "match": {**GOOD, **match}})
+
+
+@pytest.mark.parametrize(
+    ("match", "url"),
+    [
+        ({}, URL),
+        ({"replay_state": "REPLAY_AVAILABLE"}, URL),
+        ({"cluster": 413}, "http://replay413.dota2.com.cn/570/7490235544_447089001.dem.bz2"),
+        ({"cluster": 415}, "http://replay415.dota2.com.cn/570/7490235544_447089001.dem.bz2"),
+        ({"cluster": 417}, "http://replay417.dota2.com.cn/570/7490235544_447089001.dem.bz2"),
+        ({"cluster": 416}, "http://replay416.valve.net/570/7490235544_447089001.dem.bz2"),
+        ({"replay_salt": 0}, None),
+        ({"replay_state": "REPLAY_EXPIRED", "replay_salt": 1}, None),
+        ({"replay_state": "REPLAY_NOT_RECORDED"}, None),
+        ({"replay_state": 17}, None),
+        ({"cluster": 0}, None),
+        ({"game_mode": "DOTA_GAMEMODE_NONE", "replay_salt": 0}, None),
+    ],
+)
+def test_a_replay_has_a_url_exactly_when_it_is_there(
+    match: dict[str, Any], url: str | None
+) -> None:
+    assert replay_url(7490235544, details(**match)) == url
+
+
+def test_an_absent_match_has_no_replay() -> None:
+    assert replay_url(5, MatchDetails.of({"result": 2})) is None
+
+
+def test_an_answer_without_a_result_is_a_failure() -> None:
+    assert MatchDetails.of({}).result == 2
+
+
+def test_json_is_the_answer_with_id_and_url_in_front() -> None:
+    answer = orjson.loads(to_json(7490235544, details()))
+    assert answer == {"id": 7490235544, "replay_url": URL, "result": 1, "match": GOOD}
+    assert list(answer)[:2] == ["id", "replay_url"]
