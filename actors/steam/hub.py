@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import gevent
 from gevent.event import Event
+from gevent.exceptions import HubDestroyed
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
@@ -140,6 +141,8 @@ class Hub:
 
     def _on_error(self, context: object, kind: Any, value: Any, _trace: object) -> None:
         """Log instead of printing: gevent's own report goes to stderr with message contents."""
+        if kind is HubDestroyed:  # thrown by `destroy`; it has to leave the loop to end it
+            raise value
         if kind is not None and not issubclass(kind, gevent.GreenletExit):
             self._log.error(
                 "greenlet_crashed", context=type(context).__name__, error_type=kind.__name__
