@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
-from dota2.protobufs.gcsdk_gcmessages_pb2 import CMsgClientHello, CMsgConnectionStatus
+from dota2.protobufs.gcsdk_gcmessages_pb2 import CMsgClientHello
 from gevent.event import Event
 from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientPlayingSessionState,
@@ -37,6 +37,7 @@ from actors.steam.emsg import (
 )
 from actors.steam.envelope import NO_JOB, Message
 from actors.steam.gc_envelope import GcMessage, gc_head, gc_message, match_details_request, parse_gc
+from actors.steam.wire import fields, number
 
 # Seconds between hellos. One that is sent before Steam has connected the game to the GC is lost without
 # a word, so the first few come quickly; then as the dota2 package has it.
@@ -173,16 +174,19 @@ class GcSession:
             self._on_ready()
 
     def _on_status(self, gc: GcMessage) -> None:
-        status = CMsgConnectionStatus.FromString(gc.body)
-        if status.status == Status.HAVE_SESSION:
+        # By hand: the old class reads a status that it does not know as its default, HAVE_SESSION.
+        # CMsgConnectionStatus { 1 status, 3 queue_position, 4 queue_size }
+        found = fields(gc.body)
+        status = number(found, 1, Status.HAVE_SESSION)
+        if status == Status.HAVE_SESSION:
             self._on_welcome()
-        elif status.status == Status.NO_SESSION_IN_LOGON_QUEUE:
+        elif status == Status.NO_SESSION_IN_LOGON_QUEUE:
             self._pause_s = GOING_DOWN_HELLO_S  # it lets us in by itself
-            self._lose(f"queued at {status.queue_position} of {status.queue_size}")
+            self._lose(f"queued at {number(found, 3)} of {number(found, 4)}")
         else:
-            down = status.status in (Status.GC_GOING_DOWN, Status.STEAM_GOING_DOWN)
+            down = status in (Status.GC_GOING_DOWN, Status.STEAM_GOING_DOWN)
             self._pause_s = GOING_DOWN_HELLO_S if down else None
-            self._lose(f"connection status {status.status}")
+            self._lose(f"connection status {status}")
 
     def _on_playing_state(self, message: Message) -> None:
         state = CMsgClientPlayingSessionState.FromString(message.body)
