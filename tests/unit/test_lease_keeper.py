@@ -95,3 +95,26 @@ async def test_the_end_is_reckoned_from_before_the_question_was_sent(clock: Fake
         store, LEASE, asked_at=asked_at, lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
     )
     assert keeper.fence_at == asked_at + LEASE_S - MARGIN_S
+
+
+async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: FakeClock) -> None:
+    """Redis may have prolonged the lease at the very beginning of a long silence."""
+    store = Store(clock)
+    slow = asyncio.Event()
+
+    async def renew_slowly(lease: Lease) -> None:
+        del lease
+        await slow.wait()
+
+    keeper = LeaseKeeper(
+        store, LEASE, asked_at=clock.now(), lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
+    )
+    keeping = asyncio.create_task(keeper.keep())
+    store.renew = renew_slowly  # type: ignore[method-assign] # this once
+    began = clock.now()
+    await clock.advance(30.0)
+    slow.set()
+    await clock.advance(0.1)
+    assert keeper.fence_at == began + LEASE_S / 3 + LEASE_S - MARGIN_S
+    keeping.cancel()
+    await asyncio.wait({keeping})

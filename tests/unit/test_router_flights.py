@@ -340,3 +340,27 @@ async def test_nobody_is_left_waiting_when_the_router_ends(stage: Stage) -> None
     stage.router.stop()
     with pytest.raises(ActorStopped):
         await asked
+
+
+async def test_a_bot_that_failed_a_match_is_not_asked_for_it_while_there_is_another(
+    stage: Stage,
+) -> None:
+    silent = await stage.add_bot("a", lambda match_id: None if match_id == 7 else match(match_id))
+    await stage.add_bot("b")
+    asked = stage.ask(7)
+    await settle()
+    assert silent.asked == [7]
+    assert (await stage.ask(8)).match_id == 8  # by b, so that it would be a's turn
+    await stage.clock.advance(6.0)
+    assert (await asked).match_id == 7
+    assert silent.asked == [7]
+
+
+async def test_who_joins_late_has_all_of_its_own_time(stage: Stage) -> None:
+    await stage.add_bot("a", lambda _: None)
+    await stage.add_bot("b")
+    hasty, patient = stage.ask(7, within=1.0), stage.ask(7, within=30.0)
+    await stage.clock.advance(8.0)
+    assert (await patient).match_id == 7
+    with pytest.raises(TimeoutError):
+        await hasty
