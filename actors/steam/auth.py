@@ -20,9 +20,11 @@ from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.clock import WallClock
+from actors.steam.envelope import decode
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.service import Services
 from actors.steam.totp import code_at, until_next_step
+from actors.steam.wire import ParseError
 
 OK: Final = 1
 EXPIRED: Final = 27
@@ -123,12 +125,13 @@ class Authenticator:
         return begun
 
     def _encrypted_password(self, key: Any) -> str:
+        plain = self._credential.password.encode("ascii", "ignore")[:LONGEST_PASSWORD]
         try:
             public_key = rsa_publickey(int(key.publickey_mod, 16), int(key.publickey_exp, 16))
-        except ValueError as error:
+            encrypted = pkcs1v15_encrypt(public_key, plain)
+        except ValueError as error:  # no key, or one too small for the password
             raise SteamUnreachable("credentials", "Steam sent a broken password key") from error
-        plain = self._credential.password.encode("ascii", "ignore")[:LONGEST_PASSWORD]
-        return base64.b64encode(pkcs1v15_encrypt(public_key, plain)).decode("ascii")
+        return base64.b64encode(encrypted).decode("ascii")
 
     # -- Steam Guard ---------------------------------------------------------------------------
 
@@ -216,4 +219,7 @@ class Authenticator:
         eresult, body = self._services.call(f"Authentication.{method}#1", request)
         if eresult != OK:
             raise LogOnRefused("credentials", eresult)
-        return answer_type.FromString(body)
+        try:
+            return decode(answer_type, body)
+        except ParseError as error:
+            raise SteamUnreachable("credentials", f"the server sent garbage: {error}") from error

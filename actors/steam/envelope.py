@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 
@@ -52,6 +52,18 @@ def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
     """Build a protobuf message."""
     head: bytes = header.SerializeToString()
     return _PROTO_HEAD.pack(emsg | PROTO_BIT, len(head)) + head + body
+
+
+def decode(kind: Any, body: bytes) -> Any:
+    """Return `body` as a message of the protobuf class `kind`.
+
+    Raises:
+        ParseError: it is none; the pure Python parser raises all sorts of errors then.
+    """
+    try:
+        return kind.FromString(body)
+    except Exception as error:
+        raise ParseError(f"no {kind.__name__}: {type(error).__name__}") from error
 
 
 class _Room:

@@ -25,8 +25,9 @@ from actors.steam.emsg import (
     CLIENT_LOGGED_OFF,
     CLIENT_SERVER_UNAVAILABLE,
 )
-from actors.steam.envelope import Message
+from actors.steam.envelope import Message, decode
 from actors.steam.port import AuthState, LoggedOn
+from actors.steam.wire import ParseError
 
 PROTOCOL_VERSION: Final = 65580
 PACKAGE_VERSION: Final = 1771  # SteamKit's
@@ -63,7 +64,10 @@ class Session:
         message: Message = self._connection.wait("log_on", send)
         if not message.is_proto:  # Steam's way of saying that no log-on arrived (node-steam-user)
             raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
-        answer = pb.CMsgClientLogonResponse.FromString(message.body)
+        try:
+            answer = decode(pb.CMsgClientLogonResponse, message.body)
+        except ParseError as error:
+            raise SteamUnreachable("logon", f"the server sent garbage: {error}") from error
         if answer.eresult != OK:
             raise LogOnRefused("logon", answer.eresult)
         self._connection.steam_id = message.steam_id or answer.client_supplied_steamid
@@ -143,7 +147,7 @@ def _log_on_request(account: str, auth: AuthState) -> Any:
 
 def _logged_off_result(message: Message) -> int:
     if message.is_proto:
-        eresult: int = pb.CMsgClientLoggedOff.FromString(message.body).eresult
+        eresult: int = decode(pb.CMsgClientLoggedOff, message.body).eresult
         return eresult
     return struct.unpack_from("<i", message.body)[0] if len(message.body) >= 4 else 2  # noqa: PLR2004
 
