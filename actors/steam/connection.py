@@ -7,8 +7,11 @@ for whatever reason, everybody who waits is told at once.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final
 
 import gevent
@@ -24,11 +27,17 @@ from actors.steam.envelope import Message, build, parse
 from actors.steam.transport import Transport
 from actors.steam.wire import ParseError
 
-# Silence after which the connection counts as dead, in heartbeats. Each one asks for a reply, so a
-# whole interval without any traffic after one was sent is proof enough; half more for a slow CM.
-PATIENCE: Final = 1.5
+# Every heartbeat asks for a reply; so many in a row without a word and the connection is dead. Counted
+# and not timed: after a busy moment of ours the replies are there, only not read yet.
+MAX_UNANSWERED: Final = 2
+# Heartbeats that we slept through: Steam may have given us up, and the account may be another's by now
+# (a stopped process that goes on), so nothing more is sent.
+MAX_SLEPT: Final = 2.5
 KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
+MAX_READS: Final = 64  # messages in a row before the other bots have their turn
+CLOSE_S: Final = 1.0
+_KEEP_ALIVE: Final = b""  # in the queue of the unsent: no message is empty
 
 Handler = Callable[[Message], None]
 
@@ -52,8 +61,9 @@ class Connection:
         self._expected: dict[Hashable, AsyncResult] = {}
         self._unsent: deque[bytes] = deque()
         self._has_unsent = Event()
-        self._last_heard = clock.now()
-        self._heartbeat_s: float | None = None
+        self._unanswered = 0
+        self._longest_sleep_s = math.inf
+        self._beat_at = clock.now()
         self.death: SteamUnreachable | None = None
         self.steam_id = 0
         self.session_id = 0
@@ -117,7 +127,8 @@ class Connection:
 
     def start_pulse(self, heartbeat_s: float) -> None:
         """Send heartbeats from now on, and die of silence."""
-        self._heartbeat_s = heartbeat_s
+        self._beat_at = self._clock.now()
+        self._longest_sleep_s = heartbeat_s * MAX_SLEPT
         self._greenlets.append(gevent.spawn(self._pulse, heartbeat_s))
 
     def die(self, why: SteamUnreachable) -> None:
@@ -132,26 +143,30 @@ class Connection:
         self._on_death(why)
 
     def close(self) -> None:
-        """End all greenlets and the socket. Harmless when repeated."""
+        """End all greenlets and the socket; does not wait. Harmless when repeated."""
         self.die(SteamUnreachable("session", "closed by us"))
-        gevent.killall(
-            [one for one in self._greenlets if one is not gevent.getcurrent()], block=False
-        )
+        gevent.killall(self._greenlets, block=False)
         self._transport.close()
+
+    def wait_closed(self) -> None:
+        """Wait (this greenlet) until the greenlets have ended after `close`."""
+        gevent.joinall(self._greenlets, timeout=CLOSE_S)
 
     # -- greenlets -----------------------------------------------------------------------------
 
     def _read(self) -> None:
-        try:
-            while self.death is None:
+        with self._dying_of_trouble():
+            for count in itertools.count(1):
                 data = self._transport.receive()
-                self._last_heard = self._clock.now()
+                if self._has_overslept():
+                    return
+                self._unanswered = 0
                 for message in parse(data):
                     self._handle(message)
-        except OSError as error:
-            self.die(SteamUnreachable("session", f"the connection broke: {error}"))
-        except ParseError as error:
-            self.die(SteamUnreachable("session", f"the server sent garbage: {error}"))
+                if self.death is not None:
+                    return
+                if count % MAX_READS == 0:  # receiving what is there already lets nobody else run
+                    gevent.sleep(0)
 
     def _handle(self, message: Message) -> None:
         handler = self._handlers.get(message.emsg)
@@ -165,30 +180,56 @@ class Connection:
             )
 
     def _write(self) -> None:
-        try:
-            while self.death is None:
+        with self._dying_of_trouble():
+            while True:
                 self._has_unsent.wait()
                 self._has_unsent.clear()
-                while self._unsent:
-                    self._transport.send(self._unsent.popleft())
-        except OSError as error:
-            self.die(SteamUnreachable("session", f"the connection broke: {error}"))
+                while self._unsent and self.death is None and not self._has_overslept():
+                    self._send_next()
+                if self.death is not None:
+                    return
+
+    def _send_next(self) -> None:
+        message = self._unsent.popleft()
+        if message == _KEEP_ALIVE:
+            self._transport.keep_alive()
+        else:
+            self._transport.send(message)
 
     def _pulse(self, heartbeat_s: float) -> None:
+        """Never waits for the network: what keeps alive goes through the queue, too."""
         next_keep_alive = self._clock.now() + KEEP_ALIVE_S
-        while self.death is None:
+        while self.death is None and not self._has_overslept():
+            self._beat_at = now = self._clock.now()
+            if self._unanswered >= MAX_UNANSWERED:
+                silence_s = self._unanswered * heartbeat_s
+                self.die(SteamUnreachable("session", f"silence for {silence_s:.0f} s"))
+                return
+            self._unanswered += 1
             self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
-            gevent.sleep(heartbeat_s)
-            now = self._clock.now()
-            if now - self._last_heard > heartbeat_s * PATIENCE:
-                silence = now - self._last_heard
-                self.die(SteamUnreachable("session", f"silence for {silence:.0f} s"))
-            elif now >= next_keep_alive:
+            if now >= next_keep_alive:
                 next_keep_alive = now + KEEP_ALIVE_S
-                self._keep_alive()
+                self.send_bytes(_KEEP_ALIVE)
+            gevent.sleep(heartbeat_s)
 
-    def _keep_alive(self) -> None:
+    def _has_overslept(self) -> bool:
+        """Whether this process was stopped for so long that the connection must not be used again."""
+        slept_s = self._clock.now() - self._beat_at
+        if slept_s <= self._longest_sleep_s:
+            return False
+        self.die(SteamUnreachable("session", f"we were stopped for {slept_s:.0f} s"))
+        return True
+
+    @contextlib.contextmanager
+    def _dying_of_trouble(self) -> Iterator[None]:
+        """Whatever goes wrong in a greenlet is the end of this connection and of nothing else."""
         try:
-            self._transport.keep_alive()
+            yield
         except OSError as error:
             self.die(SteamUnreachable("session", f"the connection broke: {error}"))
+        except ParseError as error:
+            self.die(SteamUnreachable("session", f"the server sent garbage: {error}"))
+        except Exception as error:  # noqa: BLE001 - the text may hold a message's contents
+            kind = type(error).__name__
+            self._log.error("connection_crashed", error_type=kind)
+            self.die(SteamUnreachable("session", f"we could not go on: {kind}"))

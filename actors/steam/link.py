@@ -7,8 +7,8 @@ the bridge. A match request takes the short way: no greenlet, its time limit is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from typing import Any
 
 import gevent
 from structlog.typing import FilteringBoundLogger
@@ -35,10 +35,10 @@ from actors.steam.port import (
 )
 from actors.steam.service import Services
 from actors.steam.session import Session
+from actors.steam.transport import Transport as TransportInUse
 from actors.steam.transport_tcp import TcpTransport
 from actors.steam.transport_websocket import WebSocketTransport
 from actors.steam.trust import Trust
-from actors.steam.wire import ParseError
 
 
 class SteamLink:
@@ -114,10 +114,10 @@ class SteamLink:
         """See `port.Link`."""
         self._closed = True
         self._fail_waiting(SteamUnreachable("session", "closed by us"))
-        try:
-            await self._bridge.call(self._hub.close)
-        except SteamUnreachable:  # no hub, no link
-            return
+        with contextlib.suppress(SteamUnreachable):  # no hub, no link
+            # Not by `call`, which a cancellation would take back: then the link would live for ever.
+            self._bridge.submit(self._hub.close)
+            await self._bridge.call(self._hub.wait_closed)
 
     # -- from the hub --------------------------------------------------------------------------
 
@@ -165,11 +165,14 @@ class _HubLink:
 
     def open(self, server: Server, trust: Trust, timeout_s: float) -> None:
         kind = WebSocketTransport if server.transport is Transport.WEBSOCKET else TcpTransport
-        with _time_limit(timeout_s, SteamUnreachable("connect", "no answer in time")):
+        transport: TransportInUse | None = None
+        with gevent.Timeout(timeout_s, exception=False):
             try:
                 transport = kind(server, trust)
-            except (OSError, ParseError) as error:
+            except (OSError, ValueError) as error:  # ValueError: garbage, or a host that is no name
                 raise SteamUnreachable("connect", f"{server.endpoint}: {error}") from None
+        if transport is None:
+            raise SteamUnreachable("connect", f"{server.endpoint}: no answer in time")
         connection = Connection(transport, self._on_death, clock=self._clock, log=self._log)
         self._connection = connection
         self._session = Session(connection)
@@ -194,13 +197,15 @@ class _HubLink:
 
         _, services, _, _ = self._parts()
         flow = Authenticator(services, credential, ask, clock=self._clock)
-        with _time_limit(timeout_s, SteamUnreachable("credentials", "no answer in time")):
+        with gevent.Timeout(timeout_s, exception=False):
             return flow.run(guard_data)
+        raise flow.out_of_time()
 
     def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
         session, _, _, _ = self._parts()
-        with _time_limit(timeout_s, SteamUnreachable("logon", "no answer in time")):
+        with gevent.Timeout(timeout_s, exception=False):
             return session.log_on(account, auth)
+        raise SteamUnreachable("logon", "no answer in time")
 
     def launch(self, timeout_s: float) -> None:
         _, _, gc, _ = self._parts()
@@ -224,10 +229,15 @@ class _HubLink:
             self._session.log_off(timeout_s)
 
     def close(self) -> None:
+        """Runs in the hub itself: nothing here waits."""
         if self._gc is not None:
             self._gc.close()
         if self._connection is not None:
             self._connection.close()
+
+    def wait_closed(self) -> None:
+        if self._connection is not None:
+            self._connection.wait_closed()
 
     def _parts(self) -> tuple[Session, Services, GcSession, Connection]:
         if not (self._session and self._services and self._gc and self._connection):
@@ -239,8 +249,3 @@ class _HubLink:
 
     def _post(self, event: LinkEvent) -> None:
         self._bridge.post(self._owner.deliver_event, event)
-
-
-def _time_limit(seconds: float, error: SteamUnreachable) -> Any:
-    """Raise `error` in this greenlet when the block takes longer than `seconds`."""
-    return gevent.Timeout(seconds, error)

@@ -11,9 +11,7 @@ import zlib
 from os import urandom
 from typing import Any, Final
 
-from Cryptodome.Cipher import PKCS1_OAEP
-from Cryptodome.Hash import SHA1
-from steam.core.crypto import symmetric_decrypt_HMAC, symmetric_encrypt_HMAC
+from steam.core.crypto import PKCS1_OAEP, SHA1, symmetric_decrypt_HMAC, symmetric_encrypt_HMAC
 
 from actors.steam.emsg import (
     CHANNEL_ENCRYPT_REQUEST,

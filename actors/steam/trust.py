@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from Cryptodome.PublicKey import RSA
 from gevent import ssl as gevent_ssl
-from steam.core.crypto import UniverseKey
+from steam.core.crypto import UniverseKey, rsa_import_key
 
 from actors.errors import ServiceError
 
@@ -57,7 +56,7 @@ def _universe_key(path: Path | None) -> Any:
     if path is None:
         return UniverseKey.Public
     try:
-        return RSA.import_key(path.read_bytes())
+        return rsa_import_key(path.read_bytes())
     except (OSError, ValueError, IndexError, TypeError) as error:
         raise TrustError(
             f"steam.universe_key_file {path} is not an RSA public key: {error}"
