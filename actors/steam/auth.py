@@ -27,9 +27,9 @@ from actors.steam.totp import code_at, until_next_step
 from actors.steam.wire import ParseError
 
 OK: Final = 1
-EXPIRED: Final = 27
 DUPLICATE_REQUEST: Final = 29  # approved meanwhile, e.g. in the app
 INVALID_LOGIN_AUTH_CODE: Final = 65
+EXPIRED_LOGIN_AUTH_CODE: Final = 71
 TWO_FACTOR_CODE_MISMATCH: Final = 88
 
 GUARD_NONE: Final = 1
@@ -47,6 +47,11 @@ DESKTOP: Final = 1
 PERSISTENT: Final = 1  # ESessionPersistence
 WEBSITE_ID: Final = "Unknown"  # what steam-session sends for a client
 DEVICE_NAME: Final = "BotAPI"
+
+WRONG_CODE: Final = frozenset(
+    {INVALID_LOGIN_AUTH_CODE, EXPIRED_LOGIN_AUTH_CODE, TWO_FACTOR_CODE_MISMATCH}
+)
+STEP_MARGIN_S: Final = 0.5  # into the next window of codes; clocks are never quite the same
 
 AskGuard = Callable[[GuardRequest], str | None]
 
@@ -76,6 +81,7 @@ class Authenticator:
         self._credential = credential
         self._ask_guard = ask_guard
         self._clock = clock
+        self._approval: str | None = None  # what a person is asked to approve
 
     def run(self, guard_data: str | None) -> AuthState:
         """Return a fresh refresh token and the newest guard data.
@@ -92,6 +98,12 @@ class Authenticator:
         )
         self._satisfy_guard(session, begun.allowed_confirmations)
         return self._poll(session, guard_data)
+
+    def out_of_time(self) -> SteamUnreachable | NeedsHuman:
+        """Return the error that says for whom the flow waited in vain."""
+        if self._approval is not None:  # another try would only ask the same person again
+            return NeedsHuman(self._credential.account, self._approval)
+        return SteamUnreachable("credentials", "no answer in time")
 
     def _begin(self, guard_data: str | None) -> Any:
         account = self._credential.account
@@ -148,7 +160,11 @@ class Authenticator:
             )
         elif GUARD_DEVICE_CODE in offered:
             self._ask_for_code(session, GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
-        elif not offered.keys() & {GUARD_DEVICE_CONFIRMATION, GUARD_EMAIL_CONFIRMATION}:
+        elif GUARD_DEVICE_CONFIRMATION in offered:
+            self._approval = "approve the log-on in the Steam app"
+        elif GUARD_EMAIL_CONFIRMATION in offered:
+            self._approval = "follow the link in the e-mail from Steam"
+        else:
             kinds = ", ".join(str(kind) for kind in sorted(offered))
             raise NeedsHuman(
                 self._credential.account,
@@ -162,7 +178,7 @@ class Authenticator:
                 session, code_at(shared_secret, self._clock.wall()), GUARD_DEVICE_CODE
             )
             if eresult == TWO_FACTOR_CODE_MISMATCH:
-                gevent.sleep(until_next_step(self._clock.wall()))
+                gevent.sleep(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
                 code = code_at(shared_secret, self._clock.wall())
                 eresult = self._update(session, code, GUARD_DEVICE_CODE)
         except ValueError as error:
@@ -180,7 +196,7 @@ class Authenticator:
             eresult = self._update(session, code.strip(), code_type)
             if eresult in (OK, DUPLICATE_REQUEST):
                 return
-            if eresult not in (INVALID_LOGIN_AUTH_CODE, TWO_FACTOR_CODE_MISMATCH):
+            if eresult not in WRONG_CODE:
                 raise LogOnRefused("credentials", eresult)
         raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
 

@@ -35,7 +35,7 @@ from actors.steam.emsg import (
     GC_PING_REQUEST,
     GC_PING_RESPONSE,
 )
-from actors.steam.envelope import NO_JOB, Message
+from actors.steam.envelope import NO_JOB, Message, decode
 from actors.steam.gc_envelope import GcMessage, gc_head, gc_message, match_details_request, parse_gc
 from actors.steam.wire import fields, number
 
@@ -80,6 +80,7 @@ class GcSession:
         self._head = b""
         self._welcomed = Event()
         self._blocked = False
+        self._license_asked = False
         self._pause_s: float | None = None  # what the GC's state asks for, instead of the usual
         self._greeter: Any = None
         connection.on(CLIENT_FROM_GC, self._on_from_gc)
@@ -132,6 +133,11 @@ class GcSession:
         if self._greeter is None or self._greeter.dead:
             self._greeter = gevent.spawn(self._say_hello_until_welcomed)
 
+    def _greet_anew(self) -> None:
+        """Greet at once, however long the pause is that the greeter is in."""
+        self.close()
+        self._greeter = gevent.spawn(self._say_hello_until_welcomed)
+
     def _say_hello_until_welcomed(self) -> None:
         hello = CMsgClientHello(client_session_need=SESSION_NEED, engine=SOURCE2)
         message = gc_message(self._head, GC_CLIENT_HELLO, hello.SerializeToString())
@@ -141,11 +147,12 @@ class GcSession:
                 return
             if not self._blocked:  # while another session plays, the GC does not hear us
                 self._connection.send_bytes(message)
-            if count == LICENSE_AFTER_HELLOS:
+            if count == LICENSE_AFTER_HELLOS and not self._license_asked:
                 self._request_license()
             self._welcomed.wait(self._pause_s or pause_s)
 
     def _request_license(self) -> None:
+        self._license_asked = True
         self._connection.send(
             CLIENT_REQUEST_FREE_LICENSE, CMsgClientRequestFreeLicense(appids=[DOTA])
         )
@@ -189,12 +196,13 @@ class GcSession:
             self._lose(f"connection status {status}")
 
     def _on_playing_state(self, message: Message) -> None:
-        state = CMsgClientPlayingSessionState.FromString(message.body)
+        state = decode(CMsgClientPlayingSessionState, message.body)
         was_blocked, self._blocked = self._blocked, state.playing_blocked
         if self._blocked:
             self._lose("another session of the account is playing")
         elif was_blocked and self._head:
             self._play()
+            self._greet_anew()
         elif self._welcomed.is_set() and state.playing_app != DOTA:
             self._lose("the game is not running any more")
             self._play()
