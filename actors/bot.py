@@ -24,6 +24,7 @@ from actors.bot_states import BotEvent, BotState, next_state
 from actors.clock import Cancellable
 from actors.errors import (
     AccountError,
+    CannotUnseal,
     GcUnavailable,
     LeaseLost,
     LogOnRefused,
@@ -366,7 +367,7 @@ def _verdict(failure: BaseException | None) -> Verdict | None:
             return verdict_on_token(eresult)
         case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
             return verdict_on_token(eresult)
-        case NoPassword():
+        case NoPassword() | CannotUnseal():
             return Verdict.WRONG_PASSWORD
         case NeedsHuman():
             return Verdict.NEEDS_HUMAN

@@ -5,6 +5,7 @@
     │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
     │   ├── LeaseLost             somebody else may hold the account: stop using it now
     │   ├── NoPassword            the account has none in Redis
+    │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
     │   ├── StoreUnavailable      Redis does not answer (retryable)
     │   └── StoreMisused          Redis refuses what we ask, e.g. a key holds another type
     ├── SteamError                Steam, seen by one bot
@@ -83,6 +84,18 @@ class NoPassword(AccountError):
     def __init__(self, account: str) -> None:
         self.account = account
         super().__init__(f"account {account} has no password in Redis")
+
+
+class CannotUnseal(AccountError):
+    """A stored secret is sealed, and none of our keys opens it. It stays as it is."""
+
+    def __init__(self, account: str, kind: str) -> None:
+        self.account = account
+        self.kind = kind
+        super().__init__(
+            f"the {kind} of account {account} is sealed under another key; add that key to "
+            "BOTAPI_SECRET_KEY"
+        )
 
 
 class SteamError(ServiceError):

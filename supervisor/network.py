@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,22 +18,13 @@ DEMO_ACCOUNTS: Final = Path(sandbox_package.__file__).with_name("demo_accounts.j
 
 
 @dataclass(frozen=True, slots=True)
-class DemoAccount:
-    """An account that only our own sandbox knows."""
-
-    name: str
-    password: str
-    shared_secret: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """A Steam network and what it is trusted by; None trusts what live Steam is trusted by."""
 
     directory_url: str
     ca_file: Path | None
     universe_key_file: Path | None
-    demo_accounts: tuple[DemoAccount, ...] = ()
+    demo_accounts: tuple[tuple[str, str, str | None], ...] = field(default=(), repr=False)
 
 
 @contextlib.asynccontextmanager
@@ -53,9 +44,9 @@ async def steam_network(settings: Settings, *, sandbox: bool) -> AsyncIterator[N
         yield Network(facts.directory_url, facts.ca_file, facts.universe_key_file, demo_accounts())
 
 
-def demo_accounts() -> tuple[DemoAccount, ...]:
-    """Return the accounts that the sandbox is started with."""
+def demo_accounts() -> tuple[tuple[str, str, str | None], ...]:
+    """Return name, password and shared secret of the accounts the sandbox is started with."""
     return tuple(
-        DemoAccount(row["name"], row["password"], row.get("shared_secret"))
+        (row["name"], row["password"], row.get("shared_secret"))
         for row in orjson.loads(DEMO_ACCOUNTS.read_bytes())
     )

@@ -30,8 +30,10 @@ PREFIX: Final = "BOTAPI_"
 # The variables of the original BotAPI, still set by its scripts and by hosting platforms.
 SEED_VARIABLES: Final = {"REDISTOGO_URL": ("redis", "url"), "PORT": ("http", "port")}
 
-# Ours by prefix, but not settings: the command's --config, and the tests' data.
-OTHER_VARIABLES: Final = frozenset({"BOTAPI_CONFIG", "BOTAPI_REAL_MATCHES"})
+# Ours by prefix, but not settings: the command's --config, the key that seals, and the tests' data.
+OTHER_VARIABLES: Final = frozenset(
+    {"BOTAPI_CONFIG", "BOTAPI_SECRET_KEY", "BOTAPI_SECRET_KEY_FILE", "BOTAPI_REAL_MATCHES"}
+)
 
 # Kubernetes gives every pod the addresses of a Service named "botapi" in variables like these
 # (kubernetes.io, "Service: environment variables"); they are nobody's mistake.

@@ -19,19 +19,22 @@ import contextlib
 import math
 import os
 import random
-import secrets
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.redis_client import connect
+from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
@@ -43,6 +46,7 @@ from actors.http.app import make_app
 from actors.http.match_details import MatchDetailsRoute
 from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
+from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
 from actors.messages import RouterMessage, RouterToBot
 from actors.roster import BotSupervised, Roster, RosterMessage
@@ -64,8 +68,10 @@ from supervisor.child import (
     RestartIntensity,
 )
 from supervisor.clock import SystemClock
+from supervisor.instance import own_instance
 from supervisor.listener import listen
 from supervisor.network import Network, steam_network
+from supervisor.secret_key import VARIABLE, take_secret_key
 from supervisor.settings import ConfigError, Settings
 from supervisor.settings_model import LOGOFF_S, SAFETY_MARGIN_S
 from supervisor.supervisor import ChildGaveUp, Supervisor
@@ -108,6 +114,7 @@ def serve(settings: Settings, *, sandbox: bool) -> int:
 
 async def _serve(settings: Settings, *, sandbox: bool, log: FilteringBoundLogger) -> int:
     """Take what can be refused first: the address, the data directory, the files to trust."""
+    sealer = _sealer()
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(
             contextlib.closing(listen(settings.http.host, settings.http.port))
@@ -116,9 +123,18 @@ async def _serve(settings: Settings, *, sandbox: bool, log: FilteringBoundLogger
         if valkey is not None:
             valkey.claim()
             stack.callback(valkey.disclaim)
+        instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings, sandbox=sandbox) as network:
-            tree = Tree(settings, network, listener, valkey, log=log)
-            return await _run_until_signal(tree, log)
+            ground = Ground(network, listener, valkey, sealer, instance.id)
+            return await _run_until_signal(Tree(settings, ground, log=log), log)
+
+
+def _sealer() -> Sealer:
+    key = take_secret_key(os.environ)
+    try:
+        return Sealer(parse_keys(key.text))
+    except ValueError as error:
+        raise key.refused(str(error)) from None
 
 
 async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
@@ -126,6 +142,10 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tree.root.stop)
     log.info("service_starting", version=__version__)
+    if not tree.is_sealing:
+        log.warning(
+            "secrets_unsealed", reason=f"no {VARIABLE}: passwords and tokens are stored plain"
+        )
     try:
         await tree.root.start()
         await tree.root.run()
@@ -138,27 +158,33 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     return EXIT_CLEAN
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What this process stands on, taken before anything runs."""
+
+    network: Network
+    listener: socket.socket
+    valkey: EmbeddedValkey | None
+    sealer: Sealer
+    instance: str  # who we are, unique in the world
+
+
 class Tree:
     """Everything that runs, wired together. Built once; `root` runs it."""
 
     def __init__(
         self,
         settings: Settings,
-        network: Network,
-        listener: socket.socket,
-        valkey: EmbeddedValkey | None,
+        ground: Ground,
         *,
         log: FilteringBoundLogger,
     ) -> None:
         self._settings = settings
-        self._network = network
-        self._listener = listener
-        self._valkey = valkey
+        self._ground = ground
         self._log = log
         self._clock = SystemClock()
         self._rng = random.Random()
-        # Distinct even for two processes with one host name and one pid, in two containers.
-        self._instance = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._memories: dict[str, BotMemory] = defaultdict(BotMemory)
         self._accounts = self._open_accounts()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
@@ -166,6 +192,11 @@ class Tree:
         self._hub = Hub(clock=self._clock, log=log)
         self._bot_ports = self._make_bot_ports()
         self.root = self._supervisor("botapi", self._core_specs(), lambda _: None)
+
+    @property
+    def is_sealing(self) -> bool:
+        """Whether secrets are sealed before they are stored."""
+        return self._ground.sealer.is_sealing
 
     async def close(self) -> None:
         """Close what is no child."""
@@ -175,21 +206,24 @@ class Tree:
 
     def _open_accounts(self) -> Accounts:
         redis, quota = self._settings.redis, self._settings.quota
-        url = redis.url.get_secret_value() if self._valkey is None else self._valkey.url
+        url = (
+            redis.url.get_secret_value() if self._ground.valkey is None else self._ground.valkey.url
+        )
         return Accounts(
             connect(url),
             prefix=redis.prefix,
             quota=QuotaLimits(quota.per_account, quota.per_ip, quota.window),
             lease_s=self._settings.bots.lease_seconds,
+            sealer=self._ground.sealer,
         )
 
     def _make_bot_ports(self) -> BotPorts:
-        trust = Trust.load(self._network.ca_file, self._network.universe_key_file)
+        trust = Trust.load(self._ground.network.ca_file, self._ground.network.universe_key_file)
         return BotPorts(
             store=self._accounts,
             steam=SteamNetwork(self._hub, trust, clock=self._clock, log=self._log),
             directory=CmDirectory(
-                self._network.directory_url,
+                self._ground.network.directory_url,
                 TRANSPORTS[self._settings.steam.transport],
                 clock=self._clock,
                 rng=self._rng,
@@ -223,7 +257,7 @@ class Tree:
         return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
 
     def _make_http(self) -> HttpServer:
-        about = {"version": __version__, "instance": self._instance}
+        about = {"version": __version__, "instance": self._ground.instance}
         deadline_s = self._settings.http.deadline
         app = make_app(
             MatchDetailsRoute(self._router, deadline_s=deadline_s, clock=self._clock),
@@ -232,13 +266,16 @@ class Tree:
             log=self._log,
         )
         # A duplicate, so that the address stays ours should the server be restarted.
-        return HttpServer(app, self._listener.dup(), drain_s=self._drain_s, log=self._log)
+        return HttpServer(app, self._ground.listener.dup(), drain_s=self._drain_s, log=self._log)
+
+    def _make_leases(self) -> Leases:
+        return Leases(self._accounts, f"{self._ground.instance}/", self._memories, log=self._log)
 
     def _make_bot(self, bot_id: str, address: Address[RouterToBot], memory: BotMemory) -> Bot:
         bots = self._settings.bots
         return Bot(
             bot_id,
-            f"{self._instance}/{bot_id}",
+            self._holder(bot_id),
             address=address,
             memory=memory,
             ports=self._bot_ports,
@@ -248,22 +285,25 @@ class Tree:
     # -- who supervises whom -------------------------------------------------------------------
 
     def _core_specs(self) -> list[ChildSpec]:
-        valkey = self._valkey
+        valkey = self._ground.valkey
         return [
             *([] if valkey is None else self._own_valkey(valkey)),
             self._core("hub", lambda: self._hub, intensity=NO_RESTART),
             self._core("roster", self._make_roster),
             self._core("router", self._make_router),
-            self._core("leases", lambda: LastRelease(self._accounts, self._instance, self._log)),
+            self._core("leases", self._make_leases),
             self._core("fleet", self._make_fleet, grace=math.inf, intensity=NO_RESTART),
             self._core("http", self._make_http, grace=self._drain_s + CORE_GRACE_S),
         ]
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [self._core("valkey", lambda: valkey)]
-        if self._network.demo_accounts:  # never into a Redis that somebody else brought
-            specs.append(self._core("demo", lambda: DemoAccounts(self._accounts, self._network)))
+        if self._ground.network.demo_accounts:  # never into a Redis that somebody else brought
+            specs.append(self._core("demo", self._make_demo))
         return specs
+
+    def _make_demo(self) -> DemoAccounts:
+        return DemoAccounts(self._accounts, self._ground.network.demo_accounts)
 
     def _core(
         self,
@@ -293,7 +333,9 @@ class Tree:
         restart, bots = self._settings.restart, self._settings.bots
         return ChildSpec(
             id=bot_id,
-            factory=partial(self._make_bot, bot_id, Address(bot_id), BotMemory()),
+            factory=partial(
+                self._make_bot, bot_id, Address(bot_id), self._memories[self._holder(bot_id)]
+            ),
             restart=Restart.PERMANENT,
             intensity=RestartIntensity(restart.intensity, restart.period),
             backoff=Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after),
@@ -336,62 +378,13 @@ class Tree:
         except LocalProtocolError as error:
             self._log.warning("change_untold", watcher="roster", reason=str(error))
 
+    def _holder(self, bot_id: str) -> str:
+        """How a bot's checkouts are signed in Redis."""
+        return f"{self._ground.instance}/{bot_id}"
+
     @property
     def _drain_s(self) -> float:
         return min(self._settings.http.deadline, LONGEST_DRAIN_S)
-
-
-class DemoAccounts:
-    """A child that adds the accounts of our own sandbox, as an operator would, before bots start."""
-
-    def __init__(self, accounts: Accounts, network: Network) -> None:
-        self._accounts = accounts
-        self._network = network
-        self._stop_asked = asyncio.Event()
-
-    async def start(self) -> None:
-        """Add them; those that exist stay as they are."""
-        for one in self._network.demo_accounts:
-            await self._accounts.add(one.name, one.password, one.shared_secret)
-
-    async def run(self) -> None:
-        """Nothing is left to do."""
-        await self._stop_asked.wait()
-
-    def stop(self) -> None:
-        """Let `run` return."""
-        self._stop_asked.set()
-
-
-class LastRelease:
-    """A child that does nothing but give back, after all bots have ended, what this process still holds.
-
-    That is what bots kept over a broken connection and had no next life to take back.
-    """
-
-    def __init__(self, accounts: Accounts, instance: str, log: FilteringBoundLogger) -> None:
-        self._accounts = accounts
-        self._instance = instance
-        self._log = log
-        self._stop_asked = asyncio.Event()
-
-    async def start(self) -> None:
-        """Nothing to prepare."""
-
-    async def run(self) -> None:
-        """Wait for the stop, then release."""
-        await self._stop_asked.wait()
-        try:
-            released = await self._accounts.release_all(f"{self._instance}/")
-        except AccountError as error:  # the leases lapse by themselves
-            self._log.warning("release_failed", reason=str(error))
-        else:
-            if released:
-                self._log.info("accounts_released", accounts=released)
-
-    def stop(self) -> None:
-        """Let `run` do its work."""
-        self._stop_asked.set()
 
 
 async def _nobody_to_ask(_request: GuardRequest) -> str | None:

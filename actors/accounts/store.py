@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -19,8 +19,14 @@ from actors.accounts.keys import Keys
 from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
 from actors.accounts.redis_client import Script, ping, translated
+from actors.accounts.sealing import Sealer
 from actors.errors import LeaseLost, NoAccountFree, NoPassword
 from actors.steam.port import AuthState, Credential
+
+# What a sealed value is; authenticated with it, and named in errors.
+PASSWORD: Final = "password"  # noqa: S105 - a kind, not a password
+SHARED_SECRET: Final = "shared secret"  # noqa: S105 - as above
+AUTH_STATE: Final = "auth state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,19 @@ class _Scripts:
 class Accounts:
     """See the module. One per process; safe to share between actors: it holds no account's state."""
 
-    def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits, lease_s: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str,
+        quota: QuotaLimits,
+        lease_s: float,
+        sealer: Sealer | None = None,
+    ) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
         self._quota = quota
+        self._sealer = sealer or Sealer()
         self._lease_ms = int(lease_s * 1000)
         self._scripts = _Scripts(*(Script(name) for name in _Scripts.__dataclass_fields__))
         # Names every request in the budgets: distinct between processes, counted within one.
@@ -118,6 +133,17 @@ class Accounts:
             )
         )
 
+    async def held_by(self, holder_prefix: str) -> dict[str, str]:
+        """Return the accounts that holders of that prefix have, by holder."""
+        with translated("held_by"):
+            entries = await self._redis.hgetall(self._keys.holders)
+        found = {}
+        for account, entry in entries.items():
+            _, _, holder = str(entry).split(" ", 2)
+            if holder.startswith(holder_prefix):
+                found[holder] = str(account)
+        return found
+
     async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
         """Let nobody check the account out for a while.
 
@@ -168,13 +194,19 @@ class Accounts:
             shared_secret = await self._field(self._keys.secrets, lease.account)
         if password is None:
             raise NoPassword(lease.account)
-        return Credential(lease.account, password, shared_secret)
+        return Credential(
+            lease.account,
+            self._sealer.open(PASSWORD, lease.account, password),
+            shared_secret and self._sealer.open(SHARED_SECRET, lease.account, shared_secret),
+        )
 
     async def load_auth(self, lease: Lease) -> AuthState | None:
         """Return what Steam gave us last time; its refresh token may be empty (see forget_token)."""
         with translated("load_auth"):
             text = await self._field(self._keys.sentries, lease.account)
-        return None if text is None else auth_from_json(text)
+        if text is None:
+            return None
+        return auth_from_json(self._sealer.open(AUTH_STATE, lease.account, text))
 
     async def save_auth(self, lease: Lease, auth: AuthState) -> None:
         """Replace the auth state; returns after Redis acknowledged.
@@ -203,9 +235,11 @@ class Accounts:
         """
         with translated("add"):
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(self._keys.passwords, account, password)
+                sealed = self._sealer.seal(PASSWORD, account, password)
+                pipe.hset(self._keys.passwords, account, sealed)
                 if shared_secret:
-                    pipe.hset(self._keys.secrets, account, shared_secret)
+                    sealed = self._sealer.seal(SHARED_SECRET, account, shared_secret)
+                    pipe.hset(self._keys.secrets, account, sealed)
                 pipe.zadd(self._keys.checkouts, {account: 0}, nx=True)
                 await pipe.execute()
 
@@ -225,7 +259,11 @@ class Accounts:
         written = await self._scripts.put_field.run(
             self._redis,
             [self._keys.holders, self._keys.sentries],
-            [lease.account, lease.fencing_token, text],
+            [
+                lease.account,
+                lease.fencing_token,
+                self._sealer.seal(AUTH_STATE, lease.account, text),
+            ],
         )
         _require(lease, written)
 

@@ -12,8 +12,9 @@ from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
 from actors.accounts.redis_client import connect
+from actors.accounts.sealing import MARK, Sealer
 from actors.accounts.store import Accounts
-from actors.errors import LeaseLost, NoAccountFree, NoPassword, StoreMisused
+from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword, StoreMisused
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration
@@ -28,9 +29,9 @@ class World:
         self.redis = redis
         self.prefix = prefix
 
-    def store(self, lease_s: float = 60.0, quota: QuotaLimits | None = None) -> Accounts:
+    def store(self, lease_s: float = 60.0, sealer: Sealer | None = None) -> Accounts:
         return Accounts(
-            self.redis, prefix=self.prefix, quota=quota or QuotaLimits(), lease_s=lease_s
+            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=lease_s, sealer=sealer
         )
 
     async def add(self, *names: str) -> None:
@@ -293,3 +294,49 @@ async def test_a_hash_tag_serves_as_prefix(valkey_url: str) -> None:  # noqa: F8
     keys = await client.keys("{botapi}*")
     assert len(keys) >= 7
     await client.aclose()
+
+
+async def test_with_a_key_nothing_readable_is_stored(world: World) -> None:
+    store = world.store(sealer=Sealer([b"k" * 32]))
+    await store.add("axe", "hunter2", "c2VjcmV0")
+    lease = await store.acquire("us")
+    await store.save_auth(lease, AuthState(7, "token-of-axe", "guard-of-axe"))
+    for key in ("passwords", "secrets", "sentries"):
+        stored = await world.redis.hget(f"{world.prefix}:{key}", "axe")
+        assert str(stored).startswith(MARK)
+    credential = await store.credential(lease)
+    assert (credential.password, credential.shared_secret) == ("hunter2", "c2VjcmV0")
+    assert await store.load_auth(lease) == AuthState(7, "token-of-axe", "guard-of-axe")
+
+
+async def test_what_was_stored_plain_is_read_and_sealed_when_it_is_written_next(
+    world: World,
+) -> None:
+    await world.add("axe")
+    plain = world.store()
+    lease = await plain.acquire("us")
+    await plain.save_auth(lease, AUTH)
+    sealing = world.store(sealer=Sealer([b"k" * 32]))
+    assert (await sealing.credential(lease)).password == "pw-axe"
+    await sealing.forget_token(lease)
+    stored = await world.redis.hget(f"{world.prefix}:sentries", "axe")
+    assert str(stored).startswith(MARK)
+
+
+async def test_the_wrong_key_loses_nothing(world: World) -> None:
+    right, wrong = (world.store(sealer=Sealer([key])) for key in (b"r" * 32, b"w" * 32))
+    await right.add("axe", "pw")
+    lease = await right.acquire("us")
+    await right.save_auth(lease, AUTH)
+    for read in (wrong.credential, wrong.load_auth, wrong.forget_token):
+        with pytest.raises(CannotUnseal):
+            await read(lease)
+    assert await right.load_auth(lease) == AUTH
+
+
+async def test_a_holder_is_found_by_its_prefix_with_what_it_holds(world: World) -> None:
+    await world.add("axe", "bane", "chen")
+    store = world.store()
+    for holder in ("us/bot-1", "us/bot-2", "them/bot-1"):
+        await store.acquire(holder)
+    assert await store.held_by("us/") == {"us/bot-1": "axe", "us/bot-2": "bane"}

@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bench.world import simple_accounts, world
+from bench.service_process import Sections, ServiceProcess
+from bench.world import service_settings, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -56,17 +57,29 @@ async def test_a_restart_logs_on_with_the_stored_tokens() -> None:
         assert len(await w.sandbox.journal("token_logon")) == 6
 
 
-async def test_a_killed_process_leaves_accounts_that_lapse_and_are_taken_over() -> None:
-    settings = {"bots": {"lease_seconds": 13}}
-    with world(2, settings=settings) as w:
-        w.service.wait_ready(2)
+async def test_a_killed_process_takes_its_accounts_back_at_once() -> None:
+    with world(20) as w:
+        w.service.wait_ready(20)
+        before = {bot["bot_id"]: bot["account"] for bot in w.service.status()["fleet"]}
         w.service.kill()
         assert set(w.scores().values()) == {1}
         w.service.start()
-        took = w.service.wait_ready(2, within=40)
-        assert took < 25
-        summary = await w.sandbox.summary()
-        assert summary["max_concurrent"] == {"bot0000": 1, "bot0001": 1}
+        w.service.wait_ready(20)
+        assert w.service.age_s < 5
+        assert {b["bot_id"]: b["account"] for b in w.service.status()["fleet"]} == before
+        assert set((await w.sandbox.summary())["max_concurrent"].values()) == {1}
+        assert len(await w.sandbox.journal("credential_logon")) == 20
+
+
+async def test_a_killed_process_is_inherited_by_another_within_a_lease() -> None:
+    settings: Sections = {"bots": {"lease_seconds": 13}}
+    with world(2, settings=settings) as w:
+        w.service.wait_ready(2)
+        w.service.kill()
+        heir = ServiceProcess(service_settings(2, w.sandbox, w.redis_url, settings))
+        with heir:
+            heir.wait_ready(2, within=13 + 8)
+            assert set((await w.sandbox.summary())["max_concurrent"].values()) == {1}
 
 
 async def test_many_requests_for_one_match_cost_one_gc_request() -> None:

@@ -1,0 +1,104 @@
+"""Secrets at rest: sealed under the newest key, opened by any, bound to their place."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.accounts.sealing import MARK, Sealer, parse_keys
+from actors.errors import CannotUnseal
+from supervisor.secret_key import take_secret_key
+from supervisor.settings import ConfigError
+
+OLD, NEW = b"o" * 32, b"n" * 32
+
+
+@given(st.text(), st.text(), st.text())
+def test_what_is_sealed_opens_again(kind: str, account: str, plain: str) -> None:
+    sealer = Sealer([NEW])
+    sealed = sealer.seal(kind, account, plain)
+    assert sealed.startswith(MARK)
+    assert sealer.open(kind, account, sealed) == plain
+
+
+def test_sealing_shows_nothing_and_never_repeats() -> None:
+    sealer = Sealer([NEW])
+    sealed = {sealer.seal("password", "axe", "hunter2") for _ in range(10)}
+    assert len(sealed) == 10
+    assert not any("hunter2" in one for one in sealed)
+
+
+def test_the_first_key_seals_and_all_open() -> None:
+    by_old = Sealer([OLD]).seal("password", "axe", "pw")
+    both = Sealer([NEW, OLD])
+    assert both.open("password", "axe", by_old) == "pw"
+    by_new = both.seal("password", "axe", "pw")
+    assert Sealer([NEW]).open("password", "axe", by_new) == "pw"
+    with pytest.raises(CannotUnseal):
+        Sealer([OLD]).open("password", "axe", by_new)
+
+
+def test_without_a_key_values_are_plain_and_sealed_ones_stay_shut() -> None:
+    sealer = Sealer()
+    assert not sealer.is_sealing
+    assert sealer.seal("password", "axe", "pw") == "pw"
+    with pytest.raises(CannotUnseal, match="BOTAPI_SECRET_KEY"):
+        sealer.open("password", "axe", Sealer([NEW]).seal("password", "axe", "pw"))
+
+
+def test_plain_values_are_read_with_a_key_too() -> None:
+    assert Sealer([NEW]).open("password", "axe", "plain") == "plain"
+
+
+@pytest.mark.parametrize(("kind", "account"), [("password", "bane"), ("auth state", "axe")])
+def test_a_sealed_value_cannot_be_moved(kind: str, account: str) -> None:
+    sealer = Sealer([NEW])
+    sealed = sealer.seal("password", "axe", "pw")
+    with pytest.raises(CannotUnseal):
+        sealer.open(kind, account, sealed)
+
+
+@pytest.mark.parametrize("damage", ["", "!", "AAAA", "A" * 60])
+def test_a_damaged_value_is_said_to_be_so(damage: str) -> None:
+    sealer = Sealer([NEW])
+    front = sealer.seal("password", "axe", "pw").rsplit(":", 1)[0]
+    with pytest.raises(CannotUnseal):
+        sealer.open("password", "axe", f"{front}:{damage}")
+
+
+def test_keys_are_read_in_both_alphabets_and_separated_as_one_likes() -> None:
+    key = bytes([0xFB] * 32)
+    plain, urlsafe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()
+    assert plain != urlsafe
+    assert parse_keys(f" {plain}, {urlsafe}\n") == (key, key)
+    assert parse_keys("") == ()
+
+
+@pytest.mark.parametrize("text", ["short", "A" * 44, base64.b64encode(b"x" * 31).decode(), "päss"])
+def test_what_is_no_key_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(ValueError, match=r"key 1 is not base64 of 32 bytes") as refused:
+        parse_keys(text)
+    assert text not in str(refused.value)
+
+
+def test_the_key_is_taken_out_of_the_environment(tmp_path: Path) -> None:
+    environ = {"BOTAPI_SECRET_KEY": "abc", "HOME": "x"}
+    key = take_secret_key(environ)
+    assert (key.text, environ) == ("abc", {"HOME": "x"})
+    assert "abc" not in repr(key)
+    file = tmp_path / "key"
+    file.write_text("def\n")
+    environ = {"BOTAPI_SECRET_KEY_FILE": str(file)}
+    assert take_secret_key(environ).text == "def\n"
+    assert environ == {}
+
+
+def test_two_keys_in_two_places_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both set"):
+        take_secret_key({"BOTAPI_SECRET_KEY": "a", "BOTAPI_SECRET_KEY_FILE": "b"})
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        take_secret_key({"BOTAPI_SECRET_KEY_FILE": str(tmp_path / "none")})
