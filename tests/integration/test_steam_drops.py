@@ -1,0 +1,193 @@
+"""Connections that end, in every way there is: who waits is told at once, the owner hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sandbox_process import SandboxProcess
+from steam_rig import ACCOUNTS, Bot, Rig
+
+from actors.errors import SteamUnreachable
+from actors.steam.connection import Connection
+from actors.steam.port import Dropped, Transport
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+REAL_MATCH = 7490235544
+HEARTBEAT_S = 0.4  # only where silence has to be noticed
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess(ACCOUNTS, ("--quota-account", "1000", "--quota-ip", "9000")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nervous() -> Iterator[SandboxProcess]:
+    with SandboxProcess(ACCOUNTS, ("--heartbeat", str(HEARTBEAT_S))) as running:
+        yield running
+
+
+@pytest.fixture(params=list(Transport), ids=str)
+async def rig(
+    no_leaks: None, sandbox: SandboxProcess, request: pytest.FixtureRequest
+) -> AsyncIterator[Rig]:
+    del no_leaks
+    async with Rig(sandbox, request.param) as rig:
+        yield rig
+    await sandbox.clear_faults()
+
+
+@pytest.fixture(params=list(Transport), ids=str)
+async def nervous_rig(
+    no_leaks: None,
+    nervous: SandboxProcess,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Rig]:
+    """On the wire a heartbeat has whole seconds; both sides agree here on less."""
+    del no_leaks
+    real = Connection.start_pulse
+    monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
+    async with Rig(nervous, request.param) as rig:
+        yield rig
+    await nervous.clear_faults()
+
+
+async def waiting_for_matches(rig: Rig, bot: Bot) -> list[asyncio.Task[bytes]]:
+    """Ask for five matches that the GC does not answer."""
+    await rig.sandbox.faults(gc_silent=True)
+    since = await rig.sandbox.last_event()
+    tasks = [
+        asyncio.create_task(bot.link.request_match(6_000_000_000 + n, timeout_s=60))
+        for n in range(5)
+    ]
+    await rig.sandbox.wait_journal("match_request", 5, since=since)
+    return tasks
+
+
+async def all_unreachable(tasks: list[asyncio.Task[bytes]]) -> None:
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(one) for one in outcomes} == {SteamUnreachable}
+
+
+@pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
+async def test_a_broken_connection_fails_what_waits_and_is_told(rig: Rig, mode: str) -> None:
+    bot = await rig.ready("abaddon")
+    waiting = await waiting_for_matches(rig, bot)
+    assert await rig.sandbox.drop(mode) == 1
+    await all_unreachable(waiting)
+    dropped = await bot.wait_event(Dropped)
+    assert dropped.eresult is None
+    with pytest.raises(SteamUnreachable):
+        await bot.link.request_match(REAL_MATCH, timeout_s=5)
+    await bot.link.log_off(timeout_s=4)  # nothing to say goodbye to, and no error
+
+
+async def test_a_half_open_connection_is_noticed_within_two_heartbeats(nervous_rig: Rig) -> None:
+    rig = nervous_rig
+    bot = await rig.ready("abaddon")
+    waiting = await waiting_for_matches(rig, bot)
+    started = asyncio.get_running_loop().time()
+    await rig.sandbox.drop("half_open")
+    await all_unreachable(waiting)
+    assert asyncio.get_running_loop().time() - started < 4 * HEARTBEAT_S
+    assert "silence" in (await bot.wait_event(Dropped)).reason
+
+
+async def test_unanswered_heartbeats_end_the_session(nervous_rig: Rig) -> None:
+    bot = await nervous_rig.logged_on("abaddon")
+    await nervous_rig.sandbox.faults(heartbeats_ignored=True)
+    assert "silence" in (await bot.wait_event(Dropped)).reason
+
+
+async def test_an_idle_session_lives_on_heartbeats(nervous_rig: Rig) -> None:
+    since = await nervous_rig.sandbox.last_event()
+    bot = await nervous_rig.ready("abaddon")
+    with pytest.raises(TimeoutError):  # the sandbox ends sessions after three without one
+        await nervous_rig.sandbox.wait_journal(
+            "session_ended", since=since, within_s=HEARTBEAT_S * 4
+        )
+    assert len(await bot.link.request_match(REAL_MATCH, timeout_s=5)) > 100
+    assert not [one for one in bot.events if isinstance(one, Dropped)]
+
+
+@pytest.mark.parametrize("eresult", [2, 6, 20, 26, 9999])
+async def test_being_logged_off_is_told_with_its_result(rig: Rig, eresult: int) -> None:
+    bot = await rig.ready("abaddon")
+    waiting = await waiting_for_matches(rig, bot)
+    await rig.sandbox.log_off(eresult)
+    await all_unreachable(waiting)
+    assert (await bot.wait_event(Dropped)).eresult == eresult
+    assert [type(one) for one in bot.events].count(Dropped) == 1
+
+
+async def test_a_token_revoked_while_online_is_told(rig: Rig) -> None:
+    bot = await rig.logged_on("bane")
+    await rig.sandbox.revoke("bane", log_off=26)
+    assert (await bot.wait_event(Dropped)).eresult == 26
+
+
+async def test_an_unavailable_server_counts_as_a_drop(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    waiting = await waiting_for_matches(rig, bot)
+    await rig.sandbox.call("POST", "/push", {"all": True, "what": "server_unavailable"})
+    await all_unreachable(waiting)
+    assert (await bot.wait_event(Dropped)).eresult == 20
+
+
+async def test_a_message_that_never_ends_counts_as_silence(nervous_rig: Rig) -> None:
+    bot = await nervous_rig.logged_on("abaddon")
+    await nervous_rig.sandbox.call("POST", "/corrupt", {"all": True, "flaw": "length"})
+    dropped = await bot.wait_event(Dropped)
+    too_large = nervous_rig.transport is Transport.TCP  # there the length comes first
+    assert ("too large" if too_large else "silence") in dropped.reason
+
+
+@pytest.mark.parametrize(
+    "flaw", ["magic", "hmac", "gzip", "unzipped_size", "inner_length", "header"]
+)
+async def test_garbage_ends_the_connection(rig: Rig, flaw: str) -> None:
+    bot = await rig.ready("abaddon")
+    waiting = await waiting_for_matches(rig, bot)
+    await rig.sandbox.call("POST", "/corrupt", {"all": True, "flaw": flaw})
+    await all_unreachable(waiting)
+    await bot.wait_event(Dropped)
+
+
+async def test_a_drop_during_launch_ends_the_launch(rig: Rig) -> None:
+    await rig.sandbox.faults(gc_down="silent")
+    bot = await rig.logged_on("abaddon")
+    since = await rig.sandbox.last_event()
+    launching = asyncio.create_task(bot.link.launch(timeout_s=60))
+    await rig.sandbox.wait_journal("gc_hello", since=since)
+    await rig.sandbox.drop("reset")
+    with pytest.raises(SteamUnreachable):
+        await launching
+
+
+async def test_a_cancelled_launch_stops_and_the_link_can_be_closed(rig: Rig) -> None:
+    await rig.sandbox.faults(gc_down="silent")
+    bot = await rig.logged_on("abaddon")
+    since = await rig.sandbox.last_event()
+    launching = asyncio.create_task(bot.link.launch(timeout_s=60))
+    await rig.sandbox.wait_journal("gc_hello", since=since)
+    launching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launching
+    await bot.link.close()
+    await rig.sandbox.wait_journal("connection_closed", since=since)
+
+
+async def test_one_connection_that_breaks_does_not_touch_the_others(rig: Rig) -> None:
+    bots = [await rig.ready(name) for name in ("abaddon", "bane")]
+    await rig.sandbox.drop("reset", accounts=["abaddon"])
+    await bots[0].wait_event(Dropped)
+    numbers = itertools.count(6_000_001_000)
+    for _ in range(5):
+        await bots[1].link.request_match(next(numbers), timeout_s=5)
+    assert not [one for one in bots[1].events if isinstance(one, Dropped)]

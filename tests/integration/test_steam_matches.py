@@ -1,0 +1,215 @@
+"""Welcome, matches, silence and loss of the Game Coordinator, over both transports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sandbox_process import SandboxProcess
+from steam_rig import ACCOUNTS, Bot, Rig
+
+from actors.errors import GcUnavailable, SteamUnreachable
+from actors.matches.decoder import MatchDecoder
+from actors.steam import gc as gc_module
+from actors.steam.port import Dropped, GcLost, GcReady, Transport
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+REAL_MATCH = 7490235544
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess(ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture(params=list(Transport), ids=str)
+async def rig(
+    no_leaks: None,
+    sandbox: SandboxProcess,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Rig]:
+    del no_leaks
+    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", (0.05,) * 20)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_HELLO_S", 0.1)
+    await sandbox.quota(account=100, ip=500, reset=True)
+    async with Rig(sandbox, request.param) as rig:
+        yield rig
+    await sandbox.clear_faults()
+
+
+async def match(bot: Bot, match_id: int = REAL_MATCH, *, timeout_s: float = 5.0) -> int:
+    """Ask for a match; return the id that the answer names."""
+    body = await bot.link.request_match(match_id, timeout_s=timeout_s)
+    details = MatchDecoder().decode(body)
+    assert details.match_id is not None
+    return details.match_id
+
+
+async def test_a_match_is_what_the_gc_knows(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    body = await bot.link.request_match(REAL_MATCH, timeout_s=5)
+    details = MatchDecoder().decode(body)
+    assert (details.result, details.match_id) == (1, REAL_MATCH)
+    assert (details.cluster, details.replay_salt) == (153, 447089001)
+    assert [type(one) for one in bot.events] == [GcReady]
+
+
+async def test_unknown_and_blocked_matches_are_answers_too(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.hide_matches(not_found=[6_000_000_001], blocked=[6_000_000_002])
+    results = [
+        MatchDecoder().decode(await bot.link.request_match(number, timeout_s=5)).result
+        for number in (6_000_000_001, 6_000_000_002)
+    ]
+    assert results == [2, 15]
+
+
+async def test_fifty_in_flight_find_their_askers_out_of_order(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_out_of_order=10)
+    wanted = [6_000_000_100 + n for n in range(50)]
+    assert await asyncio.gather(*(match(bot, one) for one in wanted)) == wanted
+
+
+async def test_second_answers_are_dropped(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_duplicate=True)
+    wanted = [6_000_000_200 + n for n in range(20)]
+    for one in wanted:
+        assert await match(bot, one) == one
+    assert await asyncio.gather(*(match(bot, one) for one in wanted)) == wanted
+
+
+async def test_unknown_messages_between_answers_cost_nothing(rig: Rig) -> None:
+    await rig.sandbox.faults(send_unknown_messages=True)
+    bot = await rig.ready("abaddon")
+    for one in range(6_000_000_300, 6_000_000_310):
+        assert await match(bot, one) == one
+    await rig.sandbox.call("POST", "/push", {"all": True, "what": "unknown"})
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_silence_past_the_quota_is_a_timeout(rig: Rig) -> None:
+    await rig.sandbox.quota(account=2)
+    bot = await rig.ready("abaddon")
+    assert [await match(bot, one) for one in (6_000_000_400, 6_000_000_401)]
+    with pytest.raises(TimeoutError):
+        await match(bot, 6_000_000_402, timeout_s=0.2)
+    await rig.sandbox.quota(reset=True)
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_a_late_answer_finds_nobody_and_nothing_breaks(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_delay_ms=300)
+    with pytest.raises(TimeoutError):
+        await match(bot, 6_000_000_500, timeout_s=0.05)
+    assert await match(bot, 6_000_000_501) == 6_000_000_501
+
+
+async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_silent=True)
+    since = await rig.sandbox.last_event()
+    task = asyncio.create_task(match(bot, 6_000_000_600, timeout_s=60))
+    await rig.sandbox.wait_journal("match_request", since=since)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not bot.link._waiting
+    await rig.sandbox.clear_faults()
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_dropped_requests_end_with_their_time(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_drop_requests=1)
+    with pytest.raises(TimeoutError):
+        await match(bot, timeout_s=0.2)
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_hellos_that_are_lost_are_repeated(rig: Rig) -> None:
+    since = await rig.sandbox.last_event()
+    await rig.sandbox.faults(lose_hellos=3)
+    await rig.ready("abaddon")
+    hellos = await rig.sandbox.journal("gc_hello", since=since)
+    assert [one["outcome"] for one in hellos][:4] == ["lost", "lost", "lost", "welcomed"]
+
+
+async def test_an_account_without_the_game_asks_for_it(rig: Rig) -> None:
+    bot = await rig.ready(f"poor-{rig.transport}")
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_a_welcome_that_never_comes_ends_with_the_time_limit(rig: Rig) -> None:
+    await rig.sandbox.faults(gc_down="silent")
+    bot = await rig.logged_on("abaddon")
+    with pytest.raises(GcUnavailable, match="no welcome"):
+        await bot.link.launch(timeout_s=0.3)
+    with pytest.raises(GcUnavailable):
+        await match(bot)
+    await rig.sandbox.clear_faults()
+    await bot.wait_event(GcReady)  # the greeting goes on by itself
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_a_session_that_the_gc_forgot_is_greeted_again(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    since = await rig.sandbox.last_event()
+    await rig.sandbox.call("POST", "/push", {"all": True, "what": "gc_status", "status": 2})
+    await bot.wait_event(GcLost)
+    await bot.wait_event(GcReady, 2)
+    assert await rig.sandbox.journal("gc_hello", since=since)
+
+
+@pytest.mark.parametrize("how", ["no_session", "going_down", "queue"])
+async def test_a_gc_that_goes_down_is_lost_and_comes_back(rig: Rig, how: str) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_silent=True)
+    since = await rig.sandbox.last_event()
+    waiting = [asyncio.create_task(match(bot, 6_000_000_700 + n)) for n in range(5)]
+    await rig.sandbox.wait_journal("match_request", 5, since=since)
+    await rig.sandbox.faults(gc_down=how)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in outcomes} == {GcUnavailable}
+    await bot.wait_event(GcLost)
+    with pytest.raises(GcUnavailable):
+        await match(bot)
+    await rig.sandbox.clear_faults()
+    await bot.wait_event(GcReady, 2)
+    assert await match(bot) == REAL_MATCH
+    assert not [one for one in bot.events if isinstance(one, Dropped)]
+
+
+async def test_pings_of_the_gc_are_answered(rig: Rig) -> None:
+    since = await rig.sandbox.last_event()
+    await rig.sandbox.faults(gc_ping_every_s=0.005)
+    bot = await rig.ready("abaddon")
+    with pytest.raises(TimeoutError):  # 55 neglected ones would end the session without a word
+        await rig.sandbox.wait_journal("gc_session_lost", since=since, within_s=0.6)
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_requests_before_launch_and_after_close_are_refused(rig: Rig) -> None:
+    bot = await rig.logged_on("abaddon")
+    with pytest.raises(GcUnavailable):
+        await match(bot)
+    await bot.link.close()
+    with pytest.raises(SteamUnreachable):
+        await match(bot)
+
+
+async def test_closing_fails_what_waits(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_silent=True)
+    since = await rig.sandbox.last_event()
+    waiting = [asyncio.create_task(match(bot, 6_000_000_800 + n)) for n in range(5)]
+    await rig.sandbox.wait_journal("match_request", 5, since=since)
+    await bot.link.close()
+    await bot.link.close()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in outcomes} == {SteamUnreachable}

@@ -1,0 +1,163 @@
+"""The Steam side as the service puts it together, against the sandbox, for integration tests.
+
+async with Rig(sandbox, Transport.TCP) as rig:
+    bot = await rig.ready("abaddon")
+    body = await bot.link.request_match(7490235544, timeout_s=5)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import structlog
+from gevent import Greenlet
+from sandbox_process import SandboxProcess
+
+from actors.steam.directory import CmDirectory
+from actors.steam.hub import Hub
+from actors.steam.link import SteamLink
+from actors.steam.network import SteamNetwork
+from actors.steam.port import (
+    AuthState,
+    Credential,
+    GuardCallback,
+    GuardRequest,
+    LinkEvent,
+    LoggedOn,
+    Transport,
+)
+from actors.steam.trust import Trust
+from supervisor.clock import SystemClock
+
+ACCOUNTS: list[dict[str, Any]] = [
+    {"name": "abaddon", "password": "mist-coil-1"},
+    {"name": "bane", "password": "nightmare-2"},
+    {"name": "mail", "password": "letter-3", "email_code": "R2D2X"},
+    # One for each transport: a code is good once, and the next one comes half a minute later.
+    {"name": "totp-websockets", "password": "clock-4", "shared_secret": "b25lIHNlY3JldA=="},
+    {"name": "totp-netfilter", "password": "clock-5", "shared_secret": "YW5vdGhlciBzZWNyZXQ="},
+    {"name": "poor-websockets", "password": "coin-6", "no_license": True},
+    {"name": "poor-netfilter", "password": "coin-7", "no_license": True},
+    {"name": "locked", "password": "key-8", "locked": True},
+]
+WAIT_S = 10.0
+Event = TypeVar("Event", bound=LinkEvent)
+
+
+@dataclass
+class Bot:
+    """One open link and what it told."""
+
+    link: SteamLink
+    account: dict[str, Any]
+    events: list[LinkEvent] = field(default_factory=list)
+    auth: AuthState | None = None
+    logged_on: LoggedOn | None = None
+
+    def __post_init__(self) -> None:
+        self._news = asyncio.Event()
+
+    def hear(self, event: LinkEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def wait_event(self, kind: type[Event], count: int = 1) -> Event:
+        """Return the newest event of this kind once there are so many."""
+        async with asyncio.timeout(WAIT_S):
+            while len(found := [one for one in self.events if isinstance(one, kind)]) < count:
+                self._news.clear()
+                await self._news.wait()
+        return found[-1]
+
+    @property
+    def credential(self) -> Credential:
+        account = self.account
+        return Credential(account["name"], account["password"], account.get("shared_secret"))
+
+    async def authenticate(
+        self, ask: GuardCallback | None = None, guard_data: str | None = None
+    ) -> AuthState:
+        self.auth = await self.link.authenticate(
+            self.credential, guard_data, ask or nobody, timeout_s=WAIT_S
+        )
+        return self.auth
+
+    async def log_on(self, auth: AuthState | None = None) -> LoggedOn:
+        auth = auth or self.auth or await self.authenticate()
+        self.logged_on = await self.link.log_on(self.account["name"], auth, timeout_s=WAIT_S)
+        return self.logged_on
+
+
+async def nobody(request: GuardRequest) -> str | None:
+    raise AssertionError(f"nobody should be asked: {request}")
+
+
+class Rig:
+    """A hub, a network and a directory; closes every link at the end."""
+
+    def __init__(
+        self, sandbox: SandboxProcess, transport: Transport, trust: Trust | None = None
+    ) -> None:
+        self.sandbox = sandbox
+        self.transport = transport
+        clock, log = SystemClock(), structlog.get_logger()
+        self.hub = Hub(clock=clock, log=log)
+        trust = trust or Trust.load(sandbox.ca_file, sandbox.universe_key_file)
+        self.network = SteamNetwork(self.hub, trust, clock=clock, log=log)
+        self.directory = CmDirectory(
+            sandbox.directory_url, transport, clock=clock, rng=random.Random(7), log=log
+        )
+        self._bots: list[Bot] = []
+
+    async def __aenter__(self) -> Self:
+        await self.hub.start()
+        self._watch = asyncio.create_task(self.hub.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for bot in self._bots:
+            await bot.link.close()
+        self.hub.stop()
+        await asyncio.wait({self._watch})
+
+    async def open(self, name: str, *, timeout_s: float = 5.0) -> Bot:
+        """Connect, and no more."""
+        account = next(one for one in ACCOUNTS if one["name"] == name)
+        server = await self.directory.pick()
+        bot: Bot | None = None
+
+        def hear(event: LinkEvent) -> None:
+            if bot is not None:
+                bot.hear(event)
+
+        link = await self.network.open(server, hear, timeout_s=timeout_s)
+        bot = Bot(link, account)
+        self._bots.append(bot)
+        return bot
+
+    async def logged_on(self, name: str) -> Bot:
+        bot = await self.open(name)
+        await bot.log_on()
+        return bot
+
+    async def ready(self, name: str) -> Bot:
+        bot = await self.logged_on(name)
+        await bot.link.launch(timeout_s=WAIT_S)
+        return bot
+
+
+def running_greenlets() -> int:
+    """Count the greenlets that have not ended, in all threads."""
+    gc.collect()
+    found = [one for one in gc.get_objects() if isinstance(one, Greenlet)]
+    return sum(not one.dead for one in found)
