@@ -118,8 +118,17 @@ class WebSocketTransport:
 
 
 def _secure(sock: Any, server: Server, trust: Trust) -> Any:
+    """Wrap first and shake hands then: a greenlet killed in between has a socket that it can close."""
     try:
-        return trust.tls.wrap_socket(sock, server_hostname=server.host)
+        secured = trust.tls.wrap_socket(
+            sock, server_hostname=server.host, do_handshake_on_connect=False
+        )
     except BaseException:
         sock.close()
         raise
+    try:
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
