@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final, assert_never
 
 from actors.accounts.lease import Lease
@@ -24,26 +24,26 @@ from actors.bot_states import BotEvent, BotState, next_state
 from actors.clock import Cancellable
 from actors.errors import (
     AccountError,
-    CannotUnseal,
     GcUnavailable,
     LeaseLost,
     LogOnRefused,
     NeedsHuman,
     NoAccountFree,
-    NoPassword,
     ServiceError,
     SteamError,
     SteamUnreachable,
     StoreUnavailable,
 )
 from actors.lease_keeper import LeaseKeeper
-from actors.logon import LogOn
+from actors.logon import LogOn, needs_password
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
-from actors.steam.port import Dropped, GcLost, GcReady, Link, LinkEvent, Server
-from actors.verdicts import COOLDOWN_S, Verdict, verdict_on_password, verdict_on_token
+from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
+from actors.verdicts import COOLDOWN_S, Verdict, judge, stays_leased
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
 LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
+LONGEST_TURN_S: Final = 30.0  # between two looks whether a log-on may start
+TURN_JITTER_S: Final = 1.0
 
 
 class BudgetIsSpent(ServiceError):
@@ -165,9 +165,11 @@ class Bot(Actor[RouterToBot]):
     async def _session(self, lease: Lease) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
+            auth = await self._ports.store.load_auth(lease)
+            await self._wait_for_turn(with_password=needs_password(auth))
             server = await self._ports.directory.pick()
-            with self._blaming(server):
-                await self._open_session(server, lease)
+            async with self._blaming(server):
+                await self._open_session(server, lease, auth)
             await asyncio.get_running_loop().create_future()  # serve until interrupted
         except (SteamError, AccountError) as error:
             self._fail(error)
@@ -175,12 +177,22 @@ class Bot(Actor[RouterToBot]):
         finally:
             await self._leave()
 
-    async def _open_session(self, server: Server, lease: Lease) -> None:
+    async def _wait_for_turn(self, *, with_password: bool) -> None:
+        """Wait until a log-on from our IP is polite; the lease is kept meanwhile."""
+        while (wait := await self._ports.pacing.ask(with_password=with_password)) is not None:
+            reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
+            self._publish(reason=reason)
+            # Jitter: those who wait for the same moment must not ask in the same moment.
+            pause = min(wait.seconds, LONGEST_TURN_S) + self._ports.rng.random() * TURN_JITTER_S
+            await self._clock.sleep(pause)
+
+    async def _open_session(self, server: Server, lease: Lease, auth: AuthState | None) -> None:
         self._link = await self._ports.steam.open(
             server, self._on_link_event, timeout_s=self._policy.connect_s
         )
         self._change(BotEvent.CONNECTED)
-        logged_on = await self._log_on.run(self._link, lease)
+        logged_on = await self._log_on.run(self._link, lease, auth)
+        await self._ports.pacing.succeeded(logged_on.public_ip)
         self._seat = Seat(
             self._id, lease.account, lease.fencing_token, logged_on.public_ip, self.address
         )
@@ -189,20 +201,20 @@ class Bot(Actor[RouterToBot]):
         self._launched = True
         self._change(BotEvent.WELCOMED)
 
-    @contextlib.contextmanager
-    def _blaming(self, server: Server) -> Iterator[None]:
-        """Mark the CM bad when it, and not the account, is at fault."""
+    @contextlib.asynccontextmanager
+    async def _blaming(self, server: Server) -> AsyncIterator[None]:
+        """Say who is at fault: the CM is marked bad, a rate limit stops everybody behind our IP."""
         try:
             yield
         except SteamUnreachable:
             self._ports.directory.mark_bad(server)
             raise
         except LogOnRefused as refused:
-            verdict = _verdict(refused)
+            verdict = judge(refused)
             if verdict is Verdict.OTHER_CM:
                 self._ports.directory.mark_bad(server)
-            if verdict is Verdict.RATE_LIMITED:  # whoever tries again restarts the ban
-                refused.retry_after = COOLDOWN_S[verdict]
+            if verdict is Verdict.RATE_LIMITED:
+                await self._ports.pacing.was_limited()
             raise
 
     # -- letting go, in the order that keeps an account in one place ----------------------------
@@ -224,7 +236,7 @@ class Bot(Actor[RouterToBot]):
 
     async def _let_go(self, lease: Lease, failure: BaseException | None) -> None:
         """Give the account back, cool it down, or keep the lease for the next life."""
-        if _stays_leased(failure):
+        if stays_leased(failure):
             return
         with contextlib.suppress(StoreUnavailable, LeaseLost):
             if (pause := self._cooldown(failure)) is not None:
@@ -234,7 +246,7 @@ class Bot(Actor[RouterToBot]):
     def _cooldown(self, failure: BaseException | None) -> float | None:
         if isinstance(failure, BudgetIsSpent):
             return self._spent_for
-        verdict = _verdict(failure)
+        verdict = judge(failure)
         return None if verdict is None else COOLDOWN_S[verdict]
 
     # -- interruptions -------------------------------------------------------------------------
@@ -356,37 +368,6 @@ class Bot(Actor[RouterToBot]):
                 budget_frees_in=budget_frees_in,
             )
         )
-
-
-def _verdict(failure: BaseException | None) -> Verdict | None:
-    """Return what a failure says about the account or the CM; None when it says nothing."""
-    match failure:
-        case LogOnRefused(phase="credentials", eresult=eresult):
-            return verdict_on_password(eresult)
-        case LogOnRefused(eresult=eresult):
-            return verdict_on_token(eresult)
-        case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
-            return verdict_on_token(eresult)
-        case NoPassword() | CannotUnseal():
-            return Verdict.WRONG_PASSWORD
-        case NeedsHuman():
-            return Verdict.NEEDS_HUMAN
-        case _:
-            return None
-
-
-def _stays_leased(failure: BaseException | None) -> bool:
-    """Whether the account must not be given back.
-
-    After a connection that broke without a word Steam may not know yet that we are gone: our next life
-    takes the account back at once, anybody else only when the lease has lapsed, which is later than
-    Steam's patience with a silent connection. And what is not ours is not ours to give.
-    """
-    match failure:
-        case SteamUnreachable(eresult=None) | LeaseLost() | StoreUnavailable():
-            return True
-        case _:
-            return False
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
+from actors.accounts.pacing import Wait
 from actors.clock import Clock
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
@@ -21,6 +22,19 @@ class BotMemory:
     """What one bot remembers from life to life; only its present life touches it."""
 
     account: str | None = None  # the last one checked out: taken back if it is still leased to us
+
+
+class Pacing(Protocol):
+    """Who may log on when."""
+
+    async def ask(self, *, with_password: bool) -> Wait | None:
+        """Return None when a log-on may start now; it is counted then."""
+
+    async def succeeded(self, ip: str | None) -> None:
+        """Steam let us in, and said which IP we come from."""
+
+    async def was_limited(self) -> None:
+        """Steam said "too many log-ons"."""
 
 
 class AccountStore(KeepsAuth, Protocol):
@@ -59,6 +73,7 @@ class BotPorts:
     store: AccountStore
     steam: Steam
     directory: Directory
+    pacing: Pacing
     on_guard: GuardCallback
     publish: Callable[[BotChanged], None]
     clock: Clock

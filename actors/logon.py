@@ -58,8 +58,8 @@ class LogOn:
         self._clock = clock
         self._timeouts = timeouts
 
-    async def run(self, link: Link, lease: Lease) -> LoggedOn:
-        """Log on and return what Steam said.
+    async def run(self, link: Link, lease: Lease, auth: AuthState | None) -> LoggedOn:
+        """Log on with what is stored, `auth`, and return what Steam said.
 
         A refused token is forgotten before the refusal is raised: Steam closes the connection after
         it, and the next run finds no token and takes the password.
@@ -68,8 +68,7 @@ class LogOn:
             LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
             StoreUnavailable, LeaseLost: see the store.
         """
-        auth = await self._store.load_auth(lease)
-        fresh = auth is None or not auth.refresh_token
+        fresh = needs_password(auth)
         if auth is None or fresh:
             auth = await self._with_password(link, lease, auth.guard_data if auth else None)
         try:
@@ -94,3 +93,8 @@ class LogOn:
                 await self._clock.sleep(STORE_RETRY_S)
             else:
                 return auth
+
+
+def needs_password(auth: AuthState | None) -> bool:
+    """Whether what is stored is not enough to log on with."""
+    return auth is None or not auth.refresh_token

@@ -10,6 +10,16 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+from actors.errors import (
+    CannotUnseal,
+    LeaseLost,
+    LogOnRefused,
+    NeedsHuman,
+    NoPassword,
+    SteamUnreachable,
+    StoreUnavailable,
+)
+
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 
@@ -97,7 +107,7 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.OTHER_CM: None,
     Verdict.TOKEN_DEAD: None,
     Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
-    Verdict.RATE_LIMITED: 30 * MINUTE_S,
+    Verdict.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
     Verdict.REPLACED: 2 * MINUTE_S,  # the twin is about to find out that it has no lease
     Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
@@ -114,3 +124,34 @@ def verdict_on_token(eresult: int) -> Verdict:
 def verdict_on_password(eresult: int) -> Verdict:
     """Judge a refusal inside the credential flow."""
     return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, Verdict.RETRY)
+
+
+def judge(failure: BaseException | None) -> Verdict | None:
+    """Return what a failure says about the account or the CM; None when it says nothing."""
+    match failure:
+        case LogOnRefused(phase="credentials", eresult=eresult):
+            return verdict_on_password(eresult)
+        case LogOnRefused(eresult=eresult):
+            return verdict_on_token(eresult)
+        case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
+            return verdict_on_token(eresult)
+        case NoPassword() | CannotUnseal():
+            return Verdict.WRONG_PASSWORD
+        case NeedsHuman():
+            return Verdict.NEEDS_HUMAN
+        case _:
+            return None
+
+
+def stays_leased(failure: BaseException | None) -> bool:
+    """Whether the account must not be given back.
+
+    After a connection that broke without a word Steam may not know yet that we are gone: our next life
+    takes the account back at once, anybody else only when the lease has lapsed, which is later than
+    Steam's patience with a silent connection. And what is not ours is not ours to give.
+    """
+    match failure:
+        case SteamUnreachable(eresult=None) | LeaseLost() | StoreUnavailable():
+            return True
+        case _:
+            return False

@@ -31,6 +31,10 @@ class World:
     redis_url: str
     valkey: ValkeyServer
 
+    def add_accounts(self) -> None:
+        """Add all accounts of the sandbox to Redis."""
+        add_accounts_as_the_seed_did(self.redis_url, self.sandbox.accounts)
+
     def scores(self) -> dict[str, float]:
         """Return `botapi:checkouts`."""
         with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:

@@ -143,7 +143,7 @@ def _serve(settings: Settings, *, sandbox: bool) -> int:
     import structlog  # noqa: PLC0415 - as above
 
     from supervisor import logs  # noqa: PLC0415 - as above
-    from supervisor.tree import serve  # noqa: PLC0415 - as above
+    from supervisor.service import serve  # noqa: PLC0415 - as above
 
     logs.configure(settings.log)
     try:

@@ -34,6 +34,9 @@ LOGOFF_S: Final = 5.0
 SAFETY_MARGIN_S: Final = 3.0
 RENEWALS_PER_LEASE: Final = 3  # one may be lost and the next still comes in time
 
+# One in ten seconds per machine is what ArchiSteamFarm allows itself.
+LIVE_LOGONS_PER_MINUTE: Final = 6.0
+
 RELATION: Final = "relation"  # the error type of a rule that binds several keys
 
 
@@ -140,6 +143,17 @@ class Steam(Section):
         return self.directory_url
 
 
+class Logon(Section):
+    """How politely to log on, per egress IP and across all containers."""
+
+    per_minute: Annotated[
+        Annotated[float, Field(ge=0, le=600)] | Literal["auto"],
+        Wanted('a number from 0 to 600, or "auto"'),
+    ] = "auto"
+    burst: int = Field(default=5, ge=1, le=1000)
+    rate_limit_pause: Seconds = Field(default=2100, ge=1, le=86_400)
+
+
 class Quota(Section):
     """How many match requests Valve answers before it falls silent."""
 
@@ -189,10 +203,18 @@ class Settings(BaseModel):
     bots: Bots = Bots()
     redis: Redis = Redis()
     steam: Steam = Steam()
+    logon: Logon = Logon()
     quota: Quota = Quota()
     restart: Restart = Restart()
     http: Http = Http()
     log: Log = Log()
+
+    @property
+    def logons_per_minute(self) -> float:
+        """Token log-ons per minute; 0 for no pacing."""
+        if self.logon.per_minute != "auto":
+            return self.logon.per_minute
+        return 0.0 if self.steam.network == "sandbox" else LIVE_LOGONS_PER_MINUTE
 
     @model_validator(mode="after")
     def _check_relations(self) -> Self:

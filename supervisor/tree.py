@@ -14,24 +14,22 @@ halves; it holds no logic of its own.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
 import random
-import signal
 import socket
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import structlog
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
+from actors.accounts.pacing import LogOnLimits, LogOnPacing
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.redis_client import connect
 from actors.accounts.sealing import Sealer, parse_keys
@@ -71,13 +69,10 @@ from supervisor.clock import SystemClock
 from supervisor.instance import own_instance
 from supervisor.listener import listen
 from supervisor.network import Network, steam_network
-from supervisor.secret_key import VARIABLE, take_secret_key
+from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Settings
 from supervisor.settings_model import LOGOFF_S, SAFETY_MARGIN_S
-from supervisor.supervisor import ChildGaveUp, Supervisor
-
-EXIT_CLEAN: Final = 0
-EXIT_FAILED: Final = 1
+from supervisor.supervisor import Supervisor
 
 CORE_BACKOFF: Final = Backoff(base=0.1, cap=5.0, stable_after=30.0)
 CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
@@ -99,34 +94,40 @@ BETWEEN_LIVES: Final = {
 }
 
 
-def serve(settings: Settings, *, sandbox: bool) -> int:
-    """Run the service until SIGTERM or SIGINT; return the process's exit code.
+@contextlib.asynccontextmanager
+async def planted(
+    settings: Settings, *, sandbox: bool, log: FilteringBoundLogger
+) -> AsyncIterator[Tree]:
+    """Yield the tree, ready to run, on everything that could be refused.
 
     Raises:
-        ConfigError: it cannot start as configured; nothing was left behind.
+        ConfigError: an address, a directory, a key or a file cannot be used; nothing is left behind.
     """
-    log: FilteringBoundLogger = structlog.get_logger()
     try:
-        return asyncio.run(_serve(settings, sandbox=sandbox, log=log))
+        sealer = _sealer()
+        with contextlib.ExitStack() as stack:
+            listener = listen(settings.http.host, settings.http.port)
+            stack.callback(listener.close)
+            valkey = _own_valkey(settings, stack)
+            instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
+            async with steam_network(settings, sandbox=sandbox) as network:
+                ground = Ground(network, listener, valkey, sealer, instance.id)
+                tree = Tree(settings, ground, log=log)
+                try:
+                    yield tree
+                finally:
+                    await tree.close()
     except (EmbeddedValkeyError, TrustError) as error:
         raise ConfigError("", str(error)) from error
 
 
-async def _serve(settings: Settings, *, sandbox: bool, log: FilteringBoundLogger) -> int:
-    """Take what can be refused first: the address, the data directory, the files to trust."""
-    sealer = _sealer()
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(
-            contextlib.closing(listen(settings.http.host, settings.http.port))
-        )
-        valkey = EmbeddedValkey(settings.redis.data_dir) if settings.redis.is_embedded else None
-        if valkey is not None:
-            valkey.claim()
-            stack.callback(valkey.disclaim)
-        instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
-        async with steam_network(settings, sandbox=sandbox) as network:
-            ground = Ground(network, listener, valkey, sealer, instance.id)
-            return await _run_until_signal(Tree(settings, ground, log=log), log)
+def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValkey | None:
+    if not settings.redis.is_embedded:
+        return None
+    valkey = EmbeddedValkey(settings.redis.data_dir)
+    valkey.claim()
+    stack.callback(valkey.disclaim)
+    return valkey
 
 
 def _sealer() -> Sealer:
@@ -135,27 +136,6 @@ def _sealer() -> Sealer:
         return Sealer(parse_keys(key.text))
     except ValueError as error:
         raise key.refused(str(error)) from None
-
-
-async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tree.root.stop)
-    log.info("service_starting", version=__version__)
-    if not tree.is_sealing:
-        log.warning(
-            "secrets_unsealed", reason=f"no {VARIABLE}: passwords and tokens are stored plain"
-        )
-    try:
-        await tree.root.start()
-        await tree.root.run()
-    except ChildGaveUp as gave_up:
-        log.error("service_failed", reason=str(gave_up))  # noqa: TRY400 - the crash itself is logged
-        return EXIT_FAILED
-    finally:
-        await tree.close()
-    log.info("service_stopped")
-    return EXIT_CLEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +165,7 @@ class Tree:
         self._clock = SystemClock()
         self._rng = random.Random()
         self._memories: dict[str, BotMemory] = defaultdict(BotMemory)
+        self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
@@ -204,18 +185,25 @@ class Tree:
 
     # -- the parts -----------------------------------------------------------------------------
 
+    @property
+    def _redis_url(self) -> str:
+        valkey = self._ground.valkey
+        return self._settings.redis.url.get_secret_value() if valkey is None else valkey.url
+
     def _open_accounts(self) -> Accounts:
-        redis, quota = self._settings.redis, self._settings.quota
-        url = (
-            redis.url.get_secret_value() if self._ground.valkey is None else self._ground.valkey.url
-        )
+        quota = self._settings.quota
         return Accounts(
-            connect(url),
-            prefix=redis.prefix,
+            self._redis,
+            prefix=self._settings.redis.prefix,
             quota=QuotaLimits(quota.per_account, quota.per_ip, quota.window),
             lease_s=self._settings.bots.lease_seconds,
             sealer=self._ground.sealer,
         )
+
+    def _make_pacing(self) -> LogOnPacing:
+        logon = self._settings.logon
+        limits = LogOnLimits(self._settings.logons_per_minute, logon.burst, logon.rate_limit_pause)
+        return LogOnPacing(self._redis, prefix=self._settings.redis.prefix, limits=limits)
 
     def _make_bot_ports(self) -> BotPorts:
         trust = Trust.load(self._ground.network.ca_file, self._ground.network.universe_key_file)
@@ -229,6 +217,7 @@ class Tree:
                 rng=self._rng,
                 log=self._log,
             ),
+            pacing=self._make_pacing(),
             on_guard=_nobody_to_ask,
             publish=self._announcer.publish,
             clock=self._clock,

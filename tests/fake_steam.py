@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from actors.accounts.lease import Lease
+from actors.accounts.pacing import Wait
 from actors.errors import LeaseLost, NoAccountFree, ServiceError
 from actors.steam.port import (
     AuthState,
@@ -149,6 +150,26 @@ class FakeSteam:
         await self._script.do("open")
         self.link = FakeLink(self._script, listener)
         return self.link
+
+
+class FakePacing:
+    """Lets everybody go, unless the test has put waits in the way."""
+
+    def __init__(self) -> None:
+        self.waits: list[Wait] = []
+        self.asked: list[bool] = []
+        self.ips: list[str | None] = []
+        self.limited = 0
+
+    async def ask(self, *, with_password: bool) -> Wait | None:
+        self.asked.append(with_password)
+        return self.waits.pop(0) if self.waits else None
+
+    async def succeeded(self, ip: str | None) -> None:
+        self.ips.append(ip)
+
+    async def was_limited(self) -> None:
+        self.limited += 1
 
 
 class FakeDirectory:

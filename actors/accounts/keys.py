@@ -18,6 +18,7 @@ class Keys:
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"
         self.day_front = f"{prefix}:"
         self.day_end = "-api-requests"
+        self._logons = f"{prefix}:logons:"
         self._account_budget = f"{prefix}:quota:account:"
         self._ip_budget = f"{prefix}:quota:ip:"
 
@@ -29,6 +30,14 @@ class Keys:
     def account_budget(self, account: str) -> str:
         """Return the key of the account's requests in the last 24 hours."""
         return self._account_budget + account
+
+    def logon_bucket(self, ip: str) -> str:
+        """Return the key of the token bucket of log-ons from an egress IP."""
+        return f"{self._logons}{ip}:bucket"
+
+    def logon_circuit(self, ip: str) -> str:
+        """Return the key of the circuit breaker of log-ons from an egress IP."""
+        return f"{self._logons}{ip}:circuit"
 
     def ip_budget(self, ip: str) -> str:
         """Return the key of an egress IP's requests in the last 24 hours."""

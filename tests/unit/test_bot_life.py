@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pytest
 import structlog
 from fake_clock import FakeClock, settle
-from fake_steam import SERVER, FakeDirectory, FakeSteam, Script
+from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, Script
 from fake_steam import FakeStore as Store
 
+from actors.accounts.pacing import Wait
 from actors.actor import Address
 from actors.bot import Bot, BudgetIsSpent
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
@@ -49,6 +50,7 @@ class Stage:
     store: Store
     steam: FakeSteam
     directory: FakeDirectory
+    pacing: FakePacing
     changes: list[BotChanged]
     address: Address[RouterToBot]
     bot: Bot
@@ -88,11 +90,13 @@ class Stage:
 async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
     script, changes = Script(), list[BotChanged]()
     store, steam, directory = Store(script, ["axe", "bane"]), FakeSteam(script), FakeDirectory()
+    pacing = FakePacing()
     address: Address[RouterToBot] = Address("bot-1")
     ports = BotPorts(
         store=store,
         steam=steam,
         directory=directory,
+        pacing=pacing,
         on_guard=nobody,
         publish=changes.append,
         clock=clock,
@@ -102,7 +106,7 @@ async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)
     await bot.start()
-    stage = Stage(clock, script, store, steam, directory, changes, address, bot)
+    stage = Stage(clock, script, store, steam, directory, pacing, changes, address, bot)
     yield stage
     bot.stop()
     for hold in script.held.values():
@@ -115,7 +119,7 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
 ) -> None:
     await stage.until_ready()
     assert stage.script.deeds == [
-        "acquire", "open", "load_auth", "credential", "authenticate", "save_auth", "log_on", "launch",
+        "acquire", "load_auth", "open", "credential", "authenticate", "save_auth", "log_on", "launch",
     ]  # fmt: skip
     assert stage.states == [
         BotState.WAITING_FOR_ACCOUNT,
@@ -257,7 +261,7 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
     # deed, error, state, the account cools down, the CM is marked bad
     ("open", SteamUnreachable("connect", "refused"), BotState.BACKING_OFF, False, True),
     ("authenticate", LogOnRefused("credentials", 5), BotState.BACKING_OFF, True, False),
-    ("authenticate", LogOnRefused("credentials", 84), BotState.BACKING_OFF, True, False),
+    ("authenticate", LogOnRefused("credentials", 84), BotState.BACKING_OFF, False, False),
     ("authenticate", NeedsHuman("axe", "a code"), BotState.NEEDS_HUMAN, True, False),
     ("log_on", LogOnRefused("logon", 20), BotState.BACKING_OFF, False, True),
     ("log_on", LogOnRefused("logon", 43), BotState.BACKING_OFF, True, False),
@@ -277,11 +281,29 @@ async def test_a_refusal_ends_the_life_in_the_state_that_fits(
     assert stage.directory.bad == ([SERVER] if cm_is_bad else [])
 
 
-async def test_a_rate_limit_makes_the_bot_wait_longer_than_any_backoff(stage: Stage) -> None:
+async def test_a_rate_limit_stops_everybody_behind_the_ip(stage: Stage) -> None:
     stage.script.errors["authenticate"] = LogOnRefused("credentials", 84)
-    refused = await stage.end()
-    assert isinstance(refused, LogOnRefused)
-    assert refused.retry_after == 1800.0
+    await stage.end()
+    assert stage.pacing.limited == 1
+
+
+async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stage: Stage) -> None:
+    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit")]
+    await stage.until_settled()
+    assert stage.changes[-1].state is BotState.CONNECTING
+    assert stage.changes[-1].reason == "pacing: a log-on may start in 10 s"
+    await stage.clock.advance(12.0)
+    assert "open" not in stage.script.deeds
+    await stage.clock.advance(32.0)
+    assert stage.states[-1] is BotState.READY
+    assert stage.pacing.asked == [True] * 3
+    assert stage.pacing.ips == ["192.0.2.1"]
+
+
+async def test_a_log_on_with_a_token_says_so(stage: Stage) -> None:
+    stage.store.auth["axe"] = AuthState(7, "stored", None)
+    await stage.until_ready()
+    assert stage.pacing.asked == [False]
 
 
 async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: Stage) -> None:
@@ -326,6 +348,7 @@ async def test_no_free_account_is_waited_for_and_says_when_a_budget_frees(clock:
         store=Store(script, []),
         steam=FakeSteam(script),
         directory=FakeDirectory(),
+        pacing=FakePacing(),
         on_guard=nobody,
         publish=changes.append,
         clock=clock,

@@ -1,0 +1,25 @@
+-- May a log-on start from this egress IP now? A token bucket, and a circuit that Steam's rate limit opens.
+-- KEYS 1 bucket (hash: tokens, at)  2 circuit (hash: until, probe_until)
+-- ARGV 1 burst (tokens)  2 ms per token, 0 for no pacing  3 cost of this log-on (tokens)  4 ms for a probe
+-- Returns {0, ''} to go ahead, or {ms to wait, 'pacing' or 'rate-limit'}.
+local now = now_ms()
+
+local open_until = tonumber(redis.call('HGET', KEYS[2], 'until') or 0)
+if open_until > now then return {open_until - now, 'rate-limit'} end
+if open_until > 0 then -- half-open: one probe at a time, and nobody else until it is decided
+  local probe_until = tonumber(redis.call('HGET', KEYS[2], 'probe_until') or 0)
+  if probe_until > now then return {probe_until - now, 'rate-limit'} end
+  redis.call('HSET', KEYS[2], 'probe_until', now + ARGV[4])
+  return {0, ''}
+end
+
+local burst, per_token, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if per_token == 0 then return {0, ''} end
+cost = math.min(cost, burst) -- a log-on dearer than the whole bucket takes all of it
+local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or burst)
+local at = tonumber(redis.call('HGET', KEYS[1], 'at') or now)
+tokens = math.min(burst, tokens + math.max(0, now - at) / per_token)
+if tokens < cost then return {math.ceil((cost - tokens) * per_token), 'pacing'} end
+redis.call('HSET', KEYS[1], 'tokens', tokens - cost, 'at', now)
+redis.call('PEXPIRE', KEYS[1], math.ceil(burst * per_token) + 1000)
+return {0, ''}

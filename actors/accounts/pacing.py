@@ -1,0 +1,88 @@
+"""Polite log-ons: a token bucket and a circuit breaker per egress IP, shared by all containers.
+
+Valve publishes no limits; 10 to 15 log-ons in a short time are known to be too many, password log-ons
+count more than token log-ons, and a try during the ban restarts it (reports of node-steam-user's users).
+Which IP we leave from Steam tells us with the first log-on; until then all who do not know it share a
+bucket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from redis.asyncio import Redis
+
+from actors.accounts.keys import Keys
+from actors.accounts.redis_client import Script, translated
+
+UNKNOWN_IP: Final = "unknown"
+TOKEN_COST: Final = 1
+PASSWORD_COST: Final = 3
+# A probe that has not been decided by then (its process died) makes way for another.
+PROBE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogOnLimits:
+    """`per_minute`: token log-ons in the long run, 0 for no pacing; `burst`: at once after a rest."""
+
+    per_minute: float = 6.0
+    burst: int = 5
+    rate_limit_pause_s: float = 35 * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now: ask again after `seconds`."""
+
+    seconds: float
+    reason: Literal["pacing", "rate-limit"]
+
+
+class LogOnPacing:
+    """See the module. One per process."""
+
+    def __init__(self, redis: Redis, *, prefix: str, limits: LogOnLimits) -> None:
+        self._redis = redis
+        self._keys = Keys(prefix)
+        self._limits = limits
+        self._ip = UNKNOWN_IP
+        self._ask = Script("logon_ask")
+        self._limited = Script("logon_limited")
+
+    async def ask(self, *, with_password: bool) -> Wait | None:
+        """Return None when a log-on may start now; it is counted then.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        limits = self._limits
+        per_token_ms = round(60_000 / limits.per_minute) if limits.per_minute else 0
+        ms, reason = await self._ask.run(
+            self._redis,
+            [self._keys.logon_bucket(self._ip), self._keys.logon_circuit(self._ip)],
+            [
+                limits.burst,
+                per_token_ms,
+                PASSWORD_COST if with_password else TOKEN_COST,
+                int(PROBE_S * 1000),
+            ],
+        )
+        return Wait(ms / 1000, reason) if ms else None
+
+    async def succeeded(self, ip: str | None) -> None:
+        """Steam let somebody in, and said where from: the circuit is closed."""
+        asked_as, self._ip = self._ip, ip or self._ip
+        with translated("logon_succeeded"):
+            await self._redis.delete(
+                *{self._keys.logon_circuit(asked_as), self._keys.logon_circuit(self._ip)}
+            )
+
+    async def was_limited(self) -> None:
+        """Steam said "too many": open the circuit for everyone behind this IP."""
+        await self._limited.run(
+            self._redis,
+            [self._keys.logon_circuit(self._ip)],
+            [int(self._limits.rate_limit_pause_s * 1000)],
+        )
