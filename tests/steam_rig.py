@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import threading
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -129,6 +130,10 @@ class Rig:
             await bot.link.close()
         self.hub.stop()
         await asyncio.wait({self._watch})
+        # What `no_leaks` looks for, without its collection of garbage after each of many tests.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"left behind: {left}"
+        assert not [one for one in threading.enumerate() if one.name == "steam-hub"]
 
     async def open(self, name: str, *, timeout_s: float = 5.0) -> Bot:
         """Connect, and no more."""

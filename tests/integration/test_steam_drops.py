@@ -14,7 +14,7 @@ from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection
 from actors.steam.port import Dropped, Transport
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+pytestmark = pytest.mark.integration
 REAL_MATCH = 7490235544
 HEARTBEAT_S = 0.4  # only where silence has to be noticed
 
@@ -32,10 +32,7 @@ def nervous() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(
-    no_leaks: None, sandbox: SandboxProcess, request: pytest.FixtureRequest
-) -> AsyncIterator[Rig]:
-    del no_leaks
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with Rig(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
@@ -43,13 +40,11 @@ async def rig(
 
 @pytest.fixture(params=list(Transport), ids=str)
 async def nervous_rig(
-    no_leaks: None,
     nervous: SandboxProcess,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Rig]:
     """On the wire a heartbeat has whole seconds; both sides agree here on less."""
-    del no_leaks
     real = Connection.start_pulse
     monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
     async with Rig(nervous, request.param) as rig:

@@ -13,7 +13,7 @@ from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.port import AuthState, Dropped, GuardKind, GuardRequest, Transport
 from actors.steam.session import log_on_id
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,7 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(
-    no_leaks: None, sandbox: SandboxProcess, request: pytest.FixtureRequest
-) -> AsyncIterator[Rig]:
-    del no_leaks
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with Rig(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()

@@ -14,7 +14,7 @@ from actors.matches.decoder import MatchDecoder
 from actors.steam import gc as gc_module
 from actors.steam.port import Dropped, GcLost, GcReady, Transport
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+pytestmark = pytest.mark.integration
 REAL_MATCH = 7490235544
 
 
@@ -26,12 +26,10 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 @pytest.fixture(params=list(Transport), ids=str)
 async def rig(
-    no_leaks: None,
     sandbox: SandboxProcess,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Rig]:
-    del no_leaks
     monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", (0.05,) * 20)
     monkeypatch.setattr(gc_module, "GOING_DOWN_HELLO_S", 0.1)
     await sandbox.quota(account=100, ip=500, reset=True)

@@ -76,8 +76,7 @@ class FakeSteam:
 
 
 @pytest.fixture
-async def steam(no_leaks: None) -> AsyncIterator[FakeSteam]:
-    del no_leaks
+async def steam() -> AsyncIterator[FakeSteam]:
     steam = FakeSteam()
     yield steam
     await steam.stop()
