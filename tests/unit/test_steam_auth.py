@@ -198,8 +198,9 @@ def test_a_secret_that_is_none_needs_a_person() -> None:
         assert "not base64!" not in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", [65, 71, 88])
 @pytest.mark.parametrize(("number", "kind"), [(2, GuardKind.EMAIL), (3, GuardKind.DEVICE)])
-def test_a_code_is_asked_for_until_it_is_right(number: int, kind: GuardKind) -> None:
+def test_a_code_is_asked_for_until_it_is_right(number: int, kind: GuardKind, wrong: int) -> None:
     asked: list[GuardRequest] = []
 
     def ask(request: GuardRequest) -> str:
@@ -208,7 +209,7 @@ def test_a_code_is_asked_for_until_it_is_right(number: int, kind: GuardKind) -> 
 
     with steam() as (fake, services):
         fake.offer(number, hint="example.com")
-        fake.answers[UPDATE] = [(65, b""), (88, b""), (1, b"")]
+        fake.answers[UPDATE] = [(wrong, b""), (wrong, b""), (1, b"")]
         run(services, ask)
         codes = [(one.code, one.code_type) for one in fake.requests(UPDATE, UpdateRequest)]
     assert codes == [("CODE1", number), ("CODE2", number), ("CODE3", number)]
@@ -285,6 +286,25 @@ def test_a_confirmation_elsewhere_is_polled_for(kind: int) -> None:
         fake.answers[POLL] = [(1, b"")] * 3
         assert run(services).refresh_token == "fresh"
         assert fake.names().count(POLL) == 4
+
+
+@pytest.mark.parametrize(("kinds", "need"), [((4,), "app"), ((99, 5), "e-mail"), ((1,), None)])
+def test_when_time_is_over_it_is_known_who_was_waited_for(
+    kinds: tuple[int, ...], need: str | None
+) -> None:
+    """Trying again would only ask the same person again."""
+    with steam() as (fake, services):
+        fake.offer(*kinds)
+        fake.answers[POLL] = [(1, b"")] * 1000
+        flow = Authenticator(services, Credential("abaddon", "x"), no_code, clock=FakeClock())
+        with gevent.Timeout(0.02, exception=False):
+            flow.run(None)
+        error = flow.out_of_time()
+    if need is None:
+        assert isinstance(error, SteamUnreachable)
+    else:
+        assert isinstance(error, NeedsHuman)
+        assert need in error.need
 
 
 def test_a_new_client_id_is_used_from_then_on() -> None:

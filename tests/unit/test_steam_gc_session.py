@@ -108,6 +108,19 @@ def test_the_free_license_is_asked_for_once_when_hellos_stay_unanswered() -> Non
         assert list(CMsgClientRequestFreeLicense.FromString(request.body).appids) == [570]
 
 
+def test_the_free_license_is_not_asked_for_again_after_a_loss() -> None:
+    """Steam grants few of them an hour."""
+    with session() as (gc, server, _):
+        gevent.spawn(gc.launch)
+        server.wait_emsg(emsg.CLIENT_REQUEST_FREE_LICENSE)
+        server.say_gc(emsg.GC_CLIENT_WELCOME)
+        settle()
+        server.received.clear()
+        server.say_gc(emsg.GC_CONNECTION_STATUS, status(2))
+        server.wait_gc(emsg.GC_CLIENT_HELLO, 10)
+        assert not [one for one in server.received if one.emsg == emsg.CLIENT_REQUEST_FREE_LICENSE]
+
+
 def test_a_connection_that_dies_ends_the_launch() -> None:
     with session() as (gc, server, _):
         launching = gevent.spawn(gc.launch)
@@ -129,6 +142,23 @@ def test_no_hello_while_another_session_plays() -> None:
         playing(server, 0)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED, 2)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
+
+
+def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", ())
+    monkeypatch.setattr(gc_module, "SLOW_HELLO_S", 60.0)
+    with session() as (gc, server, _):
+        playing(server, 570, blocked=True)
+        settle()
+        gevent.spawn(gc.launch)
+        server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
+        settle()  # the greeter is in its long pause now
+        before = gc._greeter
+        playing(server, 0)
+        server.wait_gc(emsg.GC_CLIENT_HELLO)
+        settle()
+        assert len([one for one in server.received if one.gc]) == 1
+        assert before.dead
 
 
 def test_have_session_is_as_good_as_a_welcome() -> None:

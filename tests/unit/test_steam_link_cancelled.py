@@ -63,7 +63,11 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
     link, _ = new_link(hub)
     await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
     busy = threading.Event()  # the hub, so that the cancellation comes before the close has begun
-    hub.bridge.submit(lambda: busy.wait(5))
+
+    def hold_up() -> None:
+        busy.wait(5)
+
+    hub.bridge.submit(hold_up)
     closing = asyncio.create_task(link.close())
     await asyncio.sleep(0)
     closing.cancel()
