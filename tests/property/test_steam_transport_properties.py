@@ -121,8 +121,8 @@ def test_websocket_messages_arrive_whole_and_in_order(
     transport, sock = open_websocket(monkeypatch, end.reply, cut)
     for message in whole:
         pieces = [message[at : at + part] for at in range(0, len(message), part)]
-        for piece in pieces:
-            last = piece is pieces[-1]
+        for number, piece in enumerate(pieces, start=1):
+            last = number == len(pieces)
             sock.push(end.protocol.send(ws.BytesMessage(piece, message_finished=last)))
             sock.push(end.protocol.send(ws.Ping(b"are you there")))
         sock.push(end.protocol.send(ws.TextMessage("hello")))
