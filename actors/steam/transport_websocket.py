@@ -16,7 +16,7 @@ from wsproto.events import (
     RejectConnection,
     Request,
 )
-from wsproto.utilities import ProtocolError
+from wsproto.utilities import LocalProtocolError, ProtocolError
 
 from actors.steam.envelope import MAX_MESSAGE
 from actors.steam.port import Server
@@ -74,7 +74,11 @@ class WebSocketTransport:
 
     def _send(self, event: Any) -> None:
         with self._one_writer:
-            self._sock.sendall(self._protocol.send(event))
+            try:
+                data = self._protocol.send(event)
+            except LocalProtocolError as error:  # the reader has seen the end, a writer not yet
+                raise ConnectionResetError("the WebSocket is closed") from error
+            self._sock.sendall(data)
 
     def _read(self) -> None:
         """Read once from the socket and take in what came."""
@@ -101,7 +105,8 @@ class WebSocketTransport:
             case RejectConnection():
                 raise ParseError(f"the upgrade was refused with status {event.status_code}")
             case CloseConnection():
-                raise ConnectionResetError("the server closed the WebSocket")
+                # Also wsproto's word for frames that break the rules: 1002, 1007.
+                raise ConnectionResetError(f"the WebSocket closed with code {event.code}")
             case _:
                 pass
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gevent import ssl as gevent_ssl
 from steam.core.crypto import UniverseKey, rsa_import_key
 
 from actors.errors import ServiceError
+
+UNIVERSE_BITS: Final = 1024  # the handshake has room for no other
 
 
 class TrustError(ServiceError):
@@ -56,8 +58,11 @@ def _universe_key(path: Path | None) -> Any:
     if path is None:
         return UniverseKey.Public
     try:
-        return rsa_import_key(path.read_bytes())
+        key = rsa_import_key(path.read_bytes())
     except (OSError, ValueError, IndexError, TypeError) as error:
         raise TrustError(
             f"steam.universe_key_file {path} is not an RSA public key: {error}"
         ) from error
+    if key.size_in_bits() != UNIVERSE_BITS:
+        raise TrustError(f"steam.universe_key_file {path} does not have {UNIVERSE_BITS} bits")
+    return key

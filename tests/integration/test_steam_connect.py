@@ -1,0 +1,210 @@
+"""Getting to a CM, or not: trust, silence, refusals; and what is left afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sandbox_process import SandboxProcess
+from steam_rig import ACCOUNTS, Bot, Rig, running_greenlets
+
+from actors.errors import SteamError, SteamUnreachable
+from actors.steam.port import Dropped, Server, Transport
+from actors.steam.trust import Trust
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess(ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture(params=list(Transport), ids=str)
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    async with Rig(sandbox, request.param) as rig:
+        yield rig
+    await sandbox.clear_faults()
+
+
+async def unreachable(rig: Rig, server: Server | None = None, *, timeout_s: float = 5.0) -> str:
+    """Fail to connect, within the time; return why."""
+    server = server or await rig.directory.pick()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(SteamUnreachable) as caught:
+        await rig.network.open(server, lambda _: None, timeout_s=timeout_s)
+    assert caught.value.phase == "connect"
+    assert loop.time() - started < timeout_s + 1
+    return caught.value.reason
+
+
+async def test_the_directory_lists_servers_of_the_transport(rig: Rig) -> None:
+    endpoints = set(rig.sandbox.endpoints[rig.transport])
+    picked = {(await rig.directory.pick()).endpoint for _ in range(30)}
+    assert picked == endpoints
+    since = await rig.sandbox.last_event()
+    await rig.directory.pick()
+    assert not await rig.sandbox.journal("directory_request", since=since)
+
+
+@pytest.mark.parametrize("status", ["500", "403", "invalid_json", "empty", "success_false"])
+async def test_a_directory_in_trouble_is_unreachable(rig: Rig, status: str) -> None:
+    await rig.sandbox.faults(directory_status=status)
+    with pytest.raises(SteamUnreachable) as caught:
+        await rig.directory.pick()
+    assert caught.value.phase == "directory"
+
+
+async def test_a_server_that_says_nothing_costs_its_time_limit_and_no_more(rig: Rig) -> None:
+    await rig.sandbox.faults(accept_and_silence=True)
+    assert "in time" in await unreachable(rig, timeout_s=0.3)
+
+
+async def test_a_server_that_closes_during_the_handshake_is_unreachable(rig: Rig) -> None:
+    await rig.sandbox.faults(close_handshake=True)
+    await unreachable(rig)
+
+
+async def test_a_server_that_refuses_is_unreachable(rig: Rig) -> None:
+    server = await rig.directory.pick()
+    await rig.sandbox.faults(refuse_connect=True)
+    assert "refused" in await unreachable(rig, server)
+
+
+async def test_a_certificate_that_nobody_signed_is_not_trusted(sandbox: SandboxProcess) -> None:
+    async with Rig(sandbox, Transport.WEBSOCKET) as rig:
+        await sandbox.faults(tls_untrusted=True)
+        assert "certificate" in await unreachable(rig)
+        await sandbox.clear_faults()
+        await rig.open("abaddon")
+
+
+async def test_a_certificate_of_another_authority_is_not_trusted(sandbox: SandboxProcess) -> None:
+    live = Trust.load(None, None)
+    async with Rig(sandbox, Transport.WEBSOCKET, live) as rig:
+        assert "certificate" in await unreachable(rig)
+
+
+async def test_a_certificate_for_another_name_is_not_trusted(sandbox: SandboxProcess) -> None:
+    async with Rig(sandbox, Transport.WEBSOCKET) as rig:
+        real = await rig.directory.pick()
+        other = Server(real.endpoint, "cm.example", real.address, real.port, real.transport)
+        assert "certificate" in await unreachable(rig, other)
+
+
+async def test_a_server_without_our_universe_key_is_refused(sandbox: SandboxProcess) -> None:
+    live = Trust.load(sandbox.ca_file, None)
+    async with Rig(sandbox, Transport.TCP, live) as rig:
+        await unreachable(rig)
+
+
+async def test_a_host_that_is_no_name_is_unreachable(rig: Rig) -> None:
+    real = await rig.directory.pick()
+    odd = Server("odd:1", "a" * 300 + "..b", real.address, real.port, Transport.WEBSOCKET)
+    await unreachable(rig, odd)
+
+
+async def test_a_cancelled_connect_closes_its_socket(rig: Rig) -> None:
+    await rig.sandbox.faults(accept_and_silence=True)
+    server = await rig.directory.pick()
+    opening = asyncio.create_task(rig.network.open(server, lambda _: None, timeout_s=60))
+    await until_connected(server)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await until_connected(server, connected=False)
+
+
+async def until_connected(server: Server, *, connected: bool = True) -> None:
+    """Wait until this process has a connection to `server`, or none any more."""
+    async with asyncio.timeout(5):
+        while connected is not is_connected(server):  # noqa: ASYNC110 - the system has no event
+            await asyncio.sleep(0.005)
+
+
+def is_connected(server: Server) -> bool:
+    return any(
+        one.raddr and one.raddr.port == server.port and one.status == "ESTABLISHED"
+        for one in psutil.Process().net_connections("tcp")
+    )
+
+
+# -- what is left ----------------------------------------------------------------------------------
+
+
+def held() -> tuple[int, int, int]:
+    """Count greenlets, file descriptors, and threads but the loop's own, which look up names."""
+    threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
+    return running_greenlets(), psutil.Process().num_fds(), len(threads)
+
+
+async def one_life(rig: Rig, name: str) -> None:
+    bot = await rig.ready(name)
+    await asyncio.gather(
+        *(bot.link.request_match(6_000_000_000 + n, timeout_s=5) for n in range(5))
+    )
+    await bot.link.log_off(timeout_s=4)
+    await bot.link.close()
+
+
+async def one_drop(rig: Rig, name: str) -> None:
+    bot = await rig.ready(name)
+    await rig.sandbox.drop("reset", accounts=[name])
+    await bot.wait_event(Dropped)
+    await bot.link.close()
+
+
+async def one_failure(rig: Rig, name: str) -> None:
+    del name
+    await rig.sandbox.faults(close_handshake=True)
+    await unreachable(rig)
+    await rig.sandbox.clear_faults()
+
+
+async def one_half_way(rig: Rig, name: str) -> None:
+    """Closed in the middle of launching."""
+    await rig.sandbox.faults(gc_down="silent")
+    bot: Bot = await rig.logged_on(name)
+    since = await rig.sandbox.last_event()
+    launching = asyncio.create_task(bot.link.launch(timeout_s=60))
+    await rig.sandbox.wait_journal("gc_hello", since=since)
+    await bot.link.close()
+    with pytest.raises(SteamError):
+        await launching
+    await rig.sandbox.clear_faults()
+
+
+@pytest.mark.parametrize("life", [one_life, one_drop, one_failure, one_half_way])
+async def test_closed_links_leave_no_greenlet_no_socket_no_thread(rig: Rig, life: Any) -> None:
+    await life(rig, "abaddon")  # what is made once, is made now
+    before = held()
+    for name in ("abaddon", "bane") * 2:
+        await life(rig, name)
+    assert held() == before
+
+
+@pytest.mark.parametrize("transport", list(Transport), ids=str)
+async def test_an_ended_hub_leaves_nothing(
+    sandbox: SandboxProcess, transport: Transport, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with Rig(sandbox, transport) as rig:
+        await one_life(rig, "abaddon")
+    before = held()
+    async with Rig(sandbox, transport) as rig:
+        await one_life(rig, "abaddon")
+        await rig.ready("bane")
+    assert held() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_keys_of_the_sandbox_are_not_those_of_live_steam(sandbox: SandboxProcess) -> None:
+    """Or the tests of trust above would prove nothing."""
+    ours = Trust.load(Path(sandbox.ca_file), Path(sandbox.universe_key_file)).universe_key
+    assert ours != Trust.load(None, None).universe_key
