@@ -193,6 +193,7 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.CONNECTED)
         logged_on = await self._log_on.run(self._link, lease, auth)
         await self._ports.pacing.succeeded(logged_on.public_ip)
+        await self._ports.store.note_logon(lease)
         self._seat = Seat(
             self._id, lease.account, lease.fencing_token, logged_on.public_ip, self.address
         )

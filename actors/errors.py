@@ -4,6 +4,8 @@
     ├── AccountError              Redis and what it holds for one account
     │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
     │   ├── LeaseLost             somebody else may hold the account: stop using it now
+    │   ├── NoSuchAccount         nobody has added it
+    │   ├── AccountInUse          somebody has it checked out
     │   ├── NoPassword            the account has none in Redis
     │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
     │   ├── StoreUnavailable      Redis does not answer (retryable)
@@ -84,6 +86,22 @@ class NoPassword(AccountError):
     def __init__(self, account: str) -> None:
         self.account = account
         super().__init__(f"account {account} has no password in Redis")
+
+
+class NoSuchAccount(AccountError):
+    """There is no account of that name."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__(f"there is no account {account}")
+
+
+class AccountInUse(AccountError):
+    """Somebody has the account checked out."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__(f"account {account} is in use")
 
 
 class CannotUnseal(AccountError):

@@ -109,6 +109,17 @@ def sandbox(context: typer.Context) -> None:
     raise typer.Exit(sandbox_main(context.args) or Exit.OK)
 
 
+@app.command(
+    add_help_option=False,  # its own --help says more
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def accounts(context: typer.Context) -> None:
+    """Add accounts and look after them: add, import, list, login, release, reset, remove."""
+    from supervisor.cli_accounts import app as accounts_app  # noqa: PLC0415 - as above
+
+    accounts_app(args=context.args, prog_name="botapi accounts", standalone_mode=True)
+
+
 @config_app.command("check")
 def check(config: ConfigFile = None) -> None:
     """Say whether the settings can be used."""

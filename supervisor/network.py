@@ -28,13 +28,13 @@ class Network:
 
 
 @contextlib.asynccontextmanager
-async def steam_network(settings: Settings, *, sandbox: bool) -> AsyncIterator[Network]:
+async def steam_network(settings: Settings) -> AsyncIterator[Network]:
     """Yield the network to use; a sandbox of our own lives as long as the block.
 
     Raises:
         ConfigError: the sandbox did not come up.
     """
-    named = None if sandbox else settings.steam.effective_directory_url
+    named = settings.steam.effective_directory_url
     if named is not None:
         yield Network(named, settings.steam.ca_file, settings.steam.universe_key_file)
         return

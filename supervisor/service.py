@@ -22,15 +22,17 @@ EXIT_FAILED: Final = 1
 def serve(settings: Settings, *, sandbox: bool) -> int:
     """Run the service until SIGTERM or SIGINT; return the process's exit code.
 
+    `sandbox`: on a simulated network of its own, whatever the settings name.
+
     Raises:
         ConfigError: it cannot start as configured; nothing was left behind.
     """
     log: FilteringBoundLogger = structlog.get_logger()
-    return asyncio.run(_serve(settings, sandbox=sandbox, log=log))
+    return asyncio.run(_serve(settings.in_sandbox() if sandbox else settings, log))
 
 
-async def _serve(settings: Settings, *, sandbox: bool, log: FilteringBoundLogger) -> int:
-    async with planted(settings, sandbox=sandbox, log=log) as tree:
+async def _serve(settings: Settings, log: FilteringBoundLogger) -> int:
+    async with planted(settings, log=log) as tree:
         return await _run_until_signal(tree, log)
 
 

@@ -209,6 +209,11 @@ class Settings(BaseModel):
     http: Http = Http()
     log: Log = Log()
 
+    def in_sandbox(self) -> Self:
+        """Return the same settings for a sandbox of our own, whatever network they name."""
+        steam = Steam(network="sandbox", transport=self.steam.transport)
+        return self.model_copy(update={"steam": steam})
+
     @property
     def logons_per_minute(self) -> float:
         """Token log-ons per minute; 0 for no pacing."""

@@ -95,9 +95,7 @@ BETWEEN_LIVES: Final = {
 
 
 @contextlib.asynccontextmanager
-async def planted(
-    settings: Settings, *, sandbox: bool, log: FilteringBoundLogger
-) -> AsyncIterator[Tree]:
+async def planted(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterator[Tree]:
     """Yield the tree, ready to run, on everything that could be refused.
 
     Raises:
@@ -110,7 +108,7 @@ async def planted(
             stack.callback(listener.close)
             valkey = _own_valkey(settings, stack)
             instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
-            async with steam_network(settings, sandbox=sandbox) as network:
+            async with steam_network(settings) as network:
                 ground = Ground(network, listener, valkey, sealer, instance.id)
                 tree = Tree(settings, ground, log=log)
                 try:

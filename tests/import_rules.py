@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("supervisor", "actors", "sandbox")
-SEES_BOTH_HALVES: Final = {"supervisor.tree", "supervisor.cli"}
+SEES_BOTH_HALVES: Final = {
+    "supervisor.tree",
+    "supervisor.cli",
+    "supervisor.cli_accounts",
+    "supervisor.cli_login",
+}
 LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.steam")
 # What the lower parts stand on, beside one another.
 GROUND: Final = ("actors.clock", "actors.errors")

@@ -16,6 +16,7 @@ class Keys:
         self.fencing = f"{prefix}:fencing"
         self.cooldowns = f"{prefix}:cooldowns"
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"
+        self.last_logons = f"{prefix}:last-logons"
         self.day_front = f"{prefix}:"
         self.day_end = "-api-requests"
         self._logons = f"{prefix}:logons:"

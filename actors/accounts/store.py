@@ -38,6 +38,7 @@ class _Scripts:
     reserve: Script
     put_field: Script
     cool_down: Script
+    note_logon: Script
 
 
 class Accounts:
@@ -227,6 +228,13 @@ class Accounts:
             await self._put_sentry(
                 lease, auth_to_json(AuthState(auth.steam_id, "", auth.guard_data))
             )
+
+    async def note_logon(self, lease: Lease) -> None:
+        """Remember, for people, that the account was logged on now."""
+        k = self._keys
+        await self._scripts.note_logon.run(
+            self._redis, [k.holders, k.last_logons], [lease.account, lease.fencing_token]
+        )
 
     async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:
         """Add an account as the seed does: HSET its password, ZADD it with score 0.

@@ -1,0 +1,197 @@
+"""What an operator does to accounts: look, take, free, forgive, forget. Not used by bots.
+
+These act on any account, whoever holds it; what could hurt somebody who is using it asks for `force`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from actors.accounts.keys import Keys
+from actors.accounts.lease import Lease
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.redis_client import Script
+from actors.errors import AccountInUse, NoSuchAccount
+
+COLUMNS: Final = 9  # of a row of overview.lua
+
+
+class AccountState(enum.StrEnum):
+    """Where an account is, in an operator's words."""
+
+    FREE = "free"
+    IN_USE = "in use"  # by a bot that knows leases
+    CHECKED_OUT = "checked out"  # by a client of the first BotAPI's kind: no lease, no holder
+    LAPSED = "lapsed"  # its holder is gone; the next checkout frees it
+    COOLING_DOWN = "cooling down"
+    SPENT = "spent"
+    NO_PASSWORD = "no password"  # noqa: S105 - a word
+    NOT_LISTED = "not listed"  # has a password, but is not in `checkouts`
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """One account. Ages and times to go in seconds; None where there is nothing to say."""
+
+    account: str
+    state: AccountState
+    used: int
+    left: int
+    holder: str | None
+    held_for_s: float | None
+    lease_left_s: float | None
+    cooldown_s: float | None
+    cooldown_reason: str | None
+    last_logon_s: float | None  # seconds ago
+
+
+class AccountAdmin:
+    """See the module."""
+
+    def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
+        self._redis = redis
+        self._keys = Keys(prefix)
+        self._quota = quota
+
+    async def overview(self) -> list[AccountRow]:
+        """Return every account, by name."""
+        k = self._keys
+        now, *cells = await self._run(
+            "overview",
+            [
+                k.checkouts,
+                k.leases,
+                k.holders,
+                k.passwords,
+                k.cooldowns,
+                k.cooldown_reasons,
+                k.last_logons,
+            ],
+            [k.account_budget_front, self._quota.window],
+        )
+        rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
+        found = [_row(row, float(now), self._quota.per_account) for row in rows]
+        return sorted(found, key=lambda row: row.account)
+
+    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+        """Check out one account by name.
+
+        Raises:
+            NoSuchAccount, AccountInUse.
+        """
+        k = self._keys
+        keys = [k.checkouts, k.leases, k.holders, k.passwords, k.fencing]
+        token = await self._run("take_named", keys, [account, holder, int(lease_s * 1000)])
+        return Lease(account, _checked(account, token), holder)
+
+    async def release(self, account: str, *, force: bool = False) -> None:
+        """Free an account, e.g. after a client of the first BotAPI's kind crashed with it.
+
+        Raises:
+            NoSuchAccount.
+            AccountInUse: a lease on it is alive; with `force` its bot finds out and leaves.
+        """
+        k = self._keys
+        keys = [k.checkouts, k.leases, k.holders]
+        _checked(account, await self._run("free_named", keys, [account, _flag(force)]))
+
+    async def reset(self, account: str) -> None:
+        """End a cooldown and give back the budget, e.g. when Valve counts otherwise than we.
+
+        Raises:
+            NoSuchAccount.
+        """
+        k = self._keys
+        keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.account_budget(account)]
+        _checked(account, await self._run("reset_named", keys, [account]))
+
+    async def remove(self, account: str, *, force: bool = False) -> None:
+        """Forget an account and its secrets.
+
+        Raises:
+            NoSuchAccount.
+            AccountInUse: somebody has it.
+        """
+        k = self._keys
+        keys = [
+            k.checkouts,
+            k.leases,
+            k.holders,
+            k.passwords,
+            k.secrets,
+            k.sentries,
+            k.cooldowns,
+            k.cooldown_reasons,
+            k.account_budget(account),
+            k.last_logons,
+        ]
+        _checked(account, await self._run("remove_named", keys, [account, _flag(force)]))
+
+    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        return await Script(name).run(self._redis, keys, args)
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag
+    return "1" if value else "0"
+
+
+def _checked(account: str, answer: int) -> int:
+    if answer < 0:
+        raise NoSuchAccount(account)
+    if answer == 0:
+        raise AccountInUse(account)
+    return answer
+
+
+def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
+    name, score, lease_ends, entry, has_password, cool_until, reason, used, last = cells
+    _, since, holder = str(entry).split(" ", 2) if entry else ("", "", None)
+    lease_left = _ahead(lease_ends, now)
+    cooldown = _ahead(cool_until, now)
+    return AccountRow(
+        account=str(name),
+        state=_state(
+            score, lease_ends, lease_left, cooldown, has_password, is_spent=int(used) >= budget
+        ),
+        used=int(used),
+        left=max(0, budget - int(used)),
+        holder=holder,
+        held_for_s=(now - float(since)) / 1000 if since else None,
+        lease_left_s=lease_left,
+        cooldown_s=cooldown,
+        cooldown_reason=str(reason) if cooldown and reason else None,
+        last_logon_s=(now - float(last)) / 1000 if last else None,
+    )
+
+
+def _state(
+    score: str,
+    lease_ends: str,
+    lease_left: float | None,
+    cooldown: float | None,
+    has_password: int,
+    *,
+    is_spent: bool,
+) -> AccountState:
+    """Return the first state whose condition holds."""
+    states = (
+        (score == "", AccountState.NOT_LISTED),
+        (lease_left is not None, AccountState.IN_USE),
+        (lease_ends != "", AccountState.LAPSED),
+        (score != "" and float(score) != 0, AccountState.CHECKED_OUT),
+        (not has_password, AccountState.NO_PASSWORD),
+        (cooldown is not None, AccountState.COOLING_DOWN),
+        (is_spent, AccountState.SPENT),
+    )
+    return next((state for holds, state in states if holds), AccountState.FREE)
+
+
+def _ahead(when: str, now: float) -> float | None:
+    """Return the seconds until `when` (ms), or None when it is over or was never set."""
+    left = (float(when) - now) / 1000 if when != "" else 0.0
+    return left if left > 0 else None
