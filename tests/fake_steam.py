@@ -51,6 +51,7 @@ class FakeStore:
         self.auth: dict[str, AuthState] = {}
         self.cooldowns: dict[str, tuple[float, str]] = {}
         self.held: dict[str, int] = {}
+        self.logged_on: list[str] = []
 
     async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
         await self._script.do("acquire")
@@ -78,6 +79,9 @@ class FakeStore:
     async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
         await self._script.do("cool_down")
         self.cooldowns[lease.account] = (seconds, reason)
+
+    async def note_logon(self, lease: Lease) -> None:
+        self.logged_on.append(lease.account)
 
     async def credential(self, lease: Lease) -> Credential:
         await self._script.do("credential")
