@@ -114,8 +114,10 @@ class Rig:
             sandbox.directory_url, transport, clock=clock, rng=random.Random(7), log=log
         )
         self._bots: list[Bot] = []
+        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
 
     async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().set_exception_handler(self._complain)
         await self.hub.start()
         self._watch = asyncio.create_task(self.hub.run())
         return self
@@ -134,6 +136,10 @@ class Rig:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"left behind: {left}"
         assert not [one for one in threading.enumerate() if one.name == "steam-hub"]
+        assert not self.complaints
+
+    def _complain(self, _: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+        self.complaints.append(about)
 
     async def open(self, name: str, *, timeout_s: float = 5.0) -> Bot:
         """Connect, and no more."""

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import SteamUnreachable, WrongThread
+from actors.steam import hub as hub_module
 from actors.steam.bridge import Bridge
 from actors.steam.hub import Hub
 from supervisor.clock import SystemClock
@@ -23,8 +24,11 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 @pytest.fixture
-async def hub(no_leaks: None, quiet_log: FilteringBoundLogger) -> AsyncIterator[Hub]:
+async def hub(
+    no_leaks: None, quiet_log: FilteringBoundLogger, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hub]:
     del no_leaks  # checked after this fixture has ended
+    monkeypatch.setattr(hub_module, "BEAT_S", 60.0)  # no beat wakes what should wake by itself
     hub = Hub(clock=SystemClock(), log=quiet_log)
     await hub.start()
     watch = asyncio.create_task(hub.run())

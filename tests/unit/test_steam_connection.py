@@ -97,7 +97,7 @@ def test_a_wait_that_is_given_up_leaves_nothing() -> None:
         connection.resolve("answer", "late")
 
 
-def test_silence_ends_it_within_two_heartbeats() -> None:
+def test_silence_ends_it_within_three_heartbeats() -> None:
     with connected() as (connection, server):
         connection.start_pulse(0.05)
         waiting = gevent.spawn(connection.wait, "answer")

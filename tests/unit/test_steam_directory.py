@@ -335,6 +335,8 @@ async def test_when_all_are_bad_the_marks_are_forgotten(
     for endpoint in ("127.0.0.1:1", "127.0.0.2:1"):
         directory.mark_bad(Server(endpoint, "", "", 1, Transport.WEBSOCKET))
     assert await picked(directory) == {"127.0.0.1:1", "127.0.0.2:1"}
+    directory.mark_bad(Server("127.0.0.1:1", "", "", 1, Transport.WEBSOCKET))
+    assert await picked(directory) == {"127.0.0.2:1"}
 
 
 async def test_a_name_that_cannot_be_resolved_is_not_tried_again_at_once(
