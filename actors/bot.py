@@ -152,7 +152,7 @@ class Bot(Actor[RouterToBot]):
             try:
                 lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
-                self._publish(budget_frees_in=none.budget_frees_in)
+                self._publish(nothing_free=True, budget_frees_in=none.budget_frees_in)
             except AccountError as error:
                 self._fail(error)
                 raise
@@ -358,7 +358,13 @@ class Bot(Actor[RouterToBot]):
         )
         self._publish(reason=reason)
 
-    def _publish(self, *, reason: str | None = None, budget_frees_in: float | None = None) -> None:
+    def _publish(
+        self,
+        *,
+        reason: str | None = None,
+        nothing_free: bool = False,
+        budget_frees_in: float | None = None,
+    ) -> None:
         self._ports.publish(
             BotChanged(
                 bot_id=self._id,
@@ -366,6 +372,7 @@ class Bot(Actor[RouterToBot]):
                 account=self._lease.account if self._lease else None,
                 reason=reason,
                 seat=self._seat if self._state is BotState.READY else None,
+                nothing_free=nothing_free,
                 budget_frees_in=budget_frees_in,
             )
         )

@@ -70,6 +70,7 @@ class BotChanged:
     account: str | None = None
     reason: str | None = None  # in words; why the state was entered, where that is not obvious
     seat: Seat | None = None  # exactly when state is READY
+    nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
 
 

@@ -57,6 +57,12 @@ COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
 
+# States in which a bot that was about to take another account will not be back at once.
+OFF_COURSE: Final = frozenset(BotState) - COMING - {
+    BotState.EXHAUSTED,
+    BotState.WAITING_FOR_ACCOUNT,
+} | {BotState.BACKING_OFF}
+
 TIMED_OUT_RETRY_S: Final = 5.0
 STORE_RETRY_S: Final = 2.0
 
@@ -162,6 +168,10 @@ class Router(Actor[RouterMessage]):
         self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:
             self._seats.note_budget(changed.budget_frees_in)
+        if changed.state is BotState.EXHAUSTED:
+            self._seats.rotate(changed.bot_id)
+        elif changed.nothing_free or changed.state in OFF_COURSE:
+            self._seats.stop_rotating(changed.bot_id)
 
     def _report(self) -> RouterReport:
         return RouterReport(self._seats.ready, len(self._flights), self._seats.waiting)
@@ -237,6 +247,7 @@ class Router(Actor[RouterMessage]):
         self._seats.bench(seat, refused.retry_after)
         if refused.scope == "account":
             self._seats.note_budget(refused.retry_after)
+            self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
             self._tell_spent(seat, refused.retry_after)
 
     def _tell_spent(self, seat: Seat, retry_after: float) -> None:

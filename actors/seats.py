@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted
@@ -18,6 +19,15 @@ NOT_READY_RETRY_S = 5.0  # about what a bot needs to come back
 BUSY_RETRY_S = 1.0
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One place in the line. `patient`: waits also when no bot is ready at all."""
+
+    seat: asyncio.Future[Seat]
+    avoid: frozenset[str]
+    patient: bool
+
+
 class Seats:
     """The seats of all ready bots. `queue`: how many may wait for one."""
 
@@ -25,9 +35,10 @@ class Seats:
         self._turns = turns
         self._queue = queue
         self._clock = clock
-        self._waiting: deque[tuple[asyncio.Future[Seat], frozenset[str]]] = deque()
+        self._waiting: deque[_Place] = deque()
         self._benched: dict[str, tuple[Seat, float]] = {}
         self._coming: set[str] = set()
+        self._rotating: set[str] = set()
         self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
 
@@ -45,6 +56,7 @@ class Seats:
         """A bot became ready."""
         self._benched.pop(seat.bot_id, None)
         self._coming.discard(seat.bot_id)
+        self._rotating.discard(seat.bot_id)
         self._turns.join(seat)
         self._budget_frees_at = None
         self._hand_out()
@@ -54,6 +66,18 @@ class Seats:
         self._benched.pop(bot_id, None)
         self._turns.leave(bot_id)
         (self._coming.add if is_coming else self._coming.discard)(bot_id)
+
+    def rotate(self, bot_id: str) -> None:
+        """A bot has spent its account and is about to take another: worth waiting for."""
+        self._rotating.add(bot_id)
+
+    def stop_rotating(self, bot_id: str) -> None:
+        """There was no other account, or the bot failed on the way."""
+        self._rotating.discard(bot_id)
+        if not self._is_worth_waiting:
+            for place in self._waiting:
+                if not place.patient and not place.seat.done():
+                    place.seat.set_exception(self._nobody())
 
     def bench(self, seat: Seat, seconds: float) -> None:
         """Do not use a seat for a while: its budget is spent."""
@@ -87,37 +111,41 @@ class Seats:
         """
         if not self._waiting and (seat := self._turns.take(self._clock.now(), avoid)) is not None:
             return seat
-        if not len(self._turns) and not patient:
+        if not patient and not self._is_worth_waiting:
             raise self._nobody()
         if len(self._waiting) >= self._queue:
             raise Busy("too many requests are waiting for a bot; try again soon", BUSY_RETRY_S)
-        return await self._wait(avoid, deadline)
+        return await self._wait(avoid, deadline, patient=patient)
 
     def give_back(self, seat: Seat) -> None:
         """A request of this seat is over."""
         self._turns.give_back(seat)
         self._hand_out()
 
-    async def _wait(self, avoid: frozenset[str], deadline: float) -> Seat:
-        place: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
-        entry = (place, avoid)
-        self._waiting.append(entry)
+    @property
+    def _is_worth_waiting(self) -> bool:
+        return bool(len(self._turns) or self._rotating)
+
+    async def _wait(self, avoid: frozenset[str], deadline: float, *, patient: bool) -> Seat:
+        seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
+        place = _Place(seat, avoid, patient)
+        self._waiting.append(place)
         self._hand_out()
-        alarm = self._clock.call_at(deadline, lambda: self._give_up(place))
+        alarm = self._clock.call_at(deadline, lambda: self._give_up(seat))
         try:
-            return await place
+            return await seat
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.give_back(place.result())
+            if seat.done() and not seat.cancelled() and seat.exception() is None:
+                self.give_back(seat.result())
             raise
         finally:
             alarm.cancel()
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            if place in self._waiting:
+                self._waiting.remove(place)
 
-    def _give_up(self, place: asyncio.Future[Seat]) -> None:
-        if not place.done():
-            place.set_exception(
+    def _give_up(self, seat: asyncio.Future[Seat]) -> None:
+        if not seat.done():
+            seat.set_exception(
                 Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
                 if len(self._turns)
                 else self._nobody()
@@ -126,15 +154,15 @@ class Seats:
     def _hand_out(self) -> None:
         now = self._clock.now()
         while self._waiting:
-            place, avoid = self._waiting[0]
-            if place.done():
+            place = self._waiting[0]
+            if place.seat.done():
                 self._waiting.popleft()
                 continue
-            seat = self._turns.take(now, avoid)
+            seat = self._turns.take(now, place.avoid)
             if seat is None:
                 break
             self._waiting.popleft()
-            place.set_result(seat)
+            place.seat.set_result(seat)
         self._set_wake_up(now)
 
     def _set_wake_up(self, now: float) -> None:

@@ -112,8 +112,14 @@ class Stage:
         await settle()
         return bot
 
-    def change(self, name: str, state: BotState, budget_frees_in: float | None = None) -> None:
-        self.address.tell(BotChanged(name, state, budget_frees_in=budget_frees_in))
+    def change(self, name: str, state: BotState) -> None:
+        self.address.tell(BotChanged(name, state))
+
+    def nothing_free(self, name: str, budget_frees_in: float | None = None) -> None:
+        state = BotState.WAITING_FOR_ACCOUNT
+        self.address.tell(
+            BotChanged(name, state, nothing_free=True, budget_frees_in=budget_frees_in)
+        )
 
     def ask(self, match_id: int, within: float = 30.0) -> asyncio.Task[MatchAnswer]:
         deadline = self.clock.now() + within
@@ -256,15 +262,15 @@ async def test_a_spent_account_is_passed_over_and_told(stage: Stage) -> None:
 async def test_when_every_budget_is_spent_it_says_until_when(stage: Stage) -> None:
     await stage.add_bot("a")
     stage.budgets.refusals["account of a"] = Refused("account", 60.0)
-    for _ in range(2):
-        with pytest.raises(QuotaExhausted) as refused:
-            await stage.ask(7)
-        assert refused.value.retry_after == 60.0
+    first = stage.ask(7)
+    await settle()
+    assert not first.done()  # perhaps the bot finds another account
     stage.change("a", BotState.EXHAUSTED)
-    stage.change("a", BotState.WAITING_FOR_ACCOUNT, budget_frees_in=50.0)
-    with pytest.raises(QuotaExhausted) as refused:
-        await stage.ask(7)
-    assert refused.value.retry_after == 50.0
+    stage.nothing_free("a", 50.0)
+    for asked in (first, stage.ask(7)):
+        with pytest.raises(QuotaExhausted) as refused:
+            await asked
+        assert refused.value.retry_after == 50.0
 
 
 async def test_a_spent_ip_is_used_again_when_its_budget_frees(stage: Stage) -> None:
@@ -278,7 +284,7 @@ async def test_a_spent_ip_is_used_again_when_its_budget_frees(stage: Stage) -> N
 
 
 async def test_a_bot_on_its_way_is_worth_more_than_a_budget_tomorrow(stage: Stage) -> None:
-    stage.change("a", BotState.WAITING_FOR_ACCOUNT, budget_frees_in=50_000.0)
+    stage.nothing_free("a", 50_000.0)
     stage.change("b", BotState.CONNECTING)
     with pytest.raises(NotReady):
         await stage.ask(7)
@@ -364,3 +370,30 @@ async def test_who_joins_late_has_all_of_its_own_time(stage: Stage) -> None:
     assert (await patient).match_id == 7
     with pytest.raises(TimeoutError):
         await hasty
+
+
+async def test_while_a_bot_takes_another_account_requests_wait_for_it(stage: Stage) -> None:
+    await stage.add_bot("a")
+    stage.budgets.refusals["account of a"] = Refused("account", 60.0)
+    stage.change("a", BotState.EXHAUSTED)
+    asked = stage.ask(7)
+    for state in (BotState.WAITING_FOR_ACCOUNT, BotState.CONNECTING, BotState.LAUNCHING):
+        stage.change("a", state)
+        await settle()
+        assert not asked.done()
+    await stage.add_bot("a2")
+    assert (await asked).match_id == 7
+
+
+@pytest.mark.parametrize("ends", ["nothing_free", "backing_off"])
+async def test_when_there_is_no_other_account_nobody_waits_on(stage: Stage, ends: str) -> None:
+    await stage.add_bot("a")
+    stage.change("a", BotState.EXHAUSTED)
+    asked = stage.ask(7)
+    await settle()
+    if ends == "nothing_free":
+        stage.nothing_free("a", 60.0)
+    else:
+        stage.change("a", BotState.BACKING_OFF)
+    with pytest.raises(QuotaExhausted if ends == "nothing_free" else NotReady):
+        await asked
