@@ -13,6 +13,7 @@ class Keys:
         self.sentries = f"{prefix}:sentries"
         self.leases = f"{prefix}:leases"
         self.holders = f"{prefix}:holders"
+        self.hints = f"{prefix}:hints"
         self.fencing = f"{prefix}:fencing"
         self.cooldowns = f"{prefix}:cooldowns"
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"

@@ -87,6 +87,7 @@ class Accounts:
                 k.cooldown_reasons,
                 k.passwords,
                 k.fencing,
+                k.hints,
             ],
             [
                 holder,
@@ -121,7 +122,7 @@ class Accounts:
         k = self._keys
         await self._scripts.release.run(
             self._redis,
-            [k.checkouts, k.leases, k.holders],
+            [k.checkouts, k.leases, k.holders, k.hints],
             [lease.account, lease.fencing_token],
         )
 
@@ -130,7 +131,7 @@ class Accounts:
         k = self._keys
         return list(
             await self._scripts.release_all.run(
-                self._redis, [k.checkouts, k.leases, k.holders], [holder_prefix]
+                self._redis, [k.checkouts, k.leases, k.holders, k.hints], [holder_prefix]
             )
         )
 

@@ -1,66 +1,46 @@
-"""What a message looks like to the decoder: a table from wire tag to field. Knows no bytes."""
+"""What a message looks like to the decoder: a table from raw tag to field. Knows no bytes.
+
+The key is the tag as it stands in the bytes (one byte, or two read as a little-endian number), so that
+the decoder need not put it together. Tags of three bytes and more (field numbers above 2047) have no key;
+neither has a tag written longer than it must be, which no encoder does.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, TypeAlias
+
+Convert: TypeAlias = Callable[[Any], Any]  # raw value -> JSON value
+# (data, pos, end of the message, the message's dict) -> position behind the field
+Read: TypeAlias = Callable[[bytes, int, int, dict[str, Any]], int]
+
+_TWO_BYTES: Final = 1 << 14  # the first tag that needs a third byte
 
 
-class Kind(enum.IntEnum):
-    """How a value travels; the numbers are protobuf's wire types, but for MESSAGE and PACKED."""
+class Kind(enum.Enum):
+    """How the decoder deals with a field; says what the third part of an entry is."""
 
-    VARINT = 0
-    FIXED64 = 1
-    BYTES = 2
-    FIXED32 = 5
-    MESSAGE = 8
-    PACKED = 9
+    INT = enum.auto()  # int32 or uint32, singular: Convert, for more than two bytes
+    MESSAGE = enum.auto()  # Shape
+    MESSAGES = enum.auto()  # Shape, repeated
+    OTHER = enum.auto()  # Read
 
 
-_WIRE_TYPE = {Kind.MESSAGE: 2, Kind.PACKED: 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field. `convert` makes the JSON value of the raw one; None leaves it as it is."""
-
-    number: int
-    name: str
-    kind: Kind
-    repeated: bool
-    convert: Callable[[Any], Any] | None = None
-    shape: Shape | None = None
-
-
-class Entry(NamedTuple):
-    """A field as the decoder looks it up; a tuple, because it is unpacked for every value."""
-
-    kind: Kind
-    name: str
-    repeated: bool
-    convert: Callable[[Any], Any] | None
-    shape: Shape | None
-    item: Kind  # of a PACKED field: how its items travel
+# Kind, JSON name and Convert, Shape or Read. A plain tuple, because Python unpacks that fastest.
+Entry: TypeAlias = tuple[Kind, str, Any]
 
 
 class Shape:
-    """One message type: `tags` maps (field number << 3 | wire type) to the entry."""
+    """One message type."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.tags: dict[int, Entry] = {}
 
-    def add(self, field: Field) -> None:
-        """Take in a field; repeated scalars are understood packed and unpacked, as protobuf demands."""
-        entry = Entry(
-            field.kind, field.name, field.repeated, field.convert, field.shape, field.kind
-        )
-        self.tags[_tag(field.number, field.kind)] = entry
-        if field.repeated and field.kind in (Kind.VARINT, Kind.FIXED32, Kind.FIXED64):
-            self.tags[_tag(field.number, Kind.PACKED)] = entry._replace(kind=Kind.PACKED)
-
-
-def _tag(number: int, kind: Kind) -> int:
-    return number << 3 | _WIRE_TYPE.get(kind, int(kind))
+    def add(self, number: int, wire_type: int, entry: Entry) -> None:
+        """Take in a field as it travels with `wire_type`."""
+        tag = number << 3 | wire_type
+        if tag >= _TWO_BYTES:
+            raise ValueError(f"{self.name}: field {number} has a tag of three bytes")
+        self.tags[tag if tag <= 0x7F else tag & 0x7F | 0x80 | tag >> 7 << 8] = entry

@@ -1,5 +1,7 @@
--- Check out one account: dead leases first, then ours from before, then the first that is free.
--- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing
+-- Check out one account: dead leases first, then ours from before, then the first that is usable.
+-- `hints` holds accounts that were usable when they were last seen, so that nobody has to look through all
+-- the others; each is checked again. Only when no hint holds are all free accounts looked through.
+-- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
 --      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
@@ -9,13 +11,15 @@ for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMI
   redis.call('ZREM', KEYS[2], account)
   redis.call('HDEL', KEYS[3], account)
   redis.call('ZADD', KEYS[1], 'XX', 0, account)
+  redis.call('ZADD', KEYS[8], 0, account)
 end
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', KEYS[4], account)
   redis.call('HDEL', KEYS[5], account)
+  redis.call('ZADD', KEYS[8], 0, account)
 end
 
-local function take(account)
+local function lease_to_us(account)
   local token = redis.call('INCR', KEYS[7])
   redis.call('ZADD', KEYS[2], now + ARGV[2], account)
   redis.call('HSET', KEYS[3], account, token .. ' ' .. now .. ' ' .. ARGV[1])
@@ -27,7 +31,7 @@ local function holder_of(account)
   return entry and string.match(entry, '^%d+ %d+ (.*)$')
 end
 
-if ARGV[3] ~= '' and holder_of(ARGV[3]) == ARGV[1] then return take(ARGV[3]) end
+if ARGV[3] ~= '' and holder_of(ARGV[3]) == ARGV[1] then return lease_to_us(ARGV[3]) end
 
 local start, limit = window_start(ARGV[6], now), tonumber(ARGV[5])
 local soonest, soonest_budget = -1, -1
@@ -36,28 +40,51 @@ local function not_before(ms, is_budget)
   if is_budget and (soonest_budget < 0 or ms < soonest_budget) then soonest_budget = ms end
 end
 
-local function is_usable(account)
-  local cool_until = redis.call('ZSCORE', KEYS[4], account)
+local function is_usable(account, cool_until, password)
   if cool_until then
     not_before(cool_until - now, redis.call('HGET', KEYS[5], account) == ARGV[7])
     return false
   end
-  if redis.call('HEXISTS', KEYS[6], account) == 0 then return false end
+  if not password then return false end
   local budget = ARGV[4] .. account
   if redis.call('ZCOUNT', budget, '(' .. start, '+inf') < limit then return true end
   not_before(frees_in(budget, ARGV[6], now, start), true)
   return false
 end
 
-local offset, page = 0, 200
+-- As the clients of the first BotAPI do: whoever makes it 1 owns it.
+local function check_out(account)
+  if tonumber(redis.call('ZINCRBY', KEYS[1], 1, account)) == 1 then return lease_to_us(account) end
+end
+
+while true do
+  local account = redis.call('ZPOPMIN', KEYS[8])[1]
+  if not account then break end
+  local is_free = tonumber(redis.call('ZSCORE', KEYS[1], account) or -1) == 0
+  local cool_until = redis.call('ZSCORE', KEYS[4], account)
+  local password = redis.call('HEXISTS', KEYS[6], account) == 1
+  if is_free and is_usable(account, cool_until, password) then return check_out(account) end
+end
+
+local found
+local offset, page, most_hints = 0, 1000, 100
 repeat
   local free = redis.call('ZRANGEBYSCORE', KEYS[1], 0, 0, 'LIMIT', offset, page)
-  for _, account in ipairs(free) do
-    -- ZINCRBY as the seed's clients do; whoever is answered 1 owns it.
-    if is_usable(account) and tonumber(redis.call('ZINCRBY', KEYS[1], 1, account)) == 1 then
-      return take(account)
+  if #free == 0 then break end
+  local cool = redis.call('ZMSCORE', KEYS[4], unpack(free))
+  local passwords = redis.call('HMGET', KEYS[6], unpack(free))
+  for i, account in ipairs(free) do
+    if is_usable(account, cool[i], passwords[i]) then
+      if not found then
+        found = account
+      else
+        redis.call('ZADD', KEYS[8], 0, account)
+        most_hints = most_hints - 1
+      end
     end
+    if most_hints == 0 then break end
   end
   offset = offset + page
-until #free < page
+until #free < page or most_hints == 0
+if found then return check_out(found) end
 return {false, soonest, soonest_budget}
