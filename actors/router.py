@@ -45,6 +45,7 @@ from actors.messages import (
     ServeMatch,
 )
 from actors.seats import Seats
+from actors.silence import Silence
 from actors.turns import Turns
 
 # CMsgGCMatchDetailsResponse.result, as odota/core reads it.
@@ -65,6 +66,8 @@ OFF_COURSE: Final = frozenset(BotState) - COMING - {
 
 TIMED_OUT_RETRY_S: Final = 5.0
 STORE_RETRY_S: Final = 2.0
+# Until an account that Valve counts differently than we do is tried again.
+SPENT_EARLY_S: Final = 3600.0
 
 
 class ReservesBudget(Protocol):
@@ -89,8 +92,9 @@ class RouterPolicy:
 class _TryFailed(Exception):
     """This bot did not bring the match; the text says why."""
 
-    def __init__(self, reason: str, *, bot_broke: bool = False) -> None:
+    def __init__(self, reason: str, *, bot_broke: bool = False, was_silent: bool = False) -> None:
         self.bot_broke = bot_broke  # and perhaps the GC was never asked
+        self.was_silent = was_silent
         super().__init__(reason)
 
 
@@ -118,6 +122,7 @@ class Router(Actor[RouterMessage]):
         self._log = log.bind(actor="router")
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
+        self._silence = Silence()
         self._flights: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -192,6 +197,7 @@ class Router(Actor[RouterMessage]):
             del self._flights[flight.match_id]
 
     async def _bring(self, flight: Flight) -> MatchAnswer:
+        self._refuse_if_aside(flight.match_id)
         tries, breaks, reason = self._policy.tries, self._policy.breaks, ""
         while tries and breaks and not self._is_over(flight):
             seat = await self._seat_with_budget(flight, patient=bool(reason))
@@ -203,11 +209,30 @@ class Router(Actor[RouterMessage]):
                 self._log_failed_try(flight, seat, reason)
                 tries -= not failed.bot_broke
                 breaks -= failed.bot_broke
+                if failed.was_silent:
+                    self._note_silence(flight, seat)
             else:
                 return MatchAnswer(flight.match_id, to_json(flight.match_id, details))
             finally:
                 self._seats.give_back(seat)
         raise TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
+
+    def _refuse_if_aside(self, match_id: int) -> None:
+        if (left := self._silence.set_aside_for(match_id, self._clock.now())) is not None:
+            raise TimedOut("the Game Coordinator stays silent about this match", left)
+
+    def _note_silence(self, flight: Flight, seat: Seat) -> None:
+        """Learn from silence; ends the flight when it is the match that is at fault."""
+        if self._silence.silent(seat.account, flight.match_id, self._clock.now()):
+            self._log.warning("match_set_aside", match_id=flight.match_id)
+            self._refuse_if_aside(flight.match_id)
+
+    def _note_answer(self, flight: Flight, seat: Seat) -> None:
+        spent = self._silence.answered(seat.account, flight.match_id, self._clock.now())
+        for account in spent:
+            self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
+            if (other := self._seats.of_account(account)) is not None:
+                self._on_refused(other, Refused("account", SPENT_EARLY_S))
 
     def _is_over(self, flight: Flight) -> bool:
         return flight.is_abandoned or self._clock.now() >= flight.deadline
@@ -266,11 +291,12 @@ class Router(Actor[RouterMessage]):
             )
             details = self._decoder.decode(body)
         except TimeoutError:
-            raise _TryFailed("silence") from None
+            raise _TryFailed("silence", was_silent=True) from None
         except DecodeError as error:
             raise _TryFailed(str(error)) from error
         except (SteamError, LocalProtocolError) as error:
             raise _TryFailed(str(error), bot_broke=True) from error
+        self._note_answer(flight, seat)
         return _judge(flight.match_id, details)
 
     def _log_failed_try(self, flight: Flight, seat: Seat, reason: str) -> None:

@@ -52,6 +52,10 @@ class Seats:
         """How many wait for a seat."""
         return len(self._waiting)
 
+    def of_account(self, account: str) -> Seat | None:
+        """Return the seat that uses an account, if there is one."""
+        return next((seat for seat in self._turns.seats() if seat.account == account), None)
+
     def join(self, seat: Seat) -> None:
         """A bot became ready."""
         self._benched.pop(seat.bot_id, None)

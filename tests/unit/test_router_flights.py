@@ -397,3 +397,32 @@ async def test_when_there_is_no_other_account_nobody_waits_on(stage: Stage, ends
         stage.change("a", BotState.BACKING_OFF)
     with pytest.raises(QuotaExhausted if ends == "nothing_free" else NotReady):
         await asked
+
+
+async def test_an_account_that_misses_what_others_get_is_taken_out_early(stage: Stage) -> None:
+    silent = await stage.add_bot("a", lambda _: None)
+    await stage.add_bot("b")
+    for match_id in range(10, 20):
+        asked = stage.ask(match_id)
+        await stage.clock.advance(6.0)
+        assert (await asked).match_id == match_id
+    assert len(silent.asked) == 3
+    assert silent.spent == [3600.0]
+
+
+async def test_a_match_that_two_working_accounts_do_not_get_burns_no_third_budget(
+    stage: Stage,
+) -> None:
+    for name in "abc":
+        await stage.add_bot(name, lambda match_id: None if match_id == 7 else match(match_id))
+    for match_id in (1, 2, 3):
+        await stage.ask(match_id)
+    asked = stage.ask(7)
+    await stage.clock.advance(13.0)
+    with pytest.raises(TimedOut):
+        await asked
+    assert len(stage.budgets.granted) == 3 + 2
+    with pytest.raises(TimedOut) as refused:  # and the next one costs nothing
+        await stage.ask(7)
+    assert refused.value.retry_after
+    assert len(stage.budgets.granted) == 3 + 2

@@ -1,0 +1,75 @@
+"""What silence of the GC means: one account spent, one match unlucky, or the GC itself away.
+
+Past its quota an account's requests are simply not answered, but so are requests of a GC that is
+overloaded. The difference is what others hear in the meantime:
+
+    silent on several matches that others then get    -> the account is spent, earlier than we counted
+    silent on two accounts that answer other matches  -> it is the match: leave it alone for a while
+    everybody silent                                  -> it is the GC; nobody is to blame
+
+Pure bookkeeping: time is an argument, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+MISSED_MATCHES: Final = 3  # that others got; fewer happen by chance
+IN_SERVICE_S: Final = 60.0  # an account that answered this recently is at work
+SET_ASIDE_S: Final = 600.0
+FORGET_S: Final = 600.0
+
+
+class Silence:
+    """See the module. Owned by the router."""
+
+    def __init__(self) -> None:
+        self._silent_on: dict[int, dict[str, float]] = {}  # match -> account -> when
+        self._missed: defaultdict[str, set[int]] = defaultdict(set)
+        self._answered_at: dict[str, float] = {}
+        self._aside_until: dict[int, float] = {}
+
+    def answered(self, account: str, match_id: int, now: float) -> Iterable[str]:
+        """Note an answer; return the accounts that it shows to be spent."""
+        self._answered_at[account] = now
+        self._missed.pop(account, None)
+        spent = []
+        for other in self._silent_on.pop(match_id, {}):
+            if other == account:
+                continue
+            self._missed[other].add(match_id)
+            if len(self._missed[other]) >= MISSED_MATCHES:
+                del self._missed[other]
+                spent.append(other)
+        return spent
+
+    def silent(self, account: str, match_id: int, now: float) -> bool:
+        """Note that `account` heard nothing about a match; return whether the match is set aside."""
+        self._forget(now)
+        heard_nothing = self._silent_on.setdefault(match_id, {})
+        heard_nothing[account] = now
+        at_work = sum(self._is_at_work(one, now) for one in heard_nothing)
+        if at_work < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
+            return False
+        self._aside_until[match_id] = now + SET_ASIDE_S
+        del self._silent_on[match_id]
+        return True
+
+    def set_aside_for(self, match_id: int, now: float) -> float | None:
+        """Return for how long a match is left alone, or None when it is not."""
+        until = self._aside_until.get(match_id, 0.0)
+        return until - now if until > now else None
+
+    def _is_at_work(self, account: str, now: float) -> bool:
+        return now - self._answered_at.get(account, float("-inf")) < IN_SERVICE_S
+
+    def _forget(self, now: float) -> None:
+        """Drop what is too old to be evidence; the tables stay as small as the last ten minutes."""
+        for match_id, accounts in list(self._silent_on.items()):
+            if max(accounts.values()) < now - FORGET_S:
+                del self._silent_on[match_id]
+        for match_id, until in list(self._aside_until.items()):
+            if until <= now:
+                del self._aside_until[match_id]

@@ -1,0 +1,68 @@
+"""What the silence of the GC means, instant by instant."""
+
+from __future__ import annotations
+
+from actors.silence import FORGET_S, IN_SERVICE_S, MISSED_MATCHES, SET_ASIDE_S, Silence
+
+
+def test_an_account_that_misses_what_others_get_is_spent() -> None:
+    silence = Silence()
+    silence.answered("b", 1, 0.0)
+    found: list[str] = []
+    for match_id in range(10, 10 + MISSED_MATCHES):
+        assert not silence.silent("a", match_id, 1.0)
+        found += silence.answered("b", match_id, 2.0)
+    assert found == ["a"]
+
+
+def test_an_answer_in_between_clears_an_account() -> None:
+    silence = Silence()
+    for match_id in range(10, 10 + MISSED_MATCHES - 1):
+        silence.silent("a", match_id, 1.0)
+        assert list(silence.answered("b", match_id, 2.0)) == []
+    silence.answered("a", 50, 3.0)
+    silence.silent("a", 60, 4.0)
+    assert list(silence.answered("b", 60, 5.0)) == []
+
+
+def test_the_same_match_counts_once() -> None:
+    silence = Silence()
+    for _ in range(MISSED_MATCHES):
+        silence.silent("a", 10, 1.0)
+        assert list(silence.answered("b", 10, 2.0)) == []
+
+
+def test_a_match_that_two_working_accounts_do_not_get_is_set_aside() -> None:
+    silence = Silence()
+    silence.answered("a", 1, 0.0)
+    silence.answered("b", 2, 0.0)
+    assert not silence.silent("a", 10, 1.0)
+    assert silence.silent("b", 10, 2.0)
+    assert silence.set_aside_for(10, 2.0) == SET_ASIDE_S
+    assert silence.set_aside_for(10, 2.0 + SET_ASIDE_S) is None
+    assert silence.set_aside_for(11, 2.0) is None
+
+
+def test_accounts_that_answered_nothing_lately_say_nothing_about_a_match() -> None:
+    silence = Silence()
+    silence.answered("a", 1, 0.0)
+    silence.answered("b", 2, 0.0)
+    late = IN_SERVICE_S + 1
+    assert not silence.silent("a", 10, late)
+    assert not silence.silent("b", 10, late)
+
+
+def test_when_everybody_is_silent_nobody_is_blamed() -> None:
+    silence = Silence()
+    for match_id in range(100):
+        for account in "abc":
+            assert not silence.silent(account, match_id, 1000.0 + match_id)
+    assert all(silence.set_aside_for(match_id, 1100.0) is None for match_id in range(100))
+
+
+def test_old_silence_is_forgotten() -> None:
+    silence = Silence()
+    for match_id in range(1000):
+        silence.silent("a", match_id, 0.0)
+    silence.silent("a", 5000, FORGET_S + 1)
+    assert len(silence._silent_on) == 1
