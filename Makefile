@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-tests
 	@$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-tests
-	@$(BIN)/mypy --strict supervisor actors sandbox tests
+	@$(BIN)/mypy --strict supervisor actors sandbox bench tests
 
 check: lint types test
 

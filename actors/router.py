@@ -291,7 +291,9 @@ class Router(Actor[RouterMessage]):
             )
             details = self._decoder.decode(body)
         except TimeoutError:
-            raise _TryFailed("silence", was_silent=True) from None
+            # Only a try of full length is evidence; a short one may have missed a slow answer.
+            was_silent = timeout_s >= self._policy.request_timeout_s
+            raise _TryFailed("silence", was_silent=was_silent) from None
         except DecodeError as error:
             raise _TryFailed(str(error)) from error
         except (SteamError, LocalProtocolError) as error:

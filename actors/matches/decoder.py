@@ -51,7 +51,9 @@ class MatchDecoder:
             raise DecodeError("the answer is cut short") from None
         return MatchDetails.of(fields)
 
-    def _message(self, data: bytes, pos: int, end: int, shape: Shape, out: dict[str, Any]) -> int:
+    def _message(  # noqa: C901, PLR0912 - see below
+        self, data: bytes, pos: int, end: int, shape: Shape, out: dict[str, Any]
+    ) -> int:
         """Read the message up to `end` into `out` and return `end`.
 
         Long on purpose: nearly all of the time is spent here, and a call costs as much as a field.

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from actors.matches.shape import Convert, Read
-from actors.matches.wire import packed_fixed, packed_varints, stretch, varint, within
+from actors.matches.wire import ONE_BYTE, packed_fixed, packed_varints, stretch, varint, within
 
 
 def number(name: str, convert: Convert) -> Read:
     """One varint."""
 
     def read(data: bytes, pos: int, _end: int, out: dict[str, Any]) -> int:
-        raw, pos = varint(data, pos)
+        raw = data[pos]
+        pos += 1
+        if raw > ONE_BYTE:
+            raw, pos = varint(data, pos - 1)
         out[name] = convert(raw)
         return pos
 

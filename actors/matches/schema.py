@@ -1,7 +1,7 @@
 """Today's schema of a match answer as plain data: the `dota2` package's descriptors, then the patch.
 
-The only file that imports `dota2` on this side, and of it only the two modules that the match messages are
-in (8 MB of memory; the module with CMsgGCMatchDetailsResponse would be 20 MB more).
+The only file that imports `dota2` on this side, and of it only the two modules that the match messages
+are in (8 MB of memory; the module with CMsgGCMatchDetailsResponse would be 20 MB more).
 """
 
 from __future__ import annotations

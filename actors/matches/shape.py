@@ -11,6 +11,8 @@ import enum
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from actors.matches.wire import ONE_BYTE
+
 Convert: TypeAlias = Callable[[Any], Any]  # raw value -> JSON value
 # (data, pos, end of the message, the message's dict) -> position behind the field
 Read: TypeAlias = Callable[[bytes, int, int, dict[str, Any]], int]
@@ -43,4 +45,4 @@ class Shape:
         tag = number << 3 | wire_type
         if tag >= _TWO_BYTES:
             raise ValueError(f"{self.name}: field {number} has a tag of three bytes")
-        self.tags[tag if tag <= 0x7F else tag & 0x7F | 0x80 | tag >> 7 << 8] = entry
+        self.tags[tag if tag <= ONE_BYTE else tag & ONE_BYTE | 0x80 | tag >> 7 << 8] = entry

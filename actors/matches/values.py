@@ -7,6 +7,7 @@ the shortest text that reads back as the same 32-bit float, NaN and the infiniti
 from __future__ import annotations
 
 import base64
+import ctypes
 import math
 import struct
 from collections.abc import Callable, Mapping
@@ -77,12 +78,10 @@ def float32(raw: bytes) -> float | str:
         return _not_finite(value)
     for digits in range(6, 9):
         short = float(f"{value:.{digits}g}")
-        if abs(short) <= _LARGEST_FLOAT32 and struct.pack("<f", short) == raw:
+        # Not struct.pack, which refuses what rounds beyond the largest float instead of answering inf.
+        if ctypes.c_float(short).value == value:
             return short
     return float(f"{value:.9g}")  # nine digits always suffice
-
-
-_LARGEST_FLOAT32: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 
 
 def float64(raw: bytes) -> float | str:

@@ -76,7 +76,7 @@ def read_tag(data: bytes, pos: int) -> tuple[int, int, int]:
     return tag >> 3, tag & 7, pos
 
 
-def skip(data: bytes, pos: int, end: int, number: int, wire_type: int, groups: int = 0) -> int:
+def skip(data: bytes, pos: int, end: int, number: int, wire_type: int, *, groups: int = 0) -> int:
     """Return the position behind the content of a field; `groups` are open around it."""
     if wire_type == VARINT:
         return within(varint(data, pos)[1], end)
@@ -85,14 +85,14 @@ def skip(data: bytes, pos: int, end: int, number: int, wire_type: int, groups: i
     if wire_type in _SIZES:
         return within(pos + _SIZES[wire_type], end)
     if wire_type == START_GROUP and groups < MAX_GROUPS:
-        return _skip_group(data, pos, end, number, groups + 1)
+        return _skip_group(data, pos, end, number, groups=groups + 1)
     raise DecodeError(f"wire type {wire_type} where none may be")
 
 
-def _skip_group(data: bytes, pos: int, end: int, group: int, groups: int) -> int:
+def _skip_group(data: bytes, pos: int, end: int, group: int, *, groups: int) -> int:
     while pos < end:
         number, wire_type, pos = read_tag(data, pos)
         if wire_type == END_GROUP and number == group:
             return within(pos, end)
-        pos = skip(data, pos, end, number, wire_type, groups)
+        pos = skip(data, pos, end, number, wire_type, groups=groups)
     raise DecodeError("a group without an end")

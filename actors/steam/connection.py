@@ -33,6 +33,10 @@ MAX_UNANSWERED: Final = 2
 # Heartbeats that we slept through: Steam may have given us up, and the account may be another's by now
 # (a stopped process that goes on), so nothing more is sent.
 MAX_SLEPT: Final = 2.5
+ONE_LOOK_S: Final = 0.02  # for the reader to fetch what has come while we were busy
+LAST_WORDS_S: Final = (
+    0.5  # what a server said before it closed is read although nothing can be sent
+)
 KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
 MAX_READS: Final = 64  # messages in a row before the other bots have their turn
@@ -63,11 +67,12 @@ class Connection:
         self._has_unsent = Event()
         self._unanswered = 0
         self._longest_sleep_s = math.inf
-        self._beat_at = clock.now()
+        self._beat_at = self._heard_at = clock.now()
         self.death: SteamUnreachable | None = None
         self.steam_id = 0
         self.session_id = 0
-        self._greenlets = [gevent.spawn(self._read), gevent.spawn(self._write)]
+        self._reader = gevent.spawn(self._read)
+        self._greenlets = [self._reader, gevent.spawn(self._write)]
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -131,6 +136,17 @@ class Connection:
         self._longest_sleep_s = heartbeat_s * MAX_SLEPT
         self._greenlets.append(gevent.spawn(self._pulse, heartbeat_s))
 
+    def probe(self) -> None:
+        """Make the server say something, if it still can."""
+        self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
+
+    def die_if_silent_since(self, instant: float) -> None:
+        """End a connection on which nothing at all has come since `instant` (clock seconds)."""
+        if self._heard_at < instant:
+            gevent.sleep(ONE_LOOK_S)
+        if self._heard_at < instant:
+            self.die(SteamUnreachable("session", "silence, also after a probe"))
+
     def die(self, why: SteamUnreachable) -> None:
         """End the connection and tell everybody who waits. The first reason counts."""
         if self.death is not None:
@@ -161,6 +177,7 @@ class Connection:
                 if self._has_overslept():
                     return
                 self._unanswered = 0
+                self._heard_at = self._clock.now()
                 for message in parse(data):
                     self._handle(message)
                 if self.death is not None:
@@ -185,9 +202,17 @@ class Connection:
                 self._has_unsent.wait()
                 self._has_unsent.clear()
                 while self._unsent and self.death is None and not self._has_overslept():
-                    self._send_next()
+                    self._send_next_or_listen()
                 if self.death is not None:
                     return
+
+    def _send_next_or_listen(self) -> None:
+        try:
+            self._send_next()
+        except OSError:
+            # A server that logs us off says why and closes: the reader finds that, and the end.
+            self._reader.join(timeout=LAST_WORDS_S)
+            raise
 
     def _send_next(self) -> None:
         message = self._unsent.popleft()
@@ -206,7 +231,7 @@ class Connection:
                 self.die(SteamUnreachable("session", f"silence for {silence_s:.0f} s"))
                 return
             self._unanswered += 1
-            self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
+            self.probe()
             if now >= next_keep_alive:
                 next_keep_alive = now + KEEP_ALIVE_S
                 self.send_bytes(_KEEP_ALIVE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from typing import Final
 
 import gevent
 from structlog.typing import FilteringBoundLogger
@@ -40,6 +41,11 @@ from actors.steam.transport_tcp import TcpTransport
 from actors.steam.transport_websocket import WebSocketTransport
 from actors.steam.trust import Trust
 
+# How long before the end of an unanswered request the server is made to say something. Whether it does
+# tells a GC that is silent from a connection that is dead without knowing it (half-open).
+PROBE_S: Final = 1.5
+LEAST_PROBE_S: Final = 0.5  # with less time left, a slow answer to the probe would pass for none
+
 
 class SteamLink:
     """See the module and `port.Link`."""
@@ -54,6 +60,7 @@ class SteamLink:
     ) -> None:
         self._bridge = bridge
         self._listener = listener
+        self._clock = clock
         self._jobs = itertools.count(1)  # a name space of this link alone; never reused
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._hub = _HubLink(self, bridge, clock=clock, log=log)
@@ -93,13 +100,22 @@ class SteamLink:
         if self._closed:
             raise SteamUnreachable("session", "the link is closed")
         job = next(self._jobs)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[job] = answer
+        probe_s = min(PROBE_S, timeout_s / 2)
+        sent_at = self._clock.now()
+        alarm = loop.call_later(timeout_s - probe_s, self._probe)
         try:
             self._bridge.submit(self._hub.request_match, match_id, job)
             async with asyncio.timeout(timeout_s):
                 return await answer
+        except TimeoutError:
+            if probe_s >= LEAST_PROBE_S:
+                await self._bridge.call(self._hub.die_if_silent_since, sent_at)
+            raise
         finally:
+            alarm.cancel()
             del self._waiting[job]
 
     async def log_off(self, *, timeout_s: float) -> None:
@@ -118,6 +134,10 @@ class SteamLink:
             # Not by `call`, which a cancellation would take back: then the link would live for ever.
             self._bridge.submit(self._hub.close)
             await self._bridge.call(self._hub.wait_closed)
+
+    def _probe(self) -> None:
+        with contextlib.suppress(SteamUnreachable):  # no hub: everybody learns that anyway
+            self._bridge.submit(self._hub.probe)
 
     # -- from the hub --------------------------------------------------------------------------
 
@@ -149,7 +169,7 @@ class SteamLink:
 
 
 class _HubLink:
-    """The part in the hub's thread; every method but `request_match` runs in a greenlet of its own."""
+    """The part in the hub's thread; all but `request_match` and `probe` run in greenlets of their own."""
 
     def __init__(
         self, owner: SteamLink, bridge: Bridge, *, clock: WallClock, log: FilteringBoundLogger
@@ -223,6 +243,17 @@ class _HubLink:
             self._bridge.post(self._owner.deliver_refusal, job, GcUnavailable("no session"))
         else:
             gc.request_match(match_id, job)
+
+    def probe(self) -> None:
+        if self._connection is not None:
+            self._connection.probe()
+
+    def die_if_silent_since(self, instant: float) -> None:
+        """Raises SteamUnreachable when the connection is dead."""
+        _, _, _, connection = self._parts()
+        connection.die_if_silent_since(instant)
+        if connection.death is not None:
+            raise connection.death
 
     def log_off(self, timeout_s: float) -> None:
         if self._session is not None:

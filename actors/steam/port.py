@@ -151,7 +151,8 @@ class Link(Protocol):
         """Return the body of CMsgGCMatchDetailsResponse exactly as the GC sent it.
 
         Raises:
-            TimeoutError: the GC stayed silent for `timeout_s`.
+            TimeoutError: the GC stayed silent for `timeout_s`. Where there was time enough to probe
+                (a second), the connection is known to be alive; a dead one is SteamUnreachable.
             GcUnavailable: the GC session ended while waiting.
         """
 

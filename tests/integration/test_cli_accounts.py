@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import redis as sync_redis
-from sandbox_process import SandboxProcess
 
+from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess, toml
 from bench.world import own_valkey, service_settings
 

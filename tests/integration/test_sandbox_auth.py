@@ -15,10 +15,11 @@ from sandbox_client import (
     logged_on,
     steamid_of,
 )
-from sandbox_process import SandboxProcess
 from steam.guard import generate_twofactor_code
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
+
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,8 @@ from dota2.protobufs import dota_gcmessages_client_pb2 as dota_pb
 from dota2.protobufs import dota_gcmessages_common_pb2 as common_pb
 from dota2.protobufs import gcsdk_gcmessages_pb2 as gc_pb
 from sandbox_client import Connecting, SandboxClient, logged_on
-from sandbox_process import SandboxProcess
+
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,8 @@ import aiohttp
 import psutil
 import pytest
 from sandbox_client import Connecting, logged_on, read_frame, steamid_of
-from sandbox_process import ROOT, SandboxError, SandboxProcess
+
+from bench.sandbox_process import ROOT, SandboxError, SandboxProcess
 
 pytestmark = pytest.mark.integration
 

@@ -19,10 +19,11 @@ from sandbox_client import (
     shake_hands,
     steamid_of,
 )
-from sandbox_process import SandboxProcess
 from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 from steam.protobufs import steammessages_clientserver_pb2 as server_pb
+
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

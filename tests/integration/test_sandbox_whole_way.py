@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from sandbox_client import Connecting, logged_on
-from sandbox_process import SandboxProcess
+
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

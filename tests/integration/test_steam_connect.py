@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 import pytest
-from sandbox_process import SandboxProcess
 from steam_rig import ACCOUNTS, Bot, Rig, running_greenlets
 
 from actors.errors import SteamError, SteamUnreachable
 from actors.steam.port import Dropped, Server, Transport
 from actors.steam.trust import Trust
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

@@ -7,12 +7,12 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sandbox_process import SandboxProcess
 from steam_rig import ACCOUNTS, Bot, Rig
 
 from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection
 from actors.steam.port import Dropped, Transport
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 REAL_MATCH = 7490235544

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sandbox_process import SandboxProcess
 from steam_rig import ACCOUNTS, Rig
 
 from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.port import AuthState, Dropped, GuardKind, GuardRequest, Transport
 from actors.steam.session import log_on_id
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sandbox_process import SandboxProcess
 from steam_rig import ACCOUNTS, Bot, Rig
 
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.matches.decoder import MatchDecoder
 from actors.steam import gc as gc_module
 from actors.steam.port import Dropped, GcLost, GcReady, Transport
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 REAL_MATCH = 7490235544

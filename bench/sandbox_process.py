@@ -1,4 +1,4 @@
-"""Starts the sandbox as its own process for integration tests, and speaks its control API.
+"""The sandbox as a process of its own, and its control API. Used by benchmarks and tests.
 
 with SandboxProcess(accounts=[{"name": "a", "password": "p"}]) as sandbox:
     ...  # sandbox.directory_url, sandbox.ca_file, await sandbox.wait_journal("gc_welcome")
