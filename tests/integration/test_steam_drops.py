@@ -94,6 +94,24 @@ async def test_a_half_open_connection_is_noticed_within_three_heartbeats(nervous
     assert "silence" in (await bot.wait_event(Dropped)).reason
 
 
+async def test_a_request_finds_out_that_its_connection_is_half_open(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.drop("half_open")
+    with pytest.raises(SteamUnreachable, match="silence"):  # long before a heartbeat is missed
+        await bot.link.request_match(REAL_MATCH, timeout_s=1.5)
+    assert "silence" in (await bot.wait_event(Dropped)).reason
+
+
+async def test_a_silent_gc_is_not_taken_for_a_dead_connection(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_silent=True)
+    with pytest.raises(TimeoutError):
+        await bot.link.request_match(REAL_MATCH, timeout_s=1.5)
+    await rig.sandbox.clear_faults()
+    assert len(await bot.link.request_match(REAL_MATCH, timeout_s=5)) > 100
+    assert not [one for one in bot.events if isinstance(one, Dropped)]
+
+
 async def test_unanswered_heartbeats_end_the_session(nervous_rig: Rig) -> None:
     bot = await nervous_rig.logged_on("abaddon")
     await nervous_rig.sandbox.faults(heartbeats_ignored=True)

@@ -426,3 +426,21 @@ async def test_a_match_that_two_working_accounts_do_not_get_burns_no_third_budge
         await stage.ask(7)
     assert refused.value.retry_after
     assert len(stage.budgets.granted) == 3 + 2
+
+
+async def test_a_try_cut_short_by_the_deadline_is_no_evidence(stage: Stage) -> None:
+    """The answer may just have been slow."""
+    for name in "ab":
+        await stage.add_bot(name, lambda match_id: None if match_id == 7 else match(match_id))
+    for match_id in (1, 2):
+        await stage.ask(match_id)
+    asked = stage.ask(7, within=8.0)  # one try of 5 s, and one of what is left
+    await stage.clock.advance(10.0)
+    with pytest.raises(TimedOut):
+        await asked
+    assert len(stage.budgets.granted) == 2 + 2
+    asked = stage.ask(7)
+    await stage.clock.advance(30.0)
+    with pytest.raises(TimedOut):
+        await asked
+    assert len(stage.budgets.granted) > 2 + 2
