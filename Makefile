@@ -38,8 +38,10 @@ types: $(VENV)/.installed-tests
 check: lint types test
 
 bench: $(VENV)/.installed-tests
-	@$(BIN)/python -m bench.fleet $(ARGS)
-	@$(BIN)/python -m bench.requests $(ARGS)
+	@$(BIN)/python -m bench.fleet
+	@$(BIN)/python -m bench.requests
+	@$(BIN)/python -m bench.checkout
+	@$(BIN)/python -m bench.decode
 
 clean:
 	rm -rf $(VENV) .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist

@@ -1,7 +1,7 @@
 """Raw wire values to JSON values, by protobuf's JSON mapping: one small function per type.
 
 64-bit integers become strings, enums names (numbers where the name is not known), bytes base64, floats
-the shortest text that reads back as the same 32-bit float, NaN and the infinities strings.
+as few digits (six at least) as read back as the same 32-bit float, NaN and the infinities strings.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def sfixed64(raw: bytes) -> str:
 
 
 def float32(raw: bytes) -> float | str:
-    """The shortest decimal that is still this 32-bit float."""
+    """The first decimal of six to nine digits that is still this 32-bit float, as protobuf has it."""
     value: float = struct.unpack("<f", raw)[0]
     if not math.isfinite(value):
         return _not_finite(value)

@@ -70,11 +70,21 @@ def test_a_name_that_is_not_utf8_is_mended() -> None:
     assert decode(body) == {"match": {"players": [{"player_name": "a\ufffd"}]}}
 
 
-def test_odd_floats_are_words() -> None:
-    floats = b"".join(field(11, 5, struct.pack("<f", x)) for x in (float("nan"),))
-    assert decode(nested(MATCH, nested(PLAYERS, floats))) == {
-        "match": {"players": [{"scaled_metric": "NaN"}]}
-    }
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"\x00\x00\xc0\x7f", "NaN"),
+        (b"\x00\x00\x80\x7f", "Infinity"),
+        (b"\x00\x00\x80\xff", "-Infinity"),
+        (struct.pack("<f", 0.1), 0.1),
+        (struct.pack("<f", 16777217), 16777216.0),
+        (b"\xff\xff\x7f\x7f", 3.4028235e38),  # the largest; rounded down further it is another
+        (b"\x01\x00\x00\x00", 1.4013e-45),  # the smallest; six digits at least, as protobuf has it
+    ],
+)
+def test_a_float_is_a_short_decimal_or_a_word(raw: bytes, shown: float | str) -> None:
+    player = decode(nested(MATCH, nested(PLAYERS, field(11, 5, raw))))["match"]["players"][0]
+    assert player == {"scaled_metric": shown}
 
 
 def test_what_the_schema_does_not_know_is_skipped_and_counted() -> None:
