@@ -2,9 +2,11 @@
 
     botapi (root)
     ├── valkey        only with redis.url = "embedded"
+    ├── demo          only on a Valkey and a sandbox of our own: adds the demo accounts
     ├── hub           the gevent thread with all connections to Steam
     ├── roster        what is known of every bot
     ├── router        match requests to bots
+    ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
     └── http          last up, first down
 
