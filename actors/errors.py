@@ -139,7 +139,7 @@ class LogOnRefused(SteamError):
     """Steam refused a logon or an authentication step with an EResult.
 
     Attributes:
-        phase: ``"credentials"`` (password flow) or ``"logon"`` (ClientLogon).
+        phase: ``"credentials"`` (password flow), ``"logon"`` (ClientLogon) or ``"renewal"`` (of a token).
         eresult: the EResult number; may be one no library knows.
         retry_after: seconds to wait before the next log-on, where Steam wants more than a backoff.
     """

@@ -143,7 +143,7 @@ class Rig:
 
     async def open(self, name: str, *, timeout_s: float = 5.0) -> Bot:
         """Connect, and no more."""
-        account = next(one for one in ACCOUNTS if one["name"] == name)
+        account = next(one for one in self.sandbox.accounts if one["name"] == name)
         server = await self.directory.pick()
         bot: Bot | None = None
 

@@ -34,6 +34,7 @@ from actors.steam.port import (
     Server,
     Transport,
 )
+from actors.steam.renewal import renew
 from actors.steam.service import Services
 from actors.steam.session import Session
 from actors.steam.transport import Transport as TransportInUse
@@ -90,6 +91,10 @@ class SteamLink:
     async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
         """See `port.Link`."""
         return await self._bridge.call(self._hub.log_on, account, auth, timeout_s)
+
+    async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
+        """See `port.Link`."""
+        return await self._bridge.call(self._hub.renew_token, auth, timeout_s)
 
     async def launch(self, *, timeout_s: float) -> None:
         """See `port.Link`."""
@@ -226,6 +231,12 @@ class _HubLink:
         with gevent.Timeout(timeout_s, exception=False):
             return session.log_on(account, auth)
         raise SteamUnreachable("logon", "no answer in time")
+
+    def renew_token(self, auth: AuthState, timeout_s: float) -> AuthState | None:
+        _, services, _, _ = self._parts()
+        with gevent.Timeout(timeout_s, exception=False):
+            return renew(services, auth)
+        raise SteamUnreachable("renewal", "no answer in time")
 
     def launch(self, timeout_s: float) -> None:
         _, _, gc, _ = self._parts()

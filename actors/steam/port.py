@@ -140,6 +140,16 @@ class Link(Protocol):
             LogOnRefused: with phase ``"logon"``.
         """
 
+    async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
+        """Ask for a refresh token newer than the one this session was opened with.
+
+        Returns None when Steam keeps the old one. Otherwise the old one is dead already: what is returned
+        must not be lost.
+
+        Raises:
+            LogOnRefused: with phase ``"renewal"``; the session goes on.
+        """
+
     async def launch(self, *, timeout_s: float) -> None:
         """Play Dota 2 and say hello until the GC welcomes us.
 
