@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any, Final, assert_never
 
 from actors.accounts.lease import Lease
@@ -38,6 +39,7 @@ from actors.lease_keeper import LeaseKeeper
 from actors.logon import LogOn, needs_password
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
+from actors.token_keeper import FINISH_S, TokenKeeper
 from actors.verdicts import COOLDOWN_S, Verdict, judge, stays_leased
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
@@ -84,6 +86,8 @@ class Bot(Actor[RouterToBot]):
         self._state = BotState.WAITING_FOR_ACCOUNT
         self._lease: Lease | None = None
         self._link: Link | None = None
+        self._token_keeper: TokenKeeper | None = None
+        self._keeping_token: asyncio.Task[None] | None = None
         self._seat: Seat | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
@@ -191,7 +195,8 @@ class Bot(Actor[RouterToBot]):
             server, self._on_link_event, timeout_s=self._policy.connect_s
         )
         self._change(BotEvent.CONNECTED)
-        logged_on = await self._log_on.run(self._link, lease, auth)
+        logged_on, auth = await self._log_on.run(self._link, lease, auth)
+        self._keep_token_young(self._link, lease, auth)
         await self._ports.pacing.succeeded(logged_on.public_ip)
         await self._ports.store.note_logon(lease)
         self._seat = Seat(
@@ -230,10 +235,18 @@ class Bot(Actor[RouterToBot]):
         if (link := self._link) is None:
             return
         try:
+            await self._end_token_keeper()
             await link.log_off(timeout_s=LOG_OFF_S)
         finally:
             await link.close()
             self._link = None
+
+    async def _end_token_keeper(self) -> None:
+        if self._token_keeper is None or self._keeping_token is None:
+            return
+        await _end(self._keeping_token)
+        hurry = isinstance(self._interruption, LeaseLost)
+        await self._token_keeper.finish(0.0 if hurry else FINISH_S)
 
     async def _let_go(self, lease: Lease, failure: BaseException | None) -> None:
         """Give the account back, cool it down, or keep the lease for the next life."""
@@ -304,6 +317,18 @@ class Bot(Actor[RouterToBot]):
             margin_s=self._policy.fence_margin_s,
             clock=self._clock,
         )
+
+    def _keep_token_young(self, link: Link, lease: Lease, auth: AuthState) -> None:
+        keeper = self._token_keeper = TokenKeeper(
+            link,
+            auth,
+            partial(self._log_on.store, lease),
+            clock=self._clock,
+            wall=self._ports.wall,
+            rng=self._ports.rng,
+            log=self._log,
+        )
+        self._keeping_token = asyncio.create_task(keeper.keep(), name=f"{self._id}-token")
 
     # -- mail ----------------------------------------------------------------------------------
 

@@ -80,5 +80,6 @@ class BotPorts:
     on_guard: GuardCallback
     publish: Callable[[BotChanged], None]
     clock: Clock
+    wall: Callable[[], float]  # UTC seconds; tokens expire by it
     rng: random.Random
     log: FilteringBoundLogger

@@ -47,7 +47,7 @@ async def log_on_once(
         try:
             timeouts = LogOnTimeouts(credentials_s=PERSON_S)
             log_on = LogOn(store, on_guard, clock=clock, timeouts=timeouts)
-            logged_on = await log_on.run(link, lease, auth)
+            logged_on, _ = await log_on.run(link, lease, auth)
             await store.note_logon(lease)
             await link.log_off(timeout_s=LOG_OFF_S)
             return logged_on

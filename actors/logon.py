@@ -15,7 +15,7 @@ from actors.errors import LogOnRefused, StoreUnavailable
 from actors.steam.port import AuthState, Credential, GuardCallback, Link, LoggedOn
 from actors.verdicts import Verdict, verdict_on_token
 
-STORE_RETRY_S: Final = 1.0
+STORE_RETRY_S: Final = 1.0  # between two tries to store while Redis is away
 
 
 class KeepsAuth(Protocol):
@@ -58,8 +58,10 @@ class LogOn:
         self._clock = clock
         self._timeouts = timeouts
 
-    async def run(self, link: Link, lease: Lease, auth: AuthState | None) -> LoggedOn:
-        """Log on with what is stored, `auth`, and return what Steam said.
+    async def run(
+        self, link: Link, lease: Lease, auth: AuthState | None
+    ) -> tuple[LoggedOn, AuthState]:
+        """Log on with what is stored, `auth`; return what Steam said, and what it was shown.
 
         A refused token is forgotten before the refusal is raised: Steam closes the connection after
         it, and the next run finds no token and takes the password.
@@ -72,7 +74,7 @@ class LogOn:
         if auth is None or fresh:
             auth = await self._with_password(link, lease, auth.guard_data if auth else None)
         try:
-            return await link.log_on(lease.account, auth, timeout_s=self._timeouts.token_s)
+            return await link.log_on(lease.account, auth, timeout_s=self._timeouts.token_s), auth
         except LogOnRefused as refused:
             if verdict_on_token(refused.eresult) is not Verdict.TOKEN_DEAD:
                 raise
@@ -86,13 +88,22 @@ class LogOn:
         auth = await link.authenticate(
             credential, guard_data, self._on_guard, timeout_s=self._timeouts.credentials_s
         )
+        await self.store(lease, auth)
+        return auth
+
+    async def store(self, lease: Lease, auth: AuthState) -> None:
+        """Return when new auth state is stored for good, however long Redis is away.
+
+        Raises:
+            LeaseLost: the account is somebody else's by now.
+        """
         while True:
             try:
                 await self._store.save_auth(lease, auth)
             except StoreUnavailable:
                 await self._clock.sleep(STORE_RETRY_S)
             else:
-                return auth
+                return
 
 
 def needs_password(auth: AuthState | None) -> bool:

@@ -8,15 +8,13 @@ renewal that has begun is seen to its end, whatever else ends meanwhile.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, Protocol
 
-import orjson
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.known_auth import expires_at
 from actors.clock import Clock
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable
 from actors.steam.port import AuthState
@@ -24,7 +22,7 @@ from actors.steam.port import AuthState
 DAY_S: Final = 86400.0
 RENEW_BEFORE_S: Final = 30 * DAY_S
 ASK_S: Final = 10.0
-PARTS: Final = 3  # of a JWT: header, claims, signature
+FINISH_S: Final = 3.0
 
 
 class RenewsTokens(Protocol):
@@ -68,10 +66,14 @@ class TokenKeeper:
             # Jitter: accounts that were added together are not asked for together for ever.
             await self._clock.sleep(DAY_S * (0.9 + 0.2 * self._rng.random()))
 
-    async def finish(self) -> None:
-        """Wait for a renewal that is under way; to be called before the link is given up."""
-        if self._renewing is not None:
-            await asyncio.wait({self._renewing})
+    async def finish(self, within_s: float = FINISH_S) -> None:
+        """End after a renewal that is under way; to be called before the link is given up."""
+        renewing = self._renewing
+        if renewing is None or renewing.done():
+            return
+        alarm = self._clock.call_at(self._clock.now() + within_s, lambda: _cancel(renewing))
+        await asyncio.wait({renewing})
+        alarm.cancel()
 
     async def _renew(self) -> None:
         try:
@@ -86,16 +88,5 @@ class TokenKeeper:
             self._log.info("token_renewed")
 
 
-def expires_at(token: str) -> float | None:
-    """Return when a token expires, in UTC seconds, by its own claims; None when it does not say.
-
-    Only Steam can verify the claims. A token of an unknown form is simply not renewed early.
-    """
-    parts = token.split(".")
-    if len(parts) != PARTS:
-        return None
-    try:
-        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        return None
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()

@@ -221,6 +221,7 @@ class Tree:
             on_guard=_nobody_to_ask,
             publish=self._announcer.publish,
             clock=self._clock,
+            wall=self._clock.wall,
             rng=self._rng,
             log=self._log,
         )

@@ -125,6 +125,11 @@ class FakeLink:
         await self._script.do("log_on")
         return LoggedOn(auth.steam_id, "192.0.2.1", 5, 9.0)
 
+    async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
+        del timeout_s
+        await self._script.do("renew_token")
+        return AuthState(auth.steam_id, "newer token", auth.guard_data)
+
     async def launch(self, *, timeout_s: float) -> None:
         del timeout_s
         await self._script.do("launch")

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from actors.accounts.auth_json import auth_from_json, auth_to_json
 from actors.accounts.keys import Keys
+from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
 from actors.accounts.redis_client import Script, ping, translated
@@ -27,6 +28,7 @@ from actors.steam.port import AuthState, Credential
 PASSWORD: Final = "password"  # noqa: S105 - a kind, not a password
 SHARED_SECRET: Final = "shared secret"  # noqa: S105 - as above
 AUTH_STATE: Final = "auth state"
+PUT_UP_AGAIN: Final = 2  # renew.lua: Redis had lost the lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,10 @@ class _Scripts:
 
 
 class Accounts:
-    """See the module. One per process; safe to share between actors: it holds no account's state."""
+    """See the module. One per process; safe to share between actors.
+
+    Of an account's state it holds only auth state that Redis may not have (see `known_auth`).
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class Accounts:
         # Names every request in the budgets: distinct between processes, counted within one.
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
+        self._auth = KnownAuth()
 
     # -- checkout ------------------------------------------------------------------------------
 
@@ -104,7 +110,7 @@ class Accounts:
         return Lease(account, answer[0], holder)
 
     async def renew(self, lease: Lease) -> None:
-        """Prolong the lease by its full length from now.
+        """Prolong the lease by its full length from now; store again what Redis may have lost.
 
         Raises:
             LeaseLost: somebody else has the account, or it was taken away.
@@ -115,11 +121,16 @@ class Accounts:
             [k.checkouts, k.leases, k.holders, k.fencing],
             [lease.account, lease.fencing_token, self._lease_ms, lease.holder],
         )
-        _require(lease, renewed)
+        self._require(lease, renewed)
+        if renewed == PUT_UP_AGAIN:
+            self._auth.may_be_lost(lease.account)
+        if (auth := self._auth.unsaved(lease.account)) is not None:
+            await self._store_auth(lease, auth)
 
     async def release(self, lease: Lease) -> None:
         """Give the account back; does nothing when the lease is not ours any more."""
         k = self._keys
+        self._auth.let_go(lease.account)
         await self._scripts.release.run(
             self._redis,
             [k.checkouts, k.leases, k.holders, k.hints],
@@ -158,7 +169,7 @@ class Accounts:
             [k.holders, k.cooldowns, k.cooldown_reasons],
             [lease.account, lease.fencing_token, int(seconds * 1000), reason],
         )
-        _require(lease, cooled)
+        self._require(lease, cooled)
 
     # -- budgets -------------------------------------------------------------------------------
 
@@ -203,20 +214,26 @@ class Accounts:
         )
 
     async def load_auth(self, lease: Lease) -> AuthState | None:
-        """Return what Steam gave us last time; its refresh token may be empty (see forget_token)."""
-        with translated("load_auth"):
-            text = await self._field(self._keys.sentries, lease.account)
-        if text is None:
-            return None
-        return auth_from_json(self._sealer.open(AUTH_STATE, lease.account, text))
+        """Return what Steam gave us last time; its refresh token may be empty (see forget_token).
+
+        What could not be stored so far is stored first.
+        """
+        stored = await self._stored_auth(lease)
+        if (unsaved := self._auth.unsaved(lease.account, stored)) is not None:
+            await self._store_auth(lease, unsaved)
+            return unsaved
+        if stored is not None:
+            self._auth.is_stored(lease.account, stored)
+        return stored
 
     async def save_auth(self, lease: Lease, auth: AuthState) -> None:
-        """Replace the auth state; returns after Redis acknowledged.
+        """Replace the auth state; returns after Redis acknowledged. What fails is not lost: see `renew`.
 
         Raises:
             LeaseLost: a newer checkout exists; nothing was written.
         """
-        await self._put_sentry(lease, auth_to_json(auth))
+        self._auth.arrived(lease.account, auth)
+        await self._store_auth(lease, auth)
 
     async def forget_token(self, lease: Lease) -> None:
         """Drop the refresh token and keep the guard data, which the next password logon needs.
@@ -225,10 +242,9 @@ class Accounts:
             LeaseLost: as `save_auth`.
         """
         auth = await self.load_auth(lease)
+        self._auth.forget(lease.account)
         if auth is not None:
-            await self._put_sentry(
-                lease, auth_to_json(AuthState(auth.steam_id, "", auth.guard_data))
-            )
+            await self._store_auth(lease, AuthState(auth.steam_id, "", auth.guard_data))
 
     async def note_logon(self, lease: Lease) -> None:
         """Remember, for people, that the account was logged on now."""
@@ -264,19 +280,24 @@ class Accounts:
         value = await self._redis.hget(key, account)
         return value.decode() if isinstance(value, bytes) else value
 
-    async def _put_sentry(self, lease: Lease, text: str) -> None:
+    async def _stored_auth(self, lease: Lease) -> AuthState | None:
+        with translated("load_auth"):
+            text = await self._field(self._keys.sentries, lease.account)
+        if text is None:
+            return None
+        return auth_from_json(self._sealer.open(AUTH_STATE, lease.account, text))
+
+    async def _store_auth(self, lease: Lease, auth: AuthState) -> None:
+        sealed = self._sealer.seal(AUTH_STATE, lease.account, auth_to_json(auth))
         written = await self._scripts.put_field.run(
             self._redis,
             [self._keys.holders, self._keys.sentries],
-            [
-                lease.account,
-                lease.fencing_token,
-                self._sealer.seal(AUTH_STATE, lease.account, text),
-            ],
+            [lease.account, lease.fencing_token, sealed],
         )
-        _require(lease, written)
+        self._require(lease, written)
+        self._auth.is_stored(lease.account, auth)
 
-
-def _require(lease: Lease, done: Any) -> None:
-    if not done:
-        raise LeaseLost(lease.account, lease.fencing_token)
+    def _require(self, lease: Lease, done: Any) -> None:
+        if not done:
+            self._auth.let_go(lease.account)
+            raise LeaseLost(lease.account, lease.fencing_token)

@@ -18,6 +18,7 @@ from actors.accounts.quota import QuotaLimits
 from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
+from actors.steam.port import AuthState
 from bench.world import own_valkey
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
@@ -149,3 +150,43 @@ async def test_it_dies_with_a_process_that_was_killed(tmp_path: Path) -> None:
     valkey.stop()
     await valkey.run()
     valkey.disclaim()
+
+
+async def test_auth_state_that_could_not_be_stored_is_stored_by_the_next_who_has_the_account() -> (
+    None
+):
+    auth = AuthState(7, "token", "guard")
+    with own_valkey() as valkey:
+        store = accounts(f"redis://127.0.0.1:{valkey.port}/0")
+        await store.add("axe", "pw")
+        first = await store.acquire("us/bot-1")
+        valkey.stop()
+        with pytest.raises(StoreUnavailable):
+            await store.save_auth(first, auth)
+        valkey.start()
+        await store.release(first)
+        second = await store.acquire("us/bot-2")
+        assert await store.load_auth(second) == auth
+        await store.close()
+        other = accounts(f"redis://127.0.0.1:{valkey.port}/0")
+        assert await other.load_auth(second) == auth
+        await other.close()
+
+
+async def test_a_holder_stores_again_what_redis_lost() -> None:
+    """As after a failover to a replica that had not heard of the newest writes."""
+    auth = AuthState(7, "token", "guard")
+    with own_valkey() as valkey:
+        redis = connect(f"redis://127.0.0.1:{valkey.port}/0")
+        store = accounts(f"redis://127.0.0.1:{valkey.port}/0")
+        await store.add("axe", "pw")
+        lease = await store.acquire("us")
+        await store.save_auth(lease, auth)
+        await redis.delete(*(f"botapi:{key}" for key in ("leases", "holders", "sentries")))
+        await redis.zadd("botapi:checkouts", {"axe": 0})
+        await store.renew(lease)
+        other = accounts(f"redis://127.0.0.1:{valkey.port}/0")
+        assert await other.load_auth(lease) == auth
+        for one in (store, other):
+            await one.close()
+        await redis.aclose()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -100,6 +102,7 @@ async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
         on_guard=nobody,
         publish=changes.append,
         clock=clock,
+        wall=clock.wall,
         rng=random.Random(1),
         log=structlog.get_logger(),
     )
@@ -352,6 +355,7 @@ async def test_no_free_account_is_waited_for_and_says_when_a_budget_frees(clock:
         on_guard=nobody,
         publish=changes.append,
         clock=clock,
+        wall=clock.wall,
         rng=random.Random(1),
         log=structlog.get_logger(),
     )
@@ -370,3 +374,34 @@ async def test_no_free_account_is_waited_for_and_says_when_a_budget_frees(clock:
     assert changes[-1].budget_frees_in == 30.0
     bot.stop()
     await life
+
+
+def ending_token(clock: FakeClock, days: float) -> str:
+    exp = clock.wall() + days * 86400
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": exp}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+async def test_a_token_near_its_end_is_renewed_and_stored(stage: Stage) -> None:
+    stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 20), "guard")
+    await stage.until_ready()
+    assert stage.store.auth["axe"] == AuthState(7, "newer token", "guard")
+
+
+async def test_a_renewal_under_way_is_finished_before_the_log_off(stage: Stage) -> None:
+    stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 20), "guard")
+    hold = stage.script.held["renew_token"] = asyncio.Event()
+    await stage.until_ready()
+    stage.bot.stop()
+    await settle()
+    assert "log_off" not in stage.script.deeds
+    hold.set()
+    assert await stage.end() is None
+    assert stage.store.auth["axe"].refresh_token == "newer token"
+    assert stage.script.deeds[-3:] == LETTING_GO
+
+
+async def test_a_token_with_time_left_is_not_renewed(stage: Stage) -> None:
+    stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 100), "guard")
+    await stage.until_ready()
+    assert "renew_token" not in stage.script.deeds

@@ -14,9 +14,10 @@ import pytest
 import structlog
 from fake_clock import FakeClock, settle
 
+from actors.accounts.known_auth import expires_at
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
-from actors.token_keeper import DAY_S, TokenKeeper, expires_at
+from actors.token_keeper import DAY_S, FINISH_S, TokenKeeper
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -138,6 +139,16 @@ async def test_a_renewal_that_has_begun_is_seen_to_its_end(stage: Stage) -> None
     stage.link.held.set()
     await finishing
     assert len(stage.saved) == 1
+
+
+async def test_a_renewal_that_takes_too_long_is_not_waited_for(stage: Stage) -> None:
+    stage.link.held = asyncio.Event()
+    stage.begin(20.0)
+    await settle()
+    finishing = asyncio.create_task(stage.keeper.finish())
+    await stage.clock.advance(FINISH_S)
+    assert finishing.done()
+    assert stage.saved == []
 
 
 async def test_what_is_no_token_is_left_alone(stage: Stage) -> None:

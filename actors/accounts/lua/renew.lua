@@ -1,7 +1,7 @@
 -- Prolong a lease; put it up again when Redis lost it and nobody took the account meanwhile.
 -- KEYS 1 checkouts  2 leases  3 holders  4 fencing
 -- ARGV 1 account  2 fencing token  3 lease ms  4 holder
--- Returns 1, or 0 when the lease is lost.
+-- Returns 1; 2 when it had to be put up again; 0 when the lease is lost.
 local now = now_ms()
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
@@ -15,4 +15,4 @@ redis.call('SET', KEYS[4], ARGV[2])
 redis.call('ZADD', KEYS[1], 1, ARGV[1])
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. ' ' .. now .. ' ' .. ARGV[4])
-return 1
+return 2

@@ -1,0 +1,81 @@
+"""What this process knows of auth state that Redis does not know yet, or has forgotten.
+
+Steam tells a refresh token once. Until Redis has acknowledged it, and again when Redis comes back without
+what it had acknowledged, it exists only here; whoever of this process has the account next, stores it.
+Nothing of it survives the process.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import orjson
+
+from actors.steam.port import AuthState
+
+PARTS: Final = 3  # of a JWT: header, claims, signature
+
+
+class KnownAuth:
+    """By account; pure bookkeeping."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, AuthState] = {}
+        self._unsaved: set[str] = set()
+
+    def arrived(self, account: str, auth: AuthState) -> None:
+        """Steam gave it to us; Redis does not have it."""
+        self._known[account] = auth
+        self._unsaved.add(account)
+
+    def is_stored(self, account: str, auth: AuthState) -> None:
+        """Redis has it."""
+        if self._known.get(account, auth) == auth:
+            self._unsaved.discard(account)
+        self._known.setdefault(account, auth)
+
+    def may_be_lost(self, account: str) -> None:
+        """Redis has lost its newest writes, perhaps this one, too."""
+        if account in self._known:
+            self._unsaved.add(account)
+
+    def unsaved(self, account: str, stored: AuthState | None = None) -> AuthState | None:
+        """Return what is still to be stored, unless `stored` is at least as new."""
+        held = self._known.get(account) if account in self._unsaved else None
+        if held is not None and stored is not None and _is_newer(stored, held):
+            self.forget(account)
+            return None
+        return held
+
+    def let_go(self, account: str) -> None:
+        """The account is not ours any more: what Redis has is not ours to remember."""
+        if account not in self._unsaved:
+            self._known.pop(account, None)
+
+    def forget(self, account: str) -> None:
+        """It is worth nothing any more."""
+        self._known.pop(account, None)
+        self._unsaved.discard(account)
+
+
+def expires_at(token: str) -> float | None:
+    """Return when a token expires, in UTC seconds, by its own claims; None when it does not say.
+
+    Only Steam can verify the claims.
+    """
+    parts = token.split(".")
+    if len(parts) != PARTS:
+        return None
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"])
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_newer(stored: AuthState, held: AuthState) -> bool:
+    """Whoever else had the account meanwhile may have got a token, too; the later end counts."""
+    ends = expires_at(stored.refresh_token)
+    return ends is not None and ends > (expires_at(held.refresh_token) or 0.0)

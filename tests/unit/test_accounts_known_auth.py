@@ -1,0 +1,67 @@
+"""Auth state that Redis does not have (yet, or any more)."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from actors.accounts.known_auth import KnownAuth
+from actors.steam.port import AuthState
+
+
+def auth(exp: int) -> AuthState:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": exp}).encode()).decode().rstrip("=")
+    return AuthState(7, f"h.{claims}.s", None)
+
+
+OLD, NEW = auth(100), auth(200)
+
+
+def test_what_arrived_is_held_until_it_is_stored() -> None:
+    known = KnownAuth()
+    known.arrived("axe", NEW)
+    assert known.unsaved("axe") == NEW
+    known.let_go("axe")
+    assert known.unsaved("axe") == NEW
+    known.is_stored("axe", NEW)
+    assert known.unsaved("axe") is None
+
+
+def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
+    known = KnownAuth()
+    known.arrived("axe", NEW)
+    known.is_stored("axe", OLD)
+    assert known.unsaved("axe") == NEW
+
+
+def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() -> None:
+    known = KnownAuth()
+    known.is_stored("axe", NEW)
+    known.may_be_lost("axe")
+    assert known.unsaved("axe") == NEW
+
+
+def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
+    """It may be changed by whoever has the account next, or by its owner."""
+    known = KnownAuth()
+    known.is_stored("axe", NEW)
+    known.let_go("axe")
+    known.may_be_lost("axe")
+    assert known.unsaved("axe") is None
+
+
+def test_of_two_states_the_one_that_lives_longer_counts() -> None:
+    known = KnownAuth()
+    known.arrived("axe", OLD)
+    assert known.unsaved("axe", NEW) is None
+    assert known.unsaved("axe") is None
+    known.arrived("axe", NEW)
+    assert known.unsaved("axe", OLD) == NEW
+    assert known.unsaved("axe", AuthState(7, "", "guard")) == NEW
+
+
+def test_a_state_that_steam_refused_is_forgotten() -> None:
+    known = KnownAuth()
+    known.arrived("axe", NEW)
+    known.forget("axe")
+    assert known.unsaved("axe") is None
