@@ -34,9 +34,9 @@ MAX_UNANSWERED: Final = 2
 # (a stopped process that goes on), so nothing more is sent.
 MAX_SLEPT: Final = 2.5
 ONE_LOOK_S: Final = 0.02  # for the reader to fetch what has come while we were busy
-LAST_WORDS_S: Final = (
-    0.5  # what a server said before it closed is read although nothing can be sent
-)
+# What a server said before it closed is read although nothing can be sent. As a rule that takes no time
+# at all, but this process may just have been busy.
+LAST_WORDS_S: Final = 5.0
 KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
 MAX_READS: Final = 64  # messages in a row before the other bots have their turn

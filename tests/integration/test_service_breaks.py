@@ -85,8 +85,9 @@ async def test_half_open_connections_are_noticed_and_replaced() -> None:
 
 async def test_steam_away_at_the_start_is_waited_for() -> None:
     with world(2, settings=QUICK) as w:
+        w.service.stop()
         await w.sandbox.faults(refuse_connect=True)
-        await w.sandbox.drop("close")
+        w.service.start()
         w.service.wait_log("child_ended", 10)
         await w.sandbox.clear_faults()
         w.service.wait_ready(2, within=20)
