@@ -144,7 +144,8 @@ def test_a_server_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch
         assert "does not read" in str(connection.death)
 
 
-def test_sending_on_a_broken_transport_ends_it() -> None:
+def test_sending_on_a_broken_transport_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "LAST_WORDS_S", 0.01)
     with connected() as (connection, server):
         server.close()
         waiting = gevent.spawn(connection.wait, "answer")

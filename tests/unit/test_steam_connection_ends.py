@@ -148,16 +148,6 @@ def test_what_the_server_said_before_it_closed_is_read_although_sending_fails(
         assert wait_death(connection) == "logged off"
 
 
-def test_a_connection_that_cannot_send_and_says_nothing_ends(
-    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LAST_WORDS_S", 0.01)
-    with opened(clock) as (connection, server, _):
-        server.is_closed = True
-        connection.send(CLIENT_LOG_OFF)
-        assert "broke: closed" in wait_death(connection)
-
-
 def test_endless_traffic_lets_the_others_have_their_turn(clock: StoppedClock) -> None:
     with opened(clock) as (_connection, server, _):
         turns: list[int] = []
