@@ -47,6 +47,7 @@ class ServiceProcess:
     settings: Sections
     env: dict[str, str] = field(default_factory=dict)
     args: tuple[str, ...] = ()
+    module: str = "supervisor"  # what stands for the `botapi` command
 
     def __enter__(self) -> Self:
         self._dir = tempfile.TemporaryDirectory(prefix="botapi-")
@@ -79,7 +80,7 @@ class ServiceProcess:
                 [
                     sys.executable,
                     "-m",
-                    "supervisor",
+                    self.module,
                     "run",
                     *self.args,
                     "--config",

@@ -1,0 +1,22 @@
+"""A service whose leases are never renewed although it believes so: shows that the judge can say no.
+
+Takes the place of `botapi` on the command line. Nothing in the service knows of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from actors.lease_keeper import LeaseKeeper
+from supervisor.cli import main
+
+
+async def _pretend(self: LeaseKeeper) -> bool:
+    """Instead of asking Redis."""
+    self._fence_at = math.inf
+    return True
+
+
+if __name__ == "__main__":
+    LeaseKeeper._renew = _pretend  # type: ignore[method-assign] # noqa: SLF001 - on purpose
+    main()

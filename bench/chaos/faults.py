@@ -1,0 +1,192 @@
+"""Every kind of fault, as a coroutine that begins it, waits, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.chaos.arena import Arena
+from bench.chaos.member import Member
+from bench.chaos.proxy import FaultProxy, Mode
+
+Fault = Callable[[Arena, Member, random.Random], Awaitable[None]]
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+
+async def kill_and_restart(_: Arena, member: Member, rng: random.Random) -> None:
+    """Kill -9; the engine starts it again on the same data."""
+    await member.kill()
+    await asyncio.sleep(rng.uniform(0, 1))
+    await member.start()
+
+
+async def kill_and_leave(arena: Arena, member: Member, rng: random.Random) -> None:
+    """Kill -9, and nobody starts it before its leases have lapsed."""
+    await member.kill()
+    await asyncio.sleep(arena.lease_s + rng.uniform(1, 4))
+    await member.start()
+
+
+async def stop_and_restart(_: Arena, member: Member, rng: random.Random) -> None:
+    """SIGTERM, as in a rolling update."""
+    await member.stop()
+    await asyncio.sleep(rng.uniform(0, 1))
+    await member.start()
+
+
+async def pause(_: Arena, member: Member, rng: random.Random) -> None:
+    """SIGSTOP for a while that the lease outlasts."""
+    await member.pause(rng.uniform(1, 6))
+
+
+async def pause_past_lease(arena: Arena, member: Member, rng: random.Random) -> None:
+    """SIGSTOP until others may have the accounts."""
+    await member.pause(arena.lease_s + rng.uniform(1, 5))
+
+
+# -- links -------------------------------------------------------------------------------------
+
+
+async def _for_a_while(proxy: FaultProxy, mode: Mode, seconds: float) -> None:
+    proxy.set_mode(mode)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        proxy.set_mode(Mode.PASS)
+
+
+async def redis_cut(_: Arena, member: Member, rng: random.Random) -> None:
+    """All connections to Redis break."""
+    member.links.redis.cut(reset=rng.random() < 0.5)
+
+
+async def redis_refused(_: Arena, member: Member, rng: random.Random) -> None:
+    """They break and no new one is to be had."""
+    member.links.redis.cut()
+    await _for_a_while(member.links.redis, Mode.REFUSE, rng.uniform(1, 6))
+
+
+async def redis_hole(_: Arena, member: Member, rng: random.Random) -> None:
+    """Nothing flows for a while."""
+    await _for_a_while(member.links.redis, Mode.HOLE, rng.uniform(1, 5))
+
+
+async def redis_gone_past_lease(arena: Arena, member: Member, rng: random.Random) -> None:
+    """Nothing flows until the leases have lapsed: every bot must have left its account by then."""
+    await _for_a_while(member.links.redis, Mode.HOLE, arena.lease_s + rng.uniform(0, 4))
+
+
+async def redis_slow(_: Arena, member: Member, rng: random.Random) -> None:
+    """Every answer takes longer."""
+    member.links.redis.delay_s = rng.uniform(0.02, 0.3)
+    try:
+        await asyncio.sleep(rng.uniform(2, 6))
+    finally:
+        member.links.redis.delay_s = 0.0
+
+
+async def steam_cut(_: Arena, member: Member, rng: random.Random) -> None:
+    """All connections to Steam break."""
+    for proxy in member.links.steam:
+        proxy.cut(reset=rng.random() < 0.5)
+
+
+async def steam_half_open(_: Arena, member: Member, rng: random.Random) -> None:
+    """Nothing flows on one CM's connections, new ones included."""
+    await _for_a_while(rng.choice(member.links.steam), Mode.HOLE, rng.uniform(2, 12))
+
+
+async def steam_refused(_: Arena, member: Member, rng: random.Random) -> None:
+    """One CM breaks off and refuses."""
+    proxy = rng.choice(member.links.steam)
+    proxy.cut()
+    await _for_a_while(proxy, Mode.REFUSE, rng.uniform(1, 8))
+
+
+async def steam_slow(_: Arena, member: Member, rng: random.Random) -> None:
+    """Every message takes longer."""
+    for proxy in member.links.steam:
+        proxy.delay_s = rng.uniform(0.05, 0.6)
+    try:
+        await asyncio.sleep(rng.uniform(2, 6))
+    finally:
+        for proxy in member.links.steam:
+            proxy.delay_s = 0.0
+
+
+async def cut_off(_: Arena, member: Member, rng: random.Random) -> None:
+    """A partition: neither Redis nor Steam can be reached."""
+    seconds = rng.uniform(2, 12)
+    every_link = [member.links.redis, *member.links.steam]
+    await asyncio.gather(*(_for_a_while(proxy, Mode.HOLE, seconds) for proxy in every_link))
+
+
+# -- what all stand on -------------------------------------------------------------------------
+
+
+async def valkey_restart(arena: Arena, _: Member, rng: random.Random) -> None:
+    """An orderly restart."""
+    await arena.restart_valkey(kill=False, down_s=rng.uniform(0, 3))
+
+
+async def valkey_kill(arena: Arena, _: Member, rng: random.Random) -> None:
+    """Kill -9; what was acknowledged is in its log."""
+    await arena.restart_valkey(kill=True, down_s=rng.uniform(0, 3))
+
+
+async def steam_drops_some(arena: Arena, _: Member, rng: random.Random) -> None:
+    """Steam drops a part of all sessions, whoever's they are."""
+    mode = rng.choice(("close", "reset", "mid_message"))
+    await arena.sandbox.drop(mode, fraction=rng.uniform(0.2, 1.0))
+
+
+async def gc_away(arena: Arena, _: Member, rng: random.Random) -> None:
+    """The Game Coordinator goes, and comes back."""
+    await arena.sandbox.faults(gc_down={"value": True, "for_s": rng.uniform(1, 6)})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A fault, how often it comes, and whether it needs the process for itself."""
+
+    run: Fault
+    weight: float = 1.0
+    of_process: bool = False
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    **{
+        fault.__name__: Kind(fault, weight, of_process=True)
+        for fault, weight in (
+            (kill_and_restart, 1.5),
+            (kill_and_leave, 0.7),
+            (stop_and_restart, 1.0),
+            (pause, 1.0),
+            (pause_past_lease, 0.7),
+        )
+    },
+    **{
+        fault.__name__: Kind(fault, weight)
+        for fault, weight in (
+            (redis_cut, 1.5),
+            (redis_refused, 1.0),
+            (redis_hole, 1.0),
+            (redis_gone_past_lease, 0.5),
+            (redis_slow, 1.0),
+            (steam_cut, 1.5),
+            (steam_half_open, 1.0),
+            (steam_refused, 1.0),
+            (steam_slow, 1.0),
+            (cut_off, 0.7),
+            (valkey_restart, 0.6),
+            (valkey_kill, 0.6),
+            (steam_drops_some, 1.0),
+            (gc_away, 0.7),
+        )
+    },
+}

@@ -1,0 +1,60 @@
+"""Clients that ask every member for matches and note how they were answered."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from bench.chaos.member import Member
+
+FIRST_MATCH: Final = 6_000_000_000
+WORDS: Final = frozenset({"notready", "busy", "timeout", "store-unavailable", "quota-exhausted"})
+DEADLINE_S: Final = 8.0  # of the service
+SLACK_S: Final = 4.0  # for a machine that is busy with all the others
+
+
+@dataclass
+class Load:
+    """What the clients saw. `faults`: what no client should ever see."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_MATCH, 20))
+
+    async def run(self, member: Member, every_s: float) -> None:
+        """Ask one member for another match again and again, until cancelled."""
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as asking:
+            while True:
+                member.note_end()
+                if member.is_up:
+                    asking.create_task(self._ask(client, member, next(self._ids)))
+                await asyncio.sleep(every_s)
+
+    async def _ask(self, client: aiohttp.ClientSession, member: Member, match_id: int) -> None:
+        disturbed = member.disturbed
+        url = f"{member.service.url}/match-details?match_id={match_id}"
+        timeout = aiohttp.ClientTimeout(total=DEADLINE_S + SLACK_S)
+        try:
+            async with client.get(url, timeout=timeout) as answer:
+                self._note(member, match_id, answer.status, await answer.json())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            if member.disturbed == disturbed and member.service.process.poll() is None:
+                self.faults.append(f"{member.name}: match {match_id} unanswered: {error!r}")
+            else:
+                self.answers["process gone"] += 1
+
+    def _note(self, member: Member, match_id: int, status: int, body: dict[str, object]) -> None:
+        if status == 200:
+            if body.get("id") != match_id:
+                self.faults.append(f"{member.name}: asked for {match_id}, got {body.get('id')}")
+            self.answers["data"] += 1
+        elif body.get("error") in WORDS:
+            self.answers[str(body["error"])] += 1
+        else:
+            self.faults.append(f"{member.name}: match {match_id} answered {status} {body}")

@@ -1,0 +1,91 @@
+"""One service process of several, with its links, its own data and its own egress address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.chaos.links import Links
+from bench.service_process import Sections, ServiceProcess
+
+
+@dataclass(eq=False)
+class Member:
+    """A service that can be killed, stopped, paused and started again on the same data."""
+
+    name: str
+    links: Links
+    service: ServiceProcess
+    disturbed: int = (
+        0  # counts what we did to the process; a request that saw none must be answered
+    )
+    is_up: bool = True
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # one fault of the process at a time
+    unexpected_ends: list[str] = field(default_factory=list)
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        self._disturb(is_up=False)
+        await asyncio.to_thread(self.service.kill)
+
+    async def stop(self) -> None:
+        """Ask it to end, and see that it does so well."""
+        self._disturb(is_up=False)
+        code = await asyncio.to_thread(self.service.stop)
+        if code != 0:
+            self.unexpected_ends.append(f"{self.name}: exit code {code} after SIGTERM")
+
+    async def start(self) -> None:
+        """Start it again; when it ends at once, as an engine would, a second and a third time."""
+        for _ in range(5):
+            try:
+                await asyncio.to_thread(self.service.start)
+            except RuntimeError as error:
+                self.unexpected_ends.append(f"{self.name}: {str(error)[-300:]}")
+                await asyncio.sleep(1)
+            else:
+                self._disturb(is_up=True)
+                return
+        raise RuntimeError(f"{self.name} does not start")
+
+    async def pause(self, seconds: float) -> None:
+        """Let it stand still, as a host that sleeps or is overloaded."""
+        self._disturb(is_up=False)
+        self.service.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.service.process.send_signal(signal.SIGCONT)
+            self._disturb(is_up=True)
+
+    async def status(self) -> dict[str, Any]:
+        """Return its `/status`."""
+        return await asyncio.to_thread(self.service.status)
+
+    def note_end(self) -> None:
+        """Notice a process that ended without having been told to."""
+        if self.is_up and not self.busy.locked() and self.service.process.poll() is not None:
+            code = self.service.process.returncode
+            self.unexpected_ends.append(f"{self.name}: ended by itself with {code}")
+            self.is_up = False
+
+    def _disturb(self, *, is_up: bool) -> None:
+        self.disturbed += 1
+        self.is_up = is_up
+
+
+@contextlib.asynccontextmanager
+async def member(name: str, links: Links, settings: Sections, module: str) -> AsyncIterator[Member]:
+    """Yield a running member; killed at the end if it still runs."""
+    service = ServiceProcess(settings, module=module)
+    await asyncio.to_thread(service.__enter__)
+    try:
+        yield Member(name, links, service)
+    finally:
+        if service.process.poll() is None:
+            service.process.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(service.__exit__, None, None, None)

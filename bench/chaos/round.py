@@ -1,0 +1,167 @@
+"""One round: an arena, faults by plan while clients ask, then rest, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.chaos.arena import SERVICE, Arena, Shape, arena
+from bench.chaos.faults import KINDS
+from bench.chaos.judge import Evidence, Verdict, accounts_in_order, judge
+from bench.chaos.load import Load
+from bench.chaos.plan import Planned, plan
+
+# More bots than accounts, and more accounts than bots, in turn.
+SHAPES: Final = (
+    Shape(members=3, bots=4, accounts=8),
+    Shape(members=3, bots=3, accounts=14),
+)
+FAULT_EVERY_S: Final = 1.2
+ASK_EVERY_S: Final = 0.4
+SETTLE_S: Final = 45.0
+LOOK_S: Final = 0.25
+
+
+@dataclass
+class Outcome:
+    """What one round, or several, came to."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    verdict: Verdict = field(default_factory=Verdict)
+    recovery_s: float = 0.0
+
+    def add(self, other: Outcome) -> None:
+        """Take in another round."""
+        self.faults += other.faults
+        self.answers += other.answers
+        self.add_verdict(other.verdict)
+        self.recovery_s = max(self.recovery_s, other.recovery_s)
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Take in what somebody found."""
+        self.verdict.checks += verdict.checks
+        self.verdict.violations += verdict.violations
+
+    def summary(self) -> str:
+        """Say it in a line."""
+        return (
+            f"{self.faults.total()} faults, {self.answers.total()} requests "
+            f"({self.answers['data']} with data), {self.verdict.checks.total()} checks, "
+            f"{len(self.verdict.violations)} violations, all ready after {self.recovery_s:.1f} s"
+        )
+
+
+@dataclass
+class Round:
+    """See the module. The seed decides everything but how fast the machine is."""
+
+    seed: int
+    length_s: float = 70.0
+    module: str = SERVICE
+    shape: Shape | None = None
+
+    async def run(self) -> Outcome:
+        """Run it."""
+        shape = self.shape or SHAPES[self.seed % len(SHAPES)]
+        weights = {name: kind.weight for name, kind in KINDS.items()}
+        planned = plan(
+            self.seed,
+            weights,
+            members=shape.members,
+            length_s=self.length_s,
+            every_s=FAULT_EVERY_S,
+        )
+        outcome = Outcome()
+        async with arena(shape, self.seed, self.module) as stage:
+            begun = await stage.sandbox.last_event()
+            load = Load()
+            async with _asking(stage, load):
+                await self._do(stage, planned, outcome)
+                outcome.recovery_s = await _settle(stage, outcome)
+            await self._end(stage, outcome)
+            await _judge(stage, begun, outcome)
+            outcome.answers += load.answers
+            outcome.verdict.checks["answers"] += load.answers.total()
+            outcome.verdict.violations += load.faults
+        return outcome
+
+    async def _do(self, stage: Arena, planned: list[Planned], outcome: Outcome) -> None:
+        """Begin every fault at its time; return when the last has ended."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with asyncio.TaskGroup() as running:
+            for one in planned:
+                await asyncio.sleep(max(0.0, began + one.at_s - loop.time()))
+                running.create_task(_inject(stage, one, outcome))
+
+    async def _end(self, stage: Arena, outcome: Outcome) -> None:
+        """Stop everybody; then every account must be free."""
+        await asyncio.gather(*(member.stop() for member in stage.members))
+        outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=True))
+        for member in stage.members:
+            outcome.verdict.violations += member.unexpected_ends
+
+
+@contextlib.asynccontextmanager
+async def _asking(stage: Arena, load: Load) -> AsyncIterator[None]:
+    asking = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in stage.members]
+    try:
+        yield
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+
+
+async def _inject(stage: Arena, one: Planned, outcome: Outcome) -> None:
+    kind, member = KINDS[one.kind], stage.members[one.member]
+    rng = random.Random(one.seed)
+    if not kind.of_process:
+        outcome.faults[one.kind] += 1
+        await kind.run(stage, member, rng)
+        return
+    idle = [other for other in stage.members if not other.busy.locked()]
+    if not idle:
+        return  # every process has its fault already
+    member = member if member in idle else idle[0]
+    async with member.busy:
+        outcome.faults[one.kind] += 1
+        await kind.run(stage, member, rng)
+
+
+async def _settle(stage: Arena, outcome: Outcome) -> float:
+    """Wait until the fleet is whole again, without a hand; return how long it took."""
+    loop = asyncio.get_running_loop()
+    began, ready, wanted = loop.time(), 0, 1
+    while loop.time() - began < SETTLE_S:
+        facts = await stage.redis_facts()
+        bots = stage.shape.members * stage.shape.bots
+        wanted = min(bots, stage.shape.accounts - len(facts["cooldowns"]))
+        states = await asyncio.gather(*(one.status() for one in stage.members))
+        ready = sum(state["router"]["ready"] for state in states)
+        if ready >= wanted:
+            break
+        await asyncio.sleep(LOOK_S)
+    took = loop.time() - began
+    outcome.verdict.check("recoveries", ready >= wanted, f"{ready} of {wanted} bots came back")
+    outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=False))
+    return took
+
+
+async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
+    facts = await stage.redis_facts()
+    evidence = Evidence(
+        await stage.sandbox.journal(),
+        begun,
+        stage.shape.per_account,
+        stage.shape.per_ip,
+        facts["counted"],
+        facts["by_day"],
+    )
+    outcome.add_verdict(judge(evidence))
