@@ -4,6 +4,8 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV ?= .venv
 ARGS ?=
+MINUTES ?= 10
+SEED ?= 1
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -11,13 +13,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := --require-hashes --only-binary :all: --no-binary dota2,steam --no-build-isolation
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
-.PHONY: help run test lint types check bench lock clean
+.PHONY: help run test lint types check bench chaos lock clean
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
 	@echo 'make test    run all tests (ARGS="-k name" for some)'
 	@echo 'make lint    check style         make types   check types'
 	@echo 'make check   lint, types, test   make bench   measure'
+	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
 	@echo 'make lock    write the lock files again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter.'
@@ -36,6 +39,9 @@ types: $(VENV)/.installed-tests
 	@$(BIN)/mypy --strict supervisor actors sandbox bench tests
 
 check: lint types test
+
+chaos: $(VENV)/.installed-tests
+	@$(BIN)/python -m bench.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.fleet

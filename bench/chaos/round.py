@@ -65,6 +65,8 @@ class Round:
     length_s: float = 70.0
     module: str = SERVICE
     shape: Shape | None = None
+    fault_every_s: float = FAULT_EVERY_S
+    settle_s: float = SETTLE_S
 
     async def run(self) -> Outcome:
         """Run it."""
@@ -75,7 +77,7 @@ class Round:
             weights,
             members=shape.members,
             length_s=self.length_s,
-            every_s=FAULT_EVERY_S,
+            every_s=self.fault_every_s,
         )
         outcome = Outcome()
         async with arena(shape, self.seed, self.module) as stage:
@@ -83,7 +85,7 @@ class Round:
             load = Load()
             async with _asking(stage, load):
                 await self._do(stage, planned, outcome)
-                outcome.recovery_s = await _settle(stage, outcome)
+                outcome.recovery_s = await _settle(stage, outcome, self.settle_s)
             await self._end(stage, outcome)
             await _judge(stage, begun, outcome)
             outcome.answers += load.answers
@@ -99,6 +101,7 @@ class Round:
             for one in planned:
                 await asyncio.sleep(max(0.0, began + one.at_s - loop.time()))
                 running.create_task(_inject(stage, one, outcome))
+            await asyncio.sleep(max(0.0, began + self.length_s - loop.time()))
 
     async def _end(self, stage: Arena, outcome: Outcome) -> None:
         """Stop everybody; then every account must be free."""
@@ -135,11 +138,11 @@ async def _inject(stage: Arena, one: Planned, outcome: Outcome) -> None:
         await kind.run(stage, member, rng)
 
 
-async def _settle(stage: Arena, outcome: Outcome) -> float:
+async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
     """Wait until the fleet is whole again, without a hand; return how long it took."""
     loop = asyncio.get_running_loop()
     began, ready, wanted = loop.time(), 0, 1
-    while loop.time() - began < SETTLE_S:
+    while loop.time() - began < within_s:
         facts = await stage.redis_facts()
         bots = stage.shape.members * stage.shape.bots
         wanted = min(bots, stage.shape.accounts - len(facts["cooldowns"]))

@@ -1,0 +1,146 @@
+"""The judge says no to everything it is there for, and yes to what is allowed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from bench.chaos.faults import KINDS
+from bench.chaos.judge import Evidence, Verdict, accounts_in_order, judge
+from bench.chaos.plan import plan
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """Writes events as the simulated Steam does."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, kind: str, account: str, session: int = 0, source: str = "10.0.0.1") -> None:
+        self.events.append(
+            {
+                "n": len(self.events) + 1,
+                "kind": kind,
+                "account": account,
+                "session": session,
+                "source": source,
+                "match_id": 1,
+                "outcome": "answered",
+            }
+        )
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+def verdict(
+    journal: Journal, *, begun: int = 0, counted: int = 10, day: float = 10, per_ip: int = 5
+) -> Verdict:
+    return judge(
+        Evidence(
+            journal.events,
+            begun,
+            per_account=3,
+            per_ip=per_ip,
+            counted={"account:axe": counted, "account:bane": counted, "ip:10.0.0.1": counted},
+            by_day={"axe": day, "bane": day},
+        )
+    )
+
+
+def test_one_session_after_the_other_is_fine(journal: Journal) -> None:
+    for session in (1, 2):
+        journal.add("token_logon", "axe", session)
+        journal.add("match_request", "axe", session)
+        journal.add("session_ended", "axe", session)
+    found = verdict(journal)
+    assert found.violations == []
+    assert found.checks["log-ons"] == 2
+
+
+def test_two_sessions_at_once_are_not(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1)
+    journal.add("token_logon", "bane", 2)
+    journal.add("token_logon", "axe", 3, "10.0.0.2")
+    (violation,) = verdict(journal).violations
+    assert violation == "axe: 10.0.0.2 logged on at 3 beside 10.0.0.1 since 1"
+
+
+def test_a_request_of_an_older_session_is_not(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1)
+    journal.add("session_ended", "axe", 1)
+    journal.add("token_logon", "axe", 2)
+    journal.add("match_request", "axe", 1)
+    (violation,) = verdict(journal).violations
+    assert "not the newest" in violation
+
+
+def test_more_than_an_accounts_quota_is_not(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1)
+    for _ in range(4):
+        journal.add("match_request", "axe", 1)
+    assert verdict(journal).violations == ["account:axe sent 4, 3 are allowed"]
+
+
+def test_more_than_an_addresss_quota_is_not(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1)
+    journal.add("token_logon", "bane", 2)
+    for session, account in ((1, "axe"), (2, "bane")):
+        journal.add("match_request", account, session)
+    assert verdict(journal, per_ip=1).violations == ["ip:10.0.0.1 sent 2, 1 are allowed"]
+
+
+def test_a_request_that_nobody_counted_is_not(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1)
+    journal.add("match_request", "axe", 1)
+    assert len(verdict(journal, counted=0).violations) == 2  # of the account, of the address
+    assert len(verdict(journal, day=0).violations) == 1
+
+
+def test_a_second_password_is_not(journal: Journal) -> None:
+    journal.add("credential_logon", "axe")
+    assert verdict(journal, begun=1).violations == []
+    journal.add("credential_logon", "axe")
+    assert verdict(journal, begun=1).violations == ["axe needed its password again"]
+
+
+@pytest.mark.parametrize("kind", ["protocol_violation", "sandbox_error"])
+def test_a_message_that_steam_would_not_forgive_is_not(journal: Journal, kind: str) -> None:
+    journal.add(kind, "axe")
+    assert len(verdict(journal).violations) == 1
+
+
+@pytest.mark.parametrize(
+    ("score", "lease", "all_free", "ok"),
+    [
+        (0, None, False, True),
+        (1, 5.0, False, True),
+        (1, -3.0, False, True),  # lapsed: whoever looks for an account next has it
+        (1, None, False, False),
+        (0, None, True, True),
+        (1, 5.0, True, False),
+    ],
+)
+def test_an_account_is_free_or_leased(
+    score: int, lease: float | None, *, all_free: bool, ok: bool
+) -> None:
+    facts = {"scores": {"axe": score}, "leases": {} if lease is None else {"axe": lease}}
+    assert (accounts_in_order(facts, all_free=all_free).violations == []) is ok
+
+
+def test_a_plan_follows_from_its_seed_and_has_every_kind() -> None:
+    weights = {name: kind.weight for name, kind in KINDS.items()}
+    plans = [
+        plan(seed, weights, members=3, length_s=60, every_s=1)
+        for seed in (1, 1, random.randrange(9))
+    ]
+    assert plans[0] == plans[1]
+    assert len(plans[0]) == 60
+    assert {one.kind for one in plans[2]} == set(KINDS)
+    assert [one.at_s for one in plans[2]] == sorted(one.at_s for one in plans[2])
