@@ -35,7 +35,7 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.lease_keeper import LeaseKeeper
+from actors.lease_keeper import LeaseKeeper, give_back
 from actors.logon import LogOn, needs_password
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
@@ -43,6 +43,7 @@ from actors.token_keeper import FINISH_S, TokenKeeper
 from actors.verdicts import COOLDOWN_S, Verdict, judge, stays_leased
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
+GIVE_BACK_S: Final = 3.0  # of trying while Redis is away
 LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
 LONGEST_TURN_S: Final = 30.0  # between two looks whether a log-on may start
 TURN_JITTER_S: Final = 1.0
@@ -255,7 +256,9 @@ class Bot(Actor[RouterToBot]):
         with contextlib.suppress(StoreUnavailable, LeaseLost):
             if (pause := self._cooldown(failure)) is not None:
                 await self._ports.store.cool_down(lease, pause, str(failure))
-            await self._ports.store.release(lease)
+            # After a stop no next life would try again.
+            patience = GIVE_BACK_S if isinstance(self._interruption, _StopAsked) else 0.0
+            await give_back(self._ports.store, lease, for_s=patience, clock=self._clock)
 
     def _cooldown(self, failure: BaseException | None) -> float | None:
         if isinstance(failure, BudgetIsSpent):

@@ -31,10 +31,11 @@ class KnownAuth:
         self._unsaved.add(account)
 
     def is_stored(self, account: str, auth: AuthState) -> None:
-        """Redis has it."""
-        if self._known.get(account, auth) == auth:
-            self._unsaved.discard(account)
-        self._known.setdefault(account, auth)
+        """Redis has it; unless a newer one is still to be stored, it is the newest there is."""
+        if account in self._unsaved and self._known[account] != auth:
+            return
+        self._unsaved.discard(account)
+        self._known[account] = auth
 
     def may_be_lost(self, account: str) -> None:
         """Redis has lost its newest writes, perhaps this one, too."""

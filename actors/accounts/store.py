@@ -7,6 +7,7 @@ replica that lags) this file cannot know; a holder finds out at its next renewal
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
 from actors.accounts.redis_client import Script, ping, translated
 from actors.accounts.sealing import Sealer
-from actors.errors import LeaseLost, NoAccountFree, NoPassword
+from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -124,12 +125,13 @@ class Accounts:
         self._require(lease, renewed)
         if renewed == PUT_UP_AGAIN:
             self._auth.may_be_lost(lease.account)
-        if (auth := self._auth.unsaved(lease.account)) is not None:
-            await self._store_auth(lease, auth)
+        await self._store_unsaved(lease)
 
     async def release(self, lease: Lease) -> None:
-        """Give the account back; does nothing when the lease is not ours any more."""
+        """Give the account back, with what was not stored yet; does nothing when it is not ours."""
         k = self._keys
+        with contextlib.suppress(LeaseLost):
+            await self._store_unsaved(lease)
         self._auth.let_go(lease.account)
         await self._scripts.release.run(
             self._redis,
@@ -219,6 +221,8 @@ class Accounts:
         What could not be stored so far is stored first.
         """
         stored = await self._stored_auth(lease)
+        if stored is None:  # Redis never had it, or lost it
+            self._auth.may_be_lost(lease.account)
         if (unsaved := self._auth.unsaved(lease.account, stored)) is not None:
             await self._store_auth(lease, unsaved)
             return unsaved
@@ -287,6 +291,14 @@ class Accounts:
             return None
         return auth_from_json(self._sealer.open(AUTH_STATE, lease.account, text))
 
+    async def _store_unsaved(self, lease: Lease) -> None:
+        if self._auth.unsaved(lease.account) is None:
+            return
+        with contextlib.suppress(CannotUnseal):  # then it is held on to
+            stored = await self._stored_auth(lease)
+            if (auth := self._auth.unsaved(lease.account, stored)) is not None:
+                await self._store_auth(lease, auth)
+
     async def _store_auth(self, lease: Lease, auth: AuthState) -> None:
         sealed = self._sealer.seal(AUTH_STATE, lease.account, auth_to_json(auth))
         written = await self._scripts.put_field.run(
@@ -297,7 +309,7 @@ class Accounts:
         self._require(lease, written)
         self._auth.is_stored(lease.account, auth)
 
-    def _require(self, lease: Lease, done: Any) -> None:
+    @staticmethod
+    def _require(lease: Lease, done: Any) -> None:
         if not done:
-            self._auth.let_go(lease.account)
             raise LeaseLost(lease.account, lease.fencing_token)

