@@ -35,8 +35,8 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.lease_keeper import LeaseKeeper, give_back
-from actors.logon import LogOn, needs_password
+from actors.lease_keeper import LeaseKeeper
+from actors.logon import LogOn, give_back, needs_password
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
 from actors.token_keeper import FINISH_S, TokenKeeper

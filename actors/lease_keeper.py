@@ -3,7 +3,6 @@
 Renews every third of the lease. The end of the lease is reckoned from *before* the last successful
 call was sent, on our own monotonic clock, so that it never lies later than what Redis believes; the
 keeper gives up a margin before that, which leaves time to log off while the account is still ours.
-`give_back` ends a lease in good order.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final, NoReturn, Protocol
 
 from actors.accounts.lease import Lease
 from actors.clock import Clock
-from actors.errors import AccountError, LeaseLost, StoreUnavailable
+from actors.errors import AccountError, LeaseLost
 
 RETRY_S: Final = 1.0  # between two tries while Redis is away
 
@@ -23,29 +22,6 @@ class RenewsLeases(Protocol):
 
     async def renew(self, lease: Lease) -> None:
         """Raises LeaseLost or StoreUnavailable."""
-
-
-class GivesBack(Protocol):
-    """The one thing `give_back` needs of the store."""
-
-    async def release(self, lease: Lease) -> None:
-        """Raises StoreUnavailable."""
-
-
-async def give_back(store: GivesBack, lease: Lease, *, for_s: float, clock: Clock) -> None:
-    """Release `lease`; while Redis is away, try again until `for_s` seconds have passed.
-
-    Raises:
-        StoreUnavailable: it did not come back in that time.
-    """
-    until = clock.now() + for_s
-    while True:
-        try:
-            return await store.release(lease)
-        except StoreUnavailable:
-            if clock.now() + RETRY_S > until:
-                raise
-        await clock.sleep(RETRY_S)
 
 
 class LeaseKeeper:

@@ -1,4 +1,4 @@
-"""From a checked-out account to a logged-on session: stored token first, password when it must be.
+"""From a checked-out account to a logged-on session, and back: stored token first, password if it must be.
 
 Knows the order of things (what is stored before what is used) and nothing of the wire. New auth
 state is in Redis, acknowledged, before it is relied on; while Redis is away it is held and retried.
@@ -40,6 +40,13 @@ class LogOnTimeouts:
 
     token_s: float = 10.0
     credentials_s: float = 60.0
+
+
+class GivesBack(Protocol):
+    """The one thing `give_back` needs of the store."""
+
+    async def release(self, lease: Lease) -> None:
+        """Return only after Redis acknowledged, also of what was still to be stored."""
 
 
 class LogOn:
@@ -109,3 +116,19 @@ class LogOn:
 def needs_password(auth: AuthState | None) -> bool:
     """Whether what is stored is not enough to log on with."""
     return auth is None or not auth.refresh_token
+
+
+async def give_back(store: GivesBack, lease: Lease, *, for_s: float, clock: Clock) -> None:
+    """Release `lease`; while Redis is away, try again until `for_s` seconds have passed.
+
+    Raises:
+        StoreUnavailable: it did not come back in that time.
+    """
+    until = clock.now() + for_s
+    while True:
+        try:
+            return await store.release(lease)
+        except StoreUnavailable:
+            if clock.now() + STORE_RETRY_S > until:
+                raise
+        await clock.sleep(STORE_RETRY_S)

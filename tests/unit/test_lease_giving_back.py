@@ -9,7 +9,7 @@ from fake_clock import FakeClock
 
 from actors.accounts.lease import Lease
 from actors.errors import StoreUnavailable
-from actors.lease_keeper import give_back
+from actors.logon import give_back
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
