@@ -1,4 +1,4 @@
-"""From a checked-out account to a logged-on session, and back: stored token first, password if it must be.
+"""From a checked-out account to a logged-on session, and back: token first, password if it must be.
 
 Knows the order of things (what is stored before what is used) and nothing of the wire. New auth
 state is in Redis, acknowledged, before it is relied on; while Redis is away it is held and retried.
