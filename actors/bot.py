@@ -93,6 +93,7 @@ class Bot(Actor[RouterToBot]):
         self._serving: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
         self._interruption: ServiceError | None = None
+        self._dropped: SteamUnreachable | None = None
         self._launched = False
         self._gc_deadline: Cancellable | None = None
         self._spent_for = 0.0
@@ -203,6 +204,8 @@ class Bot(Actor[RouterToBot]):
         self._seat = Seat(
             self._id, lease.account, lease.fencing_token, logged_on.public_ip, self.address
         )
+        if self._dropped is not None:
+            raise self._dropped
         self._change(BotEvent.LOGGED_ON)
         await self._link.launch(timeout_s=self._policy.launch_s)
         self._launched = True
@@ -280,13 +283,20 @@ class Bot(Actor[RouterToBot]):
     def _on_link_event(self, event: LinkEvent) -> None:
         match event:
             case Dropped(reason=reason, eresult=eresult):
-                self._interrupt(BotEvent.FAILED, SteamUnreachable("session", reason, eresult))
+                self._on_dropped(SteamUnreachable("session", reason, eresult))
             case GcLost(reason=reason):
                 self._on_gc_lost(reason)
             case GcReady():
                 self._on_gc_ready()
             case _:
                 assert_never(event)
+
+    def _on_dropped(self, why: SteamUnreachable) -> None:
+        """End this life; a log-on under way ends by itself, with what Steam said before it hung up."""
+        if self._state is BotState.AUTHENTICATING:
+            self._dropped = why
+        else:
+            self._interrupt(BotEvent.FAILED, why)
 
     def _on_gc_lost(self, reason: str) -> None:
         if self._state is BotState.READY:

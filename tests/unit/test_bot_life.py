@@ -162,6 +162,42 @@ async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: Stag
     assert stage.store.held == {}
 
 
+async def test_what_steam_said_before_it_hung_up_is_heard(stage: Stage) -> None:
+    """It closes the connection after every refusal, and a dead token must not be tried for ever."""
+    stage.store.auth["axe"] = AuthState(7, "stored", "guard")
+    held = stage.script.held["log_on"] = asyncio.Event()
+    stage.script.errors["log_on"] = LogOnRefused("logon", 15)
+    await stage.until_settled()
+    stage.drop(Dropped("closed"))
+    await stage.until_settled()
+    held.set()
+    assert isinstance(await stage.end(), LogOnRefused)
+    assert stage.store.auth["axe"] == AuthState(7, "", "guard")
+    assert stage.store.held == {}
+
+
+async def test_a_token_is_stored_though_its_connection_broke(stage: Stage) -> None:
+    held = stage.script.held["save_auth"] = asyncio.Event()
+    await stage.until_settled()
+    stage.drop(Dropped("gone"))
+    await stage.until_settled()
+    held.set()
+    assert isinstance(await stage.end(), SteamUnreachable)
+    assert stage.store.auth["axe"].refresh_token == "token of axe"
+
+
+async def test_a_connection_that_broke_during_the_log_on_makes_no_bot_ready(stage: Stage) -> None:
+    held = stage.script.held["log_on"] = asyncio.Event()
+    await stage.until_settled()
+    stage.drop(Dropped("logged off", 34))
+    held.set()
+    ended = await stage.end()
+    assert isinstance(ended, SteamUnreachable)
+    assert ended.eresult == 34
+    assert "launch" not in stage.script.deeds
+    assert BotState.LAUNCHING not in stage.states
+
+
 async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
     await stage.until_ready()
     hold = stage.script.held["request 5"] = asyncio.Event()
