@@ -38,8 +38,8 @@ class Shape:
     members: int = 3
     bots: int = 4  # of each member
     accounts: int = 8
-    per_account: int = 60
-    per_ip: int = 250
+    per_account: int = 15
+    per_ip: int = 50
 
     @property
     def settings(self) -> Sections:
