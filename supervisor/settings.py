@@ -8,7 +8,7 @@ the root; everybody else is handed the smallest part it needs and never looks at
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -64,6 +64,17 @@ class Loaded:
     settings: Settings
     file: Path | None  # the file that was read, if any
     sources: Mapping[str, str]  # dotted key -> "default", the file, or the variable
+    # Dotted key -> raw value, overridden or not; it may be a secret.
+    in_file: Mapping[str, object] = field(default_factory=dict, repr=False)
+    is_sandboxed: bool = False
+
+    def again(self) -> Loaded:
+        """Read and check the same sources once more; a file that was read must still be there.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        return load(self.file, sandbox=self.is_sandboxed)
 
     def rows(self) -> list[tuple[str, str, Any, str]]:
         """Return (section, key, value fit for showing, source) in the model's order."""
@@ -78,11 +89,12 @@ class Loaded:
         ]
 
 
-def load(path: Path | None = None) -> Loaded:
+def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
     """Read, merge and check the settings.
 
     Args:
         path: the file to read; None means ./config.toml if there is one.
+        sandbox: put them on a simulated network of our own, whatever network they name.
 
     Raises:
         ConfigError: with one line that says where the mistake is.
@@ -94,7 +106,13 @@ def load(path: Path | None = None) -> Loaded:
     sources = {key: name for layer in layers for key, name in layer.sources.items()}
     settings = _validated(_merged(layers), sources, fallback=str(file or "environment"))
     _check_readable(settings, sources)
-    return Loaded(settings, file, MappingProxyType(sources))
+    return Loaded(
+        settings.in_sandbox() if sandbox else settings,
+        file,
+        MappingProxyType(sources),
+        in_file=MappingProxyType(_flat(from_file.values)),
+        is_sandboxed=sandbox,
+    )
 
 
 def public_value(value: object) -> str | int | float:
@@ -114,6 +132,12 @@ def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
         for section, keys in layer.values.items():
             merged[section] = merged.get(section, {}) | keys
     return merged
+
+
+def _flat(values: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    return {
+        f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()
+    }
 
 
 def _check_file_alone(layer: Layer, name: str) -> None:
