@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, Final, TextIO
 
 import structlog
@@ -20,15 +22,21 @@ from supervisor.settings_model import Log
 
 HIDDEN: Final = "***"
 
-_SECRET_KEY: Final = re.compile(
-    r"passw(or)?d|token|secret|authorization|cookie|credential|api[_-]?key|guard[_-]?(code|data)",
-    re.IGNORECASE,
-)
+_NAMES: Final = r"passw(?:or)?d|token|secret|credential|api[_-]?key|guard[_-]?(?:code|data)"
+_SECRET_KEY: Final = re.compile(rf"{_NAMES}|authorization|cookie", re.IGNORECASE)
 # A number that orders the holders of a lease; its name is all that it shares with a secret.
 _NOT_SECRET: Final = frozenset({"fencing_token"})
 # Steam's refresh and access tokens are JSON Web Tokens, whose header always begins with `{"`.
 _WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(\.[\w-]*)?")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
+# Base64 of 20 bytes, as Steam's shared secrets are, or of 32, as keys are.
+_KEY: Final = re.compile(r"(?<![\w+/=-])(?:[\w+/-]{27}|[\w+/-]{43})=(?![\w=])")
+# password='x' of a repr, {'password': 'x'} of a dict, password=x of a query; `x = y` of code passes.
+_NAMED: Final = re.compile(
+    rf"""(?ix) (?<![\w-]) (?P<name> [\w-]*? (?:{_NAMES}) [\w-]*)
+    (?P<sign> ["']? (?: = | \s*[:=]\s* (?=["']) ) )
+    (?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s"'&,;()\[\]{{}}]+ )"""
+)
 _MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
 
 # They log every request at info or debug; our own line per request says more.
@@ -52,6 +60,17 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,  # the level may change while running
     )
     _route_standard_library(level, renderer, stream)
+    _route_uncaught()
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with everything hidden that has the shape of a secret.
+
+    A password that stands alone among other words has no shape.
+    """
+    text = _WEB_TOKEN.sub(HIDDEN, without_password(text))
+    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
+    return _KEY.sub(HIDDEN, _NAMED.sub(_hidden_value, text))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -98,11 +117,44 @@ def _route_standard_library(level: int, renderer: Processor, stream: TextIO) -> 
     logging.captureWarnings(capture=True)
 
 
+def _route_uncaught() -> None:
+    """Let what nobody catches go the same way; Python would print it as it is.
+
+    Hooks that somebody else has taken, e.g. a test runner, stay theirs.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda args: _log_uncaught(
+            args.exc_type, args.exc_value, args.exc_traceback, where=str(args.thread)
+        )
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda args: _log_uncaught(
+            args.exc_type, args.exc_value, args.exc_traceback, where=repr(args.object)
+        )
+
+
+def _log_uncaught(
+    kind: type[BaseException],
+    error: BaseException | None,
+    trace: TracebackType | None,
+    where: str = "main",
+) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    structlog.get_logger().error(
+        "error_uncaught",
+        where=where,
+        error_type=kind.__name__,
+        exc_info=(kind, error or kind(), trace),
+    )
+
+
 def _public(key: str, value: Any, *, depth: int) -> Any:
     if key not in _NOT_SECRET and _SECRET_KEY.search(key):
         return HIDDEN
     if isinstance(value, str):
-        return _without_secrets(value)
+        return without_secrets(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _MAX_DEPTH:
@@ -110,13 +162,13 @@ def _public(key: str, value: Any, *, depth: int) -> Any:
             return _public_mapping(value, depth=depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
             return [_public("", item, depth=depth + 1) for item in value]
-    return _without_secrets(str(value) if isinstance(value, BaseException) else repr(value))
+    return without_secrets(str(value) if isinstance(value, BaseException) else repr(value))
 
 
 def _public_mapping(mapping: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
     return {str(key): _public(str(key), value, depth=depth) for key, value in mapping.items()}
 
 
-def _without_secrets(text: str) -> str:
-    text = _WEB_TOKEN.sub(HIDDEN, without_password(text))
-    return _BEARER.sub(rf"\1 {HIDDEN}", text)
+def _hidden_value(found: re.Match[str]) -> str:
+    name, sign = found["name"], found["sign"]
+    return found[0] if name in _NOT_SECRET else f"{name}{sign}{HIDDEN}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from supervisor.logs import redact
+from supervisor.logs import redact, without_secrets
 
 SECRET = "hunter2"
 
@@ -60,6 +62,50 @@ def test_secrets_inside_values_are_hidden(value: object) -> None:
 def test_steams_tokens_are_hidden_wherever_they_stand() -> None:
     token = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJzdGVhbSJ9.c2ln-bmF0dXJl_"
     assert redacted(event=f"refused {token}!")["event"] == "refused ***!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Credential(account='axe', password='{SECRET}')",
+        f'{{"shared_secret": "{SECRET}", "account": "axe"}}',
+        repr({"refresh_token": SECRET}),
+        repr({"guard_data": f"it's \\ {SECRET}"}),
+        f"https://host/login?account=axe&password={SECRET}&to=1",
+        f"API-KEY={SECRET}",
+    ],
+)
+def test_values_named_as_secrets_inside_a_text_are_hidden(text: str) -> None:
+    shown = without_secrets(text)
+    assert SECRET not in shown
+    assert "***" in shown
+    assert "axe" in shown or "axe" not in text
+
+
+@pytest.mark.parametrize("size", [20, 32])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_keys_and_shared_secrets_are_hidden_wherever_they_stand(
+    size: int, encode: Callable[[bytes], bytes]
+) -> None:
+    key = encode(bytes(range(200, 200 + size))).decode()
+    assert without_secrets(f"it was {key}, and '{key}'") == "it was ***, and '***'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the lease on axe (fencing token 7) is lost",
+        "Lease(account='axe', fencing_token=7, holder='us')",
+        "    password = credential.password",
+        "the token: it has expired",
+        "a8f5f167f44f4964e6c998dee827110c",
+        "sha256:" + "0" * 64,
+        "/data/instances/0123456789abcdef/valkey.log",
+        "x" * 100_000,
+    ],
+)
+def test_ordinary_texts_pass_unchanged(text: str) -> None:
+    assert without_secrets(text) == text
 
 
 def test_bytes_and_unknown_objects_are_read_as_text() -> None:
