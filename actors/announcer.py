@@ -11,7 +11,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import LocalProtocolError
-from actors.messages import BotChanged
+from actors.messages import BotChanged, BotRemoved
 
 
 class Watcher(Protocol):
@@ -19,7 +19,7 @@ class Watcher(Protocol):
 
     name: str
 
-    def tell(self, message: BotChanged) -> None:
+    def tell(self, message: BotChanged | BotRemoved) -> None:
         """Never waits."""
 
 
@@ -38,15 +38,17 @@ class Announcer:
             self._tell(watcher, change)
 
     def forget(self, bot_id: str) -> None:
-        """The bot does not exist any more."""
+        """The bot does not exist any more: tell every watcher."""
         self._latest.pop(bot_id, None)
+        for watcher in self._watchers:
+            self._tell(watcher, BotRemoved(bot_id))
 
     def catch_up(self, watcher: Watcher) -> None:
         """Tell `watcher`, which has just started, how every bot is."""
         for change in self._latest.values():
             self._tell(watcher, change)
 
-    def _tell(self, watcher: Watcher, change: BotChanged) -> None:
+    def _tell(self, watcher: Watcher, change: BotChanged | BotRemoved) -> None:
         try:
             watcher.tell(change)
         except LocalProtocolError as error:

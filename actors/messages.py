@@ -6,6 +6,7 @@ in the envelope, so messages can be compared, logged and replayed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.actor import Address, Ask
@@ -75,6 +76,13 @@ class BotChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class BotRemoved:
+    """Tree -> everyone who watches the fleet: this bot does not exist any more."""
+
+    bot_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class BotReport:
     """One bot as `/status` shows it."""
 
@@ -118,4 +126,38 @@ class GetRouter(Ask[RouterReport]):
     """HTTP -> router: how busy are you."""
 
 
-RouterMessage = FetchMatch | BotChanged | GetRouter
+@dataclass(frozen=True, slots=True)
+class GetLoads(Ask[Mapping[str, int]]):
+    """Tree -> router: how many requests has each ready bot in flight, by bot id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetireBot(Ask[None]):
+    """Tree -> router: give this bot no more requests; answered when it has none in flight."""
+
+    bot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPolicy:
+    """The numbers the router lives by; times in seconds."""
+
+    request_timeout_s: float  # one try at one bot
+    max_in_flight: int  # per bot
+    min_interval_s: float  # per bot, between two requests
+    queue: int  # flights that may wait for a bot
+    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
+    breaks: int = 6  # bots that may be lost while they are asked
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """Tree -> router: live by these numbers from the next request on."""
+
+    policy: RouterPolicy
+    budgets_changed: bool = False  # then what was refused for a spent budget may be tried again
+
+
+RouterMessage = (
+    FetchMatch | BotChanged | BotRemoved | GetRouter | GetLoads | RetireBot | Reconfigure
+)

@@ -13,7 +13,7 @@ from typing import Final, Protocol, assert_never
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.clock import Clock
-from actors.messages import BotChanged, BotReport, FleetReport, GetFleet
+from actors.messages import BotChanged, BotRemoved, BotReport, FleetReport, GetFleet
 
 
 class WallClock(Clock, Protocol):
@@ -32,13 +32,6 @@ class BotSupervised:
     restarts: int
     last_error: str | None
     next_try_in: float | None  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class BotRemoved:
-    """Tree -> roster: this bot does not exist any more."""
-
-    bot_id: str
 
 
 RosterMessage = BotChanged | BotSupervised | BotRemoved | GetFleet

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from structlog.typing import FilteringBoundLogger
@@ -35,11 +34,16 @@ from actors.matches.details import MatchDetails
 from actors.matches.replay import to_json
 from actors.messages import (
     BotChanged,
+    BotRemoved,
     BudgetSpent,
     FetchMatch,
+    GetLoads,
     GetRouter,
     MatchAnswer,
+    Reconfigure,
+    RetireBot,
     RouterMessage,
+    RouterPolicy,
     RouterReport,
     Seat,
     ServeMatch,
@@ -77,18 +81,6 @@ class ReservesBudget(Protocol):
         """Count one request before it is sent. Raises StoreUnavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class RouterPolicy:
-    """The numbers the router lives by; times in seconds."""
-
-    request_timeout_s: float  # one try at one bot
-    max_in_flight: int  # per bot
-    min_interval_s: float  # per bot, between two requests
-    queue: int  # flights that may wait for a bot
-    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
-    breaks: int = 6  # bots that may be lost while they are asked
-
-
 class _TryFailed(Exception):
     """This bot did not bring the match; the text says why."""
 
@@ -123,6 +115,7 @@ class Router(Actor[RouterMessage]):
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
         self._silence = Silence()
+        self._retired: dict[str, Reply[None] | None] = {}  # until they are removed
         self._flights: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -148,9 +141,21 @@ class Router(Actor[RouterMessage]):
                 self._on_fetch_match(fetch, envelope.reply)
             case BotChanged() as changed:
                 self._on_bot_changed(changed)
+            case BotRemoved(bot_id=bot_id):
+                self._seats.retire(bot_id)
+                self._retired.pop(bot_id, None)
+            case RetireBot(bot_id=bot_id):
+                self._seats.retire(bot_id)
+                self._retired[bot_id] = envelope.reply
+                self._answer_if_idle(bot_id)
+            case Reconfigure() as change:
+                self._on_reconfigure(change)
             case GetRouter():
                 if envelope.reply is not None:
                     envelope.reply.set(self._report())
+            case GetLoads():
+                if envelope.reply is not None:
+                    envelope.reply.set(dict(self._seats.loads()))
             case other:
                 assert_never(other)
 
@@ -166,7 +171,30 @@ class Router(Actor[RouterMessage]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _on_reconfigure(self, change: Reconfigure) -> None:
+        policy = self._policy = change.policy
+        if change.budgets_changed:
+            self._seats.forget_budgets()
+        self._seats.change_limits(
+            max_in_flight=policy.max_in_flight,
+            min_interval_s=policy.min_interval_s,
+            queue=policy.queue,
+        )
+
+    def _give_back(self, seat: Seat) -> None:
+        self._seats.give_back(seat)
+        if seat.bot_id in self._retired:
+            self._answer_if_idle(seat.bot_id)
+
+    def _answer_if_idle(self, bot_id: str) -> None:
+        """Tell whoever retired a bot that it has nothing in flight any more."""
+        reply = self._retired[bot_id]
+        if reply is not None and bot_id not in self._seats.loads():
+            reply.set(None)
+
     def _on_bot_changed(self, changed: BotChanged) -> None:
+        if changed.bot_id in self._retired:  # whatever it does now, it does not come back
+            return
         if changed.seat is not None:
             self._seats.join(changed.seat)
             return
@@ -214,7 +242,7 @@ class Router(Actor[RouterMessage]):
             else:
                 return MatchAnswer(flight.match_id, to_json(flight.match_id, details))
             finally:
-                self._seats.give_back(seat)
+                self._give_back(seat)
         raise TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
 
     def _refuse_if_aside(self, match_id: int) -> None:
@@ -246,7 +274,7 @@ class Router(Actor[RouterMessage]):
                 charged = await self._charge(seat)
             finally:
                 if not charged:
-                    self._seats.give_back(seat)
+                    self._give_back(seat)
             if charged:
                 return seat
 
@@ -266,6 +294,8 @@ class Router(Actor[RouterMessage]):
         self._log.info(
             "budget_refused", account=seat.account, scope=refused.scope, delay_s=refused.retry_after
         )
+        if seat.bot_id in self._retired:
+            return
         if refused.scope == "lease":  # the bot is about to find out by itself
             self._seats.leave(seat.bot_id)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.clock import Cancellable, Clock
@@ -42,6 +43,12 @@ class Seats:
         self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
 
+    def change_limits(self, *, max_in_flight: int, min_interval_s: float, queue: int) -> None:
+        """Go by other limits from now on; whoever waits already keeps the place."""
+        self._turns.change_limits(max_in_flight=max_in_flight, min_interval_s=min_interval_s)
+        self._queue = queue
+        self._hand_out()
+
     @property
     def ready(self) -> int:
         """How many seats could be used, busy ones included."""
@@ -51,6 +58,10 @@ class Seats:
     def waiting(self) -> int:
         """How many wait for a seat."""
         return len(self._waiting)
+
+    def loads(self) -> Mapping[str, int]:
+        """Requests in flight by bot id; a bot that was retired is gone when it has none."""
+        return self._turns.loads()
 
     def of_account(self, account: str) -> Seat | None:
         """Return the seat that uses an account, if there is one."""
@@ -71,6 +82,12 @@ class Seats:
         self._turns.leave(bot_id)
         (self._coming.add if is_coming else self._coming.discard)(bot_id)
 
+    def retire(self, bot_id: str) -> None:
+        """A bot leaves for good: no more requests for it, those in flight are still counted."""
+        self._turns.retire(bot_id)
+        self.leave(bot_id)
+        self.stop_rotating(bot_id)
+
     def rotate(self, bot_id: str) -> None:
         """A bot has spent its account and is about to take another: worth waiting for."""
         self._rotating.add(bot_id)
@@ -84,11 +101,19 @@ class Seats:
                     place.seat.set_exception(self._nobody())
 
     def bench(self, seat: Seat, seconds: float) -> None:
-        """Do not use a seat for a while: its budget is spent."""
+        """Do not use a seat for a while: its budget is spent. One that has left is not kept."""
+        if not self._turns.holds(seat):
+            return
         self._turns.leave(seat.bot_id)
         until = self._clock.now() + seconds
         self._benched[seat.bot_id] = (seat, until)
         self._clock.call_at(until, lambda: self._unbench(seat))
+
+    def forget_budgets(self) -> None:
+        """Budgets are counted by other limits now: try everybody again."""
+        self._budget_frees_at = None
+        for seat, _ in tuple(self._benched.values()):
+            self.join(seat)
 
     def note_budget(self, frees_in: float | None) -> None:
         """Remember when some account's budget frees, for those who find no seat at all."""

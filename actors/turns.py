@@ -7,8 +7,9 @@ changing list with a counter would shift the turn with every bot that joins or l
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from actors.messages import Seat
@@ -18,7 +19,7 @@ from actors.messages import Seat
 class _Place:
     seat: Seat
     in_flight: int = 0
-    rests_until: float = 0.0  # clock seconds
+    used_at: float = -math.inf  # clock seconds
 
 
 class Turns:
@@ -28,15 +29,36 @@ class Turns:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         self._places: dict[str, _Place] = {}
+        self._retired: dict[str, _Place] = {}  # only while they have requests in flight
         self._line: OrderedDict[str, _Place] = OrderedDict()
+
+    def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
+        """Go by other limits from now on; whoever has more in flight than allowed gets no more."""
+        self._max_in_flight = max_in_flight
+        self._min_interval_s = min_interval_s
+        for bot_id, place in self._places.items():
+            if place.in_flight >= max_in_flight:
+                self._line.pop(bot_id, None)
+            else:
+                self._line.setdefault(bot_id, place)
 
     def __len__(self) -> int:
         """How many seats there are, busy ones included."""
         return len(self._places)
 
+    def holds(self, seat: Seat) -> bool:
+        """Whether this very seat is in the line or busy."""
+        place = self._places.get(seat.bot_id)
+        return place is not None and place.seat is seat
+
     def seats(self) -> Iterable[Seat]:
         """Every seat, busy ones included."""
         return (place.seat for place in self._places.values())
+
+    def loads(self) -> Mapping[str, int]:
+        """Requests in flight by bot id; of retired bots only those that have any."""
+        places = self._places | self._retired
+        return {bot_id: place.in_flight for bot_id, place in places.items()}
 
     def join(self, seat: Seat) -> None:
         """Add a seat, or replace the one of the same bot."""
@@ -49,6 +71,13 @@ class Turns:
         self._places.pop(bot_id, None)
         self._line.pop(bot_id, None)
 
+    def retire(self, bot_id: str) -> None:
+        """Take a bot's seat out, and go on counting what it has in flight (see `loads`)."""
+        place = self._places.get(bot_id)
+        self.leave(bot_id)
+        if place is not None and place.in_flight:
+            self._retired[bot_id] = place
+
     def take(self, now: float, avoid: frozenset[str] = frozenset()) -> Seat | None:
         """Give the seat whose turn it is one more request, or None when no seat has room.
 
@@ -59,7 +88,7 @@ class Turns:
         if place is None:
             return None
         place.in_flight += 1
-        place.rests_until = now + self._min_interval_s
+        place.used_at = now
         self._line.pop(place.seat.bot_id)
         if place.in_flight < self._max_in_flight:
             self._line[place.seat.bot_id] = place
@@ -67,22 +96,32 @@ class Turns:
 
     def give_back(self, seat: Seat) -> None:
         """One request of `seat` is over; a seat that has left meanwhile is forgotten."""
+        retired = self._retired.get(seat.bot_id)
+        if retired is not None and retired.seat is seat:
+            retired.in_flight -= 1
+            if not retired.in_flight:
+                del self._retired[seat.bot_id]
+            return
         place = self._places.get(seat.bot_id)
         if place is None or place.seat is not seat:
             return
         place.in_flight -= 1
-        self._line.setdefault(seat.bot_id, place)
+        if place.in_flight < self._max_in_flight:
+            self._line.setdefault(seat.bot_id, place)
 
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting seat may be used again, or None when none rests."""
         first = next(iter(self._line.values()), None)
-        return None if first is None else max(0.0, first.rests_until - now)
+        return None if first is None else max(0.0, self._rests_until(first) - now)
+
+    def _rests_until(self, place: _Place) -> float:
+        return place.used_at + self._min_interval_s
 
     def _first(self, now: float, avoid: frozenset[str]) -> _Place | None:
         # In order of last use: whoever stands behind a resting seat is resting too, but for one that
         # just came back from a full house, and that one waits no longer than one interval.
         for place in self._line.values():
-            if place.rests_until > now:
+            if self._rests_until(place) > now:
                 return None
             if place.seat.account not in avoid:
                 return place

@@ -1,4 +1,4 @@
-"""What an edit of the settings means for a process that runs: what holds at once, what waits for a restart.
+"""What an edit of the settings means for a running process: what holds at once, what waits.
 
 A pure function over two Settings. Who reads the file is live_settings.py, who lets the tree go by a
 change is tree.py.

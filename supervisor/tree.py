@@ -48,9 +48,9 @@ from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
-from actors.messages import RouterMessage, RouterToBot
+from actors.messages import RouterMessage, RouterPolicy, RouterToBot
 from actors.roster import BotSupervised, Roster, RosterMessage
-from actors.router import Router, RouterPolicy
+from actors.router import Router
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork

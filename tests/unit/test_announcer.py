@@ -7,7 +7,7 @@ import structlog
 from actors.announcer import Announcer
 from actors.bot_states import BotState
 from actors.errors import ActorStopped
-from actors.messages import BotChanged
+from actors.messages import BotChanged, BotRemoved
 
 
 class Watcher:
@@ -15,10 +15,10 @@ class Watcher:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.heard: list[BotChanged] = []
+        self.heard: list[BotChanged | BotRemoved] = []
         self.is_away = False
 
-    def tell(self, message: BotChanged) -> None:
+    def tell(self, message: BotChanged | BotRemoved) -> None:
         if self.is_away:
             raise ActorStopped(self.name)
         self.heard.append(message)
@@ -44,7 +44,8 @@ def test_who_was_away_catches_up_with_the_latest_of_every_bot() -> None:
     announcer.publish(change("bot-2", BotState.PARKED))
     announcer.publish(change("bot-3", BotState.READY))
     announcer.forget("bot-3")
-    assert len(other.heard) == 4
+    assert len(other.heard) == 5
+    assert other.heard[-1] == BotRemoved("bot-3")
     watcher.is_away = False
     announcer.catch_up(watcher)
     assert watcher.heard == [change("bot-1", BotState.READY), change("bot-2", BotState.PARKED)]

@@ -33,12 +33,13 @@ from actors.messages import (
     GetRouter,
     MatchAnswer,
     RouterMessage,
+    RouterPolicy,
     RouterReport,
     RouterToBot,
     Seat,
     ServeMatch,
 )
-from actors.router import Router, RouterPolicy
+from actors.router import Router
 from sandbox.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
