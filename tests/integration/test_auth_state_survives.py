@@ -184,6 +184,11 @@ class Scene:
             seconds, micros = client.time()
             return ends is None or ends < seconds * 1000 + micros / 1000
 
+    def is_draining(self) -> bool:
+        """Tell whether the bot has heard of a stop."""
+        changes = self.service.events("bot_state_changed")
+        return any(change["state_to"] == "draining" for change in changes)
+
     async def check_that_token_is_kept(self) -> None:
         """The bot gets ready with the token that was caught, and so does the next process."""
         self.service.wait_ready(1)
@@ -266,7 +271,8 @@ async def test_a_stop_while_redis_is_away_stores_the_token_when_redis_is_back_in
     with scene() as s:
         s.gate.wait_refused(1)
         s.service.process.terminate()
-        s.service.wait_log("bot_state_changed", WAIT_S)
+        wait_until(s.is_draining, "the stop is not heard")
+        s.gate.wait_refused(1)
         s.gate.open()
         assert s.service.process.wait(WAIT_S) == 0
         assert s.stored() is not None
