@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from supervisor import __version__
-from supervisor.settings import ConfigError, Settings, load
+from supervisor.settings import ConfigError, Loaded, load
 
 
 class Exit(IntEnum):
@@ -94,8 +94,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
-    settings = load(config).settings
-    raise typer.Exit(_serve(settings, sandbox=sandbox))
+    raise typer.Exit(_serve(load(config, sandbox=sandbox)))
 
 
 @app.command(
@@ -150,15 +149,15 @@ def healthcheck(config: ConfigFile = None) -> None:
     raise typer.Exit(Exit.OK if is_healthy(http.host, http.port) else Exit.FAILED)
 
 
-def _serve(settings: Settings, *, sandbox: bool) -> int:
+def _serve(loaded: Loaded) -> int:
     import structlog  # noqa: PLC0415 - as above
 
     from supervisor import logs  # noqa: PLC0415 - as above
     from supervisor.service import serve  # noqa: PLC0415 - as above
 
-    logs.configure(settings.log)
+    logs.configure(loaded.settings.log)
     try:
-        return serve(settings, sandbox=sandbox)
+        return serve(loaded)
     except ConfigError:
         raise
     except Exception:  # noqa: BLE001 - the process boundary: logged with secrets hidden

@@ -39,8 +39,27 @@ _NAMED: Final = re.compile(
 )
 _MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
 
-# They log every request at info or debug; our own line per request says more.
-_CHATTY: Final = ("aiohttp.access", "asyncio", "urllib3")
+# They log every request at info or debug; our own line per request says more. watchfiles says that a
+# file was written: the log itself may be that file.
+_CHATTY: Final = ("aiohttp.access", "asyncio", "urllib3", "watchfiles")
+
+
+class _Threshold:
+    """Drops what is below a level; a structlog processor.
+
+    Not structlog's filtering logger, whose level is that of the moment at which an actor bound it.
+    """
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if structlog.processors.NAME_TO_LEVEL[method] < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold: Final = _Threshold()  # one per process, as structlog's own configuration
 
 
 def configure(log: Log, stream: TextIO | None = None) -> None:
@@ -51,15 +70,24 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         stream: where to write; None means stderr.
     """
     stream = stream or sys.stderr
-    level = logging.getLevelNamesMapping()[log.level.upper()]
     renderer = _renderer(log.format, is_terminal=stream.isatty())
     structlog.configure(
-        processors=[*_shared(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[_threshold, *_shared(), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,  # the level may change while running
+        cache_logger_on_first_use=False,
     )
-    _route_standard_library(level, renderer, stream)
+    _route_standard_library(renderer, stream)
+    change_level(log.level)
+
+
+def change_level(name: str) -> None:
+    """Log from this level on, everywhere and at once; `name` as in the settings."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    _threshold.level = level
+    logging.getLogger().setLevel(level)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     _route_uncaught()
 
 
@@ -97,7 +125,7 @@ def _renderer(chosen: str, *, is_terminal: bool) -> Processor:
     return structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
-def _route_standard_library(level: int, renderer: Processor, stream: TextIO) -> None:
+def _route_standard_library(renderer: Processor, stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -111,9 +139,6 @@ def _route_standard_library(level: int, renderer: Processor, stream: TextIO) -> 
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(capture=True)
 
 

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from supervisor import __version__
 from supervisor.secret_key import VARIABLE
-from supervisor.settings import Settings
+from supervisor.settings import Loaded
 from supervisor.supervisor import ChildGaveUp
 from supervisor.tree import Tree, planted
 
@@ -19,20 +19,20 @@ EXIT_CLEAN: Final = 0
 EXIT_FAILED: Final = 1
 
 
-def serve(settings: Settings, *, sandbox: bool) -> int:
+def serve(loaded: Loaded) -> int:
     """Run the service until SIGTERM or SIGINT; return the process's exit code.
 
-    `sandbox`: on a simulated network of its own, whatever the settings name.
+    SIGHUP has the settings read again, as saving their file does.
 
     Raises:
         ConfigError: it cannot start as configured; nothing was left behind.
     """
     log: FilteringBoundLogger = structlog.get_logger()
-    return asyncio.run(_serve(settings.in_sandbox() if sandbox else settings, log))
+    return asyncio.run(_serve(loaded, log))
 
 
-async def _serve(settings: Settings, log: FilteringBoundLogger) -> int:
-    async with planted(settings, log=log) as tree:
+async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
+    async with planted(loaded, log=log) as tree:
         return await _run_until_signal(tree, log)
 
 
@@ -40,6 +40,7 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tree.root.stop)
+    loop.add_signal_handler(signal.SIGHUP, tree.config.ask_to_reread)
     log.info("service_starting", version=__version__)
     if not tree.is_sealing:
         log.warning(

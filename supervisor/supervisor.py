@@ -146,6 +146,14 @@ class Supervisor:
         if self._wards.get(child_id) is ward:
             del self._wards[child_id]
 
+    def respec(self, spec: ChildSpec) -> None:
+        """Give the child of this id another spec; it holds from its next wait, life or stop on.
+
+        Raises:
+            UnknownChild: there is none of this id.
+        """
+        self._ward(spec.id).respec(spec)
+
     def revive(self, child_id: str) -> None:
         """Try a parked or backing-off child now, its failures forgotten; else do nothing.
 

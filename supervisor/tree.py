@@ -8,48 +8,45 @@
     ├── router        match requests to bots
     ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
-    └── http          last up, first down
+    ├── http          up last but one, down first but one
+    └── config        follows the settings file
 
-Children start in this order and stop in reverse. With cli.py this is the only file that sees both
-halves; it holds no logic of its own.
+Children start in this order and stop in reverse. With its parts fleet.py and policies.py, and with
+the commands, this is the only file that sees both halves; it holds no logic of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
 import random
 import socket
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
-from actors.accounts.pacing import LogOnLimits, LogOnPacing
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.pacing import LogOnPacing
 from actors.accounts.redis_client import connect
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
-from actors.bot import Bot, BudgetIsSpent
-from actors.bot_ports import BotMemory, BotPolicy, BotPorts
-from actors.bot_states import BotState
-from actors.errors import AccountError, LocalProtocolError, SteamError
+from actors.bot_ports import BotPorts
+from actors.errors import ActorStopped, MailboxFull, StoreUnavailable
 from actors.http.app import make_app
 from actors.http.match_details import MatchDetailsRoute
 from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
-from actors.messages import RouterMessage, RouterPolicy, RouterToBot
-from actors.roster import BotSupervised, Roster, RosterMessage
+from actors.messages import Reconfigure, RouterMessage
+from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
@@ -57,24 +54,18 @@ from actors.steam.network import SteamNetwork
 from actors.steam.port import GuardRequest, Transport
 from actors.steam.trust import Trust, TrustError
 from supervisor import __version__
-from supervisor.child import (
-    Backoff,
-    Child,
-    ChildSpec,
-    ChildState,
-    ChildStatus,
-    GiveUp,
-    Restart,
-    RestartIntensity,
-)
+from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
 from supervisor.clock import SystemClock
+from supervisor.fleet import PARK_FOR_S, Fleet
 from supervisor.instance import own_instance
 from supervisor.listener import listen
+from supervisor.live_settings import LiveSettings
 from supervisor.network import Network, steam_network
+from supervisor.policies import log_on_limits, quota_limits, router_policy
 from supervisor.secret_key import take_secret_key
-from supervisor.settings import ConfigError, Settings
-from supervisor.settings_model import LOGOFF_S, SAFETY_MARGIN_S
+from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
+from supervisor.watch import ConfigWatch
 
 CORE_BACKOFF: Final = Backoff(base=0.1, cap=5.0, stable_after=30.0)
 CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
@@ -82,27 +73,19 @@ CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
 NO_RESTART: Final = RestartIntensity(max_restarts=0, period=60.0)
 CORE_GRACE_S: Final = 5.0
 LONGEST_DRAIN_S: Final = 10.0
-# After its last request a bot logs off (4 s at most) and gives its account back (3 s at most).
-GOODBYE_S: Final = 8.0
-PARK_FOR_S: Final = 300.0
 TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
-# What a bot's life may end with without being a bug.
-EXPECTED_ENDS: Final = (AccountError, SteamError, BudgetIsSpent)
-# What the supervisor does with a bot between two lives, in the words of /status.
-BETWEEN_LIVES: Final = {
-    ChildState.BACKING_OFF: BotState.BACKING_OFF,
-    ChildState.PARKED: BotState.PARKED,
-    ChildState.STOPPED: BotState.STOPPED,
-}
+STORE_RETRY_S: Final = 5.0
+MAILBOX_RETRY_S: Final = 0.05
 
 
 @contextlib.asynccontextmanager
-async def planted(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterator[Tree]:
+async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator[Tree]:
     """Yield the tree, ready to run, on everything that could be refused.
 
     Raises:
         ConfigError: an address, a directory, a key or a file cannot be used; nothing is left behind.
     """
+    settings = loaded.settings
     try:
         sealer = _sealer()
         with contextlib.ExitStack() as stack:
@@ -112,7 +95,7 @@ async def planted(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIter
             instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
             async with steam_network(settings) as network:
                 ground = Ground(network, listener, valkey, sealer, instance.id)
-                tree = Tree(settings, ground, log=log)
+                tree = Tree(loaded, ground, log=log)
                 try:
                     yield tree
                 finally:
@@ -154,25 +137,32 @@ class Tree:
 
     def __init__(
         self,
-        settings: Settings,
+        loaded: Loaded,
         ground: Ground,
         *,
         log: FilteringBoundLogger,
     ) -> None:
-        self._settings = settings
+        self._settings = loaded.settings
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
         self._rng = random.Random()
-        self._memories: dict[str, BotMemory] = defaultdict(BotMemory)
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._announcer = Announcer((self._roster, self._router), log=log)
         self._hub = Hub(clock=self._clock, log=log)
-        self._bot_ports = self._make_bot_ports()
-        self.root = self._supervisor("botapi", self._core_specs(), lambda _: None)
+        self._pacing = self._make_pacing()
+        self._fleet = self._make_fleet()
+        self._matches = MatchDetailsRoute(
+            self._router, deadline_s=self._settings.http.deadline, clock=self._clock
+        )
+        self._forgiving: asyncio.Task[None] | None = None
+        self.config = LiveSettings(
+            loaded, self._apply, wall=self._clock.wall, sleep=self._clock.sleep, log=log
+        )
+        self.root = self._supervisor("botapi", self._core_specs())
 
     @property
     def is_sealing(self) -> bool:
@@ -181,7 +171,47 @@ class Tree:
 
     async def close(self) -> None:
         """Close what is no child."""
+        await self._stop_forgiving()
+        await self._fleet.close()
         await self._accounts.close()
+
+    # -- other settings while it runs ----------------------------------------------------------
+
+    async def _apply(self, settings: Settings) -> None:
+        """Let everything that runs go by these settings from now on."""
+        before, self._settings = self._settings, settings
+        self._pacing.change_limits(log_on_limits(settings))
+        self._matches.change_deadline(settings.http.deadline)
+        self._accounts.change_quota(quota_limits(settings))
+        if before.quota != settings.quota:
+            await self._stop_forgiving()
+            self._forgiving = asyncio.create_task(self._forgive_spent(), name="forgive-spent")
+        await self._reconfigure_router(budgets_changed=before.quota != settings.quota)
+        await self._fleet.apply(settings)
+
+    async def _reconfigure_router(self, *, budgets_changed: bool) -> None:
+        message = Reconfigure(router_policy(self._settings), budgets_changed=budgets_changed)
+        while True:
+            try:
+                return self._router.tell(message)
+            except MailboxFull:
+                await self._clock.sleep(MAILBOX_RETRY_S)
+            except ActorStopped:
+                return None  # its next life starts with these settings
+
+    async def _forgive_spent(self) -> None:
+        """Let accounts that were spent by other budgets be tried, when Redis is there to say so."""
+        while True:
+            try:
+                return await self._accounts.forgive_spent()
+            except StoreUnavailable as error:
+                self._log.warning("budgets_unforgiven", reason=str(error), delay_s=STORE_RETRY_S)
+                await self._clock.sleep(STORE_RETRY_S)
+
+    async def _stop_forgiving(self) -> None:
+        if self._forgiving is not None:
+            self._forgiving.cancel()
+            await asyncio.wait({self._forgiving})
 
     # -- the parts -----------------------------------------------------------------------------
 
@@ -191,19 +221,30 @@ class Tree:
         return self._settings.redis.url.get_secret_value() if valkey is None else valkey.url
 
     def _open_accounts(self) -> Accounts:
-        quota = self._settings.quota
         return Accounts(
             self._redis,
             prefix=self._settings.redis.prefix,
-            quota=QuotaLimits(quota.per_account, quota.per_ip, quota.window),
+            quota=quota_limits(self._settings),
             lease_s=self._settings.bots.lease_seconds,
             sealer=self._ground.sealer,
         )
 
     def _make_pacing(self) -> LogOnPacing:
-        logon = self._settings.logon
-        limits = LogOnLimits(self._settings.logons_per_minute, logon.burst, logon.rate_limit_pause)
+        limits = log_on_limits(self._settings)
         return LogOnPacing(self._redis, prefix=self._settings.redis.prefix, limits=limits)
+
+    def _make_fleet(self) -> Fleet:
+        return Fleet(
+            self._settings,
+            self._make_bot_ports(),
+            instance=self._ground.instance,
+            roster=self._roster,
+            router=self._router,
+            announcer=self._announcer,
+            clock=self._clock,
+            rng=self._rng,
+            log=self._log,
+        )
 
     def _make_bot_ports(self) -> BotPorts:
         trust = Trust.load(self._ground.network.ca_file, self._ground.network.universe_key_file)
@@ -217,7 +258,7 @@ class Tree:
                 rng=self._rng,
                 log=self._log,
             ),
-            pacing=self._make_pacing(),
+            pacing=self._pacing,
             on_guard=_nobody_to_ask,
             publish=self._announcer.publish,
             clock=self._clock,
@@ -227,17 +268,11 @@ class Tree:
         )
 
     def _make_router(self) -> Actor[RouterMessage]:
-        bots, http = self._settings.bots, self._settings.http
         return Router(
             address=self._router,
             store=self._accounts,
             decoder=MatchDecoder(),
-            policy=RouterPolicy(
-                request_timeout_s=bots.request_timeout,
-                max_in_flight=bots.max_in_flight,
-                min_interval_s=bots.min_interval,
-                queue=http.queue,
-            ),
+            policy=router_policy(self._settings),
             catch_up=self._announcer.catch_up,
             clock=self._clock,
             log=self._log,
@@ -248,29 +283,25 @@ class Tree:
 
     def _make_http(self) -> HttpServer:
         about = {"version": __version__, "instance": self._ground.instance}
-        deadline_s = self._settings.http.deadline
+        status = StatusRoutes(
+            self._roster, self._router, clock=self._clock, about=about, config=self.config.report
+        )
         app = make_app(
-            MatchDetailsRoute(self._router, deadline_s=deadline_s, clock=self._clock),
-            StatusRoutes(self._roster, self._router, clock=self._clock, about=about),
+            self._matches,
+            status,
             clock=self._clock,
             log=self._log,
         )
         # A duplicate, so that the address stays ours should the server be restarted.
-        return HttpServer(app, self._ground.listener.dup(), drain_s=self._drain_s, log=self._log)
+        return HttpServer(app, self._ground.listener.dup(), drain_s=LONGEST_DRAIN_S, log=self._log)
 
     def _make_leases(self) -> Leases:
-        return Leases(self._accounts, f"{self._ground.instance}/", self._memories, log=self._log)
-
-    def _make_bot(self, bot_id: str, address: Address[RouterToBot], memory: BotMemory) -> Bot:
-        bots = self._settings.bots
-        return Bot(
-            bot_id,
-            self._holder(bot_id),
-            address=address,
-            memory=memory,
-            ports=self._bot_ports,
-            policy=BotPolicy(lease_s=bots.lease_seconds, fence_margin_s=LOGOFF_S + SAFETY_MARGIN_S),
+        return Leases(
+            self._accounts, f"{self._ground.instance}/", self._fleet.memories, log=self._log
         )
+
+    def _make_config_watch(self) -> ConfigWatch:
+        return ConfigWatch(self.config, log=self._log)
 
     # -- who supervises whom -------------------------------------------------------------------
 
@@ -282,8 +313,9 @@ class Tree:
             self._core("roster", self._make_roster),
             self._core("router", self._make_router),
             self._core("leases", self._make_leases),
-            self._core("fleet", self._make_fleet, grace=math.inf, intensity=NO_RESTART),
-            self._core("http", self._make_http, grace=self._drain_s + CORE_GRACE_S),
+            self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
+            self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
+            self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
@@ -302,6 +334,7 @@ class Tree:
         *,
         grace: float = CORE_GRACE_S,
         intensity: RestartIntensity = CORE_INTENSITY,
+        give_up: GiveUp = GiveUp.ESCALATE,
     ) -> ChildSpec:
         return ChildSpec(
             id=child_id,
@@ -310,71 +343,19 @@ class Tree:
             intensity=intensity,
             backoff=CORE_BACKOFF,
             grace=grace,
-            give_up=GiveUp.ESCALATE,
+            give_up=give_up,
             park_for=PARK_FOR_S,
         )
 
-    def _make_fleet(self) -> Supervisor:
-        ids = [f"bot-{number}" for number in range(1, self._settings.bots.count + 1)]
-        specs = [self._bot_spec(bot_id) for bot_id in ids]
-        return self._supervisor("fleet", specs, self._on_bot_status, stop_together=True)
-
-    def _bot_spec(self, bot_id: str) -> ChildSpec:
-        restart, bots = self._settings.restart, self._settings.bots
-        return ChildSpec(
-            id=bot_id,
-            factory=partial(
-                self._make_bot, bot_id, Address(bot_id), self._memories[self._holder(bot_id)]
-            ),
-            restart=Restart.PERMANENT,
-            intensity=RestartIntensity(restart.intensity, restart.period),
-            backoff=Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after),
-            grace=bots.request_timeout + GOODBYE_S,
-            give_up=GiveUp.PARK,
-            park_for=PARK_FOR_S,
-            expected=EXPECTED_ENDS,
-        )
-
-    def _supervisor(
-        self,
-        name: str,
-        specs: list[ChildSpec],
-        observe: Callable[[ChildStatus], None],
-        *,
-        stop_together: bool = False,
-    ) -> Supervisor:
+    def _supervisor(self, name: str, specs: list[ChildSpec]) -> Supervisor:
         return Supervisor(
             name,
             specs,
             clock=self._clock,
             rng=self._rng,
-            observe=observe,
+            observe=lambda _: None,
             log=self._log,
-            stop_together=stop_together,
         )
-
-    def _on_bot_status(self, status: ChildStatus) -> None:
-        """Tell the roster what the supervisor does with a bot."""
-        next_try_in = None if status.next_try_at is None else status.next_try_at - self._clock.now()
-        supervised = BotSupervised(
-            bot_id=status.id,
-            state=BETWEEN_LIVES.get(status.state),
-            restarts=status.restarts,
-            last_error=status.last_error,
-            next_try_in=next_try_in,
-        )
-        try:
-            self._roster.tell(supervised)
-        except LocalProtocolError as error:
-            self._log.warning("change_untold", watcher="roster", reason=str(error))
-
-    def _holder(self, bot_id: str) -> str:
-        """How a bot's checkouts are signed in Redis."""
-        return f"{self._ground.instance}/{bot_id}"
-
-    @property
-    def _drain_s(self) -> float:
-        return min(self._settings.http.deadline, LONGEST_DRAIN_S)
 
 
 async def _nobody_to_ask(_request: GuardRequest) -> str | None:

@@ -74,6 +74,10 @@ class Ward:
         self._revived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._supervise(), name=f"ward of {self._name}")
 
+    def respec(self, spec: ChildSpec) -> None:
+        """Go by another spec from the next wait, life or stop on; the id stays."""
+        self._spec = spec
+
     def stop(self) -> None:
         """End the present life in good order, or the wait for the next. Harmless when repeated.
 

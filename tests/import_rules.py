@@ -17,6 +17,8 @@ from typing import Final
 PACKAGES: Final = ("supervisor", "actors", "sandbox")
 SEES_BOTH_HALVES: Final = {
     "supervisor.tree",
+    "supervisor.fleet",
+    "supervisor.policies",
     "supervisor.cli",
     "supervisor.cli_accounts",
     "supervisor.cli_login",

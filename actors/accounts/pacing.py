@@ -51,6 +51,10 @@ class LogOnPacing:
         self._ask = Script("logon_ask")
         self._limited = Script("logon_limited")
 
+    def change_limits(self, limits: LogOnLimits) -> None:
+        """Ask by other limits from now on."""
+        self._limits = limits
+
     async def ask(self, *, with_password: bool) -> Wait | None:
         """Return None when a log-on may start now; it is counted then.
 

@@ -42,6 +42,7 @@ class _Scripts:
     put_field: Script
     cool_down: Script
     note_logon: Script
+    forgive_spent: Script
 
 
 class Accounts:
@@ -174,6 +175,17 @@ class Accounts:
         self._require(lease, cooled)
 
     # -- budgets -------------------------------------------------------------------------------
+
+    def change_quota(self, quota: QuotaLimits) -> None:
+        """Count by other limits from now on; see `forgive_spent` for what they have led to."""
+        self._quota = quota
+
+    async def forgive_spent(self) -> None:
+        """End every cooldown for a spent budget; whose budget is still spent is found out anew."""
+        k = self._keys
+        await self._scripts.forgive_spent.run(
+            self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [BUDGET_SPENT]
+        )
 
     async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
         """Count one request of `account` from egress `ip` before it is sent."""

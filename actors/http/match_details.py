@@ -36,6 +36,10 @@ class MatchDetailsRoute:
         self._deadline_s = deadline_s
         self._clock = clock
 
+    def change_deadline(self, deadline_s: float) -> None:
+        """Let those who ask from now on wait that long at most."""
+        self._deadline_s = deadline_s
+
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the match, or with a row of the error table."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -31,12 +31,14 @@ class StatusRoutes:
         *,
         clock: Clock,
         about: Mapping[str, Any],
+        config: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """`about`: constant facts shown on /status, e.g. the version."""
+        """`about`: constant facts shown on /status, e.g. the version; `config`: asked each time."""
         self._roster = roster
         self._router = router
         self._clock = clock
         self._about = about
+        self._config = config
 
     async def healthz(self, request: web.Request) -> web.Response:
         """200 while the event loop, the roster and the router answer; else 503."""
@@ -65,6 +67,7 @@ class StatusRoutes:
         counts = Counter(bot.state.value for bot in fleet.bots)
         answer = {
             **self._about,
+            "config": self._config(),
             "bots": {"count": len(fleet.bots), **dict(sorted(counts.items()))},
             "router": asdict(router),
             "fleet": [asdict(bot) for bot in fleet.bots],

@@ -1,0 +1,83 @@
+"""Notices that the settings file has changed, and has it read.
+
+Watches the directory and not the file: editors save by rename, and Kubernetes swaps a symbolic link
+beside it (`..data`); both leave a watch on the file itself with a file that nobody reads any more.
+A look every few seconds besides sees what no watch is told of: a file that is mounted alone into a
+container, a network file system, a link's target elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+from watchfiles import awatch
+
+from supervisor.live_settings import LiveSettings
+
+LOOK_EVERY_S: Final = 5.0
+QUIET_MS: Final = 50  # changes that come closer together are one
+LONGEST_BURST_MS: Final = 500
+
+
+class ConfigWatch:
+    """A child for the supervisor: serves changes of the file, and whoever asks to have it read."""
+
+    def __init__(self, live: LiveSettings, *, log: FilteringBoundLogger) -> None:
+        self._live = live
+        self._log = log.bind(actor="config")
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Nothing to prepare: what changed before `run` is seen by its first look."""
+
+    async def run(self) -> None:
+        """Follow the file until stopped."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(), name="config-watch")
+            asked = group.create_task(self._live.reread_when_asked(), name="config-asked")
+            await self._stopping.wait()
+            asked.cancel()
+
+    def stop(self) -> None:
+        """Let `run` end. Harmless when repeated."""
+        self._stopping.set()
+
+    async def _follow(self) -> None:
+        await self._live.look()
+        async with contextlib.aclosing(self._hints()) as hints:
+            async for _ in hints:
+                await self._live.look()
+
+    async def _hints(self) -> AsyncGenerator[None, None]:
+        """Yield when the file may have changed; ends with the stop."""
+        is_told = False
+        while not self._stopping.is_set():
+            try:
+                async for _ in self._changes():
+                    yield
+            except (OSError, RuntimeError) as error:  # no directory, or no more watches
+                if not is_told:
+                    self._log.warning(
+                        "config_unwatched", reason=str(error), look_every_s=LOOK_EVERY_S
+                    )
+                    is_told = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
+                yield
+
+    def _changes(self) -> AsyncIterator[object]:
+        file = self._live.file.absolute()
+        return awatch(
+            *{file.parent, file.resolve().parent},
+            watch_filter=None,
+            recursive=False,
+            debounce=LONGEST_BURST_MS,
+            step=QUIET_MS,
+            stop_event=self._stopping,
+            rust_timeout=int(LOOK_EVERY_S * 1000),
+            yield_on_timeout=True,
+        )
