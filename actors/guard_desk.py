@@ -125,7 +125,8 @@ class GuardDesk(Actor[SubmitGuard]):
         if code is not None:
             return code
         pending.need = _need(request)
-        wanted = pending.wanted = asyncio.get_running_loop().create_future()
+        wanted: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        pending.wanted = wanted
         self._answer(pending, GuardOutcome(pending.account, pending.need))
         alarm = self._clock.call_at(self._clock.now() + PERSON_S, lambda: _give_up(wanted))
         try:
