@@ -1,0 +1,318 @@
+"""An edit of config.toml takes effect in seconds and costs no request; a bad one changes nothing (P10)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.service_process import ServiceProcess, toml
+from bench.world import World, simple_accounts, world
+
+pytestmark = pytest.mark.integration
+
+WITHIN_S = 15.0
+Save = Callable[[Path, str], None]
+
+
+def edited(service: ServiceProcess, **sections: dict[str, Any]) -> str:
+    """The service's settings with these laid over, as its file has them."""
+    settings = {name: dict(values) for name, values in service.settings.items()}
+    for section, values in sections.items():
+        settings.setdefault(section, {}).update(values)
+    return toml(service._filled(settings))
+
+
+def write_in_place(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def rename_over(file: Path, text: str) -> None:
+    beside = file.with_name(".config.toml.new")
+    beside.write_text(text)
+    beside.replace(file)
+
+
+def move_away_and_write(file: Path, text: str) -> None:
+    """As vim does with `backupcopy=no`."""
+    file.replace(file.with_name("config.toml~"))
+    file.write_text(text)
+
+
+def swap_directory(file: Path, text: str) -> None:
+    """As Kubernetes updates a ConfigMap: config.toml -> ..data/config.toml, ..data -> ..version."""
+    folder = file.parent
+    version = folder / f"..{time.monotonic_ns()}"
+    version.mkdir()
+    (version / "config.toml").write_text(text)
+    (folder / "..data_tmp").symlink_to(version.name)
+    (folder / "..data_tmp").replace(folder / "..data")
+    if not file.is_symlink():
+        (folder / "link").symlink_to(Path("..data") / "config.toml")
+        (folder / "link").replace(file)
+
+
+def wait_until(is_so: Callable[[], Any], service: ServiceProcess, within: float = WITHIN_S) -> Any:
+    """Return the first true answer."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        if answer := is_so():
+            return answer
+        time.sleep(0.02)
+    raise TimeoutError(service.log[-3000:])
+
+
+def applied(service: ServiceProcess, count: int) -> dict[str, Any]:
+    """Wait for the `count`-th applied edit and return its line."""
+    wait_until(lambda: len(list(service.events("config_applied"))) >= count, service)
+    lines = list(service.events("config_applied"))
+    assert len(lines) == count
+    return lines[-1]
+
+
+def config(service: ServiceProcess) -> dict[str, Any]:
+    return dict(service.status()["config"])
+
+
+def test_an_edit_is_noticed_however_it_is_saved() -> None:
+    ways: list[Save] = [
+        write_in_place,
+        rename_over,
+        move_away_and_write,
+        swap_directory,
+        swap_directory,
+        rename_over,
+    ]
+    with world(1, accounts=simple_accounts(1 + len(ways))) as w:
+        service = w.service
+        service.wait_ready(1)
+        assert config(service)["needs_restart"] == []
+        begun = config(service)["applied_at"]
+        for number, save in enumerate(ways, 1):
+            save(service.config_file, edited(service, bots={"count": 1 + number}))
+            line = applied(service, number)
+            assert line["changed"] == ["bots.count"], save
+            service.wait_ready(1 + number)
+        assert config(service)["applied_at"] > begun
+        assert list(service.events("config_refused")) == []
+        assert service.stop() == 0
+        assert set(w.scores().values()) == {0}
+
+
+def test_sighup_has_the_file_read_again() -> None:
+    with world(1) as w:
+        service = w.service
+        service.wait_ready(1)
+        assert list(service.events("config_unchanged")) == []
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_log("config_unchanged", WITHIN_S)
+        service.config_file.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        refused = service.wait_log("config_refused", WITHIN_S)
+        assert "there is no such file" in refused["reason"]
+        assert service.get("/match-details?match_id=7")[0] == 200
+
+
+BAD_EDITS = [
+    ("count = ", "is not valid TOML"),
+    ("[bots]\ncuont = 3\n", "unknown key bots.cuont; did you mean bots.count?"),
+    ("[bots]\ncount = 0\n", "bots.count must be a whole number from 1 to 1000, not 0"),
+    ("[bots]\nrequest_timeout = 60\n", "bots.request_timeout (60) must be at most http.deadline"),
+    ('[redis]\nurl = "http://u:hunter2@h"\n', "redis.url must be"),
+    ("", "is empty"),
+]
+
+
+def test_a_bad_edit_changes_nothing_and_says_why() -> None:
+    with world(1) as w:
+        service = w.service
+        service.wait_ready(1)
+        for number, (text, reason) in enumerate(BAD_EDITS, 1):
+            # What stands beside the mistake is good, and must not be applied either.
+            rest = "" if "[bots]" in text or not text else '[log]\nlevel = "debug"\n'
+            service.config_file.write_text(rest + text)
+            wait_until(lambda n=number: len(list(service.events("config_refused"))) >= n, service)  # type: ignore[misc]
+            line = list(service.events("config_refused"))[-1]
+            assert reason in line["reason"]
+            assert reason in config(service)["refused"]
+            assert service.get(f"/match-details?match_id={number}")[0] == 200
+        assert "hunter2" not in service.log
+        assert list(service.events("config_applied")) == []
+        write_in_place(service.config_file, edited(service))
+        assert applied(service, 1)["changed"] == []
+        assert config(service)["refused"] is None
+        assert len(service.status()["fleet"]) == 1
+
+
+def test_what_needs_a_restart_says_so_until_it_is_taken_back() -> None:
+    with world(1) as w:
+        service = w.service
+        service.wait_ready(1)
+        text = edited(service, bots={"lease_seconds": 90, "max_in_flight": 3}, http={"port": 1})
+        rename_over(service.config_file, text)
+        line = applied(service, 1)
+        assert line["changed"] == ["bots.max_in_flight"]
+        assert line["needs_restart"] == ["bots.lease_seconds", "http.port"]
+        assert config(service)["needs_restart"] == ["bots.lease_seconds", "http.port"]
+        rename_over(service.config_file, edited(service))
+        assert "needs_restart" not in applied(service, 2)
+        assert config(service)["needs_restart"] == []
+
+
+def test_the_environment_still_wins_over_an_edit() -> None:
+    with world(2, accounts=simple_accounts(3)) as w:
+        service = w.service
+        service.stop()
+        service.env["BOTAPI_BOTS__COUNT"] = "1"
+        service.start()
+        service.wait_ready(1)
+        rename_over(service.config_file, edited(service, bots={"count": 3, "max_in_flight": 9}))
+        line = applied(service, 1)
+        assert line["changed"] == ["bots.max_in_flight"]
+        assert line["overridden"] == {"bots.count": "BOTAPI_BOTS__COUNT"}
+        assert len(service.status()["fleet"]) == 1
+
+
+def test_the_log_level_changes_at_once_and_back() -> None:
+    with world(1) as w:
+        service = w.service
+        service.wait_ready(1)
+
+        def quiet_lines() -> int:
+            service.get("/healthz")
+            found = service.events("request_answered")
+            return sum(line["level"] == "debug" for line in found)
+
+        assert quiet_lines() == 0
+        rename_over(service.config_file, edited(service, log={"level": "debug"}))
+        applied(service, 1)
+        wait_until(quiet_lines, service)
+        rename_over(service.config_file, edited(service))
+        applied(service, 2)
+        assert quiet_lines() == quiet_lines()
+
+
+def test_a_quota_is_lowered_and_raised() -> None:
+    with world(2) as w:
+        service = w.service
+        service.wait_ready(2)
+        ids = itertools.count(1)
+
+        def ask() -> tuple[int, str | None]:
+            status, body = service.get(f"/match-details?match_id={next(ids)}")
+            return status, json.loads(body).get("error")
+
+        assert [ask() for _ in range(6)] == [(200, None)] * 6
+        rename_over(service.config_file, edited(service, quota={"per_account": 2}))
+        assert applied(service, 1)["changed"] == ["quota.per_account"]
+        wait_until(lambda: ask() == (429, "quota-exhausted"), service)
+        rename_over(service.config_file, edited(service, quota={"per_account": 50}))
+        applied(service, 2)
+        wait_until(lambda: ask() == (200, None), service)
+        # The same for the budget that all share; nobody leaves an account for that.
+        rename_over(service.config_file, edited(service, quota={"per_account": 50, "per_ip": 2}))
+        applied(service, 3)
+        wait_until(lambda: ask() == (429, "quota-exhausted"), service)
+        rename_over(service.config_file, edited(service, quota={"per_account": 50}))
+        applied(service, 4)
+        assert ask() == (200, None)
+
+
+def test_timeouts_hold_from_the_next_request_on() -> None:
+    with world(1, sandbox_options=("--gc-delay", "1500")) as w:
+        service = w.service
+        service.wait_ready(1)
+        assert service.get("/match-details?match_id=1")[0] == 200
+        shorter = edited(service, bots={"request_timeout": 0.3}, http={"deadline": 0.5})
+        rename_over(service.config_file, shorter)
+        applied(service, 1)
+        begun = time.monotonic()
+        assert service.get("/match-details?match_id=2")[0] in {503, 504}
+        assert time.monotonic() - begun < 1.4
+
+
+@dataclass
+class Load:
+    """Asks for one match after the other, several at a time, until told to stop."""
+
+    url: str
+    askers: int = 12
+    outcomes: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _over: bool = False
+
+    async def run(self) -> None:
+        ids = itertools.count(1000)
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(self._ask(session, ids) for _ in range(self.askers)))
+
+    def stop(self) -> None:
+        self._over = True
+
+    async def _ask(self, session: aiohttp.ClientSession, ids: itertools.count[int]) -> None:
+        while not self._over:
+            begun = time.monotonic()
+            url = f"{self.url}/match-details?match_id={next(ids)}"
+            async with session.get(url) as answer:
+                await answer.read()
+                self.outcomes[answer.status] += 1
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+
+
+async def ready(w: World, count: int) -> None:
+    await asyncio.to_thread(w.service.wait_ready, count)
+
+
+def ready_now(w: World) -> tuple[int, int]:
+    status = w.service.status()
+    return len(status["fleet"]), status["router"]["ready"]
+
+
+async def test_the_fleet_grows_and_shrinks_without_losing_a_request() -> None:
+    """5 -> 50 -> 3 bots while requests run."""
+    options = ("--gc-delay", "100")
+    with world(5, accounts=simple_accounts(50), sandbox_options=options) as w:
+        service = w.service
+        await ready(w, 5)
+        load = Load(service.url)
+        asking = asyncio.create_task(load.run())
+        begun = time.monotonic()
+        rename_over(service.config_file, edited(service, bots={"count": 50}))
+        await ready(w, 50)
+        grown_s = time.monotonic() - begun
+        since = await w.sandbox.last_event()
+        asked_before = load.outcomes.total()
+        begun = time.monotonic()
+        rename_over(service.config_file, edited(service, bots={"count": 3}))
+        await asyncio.to_thread(wait_until, lambda: ready_now(w) == (3, 3), service, 20)
+        shrunk_s = time.monotonic() - begun
+        asked_meanwhile = load.outcomes.total() - asked_before
+        load.stop()
+        await asking
+        assert set(load.outcomes) == {200}
+        assert asked_meanwhile > 0
+        ends = await w.sandbox.journal("session_ended", since=since)
+        assert [one["clean"] for one in ends] == [True] * 47
+        assert sorted(w.scores().values()) == [0] * 47 + [1] * 3
+        # Nobody was asked in vain: what was charged is what was answered.
+        assert list(service.events("try_failed")) == []
+        requests = (await w.sandbox.summary())["requests"]
+        assert sum(requests.values()) == load.outcomes.total()
+        assert list(service.events("child_crashed")) == []
+        assert service.stop() == 0
+        assert set(w.scores().values()) == {0}
+    if "BOTAPI_FIGURES" in os.environ:
+        print(
+            f"5->50 {grown_s:.2f} s, 50->3 {shrunk_s:.2f} s, {dict(load.outcomes)}, slowest {load.slowest:.2f} s"
+        )  # noqa: E501, T201 - figures
