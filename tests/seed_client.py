@@ -6,6 +6,8 @@ with us may still be one of these.
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis import Redis
 
 
@@ -13,7 +15,7 @@ class SeedClient:
     """One container of the old kind. `redis` must decode responses; `account` is what it has."""
 
     def __init__(self, redis: Redis, prefix: str = "botapi") -> None:
-        self._redis = redis
+        self._redis: Any = redis  # its types do not say what decode_responses decides
         self._checkouts = f"{prefix}:checkouts"
         self._passwords = f"{prefix}:passwords"
         self.account: str | None = None

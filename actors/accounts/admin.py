@@ -97,7 +97,7 @@ class AccountAdmin:
             AccountInUse: a lease on it is alive; with `force` its bot finds out and leaves.
         """
         k = self._keys
-        keys = [k.checkouts, k.leases, k.holders]
+        keys = [k.checkouts, k.leases, k.holders, k.fencing]
         _checked(account, await self._run("free_named", keys, [account, _flag(force)]))
 
     async def reset(self, account: str) -> None:
@@ -129,6 +129,7 @@ class AccountAdmin:
             k.cooldown_reasons,
             k.account_budget(account),
             k.last_logons,
+            k.fencing,
         ]
         _checked(account, await self._run("remove_named", keys, [account, _flag(force)]))
 
@@ -183,7 +184,7 @@ def _state(
         (score == "", AccountState.NOT_LISTED),
         (lease_left is not None, AccountState.IN_USE),
         (lease_ends != "", AccountState.LAPSED),
-        (score != "" and float(score) != 0, AccountState.CHECKED_OUT),
+        (score != "" and float(score) > 0, AccountState.CHECKED_OUT),
         (not has_password, AccountState.NO_PASSWORD),
         (cooldown is not None, AccountState.COOLING_DOWN),
         (is_spent, AccountState.SPENT),

@@ -14,7 +14,7 @@ class Keys:
         self.leases = f"{prefix}:leases"
         self.holders = f"{prefix}:holders"
         self.hints = f"{prefix}:hints"
-        self.fencing = f"{prefix}:fencing"
+        self.fencing = f"{prefix}:fencing-tokens"
         self.cooldowns = f"{prefix}:cooldowns"
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"
         self.last_logons = f"{prefix}:last-logons"

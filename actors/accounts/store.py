@@ -136,7 +136,7 @@ class Accounts:
         self._auth.let_go(lease.account)
         await self._scripts.release.run(
             self._redis,
-            [k.checkouts, k.leases, k.holders, k.hints],
+            [k.checkouts, k.leases, k.holders, k.hints, k.fencing],
             [lease.account, lease.fencing_token],
         )
 
@@ -145,7 +145,9 @@ class Accounts:
         k = self._keys
         return list(
             await self._scripts.release_all.run(
-                self._redis, [k.checkouts, k.leases, k.holders, k.hints], [holder_prefix]
+                self._redis,
+                [k.checkouts, k.leases, k.holders, k.hints, k.fencing],
+                [holder_prefix],
             )
         )
 
@@ -263,10 +265,12 @@ class Accounts:
             await self._store_auth(lease, AuthState(auth.steam_id, "", auth.guard_data))
 
     async def note_logon(self, lease: Lease) -> None:
-        """Remember, for people, that the account was logged on now."""
+        """Remember, for people, that the account was logged on now; it needs no cooldown any more."""
         k = self._keys
         await self._scripts.note_logon.run(
-            self._redis, [k.holders, k.last_logons], [lease.account, lease.fencing_token]
+            self._redis,
+            [k.holders, k.last_logons, k.cooldowns, k.cooldown_reasons],
+            [lease.account, lease.fencing_token],
         )
 
     async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:

@@ -19,8 +19,10 @@ for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMI
   redis.call('ZADD', KEYS[8], 0, account)
 end
 
+-- Make it 1: whoever does so owns it, for clients of the first BotAPI, too.
 local function lease_to_us(account)
-  local token = redis.call('INCR', KEYS[7])
+  demand(KEYS[1], account)
+  local token = new_token(KEYS[7], account, now)
   redis.call('ZADD', KEYS[2], now + ARGV[2], account)
   redis.call('HSET', KEYS[3], account, token .. ' ' .. now .. ' ' .. ARGV[1])
   return {account, token}
@@ -40,7 +42,9 @@ local function not_before(ms, is_budget)
   if is_budget and (soonest_budget < 0 or ms < soonest_budget) then soonest_budget = ms end
 end
 
-local function is_usable(account, cool_until, password)
+-- `lease_ends`: of a lease that is alive although the score says free, because somebody put it to 0.
+local function is_usable(account, lease_ends, cool_until, password)
+  if lease_ends then return false end
   if cool_until then
     not_before(cool_until - now, redis.call('HGET', KEYS[5], account) == ARGV[7])
     return false
@@ -52,29 +56,27 @@ local function is_usable(account, cool_until, password)
   return false
 end
 
--- As the clients of the first BotAPI do: whoever makes it 1 owns it.
-local function check_out(account)
-  if tonumber(redis.call('ZINCRBY', KEYS[1], 1, account)) == 1 then return lease_to_us(account) end
-end
-
 while true do
   local account = redis.call('ZPOPMIN', KEYS[8])[1]
   if not account then break end
-  local is_free = tonumber(redis.call('ZSCORE', KEYS[1], account) or -1) == 0
-  local cool_until = redis.call('ZSCORE', KEYS[4], account)
-  local password = redis.call('HEXISTS', KEYS[6], account) == 1
-  if is_free and is_usable(account, cool_until, password) then return check_out(account) end
+  if is_free(KEYS[1], account) then
+    local lease_ends = redis.call('ZSCORE', KEYS[2], account)
+    local cool_until = redis.call('ZSCORE', KEYS[4], account)
+    local password = redis.call('HEXISTS', KEYS[6], account) == 1
+    if is_usable(account, lease_ends, cool_until, password) then return lease_to_us(account) end
+  end
 end
 
 local found
 local offset, page, most_hints = 0, 1000, 100
 repeat
-  local free = redis.call('ZRANGEBYSCORE', KEYS[1], 0, 0, 'LIMIT', offset, page)
+  local free = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', 0, 'LIMIT', offset, page)
   if #free == 0 then break end
+  local leases = redis.call('ZMSCORE', KEYS[2], unpack(free))
   local cool = redis.call('ZMSCORE', KEYS[4], unpack(free))
   local passwords = redis.call('HMGET', KEYS[6], unpack(free))
   for i, account in ipairs(free) do
-    if is_usable(account, cool[i], passwords[i]) then
+    if is_usable(account, leases[i], cool[i], passwords[i]) then
       if not found then
         found = account
       else
@@ -86,5 +88,5 @@ repeat
   end
   offset = offset + page
 until #free < page or most_hints == 0
-if found then return check_out(found) end
+if found then return lease_to_us(found) end
 return {false, soonest, soonest_budget}

@@ -1,11 +1,10 @@
 -- Free an account by name, whoever has it; for an operator.
--- KEYS 1 checkouts  2 leases  3 holders      ARGV 1 account  2 '1' to free it although its lease is alive
+-- KEYS 1 checkouts  2 leases  3 holders  4 fencing
+-- ARGV 1 account  2 '1' to free it although its lease is alive
 -- Returns 1 when freed, 0 when it is in use, -1 when there is no such account.
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score then return -1 end
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
 if ARGV[2] ~= '1' and lease_ends > now_ms() then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
-redis.call('ZADD', KEYS[1], 0, ARGV[1])
+end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1])
 return 1

@@ -10,6 +10,33 @@ local function is_held_with(holders, account, token)
   return entry and string.sub(entry, 1, #token + 1) == token .. ' '
 end
 
+-- Nobody demands it. Below 0 is what somebody left who counted down twice; it is lost to nobody.
+local function is_free(checkouts, account)
+  local score = redis.call('ZSCORE', checkouts, account)
+  return score and tonumber(score) <= 0
+end
+
+-- Make the score say, also to clients of the first BotAPI, that somebody has it.
+local function demand(checkouts, account)
+  if is_free(checkouts, account) then redis.call('ZADD', checkouts, 1, account) end
+end
+
+-- A token is newer than every other of the account, and also than those that a Redis which lost its last
+-- writes has forgotten: no older than the time.
+local function new_token(fencing, account, now)
+  local token = math.max((redis.call('HGET', fencing, account) or 0) + 1, now)
+  redis.call('HSET', fencing, account, token)
+  return token
+end
+
+-- End a checkout so that a renewal which was on its way does not put it up again.
+local function end_checkout(checkouts, leases, holders, fencing, account)
+  redis.call('ZREM', leases, account)
+  redis.call('HDEL', holders, account)
+  redis.call('HINCRBY', fencing, account, 1)
+  redis.call('ZADD', checkouts, 'XX', 0, account)
+end
+
 local DAY_MS = 86400000
 
 -- The instant from which requests count against a budget, by the kind of window.

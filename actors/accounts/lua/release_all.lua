@@ -1,14 +1,13 @@
 -- Give back everything whose holder begins with a prefix: what a process still holds when it ends.
--- KEYS 1 checkouts  2 leases  3 holders  4 hints (see acquire)      ARGV 1 prefix of the holder
+-- KEYS 1 checkouts  2 leases  3 holders  4 hints (see acquire)  5 fencing
+-- ARGV 1 prefix of the holder
 -- Returns the accounts.
 local given_back = {}
 local entries = redis.call('HGETALL', KEYS[3])
 for i = 1, #entries, 2 do
   local account, holder = entries[i], string.match(entries[i + 1], '^%d+ %d+ (.*)$')
   if holder and string.sub(holder, 1, #ARGV[1]) == ARGV[1] then
-    redis.call('ZREM', KEYS[2], account)
-    redis.call('HDEL', KEYS[3], account)
-    redis.call('ZADD', KEYS[1], 'XX', 0, account)
+    end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[5], account)
     redis.call('ZADD', KEYS[4], 0, account)
     given_back[#given_back + 1] = account
   end

@@ -5,9 +5,9 @@ if redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local now = now_ms()
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)
 local score = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
-if lease_ends > now or (lease_ends < 0 and score ~= 0) then return 0 end
+if lease_ends > now or (lease_ends < 0 and score > 0) then return 0 end
 redis.call('ZADD', KEYS[1], 1, ARGV[1])
-local token = redis.call('INCR', KEYS[5])
+local token = new_token(KEYS[5], ARGV[1], now)
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], token .. ' ' .. now .. ' ' .. ARGV[2])
 return token

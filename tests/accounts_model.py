@@ -1,0 +1,132 @@
+"""What the scripts of actors/accounts/lua should do, in plain Python: one account at a time, no Redis.
+
+Times are no numbers here: a lease is alive or not, a cooldown lasts or not, a request still counts or
+not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.accounts.admin import AccountState
+from actors.accounts.lease import Lease
+
+
+@dataclass
+class Held:
+    """An entry in `leases` and `holders`; one that is not alive was not reaped yet."""
+
+    token: int
+    holder: str
+    is_alive: bool = True
+
+
+@dataclass
+class Account:
+    """Everything that is known of one name; `score` None: not in `checkouts`."""
+
+    score: float | None = None
+    has_password: bool = False
+    held: Held | None = None
+    newest: int = 0  # fencing token; of an ended lease one more
+    used: int = 0
+    is_cooling: bool = False
+    auth: str | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody demands it. A score below 0 is somebody's double reset."""
+        return self.score is not None and self.score <= 0
+
+    @property
+    def is_leased(self) -> bool:
+        return self.held is not None and self.held.is_alive
+
+    @property
+    def is_in_use(self) -> bool:
+        """In an operator's eyes: ours, or of a client that knows no leases."""
+        return self.is_leased or (self.held is None and (self.score or 0) > 0)
+
+    def is_usable(self, budget: int) -> bool:
+        """Whether the next checkout may have it."""
+        return (
+            self.is_free
+            and self.has_password
+            and not self.is_leased
+            and not self.is_cooling
+            and self.used < budget
+        )
+
+    def frees_some_day(self, budget: int) -> bool:
+        """Whether waiting alone may make it usable."""
+        spent = self.has_password and self.used >= budget
+        return self.is_free and not self.is_leased and (self.is_cooling or spent)
+
+    def is_held_with(self, token: int) -> bool:
+        return self.held is not None and self.held.token == token
+
+    def reap(self) -> None:
+        if self.held is not None and not self.held.is_alive:
+            self.held = None
+            self.score = None if self.score is None else 0
+
+    def lease(self, token: int, holder: str) -> None:
+        self.held = Held(token, holder)
+        self.newest = token
+        self.demand()
+
+    def demand(self) -> None:
+        """Let others see that somebody has it."""
+        if self.is_free:
+            self.score = 1
+
+    def renew(self, lease: Lease) -> bool:
+        """Return whether the caller may go on."""
+        if self.held is not None and self.held.token == lease.fencing_token:
+            self.held.is_alive = True
+            self.demand()
+            return True
+        if self.held is not None or not self.is_free or self.newest > lease.fencing_token:
+            return False
+        self.lease(lease.fencing_token, lease.holder)
+        return True
+
+    def give_back(self) -> None:
+        """Nobody may renew what was given back."""
+        self.newest = max(self.newest, self.held.token if self.held else 0) + 1
+        self.held = None
+        self.score = None if self.score is None else 0
+
+    def forget(self) -> None:
+        self.give_back()
+        self.score, self.has_password, self.auth = None, False, None
+        self.used, self.is_cooling = 0, False
+
+    def state(self, budget: int) -> AccountState:
+        """What an operator is told."""
+        states = (
+            (self.score is None, AccountState.NOT_LISTED),
+            (self.is_leased, AccountState.IN_USE),
+            (self.held is not None, AccountState.LAPSED),
+            (not self.is_free, AccountState.CHECKED_OUT),
+            (not self.has_password, AccountState.NO_PASSWORD),
+            (self.is_cooling, AccountState.COOLING_DOWN),
+            (self.used >= budget, AccountState.SPENT),
+        )
+        return next((state for holds, state in states if holds), AccountState.FREE)
+
+
+@dataclass
+class Model:
+    """All accounts, and the budget of the one IP."""
+
+    names: tuple[str, ...]
+    accounts: dict[str, Account] = field(default_factory=dict)
+    ip_used: int = 0
+
+    def __post_init__(self) -> None:
+        self.accounts = {name: Account() for name in self.names}
+
+    def reap(self) -> None:
+        for account in self.accounts.values():
+            account.reap()

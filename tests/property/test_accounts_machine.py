@@ -1,0 +1,445 @@
+"""Checkouts on a real Valkey against a model: what everybody is answered, and what is stored then.
+
+Hypothesis writes what bots, operators, clients of the first BotAPI, time and a Redis that loses its last
+writes do. Time passes by moving stored instants into the past. Which of several free accounts a bot gets
+is the script's affair; that it gets one when there is one is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+import redis as sync_redis
+from accounts_model import Account, Held, Model
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from seed_client import SeedClient
+from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+
+from actors.accounts.admin import AccountAdmin
+from actors.accounts.lease import Lease
+from actors.accounts.quota import QuotaLimits, Refused, Reserved
+from actors.accounts.redis_client import connect
+from actors.accounts.store import Accounts
+from actors.errors import AccountInUse, LeaseLost, NoAccountFree, NoSuchAccount
+from actors.steam.port import AuthState
+
+pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
+PREFIX = "machine"
+NAMES = ("axe", "bane", "chen")
+HOLDERS = ("us/1", "us/2", "them/1")
+IP = "192.0.2.1"
+QUOTA = QuotaLimits(per_account=2, per_ip=5)
+LEASE_S = 3600.0  # no example takes so long
+EXAMPLES = 200
+PAST = 1  # ms since 1970
+DAY_MS = 86_400_000
+
+names = st.sampled_from(NAMES)
+holders = st.sampled_from(HOLDERS)
+whiches = st.integers(0, 1000)
+flags = st.booleans()
+
+
+@dataclass
+class Snapshot:
+    """Everything in Redis at some moment, and the model of it."""
+
+    dump: dict[bytes, bytes]
+    model: Model
+
+
+class Checkouts(RuleBasedStateMachine):
+    """The store and the operator's view of it, under test."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        url = url.removesuffix("0") + "1"  # a database of its own, for it loses everything
+        # Their types do not say what decode_responses decides.
+        self.raw: Any = sync_redis.Redis.from_url(url, decode_responses=True)
+        self.bytes: Any = sync_redis.Redis.from_url(url)  # a dump is no text
+        self.raw.flushdb()
+        self.client = connect(url)
+        self.store = self.new_store()
+        self.admin = AccountAdmin(self.client, prefix=PREFIX, quota=QUOTA)
+        self.model = Model(NAMES)
+        self.issued: list[Lease] = []
+        self.newest_issued = dict.fromkeys(NAMES, 0)
+        # Who goes on using an account in good faith; `in_doubt` until its next renewal.
+        self.believers: set[Lease] = set()
+        self.in_doubt: set[Lease] = set()
+        self.snapshots: list[Snapshot] = []
+        self.saved = 0
+
+    def new_store(self) -> Accounts:
+        return Accounts(self.client, prefix=PREFIX, quota=QUOTA, lease_s=LEASE_S)
+
+    def teardown(self) -> None:
+        self.runner.run(self.client.aclose())
+        self.runner.close()
+        self.raw.close()
+        self.bytes.close()
+
+    def run(self, call: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await call
+
+        return self.runner.run(wait())
+
+    def key(self, name: str) -> str:
+        return f"{PREFIX}:{name}"
+
+    def may(self, call: Awaitable[object]) -> bool:
+        """Return whether the store lets the holder do it."""
+        try:
+            self.run(call)
+        except LeaseLost:
+            return False
+        return True
+
+    def any_lease(self, which: int) -> tuple[Lease, Account]:
+        """Return one of the latest, be it alive or long over."""
+        lease = self.issued[-1 - which % min(5, len(self.issued))]
+        return lease, self.model.accounts[lease.account]
+
+    # -- bots ----------------------------------------------------------------------------------
+
+    @rule(holder=holders)
+    def a_bot_checks_out(self, holder: str) -> None:
+        self.check_out(holder, None)
+
+    @rule(holder=holders, before=names)
+    def a_bot_comes_back(self, holder: str, before: str) -> None:
+        """And may or may not still hold what it had."""
+        self.check_out(holder, before)
+
+    def check_out(self, holder: str, before: str | None) -> None:
+        self.model.reap()
+        own = before is not None and self.is_held_by(before, holder)
+        usable = [name for name, one in self.accounts if one.is_usable(QUOTA.per_account)]
+        try:
+            lease = self.run(self.store.acquire(holder, before=before))
+        except NoAccountFree as none:
+            assert not own
+            assert not usable
+            self.look_at_waiting(none)
+        else:
+            assert lease.account in ([before] if own else usable)
+            self.leased(lease)
+
+    def look_at_waiting(self, none: NoAccountFree) -> None:
+        """A time is told when time alone helps."""
+        waiting = any(one.frees_some_day(QUOTA.per_account) for _, one in self.accounts)
+        assert (none.usable_in is not None) == waiting
+
+    def is_held_by(self, name: str, holder: str) -> bool:
+        held = self.model.accounts[name].held
+        return held is not None and held.holder == holder
+
+    @property
+    def accounts(self) -> Iterator[tuple[str, Account]]:
+        return iter(self.model.accounts.items())
+
+    def leased(self, lease: Lease) -> None:
+        """Note a new lease; nobody but its own holder's past and the doubtful may still believe."""
+        assert lease.fencing_token > self.newest_issued[lease.account]
+        self.newest_issued[lease.account] = lease.fencing_token
+        others = {one for one in self.believers if one.account == lease.account} - self.in_doubt
+        assert {one.holder for one in others} <= {lease.holder}
+        self.believers -= others
+        self.believers.add(lease)
+        self.issued.append(lease)
+        self.model.accounts[lease.account].lease(lease.fencing_token, lease.holder)
+
+    @precondition(lambda self: self.issued)
+    @rule(which=whiches)
+    def a_lease_is_renewed(self, which: int) -> None:
+        lease, account = self.any_lease(which)
+        assert self.may(self.store.renew(lease)) == account.renew(lease)
+        self.in_doubt.discard(lease)
+        if account.is_held_with(lease.fencing_token):
+            self.believers.add(lease)
+        else:
+            self.believers.discard(lease)
+
+    @precondition(lambda self: self.issued)
+    @rule(which=whiches)
+    def a_lease_is_given_back(self, which: int) -> None:
+        lease, account = self.any_lease(which)
+        self.run(self.store.release(lease))
+        if account.is_held_with(lease.fencing_token):
+            account.give_back()
+        self.believers.discard(lease)
+
+    @rule(of=st.sampled_from(["us/", "them/", "us/1"]))
+    def a_process_ends(self, of: str) -> None:
+        mine = [name for name, one in self.accounts if one.held and one.held.holder.startswith(of)]
+        assert sorted(self.run(self.store.release_all(of))) == mine
+        for name in mine:
+            self.model.accounts[name].give_back()
+        self.believers = {one for one in self.believers if not one.holder.startswith(of)}
+
+    @precondition(lambda self: self.issued)
+    @rule(which=whiches)
+    def an_account_cools_down(self, which: int) -> None:
+        lease, account = self.any_lease(which)
+        held = account.is_held_with(lease.fencing_token)
+        assert self.may(self.store.cool_down(lease, 600.0, "a reason")) == held
+        account.is_cooling |= held
+
+    @precondition(lambda self: self.issued)
+    @rule(which=whiches, knows_ip=flags)
+    def a_request_is_reserved(self, which: int, knows_ip: bool) -> None:  # noqa: FBT001 - hypothesis passes by keyword
+        lease, account = self.any_lease(which)
+        ip = IP if knows_ip else None
+        answer = self.run(self.store.reserve(lease.account, lease.fencing_token, ip))
+        if not (account.is_leased and account.is_held_with(lease.fencing_token)):
+            assert answer == Refused("lease", 0)
+        elif account.used == QUOTA.per_account:
+            assert isinstance(answer, Refused)
+            assert answer.scope == "account"
+        elif knows_ip and self.model.ip_used == QUOTA.per_ip:
+            assert isinstance(answer, Refused)
+            assert answer.scope == "ip"
+        else:
+            account.used += 1
+            self.model.ip_used += knows_ip
+            left_ip = QUOTA.per_ip - self.model.ip_used if knows_ip else None
+            assert answer == Reserved(QUOTA.per_account - account.used, left_ip)
+
+    @precondition(lambda self: self.issued)
+    @rule(which=whiches)
+    def auth_state_is_saved(self, which: int) -> None:
+        lease, account = self.any_lease(which)
+        held = account.is_held_with(lease.fencing_token)
+        self.saved += 1
+        # By a process of its own: one that is refused would remember, and try again later.
+        auth = AuthState(7, f"token-{self.saved}", None)
+        assert self.may(self.new_store().save_auth(lease, auth)) == held
+        if held:
+            account.auth = auth.refresh_token
+
+    # -- clients of the first BotAPI -----------------------------------------------------------
+
+    @rule()
+    def an_old_client_checks_out(self) -> None:
+        first = next((name for name, one in self.accounts if one.score == 0), None)
+        assert SeedClient(self.raw, PREFIX).check_out() == first
+        if first is not None:
+            self.model.accounts[first].score = 1
+
+    @rule(name=names)
+    def an_old_client_comes_too_late(self, name: str) -> None:
+        account = self.model.accounts[name]
+        if account.score is not None:  # it saw the name among the free ones
+            account.score += 1
+            assert SeedClient(self.raw, PREFIX).demand(name) == (account.score == 1)
+
+    @rule(name=names, score=st.sampled_from([0, 0, -1]))
+    def an_old_client_resets(self, name: str, score: int) -> None:
+        """What it had; or what it believes to have, or by a hand that counts down twice."""
+        if self.model.accounts[name].score is not None:
+            self.raw.zadd(self.key("checkouts"), {name: score})
+            self.model.accounts[name].score = score
+
+    # -- operators -----------------------------------------------------------------------------
+
+    @initialize(added=st.lists(names, unique=True, min_size=1))
+    def the_first_are_added(self, added: list[str]) -> None:
+        for name in added:
+            self.an_account_is_added(name)
+        self.redis_saves()
+
+    @rule(name=names)
+    def an_account_is_added(self, name: str) -> None:
+        self.run(self.store.add(name, "pw"))
+        account = self.model.accounts[name]
+        account.has_password = True
+        account.score = account.score or 0
+
+    @rule(name=names, listed=flags)
+    def an_account_is_removed_by_hand(self, name: str, listed: bool) -> None:  # noqa: FBT001 - hypothesis passes by keyword
+        """As it was always done: its password goes, and its name, unless that is forgotten."""
+        self.raw.hdel(self.key("passwords"), name)
+        self.model.accounts[name].has_password = False
+        if not listed:
+            self.raw.zrem(self.key("checkouts"), name)
+            self.model.accounts[name].score = None
+
+    @rule(name=names, force=flags)
+    def an_account_is_removed(self, name: str, force: bool) -> None:  # noqa: FBT001 - hypothesis passes by keyword
+        account = self.model.accounts[name]
+        exists = account.score is not None or account.has_password
+        if self.is_done(
+            self.admin.remove(name, force=force), exists, force or not account.is_in_use
+        ):
+            account.forget()
+            self.doubt(name)
+
+    @rule(name=names, force=flags)
+    def an_account_is_released(self, name: str, force: bool) -> None:  # noqa: FBT001 - hypothesis passes by keyword
+        account = self.model.accounts[name]
+        exists = account.score is not None
+        if self.is_done(
+            self.admin.release(name, force=force), exists, force or not account.is_leased
+        ):
+            account.give_back()
+            self.doubt(name)
+
+    @rule(name=names)
+    def an_account_is_reset(self, name: str) -> None:
+        account = self.model.accounts[name]
+        if self.is_done(self.admin.reset(name), account.score is not None, allowed=True):
+            account.used, account.is_cooling = 0, False
+
+    @rule(name=names, holder=holders)
+    def a_person_takes_an_account(self, name: str, holder: str) -> None:
+        account = self.model.accounts[name]
+        taken: list[Lease] = []
+
+        async def take() -> None:
+            taken.append(await self.admin.take(name, holder, lease_s=LEASE_S))
+
+        if self.is_done(take(), account.has_password, not account.is_in_use):
+            account.score = 1
+            self.leased(taken[0])
+
+    def is_done(self, order: Awaitable[object], exists: bool, allowed: bool) -> bool:  # noqa: FBT001 - two facts
+        try:
+            self.run(order)
+        except NoSuchAccount:
+            assert not exists
+            return False
+        except AccountInUse:
+            assert exists
+            assert not allowed
+            return False
+        assert exists
+        assert allowed
+        return True
+
+    def doubt(self, name: str) -> None:
+        """Something was done to the account behind its holder's back."""
+        self.in_doubt |= {one for one in self.believers if one.account == name}
+
+    # -- time and misfortune -------------------------------------------------------------------
+
+    @rule(name=names)
+    def a_lease_lapses(self, name: str) -> None:
+        """Its holder has known so for a while, by its own clock."""
+        account = self.model.accounts[name]
+        if account.held is not None:
+            self.raw.zadd(self.key("leases"), {name: PAST})
+            account.held.is_alive = False
+            self.believers = {
+                one for one in self.believers if one.fencing_token != account.held.token
+            }
+
+    @rule(name=names)
+    def a_cooldown_ends(self, name: str) -> None:
+        self.raw.zadd(self.key("cooldowns"), {name: PAST}, xx=True)
+        self.model.accounts[name].is_cooling = False
+
+    @rule()
+    def a_day_passes_for_budgets(self) -> None:
+        for key in self.raw.keys(self.key("quota:*")):
+            for request, at in self.raw.zrange(key, 0, -1, withscores=True):
+                self.raw.zadd(key, {request: at - DAY_MS})
+        self.model.ip_used = 0
+        for _, account in self.accounts:
+            account.used = 0
+
+    @rule(hints=st.lists(st.sampled_from((*NAMES, "nobody"))))
+    def hints_are_wrong(self, hints: list[str]) -> None:
+        self.raw.delete(self.key("hints"))
+        if hints:
+            self.raw.zadd(self.key("hints"), dict.fromkeys(hints, 0))
+
+    @rule()
+    def redis_saves(self) -> None:
+        dump = {key: self.bytes.dump(key) for key in self.bytes.keys(self.key("*"))}
+        self.snapshots.append(Snapshot(dump, copy.deepcopy(self.model)))
+
+    @precondition(lambda self: self.snapshots)
+    @rule(which=whiches)
+    def redis_loses_what_came_after(self, which: int) -> None:
+        self.raw.flushdb()
+        snapshot = self.snapshots[-1 - which % len(self.snapshots)]
+        for key, value in snapshot.dump.items():
+            self.bytes.restore(key, 0, value)
+        self.model = copy.deepcopy(snapshot.model)
+        self.in_doubt |= self.believers
+        while self.now_ms() <= max(self.newest_issued.values()):
+            time.sleep(0)  # a Redis does not come back within a millisecond
+
+    def now_ms(self) -> int:
+        seconds, micros = self.raw.time()
+        return int(seconds * 1000 + micros // 1000)
+
+    # -- what holds after each -----------------------------------------------------------------
+
+    @invariant()
+    def at_most_one_uses_an_account(self) -> None:
+        sure = [one.account for one in self.believers - self.in_doubt]
+        assert len(sure) == len(set(sure))
+
+    @invariant()
+    def redis_holds_what_the_model_holds(self) -> None:
+        now = self.now_ms()
+        scores = dict(self.raw.zrange(self.key("checkouts"), 0, -1, withscores=True))
+        leases = dict(self.raw.zrange(self.key("leases"), 0, -1, withscores=True))
+        entries = self.raw.hgetall(self.key("holders"))
+        sentries = self.raw.hgetall(self.key("sentries"))
+        assert scores.keys() | leases.keys() | entries.keys() <= set(NAMES)
+        for name, account in self.accounts:
+            assert scores.get(name) == account.score
+            assert held_in(entries.get(name), leases.get(name), now) == account.held
+            token = None if account.auth is None else f'"refresh_token":"{account.auth}"'
+            assert (token or "") in sentries.get(name, "")
+            assert (name in sentries) == (account.auth is not None)
+
+    @invariant()
+    def an_operator_sees_the_same(self) -> None:
+        rows = {row.account: row for row in self.run(self.admin.overview())}
+        assert list(rows) == [
+            name for name, one in self.accounts if one.score is not None or one.has_password
+        ]
+        for name, row in rows.items():
+            account = self.model.accounts[name]
+            assert row.state is account.state(QUOTA.per_account)
+            assert row.used == account.used <= QUOTA.per_account
+            assert (row.cooldown_s is not None) == account.is_cooling
+        assert self.raw.zcount(self.key(f"quota:ip:{IP}"), self.now_ms() - DAY_MS, "inf") <= 5
+
+
+def held_in(entry: str | None, lease_ends: float | None, now: int) -> Held | None:
+    """Read what stands in `holders` and `leases`, which have an account both or neither."""
+    assert (entry is None) == (lease_ends is None)
+    if entry is None or lease_ends is None:
+        return None
+    token, _, holder = entry.split(" ", 2)
+    return Held(int(token), holder, lease_ends > now)
+
+
+def test_checkouts_do_what_the_model_does(valkey_url: str) -> None:  # noqa: F811 - a fixture
+    run_state_machine_as_test(
+        lambda: Checkouts(valkey_url),  # type: ignore[arg-type] # any factory will do
+        settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None),
+    )
