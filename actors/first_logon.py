@@ -1,60 +1,105 @@
-"""One log-on by hand: a person is there to type a Steam Guard code, and bots use the token."""
+"""One log-on by hand: a person brings a Steam Guard code, and bots use the token from then on."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from actors.accounts.lease import Lease
+from actors.bot_ports import Pacing
 from actors.clock import Clock
+from actors.errors import LogOnRefused, SteamUnreachable
 from actors.logon import KeepsAuth, LogOn, LogOnTimeouts
-from actors.steam.port import Directory, GuardCallback, LinkEvent, LoggedOn, Steam
+from actors.steam.port import AuthState, Directory, GuardCallback, LinkEvent, LoggedOn, Steam
+from actors.verdicts import Verdict, judge
 
 PERSON_S: Final = 600.0  # to find the mail, the phone or the glasses
+LEASE_S: Final = 900.0  # never renewed: a person, and what comes before and after
 CONNECT_S: Final = 15.0
 LOG_OFF_S: Final = 4.0
+TURN_JITTER_S: Final = 0.5
 
 
 class GivesBack(KeepsAuth, Protocol):
     """What this needs of the store."""
 
     async def note_logon(self, lease: Lease) -> None:
-        """Remember when the account was logged on last."""
+        """Remember when the account was logged on last, and that it works."""
 
     async def release(self, lease: Lease) -> None:
         """Give the account back."""
 
 
-async def log_on_once(
-    lease: Lease,
-    *,
-    store: GivesBack,
-    steam: Steam,
-    directory: Directory,
-    on_guard: GuardCallback,
-    clock: Clock,
-) -> LoggedOn:
-    """Log on with the password, keep what Steam gives, log off, give the account back.
+class TakesByName(Protocol):
+    """What this needs of the operator's view of the accounts."""
 
-    Raises:
-        SteamError, AccountError: why it did not work; the account is given back all the same.
-    """
-    try:
-        auth = await store.load_auth(lease)
-        if auth is not None and auth.refresh_token:
-            await store.forget_token(lease)
-            auth = await store.load_auth(lease)
-        link = await steam.open(await directory.pick(), _nothing, timeout_s=CONNECT_S)
+    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+        """Check out one account. Raises NoSuchAccount or AccountInUse."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Logs accounts on for people. `holder`: who is named as using the account meanwhile."""
+
+    admin: TakesByName
+    store: GivesBack
+    steam: Steam
+    directory: Directory
+    pacing: Pacing
+    clock: Clock
+    rng: random.Random
+    holder: str
+
+    async def log_on(self, account: str, on_guard: GuardCallback) -> LoggedOn:
+        """Log on with the password, keep what Steam gives, log off, give the account back.
+
+        Raises:
+            SteamError, AccountError: why it did not work; the account is given back all the same.
+        """
+        lease = await self.admin.take(account, f"{self.holder}/{account}", lease_s=LEASE_S)
+        try:
+            await self._wait_for_turn()
+            logged_on = await self._once(lease, on_guard)
+            await self.pacing.succeeded(logged_on.public_ip)
+        except LogOnRefused as refused:
+            if judge(refused) is Verdict.RATE_LIMITED:
+                await self.pacing.was_limited()
+            raise
+        else:
+            return logged_on
+        finally:
+            await self.store.release(lease)
+
+    async def _wait_for_turn(self) -> None:
+        """A person is as polite to Steam as a bot.
+
+        Raises:
+            SteamUnreachable: Steam has had enough of our address for a while.
+        """
+        while (wait := await self.pacing.ask(with_password=True)) is not None:
+            if wait.reason == "rate-limit":
+                minutes = wait.seconds / 60
+                raise SteamUnreachable(
+                    "logon", f"too many log-ons from here; try again in {minutes:.0f} minutes"
+                )
+            await self.clock.sleep(wait.seconds + self.rng.random() * TURN_JITTER_S)
+
+    async def _once(self, lease: Lease, on_guard: GuardCallback) -> LoggedOn:
+        stored = await self.store.load_auth(lease)
+        # The token that is stored stays until there is a newer one; here it just is not used.
+        auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
+        server = await self.directory.pick()
+        link = await self.steam.open(server, _nothing, timeout_s=CONNECT_S)
         try:
             timeouts = LogOnTimeouts(credentials_s=PERSON_S)
-            log_on = LogOn(store, on_guard, clock=clock, timeouts=timeouts)
+            log_on = LogOn(self.store, on_guard, clock=self.clock, timeouts=timeouts)
             logged_on, _ = await log_on.run(link, lease, auth)
-            await store.note_logon(lease)
+            await self.store.note_logon(lease)
             await link.log_off(timeout_s=LOG_OFF_S)
             return logged_on
         finally:
             await link.close()
-    finally:
-        await store.release(lease)
 
 
 def _nothing(_event: LinkEvent) -> None:

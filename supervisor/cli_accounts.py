@@ -32,11 +32,12 @@ from actors.accounts.importing import (
     bad_shared_secret,
     parse_accounts,
 )
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.pacing import LogOnPacing
 from actors.accounts.redis_client import connect, ping
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.errors import ServiceError, StoreUnavailable
+from supervisor.policies import log_on_limits, quota_limits
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Settings, load
 
@@ -67,13 +68,12 @@ class Desk:
     """What the commands work with: the store and the operator's view of it."""
 
     def __init__(self, redis: Redis, settings: Settings, sealer: Sealer) -> None:
-        quota = QuotaLimits(
-            settings.quota.per_account, settings.quota.per_ip, settings.quota.window
-        )
+        quota = quota_limits(settings)
         prefix, lease_s = settings.redis.prefix, settings.bots.lease_seconds
         self.settings = settings
         self.store = Accounts(redis, prefix=prefix, quota=quota, lease_s=lease_s, sealer=sealer)
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
+        self.pacing = LogOnPacing(redis, prefix=prefix, limits=log_on_limits(settings))
 
 
 @app.command()
@@ -136,7 +136,9 @@ def login(name: Name, config: ConfigFile = None) -> None:
     """Log an account on once, asking for a Steam Guard code if need be, and keep its token."""
     from supervisor.cli_login import login as run  # noqa: PLC0415 - gevent, for this command alone
 
-    logged_on = _at_the_desk(config, lambda desk: run(desk.settings, desk.store, desk.admin, name))
+    logged_on = _at_the_desk(
+        config, lambda desk: run(desk.settings, desk.store, desk.admin, desk.pacing, name)
+    )
     typer.echo(f"{name}: logged on as {logged_on.steam_id}; the token is stored")
 
 

@@ -14,8 +14,9 @@ import typer
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
+from actors.accounts.pacing import LogOnPacing
 from actors.accounts.store import Accounts
-from actors.first_logon import log_on_once
+from actors.first_logon import ByHand
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
@@ -24,11 +25,12 @@ from actors.steam.trust import Trust
 from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError, Settings
 
-LEASE_S: Final = 900.0  # a person may take ten minutes to find a code
 WHERE: Final = {GuardKind.EMAIL: "the e-mail Steam has sent", GuardKind.DEVICE: "the mobile app"}
 
 
-async def login(settings: Settings, store: Accounts, admin: AccountAdmin, name: str) -> LoggedOn:
+async def login(
+    settings: Settings, store: Accounts, admin: AccountAdmin, pacing: LogOnPacing, name: str
+) -> LoggedOn:
     """Take the account, log it on, keep its token, give it back.
 
     Raises:
@@ -46,18 +48,20 @@ async def login(settings: Settings, store: Accounts, admin: AccountAdmin, name: 
     trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
     # The credential flow is known to work over WebSocket; whether over TCP is uncertain.
     directory = CmDirectory(url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log)
-    lease = await admin.take(name, f"login-{socket.gethostname()}-{os.getpid()}", lease_s=LEASE_S)
+    by_hand = ByHand(
+        admin=admin,
+        store=store,
+        steam=SteamNetwork(hub, trust, clock=clock, log=log),
+        directory=directory,
+        pacing=pacing,
+        clock=clock,
+        rng=random.Random(),
+        holder=f"login-{socket.gethostname()}-{os.getpid()}",
+    )
     await hub.start()
     running = asyncio.create_task(hub.run())
     try:
-        return await log_on_once(
-            lease,
-            store=store,
-            steam=SteamNetwork(hub, trust, clock=clock, log=log),
-            directory=directory,
-            on_guard=_ask,
-            clock=clock,
-        )
+        return await by_hand.log_on(name, _ask)
     finally:
         hub.stop()
         await running

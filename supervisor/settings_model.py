@@ -186,6 +186,7 @@ class Http(Section):
     port: int = Field(default=5000, ge=0, le=65_535)
     queue: int = Field(default=256, ge=1, le=100_000)
     deadline: Seconds = Field(default=15, ge=0.1, le=3600)
+    admin_token_file: OptionalFile = None
 
 
 class Log(Section):

@@ -8,6 +8,7 @@
     ├── router        match requests to bots
     ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
+    ├── guard_desk    Steam Guard codes from people; only where there is an admin token
     ├── http          up last but one, down first but one
     └── config        follows the settings file
 
@@ -29,6 +30,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.admin import AccountAdmin
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.accounts.pacing import LogOnPacing
@@ -39,6 +41,9 @@ from actors.actor import Actor, Address
 from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
 from actors.errors import ActorStopped, MailboxFull, StoreUnavailable
+from actors.guard_desk import GuardDesk, SubmitGuard
+from actors.http.access import AdminToken
+from actors.http.admin import AdminRoutes
 from actors.http.app import make_app
 from actors.http.match_details import MatchDetailsRoute
 from actors.http.server import HttpServer
@@ -54,6 +59,7 @@ from actors.steam.network import SteamNetwork
 from actors.steam.port import GuardRequest, Transport
 from actors.steam.trust import Trust, TrustError
 from supervisor import __version__
+from supervisor.admin_desk import admin_token, guard_desk
 from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
 from supervisor.clock import SystemClock
 from supervisor.fleet import PARK_FOR_S, Fleet
@@ -87,14 +93,14 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
     """
     settings = loaded.settings
     try:
-        sealer = _sealer()
+        sealer, token = _sealer(), admin_token(settings.http.admin_token_file)
         with contextlib.ExitStack() as stack:
             listener = listen(settings.http.host, settings.http.port)
             stack.callback(listener.close)
             valkey = _own_valkey(settings, stack)
             instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
             async with steam_network(settings) as network:
-                ground = Ground(network, listener, valkey, sealer, instance.id)
+                ground = Ground(network, listener, valkey, sealer, instance.id, token)
                 tree = Tree(loaded, ground, log=log)
                 try:
                     yield tree
@@ -130,6 +136,7 @@ class Ground:
     valkey: EmbeddedValkey | None
     sealer: Sealer
     instance: str  # who we are, unique in the world
+    admin_token: AdminToken | None
 
 
 class Tree:
@@ -151,9 +158,11 @@ class Tree:
         self._accounts = self._open_accounts()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
+        self._guard_desk: Address[SubmitGuard] = Address("guard_desk")
         self._announcer = Announcer((self._roster, self._router), log=log)
         self._hub = Hub(clock=self._clock, log=log)
         self._pacing = self._make_pacing()
+        self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
         self._matches = MatchDetailsRoute(
             self._router, deadline_s=self._settings.http.deadline, clock=self._clock
@@ -236,7 +245,7 @@ class Tree:
     def _make_fleet(self) -> Fleet:
         return Fleet(
             self._settings,
-            self._make_bot_ports(),
+            self._bot_ports,
             instance=self._ground.instance,
             roster=self._roster,
             router=self._router,
@@ -292,8 +301,27 @@ class Tree:
             clock=self._clock,
             log=self._log,
         )
+        if (token := self._ground.admin_token) is not None:
+            AdminRoutes(self._guard_desk, token, clock=self._clock).add_to(app)
         # A duplicate, so that the address stays ours should the server be restarted.
         return HttpServer(app, self._ground.listener.dup(), drain_s=LONGEST_DRAIN_S, log=self._log)
+
+    def _make_guard_desk(self) -> GuardDesk:
+        settings, ports = self._settings, self._bot_ports
+        admin = AccountAdmin(
+            self._redis, prefix=settings.redis.prefix, quota=quota_limits(settings)
+        )
+        return guard_desk(
+            self._guard_desk,
+            admin=admin,
+            store=self._accounts,
+            steam=ports.steam,
+            directory=ports.directory,
+            pacing=self._pacing,
+            instance=self._ground.instance,
+            clock=self._clock,
+            log=self._log,
+        )
 
     def _make_leases(self) -> Leases:
         return Leases(
@@ -314,9 +342,13 @@ class Tree:
             self._core("router", self._make_router),
             self._core("leases", self._make_leases),
             self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
+            *([] if self._ground.admin_token is None else [self._guard_desk_spec()]),
             self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
             self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
+
+    def _guard_desk_spec(self) -> ChildSpec:
+        return self._core("guard_desk", self._make_guard_desk)
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [self._core("valkey", lambda: valkey)]

@@ -19,6 +19,7 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.tree",
     "supervisor.fleet",
     "supervisor.policies",
+    "supervisor.admin_desk",
     "supervisor.cli",
     "supervisor.cli_accounts",
     "supervisor.cli_login",

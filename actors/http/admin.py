@@ -20,6 +20,7 @@ from actors.errors import (
     StoreUnavailable,
 )
 from actors.guard_desk import GuardOutcome, SubmitGuard
+from actors.http.access import AdminToken, admins_only
 from actors.http.errors import error_body
 from actors.http.json_response import json_response
 
@@ -39,12 +40,16 @@ REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
 class AdminRoutes:
     """Hands an operator's wishes to those who can fulfil them."""
 
-    def __init__(self, guard_desk: Address[SubmitGuard], *, clock: Clock) -> None:
+    def __init__(
+        self, guard_desk: Address[SubmitGuard], token: AdminToken, *, clock: Clock
+    ) -> None:
         self._guard_desk = guard_desk
+        self._token = token
         self._clock = clock
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Put the routes, and who may use them, into the application."""
+        app.middlewares.append(admins_only(self._token, PREFIX))
         app.router.add_post(f"{PREFIX}/accounts/{{name}}/guard", self.guard)
 
     async def guard(self, request: web.Request) -> web.Response:

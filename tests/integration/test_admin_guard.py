@@ -1,0 +1,110 @@
+"""A Steam Guard code comes while the service runs: nobody restarts anything, and the bot goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.world import World, simple_accounts, world
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "an admin token of some length"
+MAIL = {"name": "mail", "password": "pw-mail", "email_code": "R2D2X"}
+PATH = "/admin/accounts/mail/guard"
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    return file
+
+
+@pytest.fixture
+def w(token_file: Path) -> Iterator[World]:
+    settings = {"http": {"admin_token_file": str(token_file)}}
+    with world(2, accounts=[MAIL, *simple_accounts(1)], settings=settings) as running:
+        yield running
+
+
+async def post(
+    w: World, path: str = PATH, body: Any = None, token: str | None = TOKEN
+) -> tuple[int, dict[str, Any]]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.post(w.service.url + path, json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(w: World) -> None:
+    need = w.service.wait_log("account_needs_human", 10)
+    assert need["account"] == "mail"
+    assert "e-mail" in need["need"]
+    w.service.wait_ready(1)  # its place is free for others, who do not wait for it
+
+    status, answer = await post(w)
+    assert (status, answer["state"]) == (202, "code-wanted")
+    assert "e-mail" in answer["need"]
+    status, answer = await post(w, body={"code": "WRONG"})
+    assert status == 202
+    assert answer["need"].startswith("that code was wrong")
+    status, answer = await post(w, body={"code": MAIL["email_code"]})
+    assert (status, answer) == (200, {"account": "mail", "state": "logged-on", "need": None})
+
+    w.service.wait_ready(2, within=20)
+    assert len(list(w.service.events("account_needs_human"))) == 1
+    logons = await w.sandbox.journal("token_logon")
+    assert [one["account"] for one in logons].count("mail") == 2  # by hand, and then the bot
+    assert len(await w.sandbox.journal("credential_logon")) == 2
+    assert MAIL["email_code"] not in w.service.log
+
+
+async def test_only_who_shows_the_token_gets_in(w: World) -> None:
+    for token in (None, "", "another token of the same length", TOKEN[:-1]):
+        status, answer = await post(w, token=token)
+        assert (status, answer["error"]) == (401, "unauthorized")
+    assert TOKEN not in w.service.log
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "word"),
+    [
+        ("/admin/accounts/nobody/guard", None, 404, "not-found"),
+        ("/admin/accounts/bot0000/guard", None, 409, "in-use"),
+        (PATH, {"code": 5}, 400, "invalid"),
+        (PATH, {"code": ""}, 400, "invalid"),
+        (PATH, {"code": "much too long to be a code"}, 400, "invalid"),
+        (PATH, ["code"], 400, "invalid"),
+        ("/admin/nothing", None, 404, "not-found"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_a_word(
+    w: World, path: str, body: Any, status: int, word: str
+) -> None:
+    w.service.wait_ready(1)
+    got, answer = await post(w, path, body)
+    assert (got, answer["error"]) == (status, word)
+
+
+def test_without_a_token_file_there_is_no_admin_api() -> None:
+    with world(1, accounts=simple_accounts(1)) as w:
+        assert w.service.get("/admin/accounts/x/guard")[0] == 404
+
+
+@pytest.mark.parametrize("content", ["short", None])
+def test_a_token_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with world(1, accounts=simple_accounts(1)) as w:
+        code, said = w.service.run_to_end({"http": {"admin_token_file": str(file)}})
+        assert code == 2
+        assert said.count("\n") == 1
+        assert "http.admin_token_file" in said
