@@ -106,3 +106,37 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
             probe = turns.take(0.0)
             assert probe is not None
             turns.give_back(probe)
+
+
+def test_other_limits_hold_for_the_seats_that_are_there() -> None:
+    turns = Turns(max_in_flight=1, min_interval_s=60.0)
+    turns.join(seat(0))
+    taken = turns.take(0.0)
+    assert taken is not None
+    turns.change_limits(max_in_flight=3, min_interval_s=0.0)
+    assert [turns.take(0.0), turns.take(0.0), turns.take(0.0)] == [taken, taken, None]
+    turns.change_limits(max_in_flight=2, min_interval_s=0.0)
+    turns.give_back(taken)
+    assert turns.take(0.0) is None  # two are still in flight
+    turns.give_back(taken)
+    assert turns.take(0.0) is taken
+    turns.give_back(taken)
+    turns.change_limits(max_in_flight=2, min_interval_s=5.0)
+    assert (turns.take(4.9), turns.next_rest_over(4.0)) == (None, 1.0)
+
+
+def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight() -> None:
+    turns = Turns(max_in_flight=5, min_interval_s=0.0)
+    turns.join(seat(0))
+    turns.join(seat(1))
+    busy = turns.take(0.0)
+    assert busy is not None
+    assert turns.take(0.0) is not None
+    turns.retire("bot-0")
+    turns.retire("bot-2")
+    assert [one.bot_id for one in turns.seats()] == ["bot-1"]
+    assert turns.loads() == {"bot-0": 1, "bot-1": 1}
+    turns.give_back(busy)
+    assert turns.loads() == {"bot-1": 1}
+    turns.give_back(busy)
+    assert turns.loads() == {"bot-1": 1}

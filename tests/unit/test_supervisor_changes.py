@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from fake_clock import settle
@@ -121,3 +122,31 @@ async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: Worl
         await removing
         await adding
     assert sorted(world.what_happened("ended")) == ["a", "b"]
+
+
+async def test_another_spec_holds_from_the_next_stop_on(world: World) -> None:
+    slow = Life(drain_s=20.0)
+    supervisor = world.supervisor(world.spec("a", slow))
+    async with world.running(supervisor):
+        supervisor.respec(replace(world.spec("a", slow), grace=60.0))
+        removing = asyncio.create_task(supervisor.remove("a"))
+        await settle()
+        await world.clock.advance(20.0)
+        await removing
+        assert world.journal[-1] == ("a", "ended")
+
+
+async def test_another_spec_holds_from_the_next_life_on(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
+    async with world.running(supervisor):
+        supervisor.respec(world.spec("a", SERVES))
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+
+
+async def test_nobody_is_nobody_to_respec(world: World) -> None:
+    supervisor = world.supervisor()
+    async with world.running(supervisor):
+        with pytest.raises(UnknownChild):
+            supervisor.respec(world.spec("a"))
