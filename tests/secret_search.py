@@ -1,0 +1,215 @@
+"""Secrets worth looking for, and recorders of what people and programs get to see.
+
+The secrets belong to accounts of every kind; each has a character that URLs write differently.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import psutil
+import redis as sync_redis
+
+from actors.accounts.auth_json import auth_from_json
+from actors.accounts.sealing import Sealer, parse_keys
+from actors.accounts.store import AUTH_STATE
+from actors.errors import CannotUnseal
+from bench.service_process import ServiceProcess
+from bench.world import own_valkey
+
+KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()
+REDIS_PASSWORD: Final = "r3dis-P4ss-xyzzy"
+ADMIN_TOKEN: Final = "4dmin-T0ken-Bettong-1234567"
+CODE: Final = "XQ7ZK"
+POSTED_CODE: Final = "YW8JD"
+SHARED_SECRET: Final = base64.b64encode(b"twenty secret bytes!").decode()
+DAY_S: Final = 86_400
+ACCOUNTS: Final[list[dict[str, Any]]] = [
+    # Its token is renewed as soon as it logs on.
+    {"name": "young", "password": "pl41n/Quokka+99", "token_lifetime_s": 10 * DAY_S},
+    {"name": "totp", "password": "t0tp=Wombat&77", "shared_secret": SHARED_SECRET},
+    {"name": "mailed", "password": "m4il?Numbat#55", "email_code": CODE},
+    {"name": "posted", "password": "p0st|Dunnart~11", "email_code": POSTED_CODE},
+    {"name": "refused", "password": "the right one that nobody typed"},
+]
+WRONG_PASSWORD: Final = "wr0ng Bilby%33"
+TYPED: Final = {one["name"]: one["password"] for one in ACCOUNTS} | {"refused": WRONG_PASSWORD}
+LEAST_PART: Final = 8  # characters of a token's part that are worth looking for
+WEB_TOKEN: Final = re.compile(r"eyJ[\w-]{4,}\.[\w-]+")
+SEALED: Final = re.compile(r"sealed:v1:[0-9a-f]+:[A-Za-z0-9+/=]+")
+WAIT_S: Final = 30.0
+
+
+# -- what to look for ---------------------------------------------------------------------------
+
+
+def written(secret: str) -> set[str]:
+    """Return the ways in which a secret may be written down."""
+    forms = {
+        secret,
+        urllib.parse.quote(secret),
+        urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote_plus(secret),
+        secret.encode().hex(),
+        json.dumps(secret)[1:-1],
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+        base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+    }
+    parts = secret.split(".") if secret.startswith("eyJ") else []
+    return forms | {part for part in parts if len(part) >= LEAST_PART}
+
+
+def leaks(text: str, known: set[str]) -> set[str]:
+    """Return what of the secrets is in `text`, and every web token, whosever it is."""
+    found = {form for secret in known for form in written(secret) if form in text}
+    return found | set(WEB_TOKEN.findall(text))
+
+
+TYPED_SECRETS: Final = {
+    *TYPED.values(),
+    SHARED_SECRET,
+    KEY,
+    REDIS_PASSWORD,
+    ADMIN_TOKEN,
+    CODE,
+    POSTED_CODE,
+}
+
+
+# -- recorders ----------------------------------------------------------------------------------
+
+
+class Monitor:
+    """Records everything that a Redis is told; a context manager."""
+
+    def __init__(self, port: int, password: str = "") -> None:
+        self._address = ("127.0.0.1", port)
+        self._password = password
+        self._seen = bytearray()
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_connection(self._address)
+        if self._password:
+            self._socket.sendall(f"AUTH {self._password}\r\n".encode())
+            assert self._socket.recv(64) == b"+OK\r\n"
+        self._socket.sendall(b"MONITOR\r\n")
+        assert self._socket.recv(64) == b"+OK\r\n"
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    @property
+    def text(self) -> str:
+        """What was seen so far."""
+        return self._seen.decode(errors="replace")
+
+    def _read(self) -> None:
+        while chunk := self._socket.recv(1 << 16):
+            self._seen += chunk
+
+
+class Service(ServiceProcess):
+    """As its parent, and reads also a log that is written for people."""
+
+    def events(self, name: str) -> Iterator[dict[str, Any]]:
+        yield from super().events(name)
+        for line in self.log.splitlines():
+            if re.search(rf"\] {name}\b", line):
+                yield dict(re.findall(r"(\w+)=(\S+)", line))
+
+
+@dataclass
+class Recording:
+    """What was seen of a run, by where it was seen; and the tokens that were issued meanwhile."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+    tokens: set[str] = field(default_factory=set)
+
+    def add(self, where: str, text: str) -> None:
+        self.seen[where] = self.seen.get(where, "") + text
+
+    @property
+    def secrets(self) -> set[str]:
+        return TYPED_SECRETS | self.tokens
+
+
+def command_lines(pid: int) -> str:
+    """Return the arguments of a process and of all that it has started."""
+    root = psutil.Process(pid)
+    return "\n".join(" ".join(one.cmdline()) for one in [root, *root.children(recursive=True)])
+
+
+def tokens_in(monitored: str) -> set[str]:
+    """Unseal every auth state that was stored: all tokens and guard data that the service got."""
+    sealer, found = Sealer(parse_keys(KEY)), set[str]()
+    for sealed in set(SEALED.findall(monitored)):
+        for one in ACCOUNTS:
+            try:
+                auth = auth_from_json(sealer.open(AUTH_STATE, one["name"], sealed))
+            except CannotUnseal:  # a password, or another account's
+                continue
+            if auth is not None:
+                found |= {text for text in (auth.refresh_token, auth.guard_data) if text}
+    return found
+
+
+def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < until, otherwise
+        time.sleep(0.05)
+
+
+@contextmanager
+def guarded_valkey() -> Iterator[int]:
+    """Run a Valkey with a password; return its port."""
+    with own_valkey() as valkey, sync_redis.Redis(port=valkey.port) as client:
+        client.config_set("requirepass", REDIS_PASSWORD)
+        try:
+            yield valkey.port
+        finally:
+            client.config_set("requirepass", "")
+
+
+class Desk:
+    """Runs commands as an operator would, and records what they print and how they were called."""
+
+    def __init__(self, config: Path, recording: Recording) -> None:
+        self._config = config
+        self._recording = recording
+
+    def run(self, *words: str, typed: str = "") -> str:
+        command = [sys.executable, "-m", "supervisor", *words, "--config", str(self._config)]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "BOTAPI_SECRET_KEY": KEY},
+        ) as process:
+            self._recording.add("arguments", command_lines(process.pid) + "\n")
+            out, err = process.communicate(typed, timeout=WAIT_S)
+        self._recording.add("commands", f"$ {words}\n{out}{err}")
+        assert process.returncode == 0, err
+        return out
