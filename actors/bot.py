@@ -27,20 +27,18 @@ from actors.errors import (
     AccountError,
     GcUnavailable,
     LeaseLost,
-    LogOnRefused,
-    NeedsHuman,
     NoAccountFree,
     ServiceError,
     SteamError,
     SteamUnreachable,
-    StoreUnavailable,
 )
 from actors.lease_keeper import LeaseKeeper
-from actors.logon import LogOn, give_back, needs_password
+from actors.logon import LogOn, needs_password
 from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
+from actors.reckoning import Reckoning
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
+from actors.tasks import end
 from actors.token_keeper import FINISH_S, TokenKeeper
-from actors.verdicts import COOLDOWN_S, Verdict, judge, stays_leased
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
 GIVE_BACK_S: Final = 3.0  # of trying while Redis is away
@@ -86,6 +84,7 @@ class Bot(Actor[RouterToBot]):
         self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
         self._state = BotState.WAITING_FOR_ACCOUNT
         self._lease: Lease | None = None
+        self._reckoning: Reckoning | None = None
         self._link: Link | None = None
         self._token_keeper: TokenKeeper | None = None
         self._keeping_token: asyncio.Task[None] | None = None
@@ -114,9 +113,9 @@ class Bot(Actor[RouterToBot]):
             await asyncio.wait({self._life, mail}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             # Of the mail loop only a bug in a handler gets here first; both are brought to an end.
-            await _end(self._life)
+            await end(self._life)
             super().stop()
-            await _end(mail)
+            await end(mail)
         self._settle(mail)
 
     def stop(self) -> None:
@@ -138,18 +137,19 @@ class Bot(Actor[RouterToBot]):
         self._publish()
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
+        reckoning = self._reckoning = Reckoning(self._ports, self._lease, log=self._log)
         keeper = self._keeper(self._lease, asked_at)
         renewing = asyncio.create_task(self._keep(keeper), name=f"{self._id}-lease")
         self._change(BotEvent.CHECKED_OUT)
         failure: BaseException | None = None
         try:
-            await self._session(self._lease)
+            await self._session(self._lease, reckoning)
         except BaseException as error:
             failure = self._interruption or error
             raise
         finally:
-            await self._let_go(self._lease, failure)
-            await _end(renewing)
+            await self._let_go(reckoning, failure)
+            await end(renewing)
 
     async def _check_out(self) -> tuple[float, Lease]:
         """Wait for a free account; `asked_at` is the clock just before it was asked for."""
@@ -168,15 +168,15 @@ class Bot(Actor[RouterToBot]):
             # Jitter: bots that wait together must not ask together.
             await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
 
-    async def _session(self, lease: Lease) -> None:
+    async def _session(self, lease: Lease, reckoning: Reckoning) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
             auth = await self._ports.store.load_auth(lease)
             await self._wait_for_turn(with_password=needs_password(auth))
             server = await self._ports.directory.pick()
-            async with self._blaming(server):
+            async with self._blaming(reckoning, server):
                 await self._open_session(server, lease, auth)
-            await asyncio.get_running_loop().create_future()  # serve until interrupted
+                await asyncio.get_running_loop().create_future()  # serve until interrupted
         except (SteamError, AccountError) as error:
             self._fail(error)
             raise
@@ -187,7 +187,7 @@ class Bot(Actor[RouterToBot]):
         """Wait until a log-on from our IP is polite; the lease is kept meanwhile."""
         while (wait := await self._ports.pacing.ask(with_password=with_password)) is not None:
             reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
-            self._publish(reason=reason)
+            self._publish(reason=reason, goes_on_in=wait.seconds)
             # Jitter: those who wait for the same moment must not ask in the same moment.
             pause = min(wait.seconds, LONGEST_TURN_S) + self._ports.rng.random() * TURN_JITTER_S
             await self._clock.sleep(pause)
@@ -212,19 +212,12 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.WELCOMED)
 
     @contextlib.asynccontextmanager
-    async def _blaming(self, server: Server) -> AsyncIterator[None]:
-        """Say who is at fault: the CM is marked bad, a rate limit stops everybody behind our IP."""
+    async def _blaming(self, reckoning: Reckoning, server: Server) -> AsyncIterator[None]:
         try:
             yield
-        except SteamUnreachable:
-            self._ports.directory.mark_bad(server)
-            raise
-        except LogOnRefused as refused:
-            verdict = judge(refused)
-            if verdict is Verdict.OTHER_CM:
-                self._ports.directory.mark_bad(server)
-            if verdict is Verdict.RATE_LIMITED:
-                await self._ports.pacing.was_limited()
+        except (ServiceError, asyncio.CancelledError) as error:
+            why = self._interruption or error
+            await reckoning.blame(server, why, logged_on=self._seat is not None)
             raise
 
     # -- letting go, in the order that keeps an account in one place ----------------------------
@@ -248,26 +241,15 @@ class Bot(Actor[RouterToBot]):
     async def _end_token_keeper(self) -> None:
         if self._token_keeper is None or self._keeping_token is None:
             return
-        await _end(self._keeping_token)
+        await end(self._keeping_token)
         hurry = isinstance(self._interruption, LeaseLost)
         await self._token_keeper.finish(0.0 if hurry else FINISH_S)
 
-    async def _let_go(self, lease: Lease, failure: BaseException | None) -> None:
-        """Give the account back, cool it down, or keep the lease for the next life."""
-        if stays_leased(failure):
-            return
-        with contextlib.suppress(StoreUnavailable, LeaseLost):
-            if (pause := self._cooldown(failure)) is not None:
-                await self._ports.store.cool_down(lease, pause, str(failure))
-            # After a stop no next life would try again.
-            patience = GIVE_BACK_S if isinstance(self._interruption, _StopAsked) else 0.0
-            await give_back(self._ports.store, lease, for_s=patience, clock=self._clock)
-
-    def _cooldown(self, failure: BaseException | None) -> float | None:
-        if isinstance(failure, BudgetIsSpent):
-            return self._spent_for
-        verdict = judge(failure)
-        return None if verdict is None else COOLDOWN_S[verdict]
+    async def _let_go(self, reckoning: Reckoning, failure: BaseException | None) -> None:
+        pause_s = self._spent_for if isinstance(failure, BudgetIsSpent) else None
+        # After a stop no next life would try again.
+        patience_s = GIVE_BACK_S if isinstance(self._interruption, _StopAsked) else 0.0
+        await reckoning.let_go(failure, pause_s=pause_s, patience_s=patience_s)
 
     # -- interruptions -------------------------------------------------------------------------
 
@@ -296,7 +278,7 @@ class Bot(Actor[RouterToBot]):
         if self._state is BotState.AUTHENTICATING:
             self._dropped = why
         else:
-            self._interrupt(BotEvent.FAILED, why)
+            self._interrupt(self._ending(why), why)
 
     def _on_gc_lost(self, reason: str) -> None:
         if self._state is BotState.READY:
@@ -380,11 +362,11 @@ class Bot(Actor[RouterToBot]):
         """Enter the state that fits an error of our own doing, unless interrupted already."""
         if self._interruption is not None:
             return
-        if isinstance(error, NeedsHuman):
-            self._log.error("account_needs_human", need=error.need)
-            self._change(BotEvent.PERSON_NEEDED, reason=str(error))
-        else:
-            self._change(BotEvent.FAILED, reason=str(error))
+        self._change(self._ending(error), reason=str(error))
+
+    def _ending(self, error: ServiceError) -> BotEvent:
+        needs_person = self._reckoning is not None and self._reckoning.ruling(error).need
+        return BotEvent.PERSON_NEEDED if needs_person else BotEvent.FAILED
 
     def _change(self, event: BotEvent, reason: str | None = None) -> None:
         before, self._state = self._state, next_state(self._state, event)
@@ -402,6 +384,7 @@ class Bot(Actor[RouterToBot]):
         reason: str | None = None,
         nothing_free: bool = False,
         budget_frees_in: float | None = None,
+        goes_on_in: float | None = None,
     ) -> None:
         self._ports.publish(
             BotChanged(
@@ -412,11 +395,6 @@ class Bot(Actor[RouterToBot]):
                 seat=self._seat if self._state is BotState.READY else None,
                 nothing_free=nothing_free,
                 budget_frees_in=budget_frees_in,
+                goes_on_in=goes_on_in,
             )
         )
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel `task` and wait until it is over, whatever it raises."""
-    task.cancel()
-    await asyncio.wait({task})

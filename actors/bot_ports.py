@@ -15,6 +15,7 @@ from actors.clock import Clock
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
 from actors.steam.port import Directory, GuardCallback, Steam
+from actors.strikes import Strikes, UnknownResults
 
 
 @dataclass(slots=True)
@@ -83,3 +84,5 @@ class BotPorts:
     wall: Callable[[], float]  # UTC seconds; tokens expire by it
     rng: random.Random
     log: FilteringBoundLogger
+    strikes: Strikes = field(default_factory=Strikes)
+    unknown_results: UnknownResults = field(default_factory=UnknownResults)

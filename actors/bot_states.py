@@ -3,7 +3,7 @@
     waiting_for_account ─► connecting ─► authenticating ─► launching ⇄ ready
             ▲                  │               │               │         │
             └── (next run) ── backing_off ◄────┴───────────────┴─────────┤
-                               needs_human ◄── authenticating            │
+                               needs_human ◄───┴───────────────┴─────────┤
                                exhausted ◄───────────────────────────────┘
 
 Any state but `stopped` may start draining. `backing_off` and `parked` are what the supervisor does
@@ -62,6 +62,7 @@ TRANSITIONS: Final[Mapping[BotState, Mapping[BotEvent, BotState]]] = {
     },
     _S.CONNECTING: {
         _E.CONNECTED: _S.AUTHENTICATING,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
         _E.FAILED: _S.BACKING_OFF,
         _E.STOP_ASKED: _S.DRAINING,
     },
@@ -73,12 +74,14 @@ TRANSITIONS: Final[Mapping[BotState, Mapping[BotEvent, BotState]]] = {
     },
     _S.LAUNCHING: {
         _E.WELCOMED: _S.READY,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
         _E.FAILED: _S.BACKING_OFF,
         _E.STOP_ASKED: _S.DRAINING,
     },
     _S.READY: {
         _E.GC_LOST: _S.LAUNCHING,
         _E.BUDGET_SPENT: _S.EXHAUSTED,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
         _E.FAILED: _S.BACKING_OFF,
         _E.STOP_ASKED: _S.DRAINING,
     },

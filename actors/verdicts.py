@@ -1,4 +1,4 @@
-"""What a Steam result means for us: the only place that knows the numbers.
+"""What a Steam result means for us: the only place that knows the numbers (their words: needs.py).
 
 The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); what to do with each follows
 node-steam-user, ArchiSteamFarm and public reports of their users. A number nobody has seen is retried.
@@ -29,9 +29,15 @@ class Verdict(enum.StrEnum):
 
     RETRY = "retry"  # trouble inside Steam: back off, try again
     OTHER_CM = "other_cm"  # this CM will not serve us: take another
+    TRY_LATER = "try_later"  # as above, and give it more time
+    ONCE_MORE = "once_more"  # try again; a second time would annoy a person
+    UNKNOWN = "unknown"  # a number nobody has seen: try again, but not for ever
     TOKEN_DEAD = "token_dead"  # noqa: S105 - a word, not a token. Log on with the password, once
     WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. The account cools down
     RATE_LIMITED = "rate_limited"  # too many logons: wait long, each try restarts the ban
+    THROTTLED = "throttled"  # as above, and of this account, too
+    IP_BANNED = "ip_banned"  # as above, for good
+    OUTDATED = "outdated"  # nobody can log on with what we are
     PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
     REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
@@ -40,13 +46,14 @@ class Verdict(enum.StrEnum):
 
 
 _EVERYWHERE: Final[Mapping[int, Verdict]] = {
-    0: Verdict.RETRY,  # Invalid: closed without a reason
-    2: Verdict.RETRY,  # Fail
+    0: Verdict.OTHER_CM,  # Invalid: closed without a reason
+    1: Verdict.RETRY,  # OK: logged off, and nothing is wrong
+    2: Verdict.OTHER_CM,  # Fail
     3: Verdict.OTHER_CM,  # NoConnection
     6: Verdict.PLAYING_ELSEWHERE,  # LoggedInElsewhere
-    7: Verdict.OUR_BUG,  # InvalidProtocolVer
+    7: Verdict.OUTDATED,  # InvalidProtocolVer
     8: Verdict.OUR_BUG,  # InvalidParam
-    9: Verdict.RETRY,  # FileNotFound: the auth session is gone
+    9: Verdict.RETRY,  # FileNotFound
     10: Verdict.RETRY,  # Busy
     16: Verdict.OTHER_CM,  # Timeout
     17: Verdict.UNUSABLE,  # Banned
@@ -55,6 +62,7 @@ _EVERYWHERE: Final[Mapping[int, Verdict]] = {
     20: Verdict.OTHER_CM,  # ServiceUnavailable
     21: Verdict.RETRY,  # NotLoggedOn
     25: Verdict.RATE_LIMITED,  # LimitExceeded
+    29: Verdict.RETRY,  # DuplicateRequest: approved meanwhile
     34: Verdict.REPLACED,  # LogonSessionReplaced
     35: Verdict.OTHER_CM,  # ConnectFailed
     36: Verdict.OTHER_CM,  # HandshakeFailed
@@ -76,14 +84,18 @@ _EVERYWHERE: Final[Mapping[int, Verdict]] = {
     80: Verdict.UNUSABLE,  # Disabled
     84: Verdict.RATE_LIMITED,  # RateLimitExceeded
     85: Verdict.NEEDS_HUMAN,  # AccountLoginDeniedNeedTwoFactor
-    87: Verdict.RATE_LIMITED,  # AccountLoginDeniedThrottle
+    87: Verdict.THROTTLED,  # AccountLoginDeniedThrottle
     88: Verdict.NEEDS_HUMAN,  # TwoFactorCodeMismatch
     89: Verdict.NEEDS_HUMAN,  # TwoFactorActivationCodeMismatch
     101: Verdict.NEEDS_HUMAN,  # NeedCaptcha
-    105: Verdict.RATE_LIMITED,  # IPBanned
+    102: Verdict.OUR_BUG,  # GSLTDenied: we are no game server
+    105: Verdict.IP_BANNED,  # IPBanned
+    106: Verdict.OUR_BUG,  # GSLTExpired: as 102
+    112: Verdict.RETRY,  # LimitedUserAccount: of features that we do not use
     114: Verdict.UNUSABLE,  # AccountDeleted
     118: Verdict.NEEDS_HUMAN,  # MustAgreeToSSA
-    131: Verdict.OTHER_CM,  # TryLater
+    123: Verdict.RETRY,  # NoVerifiedPhone: as 112
+    131: Verdict.TRY_LATER,  # TryLater
 }
 
 # The same numbers mean something else while a token is shown (ArchiSteamFarm drops it on these).
@@ -97,17 +109,42 @@ _WITH_TOKEN: Final[Mapping[int, Verdict]] = {
 
 _WITH_PASSWORD: Final[Mapping[int, Verdict]] = {
     5: Verdict.WRONG_PASSWORD,
-    15: Verdict.WRONG_PASSWORD,
+    9: Verdict.ONCE_MORE,  # the owner said no, or the auth session is gone
+    15: Verdict.NEEDS_HUMAN,  # of a token that is fresh: the password will not mend it
+    26: Verdict.NEEDS_HUMAN,
     27: Verdict.RETRY,  # the auth session grew too old: start again
+    126: Verdict.NEEDS_HUMAN,
 }
+
+MARKS_CM: Final = frozenset({Verdict.OTHER_CM, Verdict.TRY_LATER})
+STOPS_IP: Final = frozenset(
+    {Verdict.RATE_LIMITED, Verdict.THROTTLED, Verdict.IP_BANNED, Verdict.OUTDATED}
+)
+NEEDS_PERSON: Final = frozenset(
+    {Verdict.NEEDS_HUMAN, Verdict.UNUSABLE, Verdict.IP_BANNED, Verdict.OUTDATED}
+)
+# So many strikes within hours are forgiven; with the next one a person has to look.
+FORGIVEN: Final[Mapping[Verdict, int]] = {
+    Verdict.WRONG_PASSWORD: 1,  # Steam says so sometimes when it means "too often"
+    Verdict.ONCE_MORE: 1,
+    Verdict.UNKNOWN: 2,
+}
+GROWING: Final = frozenset({Verdict.PLAYING_ELSEWHERE, Verdict.UNKNOWN})  # twice as long each time
+LONGEST_GROWN_S: Final = HOUR_S
 
 # How long nobody should try the account again; None: the account is not at fault.
 COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.RETRY: None,
     Verdict.OTHER_CM: None,
+    Verdict.TRY_LATER: 5 * MINUTE_S,
+    Verdict.ONCE_MORE: None,
+    Verdict.UNKNOWN: 2 * MINUTE_S,
     Verdict.TOKEN_DEAD: None,
     Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
     Verdict.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
+    Verdict.THROTTLED: 30 * MINUTE_S,
+    Verdict.IP_BANNED: None,
+    Verdict.OUTDATED: None,  # after an upgrade every account is as good as before
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
     Verdict.REPLACED: 2 * MINUTE_S,  # the twin is about to find out that it has no lease
     Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
@@ -116,14 +153,24 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
 }
 
 
+def is_known(eresult: int) -> bool:
+    """Whether somebody has seen this number, and we know what it asks of us."""
+    return eresult in _EVERYWHERE or eresult in _WITH_TOKEN
+
+
 def verdict_on_token(eresult: int) -> Verdict:
-    """Judge a refused logon with a refresh token, or a ClientLoggedOff."""
-    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, Verdict.RETRY)
+    """Judge a refused logon with a refresh token."""
+    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, Verdict.UNKNOWN)
 
 
 def verdict_on_password(eresult: int) -> Verdict:
     """Judge a refusal inside the credential flow."""
-    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, Verdict.RETRY)
+    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, Verdict.UNKNOWN)
+
+
+def verdict_on_log_off(eresult: int) -> Verdict:
+    """Judge a ClientLoggedOff. A number nobody knows is a reason to come back, as no number is."""
+    return verdict_on_token(eresult) if is_known(eresult) else Verdict.RETRY
 
 
 def judge(failure: BaseException | None) -> Verdict | None:
@@ -134,13 +181,25 @@ def judge(failure: BaseException | None) -> Verdict | None:
         case LogOnRefused(eresult=eresult):
             return verdict_on_token(eresult)
         case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
-            return verdict_on_token(eresult)
-        case NoPassword() | CannotUnseal():
-            return Verdict.WRONG_PASSWORD
-        case NeedsHuman():
+            return verdict_on_log_off(eresult)
+        case NoPassword() | CannotUnseal() | NeedsHuman():
             return Verdict.NEEDS_HUMAN
         case _:
             return None
+
+
+def after_strikes(verdict: Verdict, strikes: int) -> Verdict:
+    """Return `verdict` as it is when it has been given `strikes` times within hours."""
+    forgiven = FORGIVEN.get(verdict)
+    return verdict if forgiven is None or strikes <= forgiven else Verdict.NEEDS_HUMAN
+
+
+def cooldown_s(verdict: Verdict, strikes: int) -> float | None:
+    """Return how long nobody should try the account again; None when it is not at fault."""
+    seconds = COOLDOWN_S[verdict]
+    if seconds is None or verdict not in GROWING:
+        return seconds
+    return min(LONGEST_GROWN_S, seconds * 2.0 ** min(strikes - 1, 10))
 
 
 def stays_leased(failure: BaseException | None) -> bool:

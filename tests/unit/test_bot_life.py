@@ -22,10 +22,12 @@ from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
 from actors.errors import (
     ActorStopped,
+    CannotUnseal,
     GcUnavailable,
     LeaseLost,
     LogOnRefused,
     NeedsHuman,
+    NoPassword,
     ServiceError,
     SteamUnreachable,
     StoreUnavailable,
@@ -313,8 +315,11 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
     ("authenticate", LogOnRefused("credentials", 84), BotState.BACKING_OFF, False, False),
     ("authenticate", NeedsHuman("axe", "a code"), BotState.NEEDS_HUMAN, True, False),
     ("log_on", LogOnRefused("logon", 20), BotState.BACKING_OFF, False, True),
-    ("log_on", LogOnRefused("logon", 43), BotState.BACKING_OFF, True, False),
-    ("log_on", LogOnRefused("logon", 4711), BotState.BACKING_OFF, False, False),
+    ("log_on", LogOnRefused("logon", 43), BotState.NEEDS_HUMAN, True, False),
+    ("log_on", LogOnRefused("logon", 87), BotState.BACKING_OFF, True, False),
+    ("log_on", LogOnRefused("logon", 4711), BotState.BACKING_OFF, True, False),
+    ("load_auth", CannotUnseal("axe", "auth state"), BotState.NEEDS_HUMAN, True, False),
+    ("credential", NoPassword("axe"), BotState.NEEDS_HUMAN, True, False),
     ("launch", GcUnavailable("no welcome"), BotState.BACKING_OFF, False, False),
 ]
 
