@@ -26,8 +26,16 @@ LONGEST_BURST_MS: Final = 500
 class ConfigWatch:
     """A child for the supervisor: serves changes of the file, and whoever asks to have it read."""
 
-    def __init__(self, live: LiveSettings, *, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        live: LiveSettings,
+        *,
+        log: FilteringBoundLogger,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        """`look_every_s`: between two looks when nothing is heard of the file."""
         self._live = live
+        self._look_every_s = look_every_s
         self._log = log.bind(actor="config")
         self._stopping = asyncio.Event()
 
@@ -62,11 +70,11 @@ class ConfigWatch:
             except (OSError, RuntimeError) as error:  # no directory, or no more watches
                 if not is_told:
                     self._log.warning(
-                        "config_unwatched", reason=str(error), look_every_s=LOOK_EVERY_S
+                        "config_unwatched", reason=str(error), look_every_s=self._look_every_s
                     )
                     is_told = True
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
+                    await asyncio.wait_for(self._stopping.wait(), self._look_every_s)
                 yield
 
     def _changes(self) -> AsyncIterator[object]:
@@ -78,6 +86,6 @@ class ConfigWatch:
             debounce=LONGEST_BURST_MS,
             step=QUIET_MS,
             stop_event=self._stopping,
-            rust_timeout=int(LOOK_EVERY_S * 1000),
+            rust_timeout=int(self._look_every_s * 1000),
             yield_on_timeout=True,
         )
