@@ -73,6 +73,15 @@ class BotChanged:
     seat: Seat | None = None  # exactly when state is READY
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
+    goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
+
+
+@dataclass(frozen=True, slots=True)
+class BotExpected:
+    """Tree -> router: a bot between two lives (backing off, parked) begins the next one then."""
+
+    bot_id: str
+    in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +168,12 @@ class Reconfigure:
 
 
 RouterMessage = (
-    FetchMatch | BotChanged | BotRemoved | GetRouter | GetLoads | RetireBot | Reconfigure
+    FetchMatch
+    | BotChanged
+    | BotExpected
+    | BotRemoved
+    | GetRouter
+    | GetLoads
+    | RetireBot
+    | Reconfigure
 )

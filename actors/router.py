@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
@@ -34,6 +34,7 @@ from actors.matches.details import MatchDetails
 from actors.matches.replay import to_json
 from actors.messages import (
     BotChanged,
+    BotExpected,
     BotRemoved,
     BudgetSpent,
     FetchMatch,
@@ -139,25 +140,34 @@ class Router(Actor[RouterMessage]):
         match envelope.message:
             case FetchMatch() as fetch:
                 self._on_fetch_match(fetch, envelope.reply)
-            case BotChanged() as changed:
-                self._on_bot_changed(changed)
-            case BotRemoved(bot_id=bot_id):
-                self._seats.retire(bot_id)
-                self._retired.pop(bot_id, None)
+            case BotChanged() | BotExpected() | BotRemoved() as news:
+                self._on_news(news)
             case RetireBot(bot_id=bot_id):
                 self._seats.retire(bot_id)
                 self._retired[bot_id] = envelope.reply
                 self._answer_if_idle(bot_id)
             case Reconfigure() as change:
                 self._on_reconfigure(change)
-            case GetRouter():
-                if envelope.reply is not None:
-                    envelope.reply.set(self._report())
-            case GetLoads():
-                if envelope.reply is not None:
-                    envelope.reply.set(dict(self._seats.loads()))
+            case GetRouter() | GetLoads() as question:
+                self._on_question(question, envelope.reply)
             case other:
                 assert_never(other)
+
+    def _on_news(self, news: BotChanged | BotExpected | BotRemoved) -> None:
+        match news:
+            case BotChanged() as changed:
+                self._on_bot_changed(changed)
+            case BotExpected(bot_id=bot_id, in_s=in_s):
+                if bot_id not in self._retired:
+                    self._seats.expect(bot_id, in_s)
+            case BotRemoved(bot_id=bot_id):
+                self._seats.retire(bot_id)
+                self._retired.pop(bot_id, None)
+
+    def _on_question(self, question: GetRouter | GetLoads, reply: Reply[Any] | None) -> None:
+        if reply is not None:
+            is_report = isinstance(question, GetRouter)
+            reply.set(self._report() if is_report else dict(self._seats.loads()))
 
     def _on_fetch_match(self, fetch: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
         if reply is None:
@@ -199,6 +209,8 @@ class Router(Actor[RouterMessage]):
             self._seats.join(changed.seat)
             return
         self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
+        if changed.goes_on_in is not None:
+            self._seats.expect(changed.bot_id, changed.goes_on_in)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:
             self._seats.note_budget(changed.budget_frees_in)
         if changed.state is BotState.EXHAUSTED:

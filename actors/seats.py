@@ -16,7 +16,9 @@ from actors.errors import Busy, NotReady, QuotaExhausted
 from actors.messages import Seat
 from actors.turns import Turns
 
-NOT_READY_RETRY_S = 5.0  # about what a bot needs to come back
+NOT_READY_RETRY_S = 5.0  # when nobody knows
+LOG_ON_S = 2.0  # about what a bot needs from its first step to being ready
+LONGEST_RETRY_S = 30.0  # for what is overdue: it may be back any moment
 BUSY_RETRY_S = 1.0
 
 
@@ -38,7 +40,7 @@ class Seats:
         self._clock = clock
         self._waiting: deque[_Place] = deque()
         self._benched: dict[str, tuple[Seat, float]] = {}
-        self._coming: set[str] = set()
+        self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
         self._rotating: set[str] = set()
         self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
@@ -70,7 +72,7 @@ class Seats:
     def join(self, seat: Seat) -> None:
         """A bot became ready."""
         self._benched.pop(seat.bot_id, None)
-        self._coming.discard(seat.bot_id)
+        self._coming.pop(seat.bot_id, None)
         self._rotating.discard(seat.bot_id)
         self._turns.join(seat)
         self._budget_frees_at = None
@@ -80,7 +82,14 @@ class Seats:
         """A bot is not ready (any more); `is_coming` when it is on its way to be."""
         self._benched.pop(bot_id, None)
         self._turns.leave(bot_id)
-        (self._coming.add if is_coming else self._coming.discard)(bot_id)
+        if is_coming:
+            self._coming[bot_id] = self._clock.now()
+        else:
+            self._coming.pop(bot_id, None)
+
+    def expect(self, bot_id: str, seconds: float) -> None:
+        """A bot that is not ready will try (again) in so many seconds."""
+        self._coming[bot_id] = self._clock.now() + seconds
 
     def retire(self, bot_id: str) -> None:
         """A bot leaves for good: no more requests for it, those in flight are still counted."""
@@ -215,4 +224,14 @@ class Seats:
             return QuotaExhausted(
                 "the daily budget of every account is spent", max(0.0, min(frees_at) - now)
             )
-        return NotReady("no bot is ready to ask the Game Coordinator", NOT_READY_RETRY_S)
+        return NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
+
+    def _ready_in(self, now: float) -> float:
+        """Return when it makes sense to ask again: when the first bot may be back."""
+        if not self._coming:
+            return NOT_READY_RETRY_S
+        sets_out_in = min(self._coming.values()) - now
+        if sets_out_in >= 0:
+            return sets_out_in + LOG_ON_S
+        # Overdue: Steam is slow or away. What has lasted for a while will last for about as long.
+        return min(max(-sets_out_in, LOG_ON_S), LONGEST_RETRY_S)

@@ -24,10 +24,19 @@ from actors.bot_ports import BotMemory, BotPorts
 from actors.bot_states import BotState
 from actors.errors import AccountError, LocalProtocolError, SteamError
 from actors.leaving import choose_leaving
-from actors.messages import BotReport, GetFleet, GetLoads, RetireBot, RouterMessage, RouterToBot
+from actors.messages import (
+    BotExpected,
+    BotReport,
+    GetFleet,
+    GetLoads,
+    RetireBot,
+    RouterMessage,
+    RouterToBot,
+)
 from actors.roster import BotSupervised, RosterMessage
 from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart
 from supervisor.clock import SystemClock
+from supervisor.logs import without_secrets
 from supervisor.policies import bot_backoff, bot_grace_s, bot_intensity, bot_policy
 from supervisor.settings import Settings
 from supervisor.supervisor import Supervisor, SupervisorStopped
@@ -180,13 +189,15 @@ class Fleet:
             bot_id=status.id,
             state=BETWEEN_LIVES.get(status.state),
             restarts=status.restarts,
-            last_error=status.last_error,
+            last_error=status.last_error and without_secrets(status.last_error),
             next_try_in=next_try_in,
         )
         try:
             self._roster.tell(supervised)
+            if next_try_in is not None:
+                self._router.tell(BotExpected(status.id, next_try_in))
         except LocalProtocolError as error:
-            self._log.warning("change_untold", watcher="roster", reason=str(error))
+            self._log.warning("change_untold", watcher="fleet", reason=str(error))
 
 
 def _bot_ids() -> Iterator[str]:

@@ -145,17 +145,11 @@ def test_everything_has_crashed(crashed: Recording) -> None:
     assert len(crashed.tokens) >= 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="/status shows the text of a bot's last error as it is (supervisor/tree.py)"
-)
 def test_the_status_has_no_secret_of_a_crash(crashed: Recording) -> None:
     assert any(bot["last_error"] for bot in json.loads(crashed.seen["HTTP"])["fleet"])
     assert leaks(crashed.seen["HTTP"], crashed.secrets) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="redis-py repeats the command of a pipeline in its error (redis_client.py)"
-)
 def test_a_refusal_of_redis_does_not_repeat_the_password(tmp_path: Path) -> None:
     """Without a key the password is an argument of a command, and errors may tell commands."""
     with own_valkey() as valkey, sync_redis.Redis(port=valkey.port) as client:

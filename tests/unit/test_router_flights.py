@@ -28,6 +28,7 @@ from actors.errors import (
 from actors.matches.decoder import MatchDecoder
 from actors.messages import (
     BotChanged,
+    BotExpected,
     BudgetSpent,
     FetchMatch,
     GetRouter,
@@ -40,6 +41,7 @@ from actors.messages import (
     ServeMatch,
 )
 from actors.router import Router
+from actors.seats import LOG_ON_S, LONGEST_RETRY_S
 from sandbox.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -445,3 +447,31 @@ async def test_a_try_cut_short_by_the_deadline_is_no_evidence(stage: Stage) -> N
     with pytest.raises(TimedOut):
         await asked
     assert len(stage.budgets.granted) > 2 + 2
+
+
+async def refused_for(stage: Stage) -> float | None:
+    with pytest.raises(NotReady) as refused:
+        await stage.ask(1)
+    return refused.value.retry_after
+
+
+async def test_it_says_when_the_first_bot_may_be_back(stage: Stage) -> None:
+    for name, in_s in (("a", 300.0), ("b", 40.0)):
+        stage.change(name, BotState.BACKING_OFF)
+        stage.address.tell(BotExpected(name, in_s))
+    assert await refused_for(stage) == 40.0 + LOG_ON_S
+    stage.change("a", BotState.CONNECTING)
+    assert await refused_for(stage) == LOG_ON_S
+
+
+async def test_who_waits_for_a_log_on_of_its_turn_is_expected_then(stage: Stage) -> None:
+    stage.address.tell(BotChanged("a", BotState.CONNECTING, goes_on_in=100.0))
+    assert await refused_for(stage) == 100.0 + LOG_ON_S
+
+
+async def test_what_is_overdue_is_asked_for_less_and_less_often(stage: Stage) -> None:
+    stage.change("a", BotState.LAUNCHING)
+    await stage.clock.advance(12.0)
+    assert await refused_for(stage) == 12.0
+    await stage.clock.advance(600.0)
+    assert await refused_for(stage) == LONGEST_RETRY_S
