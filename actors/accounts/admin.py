@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.accounts.lease import Lease
+from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.redis_client import Script
 from actors.errors import AccountInUse, NoSuchAccount
@@ -151,7 +151,7 @@ def _checked(account: str, answer: int) -> int:
 
 def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
     name, score, lease_ends, entry, has_password, cool_until, reason, used, last = cells
-    _, since, holder = str(entry).split(" ", 2) if entry else ("", "", None)
+    held = HolderEntry.parse(str(entry)) if entry else None
     lease_left = _ahead(lease_ends, now)
     cooldown = _ahead(cool_until, now)
     return AccountRow(
@@ -161,8 +161,8 @@ def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
         ),
         used=int(used),
         left=max(0, budget - int(used)),
-        holder=holder,
-        held_for_s=(now - float(since)) / 1000 if since else None,
+        holder=held.holder if held else None,
+        held_for_s=(now - held.since_ms) / 1000 if held and held.since_ms else None,
         lease_left_s=lease_left,
         cooldown_s=cooldown,
         cooldown_reason=str(reason) if cooldown and reason else None,

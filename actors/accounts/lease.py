@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +13,20 @@ class Lease:
     account: str
     fencing_token: int
     holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class HolderEntry:
+    """What stands in `holders` for a lease; the scripts write it."""
+
+    holder: str
+    since_ms: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "<fencing token> <since> <holder>"; what a person put there instead is all holder."""
+        token, _, rest = text.partition(" ")
+        since, _, holder = rest.partition(" ")
+        if token.isdecimal() and since.isdecimal():
+            return cls(holder, int(since))
+        return cls(text, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
@@ -25,6 +26,8 @@ CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0
 HEALTH_CHECK_S: Final = 15.0
 CONNECTIONS: Final = 32
+# redis-py puts the command in front of what Redis answered, and a password is a part of one.
+_COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 
 def connect(url: str) -> Redis:
@@ -40,6 +43,7 @@ def connect(url: str) -> Redis:
         socket_timeout=ANSWER_S,
         health_check_interval=HEALTH_CHECK_S,
         decode_responses=True,
+        encoding_errors="surrogateescape",  # of what others wrote; it goes back as it came
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
@@ -56,7 +60,8 @@ def translated(operation: str) -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        raise StoreMisused(operation, str(error)) from error
+        # Without its cause: the text, which a traceback would show, may repeat a whole command.
+        raise StoreMisused(operation, _COMMAND.sub("", str(error))) from None
     except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
         raise StoreUnavailable(operation) from error
 

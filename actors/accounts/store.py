@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from actors.accounts.auth_json import auth_from_json, auth_to_json
 from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
-from actors.accounts.lease import Lease
+from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
 from actors.accounts.redis_client import Script, ping, translated
 from actors.accounts.sealing import Sealer
@@ -157,7 +157,7 @@ class Accounts:
             entries = await self._redis.hgetall(self._keys.holders)
         found = {}
         for account, entry in entries.items():
-            _, _, holder = str(entry).split(" ", 2)
+            holder = HolderEntry.parse(str(entry)).holder
             if holder.startswith(holder_prefix):
                 found[holder] = str(account)
         return found

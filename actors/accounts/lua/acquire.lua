@@ -5,6 +5,7 @@
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
 --      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
+expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7]})
 local now = now_ms()
 
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do

@@ -4,6 +4,12 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- What fails half-way is not undone: a key of a wrong type has to stop a script before its first write.
+local function expect(sorted_sets, hashes)
+  for _, key in ipairs(sorted_sets) do redis.call('ZCARD', key) end
+  for _, key in ipairs(hashes) do redis.call('HLEN', key) end
+end
+
 -- A holder entry is "<fencing token> <since, ms> <holder>".
 local function is_held_with(holders, account, token)
   local entry = redis.call('HGET', holders, account)

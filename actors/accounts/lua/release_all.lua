@@ -2,6 +2,7 @@
 -- KEYS 1 checkouts  2 leases  3 holders  4 hints (see acquire)  5 fencing
 -- ARGV 1 prefix of the holder
 -- Returns the accounts.
+expect({KEYS[1], KEYS[2], KEYS[4]}, {KEYS[3], KEYS[5]})
 local given_back = {}
 local entries = redis.call('HGETALL', KEYS[3])
 for i = 1, #entries, 2 do

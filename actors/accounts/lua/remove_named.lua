@@ -4,6 +4,7 @@
 --      10 last log-ons  11 fencing
 -- ARGV 1 account  2 '1' to remove it although somebody has it
 -- Returns 1 when removed, 0 when it is in use, -1 when there is no such account.
+expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11]})
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score and redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)

@@ -17,16 +17,6 @@ local function count(key)
   redis.call('PEXPIRE', key, DAY_MS)
 end
 
-local left = tonumber(ARGV[3]) - spent(KEYS[3])
-if left < 1 then return {'account', frees_in(KEYS[3], ARGV[5], now, start)} end
-local limit_ip, left_ip = tonumber(ARGV[4]), -1
-if limit_ip >= 0 then
-  left_ip = limit_ip - spent(KEYS[4])
-  if left_ip < 1 then return {'ip', frees_in(KEYS[4], ARGV[5], now, start)} end
-  count(KEYS[4])
-end
-count(KEYS[3])
-
 -- Civil date of a day number (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
 local z = math.floor(now / DAY_MS) + 719468
 local era = math.floor(z / 146097)
@@ -38,6 +28,16 @@ local month = mp < 10 and mp + 3 or mp - 9
 local year = yoe + era * 400 + (month <= 2 and 1 or 0)
 local day = doy - math.floor((153 * mp + 2) / 5) + 1
 local day_key = ARGV[7] .. string.format('%04d-%02d-%02d', year, month, day) .. ARGV[8]
+expect({KEYS[3], KEYS[4], day_key}, {})
+local left = tonumber(ARGV[3]) - spent(KEYS[3])
+if left < 1 then return {'account', frees_in(KEYS[3], ARGV[5], now, start)} end
+local limit_ip, left_ip = tonumber(ARGV[4]), -1
+if limit_ip >= 0 then
+  left_ip = limit_ip - spent(KEYS[4])
+  if left_ip < 1 then return {'ip', frees_in(KEYS[4], ARGV[5], now, start)} end
+  count(KEYS[4])
+end
+count(KEYS[3])
 redis.call('ZINCRBY', day_key, 1, ARGV[1])
 redis.call('EXPIRE', day_key, 8 * 86400)
 return {'ok', left - 1, limit_ip >= 0 and left_ip - 1 or -1}

@@ -1,6 +1,7 @@
 -- Check out one account by name, for a person who works on it; cooldowns and budgets do not matter.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 fencing      ARGV 1 account  2 holder  3 lease ms
 -- Returns the fencing token, 0 when it is in use, -1 when there is no such account.
+expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4], KEYS[5]})
 if redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local now = now_ms()
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)
