@@ -141,6 +141,11 @@ class GetLoads(Ask[Mapping[str, int]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Hurry:
+    """Tree -> router: the service stops, and nobody waits for what is under way any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetireBot(Ask[None]):
     """Tree -> router: give this bot no more requests; answered when it has none in flight."""
 
@@ -176,4 +181,5 @@ RouterMessage = (
     | GetLoads
     | RetireBot
     | Reconfigure
+    | Hurry
 )

@@ -40,6 +40,7 @@ from actors.messages import (
     FetchMatch,
     GetLoads,
     GetRouter,
+    Hurry,
     MatchAnswer,
     Reconfigure,
     RetireBot,
@@ -130,8 +131,7 @@ class Router(Actor[RouterMessage]):
         try:
             await super().run()
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._cancel_flights()
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
@@ -148,10 +148,16 @@ class Router(Actor[RouterMessage]):
                 self._answer_if_idle(bot_id)
             case Reconfigure() as change:
                 self._on_reconfigure(change)
+            case Hurry():
+                self._cancel_flights()
             case GetRouter() | GetLoads() as question:
                 self._on_question(question, envelope.reply)
             case other:
                 assert_never(other)
+
+    def _cancel_flights(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def _on_news(self, news: BotChanged | BotExpected | BotRemoved) -> None:
         match news:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 from typing import Final
 
@@ -22,6 +23,8 @@ EXIT_FAILED: Final = 1
 def serve(loaded: Loaded) -> int:
     """Run the service until SIGTERM or SIGINT; return the process's exit code.
 
+    A second of them gives up what is under way; bots still log off and accounts are still given back.
+
     SIGHUP has the settings read again, as saving their file does.
 
     Raises:
@@ -38,8 +41,17 @@ async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
 
 async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
+    signals = itertools.count(1)
+
+    def stop() -> None:
+        if next(signals) == 1:
+            tree.root.stop()
+        else:
+            log.warning("stop_hurried", reason="asked again: running requests are not waited for")
+            tree.hurry()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tree.root.stop)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, tree.config.ask_to_reread)
     log.info("service_starting", version=__version__)
     if not tree.is_sealing:

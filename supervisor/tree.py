@@ -40,7 +40,7 @@ from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
-from actors.errors import ActorStopped, MailboxFull, StoreUnavailable
+from actors.errors import ActorStopped, LocalProtocolError, MailboxFull, StoreUnavailable
 from actors.guard_desk import GuardDesk, SubmitGuard
 from actors.http.access import AdminToken
 from actors.http.admin import AdminRoutes
@@ -50,7 +50,7 @@ from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
-from actors.messages import Reconfigure, RouterMessage
+from actors.messages import Hurry, Reconfigure, RouterMessage
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.directory import CmDirectory
@@ -183,6 +183,11 @@ class Tree:
         await self._stop_forgiving()
         await self._fleet.close()
         await self._accounts.close()
+
+    def hurry(self) -> None:
+        """Fail the requests under way, so that a stop need not wait for them."""
+        with contextlib.suppress(LocalProtocolError):  # the router is gone: so are the requests
+            self._router.tell(Hurry())
 
     # -- other settings while it runs ----------------------------------------------------------
 

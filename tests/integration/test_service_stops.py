@@ -54,6 +54,27 @@ async def test_running_requests_are_finished_first(number: signal.Signals) -> No
         assert [one["clean"] for one in ended] == [True] * BOTS
 
 
+async def test_who_asks_a_second_time_does_not_wait_for_running_requests() -> None:
+    settings: Sections = {"bots": {"request_timeout": 3}, "http": {"deadline": 30}}
+    with world(BOTS, settings=settings) as w:
+        w.service.wait_ready(BOTS)
+        await w.sandbox.faults(gc_silent=True)
+        asking = asyncio.create_task(
+            asyncio.to_thread(w.service.get, "/match-details?match_id=5000000")
+        )
+        await w.sandbox.wait_journal("match_request")
+        begun = time.monotonic()
+        w.service.process.send_signal(signal.SIGTERM)
+        w.service.process.send_signal(signal.SIGTERM)
+        assert w.service.process.wait(GRACE_S) == 0
+        assert time.monotonic() - begun < 8  # three tries would take nine seconds
+        status, body = await asking
+        assert (status, json.loads(body)["error"]) == (503, "notready")
+        assert set(w.scores().values()) == {0}
+        ended = await w.sandbox.journal("session_ended")
+        assert [one["clean"] for one in ended] == [True] * BOTS
+
+
 @pytest.mark.parametrize(
     "switch",
     [
