@@ -1,0 +1,183 @@
+"""What people do to Redis by hand, as an operator sees it and as the service takes it: real processes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis as sync_redis
+from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+
+from bench.service_process import Sections, toml
+from bench.world import World, world
+
+pytestmark = pytest.mark.integration
+
+QUICK: Final[Sections] = {
+    "restart": {"backoff_min": 0.2, "backoff_max": 1, "intensity": 30, "period": 60}
+}
+
+
+def botapi(
+    config: Path, *words: str, typed: str = "", env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run `botapi accounts ...`; return its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor", "accounts", *words, "--config", str(config)],
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[[World], Any]]:
+    """Return how to open a client of a world's Redis; closed at the end."""
+    opened: list[sync_redis.Redis] = []
+
+    def open_it(w: World) -> Any:
+        opened.append(sync_redis.Redis.from_url(w.redis_url, decode_responses=True))
+        return opened[-1]
+
+    yield open_it
+    for client in opened:
+        client.close()
+
+
+def wait_until(condition: Callable[[], object], what: str, within: float = 20.0) -> None:
+    until = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < until, f"not within {within} s: {what}"
+        time.sleep(0.05)
+
+
+def said(w: World, text: str) -> bool:
+    return text in w.service.log
+
+
+def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(raw: Callable[[World], Any]) -> None:
+    """While it serves, through its stop and a start; put right, nothing of it is left."""
+    with world(2, settings=QUICK) as w:
+        wire = raw(w)
+        w.service.wait_ready(2)
+        wire.rename("botapi:checkouts", "aside")
+        wire.set("botapi:checkouts", "oops")
+        assert w.service.get("/match-details?match_id=5")[0] == 200
+        code, out, err = botapi(w.service.config_file, "list")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "WRONGTYPE" in err
+        assert w.service.stop() == 0
+        w.service.start()
+        wait_until(lambda: said(w, "Redis refuses (acquire): WRONGTYPE"), "a line about it")
+        assert not said(w, "Traceback")
+        wire.rename("aside", "botapi:checkouts")
+        w.service.wait_ready(2)
+        assert w.service.stop() == 0
+        assert set(w.scores().values()) == {0}
+
+
+def test_an_account_without_a_password_is_no_bots_and_the_list_says_so(
+    raw: Callable[[World], Any],
+) -> None:
+    with world(2, settings=QUICK) as w:
+        wire = raw(w)
+        w.service.wait_ready(2)
+        w.service.stop()
+        wire.hdel("botapi:passwords", "bot0000")
+        w.service.start()
+        w.service.wait_ready(1)
+        assert {row["account"] for row in w.service.status()["fleet"]} == {"bot0001", None}
+        code, out, _ = botapi(w.service.config_file, "list")
+        assert code == 0
+        assert [line for line in out.splitlines() if "bot0000" in line and "no password" in line]
+        assert not list(w.service.events("child_crashed"))
+        w.service.stop()
+        code, _, _ = botapi(w.service.config_file, "add", "bot0000", typed="pw-bot0000\n")
+        assert code == 0
+        w.service.start()
+        w.service.wait_ready(2)
+
+
+def test_a_bad_import_names_its_lines_and_keeps_the_good_ones(
+    tmp_path: Path,
+    valkey_url: str,  # noqa: F811 - a fixture
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(toml({"redis": {"url": valkey_url, "prefix": "imported"}}))
+    text = "axe:pw1\nno colon here\n\n:secret3\nbane:\nx y:secret5\n# fine\nchen:pw7\n"
+    code, out, err = botapi(config, "import", "-", typed=text)
+    assert (code, out) == (1, "2 imported, 4 refused\n")
+    named = [line.partition(":")[0] for line in err.splitlines()]
+    assert named == [f"line {n}" for n in (2, 4, 5, 6)]
+    assert "secret" not in err
+    with sync_redis.Redis.from_url(valkey_url, decode_responses=True) as client:
+        wire: Any = client
+        assert wire.hgetall("imported:passwords") == {"axe": "pw1", "chen": "pw7"}
+        assert wire.zrange("imported:checkouts", 0, -1) == ["axe", "chen"]
+
+
+def test_a_login_of_an_unknown_account_is_one_line(tmp_path: Path, valkey_url: str) -> None:  # noqa: F811 - a fixture
+    config = tmp_path / "config.toml"
+    config.write_text(toml({"redis": {"url": valkey_url, "prefix": "unknown"}}))
+    assert botapi(config, "login", "nobody") == (1, "", "botapi: there is no account nobody\n")
+
+
+def key_of(letter: bytes) -> str:
+    return base64.b64encode(letter * 32).decode()
+
+
+def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
+    raw: Callable[[World], Any],
+) -> None:
+    right, wrong = key_of(b"r"), key_of(b"w")
+    advice = "of account bot0000 is sealed under another key; add that key to BOTAPI_SECRET_KEY"
+    with world(1, in_redis=0, settings=QUICK) as w:
+        wire, config = raw(w), w.service.config_file
+
+        def stored() -> list[dict[str, str]]:
+            return [wire.hgetall(f"botapi:{name}") for name in ("passwords", "sentries")]
+
+        use_key(w, right)
+        botapi(config, "add", "bot0000", typed="pw-bot0000\n", env=w.service.env)
+        serve_once(w, 5)
+        sealed = stored()
+        assert all(one["bot0000"].startswith("sealed:v1:") for one in sealed)
+
+        use_key(w, wrong)
+        w.service.start()
+        wait_until(lambda: said(w, advice), advice)
+        wait_until(lambda: wire.zscore("botapi:checkouts", "bot0000") == 0, "the account free")
+        assert advice in botapi(config, "list")[1]
+        for text in (right, wrong, "pw-bot0000", "Traceback"):
+            assert not said(w, text)
+        assert stored() == sealed
+
+        for match_id, keys in ((6, f"{wrong} {right}"), (7, right)):
+            use_key(w, keys)
+            botapi(config, "reset", "bot0000")  # it is cooling down
+            serve_once(w, match_id)
+            assert not said(w, advice)
+
+
+def use_key(w: World, key: str) -> None:
+    w.service.stop()
+    w.service.env = {"BOTAPI_SECRET_KEY": key}
+
+
+def serve_once(w: World, match_id: int) -> None:
+    w.service.start()
+    w.service.wait_ready(1)
+    assert w.service.get(f"/match-details?match_id={match_id}")[0] == 200
+    w.service.stop()
