@@ -12,7 +12,7 @@ from actors.clock import Clock
 from actors.errors import LogOnRefused, SteamUnreachable
 from actors.logon import KeepsAuth, LogOn, LogOnTimeouts
 from actors.steam.port import AuthState, Directory, GuardCallback, LinkEvent, LoggedOn, Steam
-from actors.verdicts import Verdict, judge
+from actors.verdicts import STOPS_IP, judge
 
 PERSON_S: Final = 600.0  # to find the mail, the phone or the glasses
 LEASE_S: Final = 900.0  # never renewed: a person, and what comes before and after
@@ -63,7 +63,7 @@ class ByHand:
             logged_on = await self._once(lease, on_guard)
             await self.pacing.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
-            if judge(refused) is Verdict.RATE_LIMITED:
+            if judge(refused) in STOPS_IP:
                 await self.pacing.was_limited()
             raise
         else:

@@ -1,0 +1,250 @@
+"""Whole bots on real parts (hub, Steam side, store on Valkey) against the sandbox, for integration tests.
+
+async with BotRig(sandbox, valkey_url) as rig:
+    stand = await rig.stand("abaddon", prefix, with_token=True)
+    await stand.until(BotState.READY)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from redis.asyncio import Redis
+
+from actors.accounts.auth_json import auth_from_json
+from actors.accounts.keys import Keys
+from actors.accounts.pacing import LogOnLimits, LogOnPacing
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.redis_client import connect
+from actors.accounts.store import Accounts
+from actors.actor import Address
+from actors.bot import Bot
+from actors.bot_ports import BotMemory, BotPolicy, BotPorts
+from actors.bot_states import BotState
+from actors.errors import ServiceError
+from actors.logon import LogOnTimeouts
+from actors.messages import BotChanged, RouterToBot, ServeMatch
+from actors.steam.directory import CmDirectory
+from actors.steam.hub import Hub
+from actors.steam.network import SteamNetwork
+from actors.steam.port import AuthState, Credential, GuardRequest, Server, Transport
+from actors.steam.trust import Trust
+from bench.sandbox_process import SandboxProcess
+from supervisor.clock import SystemClock
+
+WAIT_S = 10.0
+LEASE_S = 60.0
+POLICY = BotPolicy(
+    lease_s=LEASE_S,
+    fence_margin_s=8.0,
+    connect_s=0.6,
+    launch_s=1.0,
+    log_on=LogOnTimeouts(token_s=0.6, credentials_s=5.0),
+)
+_bot_numbers = itertools.count(1)
+
+
+async def nobody(_request: GuardRequest) -> str | None:
+    return None
+
+
+class WatchedDirectory(CmDirectory):
+    """The real one, which remembers who was marked."""
+
+    marked: list[Server]
+
+    def mark_bad(self, server: Server) -> None:
+        self.marked.append(server)
+        super().mark_bad(server)
+
+
+class Stand:
+    """One life of a bot, and what it leaves behind in Redis."""
+
+    def __init__(self, rig: BotRig, account: str, prefix: str, policy: BotPolicy) -> None:
+        self.account = account
+        self.changes: list[BotChanged] = []
+        self.keys = Keys(prefix)
+        self.redis = rig.redis
+        self.store = rig.accounts(prefix)
+        self.directory = rig.directory()
+        self.bot_id = f"bot-{next(_bot_numbers)}"
+        self.address: Address[RouterToBot] = Address(self.bot_id)
+        self._news = asyncio.Event()
+        ports = BotPorts(
+            store=self.store,
+            steam=rig.network,
+            directory=self.directory,
+            pacing=LogOnPacing(rig.redis, prefix=prefix, limits=LogOnLimits(per_minute=0)),
+            on_guard=nobody,
+            publish=self._hear,
+            clock=rig.clock,
+            wall=rig.clock.wall,
+            rng=random.Random(1),
+            log=rig.log,
+        )
+        self.bot = Bot(
+            self.bot_id,
+            f"us/{self.bot_id}",
+            address=self.address,
+            memory=BotMemory(),
+            ports=ports,
+            policy=policy,
+        )
+        self.life: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        await self.bot.start()
+        self.life = asyncio.create_task(self.bot.run(), name=f"{self.bot_id}-run")
+
+    @property
+    def states(self) -> list[BotState]:
+        return [change.state for change in self.changes]
+
+    async def until(self, state: BotState) -> None:
+        await self._until(lambda: self.states[-1:] == [state])
+
+    async def end(self) -> ServiceError | None:
+        """Wait for the end of the life; return what it ended with."""
+        assert self.life is not None
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.wait({self.life})
+        error = self.life.exception()
+        assert error is None or isinstance(error, ServiceError)
+        return error
+
+    def ask(self, match_id: int, timeout_s: float = 5.0) -> asyncio.Task[bytes]:
+        """Send a request as the router does."""
+        deadline = SystemClock().now() + timeout_s + 5.0
+        return asyncio.create_task(
+            self.address.ask(ServeMatch(match_id, timeout_s), deadline=deadline)
+        )
+
+    async def stop(self) -> ServiceError | None:
+        self.bot.stop()
+        return await self.end()
+
+    # -- what is left in Redis -------------------------------------------------------------------
+
+    async def cooldown_s(self) -> float | None:
+        until = await self.redis.zscore(self.keys.cooldowns, self.account)
+        seconds, micros = await self.redis.time()
+        return None if until is None else until / 1000 - (seconds + micros / 1e6)
+
+    async def is_leased(self) -> bool:
+        leased = await self.redis.zscore(self.keys.leases, self.account) is not None
+        score = await self.redis.zscore(self.keys.checkouts, self.account)
+        assert leased == (score == 1)
+        return leased
+
+    async def token(self) -> str:
+        text = await self.redis.hget(self.keys.sentries, self.account)
+        auth = None if text is None else auth_from_json(str(text))
+        return auth.refresh_token if auth else ""
+
+    async def ip_is_stopped(self) -> bool:
+        return bool(await self.redis.keys(self.keys.logon_circuit("*")))
+
+    def _hear(self, change: BotChanged) -> None:
+        self.changes.append(change)
+        self._news.set()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not holds():
+                self._news.clear()
+                await self._news.wait()
+
+
+class BotRig:
+    """The hub and what all bots of a test module share."""
+
+    def __init__(
+        self,
+        sandbox: SandboxProcess,
+        valkey_url: str,
+        transport: Transport = Transport.WEBSOCKET,
+    ) -> None:
+        self.sandbox = sandbox
+        self.transport = transport
+        self.clock = SystemClock()
+        self.log = structlog.get_logger()
+        self.redis: Redis = connect(valkey_url)
+        self.hub = Hub(clock=self.clock, log=self.log)
+        trust = Trust.load(sandbox.ca_file, sandbox.universe_key_file)
+        self.network = SteamNetwork(self.hub, trust, clock=self.clock, log=self.log)
+        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
+        self._tokens: dict[str, AuthState] = {}
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, about: self.complaints.append(about))
+        await self.hub.start()
+        self._watch = asyncio.create_task(self.hub.run(), name="hub")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.hub.stop()
+        await asyncio.wait({self._watch})
+        await self.redis.aclose()
+        assert not self.complaints
+
+    def accounts(self, prefix: str) -> Accounts:
+        return Accounts(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=LEASE_S)
+
+    def directory(self) -> WatchedDirectory:
+        directory = WatchedDirectory(
+            self.sandbox.directory_url,
+            self.transport,
+            clock=self.clock,
+            rng=random.Random(7),
+            log=self.log,
+        )
+        directory.marked = []
+        return directory
+
+    async def stand(
+        self,
+        account: str,
+        prefix: str,
+        *,
+        with_token: bool,
+        policy: BotPolicy = POLICY,
+    ) -> Stand:
+        """Let a bot begin a life in which only this account is there to check out."""
+        store = self.accounts(prefix)
+        await store.add(account, self._credential(account).password)
+        if with_token:
+            lease = await store.acquire("setup")
+            await store.save_auth(lease, await self._token(account))
+            await store.release(lease)
+        stand = Stand(self, account, prefix, policy)
+        await stand.begin()
+        return stand
+
+    def _credential(self, account: str) -> Credential:
+        known = next(one for one in self.sandbox.accounts if one["name"] == account)
+        return Credential(account, known["password"])
+
+    async def _token(self, account: str) -> AuthState:
+        """Return a token that works; one password log-on per account and module."""
+        if account not in self._tokens:
+            server = await self.directory().pick()
+            link = await self.network.open(server, lambda _: None, timeout_s=WAIT_S)
+            credential = self._credential(account)
+            self._tokens[account] = await link.authenticate(
+                credential, None, nobody, timeout_s=WAIT_S
+            )
+            await link.close()
+        return self._tokens[account]
