@@ -34,7 +34,7 @@ from actors.errors import (
 )
 from actors.lease_keeper import LeaseKeeper
 from actors.logon import LogOn, needs_password
-from actors.messages import BotChanged, BudgetSpent, RouterToBot, Seat, ServeMatch
+from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, ServeMatch
 from actors.reckoning import Reckoning
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
 from actors.tasks import end
@@ -336,6 +336,9 @@ class Bot(Actor[RouterToBot]):
                 self._spent_for = retry_after
                 if self._state is BotState.READY:
                     self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(BUDGET_SPENT))
+            case Relog(reason=reason):
+                if self._state is BotState.READY:
+                    self._interrupt(BotEvent.FAILED, GcUnavailable(reason))
             case other:
                 assert_never(other)
 

@@ -48,7 +48,14 @@ class BudgetSpent:
     retry_after: float  # seconds until the account's first budget frees
 
 
-RouterToBot = ServeMatch | BudgetSpent
+@dataclass(frozen=True, slots=True)
+class Relog:
+    """Router -> bot: nothing is answered over your session; begin a new one."""
+
+    reason: str
+
+
+RouterToBot = ServeMatch | BudgetSpent | Relog
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot_states import BotState
+from actors.circuit import Circuits, Step
 from actors.clock import Clock
 from actors.errors import (
     LocalProtocolError,
@@ -43,6 +44,7 @@ from actors.messages import (
     Hurry,
     MatchAnswer,
     Reconfigure,
+    Relog,
     RetireBot,
     RouterMessage,
     RouterPolicy,
@@ -117,6 +119,7 @@ class Router(Actor[RouterMessage]):
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
         self._silence = Silence()
+        self._circuits = Circuits()
         self._retired: dict[str, Reply[None] | None] = {}  # until they are removed
         self._flights: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -269,11 +272,35 @@ class Router(Actor[RouterMessage]):
 
     def _note_silence(self, flight: Flight, seat: Seat) -> None:
         """Learn from silence; ends the flight when it is the match that is at fault."""
+        self._break_circuit(seat)
         if self._silence.silent(seat.account, flight.match_id, self._clock.now()):
             self._log.warning("match_set_aside", match_id=flight.match_id)
             self._refuse_if_aside(flight.match_id)
 
+    def _break_circuit(self, seat: Seat) -> None:
+        """Do what the account's circuit breaker asks for after a silence."""
+        if not self._seats.holds(seat):  # paused, or gone, since it was asked
+            return
+        account, now = seat.account, self._clock.now()
+        step = self._circuits.silent(
+            account,
+            is_probe=self._seats.is_probed(seat),
+            others_answer=self._silence.is_anybody_answered(now, but=account),
+        )
+        if step is Step.NOTHING:
+            return
+        self._log.warning("circuit_opened", account=account, step=step.name.lower())
+        if step is Step.PAUSE:
+            self._seats.pause(seat, self._circuits.pause_s(account))
+        elif step is Step.RELOG:
+            self._seats.leave(seat.bot_id, is_coming=True)
+            self._tell(seat, Relog("nothing is answered over this session"))
+        else:
+            self._on_refused(seat, Refused("account", SPENT_EARLY_S))
+
     def _note_answer(self, flight: Flight, seat: Seat) -> None:
+        self._circuits.answered(seat.account)
+        self._seats.trust(seat)
         spent = self._silence.answered(seat.account, flight.match_id, self._clock.now())
         for account in spent:
             self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
@@ -321,13 +348,13 @@ class Router(Actor[RouterMessage]):
         if refused.scope == "account":
             self._seats.note_budget(refused.retry_after)
             self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
-            self._tell_spent(seat, refused.retry_after)
+            self._tell(seat, BudgetSpent(refused.retry_after))
 
-    def _tell_spent(self, seat: Seat, retry_after: float) -> None:
+    def _tell(self, seat: Seat, message: BudgetSpent | Relog) -> None:
         try:
-            seat.address.tell(BudgetSpent(retry_after))
-        except LocalProtocolError:
-            self._log.debug("budget_notice_undelivered", account=seat.account)
+            seat.address.tell(message)
+        except LocalProtocolError:  # the bot is about to end anyway
+            self._log.debug("notice_undelivered", account=seat.account, notice=str(message))
 
     async def _ask(self, seat: Seat, flight: Flight) -> MatchDetails:
         """Raises _TryFailed, MatchNotFound or MatchBlocked."""

@@ -7,6 +7,7 @@ owned by the router and lives on its loop.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Seats:
         self._clock = clock
         self._waiting: deque[_Place] = deque()
         self._benched: dict[str, tuple[Seat, float]] = {}
+        self._paused: dict[str, Seat] = {}
         self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
         self._rotating: set[str] = set()
         self._budget_frees_at: float | None = None
@@ -66,12 +68,13 @@ class Seats:
         return self._turns.loads()
 
     def of_account(self, account: str) -> Seat | None:
-        """Return the seat that uses an account, if there is one."""
-        return next((seat for seat in self._turns.seats() if seat.account == account), None)
+        """Return the seat that uses an account, paused or not, if there is one."""
+        seats = itertools.chain(self._turns.seats(), self._paused.values())
+        return next((seat for seat in seats if seat.account == account), None)
 
     def join(self, seat: Seat) -> None:
         """A bot became ready."""
-        self._benched.pop(seat.bot_id, None)
+        self._forget(seat.bot_id)
         self._coming.pop(seat.bot_id, None)
         self._rotating.discard(seat.bot_id)
         self._turns.join(seat)
@@ -80,7 +83,7 @@ class Seats:
 
     def leave(self, bot_id: str, *, is_coming: bool = False) -> None:
         """A bot is not ready (any more); `is_coming` when it is on its way to be."""
-        self._benched.pop(bot_id, None)
+        self._forget(bot_id)
         self._turns.leave(bot_id)
         if is_coming:
             self._coming[bot_id] = self._clock.now()
@@ -111,8 +114,9 @@ class Seats:
 
     def bench(self, seat: Seat, seconds: float) -> None:
         """Do not use a seat for a while: its budget is spent. One that has left is not kept."""
-        if not self._turns.holds(seat):
+        if not self._turns.holds(seat) and self._paused.get(seat.bot_id) is not seat:
             return
+        self._forget(seat.bot_id)
         self._turns.leave(seat.bot_id)
         until = self._clock.now() + seconds
         self._benched[seat.bot_id] = (seat, until)
@@ -123,6 +127,28 @@ class Seats:
         self._budget_frees_at = None
         for seat, _ in tuple(self._benched.values()):
             self.join(seat)
+
+    def pause(self, seat: Seat, seconds: float) -> None:
+        """Give a seat nothing for a while, and then one request at a time until it is trusted again."""
+        if not self._turns.holds(seat):
+            return
+        self._turns.leave(seat.bot_id)
+        self._paused[seat.bot_id] = seat
+        self.expect(seat.bot_id, seconds)
+        self._clock.call_at(self._clock.now() + seconds, lambda: self._probe(seat))
+
+    def is_probed(self, seat: Seat) -> bool:
+        """Whether a seat is on trial after a pause."""
+        return self._turns.is_probed(seat)
+
+    def holds(self, seat: Seat) -> bool:
+        """Whether this very seat is used, or may be."""
+        return self._turns.holds(seat)
+
+    def trust(self, seat: Seat) -> None:
+        """A seat has answered: as many requests as any other from now on."""
+        self._turns.trust(seat)
+        self._hand_out()
 
     def note_budget(self, frees_in: float | None) -> None:
         """Remember when some account's budget frees, for those who find no seat at all."""
@@ -210,6 +236,17 @@ class Seats:
             self._wake_up = None
         if self._waiting and (rest := self._turns.next_rest_over(now)):
             self._wake_up = self._clock.call_at(now + rest, self._hand_out)
+
+    def _probe(self, seat: Seat) -> None:
+        if self._paused.get(seat.bot_id) is seat:
+            del self._paused[seat.bot_id]
+            self._coming.pop(seat.bot_id, None)
+            self._turns.join(seat, is_probed=True)
+            self._hand_out()
+
+    def _forget(self, bot_id: str) -> None:
+        self._benched.pop(bot_id, None)
+        self._paused.pop(bot_id, None)
 
     def _unbench(self, seat: Seat) -> None:
         if self._benched.get(seat.bot_id, (None,))[0] is seat:

@@ -57,6 +57,12 @@ class Silence:
         del self._silent_on[match_id]
         return True
 
+    def is_anybody_answered(self, now: float, *, but: str) -> bool:
+        """Whether some account other than `but` was answered lately."""
+        return any(
+            now - at < IN_SERVICE_S for other, at in self._answered_at.items() if other != but
+        )
+
     def set_aside_for(self, match_id: int, now: float) -> float | None:
         """Return for how long a match is left alone, or None when it is not."""
         until = self._aside_until.get(match_id, 0.0)

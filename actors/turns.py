@@ -20,6 +20,7 @@ class _Place:
     seat: Seat
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
+    is_probed: bool = False  # on trial: one request at a time
 
 
 class Turns:
@@ -37,7 +38,7 @@ class Turns:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         for bot_id, place in self._places.items():
-            if place.in_flight >= max_in_flight:
+            if place.in_flight >= self._room(place):
                 self._line.pop(bot_id, None)
             else:
                 self._line.setdefault(bot_id, place)
@@ -60,11 +61,23 @@ class Turns:
         places = self._places | self._retired
         return {bot_id: place.in_flight for bot_id, place in places.items()}
 
-    def join(self, seat: Seat) -> None:
-        """Add a seat, or replace the one of the same bot."""
+    def join(self, seat: Seat, *, is_probed: bool = False) -> None:
+        """Add a seat, or replace the one of the same bot; on trial it gets one request at a time."""
         self.leave(seat.bot_id)
-        place = _Place(seat)
+        place = _Place(seat, is_probed=is_probed)
         self._places[seat.bot_id] = self._line[seat.bot_id] = place
+
+    def is_probed(self, seat: Seat) -> bool:
+        """Whether this very seat is on trial."""
+        return self.holds(seat) and self._places[seat.bot_id].is_probed
+
+    def trust(self, seat: Seat) -> None:
+        """End a seat's trial."""
+        if self.is_probed(seat):
+            place = self._places[seat.bot_id]
+            place.is_probed = False
+            if place.in_flight < self._max_in_flight:
+                self._line.setdefault(seat.bot_id, place)
 
     def leave(self, bot_id: str) -> None:
         """Take a bot's seat out, whatever it is doing."""
@@ -90,7 +103,7 @@ class Turns:
         place.in_flight += 1
         place.used_at = now
         self._line.pop(place.seat.bot_id)
-        if place.in_flight < self._max_in_flight:
+        if place.in_flight < self._room(place):
             self._line[place.seat.bot_id] = place
         return place.seat
 
@@ -105,9 +118,12 @@ class Turns:
         place = self._places.get(seat.bot_id)
         if place is None or place.seat is not seat:
             return
-        place.in_flight -= 1
-        if place.in_flight < self._max_in_flight:
+        place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
+        if place.in_flight < self._room(place):
             self._line.setdefault(seat.bot_id, place)
+
+    def _room(self, place: _Place) -> int:
+        return 1 if place.is_probed else self._max_in_flight
 
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting seat may be used again, or None when none rests."""

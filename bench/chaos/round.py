@@ -147,7 +147,8 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
         bots = stage.shape.members * stage.shape.bots
         wanted = min(bots, stage.shape.accounts - len(facts["cooldowns"]))
         states = await asyncio.gather(*(one.status() for one in stage.members))
-        ready = sum(state["router"]["ready"] for state in states)
+        # Not what the router may use: a bot whose address has spent its budget is well all the same.
+        ready = sum(state["bots"].get("ready", 0) for state in states)
         if ready >= wanted:
             break
         await asyncio.sleep(LOOK_S)

@@ -13,6 +13,7 @@ from fake_clock import FakeClock, settle
 from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
+from actors.circuit import OPENS_AFTER, PAUSE_S
 from actors.errors import (
     ActorStopped,
     Busy,
@@ -33,6 +34,7 @@ from actors.messages import (
     FetchMatch,
     GetRouter,
     MatchAnswer,
+    Relog,
     RouterMessage,
     RouterPolicy,
     RouterReport,
@@ -61,12 +63,15 @@ class FakeBot(Actor[RouterToBot]):
         self.answer = answer
         self.asked: list[int] = []
         self.spent: list[float] = []
+        self.relogs = 0
         self.waiting: list[Envelope[RouterToBot]] = []
 
     async def handle(self, envelope: Envelope[RouterToBot]) -> None:
         match envelope.message:
             case BudgetSpent(retry_after=seconds):
                 self.spent.append(seconds)
+            case Relog():
+                self.relogs += 1
             case ServeMatch(match_id=match_id):
                 self.asked.append(match_id)
                 assert envelope.reply is not None
@@ -475,3 +480,44 @@ async def test_what_is_overdue_is_asked_for_less_and_less_often(stage: Stage) ->
     assert await refused_for(stage) == 12.0
     await stage.clock.advance(600.0)
     assert await refused_for(stage) == LONGEST_RETRY_S
+
+
+async def test_a_silent_gc_does_not_cost_whole_budgets(stage: Stage) -> None:
+    for name in "ab":
+        await stage.add_bot(name, lambda _: None)
+    for number in range(60):  # ten minutes of a request every ten seconds
+        asked = stage.ask(1000 + number, within=20.0)
+        await stage.clock.advance(10.0)
+        asked.cancel()
+        await asyncio.wait({asked})
+    assert len(stage.budgets.granted) < 40  # of 180 that would have been asked in vain
+
+
+async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_anew(stage: Stage) -> None:
+    silent = await stage.add_bot("a", lambda _: None)
+    for number in range(OPENS_AFTER):
+        asked = stage.ask(1000 + number, within=6.0)
+        await stage.clock.advance(8.0)
+        await asyncio.wait({asked})
+    assert (await stage.report()).ready == 0
+    assert await refused_for(stage) is not None
+    await stage.clock.advance(PAUSE_S)
+    first, second = stage.ask(2000, within=5.5), stage.ask(2001, within=5.5)
+    await stage.clock.advance(8.0)
+    await asyncio.wait({first, second})
+    assert silent.asked[OPENS_AFTER:] == [2000]  # one at a time
+    assert silent.relogs == 1
+
+
+async def test_a_bot_that_answers_its_probe_is_used_as_before(stage: Stage) -> None:
+    is_silent = True
+    bot = await stage.add_bot("a", lambda match_id: None if is_silent else match(match_id))
+    for number in range(OPENS_AFTER):
+        asked = stage.ask(1000 + number, within=6.0)
+        await stage.clock.advance(8.0)
+        await asyncio.wait({asked})
+    is_silent = False
+    await stage.clock.advance(PAUSE_S)
+    for number in range(3):
+        assert (await stage.ask(2000 + number)).match_id == 2000 + number
+    assert bot.relogs == 0
