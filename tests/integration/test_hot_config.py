@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,41 @@ def wait_until(is_so: Callable[[], Any], service: ServiceProcess, within: float 
     raise TimeoutError(service.log[-3000:])
 
 
-def applied(service: ServiceProcess, count: int) -> dict[str, Any]:
-    """Wait for the `count`-th applied edit and return its line."""
-    wait_until(lambda: len(list(service.events("config_applied"))) >= count, service)
-    lines = list(service.events("config_applied"))
-    assert len(lines) == count
-    return lines[-1]
+def told(service: ServiceProcess, event: str, act: Callable[[], object]) -> dict[str, Any]:
+    """Do `act`, wait for the one new line of that name, and return it."""
+    before = len(list(service.events(event)))
+    act()
+    wait_until(lambda: len(list(service.events(event))) > before, service)
+    new = list(service.events(event))[before:]
+    assert len(new) == 1
+    return new[0]
+
+
+def edit(
+    service: ServiceProcess, save: Save = rename_over, **sections: dict[str, Any]
+) -> dict[str, Any]:
+    """Save the settings with these laid over; return the line that says they are applied."""
+    text = edited(service, **sections)
+    return told(service, "config_applied", lambda: save(service.config_file, text))
+
+
+def hang_up(service: ServiceProcess) -> None:
+    service.process.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture(scope="module")
+def _one_bot() -> Iterator[ServiceProcess]:
+    with world(1, sandbox_options=("--gc-delay", "700")) as w:
+        w.service.wait_ready(1)
+        yield w.service
+
+
+@pytest.fixture
+def service(_one_bot: ServiceProcess) -> Iterator[ServiceProcess]:
+    """A service with one bot, shared by the tests; afterwards its settings are what they were."""
+    yield _one_bot
+    if not _one_bot.config_file.exists() or _one_bot.config_file.read_text() != edited(_one_bot):
+        edit(_one_bot)
 
 
 def config(service: ServiceProcess) -> dict[str, Any]:
@@ -98,108 +127,93 @@ def test_an_edit_is_noticed_however_it_is_saved() -> None:
         service.wait_ready(1)
         assert config(service)["needs_restart"] == []
         begun = config(service)["applied_at"]
-        for number, save in enumerate(ways, 1):
-            save(service.config_file, edited(service, bots={"count": 1 + number}))
-            line = applied(service, number)
-            assert line["changed"] == ["bots.count"], save
-            service.wait_ready(1 + number)
+        for count, save in enumerate(ways, 2):
+            assert edit(service, save, bots={"count": count})["changed"] == ["bots.count"], save
+            service.wait_ready(count)
         assert config(service)["applied_at"] > begun
         assert list(service.events("config_refused")) == []
         assert service.stop() == 0
         assert set(w.scores().values()) == {0}
 
 
-def test_sighup_has_the_file_read_again() -> None:
-    with world(1) as w:
-        service = w.service
-        service.wait_ready(1)
-        assert list(service.events("config_unchanged")) == []
-        service.process.send_signal(signal.SIGHUP)
-        service.wait_log("config_unchanged", WITHIN_S)
-        service.config_file.unlink()
-        service.process.send_signal(signal.SIGHUP)
-        refused = service.wait_log("config_refused", WITHIN_S)
-        assert "there is no such file" in refused["reason"]
-        assert service.get("/match-details?match_id=7")[0] == 200
+def test_sighup_has_the_file_read_again(service: ServiceProcess) -> None:
+    told(service, "config_unchanged", lambda: hang_up(service))
+    service.config_file.unlink()
+    hang_up(service)
+    wait_until(lambda: config(service)["refused"], service)
+    assert "there is no such file" in config(service)["refused"]
+    assert service.get("/match-details?match_id=1")[0] == 200
 
 
-BAD_EDITS = [
-    ("count = ", "is not valid TOML"),
-    ("[bots]\ncuont = 3\n", "unknown key bots.cuont; did you mean bots.count?"),
-    ("[bots]\ncount = 0\n", "bots.count must be a whole number from 1 to 1000, not 0"),
-    ("[bots]\nrequest_timeout = 60\n", "bots.request_timeout (60) must be at most http.deadline"),
-    ('[redis]\nurl = "http://u:hunter2@h"\n', "redis.url must be"),
-    ("", "is empty"),
-]
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[bots]\ncount = ", "is not valid TOML"),
+        ("[bots]\ncuont = 3\n", "unknown key bots.cuont; did you mean bots.count?"),
+        ("[bots]\ncount = 0\n", "bots.count must be a whole number from 1 to 1000, not 0"),
+        ("[bots]\nrequest_timeout = 60\n", "request_timeout (60) must be at most http.deadline"),
+        ('[redis]\nurl = "http://u:hunter2@h"\n', "redis.url must be"),
+        ("", "is empty"),
+    ],
+)
+def test_a_bad_edit_changes_nothing_and_says_why(
+    service: ServiceProcess, text: str, reason: str
+) -> None:
+    applied = len(list(service.events("config_applied")))
+    # What stands beside the mistake is good, and must not be applied either.
+    text = text and '[log]\nlevel = "error"\n' + text
+    line = told(service, "config_refused", lambda: service.config_file.write_text(text))
+    assert reason in line["reason"]
+    assert reason in config(service)["refused"]
+    assert service.get("/match-details?match_id=2")[0] == 200
+    assert "hunter2" not in service.log
+    assert len(list(service.events("config_applied"))) == applied
+    assert edit(service)["changed"] == []
+    assert config(service)["refused"] is None
 
 
-def test_a_bad_edit_changes_nothing_and_says_why() -> None:
-    with world(1) as w:
-        service = w.service
-        service.wait_ready(1)
-        for number, (text, reason) in enumerate(BAD_EDITS, 1):
-            # What stands beside the mistake is good, and must not be applied either.
-            rest = "" if "[bots]" in text or not text else '[log]\nlevel = "debug"\n'
-            service.config_file.write_text(rest + text)
-            wait_until(lambda n=number: len(list(service.events("config_refused"))) >= n, service)  # type: ignore[misc]
-            line = list(service.events("config_refused"))[-1]
-            assert reason in line["reason"]
-            assert reason in config(service)["refused"]
-            assert service.get(f"/match-details?match_id={number}")[0] == 200
-        assert "hunter2" not in service.log
-        assert list(service.events("config_applied")) == []
-        write_in_place(service.config_file, edited(service))
-        assert applied(service, 1)["changed"] == []
-        assert config(service)["refused"] is None
-        assert len(service.status()["fleet"]) == 1
+def test_what_needs_a_restart_says_so_until_it_is_taken_back(service: ServiceProcess) -> None:
+    line = edit(service, bots={"lease_seconds": 90, "max_in_flight": 3}, http={"port": 1})
+    assert line["changed"] == ["bots.max_in_flight"]
+    assert line["needs_restart"] == ["bots.lease_seconds", "http.port"]
+    assert config(service)["needs_restart"] == ["bots.lease_seconds", "http.port"]
+    assert "needs_restart" not in edit(service)
+    assert config(service)["needs_restart"] == []
 
 
-def test_what_needs_a_restart_says_so_until_it_is_taken_back() -> None:
-    with world(1) as w:
-        service = w.service
-        service.wait_ready(1)
-        text = edited(service, bots={"lease_seconds": 90, "max_in_flight": 3}, http={"port": 1})
-        rename_over(service.config_file, text)
-        line = applied(service, 1)
-        assert line["changed"] == ["bots.max_in_flight"]
-        assert line["needs_restart"] == ["bots.lease_seconds", "http.port"]
-        assert config(service)["needs_restart"] == ["bots.lease_seconds", "http.port"]
-        rename_over(service.config_file, edited(service))
-        assert "needs_restart" not in applied(service, 2)
-        assert config(service)["needs_restart"] == []
+def test_the_log_level_changes_at_once_and_back(service: ServiceProcess) -> None:
+    def quiet_lines() -> int:
+        service.get("/healthz")
+        found = service.events("request_answered")
+        return sum(line["level"] == "debug" for line in found)
+
+    assert quiet_lines() == 0
+    edit(service, log={"level": "debug"})
+    wait_until(quiet_lines, service)
+    edit(service)
+    assert quiet_lines() == quiet_lines()
+
+
+def test_timeouts_hold_from_the_next_request_on(service: ServiceProcess) -> None:
+    edit(service, bots={"request_timeout": 0.2}, http={"deadline": 0.3})
+    begun = time.monotonic()
+    assert service.get("/match-details?match_id=3")[0] in {503, 504}
+    assert time.monotonic() - begun < 0.7
+    edit(service)
+    assert service.get("/match-details?match_id=4")[0] == 200
 
 
 def test_the_environment_still_wins_over_an_edit() -> None:
-    with world(2, accounts=simple_accounts(3)) as w:
+    with world(1, accounts=simple_accounts(3)) as w:
         service = w.service
         service.stop()
         service.env["BOTAPI_BOTS__COUNT"] = "1"
         service.start()
         service.wait_ready(1)
-        rename_over(service.config_file, edited(service, bots={"count": 3, "max_in_flight": 9}))
-        line = applied(service, 1)
+        line = edit(service, bots={"count": 3, "max_in_flight": 9})
         assert line["changed"] == ["bots.max_in_flight"]
         assert line["overridden"] == {"bots.count": "BOTAPI_BOTS__COUNT"}
         assert len(service.status()["fleet"]) == 1
-
-
-def test_the_log_level_changes_at_once_and_back() -> None:
-    with world(1) as w:
-        service = w.service
-        service.wait_ready(1)
-
-        def quiet_lines() -> int:
-            service.get("/healthz")
-            found = service.events("request_answered")
-            return sum(line["level"] == "debug" for line in found)
-
-        assert quiet_lines() == 0
-        rename_over(service.config_file, edited(service, log={"level": "debug"}))
-        applied(service, 1)
-        wait_until(quiet_lines, service)
-        rename_over(service.config_file, edited(service))
-        applied(service, 2)
-        assert quiet_lines() == quiet_lines()
 
 
 def test_a_quota_is_lowered_and_raised() -> None:
@@ -213,32 +227,15 @@ def test_a_quota_is_lowered_and_raised() -> None:
             return status, json.loads(body).get("error")
 
         assert [ask() for _ in range(6)] == [(200, None)] * 6
-        rename_over(service.config_file, edited(service, quota={"per_account": 2}))
-        assert applied(service, 1)["changed"] == ["quota.per_account"]
+        assert edit(service, quota={"per_account": 2})["changed"] == ["quota.per_account"]
         wait_until(lambda: ask() == (429, "quota-exhausted"), service)
-        rename_over(service.config_file, edited(service, quota={"per_account": 50}))
-        applied(service, 2)
+        edit(service, quota={"per_account": 50})
         wait_until(lambda: ask() == (200, None), service)
         # The same for the budget that all share; nobody leaves an account for that.
-        rename_over(service.config_file, edited(service, quota={"per_account": 50, "per_ip": 2}))
-        applied(service, 3)
+        edit(service, quota={"per_account": 50, "per_ip": 2})
         wait_until(lambda: ask() == (429, "quota-exhausted"), service)
-        rename_over(service.config_file, edited(service, quota={"per_account": 50}))
-        applied(service, 4)
+        edit(service, quota={"per_account": 50})
         assert ask() == (200, None)
-
-
-def test_timeouts_hold_from_the_next_request_on() -> None:
-    with world(1, sandbox_options=("--gc-delay", "1500")) as w:
-        service = w.service
-        service.wait_ready(1)
-        assert service.get("/match-details?match_id=1")[0] == 200
-        shorter = edited(service, bots={"request_timeout": 0.3}, http={"deadline": 0.5})
-        rename_over(service.config_file, shorter)
-        applied(service, 1)
-        begun = time.monotonic()
-        assert service.get("/match-details?match_id=2")[0] in {503, 504}
-        assert time.monotonic() - begun < 1.4
 
 
 @dataclass
@@ -297,14 +294,14 @@ async def test_the_fleet_grows_and_shrinks_without_losing_a_request() -> None:
         asking = asyncio.create_task(load.run())
         await load.more(100)
         begun = time.monotonic()
-        rename_over(service.config_file, edited(service, bots={"count": 50}))
+        await asyncio.to_thread(edit, service, bots={"count": 50})
         await ready(w, 50)
         grown_s = time.monotonic() - begun
         await load.more(200)
         since = await w.sandbox.last_event()
         before = load.outcomes.total()
         begun = time.monotonic()
-        rename_over(service.config_file, edited(service, bots={"count": 3}))
+        await asyncio.to_thread(edit, service, bots={"count": 3})
         await asyncio.to_thread(wait_until, lambda: ready_now(w) == (3, 3), service)
         shrunk_s = time.monotonic() - begun
         meanwhile = load.outcomes.total() - before
@@ -335,9 +332,8 @@ async def test_edits_that_come_faster_than_the_fleet_follows_end_as_the_last_one
         await ready(w, 5)
         load = Load(service.url)
         asking = asyncio.create_task(load.run())
-        for number, count in enumerate((30, 2, 25, 1, 20, 3), 1):
-            rename_over(service.config_file, edited(service, bots={"count": count}))
-            await asyncio.to_thread(applied, service, number)
+        for count in (30, 2, 25, 1, 20, 3):
+            await asyncio.to_thread(edit, service, bots={"count": count})
         await asyncio.to_thread(wait_until, lambda: ready_now(w) == (3, 3), service)
         await load.more(50)
         load.stop()
