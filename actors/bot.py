@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -34,8 +34,10 @@ from actors.errors import (
 )
 from actors.lease_keeper import LeaseKeeper
 from actors.logon import LogOn, needs_password
+from actors.mailbox import Reply
 from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, ServeMatch
 from actors.reckoning import Reckoning
+from actors.serving import Serving
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
 from actors.tasks import end
 from actors.token_keeper import FINISH_S, TokenKeeper
@@ -89,13 +91,14 @@ class Bot(Actor[RouterToBot]):
         self._token_keeper: TokenKeeper | None = None
         self._keeping_token: asyncio.Task[None] | None = None
         self._seat: Seat | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving = Serving(bot_id)
         self._life: asyncio.Task[None] | None = None
         self._interruption: ServiceError | None = None
         self._dropped: SteamUnreachable | None = None
         self._launched = False
         self._gc_deadline: Cancellable | None = None
         self._spent_for = 0.0
+        self._lease_lost = False
 
     # -- one life ----------------------------------------------------------------------------
 
@@ -224,11 +227,7 @@ class Bot(Actor[RouterToBot]):
 
     async def _leave(self) -> None:
         """Finish or fail what is being served, then log off, then close the socket."""
-        if self._serving:
-            if isinstance(self._interruption, LeaseLost):  # no time to be nice
-                for task in self._serving:
-                    task.cancel()
-            await asyncio.wait(self._serving)  # each ends within its own timeout
+        await self._serving.finish()
         if (link := self._link) is None:
             return
         try:
@@ -242,8 +241,7 @@ class Bot(Actor[RouterToBot]):
         if self._token_keeper is None or self._keeping_token is None:
             return
         await end(self._keeping_token)
-        hurry = isinstance(self._interruption, LeaseLost)
-        await self._token_keeper.finish(0.0 if hurry else FINISH_S)
+        await self._token_keeper.finish(0.0 if self._lease_lost else FINISH_S)
 
     async def _let_go(self, reckoning: Reckoning, failure: BaseException | None) -> None:
         pause_s = self._spent_for if isinstance(failure, BudgetIsSpent) else None
@@ -301,7 +299,9 @@ class Bot(Actor[RouterToBot]):
         try:
             await keeper.keep()
         except LeaseLost as lost:
+            self._lease_lost = True
             self._interrupt(BotEvent.FAILED, lost)
+            self._serving.cancel()  # no time to be nice, also while draining
 
     def _keeper(self, lease: Lease, asked_at: float) -> LeaseKeeper:
         return LeaseKeeper(
@@ -331,7 +331,7 @@ class Bot(Actor[RouterToBot]):
         """One message; serving happens in a task of its own so that several run at once."""
         match envelope.message:
             case ServeMatch() as serve:
-                self._start_serving(self._serve(serve, envelope))
+                self._serve(serve, envelope.reply)
             case BudgetSpent(retry_after=retry_after):
                 self._spent_for = retry_after
                 if self._state is BotState.READY:
@@ -342,22 +342,13 @@ class Bot(Actor[RouterToBot]):
             case other:
                 assert_never(other)
 
-    def _start_serving(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=f"{self._id}-serve")
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, serve: ServeMatch, envelope: Envelope[RouterToBot]) -> None:
-        reply = envelope.reply
+    def _serve(self, serve: ServeMatch, reply: Reply[Any] | None) -> None:
         if reply is None:
             return
-        if self._state is not BotState.READY or self._link is None:
+        if self._state is BotState.READY and self._link is not None:
+            self._serving.start(self._link, serve, reply)
+        else:
             reply.fail(GcUnavailable("the bot is not ready"))
-            return
-        try:
-            reply.set(await self._link.request_match(serve.match_id, timeout_s=serve.timeout_s))
-        except (SteamError, TimeoutError) as error:
-            reply.fail(error)
 
     # -- state ---------------------------------------------------------------------------------
 

@@ -265,6 +265,39 @@ async def test_a_lost_lease_is_left_at_once_and_not_released(stage: Stage) -> No
     assert stage.script.deeds[-2:] == ["log_off", "close"]
 
 
+async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.script.held["request 5"] = asyncio.Event()
+    stage.script.held["log_off"] = asyncio.Event()  # takes its time
+    deadline = stage.clock.now() + 600
+    asked = asyncio.create_task(stage.address.ask(ServeMatch(5, 5.0), deadline=deadline))
+    await settle()
+    stage.store.held["axe"] = 99  # somebody newer
+    await stage.clock.advance(LEASE_S / 3)
+    with pytest.raises(GcUnavailable):
+        await asked
+    stage.script.held["log_off"].set()
+    assert isinstance(await stage.end(), LeaseLost)
+
+
+async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.script.held["request 5"] = asyncio.Event()
+    deadline = stage.clock.now() + 600
+    asked = asyncio.create_task(stage.address.ask(ServeMatch(5, 500.0), deadline=deadline))
+    await settle()
+    stage.bot.stop()
+    await settle()
+    assert "log_off" not in stage.script.deeds
+    stage.store.held["axe"] = 99  # somebody newer
+    await stage.clock.advance(LEASE_S / 3)
+    assert await stage.end() is None
+    with pytest.raises(GcUnavailable):
+        await asked
+    assert "log_off" in stage.script.deeds
+    assert stage.states[-1] is BotState.STOPPED
+
+
 async def test_an_unreachable_redis_fences_the_bot_before_its_lease_ends(stage: Stage) -> None:
     await stage.until_ready()
     began = stage.clock.now()
