@@ -11,7 +11,7 @@ from sandbox import channel, dispatch
 from sandbox.cm import Place
 from sandbox.faults import Faults
 from sandbox.flaws import OF_FRAMES, Flaw, message
-from sandbox.link import DropMode, reset
+from sandbox.link import DropMode, break_handshake, reset
 from sandbox.ports import ReservedPort
 from sandbox.session import Session
 
@@ -56,9 +56,9 @@ class TcpLink(asyncio.Protocol):
             self._is_frozen = True
             return
         hello = frame(channel.request(self._challenge))
-        if self._place.services.faults.take("close_handshake", cm=self.cm):
-            transport.write(hello[: len(hello) // 2])
-            transport.close()
+        how = self._place.services.faults.take("close_handshake", cm=self.cm)
+        if how is not None:
+            break_handshake(transport, how, hello[: len(hello) // 2])
             return
         transport.write(hello)
 

@@ -16,7 +16,7 @@ from sandbox import dispatch
 from sandbox.cm import Place
 from sandbox.faults import Faults
 from sandbox.flaws import Flaw, message
-from sandbox.link import DropMode, reset
+from sandbox.link import DropMode, break_handshake, reset
 from sandbox.ports import ReservedPort
 from sandbox.session import Session
 
@@ -163,9 +163,10 @@ class WebSocketCm:
     async def _on_socket(self, request: web.Request) -> web.StreamResponse:
         if self._place.services.faults.take("accept_and_silence", cm=self.name):
             await self._silence()
-        if self._place.services.faults.take("close_handshake", cm=self.name):
+        how = self._place.services.faults.take("close_handshake", cm=self.name)
+        if how is not None:
             if request.transport is not None:
-                request.transport.close()
+                break_handshake(request.transport, how, b"HTTP/1.1 101 Swit")
             return web.Response()
         # Pings and closes are answered below, so that a half-open connection does not answer them.
         socket = web.WebSocketResponse(

@@ -35,7 +35,10 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "logon_limit": (dict, "too many logons are refused with 84 or 87; numbers in limits.py"),
     "guard_types": (list, "these guard types are offered before the real ones"),
     "tls_untrusted": (bool, "WebSocket CMs show a certificate nobody signed; limit with cms"),
-    "close_handshake": (bool, "CMs close connections in the middle of the handshake"),
+    "close_handshake": (
+        (bool, str),
+        "CMs close connections in the middle of the handshake; or 'reset', 'garbage'",
+    ),
     "logon_never_answered": (bool, "logons are read and not answered"),
     "credential_eresult": (int, "refuse BeginAuthSession with this result"),
     "heartbeats_ignored": (bool, "the CM does not answer heartbeats that ask for it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import socket
 import struct
@@ -53,3 +54,12 @@ def reset(transport: BaseTransport | None) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     abort = getattr(transport, "abort", transport.close)
     abort()
+
+
+def break_handshake(transport: asyncio.WriteTransport, how: object, half: bytes) -> None:
+    """End a connection before it is one: after `half` of our answer, with RST, or after garbage."""
+    if how == "reset":
+        reset(transport)
+        return
+    transport.write(b"garbage" * 8 if how == "garbage" else half)
+    transport.close()
