@@ -1,4 +1,4 @@
-"""What people do to Redis by hand: the store refuses in one sentence or puts it right, and loses nothing."""
+"""What people do to Redis by hand: the store refuses or puts it right, and loses nothing."""
 
 from __future__ import annotations
 
@@ -126,6 +126,15 @@ async def test_a_reset_behind_our_back_gives_the_account_to_nobody(rig: Rig) -> 
     assert (await rig.store.acquire("us/bot-2")).account != lease.account
     await rig.store.renew(lease)
     assert await rig.redis.zscore(rig.key("checkouts"), lease.account) == 1
+
+
+async def test_an_account_removed_by_hand_does_not_come_back_when_it_is_given_back(
+    rig: Rig,
+) -> None:
+    lease = await rig.begin()
+    await rig.redis.zrem(rig.key("checkouts"), lease.account)
+    await rig.store.release(lease)
+    assert await rig.redis.zscore(rig.key("checkouts"), lease.account) is None
 
 
 async def test_a_forced_release_outlasts_the_renewal_that_was_on_its_way(rig: Rig) -> None:

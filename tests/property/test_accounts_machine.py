@@ -47,7 +47,7 @@ HOLDERS = ("us/1", "us/2", "them/1")
 IP = "192.0.2.1"
 QUOTA = QuotaLimits(per_account=2, per_ip=2)
 LEASE_S = 3600.0  # no example takes so long
-EXAMPLES = 250
+EXAMPLES = 200
 PAST = 1  # ms since 1970
 DAY_MS = 86_400_000
 
@@ -116,7 +116,7 @@ class Checkouts(RuleBasedStateMachine):
 
     def any_lease(self, which: int) -> tuple[Lease, Account]:
         """Return one of the latest, be it alive or long over."""
-        lease = self.issued[-1 - which % min(5, len(self.issued))]
+        lease = self.issued[-1 - which % min(3, len(self.issued))]
         return lease, self.model.accounts[lease.account]
 
     # -- bots ----------------------------------------------------------------------------------
@@ -212,9 +212,12 @@ class Checkouts(RuleBasedStateMachine):
         account.is_cooling |= held
 
     @precondition(lambda self: self.issued)
-    @rule(which=whiches, knows_ip=flags)
-    def a_request_is_reserved(self, which: int, knows_ip: bool) -> None:  # noqa: FBT001 - hypothesis passes by keyword
-        lease, account = self.any_lease(which)
+    @rule(which=whiches, requests=st.lists(flags, min_size=1, max_size=4))
+    def requests_are_reserved(self, which: int, requests: list[bool]) -> None:
+        for knows_ip in requests:
+            self.reserve(*self.any_lease(which), knows_ip=knows_ip)
+
+    def reserve(self, lease: Lease, account: Account, *, knows_ip: bool) -> None:
         ip = IP if knows_ip else None
         answer = self.run(self.store.reserve(lease.account, lease.fencing_token, ip))
         if not (account.is_leased and account.is_held_with(lease.fencing_token)):
@@ -451,5 +454,5 @@ def held_in(entry: str | None, lease_ends: float | None, now: int) -> Held | Non
 def test_checkouts_do_what_the_model_does(valkey_url: str) -> None:  # noqa: F811 - a fixture
     run_state_machine_as_test(
         lambda: Checkouts(valkey_url),  # type: ignore[arg-type] # any factory will do
-        settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None),
+        settings=settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None),
     )
