@@ -5,6 +5,7 @@ The only file, with its neighbour store.py, that knows redis-py; its errors beco
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -51,19 +52,29 @@ def connect(url: str) -> Redis:
 
 @contextlib.contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Turn what redis-py raises into our own errors.
+    """Turn what redis-py raises into our own errors, and let no cancellation get lost.
 
     Raises:
         StoreMisused: Redis understood and refused, e.g. a key holds another type.
         StoreUnavailable: anything else; asking again later makes sense.
     """
+    before = _times_cancelled()
     try:
         yield
     except ResponseError as error:
-        # Without its cause: the text, which a traceback would show, may repeat a whole command.
-        raise StoreMisused(operation, _COMMAND.sub("", str(error))) from None
+        raise StoreMisused(operation, str(error)) from error
     except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
         raise StoreUnavailable(operation) from error
+    finally:
+        # redis-py sends under asyncio.wait_for, which in Python 3.11 goes on as if nothing was when it
+        # is cancelled in the moment in which what it waits for is done (python/cpython#86296).
+        if _times_cancelled() > before:
+            raise asyncio.CancelledError
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class Script:
