@@ -290,6 +290,7 @@ class Router(Actor[RouterMessage]):
         if step is Step.NOTHING:
             return
         self._log.warning("circuit_opened", account=account, step=step.name.lower())
+        self._silence.distrust(account)
         if step is Step.PAUSE:
             self._seats.pause(seat, self._circuits.pause_s(account))
         elif step is Step.RELOG:

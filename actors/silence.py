@@ -7,6 +7,10 @@ overloaded. The difference is what others hear in the meantime:
     silent on two accounts that answer other matches  -> it is the match: leave it alone for a while
     everybody silent                                  -> it is the GC; nobody is to blame
 
+A match that many ask for is the first that an account misses which falls silent, so two such accounts
+may slander it: it is left alone only briefly at first, longer each time it happens again, and not at all
+any more once one of the two is found to be silent altogether.
+
 Pure bookkeeping: time is an argument, in seconds.
 """
 
@@ -14,12 +18,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 MISSED_MATCHES: Final = 3  # that others got; fewer happen by chance
 IN_SERVICE_S: Final = 60.0  # an account that answered this recently is at work
-SET_ASIDE_S: Final = 600.0
+SET_ASIDE_S: Final = 30.0  # the first time; doubled each time it happens again
+LONGEST_ASIDE_S: Final = 600.0
 FORGET_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """A match that is, or was, left alone."""
+
+    until: float
+    times: int  # in a row
+    witnesses: frozenset[str]
 
 
 class Silence:
@@ -29,20 +44,23 @@ class Silence:
         self._silent_on: dict[int, dict[str, float]] = {}  # match -> account -> when
         self._missed: defaultdict[str, set[int]] = defaultdict(set)
         self._answered_at: dict[str, float] = {}
-        self._aside_until: dict[int, float] = {}
+        self._aside: dict[int, _Aside] = {}
 
     def answered(self, account: str, match_id: int, now: float) -> Iterable[str]:
         """Note an answer; return the accounts that it shows to be spent."""
         self._answered_at[account] = now
         self._missed.pop(account, None)
+        self._aside.pop(match_id, None)
         spent = []
         for other in self._silent_on.pop(match_id, {}):
             if other == account:
                 continue
             self._missed[other].add(match_id)
             if len(self._missed[other]) >= MISSED_MATCHES:
-                del self._missed[other]
                 spent.append(other)
+        for other in spent:
+            del self._missed[other]
+            self.distrust(other)
         return spent
 
     def silent(self, account: str, match_id: int, now: float) -> bool:
@@ -50,12 +68,22 @@ class Silence:
         self._forget(now)
         heard_nothing = self._silent_on.setdefault(match_id, {})
         heard_nothing[account] = now
-        at_work = sum(self._is_at_work(one, now) for one in heard_nothing)
-        if at_work < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
+        witnesses = frozenset(one for one in heard_nothing if self._is_at_work(one, now))
+        if len(witnesses) < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
             return False
-        self._aside_until[match_id] = now + SET_ASIDE_S
+        before = self._aside.get(match_id)
+        times = 1 if before is None else before.times + 1
+        seconds = min(SET_ASIDE_S * 2.0 ** (times - 1), LONGEST_ASIDE_S)
+        self._aside[match_id] = _Aside(now + seconds, times, witnesses)
         del self._silent_on[match_id]
         return True
+
+    def distrust(self, account: str) -> None:
+        """An account is silent altogether: what it did not hear says nothing about matches."""
+        self._answered_at.pop(account, None)
+        for match_id, aside in list(self._aside.items()):
+            if account in aside.witnesses:
+                del self._aside[match_id]
 
     def is_anybody_answered(self, now: float, *, but: str) -> bool:
         """Whether some account other than `but` was answered lately."""
@@ -65,8 +93,8 @@ class Silence:
 
     def set_aside_for(self, match_id: int, now: float) -> float | None:
         """Return for how long a match is left alone, or None when it is not."""
-        until = self._aside_until.get(match_id, 0.0)
-        return until - now if until > now else None
+        aside = self._aside.get(match_id)
+        return aside.until - now if aside is not None and aside.until > now else None
 
     def _is_at_work(self, account: str, now: float) -> bool:
         return now - self._answered_at.get(account, float("-inf")) < IN_SERVICE_S
@@ -76,6 +104,6 @@ class Silence:
         for match_id, accounts in list(self._silent_on.items()):
             if max(accounts.values()) < now - FORGET_S:
                 del self._silent_on[match_id]
-        for match_id, until in list(self._aside_until.items()):
-            if until <= now:
-                del self._aside_until[match_id]
+        for match_id, aside in list(self._aside.items()):
+            if aside.until < now - FORGET_S:
+                del self._aside[match_id]

@@ -196,7 +196,8 @@ async def _ask(client: aiohttp.ClientSession, url: str, match_id: int, seen: See
         return
     seen.latencies.append(time.monotonic() - begun)
     if status != 200:
-        seen.answers[str(body.get("error"))] += 1
+        word = str(body.get("error"))
+        seen.answers[f"{word}: {body.get('message')}" if word == "timeout" else word] += 1
         if body.get("error") not in WORDS:
             seen.wrong.append(f"match {match_id}: {status} {body}")
         return

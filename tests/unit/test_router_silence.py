@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from actors.silence import FORGET_S, IN_SERVICE_S, MISSED_MATCHES, SET_ASIDE_S, Silence
+from actors.silence import (
+    FORGET_S,
+    IN_SERVICE_S,
+    LONGEST_ASIDE_S,
+    MISSED_MATCHES,
+    SET_ASIDE_S,
+    Silence,
+)
 
 
 def test_an_account_that_misses_what_others_get_is_spent() -> None:
@@ -41,6 +48,42 @@ def test_a_match_that_two_working_accounts_do_not_get_is_set_aside() -> None:
     assert silence.set_aside_for(10, 2.0) == SET_ASIDE_S
     assert silence.set_aside_for(10, 2.0 + SET_ASIDE_S) is None
     assert silence.set_aside_for(11, 2.0) is None
+
+
+def test_a_match_that_stays_silent_is_left_alone_longer_each_time() -> None:
+    silence, now, asides = Silence(), 0.0, []
+    for _ in range(8):
+        for account in "ab":
+            silence.answered(account, 1, now)
+            silence.silent(account, 10, now)
+        aside = silence.set_aside_for(10, now)
+        assert aside is not None
+        asides.append(aside)
+        now += aside
+    assert asides[:3] == [SET_ASIDE_S, SET_ASIDE_S * 2, SET_ASIDE_S * 4]
+    assert asides[-1] == LONGEST_ASIDE_S
+
+
+def test_an_answer_about_it_ends_that() -> None:
+    silence = Silence()
+    for account in "ab":
+        silence.answered(account, 1, 0.0)
+        silence.silent(account, 10, 0.0)
+    silence.answered("c", 10, 1.0)
+    assert silence.set_aside_for(10, 1.0) is None
+
+
+def test_who_turns_out_to_be_silent_altogether_was_no_witness() -> None:
+    """What many ask for is the first that an account misses when it falls silent."""
+    silence = Silence()
+    for account in "ab":
+        silence.answered(account, 1, 0.0)
+        silence.silent(account, 10, 1.0)
+    assert silence.set_aside_for(10, 1.0)
+    silence.distrust("a")
+    assert silence.set_aside_for(10, 1.0) is None
+    assert not silence.silent("a", 10, 2.0)
+    assert not silence.silent("b", 10, 2.0)
 
 
 def test_accounts_that_answered_nothing_lately_say_nothing_about_a_match() -> None:
