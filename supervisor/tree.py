@@ -12,13 +12,12 @@
     ├── http          up last but one, down first but one
     └── config        follows the settings file
 
-Children start in this order and stop in reverse. With its parts fleet.py and policies.py, and with
-the commands, this is the only file that sees both halves; it holds no logic of its own.
+Children start in this order and stop in reverse. With its parts fleet.py, policies.py and reconfigure.py,
+and with the commands, this is the only file that sees both halves; it holds no logic of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
@@ -40,7 +39,7 @@ from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
-from actors.errors import ActorStopped, LocalProtocolError, MailboxFull, StoreUnavailable
+from actors.errors import LocalProtocolError
 from actors.guard_desk import GuardDesk, SubmitGuard
 from actors.http.access import AdminToken
 from actors.http.admin import AdminRoutes
@@ -50,7 +49,7 @@ from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
-from actors.messages import Hurry, Reconfigure, RouterMessage
+from actors.messages import Hurry, RouterMessage
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.directory import CmDirectory
@@ -68,6 +67,7 @@ from supervisor.listener import listen
 from supervisor.live_settings import LiveSettings
 from supervisor.network import Network, steam_network
 from supervisor.policies import log_on_limits, quota_limits, router_policy
+from supervisor.reconfigure import Reconfigurer
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
@@ -80,8 +80,6 @@ NO_RESTART: Final = RestartIntensity(max_restarts=0, period=60.0)
 CORE_GRACE_S: Final = 5.0
 LONGEST_DRAIN_S: Final = 10.0
 TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
-STORE_RETRY_S: Final = 5.0
-MAILBOX_RETRY_S: Final = 0.05
 
 
 @contextlib.asynccontextmanager
@@ -167,7 +165,7 @@ class Tree:
         self._matches = MatchDetailsRoute(
             self._router, deadline_s=self._settings.http.deadline, clock=self._clock
         )
-        self._forgiving: asyncio.Task[None] | None = None
+        self._reconfigurer = self._make_reconfigurer()
         self.config = LiveSettings(
             loaded, self._apply, wall=self._clock.wall, sleep=self._clock.sleep, log=log
         )
@@ -180,8 +178,7 @@ class Tree:
 
     async def close(self) -> None:
         """Close what is no child."""
-        await self._stop_forgiving()
-        await self._fleet.close()
+        await self._reconfigurer.close()
         await self._accounts.close()
 
     def hurry(self) -> None:
@@ -189,43 +186,9 @@ class Tree:
         with contextlib.suppress(LocalProtocolError):  # the router is gone: so are the requests
             self._router.tell(Hurry())
 
-    # -- other settings while it runs ----------------------------------------------------------
-
     async def _apply(self, settings: Settings) -> None:
-        """Let everything that runs go by these settings from now on."""
         before, self._settings = self._settings, settings
-        self._pacing.change_limits(log_on_limits(settings))
-        self._matches.change_deadline(settings.http.deadline)
-        self._accounts.change_quota(quota_limits(settings))
-        if before.quota != settings.quota:
-            await self._stop_forgiving()
-            self._forgiving = asyncio.create_task(self._forgive_spent(), name="forgive-spent")
-        await self._reconfigure_router(budgets_changed=before.quota != settings.quota)
-        await self._fleet.apply(settings)
-
-    async def _reconfigure_router(self, *, budgets_changed: bool) -> None:
-        message = Reconfigure(router_policy(self._settings), budgets_changed=budgets_changed)
-        while True:
-            try:
-                return self._router.tell(message)
-            except MailboxFull:
-                await self._clock.sleep(MAILBOX_RETRY_S)
-            except ActorStopped:
-                return None  # its next life starts with these settings
-
-    async def _forgive_spent(self) -> None:
-        """Let accounts that were spent by other budgets be tried, when Redis is there to say so."""
-        while True:
-            try:
-                return await self._accounts.forgive_spent()
-            except StoreUnavailable as error:
-                self._log.warning("budgets_unforgiven", reason=str(error), delay_s=STORE_RETRY_S)
-                await self._clock.sleep(STORE_RETRY_S)
-
-    async def _stop_forgiving(self) -> None:
-        if self._forgiving is not None:
-            self._forgiving.cancel()
-            await asyncio.wait({self._forgiving})
+        await self._reconfigurer.apply(before, settings)
 
     # -- the parts -----------------------------------------------------------------------------
 
@@ -324,6 +287,17 @@ class Tree:
             directory=ports.directory,
             pacing=self._pacing,
             instance=self._ground.instance,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _make_reconfigurer(self) -> Reconfigurer:
+        return Reconfigurer(
+            accounts=self._accounts,
+            pacing=self._pacing,
+            matches=self._matches,
+            router=self._router,
+            fleet=self._fleet,
             clock=self._clock,
             log=self._log,
         )

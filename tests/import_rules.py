@@ -19,6 +19,7 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.tree",
     "supervisor.fleet",
     "supervisor.policies",
+    "supervisor.reconfigure",
     "supervisor.admin_desk",
     "supervisor.cli",
     "supervisor.cli_accounts",
