@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := --require-hashes --only-binary :all: --no-binary dota2,steam --no-build-isolation
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
-.PHONY: help run test lint types check bench chaos lock clean
+.PHONY: help run test lint types check bench chaos soak lock clean
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
@@ -21,6 +21,7 @@ help:
 	@echo 'make lint    check style         make types   check types'
 	@echo 'make check   lint, types, test   make bench   measure'
 	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
+	@echo 'make soak    100 bots, clients and faults for MINUTES=10'
 	@echo 'make lock    write the lock files again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter.'
@@ -42,6 +43,9 @@ check: lint types test
 
 chaos: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+soak: $(VENV)/.installed-tests
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.fleet

@@ -31,7 +31,8 @@ WORDS: Final = frozenset({"notready", "busy", "timeout", "store-unavailable"})
 DEADLINE_S: Final = 15.0
 SLACK_S: Final = 5.0
 FAULT_EVERY_S: Final = 8.0
-WARM_UP_S: Final = 20.0  # until memory is looked at for the first time
+# Until memory is looked at for the first time: every bot should have come back once or twice by then.
+WARM_UP_S: Final = 120.0
 GC_DELAY_MS: Final = 50
 # Long enough for the last fault and the backoff after it.
 SETTLE_S: Final = 60.0
@@ -138,10 +139,11 @@ async def soak(w: World, *, seconds: float, rate: float, seed: int, warm_up_s: f
     bots = len(w.sandbox.accounts)
     since = await w.sandbox.last_event()
     async with _asking(w, seen, rate, rng):
-        await asyncio.sleep(warm_up_s)
-        rss_begin = w.service.rss
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        rss_begin = 0
+        begun = time.monotonic()
+        while time.monotonic() - begun < warm_up_s + seconds:
+            if not rss_begin and time.monotonic() - begun > warm_up_s:
+                rss_begin = w.service.rss
             name = rng.choice(list(FAULTS))
             seen.faults[name] += 1
             await FAULTS[name](w.sandbox, rng)

@@ -1,0 +1,36 @@
+"""A short soak: faults of every sort under steady clients, and no answer is wrong or missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.soak import soak, soak_options, times_away
+from bench.world import world
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+BOTS = 20
+
+
+async def test_no_answer_is_wrong_or_missing_while_everything_fails_a_little() -> None:
+    with world(BOTS, sandbox_options=soak_options(5)) as w:
+        w.service.wait_ready(BOTS)
+        outcome = await soak(w, seconds=25.0, rate=20.0, seed=5, warm_up_s=5.0)
+    assert outcome.seen.wrong == []
+    assert outcome.seen.missing == []
+    assert outcome.seen.answers["data"] > 100
+    assert outcome.seen.faults.total() >= 3
+    assert outcome.ready == BOTS
+    assert outcome.away_s
+
+
+def test_time_away_is_from_the_end_of_a_session_to_the_next_welcome() -> None:
+    events = [
+        {"kind": "session_ended", "account": "a", "t": 1.0},
+        {"kind": "session_ended", "account": "b", "t": 2.0},
+        {"kind": "session_ended", "account": "a", "t": 3.0},  # tried again in vain
+        {"kind": "gc_welcome", "account": "a", "t": 6.0},
+        {"kind": "gc_welcome", "account": "b", "t": 4.0},
+        {"kind": "gc_welcome", "account": "b", "t": 9.0},
+    ]
+    assert times_away(events) == [5.0, 2.0]
