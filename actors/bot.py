@@ -205,7 +205,12 @@ class Bot(Actor[RouterToBot]):
         await self._ports.pacing.succeeded(logged_on.public_ip)
         await self._ports.store.note_logon(lease)
         self._seat = Seat(
-            self._id, lease.account, lease.fencing_token, logged_on.public_ip, self.address
+            self._id,
+            lease.account,
+            lease.fencing_token,
+            logged_on.public_ip,
+            self.address,
+            logged_on.steam_id,
         )
         if self._dropped is not None:
             raise self._dropped

@@ -28,3 +28,10 @@ class Clock(Protocol):
 
     def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
         """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
+
+
+class WallClock(Clock, Protocol):
+    """A clock that also knows the date."""
+
+    def wall(self) -> float:
+        """Return UTC seconds since 1970."""

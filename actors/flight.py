@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from actors.actor import Reply
 from actors.errors import RequestError
-from actors.messages import MatchAnswer
+from actors.matches.answer import MatchAnswer
 
 
 @dataclass(slots=True, eq=False)

@@ -11,14 +11,7 @@ from dataclasses import dataclass
 
 from actors.actor import Address, Ask
 from actors.bot_states import BotState
-
-
-@dataclass(frozen=True, slots=True)
-class MatchAnswer:
-    """One match, as JSON bytes ready to be sent."""
-
-    match_id: int
-    json: bytes
+from actors.matches.answer import MatchAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +20,10 @@ class FetchMatch(Ask[MatchAnswer]):
 
     match_id: int
     deadline: float  # clock seconds
+    client: str = ""  # who asks, by the name of its API key; the waiting line is fair between them
+    priority: int = 0  # higher ones are served first
+    refresh: bool = False  # ask the GC even where the match is known
+    request_id: str = ""  # for the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,7 @@ class ServeMatch(Ask[bytes]):
 
     match_id: int
     timeout_s: float
+    request_id: str = ""  # for the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,7 @@ class Seat:
     fencing_token: int
     ip: str | None  # the egress IP that is charged; None when Steam did not say
     address: Address[RouterToBot]
+    steam_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
-from actors.clock import Clock
+from actors.clock import WallClock
 from actors.messages import BotChanged, BotRemoved, BotReport, FleetReport, GetFleet
-
-
-class WallClock(Clock, Protocol):
-    """A clock that also knows the date."""
-
-    def wall(self) -> float:
-        """Return UTC seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

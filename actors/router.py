@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
 
 from structlog.typing import FilteringBoundLogger
@@ -17,7 +18,7 @@ from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot_states import BotState
 from actors.circuit import Circuits, Step
-from actors.clock import Clock
+from actors.clock import WallClock
 from actors.errors import (
     LocalProtocolError,
     MatchBlocked,
@@ -30,9 +31,9 @@ from actors.errors import (
     TimedOut,
 )
 from actors.flight import Flight
+from actors.matches.answer import MatchAnswer, answer_of
 from actors.matches.decoder import DecodeError, MatchDecoder
 from actors.matches.details import MatchDetails
-from actors.matches.replay import to_json
 from actors.messages import (
     BotChanged,
     BotExpected,
@@ -42,7 +43,6 @@ from actors.messages import (
     GetLoads,
     GetRouter,
     Hurry,
-    MatchAnswer,
     Reconfigure,
     Relog,
     RetireBot,
@@ -105,7 +105,7 @@ class Router(Actor[RouterMessage]):
         decoder: MatchDecoder,
         policy: RouterPolicy,
         catch_up: Callable[[Address[RouterMessage]], None],
-        clock: Clock,
+        clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
         """`catch_up` tells a router that has just started how every bot is."""
@@ -115,6 +115,7 @@ class Router(Actor[RouterMessage]):
         self._decoder = decoder
         self._policy = policy
         self._clock = clock
+        self._wall = clock.wall
         self._log = log.bind(actor="router")
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
@@ -251,7 +252,7 @@ class Router(Actor[RouterMessage]):
         while tries and breaks and not self._is_over(flight):
             seat = await self._seat_with_budget(flight, patient=bool(reason))
             try:
-                details = await self._ask(seat, flight)
+                return await self._ask(seat, flight)
             except _TryFailed as failed:
                 reason = str(failed)
                 flight.failed |= {seat.account}
@@ -260,8 +261,6 @@ class Router(Actor[RouterMessage]):
                 breaks -= failed.bot_broke
                 if failed.was_silent:
                     self._note_silence(flight, seat)
-            else:
-                return MatchAnswer(flight.match_id, to_json(flight.match_id, details))
             finally:
                 self._give_back(seat)
         raise TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
@@ -357,7 +356,7 @@ class Router(Actor[RouterMessage]):
         except LocalProtocolError:  # the bot is about to end anyway
             self._log.debug("notice_undelivered", account=seat.account, notice=str(message))
 
-    async def _ask(self, seat: Seat, flight: Flight) -> MatchDetails:
+    async def _ask(self, seat: Seat, flight: Flight) -> MatchAnswer:
         """Raises _TryFailed, MatchNotFound or MatchBlocked."""
         now = self._clock.now()
         timeout_s = max(0.0, min(self._policy.request_timeout_s, flight.deadline - now))
@@ -375,13 +374,16 @@ class Router(Actor[RouterMessage]):
         except (SteamError, LocalProtocolError) as error:
             raise _TryFailed(str(error), bot_broke=True) from error
         self._note_answer(flight, seat)
-        return _judge(flight.match_id, details)
+        _judge(flight.match_id, details)
+        answer = answer_of(flight.match_id, body, details, now=self._wall(), ttl_s=0.0)
+        return replace(answer, steam_id=seat.steam_id)
 
     def _log_failed_try(self, flight: Flight, seat: Seat, reason: str) -> None:
         self._log.info("try_failed", match_id=flight.match_id, account=seat.account, reason=reason)
 
 
-def _judge(match_id: int, details: MatchDetails) -> MatchDetails:
+def _judge(match_id: int, details: MatchDetails) -> None:
+    """Raise unless it is the match that was asked for."""
     if details.result == RESULT_NOT_FOUND:
         raise MatchNotFound("there is no such match, or it is not available yet")
     if details.result == RESULT_BLOCKED:
@@ -390,4 +392,3 @@ def _judge(match_id: int, details: MatchDetails) -> MatchDetails:
         raise _TryFailed(f"result {details.result}")
     if details.match_id != match_id:  # never hand out another match, whatever went wrong
         raise _TryFailed(f"the answer was about match {details.match_id}")
-    return details

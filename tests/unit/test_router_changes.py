@@ -13,13 +13,13 @@ from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
+from actors.matches.answer import MatchAnswer
 from actors.matches.decoder import MatchDecoder
 from actors.messages import (
     BotChanged,
     BotRemoved,
     FetchMatch,
     GetLoads,
-    MatchAnswer,
     Reconfigure,
     RetireBot,
     RouterMessage,

@@ -26,6 +26,7 @@ from actors.errors import (
     StoreUnavailable,
     TimedOut,
 )
+from actors.matches.answer import MatchAnswer
 from actors.matches.decoder import MatchDecoder
 from actors.messages import (
     BotChanged,
@@ -33,7 +34,6 @@ from actors.messages import (
     BudgetSpent,
     FetchMatch,
     GetRouter,
-    MatchAnswer,
     Relog,
     RouterMessage,
     RouterPolicy,

@@ -18,7 +18,7 @@ from sandbox.matches.catalogue import Catalogue, MatchesError, load
 REAL = Path(
     os.environ.get("BOTAPI_REAL_MATCHES", Path(__file__).resolve().parents[3] / "shared" / "data")
 )
-EXISTING = st.integers(1, facts.FIRST_FUTURE_ID - 1)
+EXISTING = st.integers(1, facts.FIRST_FUTURE_ID - 1).filter(lambda one: one != facts.BLOCKED_ID)
 
 
 def match_of(catalogue: Catalogue, match_id: int) -> dict[str, Any]:
