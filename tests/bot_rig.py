@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ from actors.messages import BotChanged, RouterToBot, ServeMatch
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
-from actors.steam.port import AuthState, Credential, GuardRequest, Server, Transport
+from actors.steam.port import AuthState, Credential, GuardCallback, GuardRequest, Server, Transport
 from actors.steam.trust import Trust
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
@@ -58,6 +58,12 @@ class WatchedDirectory(CmDirectory):
     """The real one, which remembers who was marked."""
 
     marked: list[Server]
+    picked: asyncio.Event
+
+    async def pick(self) -> Server:
+        server = await super().pick()
+        self.picked.set()
+        return server
 
     def mark_bad(self, server: Server) -> None:
         self.marked.append(server)
@@ -67,13 +73,26 @@ class WatchedDirectory(CmDirectory):
 class Stand:
     """One life of a bot, and what it leaves behind in Redis."""
 
-    def __init__(self, rig: BotRig, account: str, prefix: str, policy: BotPolicy) -> None:
+    def __init__(
+        self,
+        rig: BotRig,
+        account: str,
+        prefix: str,
+        *,
+        policy: BotPolicy = POLICY,
+        transport: Transport | None = None,
+        avoid: Sequence[str] = (),
+        on_guard: GuardCallback = nobody,
+    ) -> None:
+        """`avoid`: endpoints that the bot does not connect to."""
         self.account = account
         self.changes: list[BotChanged] = []
         self.keys = Keys(prefix)
         self.redis = rig.redis
-        self.store = rig.accounts(prefix)
-        self.directory = rig.directory()
+        self.store = rig.accounts(prefix, policy.lease_s)
+        self.directory = rig.directory(transport)
+        for endpoint in avoid:
+            self.directory._mark(endpoint)
         self.bot_id = f"bot-{next(_bot_numbers)}"
         self.address: Address[RouterToBot] = Address(self.bot_id)
         self._news = asyncio.Event()
@@ -82,7 +101,7 @@ class Stand:
             steam=rig.network,
             directory=self.directory,
             pacing=LogOnPacing(rig.redis, prefix=prefix, limits=LogOnLimits(per_minute=0)),
-            on_guard=nobody,
+            on_guard=on_guard,
             publish=self._hear,
             clock=rig.clock,
             wall=rig.clock.wall,
@@ -200,18 +219,19 @@ class BotRig:
         await self.redis.aclose()
         assert not self.complaints
 
-    def accounts(self, prefix: str) -> Accounts:
-        return Accounts(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=LEASE_S)
+    def accounts(self, prefix: str, lease_s: float = LEASE_S) -> Accounts:
+        return Accounts(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=lease_s)
 
-    def directory(self) -> WatchedDirectory:
+    def directory(self, transport: Transport | None = None) -> WatchedDirectory:
         directory = WatchedDirectory(
             self.sandbox.directory_url,
-            self.transport,
+            transport or self.transport,
             clock=self.clock,
             rng=random.Random(7),
             log=self.log,
         )
         directory.marked = []
+        directory.picked = asyncio.Event()
         return directory
 
     async def stand(
@@ -220,16 +240,16 @@ class BotRig:
         prefix: str,
         *,
         with_token: bool,
-        policy: BotPolicy = POLICY,
+        **given: Any,
     ) -> Stand:
-        """Let a bot begin a life in which only this account is there to check out."""
+        """Let a bot begin a life in which only this account is there to check out; see `Stand`."""
         store = self.accounts(prefix)
         await store.add(account, self._credential(account).password)
         if with_token:
             lease = await store.acquire("setup")
-            await store.save_auth(lease, await self._token(account))
+            await store.save_auth(lease, await self.token(account))
             await store.release(lease)
-        stand = Stand(self, account, prefix, policy)
+        stand = Stand(self, account, prefix, **given)
         await stand.begin()
         return stand
 
@@ -237,7 +257,7 @@ class BotRig:
         known = next(one for one in self.sandbox.accounts if one["name"] == account)
         return Credential(account, known["password"])
 
-    async def _token(self, account: str) -> AuthState:
+    async def token(self, account: str) -> AuthState:
         """Return a token that works; one password log-on per account and module."""
         if account not in self._tokens:
             server = await self.directory().pick()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from structlog.typing import FilteringBoundLogger
@@ -187,6 +187,7 @@ class _HubLink:
         self._session: Session | None = None
         self._services: Services | None = None
         self._gc: GcSession | None = None
+        self._authenticating: Any = None  # the greenlet of the credential flow, while there is one
 
     def open(self, server: Server, trust: Trust, timeout_s: float) -> None:
         kind = WebSocketTransport if server.transport is Transport.WEBSOCKET else TcpTransport
@@ -222,8 +223,12 @@ class _HubLink:
 
         _, services, _, _ = self._parts()
         flow = Authenticator(services, credential, ask, clock=self._clock)
-        with gevent.Timeout(timeout_s, exception=False):
-            return flow.run(guard_data)
+        self._authenticating = gevent.getcurrent()
+        try:
+            with gevent.Timeout(timeout_s, exception=False):
+                return flow.run(guard_data)
+        finally:
+            self._authenticating = None
         raise flow.out_of_time()
 
     def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
@@ -287,6 +292,10 @@ class _HubLink:
         return self._session, self._services, self._gc, self._connection
 
     def _on_death(self, why: SteamUnreachable) -> None:
+        if (
+            self._authenticating is not None
+        ):  # it may be waiting for a person, or for the time of day
+            gevent.kill(self._authenticating, exception=why, block=False)
         self._post(Dropped(why.reason, why.eresult))
 
     def _post(self, event: LinkEvent) -> None:

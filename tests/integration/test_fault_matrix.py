@@ -1,0 +1,367 @@
+"""Each fault in each state of a bot: it ends in the written state, leaks nothing, touches nobody else.
+
+The table is in two parts: ROWS says what happens, BESIDE_THE_POINT why a cell has none. A bot that
+"goes on" is shown to serve once the switches are off again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc as collector
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from bot_rig import BotRig
+from fault_scene import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
+from leaks import held, nothing_is_left
+from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+
+from actors.bot_states import BotState
+from actors.errors import GcUnavailable, SteamUnreachable
+from actors.logon import LogOnTimeouts
+from actors.steam.connection import Connection
+from actors.steam.port import Transport
+from bench.sandbox_process import SandboxProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+SOON_S = 0.8
+HEARTBEAT_S = 0.25  # where silence has to be noticed
+POOL = 20  # connections to Redis, all opened before anything is counted
+ON: Any = True
+Inject = Callable[[Scene], Awaitable[object]]
+
+# --- how a life may end -----------------------------------------------------------------------
+_OFF = BotState.BACKING_OFF
+STAYS_OUT = End(
+    _OFF, marks_cm=True, keeps_lease=True
+)  # before the log-on was through: the CM's fault
+GONE = End(_OFF, keeps_lease=True)  # the next life takes the account back
+TROUBLE = End(_OFF, marks_cm=True)  # and Steam said so
+IN_USE = End(_OFF, cools_for=300.0)
+TWIN = End(_OFF, cools_for=120.0)
+NEW_TOKEN = End(_OFF, forgets_token=True)
+LIMITED = End(_OFF, stops_ip=True)
+PERSON = End(BotState.NEEDS_HUMAN, cools_for=1800.0)
+NO_WELCOME = End(_OFF)
+ROBBED = End(_OFF, keeps_lease=True)  # of the thief
+STOPPED = End(BotState.STOPPED)
+STOPPED_ROBBED = End(BotState.STOPPED, keeps_lease=True)
+GOES_ON = End(BotState.READY)
+COMES_BACK = End(BotState.LAUNCHING)  # for as long as the GC is away
+Ends = Mapping[At, End]
+
+_LOGGED_ON = (At.LAUNCHING, At.IDLE, At.SERVING)
+DROPPED: Ends = {
+    At.TOKEN: STAYS_OUT,
+    At.PASSWORD: STAYS_OUT,
+    **dict.fromkeys(_LOGGED_ON, GONE),
+    At.DRAINING: STOPPED,
+}
+NOT_ITS_BUSINESS: Ends = {
+    At.PASSWORD: GOES_ON,
+    **dict.fromkeys(_LOGGED_ON, GOES_ON),
+    At.DRAINING: STOPPED,
+}
+
+
+GC_MUTE: Ends = {**NOT_ITS_BUSINESS, At.PASSWORD: NO_WELCOME, At.LAUNCHING: NO_WELCOME}
+GC_AWAY: Ends = {**GC_MUTE, At.IDLE: COMES_BACK, At.SERVING: COMES_BACK}
+
+
+def logged_off(end: End) -> Ends:
+    return {**dict.fromkeys(_LOGGED_ON, end), At.DRAINING: STOPPED}
+
+
+# --- how it is done ---------------------------------------------------------------------------
+def drop(mode: str) -> Inject:
+    return lambda scene: scene.sandbox.drop(mode, cms=[scene.cm])
+
+
+def corrupt(flaw: str) -> Inject:
+    return lambda scene: scene.sandbox.call("POST", "/corrupt", {"cms": [scene.cm], "flaw": flaw})
+
+
+def log_off(eresult: int) -> Inject:
+    return lambda scene: scene.sandbox.log_off(eresult, accounts=[scene.account])
+
+
+def push(what: str) -> Inject:
+    body = {"what": what}
+    return lambda scene: scene.sandbox.call("POST", "/push", {"accounts": [scene.account], **body})
+
+
+def at_the_cm(switch: str, value: Any = ON) -> Inject:
+    return lambda scene: scene.sandbox.faults(**{switch: {"value": value, "cms": [scene.cm]}})
+
+
+def of_the_account(switch: str, value: Any = ON) -> Inject:
+    async def inject(scene: Scene) -> None:
+        await scene.sandbox.faults(**{switch: {"value": value, "accounts": [scene.account]}})
+        if scene.at is At.PASSWORD:
+            scene.bring_code()
+
+    return inject
+
+
+async def end_patience(scene: Scene) -> None:
+    """The CM waits for a log-on only so long, and then says ClientLoggedOff 2."""
+    await scene.hold()
+    await at_the_cm("logon_wait_s", 0.3)(scene)
+
+
+async def ask_to_stop(scene: Scene) -> None:
+    scene.stand.bot.stop()
+
+
+async def steal(scene: Scene) -> None:
+    await scene.steal_lease()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault, and what it leads to in each state."""
+
+    fault: str
+    inject: Inject
+    ends: Ends
+    is_early: bool = False  # instead of being held in the state, the bot runs into it
+    is_silent: bool = False  # nobody says a word: noticed by the lack of one
+    on_both: bool = False  # transports
+
+
+def at_connect(fault: str, switch: str, value: Any = ON, *, on_both: bool = True) -> Row:
+    ends = {At.CONNECTING: STAYS_OUT}
+    return Row(fault, at_the_cm(switch, value), ends, is_early=True, on_both=on_both)
+
+
+def broken(fault: str, inject: Inject, *, is_silent: bool = False) -> Row:
+    return Row(fault, inject, DROPPED, is_silent=is_silent, on_both=True)
+
+
+def refused(eresult: int, end: End, fresh: End) -> list[Row]:
+    """With a token; and after a password, with a token that is fresh."""
+    name, inject = f"log-on refused {eresult}", of_the_account("logon_eresult", eresult)
+    return [
+        Row(name, inject, {At.TOKEN: end}, is_early=True),
+        Row(name, inject, {**NOT_ITS_BUSINESS, At.PASSWORD: fresh}),
+    ]
+
+
+def gc(fault: str, switch: str, value: Any, early: End, ends: Ends) -> list[Row]:
+    inject = of_the_account(switch, value)
+    return [
+        Row(fault, inject, {At.CONNECTING: early, At.TOKEN: early}, is_early=True),
+        Row(fault, inject, ends),
+    ]
+
+
+ROWS = [
+    # Connections that break. Before there is a session, only the handshake can be broken.
+    at_connect("close", "close_handshake"),
+    broken("close", drop("close")),
+    at_connect("reset", "close_handshake", "reset"),
+    broken("reset", drop("reset")),
+    at_connect("mid_message", "close_handshake", "garbage"),
+    broken("mid_message", drop("mid_message")),
+    at_connect("half_open", "accept_and_silence"),
+    broken("half_open", drop("half_open"), is_silent=True),
+    Row("no heartbeats", at_the_cm("heartbeats_ignored"), {At.IDLE: GONE}, is_silent=True),
+    # Bytes that are wrong.
+    broken("corrupt magic", corrupt("magic")),
+    broken("corrupt hmac", corrupt("hmac")),
+    broken("corrupt gzip", corrupt("gzip")),
+    broken("corrupt size", corrupt("unzipped_size")),
+    broken("corrupt inner length", corrupt("inner_length")),
+    broken("corrupt header", corrupt("header")),
+    broken("corrupt length", corrupt("length"), is_silent=True),
+    # CMs that let nobody in; who is in stays.
+    at_connect("refuse", "refuse_connect"),
+    Row("refuse", at_the_cm("refuse_connect"), NOT_ITS_BUSINESS),
+    Row("silence", at_the_cm("accept_and_silence"), NOT_ITS_BUSINESS),
+    Row("handshake", at_the_cm("close_handshake"), NOT_ITS_BUSINESS),
+    at_connect("untrusted", "tls_untrusted", on_both=False),
+    Row("untrusted", at_the_cm("tls_untrusted"), NOT_ITS_BUSINESS),
+    # Log-ons.
+    Row("unanswered", of_the_account("logon_never_answered"), {At.TOKEN: STAYS_OUT}, is_early=True),
+    Row(
+        "unanswered",
+        of_the_account("logon_never_answered"),
+        {**NOT_ITS_BUSINESS, At.PASSWORD: STAYS_OUT},
+        is_silent=True,
+    ),
+    *refused(20, TROUBLE, TROUBLE),
+    *refused(84, LIMITED, LIMITED),
+    *refused(26, NEW_TOKEN, PERSON),
+    Row("patience", end_patience, {At.TOKEN: TROUBLE, At.PASSWORD: TROUBLE}, is_early=True),
+    # Being logged off.
+    Row("logged off 6", log_off(6), logged_off(IN_USE)),
+    Row("logged off 34", log_off(34), logged_off(TWIN)),
+    Row("logged off 26", log_off(26), logged_off(NEW_TOKEN)),
+    Row("server unavailable", push("server_unavailable"), logged_off(TROUBLE)),
+    # The Game Coordinator.
+    *gc("gc: no session", "gc_down", ON, NO_WELCOME, GC_AWAY),
+    *gc("gc: going down", "gc_down", "going_down", NO_WELCOME, GC_AWAY),
+    *gc("gc: queue", "gc_down", "queue", NO_WELCOME, GC_AWAY),
+    *gc("gc: no word", "gc_down", "silent", NO_WELCOME, GC_MUTE),
+    *gc("gc: silent", "gc_silent", ON, GOES_ON, NOT_ITS_BUSINESS),
+    *gc("gc: drops requests", "gc_drop_requests", ON, GOES_ON, NOT_ITS_BUSINESS),
+    Row("gc: gone", of_the_account("gc_down"), {At.IDLE: NO_WELCOME, At.SERVING: NO_WELCOME}),
+    # Ourselves.
+    Row("stop", ask_to_stop, dict.fromkeys(At, STOPPED)),
+    Row("robbed", steal, {**dict.fromkeys(At, ROBBED), At.DRAINING: STOPPED_ROBBED}),
+]
+
+# Cells that are empty, and why.
+_HELD = "a log-on is one question: held, it ends by its time limit and by nothing else"
+_NOT_YET = "there is no session yet that this could happen to"
+_SEE = "as the same garbage in the handshake: see mid_message"
+BESIDE_THE_POINT: Mapping[str, Mapping[At, str]] = {
+    **{row.fault: {At.CONNECTING: _SEE} for row in ROWS if row.fault.startswith("corrupt")},
+    **{
+        row.fault: dict.fromkeys((At.CONNECTING, At.TOKEN, At.PASSWORD), _NOT_YET)
+        for row in ROWS
+        if row.fault.startswith(("logged off", "server"))
+    },
+    **{row.fault: {At.CONNECTING: _NOT_YET} for row in ROWS if row.fault.startswith("log-on")},
+    "refuse": {At.TOKEN: _HELD},
+    "untrusted": {At.TOKEN: _HELD},
+    "silence": {At.TOKEN: _HELD, At.CONNECTING: "see half_open"},
+    "handshake": {At.TOKEN: _HELD, At.CONNECTING: "see close, reset and mid_message"},
+    "unanswered": {At.CONNECTING: _NOT_YET},
+    "patience": dict.fromkeys(set(At) - {At.TOKEN, At.PASSWORD}, "of those who do not log on"),
+    "no heartbeats": dict.fromkeys(set(At) - {At.IDLE}, "anything else that is said will do"),
+    "gc: gone": dict.fromkeys(set(At) - {At.IDLE, At.SERVING}, "see no session"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault in one state, over one transport."""
+
+    row: Row
+    at: At
+    transport: Transport
+
+    def __str__(self) -> str:
+        return f"{self.row.fault}-{self.at}-{self.transport}"
+
+
+CELLS = [
+    Cell(row, at, transport)
+    for row in ROWS
+    for at in row.ends
+    for transport in (Transport if row.on_both else [Transport.WEBSOCKET])
+]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    options = ("--quota-account", "1000000", "--quota-ip", "1000000")
+    with SandboxProcess(ACCOUNTS, options) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotRig]:  # noqa: F811
+    async with BotRig(sandbox, valkey_url) as rig:
+        await asyncio.gather(*(rig.redis.ping() for _ in range(POOL)))
+        await rig.token(WITH_TOKEN)
+        collector.collect()
+        collector.freeze()  # what is there by now is not looked through after each cell
+        yield rig
+        collector.unfreeze()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def neighbour(rig: BotRig) -> AsyncIterator[Neighbour]:
+    neighbour = await Neighbour.moved_in(rig)
+    yield neighbour
+    assert neighbour.stand.states[-1] is BotState.READY
+    await neighbour.stand.stop()
+
+
+def policy(row: Row, end: End) -> dict[str, Any]:
+    """Return how patient the bot is: only as long as the cell needs."""
+    changes: dict[str, Any] = {}
+    if end == STAYS_OUT and (row.is_early or row.is_silent):
+        changes["connect_s"] = SOON_S
+        changes["log_on"] = LogOnTimeouts(token_s=SOON_S, credentials_s=SOON_S)
+    if end is NO_WELCOME:
+        changes["launch_s"] = SOON_S
+    if row.inject is steal:
+        changes |= {"lease_s": 1.5, "fence_margin_s": 0.5}
+    return changes
+
+
+async def play(scene: Scene, row: Row, end: End) -> None:
+    """One cell, from the beginning of the bot's life to its end."""
+    since = await scene.sandbox.last_event()
+    if row.is_early:
+        await row.inject(scene)
+        await scene.begin(**policy(row, end))
+    else:
+        await scene.hold()
+        await scene.begin(**policy(row, end))
+        await scene.reach(since, request_s=30.0 if is_told(end) else SOON_S)
+        await row.inject(scene)
+    if end.state is BotState.LAUNCHING:
+        await scene.stand.until(BotState.LAUNCHING)
+    if end.state in (BotState.LAUNCHING, BotState.READY):
+        if row.is_early:
+            await scene.stand.until(BotState.READY)
+        await scene.recover()
+        scene.stand.bot.stop()
+    await settle_request(scene, end)
+    await scene.stand.end()
+
+
+def is_told(end: End) -> bool:
+    """Whether a request under way is ended by what happens; else its own time limit ends it."""
+    return end.state in (BotState.BACKING_OFF, BotState.LAUNCHING)
+
+
+async def settle_request(scene: Scene, end: End) -> None:
+    """Whoever asked is answered."""
+    if scene.request is None:
+        return
+    (outcome,) = await asyncio.gather(scene.request, return_exceptions=True)
+    expected = (SteamUnreachable, GcUnavailable)
+    assert isinstance(outcome, expected if is_told(end) else (*expected, TimeoutError))
+
+
+async def check(scene: Scene, end: End) -> None:
+    expected = STOPPED if end.state in (BotState.LAUNCHING, BotState.READY) else end
+    assert await scene.found() == replace(expected, cools_for=None)
+    cooldown_s = await scene.stand.cooldown_s()
+    assert cooldown_s == (expected.cools_for and pytest.approx(expected.cools_for, abs=5.0))
+    assert scene.at.state in scene.stand.states
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
+    rig: BotRig, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
+) -> None:
+    row, end = cell.row, cell.row.ends[cell.at]
+    if row.is_silent:
+        real = Connection.start_pulse
+        monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
+    before = held(rig.redis)
+    async with neighbour.serving():
+        scene = Scene(rig, cell.at, cell.transport)
+        await play(scene, row, end)
+        await check(scene, end)
+    await rig.sandbox.clear_faults()
+    del scene
+    await nothing_is_left(before, rig.redis)
+
+
+async def test_no_cell_is_forgotten() -> None:
+    told = {(row.fault, at) for row in ROWS for at in row.ends}
+    beside = {(fault, at) for fault, ats in BESIDE_THE_POINT.items() for at in ats}
+    assert told | beside == set(itertools.product({row.fault for row in ROWS}, At))
+    assert not told & beside

@@ -1,0 +1,73 @@
+"""What a process holds: counted before and after, to see what was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gevent import Greenlet
+from redis.asyncio import Redis
+
+from actors.bot import Bot
+from actors.steam.connection import Connection
+from actors.steam.link import SteamLink
+
+SETTLE_S = 3.0  # for the last greenlets and sockets to end
+
+
+@dataclass(frozen=True)
+class Held:
+    """How many there are."""
+
+    tasks: int
+    greenlets: int
+    descriptors: int  # but for those of the pool of connections to Redis
+    threads: int
+    bots: int
+    links: int
+    connections: int  # to Steam
+
+
+def held(redis: Redis) -> Held:
+    gc.collect()
+    objects = gc.get_objects()
+    greenlets = [one for one in objects if isinstance(one, Greenlet)]
+    threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
+    return Held(
+        tasks=len(asyncio.all_tasks()),
+        greenlets=sum(not one.dead for one in greenlets),
+        descriptors=_descriptors() - _pooled(redis),
+        threads=len(threads),
+        bots=sum(isinstance(one, Bot) for one in objects),
+        links=sum(isinstance(one, SteamLink) for one in objects),
+        connections=sum(isinstance(one, Connection) for one in objects),
+    )
+
+
+async def nothing_is_left(before: Held, redis: Redis) -> None:
+    """Raise AssertionError unless everything that came has gone again."""
+    await _until(lambda: held(redis) == before)
+    assert held(redis) == before
+
+
+async def _until(
+    holds: Callable[[], bool], wait: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SETTLE_S
+    while not holds() and loop.time() < deadline:
+        await (wait() if wait else asyncio.sleep(0.02))
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count alone, also of those just closed
+
+
+def _pooled(redis: Redis) -> int:
+    pool = redis.connection_pool
+    every = [*pool._available_connections, *pool._in_use_connections]
+    return sum(bool(one.is_connected) for one in every)
