@@ -20,6 +20,7 @@ MAGIC: Final = b"VT01"
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_QUEUED: Final = 64 * 1024 * 1024
 HUGE: Final = 0x7FFFFFFF
+LINGER_S: Final = 1.0  # for a client to read the last words and close, too
 _HEAD: Final = struct.Struct("<I4s")
 
 
@@ -43,6 +44,7 @@ class TcpLink(asyncio.Protocol):
         self._channel: channel.Channel | None = None
         self._challenge = os.urandom(channel.CHALLENGE_SIZE)
         self._is_frozen = False  # half open, or silent from the start
+        self._is_closing = False
 
     # --- asyncio.Protocol ---------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,11 +67,11 @@ class TcpLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Cut frames out of the stream."""
         session = self._session
-        if self._is_frozen or session is None:
+        if self._is_deaf or session is None:
             return
         self._buffer += data
         try:
-            while (payload := self._next()) is not None and not self._is_frozen:
+            while not self._is_deaf and (payload := self._next()) is not None:
                 self._serve(session, payload)
         except channel.ChannelError as error:
             session.violate(f"channel: {error}")
@@ -86,9 +88,17 @@ class TcpLink(asyncio.Protocol):
             self._write(frame(self._channel.encrypt(message)))
 
     def close(self) -> None:
-        """Send what is queued, then close."""
-        if self._transport is not None and not self._is_frozen:
-            self._transport.close()
+        """Send what is queued, then close.
+
+        Only our half at first: to close a socket in which something lies unread is a reset, and that takes
+        what the client has not read yet, the reason of its log-off, away from it.
+        """
+        transport = self._transport
+        if transport is None or self._is_deaf or transport.is_closing():
+            return
+        self._is_closing = True
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
     def drop(self, mode: DropMode) -> None:
         """Break the connection."""
@@ -121,6 +131,10 @@ class TcpLink(asyncio.Protocol):
             self._transport.abort()
 
     # --- inside -------------------------------------------------------------------------------
+    @property
+    def _is_deaf(self) -> bool:
+        return self._is_frozen or self._is_closing
+
     def _next(self) -> bytes | None:
         if len(self._buffer) < _HEAD.size:
             return None
@@ -146,7 +160,7 @@ class TcpLink(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         transport = self._transport
-        if self._is_frozen or transport is None or transport.is_closing():
+        if self._is_deaf or transport is None or transport.is_closing():
             return
         if transport.get_write_buffer_size() > MAX_QUEUED:
             reset(transport)
