@@ -62,7 +62,8 @@ def translated(operation: str) -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        raise StoreMisused(operation, str(error)) from error
+        # Without its cause: the text, which a traceback would show, may repeat a whole command.
+        raise StoreMisused(operation, _COMMAND.sub("", str(error))) from None
     except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
         raise StoreUnavailable(operation) from error
     finally:
