@@ -45,6 +45,7 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
 
     def stop() -> None:
         if next(signals) == 1:
+            log.info("service_stopping")
             tree.root.stop()
         else:
             log.warning("stop_hurried", reason="asked again: running requests are not waited for")
