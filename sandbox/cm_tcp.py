@@ -90,8 +90,8 @@ class TcpLink(asyncio.Protocol):
     def close(self) -> None:
         """Send what is queued, then close.
 
-        Only our half at first: to close a socket in which something lies unread is a reset, and that takes
-        what the client has not read yet, the reason of its log-off, away from it.
+        Only our half at first: to close a socket in which something lies unread is a reset, and that
+        takes what the client has not read yet, the reason of its log-off, away from it.
         """
         transport = self._transport
         if transport is None or self._is_deaf or transport.is_closing():

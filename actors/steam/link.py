@@ -292,10 +292,9 @@ class _HubLink:
         return self._session, self._services, self._gc, self._connection
 
     def _on_death(self, why: SteamUnreachable) -> None:
-        if (
-            self._authenticating is not None
-        ):  # it may be waiting for a person, or for the time of day
-            gevent.kill(self._authenticating, exception=why, block=False)
+        # It may be waiting for a person, or for the time of day.
+        if self._authenticating is not None:
+            self._authenticating.kill(exception=why, block=False)
         self._post(Dropped(why.reason, why.eresult))
 
     def _post(self, event: LinkEvent) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc as collector
 import itertools
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,9 +38,8 @@ Inject = Callable[[Scene], Awaitable[object]]
 
 # --- how a life may end -----------------------------------------------------------------------
 _OFF = BotState.BACKING_OFF
-STAYS_OUT = End(
-    _OFF, marks_cm=True, keeps_lease=True
-)  # before the log-on was through: the CM's fault
+# Before the log-on was through: the CM's fault.
+STAYS_OUT = End(_OFF, marks_cm=True, keeps_lease=True)
 GONE = End(_OFF, keeps_lease=True)  # the next life takes the account back
 TROUBLE = End(_OFF, marks_cm=True)  # and Steam said so
 IN_USE = End(_OFF, cools_for=300.0)
@@ -67,8 +67,6 @@ NOT_ITS_BUSINESS: Ends = {
     **dict.fromkeys(_LOGGED_ON, GOES_ON),
     At.DRAINING: STOPPED,
 }
-
-
 GC_MUTE: Ends = {**NOT_ITS_BUSINESS, At.PASSWORD: NO_WELCOME, At.LAUNCHING: NO_WELCOME}
 GC_AWAY: Ends = {**GC_MUTE, At.IDLE: COMES_BACK, At.SERVING: COMES_BACK}
 
@@ -342,22 +340,42 @@ async def check(scene: Scene, end: End) -> None:
     assert scene.at.state in scene.stand.states
 
 
+async def live_through(cell: Cell, rig: BotRig, neighbour: Neighbour) -> None:
+    """One life, judged, with everything switched off again afterwards."""
+    end = cell.row.ends[cell.at]
+    async with neighbour.serving():
+        scene = Scene(rig, cell.at, cell.transport)
+        await play(scene, cell.row, end)
+        await check(scene, end)
+    await rig.sandbox.clear_faults()
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
     rig: BotRig, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
 ) -> None:
-    row, end = cell.row, cell.row.ends[cell.at]
-    if row.is_silent:
+    if cell.row.is_silent:
         real = Connection.start_pulse
         monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
     before = held(rig.redis)
-    async with neighbour.serving():
-        scene = Scene(rig, cell.at, cell.transport)
-        await play(scene, row, end)
-        await check(scene, end)
-    await rig.sandbox.clear_faults()
-    del scene
+    await live_through(cell, rig, neighbour)
     await nothing_is_left(before, rig.redis)
+
+
+async def test_many_lives_leave_no_memory_behind(rig: BotRig, neighbour: Neighbour) -> None:
+    """What one life leaves would be ten times what this allows: a bot is some thousand blocks."""
+    names = ("close-ready-serving", "logged off 26", "close-authenticating-password", "gc: gone")
+    cells = [cell for cell in CELLS if str(cell).startswith(names)]
+
+    async def blocks() -> int:
+        for cell in cells:
+            await live_through(cell, rig, neighbour)
+        collector.collect()
+        return sys.getallocatedblocks()
+
+    await blocks()  # whatever is made once is made now
+    before = await blocks()
+    assert await blocks() - before < 100 * len(cells)
 
 
 async def test_no_cell_is_forgotten() -> None:
