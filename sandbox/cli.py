@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quota-account", type=_count, default=100, metavar="N", help="match requests per 24 h")
     add("--quota-ip", type=_count, default=500, metavar="N", help="match requests per 24 h")
     add("--seed", type=_count, default=0, metavar="N", help="of matches and of chance")
+    add("--scenario", type=Path, metavar="FILE", help="TOML timeline, begun when it is ready")
     add("--exit-with-parent", action="store_true", help="end when the starting process does")
     return parser
 

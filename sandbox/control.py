@@ -155,11 +155,15 @@ class Control:
                 steps = scenario.check(body.get("steps"), self._deeds)
         except ValueError as error:
             raise _bad(str(error)) from error
+        self.play(steps, name)
+        return _json({"started": name, "steps": len(steps)})
+
+    def play(self, steps: list[scenario.Step], name: str) -> None:
+        """Let a scenario run beside everything else; `close` ends it."""
         running = scenario.run(steps, self._deeds, self._services.journal, name)
         task = asyncio.create_task(running, name=f"scenario {name}")
         self._scenarios.add(task)
         task.add_done_callback(self._scenarios.discard)
-        return _json({"started": name, "steps": len(steps)})
 
 
 def _shown(session: Session) -> Json:

@@ -41,6 +41,7 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     ),
     "logon_never_answered": (bool, "logons are read and not answered"),
     "credential_eresult": (int, "refuse BeginAuthSession with this result"),
+    "slow_ms": ((int, float), "everything that CMs say leaves later, in order"),
     "heartbeats_ignored": (bool, "the CM does not answer heartbeats that ask for it"),
     "send_unknown_messages": (bool, "an unknown EMsg and GC message before every answer"),
     "directory_status": (str, "500, 403, invalid_json, empty, success_false"),

@@ -22,4 +22,5 @@ class Options:
     quota_account: int = 100
     quota_ip: int = 500
     seed: int = 0
+    scenario: Path | None = None
     exit_with_parent: bool = False

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from sandbox import accounts, gc, keys
+from sandbox import accounts, gc, keys, scenario, timeline
 from sandbox.authenticator import Authenticator
 from sandbox.cm import ConnectionManager, Place
 from sandbox.cm_tcp import TcpCm
@@ -84,6 +84,8 @@ class Sandbox:
         self._cms += [TcpCm(self._place(name)) for name in names]
         self._directory = Directory(services, self._cms)
         deeds = Deeds(services, self._sessions, self._apply_faults)
+        file = options.scenario
+        self._timeline = scenario.check(timeline.read(file), deeds) if file else []
         self._control = Control(services, self._sessions, deeds)
         self._port = 0
         self._applying = asyncio.Lock()
@@ -113,6 +115,11 @@ class Sandbox:
             stack.push_async_callback(cm.close)
             await cm.open()
         stack.callback(self._destroy_links)
+
+    def begin_timeline(self) -> None:
+        """Begin what the scenario's file holds, if there is one."""
+        if self._timeline:
+            self._control.play(self._timeline, str(self._services.options.scenario))
 
     def ready_line(self) -> bytes:
         """Return the one line of JSON that says where everything is."""
@@ -165,7 +172,7 @@ async def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        AccountsError, MatchesError, OSError, ValueError: it cannot start.
+        AccountsError, MatchesError, TimelineError, DeedError, OSError, ValueError: it cannot start.
     """
     async with AsyncExitStack() as stack:
         if options.state is None:
@@ -184,6 +191,7 @@ async def run(options: Options) -> None:
         await sandbox.open(stack)
         sys.stdout.buffer.write(sandbox.ready_line())
         sys.stdout.buffer.flush()
+        sandbox.begin_timeline()
         await _until_stopped(stopped, os.getppid() if options.exit_with_parent else None)
 
 

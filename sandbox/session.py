@@ -20,6 +20,7 @@ from sandbox.eresult import EResult
 from sandbox.gc_session import GcSession
 from sandbox.link import DropMode, Link
 from sandbox.services import Services
+from sandbox.slow import SlowLink
 
 LOGON_WAIT_S: Final = 60.0
 MISSED_BEATS: Final = 3
@@ -46,7 +47,7 @@ class Session:
     def __init__(self, services: Services, sessions: Sessions, link: Link) -> None:
         self.services = services
         self.sessions = sessions
-        self.link = link
+        self.link: Link = SlowLink(link, self._delay_s)
         self.number = sessions.next_number()
         self.stage = Stage.SILENT
         self.account: Account | None = None
@@ -171,6 +172,12 @@ class Session:
             account=self.name,
             reason=reason,
         )
+
+    def _delay_s(self) -> float:
+        delay_ms: float = self.services.faults.take(
+            "slow_ms", 0.0, account=self.name, cm=self.link.cm
+        )
+        return delay_ms / 1000
 
     # --- timers -------------------------------------------------------------------------------
     def _patience(self) -> float:
