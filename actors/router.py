@@ -219,6 +219,8 @@ class Router(Actor[RouterMessage]):
             self._seats.join(changed.seat)
             return
         self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
+        if changed.state is BotState.BACKING_OFF and changed.account is not None:
+            self._silence.exonerate(changed.account)
         if changed.goes_on_in is not None:
             self._seats.expect(changed.bot_id, changed.goes_on_in)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:

@@ -11,6 +11,9 @@ A match that many ask for is the first that an account misses which falls silent
 may slander it: it is left alone only briefly at first, longer each time it happens again, and not at all
 any more once one of the two is found to be silent altogether.
 
+Requests that are under way at once share the fate of one connection, so what is missed at once is missed
+once; and what was missed on a connection that then breaks says nothing.
+
 Pure bookkeeping: time is an argument, in seconds.
 """
 
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MISSED_MATCHES: Final = 3  # that others got; fewer happen by chance
+APART_S: Final = 1.0  # silences that are nearer than this are one piece of evidence
 IN_SERVICE_S: Final = 60.0  # an account that answered this recently is at work
 SET_ASIDE_S: Final = 30.0  # the first time; doubled each time it happens again
 LONGEST_ASIDE_S: Final = 600.0
@@ -42,7 +46,7 @@ class Silence:
 
     def __init__(self) -> None:
         self._silent_on: dict[int, dict[str, float]] = {}  # match -> account -> when
-        self._missed: defaultdict[str, set[int]] = defaultdict(set)
+        self._missed: defaultdict[str, dict[int, float]] = defaultdict(dict)  # match -> when
         self._answered_at: dict[str, float] = {}
         self._aside: dict[int, _Aside] = {}
 
@@ -52,11 +56,12 @@ class Silence:
         self._missed.pop(account, None)
         self._aside.pop(match_id, None)
         spent = []
-        for other in self._silent_on.pop(match_id, {}):
-            if other == account:
+        for other, silent_at in self._silent_on.pop(match_id, {}).items():
+            missed = self._missed[other]
+            if other == account or any(abs(silent_at - at) < APART_S for at in missed.values()):
                 continue
-            self._missed[other].add(match_id)
-            if len(self._missed[other]) >= MISSED_MATCHES:
+            missed[match_id] = silent_at
+            if len(missed) >= MISSED_MATCHES:
                 spent.append(other)
         for other in spent:
             del self._missed[other]
@@ -84,6 +89,14 @@ class Silence:
         for match_id, aside in list(self._aside.items()):
             if account in aside.witnesses:
                 del self._aside[match_id]
+
+    def exonerate(self, account: str) -> None:
+        """An account's connection broke: who knows since when it was dead."""
+        self.distrust(account)
+        self._missed.pop(account, None)
+        for match_id, heard_nothing in list(self._silent_on.items()):
+            if heard_nothing.pop(account, None) is not None and not heard_nothing:
+                del self._silent_on[match_id]
 
     def is_anybody_answered(self, now: float, *, but: str) -> bool:
         """Whether some account other than `but` was answered lately."""

@@ -363,7 +363,7 @@ async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
 
 
 async def test_many_lives_leave_no_memory_behind(rig: BotRig, neighbour: Neighbour) -> None:
-    """What one life leaves would be ten times what this allows: a bot is some thousand blocks."""
+    """What one life leaves would be five times what this allows: a bot is some 500 blocks."""
     names = ("close-ready-serving", "logged off 26", "close-authenticating-password", "gc: gone")
     cells = [cell for cell in CELLS if str(cell).startswith(names)]
 

@@ -418,6 +418,22 @@ async def test_an_account_that_misses_what_others_get_is_taken_out_early(stage: 
     assert silent.spent == [3600.0]
 
 
+async def test_what_was_missed_on_a_connection_that_broke_is_not_held_against_the_account(
+    stage: Stage,
+) -> None:
+    await stage.add_bot("b")
+    for match_id in range(10, 16):
+        half_open = await stage.add_bot("a", lambda _: None)
+        asked = [stage.ask(match_id), stage.ask(100 + match_id)]  # one for each
+        await stage.clock.advance(6.0)
+        await asyncio.gather(*asked)
+        assert len(half_open.asked) == 1
+        assert half_open.spent == []
+        stage.address.tell(BotChanged("a", BotState.BACKING_OFF, "account of a"))
+        half_open.stop()
+    assert stage.budgets.granted.count("account of a") == 6
+
+
 async def test_a_match_that_two_working_accounts_do_not_get_burns_no_third_budget(
     stage: Stage,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actors.silence import (
+    APART_S,
     FORGET_S,
     IN_SERVICE_S,
     LONGEST_ASIDE_S,
@@ -15,11 +16,39 @@ from actors.silence import (
 def test_an_account_that_misses_what_others_get_is_spent() -> None:
     silence = Silence()
     silence.answered("b", 1, 0.0)
+    assert missed("a", silence, every_s=APART_S) == ["a"]
+
+
+def missed(account: str, silence: Silence, *, every_s: float) -> list[str]:
+    """Let an account miss matches that another one gets; return who is found to be spent."""
     found: list[str] = []
-    for match_id in range(10, 10 + MISSED_MATCHES):
-        assert not silence.silent("a", match_id, 1.0)
-        found += silence.answered("b", match_id, 2.0)
-    assert found == ["a"]
+    for n in range(MISSED_MATCHES):
+        assert not silence.silent(account, 10 + n, 1.0 + n * every_s)
+        found += silence.answered("other", 10 + n, 2.0 + n * every_s)
+    return found
+
+
+def test_what_is_missed_at_once_is_missed_once() -> None:
+    silence = Silence()
+    assert missed("a", silence, every_s=APART_S / MISSED_MATCHES) == []
+
+
+def test_what_was_missed_on_a_broken_connection_says_nothing() -> None:
+    silence = Silence()
+    for account in "ab":
+        silence.answered(account, 1, 0.0)
+    silence.silent("a", 10, 1.0)
+    assert silence.silent("b", 10, 1.0)  # two that work: it is the match
+    silence.silent("a", 11, 1.0)
+    silence.exonerate("a")
+    assert silence.set_aside_for(10, 1.0) is None
+    assert silence._silent_on == {}
+    for n in range(MISSED_MATCHES - 1):
+        silence.silent("a", 20 + n, 2.0 + n * APART_S)
+        assert list(silence.answered("b", 20 + n, 3.0 + n * APART_S)) == []
+    silence.exonerate("a")
+    silence.silent("a", 30, 9.0)
+    assert list(silence.answered("b", 30, 9.0)) == []
 
 
 def test_an_answer_in_between_clears_an_account() -> None:
