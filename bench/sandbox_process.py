@@ -153,6 +153,11 @@ class SandboxProcess:
         return str(self._ready["control_url"])
 
     @property
+    def replay_url(self) -> str:
+        """Base URL of the replay server."""
+        return str(self._ready["replay_url"])
+
+    @property
     def ca_file(self) -> Path:
         """PEM file of the CA that signed the WebSocket CMs' certificate."""
         return Path(self._ready["ca_file"])
@@ -273,6 +278,10 @@ class SandboxProcess:
         """Make matches disappear (result 2) or refused (result 15)."""
         await self.call("POST", "/matches/not-found", {"add": list(not_found)})
         await self.call("POST", "/matches/blocked", {"add": list(blocked)})
+
+    async def hide_replays(self, *match_ids: int) -> None:
+        """Let these have no replay file: not uploaded yet, or expired."""
+        await self.call("POST", "/matches/no-replay", {"add": match_ids})
 
     async def revoke(self, account: str, *, log_off: int | None = None) -> None:
         """Kill an account's tokens; with `log_off`, end its sessions with that result too."""

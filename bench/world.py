@@ -123,6 +123,7 @@ def service_settings(
             "directory_url": sandbox.directory_url,
             "ca_file": str(sandbox.ca_file),
             "universe_key_file": str(sandbox.universe_key_file),
+            "replay_mirror": sandbox.replay_url,
         },
         "quota": {"per_account": PLENTY, "per_ip": PLENTY},
         "http": {"queue": 10_000},

@@ -1,67 +1,91 @@
-"""The command line of the sandbox: arguments in, exit code out."""
+"""The command line of the sandbox: arguments in, exit code out. `botapi sandbox` is the same command."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
-import sys
 from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
 
 from sandbox.options import Options
-from sandbox.program import run
 
-_BAD_INPUT = 2
+_BAD_INPUT: Final = 2
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a simulated Steam until it is told to stop; 0 after a clean stop, 2 for bad input."""
-    options = Options(**vars(_parser().parse_args(argv)))
+def _number(metavar: str, text: str, name: str | None = None, most: float | None = None) -> Any:
+    """Describe an option that takes a number from 0 on."""
+    names = () if name is None else (name,)
+    return typer.Option(*names, min=0, max=most, metavar=metavar, help=text)
+
+
+def simulate(
+    *,
+    accounts: Annotated[Path, typer.Option(metavar="FILE", help="JSON list of accounts.")],
+    port: Annotated[int, _number("P", "Of directory and control API; 0: any.", most=65_535)] = 0,
+    matches: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="*.json files with whole match answers.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep keys and revocations here.")
+    ] = None,
+    websocket_cms: Annotated[int, _number("N", "Connection managers over WebSocket.")] = 2,
+    tcp_cms: Annotated[int, _number("N", "Connection managers over TCP.")] = 2,
+    gc_delay_ms: Annotated[float, _number("MS", "Of every match answer.", "--gc-delay")] = 0,
+    welcome_delay_ms: Annotated[
+        float, _number("MS", "Between the GC's hello and welcome.", "--welcome-delay")
+    ] = 0,
+    heartbeat_s: Annotated[
+        float, _number("S", "Three missed ones end a session.", "--heartbeat")
+    ] = 9,
+    quota_account: Annotated[int, _number("N", "Match requests per 24 h and account.")] = 100,
+    quota_ip: Annotated[int, _number("N", "Match requests per 24 h and IP address.")] = 500,
+    replay_mb: Annotated[float, _number("MB", "Size of an ordinary replay.", most=200)] = 1.5,
+    seed: Annotated[int, _number("N", "Of matches and of chance.")] = 0,
+    scenario: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML timeline, begun when it is ready.")
+    ] = None,
+    exit_with_parent: Annotated[
+        bool, typer.Option("--exit-with-parent", help="End when the starting process does.")
+    ] = False,
+) -> None:
+    """Run a simulated Steam network on loopback until SIGTERM or Ctrl-C."""
+    import asyncio  # noqa: PLC0415 - `--help` and completion need none of this
+    import logging  # noqa: PLC0415 - as above
+    import sys  # noqa: PLC0415 - as above
+
+    from sandbox.program import run  # noqa: PLC0415 - as above
+
+    options = Options(
+        accounts=accounts,
+        port=port,
+        matches=matches,
+        state=state,
+        websocket_cms=websocket_cms,
+        tcp_cms=tcp_cms,
+        gc_delay_ms=gc_delay_ms,
+        welcome_delay_ms=welcome_delay_ms,
+        heartbeat_s=heartbeat_s,
+        quota_account=quota_account,
+        quota_ip=quota_ip,
+        replay_mb=replay_mb,
+        seed=seed,
+        scenario=scenario,
+        exit_with_parent=exit_with_parent,
+    )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         asyncio.run(run(options))
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"sandbox: {error}\n")
-        return _BAD_INPUT
-    return 0
+        typer.echo(f"sandbox: {error}", err=True)
+        raise typer.Exit(_BAD_INPUT) from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sandbox", description="A simulated Steam on loopback.")
-    add = parser.add_argument
-    add("--accounts", type=Path, required=True, metavar="FILE", help="JSON list of accounts")
-    add("--port", type=_port, default=0, help="of directory and control API; 0: any (default)")
-    add("--matches", type=Path, metavar="DIR", help="*.json files with whole match answers")
-    add("--state", type=Path, metavar="DIR", help="keep keys and revocations here")
-    add("--websocket-cms", type=_count, default=2, metavar="N")
-    add("--tcp-cms", type=_count, default=2, metavar="N")
-    add("--gc-delay", dest="gc_delay_ms", type=_amount, default=0.0, metavar="MS")
-    add("--welcome-delay", dest="welcome_delay_ms", type=_amount, default=0.0, metavar="MS")
-    add("--heartbeat", dest="heartbeat_s", type=_amount, default=9.0, metavar="S")
-    add("--quota-account", type=_count, default=100, metavar="N", help="match requests per 24 h")
-    add("--quota-ip", type=_count, default=500, metavar="N", help="match requests per 24 h")
-    add("--seed", type=_count, default=0, metavar="N", help="of matches and of chance")
-    add("--scenario", type=Path, metavar="FILE", help="TOML timeline, begun when it is ready")
-    add("--exit-with-parent", action="store_true", help="end when the starting process does")
-    return parser
-
-
-def _port(text: str) -> int:
-    number = _count(text)
-    if number > 0xFFFF:  # noqa: PLR2004 - the largest port
-        raise argparse.ArgumentTypeError("not a port")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
-
-
-def _amount(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+def main() -> None:
+    """Run the command and exit: 0 after a clean stop, 2 for bad input."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.command()(simulate)
+    app(prog_name="sandbox")

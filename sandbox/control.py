@@ -29,6 +29,7 @@ DEEDS: Final[Mapping[str, str]] = {
     "/corrupt": "corrupt",
     "/matches/not-found": "not_found",
     "/matches/blocked": "blocked",
+    "/matches/no-replay": "no_replay",
     "/tokens/revoke": "revoke",
     "/auth/decide": "decide",
     "/quota": "quota",

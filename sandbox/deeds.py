@@ -51,6 +51,7 @@ class Deeds:
             "quota": self.quota,
             "not_found": self.not_found,
             "blocked": self.blocked,
+            "no_replay": self.no_replay,
         }
 
     async def set_faults(self, body: Json) -> Json:
@@ -144,10 +145,18 @@ class Deeds:
         """Let match ids be refused (`add`) or served again (`remove`)."""
         return self._hide(self._services.catalogue.blocked, body)
 
+    async def no_replay(self, body: Json) -> Json:
+        """Let replay files be not uploaded yet, or expired (`add`), or there (`remove`)."""
+        return self._hide(self._services.catalogue.no_replay, body)
+
     def hidden(self) -> Json:
-        """Return both sets."""
+        """Return the three sets."""
         catalogue = self._services.catalogue
-        return {"not_found": sorted(catalogue.not_found), "blocked": sorted(catalogue.blocked)}
+        return {
+            "not_found": sorted(catalogue.not_found),
+            "blocked": sorted(catalogue.blocked),
+            "no_replay": sorted(catalogue.no_replay),
+        }
 
     def _hide(self, ids: set[int], body: Json) -> Json:
         try:

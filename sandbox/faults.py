@@ -49,6 +49,14 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "poll_interval_s": ((int, float), "interval named to clients that poll (default 0.5)"),
     "logon_wait_s": ((int, float), "patience with connections that do not log on (default 60)"),
     "renew_tokens": (bool, "every renewal asked for is granted"),
+    "replay_status": (int, "the replay server refuses with this HTTP status"),
+    "replay_kb_s": ((int, float), "replays come at so many kilobytes per second"),
+    "replay_break_kb": ((int, float), "the connection breaks after so many kilobytes"),
+    "replay_stall_kb": ((int, float), "nothing more comes after so many kilobytes"),
+    "replay_corrupt": (bool, "wrong bytes in the middle of the file"),
+    "replay_truncated": (bool, "the server has only the first two thirds, and says so"),
+    "replay_version": (int, "another upload of the file, with other bytes"),
+    "replay_no_ranges": (bool, "ranges are ignored: the whole file comes"),
 }
 
 

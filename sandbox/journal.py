@@ -46,6 +46,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     # silent_fault, silent_no_session
     "match_request": ("account", "match_id", "outcome", "session", "source"),
     "gc_request": ("account", "session", "msgtype", "outcome"),
+    # start: first byte of the file; sent: bytes of the body
+    "replay_request": ("name", "method", "status", "start", "sent", "source"),
     "connections_dropped": ("count", "mode"),
     "faults_changed": ("faults",),
     "scenario_ended": ("name", "outcome"),

@@ -32,6 +32,7 @@ from sandbox.matches import catalogue
 from sandbox.options import Options
 from sandbox.ports import HOST
 from sandbox.quota import Quotas
+from sandbox.replay_server import ReplayServer
 from sandbox.services import Services
 from sandbox.session import Sessions
 from sandbox.tokens import Tokens
@@ -83,6 +84,7 @@ class Sandbox:
         names = [f"tcp{n}" for n in range(1, options.tcp_cms + 1)]
         self._cms += [TcpCm(self._place(name)) for name in names]
         self._directory = Directory(services, self._cms)
+        self._replays = ReplayServer(services)
         deeds = Deeds(services, self._sessions, self._apply_faults)
         file = options.scenario
         self._timeline = scenario.check(timeline.read(file), deeds) if file else []
@@ -102,6 +104,7 @@ class Sandbox:
         """
         app = web.Application()
         self._directory.add_routes(app.router)
+        self._replays.add_routes(app.router)
         self._control.add_routes(app.router)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
@@ -129,6 +132,7 @@ class Sandbox:
             {
                 "directory_url": base,
                 "control_url": base + PREFIX,
+                "replay_url": base,
                 "ca_file": str(ring.ca_file),
                 "universe_key_file": str(ring.universe_key_file),
                 "pid": os.getpid(),

@@ -24,6 +24,7 @@ class Network:
     directory_url: str
     ca_file: Path | None
     universe_key_file: Path | None
+    replay_mirror: str | None  # where its replays are, if not on Valve's servers
     demo_accounts: tuple[tuple[str, str, str | None], ...] = field(default=(), repr=False)
 
 
@@ -36,12 +37,19 @@ async def steam_network(settings: Settings) -> AsyncIterator[Network]:
     """
     named = settings.steam.effective_directory_url
     if named is not None:
-        yield Network(named, settings.steam.ca_file, settings.steam.universe_key_file)
+        steam = settings.steam
+        yield Network(named, steam.ca_file, steam.universe_key_file, steam.replay_mirror)
         return
     state_dir = settings.redis.data_dir / "sandbox"
     state_dir.mkdir(parents=True, exist_ok=True)
     async with sandbox_process(DEMO_ACCOUNTS, state_dir) as facts:
-        yield Network(facts.directory_url, facts.ca_file, facts.universe_key_file, demo_accounts())
+        yield Network(
+            facts.directory_url,
+            facts.ca_file,
+            facts.universe_key_file,
+            facts.replay_url,
+            demo_accounts(),
+        )
 
 
 def demo_accounts() -> tuple[tuple[str, str, str | None], ...]:

@@ -29,6 +29,7 @@ class SandboxFacts:
     control_url: str
     ca_file: Path
     universe_key_file: Path
+    replay_url: str
 
 
 @contextlib.asynccontextmanager
@@ -69,6 +70,7 @@ async def _facts(process: asyncio.subprocess.Process) -> SandboxFacts:
         control_url=facts["control_url"],
         ca_file=Path(facts["ca_file"]),
         universe_key_file=Path(facts["universe_key_file"]),
+        replay_url=facts["replay_url"],
     )
 
 

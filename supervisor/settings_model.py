@@ -134,6 +134,7 @@ class Steam(Section):
     directory_url: OptionalUrl = None
     ca_file: OptionalFile = None
     universe_key_file: OptionalFile = None
+    replay_mirror: OptionalUrl = None
 
     @property
     def effective_directory_url(self) -> str | None:

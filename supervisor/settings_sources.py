@@ -30,9 +30,19 @@ PREFIX: Final = "BOTAPI_"
 # The variables of the original BotAPI, still set by its scripts and by hosting platforms.
 SEED_VARIABLES: Final = {"REDISTOGO_URL": ("redis", "url"), "PORT": ("http", "port")}
 
-# Ours by prefix, but not settings: the command's --config, the key that seals, and the tests' data.
+# Ours by prefix, but no settings: what the command reads itself, the key that seals, the tests' data.
 OTHER_VARIABLES: Final = frozenset(
-    {"BOTAPI_CONFIG", "BOTAPI_SECRET_KEY", "BOTAPI_SECRET_KEY_FILE", "BOTAPI_REAL_MATCHES"}
+    {
+        "BOTAPI_CONFIG",
+        "BOTAPI_URL",
+        "BOTAPI_API_KEY",
+        "BOTAPI_API_KEY_FILE",
+        "BOTAPI_ADMIN_TOKEN_FILE",
+        "BOTAPI_REPLAY_MIRROR",
+        "BOTAPI_SECRET_KEY",
+        "BOTAPI_SECRET_KEY_FILE",
+        "BOTAPI_REAL_MATCHES",
+    }
 )
 
 # Kubernetes gives every pod the addresses of a Service named "botapi" in variables like these

@@ -259,7 +259,11 @@ class Tree:
         return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
 
     def _make_http(self) -> HttpServer:
-        about = {"version": __version__, "instance": self._ground.instance}
+        about = {
+            "version": __version__,
+            "instance": self._ground.instance,
+            "replay_mirror": self._ground.network.replay_mirror,
+        }
         status = StatusRoutes(
             self._roster, self._router, clock=self._clock, about=about, config=self.config.report
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,15 +25,24 @@ class MatchesError(ValueError):
     """A file of the matches directory cannot be served; the text says which and why."""
 
 
-class Catalogue:
-    """Answers of the GC to requests for match details."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer that was brought along."""
 
-    def __init__(self, seed: int, given: dict[int, bytes] | None = None) -> None:
+    body: bytes
+    replay_salt: int | None  # None: there is no replay file
+
+
+class Catalogue:
+    """Answers of the GC to requests for match details, and which replays there are."""
+
+    def __init__(self, seed: int, given: dict[int, Given] | None = None) -> None:
         self._generator = Generator(seed)
         self._given = given or {}
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self.not_found: set[int] = set()
         self.blocked: set[int] = set()
+        self.no_replay: set[int] = set()  # not uploaded yet, or expired
 
     def answer(self, match_id: int) -> tuple[str, bytes]:
         """Return the outcome's name for the journal and the encoded response."""
@@ -42,10 +52,20 @@ class Catalogue:
             return "not_found", self.refusal(NOT_FOUND)
         given = self._given.get(match_id)
         if given is not None:
-            return "answered", given
+            return "answered", given.body
         if not 0 < match_id < facts.FIRST_FUTURE_ID:
             return "not_found", self.refusal(NOT_FOUND)
         return "answered", self._generated(match_id)
+
+    def replay_salt(self, match_id: int) -> int | None:
+        """Return the salt in the name of a match's replay file; None where there is no file (now)."""
+        if match_id in self.no_replay:
+            return None
+        given = self._given.get(match_id)
+        if given is not None:
+            return given.replay_salt
+        is_played = 0 < match_id < facts.FIRST_FUTURE_ID
+        return self._generator.replay_salt(match_id) if is_played else None
 
     def refusal(self, result: int) -> bytes:
         """Return a response without a match."""
@@ -62,7 +82,7 @@ class Catalogue:
         return body
 
 
-def load(directory: Path) -> dict[int, bytes]:
+def load(directory: Path) -> dict[int, Given]:
     """Encode every *.json of a directory: whole answers, as the protobuf JSON mapping writes them.
 
     Raises:
@@ -74,14 +94,15 @@ def load(directory: Path) -> dict[int, bytes]:
 
     if not directory.is_dir():
         raise MatchesError(f"{directory} is not a directory")
-    found: dict[int, bytes] = {}
+    found: dict[int, Given] = {}
     for path in sorted(directory.glob("*.json")):
         try:
             answer: Any = orjson.loads(path.read_bytes())
             if not (isinstance(answer, dict) and {"result", "match"} <= answer.keys()):
                 continue  # some other JSON that lies there too
-            match_id = int(answer["match"]["match_id"])
-            found[match_id] = schema.encode_response(answer)
+            match = answer["match"]
+            salt = facts.replay_salt(match)
+            found[int(match["match_id"])] = Given(schema.encode_response(answer), salt)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MatchesError(f"{path}: {error}") from error
     return found

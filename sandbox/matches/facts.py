@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any, Final
 
 FIRST_FUTURE_ID: Final = 9_000_000_000  # not played yet: result 2
@@ -62,6 +63,12 @@ PINNED: Final[dict[int, dict[str, Any]]] = {
         "match_outcome": 2,
     },
 }
+
+
+def replay_salt(match: Mapping[str, Any]) -> int | None:
+    """Return the salt in the name of a match's replay file; None where there is no file."""
+    is_available = match.get("replay_state", 0) in {REPLAY_AVAILABLE, "REPLAY_AVAILABLE"}
+    return match.get("replay_salt", 0) or None if is_available else None
 
 
 def played_at(match_id: int) -> int:

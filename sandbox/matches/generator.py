@@ -70,6 +70,10 @@ class Generator:
         parts.append(MATCH_TAIL.encode(values))
         return b"".join(parts)
 
+    def replay_salt(self, match_id: int) -> int | None:
+        """Return the salt in the name of a match's replay file; None where there is no file."""
+        return facts.replay_salt(self._facts(match_id, _mixed(match_id ^ self._seed << 40)))
+
     def _facts(self, match_id: int, number: int) -> dict[str, Any]:
         radiant_won = number & 1
         values: dict[str, Any] = {
