@@ -48,7 +48,10 @@ def simulate(
         bool, typer.Option("--exit-with-parent", help="End when the starting process does.")
     ] = False,
 ) -> None:
-    """Run a simulated Steam network on loopback until SIGTERM or Ctrl-C."""
+    """Run the simulated Steam network alone.
+
+    It is all on loopback, and ends with SIGTERM or Ctrl-C.
+    """
     import asyncio  # noqa: PLC0415 - `--help` and completion need none of this
     import logging  # noqa: PLC0415 - as above
     import sys  # noqa: PLC0415 - as above

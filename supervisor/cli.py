@@ -1,54 +1,56 @@
 """The `botapi` command: reads arguments and settings, starts what was asked for, names the outcome.
 
 Exit codes: 0 a clean stop or a good answer, 1 a failure at work, 2 a mistake in the arguments or
-the settings. Everything heavy is imported by the command that needs it, so that `--help` and
-`config check` answer at once and touch neither Steam nor Redis.
+the settings; the others are in cli_options.py. Everything heavy is imported by the command that needs
+it, so that `--help`, completion and `config check` answer at once and touch neither Steam nor Redis.
 """
 
 from __future__ import annotations
 
+import functools
+import json
+import platform
 import sys
 from collections.abc import Sequence
-from enum import IntEnum
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
+from sandbox.cli import simulate
 from supervisor import __version__
+from supervisor.cli_match import match
+from supervisor.cli_options import AsJson, ConfigFile, Exit
+from supervisor.cli_replay import replay
+from supervisor.cli_status import status
 from supervisor.settings import ConfigError, Loaded, load
 
 
-class Exit(IntEnum):
-    """How the process ends."""
+class AccountCommands(TyperGroup):
+    """`botapi accounts`, whose commands are imported when somebody asks for one."""
 
-    OK = 0
-    FAILED = 1
-    MISUSED = 2
-    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return their names."""
+        return _accounts().list_commands(ctx)
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return one of them, or None."""
+        return _accounts().get_command(ctx, cmd_name)
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        envvar="BOTAPI_CONFIG",
-        metavar="FILE",
-        help="Settings to read; without it ./config.toml, or the defaults if there is none.",
-        show_default=False,
-    ),
-]
 
 app = typer.Typer(
     name="botapi",
     help="Dota 2 match details over HTTP, from a self-healing fleet of Steam accounts.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and some are secrets
     rich_markup_mode=None,
 )
 config_app = typer.Typer(help="Check or show the settings.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
+accounts_app = typer.Typer(
+    cls=AccountCommands,
+    help="Add accounts and look after them.",
+    no_args_is_help=True,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -97,41 +99,33 @@ def run(
     raise typer.Exit(_serve(load(config, sandbox=sandbox)))
 
 
-@app.command(
-    add_help_option=False,  # its own --help says more
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def sandbox(context: typer.Context) -> None:
-    """Run the simulated Steam network alone."""
-    from sandbox.cli import main as sandbox_main  # noqa: PLC0415 - see the module docstring
-
-    raise typer.Exit(sandbox_main(context.args) or Exit.OK)
-
-
-@app.command(
-    add_help_option=False,  # its own --help says more
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def accounts(context: typer.Context) -> None:
-    """Add accounts and look after them: add, import, list, login, release, reset, remove."""
-    from supervisor.cli_accounts import app as accounts_app  # noqa: PLC0415 - as above
-
-    accounts_app(args=context.args, prog_name="botapi accounts", standalone_mode=True)
+@app.command()
+def version(*, as_json: AsJson = False) -> None:
+    """Print the version."""
+    if as_json:
+        typer.echo(json.dumps({"version": __version__, "python": platform.python_version()}))
+    else:
+        typer.echo(f"botapi {__version__}")
 
 
 @config_app.command("check")
-def check(config: ConfigFile = None) -> None:
+def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """Say whether the settings can be used."""
-    loaded = load(config)
-    typer.echo(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
+    try:
+        loaded = load(config)
+    except ConfigError as error:
+        if as_json:
+            found = {"ok": False, "source": error.source, "key": error.key, "error": error.problem}
+            typer.echo(json.dumps(found))
+        raise
+    if as_json:
+        typer.echo(json.dumps({"ok": True, "file": loaded.file and str(loaded.file)}))
+    else:
+        typer.echo(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
 
 
 @config_app.command("show")
-def show(
-    config: ConfigFile = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
+def show(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """Print the settings in effect and where each comes from; secrets are hidden."""
     from supervisor.settings_show import as_json as to_json  # noqa: PLC0415 - as above
     from supervisor.settings_show import as_toml  # noqa: PLC0415 - as above
@@ -147,6 +141,21 @@ def healthcheck(config: ConfigFile = None) -> None:
 
     http = load(config).settings.http
     raise typer.Exit(Exit.OK if is_healthy(http.host, http.port) else Exit.FAILED)
+
+
+app.command()(match)
+app.command()(replay)
+app.command()(status)
+app.add_typer(accounts_app, name="accounts")
+app.add_typer(config_app, name="config")
+app.command("sandbox")(simulate)
+
+
+@functools.cache
+def _accounts() -> TyperGroup:
+    from supervisor.cli_accounts import app as commands  # noqa: PLC0415 - see the module docstring
+
+    return typer.main.get_group(commands)
 
 
 def _serve(loaded: Loaded) -> int:

@@ -21,8 +21,9 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.policies",
     "supervisor.reconfigure",
     "supervisor.admin_desk",
-    "supervisor.cli",
     "supervisor.cli_accounts",
+    "supervisor.account_desk",
+    "supervisor.accounts_table",
     "supervisor.cli_login",
 }
 LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.steam")

@@ -1,0 +1,159 @@
+"""One `botapi replay`: ask the service, bring the file, put it in place; what to say where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from supervisor.api import Service
+from supervisor.api_client import ApiClient
+from supervisor.cli_options import Exit, fail
+from supervisor.clock import SystemClock
+from supervisor.part_file import InUse, PartFile
+from supervisor.plain_file import Nowhere, PlainFile
+from supervisor.replay_check import BadReplay
+from supervisor.replay_download import Download, GaveUp, NotThere, Patience
+from supervisor.replay_facts import Fate, ReplayFacts, facts_of, mirror_of, on_mirror
+from supervisor.replay_progress import Bar
+from supervisor.terminal import size_of, span
+
+# Valve uploads a replay some minutes after the match, and rarely later than this.
+UPLOAD_S: Final = 24 * 3600
+LOOK_AGAIN_S: Final = 300.0
+NO_REPLAY: Final[Mapping[Fate, str]] = {
+    Fate.NOT_RECORDED: "the replay of match {} was not recorded",
+    Fate.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
+    Fate.OLD_FORMAT: "match {} has no replay; it is from before there were replays of today's kind",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted."""
+
+    match_id: int
+    service: Service
+    output: Path | None
+    extract: bool
+    force: bool
+    mirror: str | None
+    retries: int
+    timeout_s: float
+    as_json: bool
+
+    def fail(
+        self, code: Exit, sentence: str, word: str, retry_after: float | None = None
+    ) -> typer.Exit:
+        """Say what went wrong; return what to raise."""
+        return fail(code, sentence, as_json=self.as_json, word=word, retry_after=retry_after)
+
+
+async def fetch(order: Order) -> None:
+    """Do it; say on stdout what has come.
+
+    Raises:
+        typer.Exit: it cannot be had; the reason has been said.
+        ApiUnreachable, ApiRefused: the service did not answer well.
+    """
+    if order.output is not None and not order.output.is_dir():
+        _check_free(order, order.output)
+    async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
+        facts = await facts_of(api, order.match_id)
+        mirror = order.mirror or await mirror_of(api)
+    if facts.url is None:
+        raise order.fail(
+            Exit.NOT_FOUND, NO_REPLAY[facts.fate].format(order.match_id), f"replay-{facts.fate}"
+        )
+    url = on_mirror(facts.url, mirror) if mirror else facts.url
+    target = _target(order, url)
+    _check_free(order, target)
+    with _words(order, facts, target):
+        await _download(order, url, target, through_proxy=mirror is None)
+    _say_done(order, target, url)
+
+
+async def _download(order: Order, url: str, target: Path, *, through_proxy: bool) -> None:
+    """Bring the file to its place."""
+    patience = Patience(order.retries, SystemClock().sleep)
+    with (
+        PartFile(target) as part,
+        PlainFile(target) if order.extract else Nowhere() as sink,
+        Bar(target.name) as bar,
+    ):
+        await Download(url, part, sink, bar, patience).run(through_proxy=through_proxy)
+        if isinstance(sink, PlainFile):
+            sink.become_target()
+            part.discard()
+        else:
+            part.become_target()
+
+
+@contextlib.contextmanager
+def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
+    """Let what goes wrong in the block be one line and an exit code."""
+    part = target.with_name(target.name + ".part")
+    kept = f"what has come is kept in {part}; the same command goes on from there"
+    try:
+        yield
+    except NotThere:
+        raise _not_there(order, facts) from None
+    except GaveUp as error:
+        raise order.fail(
+            Exit.RETRY_LATER, f"the download broke: {error}; {kept}", "download-broke"
+        ) from None
+    except BadReplay as error:
+        sentence = f"the server's file is no good, twice: {error}; nothing is kept"
+        raise order.fail(Exit.FAILED, sentence, "bad-replay") from None
+    except InUse as error:
+        raise order.fail(Exit.FAILED, str(error), "in-use") from None
+    except OSError as error:
+        where = error.filename or part
+        after = f"; {kept}" if part.exists() else ""
+        raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{after}", "disk") from None
+    except asyncio.CancelledError:
+        typer.echo(f"botapi: interrupted{f'; {kept}' if part.exists() else ''}", err=True)
+        raise
+
+
+def _not_there(order: Order, facts: ReplayFacts) -> typer.Exit:
+    """The server says no more than 404; how long ago the match was says the rest."""
+    name = f"the replay of match {order.match_id}"
+    age = None if facts.ended_at is None else SystemClock().wall() - facts.ended_at
+    if age is not None and age < UPLOAD_S:
+        sentence = (
+            f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"
+        )
+        return order.fail(Exit.RETRY_LATER, sentence, "replay-not-yet", LOOK_AGAIN_S)
+    since = "" if age is None else f": the match ended {span(age)} ago"
+    sentence = f"{name} is not on the server any more{since}, and most are kept about two weeks"
+    return order.fail(Exit.NOT_FOUND, sentence, "replay-expired")
+
+
+def _target(order: Order, url: str) -> Path:
+    name = url.rpartition("/")[2]
+    name = name.removesuffix(".bz2") if order.extract else name
+    if order.output is None:
+        return Path(name)
+    return order.output / name if order.output.is_dir() else order.output
+
+
+def _check_free(order: Order, target: Path) -> None:
+    if target.exists() and not order.force:
+        raise order.fail(Exit.MISUSED, f"{target} exists; --force replaces it", "exists")
+
+
+def _say_done(order: Order, target: Path, url: str) -> None:
+    size = target.stat().st_size
+    if order.as_json:
+        done = {"match_id": order.match_id, "file": str(target), "bytes": size, "url": url}
+        typer.echo(json.dumps(done))
+    else:
+        kind = "an unpacked replay" if order.extract else "a whole replay"
+        typer.echo(f"{target}: {kind}, {size_of(size)}")

@@ -1,0 +1,164 @@
+"""The fleet on a terminal: what a person has to do first, then every bot. From `/status` alone.
+
+Pure: the same answer, time and size give the same picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from supervisor.clock import SystemClock
+from supervisor.terminal import printable, span
+
+PIPE_WIDTH: Final = 200  # columns; a table in a pipe is for grep, and one line each
+
+# Every state with its colour, those first that want a look.
+STATES: Final[Mapping[str, str]] = {
+    "needs_human": "bold red",
+    "parked": "red",
+    "stopped": "red",
+    "backing_off": "yellow",
+    "exhausted": "yellow",
+    "waiting_for_account": "yellow",
+    "connecting": "cyan",
+    "authenticating": "cyan",
+    "launching": "cyan",
+    "draining": "blue",
+    "ready": "green",
+}
+_RANK: Final = {state: rank for rank, state in enumerate(STATES)}
+_HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
+_RIGHT: Final = frozenset({"for", "restarts", "next try"})
+
+Status = Mapping[str, Any]
+Bot = Mapping[str, Any]
+
+
+def show(status: Status) -> None:
+    """Print the fleet once, whole."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(picture(status, SystemClock().wall()))
+
+
+def picture(status: Status, now: float, lines: int | None = None) -> Group:
+    """Lay out an answer of `/status`.
+
+    Args:
+        status: the answer.
+        now: UTC seconds.
+        lines: how many there are room for, and then each is cut to the width; None for no cut.
+    """
+    bots = sorted(status.get("fleet", []), key=_urgency)
+    wanting = [bot for bot in bots if bot["state"] == "needs_human"]
+    named = wanting if lines is None else wanting[: max(1, lines // 4)]
+    head = [*_head(status), *_wishes(named, len(wanting), now), Text("")]
+    if lines is None:
+        return Group(*head, _table(bots, now))
+    for line in head:
+        _cut(line)
+    bots = [bot for bot in bots if bot not in named]
+    room = max(0, lines - len(head) - 1)  # the table has a heading
+    shown = bots if len(bots) <= room else bots[: max(0, room - 1)]
+    rest = [_line(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
+    return Group(*head, _table(shown, now, cut=True), *rest)
+
+
+def _head(status: Status) -> Iterator[Text]:
+    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
+    total, ready = status.get("bots", {}).get("count", 0), counts.get("ready", 0)
+    router = status.get("router", {})
+    yield _line(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
+    yield _verdict(ready, total)
+    named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
+    yield _line(f"bots      {named or 'none'}")
+    yield _line(
+        f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
+    )
+    config = status.get("config", {})
+    if config.get("refused"):
+        yield _line(f"settings  the file was refused: {config['refused']}", "red")
+    if config.get("needs_restart"):
+        keys = ", ".join(config["needs_restart"])
+        yield _line(f"settings  these wait for a restart: {keys}", "yellow")
+
+
+def _verdict(ready: int, total: int) -> Text:
+    if ready == total and total:
+        return _line(f"well: {ready} of {total} bots are ready", "bold green")
+    if ready:
+        return _line(f"{ready} of {total} bots are ready", "bold yellow")
+    return _line(f"no bot is ready ({total} in all): match requests are refused", "bold red")
+
+
+def _wishes(named: Sequence[Bot], count: int, now: float) -> Iterator[Text]:
+    """What only a person can do, the oldest first: `count` in all."""
+    if not named:
+        return
+    yield Text("")
+    yield _line("1 needs you:" if count == 1 else f"{count} need you:", "bold red")
+    for bot in named:
+        name = bot.get("account") or bot["bot_id"]
+        since = span(now - bot["since"])
+        yield _line(f"  {name} ({since}): {bot.get('last_error') or 'see the log'}", "red")
+    if len(named) < count:
+        yield _line(f"  and {count - len(named)} more", "red")
+
+
+def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:
+    """One line per bot if `cut`; else the last column takes as many as it needs."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in _HEADS:
+        table.add_column(
+            _cut(Text(head)),
+            justify="right" if head in _RIGHT else "left",
+            no_wrap=head != _HEADS[-1],  # where the width does not suffice, the last one gives way
+            overflow="ellipsis",
+        )
+    for bot in bots:
+        *cells, last = _cells(bot, now)
+        table.add_row(*cells, _cut(last) if cut else last)
+    return table
+
+
+def _cells(bot: Bot, now: float) -> Iterator[Text]:
+    state, next_try = bot["state"], bot.get("next_try_at")
+    is_well = state == "ready"
+    yield _line(bot["bot_id"])
+    yield _line(bot.get("account") or "-")
+    yield _line(_words(state), STATES.get(state, ""))
+    yield _line(span(now - bot["since"]))
+    yield _line(str(bot.get("restarts", 0)))
+    yield _line("" if next_try is None else span(next_try - now))
+    yield _line(bot.get("last_error") or "", "dim" if is_well else "")
+
+
+def _urgency(bot: Bot) -> tuple[int, float, int, str]:
+    """Sort by what wants a look, the longest first; those that are well by their numbers."""
+    since = 0.0 if bot["state"] == "ready" else bot["since"]
+    number = bot["bot_id"].rpartition("-")[2]
+    order = int(number) if number.isdecimal() else 0
+    return (_RANK.get(bot["state"], 0), since, order, bot["bot_id"])
+
+
+def _by_rank(count: tuple[str, int]) -> int:
+    return _RANK.get(count[0], 0)
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _cut(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)

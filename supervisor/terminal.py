@@ -1,0 +1,33 @@
+"""What several commands put on a terminal: texts that cannot harm it, times and sizes in words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
+_KB: Final = 1000
+_SIZES: Final = ("bytes", "kB", "MB", "GB")
+
+
+def printable(text: object) -> str:
+    """Return `text` without control characters: names that strangers chose must not steer a terminal."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time in its largest unit: 45 s, 12 min, 5 h, 3 d; "" for None."""
+    if seconds is None:
+        return ""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes as people say it: 900 bytes, 1.4 MB."""
+    for unit in _SIZES[:-1]:
+        if count < _KB:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= _KB
+    return f"{count:.1f} {_SIZES[-1]}"

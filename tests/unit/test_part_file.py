@@ -1,0 +1,73 @@
+"""A file on its way: what survives, what is thrown away, who may write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from supervisor.part_file import InUse, Origin, PartFile
+
+ORIGIN = Origin("1_2.dem.bz2", '"v1"')
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "x.dem.bz2"
+
+
+def test_what_has_come_is_there_the_next_time(target: Path) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+        part.append(b"abc")
+    with PartFile(target) as part:
+        assert (part.length, part.origin) == (3, ORIGIN)
+        assert b"".join(part.chunks()) == b"abc"
+        part.append(b"def")
+        part.become_target()
+    assert target.read_bytes() == b"abcdef"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_the_first_bytes_of_another_file_never_stay(target: Path) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+        part.append(b"abc")
+        part.restart(Origin("3_4.dem.bz2"))
+        assert part.length == 0
+        part.append(b"d")
+    with PartFile(target) as part:
+        assert (b"".join(part.chunks()), part.origin) == (b"d", Origin("3_4.dem.bz2"))
+
+
+def test_nothing_stays_of_nothing(target: Path) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+    assert not list(target.parent.iterdir())
+
+
+def test_what_is_discarded_is_gone(target: Path) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+        part.append(b"abc")
+        part.discard()
+    assert not list(target.parent.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": 1, "nothing": 2}'])
+def test_bytes_that_nobody_knows_have_no_origin(target: Path, text: str) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+        part.append(b"abc")
+        target.with_name("x.dem.bz2.part.json").write_text(text)
+        assert part.origin is None
+
+
+def test_only_one_may_write(target: Path) -> None:
+    with PartFile(target) as part:
+        part.restart(ORIGIN)
+        part.append(b"abc")
+        with pytest.raises(InUse, match=r"x\.dem\.bz2\.part"), PartFile(target):
+            pass
+    with PartFile(target) as part:
+        assert part.length == 3
