@@ -100,11 +100,16 @@ class Download:
             timeout=timeout,
         ) as http:
             await self._check_what_is_there()
-            try:
-                await self._to_its_end(http)
-            except BadReplay:
-                self._start_over()  # it may have been the way; the second time it is the server's file
-                await self._to_its_end(http)
+            # The first time it may have been the way; the second time it is the server's file.
+            for is_last in (False, True):
+                try:
+                    await self._to_its_end(http)
+                except BadReplay:
+                    self._start_over()
+                    if is_last:
+                        raise
+                else:
+                    return
 
     async def _check_what_is_there(self) -> None:
         """Unpack what an earlier try has left, to go on from there; or forget it."""

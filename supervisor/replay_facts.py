@@ -19,8 +19,10 @@ class Fate(enum.StrEnum):
     NOT_RECORDED = "not-recorded"
     EXPIRED = "expired"
     OLD_FORMAT = "old-format"
+    NONE = "none"  # for a reason that nobody tells
 
 
+_OLD_MODE: Final = "DOTA_GAMEMODE_NONE"  # with a salt of 0
 _FATES: Final[Mapping[str, Fate]] = {
     "REPLAY_NOT_RECORDED": Fate.NOT_RECORDED,
     "REPLAY_EXPIRED": Fate.EXPIRED,
@@ -46,8 +48,8 @@ async def facts_of(api: ApiClient, match_id: int) -> ReplayFacts:
     answer = await api.get("/match-details", match_id=match_id)
     match: Mapping[str, Any] = answer.get("match", {})
     url: str | None = answer.get("replay_url")
-    fate = _FATES.get(str(match.get("replay_state")), Fate.OLD_FORMAT)
-    return ReplayFacts(match_id, fate if url is None else Fate.AVAILABLE, url, _ended_at(match))
+    fate = _fate_without_url(match) if url is None else Fate.AVAILABLE
+    return ReplayFacts(match_id, fate, url, _ended_at(match))
 
 
 async def mirror_of(api: ApiClient) -> str | None:
@@ -62,6 +64,12 @@ async def mirror_of(api: ApiClient) -> str | None:
 def on_mirror(url: str, mirror: str) -> str:
     """Return the same file on another server."""
     return mirror.rstrip("/") + urlsplit(url).path
+
+
+def _fate_without_url(match: Mapping[str, Any]) -> Fate:
+    if match.get("game_mode") == _OLD_MODE and not match.get("replay_salt"):
+        return Fate.OLD_FORMAT
+    return _FATES.get(str(match.get("replay_state")), Fate.NONE)
 
 
 def _ended_at(match: Mapping[str, Any]) -> int | None:

@@ -30,6 +30,7 @@ LOOK_AGAIN_S: Final = 300.0
 NO_REPLAY: Final[Mapping[Fate, str]] = {
     Fate.NOT_RECORDED: "the replay of match {} was not recorded",
     Fate.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
+    Fate.NONE: "match {} has no replay",
     Fate.OLD_FORMAT: "match {} has no replay; it is from before there were replays of today's kind",
 }
 

@@ -82,6 +82,11 @@ class Terminal:
         """Type."""
         os.write(self._end, keys.encode())
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed, as it does in a shell."""
+        return bool(termios.tcgetattr(self._end)[3] & termios.ECHO)
+
     def resize(self, rows: int, columns: int) -> None:
         """Change the window's size."""
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -146,6 +146,21 @@ def test_what_a_crashed_client_left_can_be_released_and_a_cooldown_ended(desk: D
     assert desk.listed()["axe"]["state"] == "free"
 
 
+def test_every_command_speaks_json_too(desk: Desk) -> None:
+    def told(*words: str, typed: str = "") -> Any:
+        return json.loads(desk.run(*words, "--json", typed=typed).out)
+
+    assert told("add", "axe", typed="pw\n") == {"account": "axe", "done": "added"}
+    imported = told("import", "-", typed="bane:pw\nbroken\n")
+    assert imported["imported"] == 1
+    assert [row["where"] for row in imported["refused"]] == ["line 2"]
+    for command, done in (("release", "free"), ("reset", "reset"), ("remove", "removed")):
+        assert told(command, "axe") == {"account": "axe", "done": done}
+    said = desk.run("remove", "nobody", "--json")
+    assert said.code == 1
+    assert json.loads(said.out)["message"] == "there is no account nobody"
+
+
 @pytest.mark.parametrize("command", ["release", "reset", "remove"])
 def test_an_unknown_account_is_one_line_and_exit_code_1(desk: Desk, command: str) -> None:
     said = desk.run(command, "nobody")
