@@ -7,18 +7,17 @@ it, so that `--help`, completion and `config check` answer at once and touch nei
 
 from __future__ import annotations
 
-import functools
 import json
 import platform
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from sandbox.cli import simulate
 from supervisor import __version__
+from supervisor.cli_later import later
 from supervisor.cli_match import match
 from supervisor.cli_options import AsJson, ConfigFile, Exit
 from supervisor.cli_replay import replay
@@ -26,16 +25,10 @@ from supervisor.cli_status import status
 from supervisor.settings import ConfigError, Loaded, load
 
 
-class AccountCommands(TyperGroup):
-    """`botapi accounts`, whose commands are imported when somebody asks for one."""
+def _accounts() -> typer.Typer:
+    from supervisor.cli_accounts import app as commands  # noqa: PLC0415 - see the module docstring
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return their names."""
-        return _accounts().list_commands(ctx)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return one of them, or None."""
-        return _accounts().get_command(ctx, cmd_name)
+    return commands
 
 
 app = typer.Typer(
@@ -47,7 +40,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check or show the settings.", no_args_is_help=True)
 accounts_app = typer.Typer(
-    cls=AccountCommands,
+    cls=later(_accounts),
     help="Add accounts and look after them.",
     no_args_is_help=True,
 )
@@ -149,13 +142,6 @@ app.command()(status)
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(config_app, name="config")
 app.command("sandbox")(simulate)
-
-
-@functools.cache
-def _accounts() -> TyperGroup:
-    from supervisor.cli_accounts import app as commands  # noqa: PLC0415 - see the module docstring
-
-    return typer.main.get_group(commands)
 
 
 def _serve(loaded: Loaded) -> int:

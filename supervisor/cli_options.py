@@ -67,9 +67,10 @@ TIMEOUT_S: Final = 60.0
 
 _KEY: Final = "BOTAPI_API_KEY"
 # An address to listen on everywhere is none to connect to.
-_LOOPBACK: Final[Mapping[str, str]] = {
+LOOPBACK: Final[Mapping[str, str]] = {
     "0.0.0.0": "127.0.0.1",  # noqa: S104 - not bound
     "::": "::1",
+    "": "127.0.0.1",
 }
 _CODES: Final[Mapping[int | str, Exit]] = {
     "blocked": Exit.NOT_FOUND,  # the word says more than its status
@@ -130,7 +131,7 @@ def fail(
 def _address(url: str | None, config: Path | None) -> str:
     if url is None:
         http = load(config).settings.http
-        host = _LOOPBACK.get(http.host, http.host)
+        host = LOOPBACK.get(http.host, http.host)
         return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
     full = url if "://" in url else f"http://{url}"
     try:

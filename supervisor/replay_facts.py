@@ -19,7 +19,6 @@ class Fate(enum.StrEnum):
     NOT_RECORDED = "not-recorded"
     EXPIRED = "expired"
     OLD_FORMAT = "old-format"
-    NONE = "none"  # for a reason that nobody tells
 
 
 _OLD_MODE: Final = "DOTA_GAMEMODE_NONE"  # with a salt of 0
@@ -69,7 +68,7 @@ def on_mirror(url: str, mirror: str) -> str:
 def _fate_without_url(match: Mapping[str, Any]) -> Fate:
     if match.get("game_mode") == _OLD_MODE and not match.get("replay_salt"):
         return Fate.OLD_FORMAT
-    return _FATES.get(str(match.get("replay_state")), Fate.NONE)
+    return _FATES.get(str(match.get("replay_state")), Fate.NOT_RECORDED)
 
 
 def _ended_at(match: Mapping[str, Any]) -> int | None:

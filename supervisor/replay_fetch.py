@@ -30,7 +30,6 @@ LOOK_AGAIN_S: Final = 300.0
 NO_REPLAY: Final[Mapping[Fate, str]] = {
     Fate.NOT_RECORDED: "the replay of match {} was not recorded",
     Fate.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
-    Fate.NONE: "match {} has no replay",
     Fate.OLD_FORMAT: "match {} has no replay; it is from before there were replays of today's kind",
 }
 
@@ -131,7 +130,7 @@ def _not_there(order: Order, facts: ReplayFacts) -> typer.Exit:
         sentence = (
             f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"
         )
-        return order.fail(Exit.RETRY_LATER, sentence, "replay-not-yet", LOOK_AGAIN_S)
+        return order.fail(Exit.RETRY_LATER, sentence, "replay-not-yet-available", LOOK_AGAIN_S)
     since = "" if age is None else f": the match ended {span(age)} ago"
     sentence = f"{name} is not on the server any more{since}, and most are kept about two weeks"
     return order.fail(Exit.NOT_FOUND, sentence, "replay-expired")

@@ -37,7 +37,6 @@ OTHER_VARIABLES: Final = frozenset(
         "BOTAPI_URL",
         "BOTAPI_API_KEY",
         "BOTAPI_API_KEY_FILE",
-        "BOTAPI_ADMIN_TOKEN_FILE",
         "BOTAPI_REPLAY_MIRROR",
         "BOTAPI_SECRET_KEY",
         "BOTAPI_SECRET_KEY_FILE",

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import redis
+from botapi_command import botapi
 
 from actors.accounts.embedded import EmbeddedValkey
 from bench.service_process import ServiceProcess
@@ -66,6 +67,19 @@ async def test_it_answers_and_ctrl_c_leaves_everything_free(service: ServiceProc
     assert {one["account"] for one in ends} == DEMO
     assert all(one["clean"] for one in ends)
     assert await scores(service) == dict.fromkeys(DEMO, 0)
+
+
+def test_a_replay_can_be_downloaded_from_the_simulated_servers(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    service.wait_ready(1)
+    said = botapi(
+        *("replay", "7490235544", "-o", "x.dem.bz2"),
+        cwd=tmp_path,
+        env={"BOTAPI_URL": service.url},
+    )
+    assert (said.code, said.err) == (0, "")
+    assert (tmp_path / "x.dem.bz2").read_bytes().startswith(b"BZh")
 
 
 def test_a_second_start_needs_no_password(service: ServiceProcess) -> None:
