@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bench.chaos.arena import SERVICE, Arena, Shape, arena
 from bench.chaos.faults import KINDS
@@ -142,6 +143,8 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
     """Wait until the fleet is whole again, without a hand; return how long it took."""
     loop = asyncio.get_running_loop()
     began, ready, wanted = loop.time(), 0, 1
+    states: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {"cooldowns": {}}
     while loop.time() - began < within_s:
         facts = await stage.redis_facts()
         bots = stage.shape.members * stage.shape.bots
@@ -153,9 +156,22 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
             break
         await asyncio.sleep(LOOK_S)
     took = loop.time() - began
-    outcome.verdict.check("recoveries", ready >= wanted, f"{ready} of {wanted} bots came back")
+    outcome.verdict.check(
+        "recoveries",
+        ready >= wanted,
+        f"{ready} of {wanted} bots came back; {_who_is_away(states)}; {facts['cooldowns']}",
+    )
     outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=False))
     return took
+
+
+def _who_is_away(states: list[dict[str, Any]]) -> str:
+    """Say what the bots do that are not ready."""
+    away = [bot for state in states for bot in state["fleet"] if bot["state"] != "ready"]
+    return ", ".join(
+        f"{bot['bot_id']} {bot['state']} for {time.time() - bot['since']:.0f} s ({bot['last_error']})"
+        for bot in away
+    )
 
 
 async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
