@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -148,7 +148,7 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
     while loop.time() - began < within_s:
         facts = await stage.redis_facts()
         bots = stage.shape.members * stage.shape.bots
-        wanted = min(bots, stage.shape.accounts - len(facts["cooldowns"]))
+        wanted = min(bots, _usable(stage.shape, facts))
         states = await asyncio.gather(*(one.status() for one in stage.members))
         # Not what the router may use: a bot whose address has spent its budget is well all the same.
         ready = sum(state["bots"].get("ready", 0) for state in states)
@@ -163,6 +163,18 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
     )
     outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=False))
     return took
+
+
+def _usable(shape: Shape, facts: Mapping[str, Any]) -> int:
+    """Count the accounts that a bot could have.
+
+    Whoever was killed with a spent account set no cooldown for it; it is of no use all the same.
+    """
+    return sum(
+        account not in facts["cooldowns"]
+        and facts["counted"].get(f"account:{account}", 0) < shape.per_account
+        for account in facts["scores"]
+    )
 
 
 def _who_is_away(states: list[dict[str, Any]]) -> str:
