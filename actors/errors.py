@@ -17,6 +17,7 @@
     │   └── GcUnavailable         the Game Coordinator does not welcome us (retryable)
     ├── RequestError              one match request's answer that is not data
     │   ├── MatchIdRequired, InvalidMatchId, MatchNotFound, MatchBlocked
+    │   ├── Unauthorized, RateLimited
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
     └── LocalProtocolError        our own misuse
         ├── IllegalTransition     a state machine was driven off its table
@@ -190,6 +191,14 @@ class MatchIdRequired(RequestError):
 
 class InvalidMatchId(RequestError):
     """The match id is not an integer within 1 .. 1024000000000 (exclusive)."""
+
+
+class Unauthorized(RequestError):
+    """The client shows no API key, or none that is known."""
+
+
+class RateLimited(RequestError):
+    """This client asks more often than it may."""
 
 
 class MatchNotFound(RequestError):

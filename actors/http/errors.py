@@ -21,16 +21,20 @@ from actors.errors import (
     MatchNotFound,
     NotReady,
     QuotaExhausted,
+    RateLimited,
     RequestError,
     RequestStoreUnavailable,
     TimedOut,
+    Unauthorized,
 )
 
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchIdRequired: (400, "match-id-required"),
     InvalidMatchId: (400, "invalid"),
+    Unauthorized: (401, "unauthorized"),
     MatchNotFound: (404, "not-found"),
     MatchBlocked: (403, "blocked"),
+    RateLimited: (429, "rate-limited"),
     QuotaExhausted: (429, "quota-exhausted"),
     NotReady: (503, "notready"),
     Busy: (503, "busy"),
