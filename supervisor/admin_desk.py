@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import stat
 from pathlib import Path
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -13,30 +17,58 @@ from actors.actor import Address
 from actors.bot_ports import Pacing
 from actors.first_logon import ByHand
 from actors.guard_desk import GuardDesk, SubmitGuard
-from actors.http.access import AdminToken
+from actors.http.access import AdminToken, may_make_token, new_token
 from actors.steam.port import Directory, Steam
 from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError
 
-KEY = "http.admin_token_file"
+KEY: Final = "http.admin_token_file"
+OWN_FILE: Final = "admin-token"
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def admin_token(file: Path | None) -> AdminToken | None:
-    """Return the token in `file`; None, for no admin API, without a file.
+def admin_token(
+    file: Path | None, *, address: str, data_dir: Path, log: FilteringBoundLogger
+) -> AdminToken | None:
+    """Return the token in `file`, or in a file of our own; None for no admin API.
+
+    Without a file we make one where `address`, on which the service listens, is this machine's alone.
 
     Raises:
-        ConfigError: it cannot be read, or holds no usable token.
+        ConfigError: the file cannot be read or written, or holds no usable token.
     """
-    if file is None:
+    if file is None and not may_make_token(address):
+        log.info(
+            "admin_api_off", reason=f"{KEY} is not set, and {address} is not a loopback address"
+        )
         return None
     try:
-        return AdminToken(file.read_text("utf-8"))
+        return _token_in(_own_file(data_dir, log) if file is None else file, log)
     except OSError as error:
-        raise ConfigError(KEY, f"{file} cannot be read: {error.strerror}") from None
+        problem = f"{error.filename} cannot be used: {error.strerror}"
+        raise ConfigError(KEY, problem) from None
     except UnicodeDecodeError:
         raise ConfigError(KEY, f"{file} is not a text file") from None
     except ValueError as error:
         raise ConfigError(KEY, f"{error}; make one with: openssl rand -hex 24") from None
+
+
+def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
+    token = AdminToken(file.read_text("utf-8"))
+    if file.stat().st_mode & OTHERS:
+        log.warning("admin_key_exposed", file=str(file), reason="others may read it: chmod 600")
+    return token
+
+
+def _own_file(data_dir: Path, log: FilteringBoundLogger) -> Path:
+    """Return the file with our own token, made if it is not there yet."""
+    file = data_dir / OWN_FILE
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as new:
+            new.write(new_token() + "\n")
+        log.info("admin_key_made", file=str(file))
+    return file
 
 
 def guard_desk(

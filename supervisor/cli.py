@@ -101,6 +101,17 @@ def version(*, as_json: AsJson = False) -> None:
         typer.echo(f"botapi {__version__}")
 
 
+@app.command(
+    add_help_option=False,  # its own --help says more
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def keys(context: typer.Context) -> None:
+    """Make API keys and look after them: add, list, remove."""
+    from supervisor.cli_keys import app as keys_app  # noqa: PLC0415 - as above
+
+    keys_app(args=context.args, prog_name="botapi keys", standalone_mode=True)
+
+
 @config_app.command("check")
 def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """Say whether the settings can be used."""

@@ -1,8 +1,8 @@
 """The settings in effect, and how an edit becomes them: read, checked whole, applied, told.
 
-Edits come one at a time. A bad one changes nothing: its reason goes to the log and to `report`, and
-stays there until the file is good again. Knows neither how changes are noticed (watch.py) nor what
-applying one takes (tree.py).
+A bad edit changes nothing: its reason goes to the log and to `report`, and stays there until the file is
+good again. Knows neither how edits are noticed (followed_file.py, watch.py) nor what applying one takes
+(tree.py).
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from supervisor.followed_file import FollowedFile
 from supervisor.logs import change_level
 from supervisor.settings import DEFAULT_FILE, Loaded
 from supervisor.settings_changes import change
 from supervisor.settings_errors import ConfigError, without_password
 from supervisor.settings_model import Settings
 
-SETTLE_S: Final = 0.1  # a file that stays the same for so long is written to its end
-
 Apply = Callable[[Settings], Awaitable[None]]  # lets everything that runs go by these
-_NEVER_READ: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class ConfigReport:
     needs_restart: tuple[str, ...]  # keys that wait for one
 
 
-class LiveSettings:
+class LiveSettings(FollowedFile):
     """See the module."""
 
     def __init__(
@@ -50,15 +48,12 @@ class LiveSettings:
         log: FilteringBoundLogger,
     ) -> None:
         """`loaded` is in effect already; `wall`: UTC seconds."""
+        super().__init__(sleep)
         self._loaded = loaded
         self._running = loaded.settings
         self._apply = apply
         self._wall = wall
-        self._sleep = sleep
         self._log = log.bind(actor="config")
-        self._seen: object = _NEVER_READ  # the bytes last looked at; None for no file
-        self._asked = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
         self._report = ConfigReport(_name(loaded), wall(), None, ())
 
     @property
@@ -70,45 +65,16 @@ class LiveSettings:
         """Return the `ConfigReport` of now as a mapping."""
         return asdict(self._report)
 
-    def ask_to_reread(self) -> None:
-        """Have the file read again, changed or not; for signal handlers."""
-        self._asked.set()
-
-    async def reread_when_asked(self) -> None:
-        """Serve `ask_to_reread` for ever."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            async with self._one_at_a_time:
-                self._seen = await asyncio.to_thread(_content, self.file)
-                await self._take_in(self._log.info)
-
-    async def look(self) -> None:
-        """Read the settings again if the file's content is not what it was."""
-        async with self._one_at_a_time:
-            if await asyncio.to_thread(_content, self.file) != self._seen:
-                self._seen = await self._settled()
-                await self._take_in(self._log.debug)
-
-    async def _settled(self) -> bytes | None:
-        """Return the content once nobody writes on it any more."""
-        content = await asyncio.to_thread(_content, self.file)
-        while True:
-            await self._sleep(SETTLE_S)
-            before, content = content, await asyncio.to_thread(_content, self.file)
-            if content == before:
-                return content
-
-    async def _take_in(self, tell_unchanged: Callable[..., Any]) -> None:
+    async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
         try:
-            wanted = await asyncio.to_thread(self._read)
+            wanted = await asyncio.to_thread(self._load, content)
         except ConfigError as error:
             self._refuse(error)
         else:
-            await self._accept(wanted, tell_unchanged)
+            await self._accept(wanted, self._log.info if is_asked_for else self._log.debug)
 
-    def _read(self) -> Loaded:
-        if isinstance(self._seen, bytes) and not self._seen.strip() and self._loaded.in_file:
+    def _load(self, content: bytes | None) -> Loaded:
+        if content is not None and not content.strip() and self._loaded.in_file:
             # Valid TOML, and every default. A full disk or a slow writer leaves the same.
             raise ConfigError(str(self.file), "is empty; for the defaults leave a comment in it")
         return self._loaded.again()
@@ -154,10 +120,3 @@ def overridden(before: Loaded, after: Loaded) -> dict[str, str]:
 
 def _name(loaded: Loaded) -> str:
     return "defaults" if loaded.file is None else str(loaded.file)
-
-
-def _content(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except OSError:  # reading it as settings will say what is wrong
-        return None

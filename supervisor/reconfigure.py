@@ -19,6 +19,7 @@ from actors.http.match_details import MatchDetailsRoute
 from actors.messages import Reconfigure, RouterMessage
 from supervisor.clock import SystemClock
 from supervisor.fleet import Fleet
+from supervisor.front_door import FrontDoor
 from supervisor.policies import GOODBYE_S, log_on_limits, quota_limits, router_policy
 from supervisor.settings import Settings
 
@@ -37,6 +38,7 @@ class Reconfigurer:
         matches: MatchDetailsRoute,
         router: Address[RouterMessage],
         fleet: Fleet,
+        door: FrontDoor,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -45,6 +47,7 @@ class Reconfigurer:
         self._matches = matches
         self._router = router
         self._fleet = fleet
+        self._door = door
         self._clock = clock
         self._log = log
         self._forgiving: asyncio.Task[None] | None = None
@@ -54,6 +57,7 @@ class Reconfigurer:
         quota_changed = before.quota != settings.quota
         self._pacing.change_limits(log_on_limits(settings))
         self._matches.change_deadline(settings.http.deadline)
+        self._door.apply(settings.http)
         self._accounts.change_quota(quota_limits(settings))
         await self._tell_router(Reconfigure(router_policy(settings), budgets_changed=quota_changed))
         if quota_changed:

@@ -25,7 +25,7 @@ def serve(loaded: Loaded) -> int:
 
     A second of them gives up what is under way; bots still log off and accounts are still given back.
 
-    SIGHUP has the settings read again, as saving their file does.
+    SIGHUP has the settings and the API keys read again, as saving their files does.
 
     Raises:
         ConfigError: it cannot start as configured; nothing was left behind.
@@ -53,7 +53,7 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, tree.config.ask_to_reread)
+    loop.add_signal_handler(signal.SIGHUP, tree.reread)
     log.info("service_starting", version=__version__)
     if not tree.is_sealing:
         log.warning(

@@ -115,8 +115,10 @@ def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
     )
 
 
-def public_value(value: object) -> str | int | float:
+def public_value(value: object) -> str | int | float | list[str]:
     """Return a setting's value without secrets, as TOML would write it ("" for none)."""
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
     if value is None:
         return ""
     if isinstance(value, SecretStr):

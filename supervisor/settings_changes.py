@@ -34,6 +34,9 @@ AT_ONCE: Final = frozenset(
         "restart.period",
         "http.queue",
         "http.deadline",
+        "http.connections",
+        "http.per_minute",
+        "http.trusted_proxies",
         "log.level",
     }
 )

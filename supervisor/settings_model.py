@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -24,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
 
 LIVE_DIRECTORY_URL: Final = "https://api.steampowered.com"
 EMBEDDED: Final = "embedded"
@@ -70,6 +72,14 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+def _networks(value: object) -> object:
+    """Take a list of texts, or one text with commas as variables have it."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(value)
+    return tuple(str(ip_network(text.strip())) for text in texts if text.strip())
+
+
 Seconds = Annotated[float, Wanted("a number of seconds")]
 LooseStrict = Field(strict=False)  # TOML and the environment have texts, not paths
 FilePath = Annotated[Path, LooseStrict, Wanted("the path of a file")]
@@ -78,6 +88,12 @@ OptionalUrl = Annotated[
     Annotated[str, AfterValidator(_web_url)] | None,
     BeforeValidator(_none_if_empty),
     Wanted('an http:// or https:// URL, or "" for none'),
+]
+Networks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_networks),
+    NoDecode,  # in a variable it is no JSON
+    Wanted('a list of addresses or networks without host bits, e.g. ["10.0.0.0/8"]'),
 ]
 RedisUrl = Annotated[
     SecretStr,
@@ -181,12 +197,16 @@ class Restart(Section):
 
 
 class Http(Section):
-    """Where the API listens and how long a request may take."""
+    """Where the API listens, whom it serves and how long a request may take."""
 
     host: Annotated[str, Field(min_length=1), Wanted("an address to listen on")] = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65_535)
     queue: int = Field(default=256, ge=1, le=100_000)
     deadline: Seconds = Field(default=15, ge=0.1, le=3600)
+    connections: int = Field(default=1000, ge=1, le=100_000)
+    api_keys_file: OptionalFile = None
+    per_minute: Annotated[float, Field(ge=0, le=1_000_000)] = 0
+    trusted_proxies: Networks = ()
     admin_token_file: OptionalFile = None
 
 

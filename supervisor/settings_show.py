@@ -28,6 +28,6 @@ def as_json(loaded: Loaded) -> str:
     return json.dumps(sections, indent=2, ensure_ascii=False)
 
 
-def _toml(value: str | float) -> str:
-    # A JSON string is a TOML basic string, and so are its numbers.
+def _toml(value: str | float | list[str]) -> str:
+    # A JSON string is a TOML basic string; numbers and lists of strings are the same in both.
     return json.dumps(value, ensure_ascii=False)

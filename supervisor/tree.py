@@ -9,7 +9,8 @@
     ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
     ├── guard_desk    Steam Guard codes from people; only where there is an admin token
-    ├── http          up last but one, down first but one
+    ├── http          up last of those that serve, down first of them
+    ├── api_keys      follows the file with the API keys, where there is one
     └── config        follows the settings file
 
 Children start in this order and stop in reverse. With its parts fleet.py, policies.py and reconfigure.py,
@@ -62,8 +63,10 @@ from supervisor.admin_desk import admin_token, guard_desk
 from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
 from supervisor.clock import SystemClock
 from supervisor.fleet import PARK_FOR_S, Fleet
+from supervisor.front_door import FrontDoor
 from supervisor.instance import own_instance
 from supervisor.listener import listen
+from supervisor.live_keys import LiveKeys
 from supervisor.live_settings import LiveSettings
 from supervisor.network import Network, steam_network
 from supervisor.policies import log_on_limits, quota_limits, router_policy
@@ -71,7 +74,7 @@ from supervisor.reconfigure import Reconfigurer
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
-from supervisor.watch import ConfigWatch
+from supervisor.watch import FileWatch
 
 CORE_BACKOFF: Final = Backoff(base=0.1, cap=5.0, stable_after=30.0)
 CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
@@ -91,12 +94,18 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
     """
     settings = loaded.settings
     try:
-        sealer, token = _sealer(), admin_token(settings.http.admin_token_file)
+        sealer = _sealer()
         with contextlib.ExitStack() as stack:
             listener = listen(settings.http.host, settings.http.port)
             stack.callback(listener.close)
             valkey = _own_valkey(settings, stack)
             instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
+            token = admin_token(
+                settings.http.admin_token_file,
+                address=listener.getsockname()[0],
+                data_dir=settings.redis.data_dir,
+                log=log,
+            )
             async with steam_network(settings) as network:
                 ground = Ground(network, listener, valkey, sealer, instance.id, token)
                 tree = Tree(loaded, ground, log=log)
@@ -151,6 +160,7 @@ class Tree:
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
+        self._door = FrontDoor(self._settings.http, ground.admin_token, clock=self._clock, log=log)
         self._rng = random.Random()
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
@@ -185,6 +195,11 @@ class Tree:
         """Fail the requests under way, so that a stop need not wait for them."""
         with contextlib.suppress(LocalProtocolError):  # the router is gone: so are the requests
             self._router.tell(Hurry())
+
+    def reread(self) -> None:
+        """Have the settings and the API keys read again, changed or not; for signal handlers."""
+        self.config.ask_to_reread()
+        self._door.ask_to_reread()
 
     async def _apply(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
@@ -270,13 +285,17 @@ class Tree:
         app = make_app(
             self._matches,
             status,
+            admission=self._door.admission,
             clock=self._clock,
             log=self._log,
         )
         if (token := self._ground.admin_token) is not None:
             AdminRoutes(self._guard_desk, token, clock=self._clock).add_to(app)
         # A duplicate, so that the address stays ours should the server be restarted.
-        return HttpServer(app, self._ground.listener.dup(), drain_s=LONGEST_DRAIN_S, log=self._log)
+        listener = self._ground.listener.dup()
+        return HttpServer(
+            app, listener, gate=self._door.gate, drain_s=LONGEST_DRAIN_S, log=self._log
+        )
 
     def _make_guard_desk(self) -> GuardDesk:
         settings, ports = self._settings, self._bot_ports
@@ -302,6 +321,7 @@ class Tree:
             matches=self._matches,
             router=self._router,
             fleet=self._fleet,
+            door=self._door,
             clock=self._clock,
             log=self._log,
         )
@@ -311,8 +331,8 @@ class Tree:
             self._accounts, f"{self._ground.instance}/", self._fleet.memories, log=self._log
         )
 
-    def _make_config_watch(self) -> ConfigWatch:
-        return ConfigWatch(self.config, log=self._log)
+    def _make_config_watch(self) -> FileWatch:
+        return FileWatch(self.config, log=self._log.bind(actor="config"))
 
     # -- who supervises whom -------------------------------------------------------------------
 
@@ -327,11 +347,16 @@ class Tree:
             self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
             *([] if self._ground.admin_token is None else [self._guard_desk_spec()]),
             self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
+            *([] if (keys := self._door.keys) is None else [self._keys_spec(keys)]),
             self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
 
     def _guard_desk_spec(self) -> ChildSpec:
         return self._core("guard_desk", self._make_guard_desk)
+
+    def _keys_spec(self, keys: LiveKeys) -> ChildSpec:
+        log = self._log.bind(actor="api_keys")
+        return self._core("api_keys", lambda: FileWatch(keys, log=log), give_up=GiveUp.PARK)
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [self._core("valkey", lambda: valkey)]

@@ -1,4 +1,4 @@
-"""Notices that the settings file has changed, and has it read.
+"""Notices that a file has changed, the settings or the API keys, and has it read.
 
 Watches the directory and not the file: editors save by rename, and Kubernetes swaps a symbolic link
 beside it (`..data`); both leave a watch on the file itself with a file that nobody reads any more.
@@ -16,27 +16,27 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 from watchfiles import awatch
 
-from supervisor.live_settings import LiveSettings
+from supervisor.followed_file import FollowedFile
 
 LOOK_EVERY_S: Final = 5.0
 QUIET_MS: Final = 50  # changes that come closer together are one
 LONGEST_BURST_MS: Final = 500
 
 
-class ConfigWatch:
+class FileWatch:
     """A child for the supervisor: serves changes of the file, and whoever asks to have it read."""
 
     def __init__(
         self,
-        live: LiveSettings,
+        followed: FollowedFile,
         *,
         log: FilteringBoundLogger,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         """`look_every_s`: between two looks when nothing is heard of the file."""
-        self._live = live
+        self._followed = followed
         self._look_every_s = look_every_s
-        self._log = log.bind(actor="config")
+        self._log = log
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -45,8 +45,8 @@ class ConfigWatch:
     async def run(self) -> None:
         """Follow the file until stopped."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(), name="config-watch")
-            asked = group.create_task(self._live.reread_when_asked(), name="config-asked")
+            group.create_task(self._follow(), name="file-watch")
+            asked = group.create_task(self._followed.reread_when_asked(), name="file-asked")
             await self._stopping.wait()
             asked.cancel()
 
@@ -55,10 +55,10 @@ class ConfigWatch:
         self._stopping.set()
 
     async def _follow(self) -> None:
-        await self._live.look()
+        await self._followed.look()
         async with contextlib.aclosing(self._hints()) as hints:
             async for _ in hints:
-                await self._live.look()
+                await self._followed.look()
 
     async def _hints(self) -> AsyncGenerator[None, None]:
         """Yield when the file may have changed; ends with the stop."""
@@ -70,7 +70,10 @@ class ConfigWatch:
             except (OSError, RuntimeError) as error:  # no directory, or no more watches
                 if not is_told:
                     self._log.warning(
-                        "config_unwatched", reason=str(error), look_every_s=self._look_every_s
+                        "file_unwatched",
+                        file=str(self._followed.file),
+                        reason=str(error),
+                        look_every_s=self._look_every_s,
                     )
                     is_told = True
                 with contextlib.suppress(TimeoutError):
@@ -78,7 +81,7 @@ class ConfigWatch:
                 yield
 
     def _changes(self) -> AsyncIterator[object]:
-        file = self._live.file.absolute()
+        file = self._followed.file.absolute()
         return awatch(
             *{file.parent, file.resolve().parent},
             watch_filter=None,

@@ -1,21 +1,26 @@
-"""Who may use the admin API: whoever shows the token from `http.admin_token_file`.
+"""Who may use the admin API: whoever shows its token.
 
-Compared in constant time; only its hash is kept, so that no dump of this process shows it.
+Compared in constant time; only its hash is kept, so that no dump of this process shows it. Without a
+token there is no admin API, whatever the address: what comes from this machine may come through a proxy
+that runs here, or from a page that a browser here has open.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from actors.http.addresses import parse_address
 from actors.http.errors import error_body
 
 SCHEME: Final = "Bearer "
 SHORTEST: Final = 16  # characters of a token that cannot be guessed
+RANDOM_BYTES: Final = 24  # of one that we make
 
 
 class AdminToken:
@@ -38,15 +43,31 @@ class AdminToken:
             return False
         return hmac.compare_digest(_digest(header.removeprefix(SCHEME).strip()), self._digest)
 
+    def is_shown_in(self, request: web.Request) -> bool:
+        """Tell whether a request shows the token."""
+        return self.opens(request.headers.get(hdrs.AUTHORIZATION))
+
+
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(RANDOM_BYTES)
+
+
+def may_make_token(address: str) -> bool:
+    """Tell whether a service that listens on `address` may make an admin token of its own.
+
+    Only where nobody else can reach it: whoever opens it to others decides about the token as well.
+    """
+    parsed = parse_address(address)
+    return parsed is not None and parsed.is_loopback
+
 
 def admins_only(token: AdminToken, prefix: str) -> Middleware:
     """Return a middleware that refuses paths below `prefix` without the token."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(prefix) and not token.opens(
-            request.headers.get("Authorization")
-        ):
+        if request.path.startswith(prefix) and not token.is_shown_in(request):
             refusal = error_body(
                 401, "unauthorized", "show the admin token: Authorization: Bearer TOKEN"
             )
@@ -58,4 +79,4 @@ def admins_only(token: AdminToken, prefix: str) -> Middleware:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()

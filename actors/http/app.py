@@ -1,31 +1,41 @@
-"""The aiohttp application: which path is answered by what, and what every answer has in common."""
+"""The aiohttp application: which path is answered by what, and what every request goes through."""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
-from actors.http.errors import error_body
+from actors.errors import RequestError
+from actors.http.admission import Admission
+from actors.http.client import client_of
+from actors.http.errors import error_response, protocol_error
 from actors.http.match_details import MatchDetailsRoute
+from actors.http.request_ids import name_request, trace_id_of
+from actors.http.security_headers import on_prepare
 from actors.http.status import StatusRoutes
 
-MAX_BODY: Final = 64 * 1024  # bytes; no route of today takes a body
+MAX_BODY: Final = 64 * 1024  # bytes
+BODY_S: Final = 10.0  # for the body to arrive, after the head
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
+LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 
 
 def make_app(
     matches: MatchDetailsRoute,
     status: StatusRoutes,
     *,
+    admission: Admission,
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> web.Application:
     """Put the routes together."""
-    app = web.Application(middlewares=[_canonical_line(clock, log)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_edge(admission, clock, log)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(on_prepare)
     app.router.add_get("/match-details", matches.get)
     app.router.add_get("/healthz", status.healthz)
     app.router.add_get("/readyz", status.readyz)
@@ -33,38 +43,87 @@ def make_app(
     return app
 
 
-def _canonical_line(clock: Clock, log: FilteringBoundLogger) -> Middleware:
-    """One log line per request at its end, and errors of aiohttp in our own form."""
+def _edge(admission: Admission, clock: Clock, log: FilteringBoundLogger) -> Middleware:
+    """Name, admit and answer a request, with one log line at its end.
+
+    One middleware for all of it: each costs every request, and the order of these steps matters.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = clock.now()
-        response = await _answer(request, handler, log)
+        request_id = name_request(request)
+        address = admission.address_of(request)
+        try:
+            admission.admit(request, address)
+            response = await _answer(request, handler)
+        except RequestError as refusal:
+            response = error_response(refusal)
+        except (web.HTTPException, ConnectionError):
+            raise  # what is no answer, or has nobody any more to go to
+        except Exception:  # the boundary of one request: a bug here must not look like silence
+            log.exception("request_crashed", request_id=request_id, path=_short(request.path))
+            response = protocol_error(500)
         level = log.debug if request.path in QUIET_PATHS else log.info
         level(
             "request_answered",
             method=request.method,
-            path=request.path,
-            match_id=request.query.get("match_id"),
+            path=_short(request.path),
+            match_id=_short(request.query.get("match_id")),
             status=response.status,
             duration_s=round(clock.now() - begun, 6),
+            request_id=request_id,
+            **_who(request, address),
         )
         return response
 
     return middleware
 
 
-async def _answer(
-    request: web.Request, handler: Handler, log: FilteringBoundLogger
-) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have the body here, if there is one, then let the route answer."""
     try:
+        if request.body_exists:
+            await _read_body(request)
         return await handler(request)
-    except web.HTTPException as refusal:
-        word = refusal.reason.lower().replace(" ", "-")
-        answer = error_body(refusal.status, word, f"{request.method} {request.path}: {word}")
-        if "Allow" in refusal.headers:
-            answer.headers["Allow"] = refusal.headers["Allow"]
+    except web.HTTPError as refusal:
+        answer = protocol_error(refusal.status)
+        if hdrs.ALLOW in refusal.headers:
+            answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
         return answer
-    except Exception:  # the boundary of one request: a bug here must not look like silence
-        log.exception("request_crashed", method=request.method, path=request.path)
-        return error_body(500, "internal", "a bug in the service; the log has the details")
+
+
+async def _read_body(request: web.Request) -> None:
+    """Read the body, which the request keeps for its route.
+
+    Here and not in the routes, so that each is safe from bodies without end, also those that want none.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType
+    if (announced := request.content_length or 0) > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, announced)
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest from None
+
+
+def _who(request: web.Request, address: str) -> dict[str, Any]:
+    """Return what a log line says of the client: the name of its key, never the key."""
+    who = {"address": address}
+    client = client_of(request).name
+    if client and client != address:
+        who["client"] = client
+    if trace_id := trace_id_of(request):
+        who["trace_id"] = trace_id
+    return who
+
+
+def _short(text: str | None) -> str | None:
+    """Return what a client wrote so that it can stand in a log line, whatever its bytes were."""
+    if text is None or (text.isascii() and len(text) <= LONGEST_LOGGED):
+        return text
+    return text[:LONGEST_LOGGED].encode(errors="backslashreplace").decode()

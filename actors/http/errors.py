@@ -28,6 +28,7 @@ from actors.errors import (
     Unauthorized,
 )
 
+UNAUTHORIZED: Final = 401
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchIdRequired: (400, "match-id-required"),
     InvalidMatchId: (400, "invalid"),
@@ -42,11 +43,41 @@ TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     TimedOut: (504, "timeout"),
 }
 
+# What HTTP itself goes wrong with. Python's own phrases for these change from version to version.
+PROTOCOL: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("bad-request", "this is not HTTP as RFC 9112 has it"),
+    404: ("not-found", "there is nothing here"),
+    405: (
+        "method-not-allowed",
+        "this method does not work here; the header Allow lists those that do",
+    ),
+    408: ("request-timeout", "the request took too long to arrive"),
+    413: ("too-large", "the body is too large"),
+    415: ("unsupported-media-type", "send the body without a Content-Encoding"),
+    417: ("expectation-failed", "the only expectation that is met is 100-continue"),
+    431: ("headers-too-large", "the request line or the headers are too long, or too many"),
+    500: ("internal", "a bug in the service; the log has the details"),
+}
+# What follows on the connection could be the rest of the request that was refused.
+CONNECTION_SPOILT: Final = frozenset({400, 408, 413, 431})
+
 
 def error_response(error: RequestError) -> web.Response:
     """Return the response the table has for `error`."""
     status, word = TABLE[type(error)]
-    return error_body(status, word, str(error), error.retry_after)
+    response = error_body(status, word, str(error), error.retry_after)
+    if status == UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1: every 401 names one
+    return response
+
+
+def protocol_error(status: int) -> web.Response:
+    """Return the response for a status that HTTP itself asks for."""
+    word, message = PROTOCOL.get(status, (f"status-{status}", "see the status"))
+    answer = error_body(status, word, message)
+    if status in CONNECTION_SPOILT:
+        answer.force_close()
+    return answer
 
 
 def error_body(

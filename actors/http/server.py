@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
+
+from actors.http.connections import Connection, Gate
+
+BACKLOG: Final = 512  # connections that the kernel holds while we are busy
 
 
 class HttpServer:
@@ -21,15 +26,15 @@ class HttpServer:
         app: web.Application,
         listener: socket.socket,
         *,
+        gate: Gate,
         drain_s: float,
         log: FilteringBoundLogger,
     ) -> None:
         self._listener = listener
+        self._gate = gate
         self._log = log.bind(actor="http")
         self._stopping = asyncio.Event()
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=drain_s, handler_cancellation=True
-        )
+        self._runner = web.AppRunner(app, shutdown_timeout=drain_s, handler_cancellation=True)
 
     async def start(self) -> None:
         """Accept connections.
@@ -38,8 +43,12 @@ class HttpServer:
             OSError: somebody else listens on the address.
         """
         await self._runner.setup()
+        loop = asyncio.get_running_loop()
         try:
-            await web.SockSite(self._runner, self._listener).start()
+            # Not one of aiohttp's sites: they make connections of aiohttp's own class.
+            self._accepting = await loop.create_server(
+                self._connection, sock=self._listener, backlog=BACKLOG
+            )
         except OSError:
             await self._runner.cleanup()
             raise
@@ -51,8 +60,14 @@ class HttpServer:
         try:
             await self._stopping.wait()
         finally:
+            self._accepting.close()
             await self._runner.cleanup()
 
     def stop(self) -> None:
         """Take no more connections and let `run` end. Harmless when repeated."""
         self._stopping.set()
+
+    def _connection(self) -> Connection:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - for the type checker: it is set up before
+        return Connection(server, self._gate, loop=asyncio.get_running_loop(), log=self._log)

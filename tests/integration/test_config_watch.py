@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 from scripted_child import capturing_log
 
-from supervisor.live_settings import LiveSettings
-from supervisor.watch import ConfigWatch
+from supervisor.followed_file import FollowedFile
+from supervisor.watch import FileWatch
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ class Looks:
 @contextlib.asynccontextmanager
 async def watching(looks: Looks, look_every_s: float = NEVER_S) -> AsyncIterator[list[str]]:
     log, lines = capturing_log()
-    watch = ConfigWatch(cast("LiveSettings", looks), log=log, look_every_s=look_every_s)
+    watch = FileWatch(cast("FollowedFile", looks), log=log, look_every_s=look_every_s)
     await watch.start()
     running = asyncio.create_task(watch.run())
     events: list[str] = []
@@ -101,7 +101,7 @@ async def test_where_nothing_can_be_watched_it_looks_now_and_then(tmp_path: Path
         await looks.wait_seen("a")
         file.write_text("b")
         await looks.wait_seen("b")
-    assert events == ["config_unwatched"]
+    assert events == ["file_unwatched"]
 
 
 async def test_what_no_watch_is_told_of_is_seen_by_the_next_look(tmp_path: Path) -> None:

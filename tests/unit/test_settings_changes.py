@@ -135,7 +135,12 @@ def test_a_change_reaches_its_end_and_stays_there(
 @pytest.mark.parametrize("key", sorted(AT_ONCE))
 def test_a_key_that_holds_at_once_is_never_among_those_that_wait(key: str) -> None:
     section, _, name = key.partition(".")
-    other = {"quota.window": "utc-day", "log.level": "debug", "logon.per_minute": 7}.get(key)
+    other = {
+        "quota.window": "utc-day",
+        "log.level": "debug",
+        "logon.per_minute": 7,
+        "http.trusted_proxies": ("10.0.0.0/8",),
+    }.get(key)
     running = settings()
     value = getattr(getattr(running, section), name)
     wanted = running.model_copy(

@@ -1,0 +1,78 @@
+"""Which address a request came from: the peer's, or what proxies that we trust say about it.
+
+`X-Forwarded-For` is written by whoever sends it. Each proxy appends the address it was called from, so
+reading from the right, every entry was vouched for by the hop behind it, as long as that hop is trusted;
+the first that is not trusted is the client, and all to the left of it may be invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from aiohttp import web
+
+Network = IPv4Network | IPv6Network
+Networks = Sequence[Network]
+
+HEADER: Final = "X-Forwarded-For"
+MOST_HOPS: Final = 16  # proxies in a row; nobody has more
+# One customer of a provider has this much of IPv6, so one client does not get by with another address.
+ONE_CLIENT_V6: Final = 64
+
+
+def address_of(request: web.Request, proxies: Networks) -> str:
+    """Return the client's address, "" where there is none (a connection that is gone already)."""
+    peer = request.remote or ""
+    if not proxies:
+        return peer
+    address = parse_address(peer)
+    if address is None or not _is_in(address, proxies):
+        return peer
+    return str(_client(address, ",".join(request.headers.getall(HEADER, ())), proxies))
+
+
+def group_of(address: str) -> str:
+    """Return what counts as one client: the address, or its /64 for IPv6."""
+    if ":" not in address:
+        return address
+    parsed = parse_address(address)
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed or "")
+    return str(IPv6Network((parsed, ONE_CLIENT_V6), strict=False))
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address, also with a port, in brackets, with a zone or as IPv4 in IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _client(
+    peer: IPv4Address | IPv6Address, forwarded: str, proxies: Networks
+) -> IPv4Address | IPv6Address:
+    """Walk from the right; what is no address ends it, and so does what nobody vouches for."""
+    client = peer
+    for entry in reversed(forwarded.rsplit(",", MOST_HOPS)[-MOST_HOPS:]):
+        address = parse_address(entry)
+        if address is None:
+            return client
+        client = address
+        if not _is_in(address, proxies):
+            return client
+    return client
+
+
+def _is_in(address: IPv4Address | IPv6Address, networks: Networks) -> bool:
+    return any(address.version == net.version and address in net for net in networks)

@@ -1,0 +1,121 @@
+"""Who may ask, and how often: an API key or an address becomes the client of a request.
+
+Without a key ring everybody may ask, and each address is a client. With one, all but a few paths want a
+key, or the admin token, which opens whatever a key opens. Rates are counted per client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from actors.clock import Clock
+from actors.errors import RateLimited, Unauthorized
+from actors.http.addresses import Networks, address_of, group_of
+from actors.http.api_keys import ApiKey, KeyRing
+from actors.http.client import CLIENT, Client
+from actors.http.rates import Rate, Rates
+
+BEARER: Final = "Bearer "
+KEY_HEADER: Final = "X-API-Key"
+# Asked by machines that have no keys, or the same for everybody. What happens below /admin is the admin
+# token's business. /status and /events are not here: they name the accounts.
+OPEN_PATHS: Final = frozenset(
+    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico"}
+)
+OPEN_PREFIXES: Final = ("/admin/", "/docs/", "/static/")
+# OpenDota's retriever takes its key from the query, and so do those who switch from it. Nowhere else:
+# a query ends up in the logs of whatever stands in between.
+QUERY_KEY: Final = "key"
+QUERY_KEY_PREFIXES: Final = ("/match/", "/profile/", "/aliases/")
+
+OPERATOR: Final = Client("(admin)", may_refresh=True)  # a name that no key can have
+_NO_KEY: Final = "show an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
+_OWED: Final = web.RequestKey("owed_rate", Rate)
+
+
+class Admission:
+    """See the module."""
+
+    def __init__(
+        self,
+        keys: KeyRing | None,
+        *,
+        per_minute: float,
+        proxies: Networks,
+        is_operator: Callable[[web.Request], bool],
+        clock: Clock,
+    ) -> None:
+        """`per_minute`: for one address, 0 for no limit; `proxies`: whose X-Forwarded-For is believed."""
+        self._keys = keys
+        self._is_operator = is_operator
+        self._clock = clock
+        self._rates = Rates()
+        self.change(per_minute=per_minute, proxies=proxies)
+
+    def change(self, *, per_minute: float, proxies: Networks) -> None:
+        """Go by these from the next request on."""
+        self._anonymous_rate = Rate.of(per_minute) if per_minute else None
+        self._proxies = proxies
+
+    def address_of(self, request: web.Request) -> str:
+        """Return the address of the client, for the log and for limits."""
+        return address_of(request, self._proxies)
+
+    def admit(self, request: web.Request, address: str) -> None:
+        """Let the request pass, and say in it who asks; `address` as `address_of` has it.
+
+        Raises:
+            Unauthorized: it shows no key, or a wrong one.
+            RateLimited: its client has to wait.
+        """
+        if _is_open(request.path):
+            return
+        client, rate = self._client(request, address)
+        request[CLIENT] = client
+        if rate is None:
+            return
+        if wait := self._rates.take(client.name, rate, self._clock.now()):
+            raise RateLimited(f"at most {rate.per_minute:g} requests per minute", wait)
+        request[_OWED] = rate
+
+    def charge(self, request: web.Request, count: int) -> None:
+        """Count `count` more requests for what `request` asks besides; its client waits afterwards."""
+        rate = request.get(_OWED)
+        if rate is not None and count > 0:
+            self._rates.owe(request[CLIENT].name, rate, count, self._clock.now())
+
+    def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
+        if self._is_operator(request):
+            return OPERATOR, None
+        if self._keys is None:
+            return Client(group_of(address)), self._anonymous_rate
+        key = _key_shown(request, self._keys)
+        return key.client, key.rate
+
+
+def shown_key(request: web.Request) -> str | None:
+    """Return what a request shows as its API key, None where it shows nothing."""
+    header = request.headers.get(hdrs.AUTHORIZATION, "")
+    if header.startswith(BEARER):
+        return header.removeprefix(BEARER).strip()
+    shown = request.headers.get(KEY_HEADER)
+    if shown is None and request.path.startswith(QUERY_KEY_PREFIXES):
+        return request.query.get(QUERY_KEY)
+    return shown
+
+
+def _key_shown(request: web.Request, keys: KeyRing) -> ApiKey:
+    shown = shown_key(request)
+    if shown is None:
+        raise Unauthorized(_NO_KEY)
+    key = keys.find(shown)
+    if key is None:
+        raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
+    return key
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)

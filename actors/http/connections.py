@@ -1,0 +1,241 @@
+"""One client's connection: how long it may take, how much it may send, how many there may be.
+
+aiohttp bounds a line, a header, their number and an idle connection. What is added here, on its own class
+for connections: a time for the head of a request, a size for the whole of it, a time in which a client
+must read what it is answered, a limit of connections, and errors in our form. The time for a body is kept
+where bodies are read, in app.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from structlog.typing import FilteringBoundLogger
+
+from actors.http.errors import error_body, protocol_error
+from actors.http.request_ids import HEADER as ID_HEADER
+from actors.http.request_ids import new_request_id, request_id_of
+from actors.http.security_headers import HEADERS
+
+HEAD_S: Final = 10.0  # from a request's first byte to the end of its head
+UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
+# Longer than proxies keep a connection for reuse (60 s as a rule): the one that opened it closes it.
+IDLE_S: Final = 75.0
+LINGER_S: Final = 2.0  # for the rest of a body that nobody reads; then the connection is closed
+REFUSAL_S: Final = 1.0  # for one connection too many to read its answer
+MOST_REFUSED: Final = 100  # of them at once; the next are closed without a word
+MAX_LINE: Final = 8190  # bytes of the request line, and of one header
+MAX_HEADERS: Final = 64
+# Bytes of a head that is not complete. More than one read holds is never parsed in one go, so what a
+# connection can make us keep is this and one read (256 KiB).
+MAX_HEAD: Final = 64 * 1024
+_TOO_MANY: Final = "Too many headers received"  # how aiohttp says it, without a type of its own
+
+AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
+    "max_line_size": MAX_LINE,
+    "max_field_size": MAX_LINE,
+    "max_headers": MAX_HEADERS,
+    "keepalive_timeout": IDLE_S,
+    "lingering_time": LINGER_S,
+    "auto_decompress": False,  # a compressed body would be larger than its limit
+    "access_log": None,
+}
+
+
+class Gate:
+    """How many connections there are and may be."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.open = 0
+        self.refused = 0  # still being told
+
+    def change_most(self, most: int) -> None:
+        """Let there be that many from now on; those that are open stay."""
+        self.most = most
+
+
+class Connection(web.RequestHandler):
+    """See the module."""
+
+    __slots__ = ("_gate", "_head_bytes", "_head_timer", "_log", "_unread_timer", "_wire")
+
+    def __init__(
+        self,
+        server: web.Server,
+        gate: Gate,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        log: FilteringBoundLogger,
+    ) -> None:
+        super().__init__(server, loop=loop, **AIOHTTP_LIMITS)
+        self._gate = gate
+        self._log = log
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+
+    # -- from its beginning to its end -----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it, or hand it to somebody who says that there are too many."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        if self._gate.open >= self._gate.most:
+            transport.set_protocol(_Refusal(self._gate, transport, self._loop))
+            return
+        self._gate.open += 1
+        # Nothing stays in our memory unnoticed: paused means that there is something unread.
+        transport.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+        self._wire = transport
+        self._head_timer = self._loop.call_later(HEAD_S, self._end_slow_head)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        self._gate.open -= 1
+        self._stop_head_timer()
+        self._stop_unread_timer()
+        super().connection_lost(exc)
+
+    # -- the head of a request -------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; as long as that completes no head, its time and its size are kept."""
+        super().data_received(data)
+        if not self._is_waiting:
+            self._stop_head_timer()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD:
+            self._end(431)
+        elif self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_S, self._end_slow_head)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether no request is being answered, nor complete and about to be."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _end_slow_head(self) -> None:
+        self._head_timer = None
+        if not self._is_waiting:
+            return
+        self._log.debug("head_too_slow", bytes=self._head_bytes)
+        if self._head_bytes:
+            self._end(408)
+        else:
+            self.force_close()
+
+    def _stop_head_timer(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end(self, status: int) -> None:
+        """Answer what never became a request, and close."""
+        if self.transport is not None:
+            self.transport.write(_raw(protocol_error(status)))
+        self.force_close()
+
+    # -- what the client does not read -----------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Something is not read yet: give it its time."""
+        super().pause_writing()
+        self._unread_timer = self._loop.call_later(UNREAD_S, self._end_unread)
+
+    def resume_writing(self) -> None:
+        """Everything is read."""
+        self._stop_unread_timer()
+        super().resume_writing()
+
+    def _end_unread(self) -> None:
+        self._log.debug("answer_unread", bytes=self._wire.get_write_buffer_size())
+        self._wire.abort()  # a close would wait until it is read
+
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    # -- errors that aiohttp itself makes --------------------------------------------------------
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request, and that may show a key
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, or failed after the application; the connection ends with it."""
+        request_id = request_id_of(request) or new_request_id()
+        log = self._log.bind(request_id=request_id, address=request.remote)
+        if isinstance(exc, HttpProcessingError):
+            status = _status_of(exc)
+            log.info("request_malformed", status=status)
+        else:
+            log.error("request_crashed", status=status, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent already")
+        answer = _complete(protocol_error(status), request_id)
+        answer.force_close()  # whatever the status is
+        return answer
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Send an answer; one that aiohttp gave before the application was asked becomes ours."""
+        if isinstance(resp, web.HTTPError):
+            resp = _complete(protocol_error(resp.status), request_id_of(request))
+        return super().finish_response(request, resp, start_time)
+
+
+class _Refusal(asyncio.Protocol):
+    """Says that there are too many connections, and waits a moment for that to be read.
+
+    Closed at once, with the request unread, the answer could be lost to a reset.
+    """
+
+    def __init__(
+        self, gate: Gate, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._gate = gate
+        gate.refused += 1
+        self._timer = loop.call_later(REFUSAL_S, transport.abort)
+        if gate.refused > MOST_REFUSED:
+            transport.abort()
+            return
+        transport.write(_raw(error_body(503, "busy", "too many connections; try again soon", 1.0)))
+        transport.write_eof()
+
+    def connection_lost(self, _exc: BaseException | None) -> None:
+        """Forget it."""
+        self._timer.cancel()
+        self._gate.refused -= 1
+
+
+def _status_of(exc: HttpProcessingError) -> int:
+    """RFC 6585 has a status for heads that are too long; aiohttp answers all with 400."""
+    return 431 if isinstance(exc, LineTooLong) or exc.message == _TOO_MANY else 400
+
+
+def _complete(answer: web.Response, request_id: str) -> web.Response:
+    """Add what the application would have added."""
+    answer.headers.update(HEADERS)
+    answer.headers[ID_HEADER] = request_id or new_request_id()
+    return answer
+
+
+def _raw(answer: web.Response) -> bytes:
+    """Return an answer as bytes, for a connection that has no request to answer."""
+    body = answer.body
+    assert isinstance(body, bytes)  # noqa: S101 - for the type checker
+    answer.headers.update({"Content-Length": str(len(body)), "Connection": "close"})
+    lines = [f"{name}: {value}" for name, value in _complete(answer, "").headers.items()]
+    head = "\r\n".join([f"HTTP/1.1 {answer.status} {answer.reason}", *lines, "", ""])
+    return head.encode() + body

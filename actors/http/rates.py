@@ -1,0 +1,65 @@
+"""How often each client may ask: a token bucket per name, kept as one number.
+
+GCRA (ITU-T I.371), the same arithmetic as a token bucket: what is kept is the instant at which the bucket
+would be full again. A name that is not kept has a full bucket, so rested ones can be forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+MOST_NAMES: Final = 10_000  # kept at once; who sends from more addresses is not stopped by rates
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests per minute in the long run, and so many at once after a rest."""
+
+    per_minute: float
+    burst: int
+
+    @classmethod
+    def of(cls, per_minute: float, burst: int | None = None) -> Rate:
+        """Without a burst of its own, who rested may use a whole minute's requests at once."""
+        return cls(per_minute, burst or max(1, math.ceil(per_minute)))
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds after which one more request is allowed."""
+        return 60.0 / self.per_minute
+
+
+class Rates:
+    """Counts for every name."""
+
+    def __init__(self, most_names: int = MOST_NAMES) -> None:
+        self._full_at: dict[str, float] = {}
+        self._most_names = most_names
+
+    def take(self, name: str, rate: Rate, now: float) -> float:
+        """Count one request and return 0, or return the seconds until one is allowed."""
+        full_at = max(now, self._full_at.get(name, now))
+        wait = full_at - now - (rate.burst - 1) * rate.interval_s
+        if wait > 0:
+            return wait
+        self._set(name, full_at + rate.interval_s, now)
+        return 0.0
+
+    def owe(self, name: str, rate: Rate, count: int, now: float) -> None:
+        """Count more requests whatever is left; what is too many is waited for afterwards."""
+        full_at = max(now, self._full_at.get(name, now))
+        self._set(name, full_at + count * rate.interval_s, now)
+
+    def _set(self, name: str, full_at: float, now: float) -> None:
+        if name not in self._full_at and len(self._full_at) >= self._most_names:
+            self._make_room(now)
+        self._full_at[name] = full_at
+
+    def _make_room(self, now: float) -> None:
+        """Forget who is rested; if that is not a tenth, also those who came first."""
+        self._full_at = {name: at for name, at in self._full_at.items() if at > now}
+        enough = self._most_names - max(1, self._most_names // 10)
+        for name in list(self._full_at)[: max(0, len(self._full_at) - enough)]:
+            del self._full_at[name]
