@@ -56,7 +56,7 @@ def admin_token(
 def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
     token = AdminToken(file.read_text("utf-8"))
     if file.stat().st_mode & OTHERS:
-        log.warning("admin_key_exposed", file=str(file), reason="others may read it: chmod 600")
+        log.warning("admin_token_exposed", file=str(file), reason="others may read it: chmod 600")
     return token
 
 
@@ -67,7 +67,7 @@ def _own_file(data_dir: Path, log: FilteringBoundLogger) -> Path:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as new:
             new.write(new_token() + "\n")
-        log.info("admin_key_made", file=str(file))
+        log.info("admin_token_made", file=str(file))
     return file
 
 

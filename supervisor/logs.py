@@ -6,14 +6,17 @@ log through the standard library and Python's warnings. Knows no event and no ac
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, TextIO
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -31,12 +34,17 @@ _WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(\.[\w-]*)?")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
 # Base64 of 20 bytes, as Steam's shared secrets are, or of 32, as keys are.
 _KEY: Final = re.compile(r"(?<![\w+/=-])(?:[\w+/-]{27}|[\w+/-]{43})=(?![\w=])")
+# An API key of ours, whatever stands around it.
+_API_KEY: Final = re.compile(r"botapi_[\w-]{20,}")
 # password='x' of a repr, {'password': 'x'} of a dict, password=x of a query; `x = y` of code passes.
 _NAMED: Final = re.compile(
     rf"""(?ix) (?<![\w-]) (?P<name> [\w-]*? (?:{_NAMES}) [\w-]*)
     (?P<sign> ["']? (?: = | \s*[:=]\s* (?=["']) ) )
     (?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s"'&,;()\[\]{{}}]+ )"""
 )
+# Each of the above needs one of these. Most values are words and numbers: one look instead of six.
+_SUSPICIOUS: Final = re.compile(r"[=:@\s]|eyJ|botapi_")
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
 _MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
 
 # They log every request at info or debug; our own line per request says more. watchfiles says that a
@@ -96,24 +104,34 @@ def without_secrets(text: str) -> str:
 
     A password that stands alone among other words has no shape.
     """
-    text = _WEB_TOKEN.sub(HIDDEN, without_password(text))
+    if _SUSPICIOUS.search(text) is None:
+        return text
+    text = _API_KEY.sub(HIDDEN, _WEB_TOKEN.sub(HIDDEN, without_password(text)))
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)
     return _KEY.sub(HIDDEN, _NAMED.sub(_hidden_value, text))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hide the values of secret keys and the secrets inside texts; a structlog processor."""
-    return {key: _public(key, value, depth=0) for key, value in event.items()}
+    hidden = {
+        key: _public(key, value, depth=0)
+        for key, value in event.items()
+        # Written out for speed: most values are plain, and every request has its line.
+        if _is_secret(key)
+        or (type(value) not in _PLAIN and (type(value) is not str or _SUSPICIOUS.search(value)))
+    }
+    event.update(hidden)
+    return event
 
 
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # a text without local variables
-        redact,  # last: it also reads the traceback
+        redact,  # after all that could bring a secret: it also reads the traceback
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
 
 
@@ -122,7 +140,14 @@ def _renderer(chosen: str, *, is_terminal: bool) -> Processor:
         return structlog.dev.ConsoleRenderer(
             colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
         )
-    return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.processors.JSONRenderer(serializer=_json)
+
+
+def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
+    try:
+        return orjson.dumps(event, default=default).decode()
+    except TypeError:  # a number beyond 64 bits, or a text with half a character
+        return json.dumps(event, default=default)
 
 
 def _route_standard_library(renderer: Processor, stream: TextIO) -> None:
@@ -175,8 +200,13 @@ def _log_uncaught(
     )
 
 
+@functools.lru_cache(maxsize=1024)  # a program has only so many keys
+def _is_secret(key: str) -> bool:
+    return key not in _NOT_SECRET and _SECRET_KEY.search(key) is not None
+
+
 def _public(key: str, value: Any, *, depth: int) -> Any:
-    if key not in _NOT_SECRET and _SECRET_KEY.search(key):
+    if _is_secret(key):
         return HIDDEN
     if isinstance(value, str):
         return without_secrets(value)

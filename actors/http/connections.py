@@ -26,8 +26,8 @@ UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
 # Longer than proxies keep a connection for reuse (60 s as a rule): the one that opened it closes it.
 IDLE_S: Final = 75.0
 LINGER_S: Final = 2.0  # for the rest of a body that nobody reads; then the connection is closed
-REFUSAL_S: Final = 1.0  # for one connection too many to read its answer
-MOST_REFUSED: Final = 100  # of them at once; the next are closed without a word
+FAREWELL_S: Final = 1.0  # to read why a connection ends, where there is no request to answer
+MOST_LEAVING: Final = 100  # of those at once; the next are closed without a word
 MAX_LINE: Final = 8190  # bytes of the request line, and of one header
 MAX_HEADERS: Final = 64
 # Bytes of a head that is not complete. More than one read holds is never parsed in one go, so what a
@@ -52,7 +52,7 @@ class Gate:
     def __init__(self, most: int) -> None:
         self.most = most
         self.open = 0
-        self.refused = 0  # still being told
+        self.leaving = 0  # told why they end
 
     def change_most(self, most: int) -> None:
         """Let there be that many from now on; those that are open stay."""
@@ -82,10 +82,11 @@ class Connection(web.RequestHandler):
     # -- from its beginning to its end -----------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it, or hand it to somebody who says that there are too many."""
+        """Take it, or say that there are too many."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         if self._gate.open >= self._gate.most:
-            transport.set_protocol(_Refusal(self._gate, transport, self._loop))
+            answer = error_body(503, "busy", "too many connections; try again soon", 1.0)
+            _Farewell(answer, transport, self._gate, self._loop)
             return
         self._gate.open += 1
         # Nothing stays in our memory unnoticed: paused means that there is something unread.
@@ -137,10 +138,10 @@ class Connection(web.RequestHandler):
             self._head_timer = None
 
     def _end(self, status: int) -> None:
-        """Answer what never became a request, and close."""
-        if self.transport is not None:
-            self.transport.write(_raw(protocol_error(status)))
-        self.force_close()
+        """Answer what never became a request, and let go of the connection."""
+        _Farewell(protocol_error(status), self._wire, self._gate, self._loop)
+        self.transport = None
+        self.connection_lost(None)
 
     # -- what the client does not read -----------------------------------------------------------
 
@@ -195,28 +196,33 @@ class Connection(web.RequestHandler):
         return super().finish_response(request, resp, start_time)
 
 
-class _Refusal(asyncio.Protocol):
-    """Says that there are too many connections, and waits a moment for that to be read.
+class _Farewell(asyncio.Protocol):
+    """Takes a connection over to send one last answer, and waits a moment for that to be read.
 
-    Closed at once, with the request unread, the answer could be lost to a reset.
+    Closed at once, with something of the client's unread, the answer could be lost to a reset.
     """
 
     def __init__(
-        self, gate: Gate, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+        self,
+        answer: web.Response,
+        transport: asyncio.Transport,
+        gate: Gate,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._gate = gate
-        gate.refused += 1
-        self._timer = loop.call_later(REFUSAL_S, transport.abort)
-        if gate.refused > MOST_REFUSED:
+        self._timer = loop.call_later(FAREWELL_S, transport.abort)
+        gate.leaving += 1
+        transport.set_protocol(self)
+        if gate.leaving > MOST_LEAVING:
             transport.abort()
-            return
-        transport.write(_raw(error_body(503, "busy", "too many connections; try again soon", 1.0)))
-        transport.write_eof()
+        else:
+            transport.write(_raw(answer))
+            transport.write_eof()
 
     def connection_lost(self, _exc: BaseException | None) -> None:
         """Forget it."""
         self._timer.cancel()
-        self._gate.refused -= 1
+        self._gate.leaving -= 1
 
 
 def _status_of(exc: HttpProcessingError) -> int:
