@@ -63,6 +63,7 @@ def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
 def _own_file(data_dir: Path, log: FilteringBoundLogger) -> Path:
     """Return the file with our own token, made if it is not there yet."""
     file = data_dir / OWN_FILE
+    data_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as new:

@@ -98,14 +98,14 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
         with contextlib.ExitStack() as stack:
             listener = listen(settings.http.host, settings.http.port)
             stack.callback(listener.close)
-            valkey = _own_valkey(settings, stack)
-            instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
             token = admin_token(
                 settings.http.admin_token_file,
                 address=listener.getsockname()[0],
                 data_dir=settings.redis.data_dir,
                 log=log,
             )
+            valkey = _own_valkey(settings, stack)
+            instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
             async with steam_network(settings) as network:
                 ground = Ground(network, listener, valkey, sealer, instance.id, token)
                 tree = Tree(loaded, ground, log=log)

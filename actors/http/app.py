@@ -34,12 +34,19 @@ def make_app(
     log: FilteringBoundLogger,
 ) -> web.Application:
     """Put the routes together."""
-    app = web.Application(middlewares=[_edge(admission, clock, log)], client_max_size=MAX_BODY)
-    app.on_response_prepare.append(on_prepare)
+    app = bare_app(admission, clock=clock, log=log)
     app.router.add_get("/match-details", matches.get)
     app.router.add_get("/healthz", status.healthz)
     app.router.add_get("/readyz", status.readyz)
     app.router.add_get("/status", status.status)
+    return app
+
+
+def bare_app(admission: Admission, *, clock: Clock, log: FilteringBoundLogger) -> web.Application:
+    """Return an application without routes, but with all that every request goes through."""
+    edge = _edge(admission, clock, log.bind(actor="http"))
+    app = web.Application(middlewares=[edge], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(on_prepare)
     return app
 
 

@@ -27,13 +27,16 @@ UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
 IDLE_S: Final = 75.0
 LINGER_S: Final = 2.0  # for the rest of a body that nobody reads; then the connection is closed
 FAREWELL_S: Final = 1.0  # to read why a connection ends, where there is no request to answer
-MOST_LEAVING: Final = 100  # of those at once; the next are closed without a word
+MOST_REFUSED: Final = (
+    100  # told so at once that there are too many; the next are closed without a word
+)
 MAX_LINE: Final = 8190  # bytes of the request line, and of one header
 MAX_HEADERS: Final = 64
 # Bytes of a head that is not complete. More than one read holds is never parsed in one go, so what a
 # connection can make us keep is this and one read (256 KiB).
 MAX_HEAD: Final = 64 * 1024
-_TOO_MANY: Final = "Too many headers received"  # how aiohttp says it, without a type of its own
+TOO_MANY: Final = "too many connections; try again soon"
+_MANY_HEADERS: Final = "Too many headers received"  # how aiohttp says it, without a type of its own
 
 AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
     "max_line_size": MAX_LINE,
@@ -85,7 +88,8 @@ class Connection(web.RequestHandler):
         """Take it, or say that there are too many."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         if self._gate.open >= self._gate.most:
-            answer = error_body(503, "busy", "too many connections; try again soon", 1.0)
+            is_crowd = self._gate.leaving >= MOST_REFUSED
+            answer = None if is_crowd else error_body(503, "busy", TOO_MANY, 1.0)
             _Farewell(answer, transport, self._gate, self._loop)
             return
         self._gate.open += 1
@@ -204,16 +208,17 @@ class _Farewell(asyncio.Protocol):
 
     def __init__(
         self,
-        answer: web.Response,
+        answer: web.Response | None,
         transport: asyncio.Transport,
         gate: Gate,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        """`answer`: None to close it without a word."""
         self._gate = gate
         self._timer = loop.call_later(FAREWELL_S, transport.abort)
         gate.leaving += 1
         transport.set_protocol(self)
-        if gate.leaving > MOST_LEAVING:
+        if answer is None:
             transport.abort()
         else:
             transport.write(_raw(answer))
@@ -227,7 +232,7 @@ class _Farewell(asyncio.Protocol):
 
 def _status_of(exc: HttpProcessingError) -> int:
     """RFC 6585 has a status for heads that are too long; aiohttp answers all with 400."""
-    return 431 if isinstance(exc, LineTooLong) or exc.message == _TOO_MANY else 400
+    return 431 if isinstance(exc, LineTooLong) or exc.message == _MANY_HEADERS else 400
 
 
 def _complete(answer: web.Response, request_id: str) -> web.Response:

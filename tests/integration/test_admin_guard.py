@@ -93,9 +93,19 @@ async def test_what_cannot_be_done_is_said_in_a_word(
     assert (got, answer["error"]) == (status, word)
 
 
-def test_without_a_token_file_there_is_no_admin_api() -> None:
+def made_token(file: str) -> str:
+    return Path(file).read_text().strip()
+
+
+async def test_without_a_token_file_the_service_makes_a_token_on_loopback() -> None:
     with world(1, accounts=simple_accounts(1)) as w:
-        assert w.service.get("/admin/accounts/x/guard")[0] == 404
+        path = "/admin/accounts/bot0000/guard"
+        w.service.wait_ready(1)
+        assert (await post(w, path, token=None))[0] == 401
+        made = w.service.wait_log("admin_token_made", 5)
+        token = made_token(made["file"])
+        assert (await post(w, path, token=token))[0] == 409
+        assert token not in w.service.log
 
 
 @pytest.mark.parametrize("content", ["short", None])

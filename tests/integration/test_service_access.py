@@ -1,0 +1,181 @@
+"""API keys on a running service: made by the command, followed in their file, limited, never logged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.world import World, world
+
+pytestmark = pytest.mark.integration
+
+MATCH = "/match-details?match_id=5"
+TOKEN = "the token of an operator"
+WITHIN_S = 20.0
+
+
+class Desk:
+    """The command beside a running service, and requests to it."""
+
+    def __init__(self, file: Path, w: World) -> None:
+        self.file = file
+        self.w = w
+        self.shown: list[str] = []
+
+    def add(self, name: str, *options: str) -> str:
+        """Make a key, wait until it is known, return it."""
+        key = botapi(self.file, "add", name, *options)
+        self.shown.append(key)
+        self.wait_event("api_keys_applied", lambda event: name in event["added"])
+        return key
+
+    def wait_event(self, name: str, wanted: Any) -> dict[str, Any]:
+        until = time.monotonic() + WITHIN_S
+        while time.monotonic() < until:
+            for event in self.w.service.events(name):
+                if wanted(event):
+                    return event
+            time.sleep(0.02)
+        raise TimeoutError(f"no such {name}: {self.w.service.log[-3000:]}")
+
+    async def get(self, path: str = MATCH, **headers: str) -> tuple[int, str, str | None]:
+        """Return status, the error's word if it is one, and Retry-After."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with (
+            aiohttp.ClientSession(headers=named) as client,
+            client.get(self.w.service.url + path) as answer,
+        ):
+            word = (await answer.json()).get("error", "")
+            if answer.status == 401:
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+            return answer.status, word, answer.headers.get("Retry-After")
+
+
+def botapi(file: Path, *arguments: str, code: int = 0) -> str:
+    """Run `botapi keys`; return what it says on stdout, or on stderr when it refuses."""
+    env = {**os.environ, "BOTAPI_HTTP__API_KEYS_FILE": str(file)}
+    command = [sys.executable, "-m", "supervisor", "keys", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return (done.stderr if code else done.stdout).strip()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    file, token = tmp_path / "keys", tmp_path / "token"
+    file.write_text("# nobody yet\n")
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    http = {"api_keys_file": str(file), "admin_token_file": str(token)}
+    with world(1, settings={"http": http}) as w:
+        yield Desk(file, w)
+
+
+async def test_keys_come_and_go_while_the_service_runs_and_none_is_logged(desk: Desk) -> None:
+    desk.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
+    assert await desk.get() == (401, "unauthorized", None)
+    assert await desk.get("/status") == (401, "unauthorized", None)
+    for path in ("/healthz", "/readyz"):
+        assert (await desk.get(path))[0] == 200
+
+    alice = desk.add("alice", "--per-minute", "1", "--burst", "2", "--priority", "3")
+    bob = desk.add("bob")
+    assert (await desk.get(X_API_Key=bob))[0] == 200
+    assert (await desk.get(Authorization=f"Bearer {alice}"))[0] == 200
+    assert (await desk.get(f"/match/5?key={alice}"))[0] != 401
+    status, word, retry_after = await desk.get(X_API_Key=alice)
+    assert (status, word) == (429, "rate-limited")
+    assert 0 < int(retry_after or 0) <= 60
+    assert (await desk.get("/status", X_API_Key=bob))[0] == 200
+    assert (await desk.get("/status", Authorization=f"Bearer {TOKEN}"))[0] == 200
+    assert await desk.get(X_API_Key=bob[:-1]) == (401, "unauthorized", None)
+    assert (await desk.get(f"{MATCH}&key={bob}"))[0] == 401
+
+    botapi(desk.file, "remove", "alice")
+    desk.wait_event("api_keys_applied", lambda event: event["removed"] == ["alice"])
+    assert (await desk.get(X_API_Key=alice))[0] == 401
+
+    with desk.file.open("a") as file:
+        file.write("carol is welcome\n")
+    refused = desk.wait_event("api_keys_refused", lambda _: True)
+    assert "line 3: carol needs" in refused["reason"]
+    assert (await desk.get(X_API_Key=bob))[0] == 200
+
+    answered = list(desk.w.service.events("request_answered"))
+    assert {"alice", "bob"} <= {event.get("client") for event in answered}
+    for secret in (alice, bob, TOKEN):
+        assert secret not in desk.w.service.log
+        assert secret[:-1] not in desk.w.service.log
+
+
+async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(desk: Desk) -> None:
+    key = desk.add("alice")
+    host, port = desk.w.service.url.removeprefix("http://").split(":")
+    for header in (
+        f"X-API-Key: {key}\0",
+        f"X-API-Key : {key}",
+        f"X-API-Key: {key}{'x' * 9000}",
+        key,
+    ):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET /match/5?key={key} HTTP/1.1\r\n{header}\r\n\r\n".encode())
+        assert (await reader.readline()).split()[1] in {b"400", b"431"}
+        writer.close()
+    assert len(list(desk.w.service.events("request_malformed"))) == 4
+    assert key not in desk.w.service.log
+    assert key[:20] not in desk.w.service.log
+
+
+async def test_the_rate_of_addresses_and_the_proxies_follow_the_settings() -> None:
+    with world(1) as w:
+        w.service.wait_ready(1)
+        desk = Desk(w.service.config_file, w)
+        assert [(await desk.get())[0] for _ in range(5)] == [200] * 5
+        text = w.service.config_file.read_text()
+        w.service.config_file.write_text(
+            text.replace("[http]", '[http]\nper_minute = 2\ntrusted_proxies = ["127.0.0.0/8"]')
+        )
+        desk.wait_event("config_applied", lambda event: "http.per_minute" in event["changed"])
+        for client in ("198.51.100.1", "198.51.100.2"):
+            statuses = [(await desk.get(X_Forwarded_For=client))[0] for _ in range(3)]
+            assert statuses == [200, 200, 429]
+        status, word, retry_after = await desk.get(X_Forwarded_For="198.51.100.2")
+        assert (status, word) == (429, "rate-limited")
+        assert 0 < int(retry_after or 0) <= 30
+        assert (await desk.get("/status", X_Forwarded_For="198.51.100.2"))[0] == 429
+        assert (await desk.get("/healthz", X_Forwarded_For="198.51.100.2"))[0] == 200
+
+
+def test_the_command_says_what_it_did_and_what_it_cannot_do(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert "botapi keys add" in botapi(file, "list", code=2)
+    key = botapi(file, "add", "alice", "--per-minute", "30", "--refresh")
+    assert key.startswith("botapi_")
+    assert key not in file.read_text()
+    file.write_text(file.read_text().rstrip("\n"))  # an editor that ends no line
+    botapi(file, "add", "bob", "--priority", "-5")
+    assert json.loads(botapi(file, "list", "--json")) == [
+        {"name": "alice", "per_minute": 30, "burst": 30, "priority": 0, "refresh": True},
+        {"name": "bob", "per_minute": None, "burst": None, "priority": -5, "refresh": False},
+    ]
+    table = botapi(file, "list").splitlines()
+    assert [line.split()[0] for line in table] == ["name", "alice", "bob"]
+    assert "remove it first" in botapi(file, "add", "bob", code=1)
+    assert "no key called carol" in botapi(file, "remove", "carol", code=1)
+    assert "1 to 64" in botapi(file, "add", "a b", code=2)
+    assert "--per-minute" in botapi(file, "add", "carol", "--burst", "3", code=2)
+    file.chmod(0o640)
+    for name in ("alice", "bob"):
+        botapi(file, "remove", name)
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert botapi(file, "list", "--json") == "[]"

@@ -1,0 +1,101 @@
+"""The admin token: where it comes from, and who shows it."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from scripted_child import capturing_log
+
+from actors.http.access import AdminToken, may_make_token, new_token
+from supervisor.admin_desk import admin_token
+from supervisor.settings import ConfigError
+
+TEXT = "a token of some length"
+
+
+def test_only_the_token_opens() -> None:
+    token = AdminToken(f" {TEXT}\n")
+    assert token.opens(f"Bearer {TEXT}")
+    for wrong in (None, "", TEXT, f"Basic {TEXT}", f"Bearer {TEXT}x", "Bearer \udcff", "Bearer "):
+        assert not token.opens(wrong)
+    assert token.is_shown_in(
+        make_mocked_request("GET", "/", headers={"Authorization": f"Bearer {TEXT}"})
+    )
+    assert not token.is_shown_in(make_mocked_request("GET", "/"))
+    assert TEXT not in repr(vars(token))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_on_this_machine_alone_a_token_may_be_made(address: str) -> None:
+    assert may_make_token(address)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "", "localhost"])  # noqa: S104 - nobody listens
+def test_anywhere_else_none_is_made(address: str) -> None:
+    assert not may_make_token(address)
+
+
+def test_our_own_token_is_made_once_and_is_for_our_eyes_alone(tmp_path: Path) -> None:
+    log, lines = capturing_log()
+    first = admin_token(None, address="127.0.0.1", data_dir=tmp_path, log=log)
+    file = tmp_path / "admin-token"
+    text = file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    again = admin_token(None, address="::1", data_dir=tmp_path, log=log)
+    assert file.read_text() == text
+    for token in (first, again):
+        assert token is not None
+        assert token.opens(f"Bearer {text.strip()}")
+    assert [line["event"] for line in lines] == ["admin_token_made"]
+    assert text.strip() not in repr(lines)
+
+
+def test_open_to_others_and_without_a_token_there_is_no_admin_api(tmp_path: Path) -> None:
+    log, lines = capturing_log()
+    assert admin_token(None, address="10.0.0.1", data_dir=tmp_path, log=log) is None
+    assert [line["event"] for line in lines] == ["admin_api_off"]
+    assert "10.0.0.1" in lines[0]["reason"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_token_that_others_can_read_is_warned_of(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "token"
+    file.write_text(TEXT)
+    file.chmod(mode)
+    log, lines = capturing_log()
+    token = admin_token(file, address="10.0.0.1", data_dir=tmp_path, log=log)
+    assert token is not None
+    assert token.opens(f"Bearer {TEXT}")
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("admin_token_exposed", "warning")
+    ]
+    file.chmod(0o600)
+    lines.clear()
+    admin_token(file, address="10.0.0.1", data_dir=tmp_path, log=log)
+    assert lines == []
+
+
+@pytest.mark.parametrize("content", [None, b"short", b"\xff" * 20])
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    log, _ = capturing_log()
+    with pytest.raises(ConfigError, match=r"^http\.admin_token_file: [^\n]*$"):
+        admin_token(file, address="127.0.0.1", data_dir=tmp_path, log=log)
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    log, _ = capturing_log()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^http\.admin_token_file: .*/file cannot be used"):
+        admin_token(None, address="127.0.0.1", data_dir=tmp_path / "file", log=log)
+
+
+def test_no_two_tokens_are_the_same() -> None:
+    assert len({new_token() for _ in range(100)}) == 100
+    assert AdminToken(new_token())
