@@ -91,7 +91,7 @@ class Bot(Actor[RouterToBot]):
         self._token_keeper: TokenKeeper | None = None
         self._keeping_token: asyncio.Task[None] | None = None
         self._seat: Seat | None = None
-        self._serving = Serving(bot_id)
+        self._serving = Serving(bot_id, log=self._log)
         self._life: asyncio.Task[None] | None = None
         self._interruption: ServiceError | None = None
         self._dropped: SteamUnreachable | None = None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_network
 
+from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.access import AdminToken
 from actors.http.addresses import Network
 from actors.http.admission import Admission
-from actors.http.connections import Gate
+from actors.http.connections import Capacity
+from supervisor.child import Child
 from supervisor.clock import SystemClock
 from supervisor.live_keys import LiveKeys
 from supervisor.settings import Http
+from supervisor.watch import FileWatch
 
 
 class FrontDoor:
@@ -21,36 +24,42 @@ class FrontDoor:
     def __init__(
         self,
         http: Http,
-        token: AdminToken | None,
         *,
+        is_operator: Callable[[web.Request], bool],
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
-        """Read the keys.
+        """Read the keys. `is_operator`: who needs none, because they may do more.
 
         Raises:
             ConfigError: their file cannot be used.
         """
+        self._log = log.bind(actor="api_keys")
         file = http.api_keys_file
-        self.keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=log)
-        self.gate = Gate(http.connections)
+        self._keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=self._log)
+        self.capacity = Capacity(http.connections)
         self.admission = Admission(
-            None if self.keys is None else self.keys.ring,
+            None if self._keys is None else self._keys.ring,
             per_minute=http.per_minute,
             proxies=_networks(http),
-            is_operator=lambda request: token is not None and token.is_shown_in(request),
+            is_operator=is_operator,
             clock=clock,
         )
 
+    def children(self) -> dict[str, Callable[[], Child]]:
+        """Return who is to run."""
+        keys = self._keys
+        return {} if keys is None else {"api_keys": lambda: FileWatch(keys, log=self._log)}
+
     def apply(self, http: Http) -> None:
         """Go by these settings from now on."""
-        self.gate.change_most(http.connections)
+        self.capacity.change_most(http.connections)
         self.admission.change(per_minute=http.per_minute, proxies=_networks(http))
 
     def ask_to_reread(self) -> None:
         """Have the keys read again, changed or not."""
-        if self.keys is not None:
-            self.keys.ask_to_reread()
+        if self._keys is not None:
+            self._keys.ask_to_reread()
 
 
 def _networks(http: Http) -> tuple[Network, ...]:

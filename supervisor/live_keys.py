@@ -36,7 +36,7 @@ class LiveKeys(FollowedFile):
         """
         super().__init__(sleep)
         self._file = file
-        self._log = log.bind(actor="api_keys")
+        self._log = log
         self._keys = read_keys(file)
         self._is_refused = False
         self.ring = KeyRing(self._keys)

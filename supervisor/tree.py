@@ -42,7 +42,7 @@ from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
 from actors.errors import LocalProtocolError
 from actors.guard_desk import GuardDesk, SubmitGuard
-from actors.http.access import AdminToken
+from actors.http.access import AdminToken, shown_by
 from actors.http.admin import AdminRoutes
 from actors.http.app import make_app
 from actors.http.match_details import MatchDetailsRoute
@@ -66,7 +66,6 @@ from supervisor.fleet import PARK_FOR_S, Fleet
 from supervisor.front_door import FrontDoor
 from supervisor.instance import own_instance
 from supervisor.listener import listen
-from supervisor.live_keys import LiveKeys
 from supervisor.live_settings import LiveSettings
 from supervisor.network import Network, steam_network
 from supervisor.policies import log_on_limits, quota_limits, router_policy
@@ -160,7 +159,12 @@ class Tree:
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
-        self._door = FrontDoor(self._settings.http, ground.admin_token, clock=self._clock, log=log)
+        self._door = FrontDoor(
+            self._settings.http,
+            is_operator=shown_by(ground.admin_token),
+            clock=self._clock,
+            log=log,
+        )
         self._rng = random.Random()
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
@@ -294,7 +298,7 @@ class Tree:
         # A duplicate, so that the address stays ours should the server be restarted.
         listener = self._ground.listener.dup()
         return HttpServer(
-            app, listener, gate=self._door.gate, drain_s=LONGEST_DRAIN_S, log=self._log
+            app, listener, capacity=self._door.capacity, drain_s=LONGEST_DRAIN_S, log=self._log
         )
 
     def _make_guard_desk(self) -> GuardDesk:
@@ -347,16 +351,12 @@ class Tree:
             self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
             *([] if self._ground.admin_token is None else [self._guard_desk_spec()]),
             self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
-            *([] if (keys := self._door.keys) is None else [self._keys_spec(keys)]),
+            *[self._core(*one, give_up=GiveUp.PARK) for one in self._door.children().items()],
             self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
 
     def _guard_desk_spec(self) -> ChildSpec:
         return self._core("guard_desk", self._make_guard_desk)
-
-    def _keys_spec(self, keys: LiveKeys) -> ChildSpec:
-        log = self._log.bind(actor="api_keys")
-        return self._core("api_keys", lambda: FileWatch(keys, log=log), give_up=GiveUp.PARK)
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [self._core("valkey", lambda: valkey)]

@@ -14,9 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from scripted_child import capturing_log
 
-from actors.http.access import AdminToken
 from actors.http.app import bare_app
-from actors.http.connections import Gate
+from actors.http.connections import Capacity
 from actors.http.server import HttpServer
 from supervisor.clock import SystemClock
 from supervisor.front_door import FrontDoor
@@ -82,7 +81,7 @@ class Edge:
     """A running server."""
 
     address: tuple[str, int]
-    gate: Gate
+    capacity: Capacity
     log: list[MutableMapping[str, Any]]
 
     @contextlib.asynccontextmanager
@@ -103,7 +102,7 @@ class Edge:
     async def wait_open(self, count: int) -> None:
         """Wait until there are that many connections."""
         async with asyncio.timeout(WITHIN_S):
-            while self.gate.open != count:  # noqa: ASYNC110 - the server has no reason to tell
+            while self.capacity.open != count:  # noqa: ASYNC110 - the server has no reason to tell
                 await asyncio.sleep(0.01)
 
 
@@ -117,21 +116,20 @@ def get(path: str = "/", **headers: str) -> bytes:
 async def serving(
     routes: dict[str, Handler] | None = None,
     http: Http | None = None,
-    token: AdminToken | None = None,
 ) -> AsyncIterator[Edge]:
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = FrontDoor(http or Http(), token, clock=clock, log=log)
+    door = FrontDoor(http or Http(), is_operator=lambda _: False, clock=clock, log=log)
     app = bare_app(door.admission, clock=clock, log=log)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = HttpServer(app, listener.dup(), gate=door.gate, drain_s=1.0, log=log)
+        server = HttpServer(app, listener.dup(), capacity=door.capacity, drain_s=1.0, log=log)
         await server.start()
         running = asyncio.create_task(server.run())
         try:
-            yield Edge(listener.getsockname()[:2], door.gate, lines)
+            yield Edge(listener.getsockname()[:2], door.capacity, lines)
         finally:
             server.stop()
             await running

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -46,6 +47,11 @@ class AdminToken:
     def is_shown_in(self, request: web.Request) -> bool:
         """Tell whether a request shows the token."""
         return self.opens(request.headers.get(hdrs.AUTHORIZATION))
+
+
+def shown_by(token: AdminToken | None) -> Callable[[web.Request], bool]:
+    """Return what tells whether a request shows `token`; None is shown by nobody."""
+    return (lambda _: False) if token is None else token.is_shown_in
 
 
 def new_token() -> str:

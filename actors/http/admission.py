@@ -20,12 +20,12 @@ from actors.http.rates import Rate, Rates
 
 BEARER: Final = "Bearer "
 KEY_HEADER: Final = "X-API-Key"
-# Asked by machines that have no keys, or the same for everybody. What happens below /admin is the admin
-# token's business. /status and /events are not here: they name the accounts.
+# Asked by machines that have no keys, or the same for everybody; what happens below /admin and /session
+# is the admin token's business. /status and /events are not here: they name the accounts.
 OPEN_PATHS: Final = frozenset(
-    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico"}
+    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/session", "/favicon.ico"}
 )
-OPEN_PREFIXES: Final = ("/admin/", "/docs/", "/static/")
+OPEN_PREFIXES: Final = ("/admin/", "/docs/", "/page/")
 # OpenDota's retriever takes its key from the query, and so do those who switch from it. Nowhere else:
 # a query ends up in the logs of whatever stands in between.
 QUERY_KEY: Final = "key"

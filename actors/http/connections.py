@@ -49,7 +49,7 @@ AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
 }
 
 
-class Gate:
+class Capacity:
     """How many connections there are and may be."""
 
     def __init__(self, most: int) -> None:
@@ -65,18 +65,18 @@ class Gate:
 class Connection(web.RequestHandler):
     """See the module."""
 
-    __slots__ = ("_gate", "_head_bytes", "_head_timer", "_log", "_unread_timer", "_wire")
+    __slots__ = ("_capacity", "_head_bytes", "_head_timer", "_log", "_unread_timer", "_wire")
 
     def __init__(
         self,
         server: web.Server,
-        gate: Gate,
+        capacity: Capacity,
         *,
         loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
     ) -> None:
         super().__init__(server, loop=loop, **AIOHTTP_LIMITS)
-        self._gate = gate
+        self._capacity = capacity
         self._log = log
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -87,12 +87,12 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or say that there are too many."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        if self._gate.open >= self._gate.most:
-            is_crowd = self._gate.leaving >= MOST_REFUSED
+        if self._capacity.open >= self._capacity.most:
+            is_crowd = self._capacity.leaving >= MOST_REFUSED
             answer = None if is_crowd else error_body(503, "busy", TOO_MANY, 1.0)
-            _Farewell(answer, transport, self._gate, self._loop)
+            _Farewell(answer, transport, self._capacity, self._loop)
             return
-        self._gate.open += 1
+        self._capacity.open += 1
         # Nothing stays in our memory unnoticed: paused means that there is something unread.
         transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
@@ -101,7 +101,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
-        self._gate.open -= 1
+        self._capacity.open -= 1
         self._stop_head_timer()
         self._stop_unread_timer()
         super().connection_lost(exc)
@@ -143,7 +143,7 @@ class Connection(web.RequestHandler):
 
     def _end(self, status: int) -> None:
         """Answer what never became a request, and let go of the connection."""
-        _Farewell(protocol_error(status), self._wire, self._gate, self._loop)
+        _Farewell(protocol_error(status), self._wire, self._capacity, self._loop)
         self.transport = None
         self.connection_lost(None)
 
@@ -210,13 +210,13 @@ class _Farewell(asyncio.Protocol):
         self,
         answer: web.Response | None,
         transport: asyncio.Transport,
-        gate: Gate,
+        capacity: Capacity,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """`answer`: None to close it without a word."""
-        self._gate = gate
+        self._capacity = capacity
         self._timer = loop.call_later(FAREWELL_S, transport.abort)
-        gate.leaving += 1
+        capacity.leaving += 1
         transport.set_protocol(self)
         if answer is None:
             transport.abort()
@@ -227,7 +227,7 @@ class _Farewell(asyncio.Protocol):
     def connection_lost(self, _exc: BaseException | None) -> None:
         """Forget it."""
         self._timer.cancel()
-        self._gate.leaving -= 1
+        self._capacity.leaving -= 1
 
 
 def _status_of(exc: HttpProcessingError) -> int:

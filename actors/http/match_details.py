@@ -19,8 +19,10 @@ from actors.errors import (
     RequestError,
     TimedOut,
 )
+from actors.http.client import client_of
 from actors.http.errors import error_response
 from actors.http.json_response import json_response
+from actors.http.request_ids import request_id_of
 from actors.messages import FetchMatch, RouterMessage
 
 ROUTER_GRACE_S: Final = 0.25
@@ -44,18 +46,24 @@ class MatchDetailsRoute:
         """Answer with the match, or with a row of the error table."""
         try:
             match_id = parse_match_id(request.query.get("match_id"))
-            body = await self._fetch(match_id)
+            body = await self._fetch(match_id, request)
         except RequestError as error:
             return error_response(error)
         return json_response(request, body)
 
-    async def _fetch(self, match_id: int) -> bytes:
+    async def _fetch(self, match_id: int, request: web.Request) -> bytes:
         deadline = self._clock.now() + self._deadline_s
+        client = client_of(request)
+        fetch = FetchMatch(
+            match_id,
+            deadline,
+            client=client.name,
+            priority=client.priority,
+            request_id=request_id_of(request),
+        )
         try:
             # The router keeps the deadline and knows best why; the time on top is for its answer.
-            answer = await self._router.ask(
-                FetchMatch(match_id, deadline), deadline=deadline + ROUTER_GRACE_S
-            )
+            answer = await self._router.ask(fetch, deadline=deadline + ROUTER_GRACE_S)
         except TimeoutError:
             raise TimedOut("no bot had an answer within the deadline", 5.0) from None
         except MailboxFull:

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.connections import Connection, Gate
+from actors.http.connections import Capacity, Connection
 
 BACKLOG: Final = 512  # connections that the kernel holds while we are busy
 
@@ -26,12 +26,12 @@ class HttpServer:
         app: web.Application,
         listener: socket.socket,
         *,
-        gate: Gate,
+        capacity: Capacity,
         drain_s: float,
         log: FilteringBoundLogger,
     ) -> None:
         self._listener = listener
-        self._gate = gate
+        self._capacity = capacity
         self._log = log.bind(actor="http")
         self._stopping = asyncio.Event()
         self._runner = web.AppRunner(app, shutdown_timeout=drain_s, handler_cancellation=True)
@@ -70,4 +70,4 @@ class HttpServer:
     def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None  # noqa: S101 - for the type checker: it is set up before
-        return Connection(server, self._gate, loop=asyncio.get_running_loop(), log=self._log)
+        return Connection(server, self._capacity, loop=asyncio.get_running_loop(), log=self._log)

@@ -265,7 +265,7 @@ async def test_those_that_are_told_so_are_few_at_once(monkeypatch: pytest.Monkey
         wires = [await stack.enter_async_context(edge.wire()) for _ in range(10)]
         said = await asyncio.gather(*(wire.wait_closed() for wire in wires))
         assert sum(b"503" in words for words in said) == 3
-        assert edge.gate.leaving <= 3
+        assert edge.capacity.leaving <= 3
 
 
 # -- who it was ------------------------------------------------------------------------------------

@@ -89,7 +89,17 @@ def test_without_a_known_key_nobody_gets_in(clock: FakeClock, request_: web.Requ
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/static/a.js", "/admin/x"],
+    [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/page/a.js",
+        "/session",
+        "/admin/x",
+    ],
 )
 def test_some_paths_need_no_key_and_count_for_nobody(clock: FakeClock, path: str) -> None:
     door = admission(clock, per_minute=1)
