@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.http.api_keys import new_key
 from supervisor.logs import redact, without_secrets
 
 SECRET = "hunter2"
@@ -39,6 +40,18 @@ def redacted(**event: Any) -> dict[str, Any]:
 )
 def test_values_under_secret_keys_are_hidden(key: str) -> None:
     assert SECRET not in repr(redacted(**{key: SECRET}))
+
+
+@pytest.mark.parametrize("text", ["{}", "no such key {}", "/match/5?key={}", "({})", "x{}"])
+def test_an_api_key_is_hidden_wherever_it_stands(text: str) -> None:
+    key = new_key()
+    assert key not in repr(redacted(path=text.format(key)))
+    assert key not in without_secrets(text.format(key))
+
+
+@pytest.mark.parametrize("value", ["botapi", "botapi_seconds", 5, 0.5, None, True, "a/b.c-d_e"])
+def test_plain_values_stay_as_they_are(value: object) -> None:
+    assert redacted(reason=value) == {"reason": value}
 
 
 @pytest.mark.parametrize(
