@@ -20,7 +20,7 @@ from actors.guard_desk import GuardDesk, SubmitGuard
 from actors.http.access import AdminToken, may_make_token, new_token
 from actors.steam.port import Directory, Steam
 from supervisor.clock import SystemClock
-from supervisor.settings import ConfigError
+from supervisor.settings import ConfigError, Settings
 
 KEY: Final = "http.admin_token_file"
 OWN_FILE: Final = "admin-token"
@@ -28,22 +28,23 @@ OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def admin_token(
-    file: Path | None, *, address: str, data_dir: Path, log: FilteringBoundLogger
+    settings: Settings, *, address: str, log: FilteringBoundLogger
 ) -> AdminToken | None:
-    """Return the token in `file`, or in a file of our own; None for no admin API.
+    """Return the token in the file that the settings name, or in our own; None for no admin API.
 
-    Without a file we make one where `address`, on which the service listens, is this machine's alone.
+    They name none: then we make one if `address`, on which we listen, is this machine's alone.
 
     Raises:
         ConfigError: the file cannot be read or written, or holds no usable token.
     """
+    file = settings.http.admin_token_file
     if file is None and not may_make_token(address):
         log.info(
             "admin_api_off", reason=f"{KEY} is not set, and {address} is not a loopback address"
         )
         return None
     try:
-        return _token_in(_own_file(data_dir, log) if file is None else file, log)
+        return _token_in(file or _own_file(settings.redis.data_dir, log), log)
     except OSError as error:
         problem = f"{error.filename} cannot be used: {error.strerror}"
         raise ConfigError(KEY, problem) from None

@@ -31,6 +31,12 @@ def _accounts() -> typer.Typer:
     return commands
 
 
+def _keys() -> typer.Typer:
+    from supervisor.cli_keys import app as commands  # noqa: PLC0415 - as above
+
+    return commands
+
+
 app = typer.Typer(
     name="botapi",
     help="Dota 2 match details over HTTP, from a self-healing fleet of Steam accounts.",
@@ -42,6 +48,11 @@ config_app = typer.Typer(help="Check or show the settings.", no_args_is_help=Tru
 accounts_app = typer.Typer(
     cls=later(_accounts),
     help="Add accounts and look after them.",
+    no_args_is_help=True,
+)
+keys_app = typer.Typer(
+    cls=later(_keys),
+    help="Make API keys and look after them.",
     no_args_is_help=True,
 )
 
@@ -101,17 +112,6 @@ def version(*, as_json: AsJson = False) -> None:
         typer.echo(f"botapi {__version__}")
 
 
-@app.command(
-    add_help_option=False,  # its own --help says more
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def keys(context: typer.Context) -> None:
-    """Make API keys and look after them: add, list, remove."""
-    from supervisor.cli_keys import app as keys_app  # noqa: PLC0415 - as above
-
-    keys_app(args=context.args, prog_name="botapi keys", standalone_mode=True)
-
-
 @config_app.command("check")
 def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """Say whether the settings can be used."""
@@ -151,6 +151,7 @@ app.command()(match)
 app.command()(replay)
 app.command()(status)
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.command("sandbox")(simulate)
 

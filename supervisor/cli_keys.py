@@ -1,11 +1,12 @@
 """`botapi keys`: add, list, remove the API keys in the file that `http.api_keys_file` names.
 
-A composition root like cli_accounts.py. Edits the file and nothing else: a running service follows it. A
-key is shown once, by `add`, alone on stdout.
+Edits the file and nothing else: a running service follows it. A key is shown once, by `add`, alone on
+stdout. Sees both halves, like tree.py.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -13,7 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Final
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -31,25 +31,16 @@ from actors.http.api_keys import (
 )
 from actors.http.client import Client
 from actors.http.rates import Rate
+from supervisor.cli_options import AsJson, ConfigFile, Exit, fail
 from supervisor.live_keys import SETTING, read_keys
 from supervisor.settings import ConfigError, load
 
-EXIT_FAILED: Final = 1
 PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
 HEAD: Final = "# API keys: names and hashes, never a key. `botapi keys add NAME` appends a line.\n"
 
-app = typer.Typer(
-    help="Make API keys and look after them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and one is a secret
-    rich_markup_mode=None,
-)
+# Its help stands in cli.py, which imports this file as late as it can.
+app = typer.Typer(rich_markup_mode=None)
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", envvar="BOTAPI_CONFIG", metavar="FILE", help="Settings to read."),
-]
 Name = Annotated[str, typer.Argument(help="The name of the key, as logs will have it.")]
 
 
@@ -73,6 +64,7 @@ def add(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="May have known matches asked for again.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, this once."""
     if not is_name(name):
@@ -81,39 +73,38 @@ def add(
         raise ConfigError("--burst", "it needs --per-minute")
     file = _file(config)
     if file.exists() and any(key.client.name == name for key in read_keys(file)):
-        typer.echo(f"botapi: there is a key called {name}; remove it first", err=True)
-        raise typer.Exit(EXIT_FAILED)
+        sentence = f"there is a key called {name}; remove it first"
+        raise fail(Exit.FAILED, sentence, as_json=as_json, word="in-use")
     shown = new_key()
     rate = None if per_minute is None else Rate.of(per_minute, burst)
     key = ApiKey(Client(name, priority, refresh), digest_of(shown), rate)
     _append(file, key.line)
-    typer.echo(f"{name}: added to {file}; the key, which is shown this once:", err=True)
-    typer.echo(shown)
+    if as_json:
+        typer.echo(json.dumps({**_facts(key), "key": shown}))
+    else:
+        typer.echo(f"{name}: added to {file}; the key, which is shown this once:", err=True)
+        typer.echo(shown)
 
 
 @app.command("list")
-def list_(
-    config: ConfigFile = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
+def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """Show every key's name, rate, priority and rights."""
     keys = read_keys(_file(config))
     if as_json:
-        typer.echo(orjson.dumps([_facts(key) for key in keys]).decode())
+        typer.echo(json.dumps([_facts(key) for key in keys]))
     else:
         Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(_table(keys))
 
 
 @app.command()
-def remove(name: Name, config: ConfigFile = None) -> None:
-    """Take a key away; whoever shows it is refused from then on."""
+def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> None:
+    """Take a key away; whoever shows it is refused."""
     file = _file(config)
     if all(key.client.name != name for key in read_keys(file)):
-        typer.echo(f"botapi: there is no key called {name}", err=True)
-        raise typer.Exit(EXIT_FAILED)
+        sentence = f"there is no key called {name}"
+        raise fail(Exit.NOT_FOUND, sentence, as_json=as_json, word="not-found")
     _replace(file, without_key(file.read_text("utf-8"), name) or HEAD)
-    typer.echo(f"{name}: removed")
+    typer.echo(json.dumps({"name": name, "done": "removed"}) if as_json else f"{name}: removed")
 
 
 def _file(config: Path | None) -> Path:

@@ -24,8 +24,8 @@ class FrontDoor:
     def __init__(
         self,
         http: Http,
-        *,
         is_operator: Callable[[web.Request], bool],
+        *,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:

@@ -97,12 +97,7 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
         with contextlib.ExitStack() as stack:
             listener = listen(settings.http.host, settings.http.port)
             stack.callback(listener.close)
-            token = admin_token(
-                settings.http.admin_token_file,
-                address=listener.getsockname()[0],
-                data_dir=settings.redis.data_dir,
-                log=log,
-            )
+            token = admin_token(settings, address=listener.getsockname()[0], log=log)
             valkey = _own_valkey(settings, stack)
             instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
             async with steam_network(settings) as network:
@@ -159,12 +154,8 @@ class Tree:
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
-        self._door = FrontDoor(
-            self._settings.http,
-            is_operator=shown_by(ground.admin_token),
-            clock=self._clock,
-            log=log,
-        )
+        is_operator = shown_by(ground.admin_token)
+        self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
         self._rng = random.Random()
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()

@@ -120,7 +120,7 @@ async def serving(
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = FrontDoor(http or Http(), is_operator=lambda _: False, clock=clock, log=log)
+    door = FrontDoor(http or Http(), lambda _: False, clock=clock, log=log)
     app = bare_app(door.admission, clock=clock, log=log)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)

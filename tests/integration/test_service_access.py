@@ -171,7 +171,7 @@ def test_the_command_says_what_it_did_and_what_it_cannot_do(tmp_path: Path) -> N
     table = botapi(file, "list").splitlines()
     assert [line.split()[0] for line in table] == ["name", "alice", "bob"]
     assert "remove it first" in botapi(file, "add", "bob", code=1)
-    assert "no key called carol" in botapi(file, "remove", "carol", code=1)
+    assert "no key called carol" in botapi(file, "remove", "carol", code=3)
     assert "1 to 64" in botapi(file, "add", "a b", code=2)
     assert "--per-minute" in botapi(file, "add", "carol", "--burst", "3", code=2)
     file.chmod(0o640)

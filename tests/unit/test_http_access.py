@@ -11,9 +11,13 @@ from scripted_child import capturing_log
 
 from actors.http.access import AdminToken, may_make_token, new_token
 from supervisor.admin_desk import admin_token
-from supervisor.settings import ConfigError
+from supervisor.settings import ConfigError, Http, Redis, Settings
 
 TEXT = "a token of some length"
+
+
+def named(file: Path | None, data_dir: Path) -> Settings:
+    return Settings(http=Http(admin_token_file=file), redis=Redis(data_dir=data_dir))
 
 
 def test_only_the_token_opens() -> None:
@@ -40,11 +44,11 @@ def test_anywhere_else_none_is_made(address: str) -> None:
 
 def test_our_own_token_is_made_once_and_is_for_our_eyes_alone(tmp_path: Path) -> None:
     log, lines = capturing_log()
-    first = admin_token(None, address="127.0.0.1", data_dir=tmp_path, log=log)
+    first = admin_token(named(None, tmp_path), address="127.0.0.1", log=log)
     file = tmp_path / "admin-token"
     text = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    again = admin_token(None, address="::1", data_dir=tmp_path, log=log)
+    again = admin_token(named(None, tmp_path), address="::1", log=log)
     assert file.read_text() == text
     for token in (first, again):
         assert token is not None
@@ -55,7 +59,7 @@ def test_our_own_token_is_made_once_and_is_for_our_eyes_alone(tmp_path: Path) ->
 
 def test_open_to_others_and_without_a_token_there_is_no_admin_api(tmp_path: Path) -> None:
     log, lines = capturing_log()
-    assert admin_token(None, address="10.0.0.1", data_dir=tmp_path, log=log) is None
+    assert admin_token(named(None, tmp_path), address="10.0.0.1", log=log) is None
     assert [line["event"] for line in lines] == ["admin_api_off"]
     assert "10.0.0.1" in lines[0]["reason"]
     assert not list(tmp_path.iterdir())
@@ -67,7 +71,7 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path: Path, mode: int) ->
     file.write_text(TEXT)
     file.chmod(mode)
     log, lines = capturing_log()
-    token = admin_token(file, address="10.0.0.1", data_dir=tmp_path, log=log)
+    token = admin_token(named(file, tmp_path), address="10.0.0.1", log=log)
     assert token is not None
     assert token.opens(f"Bearer {TEXT}")
     assert [(line["event"], line["log_level"]) for line in lines] == [
@@ -75,7 +79,7 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path: Path, mode: int) ->
     ]
     file.chmod(0o600)
     lines.clear()
-    admin_token(file, address="10.0.0.1", data_dir=tmp_path, log=log)
+    admin_token(named(file, tmp_path), address="10.0.0.1", log=log)
     assert lines == []
 
 
@@ -86,14 +90,14 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: bytes |
         file.write_bytes(content)
     log, _ = capturing_log()
     with pytest.raises(ConfigError, match=r"^http\.admin_token_file: [^\n]*$"):
-        admin_token(file, address="127.0.0.1", data_dir=tmp_path, log=log)
+        admin_token(named(file, tmp_path), address="127.0.0.1", log=log)
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     log, _ = capturing_log()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"^http\.admin_token_file: .*/file cannot be used"):
-        admin_token(None, address="127.0.0.1", data_dir=tmp_path / "file", log=log)
+        admin_token(named(None, tmp_path / "file"), address="127.0.0.1", log=log)
 
 
 def test_no_two_tokens_are_the_same() -> None:
