@@ -32,7 +32,7 @@ def admin_token(
 ) -> AdminToken | None:
     """Return the token in the file that the settings name, or in our own; None for no admin API.
 
-    They name none: then we make one if `address`, on which we listen, is this machine's alone.
+    Where none is named, one is made if `address`, on which we listen, is this machine's alone.
 
     Raises:
         ConfigError: the file cannot be read or written, or holds no usable token.
