@@ -34,6 +34,8 @@ class ReplayFacts:
     cluster: int
     salt: int
     url: str | None
+    ended_at: int | None = None  # UTC seconds; the file is up some minutes later
+    is_old_format: bool = False  # from before there were replays in today's form
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def answer_of(
             cluster=details.cluster,
             salt=details.replay_salt,
             url=replay_url(match_id, details),
+            ended_at=details.ended_at,
+            is_old_format=details.is_old_format,
         ),
         stored_at=now,
         fresh_until=now + ttl_s,

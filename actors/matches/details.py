@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 REPLAY_AVAILABLE: Final = "REPLAY_AVAILABLE"
+OLD_FORMAT: Final = "DOTA_GAMEMODE_NONE"  # with a salt of 0, as odota/core reads it
 DEFAULT_RESULT: Final = 2  # what EResult means where a field of it is absent: Fail
 
 
@@ -18,6 +19,8 @@ class MatchDetails:
     cluster: int
     replay_salt: int
     replay_state: str | int  # a number where the schema has no name for it
+    ended_at: int | None  # UTC seconds
+    is_old_format: bool  # from before there were replays in today's form
     fields: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -31,5 +34,17 @@ class MatchDetails:
             replay_salt=match.get("replay_salt", 0),
             # The schema's own default; a match that says nothing about its replay has one.
             replay_state=match.get("replay_state", REPLAY_AVAILABLE),
+            ended_at=_ended_at(match),
+            is_old_format=match.get("game_mode") == OLD_FORMAT and not match.get("replay_salt"),
             fields=fields,
         )
+
+
+def _ended_at(match: dict[str, Any]) -> int | None:
+    """Return when the match was over, or None where the GC did not say when it began.
+
+    The duration begins with the horn, which sounds after the time before the game.
+    """
+    if not (begun := match.get("starttime", 0)):
+        return None
+    return int(begun + match.get("pre_game_duration", 0) + match.get("duration", 0))

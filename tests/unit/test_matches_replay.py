@@ -53,3 +53,33 @@ def test_json_is_the_answer_with_id_and_url_in_front() -> None:
     answer = orjson.loads(to_json(7490235544, details()))
     assert answer == {"id": 7490235544, "replay_url": URL, "result": 1, "match": GOOD}
     assert list(answer)[:2] == ["id", "replay_url"]
+
+
+@pytest.mark.parametrize(
+    ("match", "ended_at"),
+    [
+        ({}, None),
+        ({"duration": 2846}, None),
+        ({"starttime": 0, "duration": 2846}, None),
+        ({"starttime": 1702703340}, 1702703340),
+        ({"starttime": 1702703340, "duration": 2846}, 1702706186),
+        ({"starttime": 1702703340, "duration": 2846, "pre_game_duration": 90}, 1702706276),
+    ],
+)
+def test_a_match_ends_after_its_start_by_all_its_parts(
+    match: dict[str, Any], ended_at: int | None
+) -> None:
+    assert details(**match).ended_at == ended_at
+
+
+@pytest.mark.parametrize(
+    ("match", "is_old"),
+    [
+        ({}, False),
+        ({"game_mode": "DOTA_GAMEMODE_NONE"}, False),
+        ({"replay_salt": 0}, False),
+        ({"game_mode": "DOTA_GAMEMODE_NONE", "replay_salt": 0}, True),
+    ],
+)
+def test_the_old_format_is_no_mode_and_no_salt(match: dict[str, Any], *, is_old: bool) -> None:
+    assert details(**match).is_old_format is is_old
