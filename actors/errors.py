@@ -16,7 +16,7 @@
     │   ├── NeedsHuman            only a person can go on (Steam Guard code)
     │   └── GcUnavailable         the Game Coordinator does not welcome us (retryable)
     ├── RequestError              one match request's answer that is not data
-    │   ├── MatchIdRequired, InvalidMatchId, MatchNotFound, MatchBlocked
+    │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
     │   ├── Unauthorized, RateLimited
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
     └── LocalProtocolError        our own misuse
@@ -199,6 +199,10 @@ class Unauthorized(RequestError):
 
 class RateLimited(RequestError):
     """This client asks more often than it may."""
+
+
+class InvalidRequest(RequestError):
+    """Some other part of the request cannot be understood."""
 
 
 class MatchNotFound(RequestError):

@@ -15,7 +15,7 @@ from actors.accounts.pacing import LogOnPacing
 from actors.accounts.store import Accounts
 from actors.actor import Address
 from actors.errors import AccountError, ActorStopped, MailboxFull
-from actors.http.match_details import MatchDetailsRoute
+from actors.http.asking import MatchAsker
 from actors.messages import Reconfigure, RouterMessage
 from supervisor.clock import SystemClock
 from supervisor.fleet import Fleet
@@ -35,7 +35,7 @@ class Reconfigurer:
         *,
         accounts: Accounts,
         pacing: LogOnPacing,
-        matches: MatchDetailsRoute,
+        asker: MatchAsker,
         router: Address[RouterMessage],
         fleet: Fleet,
         door: FrontDoor,
@@ -44,7 +44,7 @@ class Reconfigurer:
     ) -> None:
         self._accounts = accounts
         self._pacing = pacing
-        self._matches = matches
+        self._asker = asker
         self._router = router
         self._fleet = fleet
         self._door = door
@@ -56,7 +56,7 @@ class Reconfigurer:
         """Let everybody go by `settings` from now on, after they went by `before`."""
         quota_changed = before.quota != settings.quota
         self._pacing.change_limits(log_on_limits(settings))
-        self._matches.change_deadline(settings.http.deadline)
+        self._asker.change_deadline(settings.http.deadline)
         self._door.apply(settings.http)
         self._accounts.change_quota(quota_limits(settings))
         await self._tell_router(Reconfigure(router_policy(settings), budgets_changed=quota_changed))

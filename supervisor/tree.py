@@ -45,7 +45,11 @@ from actors.guard_desk import GuardDesk, SubmitGuard
 from actors.http.access import AdminToken, shown_by
 from actors.http.admin import AdminRoutes
 from actors.http.app import make_app
-from actors.http.match_details import MatchDetailsRoute
+from actors.http.asking import MatchAsker
+from actors.http.bulk import BulkRoute
+from actors.http.match_details import MatchRoutes
+from actors.http.operation import Routes
+from actors.http.replays import ReplayRoute
 from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
@@ -167,7 +171,7 @@ class Tree:
         self._pacing = self._make_pacing()
         self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
-        self._matches = MatchDetailsRoute(
+        self._asker = MatchAsker(
             self._router, deadline_s=self._settings.http.deadline, clock=self._clock
         )
         self._reconfigurer = self._make_reconfigurer()
@@ -277,20 +281,31 @@ class Tree:
         status = StatusRoutes(
             self._roster, self._router, clock=self._clock, about=about, config=self.config.report
         )
-        app = make_app(
-            self._matches,
+        groups: list[Routes] = [
+            MatchRoutes(self._asker, wall=self._clock.wall),
+            BulkRoute(self._asker),
+            ReplayRoute(self._asker, wall=self._clock.wall),
             status,
+        ]
+        admin = self._admin_routes()
+        app = make_app(
+            [*groups, *admin],
+            version=__version__,
             admission=self._door.admission,
             clock=self._clock,
             log=self._log,
         )
-        if (token := self._ground.admin_token) is not None:
-            AdminRoutes(self._guard_desk, token, clock=self._clock).add_to(app)
+        for one in admin:
+            one.guard_paths(app)
         # A duplicate, so that the address stays ours should the server be restarted.
         listener = self._ground.listener.dup()
         return HttpServer(
             app, listener, capacity=self._door.capacity, drain_s=LONGEST_DRAIN_S, log=self._log
         )
+
+    def _admin_routes(self) -> list[AdminRoutes]:
+        token = self._ground.admin_token
+        return [] if token is None else [AdminRoutes(self._guard_desk, token, clock=self._clock)]
 
     def _make_guard_desk(self) -> GuardDesk:
         settings, ports = self._settings, self._bot_ports
@@ -313,7 +328,7 @@ class Tree:
         return Reconfigurer(
             accounts=self._accounts,
             pacing=self._pacing,
-            matches=self._matches,
+            asker=self._asker,
             router=self._router,
             fleet=self._fleet,
             door=self._door,

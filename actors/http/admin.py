@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import ValidationError
 
 from actors.actor import Address
 from actors.clock import Clock
@@ -21,13 +23,14 @@ from actors.errors import (
 )
 from actors.guard_desk import GuardOutcome, SubmitGuard
 from actors.http.access import AdminToken, admins_only
+from actors.http.admin_operations import POST_GUARD, GuardCode
 from actors.http.errors import error_body
 from actors.http.json_response import json_response
+from actors.http.operation import Operation
 
 PREFIX: Final = "/admin"
 # A log-on with a password takes seconds; with a code that is used up already up to half a minute more.
 LOG_ON_S: Final = 90.0
-LONGEST_CODE: Final = 10
 REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
     NoSuchAccount: (404, "not-found"),
     AccountInUse: (409, "in-use"),
@@ -47,10 +50,13 @@ class AdminRoutes:
         self._token = token
         self._clock = clock
 
-    def add_to(self, app: web.Application) -> None:
-        """Put the routes, and who may use them, into the application."""
+    def guard_paths(self, app: web.Application) -> None:
+        """Let only those who show the token get to what is below the prefix."""
         app.middlewares.append(admins_only(self._token, PREFIX))
-        app.router.add_post(f"{PREFIX}/accounts/{{name}}/guard", self.guard)
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return ((POST_GUARD, self.guard),)
 
     async def guard(self, request: web.Request) -> web.Response:
         """Log an account on with a Steam Guard code, or begin to: `{"code": "ABCDE"}` or no body.
@@ -87,16 +93,9 @@ def _answer(request: web.Request, outcome: GuardOutcome) -> web.Response:
 
 def _code(body: bytes) -> str | web.Response | None:
     """Return the code in a request's body, None where there is none, or what to answer instead."""
-    refusal = error_body(400, "invalid", 'the body must be {"code": "ABCDE"}, or empty')
     if not body:
         return None
     try:
-        asked: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return refusal
-    code = asked.get("code") if isinstance(asked, dict) else 0
-    if code is None:
-        return None
-    if not isinstance(code, str) or not 0 < len(code.strip()) <= LONGEST_CODE:
-        return refusal
-    return code.strip()
+        return GuardCode.model_validate_json(body).code
+    except ValidationError:
+        return error_body(400, "invalid", 'the body must be {"code": "ABCDE"}, or empty')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -13,11 +14,12 @@ from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.admission import Admission
 from actors.http.client import client_of
+from actors.http.docs import DocsRoutes
 from actors.http.errors import error_response, protocol_error
-from actors.http.match_details import MatchDetailsRoute
+from actors.http.openapi import document
+from actors.http.operation import Routes, add_routes
 from actors.http.request_ids import name_request, trace_id_of
 from actors.http.security_headers import on_prepare
-from actors.http.status import StatusRoutes
 
 MAX_BODY: Final = 64 * 1024  # bytes
 BODY_S: Final = 10.0  # for the body to arrive, after the head
@@ -26,19 +28,17 @@ LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 
 
 def make_app(
-    matches: MatchDetailsRoute,
-    status: StatusRoutes,
+    groups: Sequence[Routes],
     *,
+    version: str,
     admission: Admission,
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> web.Application:
-    """Put the routes together."""
+    """Serve `groups`, and what describes them."""
     app = bare_app(admission, clock=clock, log=log)
-    app.router.add_get("/match-details", matches.get)
-    app.router.add_get("/healthz", status.healthz)
-    app.router.add_get("/readyz", status.readyz)
-    app.router.add_get("/status", status.status)
+    operations = tuple(add_routes(app, *groups))
+    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
     return app
 
 
@@ -76,7 +76,7 @@ def _edge(admission: Admission, clock: Clock, log: FilteringBoundLogger) -> Midd
             "request_answered",
             method=request.method,
             path=_short(request.path),
-            match_id=_short(request.query.get("match_id")),
+            match_id=_short(request.match_info.get("match_id") or request.query.get("match_id")),
             status=response.status,
             duration_s=round(clock.now() - begun, 6),
             request_id=request_id,

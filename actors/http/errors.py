@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -16,6 +16,7 @@ from aiohttp import web
 from actors.errors import (
     Busy,
     InvalidMatchId,
+    InvalidRequest,
     MatchBlocked,
     MatchIdRequired,
     MatchNotFound,
@@ -32,6 +33,7 @@ UNAUTHORIZED: Final = 401
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchIdRequired: (400, "match-id-required"),
     InvalidMatchId: (400, "invalid"),
+    InvalidRequest: (400, "invalid"),
     Unauthorized: (401, "unauthorized"),
     MatchNotFound: (404, "not-found"),
     MatchBlocked: (403, "blocked"),
@@ -84,7 +86,15 @@ def error_body(
     status: int, word: str, message: str, retry_after: float | None = None
 ) -> web.Response:
     """Build an error response; `retry_after` in seconds."""
-    seconds = None if retry_after is None else max(1, math.ceil(retry_after))
-    body = orjson.dumps({"error": word, "message": message, "retry_after": seconds})
+    row = error_row(word, message, retry_after)
+    seconds = row["retry_after"]
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    return web.Response(
+        status=status, body=orjson.dumps(row), content_type="application/json", headers=headers
+    )
+
+
+def error_row(word: str, message: str, retry_after: float | None = None) -> dict[str, Any]:
+    """Return what every error says, also one among others; `retry_after` in seconds."""
+    seconds = None if retry_after is None else max(1, math.ceil(retry_after))
+    return {"error": word, "message": message, "retry_after": seconds}

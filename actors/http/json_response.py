@@ -7,6 +7,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from actors.http.accept import accepts_gzip
+
 WORTH_COMPRESSING: Final = 1024  # bytes; below that the gzip header eats the gain
 LEVEL: Final = 1  # of gzip: most of the gain for a third of level 6's time
 
@@ -14,17 +16,10 @@ LEVEL: Final = 1  # of gzip: most of the gain for a third of level 6's time
 def json_response(request: web.Request, body: bytes, *, status: int = 200) -> web.Response:
     """Answer `request` with `body`, which is JSON already."""
     headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT_ENCODING}
-    if len(body) >= WORTH_COMPRESSING and accepts_gzip(request):
+    if len(body) >= WORTH_COMPRESSING and accepts_gzip(
+        request.headers.get(hdrs.ACCEPT_ENCODING, "")
+    ):
         packer = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
         body = packer.compress(body) + packer.flush()
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-
-def accepts_gzip(request: web.Request) -> bool:
-    """Whether the client listed gzip and did not refuse it by ``q=0``."""
-    for item in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower().split(","):
-        coding, _, weight = item.strip().partition(";")
-        if coding.strip() == "gzip":
-            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False

@@ -1,87 +1,67 @@
-"""`GET /match-details?match_id=M`: validate, ask the router, answer. The seed's one route."""
+"""`GET /match-details?match_id=M` and `GET /matches/M`: one match, the same under both addresses."""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Callable, Iterable
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from actors.actor import Address
-from actors.clock import Clock
-from actors.errors import (
-    ActorStopped,
-    Busy,
-    InvalidMatchId,
-    MailboxFull,
-    MatchIdRequired,
-    NotReady,
-    RequestError,
-    TimedOut,
+from actors.errors import RequestError
+from actors.http.asking import MatchAsker
+from actors.http.errors import error_body, error_response
+from actors.http.freshness import freshness_headers
+from actors.http.inputs import parse_match_id
+from actors.http.operation import Operation
+from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
+from actors.http.representation import (
+    JSON,
+    OFFERS,
+    VARY,
+    acceptable,
+    is_known,
+    represent,
 )
-from actors.http.client import client_of
-from actors.http.errors import error_response
-from actors.http.json_response import json_response
-from actors.http.request_ids import request_id_of
-from actors.messages import FetchMatch, RouterMessage
-
-ROUTER_GRACE_S: Final = 0.25
-MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive; as the seed has it
-_DIGITS: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 
 
-class MatchDetailsRoute:
-    """Answers match requests; `deadline_s` is how long one client waits at most."""
+class MatchRoutes:
+    """Answers match requests; holds nothing itself."""
 
-    def __init__(self, router: Address[RouterMessage], *, deadline_s: float, clock: Clock) -> None:
-        self._router = router
-        self._deadline_s = deadline_s
-        self._clock = clock
+    def __init__(self, asker: MatchAsker, *, wall: Callable[[], float]) -> None:
+        """`wall`: UTC seconds."""
+        self._asker = asker
+        self._wall = wall
 
-    def change_deadline(self, deadline_s: float) -> None:
-        """Let those who ask from now on wait that long at most."""
-        self._deadline_s = deadline_s
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return ((GET_MATCH_DETAILS, self.by_query), (GET_MATCH, self.by_path))
 
-    async def get(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the match, or with a row of the error table."""
+    async def by_query(self, request: web.Request) -> web.StreamResponse:
+        """The seed's route. It never looked at Accept: who accepts nothing that we have gets JSON."""
+        media_type = acceptable(request) or JSON
+        return await self._answer(request, request.query.get("match_id"), media_type)
+
+    async def by_path(self, request: web.Request) -> web.StreamResponse:
+        """The same with an address of its own."""
+        media_type = acceptable(request)
+        if media_type is None:
+            return error_body(406, "not-acceptable", f"there is {' and '.join(OFFERS)}")
+        return await self._answer(request, request.match_info["match_id"], media_type)
+
+    async def _answer(
+        self, request: web.Request, match_id: str | None, media_type: str
+    ) -> web.StreamResponse:
         try:
-            match_id = parse_match_id(request.query.get("match_id"))
-            body = await self._fetch(match_id, request)
+            answer = await self._asker.fetch(parse_match_id(match_id), self._asker.wish(request))
         except RequestError as error:
             return error_response(error)
-        return json_response(request, body)
-
-    async def _fetch(self, match_id: int, request: web.Request) -> bytes:
-        deadline = self._clock.now() + self._deadline_s
-        client = client_of(request)
-        fetch = FetchMatch(
-            match_id,
-            deadline,
-            client=client.name,
-            priority=client.priority,
-            request_id=request_id_of(request),
-        )
-        try:
-            # The router keeps the deadline and knows best why; the time on top is for its answer.
-            answer = await self._router.ask(fetch, deadline=deadline + ROUTER_GRACE_S)
-        except TimeoutError:
-            raise TimedOut("no bot had an answer within the deadline", 5.0) from None
-        except MailboxFull:
-            raise Busy("too many requests at once; try again soon", 1.0) from None
-        except ActorStopped:
-            raise NotReady("the service is starting or stopping", 5.0) from None
-        return answer.json
-
-
-def parse_match_id(text: str | None) -> int:
-    """Return the match id in `text`.
-
-    Raises:
-        MatchIdRequired: `text` is missing or empty.
-        InvalidMatchId: not a whole number within 1 .. 1024000000000 (exclusive).
-    """
-    if not text:
-        raise MatchIdRequired("match_id is missing: ask for /match-details?match_id=7490235544")
-    if _DIGITS.fullmatch(text) and 1 <= (match_id := int(text)) < MATCH_ID_LIMIT:
-        return match_id
-    raise InvalidMatchId(f"match_id must be a whole number from 1 to {MATCH_ID_LIMIT - 1}")
+        shown = represent(request, answer, media_type)
+        headers = freshness_headers(request, answer, self._wall())
+        headers[hdrs.ETAG] = shown.etag
+        headers[hdrs.VARY] = VARY
+        if is_known(request, shown.etag):
+            return web.Response(status=304, headers=headers)
+        headers[hdrs.CONTENT_TYPE] = media_type
+        if shown.coding is not None:
+            headers[hdrs.CONTENT_ENCODING] = shown.coding
+        return web.Response(body=shown.body, headers=headers)

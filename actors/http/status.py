@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from actors.actor import Address
 from actors.clock import Clock
 from actors.errors import LocalProtocolError
 from actors.http.errors import error_body
 from actors.http.json_response import json_response
+from actors.http.operation import Operation
+from actors.http.operations import GET_HEALTHZ, GET_READYZ, GET_STATUS
 from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, RouterReport
 from actors.roster import RosterMessage
 
@@ -39,6 +42,14 @@ class StatusRoutes:
         self._clock = clock
         self._about = about
         self._config = config
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return (
+            (GET_HEALTHZ, self.healthz),
+            (GET_READYZ, self.readyz),
+            (GET_STATUS, self.status),
+        )
 
     async def healthz(self, request: web.Request) -> web.Response:
         """200 while the event loop, the roster and the router answer; else 503."""

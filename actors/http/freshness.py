@@ -1,0 +1,29 @@
+"""How old an answer is and how long it stays good, as headers for caches and for people.
+
+`max-age` is the whole time for which an answer is good and `Age` how much of it has passed already, as
+HTTP has it (RFC 9111, sections 4.2.1 and 5.1): a cache that takes one from the other knows what is left.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from actors.matches.answer import MatchAnswer, Source
+
+X_CACHE: Final = "X-Cache"
+HIT: Final = "HIT"  # the match was known, to this process or to the fleet
+MISS: Final = "MISS"  # the Game Coordinator was asked for it
+
+
+def freshness_headers(request: web.Request, answer: MatchAnswer, now: float) -> dict[str, str]:
+    """Return the headers for `answer` to `request`; `now` in UTC seconds."""
+    # What somebody gets for a key is not for a cache that serves others without one.
+    scope = "private" if hdrs.AUTHORIZATION in request.headers else "public"
+    lifetime = max(0, int(answer.fresh_until - answer.stored_at))
+    return {
+        hdrs.CACHE_CONTROL: f"{scope}, max-age={lifetime}",
+        hdrs.AGE: str(max(0, int(now - answer.stored_at))),
+        X_CACHE: MISS if answer.source is Source.GC else HIT,
+    }

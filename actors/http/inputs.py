@@ -1,0 +1,165 @@
+"""What clients may send, as types: requests are validated by them, and the API is described by them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from actors.errors import InvalidMatchId, InvalidRequest, MatchIdRequired
+
+MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive; as the seed has it
+MOST_IDS: Final = 1000  # of one bulk request; ten times what one account is good for in a day
+_DIGITS: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
+_NUMBER: Final = re.compile(r"\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def _whole_number(text: object) -> object:
+    """Pydantic would take " 7", "7.0" and "7_0" too."""
+    if isinstance(text, str) and _DIGITS.fullmatch(text):
+        return int(text)
+    return text
+
+
+def _number(text: object) -> object:
+    if isinstance(text, str) and _NUMBER.fullmatch(text):
+        return float(text)
+    return text
+
+
+MatchId = Annotated[
+    int,
+    Field(
+        strict=True, ge=1, lt=MATCH_ID_LIMIT, description="A match's id.", examples=[7_490_235_544]
+    ),
+]
+MatchIdText = Annotated[MatchId, BeforeValidator(_whole_number)]
+SecondsText = Annotated[
+    float, Field(strict=True, gt=0, allow_inf_nan=False), BeforeValidator(_number)
+]
+
+
+class Input(BaseModel):
+    """Some part of a request; its fields are optional where they have a default."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class OneMatch(Input):
+    """The match that is asked for."""
+
+    match_id: MatchIdText
+
+
+class MatchHeaders(Input):
+    """How a match is asked for."""
+
+    x_request_timeout: SecondsText | None = Field(
+        None,
+        alias="X-Request-Timeout",
+        description="Seconds after which you stop waiting; `http.deadline` where that is less.",
+        examples=[5],
+    )
+    cache_control: str | None = Field(
+        None,
+        alias="Cache-Control",
+        description="`no-cache` has the Game Coordinator asked although the match is known, for "
+        "API keys that may; it is ignored from everybody else.",
+        examples=["no-cache"],
+    )
+
+
+class MatchConditions(MatchHeaders):
+    """How a match is asked for by those who have had it before."""
+
+    if_none_match: str | None = Field(
+        None,
+        alias="If-None-Match",
+        description="The ETag of the answer you have: 304 when it is still that one.",
+    )
+
+
+class ReplayQuery(Input):
+    """How a replay is asked for."""
+
+    redirect: Literal["0", "1"] = Field(
+        "1", description="`1` leads to the file; `0` gives what is known of it as JSON."
+    )
+
+
+class ManyMatches(Input):
+    """Some matches."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    match_ids: list[MatchId] = Field(
+        min_length=1,
+        max_length=MOST_IDS,
+        description="Each is answered once, also where it is named twice.",
+        examples=[[7_490_235_544, 1_781_962_623]],
+    )
+
+
+_MATCH_ID: Final = TypeAdapter[int](MatchIdText)
+_SECONDS: Final = TypeAdapter[float](SecondsText)
+_REDIRECT: Final = TypeAdapter[str](Literal["0", "1"])
+
+
+def parse_match_id(text: str | None) -> int:
+    """Return the match id in `text`.
+
+    Raises:
+        MatchIdRequired: `text` is missing or empty.
+        InvalidMatchId: not a whole number within 1 .. 1024000000000 (exclusive).
+    """
+    if not text:
+        raise MatchIdRequired("match_id is missing: ask for /match-details?match_id=7490235544")
+    try:
+        return _MATCH_ID.validate_python(text)
+    except ValidationError:
+        raise InvalidMatchId(
+            f"match_id must be a whole number from 1 to {MATCH_ID_LIMIT - 1}"
+        ) from None
+
+
+def parse_timeout(text: str) -> float:
+    """Return the seconds in `text`.
+
+    Raises:
+        InvalidRequest: not a number above 0.
+    """
+    try:
+        return _SECONDS.validate_python(text)
+    except ValidationError:
+        raise InvalidRequest("X-Request-Timeout must be a number of seconds above 0") from None
+
+
+def parse_redirect(text: str) -> bool:
+    """Tell whether to redirect.
+
+    Raises:
+        InvalidRequest: neither 0 nor 1.
+    """
+    try:
+        return _REDIRECT.validate_python(text) == "1"
+    except ValidationError:
+        raise InvalidRequest("redirect must be 0 or 1") from None
+
+
+def parse_match_ids(body: bytes) -> tuple[int, ...]:
+    """Return the ids in a request's body, each once, in their order.
+
+    Raises:
+        InvalidRequest: not JSON, or not what `ManyMatches` says.
+    """
+    try:
+        many = ManyMatches.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise InvalidRequest(
+            f'the body must be {{"match_ids": [...]}}, 1 to {MOST_IDS} ids from 1 to '
+            f"{MATCH_ID_LIMIT - 1}; {where}: {first['msg']}"
+        ) from None
+    return tuple(dict.fromkeys(many.match_ids))

@@ -1,0 +1,73 @@
+"""One method of one path, told to those who serve it and to those who describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel
+
+from actors.errors import RequestError
+from actors.http.errors import TABLE
+
+Words = Mapping[int, tuple[str, ...]]  # status -> the words an error of it may have
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is answered when all is well."""
+
+    summary: str
+    # Media type -> a type, the name of a component, or a schema as it is.
+    content: Mapping[str, type[BaseModel] | str | dict[str, Any]] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()  # by name; `openapi` knows what they mean
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """See the module. Input types double as what the request is validated by."""
+
+    method: str
+    path: str
+    summary: str
+    details: str
+    answers: Mapping[int, Answer]
+    errors: Words
+    tag: str = "matches"
+    in_path: type[BaseModel] | None = None
+    in_query: type[BaseModel] | None = None
+    in_headers: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    body_is_required: bool = True
+    needs_admin: bool = False
+
+
+class Routes(Protocol):
+    """Some operations and who carries them out."""
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return them."""
+
+
+def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
+    """Serve each operation; yield them, so that they can be described."""
+    for group in groups:
+        for operation, handler in group.routes():
+            # A GET is a HEAD too, as everybody expects.
+            methods = {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
+            for method in methods:
+                app.router.add_route(method, operation.path, handler)
+            yield operation
+
+
+def words(*errors: type[RequestError] | Words) -> Words:
+    """Collect the words of rows of the error table, and of others, by status."""
+    found: dict[int, tuple[str, ...]] = {}
+    for one in errors:
+        rows = one if isinstance(one, Mapping) else {TABLE[one][0]: (TABLE[one][1],)}
+        for status, more in rows.items():
+            found[status] = tuple(dict.fromkeys((*found.get(status, ()), *more)))
+    return found

@@ -1,0 +1,150 @@
+"""Every operation of the API in words: what is asked, what is answered, which errors there are.
+
+Data only. Who carries an operation out has it in `routes()`; `/openapi.json` is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from actors import errors
+from actors.http.inputs import (
+    ManyMatches,
+    MatchConditions,
+    MatchHeaders,
+    OneMatch,
+    ReplayQuery,
+)
+from actors.http.match_schema import MATCH
+from actors.http.operation import Answer, Operation, Words, words
+from actors.http.outputs import Healthy, Ready, Replay, Status
+from actors.http.representation import JSON, PROTOBUF
+from actors.matches.availability import Availability
+
+NDJSON: Final = "application/x-ndjson"
+# Why there is no file to lead to, as word and sentence.
+NO_REPLAY: Final[Mapping[Availability, tuple[str, str]]] = {
+    Availability.NOT_YET: (
+        "replay-not-yet-available",
+        "the match has just ended; its replay may not be uploaded yet",
+    ),
+    Availability.EXPIRED: (
+        "replay-expired",
+        "the replay is deleted; Valve keeps most for about two weeks",
+    ),
+    Availability.NOT_RECORDED: ("replay-not-recorded", "this match was not recorded"),
+    Availability.OLD_FORMAT: (
+        "replay-old-format",
+        "this match is from before there were replays in today's form",
+    ),
+}
+
+_WHO: Final = words(errors.Unauthorized, errors.RateLimited)
+_WHICH: Final = words(errors.InvalidMatchId, errors.MatchNotFound, errors.MatchBlocked)
+_SERVICE: Final = words(
+    errors.QuotaExhausted,
+    errors.NotReady,
+    errors.Busy,
+    errors.RequestStoreUnavailable,
+    errors.TimedOut,
+)
+_BINARY: Final = {"type": "string", "contentMediaType": PROTOBUF}
+_FRESHNESS: Final = ("Cache-Control", "Age", "X-Cache")
+_MATCH: Final = {
+    200: Answer(
+        "What the Game Coordinator says about the match.",
+        {JSON: MATCH, PROTOBUF: _BINARY},
+        headers=("ETag", *_FRESHNESS),
+    ),
+    304: Answer("It is what you have already.", headers=("ETag", *_FRESHNESS)),
+}
+
+GET_MATCH_DETAILS: Final = Operation(
+    "GET",
+    "/match-details",
+    "One match",
+    "The Game Coordinator's answer in protobuf's JSON mapping, with `id` and `replay_url` in front. "
+    "`Accept: application/x-protobuf` gets its bytes as they are.",
+    answers=_MATCH,
+    errors=words(errors.MatchIdRequired, _WHICH, _WHO, _SERVICE),
+    in_query=OneMatch,
+    in_headers=MatchConditions,
+)
+
+GET_MATCH: Final = Operation(
+    "GET",
+    "/matches/{match_id}",
+    "One match, by its own address",
+    "The same as `/match-details?match_id=...`, but for an Accept header that allows nothing that there "
+    "is, which is an error here.",
+    answers=_MATCH,
+    errors=words(_WHICH, _WHO, _SERVICE, {406: ("not-acceptable",)}),
+    in_path=OneMatch,
+    in_headers=MatchConditions,
+)
+
+POST_MATCH_DETAILS: Final = Operation(
+    "POST",
+    "/match-details",
+    "Many matches",
+    "One line of JSON for each match, as soon as it is there, in any order: what GET answers, or an "
+    "error with the `id`. Each has its own time limit. Who reads slowly is served slowly; for who goes "
+    "away the rest is not asked for.",
+    answers={
+        200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),
+    },
+    errors=words(errors.InvalidRequest, _WHO, {413: ("request-entity-too-large",)}),
+    in_headers=MatchHeaders,
+    body=ManyMatches,
+)
+
+GET_REPLAY: Final = Operation(
+    "GET",
+    "/replays/{match_id}",
+    "The replay of a match",
+    "Leads to the replay file, or says why there is none.",
+    answers={
+        200: Answer(
+            "With `redirect=0`: what is known of the replay.", {JSON: Replay}, headers=_FRESHNESS
+        ),
+        302: Answer("The file is there.", headers=("Location", *_FRESHNESS)),
+    },
+    errors=words(_WHICH, _WHO, _SERVICE, {404: tuple(word for word, _ in NO_REPLAY.values())}),
+    tag="replays",
+    in_path=OneMatch,
+    in_query=ReplayQuery,
+    in_headers=MatchHeaders,
+)
+
+_UNHEALTHY: Final[Words] = {503: ("unhealthy",)}
+
+GET_HEALTHZ: Final = Operation(
+    "GET",
+    "/healthz",
+    "Is the process alive?",
+    "Says nothing about Steam: a service whose bots are all away is alive.",
+    answers={200: Answer("It is.", {JSON: Healthy})},
+    errors=_UNHEALTHY,
+    tag="service",
+)
+
+GET_READYZ: Final = Operation(
+    "GET",
+    "/readyz",
+    "Can it serve?",
+    "It can while at least one bot is ready.",
+    answers={200: Answer("It can.", {JSON: Ready})},
+    errors=words(errors.NotReady),
+    tag="service",
+)
+
+GET_STATUS: Final = Operation(
+    "GET",
+    "/status",
+    "How is the fleet?",
+    "Every bot, how busy the router is, and how the settings are.",
+    answers={200: Answer("Like this.", {JSON: Status})},
+    errors=_UNHEALTHY,
+    tag="service",
+)

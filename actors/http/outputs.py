@@ -1,0 +1,76 @@
+"""What the API answers, as types: some answers are built of them, and all are described by them.
+
+The match itself is not here: its shape is Valve's schema (see `match_schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.matches.availability import Availability
+from actors.messages import BotReport, RouterReport
+
+
+class Output(BaseModel):
+    """One JSON object."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Error(Output):
+    """Why there is no data, and when asking again makes sense."""
+
+    error: str = Field(description="A word for programs.")
+    message: str = Field(description="A sentence for people.")
+    retry_after: int | None = Field(
+        ge=1, description="Whole seconds; the header Retry-After says the same."
+    )
+
+
+class Replay(Output):
+    """What is known of a match's replay."""
+
+    id: int
+    availability: Availability
+    url: str | None = Field(description="Of the file; null where there is none.")
+    state: str | int = Field(description="replay_state, as the Game Coordinator has it.")
+    cluster: int
+    salt: int
+    ended_at: int | None = Field(description="When the match ended, in UTC seconds.")
+    retry_after: int | None = Field(
+        ge=1, description="Seconds until a file that is not yet available is."
+    )
+
+
+class Healthy(Output):
+    """The process is well."""
+
+    status: Literal["ok"]
+
+
+class Ready(Output):
+    """Some bot can serve."""
+
+    status: Literal["ready"]
+    ready: int = Field(ge=1, description="How many bots can.")
+
+
+class Status(Output):
+    """The fleet."""
+
+    version: str
+    instance: str = Field(description="This process, unique in the world.")
+    config: dict[str, Any] = Field(description="Where the settings come from, and how they are.")
+    bots: dict[str, int] = Field(description="How many there are, and how many in which state.")
+    router: RouterReport
+    fleet: list[BotReport]
+
+
+class LoggedOn(Output):
+    """How far a log-on by hand has come."""
+
+    account: str
+    state: Literal["logged-on", "code-wanted"]
+    need: str | None = Field(description="What is wanted, in words.")

@@ -1,0 +1,71 @@
+"""`GET /replays/M`: the way to a match's replay file, or what is known of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from actors.errors import RequestError
+from actors.http.asking import MatchAsker
+from actors.http.errors import error_body, error_response
+from actors.http.freshness import freshness_headers
+from actors.http.inputs import parse_match_id, parse_redirect
+from actors.http.operation import Operation
+from actors.http.operations import GET_REPLAY, NO_REPLAY
+from actors.http.outputs import Replay
+from actors.http.representation import JSON
+from actors.matches.answer import MatchAnswer
+from actors.matches.availability import Availability, availability, upload_left_s
+
+
+class ReplayRoute:
+    """Leads to replay files; holds nothing itself."""
+
+    def __init__(self, asker: MatchAsker, *, wall: Callable[[], float]) -> None:
+        """`wall`: UTC seconds."""
+        self._asker = asker
+        self._wall = wall
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return ((GET_REPLAY, self.get),)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """302 to the file, 404 with the reason why there is none; `?redirect=0`: the facts."""
+        try:
+            match_id = parse_match_id(request.match_info["match_id"])
+            is_redirect = parse_redirect(request.query.get("redirect", "1"))
+            answer = await self._asker.fetch(match_id, self._asker.wish(request))
+        except RequestError as error:
+            return error_response(error)
+        now = self._wall()
+        facts = _facts(answer, now)
+        if is_redirect and facts.availability in NO_REPLAY:
+            word, sentence = NO_REPLAY[facts.availability]
+            return error_body(404, word, sentence, facts.retry_after)
+        headers = freshness_headers(request, answer, now)
+        if facts.retry_after is not None:  # true for minutes, however long the match stays known
+            headers[hdrs.CACHE_CONTROL] = "no-store"
+        if is_redirect:
+            return web.Response(status=302, headers={**headers, hdrs.LOCATION: facts.url or ""})
+        headers[hdrs.CONTENT_TYPE] = JSON
+        return web.Response(body=facts.model_dump_json().encode(), headers=headers)
+
+
+def _facts(answer: MatchAnswer, now: float) -> Replay:
+    replay = answer.replay
+    verdict = availability(replay, now)
+    is_coming = verdict is Availability.NOT_YET
+    return Replay(
+        id=answer.match_id,
+        availability=verdict,
+        url=replay.url,
+        state=replay.state,
+        cluster=replay.cluster,
+        salt=replay.salt,
+        ended_at=replay.ended_at,
+        retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
+    )

@@ -1,0 +1,56 @@
+"""One match in the form that a client likes: JSON, JSON gzipped, or the bytes of the Game Coordinator.
+
+All of them lie ready in the answer; nothing is parsed or packed here. Each has an ETag of its own, as
+each is a sequence of bytes of its own (RFC 9110, section 8.8.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from actors.http.accept import accepts_gzip, best_media_type
+from actors.matches.answer import MatchAnswer
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+OFFERS: Final = (JSON, PROTOBUF)
+VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """Bytes and what a client must know about them."""
+
+    body: bytes
+    media_type: str
+    etag: str  # with its quotes
+    coding: str | None = None
+
+
+def acceptable(request: web.Request) -> str | None:
+    """Return the media type for `request`, or None where it accepts none that we have."""
+    return best_media_type(request.headers.get(hdrs.ACCEPT, ""), OFFERS)
+
+
+def represent(request: web.Request, answer: MatchAnswer, media_type: str) -> Representation:
+    """Return `answer` as `media_type`, in the content coding that `request` likes."""
+    if media_type == PROTOBUF:
+        digest = hashlib.blake2b(answer.protobuf, digest_size=12).hexdigest()
+        return Representation(answer.protobuf, PROTOBUF, f'"{digest}-protobuf"')
+    if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+        return Representation(answer.gzip, JSON, f'"{answer.etag}-gzip"', "gzip")
+    return Representation(answer.json, JSON, f'"{answer.etag}"')
+
+
+def is_known(request: web.Request, etag: str) -> bool:
+    """Whether `request` says by If-None-Match that it has this one already."""
+    header = request.headers.get(hdrs.IF_NONE_MATCH)
+    if header is None:
+        return False
+    # Weak comparison, as the RFC wants it here; a comma inside a tag is none of ours.
+    known = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag in known or "*" in known

@@ -1,0 +1,35 @@
+"""Whether a match's replay can be had now: one word for what the facts amount to."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from actors.matches.answer import ReplayFacts
+
+UPLOADED_WITHIN_S: Final = 15 * 60  # of the match's end; until then the file may answer 404
+EXPIRED: Final = "REPLAY_EXPIRED"
+
+
+class Availability(enum.StrEnum):
+    """What can be said of a replay."""
+
+    AVAILABLE = "available"
+    NOT_YET = "not-yet-available"  # recorded, but perhaps not uploaded so far
+    EXPIRED = "expired"  # Valve keeps public ones for some two weeks
+    NOT_RECORDED = "not-recorded"
+    OLD_FORMAT = "old-format"  # from before there were replays in today's form
+
+
+def availability(replay: ReplayFacts, now: float) -> Availability:
+    """Judge by the facts at `now` (UTC seconds)."""
+    if replay.url is not None:
+        return Availability.AVAILABLE if upload_left_s(replay, now) <= 0 else Availability.NOT_YET
+    if replay.state == EXPIRED:
+        return Availability.EXPIRED
+    return Availability.OLD_FORMAT if replay.is_old_format else Availability.NOT_RECORDED
+
+
+def upload_left_s(replay: ReplayFacts, now: float) -> float:
+    """Return the seconds until the file is surely uploaded; 0 or less when it is, or nobody knows."""
+    return 0.0 if replay.ended_at is None else replay.ended_at + UPLOADED_WITHIN_S - now
