@@ -1,0 +1,144 @@
+"""One match over real HTTP: its forms, its headers, and when it need not be sent at all."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import orjson
+import pytest
+from quick_world import quick_world
+
+from bench.world import World
+from sandbox.matches.catalogue import Catalogue
+
+pytestmark = pytest.mark.integration
+
+MATCH = 7490235544
+PATHS = (f"/match-details?match_id={MATCH}", f"/matches/{MATCH}")
+PROTOBUF = "application/x-protobuf"
+
+
+@pytest.fixture(scope="module")
+def w() -> Iterator[World]:
+    with quick_world() as running:
+        yield running
+
+
+@pytest.fixture
+async def http(w: World) -> AsyncIterator[aiohttp.ClientSession]:
+    """Return a client that sends no header of its own accord and unpacks nothing."""
+    async with aiohttp.ClientSession(
+        w.service.url,
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding"),
+    ) as session:
+        yield session
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_both_addresses_give_the_same_bytes(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(path) as answer:
+        body = await answer.read()
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Vary"] == "Accept, Accept-Encoding"
+        assert "Content-Encoding" not in answer.headers
+    assert orjson.loads(body)["id"] == MATCH
+    async with http.get(PATHS[0]) as other:
+        assert await other.read() == body
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_gzip_is_the_same_json_under_another_etag(
+    http: aiohttp.ClientSession, path: str
+) -> None:
+    async with http.get(path) as plain, http.get(path, headers={"Accept-Encoding": "gzip"}) as got:
+        assert got.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(await got.read()) == await plain.read()
+        assert got.headers["ETag"] == plain.headers["ETag"].rstrip('"') + '-gzip"'
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_protobuf_is_what_the_coordinator_sent(
+    http: aiohttp.ClientSession, path: str
+) -> None:
+    async with http.get(path, headers={"Accept": PROTOBUF, "Accept-Encoding": "gzip"}) as got:
+        body = await got.read()
+        assert got.headers["Content-Type"] == PROTOBUF
+        assert "Content-Encoding" not in got.headers
+        assert got.headers["ETag"].endswith('-protobuf"')
+    assert ("answered", body) == Catalogue(seed=0).answer(MATCH)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("form", [{}, {"Accept-Encoding": "gzip"}, {"Accept": PROTOBUF}])
+async def test_who_has_it_already_gets_304_and_no_body(
+    http: aiohttp.ClientSession, path: str, form: dict[str, str]
+) -> None:
+    async with http.get(path, headers=form) as first:
+        etag = first.headers["ETag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        async with http.get(path, headers={**form, "If-None-Match": known}) as again:
+            assert (again.status, await again.read()) == (304, b"")
+            assert again.headers["ETag"] == etag
+            assert {"Cache-Control", "Vary"} <= set(again.headers)
+    for stale in ('"other"', etag.strip('"'), f"{etag[:-1]}x" + '"'):
+        async with http.get(path, headers={**form, "If-None-Match": stale}) as again:
+            assert again.status == 200
+
+
+async def test_the_etag_of_one_form_is_not_that_of_another(http: aiohttp.ClientSession) -> None:
+    async with http.get(PATHS[1]) as plain:
+        headers = {"If-None-Match": plain.headers["ETag"], "Accept-Encoding": "gzip"}
+    async with http.get(PATHS[1], headers=headers) as packed:
+        assert packed.status == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_head_is_a_get_without_the_body(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(path) as whole, http.head(path) as head:
+        assert head.status == 200
+        assert await head.read() == b""
+        for name in ("ETag", "Content-Type", "Content-Length"):
+            assert head.headers[name] == whole.headers[name]
+
+
+async def test_who_accepts_nothing_that_there_is_hears_so_but_the_seed_never_said_that(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with http.get(PATHS[1], headers={"Accept": "text/html"}) as refused:
+        assert refused.status == 406
+        assert (await refused.json())["error"] == "not-acceptable"
+    async with http.get(PATHS[0], headers={"Accept": "text/html"}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.ClientSession) -> None:
+    async with http.get("/matches/4242") as first:
+        assert first.headers["X-Cache"] == "MISS"
+        assert first.headers["Age"] == "0"
+        assert first.headers["Cache-Control"].startswith("public, max-age=")
+    async with http.get("/matches/4242", headers={"Authorization": "Bearer x"}) as keyed:
+        assert keyed.headers.get("Cache-Control", "private, ").startswith("private, ")
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "1_0", "5 s", "0x5"])
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_time_limit_that_is_none_is_invalid(
+    http: aiohttp.ClientSession, path: str, text: str
+) -> None:
+    async with http.get(path, headers={"X-Request-Timeout": text}) as refused:
+        answer = await refused.json()
+        assert (refused.status, answer["error"]) == (400, "invalid")
+        assert "X-Request-Timeout" in answer["message"]
+
+
+@pytest.mark.parametrize("text", ["5", "2.5", "1e1", "100000", ".9e1"])
+async def test_a_time_limit_is_any_number_of_seconds(
+    http: aiohttp.ClientSession, text: str
+) -> None:
+    async with http.get(PATHS[1], headers={"X-Request-Timeout": text}) as answer:
+        assert answer.status == 200
