@@ -6,6 +6,7 @@ VENV ?= .venv
 ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
+EXAMPLES ?= 500
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := --require-hashes --only-binary :all: --no-binary dota2,steam --no-build-isolation
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
-.PHONY: help run test lint types check bench chaos soak lock clean
+.PHONY: help run test lint types check bench chaos soak schema lock clean
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
@@ -22,6 +23,7 @@ help:
 	@echo 'make check   lint, types, test   make bench   measure'
 	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
 	@echo 'make soak    100 bots, clients and faults for MINUTES=10'
+	@echo 'make schema  try the API against its OpenAPI document, EXAMPLES=500 for each operation'
 	@echo 'make lock    write the lock files again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter.'
@@ -46,6 +48,9 @@ chaos: $(VENV)/.installed-tests
 
 soak: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+schema: $(VENV)/.installed-tests
+	@SCHEMA_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 3600 tests/integration/test_http_schema.py $(ARGS)
 
 bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.fleet

@@ -11,8 +11,14 @@ from actors.errors import InvalidMatchId, InvalidRequest, MatchIdRequired
 
 MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive; as the seed has it
 MOST_IDS: Final = 1000  # of one bulk request; ten times what one account is good for in a day
+SHORTEST_S: Final = 0.1  # that a client may wait; no deadline of ours is shorter either
 _DIGITS: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 _NUMBER: Final = re.compile(r"\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def _without_point(value: object) -> object:
+    """JSON knows one kind of number: 7.0 is as whole as 7."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _whole_number(text: object) -> object:
@@ -33,10 +39,11 @@ MatchId = Annotated[
     Field(
         strict=True, ge=1, lt=MATCH_ID_LIMIT, description="A match's id.", examples=[7_490_235_544]
     ),
+    BeforeValidator(_without_point),
 ]
 MatchIdText = Annotated[MatchId, BeforeValidator(_whole_number)]
 SecondsText = Annotated[
-    float, Field(strict=True, gt=0, allow_inf_nan=False), BeforeValidator(_number)
+    float, Field(strict=True, ge=SHORTEST_S, allow_inf_nan=False), BeforeValidator(_number)
 ]
 
 
@@ -127,12 +134,14 @@ def parse_timeout(text: str) -> float:
     """Return the seconds in `text`.
 
     Raises:
-        InvalidRequest: not a number above 0.
+        InvalidRequest: not a number, or less than `SHORTEST_S`.
     """
     try:
         return _SECONDS.validate_python(text)
     except ValidationError:
-        raise InvalidRequest("X-Request-Timeout must be a number of seconds above 0") from None
+        raise InvalidRequest(
+            f"X-Request-Timeout must be a number of seconds, {SHORTEST_S} or more"
+        ) from None
 
 
 def parse_redirect(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from actors.matches.answer import ReplayFacts
 
-UPLOADED_WITHIN_S: Final = 15 * 60  # of the match's end; until then the file may answer 404
+UPLOADED_WITHIN_S: Final = 10 * 60  # of the match's end; until then the file may answer 404
 EXPIRED: Final = "REPLAY_EXPIRED"
 
 

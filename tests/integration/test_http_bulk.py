@@ -69,6 +69,12 @@ async def test_a_match_that_is_named_twice_is_answered_once(w: World) -> None:
     assert Counter(line["id"] for line in lines) == {140: 1, 141: 1}
 
 
+async def test_a_whole_number_may_have_a_point(w: World) -> None:
+    status, lines = await post(w, b'{"match_ids": [142.0, 1.43e2]}')
+    assert status == 200
+    assert sorted(line["id"] for line in lines) == [142, 143]
+
+
 async def test_as_many_as_allowed_are_answered(w: World) -> None:
     ids = list(range(1000, 1000 + MOST_IDS))
     status, lines = await post(w, {"match_ids": ids})
@@ -90,7 +96,7 @@ async def test_as_many_as_allowed_are_answered(w: World) -> None:
         {"match_ids": []},
         {"match_ids": 5},
         {"match_ids": ["5"]},
-        {"match_ids": [5.0]},
+        {"match_ids": [5.5]},
         {"match_ids": [True]},
         {"match_ids": [0]},
         {"match_ids": [5, 1_024_000_000_000]},

@@ -125,7 +125,7 @@ async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.Client
         assert keyed.headers.get("Cache-Control", "private, ").startswith("private, ")
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "1_0", "5 s", "0x5"])
+@pytest.mark.parametrize("text", ["", "soon", "0", "0.09", "-1", "nan", "inf", "1_0", "5 s", "0x5"])
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_time_limit_that_is_none_is_invalid(
     http: aiohttp.ClientSession, path: str, text: str

@@ -23,7 +23,7 @@ EXPIRED, NOT_RECORDED, OLD_FORMAT, JUST_ENDED, NO_DATE = 1781962623, 113, 50_000
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("matches")
-    begun = int(time.time()) - 2000
+    begun = int(time.time()) - 2000  # it ended ten seconds ago
     given_match(folder, JUST_ENDED, starttime=begun, duration=1900, pre_game_duration=90)
     given_match(folder, NO_DATE)
     with quick_world(matches=folder) as running:
