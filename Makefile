@@ -55,6 +55,7 @@ schema: $(VENV)/.installed-tests
 bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.fleet
 	@$(BIN)/python -m bench.requests
+	@$(BIN)/python -m bench.cached
 	@$(BIN)/python -m bench.checkout
 	@$(BIN)/python -m bench.decode
 

@@ -1,0 +1,119 @@
+"""Requests per second for a match that is known, against a bare aiohttp handler with the same bytes.
+
+    python -m bench.cached [--rounds 7] [--seconds 2] [--connections 16]
+
+The two take turns in one run, each a process of its own, and the medians are compared: what else the
+machine does meets both. The goal is 0.7 at least: all that the service does beside aiohttp's own work
+(naming, admitting and logging a request, finding the match, negotiating its form) in less than a third.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bench.http_load import drive
+from bench.report import print_machine, print_table
+from bench.world import world
+
+MATCH = 7_490_235_544
+GOAL = 0.7
+
+
+@dataclass
+class Server:
+    """One of the two, and what was measured of it."""
+
+    name: str
+    url: str
+    pid: int
+    rates: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)  # per request
+
+    def measure(self, connections: int, seconds: float) -> None:
+        """Measure once more."""
+        times = psutil.Process(self.pid).cpu_times()
+        rate = asyncio.run(drive(self.url, connections=connections, seconds=seconds))
+        after = psutil.Process(self.pid).cpu_times()
+        used = after.user + after.system - times.user - times.system
+        self.rates.append(rate.per_second)
+        self.cpu_us.append(used / rate.answers * 1e6)
+
+    def row(self) -> list[str]:
+        """Return one printed row."""
+        middle, low, high = statistics.median(self.rates), min(self.rates), max(self.rates)
+        return [
+            self.name,
+            f"{middle:.0f}",
+            f"{low:.0f}..{high:.0f}",
+            f"{statistics.median(self.cpu_us):.0f}",
+        ]
+
+
+@contextlib.contextmanager
+def bare_server(body: bytes) -> Iterator[Server]:
+    """Run a server that has `body` in memory."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(body)
+        command = [sys.executable, "-m", "bench.bare_server", file.name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None  # noqa: S101 - for the type checker
+            try:
+                port = int(process.stdout.readline())
+                yield Server("bare aiohttp handler", f"http://127.0.0.1:{port}/", process.pid)
+            finally:
+                process.terminate()
+
+
+def gzipped(url: str) -> bytes:
+    """Return what `url` answers, as it goes over the wire."""
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})  # noqa: S310 - ours
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - ours
+        body: bytes = answer.read()
+        return body
+
+
+def main() -> None:
+    """Print both rates and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--connections", type=int, default=16)
+    options = parser.parse_args()
+    print_machine()
+    with world(1) as w:
+        w.service.wait_ready(1)
+        url = f"{w.service.url}/match-details?match_id={MATCH}"
+        body = gzipped(url)
+        with bare_server(body) as bare:
+            cached = Server("known match", url, w.service.process.pid)
+            for _ in range(options.rounds + 1):
+                for server in (bare, cached):
+                    server.measure(options.connections, options.seconds)
+        asked = asyncio.run(w.sandbox.summary())["requests"]
+    for server in (bare, cached):  # the first round warms up
+        del server.rates[0], server.cpu_us[0]
+    print_table(
+        ["server", "requests/s", "range", "CPU us each"],
+        [bare.row(), cached.row()],
+        caption=f"{len(body)} bytes, {options.connections} connections, "
+        f"{options.rounds} rounds of {options.seconds:g} s each in turn; "
+        f"{sum(asked.values())} request to the Game Coordinator",
+    )
+    ratio = statistics.median(cached.rates) / statistics.median(bare.rates)
+    print(f"ratio of medians: {ratio:.2f} (goal: {GOAL} at least)")
+
+
+if __name__ == "__main__":
+    main()
