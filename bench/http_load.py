@@ -76,7 +76,9 @@ async def drive(url: str, *, connections: int, seconds: float) -> Rate:
     clients = []
     for _ in range(connections):
         _, client = await loop.create_connection(
-            lambda: _Client(request.encode(), begun + seconds), parts.hostname, parts.port
+            lambda: _Client(request.encode(), begun + seconds),
+            parts.hostname or "",
+            parts.port or 80,
         )
         clients.append(client)
     try:
