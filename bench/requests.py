@@ -4,9 +4,9 @@
 
 Four loads in one run: uncached with a GC that answers at once; uncached with a GC that takes 50 ms (what
 the service adds to those is the figure); one repeated id; and 50 requests per second that do not wait for
-one another, again with 50 ms: what a service with time to spare adds. The goal for that one is a p50 under
-3 ms and a p99 under 15 ms. Service, sandbox, Valkey and this load generator share the machine; CPU is the
-service process's own.
+one another, again with 50 ms: what a service with time to spare adds. For that one the goal is a p50
+under 3 ms and a p99 under 15 ms. Service, sandbox, Valkey and this load generator share the machine; CPU
+is that of the service process.
 """
 
 from __future__ import annotations

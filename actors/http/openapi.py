@@ -6,6 +6,7 @@ schemas, and the error table becomes the responses that are errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -177,7 +178,7 @@ class _Writer:
 
 
 def _operation_id(operation: Operation) -> str:
-    words = operation.path.replace("-", "/").replace("{", "").replace("}", "").split("/")
+    words = re.findall(r"[a-z]+", operation.path)
     return operation.method.lower() + "".join(word.title() for word in words)
 
 
