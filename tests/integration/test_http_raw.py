@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from http_rig import quick_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick_world import quick_world
 from raw_http import RawAnswer, RawConnection
 
 from bench.world import World

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_rig import quick_world
+from quick_world import quick_world
 
 from bench.world import World
 
