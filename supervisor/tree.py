@@ -283,7 +283,7 @@ class Tree:
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
-            BulkRoute(self._asker),
+            BulkRoute(self._asker, self._door.admission.charge),
             ReplayRoute(self._asker, wall=self._clock.wall),
             status,
         ]

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from actors.http.inputs import Input
-from actors.http.operation import Answer, Operation
+from actors.http.operation import BODY, Answer, Operation
 from actors.http.outputs import LoggedOn
 
 LONGEST_CODE: Final = 10
@@ -47,7 +47,7 @@ POST_GUARD: Final = Operation(
         401: ("unauthorized",),
         404: ("not-found",),
         409: ("in-use", "no-password", "sealed"),
-        413: ("request-entity-too-large",),
+        **BODY,
         502: ("steam-refused",),
         503: ("store-unavailable",),
         504: ("timeout",),

@@ -51,9 +51,8 @@ class MatchAsker:
         client, timeout_s = client_of(request), self._deadline_s
         if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
             timeout_s = min(timeout_s, parse_timeout(text))
-        return Wish(
-            client, timeout_s, client.may_refresh and _is_no_cache(request), request_id_of(request)
-        )
+        refresh = client.may_refresh and _is_no_cache(request)
+        return Wish(client, timeout_s, refresh, request_id_of(request))
 
     async def fetch(self, match_id: int, wish: Wish) -> MatchAnswer:
         """Return the match. A client that goes away cancels this, and with it the errand.

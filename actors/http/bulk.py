@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import orjson
@@ -17,6 +17,7 @@ from actors.http.inputs import parse_match_ids
 from actors.http.operation import Operation
 from actors.http.operations import NDJSON, POST_MATCH_DETAILS
 
+Charge = Callable[[web.Request, int], None]
 AT_ONCE: Final = 8  # matches of one request under way; others want bots too
 
 
@@ -27,8 +28,10 @@ class BulkRoute:
     client has room for more: a slow reader is served slowly, and never more than a few lines wait for it.
     """
 
-    def __init__(self, asker: MatchAsker) -> None:
+    def __init__(self, asker: MatchAsker, charge: Charge) -> None:
+        """`charge`: counts as that many more requests what a request asks for besides."""
         self._asker = asker
+        self._charge = charge
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return what it does."""
@@ -41,6 +44,7 @@ class BulkRoute:
             wish = self._asker.wish(request)
         except RequestError as error:
             return error_response(error)
+        self._charge(request, len(match_ids) - 1)
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: NDJSON, hdrs.CACHE_CONTROL: "no-store"}
         )

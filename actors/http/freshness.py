@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from actors.http.admission import KEY_HEADER
 from actors.matches.answer import MatchAnswer, Source
 
 X_CACHE: Final = "X-Cache"
@@ -20,7 +21,8 @@ MISS: Final = "MISS"  # the Game Coordinator was asked for it
 def freshness_headers(request: web.Request, answer: MatchAnswer, now: float) -> dict[str, str]:
     """Return the headers for `answer` to `request`; `now` in UTC seconds."""
     # What somebody gets for a key is not for a cache that serves others without one.
-    scope = "private" if hdrs.AUTHORIZATION in request.headers else "public"
+    shows_key = hdrs.AUTHORIZATION in request.headers or KEY_HEADER in request.headers
+    scope = "private" if shows_key else "public"
     lifetime = max(0, int(answer.fresh_until - answer.stored_at))
     return {
         hdrs.CACHE_CONTROL: f"{scope}, max-age={lifetime}",

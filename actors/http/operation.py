@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
 from actors.errors import RequestError
-from actors.http.errors import TABLE
+from actors.http.errors import PROTOCOL, TABLE
 
 Words = Mapping[int, tuple[str, ...]]  # status -> the words an error of it may have
+# What may be wrong with a body before anybody reads it.
+BODY: Final[Words] = {status: (PROTOCOL[status][0],) for status in (408, 413, 415)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from actors.http.inputs import (
     ReplayQuery,
 )
 from actors.http.match_schema import MATCH
-from actors.http.operation import Answer, Operation, Words, words
+from actors.http.operation import BODY, Answer, Operation, Words, words
 from actors.http.outputs import Healthy, Ready, Replay, Status
 from actors.http.representation import JSON, PROTOBUF
 from actors.matches.availability import Availability
@@ -94,7 +94,7 @@ POST_MATCH_DETAILS: Final = Operation(
     answers={
         200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),
     },
-    errors=words(errors.InvalidRequest, _WHO, {413: ("request-entity-too-large",)}),
+    errors=words(errors.InvalidRequest, _WHO, BODY),
     in_headers=MatchHeaders,
     body=ManyMatches,
 )
