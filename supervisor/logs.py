@@ -14,12 +14,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from supervisor.log_output import Output
 from supervisor.settings_errors import without_password
 from supervisor.settings_model import Log
 
@@ -67,6 +68,14 @@ class _Threshold:
         return event
 
 
+class _Direct:
+    """Where lines of JSON may go past structlog."""
+
+    def __init__(self) -> None:
+        self.output: Output | None = None  # while lines are for people, or nothing is set up
+
+
+_direct: Final = _Direct()
 _threshold: Final = _Threshold()  # one per process, as structlog's own configuration
 
 
@@ -78,15 +87,18 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         stream: where to write; None means stderr.
     """
     stream = stream or sys.stderr
-    renderer = _renderer(log.format, is_terminal=stream.isatty())
+    output = Output(stream)
+    is_json = _is_json(log.format, is_terminal=stream.isatty())
+    renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
     structlog.configure(
         processors=[_threshold, *_shared(), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=False,
     )
-    _route_standard_library(renderer, stream)
+    _route_standard_library(renderer, cast("TextIO", output))
     change_level(log.level)
+    _direct.output = output if is_json else None
 
 
 def change_level(name: str) -> None:
@@ -97,6 +109,16 @@ def change_level(name: str) -> None:
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     _route_uncaught()
+
+
+def is_logged(level: str) -> bool:
+    """Whether events of this level are written."""
+    return structlog.processors.NAME_TO_LEVEL[level] >= _threshold.level
+
+
+def direct_output() -> Output | None:
+    """Return what takes finished lines of JSON; None while lines are for people."""
+    return _direct.output
 
 
 def without_secrets(text: str) -> str:
@@ -135,11 +157,17 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _renderer(chosen: str, *, is_terminal: bool) -> Processor:
-    if chosen == "console" or (chosen == "auto" and is_terminal):
-        return structlog.dev.ConsoleRenderer(
-            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
-        )
+def _is_json(chosen: str, *, is_terminal: bool) -> bool:
+    return chosen == "json" or (chosen == "auto" and not is_terminal)
+
+
+def _console_renderer(*, colors: bool) -> Processor:
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _json_renderer() -> Processor:
     return structlog.processors.JSONRenderer(serializer=_json)
 
 

@@ -74,6 +74,7 @@ from supervisor.live_settings import LiveSettings
 from supervisor.network import Network, steam_network
 from supervisor.policies import log_on_limits, quota_limits, router_policy
 from supervisor.reconfigure import Reconfigurer
+from supervisor.request_log import RequestLog
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
@@ -294,6 +295,7 @@ class Tree:
             admission=self._door.admission,
             clock=self._clock,
             log=self._log,
+            record=RequestLog(self._log),
         )
         for one in admin:
             one.guard_paths(app)

@@ -6,6 +6,7 @@ key, or the admin token, which opens whatever a key opens. Rates are counted per
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,7 @@ from actors.clock import Clock
 from actors.errors import RateLimited, Unauthorized
 from actors.http.addresses import Networks, address_of, group_of
 from actors.http.api_keys import ApiKey, KeyRing
-from actors.http.client import CLIENT, Client
+from actors.http.client import ANONYMOUS, CLIENT, Client
 from actors.http.rates import Rate, Rates
 
 BEARER: Final = "Bearer "
@@ -64,7 +65,7 @@ class Admission:
         """Return the address of the client, for the log and for limits."""
         return address_of(request, self._proxies)
 
-    def admit(self, request: web.Request, address: str) -> None:
+    def admit(self, request: web.Request, address: str) -> Client:
         """Let the request pass, and say in it who asks; `address` as `address_of` has it.
 
         Raises:
@@ -72,14 +73,15 @@ class Admission:
             RateLimited: its client has to wait.
         """
         if _is_open(request.path):
-            return
+            return ANONYMOUS
         client, rate = self._client(request, address)
         request[CLIENT] = client
         if rate is None:
-            return
+            return client
         if wait := self._rates.take(client.name, rate, self._clock.now()):
             raise RateLimited(f"at most {rate.per_minute:g} requests per minute", wait)
         request[_OWED] = rate
+        return client
 
     def charge(self, request: web.Request, count: int) -> None:
         """Count `count` more requests for what `request` asks besides; its client waits afterwards."""
@@ -91,9 +93,14 @@ class Admission:
         if self._is_operator(request):
             return OPERATOR, None
         if self._keys is None:
-            return Client(group_of(address)), self._anonymous_rate
+            return _anonymous(address), self._anonymous_rate
         key = _key_shown(request, self._keys)
         return key.client, key.rate
+
+
+@functools.lru_cache(1024)
+def _anonymous(address: str) -> Client:
+    return Client(group_of(address))
 
 
 def shown_key(request: web.Request) -> str | None:

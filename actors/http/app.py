@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.admission import Admission
-from actors.http.client import client_of
+from actors.http.client import ANONYMOUS
 from actors.http.docs import DocsRoutes
 from actors.http.errors import error_response, protocol_error
 from actors.http.openapi import document
@@ -23,6 +23,7 @@ from actors.http.security_headers import on_prepare
 
 MAX_BODY: Final = 64 * 1024  # bytes
 BODY_S: Final = 10.0  # for the body to arrive, after the head
+Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
 LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 
@@ -34,23 +35,36 @@ def make_app(
     admission: Admission,
     clock: Clock,
     log: FilteringBoundLogger,
+    record: Record | None = None,
 ) -> web.Application:
-    """Serve `groups`, and what describes them."""
-    app = bare_app(admission, clock=clock, log=log)
+    """Serve `groups`, and what describes them; `record`: see `bare_app`."""
+    app = bare_app(admission, clock=clock, log=log, record=record)
     operations = tuple(add_routes(app, *groups))
     DocsRoutes(lambda: document(operations, version=version)).add_to(app)
     return app
 
 
-def bare_app(admission: Admission, *, clock: Clock, log: FilteringBoundLogger) -> web.Application:
-    """Return an application without routes, but with all that every request goes through."""
-    edge = _edge(admission, clock, log.bind(actor="http"))
+def bare_app(
+    admission: Admission,
+    *,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    record: Record | None = None,
+) -> web.Application:
+    """Return an application without routes, but with all that every request goes through.
+
+    `record` writes the line that every request has, if that is to go another way than `log`.
+    """
+    log = log.bind(actor="http")
+    edge = _edge(admission, clock, log, record or _recorded_by(log))
     app = web.Application(middlewares=[edge], client_max_size=MAX_BODY)
     app.on_response_prepare.append(on_prepare)
     return app
 
 
-def _edge(admission: Admission, clock: Clock, log: FilteringBoundLogger) -> Middleware:
+def _edge(
+    admission: Admission, clock: Clock, log: FilteringBoundLogger, record: Record
+) -> Middleware:
     """Name, admit and answer a request, with one log line at its end.
 
     One middleware for all of it: each costs every request, and the order of these steps matters.
@@ -61,43 +75,53 @@ def _edge(admission: Admission, clock: Clock, log: FilteringBoundLogger) -> Midd
         begun = clock.now()
         request_id = name_request(request)
         address = admission.address_of(request)
+        client = ANONYMOUS
         try:
-            admission.admit(request, address)
-            response = await _answer(request, handler)
+            client = admission.admit(request, address)
+            if request.body_exists:
+                await _read_body(request)
+            response = await handler(request)
         except RequestError as refusal:
             response = error_response(refusal)
+        except web.HTTPError as refusal:
+            response = _in_our_form(refusal)
         except (web.HTTPException, ConnectionError):
             raise  # what is no answer, or has nobody any more to go to
         except Exception:  # the boundary of one request: a bug here must not look like silence
             log.exception("request_crashed", request_id=request_id, path=_short(request.path))
             response = protocol_error(500)
-        level = log.debug if request.path in QUIET_PATHS else log.info
-        level(
-            "request_answered",
-            method=request.method,
-            path=_short(request.path),
-            match_id=_short(request.match_info.get("match_id") or request.query.get("match_id")),
-            status=response.status,
-            duration_s=round(clock.now() - begun, 6),
-            request_id=request_id,
-            **_who(request, address),
-        )
+        facts = {
+            "method": request.method,
+            "path": _short(request.path),
+            "match_id": _short(request.match_info.get("match_id") or request.query.get("match_id")),
+            "status": response.status,
+            "duration_s": round(clock.now() - begun, 6),
+            "request_id": request_id,
+            "address": address,
+        }
+        # The name of a key, never the key; where there are no keys, it is the address again.
+        if client.name and client.name != address:
+            facts["client"] = client.name
+        if trace_id := trace_id_of(request):
+            facts["trace_id"] = trace_id
+        record("debug" if request.path in QUIET_PATHS else "info", facts)
         return response
 
     return middleware
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have the body here, if there is one, then let the route answer."""
-    try:
-        if request.body_exists:
-            await _read_body(request)
-        return await handler(request)
-    except web.HTTPError as refusal:
-        answer = protocol_error(refusal.status)
-        if hdrs.ALLOW in refusal.headers:
-            answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
-        return answer
+def _recorded_by(log: FilteringBoundLogger) -> Record:
+    def record(level: str, facts: dict[str, Any]) -> None:
+        getattr(log, level)("request_answered", **facts)
+
+    return record
+
+
+def _in_our_form(refusal: web.HTTPError) -> web.Response:
+    answer = protocol_error(refusal.status)
+    if hdrs.ALLOW in refusal.headers:
+        answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
+    return answer
 
 
 async def _read_body(request: web.Request) -> None:
@@ -116,17 +140,6 @@ async def _read_body(request: web.Request) -> None:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:
         raise web.HTTPBadRequest from None
-
-
-def _who(request: web.Request, address: str) -> dict[str, Any]:
-    """Return what a log line says of the client: the name of its key, never the key."""
-    who = {"address": address}
-    client = client_of(request).name
-    if client and client != address:
-        who["client"] = client
-    if trace_id := trace_id_of(request):
-        who["trace_id"] = trace_id
-    return who
 
 
 def _short(text: str | None) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -20,8 +19,7 @@ ROUTER_GRACE_S: Final = 0.25
 TIMEOUT_HEADER: Final = "X-Request-Timeout"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What one HTTP request says about the matches it asks for."""
 
     client: Client

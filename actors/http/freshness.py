@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from actors.http.admission import KEY_HEADER
 from actors.matches.answer import MatchAnswer, Source
@@ -18,14 +19,13 @@ HIT: Final = "HIT"  # the match was known, to this process or to the fleet
 MISS: Final = "MISS"  # the Game Coordinator was asked for it
 
 
-def freshness_headers(request: web.Request, answer: MatchAnswer, now: float) -> dict[str, str]:
-    """Return the headers for `answer` to `request`; `now` in UTC seconds."""
+def add_freshness(
+    headers: CIMultiDict[str], request: web.Request, answer: MatchAnswer, now: float
+) -> None:
+    """Add the headers for `answer` to `request`; `now` in UTC seconds."""
     # What somebody gets for a key is not for a cache that serves others without one.
     shows_key = hdrs.AUTHORIZATION in request.headers or KEY_HEADER in request.headers
-    scope = "private" if shows_key else "public"
     lifetime = max(0, int(answer.fresh_until - answer.stored_at))
-    return {
-        hdrs.CACHE_CONTROL: f"{scope}, max-age={lifetime}",
-        hdrs.AGE: str(max(0, int(now - answer.stored_at))),
-        X_CACHE: MISS if answer.source is Source.GC else HIT,
-    }
+    headers[hdrs.CACHE_CONTROL] = f"{'private' if shows_key else 'public'}, max-age={lifetime}"
+    headers[hdrs.AGE] = str(max(0, int(now - answer.stored_at)))
+    headers[X_CACHE] = MISS if answer.source is Source.GC else HIT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Final, Literal
 
@@ -113,6 +114,7 @@ _SECONDS: Final = TypeAdapter[float](SecondsText)
 _REDIRECT: Final = TypeAdapter[str](Literal["0", "1"])
 
 
+@functools.lru_cache(maxsize=4096)  # texts of 13 digits at most; what is refused is not kept
 def parse_match_id(text: str | None) -> int:
     """Return the match id in `text`.
 

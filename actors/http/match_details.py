@@ -10,14 +10,13 @@ from aiohttp.typedefs import Handler
 from actors.errors import RequestError
 from actors.http.asking import MatchAsker
 from actors.http.errors import error_body, error_response
-from actors.http.freshness import freshness_headers
+from actors.http.freshness import add_freshness
 from actors.http.inputs import parse_match_id
 from actors.http.operation import Operation
 from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
 from actors.http.representation import (
     JSON,
     OFFERS,
-    VARY,
     acceptable,
     is_known,
     represent,
@@ -56,12 +55,10 @@ class MatchRoutes:
         except RequestError as error:
             return error_response(error)
         shown = represent(request, answer, media_type)
-        headers = freshness_headers(request, answer, self._wall())
-        headers[hdrs.ETAG] = shown.etag
-        headers[hdrs.VARY] = VARY
+        headers = shown.head.copy()
+        add_freshness(headers, request, answer, self._wall())
         if is_known(request, shown.etag):
+            del headers[hdrs.CONTENT_TYPE]
+            headers.popall(hdrs.CONTENT_ENCODING, None)
             return web.Response(status=304, headers=headers)
-        headers[hdrs.CONTENT_TYPE] = media_type
-        if shown.coding is not None:
-            headers[hdrs.CONTENT_ENCODING] = shown.coding
         return web.Response(body=shown.body, headers=headers)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from multidict import CIMultiDict
 
 from actors.errors import RequestError
 from actors.http.asking import MatchAsker
 from actors.http.errors import error_body, error_response
-from actors.http.freshness import freshness_headers
+from actors.http.freshness import add_freshness
 from actors.http.inputs import parse_match_id, parse_redirect
 from actors.http.operation import Operation
 from actors.http.operations import GET_REPLAY, NO_REPLAY
@@ -46,11 +47,13 @@ class ReplayRoute:
         if is_redirect and facts.availability in NO_REPLAY:
             word, sentence = NO_REPLAY[facts.availability]
             return error_body(404, word, sentence, facts.retry_after)
-        headers = freshness_headers(request, answer, now)
+        headers = CIMultiDict[str]()
+        add_freshness(headers, request, answer, now)
         if facts.retry_after is not None:  # true for minutes, however long the match stays known
             headers[hdrs.CACHE_CONTROL] = "no-store"
         if is_redirect:
-            return web.Response(status=302, headers={**headers, hdrs.LOCATION: facts.url or ""})
+            headers[hdrs.LOCATION] = facts.url or ""
+            return web.Response(status=302, headers=headers)
         headers[hdrs.CONTENT_TYPE] = JSON
         return web.Response(body=facts.model_dump_json().encode(), headers=headers)
 

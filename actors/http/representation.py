@@ -6,11 +6,12 @@ each is a sequence of bytes of its own (RFC 9110, section 8.8.3).
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from actors.http.accept import accepts_gzip, best_media_type
 from actors.matches.answer import MatchAnswer
@@ -21,14 +22,12 @@ OFFERS: Final = (JSON, PROTOBUF)
 VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(NamedTuple):
     """Bytes and what a client must know about them."""
 
     body: bytes
-    media_type: str
     etag: str  # with its quotes
-    coding: str | None = None
+    head: CIMultiDict[str]  # the headers that say so; not to be changed
 
 
 def acceptable(request: web.Request) -> str | None:
@@ -40,10 +39,21 @@ def represent(request: web.Request, answer: MatchAnswer, media_type: str) -> Rep
     """Return `answer` as `media_type`, in the content coding that `request` likes."""
     if media_type == PROTOBUF:
         digest = hashlib.blake2b(answer.protobuf, digest_size=12).hexdigest()
-        return Representation(answer.protobuf, PROTOBUF, f'"{digest}-protobuf"')
+        etag = f'"{digest}-protobuf"'
+        return Representation(answer.protobuf, etag, _head(PROTOBUF, etag))
     if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
-        return Representation(answer.gzip, JSON, f'"{answer.etag}-gzip"', "gzip")
-    return Representation(answer.json, JSON, f'"{answer.etag}"')
+        etag = f'"{answer.etag}-gzip"'
+        return Representation(answer.gzip, etag, _head(JSON, etag, "gzip"))
+    etag = f'"{answer.etag}"'
+    return Representation(answer.json, etag, _head(JSON, etag))
+
+
+@functools.lru_cache(1024)  # whoever is asked for once is asked for again
+def _head(media_type: str, etag: str, coding: str | None = None) -> CIMultiDict[str]:
+    head = CIMultiDict({hdrs.CONTENT_TYPE: media_type, hdrs.ETAG: etag, hdrs.VARY: VARY})
+    if coding is not None:
+        head[hdrs.CONTENT_ENCODING] = coding
+    return head
 
 
 def is_known(request: web.Request, etag: str) -> bool:

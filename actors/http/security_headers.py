@@ -6,32 +6,36 @@ stand in no frame. Encryption is the business of a proxy in front, and so is HST
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from actors.http.request_ids import HEADER as ID_HEADER
 from actors.http.request_ids import TRACE_HEADER, new_request_id, request_id_of, trace_id_of
 
 POLICY: Final = "Content-Security-Policy"
-HEADERS: Final[Mapping[str, str]] = {
-    hdrs.SERVER: "botapi",  # aiohttp would name its own version and Python's
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    POLICY: "default-src 'none'; frame-ancestors 'none'",
-}
+HEADERS: Final = CIMultiDict(
+    {
+        hdrs.SERVER: "botapi",  # aiohttp would name its own version and Python's
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        POLICY: "default-src 'none'; frame-ancestors 'none'",
+    }
+)
 # Pages bring their scripts and styles as files of ours; nothing stands inline.
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-PAGE_HEADERS: Final[Mapping[str, str]] = {
-    POLICY: PAGE_POLICY,
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+PAGE_HEADERS: Final = CIMultiDict(
+    {
+        POLICY: PAGE_POLICY,
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+)
 
 
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
@@ -41,12 +45,7 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
     headers[ID_HEADER] = request_id_of(request) or new_request_id()
     if TRACE_HEADER in request.headers and trace_id_of(request) is not None:
         headers[TRACE_HEADER] = request.headers[TRACE_HEADER]
+    # What is there already stays. `merge` does that for all of them for the price of one by hand.
     if response.content_type == "text/html":
-        _default(response, PAGE_HEADERS)
-    _default(response, HEADERS)
-
-
-def _default(response: web.StreamResponse, headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if name not in response.headers:
-            response.headers[name] = value
+        headers.merge(PAGE_HEADERS)
+    headers.merge(HEADERS)
