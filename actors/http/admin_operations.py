@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from actors.http.inputs import Input
-from actors.http.operation import BODY, Answer, Operation
+from actors.http.operation import BODY, Answer, Needs, Operation
 from actors.http.outputs import LoggedOn
 
 LONGEST_CODE: Final = 10
@@ -56,5 +56,5 @@ POST_GUARD: Final = Operation(
     in_path=OneAccount,
     body=GuardCode,
     body_is_required=False,
-    needs_admin=True,
+    needs=Needs.ADMIN,
 )

@@ -12,15 +12,26 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from actors.http.admission import KEY_HEADER
 from actors.http.match_schema import Json, match_components
-from actors.http.operation import Answer, Operation, Words
+from actors.http.operation import Answer, Needs, Operation, Words
 from actors.http.outputs import Error
 
 VERSION: Final = "3.1.0"
 SCHEMAS: Final = "#/components/schemas/"
-ADMIN: Final = "adminToken"
 JSON: Final = "application/json"
 
+SCHEMES: Final[Mapping[str, Json]] = {
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKeyHeader": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+    "adminToken": {"type": "http", "scheme": "bearer", "description": "The admin token."},
+}
+# An API key is only wanted where the service has any, so nothing may do as well.
+SECURITY: Final[Mapping[Needs, list[Json]]] = {
+    Needs.NOTHING: [],
+    Needs.KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}],
+    Needs.ADMIN: [{"adminToken": []}],
+}
 _WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
 HEADERS: Final[Mapping[str, Json]] = {
     "Age": {
@@ -67,9 +78,7 @@ def document(operations: Iterable[Operation], *, version: str) -> Json:
         "components": {
             "schemas": {**match_components(SCHEMAS), **dict(sorted(writer.schemas.items()))},
             "headers": dict(HEADERS),
-            "securitySchemes": {
-                ADMIN: {"type": "http", "scheme": "bearer", "description": "The admin token."}
-            },
+            "securitySchemes": dict(SCHEMES),
         },
     }
 
@@ -96,8 +105,7 @@ class _Writer:
                 "required": operation.body_is_required,
                 "content": {JSON: {"schema": self._component(operation.body)}},
             }
-        if operation.needs_admin:
-            written["security"] = [{ADMIN: []}]
+        written["security"] = SECURITY[operation.needs]
         written["responses"] = self._responses(operation)
         return written
 

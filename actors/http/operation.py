@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -16,6 +17,14 @@ from actors.http.errors import PROTOCOL, TABLE
 Words = Mapping[int, tuple[str, ...]]  # status -> the words an error of it may have
 # What may be wrong with a body before anybody reads it.
 BODY: Final[Words] = {status: (PROTOCOL[status][0],) for status in (408, 413, 415)}
+
+
+class Needs(enum.Enum):
+    """What one must show."""
+
+    NOTHING = enum.auto()
+    KEY = enum.auto()  # an API key, where the service has any
+    ADMIN = enum.auto()  # the admin token
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Operation:
     in_headers: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_is_required: bool = True
-    needs_admin: bool = False
+    needs: Needs = Needs.KEY
 
 
 class Routes(Protocol):

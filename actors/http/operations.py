@@ -17,7 +17,7 @@ from actors.http.inputs import (
     ReplayQuery,
 )
 from actors.http.match_schema import MATCH
-from actors.http.operation import BODY, Answer, Operation, Words, words
+from actors.http.operation import BODY, Answer, Needs, Operation, Words, words
 from actors.http.outputs import Healthy, Ready, Replay, Status
 from actors.http.representation import JSON, PROTOBUF
 from actors.matches.availability import Availability
@@ -127,6 +127,7 @@ GET_HEALTHZ: Final = Operation(
     answers={200: Answer("It is.", {JSON: Healthy})},
     errors=_UNHEALTHY,
     tag="service",
+    needs=Needs.NOTHING,
 )
 
 GET_READYZ: Final = Operation(
@@ -137,6 +138,7 @@ GET_READYZ: Final = Operation(
     answers={200: Answer("It can.", {JSON: Ready})},
     errors=words(errors.NotReady),
     tag="service",
+    needs=Needs.NOTHING,
 )
 
 GET_STATUS: Final = Operation(
@@ -145,6 +147,6 @@ GET_STATUS: Final = Operation(
     "How is the fleet?",
     "Every bot, how busy the router is, and how the settings are.",
     answers={200: Answer("Like this.", {JSON: Status})},
-    errors=_UNHEALTHY,
+    errors=words(_WHO, _UNHEALTHY),
     tag="service",
 )
