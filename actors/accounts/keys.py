@@ -1,4 +1,4 @@
-"""The names of everything in Redis, from one prefix. The table is in docs/architecture.md."""
+"""The names of what Redis holds for accounts, from one prefix. The table is in docs/architecture.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.accounts.redis_client import Script, translated
+from actors.redis_client import Script, translated
 
 UNKNOWN_IP: Final = "unknown"
 TOKEN_COST: Final = 1
@@ -48,8 +48,8 @@ class LogOnPacing:
         self._keys = Keys(prefix)
         self._limits = limits
         self._ip = UNKNOWN_IP
-        self._ask = Script("logon_ask")
-        self._limited = Script("logon_limited")
+        self._ask = Script(__package__, "logon_ask")
+        self._limited = Script(__package__, "logon_limited")
 
     def change_limits(self, limits: LogOnLimits) -> None:
         """Ask by other limits from now on."""

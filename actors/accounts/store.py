@@ -20,9 +20,9 @@ from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
-from actors.accounts.redis_client import Script, ping, translated
 from actors.accounts.sealing import Sealer
 from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword
+from actors.redis_client import Script, ping, translated
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -65,7 +65,9 @@ class Accounts:
         self._quota = quota
         self._sealer = sealer or Sealer()
         self._lease_ms = int(lease_s * 1000)
-        self._scripts = _Scripts(*(Script(name) for name in _Scripts.__dataclass_fields__))
+        self._scripts = _Scripts(
+            *(Script(__package__, name) for name in _Scripts.__dataclass_fields__)
+        )
         # Names every request in the budgets: distinct between processes, counted within one.
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()

@@ -11,10 +11,10 @@ from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.sealing import MARK, Sealer
 from actors.accounts.store import Accounts
 from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword, StoreMisused
+from actors.redis_client import connect
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration

@@ -12,9 +12,9 @@ from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 from actors.accounts.admin import AccountAdmin, AccountState
 from actors.accounts.lease import Lease
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
 from actors.errors import AccountError, NoSuchAccount, StoreMisused
+from actors.redis_client import connect
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration

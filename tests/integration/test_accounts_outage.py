@@ -15,9 +15,9 @@ import pytest
 
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
+from actors.redis_client import connect
 from actors.steam.port import AuthState
 from bench.world import own_valkey
 

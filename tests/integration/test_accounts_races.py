@@ -23,9 +23,9 @@ from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.lease import Lease
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
+from actors.redis_client import connect
 
 pytestmark = pytest.mark.integration
 

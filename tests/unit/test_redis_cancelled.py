@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
-from actors.accounts.redis_client import translated
 from actors.errors import StoreUnavailable
+from actors.redis_client import translated
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -1,6 +1,6 @@
 """The connection to Redis: made once, with limits on everything, and scripts by their hash.
 
-The only file, with its neighbour store.py, that knows redis-py; its errors become StoreUnavailable here.
+The ground on which accounts/ and matches/ stand. redis-py's errors become our own here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ CONNECTIONS: Final = 32
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, *, raw: bool = False) -> Redis:
     """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.
 
     Nothing is retried by the client: whether a script may run twice is for its caller to know.
+    With `raw`, what Redis answers is bytes, not text.
     """
     pool: Any = BlockingConnectionPool.from_url(
         url,
@@ -43,7 +44,7 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=CONNECT_S,
         socket_timeout=ANSWER_S,
         health_check_interval=HEALTH_CHECK_S,
-        decode_responses=True,
+        decode_responses=not raw,
         encoding_errors="surrogateescape",  # of what others wrote; it goes back as it came
         retry=Retry(NoBackoff(), 0),
     )
@@ -79,17 +80,17 @@ def _times_cancelled() -> int:
 
 
 class Script:
-    """One Lua script of `lua/`, with the prelude in front, called by its hash."""
+    """One Lua script of a package's `lua/`, with the prelude there in front, called by its hash."""
 
-    def __init__(self, name: str) -> None:
-        folder = resources.files("actors.accounts") / "lua"
+    def __init__(self, package: str, name: str) -> None:
+        folder = resources.files(package) / "lua"
         prelude = (folder / "prelude.lua").read_text("utf-8")
         self.name = name
         self._text = prelude + (folder / f"{name}.lua").read_text("utf-8")
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
-        self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float]
+        self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float | bytes]
     ) -> Any:
         """Run it on `redis` and return what the script returns.
 
