@@ -7,11 +7,12 @@ in the envelope, so messages can be compared, logged and replayed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.actor import Address, Ask
 from actors.bot_states import BotState
 from actors.matches.answer import MatchAnswer
+from actors.matches.freshness import Freshness
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ class RouterPolicy:
     queue: int  # flights that may wait for a bot
     tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
     breaks: int = 6  # bots that may be lost while they are asked
+    freshness: Freshness = field(default_factory=Freshness)
 
 
 @dataclass(frozen=True, slots=True)

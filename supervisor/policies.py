@@ -7,6 +7,7 @@ from typing import Final
 from actors.accounts.pacing import LogOnLimits
 from actors.accounts.quota import QuotaLimits
 from actors.bot_ports import BotPolicy
+from actors.matches.freshness import Freshness
 from actors.messages import RouterPolicy
 from supervisor.child import Backoff, RestartIntensity
 from supervisor.settings_model import LOGOFF_S, SAFETY_MARGIN_S, Settings
@@ -33,7 +34,14 @@ def router_policy(settings: Settings) -> RouterPolicy:
         max_in_flight=settings.bots.max_in_flight,
         min_interval_s=settings.bots.min_interval,
         queue=settings.http.queue,
+        freshness=freshness(settings),
     )
+
+
+def freshness(settings: Settings) -> Freshness:
+    """For how long answers are used again."""
+    cache = settings.cache
+    return Freshness(cache.ttl, cache.recent_ttl, cache.negative_ttl, cache.memory_entries)
 
 
 def bot_policy(settings: Settings) -> BotPolicy:

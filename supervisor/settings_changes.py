@@ -37,6 +37,10 @@ AT_ONCE: Final = frozenset(
         "http.connections",
         "http.per_minute",
         "http.trusted_proxies",
+        "cache.ttl",
+        "cache.recent_ttl",
+        "cache.negative_ttl",
+        "cache.memory_entries",
         "log.level",
     }
 )

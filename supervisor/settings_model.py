@@ -210,6 +210,15 @@ class Http(Section):
     admin_token_file: OptionalFile = None
 
 
+class Cache(Section):
+    """For how long what the Game Coordinator said is used again."""
+
+    ttl: Seconds = Field(default=604_800, ge=1, le=31_536_000)
+    recent_ttl: Seconds = Field(default=120, ge=1, le=86_400)
+    negative_ttl: Seconds = Field(default=300, ge=1, le=86_400)
+    memory_entries: int = Field(default=1000, ge=0, le=1_000_000)
+
+
 class Log(Section):
     """What is logged, and how it looks."""
 
@@ -229,6 +238,7 @@ class Settings(BaseModel):
     quota: Quota = Quota()
     restart: Restart = Restart()
     http: Http = Http()
+    cache: Cache = Cache()
     log: Log = Log()
 
     def in_sandbox(self) -> Self:

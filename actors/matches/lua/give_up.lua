@@ -1,0 +1,2 @@
+-- End a flight that brought nothing; whoever waits for it may take it. KEYS 1 the flight  ARGV 1 its token
+if pilot(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end

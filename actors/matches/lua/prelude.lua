@@ -1,0 +1,12 @@
+-- Put in front of every script here. All time is Redis server time, in milliseconds.
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whose flight it is, or nil. A key of another type, or one that never ends, is nobody's and in the way.
+local function pilot(flight)
+  local token = redis.pcall('GET', flight)
+  if type(token) == 'string' and redis.call('PTTL', flight) >= 0 then return token end
+  return nil
+end

@@ -1,0 +1,103 @@
+"""What all containers know of matches, in Redis, and who of them is under way for one.
+
+A *flight* is a key that ends by itself: whoever has it asks the GC, everybody else looks again soon. It
+outlives a process that dies by `FLIGHT_S`; one that lives holds it by renewing it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from structlog.typing import FilteringBoundLogger
+
+from actors.matches.entry import Entry, Garbled, pack, unpack
+from actors.matches.refusal import Known
+from actors.redis_client import Script
+
+FLIGHT_S: Final = 3.0
+HOLD_EVERY_S: Final = 1.0  # so that two renewals may get lost
+
+ANYTHING: Final = 0  # see `look`
+NEWER_THAN_NOW: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The flight for a match is ours."""
+
+    match_id: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Somebody else is under way; look again soon, for what lands after that instant."""
+
+    after: int
+
+
+class MatchStore:
+    """See the module. One per process. Every method raises StoreUnavailable and StoreMisused."""
+
+    def __init__(self, redis: Redis, *, prefix: str, log: FilteringBoundLogger) -> None:
+        """`redis`: one that answers with bytes."""
+        self._redis = redis
+        self._match = f"{prefix}:match:"
+        self._flight = f"{prefix}:flight:"
+        self._log = log.bind(actor="matches")
+        self._look = Script(__package__, "look")
+        self._land = Script(__package__, "land")
+        self._hold = Script(__package__, "hold")
+        self._give_up = Script(__package__, "give_up")
+        self._process = secrets.token_hex(6)
+        self._flights = itertools.count()
+
+    async def look(self, match_id: int, *, after: int = ANYTHING) -> Known | Claim | Taken:
+        """Return what is known of a match; if nothing is, take the flight for it.
+
+        `after`: only what landed later will do: ANYTHING, NEWER_THAN_NOW, or what `Taken` says.
+        """
+        token = f"{self._process}.{next(self._flights)}"
+        while True:
+            found, instant, *fields = await self._look.run(
+                self._redis, self._keys(match_id), [token, int(FLIGHT_S * 1000), after]
+            )
+            if found == b"yours":
+                return Claim(match_id, token)
+            if found == b"theirs":
+                return Taken(instant)
+            try:
+                return unpack(match_id, Entry(*(field or b"" for field in fields)))
+            except Garbled as error:
+                self._log.warning("match_entry_garbled", match_id=match_id, reason=str(error))
+                after = instant
+
+    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
+        """Store what the flight has brought, for `ttl_s`, and end it."""
+        entry = pack(known)
+        await self._land.run(
+            self._redis,
+            self._keys(claim.match_id),
+            [claim.token, max(1, int(ttl_s * 1000)), entry.facts, entry.json, entry.protobuf],
+        )
+
+    async def hold(self, claim: Claim) -> bool:
+        """Keep the flight for FLIGHT_S from now; return whether it is ours still."""
+        flight = self._keys(claim.match_id)[1:]
+        held: Any = await self._hold.run(self._redis, flight, [claim.token, int(FLIGHT_S * 1000)])
+        return bool(held)
+
+    async def give_up(self, claim: Claim) -> None:
+        """End a flight that brought nothing: somebody else may try."""
+        await self._give_up.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    def _keys(self, match_id: int) -> list[str]:
+        return [f"{self._match}{match_id}", f"{self._flight}{match_id}"]
