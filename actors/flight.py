@@ -1,42 +1,136 @@
 """One flight: the one errand for a match that any number of askers wait for (single-flight).
 
-A flight belongs to the router; it holds who waits, until when, and which accounts failed it already.
+    asked ──► cleared among all containers ──► try ──► landed
+                                                └────► another try, while the first may still land
+
+A flight holds who waits and until when, which tries are in the air, and which accounts failed it. It is
+pure state: the pilot flies it, tries end it, the router knows it by its match.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actors.actor import Reply
+from actors.clock import Clock
 from actors.errors import RequestError
+from actors.line import Place
 from actors.matches.answer import MatchAnswer
+from actors.matches.refusal import Known
+from actors.matches.store import ANYTHING, NEWS, Claim
+from actors.messages import FetchMatch
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """See the module. `deadline`: clock seconds, the latest of those who wait."""
+    """See the module. Times are clock seconds.
+
+    Attributes:
+        claim: what it has, or wants to have, among all containers.
+        tries: how many bots may still fail it.
+        breaks: how many bots may still be lost while they are asked.
+    """
 
     match_id: int
-    deadline: float
-    waiters: list[Reply[MatchAnswer]] = field(default_factory=list)
+    claim: Claim
+    tries: int
+    breaks: int
+    client: str = ""  # in whose name it stands in line
+    priority: int = 0  # of the most important who waits
+    deadline: float = 0.0  # the latest of those who wait
+    after: int = ANYTHING  # what is known already will do, or only news
+    request_id: str = ""
+    may_be_claimed: bool = False  # whether the claim was, or may have been, granted
+    has_landed: bool = False
+    has_hedged: bool = False
     failed: frozenset[str] = frozenset()  # accounts; tried last from now on
+    reason: str = ""  # why the last try failed
+    trouble: RequestError | None = None  # what ends it unless something in the air lands
+    in_air: dict[str, float] = field(default_factory=dict)  # account -> since when
+    pilot: asyncio.Task[None] | None = None
+    place: Place | None = None  # while it stands in line
+    _waiters: list[Reply[MatchAnswer]] = field(default_factory=list)
+    _waiting: int = 0  # those of them who still do
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def join(self, reply: Reply[MatchAnswer], deadline: float) -> None:
-        """Let one more asker wait; each keeps its own time limit."""
-        self.waiters.append(reply)
-        self.deadline = max(self.deadline, deadline)
+    # -- who waits -----------------------------------------------------------------------------
 
-    def land(self, answer: MatchAnswer) -> None:
-        """Answer everybody."""
-        for reply in self.waiters:
-            reply.set(answer)
+    def join(
+        self, fetch: FetchMatch, reply: Reply[MatchAnswer], on_abandoned: Callable[[], None]
+    ) -> None:
+        """Let one more asker wait; each keeps its own time limit.
 
-    def fail(self, error: RequestError) -> None:
-        """Tell everybody what went wrong."""
-        for reply in self.waiters:
-            reply.fail(error)
+        `on_abandoned` is called when the last one has gone away.
+        """
+
+        def on_done() -> None:
+            self._waiting -= 1
+            if self.is_abandoned and not self.has_landed:
+                on_abandoned()
+
+        if self.is_abandoned:
+            self.client, self.request_id = fetch.client, fetch.request_id
+        self._waiters.append(reply)
+        self._waiting += 1
+        reply.when_done(on_done)
+        self.deadline = max(self.deadline, fetch.deadline)
+        if fetch.refresh and not self.in_air and self.after == ANYTHING:
+            self.after = NEWS
 
     @property
     def is_abandoned(self) -> bool:
         """Nobody waits any more."""
-        return all(reply.done for reply in self.waiters)
+        return self._waiting <= 0
+
+    def land(self, known: Known, now: float) -> None:
+        """Tell everybody what the match is, or why there is none; `now` in UTC seconds."""
+        self.has_landed = True
+        waiters, self._waiters = self._waiters, []
+        for reply in waiters:
+            answer(reply, known, now)
+
+    def fail(self, error: RequestError) -> None:
+        """Tell everybody what went wrong; whoever asks from now on may have better luck."""
+        waiters, self._waiters = self._waiters, []
+        for reply in waiters:
+            reply.fail(error)
+
+    # -- tries ---------------------------------------------------------------------------------
+
+    @property
+    def may_try(self) -> bool:
+        """Whether one more bot may be asked."""
+        return self.tries > 0 and self.breaks > 0
+
+    @property
+    def avoid(self) -> frozenset[str]:
+        """Accounts that this match should not be asked of while there are others."""
+        return self.failed | self.in_air.keys()
+
+    def took_off(self, account: str, now: float) -> None:
+        """A try has begun."""
+        self.in_air[account] = now
+
+    def came_down(self, account: str) -> None:
+        """A try is over, whatever came of it."""
+        self.in_air.pop(account, None)
+        self._stirred.set()
+
+    async def wait_stirred(self, until: float, clock: Clock) -> None:
+        """Return when a try is over, at `until` at the latest."""
+        alarm = clock.call_at(until, self._stirred.set)
+        try:
+            await self._stirred.wait()
+        finally:
+            alarm.cancel()
+            self._stirred.clear()
+
+
+def answer(reply: Reply[MatchAnswer], known: Known, now: float) -> None:
+    """Answer with what is known; `now` in UTC seconds."""
+    if isinstance(known, MatchAnswer):
+        reply.set(known)
+    else:
+        reply.fail(known.error(now))

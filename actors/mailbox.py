@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -43,6 +44,10 @@ class Reply(Generic[R]):
     def abandoned(self) -> bool:
         """Whether the asker gave up first: it was cancelled, or its deadline passed."""
         return self._expired or self._future.cancelled()
+
+    def when_done(self, fn: Callable[[], None]) -> None:
+        """Call `fn` on the loop once nobody waits any more."""
+        self._future.add_done_callback(lambda _: fn())
 
     def set(self, value: R) -> None:
         """Answer."""

@@ -7,13 +7,11 @@ owned by the router and lives on its loop.
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted
+from actors.line import Line, Place
 from actors.messages import Seat
 from actors.turns import Turns
 
@@ -23,15 +21,6 @@ LONGEST_RETRY_S = 30.0  # for what is overdue: it may be back any moment
 BUSY_RETRY_S = 1.0
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """One place in the line. `patient`: waits also when no bot is ready at all."""
-
-    seat: asyncio.Future[Seat]
-    avoid: frozenset[str]
-    patient: bool
-
-
 class Seats:
     """The seats of all ready bots. `queue`: how many may wait for one."""
 
@@ -39,11 +28,12 @@ class Seats:
         self._turns = turns
         self._queue = queue
         self._clock = clock
-        self._waiting: deque[_Place] = deque()
+        self._waiting = Line()
         self._benched: dict[str, tuple[Seat, float]] = {}
         self._paused: dict[str, Seat] = {}
         self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
         self._rotating: set[str] = set()
+        self._retired: dict[str, Callable[[], None]] = {}
         self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
 
@@ -69,8 +59,12 @@ class Seats:
 
     def of_account(self, account: str) -> Seat | None:
         """Return the seat that uses an account, paused or not, if there is one."""
-        seats = itertools.chain(self._turns.seats(), self._paused.values())
-        return next((seat for seat in seats if seat.account == account), None)
+        paused = (seat for seat in self._paused.values() if seat.account == account)
+        return self._turns.of_account(account) or next(paused, None)
+
+    def has_others(self, accounts: frozenset[str]) -> bool:
+        """Whether some seat, busy or not, uses an account that is not among `accounts`."""
+        return self._turns.has_others(accounts)
 
     def join(self, seat: Seat) -> None:
         """A bot became ready."""
@@ -94,11 +88,23 @@ class Seats:
         """A bot that is not ready will try (again) in so many seconds."""
         self._coming[bot_id] = self._clock.now() + seconds
 
-    def retire(self, bot_id: str) -> None:
-        """A bot leaves for good: no more requests for it, those in flight are still counted."""
+    def retire(self, bot_id: str, on_idle: Callable[[], None]) -> None:
+        """A bot leaves for good: no more requests for it; `on_idle` when none is in flight."""
         self._turns.retire(bot_id)
         self.leave(bot_id)
         self.stop_rotating(bot_id)
+        self._retired[bot_id] = on_idle
+        self._tell_if_idle(bot_id)
+
+    def is_retired(self, bot_id: str) -> bool:
+        """Whether a bot has left for good; whatever it does now, it does not come back."""
+        return bot_id in self._retired
+
+    def forget(self, bot_id: str) -> None:
+        """A bot does not exist any more; one of the same name would be another."""
+        self.leave(bot_id)
+        self.stop_rotating(bot_id)
+        self._retired.pop(bot_id, None)
 
     def rotate(self, bot_id: str) -> None:
         """A bot has spent its account and is about to take another: worth waiting for."""
@@ -150,6 +156,20 @@ class Seats:
         self._turns.trust(seat)
         self._hand_out()
 
+    def demote(self, seat: Seat) -> bool:
+        """Use a seat only when there is no other, until it is restored; return whether that is new."""
+        return self._turns.demote(seat)
+
+    def restore(self, seat: Seat) -> None:
+        """Give a demoted seat turns again, one request at a time until it is acquitted."""
+        self._turns.restore(seat)
+        self._hand_out()
+
+    def acquit(self, seat: Seat) -> None:
+        """A seat has answered in time: it is as good as any."""
+        self._turns.acquit(seat)
+        self._hand_out()
+
     def note_budget(self, frees_in: float | None) -> None:
         """Remember when some account's budget frees, for those who find no seat at all."""
         if frees_in is None:
@@ -161,55 +181,73 @@ class Seats:
         else:
             self._budget_frees_at = min(known, now + frees_in)
 
-    async def take(self, avoid: frozenset[str], deadline: float, *, patient: bool) -> Seat:
-        """Return the seat whose turn it is, waiting for one if all are busy.
+    def take_now(self, avoid: frozenset[str], *, only_others: bool = False) -> Seat | None:
+        """Return the seat whose turn it is, or None where one would have to wait in line.
 
         Args:
             avoid: accounts to use only when there is no other.
-            deadline: clock seconds.
-            patient: wait also when no bot is ready at all.
+            only_others: not even then.
+        """
+        if self._waiting:
+            return None
+        return self._turns.take(self._clock.now(), avoid, only_others=only_others)
+
+    async def take(self, place: Place) -> Seat:
+        """Wait in line for a seat; a cancelled place is free at once.
 
         Raises:
             NotReady, QuotaExhausted: there is no seat at all.
             Busy: too many wait already, or the wait took until the deadline.
         """
-        if not self._waiting and (seat := self._turns.take(self._clock.now(), avoid)) is not None:
-            return seat
-        if not patient and not self._is_worth_waiting:
+        if not place.patient and not self._is_worth_waiting:
             raise self._nobody()
-        if len(self._waiting) >= self._queue:
-            raise Busy("too many requests are waiting for a bot; try again soon", BUSY_RETRY_S)
-        return await self._wait(avoid, deadline, patient=patient)
+        self._make_room_for(place)
+        self._waiting.add(place)
+        self._hand_out()
+        alarm = self._clock.call_at(place.deadline, lambda: self._give_up(place))
+        try:
+            return await place.seat
+        except asyncio.CancelledError:
+            if place.seat.done() and not place.seat.cancelled() and place.seat.exception() is None:
+                self.give_back(place.seat.result())
+            raise
+        finally:
+            alarm.cancel()
+            self._waiting.discard(place)
+
+    def promote(self, place: Place, priority: int) -> None:
+        """Somebody more important waits for the same: move to where it belongs, if still in line."""
+        if not place.seat.done():
+            self._waiting.promote(place, priority)
 
     def give_back(self, seat: Seat) -> None:
         """A request of this seat is over."""
         self._turns.give_back(seat)
+        self._tell_if_idle(seat.bot_id)
         self._hand_out()
 
     @property
     def _is_worth_waiting(self) -> bool:
         return bool(len(self._turns) or self._rotating)
 
-    async def _wait(self, avoid: frozenset[str], deadline: float, *, patient: bool) -> Seat:
-        seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
-        place = _Place(seat, avoid, patient)
-        self._waiting.append(place)
-        self._hand_out()
-        alarm = self._clock.call_at(deadline, lambda: self._give_up(seat))
-        try:
-            return await seat
-        except asyncio.CancelledError:
-            if seat.done() and not seat.cancelled() and seat.exception() is None:
-                self.give_back(seat.result())
-            raise
-        finally:
-            alarm.cancel()
-            if place in self._waiting:
-                self._waiting.remove(place)
+    def _tell_if_idle(self, bot_id: str) -> None:
+        on_idle = self._retired.get(bot_id)
+        if on_idle is not None and not self._turns.is_busy(bot_id):
+            on_idle()
 
-    def _give_up(self, seat: asyncio.Future[Seat]) -> None:
-        if not seat.done():
-            seat.set_exception(
+    def _make_room_for(self, place: Place) -> None:
+        if len(self._waiting) < self._queue:
+            return
+        busy = Busy("too many requests are waiting for a bot; try again soon", BUSY_RETRY_S)
+        displaced = self._waiting.displaced_by(place)
+        if displaced is None:
+            raise busy
+        self._waiting.discard(displaced)
+        displaced.seat.set_exception(busy)
+
+    def _give_up(self, place: Place) -> None:
+        if not place.seat.done():
+            place.seat.set_exception(
                 Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
                 if len(self._turns)
                 else self._nobody()
@@ -217,15 +255,14 @@ class Seats:
 
     def _hand_out(self) -> None:
         now = self._clock.now()
-        while self._waiting:
-            place = self._waiting[0]
+        while (place := self._waiting.first()) is not None:
             if place.seat.done():
-                self._waiting.popleft()
+                self._waiting.discard(place)
                 continue
             seat = self._turns.take(now, place.avoid)
             if seat is None:
                 break
-            self._waiting.popleft()
+            self._waiting.serve(place)
             place.seat.set_result(seat)
         self._set_wake_up(now)
 

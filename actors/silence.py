@@ -19,7 +19,7 @@ Pure bookkeeping: time is an argument, in seconds.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -45,34 +45,42 @@ class Silence:
     """See the module. Owned by the router."""
 
     def __init__(self) -> None:
-        self._silent_on: dict[int, dict[str, float]] = {}  # match -> account -> when
+        self._silent_on: dict[int, dict[str, float]] = {}  # match -> account -> when; newest last
         self._missed: defaultdict[str, dict[int, float]] = defaultdict(dict)  # match -> when
-        self._answered_at: dict[str, float] = {}
+        self._answered_at: OrderedDict[str, float] = OrderedDict()  # newest last
         self._aside: dict[int, _Aside] = {}
 
     def answered(self, account: str, match_id: int, now: float) -> Iterable[str]:
         """Note an answer; return the accounts that it shows to be spent."""
         self._answered_at[account] = now
+        self._answered_at.move_to_end(account)
         self._missed.pop(account, None)
         self._aside.pop(match_id, None)
-        spent = []
-        for other, silent_at in self._silent_on.pop(match_id, {}).items():
-            missed = self._missed[other]
-            if other == account or any(abs(silent_at - at) < APART_S for at in missed.values()):
-                continue
-            missed[match_id] = silent_at
-            if len(missed) >= MISSED_MATCHES:
-                spent.append(other)
-        for other in spent:
-            del self._missed[other]
-            self.distrust(other)
-        return spent
+        silent = self._silent_on.pop(match_id, {})
+        return [
+            other
+            for other, silent_at in silent.items()
+            if other != account and self.missed(other, match_id, silent_at)
+        ]
+
+    def missed(self, account: str, match_id: int, silent_at: float) -> bool:
+        """Note that others got a match that `account` did not; return whether it is spent."""
+        missed = self._missed[account]
+        if any(abs(silent_at - at) < APART_S for at in missed.values()):
+            return False
+        missed[match_id] = silent_at
+        if len(missed) < MISSED_MATCHES:
+            return False
+        del self._missed[account]
+        self.distrust(account)
+        return True
 
     def silent(self, account: str, match_id: int, now: float) -> bool:
         """Note that `account` heard nothing about a match; return whether the match is set aside."""
         self._forget(now)
-        heard_nothing = self._silent_on.setdefault(match_id, {})
+        heard_nothing = self._silent_on.pop(match_id, {})
         heard_nothing[account] = now
+        self._silent_on[match_id] = heard_nothing
         witnesses = frozenset(one for one in heard_nothing if self._is_at_work(one, now))
         if len(witnesses) < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
             return False
@@ -100,9 +108,8 @@ class Silence:
 
     def is_anybody_answered(self, now: float, *, but: str) -> bool:
         """Whether some account other than `but` was answered lately."""
-        return any(
-            now - at < IN_SERVICE_S for other, at in self._answered_at.items() if other != but
-        )
+        newest = next((one for one in reversed(self._answered_at) if one != but), None)
+        return newest is not None and self._is_at_work(newest, now)
 
     def set_aside_for(self, match_id: int, now: float) -> float | None:
         """Return for how long a match is left alone, or None when it is not."""
@@ -114,9 +121,12 @@ class Silence:
 
     def _forget(self, now: float) -> None:
         """Drop what is too old to be evidence; the tables stay as small as the last ten minutes."""
-        for match_id, accounts in list(self._silent_on.items()):
-            if max(accounts.values()) < now - FORGET_S:
-                del self._silent_on[match_id]
+        old = now - FORGET_S
+        while self._silent_on:
+            match_id, accounts = next(iter(self._silent_on.items()))
+            if max(accounts.values()) >= old:
+                break
+            del self._silent_on[match_id]
         for match_id, aside in list(self._aside.items()):
-            if aside.until < now - FORGET_S:
+            if aside.until < old:
                 del self._aside[match_id]

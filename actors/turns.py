@@ -3,16 +3,21 @@
 A seat takes part while it has fewer than `max_in_flight` requests and its pacing interval is over.
 Taking a seat moves it to the end of the line, so the line is always in order of last use; indexing a
 changing list with a counter would shift the turn with every bot that joins or leaves.
+
+A *demoted* seat, one that is slow or says nothing, stands in a line of its own and is used only when
+there is no other. When it comes back it is on trial: one request at a time.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.messages import Seat
+
+NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -20,7 +25,12 @@ class _Place:
     seat: Seat
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
-    is_probed: bool = False  # on trial: one request at a time
+    is_probed: bool = False  # after a pause: one request at a time
+    is_demoted: bool = False
+    is_on_trial: bool = False  # after a demotion: likewise
+
+
+_Line = OrderedDict[str, _Place]  # by bot id, in order of last use
 
 
 class Turns:
@@ -30,18 +40,18 @@ class Turns:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         self._places: dict[str, _Place] = {}
+        self._of_account: dict[str, _Place] = {}
         self._retired: dict[str, _Place] = {}  # only while they have requests in flight
-        self._line: OrderedDict[str, _Place] = OrderedDict()
+        self._line: _Line = OrderedDict()
+        self._demoted: _Line = OrderedDict()
+        self._demotions = 0  # places, busy ones included
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
         """Go by other limits from now on; whoever has more in flight than allowed gets no more."""
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
-        for bot_id, place in self._places.items():
-            if place.in_flight >= self._room(place):
-                self._line.pop(bot_id, None)
-            else:
-                self._line.setdefault(bot_id, place)
+        for place in self._places.values():
+            self._stand(place)
 
     def __len__(self) -> int:
         """How many seats there are, busy ones included."""
@@ -49,12 +59,21 @@ class Turns:
 
     def holds(self, seat: Seat) -> bool:
         """Whether this very seat is in the line or busy."""
-        place = self._places.get(seat.bot_id)
-        return place is not None and place.seat is seat
+        return self._place(seat) is not None
 
-    def seats(self) -> Iterable[Seat]:
-        """Every seat, busy ones included."""
-        return (place.seat for place in self._places.values())
+    def of_account(self, account: str) -> Seat | None:
+        """Return the seat that uses an account, busy or not, if there is one."""
+        place = self._of_account.get(account)
+        return None if place is None else place.seat
+
+    def has_others(self, accounts: frozenset[str]) -> bool:
+        """Whether there is a seat, busy or not, of an account that is not among `accounts`."""
+        return len(self._places) > len(accounts & self._of_account.keys())
+
+    def is_busy(self, bot_id: str) -> bool:
+        """Whether a bot, retired or not, has requests in flight."""
+        place = self._places.get(bot_id) or self._retired.get(bot_id)
+        return place is not None and place.in_flight > 0
 
     def loads(self) -> Mapping[str, int]:
         """Requests in flight by bot id; of retired bots only those that have any."""
@@ -62,27 +81,22 @@ class Turns:
         return {bot_id: place.in_flight for bot_id, place in places.items()}
 
     def join(self, seat: Seat, *, is_probed: bool = False) -> None:
-        """Add a seat, or replace the one of the same bot; on trial it gets one request at a time."""
+        """Add a seat, or replace the one of the same bot; probed, it gets one request at a time."""
         self.leave(seat.bot_id)
         place = _Place(seat, is_probed=is_probed)
-        self._places[seat.bot_id] = self._line[seat.bot_id] = place
-
-    def is_probed(self, seat: Seat) -> bool:
-        """Whether this very seat is on trial."""
-        return self.holds(seat) and self._places[seat.bot_id].is_probed
-
-    def trust(self, seat: Seat) -> None:
-        """End a seat's trial."""
-        if self.is_probed(seat):
-            place = self._places[seat.bot_id]
-            place.is_probed = False
-            if place.in_flight < self._max_in_flight:
-                self._line.setdefault(seat.bot_id, place)
+        self._places[seat.bot_id] = self._of_account[seat.account] = place
+        self._stand(place)
 
     def leave(self, bot_id: str) -> None:
         """Take a bot's seat out, whatever it is doing."""
-        self._places.pop(bot_id, None)
+        place = self._places.pop(bot_id, None)
+        if place is None:
+            return
         self._line.pop(bot_id, None)
+        self._demoted.pop(bot_id, None)
+        self._demotions -= place.is_demoted
+        if self._of_account.get(place.seat.account) is place:
+            del self._of_account[place.seat.account]
 
     def retire(self, bot_id: str) -> None:
         """Take a bot's seat out, and go on counting what it has in flight (see `loads`)."""
@@ -91,20 +105,67 @@ class Turns:
         if place is not None and place.in_flight:
             self._retired[bot_id] = place
 
-    def take(self, now: float, avoid: frozenset[str] = frozenset()) -> Seat | None:
+    # -- standing ------------------------------------------------------------------------------
+
+    def is_probed(self, seat: Seat) -> bool:
+        """Whether this very seat is on probation after a pause."""
+        place = self._place(seat)
+        return place is not None and place.is_probed
+
+    def trust(self, seat: Seat) -> None:
+        """End a seat's probation."""
+        if (place := self._place(seat)) is not None and place.is_probed:
+            place.is_probed = False
+            self._stand(place)
+
+    def demote(self, seat: Seat) -> bool:
+        """Use a seat only when there is no other; return whether that is new."""
+        place = self._place(seat)
+        if place is None or place.is_demoted or place.is_probed:
+            return False
+        self._line.pop(seat.bot_id, None)
+        place.is_demoted = True
+        self._demotions += 1
+        self._stand(place)
+        return True
+
+    def restore(self, seat: Seat) -> None:
+        """Give a demoted seat turns again, on trial."""
+        if (place := self._place(seat)) is None or not place.is_demoted:
+            return
+        self._demoted.pop(seat.bot_id, None)
+        place.is_demoted = False
+        place.is_on_trial = True
+        self._demotions -= 1
+        self._stand(place)
+
+    def acquit(self, seat: Seat) -> None:
+        """End a seat's demotion or trial: it was as fast as any."""
+        self.restore(seat)
+        if (place := self._place(seat)) is not None and place.is_on_trial:
+            place.is_on_trial = False
+            self._stand(place)
+
+    # -- taking turns --------------------------------------------------------------------------
+
+    def take(
+        self, now: float, avoid: frozenset[str] = NOBODY, *, only_others: bool = False
+    ) -> Seat | None:
         """Give the seat whose turn it is one more request, or None when no seat has room.
 
-        Seats of accounts in `avoid` (they failed this request before) are used only when there is
-        no other with room.
+        Seats of accounts in `avoid` (they failed this request before) are used only when there is no
+        other with room, and not at all with `only_others`; O(1), and O(accounts in `avoid`).
         """
-        place = self._first(now, avoid) or (self._first(now, frozenset()) if avoid else None)
+        place = self._best(now, avoid)
+        if place is None and avoid and not only_others:
+            place = self._best(now, NOBODY)
         if place is None:
             return None
         place.in_flight += 1
         place.used_at = now
-        self._line.pop(place.seat.bot_id)
-        if place.in_flight < self._room(place):
-            self._line[place.seat.bot_id] = place
+        line = self._line_of(place)
+        del line[place.seat.bot_id]
+        self._stand(place)
         return place.seat
 
     def give_back(self, seat: Seat) -> None:
@@ -115,28 +176,52 @@ class Turns:
             if not retired.in_flight:
                 del self._retired[seat.bot_id]
             return
-        place = self._places.get(seat.bot_id)
-        if place is None or place.seat is not seat:
-            return
-        place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
-        if place.in_flight < self._room(place):
-            self._line.setdefault(seat.bot_id, place)
-
-    def _room(self, place: _Place) -> int:
-        return 1 if place.is_probed else self._max_in_flight
+        if (place := self._place(seat)) is not None:
+            place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
+            self._stand(place)
 
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting seat may be used again, or None when none rests."""
-        first = next(iter(self._line.values()), None)
-        return None if first is None else max(0.0, self._rests_until(first) - now)
+        firsts = [next(iter(line.values())) for line in (self._line, self._demoted) if line]
+        if not firsts:
+            return None
+        return max(0.0, min(map(self._rests_until, firsts)) - now)
+
+    def _place(self, seat: Seat) -> _Place | None:
+        """Return the place of this very seat; one of an earlier life of its bot has none."""
+        place = self._places.get(seat.bot_id)
+        return place if place is not None and place.seat is seat else None
+
+    def _line_of(self, place: _Place) -> _Line:
+        return self._demoted if place.is_demoted else self._line
+
+    def _stand(self, place: _Place) -> None:
+        """Stand in line while there is room, at the end unless it stands there already."""
+        alone = place.is_probed or place.is_on_trial
+        if place.in_flight < (1 if alone else self._max_in_flight):
+            self._line_of(place).setdefault(place.seat.bot_id, place)
+        else:
+            self._line_of(place).pop(place.seat.bot_id, None)
 
     def _rests_until(self, place: _Place) -> float:
         return place.used_at + self._min_interval_s
 
-    def _first(self, now: float, avoid: frozenset[str]) -> _Place | None:
+    def _best(self, now: float, avoid: frozenset[str]) -> _Place | None:
+        """Return a seat of good standing; where there is none at all, busy or not, a demoted one."""
+        found = self._first(self._line, now, avoid)
+        if found is None and not self._has_good(avoid):
+            found = self._first(self._demoted, now, avoid)
+        return found
+
+    def _has_good(self, avoid: frozenset[str]) -> bool:
+        avoided = (self._of_account.get(account) for account in avoid)
+        avoided_good = sum(place is not None and not place.is_demoted for place in avoided)
+        return len(self._places) - self._demotions > avoided_good
+
+    def _first(self, line: _Line, now: float, avoid: frozenset[str]) -> _Place | None:
         # In order of last use: whoever stands behind a resting seat is resting too, but for one that
         # just came back from a full house, and that one waits no longer than one interval.
-        for place in self._line.values():
+        for place in line.values():
             if self._rests_until(place) > now:
                 return None
             if place.seat.account not in avoid:

@@ -53,6 +53,7 @@ from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
+from actors.matches.store import MatchStore
 from actors.messages import Hurry, RouterMessage
 from actors.redis_client import connect
 from actors.roster import Roster, RosterMessage
@@ -164,6 +165,7 @@ class Tree:
         self._rng = random.Random()
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
+        self._known_matches = self._open_matches()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._guard_desk: Address[SubmitGuard] = Address("guard_desk")
@@ -189,6 +191,7 @@ class Tree:
     async def close(self) -> None:
         """Close what is no child."""
         await self._reconfigurer.close()
+        await self._known_matches.close()
         await self._accounts.close()
 
     def hurry(self) -> None:
@@ -220,6 +223,11 @@ class Tree:
             lease_s=self._settings.bots.lease_seconds,
             sealer=self._ground.sealer,
         )
+
+    def _open_matches(self) -> MatchStore:
+        # Connections of their own: they answer with bytes, and many look-ups hold up no renewal.
+        redis = connect(self._redis_url, raw=True)
+        return MatchStore(redis, prefix=self._settings.redis.prefix, log=self._log)
 
     def _make_pacing(self) -> LogOnPacing:
         limits = log_on_limits(self._settings)
@@ -262,11 +270,13 @@ class Tree:
     def _make_router(self) -> Actor[RouterMessage]:
         return Router(
             address=self._router,
-            store=self._accounts,
+            budgets=self._accounts,
+            matches=self._known_matches,
             decoder=MatchDecoder(),
             policy=router_policy(self._settings),
             catch_up=self._announcer.catch_up,
             clock=self._clock,
+            rng=self._rng,
             log=self._log,
         )
 

@@ -22,12 +22,12 @@ FLIGHT_S: Final = 3.0
 HOLD_EVERY_S: Final = 1.0  # so that two renewals may get lost
 
 ANYTHING: Final = 0  # see `look`
-NEWER_THAN_NOW: Final = -1
+NEWS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The flight for a match is ours."""
+    """A wish for the flight to a match, and what proves that it is ours once it was granted."""
 
     match_id: int
     token: str
@@ -35,7 +35,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Somebody else is under way; look again soon, for what lands after that instant."""
+    """Somebody else is under way; look again soon, for what lands after that."""
 
     after: int
 
@@ -56,25 +56,34 @@ class MatchStore:
         self._process = secrets.token_hex(6)
         self._flights = itertools.count()
 
-    async def look(self, match_id: int, *, after: int = ANYTHING) -> Known | Claim | Taken:
-        """Return what is known of a match; if nothing is, take the flight for it.
+    def claim(self, match_id: int) -> Claim:
+        """Return a new claim; it is nobody else's."""
+        return Claim(match_id, f"{self._process}.{next(self._flights)}")
 
-        `after`: only what landed later will do: ANYTHING, NEWER_THAN_NOW, or what `Taken` says.
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+        """Return what is known of the match; if nothing is, take the flight and return the claim.
+
+        Whoever does not hear the answer (cancelled, or Redis went away) may have the flight all the same:
+        see `give_up`.
+
+        Args:
+            claim: a new one, or one that is granted already.
+            after: only what landed after that will do: ANYTHING, NEWS, or what `Taken` says.
         """
-        token = f"{self._process}.{next(self._flights)}"
+        keys = self._keys(claim.match_id)
         while True:
-            found, instant, *fields = await self._look.run(
-                self._redis, self._keys(match_id), [token, int(FLIGHT_S * 1000), after]
+            found, landed, *fields = await self._look.run(
+                self._redis, keys, [claim.token, int(FLIGHT_S * 1000), after]
             )
             if found == b"yours":
-                return Claim(match_id, token)
+                return claim
             if found == b"theirs":
-                return Taken(instant)
+                return Taken(landed)
             try:
-                return unpack(match_id, Entry(*(field or b"" for field in fields)))
+                return unpack(claim.match_id, Entry(*(field or b"" for field in fields)))
             except Garbled as error:
-                self._log.warning("match_entry_garbled", match_id=match_id, reason=str(error))
-                after = instant
+                self._log.warning("match_entry_garbled", match_id=claim.match_id, reason=str(error))
+                after = landed
 
     async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
         """Store what the flight has brought, for `ttl_s`, and end it."""
@@ -92,7 +101,7 @@ class MatchStore:
         return bool(held)
 
     async def give_up(self, claim: Claim) -> None:
-        """End a flight that brought nothing: somebody else may try."""
+        """End a flight that brought nothing, if it is ours at all: somebody else may try."""
         await self._give_up.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
 
     async def close(self) -> None:

@@ -14,8 +14,8 @@ from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 from actors.errors import StoreUnavailable
 from actors.matches.answer import MatchAnswer, Source, answer_of
 from actors.matches.decoder import MatchDecoder
-from actors.matches.refusal import Refusal, Verdict
-from actors.matches.store import FLIGHT_S, NEWER_THAN_NOW, Claim, MatchStore, Taken
+from actors.matches.refusal import Known, Refusal, Verdict
+from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, MatchStore, Taken
 from actors.redis_client import connect
 from sandbox.matches.schema import encode_response
 
@@ -63,8 +63,12 @@ async def containers(
     await opened.close()
 
 
+async def look(store: MatchStore, match_id: int, after: int = ANYTHING) -> Known | Claim | Taken:
+    return await store.look(store.claim(match_id), after=after)
+
+
 async def claimed(store: MatchStore, match_id: int = 7) -> Claim:
-    claim = await store.look(match_id)
+    claim = await store.look(store.claim(match_id))
     assert isinstance(claim, Claim)
     return claim
 
@@ -73,7 +77,7 @@ async def test_what_one_container_brought_the_others_know(containers: Containers
     one, other = containers.open(), containers.open()
     claim = await claimed(one)
     await one.land(claim, answer(), ttl_s=100.0)
-    found = await other.look(7)
+    found = await look(other, 7)
     assert isinstance(found, MatchAnswer)
     assert (found.json, found.protobuf) == (answer().json, answer().protobuf)
     assert (found.etag, found.replay, found.source) == (
@@ -87,15 +91,15 @@ async def test_a_refusal_is_known_too(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
     said = Refusal(7, Verdict.BLOCKED, NOW, NOW + 5)
     await one.land(await claimed(one), said, ttl_s=5.0)
-    assert await other.look(7) == said
+    assert await look(other, 7) == said
 
 
 async def test_of_many_who_look_at_once_one_gets_the_flight(containers: Containers) -> None:
     stores = [containers.open() for _ in range(5)]
-    found = await asyncio.gather(*(store.look(7) for store in stores for _ in range(4)))
+    found = await asyncio.gather(*(look(store, 7) for store in stores for _ in range(4)))
     assert sum(isinstance(one, Claim) for one in found) == 1
     assert sum(isinstance(one, Taken) for one in found) == 19
-    assert isinstance(await stores[0].look(8), Claim)
+    assert isinstance(await look(stores[0], 8), Claim)
 
 
 async def test_a_flight_that_brought_nothing_may_be_taken_at_once(containers: Containers) -> None:
@@ -118,7 +122,7 @@ async def test_a_flight_ends_with_its_process_and_lasts_while_it_is_held(
     await claimed(other)
     assert not await one.hold(claim)
     await one.give_up(claim)  # and it takes nothing from its heir
-    assert isinstance(await one.look(7), Taken)
+    assert isinstance(await look(one, 7), Taken)
 
 
 async def test_a_late_landing_does_not_end_the_flight_of_another(containers: Containers) -> None:
@@ -128,7 +132,7 @@ async def test_a_late_landing_does_not_end_the_flight_of_another(containers: Con
     await claimed(other)
     await one.land(late, answer(), ttl_s=100.0)
     assert await containers.redis.exists(containers.flight)
-    assert isinstance(await other.look(7), MatchAnswer)
+    assert isinstance(await look(other, 7), MatchAnswer)
 
 
 async def test_it_is_forgotten_after_its_time(containers: Containers) -> None:
@@ -141,13 +145,13 @@ async def test_it_is_forgotten_after_its_time(containers: Containers) -> None:
 async def test_who_wants_news_is_not_content_with_what_is_known(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
     await one.land(await claimed(one), answer(), ttl_s=100.0)
-    claim = await one.look(7, after=NEWER_THAN_NOW)
+    claim = await look(one, 7, after=NEWS)
     assert isinstance(claim, Claim)
-    taken = await other.look(7, after=NEWER_THAN_NOW)
+    taken = await look(other, 7, after=NEWS)
     assert isinstance(taken, Taken)
-    assert isinstance(await other.look(7, after=taken.after), Taken)  # what is known is older
+    assert isinstance(await look(other, 7, after=taken.after), Taken)  # what is known is older
     await one.land(claim, answer(cluster=111), ttl_s=100.0)
-    found = await other.look(7, after=taken.after)
+    found = await look(other, 7, after=taken.after)
     assert isinstance(found, MatchAnswer)
     assert found.replay.cluster == 111
 
@@ -168,7 +172,7 @@ async def test_a_garbled_entry_is_a_miss_and_is_replaced(
     if damage in {"facts", "json", "protobuf"}:
         assert [log["event"] for log in logs] == ["match_entry_garbled"]
     await one.land(claim, answer(), ttl_s=100.0)
-    assert isinstance(await one.look(7), MatchAnswer)
+    assert isinstance(await look(one, 7), MatchAnswer)
 
 
 @pytest.mark.parametrize("junk", ["of another type", "for ever"])
@@ -177,7 +181,7 @@ async def test_a_flight_that_is_none_is_in_nobodys_way(containers: Containers, j
     await (raw.set(key, "x") if junk == "for ever" else raw.rpush(key, "x"))
     one = containers.open()
     claim = await claimed(one)
-    assert isinstance(await containers.open().look(7), Taken)
+    assert isinstance(await look(containers.open(), 7), Taken)
     await one.land(claim, answer(), ttl_s=100.0)
     assert not await containers.redis.exists(key)
 
@@ -187,5 +191,5 @@ async def test_without_redis_it_says_so() -> None:
         connect("redis://127.0.0.1:1", raw=True), prefix="p", log=structlog.get_logger()
     )
     with pytest.raises(StoreUnavailable):
-        await store.look(7)
+        await look(store, 7)
     await store.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
 import structlog
 from fake_clock import FakeClock, settle
+from fake_matches import FakeMatches
 
 from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope
@@ -79,11 +81,13 @@ class Stage:
         self.tasks: list[asyncio.Task[None]] = []
         self.router = Router(
             address=self.address,
-            store=self.budgets,
+            budgets=self.budgets,
+            matches=FakeMatches(clock),
             decoder=MatchDecoder(),
             policy=POLICY,
             catch_up=lambda _: None,
             clock=clock,
+            rng=random.Random(1),
             log=structlog.get_logger(),
         )
 

@@ -1,0 +1,152 @@
+"""Whether a flight may go, among all containers: one of them asks the GC, the others look again soon.
+
+    known in Redis?    that is the answer
+    nobody flies it    cleared: it is ours, and held while it lasts
+    somebody does      look again after a moment, until it is known, or free because they failed or died
+
+They look again instead of being called back: nothing can be missed that way, neither by a lost connection
+nor by a failover, and the few who ask for the same match in the same second in several containers cost
+Redis a few look-ups each.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.clock import WallClock
+from actors.errors import AccountError, RequestStoreUnavailable, TimedOut
+from actors.flight import Flight
+from actors.matches.refusal import Known
+from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.tasks import Tasks
+
+STORE_RETRY_S: Final = 2.0
+TAKEN_RETRY_S: Final = 1.0
+FIRST_LOOK_S: Final = 0.03  # about what a quick answer takes
+LONGEST_LOOK_S: Final = 0.25
+GROWTH: Final = 1.5
+
+
+class KnowsMatches(Protocol):
+    """What the router needs of `matches.store.MatchStore`; the contracts are there."""
+
+    def claim(self, match_id: int) -> Claim:
+        """Return a new claim."""
+
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+        """Return what is known, or the claim if it is granted."""
+
+    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
+        """Store what a flight has brought and end it."""
+
+    async def hold(self, claim: Claim) -> bool:
+        """Keep a flight for longer."""
+
+    async def give_up(self, claim: Claim) -> None:
+        """End a flight that brought nothing."""
+
+
+class Clearance:
+    """See the module. Owned by the router."""
+
+    def __init__(
+        self,
+        matches: KnowsMatches,
+        *,
+        clock: WallClock,
+        rng: random.Random,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._matches = matches
+        self._clock = clock
+        self._rng = rng
+        self._log = log
+        self._errands = Tasks()
+
+    def claim(self, match_id: int) -> Claim:
+        """Return a claim for a new flight."""
+        return self._matches.claim(match_id)
+
+    async def obtain(self, flight: Flight) -> Known | None:
+        """Return what is known of the match, or None as soon as the flight is cleared.
+
+        Raises:
+            RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
+            TimedOut: somebody else flew it until the deadline.
+        """
+        pause_s = FIRST_LOOK_S
+        while isinstance(found := await self.look(flight), Taken):
+            if self._clock.now() >= flight.deadline:
+                raise TimedOut("another instance did not get it in time", TAKEN_RETRY_S)
+            await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
+            pause_s = min(pause_s * GROWTH, LONGEST_LOOK_S)
+        return None if isinstance(found, Claim) else found
+
+    async def look(self, flight: Flight) -> Known | Claim | Taken:
+        """Look once. Raises RequestStoreUnavailable."""
+        while True:
+            after = flight.after
+            flight.may_be_claimed = True  # from the moment in which it is asked for
+            try:
+                found = await self._matches.look(flight.claim, after=after)
+            except AccountError as error:
+                raise RequestStoreUnavailable(
+                    "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
+                ) from error
+            if isinstance(found, Claim):
+                self._hold_later(flight, found)
+                return found
+            flight.may_be_claimed = False
+            if flight.after == after:  # else somebody joined who wants news
+                if isinstance(found, Taken):
+                    flight.after = found.after
+                return found
+
+    async def land(self, flight: Flight, known: Known) -> None:
+        """Let all containers know what the flight has brought, as well as that can be done."""
+        flight.may_be_claimed = False
+        try:
+            ttl_s = known.fresh_until - self._clock.wall()
+            await self._matches.land(flight.claim, known, ttl_s=ttl_s)
+        except AccountError as error:
+            self._log.warning("match_not_stored", match_id=flight.match_id, reason=str(error))
+
+    def give_up(self, flight: Flight) -> None:
+        """Let others try. Does not wait; the flight may ask for clearance again."""
+        if flight.may_be_claimed:
+            flight.may_be_claimed = False
+            claim, flight.claim = flight.claim, self._matches.claim(flight.match_id)
+            self._errands.start(self._give_up(claim), name=f"give-up-{claim.match_id}")
+
+    async def finish(self) -> None:
+        """Wait for what still goes on; each is bounded by Redis's time limits."""
+        await self._errands.finish()
+
+    async def _give_up(self, claim: Claim) -> None:
+        try:
+            await self._matches.give_up(claim)
+        except AccountError as error:  # it ends by itself soon
+            self._log.debug("flight_not_given_up", match_id=claim.match_id, reason=str(error))
+
+    def _hold_later(self, flight: Flight, claim: Claim) -> None:
+        def is_ours() -> bool:
+            return flight.may_be_claimed and flight.claim is claim
+
+        async def hold() -> None:
+            try:
+                is_held = await self._matches.hold(claim)
+            except AccountError:
+                is_held = True  # perhaps; Redis may be back in time
+            if not is_held:
+                self._log.info("flight_lost", match_id=claim.match_id)
+            elif is_ours():
+                self._hold_later(flight, claim)
+
+        def on_time() -> None:
+            if is_ours():
+                self._errands.start(hold(), name=f"hold-{claim.match_id}")
+
+        self._clock.call_at(self._clock.now() + HOLD_EVERY_S, on_time)

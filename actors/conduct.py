@@ -1,0 +1,121 @@
+"""What bots do with their requests, and what follows for their seats.
+
+answered in time      as good as any
+overdue               demoted: used only when there is no other, for longer each time in a row
+silent to the end     evidence, see silence.py and circuit.py: paused, logged on anew, put aside
+budget refused        benched until it frees
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.quota import Refused
+from actors.circuit import Circuits, Step
+from actors.clock import Clock
+from actors.demerits import Demerits
+from actors.errors import LocalProtocolError
+from actors.hedging import Hedging
+from actors.messages import BudgetSpent, Relog, Seat
+from actors.seats import Seats
+from actors.silence import Silence
+
+# Until an account that Valve counts differently than we do is tried again.
+SPENT_EARLY_S: Final = 3600.0
+
+
+class Conduct:
+    """See the module. Owned by the router."""
+
+    def __init__(self, seats: Seats, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        self.hedging = Hedging()
+        self._seats = seats
+        self._silence = Silence()
+        self._circuits = Circuits()
+        self._demerits = Demerits()
+        self._clock = clock
+        self._log = log
+
+    def set_aside_for(self, match_id: int) -> float | None:
+        """Return for how long a match is left alone, or None when it is not."""
+        return self._silence.set_aside_for(match_id, self._clock.now())
+
+    def answered(self, seat: Seat, match_id: int, took_s: float) -> None:
+        """The GC said something about the match."""
+        account = seat.account
+        if took_s < self.hedging.overdue_s:
+            self._demerits.in_time(account)
+            self._seats.acquit(seat)
+        self.hedging.answered(took_s)
+        self._circuits.answered(account)
+        self._seats.trust(seat)
+        for spent in self._silence.answered(account, match_id, self._clock.now()):
+            self._put_aside(spent)
+
+    def overdue(self, seat: Seat) -> None:
+        """It takes longer than it should, and may never end."""
+        if self._seats.demote(seat):
+            seconds = self._demerits.overdue(seat.account)
+            self._log.info("bot_demoted", account=seat.account, delay_s=seconds)
+            self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
+
+    def silent(self, seat: Seat, match_id: int, *, others_got_it: bool) -> None:
+        """Nothing came in all the time that a try has, over a connection that is alive."""
+        self._break_circuit(seat)
+        if others_got_it:
+            if self._silence.missed(seat.account, match_id):
+                self._put_aside(seat.account)
+        elif self._silence.silent(seat.account, match_id, self._clock.now()):
+            self._log.warning("match_set_aside", match_id=match_id)
+
+    def refused(self, seat: Seat, refused: Refused) -> None:
+        """The store did not reserve a request for it."""
+        self._log.info(
+            "budget_refused", account=seat.account, scope=refused.scope, delay_s=refused.retry_after
+        )
+        if self._seats.is_retired(seat.bot_id):
+            return
+        if refused.scope == "lease":  # the bot is about to find out by itself
+            self._seats.leave(seat.bot_id)
+            return
+        self._seats.bench(seat, refused.retry_after)
+        if refused.scope == "account":
+            self._seats.note_budget(refused.retry_after)
+            self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
+            self._tell(seat, BudgetSpent(refused.retry_after))
+
+    def _put_aside(self, account: str) -> None:
+        """An account is spent, whatever our own counters say."""
+        self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
+        if (seat := self._seats.of_account(account)) is not None:
+            self.refused(seat, Refused("account", SPENT_EARLY_S))
+
+    def _break_circuit(self, seat: Seat) -> None:
+        """Do what the account's circuit breaker asks for after a silence."""
+        if not self._seats.holds(seat):  # paused, or gone, since it was asked
+            return
+        account, now = seat.account, self._clock.now()
+        step = self._circuits.silent(
+            account,
+            is_probe=self._seats.is_probed(seat),
+            others_answer=self._silence.is_anybody_answered(now, but=account),
+        )
+        if step is Step.NOTHING:
+            return
+        self._log.warning("circuit_opened", account=account, step=step.name.lower())
+        self._silence.distrust(account)
+        if step is Step.PAUSE:
+            self._seats.pause(seat, self._circuits.pause_s(account))
+        elif step is Step.RELOG:
+            self._seats.leave(seat.bot_id, is_coming=True)
+            self._tell(seat, Relog("nothing is answered over this session"))
+        else:
+            self.refused(seat, Refused("account", SPENT_EARLY_S))
+
+    def _tell(self, seat: Seat, message: BudgetSpent | Relog) -> None:
+        try:
+            seat.address.tell(message)
+        except LocalProtocolError:  # the bot is about to end anyway
+            self._log.debug("notice_undelivered", account=seat.account, notice=str(message))

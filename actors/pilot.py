@@ -1,0 +1,191 @@
+"""How one flight is flown: clearance, a seat, a try, and when to start one more.
+
+    nothing in the air      the next seat in turn, waiting in line for it if need be
+    a try is overdue        a second bot is asked too, if one is idle and hedges are within bounds
+    half the time is gone   so that there is time for an answer: another bot, waiting for it if need be
+    a try failed            another one, at once unless one is still in the air
+
+Whichever try lands first ends the flight. What a try costs is bounded: three silent bots at most.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.clearance import Clearance
+from actors.clock import WallClock
+from actors.conduct import Conduct
+from actors.errors import RequestError, TimedOut
+from actors.flight import Flight
+from actors.hedging import TIMES
+from actors.line import Place
+from actors.matches.refusal import Known
+from actors.matches.store import Claim, Taken
+from actors.messages import Seat
+from actors.seats import Seats
+from actors.tries import Tries
+
+TIMED_OUT_RETRY_S: Final = 5.0
+LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
+
+
+class Pilot:
+    """See the module. Flies any number of flights; owned by the router."""
+
+    def __init__(
+        self,
+        *,
+        clearance: Clearance,
+        seats: Seats,
+        conduct: Conduct,
+        tries: Tries,
+        clock: WallClock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._clearance = clearance
+        self._seats = seats
+        self._conduct = conduct
+        self._tries = tries
+        self._clock = clock
+        self._log = log
+
+    async def fly(self, flight: Flight) -> Known:
+        """Start tries until this is cancelled because one landed; cancelling it ends no try.
+
+        Returns what another container has brought meanwhile.
+
+        Raises:
+            RequestError: it is over without a match.
+        """
+        while True:
+            if flight.in_air:
+                seat = await self._one_more_seat(flight)
+            else:
+                self._refuse_if_hopeless(flight)
+                found = await self._cleared_seat(flight)
+                if not isinstance(found, Seat):
+                    return found
+                seat = found
+            if seat is not None:
+                self._tries.start(flight, seat)
+
+    def _refuse_if_hopeless(self, flight: Flight) -> None:
+        left = self._conduct.set_aside_for(flight.match_id)
+        if left is not None:
+            raise TimedOut("the Game Coordinator stays silent about this match", left)
+        if flight.trouble is not None:
+            trouble, flight.trouble = flight.trouble, None
+            raise trouble
+        if not flight.may_try or self._clock.now() >= flight.deadline:
+            raise self._timed_out(flight)
+
+    def _timed_out(self, flight: Flight) -> TimedOut:
+        reason = flight.reason or "no answer within the deadline"
+        return TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
+
+    # -- nothing in the air --------------------------------------------------------------------
+
+    async def _cleared_seat(self, flight: Flight) -> Seat | Known:
+        """Return a seat once the flight is cleared, or what is known of the match.
+
+        Nobody waits in line with a clearance: another container may have a bot to spare.
+        """
+        while True:
+            known = await self._clearance.obtain(flight)
+            if known is not None:
+                return known
+            seat = self._seats.take_now(flight.avoid)
+            if seat is not None:
+                return seat
+            self._clearance.give_up(flight)
+            seat = await self._seat_in_line(flight)
+            found: Known | Claim | Taken | None = None
+            try:
+                found = await self._clearance.look(flight)
+            finally:
+                if not isinstance(found, Claim):
+                    self._seats.give_back(seat)
+            if isinstance(found, Claim):
+                return seat
+            if not isinstance(found, Taken):
+                return found
+
+    async def _seat_in_line(self, flight: Flight) -> Seat:
+        flight.place = Place(
+            flight.client,
+            flight.priority,
+            flight.deadline,
+            avoid=flight.avoid,
+            patient=bool(flight.reason),
+        )
+        try:
+            return await self._seats.take(flight.place)
+        finally:
+            flight.place = None
+
+    # -- something in the air ------------------------------------------------------------------
+
+    async def _one_more_seat(self, flight: Flight) -> Seat | None:
+        """Return another seat when it is time for it, or None when nothing is in the air any more."""
+        not_before = -math.inf
+        while flight.in_air:
+            hedge_at, retry_at = self._one_more_at(flight)
+            at = max(min(hedge_at, retry_at), not_before)
+            if self._clock.now() < at:
+                await self._wait(flight, at)
+                continue
+            if hedge_at < retry_at:
+                seat = self._hedge(flight)
+            else:
+                seat = await self._other_seat(flight)
+                not_before = self._clock.now() + LOOK_AGAIN_S
+            if seat is not None:
+                return seat
+        return None
+
+    async def _wait(self, flight: Flight, until: float) -> None:
+        await flight.wait_stirred(min(until, flight.deadline), self._clock)
+        if flight.in_air and self._clock.now() >= flight.deadline:
+            raise self._timed_out(flight)
+
+    def _one_more_at(self, flight: Flight) -> tuple[float, float]:
+        """Return when a hedge is due and when another try is, whatever that costs; inf for never."""
+        is_aside = self._conduct.set_aside_for(flight.match_id) is not None
+        if flight.tries <= len(flight.in_air) or not flight.may_try or is_aside or flight.trouble:
+            return math.inf, math.inf
+        hedging, begun = self._conduct.hedging, max(flight.in_air.values())
+        overdue_s, left_s = hedging.overdue_s, flight.deadline - begun
+        last_s = left_s - overdue_s / TIMES  # later it would have no time to answer
+        hedge_s = math.inf if flight.has_hedged or not hedging.is_allowed else overdue_s
+        retry_s = max(overdue_s, left_s / 2)
+        if retry_s >= self._tries.policy.request_timeout_s:  # then silence comes first, as evidence
+            retry_s = math.inf
+        return (
+            begun + hedge_s if hedge_s <= last_s else math.inf,
+            begun + retry_s if retry_s <= last_s else math.inf,
+        )
+
+    def _hedge(self, flight: Flight) -> Seat | None:
+        """Return an idle seat, if there is one; only one hedge for each flight."""
+        flight.has_hedged = True
+        seat = self._seats.take_now(flight.avoid, only_others=True)
+        if seat is not None:
+            self._conduct.hedging.hedged()
+            self._log.info("flight_hedged", match_id=flight.match_id, account=seat.account)
+        return seat
+
+    async def _other_seat(self, flight: Flight) -> Seat | None:
+        """Return a seat of an account that has not been asked for this match, if there is any."""
+        if not self._seats.has_others(flight.avoid):
+            return None
+        try:
+            seat = await self._seat_in_line(flight)
+        except RequestError:  # what is in the air may still land
+            return None
+        if seat.account in flight.avoid or not flight.may_try:
+            self._seats.give_back(seat)
+            return None
+        return seat

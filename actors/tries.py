@@ -1,0 +1,170 @@
+"""One try: one request of one bot, counted before it is sent, and judged by what comes of it.
+
+A try lasts as long as a bot may take, whether its flight still waits for it or not: what is paid for is
+heard to the end. A late answer is remembered like any other, and only full-length silence is evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.quota import Refused, Reserved
+from actors.clearance import STORE_RETRY_S
+from actors.clock import WallClock
+from actors.conduct import Conduct
+from actors.errors import (
+    AccountError,
+    LocalProtocolError,
+    RequestStoreUnavailable,
+    SteamError,
+)
+from actors.flight import Flight
+from actors.matches.answer import answer_of
+from actors.matches.decoder import DecodeError, MatchDecoder
+from actors.matches.details import MatchDetails
+from actors.matches.refusal import Known, Refusal, Verdict
+from actors.messages import RouterPolicy, Seat, ServeMatch
+from actors.seats import Seats
+from actors.tasks import Tasks
+
+# CMsgGCMatchDetailsResponse.result, as odota/core reads it.
+RESULT_OK: Final = 1
+VERDICTS: Final = {2: Verdict.NOT_FOUND, 15: Verdict.BLOCKED}
+
+BOT_GRACE_S: Final = 1.0  # the bot keeps the time; this is for its answer
+
+
+class ReservesBudget(Protocol):
+    """What the router needs of the accounts' store."""
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        """Count one request before it is sent. Raises StoreUnavailable, StoreMisused."""
+
+
+class _TryFailed(Exception):
+    """This bot did not bring the match; the text says why."""
+
+    def __init__(self, reason: str, *, bot_broke: bool = False, was_silent: bool = False) -> None:
+        self.bot_broke = bot_broke  # and perhaps the GC was never asked
+        self.was_silent = was_silent
+        super().__init__(reason)
+
+
+class Tries:
+    """See the module. Owned by the router."""
+
+    def __init__(
+        self,
+        *,
+        budgets: ReservesBudget,
+        seats: Seats,
+        conduct: Conduct,
+        decoder: MatchDecoder,
+        on_brought: Callable[[Flight, Known], None],
+        on_over: Callable[[Flight], None],
+        policy: RouterPolicy,
+        clock: WallClock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """`on_brought`: the GC has said what there is; `on_over`: a try has ended, after all else."""
+        self.policy = policy
+        self._budgets = budgets
+        self._seats = seats
+        self._conduct = conduct
+        self._decoder = decoder
+        self._on_brought = on_brought
+        self._on_over = on_over
+        self._clock = clock
+        self._log = log
+        self._running = Tasks()
+
+    def start(self, flight: Flight, seat: Seat) -> None:
+        """Let a bot try; the seat is given back when it is over."""
+        flight.took_off(seat.account, self._clock.now())
+        self._running.start(self._try(flight, seat), name=f"try-{flight.match_id}-{seat.bot_id}")
+
+    def cancel(self) -> None:
+        """Give up all that run."""
+        self._running.cancel()
+
+    async def finish(self) -> None:
+        """Wait for all that run."""
+        await self._running.finish()
+
+    async def _try(self, flight: Flight, seat: Seat) -> None:
+        try:
+            if not flight.is_abandoned and await self._charge(flight, seat):
+                self._on_brought(flight, await self._ask(flight, seat))
+        except _TryFailed as failed:
+            self._note_failure(flight, seat, failed)
+        finally:
+            self._seats.give_back(seat)
+            flight.came_down(seat.account)
+            self._on_over(flight)
+
+    async def _charge(self, flight: Flight, seat: Seat) -> bool:
+        try:
+            verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
+        except AccountError:
+            flight.trouble = RequestStoreUnavailable(
+                "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
+            )
+            return False
+        if isinstance(verdict, Refused):
+            self._conduct.refused(seat, verdict)
+            return False
+        return True
+
+    async def _ask(self, flight: Flight, seat: Seat) -> Known:
+        """Raises _TryFailed."""
+        match_id, timeout_s, begun = (
+            flight.match_id,
+            self.policy.request_timeout_s,
+            self._clock.now(),
+        )
+        overdue_at = begun + self._conduct.hedging.overdue_s
+        alarm = self._clock.call_at(overdue_at, lambda: self._conduct.overdue(seat))
+        try:
+            body = await seat.address.ask(
+                ServeMatch(match_id, timeout_s, flight.request_id),
+                deadline=begun + timeout_s + BOT_GRACE_S,
+            )
+            details = self._decoder.decode(body)
+        except TimeoutError:
+            raise _TryFailed("silence", was_silent=True) from None
+        except DecodeError as error:
+            raise _TryFailed(str(error)) from error
+        except (SteamError, LocalProtocolError) as error:
+            raise _TryFailed(str(error), bot_broke=True) from error
+        finally:
+            alarm.cancel()
+        self._conduct.answered(seat, match_id, self._clock.now() - begun)
+        return self._judged(match_id, body, details, seat)
+
+    def _judged(self, match_id: int, body: bytes, details: MatchDetails, seat: Seat) -> Known:
+        now, freshness = self._clock.wall(), self.policy.freshness
+        if (verdict := VERDICTS.get(details.result)) is not None:
+            return Refusal(match_id, verdict, now, now + freshness.negative_ttl_s)
+        if details.result != RESULT_OK:
+            raise _TryFailed(f"result {details.result}")
+        if details.match_id != match_id:  # never hand out another match, whatever went wrong
+            raise _TryFailed(f"the answer was about match {details.match_id}")
+        ttl_s = freshness.ttl_of(details, now)
+        return replace(
+            answer_of(match_id, body, details, now=now, ttl_s=ttl_s), steam_id=seat.steam_id
+        )
+
+    def _note_failure(self, flight: Flight, seat: Seat, failed: _TryFailed) -> None:
+        flight.reason = str(failed)
+        flight.failed |= {seat.account}
+        flight.tries -= not failed.bot_broke
+        flight.breaks -= failed.bot_broke
+        self._log.info(
+            "try_failed", match_id=flight.match_id, account=seat.account, reason=flight.reason
+        )
+        if failed.was_silent:
+            self._conduct.silent(seat, flight.match_id, others_got_it=flight.has_landed)

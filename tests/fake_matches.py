@@ -1,0 +1,72 @@
+"""What all containers know of matches, without Redis: for routers in virtual time."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from fake_clock import FakeClock
+
+from actors.errors import StoreUnavailable
+from actors.matches.refusal import Known
+from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
+
+
+@dataclass
+class FakeMatches:
+    """Serves wherever a router wants a `MatchStore`; one may serve several routers.
+
+    Attributes:
+        looks: how often somebody looked.
+        is_away: whether it fails like a Redis that is away.
+    """
+
+    clock: FakeClock
+    known: dict[int, tuple[int, Known, float]] = field(default_factory=dict)
+    flights: dict[int, tuple[str, float]] = field(default_factory=dict)
+    looks: int = 0
+    is_away: bool = False
+    _tokens: itertools.count[int] = field(default_factory=itertools.count)
+    _landings: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def claim(self, match_id: int) -> Claim:
+        return Claim(match_id, f"token {next(self._tokens)}")
+
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+        self._check()
+        self.looks += 1
+        landed, known, until = self.known.get(claim.match_id, (0, None, 0.0))
+        if until <= self.clock.now():
+            landed, known = 0, None
+        after = landed if after == NEWS else after
+        if known is not None and landed > after:
+            return known
+        if self._pilot(claim.match_id) not in {None, claim.token}:
+            return Taken(after)
+        self.flights[claim.match_id] = (claim.token, self.clock.now() + FLIGHT_S)
+        return claim
+
+    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
+        self._check()
+        self.known[claim.match_id] = (next(self._landings), known, self.clock.now() + ttl_s)
+        await self.give_up(claim)
+
+    async def hold(self, claim: Claim) -> bool:
+        self._check()
+        if self._pilot(claim.match_id) != claim.token:
+            return False
+        self.flights[claim.match_id] = (claim.token, self.clock.now() + FLIGHT_S)
+        return True
+
+    async def give_up(self, claim: Claim) -> None:
+        self._check()
+        if self._pilot(claim.match_id) == claim.token:
+            del self.flights[claim.match_id]
+
+    def _pilot(self, match_id: int) -> str | None:
+        token, until = self.flights.get(match_id, (None, 0.0))
+        return token if until > self.clock.now() else None
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("fake")

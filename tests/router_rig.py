@@ -1,0 +1,200 @@
+"""A router in virtual time with fake bots, budgets and what all containers know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+import structlog
+from fake_clock import FakeClock, settle
+from fake_matches import FakeMatches
+
+from actors.accounts.quota import Refused, Reserved
+from actors.actor import Actor, Address, Envelope
+from actors.bot_states import BotState
+from actors.errors import StoreUnavailable
+from actors.matches.answer import MatchAnswer
+from actors.matches.decoder import MatchDecoder
+from actors.messages import (
+    BotChanged,
+    BudgetSpent,
+    FetchMatch,
+    GetRouter,
+    Relog,
+    RouterMessage,
+    RouterPolicy,
+    RouterReport,
+    RouterToBot,
+    Seat,
+    ServeMatch,
+)
+from actors.router import Router
+from sandbox.matches.schema import encode_response
+
+POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=0.0, queue=2)
+
+
+@dataclass(frozen=True)
+class Later:
+    """An answer that takes its time."""
+
+    seconds: float
+    body: bytes
+
+
+Answer = Callable[[int], bytes | Later | Exception | None]  # None: silence
+
+
+def match(match_id: int) -> bytes:
+    return encode_response({"result": 1, "match": {"match_id": str(match_id)}})
+
+
+def after(seconds: float) -> Answer:
+    """Return what answers every match so late."""
+    return lambda match_id: Later(seconds, match(match_id))
+
+
+def silence(_match_id: int) -> None:
+    """Answer nothing."""
+
+
+class FakeBot(Actor[RouterToBot]):
+    """Answers as told; a silent one keeps the envelope until the test is over."""
+
+    def __init__(self, name: str, clock: FakeClock, answer: Answer) -> None:
+        super().__init__(Address(name), clock=clock)
+        self.answer = answer
+        self.asked: list[int] = []
+        self.spent: list[float] = []
+        self.relogs = 0
+        self.waiting: list[Envelope[RouterToBot]] = []
+        self._time = clock
+
+    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
+        match envelope.message:
+            case BudgetSpent(retry_after=seconds):
+                self.spent.append(seconds)
+            case Relog():
+                self.relogs += 1
+            case ServeMatch(match_id=match_id):
+                self.asked.append(match_id)
+                assert envelope.reply is not None
+                outcome = self.answer(match_id)
+                if outcome is None:
+                    self.waiting.append(envelope)
+                elif isinstance(outcome, Later):
+                    deliver = partial(envelope.reply.set, outcome.body)
+                    self._time.call_at(self._time.now() + outcome.seconds, deliver)
+                elif isinstance(outcome, Exception):
+                    envelope.reply.fail(outcome)
+                else:
+                    envelope.reply.set(outcome)
+
+
+@dataclass
+class FakeBudgets:
+    """Grants everything but what is in `refusals` (by account)."""
+
+    refusals: dict[str, Refused | StoreUnavailable] = field(default_factory=dict)
+    granted: list[str] = field(default_factory=list)
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        del fencing_token, ip
+        refusal = self.refusals.get(account)
+        if isinstance(refusal, StoreUnavailable):
+            raise refusal
+        if refusal is not None:
+            return refusal
+        self.granted.append(account)
+        return Reserved(1, 1)
+
+
+@dataclass
+class Stage:
+    clock: FakeClock
+    budgets: FakeBudgets
+    matches: FakeMatches
+    address: Address[RouterMessage]
+    router: Router
+    bots: dict[str, FakeBot] = field(default_factory=dict)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def add_bot(self, name: str, answer: Answer = match) -> FakeBot:
+        bot = self.bots[name] = FakeBot(name, self.clock, answer)
+        await bot.start()
+        self.tasks.append(asyncio.create_task(bot.run()))
+        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        await settle()
+        return bot
+
+    def change(self, name: str, state: BotState) -> None:
+        self.address.tell(BotChanged(name, state))
+
+    def nothing_free(self, name: str, budget_frees_in: float | None = None) -> None:
+        state = BotState.WAITING_FOR_ACCOUNT
+        self.address.tell(
+            BotChanged(name, state, nothing_free=True, budget_frees_in=budget_frees_in)
+        )
+
+    def ask(
+        self,
+        match_id: int,
+        within: float = 30.0,
+        *,
+        client: str = "",
+        priority: int = 0,
+        refresh: bool = False,
+    ) -> asyncio.Task[MatchAnswer]:
+        deadline = self.clock.now() + within
+        fetch = FetchMatch(match_id, deadline, client, priority, refresh)
+        return asyncio.create_task(self.address.ask(fetch, deadline=deadline + 1))
+
+    async def report(self) -> RouterReport:
+        return await self.address.ask(GetRouter(), deadline=self.clock.now() + 1)
+
+
+@contextlib.asynccontextmanager
+async def routing(
+    clock: FakeClock, matches: FakeMatches, policy: RouterPolicy = POLICY
+) -> AsyncIterator[Stage]:
+    """Run a router; several on the same `matches` are several containers."""
+    address: Address[RouterMessage] = Address("router")
+    budgets = FakeBudgets()
+    router = Router(
+        address=address,
+        budgets=budgets,
+        matches=matches,
+        decoder=MatchDecoder(),
+        policy=policy,
+        catch_up=lambda _: None,
+        clock=clock,
+        rng=random.Random(1),
+        log=structlog.get_logger(),
+    )
+    await router.start()
+    running = asyncio.create_task(router.run())
+    stage = Stage(clock, budgets, matches, address, router)
+    try:
+        yield stage
+    finally:
+        for bot in stage.bots.values():
+            bot.stop()
+        router.stop()
+        await asyncio.wait([running, *stage.tasks])
+
+
+@pytest.fixture(name="matches")
+def matches_fixture(clock: FakeClock) -> FakeMatches:
+    return FakeMatches(clock)
+
+
+@pytest.fixture(name="stage")
+async def stage_fixture(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[Stage]:
+    async with routing(clock, matches) as stage:
+        yield stage
