@@ -2,8 +2,8 @@
 
 A try is *overdue* when it takes several times as long as answers lately took. Its bot may be silent, or
 slow; by then another one most likely has an answer sooner. Hedges are bounded: each costs one of a daily
-budget, and when all bots are slow it is the Game Coordinator, which asking more only makes slower. For ten
-answers there may be one hedge, plus a few at the start.
+budget, and when all bots are slow it is the Game Coordinator, which more requests only make slower. For
+ten answers there may be one hedge, plus a few at the start.
 """
 
 from __future__ import annotations

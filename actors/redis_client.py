@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from actors.errors import StoreMisused, StoreUnavailable
 
@@ -47,6 +48,8 @@ def connect(url: str, *, raw: bool = False) -> Redis:
         decode_responses=not raw,
         encoding_errors="surrogateescape",  # of what others wrote; it goes back as it came
         retry=Retry(NoBackoff(), 0),
+        # While they are on, a connection that Redis has closed meanwhile is used once more, in vain.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis.from_pool(pool)
 
