@@ -114,7 +114,5 @@ class Line:
         return next(reversed(most)) if most is not None and len(most) > own + 1 else None
 
     def _next_level(self) -> int:
-        for priority, times in self._passed_over.items():
-            if times >= PATIENCE and priority in self._levels:
-                return priority
-        return max(self._levels)
+        starving = [one for one, times in self._passed_over.items() if times >= PATIENCE]
+        return max(starving or self._levels)

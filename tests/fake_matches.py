@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fake_clock import FakeClock
 
 from actors.errors import StoreUnavailable
+from actors.matches.answer import MatchAnswer, Source
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
 
@@ -40,6 +41,8 @@ class FakeMatches:
             landed, known = 0, None
         after = landed if after == NEWS else after
         if known is not None and landed > after:
+            if isinstance(known, MatchAnswer):
+                return replace(known, source=Source.REDIS, steam_id=None)
             return known
         if self._pilot(claim.match_id) not in {None, claim.token}:
             return Taken(after)
