@@ -58,6 +58,7 @@ bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.cached
 	@$(BIN)/python -m bench.checkout
 	@$(BIN)/python -m bench.decode
+	@$(BIN)/python -m bench.router
 
 clean:
 	rm -rf $(VENV) .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
