@@ -97,7 +97,9 @@ class Clearance:
                     "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
                 ) from error
             if isinstance(found, Claim):
-                self._hold_later(flight, found)
+                if flight.held is not found:
+                    flight.held = found
+                    self._hold_later(flight, found)
                 return found
             flight.may_be_claimed = False
             if flight.after == after:  # else somebody joined who wants news
@@ -133,7 +135,7 @@ class Clearance:
 
     def _hold_later(self, flight: Flight, claim: Claim) -> None:
         def is_ours() -> bool:
-            return flight.may_be_claimed and flight.claim is claim
+            return flight.may_be_claimed and flight.held is claim
 
         async def hold() -> None:
             try:

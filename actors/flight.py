@@ -43,6 +43,7 @@ class Flight:
     after: int = ANYTHING  # what is known already will do, or only news
     request_id: str = ""
     may_be_claimed: bool = False  # whether the claim was, or may have been, granted
+    held: Claim | None = None  # the claim that is renewed
     has_landed: bool = False
     has_hedged: bool = False
     failed: frozenset[str] = frozenset()  # accounts; tried last from now on
@@ -72,10 +73,12 @@ class Flight:
 
         if self.is_abandoned:
             self.client, self.request_id = fetch.client, fetch.request_id
+            self.priority = fetch.priority
         self._waiters.append(reply)
         self._waiting += 1
         reply.when_done(on_done)
         self.deadline = max(self.deadline, fetch.deadline)
+        self.priority = max(self.priority, fetch.priority)
         if fetch.refresh and not self.in_air and self.after == ANYTHING:
             self.after = NEWS
 

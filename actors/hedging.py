@@ -41,6 +41,11 @@ class Hedging:
         return max(LEAST_S, TIMES * self._typical_s)
 
     @property
+    def answer_s(self) -> float:
+        """How much time an answer needs at least, so that asking makes sense."""
+        return self.overdue_s / TIMES
+
+    @property
     def is_allowed(self) -> bool:
         """Whether one more hedge is within bounds."""
         return self._allowance >= 1.0

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from actors.clock import Cancellable
 from actors.messages import Seat
 
 PATIENCE: Final = 4  # places of higher levels that are served before one of a lower
@@ -33,6 +34,7 @@ class Place:
     seat: asyncio.Future[Seat] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    alarm: Cancellable | None = None  # when it gives up
 
 
 _Level = OrderedDict[str, dict[Place, None]]  # by client, in turn; each client's places in order

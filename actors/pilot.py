@@ -20,7 +20,6 @@ from actors.clock import WallClock
 from actors.conduct import Conduct
 from actors.errors import RequestError, TimedOut
 from actors.flight import Flight
-from actors.hedging import TIMES
 from actors.line import Place
 from actors.matches.refusal import Known
 from actors.matches.store import Claim, Taken
@@ -153,12 +152,11 @@ class Pilot:
 
     def _one_more_at(self, flight: Flight) -> tuple[float, float]:
         """Return when a hedge is due and when another try is, whatever that costs; inf for never."""
-        is_aside = self._conduct.set_aside_for(flight.match_id) is not None
-        if flight.tries <= len(flight.in_air) or not flight.may_try or is_aside or flight.trouble:
+        if not self._may_be_one_more(flight):
             return math.inf, math.inf
         hedging, begun = self._conduct.hedging, max(flight.in_air.values())
         overdue_s, left_s = hedging.overdue_s, flight.deadline - begun
-        last_s = left_s - overdue_s / TIMES  # later it would have no time to answer
+        last_s = left_s - hedging.answer_s
         hedge_s = math.inf if flight.has_hedged or not hedging.is_allowed else overdue_s
         retry_s = max(overdue_s, left_s / 2)
         if retry_s >= self._tries.policy.request_timeout_s:  # then silence comes first, as evidence
@@ -185,7 +183,13 @@ class Pilot:
             seat = await self._seat_in_line(flight)
         except RequestError:  # what is in the air may still land
             return None
-        if seat.account in flight.avoid or not flight.may_try:
+        if seat.account in flight.avoid or not self._may_be_one_more(flight):
             self._seats.give_back(seat)
             return None
         return seat
+
+    def _may_be_one_more(self, flight: Flight) -> bool:
+        """Whether another try may start beside those in the air; each of them may still fail."""
+        is_aside = self._conduct.set_aside_for(flight.match_id) is not None
+        is_possible = flight.may_try and flight.trouble is None and not is_aside
+        return is_possible and flight.tries > len(flight.in_air)

@@ -152,7 +152,7 @@ class Router(Actor[RouterMessage]):
             return
         flight = self._flights.get(fetch.match_id) or self._new_flight(fetch.match_id)
         flight.join(fetch, reply, partial(self._on_abandoned, flight))
-        self._promote(flight, fetch.priority)
+        self._seats.keep_up(flight.place, flight.priority, flight.deadline)
         if flight.pilot is None:
             flight.pilot = self._flying.start(self._fly(flight), name=f"flight-{flight.match_id}")
 
@@ -161,13 +161,6 @@ class Router(Actor[RouterMessage]):
         flight = Flight(match_id, claim, tries=self._policy.tries, breaks=self._policy.breaks)
         self._flights[match_id] = flight
         return flight
-
-    def _promote(self, flight: Flight, priority: int) -> None:
-        """Let a flight be as important as the most important who waits for it."""
-        if priority > flight.priority:
-            flight.priority = priority
-            if flight.place is not None:
-                self._seats.promote(flight.place, priority)
 
     async def _fly(self, flight: Flight) -> None:
         try:

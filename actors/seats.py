@@ -204,7 +204,7 @@ class Seats:
         self._make_room_for(place)
         self._waiting.add(place)
         self._hand_out()
-        alarm = self._clock.call_at(place.deadline, lambda: self._give_up(place))
+        self._give_up_later(place)
         try:
             return await place.seat
         except asyncio.CancelledError:
@@ -212,12 +212,16 @@ class Seats:
                 self.give_back(place.seat.result())
             raise
         finally:
-            alarm.cancel()
             self._waiting.discard(place)
+            if place.alarm is not None:
+                place.alarm.cancel()
 
-    def promote(self, place: Place, priority: int) -> None:
-        """Somebody more important waits for the same: move to where it belongs, if still in line."""
-        if not place.seat.done():
+    def keep_up(self, place: Place | None, priority: int, deadline: float) -> None:
+        """Somebody joined who stands in line: be as important and as patient as they are."""
+        if place is None or place.seat.done():
+            return
+        place.deadline = max(place.deadline, deadline)
+        if priority > place.priority:
             self._waiting.promote(place, priority)
 
     def give_back(self, seat: Seat) -> None:
@@ -245,8 +249,13 @@ class Seats:
         self._waiting.discard(displaced)
         displaced.seat.set_exception(busy)
 
+    def _give_up_later(self, place: Place) -> None:
+        place.alarm = self._clock.call_at(place.deadline, lambda: self._give_up(place))
+
     def _give_up(self, place: Place) -> None:
-        if not place.seat.done():
+        if self._clock.now() < place.deadline:  # later than it was
+            self._give_up_later(place)
+        elif not place.seat.done():
             place.seat.set_exception(
                 Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
                 if len(self._turns)

@@ -21,6 +21,7 @@ from actors.errors import (
     LocalProtocolError,
     RequestStoreUnavailable,
     SteamError,
+    StoreMisused,
 )
 from actors.flight import Flight
 from actors.matches.answer import answer_of
@@ -107,8 +108,11 @@ class Tries:
             self._on_over(flight)
 
     async def _charge(self, flight: Flight, seat: Seat) -> bool:
+        """Return whether the request is counted. Raises _TryFailed."""
         try:
             verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
+        except StoreMisused as error:  # a key of this account; others may be in order
+            raise _TryFailed(str(error), bot_broke=True) from error
         except AccountError:
             flight.trouble = RequestStoreUnavailable(
                 "Redis is unreachable, so no budget can be counted", STORE_RETRY_S

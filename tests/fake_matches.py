@@ -18,7 +18,7 @@ class FakeMatches:
     """Serves wherever a router wants a `MatchStore`; one may serve several routers.
 
     Attributes:
-        looks: how often somebody looked.
+        looks, holds: how often somebody did.
         is_away: whether it fails like a Redis that is away.
     """
 
@@ -26,6 +26,7 @@ class FakeMatches:
     known: dict[int, tuple[int, Known, float]] = field(default_factory=dict)
     flights: dict[int, tuple[str, float]] = field(default_factory=dict)
     looks: int = 0
+    holds: int = 0
     is_away: bool = False
     _tokens: itertools.count[int] = field(default_factory=itertools.count)
     _landings: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -56,6 +57,7 @@ class FakeMatches:
 
     async def hold(self, claim: Claim) -> bool:
         self._check()
+        self.holds += 1
         if self._pilot(claim.match_id) != claim.token:
             return False
         self.flights[claim.match_id] = (claim.token, self.clock.now() + FLIGHT_S)

@@ -201,6 +201,55 @@ async def test_who_waits_in_line_beyond_the_deadline_is_told_so(stage: Stage) ->
     await stage.clock.advance(60.0)
 
 
+async def test_who_joins_in_line_has_all_of_its_own_time(stage: Stage) -> None:
+    await stage.add_bot("a", after(3.0))
+    for match_id in (1, 2):
+        stage.ask(match_id)
+    hasty, patient = stage.ask(7, within=1.0), stage.ask(7, within=10.0)
+    await stage.clock.advance(6.0)
+    assert (await patient).match_id == 7
+    with pytest.raises(TimeoutError):
+        await hasty
+
+
+async def test_who_joins_in_line_makes_it_as_important(stage: Stage) -> None:
+    bot = await stage.add_bot("a", after(1.0))
+    asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4)]
+    asked.append(stage.ask(4, priority=5))
+    await stage.clock.advance(1.0)
+    assert bot.asked == [1, 2, 4, 3]
+    await stage.clock.advance(2.0)
+    await asyncio.gather(*asked)
+
+
+async def test_clients_in_line_take_turns(stage: Stage) -> None:
+    bot = await stage.add_bot("a", after(1.0))
+    asked = [stage.ask(match_id, client="greedy") for match_id in (1, 2, 3, 4)]
+    await settle()
+    asked.append(stage.ask(5, client="modest"))
+    await stage.clock.advance(3.0)
+    assert bot.asked == [1, 2, 3, 5]  # and for 4 there was no room any more
+    with pytest.raises(Busy):
+        await asked[3]
+    await asyncio.wait(asked)
+
+
+async def test_who_goes_away_frees_the_place_in_line_at_once(stage: Stage) -> None:
+    bot = await stage.add_bot("a", after(1.0))
+    asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4)]
+    shared = stage.ask(4)
+    await settle()
+    asked[2].cancel()
+    asked[3].cancel()
+    await settle()
+    assert (await stage.report()).waiting == 1  # for whoever shares it
+    late = stage.ask(5)
+    await stage.clock.advance(2.0)
+    await asyncio.gather(shared, late)
+    assert bot.asked == [1, 2, 4, 5]
+    await asyncio.wait(asked)
+
+
 async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: Stage) -> None:
     bot = await stage.add_bot("a", lambda _: None)
     asked = stage.ask(7)

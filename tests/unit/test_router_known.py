@@ -173,6 +173,19 @@ async def test_a_flight_is_held_for_as_long_as_it_takes(
         assert bot.asked == []
 
 
+async def test_a_flight_of_several_tries_is_held_once(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    async with routing(clock, matches) as stage:
+        for name in "ab":
+            await stage.add_bot(name, lambda _: b"garbage")
+        await stage.add_bot("c", after(4.0))
+        asked = stage.ask(7)
+        await clock.advance(4.0)
+        assert (await asked).match_id == 7
+        assert matches.holds <= 4
+
+
 async def test_when_the_pilot_dies_another_container_takes_over(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
