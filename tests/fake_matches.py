@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +38,7 @@ class FakeMatches:
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         self._check()
         self.looks += 1
+        await asyncio.sleep(0)  # as any answer, it comes later than it was asked for
         landed, known, until = self.known.get(claim.match_id, (0, None, 0.0))
         if until <= self.clock.now():
             landed, known = 0, None

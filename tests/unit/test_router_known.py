@@ -77,7 +77,12 @@ async def test_who_wants_news_is_not_served_what_a_flight_finds_known(
         await one.add_bot("a")
         bot = await two.add_bot("b")
         await one.ask(7)
-        old, new = two.ask(7), two.ask(7, refresh=True)
+        await settle()
+        old = two.ask(7)
+        while matches.looks < 2:  # noqa: ASYNC110 - turns of the loop are counted, not time
+            await asyncio.sleep(0)
+        # The look is under way when it turns out that news are wanted.
+        new = two.ask(7, refresh=True)
         assert (await new).source is Source.GC
         await old
         assert bot.asked == [7]

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from fake_clock import FakeClock, settle
+from fake_matches import FakeMatches
 from router_rig import (
     Answer,
     Later,
@@ -14,6 +15,7 @@ from router_rig import (
     after,
     match,
     matches_fixture,  # noqa: F401 - a fixture
+    routing,
     silence,
     stage_fixture,  # noqa: F401 - a fixture
 )
@@ -21,6 +23,7 @@ from router_rig import (
 from actors.demerits import FIRST_S, LONGEST_S, Demerits
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
 from actors.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
+from actors.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -133,6 +136,45 @@ async def test_without_a_hedge_left_half_of_the_time_is_kept_for_another(
     await stage.clock.advance(0.1)
     assert (await asked).match_id == 7
     await stage.clock.advance(10.0)
+
+
+async def test_hedges_end_before_they_double_the_load_of_a_silent_gc(stage: Stage) -> None:
+    for number in range(30):
+        await stage.add_bot(str(number), silence)
+    asked = [stage.ask(match_id + 1, within=4.5) for match_id in range(30)]
+    await stage.clock.advance(OVERDUE_S + 0.5)
+    assert len(stage.budgets.granted) == 30 + AT_MOST
+    for one in asked:
+        one.cancel()
+    await stage.clock.advance(10.0)
+
+
+async def test_no_bot_is_asked_twice_at_once_for_the_same_match(stage: Stage) -> None:
+    """Also when it is the only one that has room."""
+    bot = await stage.add_bot("a", lambda match_id: None if match_id == 7 else match(match_id))
+    await stage.add_bot("b", after(4.0))
+    asked = [stage.ask(match_id, within=4.5) for match_id in (7, 1, 2, 3)]
+    await stage.clock.advance(4.5)
+    assert bot.asked[:2] == [7, 2]
+    assert stage.bots["b"].asked == [1, 3]
+    assert bot.asked.count(7) == 1
+    await asyncio.wait(asked)
+    await stage.clock.advance(10.0)
+
+
+async def test_with_one_bot_looking_for_another_costs_no_turn(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    policy = RouterPolicy(5.0, max_in_flight=2, min_interval_s=1.0, queue=2)
+    async with routing(clock, matches, policy) as stage:
+        bot = await stage.add_bot("a", after(4.0))
+        first = stage.ask(7, within=5.0)
+        await clock.advance(2.6)  # since 2.5 s it would have liked another
+        second = stage.ask(8, within=5.0)
+        await settle()
+        assert bot.asked == [7, 8]
+        await clock.advance(4.0)
+        await asyncio.gather(first, second)
 
 
 async def test_two_silent_bots_leave_time_for_a_third(stage: Stage) -> None:

@@ -140,3 +140,110 @@ def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight(
     assert turns.loads() == {"bot-1": 1}
     turns.give_back(busy)
     assert turns.loads() == {"bot-1": 1}
+
+
+def test_a_demoted_seat_is_used_only_when_there_is_no_other() -> None:
+    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    bad, good = seat(0), seat(1)
+    turns.join(bad)
+    turns.join(good)
+    assert turns.demote(bad)
+    assert not turns.demote(bad)
+    assert turns.take(0.0) is good
+    assert turns.take(0.0) is None  # it will be back soon
+    turns.give_back(good)
+    assert turns.take(0.0, frozenset({"account-1"}), only_others=True) is bad
+    turns.give_back(bad)
+    turns.leave("bot-1")
+    assert turns.take(0.0) is bad
+
+
+def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
+    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    bad, good = seat(0), seat(1)
+    turns.join(bad)
+    turns.join(good)
+    turns.demote(bad)
+    both = frozenset({"account-0", "account-1"})
+    assert turns.take(0.0, both, only_others=True) is None
+    assert turns.take(0.0, both) is good
+
+
+def test_a_restored_seat_gets_one_request_at_a_time_until_it_is_acquitted() -> None:
+    turns = Turns(max_in_flight=3, min_interval_s=0.0)
+    one = seat(0)
+    turns.join(one)
+    turns.demote(one)
+    turns.restore(one)
+    assert turns.take(0.0) is one
+    assert turns.take(0.0) is None
+    turns.acquit(one)
+    assert [turns.take(0.0), turns.take(0.0), turns.take(0.0)] == [one, one, None]
+
+
+def test_a_demoted_seat_that_answers_in_time_is_as_good_as_any() -> None:
+    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    for number in range(2):
+        turns.join(seat(number))
+    busy = turns.take(0.0)
+    assert busy is not None
+    turns.demote(busy)
+    turns.acquit(busy)
+    assert {taken.bot_id for taken in (turns.take(0.0), turns.take(0.0)) if taken} == {
+        "bot-0",
+        "bot-1",
+    }
+
+
+def test_who_is_not_there_is_not_demoted() -> None:
+    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns.join(seat(0))
+    assert not turns.demote(seat(0))  # of an earlier life
+    probed = seat(1)
+    turns.join(probed, is_probed=True)
+    assert not turns.demote(probed)  # its silence says more than that
+    turns.restore(seat(0))
+    turns.acquit(seat(0))
+
+
+@given(
+    st.lists(
+        st.sampled_from(["take", "give", "demote", "restore", "acquit", "rejoin"]), max_size=60
+    ),
+    st.data(),
+)
+def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) -> None:
+    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    seats = [seat(number) for number in range(3)]
+    for one in seats:
+        turns.join(one)
+    out: list[Seat] = []
+    for step in steps:
+        one = data.draw(st.sampled_from(seats))
+        match step:
+            case "take":
+                out += [taken] if (taken := turns.take(0.0)) else []
+            case "give" if out:
+                turns.give_back(out.pop())
+            case "demote":
+                turns.demote(one)
+            case "restore":
+                turns.restore(one)
+            case "acquit":
+                turns.acquit(one)
+            case "rejoin":
+                turns.join(one)
+                out = [taken for taken in out if taken is not one]
+        check_standing(turns)
+
+
+def check_standing(turns: Turns) -> None:
+    """Everybody with room stands in one line, and the demoted are counted."""
+    assert turns._demotions == sum(place.is_demoted for place in turns._places.values())
+    for place in turns._places.values():
+        line, other = turns._line, turns._demoted
+        if place.is_demoted:
+            line, other = other, line
+        room = 1 if place.is_on_trial else 2
+        assert (place.seat.bot_id in line) == (place.in_flight < room)
+        assert place.seat.bot_id not in other
