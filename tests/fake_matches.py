@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from fake_clock import FakeClock
 
@@ -12,6 +13,8 @@ from actors.errors import StoreUnavailable
 from actors.matches.answer import MatchAnswer, Source
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
+
+TURNS: Final = 5  # of the loop, that an answer takes
 
 
 @dataclass
@@ -38,7 +41,8 @@ class FakeMatches:
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         self._check()
         self.looks += 1
-        await asyncio.sleep(0)  # as any answer, it comes later than it was asked for
+        for _ in range(TURNS):  # as any answer, it comes later than it was asked for
+            await asyncio.sleep(0)
         landed, known, until = self.known.get(claim.match_id, (0, None, 0.0))
         if until <= self.clock.now():
             landed, known = 0, None
