@@ -65,10 +65,14 @@ class Conduct:
         """Nothing came in all the time that a try has, over a connection that is alive."""
         self._break_circuit(seat)
         if others_got_it:
-            if self._silence.missed(seat.account, match_id):
+            if self._silence.missed(seat.account, match_id, self._clock.now()):
                 self._put_aside(seat.account)
         elif self._silence.silent(seat.account, match_id, self._clock.now()):
             self._log.warning("match_set_aside", match_id=match_id)
+
+    def broke(self, account: str) -> None:
+        """Its connection is gone; what was not heard over it says nothing."""
+        self._silence.exonerate(account)
 
     def refused(self, seat: Seat, refused: Refused) -> None:
         """The store did not reserve a request for it."""

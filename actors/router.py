@@ -84,7 +84,7 @@ class Router(Actor[RouterMessage]):
         self._wall = clock.wall
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
-        conduct = Conduct(self._seats, clock=clock, log=log)
+        conduct = self._conduct = Conduct(self._seats, clock=clock, log=log)
         self._memory = Memory(policy.freshness.memory_entries)
         self._clearance = Clearance(matches, clock=clock, rng=rng, log=log)
         self._tries = Tries(
@@ -229,7 +229,7 @@ class Router(Actor[RouterMessage]):
             return
         self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
         if changed.state is BotState.BACKING_OFF and changed.account is not None:
-            self._silence.exonerate(changed.account)
+            self._conduct.broke(changed.account)
         if changed.goes_on_in is not None:
             self._seats.expect(changed.bot_id, changed.goes_on_in)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:

@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.embedded import EmbeddedValkey
 from actors.accounts.pacing import LogOnPacing
-from actors.redis_client import connect, ping
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.errors import ServiceError, StoreUnavailable
+from actors.redis_client import connect, ping
 from supervisor.cli_options import Exit, fail
 from supervisor.policies import log_on_limits, quota_limits
 from supervisor.secret_key import take_secret_key
