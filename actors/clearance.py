@@ -93,6 +93,7 @@ class Clearance:
             try:
                 found = await self._matches.look(flight.claim, after=after)
             except AccountError as error:
+                self._log.warning("look_failed", match_id=flight.match_id, reason=str(error))
                 raise RequestStoreUnavailable(
                     "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
                 ) from error

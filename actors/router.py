@@ -171,9 +171,8 @@ class Router(Actor[RouterMessage]):
             self._on_pilot_done(flight)
 
     def _on_pilot_done(self, flight: Flight) -> None:
-        if (
-            flight.pilot is asyncio.current_task()
-        ):  # else there is another one already, or none is needed
+        # A flight that was abandoned may have another one by now, or need none.
+        if flight.pilot is asyncio.current_task():
             flight.pilot = None
             self._close_if_over(flight)
 
@@ -197,13 +196,17 @@ class Router(Actor[RouterMessage]):
     def _land(self, flight: Flight, known: Known) -> None:
         self._memory.put(known)
         flight.land(known, self._wall())
-        del self._flights[flight.match_id]
+        self._forget(flight)
 
     def _close_if_over(self, flight: Flight) -> None:
         """Forget a flight that has failed, once nothing of it is in the air; others may try then."""
         if flight.pilot is None and not flight.in_air and not flight.has_landed:
-            del self._flights[flight.match_id]
+            self._forget(flight)
             self._clearance.give_up(flight)
+
+    def _forget(self, flight: Flight) -> None:
+        if self._flights.get(flight.match_id) is flight:
+            del self._flights[flight.match_id]
 
     def _cancel_flights(self) -> None:
         for flight in tuple(self._flights.values()):

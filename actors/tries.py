@@ -86,7 +86,10 @@ class Tries:
     def start(self, flight: Flight, seat: Seat) -> None:
         """Let a bot try; the seat is given back when it is over."""
         flight.took_off(seat.account, self._clock.now())
-        self._running.start(self._try(flight, seat), name=f"try-{flight.match_id}-{seat.bot_id}")
+        name = f"try-{flight.match_id}-{seat.bot_id}"
+        task = self._running.start(self._try(flight, seat), name=name)
+        # Not in the task: one that is cancelled before its first step would never get there.
+        task.add_done_callback(lambda _: self._end(flight, seat))
 
     def cancel(self) -> None:
         """Give up all that run."""
@@ -102,10 +105,11 @@ class Tries:
                 self._on_brought(flight, await self._ask(flight, seat))
         except _TryFailed as failed:
             self._note_failure(flight, seat, failed)
-        finally:
-            self._seats.give_back(seat)
-            flight.came_down(seat.account)
-            self._on_over(flight)
+
+    def _end(self, flight: Flight, seat: Seat) -> None:
+        self._seats.give_back(seat)
+        flight.came_down(seat.account)
+        self._on_over(flight)
 
     async def _charge(self, flight: Flight, seat: Seat) -> bool:
         """Return whether the request is counted. Raises _TryFailed."""
@@ -113,7 +117,8 @@ class Tries:
             verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
             raise _TryFailed(str(error), bot_broke=True) from error
-        except AccountError:
+        except AccountError as error:
+            self._log.warning("budget_uncounted", account=seat.account, reason=str(error))
             flight.trouble = RequestStoreUnavailable(
                 "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
             )

@@ -22,6 +22,7 @@ from actors.messages import (
     BotRemoved,
     FetchMatch,
     GetLoads,
+    Hurry,
     Reconfigure,
     RetireBot,
     RouterMessage,
@@ -242,3 +243,19 @@ async def test_a_seat_that_left_while_its_budget_was_asked_for_does_not_come_bac
     await stage.clock.advance(5.0)
     assert await stage.loads() == {}
     assert bot.asked == []
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_hurry_fails_what_is_under_way_and_frees_every_seat(stage: Stage, turns: int) -> None:
+    """At whatever moment it comes."""
+    await stage.add_bot("a")
+    asked = [stage.ask(match_id) for match_id in (1, 2)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stage.address.tell(Hurry())
+    await settle()
+    for one in asked:
+        with pytest.raises(NotReady):
+            await one
+    assert await stage.loads() == {"a": 0}
+    assert stage.router._flights == {}

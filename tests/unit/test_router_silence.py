@@ -51,6 +51,19 @@ def test_what_was_missed_on_a_broken_connection_says_nothing() -> None:
     assert list(silence.answered("b", 30, 9.0)) == []
 
 
+def test_a_match_that_others_got_first_counts_the_same() -> None:
+    silence = Silence()
+    found = [
+        silence.missed("a", match_id, 10.0 * match_id) for match_id in range(1, MISSED_MATCHES + 1)
+    ]
+    assert found == [False] * (MISSED_MATCHES - 1) + [True]
+
+
+def test_what_was_missed_at_once_is_missed_once() -> None:
+    silence = Silence()
+    assert not any(silence.missed("a", match_id, 1.0) for match_id in range(10))
+
+
 def test_an_answer_in_between_clears_an_account() -> None:
     silence = Silence()
     for match_id in range(10, 10 + MISSED_MATCHES - 1):
