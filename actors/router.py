@@ -147,8 +147,9 @@ class Router(Actor[RouterMessage]):
     def _on_fetch_match(self, fetch: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
         if reply is None:
             return
-        if not fetch.refresh and (known := self._memory.get(fetch.match_id, self._wall())):
-            answer(reply, known, self._wall())
+        now = self._wall()
+        if not fetch.refresh and (known := self._memory.get(fetch.match_id, now)) is not None:
+            answer(reply, known, now)
             return
         flight = self._flights.get(fetch.match_id) or self._new_flight(fetch.match_id)
         flight.join(fetch, reply, partial(self._on_abandoned, flight))

@@ -130,11 +130,8 @@ class Tries:
 
     async def _ask(self, flight: Flight, seat: Seat) -> Known:
         """Raises _TryFailed."""
-        match_id, timeout_s, begun = (
-            flight.match_id,
-            self.policy.request_timeout_s,
-            self._clock.now(),
-        )
+        match_id, timeout_s = flight.match_id, self.policy.request_timeout_s
+        begun = self._clock.now()
         overdue_at = begun + self._conduct.hedging.overdue_s
         alarm = self._clock.call_at(overdue_at, lambda: self._conduct.overdue(seat))
         try:
