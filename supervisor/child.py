@@ -157,7 +157,8 @@ class ChildStatus:
         since: when it entered `state`, in clock seconds.
         restarts: lives after the first.
         last_error: how the last life that failed ended, in words.
-        next_try_at: clock seconds; only while backing off or parked.
+        next_try_at: clock seconds; only while backing off or parked, and not for one that stays parked
+            until somebody wants it back.
     """
 
     id: str

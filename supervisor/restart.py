@@ -73,7 +73,12 @@ class Finished:
     """The child's end is its end."""
 
 
-Decision = RestartAfter | ParkFor | Escalate | Finished
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The child was asked to end this life, not for ever; never decided here."""
+
+
+Decision = RestartAfter | ParkFor | Escalate | Finished | Recalled
 
 
 def decide(spec: ChildSpec, past: Past, ended: Exit, now: float, u: float) -> tuple[Past, Decision]:

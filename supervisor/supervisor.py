@@ -154,6 +154,14 @@ class Supervisor:
         """
         self._ward(spec.id).respec(spec)
 
+    async def park(self, child_id: str) -> None:
+        """End a child's life, as its spec says, and begin none until `revive`; return when it is over.
+
+        Raises:
+            UnknownChild: there is none of this id.
+        """
+        await self._ward(child_id).park()
+
     def revive(self, child_id: str) -> None:
         """Try a parked or backing-off child now, its failures forgotten; else do nothing.
 

@@ -25,6 +25,7 @@ from supervisor.restart import (
     Finished,
     ParkFor,
     Past,
+    Recalled,
     RestartAfter,
     decide,
 )
@@ -71,7 +72,10 @@ class Ward:
         self._child: Child | None = None
         self._served_from: float | None = None  # clock seconds; None until `start` is done
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._revived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._recalled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_held = False  # no life begins until `revive`
+        self._idle = asyncio.Event()  # no life goes on, but for one that ignores us
+        self._idle.set()
         self.task = asyncio.create_task(self._supervise(), name=f"ward of {self._name}")
 
     def respec(self, spec: ChildSpec) -> None:
@@ -87,10 +91,23 @@ class Ward:
             self._stop_asked.set_result(None)
 
     def revive(self) -> None:
-        """End the wait for the next life and forgive the past; nothing happens unless waiting."""
-        waiting = self.status.state in (ChildState.BACKING_OFF, ChildState.PARKED)
-        if waiting and not self._revived.done():
-            self._revived.set_result(None)
+        """End the wait for the next life and forgive the past; a life that goes on goes on."""
+        self._is_held = False
+        if self.status.state in (ChildState.BACKING_OFF, ChildState.PARKED):
+            self._recall()
+
+    async def park(self) -> None:
+        """End the present life in good order, or the wait for the next; none begins until `revive`.
+
+        Returns when no life goes on, after grace + CANCEL_S seconds at the latest.
+        """
+        self._is_held = True
+        self._recall()
+        await self._idle.wait()
+
+    def _recall(self) -> None:
+        if not self._recalled.done():
+            self._recalled.set_result(None)
 
     async def ended(self) -> None:
         """Wait until no life follows; never raises what `task` did."""
@@ -100,7 +117,9 @@ class Ward:
 
     async def _supervise(self) -> None:
         try:
+            await self._hold()
             while not self._stop_asked.done():
+                self._recalled = asyncio.get_running_loop().create_future()
                 ended = await self._live()
                 match self._decide(ended):
                     case RestartAfter(delay):
@@ -111,24 +130,32 @@ class Ward:
                         raise ChildGaveUp(self._spec.id, _in_words(ended.error)) from ended.error
                     case Finished():
                         return
+                    case Recalled():
+                        pass
                     case other:
                         assert_never(other)
+                await self._hold()
                 self.status = replace(self.status, restarts=self.status.restarts + 1)
         finally:
+            self._idle.set()
             self._change(ChildState.STOPPED)
 
     async def _live(self) -> Exit:
         """Live once; a stop asks the life to end, and ends it if it does not."""
         self._child = self._served_from = None
+        self._idle.clear()
         self._change(ChildState.STARTING)
         life = asyncio.create_task(self._life(), name=self._name)
         try:
-            await asyncio.wait({life, self._stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+            await _first_done(life, self._stop_asked, self._recalled)
             if not life.done():
                 await self._drain(life)
         finally:
             if not life.done():  # out of grace, or we are cancelled ourselves
                 await self._cancel(life)
+            self._idle.set()
+        if not life.done():  # it ignores us: no other life beside it, so this one has to end first
+            await _first_done(life, self._stop_asked)
         return self._exit_of(life)
 
     async def _life(self) -> None:
@@ -142,11 +169,17 @@ class Ward:
         await self._child.run()
 
     async def _pause(self, state: ChildState, delay: float) -> None:
-        self._revived = asyncio.get_running_loop().create_future()
         self._change(state, next_try_at=self._clock.now() + delay)
-        await first_of(self._revived, self._stop_asked, within=delay, clock=self._clock)
-        if self._revived.done():
+        await first_of(self._recalled, self._stop_asked, within=delay, clock=self._clock)
+        if self._recalled.done():
             self._past = Past()
+
+    async def _hold(self) -> None:
+        """Wait for as long as somebody wants this child parked."""
+        while self._is_held and not self._stop_asked.done():
+            self._recalled = asyncio.get_running_loop().create_future()
+            self._change(ChildState.PARKED)
+            await _first_done(self._stop_asked, self._recalled)
 
     # -- ending a life -------------------------------------------------------------------------
 
@@ -172,7 +205,8 @@ class Ward:
         """Read a life's end as a value; being cancelled by our own stop is no failure."""
         error: BaseException | None = None
         if life.cancelled():
-            error = None if self._stop_asked.done() else asyncio.CancelledError()
+            asked = self._stop_asked.done() or self._recalled.done()
+            error = None if asked else asyncio.CancelledError()
         elif life.done():
             error = life.exception()
         begun = self._served_from
@@ -182,7 +216,9 @@ class Ward:
         if ended.error is not None:
             self.status = replace(self.status, last_error=_in_words(ended.error))
         decision: Decision = Finished()
-        if not self._stop_asked.done():
+        if not self._stop_asked.done() and self._recalled.done():
+            self._past, decision = Past(), Recalled()
+        elif not self._stop_asked.done():
             self._past, decision = decide(
                 self._spec, self._past, ended, self._clock.now(), self._rng.random()
             )
@@ -216,6 +252,10 @@ class Ward:
             log.info("child_ended")
         else:
             log.error("child_crashed", exc_info=ended.error)
+
+
+async def _first_done(*futures: asyncio.Future[None]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _in_words(error: BaseException | None) -> str | None:

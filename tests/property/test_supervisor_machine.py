@@ -30,9 +30,9 @@ S = ChildState
 MAY_FOLLOW = {
     S.STARTING: {S.RUNNING, S.STOPPING, S.BACKING_OFF, S.PARKED, S.STOPPED},
     S.RUNNING: {S.STOPPING, S.BACKING_OFF, S.PARKED, S.STOPPED},
-    S.BACKING_OFF: {S.STARTING, S.STOPPED},
-    S.PARKED: {S.STARTING, S.STOPPED},
-    S.STOPPING: {S.STOPPED},
+    S.BACKING_OFF: {S.STARTING, S.PARKED, S.STOPPED},
+    S.PARKED: {S.STARTING, S.PARKED, S.STOPPED},
+    S.STOPPING: {S.PARKED, S.STARTING, S.STOPPED},  # parked, or parked and revived meanwhile
     S.STOPPED: set[S](),
 }
 
@@ -65,6 +65,7 @@ class Supervision(RuleBasedStateMachine):
         self.world = World(FakeClock())
         self.errands: list[asyncio.Task[None]] = []
         self.made = 0
+        self.parked: set[str] = set()
 
     @initialize(
         first=st.lists(recipes, max_size=4), together=st.booleans(), seed=st.integers(0, 2**32)
@@ -112,8 +113,25 @@ class Supervision(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100))
     def a_child_is_revived(self, which: int) -> None:
         if children := self.supervisor.children():
-            self.supervisor.revive(children[which % len(children)].id)
+            child_id = children[which % len(children)].id
+            self.parked.discard(child_id)
+            self.supervisor.revive(child_id)
             self.runner.run(settle())
+
+    @rule(which=st.integers(0, 100))
+    def a_child_is_parked(self, which: int) -> None:
+        if children := self.supervisor.children():
+            self.send(self.park(children[which % len(children)].id))
+
+    async def park(self, child_id: str) -> None:
+        self.parked.add(child_id)
+        await self.supervisor.park(child_id)
+
+    @invariant()
+    def who_is_parked_stays_parked(self) -> None:
+        for status in self.supervisor.children():
+            if status.id in self.parked:
+                assert status.state in (S.STOPPING, S.PARKED, S.STOPPED)
 
     def send(self, errand: Coroutine[Any, Any, None]) -> None:
         async def go() -> None:
@@ -146,13 +164,15 @@ class Supervision(RuleBasedStateMachine):
                     assert happened[-1] == "serving"
                 case ChildState.BACKING_OFF | ChildState.PARKED:
                     assert happened[-1] in ("ended", "failed")
-                    assert (status.next_try_at or 0) >= self.world.clock.now()
+                    if status.id not in self.parked:
+                        assert (status.next_try_at or 0) >= self.world.clock.now()
                 case ChildState.STARTING:
                     assert happened[-1] == "starting"
                 case _:
                     pass
             assert (status.next_try_at is None) == (
                 status.state not in (ChildState.BACKING_OFF, ChildState.PARKED)
+                or status.id in self.parked
             )
             assert status == self.world.last_of(status.id)
 

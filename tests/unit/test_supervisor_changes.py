@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 from fake_clock import settle
-from scripted_child import CRASHES, CRASHES_AT_START, SERVES, Life, World
+from scripted_child import (
+    CRASHES,
+    CRASHES_AT_START,
+    IGNORES_CANCELLATION,
+    SERVES,
+    Life,
+    World,
+)
 
 from supervisor.child import ChildState, InvalidSpec, RestartIntensity
 from supervisor.supervisor import SupervisorStopped, UnknownChild
@@ -92,6 +99,8 @@ async def test_unknown_children_are_refused_by_name(world: World) -> None:
             supervisor.revive("x")
         with pytest.raises(UnknownChild):
             await supervisor.remove("x")
+        with pytest.raises(UnknownChild):
+            await supervisor.park("x")
 
 
 async def test_the_same_id_twice_is_refused(world: World) -> None:
@@ -150,3 +159,60 @@ async def test_nobody_is_nobody_to_respec(world: World) -> None:
     async with world.running(supervisor):
         with pytest.raises(UnknownChild):
             supervisor.respec(world.spec("a"))
+
+
+async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)), world.spec("b"))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await settle()
+        assert world.last_of("a").state is ChildState.STOPPING
+        assert not parking.done()
+        await world.clock.advance(2)
+        await parking
+        await world.clock.advance(100_000)
+        assert world.last_of("a").state is ChildState.PARKED
+        assert world.last_of("a").next_try_at is None
+        assert world.lives == {"a": 1, "b": 1}
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert world.last_of("a").restarts == 1
+    assert world.clock.pending == 0
+
+
+async def test_a_waiting_child_is_parked_at_once(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES))
+    async with world.running(supervisor):
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        await supervisor.park("a")
+        await world.clock.advance(100_000)
+        assert world.last_of("a").state is ChildState.PARKED
+        assert world.lives == {"a": 1}
+
+
+async def test_a_child_revived_while_it_drains_lives_again_when_it_has(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await settle()
+        supervisor.revive("a")
+        await world.clock.advance(2)
+        await parking
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert world.lives == {"a": 2}
+
+
+async def test_beside_a_life_that_ignores_everything_no_other_begins(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await world.clock.advance(10)  # grace, and then the time to obey a cancellation
+        await parking
+        supervisor.revive("a")
+        await world.clock.advance(100)
+        assert world.lives == {"a": 1}
+        assert len(world.logged("child_stuck")) == 1
+    stuck = next(task for task in asyncio.all_tasks() if task.get_name() == "test/a")
+    stuck.cancel()
+    await settle()
