@@ -19,6 +19,8 @@
     │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
     │   ├── Unauthorized, RateLimited
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
+    ├── FleetError                an operator's order that the fleet cannot carry out
+    │   └── NoSuchBot, FleetIsDrained
     └── LocalProtocolError        our own misuse
         ├── IllegalTransition     a state machine was driven off its table
         ├── MailboxFull           backpressure: the caller decides what to do
@@ -231,6 +233,25 @@ class RequestStoreUnavailable(RequestError):
 
 class TimedOut(RequestError):
     """The GC did not answer within the deadline."""
+
+
+class FleetError(ServiceError):
+    """An order to the fleet that cannot be carried out."""
+
+
+class NoSuchBot(FleetError):
+    """There is no bot of that name, or it is leaving for good."""
+
+    def __init__(self, bot_id: str) -> None:
+        self.bot_id = bot_id
+        super().__init__(f"there is no bot {bot_id}")
+
+
+class FleetIsDrained(FleetError):
+    """No bot may begin to work before the fleet does."""
+
+    def __init__(self) -> None:
+        super().__init__("the fleet is drained: resume it first")
 
 
 class LocalProtocolError(ServiceError):

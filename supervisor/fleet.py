@@ -1,7 +1,11 @@
-"""The fleet: bot-1 .. bot-N under a supervisor of their own, and how it grows and shrinks.
+"""The fleet: bot-1 .. bot-N under a supervisor of their own; how it grows, shrinks, rests and goes on.
 
-A fleet that shrinks loses nobody's request: the router gives a leaving bot no more of them, what it has
-in flight is finished, it logs off, its account is given back, and only then it is forgotten.
+A bot that leaves, or is parked, loses nobody's request: the router gives it no more of them, what it
+has in flight is finished, it logs off, its account is given back, and only then it is forgotten, or at
+rest.
+
+How many there shall be is what the settings say, until an operator says otherwise; an edit of that number
+in the settings wins again. Who is parked, and that all are drained, is forgotten with the process.
 """
 
 from __future__ import annotations
@@ -10,8 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import Final
 
@@ -19,38 +22,20 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Address
 from actors.announcer import Announcer
-from actors.bot import Bot, BudgetIsSpent
 from actors.bot_ports import BotMemory, BotPorts
-from actors.bot_states import BotState
-from actors.errors import AccountError, LocalProtocolError, SteamError
+from actors.errors import FleetIsDrained, LocalProtocolError, NoSuchBot
+from actors.fleet_orders import FleetPlan
 from actors.leaving import choose_leaving
-from actors.messages import (
-    BotExpected,
-    BotReport,
-    GetFleet,
-    GetLoads,
-    RetireBot,
-    RouterMessage,
-    RouterToBot,
-)
-from actors.roster import BotSupervised, RosterMessage
-from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart
+from actors.messages import BotReport, GetFleet, GetLoads, RouterMessage
+from actors.roster import RosterMessage
+from supervisor.bot_specs import BotSpecs
 from supervisor.clock import SystemClock
-from supervisor.logs import without_secrets
-from supervisor.policies import bot_backoff, bot_grace_s, bot_intensity, bot_policy
+from supervisor.departures import Departures
+from supervisor.policies import bot_grace_s
 from supervisor.settings import Settings
 from supervisor.supervisor import Supervisor, SupervisorStopped
 
-PARK_FOR_S: Final = 300.0
 ASK_S: Final = 2.0
-# What a bot's life may end with without being a bug.
-EXPECTED_ENDS: Final = (AccountError, SteamError, BudgetIsSpent)
-# What the supervisor does with a bot between two lives, in the words of /status.
-BETWEEN_LIVES: Final = {
-    ChildState.BACKING_OFF: BotState.BACKING_OFF,
-    ChildState.PARKED: BotState.PARKED,
-    ChildState.STOPPED: BotState.STOPPED,
-}
 
 
 class Fleet:
@@ -70,10 +55,10 @@ class Fleet:
         log: FilteringBoundLogger,
     ) -> None:
         """`instance`: who this process is; signs the bots' checkouts."""
-        self.memories: dict[str, BotMemory] = defaultdict(BotMemory)  # by holder
+        self._specs = BotSpecs(
+            settings, ports, instance=instance, roster=roster, router=router, clock=clock, log=log
+        )
         self._settings = settings
-        self._ports = ports
-        self._instance = instance
         self._roster = roster
         self._router = router
         self._announcer = announcer
@@ -81,52 +66,83 @@ class Fleet:
         self._rng = rng
         self._log = log.bind(actor="fleet")
         self._supervisor: Supervisor | None = None
-        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._count = settings.bots.count
+        self._changing_size = asyncio.Lock()
+        self._departures = Departures(router, clock=clock)
+        self._leaving: set[str] = set()  # for good
+        self._parked: set[str] = set()
+        self._is_drained = False
 
     def supervisor(self) -> Supervisor:
-        """Return the supervisor of as many bots as the settings say."""
-        ids = itertools.islice(_bot_ids(), self._settings.bots.count)
+        """Return the supervisor of as many bots as there shall be."""
+        ids = itertools.islice(_bot_ids(), self._count)
         self._supervisor = Supervisor(
             "fleet",
-            [self._spec(bot_id) for bot_id in ids],
+            [self._specs.spec(bot_id) for bot_id in ids],
             clock=self._clock,
             rng=self._rng,
-            observe=self._on_status,
+            observe=self._specs.tell,
             log=self._log,
             stop_together=True,
         )
         return self._supervisor
 
+    @property
+    def memories(self) -> MutableMapping[str, BotMemory]:
+        """What bots remember from one life to the next, by holder."""
+        return self._specs.memories
+
     async def close(self) -> None:
         """Wait for those that are leaving; the supervisor has ended before."""
-        if self._leaving:
-            await asyncio.wait(self._leaving.values())
+        await self._departures.close()
 
-    # -- changing it ---------------------------------------------------------------------------
+    def plan(self) -> FleetPlan:
+        """Return what the fleet is meant to be."""
+        return FleetPlan(
+            count=self._count,
+            configured=self._settings.bots.count,
+            drained=self._is_drained,
+            parked=tuple(sorted(self._parked)),
+            leaving=self._departures.under_way,
+        )
+
+    # -- how many ------------------------------------------------------------------------------
 
     async def apply(self, settings: Settings) -> None:
         """Live by these settings: bots there are by their next wait or stop, and as many as it says.
 
         Those that leave are still busy with that when this returns.
         """
-        self._settings = settings
-        if (supervisor := self._supervisor) is None:
-            return
-        present = [one.id for one in supervisor.children() if one.id not in self._leaving]
-        for bot_id in present:
-            supervisor.respec(self._spec(bot_id))
-        surplus = len(present) - settings.bots.count
-        if surplus > 0:
-            self._let_leave(supervisor, await self._choose(present, surplus))
-        elif surplus < 0:
-            await self._add(supervisor, -surplus)
+        if settings.bots.count != self._settings.bots.count:
+            self._count = settings.bots.count
+        self._settings = self._specs.settings = settings
+        for bot_id in self._present():
+            self._there().respec(self._specs.spec(bot_id))
+        await self._fit()
+
+    async def scale(self, count: int) -> None:
+        """Have `count` bots, until the settings' own number changes."""
+        self._count = count
+        await self._fit()
+
+    async def _fit(self) -> None:
+        """Let as many come or leave as it takes; while drained, nobody comes and nobody is missed."""
+        async with self._changing_size:
+            if self._is_drained or self._supervisor is None:
+                return
+            present = self._present()
+            surplus = len(present) - self._count
+            if surplus > 0:
+                self._let_leave(await self._choose(present, surplus))
+            elif surplus < 0:
+                await self._add(self._supervisor, -surplus)
 
     async def _add(self, supervisor: Supervisor, number: int) -> None:
         taken = {one.id for one in supervisor.children()}
         free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
         with contextlib.suppress(SupervisorStopped):
             for bot_id in itertools.islice(free, number):
-                await supervisor.add(self._spec(bot_id))
+                await supervisor.add(self._specs.spec(bot_id))
 
     async def _choose(self, present: Iterable[str], number: int) -> list[str]:
         reports: Mapping[str, BotReport] = {}
@@ -139,65 +155,97 @@ class Fleet:
             loads = await self._router.ask(GetLoads(), deadline=deadline)
         return choose_leaving(present, reports, loads, number)
 
-    def _let_leave(self, supervisor: Supervisor, bot_ids: list[str]) -> None:
+    def _let_leave(self, bot_ids: list[str]) -> None:
         self._log.info("bots_retired", bots=bot_ids)
         for bot_id in bot_ids:
-            task = asyncio.create_task(self._leave(supervisor, bot_id), name=f"{bot_id}-leaves")
-            self._leaving[bot_id] = task
+            self._leaving.add(bot_id)
+            self._parked.discard(bot_id)
+            self._departures.begin(bot_id, partial(self._leave, bot_id))
 
-    async def _leave(self, supervisor: Supervisor, bot_id: str) -> None:
+    async def _leave(self, bot_id: str) -> None:
         try:
-            # The bot drains too, whatever becomes of the question.
-            with contextlib.suppress(TimeoutError, LocalProtocolError):
-                deadline = self._clock.now() + bot_grace_s(self._settings)
-                await self._router.ask(RetireBot(bot_id), deadline=deadline)
-            await supervisor.remove(bot_id)
+            await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
+            await self._there().remove(bot_id)
             self._announcer.forget(bot_id)
         finally:
-            del self._leaving[bot_id]
+            self._leaving.discard(bot_id)
 
-    # -- one bot -------------------------------------------------------------------------------
+    def _present(self) -> list[str]:
+        """Return the bots that are not leaving, oldest first."""
+        if self._supervisor is None:
+            return []
+        return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
 
-    def _spec(self, bot_id: str) -> ChildSpec:
-        return ChildSpec(
-            id=bot_id,
-            factory=partial(self._make_bot, bot_id, Address(bot_id)),
-            restart=Restart.PERMANENT,
-            intensity=bot_intensity(self._settings),
-            backoff=bot_backoff(self._settings),
-            grace=bot_grace_s(self._settings),
-            give_up=GiveUp.PARK,
-            park_for=PARK_FOR_S,
-            expected=EXPECTED_ENDS,
-        )
+    def _there(self) -> Supervisor:
+        assert self._supervisor is not None  # noqa: S101 - who has bots has made it
+        return self._supervisor
 
-    def _make_bot(self, bot_id: str, address: Address[RouterToBot]) -> Bot:
-        holder = f"{self._instance}/{bot_id}"  # how its checkouts are signed in Redis
-        return Bot(
-            bot_id,
-            holder,
-            address=address,
-            memory=self.memories[holder],
-            ports=self._ports,
-            policy=bot_policy(self._settings),
-        )
+    # -- rest ----------------------------------------------------------------------------------
 
-    def _on_status(self, status: ChildStatus) -> None:
-        """Tell the roster what the supervisor does with a bot."""
-        next_try_in = None if status.next_try_at is None else status.next_try_at - self._clock.now()
-        supervised = BotSupervised(
-            bot_id=status.id,
-            state=BETWEEN_LIVES.get(status.state),
-            restarts=status.restarts,
-            last_error=status.last_error and without_secrets(status.last_error),
-            next_try_in=next_try_in,
-        )
-        try:
-            self._roster.tell(supervised)
-            if next_try_in is not None:
-                self._router.tell(BotExpected(status.id, next_try_in))
-        except LocalProtocolError as error:
-            self._log.warning("change_untold", watcher="fleet", reason=str(error))
+    def restart(self, bot_id: str) -> None:
+        """Let a bot finish and begin anew, parked or not.
+
+        Raises:
+            NoSuchBot, FleetIsDrained.
+        """
+        self._check_may_work(bot_id)
+        self._parked.discard(bot_id)
+        self._departures.begin(bot_id, partial(self._rest, bot_id))
+        self._departures.begin(bot_id, partial(self._revive, bot_id))
+
+    def park(self, bot_id: str) -> None:
+        """Let a bot finish and stay away.
+
+        Raises:
+            NoSuchBot.
+        """
+        self._check_exists(bot_id)
+        self._parked.add(bot_id)
+        self._departures.begin(bot_id, partial(self._rest, bot_id))
+
+    def unpark(self, bot_id: str) -> None:
+        """Let a bot work that was parked, or one that waits for its next try.
+
+        Raises:
+            NoSuchBot, FleetIsDrained.
+        """
+        self._check_may_work(bot_id)
+        self._parked.discard(bot_id)
+        self._departures.begin(bot_id, partial(self._revive, bot_id))
+
+    async def drain(self) -> None:
+        """Let all bots finish and stay away until `resume`."""
+        async with self._changing_size:  # nobody comes in between who would be missed
+            if not self._is_drained:
+                self._is_drained = True
+                for bot_id in self._present():
+                    self._departures.begin(bot_id, partial(self._rest, bot_id))
+
+    async def resume(self) -> None:
+        """Let all bots work that nobody parked, as many as there shall be."""
+        self._is_drained = False
+        for bot_id in self._present():
+            self._departures.begin(bot_id, partial(self._revive, bot_id))
+        await self._fit()
+
+    async def _rest(self, bot_id: str) -> None:
+        await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
+        await self._there().park(bot_id)
+        await self._departures.readmit(bot_id)
+
+    async def _revive(self, bot_id: str) -> None:
+        """Let a bot work, unless somebody has changed their mind meanwhile."""
+        if not self._is_drained and bot_id not in self._parked:
+            self._there().revive(bot_id)
+
+    def _check_exists(self, bot_id: str) -> None:
+        if bot_id not in self._present():
+            raise NoSuchBot(bot_id)
+
+    def _check_may_work(self, bot_id: str) -> None:
+        self._check_exists(bot_id)
+        if self._is_drained:
+            raise FleetIsDrained
 
 
 def _bot_ids() -> Iterator[str]:
