@@ -18,7 +18,7 @@ from actors.accounts.quota import QuotaLimits
 from actors.errors import AccountInUse, NoSuchAccount
 from actors.redis_client import Script
 
-COLUMNS: Final = 9  # of a row of overview.lua
+COLUMNS: Final = 10  # of a row of overview.lua
 
 
 class AccountState(enum.StrEnum):
@@ -48,6 +48,17 @@ class AccountRow:
     cooldown_s: float | None
     cooldown_reason: str | None
     last_logon_s: float | None  # seconds ago
+    frees_in_s: float | None = None  # until the first of what is used can be used again
+
+
+@dataclass(frozen=True, slots=True)
+class IpRow:
+    """The budget of one egress IP; `frees_in_s` as in AccountRow."""
+
+    ip: str
+    used: int
+    left: int
+    frees_in_s: float | None
 
 
 class AccountAdmin:
@@ -56,6 +67,10 @@ class AccountAdmin:
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
+        self._quota = quota
+
+    def change_quota(self, quota: QuotaLimits) -> None:
+        """Count by other limits from now on."""
         self._quota = quota
 
     async def overview(self) -> list[AccountRow]:
@@ -77,6 +92,18 @@ class AccountAdmin:
         rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
         found = [_row(row, float(now), self._quota.per_account) for row in rows]
         return sorted(found, key=lambda row: row.account)
+
+    async def ip_budgets(self, ips: Sequence[str]) -> list[IpRow]:
+        """Return the budgets of these egress IPs, in their order."""
+        if not ips:
+            return []
+        keys = [self._keys.ip_budget(ip) for ip in ips]
+        cells = await self._run("ip_budgets", keys, [self._quota.window])
+        limit = self._quota.per_ip
+        return [
+            IpRow(ip, int(used), max(0, limit - int(used)), _span(frees))
+            for ip, used, frees in zip(ips, cells[::2], cells[1::2], strict=True)
+        ]
 
     async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
         """Check out one account by name.
@@ -150,7 +177,7 @@ def _checked(account: str, answer: int) -> int:
 
 
 def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
-    name, score, lease_ends, entry, has_password, cool_until, reason, used, last = cells
+    name, score, lease_ends, entry, has_password, cool_until, reason, used, last, frees = cells
     held = HolderEntry.parse(str(entry)) if entry else None
     lease_left = _ahead(lease_ends, now)
     cooldown = _ahead(cool_until, now)
@@ -167,6 +194,7 @@ def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
         cooldown_s=cooldown,
         cooldown_reason=str(reason) if cooldown and reason else None,
         last_logon_s=(now - float(last)) / 1000 if last else None,
+        frees_in_s=_span(frees),
     )
 
 
@@ -190,6 +218,10 @@ def _state(
         (is_spent, AccountState.SPENT),
     )
     return next((state for holds, state in states if holds), AccountState.FREE)
+
+
+def _span(ms: str | int) -> float | None:
+    return None if ms == "" else float(ms) / 1000
 
 
 def _ahead(when: str, now: float) -> float | None:

@@ -83,6 +83,11 @@ def _from_lines(text: str) -> Iterator[NewAccount | BadEntry]:
             yield BadEntry(f"line {number}", "there is no colon between name and password")
 
 
+def new_account(name: Any, password: Any, shared_secret: Any) -> NewAccount | BadEntry:
+    """Return one account that was not in a file, or what is wrong with it."""
+    return _entry("the account", name, password, shared_secret or None)
+
+
 def _entry(where: str, name: Any, password: Any, shared_secret: Any) -> NewAccount | BadEntry:
     problem = bad_name(name) or _bad_password(password) or bad_shared_secret(shared_secret)
     if problem:

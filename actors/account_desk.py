@@ -1,0 +1,120 @@
+"""What an operator does to accounts through the service: one order at a time, done when it is answered.
+
+The command line does the same to the same Redis without us; nothing is remembered here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from actors.accounts.admin import AccountRow
+from actors.accounts.importing import NewAccount
+from actors.actor import Actor, Address, Ask, Envelope
+from actors.clock import Clock
+from actors.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class ListAccounts(Ask[tuple[AccountRow, ...]]):
+    """Every account, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddAccounts(Ask[None]):
+    """Add accounts; those that are there already get the new password."""
+
+    accounts: tuple[NewAccount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAccount(Ask[None]):
+    """Free an account. Fails with NoSuchAccount, and AccountInUse without `force`."""
+
+    account: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAccount(Ask[None]):
+    """End an account's cooldown and give it its whole budget. Fails with NoSuchAccount."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAccount(Ask[None]):
+    """Forget an account. Fails with NoSuchAccount, and AccountInUse without `force`."""
+
+    account: str
+    force: bool = False
+
+
+AccountOrder = ListAccounts | AddAccounts | ReleaseAccount | ResetAccount | RemoveAccount
+
+
+class KeepsAccounts(Protocol):
+    """What the desk needs of the store."""
+
+    async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:
+        """Add one, or change its password. Raises StoreUnavailable."""
+
+
+class LooksAfterAccounts(Protocol):
+    """What the desk needs of the operator's view of it."""
+
+    async def overview(self) -> list[AccountRow]:
+        """Return every account, by name. Raises StoreUnavailable, as all of these."""
+
+    async def release(self, account: str, *, force: bool = False) -> None:
+        """Free an account."""
+
+    async def reset(self, account: str) -> None:
+        """End its cooldown, give its budget back."""
+
+    async def remove(self, account: str, *, force: bool = False) -> None:
+        """Forget it."""
+
+
+class AccountDesk(Actor[AccountOrder]):
+    """See the module."""
+
+    def __init__(
+        self,
+        store: KeepsAccounts,
+        admin: LooksAfterAccounts,
+        *,
+        address: Address[AccountOrder],
+        clock: Clock,
+    ) -> None:
+        super().__init__(address, clock=clock)
+        self._store = store
+        self._admin = admin
+
+    async def handle(self, envelope: Envelope[AccountOrder]) -> None:
+        """Carry out one order; what Redis or its state forbids is the answer."""
+        try:
+            answer = await self._carry_out(envelope.message)
+        except ServiceError as error:
+            if envelope.reply is not None:
+                envelope.reply.fail(error)
+        else:
+            if envelope.reply is not None:
+                envelope.reply.set(answer)
+
+    async def _carry_out(self, order: AccountOrder) -> Any:
+        match order:
+            case ListAccounts():
+                return tuple(await self._admin.overview())
+            case AddAccounts(accounts=accounts):
+                for one in accounts:
+                    await self._store.add(one.name, one.password, one.shared_secret)
+            case ReleaseAccount(account=account, force=force):
+                await self._admin.release(account, force=force)
+            case ResetAccount(account=account):
+                await self._admin.reset(account)
+            case RemoveAccount(account=account, force=force):
+                await self._admin.remove(account, force=force)
+            case other:
+                assert_never(other)
+        return None
