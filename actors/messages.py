@@ -109,6 +109,10 @@ class BotReport:
     restarts: int
     last_error: str | None
     next_try_at: float | None  # UTC seconds
+    up_since: float | None = (
+        None  # UTC seconds; ready with this account since then, but for pauses of the GC
+    )
+    ip: str | None = None  # egress IP that Steam saw last
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,19 @@ NEEDS: Final[Mapping[int, str]] = {
 _UNKNOWN: Final = "a look: Steam answers with a result that nobody has seen, again and again"
 
 
+_FRONT: Final = "needs "  # of a cooldown's reason, where only a person can end it
+
+
+def as_reason(need: str) -> str:
+    """Return a need as the reason of a cooldown."""
+    return _FRONT + need
+
+
+def is_need(reason: str | None) -> bool:
+    """Whether a cooldown's reason says that a person is needed."""
+    return reason is not None and reason.startswith(_FRONT)
+
+
 def need_of(failure: BaseException) -> str:
     """Return what the account needs, in words an operator understands."""
     match failure:

@@ -15,7 +15,7 @@ from actors.accounts.lease import Lease
 from actors.bot_ports import BotPorts
 from actors.errors import LeaseLost, LogOnRefused, SteamUnreachable, StoreUnavailable
 from actors.logon import give_back
-from actors.needs import need_of
+from actors.needs import as_reason, need_of
 from actors.steam.port import Server
 from actors.verdicts import (
     MARKS_CM,
@@ -89,7 +89,8 @@ class Reckoning:
             if pause_s is None:
                 pause_s = ruling.cooldown_s
             if pause_s is not None:
-                await store.cool_down(self._lease, pause_s, ruling.need or str(failure))
+                reason = as_reason(ruling.need) if ruling.need else str(failure)
+                await store.cool_down(self._lease, pause_s, reason)
             await give_back(store, self._lease, for_s=patience_s, clock=self._ports.clock)
 
     def _judge(self, failure: BaseException) -> Ruling:

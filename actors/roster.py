@@ -79,7 +79,14 @@ class Roster(Actor[RosterMessage]):
             account=changed.account,
             last_error=changed.reason or report.last_error,
             next_try_at=None,
+            up_since=self._up_since(report, changed),
+            ip=report.ip if changed.seat is None else changed.seat.ip,
         )
+
+    def _up_since(self, report: BotReport, changed: BotChanged) -> float | None:
+        if changed.state is BotState.READY:
+            return report.up_since or self._wall()
+        return report.up_since if changed.state is BotState.LAUNCHING else None
 
     def _on_bot_supervised(self, supervised: BotSupervised) -> None:
         report = self._report(supervised.bot_id)
@@ -92,6 +99,7 @@ class Roster(Actor[RosterMessage]):
             restarts=supervised.restarts,
             last_error=supervised.last_error or report.last_error,
             next_try_at=None if supervised.next_try_in is None else now + supervised.next_try_in,
+            up_since=report.up_since if supervised.state is None else None,
         )
 
     def _report(self, bot_id: str) -> BotReport:

@@ -1,0 +1,125 @@
+"""One stream of server-sent events for all who watch: each is encoded once, and all share its bytes.
+
+A watcher that does not keep up is let go: it comes back by itself, says what it saw last, and gets
+what it missed, or everything anew. So a slow one costs nobody memory. Knows nothing of what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+KEPT: Final = 120  # events for those who come back; a minute of the busiest stream
+BACKLOG: Final = 16  # events that one watcher may be behind
+HEARTBEAT: Final = b":\n\n"  # a comment: keeps proxies from closing a quiet stream
+
+
+class Watching:
+    """One watcher's end of the stream; an async iterator of bytes that ends when it is let go."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._is_over = False
+        self._news = asyncio.Event()
+
+    def put(self, chunk: bytes) -> bool:
+        """Add a chunk; False when this watcher is too far behind, and let go."""
+        if self._is_over or len(self._chunks) >= BACKLOG:
+            self.end()
+            return False
+        self._chunks.append(chunk)
+        self._news.set()
+        return True
+
+    def end(self) -> None:
+        """Let go of the watcher; what it has not read is dropped. Harmless when repeated."""
+        self._is_over = True
+        self._chunks.clear()
+        self._news.set()
+
+    def __aiter__(self) -> Watching:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return everything that is new, when there is something."""
+        while not self._chunks and not self._is_over:
+            self._news.clear()
+            await self._news.wait()
+        if self._is_over:
+            raise StopAsyncIteration
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        return chunk
+
+
+class Feed:
+    """See the module. `epoch` tells this stream from an earlier life's, whose numbers mean nothing."""
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._number = 0
+        self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        self._watchers: set[Watching] = set()
+        self._whole: tuple[int, bytes] | None = None  # the snapshot after so many events
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
+    def publish(self, name: str, data: bytes) -> None:
+        """Send one event to everybody. `data`: JSON on one line."""
+        self._number += 1
+        chunk = self._encode(name, data)
+        self._kept.append((self._number, chunk))
+        self._send(chunk)
+
+    def beat(self) -> None:
+        """Send a sign of life."""
+        self._send(HEARTBEAT)
+
+    def join(self, last_seen: str | None, snapshot: Callable[[], bytes]) -> Watching:
+        """Take in a watcher, with what it missed since `last_seen` (its Last-Event-ID) or with the whole.
+
+        `snapshot` is called for those who come first after a change; all others share its bytes.
+        """
+        watching = Watching()
+        watching.put(self._missed_since(last_seen) or self._snapshot(snapshot))
+        self._watchers.add(watching)
+        return watching
+
+    def leave(self, watching: Watching) -> None:
+        """Forget a watcher."""
+        watching.end()
+        self._watchers.discard(watching)
+
+    def close(self) -> None:
+        """Let go of everybody."""
+        for watching in tuple(self._watchers):
+            self.leave(watching)
+
+    def _send(self, chunk: bytes) -> None:
+        behind = [watching for watching in self._watchers if not watching.put(chunk)]
+        self._watchers.difference_update(behind)
+
+    def _snapshot(self, snapshot: Callable[[], bytes]) -> bytes:
+        if self._whole is None or self._whole[0] != self._number:
+            self._whole = (self._number, self._encode("snapshot", snapshot()))
+        return self._whole[1]
+
+    def _missed_since(self, last_seen: str | None) -> bytes | None:
+        """Return all events after that one, or None when that cannot be told."""
+        epoch, _, number = (last_seen or "").rpartition("-")
+        if epoch != self._epoch or not number.isdecimal():
+            return None
+        seen = int(number)
+        if seen > self._number or seen + len(self._kept) < self._number:
+            return None
+        missed = [chunk for at, chunk in self._kept if at > seen]
+        return b"".join(missed) or HEARTBEAT
+
+    def _encode(self, name: str, data: bytes) -> bytes:
+        head = f"id: {self._epoch}-{self._number}\nevent: {name}\ndata: "
+        return head.encode() + data + b"\n\n"

@@ -1,0 +1,244 @@
+"""The lookout: keeps the picture of everything for the pages that watch, and sends them what changes.
+
+    roster, router, fleet, accounts ──asked──► Lookout ──► Feed ──► every page, the same bytes
+
+It asks instead of being told: at most twice a second while somebody watches, and once per point of the
+fleet's history otherwise. So a busy fleet costs no more than one that rests, and neither the
+roster nor the router knows of pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar, assert_never
+
+import orjson
+
+from actors.accounts.admin import AccountRow, IpRow
+from actors.actor import Actor, Address, Ask, Envelope, Reply
+from actors.clock import WallClock
+from actors.errors import AccountError, LocalProtocolError
+from actors.feed import Feed, Watching
+from actors.fleet_history import FleetHistory
+from actors.fleet_orders import FleetOrder, FleetPlan, GetFleetPlan
+from actors.headline import Facts, headlines
+from actors.messages import BotReport, GetFleet, GetRouter, RouterMessage, RouterReport
+from actors.picture import Picture, changes, whole
+from actors.roster import RosterMessage
+from actors.tasks import end
+from actors.traffic import MINUTE_S, MINUTES, MinuteReport, Traffic
+from actors.views import AccountView, IpView, account_view, ip_view
+
+TICK_S: Final = 0.5  # between two events, while somebody watches
+ACCOUNTS_S: Final = 5.0  # between two looks at Redis, while somebody watches
+UNWATCHED_S: Final = 60.0  # the same, while nobody does
+HEARTBEAT_S: Final = 15.0
+ASK_S: Final = 2.0
+SLOWEST_LOOK_S: Final = 30.0  # every part of it has a deadline of its own
+MOST_IPS: Final = 50  # egress addresses whose budgets are shown
+
+R = TypeVar("R")
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch(Ask[Watching]):
+    """HTTP -> lookout: let me watch; `last_seen` is what an earlier stream said last."""
+
+    last_seen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """HTTP -> lookout: nobody reads this any more."""
+
+    watching: Watching
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """HTTP -> lookout: somebody did something to the accounts; do not wait until they are due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick(Ask[None]):
+    """Lookout -> itself: look around if it is time."""
+
+
+LookoutMessage = Watch | Unwatch | LookAgain | _Tick
+
+
+class LooksAtAccounts(Protocol):
+    """What the lookout needs of the store."""
+
+    async def overview(self) -> list[AccountRow]:
+        """Return every account. Raises AccountError, as the other."""
+
+    async def ip_budgets(self, ips: list[str]) -> list[IpRow]:
+        """Return the budgets of these addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sights:
+    """Where the lookout looks."""
+
+    roster: Address[RosterMessage]
+    router: Address[RouterMessage]
+    fleet: Address[FleetOrder]
+    accounts: LooksAtAccounts
+    traffic: Traffic
+    history: FleetHistory  # outlives a lookout that fails
+    config: Callable[[], Mapping[str, Any]]
+    about: Mapping[str, Any]
+
+
+class Lookout(Actor[LookoutMessage]):
+    """See the module."""
+
+    def __init__(
+        self, sights: Sights, *, address: Address[LookoutMessage], epoch: str, clock: WallClock
+    ) -> None:
+        """`epoch`: unique to this life; see Feed."""
+        super().__init__(address, clock=clock)
+        self._sights = sights
+        self._clock = clock
+        self._wall = clock.wall
+        self._feed = Feed(epoch)
+        self._history = sights.history
+        self._picture = Picture({}, {}, {}, None, None, {}, (), sights.about)
+        self._minutes: list[MinuteReport] = []  # the newest, as they were sent
+        self._store: str | None = None  # why the accounts are not known
+        self._looked_at_accounts: float | None = None
+        self._beat_at = 0.0
+        self._seen_ips: dict[str, None] = {}  # in the order of their first use
+
+    async def run(self) -> None:
+        """Serve until stopped; whoever watches is let go then."""
+        ticking = asyncio.create_task(self._tick_for_ever(), name="lookout-ticks")
+        try:
+            await super().run()
+        finally:
+            await end(ticking)
+            self._feed.close()
+
+    async def handle(self, envelope: Envelope[LookoutMessage]) -> None:
+        """One message."""
+        reply = envelope.reply
+        match envelope.message:
+            case Watch(last_seen=last_seen):
+                await self._look(patience_s=ACCOUNTS_S)
+                self._take_in(last_seen, reply)
+            case Unwatch(watching=watching):
+                self._feed.leave(watching)
+            case LookAgain():
+                self._looked_at_accounts = None
+            case _Tick():
+                await self._look_if_due()
+                if reply is not None:
+                    reply.set(None)
+            case other:
+                assert_never(other)
+
+    def _take_in(self, last_seen: str | None, reply: Reply[Any] | None) -> None:
+        watching = self._feed.join(last_seen, self._snapshot)
+        if reply is None or reply.done:  # they gave up while we looked
+            self._feed.leave(watching)
+        else:
+            reply.set(watching)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        """Never more than one tick waits, so that a slow look is not followed by many in a row."""
+        while True:
+            with contextlib.suppress(LocalProtocolError, TimeoutError):
+                await self.address.ask(_Tick(), deadline=self._clock.now() + SLOWEST_LOOK_S)
+            await self._clock.sleep(TICK_S)
+
+    async def _look_if_due(self) -> None:
+        if self._feed.watchers:
+            await self._look(patience_s=ACCOUNTS_S)
+        elif self._history.is_due(self._wall()):
+            await self._look(patience_s=UNWATCHED_S)
+
+    async def _look(self, *, patience_s: float) -> None:
+        """Look around, and send what is new. `patience_s`: how old what Redis said may be."""
+        before, self._picture = self._picture, await self._look_around(patience_s)
+        news = changes(before, self._picture)
+        if self._history.is_due(now := self._wall()):
+            needy = sum(one.needs_you for one in self._picture.accounts.values())
+            self._history.add(now, self._picture.bots.values(), needy)
+            news["history"] = [self._history.latest()]
+        minutes = self._sights.traffic.since(now - MINUTE_S)
+        if minutes != self._minutes:
+            self._minutes = news["minutes"] = minutes
+        self._send(news)
+
+    def _send(self, news: dict[str, Any]) -> None:
+        now = self._clock.now()
+        if news:
+            self._feed.publish("update", orjson.dumps({"at": self._wall()} | news))
+        elif now - self._beat_at >= HEARTBEAT_S:
+            self._feed.beat()
+        else:
+            return
+        self._beat_at = now
+
+    def _snapshot(self) -> bytes:
+        now = self._wall()
+        return orjson.dumps(
+            {
+                "at": now,
+                **whole(self._picture),
+                "history": self._history.points(),
+                "minutes": self._sights.traffic.since(now - MINUTES * MINUTE_S),
+            }
+        )
+
+    async def _look_around(self, patience_s: float) -> Picture:
+        old = self._picture
+        fleet = await self._ask(self._sights.roster, GetFleet())
+        bots = old.bots if fleet is None else {one.bot_id: one for one in fleet.bots}
+        router: RouterReport | None = await self._ask(self._sights.router, GetRouter())
+        plan: FleetPlan | None = await self._ask(self._sights.fleet, GetFleetPlan())
+        self._note_ips(bots.values())
+        accounts, ips = await self._look_at_accounts(patience_s)
+        config = self._sights.config()
+        facts = Facts(self._wall(), bots, accounts, ips, plan, config, self._store)
+        lines = headlines(facts)
+        return Picture(bots, accounts, ips, plan, router, config, lines, old.about)
+
+    def _note_ips(self, bots: Iterable[BotReport]) -> None:
+        for bot in bots:
+            if bot.ip is not None and bot.ip not in self._seen_ips:
+                self._seen_ips[bot.ip] = None
+                self._looked_at_accounts = None  # its budget is not known yet
+
+    async def _ask(self, whom: Address[M], what: Ask[R]) -> R | None:
+        try:
+            return await whom.ask(what, deadline=self._clock.now() + ASK_S)
+        except (TimeoutError, LocalProtocolError):
+            return None
+
+    async def _look_at_accounts(
+        self, patience_s: float
+    ) -> tuple[Mapping[str, AccountView], Mapping[str, IpView]]:
+        """Return what Redis knows, or what it said last: it is not asked at every look."""
+        old, now = self._picture, self._clock.now()
+        if self._looked_at_accounts is not None and now - self._looked_at_accounts < patience_s:
+            return old.accounts, old.ips
+        self._looked_at_accounts = now
+        try:
+            rows = await self._sights.accounts.overview()
+            budgets = await self._sights.accounts.ip_budgets(list(self._seen_ips)[-MOST_IPS:])
+        except AccountError as error:
+            self._store = str(error)
+            return old.accounts, old.ips
+        self._store, wall = None, self._wall()
+        return (
+            {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
+            {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},
+        )

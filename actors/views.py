@@ -1,0 +1,79 @@
+"""Accounts and addresses as a page shows them: instants, not ages, so that what rests does not change.
+
+A row of the store says "cools down for 512 s more", which is another row every second. A page that is
+told of changes wants "until 14:05", once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.needs import is_need
+
+JITTER_S: Final = 2  # by so much an instant differs that is reckoned from an age, twice
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One account. Instants in UTC seconds; None where there is nothing to say."""
+
+    account: str
+    state: AccountState
+    used: int
+    left: int
+    holder: str | None
+    held_since: int | None
+    cooldown_until: int | None
+    cooldown_reason: str | None
+    last_logon_at: int | None
+    frees_at: int | None  # when the first of what is used can be used again
+    needs_you: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IpView:
+    """One egress address."""
+
+    ip: str
+    used: int
+    left: int
+    frees_at: int | None
+
+
+def account_view(row: AccountRow, now: float, before: AccountView | None) -> AccountView:
+    """Return a row as a page shows it; where only the reckoning differs, it is as `before`."""
+    view = AccountView(
+        account=row.account,
+        state=row.state,
+        used=row.used,
+        left=row.left,
+        holder=row.holder,
+        held_since=_past(now, row.held_for_s, before.held_since if before else None),
+        cooldown_until=_coming(now, row.cooldown_s, before.cooldown_until if before else None),
+        cooldown_reason=row.cooldown_reason,
+        last_logon_at=_past(now, row.last_logon_s, before.last_logon_at if before else None),
+        frees_at=_coming(now, row.frees_in_s, before.frees_at if before else None),
+        needs_you=is_need(row.cooldown_reason),
+    )
+    return before if before is not None and view == before else view
+
+
+def ip_view(row: IpRow, now: float, before: IpView | None) -> IpView:
+    """Return a budget as a page shows it, as `account_view`."""
+    frees_at = _coming(now, row.frees_in_s, before.frees_at if before else None)
+    view = IpView(row.ip, row.used, row.left, frees_at)
+    return before if before is not None and view == before else view
+
+
+def _past(now: float, age_s: float | None, before: int | None) -> int | None:
+    return None if age_s is None else _steady(round(now - age_s), before)
+
+
+def _coming(now: float, left_s: float | None, before: int | None) -> int | None:
+    return None if left_s is None else _steady(round(now + left_s), before)
+
+
+def _steady(instant: int, before: int | None) -> int:
+    return before if before is not None and abs(instant - before) <= JITTER_S else instant

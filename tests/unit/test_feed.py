@@ -1,0 +1,102 @@
+"""The stream of events: the same bytes for all, nothing lost for who comes back, nobody waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from actors.feed import BACKLOG, HEARTBEAT, KEPT, Feed, Watching
+
+
+def snapshot() -> bytes:
+    return b'{"whole":1}'
+
+
+async def read(watching: Watching) -> bytes:
+    async with asyncio.timeout(5):
+        return await anext(watching)
+
+
+async def test_a_new_watcher_gets_the_whole_and_then_what_changes() -> None:
+    feed = Feed("e")
+    feed.publish("update", b'{"n":1}')
+    watching = feed.join(None, snapshot)
+    assert await read(watching) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
+    feed.publish("update", b'{"n":2}')
+    feed.publish("update", b'{"n":3}')
+    assert await read(watching) == (
+        b'id: e-2\nevent: update\ndata: {"n":2}\n\nid: e-3\nevent: update\ndata: {"n":3}\n\n'
+    )
+
+
+async def test_all_who_watch_share_the_bytes() -> None:
+    feed, counter = Feed("e"), itertools.count()
+    watchers = [feed.join(None, lambda: b"%d" % next(counter)) for _ in range(3)]
+    assert next(counter) == 1  # encoded once for three
+    feed.publish("update", b"{}")
+    kept = [one._chunks[-1] for one in watchers]
+    assert all(one is kept[0] for one in kept)
+
+
+@pytest.mark.parametrize(
+    ("last_seen", "missed"),
+    [
+        ("e-3", [4, 5]),
+        ("e-5", []),
+        ("e-4", [5]),
+        ("e-6", None),
+        ("f-3", None),
+        ("e-", None),
+        ("nonsense", None),
+        ("", None),
+    ],
+)
+async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
+    last_seen: str, missed: list[int] | None
+) -> None:
+    feed = Feed("e")
+    for number in range(1, 6):
+        feed.publish("update", b"%d" % number)
+    got = await read(feed.join(last_seen, snapshot))
+    if missed is None:
+        assert b"event: snapshot" in got
+    else:
+        assert got == (
+            b"".join(b"id: e-%d\nevent: update\ndata: %d\n\n" % (n, n) for n in missed) or HEARTBEAT
+        )
+
+
+async def test_who_was_away_for_too_long_gets_the_whole() -> None:
+    feed = Feed("e")
+    for _ in range(KEPT + 2):
+        feed.publish("update", b"{}")
+    assert b"snapshot" in await read(feed.join("e-1", snapshot))
+    assert b"snapshot" not in await read(feed.join("e-2", snapshot))
+
+
+async def test_a_slow_watcher_is_let_go_and_holds_up_nobody() -> None:
+    feed = Feed("e")
+    slow, quick = feed.join(None, snapshot), feed.join(None, snapshot)
+    for _ in range(BACKLOG + 1):
+        feed.publish("update", b"{}")
+        await read(quick)
+    assert feed.watchers == 1
+    with pytest.raises(StopAsyncIteration):
+        await read(slow)
+    assert not slow._chunks
+
+
+async def test_the_end_of_the_feed_is_the_end_of_all_streams() -> None:
+    feed = Feed("e")
+    watchers = [feed.join(None, snapshot) for _ in range(3)]
+    await read(watchers[0])
+    waiting = asyncio.create_task(read(watchers[0]))
+    await asyncio.sleep(0)
+    feed.close()
+    assert feed.watchers == 0
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    feed.publish("update", b"{}")  # nobody hears it
+    assert not watchers[1].put(b"late")
