@@ -20,6 +20,7 @@ from actors.messages import Reconfigure, RouterMessage
 from supervisor.clock import SystemClock
 from supervisor.fleet import Fleet
 from supervisor.front_door import FrontDoor
+from supervisor.operators import Operators
 from supervisor.policies import GOODBYE_S, log_on_limits, quota_limits, router_policy
 from supervisor.settings import Settings
 
@@ -39,6 +40,7 @@ class Reconfigurer:
         router: Address[RouterMessage],
         fleet: Fleet,
         door: FrontDoor,
+        operators: Operators,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -48,6 +50,7 @@ class Reconfigurer:
         self._router = router
         self._fleet = fleet
         self._door = door
+        self._operators = operators
         self._clock = clock
         self._log = log
         self._forgiving: asyncio.Task[None] | None = None
@@ -59,6 +62,7 @@ class Reconfigurer:
         self._asker.change_deadline(settings.http.deadline)
         self._door.apply(settings.http)
         self._accounts.change_quota(quota_limits(settings))
+        self._operators.change_quota(quota_limits(settings))
         await self._tell_router(Reconfigure(router_policy(settings), budgets_changed=quota_changed))
         if quota_changed:
             await self._stop_forgiving()

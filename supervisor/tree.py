@@ -8,24 +8,25 @@
     ├── router        match requests to bots
     ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
-    ├── guard_desk    Steam Guard codes from people; only where there is an admin token
+    ├── fleet_desk    an operator's orders to the fleet
+    ├── account_desk  what an operator does to accounts; only where there is an admin token
+    ├── guard_desk    Steam Guard codes from people; the same
+    ├── lookout       the picture of everything, for the pages that watch
     ├── http          up last of those that serve, down first of them
     ├── api_keys      follows the file with the API keys, where there is one
     └── config        follows the settings file
 
-Children start in this order and stop in reverse. With its parts fleet.py, policies.py and reconfigure.py,
-and with the commands, this is the only file that sees both halves; it holds no logic of its own.
+Children start in this order and stop in reverse. With its parts fleet.py, operators.py, policies.py and
+reconfigure.py, and with the commands, this is the only file that sees both halves; it holds no logic of
+its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import random
-import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -34,18 +35,16 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.accounts.pacing import LogOnPacing
-from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
 from actors.errors import LocalProtocolError
 from actors.guard_desk import GuardDesk, SubmitGuard
-from actors.http.access import AdminToken, shown_by
-from actors.http.admin import AdminRoutes
 from actors.http.app import make_app
 from actors.http.asking import MatchAsker
 from actors.http.bulk import BulkRoute
+from actors.http.gate import gate_of, operator_test
 from actors.http.match_details import MatchRoutes
 from actors.http.operation import Routes
 from actors.http.replays import ReplayRoute
@@ -64,19 +63,18 @@ from actors.steam.network import SteamNetwork
 from actors.steam.port import GuardRequest, Transport
 from actors.steam.trust import Trust, TrustError
 from supervisor import __version__
-from supervisor.admin_desk import admin_token, guard_desk
+from supervisor.admin_desk import guard_desk
+from supervisor.bot_specs import PARK_FOR_S
 from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
 from supervisor.clock import SystemClock
-from supervisor.fleet import PARK_FOR_S, Fleet
+from supervisor.fleet import Fleet
 from supervisor.front_door import FrontDoor
-from supervisor.instance import own_instance
-from supervisor.listener import listen
+from supervisor.ground import Ground, taken
 from supervisor.live_settings import LiveSettings
-from supervisor.network import Network, steam_network
+from supervisor.operators import Operators, Surroundings
 from supervisor.policies import log_on_limits, quota_limits, router_policy
 from supervisor.reconfigure import Reconfigurer
 from supervisor.request_log import RequestLog
-from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
@@ -97,53 +95,15 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
     Raises:
         ConfigError: an address, a directory, a key or a file cannot be used; nothing is left behind.
     """
-    settings = loaded.settings
     try:
-        sealer = _sealer()
-        with contextlib.ExitStack() as stack:
-            listener = listen(settings.http.host, settings.http.port)
-            stack.callback(listener.close)
-            token = admin_token(settings, address=listener.getsockname()[0], log=log)
-            valkey = _own_valkey(settings, stack)
-            instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
-            async with steam_network(settings) as network:
-                ground = Ground(network, listener, valkey, sealer, instance.id, token)
-                tree = Tree(loaded, ground, log=log)
-                try:
-                    yield tree
-                finally:
-                    await tree.close()
+        async with taken(loaded.settings, log=log) as ground:
+            tree = Tree(loaded, ground, log=log)
+            try:
+                yield tree
+            finally:
+                await tree.close()
     except (EmbeddedValkeyError, TrustError) as error:
         raise ConfigError("", str(error)) from error
-
-
-def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValkey | None:
-    if not settings.redis.is_embedded:
-        return None
-    valkey = EmbeddedValkey(settings.redis.data_dir)
-    valkey.claim()
-    stack.callback(valkey.disclaim)
-    return valkey
-
-
-def _sealer() -> Sealer:
-    key = take_secret_key(os.environ)
-    try:
-        return Sealer(parse_keys(key.text))
-    except ValueError as error:
-        raise key.refused(str(error)) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What this process stands on, taken before anything runs."""
-
-    network: Network
-    listener: socket.socket
-    valkey: EmbeddedValkey | None
-    sealer: Sealer
-    instance: str  # who we are, unique in the world
-    admin_token: AdminToken | None
 
 
 class Tree:
@@ -160,7 +120,8 @@ class Tree:
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
-        is_operator = shown_by(ground.admin_token)
+        self._gate = gate_of(ground.admin_token, self._clock)
+        is_operator = operator_test(self._gate)
         self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
         self._rng = random.Random()
         self._redis = connect(self._redis_url)
@@ -168,7 +129,6 @@ class Tree:
         self._known_matches = self._open_matches()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
-        self._guard_desk: Address[SubmitGuard] = Address("guard_desk")
         self._announcer = Announcer((self._roster, self._router), log=log)
         self._hub = Hub(clock=self._clock, log=log)
         self._pacing = self._make_pacing()
@@ -177,10 +137,16 @@ class Tree:
         self._asker = MatchAsker(
             self._router, deadline_s=self._settings.http.deadline, clock=self._clock
         )
-        self._reconfigurer = self._make_reconfigurer()
         self.config = LiveSettings(
             loaded, self._apply, wall=self._clock.wall, sleep=self._clock.sleep, log=log
         )
+        self._about = {
+            "version": __version__,
+            "instance": ground.instance,
+            "replay_mirror": ground.network.replay_mirror,
+        }
+        self._operators = self._make_operators()
+        self._reconfigurer = self._make_reconfigurer()
         self.root = self._supervisor("botapi", self._core_specs())
 
     @property
@@ -284,49 +250,63 @@ class Tree:
         return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
 
     def _make_http(self) -> HttpServer:
-        about = {
-            "version": __version__,
-            "instance": self._ground.instance,
-            "replay_mirror": self._ground.network.replay_mirror,
-        }
         status = StatusRoutes(
-            self._roster, self._router, clock=self._clock, about=about, config=self.config.report
+            self._roster,
+            self._router,
+            clock=self._clock,
+            about=self._about,
+            config=self.config.report,
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
             BulkRoute(self._asker, self._door.admission.charge),
             ReplayRoute(self._asker, wall=self._clock.wall),
             status,
+            *self._operators.routes(),
         ]
-        admin = self._admin_routes()
         app = make_app(
-            [*groups, *admin],
+            groups,
             version=__version__,
             admission=self._door.admission,
             clock=self._clock,
             log=self._log,
             record=RequestLog(self._log),
+            count=self._operators.count,
         )
-        for one in admin:
-            one.guard_paths(app)
+        self._operators.add_to(app)
         # A duplicate, so that the address stays ours should the server be restarted.
         listener = self._ground.listener.dup()
         return HttpServer(
             app, listener, capacity=self._door.capacity, drain_s=LONGEST_DRAIN_S, log=self._log
         )
 
-    def _admin_routes(self) -> list[AdminRoutes]:
-        token = self._ground.admin_token
-        return [] if token is None else [AdminRoutes(self._guard_desk, token, clock=self._clock)]
-
-    def _make_guard_desk(self) -> GuardDesk:
-        settings, ports = self._settings, self._bot_ports
-        admin = AccountAdmin(
-            self._redis, prefix=settings.redis.prefix, quota=quota_limits(settings)
+    def _make_operators(self) -> Operators:
+        around = Surroundings(
+            store=self._accounts,
+            admin=self._make_admin(),
+            fleet=self._fleet,
+            roster=self._roster,
+            router=self._router,
+            make_guard_desk=self._make_guard_desk,
+            address_of=self._door.admission.address_of,
+            config=self.config.report,
+            about=self._about,
         )
+        http = self._settings.http
+        is_private = http.admin_token_file is not None or http.api_keys_file is not None
+        return Operators(
+            around, self._gate, is_private=is_private, clock=self._clock, log=self._log
+        )
+
+    def _make_admin(self) -> AccountAdmin:
+        quota = quota_limits(self._settings)
+        return AccountAdmin(self._redis, prefix=self._settings.redis.prefix, quota=quota)
+
+    def _make_guard_desk(self, address: Address[SubmitGuard]) -> GuardDesk:
+        ports = self._bot_ports
         return guard_desk(
-            self._guard_desk,
-            admin=admin,
+            address,
+            admin=self._make_admin(),
             store=self._accounts,
             steam=ports.steam,
             directory=ports.directory,
@@ -344,6 +324,7 @@ class Tree:
             router=self._router,
             fleet=self._fleet,
             door=self._door,
+            operators=self._operators,
             clock=self._clock,
             log=self._log,
         )
@@ -367,14 +348,11 @@ class Tree:
             self._core("router", self._make_router),
             self._core("leases", self._make_leases),
             self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
-            *([] if self._ground.admin_token is None else [self._guard_desk_spec()]),
+            *[self._core(*one) for one in self._operators.children().items()],
             self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
             *[self._core(*one, give_up=GiveUp.PARK) for one in self._door.children().items()],
             self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
-
-    def _guard_desk_spec(self) -> ChildSpec:
-        return self._core("guard_desk", self._make_guard_desk)
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [self._core("valkey", lambda: valkey)]

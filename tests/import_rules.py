@@ -17,7 +17,12 @@ from typing import Final
 PACKAGES: Final = ("supervisor", "actors", "sandbox")
 SEES_BOTH_HALVES: Final = {
     "supervisor.tree",
+    "supervisor.bot_specs",
+    "supervisor.departures",
     "supervisor.fleet",
+    "supervisor.fleet_desk",
+    "supervisor.ground",
+    "supervisor.operators",
     "supervisor.policies",
     "supervisor.reconfigure",
     "supervisor.admin_desk",

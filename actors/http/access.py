@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 
 from actors.http.addresses import parse_address
-from actors.http.errors import error_body
 
 SCHEME: Final = "Bearer "
 SHORTEST: Final = 16  # characters of a token that cannot be guessed
@@ -49,11 +46,6 @@ class AdminToken:
         return self.opens(request.headers.get(hdrs.AUTHORIZATION))
 
 
-def shown_by(token: AdminToken | None) -> Callable[[web.Request], bool]:
-    """Return what tells whether a request shows `token`; None is shown by nobody."""
-    return (lambda _: False) if token is None else token.is_shown_in
-
-
 def new_token() -> str:
     """Return a token that nobody can guess."""
     return secrets.token_urlsafe(RANDOM_BYTES)
@@ -66,22 +58,6 @@ def may_make_token(address: str) -> bool:
     """
     parsed = parse_address(address)
     return parsed is not None and parsed.is_loopback
-
-
-def admins_only(token: AdminToken, prefix: str) -> Middleware:
-    """Return a middleware that refuses paths below `prefix` without the token."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(prefix) and not token.is_shown_in(request):
-            refusal = error_body(
-                401, "unauthorized", "show the admin token: Authorization: Bearer TOKEN"
-            )
-            refusal.headers["WWW-Authenticate"] = SCHEME.strip()
-            return refusal
-        return await handler(request)
-
-    return middleware
 
 
 def _digest(text: str) -> bytes:

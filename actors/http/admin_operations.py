@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from actors.fleet_orders import LARGEST_FLEET
 from actors.http.inputs import Input
-from actors.http.operation import BODY, Answer, Needs, Operation
-from actors.http.outputs import LoggedOn
+from actors.http.operation import BODY, Answer, Needs, Operation, Words
+from actors.http.outputs import Accounts, AccountTouched, Fleet, Imported, LoggedOn
 
 LONGEST_CODE: Final = 10
 _JSON: Final = "application/json"
@@ -18,6 +19,18 @@ class OneAccount(Input):
     """The account that is meant."""
 
     name: str = Field(description="An account's name.")
+
+
+class OneBot(Input):
+    """The bot that is meant."""
+
+    bot_id: str = Field(description="A bot's name, as /status has it.", examples=["bot-1"])
+
+
+class ForceQuery(Input):
+    """How sure you are."""
+
+    force: Literal["0", "1"] = Field("0", description="`1`: also while somebody is using it.")
 
 
 class GuardCode(Input):
@@ -33,6 +46,128 @@ class GuardCode(Input):
     ) = Field(None, description="A Steam Guard code, from the e-mail or the app.")
 
 
+class AccountToAdd(Input):
+    """One account; one that is there already gets the new password."""
+
+    name: str = Field(strict=True, examples=["abaddon"])
+    password: str = Field(strict=True, repr=False)
+    shared_secret: str | None = Field(
+        None, strict=True, repr=False, description="Of the authenticator app, base64."
+    )
+
+
+class FleetSize(Input):
+    """How many bots there shall be."""
+
+    count: int = Field(strict=True, ge=1, le=LARGEST_FLEET)
+
+
+_EVERYWHERE: Final[Words] = {401: ("unauthorized",), 403: ("foreign-page",), 504: ("timeout",)}
+_STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
+_TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
+_PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: Fleet})
+
+
+def _on_account(method: str, more: str, summary: str, details: str) -> Operation:
+    """Return something that is done to one account; by force where it is in use."""
+    return Operation(
+        method,
+        f"/admin/accounts/{{name}}{more}",
+        summary,
+        details,
+        answers=_TOUCHED,
+        errors={**_EVERYWHERE, 404: ("not-found",), 409: ("in-use",), **_STORE},
+        tag="admin",
+        in_path=OneAccount,
+        in_query=ForceQuery,
+        needs=Needs.ADMIN,
+    )
+
+
+def _on_bot(what: str, summary: str, details: str, *, refused: Words) -> Operation:
+    return Operation(
+        "POST",
+        f"/admin/bots/{{bot_id}}/{what}",
+        summary,
+        details,
+        answers={202: _PLAN},
+        errors={**_EVERYWHERE, 404: ("not-found",), **refused},
+        tag="admin",
+        in_path=OneBot,
+        needs=Needs.ADMIN,
+    )
+
+
+def _on_fleet(what: str, summary: str, details: str) -> Operation:
+    return Operation(
+        "POST",
+        f"/admin/fleet/{what}",
+        summary,
+        details,
+        answers={202: _PLAN},
+        errors=_EVERYWHERE,
+        tag="admin",
+        needs=Needs.ADMIN,
+    )
+
+
+GET_ACCOUNTS: Final = Operation(
+    "GET",
+    "/admin/accounts",
+    "List the accounts",
+    "State, budget and when it frees, holder, cooldown and why, last log-on; never a secret.",
+    answers={200: Answer("Every account, by name.", {_JSON: Accounts})},
+    errors={**_EVERYWHERE, **_STORE},
+    tag="admin",
+    needs=Needs.ADMIN,
+)
+POST_ACCOUNT: Final = Operation(
+    "POST",
+    "/admin/accounts",
+    "Add an account, or change its password",
+    "The next free bot takes it, within seconds.",
+    answers={201: Answer("It is added.", {_JSON: AccountTouched})},
+    errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
+    tag="admin",
+    body=AccountToAdd,
+    needs=Needs.ADMIN,
+)
+POST_IMPORT: Final = Operation(
+    "POST",
+    "/admin/accounts/import",
+    "Import accounts",
+    "The body is text, 4 MiB at most: a JSON list of objects with name, password and optional "
+    "shared_secret; CSV with these columns; or a line `name:password` each. What is bad in it is left "
+    "out and named.",
+    answers={200: Answer("What became of it.", {_JSON: Imported})},
+    errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
+    tag="admin",
+    needs=Needs.ADMIN,
+)
+DELETE_ACCOUNT: Final = _on_account(
+    "DELETE",
+    "",
+    "Remove an account",
+    "With its password, tokens and budget. Refused while somebody is using it, unless forced: then its "
+    "bot finds out and leaves.",
+)
+POST_RELEASE: Final = _on_account(
+    "POST",
+    "/release",
+    "Release an account",
+    "For a checkout that a crashed client left behind. Refused while its lease is alive, unless forced.",
+)
+POST_RESET: Final = Operation(
+    "POST",
+    "/admin/accounts/{name}/reset",
+    "Reset an account",
+    "It rests no longer, and has its whole budget again.",
+    answers=_TOUCHED,
+    errors={**_EVERYWHERE, 404: ("not-found",), **_STORE},
+    tag="admin",
+    in_path=OneAccount,
+    needs=Needs.ADMIN,
+)
 POST_GUARD: Final = Operation(
     "POST",
     "/admin/accounts/{name}/guard",
@@ -44,17 +179,66 @@ POST_GUARD: Final = Operation(
     },
     errors={
         400: ("invalid",),
-        401: ("unauthorized",),
+        **_EVERYWHERE,
         404: ("not-found",),
         409: ("in-use", "no-password", "sealed"),
         **BODY,
         502: ("steam-refused",),
-        503: ("store-unavailable",),
-        504: ("timeout",),
+        **_STORE,
     },
     tag="admin",
     in_path=OneAccount,
     body=GuardCode,
     body_is_required=False,
     needs=Needs.ADMIN,
+)
+_DRAINED: Final[Words] = {409: ("drained",)}
+POST_RESTART: Final = _on_bot(
+    "restart",
+    "Restart a bot",
+    "It finishes what it has, logs off and begins anew, its failures forgotten; parked or not.",
+    refused=_DRAINED,
+)
+POST_PARK: Final = _on_bot(
+    "park",
+    "Park a bot",
+    "It finishes what it has, logs off, gives its account back and stays away: until it is unparked, or "
+    "the service restarts.",
+    refused={},
+)
+POST_UNPARK: Final = _on_bot(
+    "unpark",
+    "Let a bot work",
+    "One that is parked, or waits for its next try, begins now.",
+    refused=_DRAINED,
+)
+GET_FLEET: Final = Operation(
+    "GET",
+    "/admin/fleet",
+    "What the fleet is meant to be",
+    "How many bots there shall be and how many the settings say, who is parked, who still finishes.",
+    answers={200: Answer("The plan.", {_JSON: Fleet})},
+    errors=_EVERYWHERE,
+    tag="admin",
+    needs=Needs.ADMIN,
+)
+POST_SCALE: Final = Operation(
+    "POST",
+    "/admin/fleet/scale",
+    "Have another number of bots",
+    "It holds until bots.count is edited in the settings, or the service restarts.",
+    answers={202: _PLAN},
+    errors={400: ("invalid",), **_EVERYWHERE, **BODY},
+    tag="admin",
+    body=FleetSize,
+    needs=Needs.ADMIN,
+)
+POST_DRAIN: Final = _on_fleet(
+    "drain",
+    "Drain the fleet",
+    "No bot takes another request; each finishes what it has, logs off and gives its account back. Until "
+    "it is resumed, or the service restarts, only matches that are cached are answered.",
+)
+POST_RESUME: Final = _on_fleet(
+    "resume", "Resume the fleet", "Every bot works again that nobody parked."
 )

@@ -51,7 +51,7 @@ class Admission:
     ) -> None:
         """`per_minute`: for one address, 0 for no limit; `proxies`: whose X-Forwarded-For is believed."""
         self._keys = keys
-        self._is_operator = is_operator
+        self.is_operator = is_operator
         self._clock = clock
         self._rates = Rates()
         self.change(per_minute=per_minute, proxies=proxies)
@@ -90,7 +90,7 @@ class Admission:
             self._rates.owe(request[CLIENT].name, rate, count, self._clock.now())
 
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
-        if self._is_operator(request):
+        if self.is_operator(request):
             return OPERATOR, None
         if self._keys is None:
             return _anonymous(address), self._anonymous_rate

@@ -22,8 +22,11 @@ from actors.http.request_ids import name_request, trace_id_of
 from actors.http.security_headers import on_prepare
 
 MAX_BODY: Final = 64 * 1024  # bytes
+# What may be larger, from operators: a file with ten thousand accounts.
+LARGE_BODIES: Final = {"/admin/accounts/import": 4 * 1024 * 1024}
 BODY_S: Final = 10.0  # for the body to arrive, after the head
 Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
+Count = Callable[[web.Request, web.StreamResponse, float], None]  # what was answered, in seconds
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
 LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 
@@ -36,9 +39,10 @@ def make_app(
     clock: Clock,
     log: FilteringBoundLogger,
     record: Record | None = None,
+    count: Count | None = None,
 ) -> web.Application:
-    """Serve `groups`, and what describes them; `record`: see `bare_app`."""
-    app = bare_app(admission, clock=clock, log=log, record=record)
+    """Serve `groups`, and what describes them; `record`, `count`: see `bare_app`."""
+    app = bare_app(admission, clock=clock, log=log, record=record, count=count)
     operations = tuple(add_routes(app, *groups))
     DocsRoutes(lambda: document(operations, version=version)).add_to(app)
     return app
@@ -50,20 +54,22 @@ def bare_app(
     clock: Clock,
     log: FilteringBoundLogger,
     record: Record | None = None,
+    count: Count | None = None,
 ) -> web.Application:
     """Return an application without routes, but with all that every request goes through.
 
-    `record` writes the line that every request has, if that is to go another way than `log`.
+    `record` writes the line that every request has, if that is to go another way than `log`; `count` is
+    told of every answer.
     """
     log = log.bind(actor="http")
-    edge = _edge(admission, clock, log, record or _recorded_by(log))
+    edge = _edge(admission, clock, log, record or _recorded_by(log), count or _uncounted)
     app = web.Application(middlewares=[edge], client_max_size=MAX_BODY)
     app.on_response_prepare.append(on_prepare)
     return app
 
 
 def _edge(
-    admission: Admission, clock: Clock, log: FilteringBoundLogger, record: Record
+    admission: Admission, clock: Clock, log: FilteringBoundLogger, record: Record, count: Count
 ) -> Middleware:
     """Name, admit and answer a request, with one log line at its end.
 
@@ -79,7 +85,7 @@ def _edge(
         try:
             client = admission.admit(request, address)
             if request.body_exists:
-                await _read_body(request)
+                request = await _with_body(request, admission)
             response = await handler(request)
         except RequestError as refusal:
             response = error_response(refusal)
@@ -90,12 +96,14 @@ def _edge(
         except Exception:  # the boundary of one request: a bug here must not look like silence
             log.exception("request_crashed", request_id=request_id, path=_short(request.path))
             response = protocol_error(500)
+        took_s = clock.now() - begun
+        count(request, response, took_s)
         facts = {
             "method": request.method,
             "path": _short(request.path),
             "match_id": _short(request.match_info.get("match_id") or request.query.get("match_id")),
             "status": response.status,
-            "duration_s": round(clock.now() - begun, 6),
+            "duration_s": round(took_s, 6),
             "request_id": request_id,
             "address": address,
         }
@@ -124,15 +132,28 @@ def _in_our_form(refusal: web.HTTPError) -> web.Response:
     return answer
 
 
-async def _read_body(request: web.Request) -> None:
-    """Read the body, which the request keeps for its route.
+def _uncounted(_request: web.Request, _answer: web.StreamResponse, _took_s: float) -> None:
+    """Count nothing."""
+
+
+async def _with_body(request: web.Request, admission: Admission) -> web.Request:
+    """Return the request with its body read, which it keeps for its route.
 
     Here and not in the routes, so that each is safe from bodies without end, also those that want none.
     """
+    most = MAX_BODY
+    if request.path in LARGE_BODIES and admission.is_operator(request):
+        most = LARGE_BODIES[request.path]
+        request = request.clone(client_max_size=most)
+    await _read_body(request, most)
+    return request
+
+
+async def _read_body(request: web.Request, most: int) -> None:
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType
-    if (announced := request.content_length or 0) > MAX_BODY:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY, announced)
+    if (announced := request.content_length or 0) > most:
+        raise web.HTTPRequestEntityTooLarge(most, announced)
     try:
         async with asyncio.timeout(BODY_S):
             await request.read()

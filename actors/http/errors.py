@@ -28,6 +28,7 @@ from actors.errors import (
     TimedOut,
     Unauthorized,
 )
+from actors.http.notes import ERROR
 
 UNAUTHORIZED: Final = 401
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
@@ -89,9 +90,11 @@ def error_body(
     row = error_row(word, message, retry_after)
     seconds = row["retry_after"]
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    return web.Response(
+    answer = web.Response(
         status=status, body=orjson.dumps(row), content_type="application/json", headers=headers
     )
+    answer[ERROR] = word
+    return answer
 
 
 def error_row(word: str, message: str, retry_after: float | None = None) -> dict[str, Any]:

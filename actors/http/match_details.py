@@ -12,6 +12,7 @@ from actors.http.asking import MatchAsker
 from actors.http.errors import error_body, error_response
 from actors.http.freshness import add_freshness
 from actors.http.inputs import parse_match_id
+from actors.http.notes import noted
 from actors.http.operation import Operation
 from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
 from actors.http.representation import (
@@ -60,5 +61,5 @@ class MatchRoutes:
         if is_known(request, shown.etag):
             del headers[hdrs.CONTENT_TYPE]
             headers.popall(hdrs.CONTENT_ENCODING, None)
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=shown.body, headers=headers)
+            return noted(web.Response(status=304, headers=headers), answer.source)
+        return noted(web.Response(body=shown.body, headers=headers), answer.source)

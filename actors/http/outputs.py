@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.accounts.admin import AccountRow
 from actors.matches.availability import Availability
 from actors.messages import BotReport, RouterReport
 
@@ -74,3 +75,41 @@ class LoggedOn(Output):
     account: str
     state: Literal["logged-on", "code-wanted"]
     need: str | None = Field(description="What is wanted, in words.")
+
+
+class Accounts(Output):
+    """All accounts."""
+
+    accounts: list[AccountRow]
+
+
+class AccountTouched(Output):
+    """What was done to an account."""
+
+    account: str
+    state: Literal["added", "removed", "released", "reset"]
+
+
+class ImportProblem(Output):
+    """Something in a file that cannot be used."""
+
+    where: str = Field(examples=["line 3"])
+    problem: str
+
+
+class Imported(Output):
+    """What became of a file of accounts."""
+
+    imported: int
+    refused: int
+    problems: list[ImportProblem] = Field(description="The first hundred.")
+
+
+class Fleet(Output):
+    """What the fleet is meant to be."""
+
+    count: int = Field(description="Bots that there shall be.")
+    configured: int = Field(description="Bots that the settings say.")
+    drained: bool
+    parked: list[str] = Field(description="Bots that a person parked.")
+    leaving: list[str] = Field(description="Bots that still finish what they have under way.")

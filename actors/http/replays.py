@@ -14,6 +14,7 @@ from actors.http.asking import MatchAsker
 from actors.http.errors import error_body, error_response
 from actors.http.freshness import add_freshness
 from actors.http.inputs import parse_match_id, parse_redirect
+from actors.http.notes import noted
 from actors.http.operation import Operation
 from actors.http.operations import GET_REPLAY, NO_REPLAY
 from actors.http.outputs import Replay
@@ -53,9 +54,10 @@ class ReplayRoute:
             headers[hdrs.CACHE_CONTROL] = "no-store"
         if is_redirect:
             headers[hdrs.LOCATION] = facts.url or ""
-            return web.Response(status=302, headers=headers)
+            return noted(web.Response(status=302, headers=headers), answer.source)
         headers[hdrs.CONTENT_TYPE] = JSON
-        return web.Response(body=facts.model_dump_json().encode(), headers=headers)
+        body = facts.model_dump_json().encode()
+        return noted(web.Response(body=body, headers=headers), answer.source)
 
 
 def _facts(answer: MatchAnswer, now: float) -> Replay:

@@ -1,0 +1,122 @@
+"""`/admin/accounts`: list, add, import, remove, release, reset. Only for operators (see `admin`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Final
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from actors.account_desk import (
+    AccountOrder,
+    AddAccounts,
+    ListAccounts,
+    ReleaseAccount,
+    RemoveAccount,
+    ResetAccount,
+)
+from actors.accounts.importing import BadEntry, NewAccount, new_account, parse_accounts
+from actors.actor import Address
+from actors.http.admin_desk import BadBody, Desk, body_of, is_forced
+from actors.http.admin_operations import (
+    DELETE_ACCOUNT,
+    GET_ACCOUNTS,
+    POST_ACCOUNT,
+    POST_IMPORT,
+    POST_RELEASE,
+    POST_RESET,
+    AccountToAdd,
+)
+from actors.http.audit import add_facts
+from actors.http.errors import error_body
+from actors.http.json_response import json_response
+from actors.http.operation import Operation
+
+IMPORT_S: Final = 60.0
+SHOWN: Final = 100  # bad entries that an answer repeats
+
+
+class AccountRoutes:
+    """Hands what an operator wants of accounts to their desk."""
+
+    def __init__(self, accounts: Address[AccountOrder], desk: Desk) -> None:
+        self._accounts = accounts
+        self._desk = desk
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return (
+            (GET_ACCOUNTS, self.list),
+            (POST_ACCOUNT, self.add),
+            (POST_IMPORT, self.import_),
+            (DELETE_ACCOUNT, self.remove),
+            (POST_RELEASE, self.release),
+            (POST_RESET, self.reset),
+        )
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Every account: state, budget, holder, cooldown, last log-on."""
+        rows = await self._desk.ask(self._accounts, ListAccounts())
+        return json_response(request, orjson.dumps({"accounts": [asdict(row) for row in rows]}))
+
+    async def add(self, request: web.Request) -> web.Response:
+        """Add one, or change its password."""
+        asked = await body_of(request, AccountToAdd)
+        account = new_account(asked.name, asked.password, asked.shared_secret)
+        if isinstance(account, BadEntry):
+            raise BadBody(account.problem)
+        add_facts(request, account=account.name)
+        await self._desk.ask(self._accounts, AddAccounts((account,)))
+        return _done(request, account.name, "added", status=201)
+
+    async def import_(self, request: web.Request) -> web.Response:
+        """Add all accounts of a file (JSON, CSV, name:password lines); what is bad in it is named."""
+        entries = list(parse_accounts(await _text(request)))
+        good = tuple(entry for entry in entries if isinstance(entry, NewAccount))
+        bad = [entry for entry in entries if isinstance(entry, BadEntry)]
+        add_facts(request, imported=len(good), refused=len(bad))
+        if not good:
+            found = f"{bad[0].where}: {bad[0].problem}" if bad else "it is empty"
+            return error_body(400, "invalid", f"there is no account to import: {found}")
+        await self._desk.ask(self._accounts, AddAccounts(good), within_s=IMPORT_S)
+        answer = {
+            "imported": len(good),
+            "refused": len(bad),
+            "problems": [asdict(entry) for entry in bad[:SHOWN]],
+        }
+        return json_response(request, orjson.dumps(answer))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Forget one and its secrets; with `force` also one that is in use."""
+        account = request.match_info["name"]
+        order = RemoveAccount(account, force=is_forced(request))
+        await self._desk.ask(self._accounts, order)
+        return _done(request, account, "removed")
+
+    async def release(self, request: web.Request) -> web.Response:
+        """Free one that a crashed client left checked out; with `force` also one that a bot has."""
+        account = request.match_info["name"]
+        order = ReleaseAccount(account, force=is_forced(request))
+        await self._desk.ask(self._accounts, order)
+        return _done(request, account, "released")
+
+    async def reset(self, request: web.Request) -> web.Response:
+        """End the cooldown of one and give it its whole budget."""
+        account = request.match_info["name"]
+        await self._desk.ask(self._accounts, ResetAccount(account))
+        return _done(request, account, "reset")
+
+
+async def _text(request: web.Request) -> str:
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError:
+        raise BadBody("the body is not UTF-8 text") from None
+
+
+def _done(request: web.Request, account: str, what: str, *, status: int = 200) -> web.Response:
+    body = orjson.dumps({"account": account, "state": what})
+    return json_response(request, body, status=status)

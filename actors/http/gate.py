@@ -1,0 +1,84 @@
+"""Who may do what an operator does: whoever shows the admin token, or a session that was begun with it.
+
+A browser sends its cookie whoever wrote the page that makes it send a request. So a request by cookie
+that changes something must also carry a header that no foreign page can add, and come from our own page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from actors.clock import Clock
+from actors.http.access import AdminToken
+from actors.http.errors import error_body
+from actors.http.sessions import Sessions
+
+OWN_PAGE: Final = "X-BotAPI-Page"  # the header; a page of another site would need our leave (CORS)
+READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Somebody who may. `name` is for the audit log and opens nothing."""
+
+    name: str
+
+
+class Gate:
+    """See the module."""
+
+    def __init__(self, token: AdminToken, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self._token = token
+
+    def is_operator(self, request: web.Request) -> bool:
+        """Tell whether whoever asks may."""
+        return self.operator(request) is not None
+
+    def opens_for(self, token: str) -> bool:
+        """Whether this is the admin token."""
+        return self._token.opens(f"Bearer {token}")
+
+    def operator(self, request: web.Request) -> Operator | None:
+        """Return who asks, or None for nobody who may."""
+        if hdrs.AUTHORIZATION in request.headers:
+            return Operator("token") if self._token.is_shown_in(request) else None
+        session = self.sessions.of(request)
+        return None if session is None else Operator(f"session {session.name}")
+
+    def check(self, request: web.Request) -> Operator | web.Response:
+        """Return who asks, or why they may not."""
+        operator = self.operator(request)
+        if operator is None:
+            refusal = error_body(
+                401, "unauthorized", "show the admin token: Authorization: Bearer TOKEN"
+            )
+            refusal.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            return refusal
+        by_cookie = hdrs.AUTHORIZATION not in request.headers
+        if by_cookie and request.method not in READING and not is_own_page(request):
+            return error_body(403, "foreign-page", "this did not come from the service's own page")
+        return operator
+
+
+def gate_of(token: AdminToken | None, clock: Clock) -> Gate | None:
+    """Return the gate for a token, with no session begun yet; None where there is no token."""
+    return None if token is None else Gate(token, Sessions(clock))
+
+
+def operator_test(gate: Gate | None) -> Callable[[web.Request], bool]:
+    """Return what tells whether a request is an operator's; without a gate there are none."""
+    return (lambda _: False) if gate is None else gate.is_operator
+
+
+def is_own_page(request: web.Request) -> bool:
+    """Whether a request by a browser comes from the page that this service served."""
+    if OWN_PAGE not in request.headers:
+        return False
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is None or urlsplit(origin).netloc == request.host

@@ -1,0 +1,80 @@
+"""`GET /` and `/page/...`: the page and the files that it is made of, as they lie in `page/`.
+
+Nothing on it comes from elsewhere and nothing in it is inline; `security_headers` tells the browser so.
+So whatever somebody smuggled into a name or an error is text there, never a program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from aiohttp import hdrs, web
+
+INDEX: Final = "index.html"
+TYPES: Final = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+# Asked for every time: a page of another version than the service is trouble.
+HEADERS: Final = {hdrs.CACHE_CONTROL: "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    type: str
+    etag: str
+
+
+class PageRoutes:
+    """Serves the files from memory; there are few."""
+
+    def __init__(self) -> None:
+        folder = resources.files("actors.http") / "page"
+        self._files = {
+            one.name: _read(one.name, one.read_bytes())
+            for one in folder.iterdir()
+            if one.name.rpartition(".")[2] in TYPES
+        }
+
+    def add_to(self, app: web.Application) -> None:
+        """Put the routes into the application."""
+        app.router.add_get("/", self.index)
+        app.router.add_get("/page/{name}", self.file)
+
+    async def index(self, request: web.Request) -> web.Response:
+        """The page itself."""
+        return _answer(request, self._files[INDEX])
+
+    async def file(self, request: web.Request) -> web.Response:
+        """One of the files that it needs."""
+        found = self._files.get(request.match_info["name"])
+        if found is None:
+            raise web.HTTPNotFound
+        return _answer(request, found)
+
+
+def _read(name: str, content: bytes) -> _File:
+    kind = TYPES[name.rpartition(".")[2]]
+    return _File(content, kind, hashlib.blake2b(content, digest_size=12).hexdigest())
+
+
+def _answer(request: web.Request, file: _File) -> web.Response:
+    seen = request.if_none_match or ()
+    is_known = any(etag.value == file.etag for etag in seen)
+    answer = (
+        web.Response(status=304, headers=HEADERS)
+        if is_known
+        else web.Response(
+            body=file.content, content_type=file.type, charset="utf-8", headers=HEADERS
+        )
+    )
+    answer.etag = file.etag
+    if not is_known:
+        answer.enable_compression()
+    return answer

@@ -1,0 +1,71 @@
+"""What a process of the service stands on, taken before anything runs: all that could be refused.
+
+A part of tree.py; sees both halves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.embedded import EmbeddedValkey
+from actors.accounts.sealing import Sealer, parse_keys
+from actors.http.access import AdminToken
+from supervisor.admin_desk import admin_token
+from supervisor.instance import own_instance
+from supervisor.listener import listen
+from supervisor.network import Network, steam_network
+from supervisor.secret_key import take_secret_key
+from supervisor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """See the module."""
+
+    network: Network
+    listener: socket.socket
+    valkey: EmbeddedValkey | None
+    sealer: Sealer
+    instance: str  # who we are, unique in the world
+    admin_token: AdminToken | None
+
+
+@contextlib.asynccontextmanager
+async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterator[Ground]:
+    """Yield the ground; leave nothing behind.
+
+    Raises:
+        ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.
+    """
+    sealer = _sealer()
+    with contextlib.ExitStack() as stack:
+        listener = listen(settings.http.host, settings.http.port)
+        stack.callback(listener.close)
+        token = admin_token(settings, address=listener.getsockname()[0], log=log)
+        valkey = _own_valkey(settings, stack)
+        instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
+        async with steam_network(settings) as network:
+            yield Ground(network, listener, valkey, sealer, instance.id, token)
+
+
+def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValkey | None:
+    if not settings.redis.is_embedded:
+        return None
+    valkey = EmbeddedValkey(settings.redis.data_dir)
+    valkey.claim()
+    stack.callback(valkey.disclaim)
+    return valkey
+
+
+def _sealer() -> Sealer:
+    key = take_secret_key(os.environ)
+    try:
+        return Sealer(parse_keys(key.text))
+    except ValueError as error:
+        raise key.refused(str(error)) from None

@@ -1,0 +1,169 @@
+"""What an operator does to accounts over HTTP: done at once, refused in a word, and in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from operator_client import TOKEN, ask, with_token
+
+from bench.world import World, simple_accounts, world
+
+pytestmark = pytest.mark.integration
+
+SECRET = "a password that nobody may see"
+
+
+@pytest.fixture(scope="module")
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One bot on the first of three accounts; the tests do not undo what they do to the others."""
+    settings = with_token(tmp_path_factory.mktemp("admin"))
+    with world(1, accounts=simple_accounts(3), settings=settings) as running:
+        running.service.wait_ready(1)
+        yield running
+
+
+async def accounts(w: World) -> dict[str, dict[str, Any]]:
+    _, answer = await ask(w.service.url, "GET", "/admin/accounts")
+    return {row["account"]: row for row in answer["accounts"]}
+
+
+def actions(w: World) -> list[dict[str, Any]]:
+    return list(w.service.events("admin_action"))
+
+
+async def test_the_list_says_where_every_account_is(w: World) -> None:
+    rows = await accounts(w)
+    held = rows["bot0000"]
+    assert (held["state"], rows["bot0001"]["state"]) == ("in use", "free")
+    assert held["holder"].endswith("/bot-1")
+    assert held["used"] == 0
+    assert held["held_for_s"] >= 0
+    assert "password" not in str(rows)
+
+
+async def test_one_is_added_and_another_password_is_no_other_account(w: World) -> None:
+    body = {"name": "new", "password": SECRET}
+    for _ in range(2):
+        status, answer = await ask(w.service.url, "POST", "/admin/accounts", body)
+        assert (status, answer) == (201, {"account": "new", "state": "added"})
+    assert w.scores()["new"] == 0
+    assert actions(w)[-1]["action"] == "POST /admin/accounts"
+    assert actions(w)[-1]["account"] == "new"
+    assert SECRET not in w.service.log
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("one:pw:with:colons\ntwo:pw\n", ["one", "two"]),
+        ("name,password\nthree,pw\n", ["three"]),
+        ('[{"name": "four", "password": "pw", "shared_secret": "c2VjcmV0"}]', ["four"]),
+    ],
+)
+async def test_a_file_is_imported_in_any_form(w: World, text: str, names: list[str]) -> None:
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts/import", text)
+    assert (status, answer) == (200, {"imported": len(names), "refused": 0, "problems": []})
+    assert names == sorted(names)
+    assert set(names) <= set(w.scores())
+
+
+async def test_what_is_bad_in_a_file_is_named_by_its_line_and_the_rest_is_taken(w: World) -> None:
+    text = f"good:{SECRET}\nno colon here\n:{SECRET}\n"
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts/import", text)
+    assert (status, answer["imported"], answer["refused"]) == (200, 1, 2)
+    assert [problem["where"] for problem in answer["problems"]] == ["line 2", "line 3"]
+    assert SECRET not in str(answer)
+    assert SECRET not in w.service.log
+    assert (actions(w)[-1]["imported"], actions(w)[-1]["refused"]) == (1, 2)
+
+
+async def test_ten_thousand_lines_are_no_problem(w: World) -> None:
+    text = "\n".join(f"many{number:05}:{SECRET}" for number in range(10_000))
+    assert len(text) > 64 * 1024
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts/import", text)
+    assert (status, answer["imported"]) == (200, 10_000)
+    assert len([name for name in w.scores() if name.startswith("many")]) == 10_000
+
+
+async def test_an_account_in_use_is_removed_and_released_only_by_force(w: World) -> None:
+    for method, path in (("DELETE", ""), ("POST", "/release")):
+        status, answer = await ask(w.service.url, method, f"/admin/accounts/bot0000{path}")
+        assert (status, answer["error"]) == (409, "in-use")
+        assert actions(w)[-1]["outcome"] == "in-use"
+    assert w.service.status()["router"]["ready"] == 1
+
+    status, _ = await ask(w.service.url, "DELETE", "/admin/accounts/bot0000?force=1")
+    assert status == 200
+    assert actions(w)[-1]["force"] is True
+    assert "bot0000" not in await accounts(w)
+
+
+async def test_a_checkout_that_was_left_behind_is_released(w: World) -> None:
+    import redis  # noqa: PLC0415 - as somebody else's client
+
+    with redis.Redis.from_url(w.redis_url) as client:
+        client.zincrby("botapi:checkouts", 1, "bot0002")
+    assert (await accounts(w))["bot0002"]["state"] == "checked out"
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts/bot0002/release")
+    assert (status, answer["state"]) == (200, "released")
+    assert w.scores()["bot0002"] == 0
+
+
+async def test_reset_ends_a_cooldown(w: World) -> None:
+    import redis  # noqa: PLC0415 - as above
+
+    with redis.Redis.from_url(w.redis_url) as client:
+        client.zadd("botapi:checkouts", {"cool": 0})
+        client.hset("botapi:passwords", "cool", "pw")
+        client.zadd("botapi:cooldowns", {"cool": 2**53})
+    assert (await accounts(w))["cool"]["state"] == "cooling down"
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts/cool/reset")
+    assert (status, answer) == (200, {"account": "cool", "state": "reset"})
+    assert (await accounts(w))["cool"]["cooldown_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "word"),
+    [
+        ("POST", "/admin/accounts", "not JSON", 400, "invalid"),
+        ("POST", "/admin/accounts", {"name": "x"}, 400, "invalid"),
+        ("POST", "/admin/accounts", {"name": "with space", "password": "p"}, 400, "invalid"),
+        (
+            "POST",
+            "/admin/accounts",
+            {"name": "x", "password": "p", "shared_secret": "!"},
+            400,
+            "invalid",
+        ),
+        ("POST", "/admin/accounts/import", "", 400, "invalid"),
+        ("POST", "/admin/accounts/import", "nothing usable", 400, "invalid"),
+        ("POST", "/admin/accounts/nobody/reset", None, 404, "not-found"),
+        ("POST", "/admin/accounts/nobody/release", None, 404, "not-found"),
+        ("DELETE", "/admin/accounts/nobody", None, 404, "not-found"),
+        ("PUT", "/admin/accounts", None, 405, "method-not-allowed"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_a_word(
+    w: World, *, method: str, path: str, body: Any, status: int, word: str
+) -> None:
+    got, answer = await ask(w.service.url, method, path, body)
+    assert (got, answer["error"]) == (status, word)
+
+
+async def test_nobody_else_may_and_the_log_says_that_they_tried(w: World) -> None:
+    before = len(actions(w))
+    for token in (None, "another token of that length", TOKEN[:-1]):
+        for method, path in (
+            ("GET", "/admin/accounts"),
+            ("POST", "/admin/accounts"),
+            ("POST", "/admin/fleet/drain"),
+            ("DELETE", "/admin/accounts/bot0001"),
+        ):
+            status, answer = await ask(w.service.url, method, path, token=token)
+            assert (status, answer["error"]) == (401, "unauthorized")
+    tried = actions(w)[before:]
+    assert len(tried) == 9  # reading is no action
+    assert {(one["who"], one["outcome"]) for one in tried} == {("nobody", "unauthorized")}
+    assert TOKEN not in w.service.log
