@@ -59,6 +59,7 @@ bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.checkout
 	@$(BIN)/python -m bench.decode
 	@$(BIN)/python -m bench.router
+	@$(BIN)/python -m bench.dashboard
 
 clean:
 	rm -rf $(VENV) .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist

@@ -1,0 +1,38 @@
+"""Takes the pictures of the page that the documents show: by day, by night, on a phone.
+
+python -m bench.pictures [docs/images]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from bench.browser import chromium
+from bench.stage import StageProcess
+
+WIDE: Final[dict[str, Any]] = {"viewport": {"width": 1180, "height": 1180}}
+PICTURES: Final[dict[str, dict[str, Any]]] = {
+    "page-light": WIDE,
+    "page-dark": {**WIDE, "color_scheme": "dark"},
+    "page-phone": {"viewport": {"width": 390, "height": 1180}},
+}
+
+
+def main() -> None:
+    """Take them all."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
+    folder.mkdir(parents=True, exist_ok=True)
+    with StageProcess(12, changes=10) as stage, chromium() as browser:
+        for name, options in PICTURES.items():
+            page = browser.new_page(**options)
+            page.goto(stage.url)
+            page.wait_for_selector("#table-bots tbody tr:not(.spacer)")
+            page.wait_for_timeout(4000)
+            page.screenshot(path=folder / f"{name}.png")
+            page.close()
+
+
+if __name__ == "__main__":
+    main()
