@@ -24,7 +24,6 @@ from aiohttp import web
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.quota import QuotaLimits
-from actors.accounts.redis_client import connect
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.fleet_history import HOUR_S, POINT_S, FleetHistory
@@ -36,6 +35,7 @@ from actors.http.security_headers import on_prepare
 from actors.http.session_routes import SessionRoutes
 from actors.lookout import Lookout, LookoutMessage, Sights
 from actors.messages import BotChanged, BotReport, RouterMessage, RouterReport, Seat
+from actors.redis_client import connect
 from actors.roster import BotSupervised, Roster, RosterMessage
 from actors.traffic import Traffic
 from bench.world import own_valkey
