@@ -39,6 +39,7 @@ def simulate(
     ] = 9,
     quota_account: Annotated[int, _number("N", "Match requests per 24 h and account.")] = 100,
     quota_ip: Annotated[int, _number("N", "Match requests per 24 h and IP address.")] = 500,
+    quota_cards: Annotated[int, _number("N", "Profile cards per 24 h and account.")] = 10_000,
     replay_mb: Annotated[float, _number("MB", "Size of an ordinary replay.", most=200)] = 1.5,
     seed: Annotated[int, _number("N", "Of matches and of chance.")] = 0,
     scenario: Annotated[
@@ -70,6 +71,7 @@ def simulate(
         heartbeat_s=heartbeat_s,
         quota_account=quota_account,
         quota_ip=quota_ip,
+        quota_cards=quota_cards,
         replay_mb=replay_mb,
         seed=seed,
         scenario=scenario,

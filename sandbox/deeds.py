@@ -129,11 +129,14 @@ class Deeds:
     async def quota(self, body: Json) -> Json:
         """Change limits, move the quotas' time, or forget what was spent."""
         quotas, calendar = self._services.quotas, self._services.calendar
+        cards = self._services.card_quotas
         quotas.per_account = _int(body, "account", quotas.per_account)
         quotas.per_ip = _int(body, "ip", quotas.per_ip)
+        cards.per_account = _int(body, "cards", cards.per_account)
         calendar.advance(float(body.get("advance_s", 0.0)))
         if body.get("reset"):
             quotas.reset()
+            cards.reset()
         used = quotas.used(calendar.now())
         return {"account": quotas.per_account, "ip": quotas.per_ip, "used": used}
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sandbox import auth, envelope, gc, logon, playing, small_talk
+from sandbox import auth, envelope, gc, logon, playing, questions, small_talk
 from sandbox.emsg import EMsg
 from sandbox.session import Session, Stage
 from sandbox.wire import WireError
@@ -30,7 +30,7 @@ LOGGED_ON: Final[Mapping[int, Handler]] = {
     EMsg.KICK_PLAYING_SESSION: playing.on_kick,
     EMsg.REQUEST_FREE_LICENSE: playing.on_free_license,
     EMsg.SERVER_TIMESTAMP: small_talk.on_server_timestamp,
-    EMsg.PERSONA_NAME_HISTORY: small_talk.on_aliases,
+    EMsg.PERSONA_NAME_HISTORY: questions.on_aliases,
     EMsg.CHANGE_STATUS: small_talk.on_ignored,
 }
 

@@ -15,12 +15,15 @@ from typing import Any, Final
 # Every switch, with the type its value has and one line for the reader (shown by GET /faults).
 SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "gc_silent": (bool, "match requests of these accounts get no answer"),
-    "gc_delay_ms": ((int, float, list), "delay of match answers, or [least, most]"),
+    "gc_delay_ms": ((int, float, list), "delay of the GC's answers, or [least, most]"),
     "gc_out_of_order": (
         int,
-        "hold this many match answers back and send them shuffled, 0.5 s at most",
+        "hold this many of the GC's answers back and send them shuffled, 0.5 s at most",
     ),
-    "gc_duplicate": (bool, "send every match answer twice"),
+    "gc_duplicate": (bool, "send every answer of the GC twice"),
+    "profile_silent": (bool, "requests for profile cards of these accounts get no answer"),
+    "aliases_silent": (bool, "requests for former names of these accounts get no answer"),
+    "aliases_eresult": (int, "this result, and no names, for everybody asked for"),
     "gc_result": (int, "answer match requests with this result and no match"),
     "gc_down": ((bool, str), "no welcome; NO_SESSION, or 'silent', 'going_down', 'queue'"),
     "gc_stale_answers": (bool, "late answers of an ended session reach the account's next one"),

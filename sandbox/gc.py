@@ -1,4 +1,4 @@
-"""The Dota 2 Game Coordinator: hello and welcome, match details, profile cards, silence.
+"""The Dota 2 Game Coordinator: hello and welcome, match details, silence (profile cards: questions.py).
 
 The GC speaks inside Steam's messages 5452 and 5453 and has job ids of its own. It answers a session
 only while that session plays Dota 2, is licensed for it and was welcomed.
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sandbox import gc_delivery, gc_messages, welcome
+from sandbox import gc_delivery, gc_messages, questions, welcome
 from sandbox.emsg import DOTA, PROTO_BIT, GcMsg, GcStatus
 from sandbox.envelope import NO_JOB, Message
 from sandbox.playing import lose_gc
@@ -149,7 +149,7 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
         source=session.link.source,
     )
     if answer is not None:
-        gc_delivery.answer_match(session, answer, job)
+        gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job)
 
 
 def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:
@@ -164,28 +164,6 @@ def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:
     if result is not None:
         return f"result_{result}", services.catalogue.refusal(result)
     return services.catalogue.answer(match_id)
-
-
-def _on_profile_card(session: Session, body: bytes, job: int) -> None:
-    """Answer a profile card request; the match quota does not touch it."""
-    account_id = gc_messages.PROFILE_REQUEST.decode(body).get("account_id", 0)
-    if not session.gc.is_welcomed:
-        _note(session, GcMsg.PROFILE_CARD, "silent_no_session")
-        return
-    card = {
-        "account_id": account_id,
-        "badge_points": account_id % 5000,
-        "rank_tier": 10 * (account_id % 8 + 1),
-        "leaderboard_rank": account_id % 3000,
-        "is_plus_subscriber": bool(account_id % 2),
-        "plus_original_start_date": 0,
-        "favorite_team_packed": 0,
-        "lifetime_games": account_id % 4000,
-        "event_level": account_id % 100,
-    }
-    _note(session, GcMsg.PROFILE_CARD, "answered")
-    body = gc_messages.PROFILE_CARD.encode(card)
-    gc_delivery.send(session, GcMsg.PROFILE_CARD_RESPONSE, body, job)
 
 
 def send_status(session: Session, status: int, numbers: Mapping[str, Any] | None = None) -> None:
@@ -219,5 +197,5 @@ HANDLERS: Final[Mapping[int, Callable[[Session, bytes, int], None]]] = {
     GcMsg.HELLO: _on_hello,
     GcMsg.PING_RESPONSE: _on_ping_response,
     GcMsg.MATCH_DETAILS: _on_match_details,
-    GcMsg.PROFILE_CARD: _on_profile_card,
+    GcMsg.PROFILE_CARD: questions.on_profile_card,
 }

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from sandbox import burst
-from sandbox.emsg import DOTA, PROTO_BIT, EMsg, GcMsg
+from sandbox.emsg import DOTA, PROTO_BIT, EMsg
 from sandbox.envelope import NO_JOB
 from sandbox.session import Session, Stage
 from sandbox.wire import varint
+
+_Answer: TypeAlias = tuple[int, bytes, int]  # message type, body, the job it answers
 
 UNKNOWN_GC_MSG: Final = 65_001
 _HEAD: Final = struct.Struct("<Ii")
@@ -44,43 +46,43 @@ def send(session: Session, msgtype: int, body: bytes, job: int = NO_JOB) -> None
     session.link.send(session.wrapped(EMsg.FROM_GC, wrapped, extra=_ROUTING))
 
 
-def answer_match(session: Session, body: bytes, job: int) -> None:
-    """Send a match answer as the faults of the moment want it."""
+def answer(session: Session, msgtype: int, body: bytes, job: int) -> None:
+    """Send an answer as the faults of the moment want it."""
     faults, name = session.services.faults, session.name
     delay = faults.take("gc_delay_ms", session.services.options.gc_delay_ms, account=name)
     if isinstance(delay, list):
         delay = session.services.rng.uniform(*delay)
-    epoch = session.gc.epoch
+    epoch, message = session.gc.epoch, (msgtype, body, job)
     for _ in range(2 if faults.take("gc_duplicate", account=name) else 1):
         if delay:
             loop = asyncio.get_running_loop()
-            loop.call_later(delay / 1000, _deliver, session, epoch, body, job)
+            loop.call_later(delay / 1000, _deliver, session, epoch, message)
         else:
-            _deliver(session, epoch, body, job)
+            _deliver(session, epoch, message)
 
 
-def _deliver(session: Session, epoch: int, body: bytes, job: int) -> None:
+def _deliver(session: Session, epoch: int, message: _Answer) -> None:
     """Send an answer unless the session it belongs to is over."""
     faults = session.services.faults
     together = faults.take("gc_out_of_order", account=session.name)
     if together:
-        session.services.held.hold(lambda: _put_out(session, epoch, body, job), together)
+        session.services.held.hold(lambda: _put_out(session, epoch, message), together)
     else:
-        _put_out(session, epoch, body, job)
+        _put_out(session, epoch, message)
 
 
-def _put_out(session: Session, epoch: int, body: bytes, job: int) -> None:
+def _put_out(session: Session, epoch: int, message: _Answer) -> None:
     if session.stage is not Stage.LOGGED_ON or session.gc.epoch != epoch:
         heir = _heir(session)
         if heir is None:
             return
         session = heir
     if session.services.faults.take("send_unknown_messages", account=session.name):
-        for message in burst.unknown(session):
-            session.link.send(message)
+        for unknown in burst.unknown(session):
+            session.link.send(unknown)
         session.link.send(burst.notification(session))
         send(session, UNKNOWN_GC_MSG, b"\x08\x01")
-    send(session, GcMsg.MATCH_DETAILS_RESPONSE, body, job)
+    send(session, *message)
 
 
 def _heir(session: Session) -> Session | None:

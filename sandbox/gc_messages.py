@@ -77,14 +77,35 @@ WELCOME: Final = Shape(
 )
 MATCH_REQUEST: Final = Shape("CMsgGCMatchDetailsRequest", field(1, "match_id", "uint64"))
 PROFILE_REQUEST: Final = Shape("CMsgClientToGCGetProfileCard", field(1, "account_id", "uint32"))
+CARD_SLOT: Final = Shape(
+    "CMsgDOTAProfileCard.Slot",
+    field(1, "slot_id", "uint32"),
+    field(
+        2,
+        "trophy",
+        Shape("Trophy", field(1, "trophy_id", "uint32"), field(2, "trophy_score", "uint32")),
+    ),
+    field(3, "stat", Shape("Stat", field(1, "stat_id", "enum"), field(2, "stat_score", "uint32"))),
+    field(
+        4,
+        "item",
+        Shape("Item", field(1, "serialized_item", "bytes"), field(2, "item_id", "uint64")),
+    ),
+    field(5, "hero", Shape("Hero", field(1, "hero_id", "int32"), field(2, "hero_wins", "uint32"))),
+    field(6, "emoticon", Shape("Emoticon", field(1, "emoticon_id", "uint32"))),
+    field(7, "team", Shape("Team", field(1, "team_id", "uint32"))),
+)
 PROFILE_CARD: Final = Shape(
     "CMsgDOTAProfileCard",
     field(1, "account_id", "uint32"),
+    field(3, "slots", CARD_SLOT, many=True),
     field(4, "badge_points", "uint32"),
+    field(6, "event_id", "uint32"),
     field(8, "rank_tier", "uint32"),
     field(9, "leaderboard_rank", "uint32"),
     field(10, "is_plus_subscriber", "bool"),
     field(11, "plus_original_start_date", "uint32"),
+    field(23, "title", "uint32"),
     field(24, "favorite_team_packed", "uint64"),
     field(25, "lifetime_games", "uint32"),
     field(26, "event_level", "uint32"),

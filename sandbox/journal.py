@@ -45,6 +45,9 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     # outcome: answered, not_found, blocked, result_N, silent_quota_account, silent_quota_ip,
     # silent_fault, silent_no_session
     "match_request": ("account", "match_id", "outcome", "session", "source"),
+    # The same outcomes; and the quota of cards is not that of matches.
+    "profile_request": ("account", "account_id", "outcome", "session", "source"),
+    "aliases_request": ("account", "count", "outcome", "session"),
     "gc_request": ("account", "session", "msgtype", "outcome"),
     # start: first byte of the file; sent: bytes of the body
     "replay_request": ("name", "method", "status", "start", "sent", "source"),

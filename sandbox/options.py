@@ -21,6 +21,7 @@ class Options:
     heartbeat_s: float = 9.0
     quota_account: int = 100
     quota_ip: int = 500
+    quota_cards: int = 10_000
     replay_mb: float = 1.5
     seed: int = 0
     scenario: Path | None = None

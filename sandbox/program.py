@@ -38,6 +38,7 @@ from sandbox.session import Sessions
 from sandbox.tokens import Tokens
 
 JOURNAL: Final = "journal.jsonl"  # in the state directory, written at the end of a run
+CARDS_PER_IP: Final = 5  # accounts' worth, as with matches
 PARENT_CHECK_S: Final = 0.5
 _AFTER_S: Final = 0.001  # surely behind the instant
 
@@ -65,6 +66,7 @@ def build(options: Options, state: Path) -> Services:
         authenticator=Authenticator(ring, known, tokens, mailbox, rng),
         mailbox=mailbox,
         quotas=Quotas(options.quota_account, options.quota_ip),
+        card_quotas=Quotas(options.quota_cards, options.quota_cards * CARDS_PER_IP),
         catalogue=catalogue.Catalogue(options.seed, given),
         rng=rng,
         held=Held(rng),

@@ -47,7 +47,8 @@ class Services:
     tokens: Tokens
     authenticator: Authenticator
     mailbox: Mailbox
-    quotas: Quotas
+    quotas: Quotas  # of match requests
+    card_quotas: Quotas
     catalogue: Catalogue
     rng: random.Random
     held: Held

@@ -1,4 +1,4 @@
-"""Steam's small requests: heartbeats, server time, former names of players."""
+"""Steam's small requests: heartbeats, server time."""
 
 from __future__ import annotations
 
@@ -28,22 +28,6 @@ def on_server_timestamp(session: Session, message: Message) -> None:
     values = {"client_request_timestamp": asked, "server_timestamp_ms": int(time.time() * 1000)}
     body = messages.SERVER_TIMESTAMP_RESPONSE.encode(values)
     session.send(EMsg.SERVER_TIMESTAMP_RESPONSE, body, job=message.job)
-
-
-def on_aliases(session: Session, message: Message) -> None:
-    """Answer with two former names for everybody."""
-    asked = messages.ALIASES.decode(message.body).get("ids", [])
-    tables = [_names(row.get("steamid", 0)) for row in asked]
-    body = messages.ALIASES_RESPONSE.encode({"responses": tables})
-    session.send(EMsg.PERSONA_NAME_HISTORY_RESPONSE, body, job=message.job)
-
-
-def _names(steamid: int) -> dict[str, object]:
-    names = [
-        {"name_since": 1_716_591_442, "name": f"player {steamid % 1000}"},
-        {"name_since": 1_585_956_433, "name": f"former {steamid % 1000}"},
-    ]
-    return {"eresult": 1, "steamid": steamid, "names": names}
 
 
 def on_ignored(session: Session, message: Message) -> None:
