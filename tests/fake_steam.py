@@ -139,6 +139,16 @@ class FakeLink:
         await self._script.do(f"request {match_id}")
         return b"answer %d" % match_id
 
+    async def request_profile(self, account_id: int, *, timeout_s: float) -> bytes:
+        del timeout_s
+        await self._script.do(f"profile {account_id}")
+        return b"card %d" % account_id
+
+    async def request_aliases(self, steam_ids: tuple[int, ...], *, timeout_s: float) -> bytes:
+        del timeout_s
+        await self._script.do(f"aliases {steam_ids}")
+        return b"names of %d" % len(steam_ids)
+
     async def log_off(self, *, timeout_s: float) -> None:
         del timeout_s
         await self._script.do("log_off")

@@ -1,4 +1,4 @@
-"""The session with Dota 2's Game Coordinator: play, say hello until welcomed, keep it, ask for matches.
+"""The session with Dota 2's Game Coordinator: play, say hello until welcomed, keep it, ask it things.
 
 The GC may go away while Steam stays (maintenance, a restart, another session that plays): then it is
 greeted again, and the owner of the link is told of the loss and of the return.
@@ -34,9 +34,17 @@ from actors.steam.emsg import (
     GC_MATCH_DETAILS_RESPONSE,
     GC_PING_REQUEST,
     GC_PING_RESPONSE,
+    GC_PROFILE_CARD_RESPONSE,
 )
 from actors.steam.envelope import NO_JOB, Message, decode
-from actors.steam.gc_envelope import GcMessage, gc_head, gc_message, match_details_request, parse_gc
+from actors.steam.gc_envelope import (
+    GcMessage,
+    gc_head,
+    gc_message,
+    match_details_request,
+    parse_gc,
+    profile_card_request,
+)
 from actors.steam.wire import fields, number
 
 # Seconds between hellos. One that is sent before Steam has connected the game to the GC is lost without
@@ -69,12 +77,16 @@ class GcSession:
         connection: Connection,
         *,
         on_body: Callable[[int, bytes], None],
+        on_card: Callable[[int, bytes], None],
         on_lost: Callable[[str], None],
         on_ready: Callable[[], None],
     ) -> None:
-        """`on_body`: (job, body) of every match answer."""
+        """`on_body`, `on_card`: (job, body) of every match answer, of every profile card."""
         self._connection = connection
-        self._on_body = on_body
+        self._answers = {
+            GC_MATCH_DETAILS_RESPONSE: on_body,
+            GC_PROFILE_CARD_RESPONSE: on_card,
+        }
         self._on_lost = on_lost
         self._on_ready = on_ready
         self._head = b""
@@ -111,6 +123,10 @@ class GcSession:
     def request_match(self, match_id: int, job: int) -> None:
         """Send one request; the answer comes to `on_body` with the same job."""
         self._connection.send_bytes(match_details_request(self._head, match_id, job))
+
+    def request_card(self, account_id: int, job: int) -> None:
+        """Send one request; the answer comes to `on_card` with the same job."""
+        self._connection.send_bytes(profile_card_request(self._head, account_id, job))
 
     def close(self) -> None:
         """End the greeting."""
@@ -163,9 +179,9 @@ class GcSession:
         gc = parse_gc(message.body)
         if gc is None:
             return
-        if gc.type == GC_MATCH_DETAILS_RESPONSE:
+        if (on_answer := self._answers.get(gc.type)) is not None:
             if gc.job != NO_JOB:
-                self._on_body(gc.job, gc.body)
+                on_answer(gc.job, gc.body)
         elif gc.type == GC_CLIENT_WELCOME:  # its body, up to hundreds of KB of items, is not for us
             self._on_welcome()
         elif gc.type == GC_CONNECTION_STATUS:

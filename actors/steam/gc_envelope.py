@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.steam.connection import Connection
-from actors.steam.emsg import CLIENT_TO_GC, DOTA, GC_MATCH_DETAILS_REQUEST, PROTO_BIT
+from actors.steam.emsg import (
+    CLIENT_TO_GC,
+    DOTA,
+    GC_MATCH_DETAILS_REQUEST,
+    GC_PROFILE_CARD_REQUEST,
+    PROTO_BIT,
+)
 from actors.steam.envelope import NO_JOB, build
 from actors.steam.wire import ParseError, content, fields, number, varint
 
@@ -19,7 +25,7 @@ _HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
 _SOURCE_JOB = struct.Struct("<BQ")  # tag of field 10, fixed64
 _SOURCE_JOB_TAG: Final = 10 << 3 | 1
 _APP = b"\x08" + varint(DOTA)  # field 1, varint
-_TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG = b"\x10", b"\x1a", b"\x08"
+_TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x08", b"\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,11 @@ def gc_message(head: bytes, message_type: int, body: bytes = b"", job: int | Non
 def match_details_request(head: bytes, match_id: int, job: int) -> bytes:
     """Return a complete CMsgGCMatchDetailsRequest { 1 match_id }."""
     return gc_message(head, GC_MATCH_DETAILS_REQUEST, _MATCH_ID_TAG + varint(match_id), job)
+
+
+def profile_card_request(head: bytes, account_id: int, job: int) -> bytes:
+    """Return a complete CMsgClientToGCGetProfileCard { 1 account_id }."""
+    return gc_message(head, GC_PROFILE_CARD_REQUEST, _ACCOUNT_ID_TAG + varint(account_id), job)
 
 
 def parse_gc(body: bytes) -> GcMessage | None:

@@ -1,7 +1,8 @@
 """One link: the asyncio side's handle on one connection, session and GC session in the hub.
 
 `_HubLink` lives in the hub's thread and `SteamLink` on the loop; what passes between them goes through
-the bridge. A match request takes the short way: no greenlet, its time limit is a timer of the loop.
+the bridge. What is asked of a ready session takes the short way: no greenlet, its time limit is a timer
+of the loop.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -20,6 +23,7 @@ from actors.steam.bridge import Bridge
 from actors.steam.clock import WallClock
 from actors.steam.connection import Connection
 from actors.steam.gc import GcSession
+from actors.steam.names import NameHistories
 from actors.steam.port import (
     AuthState,
     Credential,
@@ -41,11 +45,16 @@ from actors.steam.transport import Transport as TransportInUse
 from actors.steam.transport_tcp import TcpTransport
 from actors.steam.transport_websocket import WebSocketTransport
 from actors.steam.trust import Trust
+from actors.steam.unanswered import Unanswered
 
 # How long before the end of an unanswered request the server is made to say something. Whether it does
 # tells a GC that is silent from a connection that is dead without knowing it (half-open).
 PROBE_S: Final = 1.5
 LEAST_PROBE_S: Final = 0.5  # with less time left, a slow answer to the probe would pass for none
+
+
+# Steam's job ids are one name space: those of service calls count from 1, in the hub.
+FIRST_STEAM_JOB: Final = 1 << 32
 
 
 class SteamLink:
@@ -62,8 +71,9 @@ class SteamLink:
         self._bridge = bridge
         self._listener = listener
         self._clock = clock
-        self._jobs = itertools.count(1)  # a name space of this link alone; never reused
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        gc_jobs = itertools.count(1)
+        self.matches, self.cards = Unanswered(gc_jobs), Unanswered(gc_jobs)
+        self.names = Unanswered(itertools.count(FIRST_STEAM_JOB))
         self._hub = _HubLink(self, bridge, clock=clock, log=log)
         self._closed = False
 
@@ -102,26 +112,41 @@ class SteamLink:
 
     async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
         """See `port.Link`."""
-        if self._closed:
-            raise SteamUnreachable("session", "the link is closed")
-        job = next(self._jobs)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[job] = answer
         probe_s = min(PROBE_S, timeout_s / 2)
         sent_at = self._clock.now()
         alarm = loop.call_later(timeout_s - probe_s, self._probe)
         try:
-            self._bridge.submit(self._hub.request_match, match_id, job)
-            async with asyncio.timeout(timeout_s):
-                return await answer
+            return await self._ask(self.matches, self._hub.request_match, match_id, timeout_s)
         except TimeoutError:
             if probe_s >= LEAST_PROBE_S:
                 await self._bridge.call(self._hub.die_if_silent_since, sent_at)
             raise
         finally:
             alarm.cancel()
-            del self._waiting[job]
+
+    async def request_profile(self, account_id: int, *, timeout_s: float) -> bytes:
+        """See `port.Link`."""
+        return await self._ask(self.cards, self._hub.request_card, account_id, timeout_s)
+
+    async def request_aliases(self, steam_ids: tuple[int, ...], *, timeout_s: float) -> bytes:
+        """See `port.Link`."""
+        return await self._ask(self.names, self._hub.request_names, steam_ids, timeout_s)
+
+    async def _ask(
+        self,
+        unanswered: Unanswered,
+        request: Callable[[Any, int], None],
+        about: object,
+        timeout_s: float,
+    ) -> bytes:
+        """Let the hub send `request(about, job)`, and wait for the answer."""
+        if self._closed:
+            raise SteamUnreachable("session", "the link is closed")
+        with unanswered.one() as (job, answer):
+            self._bridge.submit(request, about, job)
+            async with asyncio.timeout(timeout_s):
+                return await answer
 
     async def log_off(self, *, timeout_s: float) -> None:
         """See `port.Link`."""
@@ -134,7 +159,7 @@ class SteamLink:
     async def close(self) -> None:
         """See `port.Link`."""
         self._closed = True
-        self._fail_waiting(SteamUnreachable("session", "closed by us"))
+        self._refuse_all(SteamUnreachable("session", "closed by us"))
         with contextlib.suppress(SteamUnreachable):  # no hub, no link
             # Not by `call`, which a cancellation would take back: then the link would live for ever.
             self._bridge.submit(self._hub.close)
@@ -146,35 +171,23 @@ class SteamLink:
 
     # -- from the hub --------------------------------------------------------------------------
 
-    def deliver_body(self, job: int, body: bytes) -> None:
-        """A match answer; one that nobody waits for (late, or a second one) is dropped."""
-        answer = self._waiting.get(job)
-        if answer is not None and not answer.done():
-            answer.set_result(body)
-
-    def deliver_refusal(self, job: int, error: Exception) -> None:
-        """A request could not be sent."""
-        answer = self._waiting.get(job)
-        if answer is not None and not answer.done():
-            answer.set_exception(error)
-
     def deliver_event(self, event: LinkEvent) -> None:
         """Something happened; nobody waits in vain because of it."""
         if isinstance(event, Dropped):
-            self._fail_waiting(SteamUnreachable("session", event.reason, event.eresult))
+            self._refuse_all(SteamUnreachable("session", event.reason, event.eresult))
         elif isinstance(event, GcLost):
-            self._fail_waiting(GcUnavailable(event.reason))
+            self.matches.refuse_all(GcUnavailable(event.reason))
+            self.cards.refuse_all(GcUnavailable(event.reason))
         if not self._closed:
             self._listener(event)
 
-    def _fail_waiting(self, error: Exception) -> None:
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(error)
+    def _refuse_all(self, error: Exception) -> None:
+        for unanswered in (self.matches, self.cards, self.names):
+            unanswered.refuse_all(error)
 
 
 class _HubLink:
-    """The part in the hub's thread; all but `request_match` and `probe` run in greenlets of their own."""
+    """The part in the hub's thread; all but the requests and `probe` run in greenlets of their own."""
 
     def __init__(
         self, owner: SteamLink, bridge: Bridge, *, clock: WallClock, log: FilteringBoundLogger
@@ -187,6 +200,7 @@ class _HubLink:
         self._session: Session | None = None
         self._services: Services | None = None
         self._gc: GcSession | None = None
+        self._names: NameHistories | None = None
         self._authenticating: Any = None  # the greenlet of the credential flow, while there is one
 
     def open(self, server: Server, trust: Trust, timeout_s: float) -> None:
@@ -205,10 +219,13 @@ class _HubLink:
         self._services = Services(connection)
         self._gc = GcSession(
             connection,
-            on_body=lambda job, body: self._bridge.post(self._owner.deliver_body, job, body),
+            on_body=partial(self._bridge.post, self._owner.matches.answer),
+            on_card=partial(self._bridge.post, self._owner.cards.answer),
             on_lost=lambda reason: self._post(GcLost(reason)),
             on_ready=lambda: self._post(GcReady()),
         )
+        on_names = partial(self._bridge.post, self._owner.names.answer)
+        self._names = NameHistories(connection, on_body=on_names)
         self._session.hello()
 
     def authenticate(
@@ -251,14 +268,31 @@ class _HubLink:
         raise gc.why_not_ready()
 
     def request_match(self, match_id: int, job: int) -> None:
-        gc, connection = self._gc, self._connection
-        if gc is None or connection is None or connection.death is not None:
-            error: Exception = SteamUnreachable("session", "the connection is gone")
-            self._bridge.post(self._owner.deliver_refusal, job, error)
-        elif not gc.is_ready:
-            self._bridge.post(self._owner.deliver_refusal, job, GcUnavailable("no session"))
-        else:
-            gc.request_match(match_id, job)
+        if (why := self._why_not()) is not None:
+            self._bridge.post(self._owner.matches.refuse, job, why)
+        elif self._gc is not None:
+            self._gc.request_match(match_id, job)
+
+    def request_card(self, account_id: int, job: int) -> None:
+        if (why := self._why_not()) is not None:
+            self._bridge.post(self._owner.cards.refuse, job, why)
+        elif self._gc is not None:
+            self._gc.request_card(account_id, job)
+
+    def request_names(self, steam_ids: tuple[int, ...], job: int) -> None:
+        if (why := self._why_not(gc=False)) is not None:
+            self._bridge.post(self._owner.names.refuse, job, why)
+        elif self._names is not None:
+            self._names.request(steam_ids, job)
+
+    def _why_not(self, *, gc: bool = True) -> Exception | None:
+        """Say why nothing can be asked of Steam (and the GC) now, if that is so."""
+        connection = self._connection
+        if connection is None or connection.death is not None or not connection.session_id:
+            return SteamUnreachable("session", "there is no session")
+        if gc and (self._gc is None or not self._gc.is_ready):
+            return GcUnavailable("no session")
+        return None
 
     def probe(self) -> None:
         if self._connection is not None:

@@ -166,6 +166,21 @@ class Link(Protocol):
             GcUnavailable: the GC session ended while waiting.
         """
 
+    async def request_profile(self, account_id: int, *, timeout_s: float) -> bytes:
+        """Return the body of CMsgDOTAProfileCard exactly as the GC sent it.
+
+        Raises:
+            TimeoutError: no answer for `timeout_s`.
+            GcUnavailable: the GC session ended while waiting.
+        """
+
+    async def request_aliases(self, steam_ids: tuple[int, ...], *, timeout_s: float) -> bytes:
+        """Return the body of CMsgClientAMGetPersonaNameHistoryResponse exactly as Steam sent it.
+
+        Raises:
+            TimeoutError: no answer for `timeout_s`.
+        """
+
     async def log_off(self, *, timeout_s: float) -> None:
         """Say goodbye and wait for Steam to close; never raises for a dead connection."""
 

@@ -117,7 +117,7 @@ async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not bot.link._waiting
+    assert not bot.link.matches
     await rig.sandbox.clear_faults()
     assert await match(bot) == REAL_MATCH
 

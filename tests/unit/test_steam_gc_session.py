@@ -25,10 +25,14 @@ from actors.steam.gc import GcSession
 class Seen:
     def __init__(self) -> None:
         self.bodies: list[tuple[int, bytes]] = []
+        self.cards: list[tuple[int, bytes]] = []
         self.events: list[str] = []
 
     def on_body(self, job: int, body: bytes) -> None:
         self.bodies.append((job, body))
+
+    def on_card(self, job: int, body: bytes) -> None:
+        self.cards.append((job, body))
 
     def on_lost(self, reason: str) -> None:
         self.events.append(reason)
@@ -49,7 +53,11 @@ def session() -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
     seen = Seen()
     with connected() as (connection, server):
         gc = GcSession(
-            connection, on_body=seen.on_body, on_lost=seen.on_lost, on_ready=seen.on_ready
+            connection,
+            on_body=seen.on_body,
+            on_card=seen.on_card,
+            on_lost=seen.on_lost,
+            on_ready=seen.on_ready,
         )
         try:
             yield gc, server, seen
@@ -159,6 +167,20 @@ def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.Monk
         settle()
         assert len([one for one in server.received if one.gc]) == 1
         assert before.dead
+
+
+def test_answers_go_to_who_asked_for_their_kind() -> None:
+    with welcomed() as (gc, server, seen):
+        gc.request_match(5, 1)
+        gc.request_card(7, 2)
+        [asked] = server.wait_gc(emsg.GC_PROFILE_CARD_REQUEST)
+        assert asked.gc is not None
+        assert asked.gc.body == b"\x08\x07"
+        server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"card", job=2)
+        server.say_gc(emsg.GC_MATCH_DETAILS_RESPONSE, b"match", job=1)
+        server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"nobody's")
+        settle()
+        assert (seen.bodies, seen.cards) == ([(1, b"match")], [(2, b"card")])
 
 
 def test_have_session_is_as_good_as_a_welcome() -> None:

@@ -1,0 +1,46 @@
+"""Requests over one link that wait for their answer, by job id. Lives on the loop, knows no Steam."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+
+class Unanswered:
+    """Requests of one kind. `jobs` counts up for ever: a late answer finds nobody and is dropped."""
+
+    def __init__(self, jobs: Iterator[int]) -> None:
+        self._jobs = jobs
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[tuple[int, asyncio.Future[bytes]]]:
+        """Yield the job id of one more request, and what its answer or a refusal will settle."""
+        job = next(self._jobs)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[job] = answer
+        try:
+            yield job, answer
+        finally:
+            del self._waiting[job]
+
+    def answer(self, job: int, body: bytes) -> None:
+        """The answer has come; one that nobody waits for (late, or a second one) is dropped."""
+        answer = self._waiting.get(job)
+        if answer is not None and not answer.done():
+            answer.set_result(body)
+
+    def refuse(self, job: int, error: Exception) -> None:
+        """The request could not be sent."""
+        answer = self._waiting.get(job)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    def refuse_all(self, error: Exception) -> None:
+        """No answer will come any more."""
+        for job in self._waiting:
+            self.refuse(job, error)
