@@ -1,4 +1,4 @@
-"""Bytes of CMsgGCMatchDetailsResponse to a dict in protobuf's JSON mapping; no I/O, no library.
+"""Bytes of one type of message to a dict in protobuf's JSON mapping; no I/O, no library.
 
 Several times faster than the pure Python protobuf that the Steam packages pin, and it knows today's
 schema. What the schema does not know is skipped and counted; what is not protobuf is a DecodeError.
@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from actors.matches.details import MatchDetails
 from actors.matches.patch import RESPONSE
-from actors.matches.schema import match_schema
+from actors.matches.schema import Schema, match_schema
 from actors.matches.shape import Kind, Shape
 from actors.matches.tables import Compiler
 from actors.matches.wire import ONE_BYTE, TOO_LONG, DecodeError, read_tag, skip, varint
 
-__all__ = ["MAX_BODY", "MAX_COUNTED", "DecodeError", "MatchDecoder"]
+__all__ = ["MAX_BODY", "MAX_COUNTED", "DecodeError", "Decoder", "MatchDecoder"]
 
 MAX_BODY: Final = 1 << 20  # bytes; an answer has some 5 KB, and decoding holds up the event loop
 MAX_COUNTED: Final = 256  # distinct unknown fields; a garbled answer must not grow the table
@@ -24,20 +24,20 @@ MAX_COUNTED: Final = 256  # distinct unknown fields; a garbled answer must not g
 _INT, _OTHER, _MESSAGES = Kind.INT, Kind.OTHER, Kind.MESSAGES
 
 
-class MatchDecoder:
-    """Decodes answers; compiles its tables once.
+class Decoder:
+    """Decodes messages of the type `root`; compiles its tables once.
 
     Attributes:
         unknown: how often a field came that the schema does not know, as ``CMsgDOTAMatch.Player#86``;
             beyond `MAX_COUNTED` different ones they are counted together, as ``more``.
     """
 
-    def __init__(self) -> None:
-        self._shape = Compiler(match_schema()).shape(RESPONSE)
+    def __init__(self, schema: Schema, root: str) -> None:
+        self._shape = Compiler(schema).shape(root)
         self.unknown: Counter[str] = Counter()
 
-    def decode(self, body: bytes) -> MatchDetails:
-        """Return the answer.
+    def fields(self, body: bytes) -> dict[str, Any]:
+        """Return the message.
 
         Raises:
             DecodeError: `body` is not valid protobuf, is cut short, or is larger than `MAX_BODY`.
@@ -49,7 +49,7 @@ class MatchDecoder:
             self._message(body, 0, len(body), self._shape, fields)
         except IndexError:
             raise DecodeError("the answer is cut short") from None
-        return MatchDetails.of(fields)
+        return fields
 
     def _message(  # noqa: C901, PLR0912 - see below
         self, data: bytes, pos: int, end: int, shape: Shape, out: dict[str, Any]
@@ -113,3 +113,14 @@ class MatchDecoder:
         is_counted = key in self.unknown or len(self.unknown) < MAX_COUNTED
         self.unknown[key if is_counted else "more"] += 1
         return pos
+
+
+class MatchDecoder(Decoder):
+    """Decodes CMsgGCMatchDetailsResponse."""
+
+    def __init__(self) -> None:
+        super().__init__(match_schema(), RESPONSE)
+
+    def decode(self, body: bytes) -> MatchDetails:
+        """Return the answer. Raises DecodeError, as `fields` does."""
+        return MatchDetails.of(self.fields(body))

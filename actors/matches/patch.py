@@ -1,4 +1,4 @@
-"""What has changed in Valve's match schema since the `dota2` package was made (May 2021). Data only.
+"""What has changed in Valve's schema since the `dota2` package was made (May 2021). Data only.
 
 Sources: odota/core's protos (November 2025) and SteamKit's (June 2026, `disable_duration`). Names are
 without the package, which Valve's own files do not have. CMsgGCMatchDetailsResponse is written out here:
@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor as F
 
 RESPONSE: Final = "CMsgGCMatchDetailsResponse"
 MATCH: Final = "CMsgDOTAMatch"
+CARD: Final = "CMsgDOTAProfileCard"
 _PLAYER: Final = "CMsgDOTAMatch.Player"
 _DAMAGE: Final = "CMsgDOTAMatch.Player.HeroDamageReceived"
 
@@ -41,6 +42,10 @@ GONE: Final = frozenset(
         (MATCH, "negative_votes"),
         (MATCH, "mvp_account_id"),
         (_PLAYER, "rank_tier_updated"),
+        (CARD, "event_points"),
+        (CARD, "previous_rank_tier"),
+        (CARD, "rank_tier_mmr_type"),
+        (CARD, "rank_tier_peak"),
     }
 )
 
@@ -49,6 +54,7 @@ NOW_SIGNED: Final = frozenset(
     {
         (_PLAYER, "hero_id"),
         *((_PLAYER, f"item_{n}") for n in range(10)),
+        (f"{CARD}.Slot.Hero", "hero_id"),
         ("CMatchHeroSelectEvent", "hero_id"),
         ("CMatchPlayerAbilityUpgrade", "ability"),
         ("CMatchAdditionalUnitInventory", "items"),
@@ -69,6 +75,11 @@ NEW_FIELDS: Final[Mapping[str, tuple[FieldSpec, ...]]] = {
         FieldSpec(83, "item_10", F.TYPE_INT32),
         FieldSpec(84, "item_10_lvl", F.TYPE_INT32),
         FieldSpec(85, "disable_duration", F.TYPE_UINT32),
+    ),
+    CARD: (
+        FieldSpec(24, "favorite_team_packed", F.TYPE_UINT64),
+        FieldSpec(25, "lifetime_games", F.TYPE_UINT32),
+        FieldSpec(26, "event_level", F.TYPE_UINT32),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Today's schema of a match answer as plain data: the `dota2` package's descriptors, then the patch.
+"""Today's schema of matches and profile cards as plain data: `dota2`'s descriptors, then the patch.
 
 The only file that imports `dota2` on this side, and of it only the two modules that the match messages
 are in (8 MB of memory; the module with CMsgGCMatchDetailsResponse would be 20 MB more).
@@ -32,6 +32,13 @@ def match_schema() -> Schema:
     _add_message(schema, common.DESCRIPTOR.message_types_by_name[patch.MATCH])
     for name in ("DOTAMatchVote", "DOTA_GC_TEAM"):  # which only fields of the patch refer to
         _add_enum(schema, enums.DESCRIPTOR.enum_types_by_name[name])
+    return schema
+
+
+def card_schema() -> Schema:
+    """Return all that CMsgDOTAProfileCard can hold."""
+    schema = Schema()
+    _add_message(schema, common.DESCRIPTOR.message_types_by_name[patch.CARD])
     return schema
 
 

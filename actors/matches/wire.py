@@ -19,7 +19,7 @@ _SIZES: Final = {FIXED32: 4, FIXED64: 8}
 
 
 class DecodeError(ValueError):
-    """The bytes are not a match answer."""
+    """The bytes are not what was asked for."""
 
 
 def varint(data: bytes, pos: int) -> tuple[int, int]:

@@ -204,7 +204,9 @@ async def test_former_names_and_server_time_are_told(sandbox: SandboxProcess) ->
         names = server_pb.CMsgClientAMGetPersonaNameHistoryResponse.FromString(got.body)
         assert got.header.jobid_target == 5
         assert names.responses[0].steamid == client.steamid
-        assert len(names.responses[0].names) == 2
+        dates = [one.name_since for one in names.responses[0].names]
+        assert dates
+        assert dates == sorted(dates, reverse=True)
         stamp = login_pb.CMsgClientServerTimestampRequest(client_request_timestamp=3)
         await client.send(9802, stamp, jobid_source=6)
         told = login_pb.CMsgClientServerTimestampResponse.FromString(
