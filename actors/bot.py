@@ -2,7 +2,7 @@
 
 A bot's `run` is one such life from top to bottom. It ends with an exception that says why, and the
 supervisor starts the next one; nothing of a life survives it but what Redis holds. While it is ready
-it answers `ServeMatch`; at any moment something from outside (the connection broke, the lease is
+it serves whoever asks; at any moment something from outside (the connection broke, the lease is
 lost, the budget is spent, a stop) may interrupt it, and the `finally` blocks let go in the order
 that keeps an account in one place: stop using it, log off, and only then give it back.
 
@@ -35,7 +35,7 @@ from actors.errors import (
 from actors.lease_keeper import LeaseKeeper
 from actors.logon import LogOn, needs_password
 from actors.mailbox import Reply
-from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, ServeMatch
+from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, Serve
 from actors.reckoning import Reckoning
 from actors.serving import Serving
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
@@ -335,8 +335,6 @@ class Bot(Actor[RouterToBot]):
     async def handle(self, envelope: Envelope[RouterToBot]) -> None:
         """One message; serving happens in a task of its own so that several run at once."""
         match envelope.message:
-            case ServeMatch() as serve:
-                self._serve(serve, envelope.reply)
             case BudgetSpent(retry_after=retry_after):
                 self._spent_for = retry_after
                 if self._state is BotState.READY:
@@ -344,10 +342,10 @@ class Bot(Actor[RouterToBot]):
             case Relog(reason=reason):
                 if self._state is BotState.READY:
                     self._interrupt(BotEvent.FAILED, GcUnavailable(reason))
-            case other:
-                assert_never(other)
+            case serve:
+                self._serve(serve, envelope.reply)
 
-    def _serve(self, serve: ServeMatch, reply: Reply[Any] | None) -> None:
+    def _serve(self, serve: Serve, reply: Reply[Any] | None) -> None:
         if reply is None:
             return
         if self._state is BotState.READY and self._link is not None:

@@ -180,10 +180,13 @@ class RequestError(ServiceError):
 
     Attributes:
         retry_after: seconds after which asking again makes sense, or None.
+        steam_id, ip: which account was asked, and from where; None where none was.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
+        self.steam_id: int | None = None
+        self.ip: str | None = None
         super().__init__(message)
 
 

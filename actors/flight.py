@@ -20,7 +20,7 @@ from actors.line import Place
 from actors.matches.answer import MatchAnswer
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, NEWS, Claim
-from actors.messages import FetchMatch
+from actors.messages import FetchMatch, Seat
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +52,7 @@ class Flight:
     in_air: dict[str, float] = field(default_factory=dict)  # account -> since when
     pilot: asyncio.Task[None] | None = None
     place: Place | None = None  # while it stands in line
+    asked: Seat | None = None  # the last one
     _waiters: list[Reply[MatchAnswer]] = field(default_factory=list)
     _waiting: int = 0  # those of them who still do
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,13 +93,13 @@ class Flight:
         self.has_landed = True
         waiters, self._waiters = self._waiters, []
         for reply in waiters:
-            answer(reply, known, now)
+            answer(reply, known, now, self.asked)
 
     def fail(self, error: RequestError) -> None:
         """Tell everybody what went wrong; whoever asks from now on may have better luck."""
         waiters, self._waiters = self._waiters, []
         for reply in waiters:
-            reply.fail(error)
+            refuse(reply, error, self.asked)
 
     # -- tries ---------------------------------------------------------------------------------
 
@@ -131,9 +132,16 @@ class Flight:
             self._stirred.clear()
 
 
-def answer(reply: Reply[MatchAnswer], known: Known, now: float) -> None:
-    """Answer with what is known; `now` in UTC seconds."""
+def answer(reply: Reply[MatchAnswer], known: Known, now: float, asked: Seat | None = None) -> None:
+    """Answer with what is known; `now` in UTC seconds, `asked`: whom the flight asked last."""
     if isinstance(known, MatchAnswer):
         reply.set(known)
     else:
-        reply.fail(known.error(now))
+        refuse(reply, known.error(now), asked)
+
+
+def refuse(reply: Reply[MatchAnswer], error: RequestError, asked: Seat | None) -> None:
+    """Answer with an error, and with who was asked."""
+    if asked is not None:
+        error.steam_id, error.ip = asked.steam_id, asked.ip
+    reply.fail(error)

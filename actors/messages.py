@@ -41,6 +41,48 @@ class ServeMatch(Ask[bytes]):
 
 
 @dataclass(frozen=True, slots=True)
+class FetchProfile(Ask[bytes]):
+    """HTTP -> players: one player's profile card as JSON; answered by that or a RequestError."""
+
+    account_id: int
+    deadline: float  # clock seconds
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAliases(Ask[bytes]):
+    """HTTP -> players: some players' former names as JSON; answered by that or a RequestError."""
+
+    steam_ids: tuple[int, ...]
+    deadline: float  # clock seconds
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class ServeProfile(Ask[bytes]):
+    """Players -> bot: ask the GC now; no budget is touched.
+
+    Answered with the body of CMsgDOTAProfileCard, or fails as ServeMatch does.
+    """
+
+    account_id: int
+    timeout_s: float
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class ServeAliases(Ask[bytes]):
+    """Players -> bot: ask Steam now.
+
+    Answered with the body of CMsgClientAMGetPersonaNameHistoryResponse, or fails as ServeMatch does.
+    """
+
+    steam_ids: tuple[int, ...]
+    timeout_s: float
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetSpent:
     """Router -> bot: the store refused to reserve for your account."""
 
@@ -54,7 +96,8 @@ class Relog:
     reason: str
 
 
-RouterToBot = ServeMatch | BudgetSpent | Relog
+Serve = ServeMatch | ServeProfile | ServeAliases
+RouterToBot = Serve | BudgetSpent | Relog
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +195,13 @@ class GetLoads(Ask[Mapping[str, int]]):
 
 
 @dataclass(frozen=True, slots=True)
+class GetAsked(Ask[Seat | None]):
+    """HTTP -> router: who was asked last for a match that is still being fetched."""
+
+    match_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hurry:
     """Tree -> router: the service stops, and nobody waits for what is under way any more."""
 
@@ -184,6 +234,7 @@ class Reconfigure:
     budgets_changed: bool = False  # then what was refused for a spent budget may be tried again
 
 
+PlayersMessage = FetchProfile | FetchAliases | BotChanged | BotRemoved
 RouterMessage = (
     FetchMatch
     | BotChanged
@@ -191,6 +242,7 @@ RouterMessage = (
     | BotRemoved
     | GetRouter
     | GetLoads
+    | GetAsked
     | RetireBot
     | Reconfigure
     | Hurry

@@ -33,6 +33,7 @@ from actors.messages import (
     BotExpected,
     BotRemoved,
     FetchMatch,
+    GetAsked,
     GetLoads,
     GetRouter,
     Hurry,
@@ -137,7 +138,7 @@ class Router(Actor[RouterMessage]):
                 self._on_reconfigure(change)
             case Hurry():
                 self._cancel_flights()
-            case GetRouter() | GetLoads() as question:
+            case GetRouter() | GetLoads() | GetAsked() as question:
                 self._on_question(question, envelope.reply)
             case other:
                 assert_never(other)
@@ -252,10 +253,19 @@ class Router(Actor[RouterMessage]):
 
     # -- the rest ------------------------------------------------------------------------------
 
-    def _on_question(self, question: GetRouter | GetLoads, reply: Reply[Any] | None) -> None:
-        if reply is not None:
-            is_report = isinstance(question, GetRouter)
-            reply.set(self._report() if is_report else dict(self._seats.loads()))
+    def _on_question(
+        self, question: GetRouter | GetLoads | GetAsked, reply: Reply[Any] | None
+    ) -> None:
+        if reply is None:
+            return
+        match question:
+            case GetRouter():
+                reply.set(self._report())
+            case GetLoads():
+                reply.set(dict(self._seats.loads()))
+            case GetAsked(match_id=match_id):
+                flight = self._flights.get(match_id)
+                reply.set(None if flight is None else flight.asked)
 
     def _report(self) -> RouterReport:
         return RouterReport(self._seats.ready, len(self._flights), self._seats.waiting)

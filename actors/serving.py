@@ -1,15 +1,15 @@
-"""The match requests that a bot is busy with, each in a task of its own, and each answered."""
+"""The requests that a bot is busy with, each in a task of its own, and each answered."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, SteamError
 from actors.mailbox import Reply
-from actors.messages import ServeMatch
+from actors.messages import Serve, ServeAliases, ServeMatch, ServeProfile
 from actors.steam.port import Link
 
 
@@ -22,9 +22,9 @@ class Serving:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, link: Link, serve: ServeMatch, reply: Reply[Any]) -> None:
+    def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
         """Ask Steam; the answer goes to `reply`. Does not wait."""
-        log = self._log.bind(match_id=serve.match_id, request_id=serve.request_id)
+        log = self._log.bind(request_id=serve.request_id, **_about(serve))
         task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -40,15 +40,37 @@ class Serving:
             await asyncio.wait(self._tasks)
 
 
-async def _serve(
-    link: Link, serve: ServeMatch, reply: Reply[Any], log: FilteringBoundLogger
-) -> None:
+async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
     log.debug("gc_asked")
     try:
-        reply.set(await link.request_match(serve.match_id, timeout_s=serve.timeout_s))
+        reply.set(await _asked(link, serve))
     except (SteamError, TimeoutError) as error:
         log.debug("gc_failed", reason=str(error) or "silence")
         reply.fail(error)
     except asyncio.CancelledError:
         reply.fail(GcUnavailable("the bot had to leave"))
         raise
+
+
+async def _asked(link: Link, serve: Serve) -> bytes:
+    match serve:
+        case ServeMatch(match_id=match_id, timeout_s=timeout_s):
+            return await link.request_match(match_id, timeout_s=timeout_s)
+        case ServeProfile(account_id=account_id, timeout_s=timeout_s):
+            return await link.request_profile(account_id, timeout_s=timeout_s)
+        case ServeAliases(steam_ids=steam_ids, timeout_s=timeout_s):
+            return await link.request_aliases(steam_ids, timeout_s=timeout_s)
+        case other:
+            assert_never(other)
+
+
+def _about(serve: Serve) -> dict[str, int]:
+    match serve:
+        case ServeMatch(match_id=match_id):
+            return {"match_id": match_id}
+        case ServeProfile(account_id=account_id):
+            return {"player": account_id}
+        case ServeAliases(steam_ids=steam_ids):
+            return {"players": len(steam_ids)}
+        case other:
+            assert_never(other)

@@ -130,6 +130,7 @@ class Tries:
 
     async def _ask(self, flight: Flight, seat: Seat) -> Known:
         """Raises _TryFailed."""
+        flight.asked = seat
         match_id, timeout_s = flight.match_id, self.policy.request_timeout_s
         begun = self._clock.now()
         overdue_at = begun + self._conduct.hedging.overdue_s
@@ -160,9 +161,8 @@ class Tries:
         if details.match_id != match_id:  # never hand out another match, whatever went wrong
             raise _TryFailed(f"the answer was about match {details.match_id}")
         ttl_s = freshness.ttl_of(details, now)
-        return replace(
-            answer_of(match_id, body, details, now=now, ttl_s=ttl_s), steam_id=seat.steam_id
-        )
+        answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
+        return replace(answer, steam_id=seat.steam_id, ip=seat.ip)
 
     def _note_failure(self, flight: Flight, seat: Seat, failed: _TryFailed) -> None:
         flight.reason = str(failed)

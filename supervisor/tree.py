@@ -6,6 +6,7 @@
     ├── hub           the gevent thread with all connections to Steam
     ├── roster        what is known of every bot
     ├── router        match requests to bots
+    ├── players       questions about players to bots
     ├── leases        takes back what this instance had, and gives back what is left
     ├── fleet         a supervisor of its own: bot-1 .. bot-N, equals, stopped together
     ├── fleet_desk    an operator's orders to the fleet
@@ -48,12 +49,16 @@ from actors.http.gate import gate_of, operator_test
 from actors.http.match_details import MatchRoutes
 from actors.http.operation import Routes
 from actors.http.replays import ReplayRoute
+from actors.http.retriever import RetrieverRoutes
 from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
+from actors.matches.players import PlayerDecoder
+from actors.matches.retriever import RetrieverDecoder
 from actors.matches.store import MatchStore
-from actors.messages import Hurry, RouterMessage
+from actors.messages import Hurry, PlayersMessage, RouterMessage
+from actors.players import Players
 from actors.redis_client import connect
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
@@ -129,7 +134,9 @@ class Tree:
         self._known_matches = self._open_matches()
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
-        self._announcer = Announcer((self._roster, self._router), log=log)
+        self._players: Address[PlayersMessage] = Address("players")
+        watchers = (self._roster, self._router, self._players)
+        self._announcer = Announcer(watchers, log=log)
         self._hub = Hub(clock=self._clock, log=log)
         self._pacing = self._make_pacing()
         self._bot_ports = self._make_bot_ports()
@@ -246,6 +253,15 @@ class Tree:
             log=self._log,
         )
 
+    def _make_players(self) -> Players:
+        return Players(
+            address=self._players,
+            decoder=PlayerDecoder(),
+            catch_up=self._announcer.catch_up,
+            clock=self._clock,
+            log=self._log,
+        )
+
     def _make_roster(self) -> Actor[RosterMessage]:
         return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
 
@@ -261,6 +277,7 @@ class Tree:
             MatchRoutes(self._asker, wall=self._clock.wall),
             BulkRoute(self._asker, self._door.admission.charge),
             ReplayRoute(self._asker, wall=self._clock.wall),
+            RetrieverRoutes(self._asker, self._players, RetrieverDecoder(), clock=self._clock),
             status,
             *self._operators.routes(),
         ]
@@ -346,6 +363,7 @@ class Tree:
             self._core("hub", lambda: self._hub, intensity=NO_RESTART),
             self._core("roster", self._make_roster),
             self._core("router", self._make_router),
+            self._core("players", self._make_players),
             self._core("leases", self._make_leases),
             self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
             *[self._core(*one) for one in self._operators.children().items()],

@@ -49,7 +49,7 @@ class FakeMatches:
         after = landed if after == NEWS else after
         if known is not None and landed > after:
             if isinstance(known, MatchAnswer):
-                return replace(known, source=Source.REDIS, steam_id=None)
+                return replace(known, source=Source.REDIS, steam_id=None, ip=None)
             return known
         if self._pilot(claim.match_id) not in {None, claim.token}:
             return Taken(after)

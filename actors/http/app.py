@@ -12,13 +12,14 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import RequestError
-from actors.http.admission import Admission
+from actors.http.admission import QUERY_KEY_PREFIXES, Admission
 from actors.http.client import ANONYMOUS
 from actors.http.docs import DocsRoutes
 from actors.http.errors import error_response, protocol_error
 from actors.http.openapi import document
 from actors.http.operation import Routes, add_routes
 from actors.http.request_ids import name_request, trace_id_of
+from actors.http.retriever_answers import refusal
 from actors.http.security_headers import on_prepare
 
 MAX_BODY: Final = 64 * 1024  # bytes
@@ -87,10 +88,10 @@ def _edge(
             if request.body_exists:
                 request = await _with_body(request, admission)
             response = await handler(request)
-        except RequestError as refusal:
-            response = error_response(refusal)
-        except web.HTTPError as refusal:
-            response = _in_our_form(refusal)
+        except RequestError as error:
+            response = _refused(request, error)
+        except web.HTTPError as error:
+            response = _in_our_form(error)
         except (web.HTTPException, ConnectionError):
             raise  # what is no answer, or has nobody any more to go to
         except Exception:  # the boundary of one request: a bug here must not look like silence
@@ -125,10 +126,16 @@ def _recorded_by(log: FilteringBoundLogger) -> Record:
     return record
 
 
-def _in_our_form(refusal: web.HTTPError) -> web.Response:
-    answer = protocol_error(refusal.status)
-    if hdrs.ALLOW in refusal.headers:
-        answer.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
+def _refused(request: web.Request, error: RequestError) -> web.Response:
+    """Refuse in the form that is understood where the request went."""
+    goes_to_retriever = request.path.startswith(QUERY_KEY_PREFIXES)
+    return refusal(error) if goes_to_retriever else error_response(error)
+
+
+def _in_our_form(refused: web.HTTPError) -> web.Response:
+    answer = protocol_error(refused.status)
+    if hdrs.ALLOW in refused.headers:
+        answer.headers[hdrs.ALLOW] = refused.headers[hdrs.ALLOW]
     return answer
 
 

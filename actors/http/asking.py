@@ -1,22 +1,35 @@
-"""Asks the router on a client's behalf: what the client wants, how long it waits, how it ranks."""
+"""Asks actors on a client's behalf: what the client wants, how long it waits, how it ranks."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import contextlib
+import math
+from typing import Final, NamedTuple, TypeVar
 
 from aiohttp import hdrs, web
 
-from actors.actor import Address
+from actors.actor import Address, Ask
 from actors.clock import Clock
-from actors.errors import ActorStopped, Busy, MailboxFull, NotReady, TimedOut
+from actors.errors import (
+    ActorStopped,
+    Busy,
+    LocalProtocolError,
+    MailboxFull,
+    NotReady,
+    TimedOut,
+)
 from actors.http.client import Client, client_of
 from actors.http.inputs import parse_timeout
 from actors.http.request_ids import request_id_of
 from actors.matches.answer import MatchAnswer
-from actors.messages import FetchMatch, RouterMessage
+from actors.messages import FetchMatch, GetAsked, RouterMessage, Seat
 
 ROUTER_GRACE_S: Final = 0.25
+WHO_S: Final = 0.1
 TIMEOUT_HEADER: Final = "X-Request-Timeout"
+
+M = TypeVar("M")
+R = TypeVar("R")
 
 
 class Wish(NamedTuple):
@@ -52,13 +65,19 @@ class MatchAsker:
         refresh = client.may_refresh and _is_no_cache(request)
         return Wish(client, timeout_s, refresh, request_id_of(request))
 
-    async def fetch(self, match_id: int, wish: Wish) -> MatchAnswer:
+    async def fetch(
+        self, match_id: int, wish: Wish, *, patience_s: float = math.inf
+    ) -> MatchAnswer:
         """Return the match. A client that goes away cancels this, and with it the errand.
+
+        `patience_s`: go away after that time, as such a client would. The router is not told, so that
+        it spends no more on the match than for those who wait as long as they may.
 
         Raises:
             RequestError: as the router has it, or it has no answer in time.
         """
-        deadline = self._clock.now() + wish.timeout_s
+        now = self._clock.now()
+        deadline = now + wish.timeout_s
         fetch = FetchMatch(
             match_id,
             deadline,
@@ -67,15 +86,32 @@ class MatchAsker:
             refresh=wish.refresh,
             request_id=wish.request_id,
         )
-        try:
-            # The router keeps the deadline and knows best why; the time on top is for its answer.
-            return await self._router.ask(fetch, deadline=deadline + ROUTER_GRACE_S)
-        except TimeoutError:
-            raise TimedOut("no bot had an answer within the deadline", 5.0) from None
-        except MailboxFull:
-            raise Busy("too many requests at once; try again soon", 1.0) from None
-        except ActorStopped:
-            raise NotReady("the service is starting or stopping", 5.0) from None
+        # The router keeps the deadline and knows best why; the time on top is for its answer.
+        until = min(deadline + ROUTER_GRACE_S, now + patience_s)
+        return await ask_in_time(self._router, fetch, until=until)
+
+    async def asked_last(self, match_id: int) -> Seat | None:
+        """Return who was asked last for a match that the router still waits for."""
+        until = self._clock.now() + WHO_S
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
+            return await self._router.ask(GetAsked(match_id), deadline=until)
+        return None
+
+
+async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R:
+    """Return an actor's answer.
+
+    Raises:
+        RequestError: the actor's own, or it has no answer until then.
+    """
+    try:
+        return await actor.ask(question, deadline=until)
+    except TimeoutError:
+        raise TimedOut("no bot had an answer within the deadline", 5.0) from None
+    except MailboxFull:
+        raise Busy("too many requests at once; try again soon", 1.0) from None
+    except ActorStopped:
+        raise NotReady("the service is starting or stopping", 5.0) from None
 
 
 def _is_no_cache(request: web.Request) -> bool:

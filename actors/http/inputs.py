@@ -13,7 +13,6 @@ from actors.errors import InvalidMatchId, InvalidRequest, MatchIdRequired
 MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive; as the seed has it
 MOST_IDS: Final = 1000  # of one bulk request; ten times what one account is good for in a day
 SHORTEST_S: Final = 0.1  # that a client may wait; no deadline of ours is shorter either
-_DIGITS: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 _NUMBER: Final = re.compile(r"\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", re.ASCII)
 
 
@@ -22,11 +21,14 @@ def _without_point(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _whole_number(text: object) -> object:
-    """Pydantic would take " 7", "7.0" and "7_0" too."""
-    if isinstance(text, str) and _DIGITS.fullmatch(text):
-        return int(text)
-    return text
+def whole_number(most_digits: int) -> BeforeValidator:
+    """Have a text taken for the number it is. Pydantic would take " 7", "7.0" and "7_0" too."""
+    digits = re.compile(rf"[0-9]{{1,{most_digits}}}", re.ASCII)
+
+    def read(text: object) -> object:
+        return int(text) if isinstance(text, str) and digits.fullmatch(text) else text
+
+    return BeforeValidator(read)
 
 
 def _number(text: object) -> object:
@@ -42,7 +44,7 @@ MatchId = Annotated[
     ),
     BeforeValidator(_without_point),
 ]
-MatchIdText = Annotated[MatchId, BeforeValidator(_whole_number)]
+MatchIdText = Annotated[MatchId, whole_number(13)]
 SecondsText = Annotated[
     float, Field(strict=True, ge=SHORTEST_S, allow_inf_nan=False), BeforeValidator(_number)
 ]

@@ -1,4 +1,4 @@
-"""A match as JSON Schema, made of the tables that the decoder is made of: Valve's schema of today."""
+"""Matches and profile cards as JSON Schema: Valve's of today, from the tables of the decoders."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor as F
 
-from actors.matches.patch import RESPONSE, FieldSpec
-from actors.matches.schema import Schema, match_schema
+from actors.matches import patch
+from actors.matches.patch import FieldSpec
+from actors.matches.schema import Schema, card_schema, match_schema
 
 Json = dict[str, Any]
 
 MATCH: Final = "MatchDetails"
+GC_ANSWER: Final = patch.RESPONSE
+CARD: Final = patch.CARD
 _INTEGER: Final[Json] = {"type": "integer"}
 _LONG: Final[Json] = {"type": "string", "pattern": "^-?[0-9]+$"}
 _FLOAT: Final[Json] = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
@@ -36,22 +39,25 @@ _PLAIN: Final[Mapping[int, Json]] = {
 }
 
 
-def match_components(ref: str) -> dict[str, Json]:
+def valve_components(ref: str) -> dict[str, Json]:
     """Return every message as a component; `ref` is what stands before a name in a reference."""
-    schema = match_schema()
     messages = {
         name: _message(schema, fields, ref)
+        for schema in (match_schema(), card_schema())
         for name, fields in schema.messages.items()
-        if name != RESPONSE
     }
-    response = _message(schema, schema.messages[RESPONSE], ref)
-    response["properties"] = {
+    answer = messages[GC_ANSWER]
+    answer["required"] = ["result", "match"]
+    ours = {
         "id": {"type": "integer", "description": "The match's id."},
         "replay_url": {"type": ["string", "null"], "description": "null: there is no replay."},
-        **response["properties"],
     }
-    response["required"] = ["id", "replay_url", "result", "match"]
-    return {MATCH: response, **messages}
+    match = {
+        **answer,
+        "properties": {**ours, **answer["properties"]},
+        "required": [*ours, *answer["required"]],
+    }
+    return {MATCH: match, **messages}
 
 
 def _message(schema: Schema, fields: tuple[FieldSpec, ...], ref: str) -> Json:

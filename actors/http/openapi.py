@@ -12,10 +12,11 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from actors.http.admission import KEY_HEADER
-from actors.http.match_schema import Json, match_components
+from actors.http.admission import KEY_HEADER, QUERY_KEY
+from actors.http.match_schema import Json, valve_components
 from actors.http.operation import Answer, Needs, Operation, Words
 from actors.http.outputs import Error
+from actors.http.retriever_answers import BLOCKED, IP, NO_RETRY, NOT_FOUND, REASON, STEAM_ID
 
 VERSION: Final = "3.1.0"
 SCHEMAS: Final = "#/components/schemas/"
@@ -24,12 +25,19 @@ JSON: Final = "application/json"
 SCHEMES: Final[Mapping[str, Json]] = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "apiKeyHeader": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+    "apiKeyQuery": {
+        "type": "apiKey",
+        "in": "query",
+        "name": QUERY_KEY,
+        "description": "An API key, where OpenDota's retriever takes it. Proxies may log it.",
+    },
     "adminToken": {"type": "http", "scheme": "bearer", "description": "The admin token."},
 }
 # An API key is only wanted where the service has any, so nothing may do as well.
 SECURITY: Final[Mapping[Needs, list[Json]]] = {
     Needs.NOTHING: [],
     Needs.KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}],
+    Needs.ANY_KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}, {"apiKeyQuery": []}],
     Needs.ADMIN: [{"adminToken": []}],
 }
 _WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
@@ -49,13 +57,23 @@ HEADERS: Final[Mapping[str, Json]] = {
     },
     "Location": {"description": "Of the replay file.", "schema": {"type": "string"}},
     "Retry-After": {
-        "description": "Seconds, as `retry_after` in the body; absent where that is null.",
+        "description": "Seconds until asking again makes sense; `retry_after` in a body says the same.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "X-Cache": {
         "description": "HIT: the match was known. MISS: the Game Coordinator was asked for it.",
         "schema": {"enum": ["HIT", "MISS"]},
     },
+    STEAM_ID: {
+        "description": "SteamID64 of the account that asked the Game Coordinator; absent where none did.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    IP: {"description": "From where it asked.", "schema": {"type": "string"}},
+    NO_RETRY: {
+        "description": "Asking again does not change this.",
+        "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
+    },
+    REASON: {"description": "Why not.", "schema": {"enum": ["not-found", "invalid", "blocked"]}},
 }
 
 
@@ -76,7 +94,7 @@ def document(operations: Iterable[Operation], *, version: str) -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": {**match_components(SCHEMAS), **dict(sorted(writer.schemas.items()))},
+            "schemas": {**valve_components(SCHEMAS), **dict(sorted(writer.schemas.items()))},
             "headers": dict(HEADERS),
             "securitySchemes": dict(SCHEMES),
         },

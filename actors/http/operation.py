@@ -24,12 +24,13 @@ class Needs(enum.Enum):
 
     NOTHING = enum.auto()
     KEY = enum.auto()  # an API key, where the service has any
+    ANY_KEY = enum.auto()  # the same, but it may also stand in the query
     ADMIN = enum.auto()  # the admin token
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered when all is well."""
+    """What is answered when all is well, or other than by an error in the API's own form."""
 
     summary: str
     # Media type -> a type, the name of a component, or a schema as it is.

@@ -5,9 +5,10 @@ The match itself is not here: its shape is Valve's schema (see `match_schema`).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from actors.accounts.admin import AccountRow
 from actors.matches.availability import Availability
@@ -43,6 +44,17 @@ class Replay(Output):
     retry_after: int | None = Field(
         ge=1, description="Seconds until a file that is not yet available is."
     )
+
+
+class FormerName(Output):
+    """One name of a player."""
+
+    name_since: datetime
+    name: str
+
+
+class Aliases(RootModel[dict[str, list[FormerName]]]):
+    """SteamID64 to former names, in Steam's order."""
 
 
 class Healthy(Output):

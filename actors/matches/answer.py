@@ -52,6 +52,7 @@ class MatchAnswer:
     fresh_until: float  # until when a cache may answer with it
     source: Source = Source.GC
     steam_id: int | None = None  # of the account that asked the GC; None for a known match
+    ip: str | None = None  # from which it asked
 
 
 def answer_of(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from actors.matches import values
 from actors.matches.details import MatchDetails
 from actors.matches.patch import RESPONSE
 from actors.matches.schema import Schema, match_schema
-from actors.matches.shape import Kind, Shape
+from actors.matches.shape import Convert, Kind, Shape
 from actors.matches.tables import Compiler
 from actors.matches.wire import ONE_BYTE, TOO_LONG, DecodeError, read_tag, skip, varint
 
@@ -32,8 +33,9 @@ class Decoder:
             beyond `MAX_COUNTED` different ones they are counted together, as ``more``.
     """
 
-    def __init__(self, schema: Schema, root: str) -> None:
-        self._shape = Compiler(schema).shape(root)
+    def __init__(self, schema: Schema, root: str, *, float32: Convert = values.float32) -> None:
+        """`float32`: how 32-bit floats are shown."""
+        self._shape = Compiler(schema, float32=float32).shape(root)
         self.unknown: Counter[str] = Counter()
 
     def fields(self, body: bytes) -> dict[str, Any]:

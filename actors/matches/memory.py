@@ -33,7 +33,7 @@ class Memory:
     def put(self, known: Known) -> None:
         """Remember it as what memory answers with."""
         if isinstance(known, MatchAnswer):
-            known = dataclasses.replace(known, source=Source.MEMORY, steam_id=None)
+            known = dataclasses.replace(known, source=Source.MEMORY, steam_id=None, ip=None)
         self._known[known.match_id] = known
         self._known.move_to_end(known.match_id)
         self._shrink()

@@ -28,7 +28,6 @@ _VARINTS: Final[Mapping[int, Convert]] = {
 _FIXED32: Final[Mapping[int, Convert]] = {
     F.TYPE_FIXED32: values.fixed32,
     F.TYPE_SFIXED32: values.sfixed32,
-    F.TYPE_FLOAT: values.float32,
 }
 _FIXED64: Final[Mapping[int, Convert]] = {
     F.TYPE_FIXED64: values.fixed64,
@@ -43,10 +42,11 @@ _PLAIN: Final = frozenset({F.TYPE_UINT32, F.TYPE_INT32})  # small ones are thems
 
 
 class Compiler:
-    """Compiles the messages of one schema, each once."""
+    """Compiles the messages of one schema, each once. `float32`: how 32-bit floats are shown."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, *, float32: Convert = values.float32) -> None:
         self._schema = schema
+        self._fixed32 = {**_FIXED32, F.TYPE_FLOAT: float32}
         self._shapes: dict[str, Shape] = {}
         self._open: list[str] = []
 
@@ -88,7 +88,7 @@ class Compiler:
         name = spec.name
         if spec.type in _DELIMITED:
             return BYTES, readers.delimited(name, _DELIMITED[spec.type]), None
-        for wire_type, size, converts in ((FIXED32, 4, _FIXED32), (FIXED64, 8, _FIXED64)):
+        for wire_type, size, converts in ((FIXED32, 4, self._fixed32), (FIXED64, 8, _FIXED64)):
             if (convert := converts.get(spec.type)) is not None:
                 one = readers.fixed(name, convert, size)
                 return wire_type, one, readers.packed_items(name, convert, size)

@@ -84,6 +84,12 @@ def float32(raw: bytes) -> float | str:
     return float(f"{value:.9g}")  # nine digits always suffice
 
 
+def widened(raw: bytes) -> float | str:
+    """A 32-bit float with all digits of the 64-bit one it becomes, as JavaScript prints it."""
+    value: float = struct.unpack("<f", raw)[0]
+    return value if math.isfinite(value) else _not_finite(value)
+
+
 def float64(raw: bytes) -> float | str:
     """Python's own shortest repr does the rest."""
     value: float = struct.unpack("<d", raw)[0]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.matches.decoder import DecodeError, MatchDecoder
+from actors.matches.retriever import RetrieverDecoder
 from sandbox.matches import schema
 from sandbox.matches.catalogue import Catalogue
 
@@ -92,6 +93,12 @@ def test_a_real_answer_comes_out_as_it_was() -> None:
     details = DECODER.decode(schema.encode_response(real))
     assert details.fields == real
     assert (details.match_id, details.cluster, details.replay_salt) == (1781962623, 132, 1)
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_the_retriever_prints_floats_as_javascript_does(value: float) -> None:
+    body = schema.encode_response({"match": {"game_balance": value}})
+    assert json.loads(RetrieverDecoder().json(body)) == {"match": {"game_balance": value}}
 
 
 @settings(max_examples=500, deadline=None)
