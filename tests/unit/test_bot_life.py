@@ -32,7 +32,14 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.messages import BotChanged, BudgetSpent, RouterToBot, ServeMatch
+from actors.messages import (
+    BotChanged,
+    BudgetSpent,
+    RouterToBot,
+    ServeAliases,
+    ServeMatch,
+    ServeProfile,
+)
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, GuardRequest
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -213,6 +220,20 @@ async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
     assert await asked == b"answer 5"
     assert await stage.end() is None
     assert stage.script.deeds[-3:] == LETTING_GO
+
+
+async def test_questions_about_players_are_served_only_while_it_is_ready(stage: Stage) -> None:
+    deadline = stage.clock.now() + 60
+    await stage.until_ready()
+    assert await stage.address.ask(ServeProfile(7, 5.0), deadline=deadline) == b"card 7"
+    answer = await stage.address.ask(ServeAliases((8, 9), 5.0), deadline=deadline)
+    assert answer == b"names of 2"
+    stage.script.errors["profile 7"] = SteamUnreachable("session", "gone")
+    with pytest.raises(SteamUnreachable):
+        await stage.address.ask(ServeProfile(7, 5.0), deadline=deadline)
+    stage.drop(GcLost("gone"))
+    with pytest.raises(GcUnavailable):
+        await stage.address.ask(ServeProfile(7, 5.0), deadline=deadline)
 
 
 async def test_several_requests_run_at_once_and_may_end_in_any_order(stage: Stage) -> None:
