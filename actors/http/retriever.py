@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from actors.actor import Address
 from actors.clock import Clock
 from actors.errors import RequestError, TimedOut
-from actors.http.asking import MatchAsker, ask_in_time
+from actors.http.asking import MatchAsker, Wish, ask_in_time
 from actors.http.inputs import parse_match_id
 from actors.http.operation import Operation
 from actors.http.request_ids import request_id_of
@@ -60,10 +60,10 @@ class RetrieverRoutes:
 
     async def match(self, request: web.Request) -> web.Response:
         """Answer with what the GC said, and with nothing else."""
-        text = request.match_info["match_id"]
+        text, wish = request.match_info["match_id"], self._asker.wish(request)
         parse_number(text)
         try:
-            answer = await self._fetch_match(parse_match_id(text), request)
+            answer = await self._fetch_match(parse_match_id(text), wish)
         except RequestError as error:
             return match_refusal(request, error)
         return packed(request, self._decoder.json(answer.protobuf), asked(answer))
@@ -84,13 +84,12 @@ class RetrieverRoutes:
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
         return packed(request, names, {})
 
-    async def _fetch_match(self, match_id: int, request: web.Request) -> MatchAnswer:
+    async def _fetch_match(self, match_id: int, wish: Wish) -> MatchAnswer:
         """Wait less long than the router may take.
 
         A try under way then goes on without us: it is paid for, its silence says something about the
         account, and what it brings is known when the caller asks again.
         """
-        wish = self._asker.wish(request)
         try:
             return await self._asker.fetch(match_id, wish, patience_s=MATCH_S)
         except TimedOut as late:

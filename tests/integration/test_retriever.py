@@ -87,7 +87,8 @@ async def opendota(w: World) -> AsyncIterator[OpenDota]:
 
 @pytest.fixture(scope="module")
 def common() -> Iterator[World]:
-    with world(2, matches=REAL if REAL.is_dir() else None) as w:
+    debug = {"log": {"level": "debug"}}
+    with world(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
         w.service.wait_ready(2)
         yield w
 
@@ -118,6 +119,19 @@ async def test_a_real_match_comes_as_the_real_retriever_gave_it(common: World) -
         got = await od.match(int(expected["match"]["match_id"]))
     assert got.outcome is Outcome.TAKEN
     assert got.data == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["/match/6400000001", "/profile/7", f"/aliases/{FIRST_STEAM_ID + 7}"]
+)
+async def test_the_bot_that_serves_it_logs_the_requests_id(common: World, path: str) -> None:
+    request_id = f"mine:{path.partition('/')[2]}"
+    async with (
+        aiohttp.ClientSession(common.service.url) as session,
+        session.get(path, headers={"X-Request-Id": request_id}) as answer,
+    ):
+        assert answer.status == 200
+    assert request_id in {one.get("request_id") for one in common.service.events("gc_asked")}
 
 
 async def test_who_wants_no_gzip_gets_none(common: World) -> None:

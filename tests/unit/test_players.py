@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 Served = ServeProfile | ServeAliases
 Answer = Callable[[Served], bytes | Exception | None]  # None: silence
 FIRST = known.FIRST_STEAM_ID
+REQUEST_ID = "nightly-17"
 
 
 def honest(serve: Served) -> bytes:
@@ -94,12 +95,12 @@ class Stage:
 
     def profile(self, account_id: int = 7, within: float = 2.0) -> asyncio.Task[bytes]:
         deadline = self.clock.now() + within
-        fetch = FetchProfile(account_id, deadline)
+        fetch = FetchProfile(account_id, deadline, REQUEST_ID)
         return asyncio.create_task(self.address.ask(fetch, deadline=deadline + 1))
 
     def aliases(self, *steam_ids: int, within: float = 2.0) -> asyncio.Task[bytes]:
         deadline = self.clock.now() + within
-        fetch = FetchAliases(steam_ids, deadline)
+        fetch = FetchAliases(steam_ids, deadline, REQUEST_ID)
         return asyncio.create_task(self.address.ask(fetch, deadline=deadline + 1))
 
     def counts(self) -> list[int]:
@@ -147,7 +148,10 @@ async def test_one_that_fails_is_followed_by_one_other_with_all_the_time(stage: 
     gone = await stage.add_bot("a", lambda _: SteamUnreachable("session", "gone"))
     good = await stage.add_bot("b")
     await stage.profile()
-    assert (gone.asked, good.asked) == ([ServeProfile(7, 1.0)], [ServeProfile(7, 2.0)])
+    assert (gone.asked, good.asked) == (
+        [ServeProfile(7, 1.0, REQUEST_ID)],
+        [ServeProfile(7, 2.0, REQUEST_ID)],
+    )
 
 
 async def test_a_silent_one_has_half_of_the_time(stage: Stage) -> None:

@@ -22,7 +22,7 @@ from actors.errors import (
     StoreUnavailable,
     TimedOut,
 )
-from actors.messages import BotChanged, BotExpected
+from actors.messages import BotChanged, BotExpected, GetAsked
 from actors.seats import LOG_ON_S, LONGEST_RETRY_S
 from sandbox.matches.schema import encode_response
 
@@ -49,6 +49,38 @@ async def test_all_who_ask_for_one_match_share_a_flight(stage: Stage) -> None:
     answers = await asyncio.gather(*asked)
     assert bot.asked == [7]
     assert len({answer.json for answer in answers}) == 1
+
+
+async def test_it_says_which_account_was_asked_and_nobody_was_for_what_is_known(
+    stage: Stage,
+) -> None:
+    bot = await stage.add_bot("a", lambda _: None)
+    question, ip = GetAsked(7), "192.0.2.1"
+    assert await stage.address.ask(question, deadline=stage.clock.now() + 1) is None
+    asked = stage.ask(7, within=2)
+    await settle()
+    seat = await stage.address.ask(question, deadline=stage.clock.now() + 1)
+    assert seat is not None
+    assert (seat.account, seat.ip) == ("account of a", ip)
+    await stage.clock.advance(2)
+    with pytest.raises(TimedOut) as late:
+        await asked
+    assert late.value.ip == ip
+    reply = bot.waiting[0].reply
+    assert reply is not None
+    reply.set(match(7))
+    await settle()
+    assert await stage.address.ask(question, deadline=stage.clock.now() + 1) is None
+    assert (await stage.ask(7)).ip is None
+    bot.answer = match
+    assert (await stage.ask(8)).ip == ip
+    bot.answer = lambda _: encode_response({"result": 15})
+    with pytest.raises(MatchBlocked) as blocked:
+        await stage.ask(9)
+    assert blocked.value.ip == ip
+    with pytest.raises(MatchBlocked) as known:
+        await stage.ask(9)
+    assert known.value.ip is None
 
 
 async def test_a_cancelled_asker_takes_nobody_with_it(stage: Stage) -> None:
