@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -69,9 +69,9 @@ from actors.steam.port import GuardRequest, Transport
 from actors.steam.trust import Trust, TrustError
 from supervisor import __version__
 from supervisor.admin_desk import guard_desk
-from supervisor.bot_specs import PARK_FOR_S
-from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
+from supervisor.child import ChildSpec, GiveUp
 from supervisor.clock import SystemClock
+from supervisor.core import CORE_GRACE_S, NO_RESTART, core_child
 from supervisor.fleet import Fleet
 from supervisor.front_door import FrontDoor
 from supervisor.ground import Ground, taken
@@ -84,11 +84,6 @@ from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
 
-CORE_BACKOFF: Final = Backoff(base=0.1, cap=5.0, stable_after=30.0)
-CORE_INTENSITY: Final = RestartIntensity(max_restarts=5, period=60.0)
-# A thread that hangs cannot be replaced inside this process: the container engine starts a new one.
-NO_RESTART: Final = RestartIntensity(max_restarts=0, period=60.0)
-CORE_GRACE_S: Final = 5.0
 LONGEST_DRAIN_S: Final = 10.0
 TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
 
@@ -360,46 +355,26 @@ class Tree:
         valkey = self._ground.valkey
         return [
             *([] if valkey is None else self._own_valkey(valkey)),
-            self._core("hub", lambda: self._hub, intensity=NO_RESTART),
-            self._core("roster", self._make_roster),
-            self._core("router", self._make_router),
-            self._core("players", self._make_players),
-            self._core("leases", self._make_leases),
-            self._core("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
-            *[self._core(*one) for one in self._operators.children().items()],
-            self._core("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
-            *[self._core(*one, give_up=GiveUp.PARK) for one in self._door.children().items()],
-            self._core("config", self._make_config_watch, give_up=GiveUp.PARK),
+            core_child("hub", lambda: self._hub, intensity=NO_RESTART),
+            core_child("roster", self._make_roster),
+            core_child("router", self._make_router),
+            core_child("players", self._make_players),
+            core_child("leases", self._make_leases),
+            core_child("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
+            *[core_child(*one) for one in self._operators.children().items()],
+            core_child("http", self._make_http, grace=LONGEST_DRAIN_S + CORE_GRACE_S),
+            *[core_child(*one, give_up=GiveUp.PARK) for one in self._door.children().items()],
+            core_child("config", self._make_config_watch, give_up=GiveUp.PARK),
         ]
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
-        specs = [self._core("valkey", lambda: valkey)]
+        specs = [core_child("valkey", lambda: valkey)]
         if self._ground.network.demo_accounts:  # never into a Redis that somebody else brought
-            specs.append(self._core("demo", self._make_demo))
+            specs.append(core_child("demo", self._make_demo))
         return specs
 
     def _make_demo(self) -> DemoAccounts:
         return DemoAccounts(self._accounts, self._ground.network.demo_accounts)
-
-    def _core(
-        self,
-        child_id: str,
-        factory: Callable[[], Child],
-        *,
-        grace: float = CORE_GRACE_S,
-        intensity: RestartIntensity = CORE_INTENSITY,
-        give_up: GiveUp = GiveUp.ESCALATE,
-    ) -> ChildSpec:
-        return ChildSpec(
-            id=child_id,
-            factory=factory,
-            restart=Restart.PERMANENT,
-            intensity=intensity,
-            backoff=CORE_BACKOFF,
-            grace=grace,
-            give_up=give_up,
-            park_for=PARK_FOR_S,
-        )
 
     def _supervisor(self, name: str, specs: list[ChildSpec]) -> Supervisor:
         return Supervisor(
