@@ -17,9 +17,8 @@
     ├── api_keys      follows the file with the API keys, where there is one
     └── config        follows the settings file
 
-Children start in this order and stop in reverse. With its parts fleet.py, operators.py, policies.py and
-reconfigure.py, and with the commands, this is the only file that sees both halves; it holds no logic of
-its own.
+Children start in this order and stop in reverse. With its parts (`tests/import_rules.py` lists them) and
+with the commands, this is the only file that sees both halves; it holds no logic of its own.
 """
 
 from __future__ import annotations
@@ -62,11 +61,8 @@ from actors.players import Players
 from actors.redis_client import connect
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
-from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
-from actors.steam.port import GuardRequest, Transport
-from actors.steam.trust import Trust, TrustError
+from actors.steam.trust import TrustError
 from supervisor import __version__
 from supervisor.admin_desk import guard_desk
 from supervisor.child import ChildSpec, GiveUp
@@ -81,11 +77,11 @@ from supervisor.policies import log_on_limits, quota_limits, router_policy
 from supervisor.reconfigure import Reconfigurer
 from supervisor.request_log import RequestLog
 from supervisor.settings import ConfigError, Loaded, Settings
+from supervisor.steam_side import directory_of, nobody_to_ask, steam_of
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
 
 LONGEST_DRAIN_S: Final = 10.0
-TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
 
 
 @contextlib.asynccontextmanager
@@ -215,24 +211,19 @@ class Tree:
         )
 
     def _make_bot_ports(self) -> BotPorts:
-        trust = Trust.load(self._ground.network.ca_file, self._ground.network.universe_key_file)
+        network, clock, log = self._ground.network, self._clock, self._log
+        transport = self._settings.steam.transport
         return BotPorts(
             store=self._accounts,
-            steam=SteamNetwork(self._hub, trust, clock=self._clock, log=self._log),
-            directory=CmDirectory(
-                self._ground.network.directory_url,
-                TRANSPORTS[self._settings.steam.transport],
-                clock=self._clock,
-                rng=self._rng,
-                log=self._log,
-            ),
+            steam=steam_of(network, self._hub, clock=clock, log=log),
+            directory=directory_of(network, transport, clock=clock, rng=self._rng, log=log),
             pacing=self._pacing,
-            on_guard=_nobody_to_ask,
+            on_guard=nobody_to_ask,
             publish=self._announcer.publish,
-            clock=self._clock,
-            wall=self._clock.wall,
+            clock=clock,
+            wall=clock.wall,
             rng=self._rng,
-            log=self._log,
+            log=log,
         )
 
     def _make_router(self) -> Actor[RouterMessage]:
@@ -385,8 +376,3 @@ class Tree:
             observe=lambda _: None,
             log=self._log,
         )
-
-
-async def _nobody_to_ask(_request: GuardRequest) -> str | None:
-    """A Steam Guard code cannot be entered while the service runs: the bot says what it needs."""
-    return None

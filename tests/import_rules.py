@@ -25,6 +25,7 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.operators",
     "supervisor.policies",
     "supervisor.reconfigure",
+    "supervisor.steam_side",
     "supervisor.admin_desk",
     "supervisor.front_door",
     "supervisor.live_keys",
