@@ -32,7 +32,8 @@ async def ask(
     sent = dict(headers or {})
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"
-    data = body if isinstance(body, str) or body is None else json.dumps(body)
+    text = body if isinstance(body, str) or body is None else json.dumps(body)
+    data = None if text is None else text.encode(errors="surrogateescape")
     async with (
         aiohttp.ClientSession(headers=sent) as client,
         client.request(method, url + path, data=data) as answer,

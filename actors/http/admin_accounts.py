@@ -20,7 +20,7 @@ from actors.account_desk import (
 )
 from actors.accounts.importing import BadEntry, NewAccount, new_account, parse_accounts
 from actors.actor import Address
-from actors.http.admin_desk import BadBody, Desk, body_of, is_forced
+from actors.http.admin_desk import BadInput, Desk, body_of, is_forced
 from actors.http.admin_operations import (
     DELETE_ACCOUNT,
     GET_ACCOUNTS,
@@ -31,7 +31,6 @@ from actors.http.admin_operations import (
     AccountToAdd,
 )
 from actors.http.audit import add_facts
-from actors.http.errors import error_body
 from actors.http.json_response import json_response
 from actors.http.operation import Operation
 
@@ -67,7 +66,7 @@ class AccountRoutes:
         asked = await body_of(request, AccountToAdd)
         account = new_account(asked.name, asked.password, asked.shared_secret)
         if isinstance(account, BadEntry):
-            raise BadBody(account.problem)
+            raise BadInput(account.problem)
         add_facts(request, account=account.name)
         await self._desk.ask(self._accounts, AddAccounts((account,)))
         return _done(request, account.name, "added", status=201)
@@ -78,9 +77,6 @@ class AccountRoutes:
         good = tuple(entry for entry in entries if isinstance(entry, NewAccount))
         bad = [entry for entry in entries if isinstance(entry, BadEntry)]
         add_facts(request, imported=len(good), refused=len(bad))
-        if not good:
-            found = f"{bad[0].where}: {bad[0].problem}" if bad else "it is empty"
-            return error_body(400, "invalid", f"there is no account to import: {found}")
         await self._desk.ask(self._accounts, AddAccounts(good), within_s=IMPORT_S)
         answer = {
             "imported": len(good),
@@ -114,7 +110,7 @@ async def _text(request: web.Request) -> str:
     try:
         return (await request.read()).decode()
     except UnicodeDecodeError:
-        raise BadBody("the body is not UTF-8 text") from None
+        raise BadInput("the body is not UTF-8 text") from None
 
 
 def _done(request: web.Request, account: str, what: str, *, status: int = 200) -> web.Response:

@@ -46,7 +46,7 @@ Body = TypeVar("Body", bound=BaseModel)
 M = TypeVar("M")
 
 
-class BadBody(ValueError):
+class BadInput(ValueError):
     """What was sent cannot be used; the text says what should be there."""
 
 
@@ -87,7 +87,7 @@ def operators_only(gate: Gate, audit: Audit, on_change: Callable[[], None]) -> M
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except BadBody as error:
+    except BadInput as error:
         return error_body(400, "invalid", str(error))
     except (TimeoutError, LocalProtocolError):
         return error_body(504, "timeout", "it takes too long; look what became of it", 5.0)
@@ -101,19 +101,25 @@ async def body_of(request: web.Request, kind: type[Body]) -> Body:
     """Return what is in a request's body.
 
     Raises:
-        BadBody: it is something else; the text never repeats what was sent.
+        BadInput: it is something else; the text never repeats what was sent.
     """
     try:
         return kind.model_validate_json(await request.read())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise BadBody(f"{where}: {first['msg']}") from None
+        raise BadInput(f"{where}: {first['msg']}") from None
 
 
 def is_forced(request: web.Request) -> bool:
-    """Whether the operator said `?force=1`."""
-    forced = request.query.get("force") == "1"
-    if forced:
+    """Whether the operator said `?force=1`.
+
+    Raises:
+        BadInput: it is neither 0 nor 1.
+    """
+    said = request.query.getall("force", ["0"])
+    if said not in (["0"], ["1"]):
+        raise BadInput("force must be 0 or 1")
+    if said == ["1"]:
         add_facts(request, force=True)
-    return forced
+    return said == ["1"]

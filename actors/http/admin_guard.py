@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from actors.actor import Address
 from actors.guard_desk import SubmitGuard
-from actors.http.admin_desk import BadBody, Desk, body_of
+from actors.http.admin_desk import BadInput, Desk, body_of
 from actors.http.admin_operations import POST_GUARD, GuardCode
 from actors.http.json_response import json_response
 from actors.http.operation import Operation
@@ -49,5 +49,5 @@ async def _code(request: web.Request) -> str | None:
         return None
     try:
         return (await body_of(request, GuardCode)).code
-    except BadBody:
-        raise BadBody('the body must be {"code": "ABCDE"}, or empty') from None
+    except BadInput:
+        raise BadInput('the body must be {"code": "ABCDE"}, or empty') from None

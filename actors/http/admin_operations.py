@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from actors.accounts.importing import LONGEST_NAME
 from actors.fleet_orders import LARGEST_FLEET
-from actors.http.inputs import Input
+from actors.http.inputs import Input, without_point
 from actors.http.operation import BODY, Answer, Needs, Operation, Words
 from actors.http.outputs import Accounts, AccountTouched, Fleet, Imported, LoggedOn
 
 LONGEST_CODE: Final = 10
+NAME: Final = rf"^[!-~]{{1,{LONGEST_NAME}}}$"
+BASE64: Final = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
 _JSON: Final = "application/json"
 
 
@@ -49,17 +52,19 @@ class GuardCode(Input):
 class AccountToAdd(Input):
     """One account; one that is there already gets the new password."""
 
-    name: str = Field(strict=True, examples=["abaddon"])
-    password: str = Field(strict=True, repr=False)
-    shared_secret: str | None = Field(
-        None, strict=True, repr=False, description="Of the authenticator app, base64."
+    name: str = Field(strict=True, pattern=NAME, examples=["abaddon"])
+    password: str = Field(strict=True, min_length=1, repr=False)
+    shared_secret: Annotated[str, Field(strict=True, pattern=BASE64)] | None = Field(
+        None, repr=False, description="Of the authenticator app, base64."
     )
 
 
 class FleetSize(Input):
     """How many bots there shall be."""
 
-    count: int = Field(strict=True, ge=1, le=LARGEST_FLEET)
+    count: Annotated[
+        int, Field(strict=True, ge=1, le=LARGEST_FLEET), BeforeValidator(without_point)
+    ]
 
 
 _EVERYWHERE: Final[Words] = {401: ("unauthorized",), 403: ("foreign-page",), 504: ("timeout",)}
@@ -76,7 +81,13 @@ def _on_account(method: str, more: str, summary: str, details: str) -> Operation
         summary,
         details,
         answers=_TOUCHED,
-        errors={**_EVERYWHERE, 404: ("not-found",), 409: ("in-use",), **_STORE},
+        errors={
+            400: ("invalid",),
+            **_EVERYWHERE,
+            404: ("not-found",),
+            409: ("in-use",),
+            **_STORE,
+        },
         tag="admin",
         in_path=OneAccount,
         in_query=ForceQuery,
@@ -134,7 +145,7 @@ POST_ACCOUNT: Final = Operation(
 )
 POST_IMPORT: Final = Operation(
     "POST",
-    "/admin/accounts/import",
+    "/admin/import",
     "Import accounts",
     "The body is text, 4 MiB at most: a JSON list of objects with name, password and optional "
     "shared_secret; CSV with these columns; or a line `name:password` each. What is bad in it is left "
@@ -142,6 +153,8 @@ POST_IMPORT: Final = Operation(
     answers={200: Answer("What became of it.", {_JSON: Imported})},
     errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
     tag="admin",
+    body_is_text=True,
+    body_is_required=False,
     needs=Needs.ADMIN,
 )
 DELETE_ACCOUNT: Final = _on_account(

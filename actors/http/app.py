@@ -24,7 +24,7 @@ from actors.http.security_headers import on_prepare
 
 MAX_BODY: Final = 64 * 1024  # bytes
 # What may be larger, from operators: a file with ten thousand accounts.
-LARGE_BODIES: Final = {"/admin/accounts/import": 4 * 1024 * 1024}
+LARGE_BODIES: Final = {"/admin/import": 4 * 1024 * 1024}
 BODY_S: Final = 10.0  # for the body to arrive, after the head
 Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
 Count = Callable[[web.Request, web.StreamResponse, float], None]  # what was answered, in seconds

@@ -16,7 +16,7 @@ SHORTEST_S: Final = 0.1  # that a client may wait; no deadline of ours is shorte
 _NUMBER: Final = re.compile(r"\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", re.ASCII)
 
 
-def _without_point(value: object) -> object:
+def without_point(value: object) -> object:
     """JSON knows one kind of number: 7.0 is as whole as 7."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -42,7 +42,7 @@ MatchId = Annotated[
     Field(
         strict=True, ge=1, lt=MATCH_ID_LIMIT, description="A match's id.", examples=[7_490_235_544]
     ),
-    BeforeValidator(_without_point),
+    BeforeValidator(without_point),
 ]
 MatchIdText = Annotated[MatchId, whole_number(13)]
 SecondsText = Annotated[

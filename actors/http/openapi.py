@@ -21,6 +21,7 @@ from actors.http.retriever_answers import BLOCKED, IP, NO_RETRY, NOT_FOUND, REAS
 VERSION: Final = "3.1.0"
 SCHEMAS: Final = "#/components/schemas/"
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 
 SCHEMES: Final[Mapping[str, Json]] = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."},
@@ -118,14 +119,16 @@ class _Writer:
         }
         if parameters := self._parameters(operation):
             written["parameters"] = parameters
-        if operation.body is not None:
-            written["requestBody"] = {
-                "required": operation.body_is_required,
-                "content": {JSON: {"schema": self._component(operation.body)}},
-            }
+        if body := self._body(operation):
+            written["requestBody"] = {"required": operation.body_is_required, "content": body}
         written["security"] = SECURITY[operation.needs]
         written["responses"] = self._responses(operation)
         return written
+
+    def _body(self, operation: Operation) -> Json:
+        if operation.body is not None:
+            return {JSON: {"schema": self._component(operation.body)}}
+        return {TEXT: {"schema": {"type": "string"}}} if operation.body_is_text else {}
 
     def _parameters(self, operation: Operation) -> list[Json]:
         places = {

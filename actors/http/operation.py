@@ -53,6 +53,7 @@ class Operation:
     in_query: type[BaseModel] | None = None
     in_headers: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    body_is_text: bool = False  # whatever it says; then there is no type
     body_is_required: bool = True
     needs: Needs = Needs.KEY
 

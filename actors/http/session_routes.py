@@ -8,7 +8,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
-from actors.http.admin_desk import BadBody, body_of
+from actors.http.admin_desk import BadInput, body_of
 from actors.http.audit import NOBODY, Audit, add_facts
 from actors.http.errors import error_body
 from actors.http.gate import Gate, is_own_page
@@ -76,7 +76,7 @@ class SessionRoutes:
             return _foreign()
         try:
             token = (await body_of(request, SignIn)).token
-        except BadBody as error:
+        except BadInput as error:
             return error_body(400, "invalid", str(error))
         if not gate.opens_for(token):
             return error_body(401, "unauthorized", "this is not the admin token")

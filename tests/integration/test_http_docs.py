@@ -31,7 +31,7 @@ async def test_the_document_describes_what_is_served(http: aiohttp.ClientSession
         assert answer.headers["Content-Type"] == "application/json"
         paths = set((await answer.json())["paths"])
     assert {"/match-details", "/matches/{match_id}", "/replays/{match_id}", "/status"} <= paths
-    for path in paths - {"/admin/accounts/{name}/guard"}:
+    for path in {path for path in paths if not path.startswith("/admin/")}:
         async with http.get(path.format(**IN_PATH), allow_redirects=False) as answer:
             assert answer.status not in {404, 405} or path.startswith("/replays/")
 

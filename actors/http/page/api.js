@@ -37,7 +37,7 @@ export const bot = (id, what) => call("POST", one("bots", id, `/${what}`));
 export const fleet = (what, body) => call("POST", `/admin/fleet/${what}`, body);
 
 export const addAccount = (account) => call("POST", "/admin/accounts", account);
-export const importAccounts = (text) => call("POST", "/admin/accounts/import", text);
+export const importAccounts = (text) => call("POST", "/admin/import", text);
 export const account = (name, what, force) => call("POST", one("accounts", name, `/${what}${force ? "?force=1" : ""}`));
 export const removeAccount = (name, force) => call("DELETE", one("accounts", name, force ? "?force=1" : ""));
 export const guard = (name, code) => call("POST", one("accounts", name, "/guard"), code === undefined ? undefined : { code });
