@@ -52,11 +52,12 @@ def test_the_api_is_as_it_describes_itself(w: World, tmp_path: Path) -> None:
         *("--checks", "all", "--continue-on-failure"),
         *("--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none"),
         *("--max-redirects", "0", "--no-color"),
+        *("--exclude-path", "/admin/fleet/drain"),  # then there is nothing to answer with
         *("--header", f"Authorization: Bearer {TOKEN}"),
         SCHEMATHESIS_HOOKS=str(HOOKS),
     )
     assert tried.returncode == 0, tried.stdout + tried.stderr
-    assert "Tested: 24" in tried.stdout
+    assert "Tested: 23" in tried.stdout
     assert not list(w.service.events("request_crashed"))
 
 
