@@ -70,6 +70,7 @@ class Router(Actor[RouterMessage]):
         address: Address[RouterMessage],
         budgets: ReservesBudget,
         matches: KnowsMatches,
+        memory: Memory,
         decoder: MatchDecoder,
         policy: RouterPolicy,
         catch_up: Callable[[Address[RouterMessage]], None],
@@ -77,7 +78,7 @@ class Router(Actor[RouterMessage]):
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        """`catch_up` tells a router that has just started how every bot is."""
+        """`memory`: who asks may look there first; `catch_up` tells a new router how every bot is."""
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
         log = log.bind(actor="router")
         self._catch_up = catch_up
@@ -86,7 +87,7 @@ class Router(Actor[RouterMessage]):
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
         conduct = self._conduct = Conduct(self._seats, clock=clock, log=log)
-        self._memory = Memory(policy.freshness.memory_entries)
+        self._memory = memory
         self._clearance = Clearance(matches, clock=clock, rng=rng, log=log)
         self._tries = Tries(
             budgets=budgets,

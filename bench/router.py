@@ -27,6 +27,7 @@ from actors.actor import Address, Ask
 from actors.bot_states import BotState
 from actors.matches.decoder import MatchDecoder
 from actors.matches.freshness import Freshness
+from actors.matches.memory import Memory
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, Claim
 from actors.messages import (
@@ -102,6 +103,7 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
         address=address,
         budgets=redis,
         matches=redis,
+        memory=Memory(POLICY.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=POLICY,
         catch_up=lambda _: None,

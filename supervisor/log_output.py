@@ -1,16 +1,17 @@
 """Where log lines go: one stream, at once, or many lines in one write where there are many.
 
 A write is a system call, and with a line for every request it would cost as much as a request that is
-answered from memory. So those lines may wait until the event loop's turn is over: some microseconds when
-there is little to do, some milliseconds when there is much. Whatever is written at once takes them along,
-so the order stays.
+answered from memory. So those lines may wait for others, but never longer than `SOON_S`. Whatever is
+written at once takes them along, so the order stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TextIO
+from typing import Final, TextIO
+
+SOON_S: Final = 0.02
 
 
 class Output:
@@ -33,13 +34,13 @@ class Output:
         self._stream.flush()
 
     def write_soon(self, line: str) -> None:
-        """Write when the running loop has done what it has to do this turn. On its thread only."""
+        """Write within `SOON_S`. On the thread of the running loop only."""
         self._waiting.append(line)
         if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._turn_over)
+            asyncio.get_running_loop().call_later(SOON_S, self._write_out)
 
-    def _turn_over(self) -> None:
+    def _write_out(self) -> None:
         self._is_due = False
         self.flush()
 

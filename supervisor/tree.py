@@ -53,6 +53,7 @@ from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
+from actors.matches.memory import Memory
 from actors.matches.players import PlayerDecoder
 from actors.matches.retriever import RetrieverDecoder
 from actors.matches.store import MatchStore
@@ -123,6 +124,7 @@ class Tree:
         self._redis = connect(self._redis_url)
         self._accounts = self._open_accounts()
         self._known_matches = self._open_matches()
+        self._memory = Memory(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._players: Address[PlayersMessage] = Address("players")
@@ -133,7 +135,7 @@ class Tree:
         self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
         self._asker = MatchAsker(
-            self._router, deadline_s=self._settings.http.deadline, clock=self._clock
+            self._router, self._memory, deadline_s=self._settings.http.deadline, clock=self._clock
         )
         self.config = LiveSettings(
             loaded, self._apply, wall=self._clock.wall, sleep=self._clock.sleep, log=log
@@ -231,6 +233,7 @@ class Tree:
             address=self._router,
             budgets=self._accounts,
             matches=self._known_matches,
+            memory=self._memory,
             decoder=MatchDecoder(),
             policy=router_policy(self._settings),
             catch_up=self._announcer.catch_up,

@@ -20,6 +20,7 @@ from actors.bot_states import BotState
 from actors.errors import StoreUnavailable
 from actors.matches.answer import MatchAnswer
 from actors.matches.decoder import MatchDecoder
+from actors.matches.memory import Memory
 from actors.messages import (
     BotChanged,
     BudgetSpent,
@@ -170,6 +171,7 @@ async def routing(
         address=address,
         budgets=budgets,
         matches=matches,
+        memory=Memory(policy.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=policy,
         catch_up=lambda _: None,

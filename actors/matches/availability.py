@@ -6,8 +6,9 @@ import enum
 from typing import Final
 
 from actors.matches.answer import ReplayFacts
+from actors.matches.freshness import RECENT_S
 
-UPLOADED_WITHIN_S: Final = 10 * 60  # of the match's end; until then the file may answer 404
+UPLOADED_WITHIN_S: Final = RECENT_S  # of the match's end; until then the file may answer 404
 EXPIRED: Final = "REPLAY_EXPIRED"
 
 

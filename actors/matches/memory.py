@@ -1,4 +1,8 @@
-"""What this process knows of matches: a bounded table, the longest unused leave first (LRU)."""
+"""What this process knows of matches: a bounded table, the longest unused leave first (LRU).
+
+One per process. The router puts in what it hears; whoever is about to ask it may look here first, which
+spares a known match the way through the router's mailbox.
+"""
 
 from __future__ import annotations
 

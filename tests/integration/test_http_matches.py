@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiohttp
 import orjson
@@ -18,11 +19,14 @@ pytestmark = pytest.mark.integration
 MATCH = 7490235544
 PATHS = (f"/match-details?match_id={MATCH}", f"/matches/{MATCH}")
 PROTOBUF = "application/x-protobuf"
+TOKEN = "an-admin-token-of-some-length"
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
-    with quick_world() as running:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    token_file: Path = tmp_path_factory.mktemp("admin") / "token"
+    token_file.write_text(TOKEN)
+    with quick_world(settings={"http": {"admin_token_file": str(token_file)}}) as running:
         yield running
 
 
@@ -117,12 +121,36 @@ async def test_who_accepts_nothing_that_there_is_hears_so_but_the_seed_never_sai
 
 
 async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.ClientSession) -> None:
-    async with http.get("/matches/4242") as first:
-        assert first.headers["X-Cache"] == "MISS"
-        assert first.headers["Age"] == "0"
-        assert first.headers["Cache-Control"].startswith("public, max-age=")
-    async with http.get("/matches/4242", headers={"Authorization": "Bearer x"}) as keyed:
-        assert keyed.headers.get("Cache-Control", "private, ").startswith("private, ")
+    async with http.get("/matches/4242") as first, http.get("/matches/4242") as second:
+        assert (first.headers["X-Cache"], first.headers["Age"]) == ("MISS", "0")
+        assert second.headers["X-Cache"] == "HIT"
+        assert int(second.headers["Age"]) >= 0
+        for answer in (first, second):
+            assert answer.headers["Cache-Control"] == "public, max-age=604800"
+    for header in ({"Authorization": "Bearer x"}, {"X-API-Key": "x"}):
+        async with http.get("/matches/4242", headers=header) as keyed:
+            assert keyed.headers["Cache-Control"] == "private, max-age=604800"
+
+
+async def test_a_known_match_is_asked_for_again_only_for_those_who_may(
+    w: World, http: aiohttp.ClientSession
+) -> None:
+    async def asked() -> int:
+        found = await w.sandbox.journal("match_request")
+        return sum(one["match_id"] == 4243 for one in found)
+
+    anew = {"Cache-Control": "max-age=0, No-Cache"}
+    async with http.get("/matches/4243"), http.get("/matches/4243", headers=anew) as known:
+        assert known.headers["X-Cache"] == "HIT"
+        assert await asked() == 1
+    operator = {"Authorization": f"Bearer {TOKEN}"}
+    async with http.get("/matches/4243", headers=operator) as known:
+        assert known.headers["X-Cache"] == "HIT"
+    async with http.get("/matches/4243", headers={**anew, **operator}) as asked_for:
+        assert asked_for.headers["X-Cache"] == "MISS"
+        assert await asked() == 2
+    async with http.get("/matches/4243") as known:
+        assert known.headers["X-Cache"] == "HIT"
 
 
 @pytest.mark.parametrize("text", ["", "soon", "0", "0.09", "-1", "nan", "inf", "1_0", "5 s", "0x5"])

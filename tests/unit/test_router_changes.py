@@ -17,6 +17,7 @@ from actors.bot_states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
 from actors.matches.answer import MatchAnswer
 from actors.matches.decoder import MatchDecoder
+from actors.matches.memory import Memory
 from actors.messages import (
     BotChanged,
     BotRemoved,
@@ -84,6 +85,7 @@ class Stage:
             address=self.address,
             budgets=self.budgets,
             matches=FakeMatches(clock),
+            memory=Memory(POLICY.freshness.memory_entries),
             decoder=MatchDecoder(),
             policy=POLICY,
             catch_up=lambda _: None,
