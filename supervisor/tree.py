@@ -41,9 +41,10 @@ from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
 from actors.errors import LocalProtocolError
 from actors.guard_desk import GuardDesk, SubmitGuard
-from actors.http.app import make_app
+from actors.http.app import make_site
 from actors.http.asking import MatchAsker
 from actors.http.bulk import BulkRoute
+from actors.http.edge import Edge
 from actors.http.gate import gate_of, operator_test
 from actors.http.match_details import MatchRoutes
 from actors.http.operation import Routes
@@ -270,20 +271,22 @@ class Tree:
             status,
             *self._operators.routes(),
         ]
-        app = make_app(
-            groups,
-            version=__version__,
-            admission=self._door.admission,
+        site = make_site(groups, version=__version__)
+        self._operators.add_to(site.app)
+        edge = Edge(
+            self._door.admission,
             clock=self._clock,
             log=self._log,
             record=RequestLog(self._log),
             count=self._operators.count,
         )
-        self._operators.add_to(app)
-        # A duplicate, so that the address stays ours should the server be restarted.
-        listener = self._ground.listener.dup()
         return HttpServer(
-            app, listener, capacity=self._door.capacity, drain_s=LONGEST_DRAIN_S, log=self._log
+            site,
+            self._ground.listener.dup(),  # so that the address stays ours should the server restart
+            edge=edge,
+            capacity=self._door.capacity,
+            drain_s=LONGEST_DRAIN_S,
+            log=self._log,
         )
 
     def _make_operators(self) -> Operators:

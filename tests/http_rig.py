@@ -14,8 +14,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from scripted_child import capturing_log
 
-from actors.http.app import bare_app
+from actors.http.app import Site, bare_app
 from actors.http.connections import Capacity
+from actors.http.edge import Edge as RequestEdge
 from actors.http.server import HttpServer
 from supervisor.clock import SystemClock
 from supervisor.front_door import FrontDoor
@@ -121,11 +122,13 @@ async def serving(
     log, lines = capturing_log()
     clock = SystemClock()
     door = FrontDoor(http or Http(), lambda _: False, clock=clock, log=log)
-    app = bare_app(door.admission, clock=clock, log=log)
+    app, edge = bare_app(), RequestEdge(door.admission, clock=clock, log=log)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = HttpServer(app, listener.dup(), capacity=door.capacity, drain_s=1.0, log=log)
+        server = HttpServer(
+            Site(app), listener.dup(), edge=edge, capacity=door.capacity, drain_s=1.0, log=log
+        )
         await server.start()
         running = asyncio.create_task(server.run())
         try:

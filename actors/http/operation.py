@@ -56,6 +56,9 @@ class Operation:
     body_is_text: bool = False  # whatever it says; then there is no type
     body_is_required: bool = True
     needs: Needs = Needs.KEY
+    is_hot: bool = (
+        False  # asked all the time; its path is plain and its handler asks for no match_info
+    )
 
 
 class Routes(Protocol):
@@ -69,11 +72,25 @@ def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
     """Serve each operation; yield them, so that they can be described."""
     for group in groups:
         for operation, handler in group.routes():
-            # A GET is a HEAD too, as everybody expects.
-            methods = {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
-            for method in methods:
+            for method in _methods(operation):
                 app.router.add_route(method, operation.path, handler)
             yield operation
+
+
+def shortcuts(*groups: Routes) -> dict[tuple[str, str], Handler]:
+    """Return the hot operations by method and path."""
+    return {
+        (method, operation.path): handler
+        for group in groups
+        for operation, handler in group.routes()
+        if operation.is_hot
+        for method in _methods(operation)
+    }
+
+
+def _methods(operation: Operation) -> tuple[str, ...]:
+    """A GET is a HEAD too, as everybody expects."""
+    return {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
 
 
 def words(*errors: type[RequestError] | Words) -> Words:

@@ -14,10 +14,11 @@ from multidict import CIMultiDict
 from actors.http.request_ids import HEADER as ID_HEADER
 from actors.http.request_ids import TRACE_HEADER, new_request_id, request_id_of, trace_id_of
 
+SERVER: Final = "botapi"
 POLICY: Final = "Content-Security-Policy"
 HEADERS: Final = CIMultiDict(
     {
-        hdrs.SERVER: "botapi",  # aiohttp would name its own version and Python's
+        hdrs.SERVER: SERVER,  # aiohttp would name its own version and Python's
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -38,10 +39,10 @@ PAGE_HEADERS: Final = CIMultiDict(
 )
 
 
-async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-    """Complete the headers of an answer that is about to be sent."""
+def complete(request: web.Request, response: web.StreamResponse) -> None:
+    """Complete the headers of an answer that is not sent yet."""
     headers = response.headers
-    headers[hdrs.SERVER] = HEADERS[hdrs.SERVER]
+    headers[hdrs.SERVER] = SERVER
     headers[ID_HEADER] = request_id_of(request) or new_request_id()
     if TRACE_HEADER in request.headers and trace_id_of(request) is not None:
         headers[TRACE_HEADER] = request.headers[TRACE_HEADER]
@@ -49,3 +50,9 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
     if response.content_type == "text/html":
         headers.merge(PAGE_HEADERS)
     headers.merge(HEADERS)
+
+
+async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """Complete a stream, which a route begins to send by itself; the edge completes all else."""
+    if not isinstance(response, web.Response):
+        complete(request, response)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from actors.http.app import Site
 from actors.http.connections import Capacity, Connection
+from actors.http.edge import Answering, Edge
 
 BACKLOG: Final = 512  # connections that the kernel holds while we are busy
 
@@ -23,9 +25,10 @@ class HttpServer:
 
     def __init__(
         self,
-        app: web.Application,
+        site: Site,
         listener: socket.socket,
         *,
+        edge: Edge,
         capacity: Capacity,
         drain_s: float,
         log: FilteringBoundLogger,
@@ -34,7 +37,9 @@ class HttpServer:
         self._capacity = capacity
         self._log = log.bind(actor="http")
         self._stopping = asyncio.Event()
-        self._runner = web.AppRunner(app, shutdown_timeout=drain_s, handler_cancellation=True)
+        self._edge = edge
+        self._shortcuts = site.shortcuts
+        self._runner = web.AppRunner(site.app, shutdown_timeout=drain_s, handler_cancellation=True)
 
     async def start(self) -> None:
         """Accept connections.
@@ -43,6 +48,10 @@ class HttpServer:
             OSError: somebody else listens on the address.
         """
         await self._runner.setup()
+        server = self._server
+        # aiohttp types it for any kind of request; an application's are its own.
+        application = cast("Answering", server.request_handler)
+        server.request_handler = cast("Any", self._edge.around(application, self._shortcuts))
         loop = asyncio.get_running_loop()
         try:
             # Not one of aiohttp's sites: they make connections of aiohttp's own class.
@@ -67,7 +76,12 @@ class HttpServer:
         """Take no more connections and let `run` end. Harmless when repeated."""
         self._stopping.set()
 
-    def _connection(self) -> Connection:
+    @property
+    def _server(self) -> web.Server:
         server = self._runner.server
         assert server is not None  # noqa: S101 - for the type checker: it is set up before
-        return Connection(server, self._capacity, loop=asyncio.get_running_loop(), log=self._log)
+        return server
+
+    def _connection(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        return Connection(self._server, self._capacity, loop=loop, log=self._log)

@@ -10,6 +10,7 @@ from aiohttp import web
 from actors.http.notes import ERROR, SOURCE
 from actors.traffic import Traffic
 
+FIRST_ERROR: Final = 400
 # Routes, by their front, that say nothing about how much the service is used.
 HOUSEKEEPING: Final = (
     *("/healthz", "/readyz", "/status", "/metrics", "/docs", "/openapi", "/favicon"),
@@ -24,21 +25,18 @@ class TrafficCount:
         self._traffic = traffic
         self._wall = wall
 
-    def __call__(self, request: web.Request, answer: web.StreamResponse, took_s: float) -> None:
+    def __call__(self, route: str | None, answer: web.StreamResponse, took_s: float) -> None:
         """Note one answer."""
-        if is_traffic(request):
-            source = answer.get(SOURCE)
+        if is_traffic(route):
+            is_error = answer.status >= FIRST_ERROR
             self._traffic.note(
                 self._wall(),
                 took_s,
-                error=answer.get(ERROR),
-                source=None if source is None else source.value,
+                error=answer.get(ERROR) if is_error else None,
+                source=None if is_error else answer.get(SOURCE),
             )
 
 
-def is_traffic(request: web.Request) -> bool:
-    """Whether a request is what the service is for."""
-    resource = request.match_info.route.resource
-    if resource is None or resource.canonical == "/":
-        return False
-    return not resource.canonical.startswith(HOUSEKEEPING)
+def is_traffic(route: str | None) -> bool:
+    """Whether a route is what the service is for; None is no route at all."""
+    return route is not None and route != "/" and not route.startswith(HOUSEKEEPING)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from http_rig import Answer, Edge, get, serving
 
-from actors.http import app, connections
+from actors.http import bodies, connections
 from actors.http.client import client_of
 from supervisor.settings import Http
 
@@ -59,7 +59,7 @@ FAT = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(60))
         (get("/ok", Expect="a miracle"), 417, "expectation-failed"),
         (get("/nothing"), 404, "not-found"),
         (get("/%ff?%ff=%00"), 404, "not-found"),
-        (post(b"x" * (app.MAX_BODY + 1)), 413, "too-large"),
+        (post(b"x" * (bodies.MAX_BODY + 1)), 413, "too-large"),
         (post(b"x" * 10_000_000), 413, "too-large"),
         (CHUNKED + b"100000\r\n" + b"x" * 0x100000 + b"\r\n0\r\n\r\n", 413, "too-large"),
         (post(gzip.compress(b"x" * 1_000_000), "Content-Encoding: gzip"), 415,
@@ -83,7 +83,7 @@ async def test_what_is_just_within_the_limits_is_served() -> None:
             get("/ok?" + "a" * 8000),
             get("/ok", X="a" * 8000),
             get("/ok", **headers),
-            post(b"x" * app.MAX_BODY),
+            post(b"x" * bodies.MAX_BODY),
             post(b"x", "Content-Encoding: identity"),
             post(b"x", "Expect: 100-continue")[:-1],
         ):
@@ -163,7 +163,7 @@ async def test_who_connects_and_says_nothing_is_let_go_without_a_word(
 async def test_a_body_that_dribbles_is_answered_408_and_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(app, "BODY_S", SOON_S)
+    monkeypatch.setattr(bodies, "BODY_S", SOON_S)
     limits = {**connections.AIOHTTP_LIMITS, "lingering_time": SOON_S}
     monkeypatch.setattr(connections, "AIOHTTP_LIMITS", limits)
     async with serving() as edge:

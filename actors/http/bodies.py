@@ -1,0 +1,46 @@
+"""Bodies of requests: how large they may be, and how long they may take.
+
+Read before a route is asked, so that each is safe from bodies without end, also those that want none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from actors.http.admission import Admission
+
+MAX_BODY: Final = 64 * 1024  # bytes
+# What may be larger, from operators: a file with ten thousand accounts.
+LARGE_BODIES: Final = {"/admin/import": 4 * 1024 * 1024}
+BODY_S: Final = 10.0  # for the body to arrive, after the head
+
+
+async def with_body(request: web.Request, admission: Admission) -> web.Request:
+    """Return the request with its body read, which it keeps for its route.
+
+    Raises:
+        HTTPError: it is too large, too slow, packed or broken.
+    """
+    most = MAX_BODY
+    if request.path in LARGE_BODIES and admission.is_operator(request):
+        most = LARGE_BODIES[request.path]
+        request = request.clone(client_max_size=most)
+    await _read(request, most)
+    return request
+
+
+async def _read(request: web.Request, most: int) -> None:
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType
+    if (announced := request.content_length or 0) > most:
+        raise web.HTTPRequestEntityTooLarge(most, announced)
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest from None

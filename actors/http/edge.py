@@ -1,0 +1,147 @@
+"""What every request goes through: it is named, admitted, answered, counted, and logged in one line.
+
+Around the application, and not a middleware in it: all that aiohttp does to find a route takes as long as
+an answer from memory. What is asked for all the time is found here, by its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from structlog.typing import FilteringBoundLogger
+
+from actors.clock import Clock
+from actors.errors import RequestError
+from actors.http.admission import QUERY_KEY_PREFIXES, Admission
+from actors.http.bodies import with_body
+from actors.http.client import ANONYMOUS
+from actors.http.errors import error_response, protocol_error
+from actors.http.request_ids import TRACE_HEADER, name_request, request_id_of, trace_id_of
+from actors.http.retriever_answers import refusal
+from actors.http.security_headers import complete
+
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Shortcuts = Mapping[tuple[str, str], Answering]  # by method and path
+Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
+# Route (the path's template, None where none was found), what was answered, in how many seconds.
+Count = Callable[[str | None, web.StreamResponse, float], None]
+
+QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
+LONGEST_LOGGED: Final = 200  # characters of what a client wrote
+BY_PATH: Final = ("/matches/", "/replays/", "/match/")  # then a match's id
+
+
+class Edge:
+    """See the module. Outlives no server: `around` is told what it stands before."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        *,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        record: Record | None = None,
+        count: Count | None = None,
+    ) -> None:
+        """`record` writes a request's line, if that goes another way than `log`."""
+        self._admission = admission
+        self._now = clock.now
+        self._log = log.bind(actor="http")
+        self._record = record or self._record_by_log
+        self._count = count
+
+    def around(self, application: Answering, shortcuts: Shortcuts) -> Answering:
+        """Return what answers requests: `shortcuts` where one fits, else `application`."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            begun = self._now()
+            request_id = name_request(request)
+            address = self._admission.address_of(request)
+            client, route = ANONYMOUS, None
+            try:
+                client = self._admission.admit(request, address)
+                if request.body_exists:
+                    request = await with_body(request, self._admission)
+                if shortcut := shortcuts.get((request.method, request.path)):
+                    route = request.path
+                    response = await shortcut(request)
+                else:
+                    response = await application(request)
+                    route = _route_of(request)
+            except Exception as error:  # noqa: BLE001 - the boundary of one request
+                response = self._instead(request, error)
+            if not response.prepared:
+                complete(request, response)
+            took_s = self._now() - begun
+            if self._count is not None:
+                self._count(route, response, took_s)
+            facts = _facts(request, response, took_s)
+            facts["request_id"], facts["address"] = request_id, address
+            # The name of a key, never the key; where there are no keys, it is the address again.
+            if client.name and client.name != address:
+                facts["client"] = client.name
+            self._record("debug" if request.path in QUIET_PATHS else "info", facts)
+            return response
+
+        return answer
+
+    def _instead(self, request: web.Request, error: Exception) -> web.Response:
+        """Return what is answered where there is only an error."""
+        if isinstance(error, RequestError):
+            return _refused(request, error)
+        if isinstance(error, web.HTTPError):
+            return _in_our_form(error)
+        if isinstance(error, web.HTTPException | ConnectionError):
+            raise error  # what is no answer, or has nobody any more to go to
+        # A bug here must not look like silence.
+        self._log.exception(
+            "request_crashed", request_id=request_id_of(request), path=_short(request.path)
+        )
+        return protocol_error(500)
+
+    def _record_by_log(self, level: str, facts: dict[str, Any]) -> None:
+        getattr(self._log, level)("request_answered", **facts)
+
+
+def _facts(request: web.Request, response: web.StreamResponse, took_s: float) -> dict[str, Any]:
+    path = request.path
+    match_id = request.query.get("match_id")
+    if match_id is None and path.startswith(BY_PATH):
+        match_id = path.rpartition("/")[2]
+    facts = {
+        "method": request.method,
+        "path": _short(path),
+        "match_id": _short(match_id),
+        "status": response.status,
+        "duration_s": round(took_s, 6),
+    }
+    if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
+        facts["trace_id"] = trace_id
+    return facts
+
+
+def _route_of(request: web.Request) -> str | None:
+    resource = request.match_info.route.resource
+    return None if resource is None else resource.canonical
+
+
+def _refused(request: web.Request, error: RequestError) -> web.Response:
+    """Refuse in the form that is understood where the request went."""
+    goes_to_retriever = request.path.startswith(QUERY_KEY_PREFIXES)
+    return refusal(error) if goes_to_retriever else error_response(error)
+
+
+def _in_our_form(refused: web.HTTPError) -> web.Response:
+    answer = protocol_error(refused.status)
+    if hdrs.ALLOW in refused.headers:
+        answer.headers[hdrs.ALLOW] = refused.headers[hdrs.ALLOW]
+    return answer
+
+
+def _short(text: str | None) -> str | None:
+    """Return what a client wrote so that it can stand in a log line, whatever its bytes were."""
+    if text is None or (text.isascii() and len(text) <= LONGEST_LOGGED):
+        return text
+    return text[:LONGEST_LOGGED].encode(errors="backslashreplace").decode()
