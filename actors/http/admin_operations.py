@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from actors.accounts.importing import LONGEST_NAME
 from actors.fleet_orders import LARGEST_FLEET
@@ -16,6 +19,17 @@ LONGEST_CODE: Final = 10
 NAME: Final = rf"^[!-~]{{1,{LONGEST_NAME}}}$"
 BASE64: Final = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
 _JSON: Final = "application/json"
+
+
+def _like(pattern: str, problem: str) -> Callable[[str], str]:
+    """Return what refuses a text in words that people understand better than a pattern."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("unusable", "{problem}", {"problem": problem})
+        return text
+
+    return check
 
 
 class OneAccount(Input):
@@ -49,12 +63,24 @@ class GuardCode(Input):
     ) = Field(None, description="A Steam Guard code, from the e-mail or the app.")
 
 
+AccountName = Annotated[
+    str,
+    Field(strict=True, json_schema_extra={"pattern": NAME}),
+    AfterValidator(_like(NAME, "not one that Steam gives")),
+]
+SharedSecret = Annotated[
+    str,
+    Field(strict=True, json_schema_extra={"pattern": BASE64}),
+    AfterValidator(_like(BASE64, "not base64")),
+]
+
+
 class AccountToAdd(Input):
     """One account; one that is there already gets the new password."""
 
-    name: str = Field(strict=True, pattern=NAME, examples=["abaddon"])
+    name: AccountName = Field(examples=["abaddon"])
     password: str = Field(strict=True, min_length=1, repr=False)
-    shared_secret: Annotated[str, Field(strict=True, pattern=BASE64)] | None = Field(
+    shared_secret: SharedSecret | None = Field(
         None, repr=False, description="Of the authenticator app, base64."
     )
 

@@ -13,6 +13,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from actors.http.security_headers import PAGE_HEADERS
+
 INDEX: Final = "index.html"
 TYPES: Final = {
     "html": "text/html",
@@ -20,8 +22,6 @@ TYPES: Final = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
-# Asked for every time: a page of another version than the service is trouble.
-HEADERS: Final = {hdrs.CACHE_CONTROL: "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,16 @@ def _read(name: str, content: bytes) -> _File:
 
 def _answer(request: web.Request, file: _File) -> web.Response:
     seen = request.if_none_match or ()
-    is_known = any(etag.value == file.etag for etag in seen)
-    answer = (
-        web.Response(status=304, headers=HEADERS)
-        if is_known
-        else web.Response(
-            body=file.content, content_type=file.type, charset="utf-8", headers=HEADERS
-        )
-    )
-    answer.etag = file.etag
-    if not is_known:
+    if any(etag.value == file.etag for etag in seen):
+        answer = web.Response(status=304)
+    else:
+        answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
         answer.enable_compression()
+    answer.etag = file.etag
+    # Asked for every time: a page of another version than the service is trouble.
+    answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
+    if (
+        file.type == "text/html"
+    ):  # a 304 is none, but what it says replaces what the browser has kept
+        answer.headers.extend(PAGE_HEADERS)
     return answer

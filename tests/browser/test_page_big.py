@@ -91,8 +91,8 @@ def test_a_column_sorts_both_ways(open_page: OpenPage, stage: StageProcess) -> N
 def test_a_thousand_accounts_are_there_too(open_page: OpenPage, stage: StageProcess) -> None:
     page = opened(open_page, stage, **WIDE)
     show(page, "Accounts")
-    expect(page.locator("#shown")).to_have_text(f"{BOTS} accounts")
-    expect_state(page, "account0000", "free")
+    expect(page.locator("#shown")).to_have_text(f"{BOTS + 1} accounts")
+    expect_state(page, "account0000", "in use")
 
 
 def test_details_follow_what_happens(open_page: OpenPage, stage: StageProcess) -> None:

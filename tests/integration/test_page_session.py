@@ -136,6 +136,7 @@ async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: World) -> 
             assert forbidden not in text
         async with client.get(f"{w.service.url}/", headers={"If-None-Match": etag}) as again:
             assert again.status == 304
+            assert again.headers["Content-Security-Policy"] == policy
         for path in ("/page/nothing.js", "/page/..%2f__init__.py", "/page/__init__.py"):
             async with client.get(w.service.url + path) as answer:
                 assert answer.status == 404
