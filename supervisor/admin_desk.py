@@ -23,7 +23,6 @@ from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError, Settings
 
 KEY: Final = "http.admin_token_file"
-OWN_FILE: Final = "admin-token"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -44,7 +43,7 @@ def admin_token(
         )
         return None
     try:
-        return _token_in(file or _own_file(settings.redis.data_dir, log), log)
+        return _token_in(file or _own_file(settings.own_token_file, log), log)
     except OSError as error:
         problem = f"{error.filename} cannot be used: {error.strerror}"
         raise ConfigError(KEY, problem) from None
@@ -61,10 +60,9 @@ def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
     return token
 
 
-def _own_file(data_dir: Path, log: FilteringBoundLogger) -> Path:
+def _own_file(file: Path, log: FilteringBoundLogger) -> Path:
     """Return the file with our own token, made if it is not there yet."""
-    file = data_dir / OWN_FILE
-    data_dir.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as new:

@@ -37,6 +37,18 @@ def _keys() -> typer.Typer:
     return commands
 
 
+def _bots() -> typer.Typer:
+    from supervisor.cli_fleet import bots as commands  # noqa: PLC0415 - as above
+
+    return commands
+
+
+def _fleet() -> typer.Typer:
+    from supervisor.cli_fleet import fleet as commands  # noqa: PLC0415 - as above
+
+    return commands
+
+
 app = typer.Typer(
     name="botapi",
     help="Dota 2 match details over HTTP, from a self-healing fleet of Steam accounts.",
@@ -48,6 +60,14 @@ config_app = typer.Typer(help="Check or show the settings.", no_args_is_help=Tru
 accounts_app = typer.Typer(
     cls=later(_accounts),
     help="Add accounts and look after them.",
+    no_args_is_help=True,
+)
+bots_app = typer.Typer(
+    cls=later(_bots), help="Restart, park and unpark bots.", no_args_is_help=True
+)
+fleet_app = typer.Typer(
+    cls=later(_fleet),
+    help="Have more or fewer bots, or none for a while.",
     no_args_is_help=True,
 )
 keys_app = typer.Typer(
@@ -151,6 +171,8 @@ app.command()(match)
 app.command()(replay)
 app.command()(status)
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(bots_app, name="bots")
+app.add_typer(fleet_app, name="fleet")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.command("sandbox")(simulate)

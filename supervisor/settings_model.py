@@ -247,6 +247,11 @@ class Settings(BaseModel):
         return self.model_copy(update={"steam": steam})
 
     @property
+    def own_token_file(self) -> Path:
+        """Where a service that names no admin token keeps the one that it makes."""
+        return self.redis.data_dir / "admin-token"
+
+    @property
     def logons_per_minute(self) -> float:
         """Token log-ons per minute; 0 for no pacing."""
         if self.logon.per_minute != "auto":

@@ -18,6 +18,7 @@ from actors.clock import Clock
 from actors.errors import RequestError, TimedOut
 from actors.http.asking import MatchAsker, Wish, ask_in_time
 from actors.http.inputs import parse_match_id
+from actors.http.notes import noted
 from actors.http.operation import Operation
 from actors.http.request_ids import request_id_of
 from actors.http.retriever_answers import asked, match_refusal, packed
@@ -66,7 +67,8 @@ class RetrieverRoutes:
             answer = await self._fetch_match(parse_match_id(text), wish)
         except RequestError as error:
             return match_refusal(request, error)
-        return packed(request, self._decoder.json(answer.protobuf), asked(answer))
+        body = self._decoder.json(answer.protobuf)
+        return noted(packed(request, body, asked(answer)), answer.source)
 
     async def profile(self, request: web.Request) -> web.Response:
         """Answer with a player's profile card."""

@@ -27,6 +27,7 @@ from actors.errors import (
 from actors.http.accept import accepts_gzip
 from actors.http.errors import TABLE, error_response
 from actors.http.json_response import LEVEL
+from actors.http.notes import ERROR
 from actors.matches.answer import MatchAnswer
 
 STEAM_ID: Final = "x-match-request-steamid"  # of the account that asked the GC, not its name
@@ -86,4 +87,6 @@ def refusal(error: RequestError) -> web.Response:
     status, text = SAID.get(type(error), (answer.status, str(error)))
     retry_after = answer.headers.get(hdrs.RETRY_AFTER)
     headers = {} if retry_after is None else {hdrs.RETRY_AFTER: retry_after}
-    return web.Response(status=status, text=text, headers=headers)
+    said = web.Response(status=status, text=text, headers=headers)
+    said[ERROR] = answer[ERROR]
+    return said

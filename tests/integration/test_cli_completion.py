@@ -84,7 +84,19 @@ def test_installing_writes_what_the_shell_reads(tmp_path: Path) -> None:
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    names = {"run", "match", "replay", "status", "accounts", "keys", "config", "sandbox", "version"}
+    names = {
+        "run",
+        "match",
+        "replay",
+        "status",
+        "accounts",
+        "bots",
+        "fleet",
+        "keys",
+        "config",
+        "sandbox",
+        "version",
+    }
     lines = botapi("--help", cwd=tmp_path).out.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in lines} == names
     assert not [line for line in lines if line.endswith("...")]  # said in full
