@@ -28,12 +28,13 @@ class TrafficCount:
     def __call__(self, route: str | None, answer: web.StreamResponse, took_s: float) -> None:
         """Note one answer."""
         if is_traffic(route):
-            is_error = answer.status >= FIRST_ERROR
+            is_error, source = answer.status >= FIRST_ERROR, answer.get(SOURCE)
             self._traffic.note(
                 self._wall(),
                 took_s,
                 error=answer.get(ERROR) if is_error else None,
-                source=None if is_error else answer.get(SOURCE),
+                # Plain text: as a key of JSON orjson takes no enum.
+                source=None if is_error or source is None else source.value,
             )
 
 
