@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -73,7 +74,7 @@ def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
     for group in groups:
         for operation, handler in group.routes():
             for method in _methods(operation):
-                app.router.add_route(method, operation.path, handler)
+                app.router.add_route(method, _route(operation.path), handler)
             yield operation
 
 
@@ -91,6 +92,11 @@ def shortcuts(*groups: Routes) -> dict[tuple[str, str], Handler]:
 def _methods(operation: Operation) -> tuple[str, ...]:
     """A GET is a HEAD too, as everybody expects."""
     return {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
+
+
+def _route(path: str) -> str:
+    """Let a parameter be anything; aiohttp's own has no braces, and a bad id shall not be a bad path."""
+    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def words(*errors: type[RequestError] | Words) -> Words:

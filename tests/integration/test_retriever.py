@@ -254,6 +254,7 @@ async def test_who_is_unknown_to_steam_is_left_out(common: World) -> None:
         "/match/abc",
         "/match/-1",
         "/match/1.5",
+        "/match/{1}",
         "/match/%D9%A1",  # a digit, but not of ours
         f"/match/{'9' * 21}",
         "/profile/0",
