@@ -4,6 +4,8 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV ?= .venv
 ARGS ?=
+# Processes that run tests, each a file at a time. Most tests wait: more of them than cores is right.
+WORKERS ?= 3
 MINUTES ?= 10
 SEED ?= 1
 EXAMPLES ?= 500
@@ -18,7 +20,7 @@ SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_inf
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
-	@echo 'make test    run all tests (ARGS="-k name" for some)'
+	@echo 'make test    run all tests (ARGS="-k name" for some, WORKERS=0 in one process)'
 	@echo 'make lint    check style         make types   check types'
 	@echo 'make check   lint, types, test   make bench   measure'
 	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
@@ -32,7 +34,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/botapi run --sandbox $(ARGS)
 
 test: $(VENV)/.installed-tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	@$(BIN)/ruff check .
