@@ -271,7 +271,7 @@ class Tree:
             status,
             *self._operators.routes(),
         ]
-        site = make_site(groups, version=__version__)
+        site = make_site(groups, self._door.admission, version=__version__)
         self._operators.add_to(site.app)
         edge = Edge(
             self._door.admission,

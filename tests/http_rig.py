@@ -122,7 +122,7 @@ async def serving(
     log, lines = capturing_log()
     clock = SystemClock()
     door = FrontDoor(http or Http(), lambda _: False, clock=clock, log=log)
-    app, edge = bare_app(), RequestEdge(door.admission, clock=clock, log=log)
+    app, edge = bare_app(door.admission), RequestEdge(door.admission, clock=clock, log=log)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from actors.http.bodies import MAX_BODY
+from actors.http.admission import Admission
+from actors.http.bodies import MAX_BODY, bodies_first
 from actors.http.docs import DocsRoutes
 from actors.http.edge import Shortcuts
 from actors.http.openapi import document
@@ -23,16 +24,16 @@ class Site:
     shortcuts: Shortcuts = field(default_factory=dict)
 
 
-def make_site(groups: Sequence[Routes], *, version: str) -> Site:
+def make_site(groups: Sequence[Routes], admission: Admission, *, version: str) -> Site:
     """Serve `groups`, and what describes them."""
-    app = bare_app()
+    app = bare_app(admission)
     operations = tuple(add_routes(app, *groups))
     DocsRoutes(lambda: document(operations, version=version)).add_to(app)
     return Site(app, shortcuts(*groups))
 
 
-def bare_app() -> web.Application:
+def bare_app(admission: Admission) -> web.Application:
     """Return an application without routes."""
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[bodies_first(admission)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(on_prepare)
     return app

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from actors.http.admission import Admission
 
@@ -18,21 +19,24 @@ LARGE_BODIES: Final = {"/admin/import": 4 * 1024 * 1024}
 BODY_S: Final = 10.0  # for the body to arrive, after the head
 
 
-async def with_body(request: web.Request, admission: Admission) -> web.Request:
-    """Return the request with its body read, which it keeps for its route.
+def bodies_first(admission: Admission) -> Middleware:
+    """Return a middleware that has the body here before a route is asked, which keeps it."""
 
-    Raises:
-        HTTPError: it is too large, too slow, packed or broken.
-    """
-    most = MAX_BODY
-    if request.path in LARGE_BODIES and admission.is_operator(request):
-        most = LARGE_BODIES[request.path]
-        request = request.clone(client_max_size=most)
-    await _read(request, most)
-    return request
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.body_exists:
+            most = MAX_BODY
+            if request.path in LARGE_BODIES and admission.is_operator(request):
+                most = LARGE_BODIES[request.path]
+                request = request.clone(client_max_size=most)
+            await _read(request, most)
+        return await handler(request)
+
+    return middleware
 
 
 async def _read(request: web.Request, most: int) -> None:
+    """Raises HTTPError: the body is too large, too slow, packed or broken."""
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType
     if (announced := request.content_length or 0) > most:

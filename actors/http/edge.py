@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.admission import QUERY_KEY_PREFIXES, Admission
-from actors.http.bodies import with_body
 from actors.http.client import ANONYMOUS
 from actors.http.errors import error_response, protocol_error
 from actors.http.request_ids import TRACE_HEADER, name_request, request_id_of, trace_id_of
@@ -59,19 +58,20 @@ class Edge:
             begun = self._now()
             request_id = name_request(request)
             address = self._admission.address_of(request)
-            client, route = ANONYMOUS, None
+            client, route, is_routed = ANONYMOUS, None, False
             try:
                 client = self._admission.admit(request, address)
-                if request.body_exists:
-                    request = await with_body(request, self._admission)
-                if shortcut := shortcuts.get((request.method, request.path)):
+                shortcut = shortcuts.get((request.method, request.path))
+                if shortcut is not None and not request.body_exists:
                     route = request.path
                     response = await shortcut(request)
                 else:
+                    is_routed = True
                     response = await application(request)
-                    route = _route_of(request)
             except Exception as error:  # noqa: BLE001 - the boundary of one request
                 response = self._instead(request, error)
+            if is_routed:  # also when it was refused there
+                route = _route_of(request)
             if not response.prepared:
                 complete(request, response)
             took_s = self._now() - begun
