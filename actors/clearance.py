@@ -21,6 +21,7 @@ from actors.errors import AccountError, RequestStoreUnavailable, TimedOut
 from actors.flight import Flight
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.tally import Tally
 from actors.tasks import Tasks
 
 STORE_RETRY_S: Final = 2.0
@@ -56,11 +57,13 @@ class Clearance:
         self,
         matches: KnowsMatches,
         *,
+        tally: Tally,
         clock: WallClock,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
         self._matches = matches
+        self._tally = tally
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -77,13 +80,18 @@ class Clearance:
             RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
             TimedOut: somebody else flew it until the deadline.
         """
-        pause_s = FIRST_LOOK_S
+        pause_s, was_taken = FIRST_LOOK_S, False
         while isinstance(found := await self.look(flight), Taken):
+            was_taken = True
             if self._clock.now() >= flight.deadline:
                 raise TimedOut("another instance did not get it in time", TAKEN_RETRY_S)
             await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
             pause_s = min(pause_s * GROWTH, LONGEST_LOOK_S)
-        return None if isinstance(found, Claim) else found
+        if not isinstance(found, Claim):
+            return found
+        if was_taken:
+            self._tally.took_over()
+        return None
 
     async def look(self, flight: Flight) -> Known | Claim | Taken:
         """Look once. Raises RequestStoreUnavailable."""

@@ -21,6 +21,7 @@ from actors.hedging import Hedging
 from actors.messages import BudgetSpent, Relog, Seat
 from actors.seats import Seats
 from actors.silence import Silence
+from actors.tally import Tally
 
 # Until an account that Valve counts differently than we do is tried again.
 SPENT_EARLY_S: Final = 3600.0
@@ -29,9 +30,12 @@ SPENT_EARLY_S: Final = 3600.0
 class Conduct:
     """See the module. Owned by the router."""
 
-    def __init__(self, seats: Seats, *, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, seats: Seats, *, tally: Tally, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
         self.hedging = Hedging()
         self._seats = seats
+        self._tally = tally
         self._silence = Silence()
         self._circuits = Circuits()
         self._demerits = Demerits()
@@ -108,6 +112,7 @@ class Conduct:
         )
         if step is Step.NOTHING:
             return
+        self._tally.circuit_opened(step)
         self._log.warning("circuit_opened", account=account, step=step.name.lower())
         self._silence.distrust(account)
         if step is Step.PAUSE:

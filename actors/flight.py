@@ -44,6 +44,7 @@ class Flight:
     request_id: str = ""
     may_be_claimed: bool = False  # whether the claim was, or may have been, granted
     held: Claim | None = None  # the claim that is renewed
+    was_asked_for: bool = False  # a bot was, or is
     has_landed: bool = False
     has_hedged: bool = False
     failed: frozenset[str] = frozenset()  # accounts; tried last from now on
@@ -115,6 +116,7 @@ class Flight:
 
     def took_off(self, account: str, now: float) -> None:
         """A try has begun."""
+        self.was_asked_for = True
         self.in_air[account] = now
 
     def came_down(self, account: str) -> None:

@@ -25,6 +25,7 @@ from actors.matches.refusal import Known
 from actors.matches.store import Claim, Taken
 from actors.messages import Seat
 from actors.seats import Seats
+from actors.tally import Tally
 from actors.tries import Tries
 
 TIMED_OUT_RETRY_S: Final = 5.0
@@ -41,6 +42,7 @@ class Pilot:
         seats: Seats,
         conduct: Conduct,
         tries: Tries,
+        tally: Tally,
         clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -48,6 +50,7 @@ class Pilot:
         self._seats = seats
         self._conduct = conduct
         self._tries = tries
+        self._tally = tally
         self._clock = clock
         self._log = log
 
@@ -172,6 +175,7 @@ class Pilot:
         seat = self._seats.take_now(flight.avoid, only_others=True)
         if seat is not None:
             self._conduct.hedging.hedged()
+            self._tally.hedged()
             self._log.info("flight_hedged", match_id=flight.match_id, account=seat.account)
         return seat
 

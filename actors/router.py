@@ -45,6 +45,7 @@ from actors.messages import (
 )
 from actors.pilot import Pilot
 from actors.seats import Seats
+from actors.tally import Lookup, Tally
 from actors.tasks import Tasks
 from actors.tries import ReservesBudget, Tries
 from actors.turns import Turns
@@ -73,6 +74,7 @@ class Router(Actor[RouterMessage]):
         memory: Memory,
         decoder: MatchDecoder,
         policy: RouterPolicy,
+        tally: Tally,
         catch_up: Callable[[Address[RouterMessage]], None],
         clock: WallClock,
         rng: random.Random,
@@ -83,12 +85,13 @@ class Router(Actor[RouterMessage]):
         log = log.bind(actor="router")
         self._catch_up = catch_up
         self._policy = policy
+        self._tally = tally
         self._wall = clock.wall
         turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
         self._seats = Seats(turns, queue=policy.queue, clock=clock)
-        conduct = self._conduct = Conduct(self._seats, clock=clock, log=log)
+        conduct = self._conduct = Conduct(self._seats, tally=tally, clock=clock, log=log)
         self._memory = memory
-        self._clearance = Clearance(matches, clock=clock, rng=rng, log=log)
+        self._clearance = Clearance(matches, tally=tally, clock=clock, rng=rng, log=log)
         self._tries = Tries(
             budgets=budgets,
             seats=self._seats,
@@ -97,6 +100,7 @@ class Router(Actor[RouterMessage]):
             on_brought=self._on_brought,
             on_over=self._close_if_over,
             policy=policy,
+            tally=tally,
             clock=clock,
             log=log,
         )
@@ -105,6 +109,7 @@ class Router(Actor[RouterMessage]):
             seats=self._seats,
             conduct=conduct,
             tries=self._tries,
+            tally=tally,
             clock=clock,
             log=log,
         )
@@ -151,9 +156,13 @@ class Router(Actor[RouterMessage]):
             return
         now = self._wall()
         if not fetch.refresh and (known := self._memory.get(fetch.match_id, now)) is not None:
+            self._tally.looked_up(Lookup.MEMORY)
             answer(reply, known, now)
             return
-        flight = self._flights.get(fetch.match_id) or self._new_flight(fetch.match_id)
+        if (flight := self._flights.get(fetch.match_id)) is None:
+            flight = self._new_flight(fetch.match_id)
+        else:
+            self._tally.joined()
         flight.join(fetch, reply, partial(self._on_abandoned, flight))
         self._seats.keep_up(flight.place, flight.priority, flight.deadline)
         if flight.pilot is None:
@@ -167,7 +176,9 @@ class Router(Actor[RouterMessage]):
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            self._land(flight, await self._pilot.fly(flight))
+            known = await self._pilot.fly(flight)
+            self._tally.looked_up(Lookup.REDIS)
+            self._land(flight, known)
         except RequestError as error:
             flight.fail(error)
         finally:

@@ -30,6 +30,7 @@ from actors.matches.details import MatchDetails
 from actors.matches.refusal import Known, Refusal, Verdict
 from actors.messages import RouterPolicy, Seat, ServeMatch
 from actors.seats import Seats
+from actors.tally import Failure, Lookup, Tally
 from actors.tasks import Tasks
 
 # CMsgGCMatchDetailsResponse.result, as odota/core reads it.
@@ -49,9 +50,8 @@ class ReservesBudget(Protocol):
 class _TryFailed(Exception):
     """This bot did not bring the match; the text says why."""
 
-    def __init__(self, reason: str, *, bot_broke: bool = False, was_silent: bool = False) -> None:
-        self.bot_broke = bot_broke  # and perhaps the GC was never asked
-        self.was_silent = was_silent
+    def __init__(self, reason: str, kind: Failure = Failure.UNUSABLE) -> None:
+        self.kind = kind
         super().__init__(reason)
 
 
@@ -68,6 +68,7 @@ class Tries:
         on_brought: Callable[[Flight, Known], None],
         on_over: Callable[[Flight], None],
         policy: RouterPolicy,
+        tally: Tally,
         clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -79,12 +80,15 @@ class Tries:
         self._decoder = decoder
         self._on_brought = on_brought
         self._on_over = on_over
+        self._tally = tally
         self._clock = clock
         self._log = log
         self._running = Tasks()
 
     def start(self, flight: Flight, seat: Seat) -> None:
         """Let a bot try; the seat is given back when it is over."""
+        if not flight.was_asked_for:
+            self._tally.looked_up(Lookup.MISS)
         flight.took_off(seat.account, self._clock.now())
         name = f"try-{flight.match_id}-{seat.bot_id}"
         task = self._running.start(self._try(flight, seat), name=name)
@@ -116,7 +120,7 @@ class Tries:
         try:
             verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
-            raise _TryFailed(str(error), bot_broke=True) from error
+            raise _TryFailed(str(error), Failure.BROKE) from error
         except AccountError as error:
             self._log.warning("budget_uncounted", account=seat.account, reason=str(error))
             flight.trouble = RequestStoreUnavailable(
@@ -124,6 +128,7 @@ class Tries:
             )
             return False
         if isinstance(verdict, Refused):
+            self._tally.refused(verdict.scope)
             self._conduct.refused(seat, verdict)
             return False
         return True
@@ -142,14 +147,16 @@ class Tries:
             )
             details = self._decoder.decode(body)
         except TimeoutError:
-            raise _TryFailed("silence", was_silent=True) from None
+            raise _TryFailed("silence", Failure.SILENT) from None
         except DecodeError as error:
             raise _TryFailed(str(error)) from error
         except (SteamError, LocalProtocolError) as error:
-            raise _TryFailed(str(error), bot_broke=True) from error
+            raise _TryFailed(str(error), Failure.BROKE) from error
         finally:
             alarm.cancel()
-        self._conduct.answered(seat, match_id, self._clock.now() - begun)
+        took_s = self._clock.now() - begun
+        self._tally.answered(took_s)
+        self._conduct.answered(seat, match_id, took_s)
         return self._judged(match_id, body, details, seat)
 
     def _judged(self, match_id: int, body: bytes, details: MatchDetails, seat: Seat) -> Known:
@@ -167,10 +174,12 @@ class Tries:
     def _note_failure(self, flight: Flight, seat: Seat, failed: _TryFailed) -> None:
         flight.reason = str(failed)
         flight.failed |= {seat.account}
-        flight.tries -= not failed.bot_broke
-        flight.breaks -= failed.bot_broke
+        bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
+        flight.tries -= not bot_broke
+        flight.breaks -= bot_broke
+        self._tally.failed(failed.kind)
         self._log.info(
             "try_failed", match_id=flight.match_id, account=seat.account, reason=flight.reason
         )
-        if failed.was_silent:
+        if failed.kind is Failure.SILENT:
             self._conduct.silent(seat, flight.match_id, others_got_it=flight.has_landed)

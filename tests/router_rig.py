@@ -13,6 +13,7 @@ import pytest
 import structlog
 from fake_clock import FakeClock, settle
 from fake_matches import FakeMatches
+from fake_tally import FakeTally
 
 from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope
@@ -122,6 +123,7 @@ class Stage:
     matches: FakeMatches
     address: Address[RouterMessage]
     router: Router
+    tally: FakeTally
     bots: dict[str, FakeBot] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -166,7 +168,7 @@ async def routing(
 ) -> AsyncIterator[Stage]:
     """Run a router; several on the same `matches` are several containers."""
     address: Address[RouterMessage] = Address("router")
-    budgets = FakeBudgets()
+    budgets, tally = FakeBudgets(), FakeTally()
     router = Router(
         address=address,
         budgets=budgets,
@@ -174,6 +176,7 @@ async def routing(
         memory=Memory(policy.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=policy,
+        tally=tally,
         catch_up=lambda _: None,
         clock=clock,
         rng=random.Random(1),
@@ -181,7 +184,7 @@ async def routing(
     )
     await router.start()
     running = asyncio.create_task(router.run())
-    stage = Stage(clock, budgets, matches, address, router)
+    stage = Stage(clock, budgets, matches, address, router, tally)
     try:
         yield stage
     finally:

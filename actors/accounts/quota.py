@@ -9,6 +9,7 @@ from typing import Final, Literal
 BUDGET_SPENT: Final = "daily budget spent"
 
 Window = Literal["rolling-24h", "utc-day"]
+Scope = Literal["account", "ip", "lease"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,5 @@ class Reserved:
 class Refused:
     """Nothing was counted, nothing may be sent."""
 
-    scope: Literal["account", "ip", "lease"]
+    scope: Scope
     retry_after: float  # seconds until the budget frees; 0 for a lease that is not ours

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from fake_clock import FakeClock, settle
 from fake_matches import FakeMatches
+from fake_tally import FakeTally
 
 from actors.accounts.quota import Refused, Reserved
 from actors.actor import Actor, Address, Envelope
@@ -88,6 +89,7 @@ class Stage:
             memory=Memory(POLICY.freshness.memory_entries),
             decoder=MatchDecoder(),
             policy=POLICY,
+            tally=FakeTally(),
             catch_up=lambda _: None,
             clock=clock,
             rng=random.Random(1),
