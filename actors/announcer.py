@@ -17,7 +17,9 @@ from actors.messages import BotChanged, BotRemoved
 class Watcher(Protocol):
     """Whoever is told about bots; an `Address` is one."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Who it is, for the log."""
 
     def tell(self, message: BotChanged | BotRemoved) -> None:
         """Never waits."""

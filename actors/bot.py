@@ -393,5 +393,6 @@ class Bot(Actor[RouterToBot]):
                 nothing_free=nothing_free,
                 budget_frees_in=budget_frees_in,
                 goes_on_in=goes_on_in,
+                verdict=self._reckoning.verdict if self._reckoning else None,
             )
         )

@@ -13,6 +13,7 @@ from actors.actor import Address, Ask
 from actors.bot_states import BotState
 from actors.matches.answer import MatchAnswer
 from actors.matches.freshness import Freshness
+from actors.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class BotChanged:
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
     goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
+    verdict: Verdict | None = None  # on what Steam said, where that ended this life
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ class Reckoning:
         self._judged: BaseException | None = None
         self._ruling = _NOTHING
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was judged so far."""
+        return self._ruling.verdict
+
     def ruling(self, failure: BaseException | None) -> Ruling:
         """Judge what ended this life. A life ends once: asked again, the same is said again."""
         if failure is not None and failure is not self._judged:

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -32,7 +32,23 @@ CONNECTIONS: Final = 32
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 
-def connect(url: str, *, raw: bool = False) -> Redis:
+class Watch(Protocol):
+    """Who is told how Redis does."""
+
+    def answered(self, script: str, seconds: float) -> None:
+        """Redis ran a script; so long its caller waited."""
+
+    def failed(self, script: str) -> None:
+        """Redis did not answer, or not with what the script returns."""
+
+
+class _Client(Redis):
+    """redis-py's, and who watches it."""
+
+    watched_by: Watch | None = None
+
+
+def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis:
     """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.
 
     Nothing is retried by the client: whether a script may run twice is for its caller to know.
@@ -51,7 +67,10 @@ def connect(url: str, *, raw: bool = False) -> Redis:
         # While they are on, a connection that Redis has closed meanwhile is used once more, in vain.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return Redis.from_pool(pool)
+    client = _Client(connection_pool=pool)
+    client.auto_close_connection_pool = True  # as of one that made its pool itself
+    client.watched_by = watch
+    return client
 
 
 @contextlib.contextmanager
@@ -75,6 +94,22 @@ def translated(operation: str) -> Iterator[None]:
         # is cancelled in the moment in which what it waits for is done (python/cpython#86296).
         if _times_cancelled() > before:
             raise asyncio.CancelledError
+
+
+@contextlib.contextmanager
+def _watched(redis: Redis, script: str) -> Iterator[None]:
+    watch = redis.watched_by if isinstance(redis, _Client) else None
+    if watch is None:
+        yield
+        return
+    now = asyncio.get_running_loop().time
+    begun = now()
+    try:
+        yield
+    except (RedisError, OSError):
+        watch.failed(script)
+        raise
+    watch.answered(script, now() - begun)
 
 
 def _times_cancelled() -> int:
@@ -101,7 +136,7 @@ class Script:
             StoreUnavailable, StoreMisused: see `translated`.
         """
         execute: Execute = redis.execute_command
-        with translated(self.name):
+        with translated(self.name), _watched(redis, self.name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -32,8 +33,17 @@ class HubDied(ServiceError):
 class Hub:
     """See the module. `bridge` is usable from `start` to the end of `run`."""
 
-    def __init__(self, *, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        on_beat: Callable[[float], None] = lambda _late_s: None,
+    ) -> None:
+        """`on_beat` is called on the loop at each beat, with the seconds that it came late."""
         self._clock = clock
+        self._tell_beat = on_beat
+        self._beat_at: float | None = None
         self._log = log.bind(actor="hub")
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
@@ -42,6 +52,13 @@ class Hub:
         self._silence_s = 0.0
         self._checked_at = 0.0
         self._stopping = False
+
+    @property
+    def late_s(self) -> float:
+        """How long a beat is overdue; 0 when none is."""
+        if self._beat_at is None:
+            return 0.0
+        return max(0.0, self._clock.now() - self._beat_at - BEAT_S)
 
     @property
     def bridge(self) -> Bridge:
@@ -133,6 +150,9 @@ class Hub:
 
     def _on_beat(self) -> None:
         self._silence_s = 0.0
+        before, self._beat_at = self._beat_at, self._clock.now()
+        if before is not None:
+            self._tell_beat(max(0.0, self._beat_at - before - BEAT_S))
 
     def _on_ended(self) -> None:
         self.bridge.fail_calls()  # those that came too late to be started
