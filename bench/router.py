@@ -39,6 +39,8 @@ from actors.messages import (
     Seat,
     ServeMatch,
 )
+from actors.metrics.instruments import Instruments
+from actors.metrics.router import RouterMetrics
 from actors.router import Router
 from bench.report import print_machine, print_table
 from sandbox.matches.schema import encode_response
@@ -106,6 +108,7 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
         memory=Memory(POLICY.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=POLICY,
+        tally=RouterMetrics(Instruments()),
         catch_up=lambda _: None,
         clock=clock,
         rng=random.Random(1),

@@ -29,11 +29,13 @@ from actors.leaving import choose_leaving
 from actors.messages import BotReport, GetFleet, GetLoads, RouterMessage
 from actors.roster import RosterMessage
 from supervisor.bot_specs import BotSpecs
+from supervisor.child import ChildStatus
 from supervisor.clock import SystemClock
 from supervisor.departures import Departures
 from supervisor.policies import bot_grace_s
 from supervisor.settings import Settings
 from supervisor.supervisor import Supervisor, SupervisorStopped
+from supervisor.ward import Observer
 
 ASK_S: Final = 2.0
 
@@ -50,11 +52,12 @@ class Fleet:
         roster: Address[RosterMessage],
         router: Address[RouterMessage],
         announcer: Announcer,
+        observe: Observer,
         clock: SystemClock,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        """`instance`: who this process is; signs the bots' checkouts."""
+        """`instance`: who this process is; signs the bots' checkouts. `observe`: see Supervisor."""
         self._specs = BotSpecs(
             settings, ports, instance=instance, roster=roster, router=router, clock=clock, log=log
         )
@@ -62,6 +65,7 @@ class Fleet:
         self._roster = roster
         self._router = router
         self._announcer = announcer
+        self._observe = observe
         self._clock = clock
         self._rng = rng
         self._log = log.bind(actor="fleet")
@@ -81,7 +85,7 @@ class Fleet:
             [self._specs.spec(bot_id) for bot_id in ids],
             clock=self._clock,
             rng=self._rng,
-            observe=self._specs.tell,
+            observe=self._on_status,
             log=self._log,
             stop_together=True,
         )
@@ -175,6 +179,10 @@ class Fleet:
         if self._supervisor is None:
             return []
         return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
+
+    def _on_status(self, status: ChildStatus) -> None:
+        self._specs.tell(status)
+        self._observe(status)
 
     def _there(self) -> Supervisor:
         assert self._supervisor is not None  # noqa: S101 - who has bots has made it

@@ -42,6 +42,7 @@ AT_ONCE: Final = frozenset(
         "cache.negative_ttl",
         "cache.memory_entries",
         "log.level",
+        "metrics.accounts",
     }
 )
 

@@ -226,6 +226,12 @@ class Log(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class Metrics(Section):
+    """What /metrics shows."""
+
+    accounts: bool = False
+
+
 class Settings(BaseModel):
     """Everything the operator decides, validated; hand parts of it on, never the whole."""
 
@@ -240,6 +246,7 @@ class Settings(BaseModel):
     http: Http = Http()
     cache: Cache = Cache()
     log: Log = Log()
+    metrics: Metrics = Metrics()
 
     def in_sandbox(self) -> Self:
         """Return the same settings for a sandbox of our own, whatever network they name."""

@@ -31,11 +31,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.admin import AccountAdmin
 from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
-from actors.accounts.pacing import LogOnPacing
-from actors.accounts.store import Accounts
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
 from actors.bot_ports import BotPorts
@@ -47,6 +44,7 @@ from actors.http.bulk import BulkRoute
 from actors.http.edge import Edge
 from actors.http.gate import gate_of, operator_test
 from actors.http.match_details import MatchRoutes
+from actors.http.metrics import MetricsRoute
 from actors.http.operation import Routes
 from actors.http.replays import ReplayRoute
 from actors.http.retriever import RetrieverRoutes
@@ -57,10 +55,9 @@ from actors.matches.decoder import MatchDecoder
 from actors.matches.memory import Memory
 from actors.matches.players import PlayerDecoder
 from actors.matches.retriever import RetrieverDecoder
-from actors.matches.store import MatchStore
 from actors.messages import Hurry, PlayersMessage, RouterMessage
+from actors.metrics.survey import Sources
 from actors.players import Players
-from actors.redis_client import connect
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.hub import Hub
@@ -74,12 +71,14 @@ from supervisor.fleet import Fleet
 from supervisor.front_door import FrontDoor
 from supervisor.ground import Ground, taken
 from supervisor.live_settings import LiveSettings
+from supervisor.metering import Metering, Watched
 from supervisor.operators import Operators, Surroundings
-from supervisor.policies import log_on_limits, quota_limits, router_policy
+from supervisor.policies import router_policy
 from supervisor.reconfigure import Reconfigurer
 from supervisor.request_log import RequestLog
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.steam_side import directory_of, nobody_to_ask, steam_of
+from supervisor.stores import open_stores
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
 
@@ -122,17 +121,16 @@ class Tree:
         is_operator = operator_test(self._gate)
         self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
         self._rng = random.Random()
-        self._redis = connect(self._redis_url)
-        self._accounts = self._open_accounts()
-        self._known_matches = self._open_matches()
+        self._metering = Metering(version=__version__, clock=self._clock)
+        self._stores = open_stores(self._settings, ground, watch=self._metering.redis, log=log)
         self._memory = Memory(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._players: Address[PlayersMessage] = Address("players")
-        watchers = (self._roster, self._router, self._players)
+        watchers = (self._roster, self._router, self._players, self._metering.fleet)
         self._announcer = Announcer(watchers, log=log)
-        self._hub = Hub(clock=self._clock, log=log)
-        self._pacing = self._make_pacing()
+        self._hub = Hub(clock=self._clock, log=log, on_beat=self._metering.on_beat)
+        self._decoder = MatchDecoder()
         self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
         self._asker = MatchAsker(
@@ -148,6 +146,7 @@ class Tree:
         }
         self._operators = self._make_operators()
         self._reconfigurer = self._make_reconfigurer()
+        self._metrics_route = self._make_metrics()
         self.root = self._supervisor("botapi", self._core_specs())
 
     @property
@@ -158,8 +157,7 @@ class Tree:
     async def close(self) -> None:
         """Close what is no child."""
         await self._reconfigurer.close()
-        await self._known_matches.close()
-        await self._accounts.close()
+        await self._stores.close()
 
     def hurry(self) -> None:
         """Fail the requests under way, so that a stop need not wait for them."""
@@ -177,29 +175,6 @@ class Tree:
 
     # -- the parts -----------------------------------------------------------------------------
 
-    @property
-    def _redis_url(self) -> str:
-        valkey = self._ground.valkey
-        return self._settings.redis.url.get_secret_value() if valkey is None else valkey.url
-
-    def _open_accounts(self) -> Accounts:
-        return Accounts(
-            self._redis,
-            prefix=self._settings.redis.prefix,
-            quota=quota_limits(self._settings),
-            lease_s=self._settings.bots.lease_seconds,
-            sealer=self._ground.sealer,
-        )
-
-    def _open_matches(self) -> MatchStore:
-        # Connections of their own: they answer with bytes, and many look-ups hold up no renewal.
-        redis = connect(self._redis_url, raw=True)
-        return MatchStore(redis, prefix=self._settings.redis.prefix, log=self._log)
-
-    def _make_pacing(self) -> LogOnPacing:
-        limits = log_on_limits(self._settings)
-        return LogOnPacing(self._redis, prefix=self._settings.redis.prefix, limits=limits)
-
     def _make_fleet(self) -> Fleet:
         return Fleet(
             self._settings,
@@ -208,6 +183,7 @@ class Tree:
             roster=self._roster,
             router=self._router,
             announcer=self._announcer,
+            observe=self._metering.on_bot,
             clock=self._clock,
             rng=self._rng,
             log=self._log,
@@ -217,10 +193,10 @@ class Tree:
         network, clock, log = self._ground.network, self._clock, self._log
         transport = self._settings.steam.transport
         return BotPorts(
-            store=self._accounts,
+            store=self._stores.accounts,
             steam=steam_of(network, self._hub, clock=clock, log=log),
             directory=directory_of(network, transport, clock=clock, rng=self._rng, log=log),
-            pacing=self._pacing,
+            pacing=self._metering.pacing(self._stores.pacing),
             on_guard=nobody_to_ask,
             publish=self._announcer.publish,
             clock=clock,
@@ -232,11 +208,12 @@ class Tree:
     def _make_router(self) -> Actor[RouterMessage]:
         return Router(
             address=self._router,
-            budgets=self._accounts,
-            matches=self._known_matches,
+            budgets=self._stores.accounts,
+            matches=self._stores.matches,
             memory=self._memory,
-            decoder=MatchDecoder(),
+            decoder=self._decoder,
             policy=router_policy(self._settings),
+            tally=self._metering.router,
             catch_up=self._announcer.catch_up,
             clock=self._clock,
             rng=self._rng,
@@ -269,6 +246,7 @@ class Tree:
             ReplayRoute(self._asker, wall=self._clock.wall),
             RetrieverRoutes(self._asker, self._players, RetrieverDecoder(), clock=self._clock),
             status,
+            self._metrics_route,
             *self._operators.routes(),
         ]
         site = make_site(groups, self._door.admission, version=__version__)
@@ -278,7 +256,7 @@ class Tree:
             clock=self._clock,
             log=self._log,
             record=RequestLog(self._log),
-            count=self._operators.count,
+            count=self._metering.counting(self._operators.count),
         )
         return HttpServer(
             site,
@@ -291,8 +269,8 @@ class Tree:
 
     def _make_operators(self) -> Operators:
         around = Surroundings(
-            store=self._accounts,
-            admin=self._make_admin(),
+            store=self._stores.accounts,
+            admin=self._stores.admin,
             fleet=self._fleet,
             roster=self._roster,
             router=self._router,
@@ -307,28 +285,34 @@ class Tree:
             around, self._gate, is_private=is_private, clock=self._clock, log=self._log
         )
 
-    def _make_admin(self) -> AccountAdmin:
-        quota = quota_limits(self._settings)
-        return AccountAdmin(self._redis, prefix=self._settings.redis.prefix, quota=quota)
-
     def _make_guard_desk(self, address: Address[SubmitGuard]) -> GuardDesk:
         ports = self._bot_ports
         return guard_desk(
             address,
-            admin=self._make_admin(),
-            store=self._accounts,
+            admin=self._stores.admin,
+            store=self._stores.accounts,
             steam=ports.steam,
             directory=ports.directory,
-            pacing=self._pacing,
+            pacing=self._stores.pacing,
             instance=self._ground.instance,
             clock=self._clock,
             log=self._log,
         )
 
+    def _make_metrics(self) -> MetricsRoute:
+        sources = Sources(
+            self._roster,
+            self._router,
+            self._stores.admin,
+            names_accounts=lambda: self._settings.metrics.accounts,
+        )
+        watched = Watched(self._hub, self._decoder, self._door.capacity, self.config.report)
+        return self._metering.route(sources, watched)
+
     def _make_reconfigurer(self) -> Reconfigurer:
         return Reconfigurer(
-            accounts=self._accounts,
-            pacing=self._pacing,
+            accounts=self._stores.accounts,
+            pacing=self._stores.pacing,
             asker=self._asker,
             router=self._router,
             fleet=self._fleet,
@@ -340,7 +324,7 @@ class Tree:
 
     def _make_leases(self) -> Leases:
         return Leases(
-            self._accounts, f"{self._ground.instance}/", self._fleet.memories, log=self._log
+            self._stores.accounts, f"{self._ground.instance}/", self._fleet.memories, log=self._log
         )
 
     def _make_config_watch(self) -> FileWatch:
@@ -371,7 +355,7 @@ class Tree:
         return specs
 
     def _make_demo(self) -> DemoAccounts:
-        return DemoAccounts(self._accounts, self._ground.network.demo_accounts)
+        return DemoAccounts(self._stores.accounts, self._ground.network.demo_accounts)
 
     def _supervisor(self, name: str, specs: list[ChildSpec]) -> Supervisor:
         return Supervisor(
@@ -379,6 +363,6 @@ class Tree:
             specs,
             clock=self._clock,
             rng=self._rng,
-            observe=lambda _: None,
+            observe=self._metering.on_child,
             log=self._log,
         )

@@ -28,6 +28,8 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.steam_side",
     "supervisor.admin_desk",
     "supervisor.front_door",
+    "supervisor.metering",
+    "supervisor.stores",
     "supervisor.live_keys",
     "supervisor.cli_accounts",
     "supervisor.cli_keys",

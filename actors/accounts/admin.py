@@ -69,6 +69,11 @@ class AccountAdmin:
         self._keys = Keys(prefix)
         self._quota = quota
 
+    @property
+    def quota(self) -> QuotaLimits:
+        """The limits that count."""
+        return self._quota
+
     def change_quota(self, quota: QuotaLimits) -> None:
         """Count by other limits from now on."""
         self._quota = quota

@@ -27,7 +27,7 @@ Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
 # Route (the path's template, None where none was found), what was answered, in how many seconds.
 Count = Callable[[str | None, web.StreamResponse, float], None]
 
-QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status"})  # asked every few seconds
+QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  # asked often
 LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 BY_PATH: Final = ("/matches/", "/replays/", "/match/")  # then a match's id
 

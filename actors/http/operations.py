@@ -142,6 +142,24 @@ GET_READYZ: Final = Operation(
     needs=Needs.NOTHING,
 )
 
+_EXPOSITION: Final[dict[str, str]] = {"type": "string"}
+
+GET_METRICS: Final = Operation(
+    "GET",
+    "/metrics",
+    "What is counted and measured",
+    "For Prometheus: its text format, or OpenMetrics where that is liked better. Within a second "
+    "everybody is given the same.",
+    answers={
+        200: Answer(
+            "All of it.", {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION}
+        )
+    },
+    errors={},
+    tag="service",
+    needs=Needs.NOTHING,
+)
+
 GET_STATUS: Final = Operation(
     "GET",
     "/status",

@@ -1,0 +1,55 @@
+"""The pacing of log-ons, measured on its way: a Pacing in front of the one that decides."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from actors.accounts.pacing import Wait
+from actors.bot_ports import Pacing
+from actors.clock import Clock
+from actors.metrics.instruments import Instruments
+
+REASONS: Final = ("pacing", "rate-limit")
+
+
+class MeasuredPacing:
+    """See the module."""
+
+    def __init__(self, pacing: Pacing, instruments: Instruments, *, clock: Clock) -> None:
+        self._pacing = pacing
+        self._clock = clock
+        self._closes_at = 0.0
+        self._waits = instruments.counter(
+            "botapi_logon_waits_total",
+            "Log-ons that were told to wait, each time that they asked.",
+            "reason",
+        )
+        for reason in REASONS:
+            self._waits.labels(reason)
+        instruments.gauge(
+            "botapi_logon_circuit_open_seconds",
+            "For how long nobody logs on from here, as Steam said that it was too often; 0: they may.",
+        ).set_function(self._open_s)
+
+    async def ask(self, *, with_password: bool) -> Wait | None:
+        """See Pacing, as of the others."""
+        wait = await self._pacing.ask(with_password=with_password)
+        if wait is None:
+            self._closes_at = 0.0
+            return None
+        self._waits.labels(wait.reason).inc()
+        if wait.reason == "rate-limit":
+            self._closes_at = self._clock.now() + wait.seconds
+        return wait
+
+    async def succeeded(self, ip: str | None) -> None:
+        """Pass it on."""
+        self._closes_at = 0.0
+        await self._pacing.succeeded(ip)
+
+    async def was_limited(self) -> None:
+        """Pass it on."""
+        await self._pacing.was_limited()
+
+    def _open_s(self) -> float:
+        return max(0.0, self._closes_at - self._clock.now())

@@ -1,0 +1,93 @@
+"""What the router and its parts count: a Tally."""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from actors.accounts.quota import Scope
+from actors.circuit import Step
+from actors.metrics.instruments import Counter, Instruments
+from actors.tally import Failure, Lookup
+
+# Seconds. 50 to 500 ms are usual, and after 5 it is silence; a setting may allow more.
+LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+
+
+class RouterMetrics:
+    """See the module. Children are looked up once: these methods are called for every request."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        lookups = instruments.counter(
+            "botapi_cache_lookups_total",
+            "Matches looked up for requests that joined nobody, by where they were known.",
+            "source",
+        )
+        failures = instruments.counter(
+            "botapi_gc_failures_total",
+            "Requests to the Game Coordinator that brought nothing, by why.",
+            "reason",
+        )
+        refusals = instruments.counter(
+            "botapi_budget_refusals_total",
+            "Requests that were not sent, as something is spent or the lease is gone.",
+            "scope",
+        )
+        steps = instruments.counter(
+            "botapi_account_circuits_opened_total",
+            "Accounts that stayed silent, by what was done about it.",
+            "step",
+        )
+        self._lookups = {one: lookups.labels(one) for one in Lookup}
+        self._failures = {one: failures.labels(one) for one in Failure}
+        self._refusals = {one: refusals.labels(one) for one in get_args(Scope)}
+        self._steps: dict[Step, Counter] = {
+            one: steps.labels(one.name.lower()) for one in Step if one is not Step.NOTHING
+        }
+        self._joined = instruments.counter(
+            "botapi_flights_joined_total",
+            "Requests that waited for a match that was asked for already.",
+        )
+        self._taken_over = instruments.counter(
+            "botapi_flights_taken_over_total",
+            "Matches that another instance asked for in vain, and then this one.",
+        )
+        self._hedges = instruments.counter(
+            "botapi_hedges_total", "Second bots asked because the first took too long."
+        )
+        self._latency = instruments.histogram(
+            "botapi_gc_latency_seconds",
+            "How long the Game Coordinator took for the requests that it answered.",
+            LATENCIES,
+        )
+
+    def looked_up(self, lookup: Lookup) -> None:
+        """See Tally, as of the others."""
+        self._lookups[lookup].inc()
+
+    def joined(self) -> None:
+        """Count it."""
+        self._joined.inc()
+
+    def took_over(self) -> None:
+        """Count it."""
+        self._taken_over.inc()
+
+    def hedged(self) -> None:
+        """Count it."""
+        self._hedges.inc()
+
+    def answered(self, seconds: float) -> None:
+        """Measure it."""
+        self._latency.observe(seconds)
+
+    def failed(self, failure: Failure) -> None:
+        """Count it."""
+        self._failures[failure].inc()
+
+    def refused(self, scope: Scope) -> None:
+        """Count it."""
+        self._refusals[scope].inc()
+
+    def circuit_opened(self, step: Step) -> None:
+        """Count it."""
+        self._steps[step].inc()

@@ -1,0 +1,54 @@
+"""All that stands on Redis, opened for the tree; like tree.py it sees both halves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.admin import AccountAdmin
+from actors.accounts.pacing import LogOnPacing
+from actors.accounts.store import Accounts
+from actors.matches.store import MatchStore
+from actors.redis_client import Watch, connect
+from supervisor.ground import Ground
+from supervisor.policies import log_on_limits, quota_limits
+from supervisor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """See the module."""
+
+    accounts: Accounts
+    admin: AccountAdmin
+    pacing: LogOnPacing
+    matches: MatchStore
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.matches.close()
+        await self.accounts.close()
+
+
+def open_stores(
+    settings: Settings, ground: Ground, *, watch: Watch, log: FilteringBoundLogger
+) -> Stores:
+    """Open them; nothing is connected before it is used. `watch` is told how Redis does."""
+    valkey, prefix = ground.valkey, settings.redis.prefix
+    url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
+    redis, quota = connect(url, watch=watch), quota_limits(settings)
+    # Connections of their own: they answer with bytes, and many look-ups hold up no renewal.
+    raw = connect(url, raw=True, watch=watch)
+    return Stores(
+        Accounts(
+            redis,
+            prefix=prefix,
+            quota=quota,
+            lease_s=settings.bots.lease_seconds,
+            sealer=ground.sealer,
+        ),
+        AccountAdmin(redis, prefix=prefix, quota=quota),
+        LogOnPacing(redis, prefix=prefix, limits=log_on_limits(settings)),
+        MatchStore(raw, prefix=prefix, log=log),
+    )
