@@ -15,7 +15,7 @@ from actors.http.edge import Count
 from actors.http.metrics import MetricsRoute
 from actors.matches.decoder import MatchDecoder
 from actors.metrics.fleet import FleetMetrics
-from actors.metrics.http import HttpMetrics
+from actors.metrics.http import HttpMetrics, MatchMetrics
 from actors.metrics.instruments import Instruments
 from actors.metrics.pacing import MeasuredPacing
 from actors.metrics.redis import RedisMetrics
@@ -53,6 +53,7 @@ class Metering:
         self._clock = clock
         self.fleet = FleetMetrics(instruments)
         self.router = RouterMetrics(instruments)
+        self.matches = MatchMetrics(instruments)
         self._http = HttpMetrics(instruments)
         self.redis = RedisMetrics(instruments)
         instruments.facts(

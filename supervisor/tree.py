@@ -134,7 +134,12 @@ class Tree:
         self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
         self._asker = MatchAsker(
-            self._router, self._memory, deadline_s=self._settings.http.deadline, clock=self._clock
+            self._router,
+            self._memory,
+            deadline_s=self._settings.http.deadline,
+            tally=self._metering.router,
+            count=self._metering.matches,
+            clock=self._clock,
         )
         self.config = LiveSettings(
             loaded, self._apply, wall=self._clock.wall, sleep=self._clock.sleep, log=log

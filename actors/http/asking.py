@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from aiohttp import hdrs, web
@@ -16,19 +17,24 @@ from actors.errors import (
     LocalProtocolError,
     MailboxFull,
     NotReady,
+    RequestError,
     TimedOut,
 )
 from actors.http.client import Client, client_of
+from actors.http.errors import TABLE
 from actors.http.inputs import parse_timeout
 from actors.http.request_ids import request_id_of
 from actors.matches.answer import MatchAnswer
 from actors.matches.memory import Memory
 from actors.matches.refusal import Refusal
 from actors.messages import FetchMatch, GetAsked, RouterMessage, Seat
+from actors.tally import Lookup, Tally
 
 ROUTER_GRACE_S: Final = 0.25
 WHO_S: Final = 0.1
 TIMEOUT_HEADER: Final = "X-Request-Timeout"
+
+CountMatch = Callable[[str], None]  # what came of it: the error word, or "" where there is data
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -52,11 +58,15 @@ class MatchAsker:
         memory: Memory,
         *,
         deadline_s: float,
+        tally: Tally,
+        count: CountMatch,
         clock: WallClock,
     ) -> None:
         self._router = router
         self._memory = memory
         self._deadline_s = deadline_s
+        self._tally = tally
+        self._count = count
         self._clock = clock
 
     def change_deadline(self, deadline_s: float) -> None:
@@ -86,6 +96,15 @@ class MatchAsker:
         Raises:
             RequestError: as the router has it, or it has no answer in time.
         """
+        try:
+            answer = await self._fetch(match_id, wish, patience_s)
+        except RequestError as error:
+            self._count(TABLE[type(error)][1])
+            raise
+        self._count("")
+        return answer
+
+    async def _fetch(self, match_id: int, wish: Wish, patience_s: float) -> MatchAnswer:
         if not wish.refresh and (known := self._remembered(match_id)):
             return known
         now = self._clock.now()
@@ -113,6 +132,8 @@ class MatchAsker:
         """Return the match if this process knows it; no mailbox, no turn of the loop."""
         now = self._clock.wall()
         known = self._memory.get(match_id, now)
+        if known is not None:
+            self._tally.looked_up(Lookup.MEMORY)
         if isinstance(known, Refusal):
             raise known.error(now)
         return known

@@ -97,7 +97,7 @@ class Survey:
         )
 
     async def refresh(self) -> None:
-        """Ask everybody, and show what they say. Redis comes last: bots know which addresses there are."""
+        """Ask everybody, and show what they say; Redis last, as bots know the addresses."""
         await asyncio.gather(
             self._ask("roster", self._look_at_fleet), self._ask("router", self._look_at_router)
         )
