@@ -16,6 +16,7 @@ from scripted_child import capturing_log
 
 from actors.http.app import Site, bare_app
 from actors.http.connections import Capacity
+from actors.http.edge import Count
 from actors.http.edge import Edge as RequestEdge
 from actors.http.server import HttpServer
 from supervisor.clock import SystemClock
@@ -117,12 +118,14 @@ def get(path: str = "/", **headers: str) -> bytes:
 async def serving(
     routes: dict[str, Handler] | None = None,
     http: Http | None = None,
+    count: Count | None = None,
 ) -> AsyncIterator[Edge]:
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
     door = FrontDoor(http or Http(), lambda _: False, clock=clock, log=log)
-    app, edge = bare_app(door.admission), RequestEdge(door.admission, clock=clock, log=log)
+    app = bare_app(door.admission)
+    edge = RequestEdge(door.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
