@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import WallClock
-from actors.errors import AccountError, RequestStoreUnavailable, TimedOut
+from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, TimedOut
 from actors.flight import Flight
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
@@ -101,7 +101,8 @@ class Clearance:
             try:
                 found = await self._matches.look(flight.claim, after=after)
             except AccountError as error:
-                self._log.warning("look_failed", match_id=flight.match_id, reason=str(error))
+                if isinstance(error, StoreMisused):  # that Redis is away is said once, elsewhere
+                    self._log.warning("look_failed", match_id=flight.match_id, reason=str(error))
                 raise RequestStoreUnavailable(
                     "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
                 ) from error
@@ -123,7 +124,8 @@ class Clearance:
             ttl_s = known.fresh_until - self._clock.wall()
             await self._matches.land(flight.claim, known, ttl_s=ttl_s)
         except AccountError as error:
-            self._log.warning("match_not_stored", match_id=flight.match_id, reason=str(error))
+            if isinstance(error, StoreMisused):
+                self._log.warning("match_not_stored", match_id=flight.match_id, reason=str(error))
 
     def give_up(self, flight: Flight) -> None:
         """Let others try. Does not wait; the flight may ask for clearance again."""

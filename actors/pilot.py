@@ -176,7 +176,12 @@ class Pilot:
         if seat is not None:
             self._conduct.hedging.hedged()
             self._tally.hedged()
-            self._log.info("flight_hedged", match_id=flight.match_id, account=seat.account)
+            self._log.info(
+                "flight_hedged",
+                match_id=flight.match_id,
+                account=seat.account,
+                request_id=flight.request_id,
+            )
         return seat
 
     async def _other_seat(self, flight: Flight) -> Seat | None:

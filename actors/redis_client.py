@@ -38,8 +38,11 @@ class Watch(Protocol):
     def answered(self, script: str, seconds: float) -> None:
         """Redis ran a script; so long its caller waited."""
 
-    def failed(self, script: str) -> None:
-        """Redis did not answer, or not with what the script returns."""
+    def refused(self, script: str) -> None:
+        """Redis answered with an error."""
+
+    def failed(self, script: str, reason: str) -> None:
+        """Redis did not answer."""
 
 
 class _Client(Redis):
@@ -106,8 +109,11 @@ def _watched(redis: Redis, script: str) -> Iterator[None]:
     begun = now()
     try:
         yield
-    except (RedisError, OSError):
-        watch.failed(script)
+    except ResponseError:
+        watch.refused(script)
+        raise
+    except (RedisError, OSError) as error:
+        watch.failed(script, str(error) or type(error).__name__)
         raise
     watch.answered(script, now() - begun)
 

@@ -121,8 +121,7 @@ class Tries:
             verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
             raise _TryFailed(str(error), Failure.BROKE) from error
-        except AccountError as error:
-            self._log.warning("budget_uncounted", account=seat.account, reason=str(error))
+        except AccountError:
             flight.trouble = RequestStoreUnavailable(
                 "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
             )
@@ -179,7 +178,11 @@ class Tries:
         flight.breaks -= bot_broke
         self._tally.failed(failed.kind)
         self._log.info(
-            "try_failed", match_id=flight.match_id, account=seat.account, reason=flight.reason
+            "try_failed",
+            match_id=flight.match_id,
+            account=seat.account,
+            reason=flight.reason,
+            request_id=flight.request_id,
         )
         if failed.kind is Failure.SILENT:
             self._conduct.silent(seat, flight.match_id, others_got_it=flight.has_landed)

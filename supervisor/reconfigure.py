@@ -93,11 +93,16 @@ class Reconfigurer:
         await self._forgive_once()
 
     async def _forgive_once(self) -> None:
+        is_told = False
         while True:
             try:
                 return await self._accounts.forgive_spent()
             except AccountError as error:
-                self._log.warning("budgets_unforgiven", reason=str(error), delay_s=STORE_RETRY_S)
+                if not is_told:
+                    self._log.warning(
+                        "budgets_unforgiven", reason=str(error), delay_s=STORE_RETRY_S
+                    )
+                    is_told = True
                 await self._clock.sleep(STORE_RETRY_S)
 
     async def _stop_forgiving(self) -> None:

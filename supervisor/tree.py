@@ -58,6 +58,7 @@ from actors.matches.retriever import RetrieverDecoder
 from actors.messages import Hurry, PlayersMessage, RouterMessage
 from actors.metrics.survey import Sources
 from actors.players import Players
+from actors.redis_log import RedisLog
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.steam.hub import Hub
@@ -122,7 +123,8 @@ class Tree:
         self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
         self._rng = random.Random()
         self._metering = Metering(version=__version__, clock=self._clock)
-        self._stores = open_stores(self._settings, ground, watch=self._metering.redis, log=log)
+        watch = RedisLog(self._metering.redis, clock=self._clock, log=log)
+        self._stores = open_stores(self._settings, ground, watch=watch, log=log)
         self._memory = Memory(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")

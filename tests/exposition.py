@@ -32,6 +32,13 @@ class Exposition:
         """Return what a query may ask for, whether it has values yet or not."""
         return {name + suffix for name, kind in self.types.items() for suffix in SUFFIXES[kind]}
 
+    def families(self) -> set[str]:
+        """Return the names as documents have them: with a suffix where there is one only."""
+        return {
+            name + ("" if len(SUFFIXES[kind]) > 1 else SUFFIXES[kind][0])
+            for name, kind in self.types.items()
+        }
+
     def value(self, name: str, **labels: str) -> float:
         """Return the one value with these labels and no others."""
         (found,) = (one.value for one in self._of(name) if one.labels == labels)

@@ -31,7 +31,11 @@ class RedisMetrics:
         """Measure it."""
         self._series(script)[0].observe(seconds)
 
-    def failed(self, script: str) -> None:
+    def refused(self, script: str) -> None:
+        """Count it."""
+        self._series(script)[1].inc()
+
+    def failed(self, script: str, _reason: str) -> None:
         """Count it."""
         self._series(script)[1].inc()
 

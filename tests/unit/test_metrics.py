@@ -438,10 +438,11 @@ def test_restarts_are_counted_by_part_and_for_all_bots_together() -> None:
 def test_scripts_are_measured_by_name(instruments: Instruments) -> None:
     redis = RedisMetrics(instruments)
     redis.answered("reserve", 0.002)
-    redis.failed("acquire")
+    redis.failed("acquire", "gone")
+    redis.refused("acquire")
     found = shown(instruments)
     assert found.values("botapi_redis_latency_seconds_count", "script") == {
         "reserve": 1,
         "acquire": 0,
     }
-    assert found.values("botapi_redis_failures_total", "script") == {"reserve": 0, "acquire": 1}
+    assert found.values("botapi_redis_failures_total", "script") == {"reserve": 0, "acquire": 2}
