@@ -14,6 +14,7 @@ import structlog
 from fake_clock import FakeClock, settle
 from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, Script
 from fake_steam import FakeStore as Store
+from structlog.testing import capture_logs
 
 from actors.accounts.pacing import Wait
 from actors.actor import Address
@@ -360,6 +361,27 @@ async def test_after_its_life_nobody_waits_for_a_bot_in_vain(stage: Stage) -> No
     await stage.end()
     with pytest.raises(ActorStopped):
         await stage.address.ask(ServeMatch(5, 5.0), deadline=stage.clock.now() + 60)
+
+
+async def test_waiting_is_silent_however_long_it_takes(stage: Stage) -> None:
+    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(60.0, "rate-limit")] * 100
+    with capture_logs() as lines:
+        await stage.until_settled()
+        begun = len(lines)
+        assert begun > 0
+        await stage.clock.advance(3600.0)
+        assert len(stage.pacing.asked) > 50
+        assert lines[begun:] == []
+
+
+async def test_a_bot_without_an_account_is_silent(stage: Stage) -> None:
+    for _ in range(2):
+        await stage.store.acquire("somebody else")
+    with capture_logs() as lines:
+        await stage.until_settled()
+        await stage.clock.advance(3600.0)
+        assert stage.script.deeds.count("acquire") > 300
+        assert lines == []
 
 
 REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
