@@ -33,7 +33,7 @@ INDIRECT: Final = {
     "config_unchanged": Event({"debug", "info"}, set(), has_more=True),
 }
 INDIRECT_IN: Final = {
-    "actors/http/app.py": 1,
+    "actors/http/edge.py": 1,
     "supervisor/request_log.py": 1,
     "supervisor/live_settings.py": 2,
 }
