@@ -129,8 +129,8 @@ class Metering:
         for name, text, read in reads:
             self._instruments.gauge(name, text).set_function(read)
         self._instruments.counted_elsewhere(
-            "botapi_decoder_unknown_fields",
+            "botapi_decoder_unknown_fields_total",
             "Fields of answers that the schema does not know; beyond some hundred: more.",
-            "field",
-            lambda: watched.decoder.unknown,
+            ("field",),
+            lambda: {(field,): count for field, count in watched.decoder.unknown.items()},
         )

@@ -6,13 +6,13 @@ series as there are routes, whatever is asked for.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import web
 
 from actors.http.errors import TABLE
 from actors.http.notes import ERROR
-from actors.metrics.instruments import Counter, Histogram, Instruments
+from actors.metrics.instruments import Instruments
 
 NO_ROUTE: Final = "(none)"  # not found, or another method
 NO_ERROR: Final = ""
@@ -24,49 +24,37 @@ class MatchMetrics:
     """Matches by what came of them, also those that many are asked for by one request."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._matches = instruments.counter(
+        self._matches = instruments.counts(
             "botapi_matches_total",
             "Matches that clients were answered, by error word (empty: the match).",
             "error",
         )
-        words = (NO_ERROR, *(word for _, word in TABLE.values()))
-        self._series = {word: self._matches.labels(word) for word in words}
+        for word in (NO_ERROR, *(word for _, word in TABLE.values())):
+            self._matches[(word,)] = 0
 
     def __call__(self, error: str) -> None:
         """Count one."""
-        self._series[error].inc()
-
-
-class _Series(NamedTuple):
-    answers: Counter
-    latency: Histogram
+        self._matches[(error,)] += 1
 
 
 class HttpMetrics:
-    """See the module. Called for every request: series are looked up in one step."""
+    """See the module. Called for every request."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._requests = instruments.counter(
+        self._requests = instruments.counts(
             "botapi_http_requests_total",
             "Requests answered, by route, status and error word.",
             *("route", "status", "error"),
         )
-        self._latency = instruments.histogram(
+        self._latencies = instruments.latencies(
             "botapi_http_latency_seconds",
             "How long it took until there was an answer, or all of it where it comes in parts.",
             LATENCIES,
             "route",
         )
-        self._series: dict[tuple[str, int, str], _Series] = {}
 
     def __call__(self, route: str | None, answer: web.StreamResponse, took_s: float) -> None:
         """Note one answer."""
-        key = route or NO_ROUTE, answer.status, answer.get(ERROR, NO_ERROR)
-        series = self._series.get(key) or self._new_series(*key)
-        series.answers.inc()
-        series.latency.observe(took_s)
-
-    def _new_series(self, route: str, status: int, error: str) -> _Series:
-        series = _Series(self._requests.labels(route, status, error), self._latency.labels(route))
-        self._series[route, status, error] = series
-        return series
+        route = route or NO_ROUTE
+        self._requests[route, answer.status, answer.get(ERROR, NO_ERROR)] += 1
+        self._latencies.of(route).observe(took_s)

@@ -7,8 +7,11 @@ the global one does not get out.
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from prometheus_client import (
@@ -23,11 +26,16 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-__all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments"]
+__all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies", "Latency"]
 
 OPENMETRICS_VERSION: Final = "1.0.0"
 
@@ -50,18 +58,61 @@ class Format(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _CountedElsewhere(Collector):
-    """A counter that somebody else keeps; read at each scrape."""
+class _Counts(Collector):
+    """A counter that is kept in a mapping; read at each scrape."""
 
     name: str
     text: str
-    label: str
-    read: Callable[[], Mapping[str, int]]
+    labels: tuple[str, ...]
+    read: Callable[[], Mapping[tuple[object, ...], int]]
 
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(self.name, self.text, labels=(self.label,))
-        for value, count in sorted(self.read().items()):
-            family.add_metric((value,), count)
+        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for values, count in list(self.read().items()):
+            family.add_metric([str(value) for value in values], count)
+        yield family
+
+
+class Latency:
+    """One series of a histogram that is kept in a list, without a lock; on the loop's thread only."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Measure one."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
+        """Show what was measured so far."""
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        family.add_metric([label], buckets, self._sum)
+
+
+class Latencies(Collector):
+    """A histogram by one label, as `Latency` keeps it."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], label: str) -> None:
+        self._name, self._text, self._bounds, self._label = name, text, bounds, label
+        self._series: dict[str, Latency] = {}
+
+    def of(self, value: str) -> Latency:
+        """Return the series with that label."""
+        if value not in self._series:
+            self._series[value] = Latency(self._bounds)
+        return self._series[value]
+
+    def collect(self) -> Iterator[Metric]:
+        """Show every series."""
+        family = HistogramMetricFamily(self._name, self._text, labels=(self._label,))
+        for value, series in self._series.items():
+            series.add_to(family, value)
         yield family
 
 
@@ -89,11 +140,30 @@ class Instruments:
         """Show constants as labels of a gauge that is 1; its name gets an `_info`."""
         Info(name, text, registry=self._registry).info(dict(facts))
 
+    def counts(self, name: str, text: str, *labels: str) -> defaultdict[tuple[object, ...], int]:
+        """Return a counter as a mapping, by the labels' values: for what happens all the time.
+
+        An increment costs a tenth of a Counter's, which has a lock. On the loop's thread only.
+        """
+        kept: defaultdict[tuple[object, ...], int] = defaultdict(int)
+        self.counted_elsewhere(name, text, labels, lambda: kept)
+        return kept
+
     def counted_elsewhere(
-        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]
+        self,
+        name: str,
+        text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Mapping[tuple[object, ...], int]],
     ) -> None:
-        """Show counts, by the values of `label`, that somebody else keeps."""
-        self._registry.register(_CountedElsewhere(name, text, label, read))
+        """Show counts, by the labels' values, that somebody else keeps."""
+        self._registry.register(_Counts(name, text, labels, read))
+
+    def latencies(self, name: str, text: str, bounds: Sequence[float], label: str) -> Latencies:
+        """Make a histogram for what happens all the time; see `counts`."""
+        latencies = Latencies(name, text, bounds, label)
+        self._registry.register(latencies)
+        return latencies
 
     def written(self, form: Format) -> bytes:
         """Return all of it as it is now."""

@@ -17,7 +17,7 @@ class RouterMetrics:
     """See the module. Children are looked up once: these methods are called for every request."""
 
     def __init__(self, instruments: Instruments) -> None:
-        lookups = instruments.counter(
+        self._lookups = instruments.counts(
             "botapi_cache_lookups_total",
             "Matches looked up for requests that joined nobody, by where they were known.",
             "source",
@@ -37,7 +37,8 @@ class RouterMetrics:
             "Accounts that stayed silent, by what was done about it.",
             "step",
         )
-        self._lookups = {one: lookups.labels(one) for one in Lookup}
+        for lookup in Lookup:
+            self._lookups[(lookup,)] = 0
         self._failures = {one: failures.labels(one) for one in Failure}
         self._refusals = {one: refusals.labels(one) for one in get_args(Scope)}
         self._steps: dict[Step, Counter] = {
@@ -62,7 +63,7 @@ class RouterMetrics:
 
     def looked_up(self, lookup: Lookup) -> None:
         """See Tally, as of the others."""
-        self._lookups[lookup].inc()
+        self._lookups[(lookup,)] += 1
 
     def joined(self) -> None:
         """Count it."""

@@ -81,7 +81,11 @@ def test_both_forms_say_the_same(instruments: Instruments) -> None:
     instruments.histogram("b_seconds", "B.", (0.5, 1)).observe(0.7)
     instruments.gauge("c", "C.").set(math.nan)
     instruments.facts("d", "D.", {"version": "1"})
-    instruments.counted_elsewhere("e", "E.", "field", lambda: {"f#1": 3})
+    instruments.counted_elsewhere("e_total", "E.", ("field",), lambda: {("f#1",): 3})
+    instruments.counts("f_total", "F.", "x", "y")["a", 200] += 2
+    latency = instruments.latencies("g_seconds", "G.", (0.5, 1.0), "x").of("a")
+    for seconds in (0.1, 0.5, 0.7, 9.0):
+        latency.observe(seconds)
     text = shown(instruments)
     openmetrics = Exposition(instruments.written(Format.OPENMETRICS).decode(), is_openmetrics=True)
     for one in (text, openmetrics):
@@ -91,6 +95,10 @@ def test_both_forms_say_the_same(instruments: Instruments) -> None:
         assert math.isnan(one.value("c"))
         assert one.value("d_info", version="1") == 1
         assert one.value("e_total", field="f#1") == 3
+        assert one.value("f_total", x="a", y="200") == 2
+        assert one.values("g_seconds_bucket", "le") == {"0.5": 2, "1.0": 3, "+Inf": 4}
+        assert one.value("g_seconds_sum", x="a") == pytest.approx(10.3)
+        assert one.value("g_seconds_count", x="a") == 4
         assert one.value("process_open_fds") > 0
     assert not any(name.endswith("_created") for name in text.types)
 
