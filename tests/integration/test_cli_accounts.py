@@ -16,7 +16,8 @@ import redis as sync_redis
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess, toml
-from bench.world import own_valkey, service_settings
+from bench.valkey import own_valkey
+from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 

@@ -307,7 +307,13 @@ def test_what_can_never_be_had_is_exit_code_3(
     assert words in said.err
     assert said.err.count("\n") == 1
     told = json.loads(said.out)
-    assert (told["error"], told["retry_after"]) == (word, None)
+    assert told["error"] == word
+    if (
+        word == "not-found"
+    ):  # the GC may know more by then; a replay that is gone does not come back
+        assert 0 < told["retry_after"] <= 300
+    else:
+        assert told["retry_after"] is None
 
 
 async def test_a_match_that_was_just_played_is_to_be_asked_for_again(here: Here) -> None:

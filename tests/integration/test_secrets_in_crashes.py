@@ -29,7 +29,8 @@ from secret_search import (
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
-from bench.world import own_valkey, service_settings
+from bench.valkey import own_valkey
+from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 

