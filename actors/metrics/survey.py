@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
 from actors.actor import Address
 from actors.bot_states import BotState
 from actors.clock import Clock
@@ -27,10 +27,7 @@ from actors.roster import RosterMessage
 ASK_S: Final = 2.0
 ACCOUNTS_S: Final = 10.0  # between two looks at Redis
 MOST_IPS: Final = 50  # egress addresses that have a series
-# What an account in these states has left cannot be spent.
-IDLE: Final = frozenset(
-    {AccountState.NO_PASSWORD, AccountState.NOT_LISTED, AccountState.COOLING_DOWN}
-)
+NO_USE: Final = frozenset({AccountState.NO_PASSWORD, AccountState.NOT_LISTED})
 
 
 class LooksAtAccounts(Protocol):
@@ -77,6 +74,10 @@ class Survey:
         self._accounts = gauge("botapi_accounts", "Accounts in Redis, by state.", "state")
         self._limit = gauge(
             "botapi_quota_limit", "Requests per day that the settings allow.", "scope"
+        )
+        self._usable = gauge(
+            "botapi_accounts_usable",
+            "Accounts that can be used today, or were until they were spent.",
         )
         self._left = gauge(
             "botapi_quota_left", "Requests that all usable accounts have left today, together."
@@ -146,7 +147,8 @@ class Survey:
         states = Counter(row.state for row in rows)
         for state in AccountState:
             self._accounts.labels(state).set(states[state])
-        usable = [row.left for row in rows if row.state not in IDLE]
+        usable = [_left(row) for row in rows if _is_usable(row)]
+        self._usable.set(len(usable))
         self._needy.set(sum(is_need(row.cooldown_reason) for row in rows))
         self._left.set(sum(usable))
         self._worst.set(min(usable, default=0))
@@ -168,5 +170,18 @@ class Survey:
             self._ip_left.clear()
             self._account_left.clear()
             self._needy.set(math.nan)
+            self._usable.set(math.nan)
             self._left.set(math.nan)
             self._worst.set(math.nan)
+
+
+def _is_usable(row: AccountRow) -> bool:
+    """Whether nothing is wrong with an account but that its budget may be spent."""
+    if row.state is AccountState.COOLING_DOWN:
+        return row.cooldown_reason == BUDGET_SPENT
+    return row.state not in NO_USE
+
+
+def _left(row: AccountRow) -> int:
+    """Return what can be spent of an account; nothing while it cools down, though some may be free."""
+    return 0 if row.state is AccountState.COOLING_DOWN else row.left

@@ -18,7 +18,7 @@ from http_rig import get, serving
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.pacing import Wait
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.errors import StoreUnavailable
@@ -254,6 +254,7 @@ ROWS = [
     account("abaddon", AccountState.IN_USE, 70),
     account("axe", AccountState.FREE, 10),
     account("bane", AccountState.COOLING_DOWN, 90, as_reason("a code")),
+    account("chen", AccountState.COOLING_DOWN, 5, BUDGET_SPENT),
 ]
 
 
@@ -291,10 +292,11 @@ async def test_a_survey_shows_what_everybody_says(surveyed: Surveyed) -> None:
     assert (bots["ready"], bots["parked"], bots["needs_human"]) == (2, 1, 0)
     assert found.value("botapi_requests_waiting") == 3
     assert found.value("botapi_flights") == 2
-    assert found.values("botapi_accounts", "state")["cooling down"] == 1
+    assert found.values("botapi_accounts", "state")["cooling down"] == 2
     assert found.value("botapi_accounts_needing_human") == 1
+    assert found.value("botapi_accounts_usable") == 3
     assert found.value("botapi_quota_left") == 80
-    assert found.value("botapi_quota_left_worst_account") == 10
+    assert found.value("botapi_quota_left_worst_account") == 0
     assert found.value("botapi_ip_quota_left", ip="192.0.2.1") == 400
     assert found.values("botapi_quota_limit", "scope") == {"account": 90, "ip": 450}
 
@@ -310,6 +312,7 @@ async def test_accounts_are_named_only_if_that_is_wanted(
         "abaddon": 70,
         "axe": 10,
         "bane": 90,
+        "chen": 5,
     }
     surveyed.names_accounts = False
     await clock.advance(ACCOUNTS_S)
