@@ -57,7 +57,7 @@ def test_the_api_is_as_it_describes_itself(w: World, tmp_path: Path) -> None:
         SCHEMATHESIS_HOOKS=str(HOOKS),
     )
     assert tried.returncode == 0, tried.stdout + tried.stderr
-    assert "Tested: 23" in tried.stdout
+    assert "Tested: 24" in tried.stdout
     assert not list(w.service.events("request_crashed"))
 
 

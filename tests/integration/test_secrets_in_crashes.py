@@ -87,7 +87,7 @@ def run(self, guard_data, run=Authenticator.run):
 
 async def close(self, close=Tree.close):
     await close(self)
-    raise RuntimeError(f"cannot close {self._redis_url}")
+    raise RuntimeError(f"cannot close {self._settings.redis.url.get_secret_value()}")
 
 Accounts.credential, SteamLink.log_on = credential, log_on
 Authenticator.run, Tree.close = run, close
