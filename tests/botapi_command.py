@@ -32,11 +32,12 @@ class Said:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return ours, with nothing of BotAPI in it but `more`."""
+    """Return ours, with nothing of BotAPI in it but `more`, and no size of another terminal."""
+    unwanted = {"REDISTOGO_URL", "PORT", "NO_COLOR", "LINES", "COLUMNS"}
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("BOTAPI_") and name not in {"REDISTOGO_URL", "PORT", "NO_COLOR"}
+        if not name.startswith("BOTAPI_") and name not in unwanted
     }
     return {**clean, "TERM": "xterm-256color", **(more or {})}
 
