@@ -45,7 +45,7 @@ def completed(line: str, cwd: Path) -> list[str]:
         ("botapi accounts re", ["release", "reset", "remove"]),
         ("botapi accounts list --j", ["--json"]),
         ("botapi config ", ["check", "show"]),
-        ("botapi sandbox --quota", ["--quota-account", "--quota-cards", "--quota-ip"]),
+        ("botapi sandbox --quota", ["--quota-account", "--quota-ip", "--quota-cards"]),
         ("botapi replay --ex", ["--extract"]),
         ("botapi run --sand", ["--sandbox"]),
     ],
