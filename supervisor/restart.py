@@ -31,7 +31,8 @@ class Past:
 
     Attributes:
         attempt: ends since the last stable life, that one's included.
-        recent: the instants of the ends within the period, ascending, at most max_restarts + 1.
+        recent: the instants of the ends within the period and since the last stable life, that one's
+            included, ascending, at most max_restarts + 1.
         parked: given up, and no stable life since.
     """
 
@@ -41,11 +42,13 @@ class Past:
 
     def after(self, ended: Exit, spec: ChildSpec, now: float) -> Past:
         """Return the past with one more life in it, that `ended` at the instant `now`."""
-        stable = ended.served_s >= spec.backoff.stable_after
+        if ended.served_s >= spec.backoff.stable_after:
+            # All is forgiven: what serves well in between is worth more than it costs to bring back.
+            return Past(attempt=1, recent=(now,))
         return Past(
-            attempt=1 if stable else self.attempt + 1,
+            attempt=self.attempt + 1,
             recent=within_period((*self.recent, now), spec.intensity, now),
-            parked=self.parked and not stable,
+            parked=self.parked,
         )
 
 

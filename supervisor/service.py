@@ -78,3 +78,6 @@ def _keep_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
+    # The collector looks through all there is when that has grown by a quarter since it last did. What
+    # it remembers of the last time must not be what is frozen now: ended lives would pile up first.
+    gc.collect()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.soak import soak, soak_options, times_away
-from bench.world import world
+from bench.soak import soak, soak_world, times_away
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -13,7 +12,7 @@ BOTS = 20
 
 
 async def test_no_answer_is_wrong_or_missing_while_everything_fails_a_little() -> None:
-    with world(BOTS, sandbox_options=soak_options(5)) as w:
+    with soak_world(BOTS, seed=5) as w:
         w.service.wait_ready(BOTS)
         outcome = await soak(w, seconds=25.0, rate=20.0, seed=5, warm_up_s=5.0)
     assert outcome.seen.wrong == []

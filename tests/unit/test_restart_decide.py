@@ -81,6 +81,9 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
         (ESCALATES, FULL, CRASHED, Escalate()),
         ({}, Past(attempt=2, recent=(NOW - 60, NOW - 2)), CRASHED, RestartAfter(2.0)),
         ({}, Past(attempt=2, recent=(NOW - 59.9, NOW - 2)), CRASHED, ParkFor(300.0)),
+        ({}, FULL, Exit(BOOM, served_s=9.9), ParkFor(300.0)),
+        ({}, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        (ESCALATES, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
         # Parked: one try at a time, until one is stable.
         ({}, Past(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
         ({}, Past(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
@@ -95,6 +98,11 @@ def test_the_decision_after_an_end(
 def test_the_past_remembers_the_end() -> None:
     past, _ = decide(spec(), Past(attempt=1, recent=(NOW - 70, NOW - 2)), CRASHED, NOW, u=0.0)
     assert past == Past(attempt=2, recent=(NOW - 2, NOW))
+
+
+def test_a_stable_life_is_the_only_thing_remembered_of_the_past() -> None:
+    past, _ = decide(spec(), FULL, Exit(BOOM, served_s=10.0), NOW, u=0.0)
+    assert past == Past(attempt=1, recent=(NOW,))
 
 
 def test_giving_up_is_remembered() -> None:
