@@ -66,11 +66,12 @@ class _Client(asyncio.Protocol):
         self._transport.close()
 
 
-async def drive(url: str, *, connections: int, seconds: float) -> Rate:
-    """GET `url` from all connections for `seconds`; every answer must be 200."""
+async def drive(url: str, *, connections: int, seconds: float, header: str = "") -> Rate:
+    """GET `url` from all connections for `seconds`, with one more `header`; every answer must be 200."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept-Encoding: gzip\r\n\r\n"
+    headers = [f"Host: {parts.netloc}", "Accept-Encoding: gzip", *([header] if header else [])]
+    request = "\r\n".join((f"GET {target} HTTP/1.1", *headers, "", ""))
     begun = time.perf_counter()
     loop = asyncio.get_running_loop()
     clients = []

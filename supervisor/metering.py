@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
-
 from actors.bot_ports import Pacing
 from actors.http.connections import Capacity
-from actors.http.edge import Count
 from actors.http.metrics import MetricsRoute
+from actors.http.notes import Outcome
+from actors.http.request_facts import Count
 from actors.matches.decoder import MatchDecoder
 from actors.metrics.fleet import FleetMetrics
 from actors.metrics.http import HttpMetrics, MatchMetrics
@@ -95,9 +94,9 @@ class Metering:
     def counting(self, besides: Count) -> Count:
         """Return what counts answers, also for `besides`."""
 
-        def count(route: str | None, answer: web.StreamResponse, took_s: float) -> None:
-            besides(route, answer, took_s)
-            self._http(route, answer, took_s)
+        def count(outcome: Outcome) -> None:
+            besides(outcome)
+            self._http(outcome)
 
         return count
 

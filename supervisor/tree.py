@@ -42,6 +42,7 @@ from actors.http.app import make_site
 from actors.http.asking import MatchAsker
 from actors.http.bulk import BulkRoute
 from actors.http.edge import Edge
+from actors.http.express import Express
 from actors.http.gate import gate_of, operator_test
 from actors.http.match_details import MatchRoutes
 from actors.http.metrics import MetricsRoute
@@ -258,13 +259,9 @@ class Tree:
         ]
         site = make_site(groups, self._door.admission, version=__version__)
         self._operators.add_to(site.app)
-        edge = Edge(
-            self._door.admission,
-            clock=self._clock,
-            log=self._log,
-            record=RequestLog(self._log),
-            count=self._metering.counting(self._operators.count),
-        )
+        admission, record = self._door.admission, RequestLog(self._log)
+        count = self._metering.counting(self._operators.count)
+        edge = Edge(admission, clock=self._clock, log=self._log, record=record, count=count)
         return HttpServer(
             site,
             self._ground.listener.dup(),  # so that the address stays ours should the server restart
@@ -272,6 +269,7 @@ class Tree:
             capacity=self._door.capacity,
             drain_s=LONGEST_DRAIN_S,
             log=self._log,
+            ready=Express(admission, self._asker, clock=self._clock, record=record, count=count),
         )
 
     def _make_operators(self) -> Operators:

@@ -16,8 +16,8 @@ from scripted_child import capturing_log
 
 from actors.http.app import Site, bare_app
 from actors.http.connections import Capacity
-from actors.http.edge import Count
 from actors.http.edge import Edge as RequestEdge
+from actors.http.request_facts import Count
 from actors.http.server import HttpServer
 from supervisor.clock import SystemClock
 from supervisor.front_door import FrontDoor

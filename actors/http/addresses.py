@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from aiohttp import web
-
 Network = IPv4Network | IPv6Network
 Networks = Sequence[Network]
 
@@ -22,15 +20,20 @@ MOST_HOPS: Final = 16  # proxies in a row; nobody has more
 ONE_CLIENT_V6: Final = 64
 
 
-def address_of(request: web.Request, proxies: Networks) -> str:
-    """Return the client's address, "" where there is none (a connection that is gone already)."""
-    peer = request.remote or ""
+def address_of(peer: str, forwarded: str, proxies: Networks) -> str:
+    """Return the client's address.
+
+    Args:
+        peer: whoever the connection is from; "" where there is none any more, and then in the answer.
+        forwarded: all values of `HEADER`, joined by commas.
+        proxies: whose word is good.
+    """
     if not proxies:
         return peer
     address = parse_address(peer)
     if address is None or not _is_in(address, proxies):
         return peer
-    return str(_client(address, ",".join(request.headers.getall(HEADER, ())), proxies))
+    return str(_client(address, forwarded, proxies))
 
 
 def group_of(address: str) -> str:

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from actors.clock import Clock
 from actors.errors import RateLimited, Unauthorized
+from actors.http.addresses import HEADER as FORWARDED
 from actors.http.addresses import Networks, address_of, group_of
 from actors.http.api_keys import ApiKey, KeyRing
 from actors.http.client import ANONYMOUS, CLIENT, Client
@@ -63,7 +64,12 @@ class Admission:
 
     def address_of(self, request: web.Request) -> str:
         """Return the address of the client, for the log and for limits."""
-        return address_of(request, self._proxies)
+        forwarded = ",".join(request.headers.getall(FORWARDED, ())) if self._proxies else ""
+        return self.address_from(request.remote or "", forwarded)
+
+    def address_from(self, peer: str, forwarded: str) -> str:
+        """Return the same of a request from `peer` whose X-Forwarded-For is `forwarded`."""
+        return address_of(peer, forwarded, self._proxies)
 
     def admit(self, request: web.Request, address: str) -> Client:
         """Let the request pass, and say in it who asks; `address` as `address_of` has it.
@@ -78,9 +84,19 @@ class Admission:
         request[CLIENT] = client
         if rate is None:
             return client
-        if wait := self._rates.take(client.name, rate, self._clock.now()):
-            raise RateLimited(f"at most {rate.per_minute:g} requests per minute", wait)
+        self._take(client, rate)
         request[_OWED] = rate
+        return client
+
+    def admit_plain(self, key: str | None, address: str) -> Client:
+        """Let a request pass that shows an API key in its own header, or nothing at all.
+
+        Raises:
+            Unauthorized, RateLimited: as `admit`, which counts nothing that is refused either.
+        """
+        client, rate = self._client_of_key(key, address)
+        if rate is not None:
+            self._take(client, rate)
         return client
 
     def charge(self, request: web.Request, count: int) -> None:
@@ -92,10 +108,17 @@ class Admission:
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
         if self.is_operator(request):
             return OPERATOR, None
+        return self._client_of_key(shown_key(request), address)
+
+    def _client_of_key(self, shown: str | None, address: str) -> tuple[Client, Rate | None]:
         if self._keys is None:
             return _anonymous(address), self._anonymous_rate
-        key = _key_shown(request, self._keys)
+        key = _key_of(shown, self._keys)
         return key.client, key.rate
+
+    def _take(self, client: Client, rate: Rate) -> None:
+        if wait := self._rates.take(client.name, rate, self._clock.now()):
+            raise RateLimited(f"at most {rate.per_minute:g} requests per minute", wait)
 
 
 @functools.lru_cache(1024)
@@ -114,8 +137,7 @@ def shown_key(request: web.Request) -> str | None:
     return shown
 
 
-def _key_shown(request: web.Request, keys: KeyRing) -> ApiKey:
-    shown = shown_key(request)
+def _key_of(shown: str | None, keys: KeyRing) -> ApiKey:
     if shown is None:
         raise Unauthorized(_NO_KEY)
     key = keys.find(shown)

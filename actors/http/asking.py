@@ -121,6 +121,16 @@ class MatchAsker:
         until = min(deadline + ROUTER_GRACE_S, now + patience_s)
         return await ask_in_time(self._router, fetch, until=until)
 
+    def recall(self, match_id: int, now: float) -> MatchAnswer | None:
+        """Return the match if this process knows it at `now` (UTC seconds), not yet counted."""
+        known = self._memory.get(match_id, now)
+        return known if isinstance(known, MatchAnswer) else None
+
+    def count_recalled(self) -> None:
+        """Count a match that was recalled, and answered, as one that was fetched."""
+        self._tally.looked_up(Lookup.MEMORY)
+        self._count("")
+
     async def asked_last(self, match_id: int) -> Seat | None:
         """Return who was asked last for a match that the router still waits for."""
         until = self._clock.now() + WHO_S

@@ -9,7 +9,7 @@ where bodies are read, in app.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.errors import error_body, protocol_error
+from actors.http.plain_head import END
 from actors.http.request_ids import HEADER as ID_HEADER
 from actors.http.request_ids import new_request_id, request_id_of
 from actors.http.security_headers import HEADERS
@@ -49,6 +50,11 @@ AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
 }
 
 
+# What lies ready for a request, in parts, given the beginning of what its client sent and the client's
+# address; None for what aiohttp has to make something of.
+Ready = Callable[[bytes, str], Sequence[bytes] | None]
+
+
 class Capacity:
     """How many connections there are and may be."""
 
@@ -65,7 +71,10 @@ class Capacity:
 class Connection(web.RequestHandler):
     """See the module."""
 
-    __slots__ = ("_capacity", "_head_bytes", "_head_timer", "_log", "_unread_timer", "_wire")
+    __slots__ = (
+        *("_capacity", "_head_bytes", "_head_timer", "_is_between", "_log", "_peer", "_ready"),
+        *("_unread_timer", "_wire"),
+    )
 
     def __init__(
         self,
@@ -74,10 +83,15 @@ class Connection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
+        ready: Ready | None = None,
     ) -> None:
         super().__init__(server, loop=loop, **AIOHTTP_LIMITS)
         self._capacity = capacity
         self._log = log
+        self._ready = ready
+        # What came last was the end of a head, or of a body that looks so. Not so at first: the first
+        # request is aiohttp's, which then watches for how long the connection is idle.
+        self._is_between = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -97,6 +111,7 @@ class Connection(web.RequestHandler):
         transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._wire = transport
+        self._peer = _address(transport)
         self._head_timer = self._loop.call_later(HEAD_S, self._end_slow_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -109,7 +124,14 @@ class Connection(web.RequestHandler):
     # -- the head of a request -------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Parse; as long as that completes no head, its time and its size are kept."""
+        """Answer at once or parse; as long as that completes no head, its time and size are kept."""
+        if self._is_idle and self._ready is not None:
+            answer = self._ready(data, self._peer)
+            if answer is not None:
+                self._wire.writelines(answer)
+                self._next_keepalive_close_time = self._loop.time() + IDLE_S
+                return
+        self._is_between = data.endswith(END)
         super().data_received(data)
         if not self._is_waiting:
             self._stop_head_timer()
@@ -124,6 +146,21 @@ class Connection(web.RequestHandler):
     def _is_waiting(self) -> bool:
         """Whether no request is being answered, nor complete and about to be."""
         return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether what comes now begins a request, and all that was asked before is answered and read.
+
+        aiohttp's parser cannot be asked what it holds. But while it waits for the rest of a body nobody
+        waits for a request, and a head that has not ended does not look as if it had.
+        """
+        return (
+            self._is_between
+            and self._is_waiting
+            and self._unread_timer is None
+            and not self._close
+            and not self._wire.is_closing()
+        )
 
     def _end_slow_head(self) -> None:
         self._head_timer = None
@@ -228,6 +265,12 @@ class _Farewell(asyncio.Protocol):
         """Forget it."""
         self._timer.cancel()
         self._capacity.leaving -= 1
+
+
+def _address(transport: asyncio.Transport) -> str:
+    """Return who is at the other end, as aiohttp has it; "" where nobody is any more."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, list | tuple) else str(peer or "")
 
 
 def _status_of(exc: HttpProcessingError) -> int:

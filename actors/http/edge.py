@@ -17,18 +17,16 @@ from actors.errors import RequestError
 from actors.http.admission import QUERY_KEY_PREFIXES, Admission
 from actors.http.client import ANONYMOUS
 from actors.http.errors import error_response, protocol_error
+from actors.http.notes import outcome_of
+from actors.http.request_facts import Count, Record, request_facts, short
 from actors.http.request_ids import TRACE_HEADER, name_request, request_id_of, trace_id_of
 from actors.http.retriever_answers import refusal
 from actors.http.security_headers import complete
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Shortcuts = Mapping[tuple[str, str], Answering]  # by method and path
-Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
-# Route (the path's template, None where none was found), what was answered, in how many seconds.
-Count = Callable[[str | None, web.StreamResponse, float], None]
 
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  # asked often
-LONGEST_LOGGED: Final = 200  # characters of what a client wrote
 BY_PATH: Final = ("/matches/", "/replays/", "/match/")  # then a match's id
 
 
@@ -74,14 +72,20 @@ class Edge:
                 route = _route_of(request)
             if not response.prepared:
                 complete(request, response)
-            took_s = self._now() - begun
+            outcome = outcome_of(route, response, self._now() - begun)
             if self._count is not None:
-                self._count(route, response, took_s)
-            facts = _facts(request, response, took_s)
-            facts["request_id"], facts["address"] = request_id, address
-            # The name of a key, never the key; where there are no keys, it is the address again.
-            if client.name and client.name != address:
-                facts["client"] = client.name
+                self._count(outcome)
+            facts = request_facts(
+                method=request.method,
+                path=request.path,
+                match_id=_match_id(request),
+                outcome=outcome,
+                request_id=request_id,
+                address=address,
+                client=client,
+            )
+            if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
+                facts["trace_id"] = trace_id
             self._record("debug" if request.path in QUIET_PATHS else "info", facts)
             return response
 
@@ -97,7 +101,7 @@ class Edge:
             raise error  # what is no answer, or has nobody any more to go to
         # A bug here must not look like silence.
         self._log.exception(
-            "request_crashed", request_id=request_id_of(request), path=_short(request.path)
+            "request_crashed", request_id=request_id_of(request), path=short(request.path)
         )
         return protocol_error(500)
 
@@ -105,21 +109,11 @@ class Edge:
         getattr(self._log, level)("request_answered", **facts)
 
 
-def _facts(request: web.Request, response: web.StreamResponse, took_s: float) -> dict[str, Any]:
-    path = request.path
+def _match_id(request: web.Request) -> str | None:
     match_id = request.query.get("match_id")
-    if match_id is None and path.startswith(BY_PATH):
-        match_id = path.rpartition("/")[2]
-    facts = {
-        "method": request.method,
-        "path": _short(path),
-        "match_id": _short(match_id),
-        "status": response.status,
-        "duration_s": round(took_s, 6),
-    }
-    if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
-        facts["trace_id"] = trace_id
-    return facts
+    if match_id is None and request.path.startswith(BY_PATH):
+        return request.path.rpartition("/")[2]
+    return match_id
 
 
 def _route_of(request: web.Request) -> str | None:
@@ -138,10 +132,3 @@ def _in_our_form(refused: web.HTTPError) -> web.Response:
     if hdrs.ALLOW in refused.headers:
         answer.headers[hdrs.ALLOW] = refused.headers[hdrs.ALLOW]
     return answer
-
-
-def _short(text: str | None) -> str | None:
-    """Return what a client wrote so that it can stand in a log line, whatever its bytes were."""
-    if text is None or (text.isascii() and len(text) <= LONGEST_LOGGED):
-        return text
-    return text[:LONGEST_LOGGED].encode(errors="backslashreplace").decode()

@@ -25,7 +25,17 @@ def add_freshness(
     """Add the headers for `answer` to `request`; `now` in UTC seconds."""
     # What somebody gets for a key is not for a cache that serves others without one.
     shows_key = hdrs.AUTHORIZATION in request.headers or KEY_HEADER in request.headers
-    lifetime = max(0, int(answer.fresh_until - answer.stored_at))
-    headers[hdrs.CACHE_CONTROL] = f"{'private' if shows_key else 'public'}, max-age={lifetime}"
-    headers[hdrs.AGE] = str(max(0, int(now - answer.stored_at)))
+    headers[hdrs.CACHE_CONTROL] = cache_control(answer, shows_key=shows_key)
+    headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
+
+
+def cache_control(answer: MatchAnswer, *, shows_key: bool) -> str:
+    """Return who may keep `answer`, and for how long."""
+    lifetime = max(0, int(answer.fresh_until - answer.stored_at))
+    return f"{'private' if shows_key else 'public'}, max-age={lifetime}"
+
+
+def age_s(answer: MatchAnswer, now: float) -> int:
+    """Return how long ago the Game Coordinator said so, in whole seconds."""
+    return max(0, int(now - answer.stored_at))

@@ -38,12 +38,12 @@ class MatchRoutes:
 
     async def by_query(self, request: web.Request) -> web.StreamResponse:
         """The seed's route. It never looked at Accept: who accepts nothing that we have gets JSON."""
-        media_type = acceptable(request) or JSON
+        media_type = acceptable(request.headers.get(hdrs.ACCEPT, "")) or JSON
         return await self._answer(request, request.query.get("match_id"), media_type)
 
     async def by_path(self, request: web.Request) -> web.StreamResponse:
         """The same with an address of its own."""
-        media_type = acceptable(request)
+        media_type = acceptable(request.headers.get(hdrs.ACCEPT, ""))
         if media_type is None:
             return error_body(406, "not-acceptable", f"there is {' and '.join(OFFERS)}")
         return await self._answer(request, request.match_info["match_id"], media_type)
@@ -55,7 +55,7 @@ class MatchRoutes:
             answer = await self._asker.fetch(parse_match_id(match_id), self._asker.wish(request))
         except RequestError as error:
             return error_response(error)
-        shown = represent(request, answer, media_type)
+        shown = represent(answer, media_type, request.headers.get(hdrs.ACCEPT_ENCODING, ""))
         headers = shown.head.copy()
         add_freshness(headers, request, answer, self._wall())
         if is_known(request, shown.etag):

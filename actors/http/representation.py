@@ -30,18 +30,18 @@ class Representation(NamedTuple):
     head: CIMultiDict[str]  # the headers that say so; not to be changed
 
 
-def acceptable(request: web.Request) -> str | None:
-    """Return the media type for `request`, or None where it accepts none that we have."""
-    return best_media_type(request.headers.get(hdrs.ACCEPT, ""), OFFERS)
+def acceptable(accept: str) -> str | None:
+    """Return the media type for an Accept header, or None where it accepts none that we have."""
+    return best_media_type(accept, OFFERS)
 
 
-def represent(request: web.Request, answer: MatchAnswer, media_type: str) -> Representation:
-    """Return `answer` as `media_type`, in the content coding that `request` likes."""
+def represent(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Representation:
+    """Return `answer` as `media_type`, in a content coding that an Accept-Encoding header lists."""
     if media_type == PROTOBUF:
         digest = hashlib.blake2b(answer.protobuf, digest_size=12).hexdigest()
         etag = f'"{digest}-protobuf"'
         return Representation(answer.protobuf, etag, _head(PROTOBUF, etag))
-    if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+    if accepts_gzip(accept_encoding):
         etag = f'"{answer.etag}-gzip"'
         return Representation(answer.gzip, etag, _head(JSON, etag, "gzip"))
     etag = f'"{answer.etag}"'

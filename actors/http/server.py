@@ -10,7 +10,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.app import Site
-from actors.http.connections import Capacity, Connection
+from actors.http.connections import Capacity, Connection, Ready
 from actors.http.edge import Answering, Edge
 
 BACKLOG: Final = 512  # connections that the kernel holds while we are busy
@@ -32,9 +32,12 @@ class HttpServer:
         capacity: Capacity,
         drain_s: float,
         log: FilteringBoundLogger,
+        ready: Ready | None = None,
     ) -> None:
+        """`ready`: answers that need no application."""
         self._listener = listener
         self._capacity = capacity
+        self._ready = ready
         self._log = log.bind(actor="http")
         self._stopping = asyncio.Event()
         self._edge = edge
@@ -84,4 +87,4 @@ class HttpServer:
 
     def _connection(self) -> Connection:
         loop = asyncio.get_running_loop()
-        return Connection(self._server, self._capacity, loop=loop, log=self._log)
+        return Connection(self._server, self._capacity, loop=loop, log=self._log, ready=self._ready)

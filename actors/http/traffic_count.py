@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp import web
-
-from actors.http.notes import ERROR, SOURCE
+from actors.http.notes import Outcome
 from actors.traffic import Traffic
 
 FIRST_ERROR: Final = 400
@@ -25,14 +23,14 @@ class TrafficCount:
         self._traffic = traffic
         self._wall = wall
 
-    def __call__(self, route: str | None, answer: web.StreamResponse, took_s: float) -> None:
+    def __call__(self, outcome: Outcome) -> None:
         """Note one answer."""
-        if is_traffic(route):
-            is_error, source = answer.status >= FIRST_ERROR, answer.get(SOURCE)
+        if is_traffic(outcome.route):
+            is_error, source = outcome.status >= FIRST_ERROR, outcome.source
             self._traffic.note(
                 self._wall(),
-                took_s,
-                error=answer.get(ERROR) if is_error else None,
+                outcome.took_s,
+                error=outcome.error if is_error else None,
                 # Plain text: as a key of JSON orjson takes no enum.
                 source=None if is_error or source is None else source.value,
             )

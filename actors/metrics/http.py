@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp import web
-
 from actors.http.errors import TABLE
-from actors.http.notes import ERROR
+from actors.http.notes import Outcome
 from actors.metrics.instruments import Instruments
 
 NO_ROUTE: Final = "(none)"  # not found, or another method
@@ -53,8 +51,8 @@ class HttpMetrics:
             "route",
         )
 
-    def __call__(self, route: str | None, answer: web.StreamResponse, took_s: float) -> None:
+    def __call__(self, outcome: Outcome) -> None:
         """Note one answer."""
-        route = route or NO_ROUTE
-        self._requests[route, answer.status, answer.get(ERROR, NO_ERROR)] += 1
-        self._latencies.of(route).observe(took_s)
+        route = outcome.route or NO_ROUTE
+        self._requests[route, outcome.status, outcome.error or NO_ERROR] += 1
+        self._latencies.of(route).observe(outcome.took_s)

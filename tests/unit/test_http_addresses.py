@@ -46,18 +46,18 @@ def request_from(peer: str, *forwarded: str) -> web.Request:
 def test_the_rightmost_address_that_is_not_trusted_is_the_client(
     peer: str, forwarded: tuple[str, ...], client: str
 ) -> None:
-    assert address_of(request_from(peer, *forwarded), PROXIES) == client
+    assert address_of(peer, ",".join(forwarded), PROXIES) == client
 
 
 def test_without_proxies_nobody_is_believed() -> None:
-    assert address_of(request_from("10.0.0.1", "198.51.100.1"), ()) == "10.0.0.1"
+    assert address_of("10.0.0.1", "198.51.100.1", ()) == "10.0.0.1"
 
 
 def test_a_list_without_end_is_not_read_to_its_end() -> None:
     hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * 1000)
-    assert address_of(request_from("10.0.0.1", hops), PROXIES) == "10.0.0.2"
+    assert address_of("10.0.0.1", hops, PROXIES) == "10.0.0.2"
     hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * (MOST_HOPS - 1))
-    assert address_of(request_from("10.0.0.1", hops), PROXIES) == "198.51.100.1"
+    assert address_of("10.0.0.1", hops, PROXIES) == "198.51.100.1"
 
 
 @pytest.mark.parametrize(

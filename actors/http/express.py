@@ -1,0 +1,125 @@
+"""Known matches at once: the short way for requests that ask for a match and nothing else.
+
+aiohttp makes a task, a request and a response of whatever comes in, and edge.py and the routes do their
+part; all that takes ten times as long as to find the match in memory. What goes this way is admitted,
+counted and logged just as there, and answered the same. Whatever is not as plain as that goes there:
+another request, a match that is not in memory, a client that is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Final
+
+from aiohttp import hdrs
+
+from actors.clock import WallClock
+from actors.errors import RequestError
+from actors.http.admission import Admission
+from actors.http.asking import MatchAsker
+from actors.http.freshness import HIT, X_CACHE, age_s, cache_control
+from actors.http.notes import Outcome
+from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
+from actors.http.plain_head import PlainHead, read_plain_head
+from actors.http.representation import JSON, Representation, acceptable, represent
+from actors.http.request_facts import Count, Record, request_facts
+from actors.http.request_ids import HEADER as ID_HEADER
+from actors.http.request_ids import new_request_id
+from actors.http.security_headers import HEADERS
+
+OK: Final = 200
+
+
+class Express:
+    """See the module."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        asker: MatchAsker,
+        *,
+        clock: WallClock,
+        record: Record,
+        count: Count,
+    ) -> None:
+        self._admission = admission
+        self._asker = asker
+        self._clock = clock
+        self._record = record
+        self._count = count
+
+    def __call__(self, data: bytes, peer: str) -> Sequence[bytes] | None:
+        """Return the whole answer, in parts, to what `peer` sent; None where it goes the long way.
+
+        It may be called with whatever comes at the beginning of a request; None has no consequences.
+        """
+        begun = self._clock.now()
+        head = read_plain_head(data)
+        if head is None:
+            return None
+        media_type = _media_type(head)
+        wall = self._clock.wall()
+        answer = self._asker.recall(head.match_id, wall)
+        if answer is None or media_type is None:
+            return None
+        address = self._admission.address_from(peer, head.headers.forwarded)
+        try:
+            client = self._admission.admit_plain(head.headers.key, address)
+        except RequestError:  # refused there, with the reason
+            return None
+        shown = represent(answer, media_type, head.headers.accept_encoding)
+        request_id = new_request_id()
+        lines = (
+            f"{hdrs.AGE}: {age_s(answer, wall)}\r\n{hdrs.DATE}: {_date(int(wall))}\r\n"
+            f"{ID_HEADER}: {request_id}\r\n\r\n"
+        )
+        control = cache_control(answer, shows_key=head.headers.key is not None)
+        parts = _beginning(shown, control), lines.encode(), shown.body
+
+        self._asker.count_recalled()
+        operation = GET_MATCH_DETAILS if head.is_by_query else GET_MATCH
+        outcome = Outcome(operation.path, OK, self._clock.now() - begun, source=answer.source)
+        self._count(outcome)
+        match_id = str(head.match_id)
+        facts = request_facts(
+            method=hdrs.METH_GET,
+            path=operation.path if head.is_by_query else f"/matches/{match_id}",
+            match_id=match_id,
+            outcome=outcome,
+            request_id=request_id,
+            address=address,
+            client=client,
+        )
+        self._record("info", facts)
+        return parts
+
+
+def _media_type(head: PlainHead) -> str | None:
+    media_type = acceptable(head.headers.accept)
+    # As the routes have it: the seed's answers with JSON whatever is accepted.
+    return JSON if media_type is None and head.is_by_query else media_type
+
+
+def _beginning(shown: Representation, control: str) -> bytes:
+    return _packed(tuple(shown.head.items()), len(shown.body), control)
+
+
+@functools.lru_cache(1024)
+def _packed(head: tuple[tuple[str, str], ...], length: int, control: str) -> bytes:
+    """Return all of the head that is the same for every request of one representation."""
+    headers = {
+        **dict(head),
+        **dict(HEADERS),
+        hdrs.CONTENT_LENGTH: str(length),
+        hdrs.CACHE_CONTROL: control,
+        X_CACHE: HIT,
+    }
+    lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+    return "".join(("HTTP/1.1 200 OK\r\n", *lines)).encode()
+
+
+@functools.lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
