@@ -22,12 +22,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from actors.errors import StoreMisused, StoreUnavailable
+from actors.redis_line import ANSWER_S, CONNECT_S, Line
 
 Execute = Callable[..., Awaitable[Any]]  # redis-py's execute_command has no types of its own
-CONNECT_S: Final = 3.0
-ANSWER_S: Final = 3.0
 HEALTH_CHECK_S: Final = 15.0
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = 8  # for what is no script
 # redis-py puts the command in front of what Redis answered, and a password is a part of one.
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
@@ -46,9 +45,15 @@ class Watch(Protocol):
 
 
 class _Client(Redis):
-    """redis-py's, and who watches it."""
+    """redis-py's, with a line for scripts, and who watches it."""
 
     watched_by: Watch | None = None
+    line: Line
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
+        """Close everything."""
+        await self.line.aclose()
+        await super().aclose(close_connection_pool)
 
 
 def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis:
@@ -73,6 +78,8 @@ def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis
     client = _Client(connection_pool=pool)
     client.auto_close_connection_pool = True  # as of one that made its pool itself
     client.watched_by = watch
+    without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
+    client.line = Line(lambda: pool.connection_class(**without_limits))
     return client
 
 
@@ -141,7 +148,9 @@ class Script:
         Raises:
             StoreUnavailable, StoreMisused: see `translated`.
         """
-        execute: Execute = redis.execute_command
+        execute: Execute = (
+            redis.line.execute if isinstance(redis, _Client) else redis.execute_command
+        )
         with translated(self.name), _watched(redis, self.name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)

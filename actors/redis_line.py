@@ -1,0 +1,170 @@
+"""One connection to Redis that all scripts share: commands go out as they come, answers return in order.
+
+redis-py lends a connection to one command at a time and guards each of its steps, which costs several
+times what the command does; and whoever is cancelled while waiting costs the connection. Here an answer
+that nobody waits for any more is dropped, and a connection that breaks is noticed when it does. To
+connect, to log on and to read and write the protocol stays redis-py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 3.0
+
+
+class _Waiting(NamedTuple):
+    """A command that has gone out."""
+
+    reply: asyncio.Future[Any]
+    since: float  # on the loop's clock
+
+
+class _Lane:
+    """One connection from its first command to its end."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.failure: Exception | None = None
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = asyncio.create_task(self._read(), name="redis-line")
+
+    async def execute(self, args: tuple[Any, ...]) -> Any:
+        command = self._connection.pack_command(*args)
+        waiting = _Waiting(self._loop.create_future(), self._loop.time())
+        self._waiting.append(waiting)
+        if self._timer is None:
+            self._check_later()
+        # Up to the last byte this does not suspend, so commands go out in the order of the queue. It does
+        # when Redis reads nothing; who is cancelled then ends the connection, which is stuck anyhow.
+        try:
+            await self._connection.send_packed_command(command, check_health=False)
+        except BaseException:
+            waiting.reply.cancel()
+            raise
+        return await waiting.reply
+
+    async def close(self, why: Exception) -> None:
+        self._fail(why)
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
+        with contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                try:
+                    answer = await self._connection.read_response(timeout=math.inf)
+                except ResponseError as error:
+                    self._settle(None, error)
+                else:
+                    self._settle(answer, None)
+        except (RedisError, OSError) as error:
+            self._fail(error)
+        except IndexError:
+            self._fail(RedisConnectionError("Redis answered what nobody asked"))
+
+    def _settle(self, answer: object, error: Exception | None) -> None:
+        reply = self._waiting.popleft().reply
+        if reply.done():  # cancelled
+            return
+        if error is None:
+            reply.set_result(answer)
+        else:
+            reply.set_exception(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Let go of everybody; what became of their commands nobody knows."""
+        self.failure = self.failure or error
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiting:
+            reply = self._waiting.popleft().reply
+            if not reply.done():
+                # Each its own, as each is raised somewhere else.
+                reply.set_exception(type(error)(*error.args))
+
+    def _check_later(self) -> None:
+        self._timer = self._loop.call_at(self._waiting[0].since + ANSWER_S, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self._waiting:
+            return
+        if self._loop.time() - self._waiting[0].since < ANSWER_S:
+            self._check_later()
+            return
+        self._fail(RedisTimeoutError(f"Redis did not answer within {ANSWER_S:g} s"))
+        self._reading.cancel()
+
+
+class Line:
+    """See the module. Connects when first used, and anew after it broke."""
+
+    def __init__(self, make: Callable[[], AbstractConnection]) -> None:
+        """`make`: returns a connection that is not connected, without time limits of its own."""
+        self._make = make
+        self._lane: _Lane | None = None
+        self._connecting: asyncio.Task[_Lane] | None = None
+
+    async def execute(self, *args: Any) -> Any:
+        """Return what Redis answers.
+
+        Raises:
+            redis.exceptions.ResponseError: it refused.
+            redis.exceptions.RedisError, OSError: there is no answer; it may have been carried out.
+        """
+        lane = self._lane
+        if lane is None or lane.failure is not None:
+            lane = await self._connected()
+        return await lane.execute(args)
+
+    async def aclose(self) -> None:
+        """End the connection and whoever waits for something."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        if self._lane is not None:
+            await self._lane.close(RedisConnectionError("the connection was closed"))
+
+    async def _connected(self) -> _Lane:
+        """Connect, once for all who want it; cancelling one of them does not stop it."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name="redis-connect")
+            self._connecting.add_done_callback(_seen)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self) -> _Lane:
+        try:
+            if self._lane is not None and self._lane.failure is not None:
+                await self._lane.close(self._lane.failure)
+            connection = self._make()
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+            except TimeoutError:
+                raise RedisTimeoutError(f"no connection within {CONNECT_S:g} s") from None
+            self._lane = _Lane(connection)
+            return self._lane
+        finally:
+            self._connecting = None
+
+
+def _seen(task: asyncio.Task[_Lane]) -> None:
+    """Look at how it ended, which may interest nobody any more."""
+    if not task.cancelled():
+        task.exception()
