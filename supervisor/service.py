@@ -19,6 +19,7 @@ from supervisor.tree import Tree, planted
 
 EXIT_CLEAN: Final = 0
 EXIT_FAILED: Final = 1
+LOOKS: Final = 1  # at the middle generation, before one at all that is not frozen
 
 
 def serve(loaded: Loaded) -> int:
@@ -78,6 +79,9 @@ def _keep_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
-    # The collector looks through all there is when that has grown by a quarter since it last did. What
-    # it remembers of the last time must not be what is frozen now: ended lives would pile up first.
+    # What a life leaves is one large cycle, of a connection and all that stood on it. So the rest of the
+    # heap, which is small now, is looked through as soon as it has grown by a quarter; and not by a
+    # quarter of what is frozen, which the collector forgets with one more look.
     gc.collect()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, LOOKS)

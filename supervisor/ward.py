@@ -121,13 +121,15 @@ class Ward:
             while not self._stop_asked.done():
                 self._recalled = asyncio.get_running_loop().create_future()
                 ended = await self._live()
-                match self._decide(ended):
+                decision = self._decide(ended)
+                if isinstance(decision, Escalate):
+                    raise ChildGaveUp(self._spec.id, _in_words(ended.error)) from ended.error
+                del ended  # through its traceback it holds all that this life had
+                match decision:
                     case RestartAfter(delay):
                         await self._pause(ChildState.BACKING_OFF, delay)
                     case ParkFor(delay):
                         await self._pause(ChildState.PARKED, delay)
-                    case Escalate():
-                        raise ChildGaveUp(self._spec.id, _in_words(ended.error)) from ended.error
                     case Finished():
                         return
                     case Recalled():
@@ -142,7 +144,7 @@ class Ward:
 
     async def _live(self) -> Exit:
         """Live once; a stop asks the life to end, and ends it if it does not."""
-        self._child = self._served_from = None
+        self._served_from = None
         self._idle.clear()
         self._change(ChildState.STARTING)
         life = asyncio.create_task(self._life(), name=self._name)
@@ -154,6 +156,7 @@ class Ward:
             if not life.done():  # out of grace, or we are cancelled ourselves
                 await self._cancel(life)
             self._idle.set()
+            self._child = None
         if not life.done():  # it ignores us: no other life beside it, so this one has to end first
             await _first_done(life, self._stop_asked)
         return self._exit_of(life)

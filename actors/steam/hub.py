@@ -128,6 +128,8 @@ class Hub:
     # -- in the thread -------------------------------------------------------------------------
 
     def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
+        # Else each greenlet keeps where it was spawned, ten frames deep, for a debugger that nobody runs.
+        gevent.config.track_greenlet_tree = False
         hub = gevent.get_hub()
         hub.handle_error = self._on_error
         bridge = self.bridge

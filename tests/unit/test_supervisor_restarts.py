@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import math
+import weakref
 
 import pytest
 from fake_clock import settle
@@ -63,6 +65,26 @@ async def test_only_a_stable_life_starts_the_waits_anew(world: World) -> None:
         await world.clock.advance(100)
     backing_off = [s for s in world.statuses if s.state is ChildState.BACKING_OFF]
     assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4, 1])
+
+
+async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(world: World) -> None:
+    """What died is held by the traceback of what it died of, and may be large."""
+
+    class Large:
+        async def start(self) -> None:
+            remains.append(weakref.ref(self))
+
+        async def run(self) -> None:
+            raise Crash
+
+        def stop(self) -> None: ...
+
+    remains: list[weakref.ref[Large]] = []
+    async with world.running(world.supervisor(world.spec("a", factory=Large, expected=(Crash,)))):
+        await world.clock.advance(0.5)
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        gc.collect()
+        assert [remain() for remain in remains] == [None]
 
 
 @pytest.mark.parametrize(
