@@ -15,18 +15,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import statistics
-import subprocess
-import sys
-import tempfile
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
+from bench.bare_server import PATH, bare_server
 from bench.http_load import drive
 from bench.report import print_machine, print_table
 from bench.world import world
@@ -68,23 +63,6 @@ class Server:
         ]
 
 
-@contextlib.contextmanager
-def bare_server(name: str, body: bytes, *, logs: bool) -> Iterator[Server]:
-    """Run a server that has `body` in memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "body"
-        file.write_bytes(body)
-        log = [str(file.with_name("log"))] if logs else []
-        command = [sys.executable, "-m", "bench.bare_server", str(file), *log]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None  # noqa: S101 - for the type checker
-            try:
-                port = int(process.stdout.readline())
-                yield Server(name, f"http://127.0.0.1:{port}/", process.pid)
-            finally:
-                process.terminate()
-
-
 def gzipped(url: str) -> bytes:
     """Return what `url` answers, as it goes over the wire."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})  # noqa: S310 - ours
@@ -106,9 +84,11 @@ def main() -> None:
         url = f"{w.service.url}/match-details?match_id={MATCH}"
         body = gzipped(url)
         with (
-            bare_server("bare aiohttp handler", body, logs=False) as bare,
-            bare_server("the same, with its log", body, logs=True) as logging,
+            bare_server(body) as (bare_url, bare_pid),
+            bare_server(body, logs=True) as (logging_url, logging_pid),
         ):
+            bare = Server("bare aiohttp handler", bare_url + PATH, bare_pid)
+            logging = Server("the same, with its log", logging_url + PATH, logging_pid)
             pid = w.service.process.pid
             known = Server("known match", url, pid)
             named = Server("known match, not plain", url, pid, header="X-Request-Id: bench")
