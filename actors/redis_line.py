@@ -3,14 +3,13 @@
 redis-py lends a connection to one command at a time and guards each of its steps, which costs several
 times what the command does; and whoever is cancelled while waiting costs the connection. Here an answer
 that nobody waits for any more is dropped, and a connection that breaks is noticed when it does. To
-connect, to log on and to read and write the protocol stays redis-py's.
+connect, to log on, to pack commands and to parse answers stays redis-py's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -35,29 +34,38 @@ class _Lane:
     """One connection from its first command to its end."""
 
     def __init__(self, connection: AbstractConnection) -> None:
+        writer = connection._writer  # noqa: SLF001 - redis-py's own way to send may wait, see `send`
+        if writer is None:
+            raise RedisConnectionError("Redis closed the connection at once")
         self.failure: Exception | None = None
         self._connection = connection
+        self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._reading = asyncio.create_task(self._read(), name="redis-line")
 
-    async def execute(self, args: tuple[Any, ...]) -> Any:
+    def send(self, args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Return what will be the answer.
+
+        Does not wait, not even for room: so commands go out in the order of the queue, nobody who is
+        cancelled ends the connection, and what Redis does not read is bounded by the time limit.
+
+        Raises:
+            RedisError: the connection has failed already.
+        """
+        if self.failure is not None:
+            raise _again(self.failure)
         command = self._connection.pack_command(*args)
         waiting = _Waiting(self._loop.create_future(), self._loop.time())
         self._waiting.append(waiting)
         if self._timer is None:
             self._check_later()
-        # Up to the last byte this does not suspend, so commands go out in the order of the queue. It does
-        # when Redis reads nothing; who is cancelled then ends the connection, which is stuck anyhow.
-        try:
-            await self._connection.send_packed_command(command, check_health=False)
-        except BaseException:
-            waiting.reply.cancel()
-            raise
-        return await waiting.reply
+        self._writer.writelines(command)
+        return waiting.reply
 
     async def close(self, why: Exception) -> None:
+        """End the connection."""
         self._fail(why)
         self._reading.cancel()
         await asyncio.wait({self._reading})
@@ -68,7 +76,7 @@ class _Lane:
         try:
             while True:
                 try:
-                    answer = await self._connection.read_response(timeout=math.inf)
+                    answer = await self._connection.read_response()
                 except ResponseError as error:
                     self._settle(None, error)
                 else:
@@ -92,11 +100,13 @@ class _Lane:
         self.failure = self.failure or error
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        # What is not sent yet must not be sent later, and a close would wait for that.
+        self._writer.transport.abort()
         while self._waiting:
             reply = self._waiting.popleft().reply
             if not reply.done():
-                # Each its own, as each is raised somewhere else.
-                reply.set_exception(type(error)(*error.args))
+                reply.set_exception(_again(error))
 
     def _check_later(self) -> None:
         self._timer = self._loop.call_at(self._waiting[0].since + ANSWER_S, self._check)
@@ -109,7 +119,6 @@ class _Lane:
             self._check_later()
             return
         self._fail(RedisTimeoutError(f"Redis did not answer within {ANSWER_S:g} s"))
-        self._reading.cancel()
 
 
 class Line:
@@ -131,13 +140,14 @@ class Line:
         lane = self._lane
         if lane is None or lane.failure is not None:
             lane = await self._connected()
-        return await lane.execute(args)
+        return await lane.send(args)
 
     async def aclose(self) -> None:
         """End the connection and whoever waits for something."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait({self._connecting})
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait({connecting})
         if self._lane is not None:
             await self._lane.close(RedisConnectionError("the connection was closed"))
 
@@ -145,26 +155,34 @@ class Line:
         """Connect, once for all who want it; cancelling one of them does not stop it."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="redis-connect")
-            self._connecting.add_done_callback(_seen)
-        return await asyncio.shield(self._connecting)
+            self._connecting.add_done_callback(self._on_connected)
+        connecting = self._connecting
+        await asyncio.wait({connecting})
+        if connecting.cancelled():
+            raise RedisConnectionError("the connection was closed")
+        if (error := connecting.exception()) is not None:
+            raise _again(error) from error
+        return connecting.result()
 
     async def _connect(self) -> _Lane:
+        if self._lane is not None:
+            await self._lane.close(RedisConnectionError("it had failed"))
+        connection = self._make()
         try:
-            if self._lane is not None and self._lane.failure is not None:
-                await self._lane.close(self._lane.failure)
-            connection = self._make()
-            try:
-                async with asyncio.timeout(CONNECT_S):
-                    await connection.connect()  # type: ignore[no-untyped-call]
-            except TimeoutError:
-                raise RedisTimeoutError(f"no connection within {CONNECT_S:g} s") from None
-            self._lane = _Lane(connection)
-            return self._lane
-        finally:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise RedisTimeoutError(f"no connection within {CONNECT_S:g} s") from None
+        self._lane = _Lane(connection)
+        return self._lane
+
+    def _on_connected(self, connecting: asyncio.Task[_Lane]) -> None:
+        if self._connecting is connecting:
             self._connecting = None
+        if not connecting.cancelled():
+            connecting.exception()  # looked at, also when everybody has gone
 
 
-def _seen(task: asyncio.Task[_Lane]) -> None:
-    """Look at how it ended, which may interest nobody any more."""
-    if not task.cancelled():
-        task.exception()
+def _again(error: BaseException) -> BaseException:
+    """Return the same error to be raised once more, somewhere else."""
+    return type(error)(*error.args)

@@ -6,8 +6,8 @@ Clients ask for few matches often and for many seldom. An answer about another m
 does not come within the deadline is missing: both must be 0. How long bots were away is read from the
 simulated Steam's journal: from the end of an account's session to the next welcome of its GC.
 
-Memory is looked at when the service has settled in and at the end. What it may hold is bounded and there
-by then: of the matches it knows it keeps `KEPT`, which the first two minutes fill.
+Memory is looked at when the service has settled in, and at the end. It may keep a bounded number of
+matches there; here that is `KEPT`, so few that they are there when it is looked at first.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def report(outcome: Soaked, bots: int) -> bool:
 
 
 def main() -> None:
-    """Run and report; exit code 1 when an answer was wrong or missing, a bot away or memory lost."""
+    """Run and report; exit code 1 when an answer was wrong or missing, a bot away, or memory grew."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)

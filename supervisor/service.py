@@ -19,7 +19,7 @@ from supervisor.tree import Tree, planted
 
 EXIT_CLEAN: Final = 0
 EXIT_FAILED: Final = 1
-LOOKS: Final = 1  # at the middle generation, before one at all that is not frozen
+LOOKS: Final = 1  # at the younger objects, for each at all that are not frozen
 
 
 def serve(loaded: Loaded) -> int:

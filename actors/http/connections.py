@@ -89,9 +89,7 @@ class Connection(web.RequestHandler):
         self._capacity = capacity
         self._log = log
         self._ready = ready
-        # What came last was the end of a head, or of a body that looks so. Not so at first: the first
-        # request is aiohttp's, which then watches for how long the connection is idle.
-        self._is_between = False
+        self._is_between = False  # what came last ended a head, or a body that ends like one
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -128,6 +126,7 @@ class Connection(web.RequestHandler):
         if self._is_idle and self._ready is not None:
             answer = self._ready(data, self._peer)
             if answer is not None:
+                self._stop_head_timer()  # empty lines before a request start it, too
                 self._wire.writelines(answer)
                 self._next_keepalive_close_time = self._loop.time() + IDLE_S
                 return
@@ -151,14 +150,13 @@ class Connection(web.RequestHandler):
     def _is_idle(self) -> bool:
         """Whether what comes now begins a request, and all that was asked before is answered and read.
 
-        aiohttp's parser cannot be asked what it holds. But while it waits for the rest of a body nobody
-        waits for a request, and a head that has not ended does not look as if it had.
+        aiohttp's parser cannot be asked whether it holds the beginning of something. Not of a body, or we
+        would not wait for a request; and not of a head, as the last bytes ended one.
         """
         return (
             self._is_between
             and self._is_waiting
             and self._unread_timer is None
-            and not self._close
             and not self._wire.is_closing()
         )
 

@@ -53,7 +53,7 @@ class Express:
     def __call__(self, data: bytes, peer: str) -> Sequence[bytes] | None:
         """Return the whole answer, in parts, to what `peer` sent; None where it goes the long way.
 
-        It may be called with whatever comes at the beginning of a request; None has no consequences.
+        It may be called with whatever comes where a request begins. With None, nothing was counted.
         """
         begun = self._clock.now()
         head = read_plain_head(data)

@@ -69,7 +69,7 @@ def _plain_headers(block: bytes) -> PlainHeaders | None:
         header = _HEADER.fullmatch(line)
         if header is None or (name := header[1].lower()) in said:
             return None
-        if name not in _IGNORED and name not in _READ and (name, header[2]) != _KEPT_OPEN:
+        if name not in _IGNORED and name not in _READ and (name, header[2].lower()) != _KEPT_OPEN:
             return None
         said[name] = header[2]
     if "host" not in said:

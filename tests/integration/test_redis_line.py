@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from bench.valkey import FORGETFUL, own_valkey
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 
+MORE_THAN_IS_BUFFERED = "x" * 20_000_000
 SLOWLY = "local stop = os.clock() + ARGV[1]; while os.clock() < stop do end"
 
 
@@ -116,24 +118,71 @@ async def test_a_server_that_was_restarted_meanwhile_is_not_noticed(
 async def test_a_server_that_hangs_fails_everybody_in_time(
     valkey: ValkeyServer, line: Line
 ) -> None:
+    """Also those whose commands are not sent yet, as it reads nothing; who goes away harms nobody."""
     await line.execute("PING")
     process = psutil.Process(valkey._process.pid)
     process.suspend()
     begun = time.monotonic()
     try:
-        tasks = await until_sent(line, 20)
-        for error in await ended(*tasks):
+        small = await until_sent(line, *"ab")
+        large = await until_sent(line, MORE_THAN_IS_BUFFERED, "after it", "c")
+        large[1].cancel()
+        for error in await ended(*small, large[0], large[2]):
             assert isinstance(error, RedisTimeoutError)
+        assert time.monotonic() - begun < ANSWER_S + 2
     finally:
         process.resume()
-    assert time.monotonic() - begun < ANSWER_S + 2
     assert await line.execute("ECHO", "back") == b"back"
 
 
-async def until_sent(line: Line, count: int) -> list[asyncio.Task[object]]:
-    tasks = [asyncio.create_task(line.execute("ECHO", str(n))) for n in range(count)]
+async def test_what_could_not_be_sent_in_time_is_not_sent_later(
+    valkey: ValkeyServer, line: Line
+) -> None:
+    await line.execute("PING")
+    process = psutil.Process(valkey._process.pid)
+    process.suspend()
+    try:
+        tasks = await until_sent(line, MORE_THAN_IS_BUFFERED)
+        with pytest.raises(RedisTimeoutError):
+            await line.execute("SET", "late", "1")
+        await ended(*tasks)
+    finally:
+        process.resume()
+    while len((await line.execute("CLIENT", "LIST")).splitlines()) > 1:  # noqa: ASYNC110 - Redis's own
+        await asyncio.sleep(0.01)
+    assert await line.execute("GET", "late") is None
+
+
+async def test_a_connection_that_has_failed_takes_nothing_more(line: Line) -> None:
+    lane = await line._connected()
+    await lane.close(RedisConnectionError("gone"))
+    with pytest.raises(RedisConnectionError, match="gone"):
+        lane.send(("PING",))
+    assert await line.execute("ECHO", "another") == b"another"
+
+
+async def until_sent(line: Line, *words: str) -> list[asyncio.Task[object]]:
+    tasks = [asyncio.create_task(line.execute("ECHO", word)) for word in words]
     await asyncio.sleep(0)
     return tasks
+
+
+@pytest.mark.parametrize(
+    "broken", [ConnectionResetError(104, "reset"), TimeoutError(110, "nobody there")]
+)
+async def test_a_connection_that_breaks_is_an_error_for_all_and_the_next_is_new(
+    line: Line, broken: OSError
+) -> None:
+    """Whatever the socket says; and also for those who come before its end has been heard of."""
+    tasks = await until_waiting(line, ("BLPOP", "nothing", "0"), ("PING",))
+    transport: Any = line._lane._writer.transport  # type: ignore[union-attr]
+    transport._force_close(broken)  # what asyncio does when the socket says so
+    tasks += await until_sent(line, "a", "b")
+    for error in await ended(*tasks):
+        assert isinstance(error, RedisError)
+    assert await line.execute("ECHO", "back") == b"back"
+    clients = (await line.execute("CLIENT", "LIST")).decode().splitlines()
+    assert len(clients) == 1
 
 
 async def test_time_counts_for_each_from_when_it_was_sent(line: Line) -> None:
@@ -153,8 +202,12 @@ async def test_nobody_there_is_an_error_at_once_for_all_who_ask() -> None:
     with own_valkey(FORGETFUL) as valkey:
         port = valkey.port
     line = line_to(port)
-    for error in await ended(*await until_sent(line, 3)):
+    errors = await ended(*await until_sent(line, *"abc"))
+    for error in errors:
         assert isinstance(error, RedisConnectionError)
+    assert len({id(error) for error in errors}) == len(
+        errors
+    )  # each its own, with its own traceback
     await line.aclose()
 
 
@@ -163,3 +216,18 @@ async def test_closing_ends_who_waits(line: Line) -> None:
     await line.aclose()
     [error] = await ended(*tasks)
     assert isinstance(error, RedisConnectionError)
+
+
+async def test_closing_while_it_connects_ends_who_waits_and_it_may_be_used_again(
+    valkey: ValkeyServer,
+) -> None:
+    line = line_to(valkey.port)
+    for turns in (0, 1, 5):
+        tasks = await until_sent(line, "a")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await line.aclose()
+        [error] = await ended(*tasks)
+        assert isinstance(error, RedisConnectionError)
+    assert await line.execute("ECHO", "again") == b"again"
+    await line.aclose()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from express_rig import PEER, Answer, Counter, known_match
-from fake_clock import FakeClock
+from fake_clock import FakeClock, settle
 
 from actors.http.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.connections import IDLE_S, Connection
@@ -57,6 +57,7 @@ def facts_without_chance(line: tuple[str, dict[str, Any]]) -> Iterator[tuple[str
         ("Accept: application/x-protobuf",),
         ("Accept: application/x-protobuf;q=0.1, application/json",),
         ("Connection: keep-alive",),
+        ("Connection: Keep-Alive",),
         ("X-API-Key: nobody asked for one",),
         ("X-Forwarded-For: 203.0.113.9",),
     ],
@@ -193,11 +194,24 @@ def vars_of(connection: Connection, name: str) -> Any:
     return getattr(connection, name)
 
 
-async def test_nothing_is_written_to_a_connection_that_ends(counter: Counter) -> None:
+@pytest.mark.parametrize("how", ["close", "force_close"])
+async def test_nothing_is_written_to_a_connection_that_ends(counter: Counter, how: str) -> None:
     async with counter.talk() as talk:
         await talk.ask(get(PATH))
-        talk.wire.close()
+        getattr(talk.connection, how)()
         assert await talk.send(get(PATH)) == []
+        assert not counter.taken
+
+
+async def test_an_empty_line_before_a_request_leaves_no_timer_behind(counter: Counter) -> None:
+    async with counter.talk() as talk:
+        await settle()  # it waits for a request
+        assert await talk.send(b"\r\n\r\n") == []
+        assert vars_of(talk.connection, "_head_timer") is not None
+        await talk.ask(get(PATH))
+        assert counter.taken
+        assert vars_of(talk.connection, "_head_timer") is None
+        assert vars_of(talk.connection, "_head_bytes") == 0
 
 
 async def test_who_does_not_read_is_not_sent_more(counter: Counter) -> None:
