@@ -52,6 +52,8 @@ TURN_JITTER_S: Final = 1.0
 class BudgetIsSpent(ServiceError):
     """The account's daily budget is spent; the next life takes another account."""
 
+    is_blameless: Final = True  # to a supervisor: however often that happens, nothing is wrong
+
 
 class _StopAsked(ServiceError):
     """A stop was asked for; the life ends without blame."""
@@ -76,6 +78,7 @@ class Bot(Actor[RouterToBot]):
         policy: BotPolicy,
     ) -> None:
         super().__init__(address, clock=ports.clock)
+        self.in_service_since: float | None = None  # on the clock: since it was ready first
         self._id = bot_id
         self._holder = holder
         self._memory = memory
@@ -367,6 +370,8 @@ class Bot(Actor[RouterToBot]):
 
     def _change(self, event: BotEvent, reason: str | None = None) -> None:
         before, self._state = self._state, next_state(self._state, event)
+        if self._state is BotState.READY and self.in_service_since is None:
+            self.in_service_since = self._clock.now()
         self._log.info(
             "bot_state_changed",
             state_from=before.value,

@@ -10,7 +10,7 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 LARGEST_POWER: Final = 1023  # 2.0 ** 1024 does not fit a float
 
@@ -35,6 +35,15 @@ class Child(Protocol):
         """Ask `run` to finish its work and return. Harmless at any time and when repeated."""
 
 
+@runtime_checkable
+class ServesLater(Protocol):
+    """A child that is in service only some time after its start."""
+
+    @property
+    def in_service_since(self) -> float | None:
+        """Clock seconds; None until then. Of other children it is the end of `start`."""
+
+
 class Restart(enum.StrEnum):
     """Which ends of a child are followed by another life (the words of OTP)."""
 
@@ -54,7 +63,8 @@ class GiveUp(enum.StrEnum):
 class Backoff:
     """How long to wait before a restart, in seconds: up to base, 2 base, 4 base, ... cap.
 
-    `stable_after`: a life that served this long starts the series anew; a mere start does not.
+    `stable_after`: a life that served this long starts the series anew; a mere start does not, also
+    where this is 0.
     """
 
     base: float
@@ -73,7 +83,10 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RestartIntensity:
-    """At most `max_restarts` within any `period` seconds; one more, and the supervisor gives up."""
+    """At most `max_restarts` within any `period` seconds; one more, and the supervisor gives up.
+
+    Only such count as followed the last stable life (see Backoff).
+    """
 
     max_restarts: int
     period: float

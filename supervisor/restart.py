@@ -18,7 +18,7 @@ class Exit:
 
     Attributes:
         error: None when `run` returned.
-        served_s: seconds between the end of `start` and the end of `run`; 0 if it never got there.
+        served_s: seconds in service until the end of `run`; 0 if it never got there.
     """
 
     error: BaseException | None
@@ -42,7 +42,7 @@ class Past:
 
     def after(self, ended: Exit, spec: ChildSpec, now: float) -> Past:
         """Return the past with one more life in it, that `ended` at the instant `now`."""
-        if ended.served_s >= spec.backoff.stable_after:
+        if 0 < ended.served_s >= spec.backoff.stable_after:
             # All is forgiven: what serves well in between is worth more than it costs to bring back.
             return Past(attempt=1, recent=(now,))
         return Past(
@@ -88,8 +88,10 @@ def decide(spec: ChildSpec, past: Past, ended: Exit, now: float, u: float) -> tu
     """Return the new past and what follows; `u` in [0, 1) is the jitter draw."""
     if not restarts_after(spec.restart, ended):
         return past, Finished()
-    past = past.after(ended, spec, now)
     at_least = wanted_delay(ended.error)
+    if is_blameless(ended.error):
+        return past, RestartAfter(at_least + backoff_delay(1, spec.backoff, u))
+    past = past.after(ended, spec, now)
     if not past.parked and len(past.recent) <= spec.intensity.max_restarts:
         # A sum, not a maximum: many children told to wait until the same instant must not come
         # back in step.
@@ -124,6 +126,11 @@ def wanted_delay(error: BaseException | None) -> float:
     if isinstance(wanted, (int, float)) and 0 < wanted < math.inf:
         return float(wanted)
     return 0.0
+
+
+def is_blameless(error: BaseException | None) -> bool:
+    """Return whether the error says that it is no failure (`is_blameless`): what had to end has ended."""
+    return getattr(error, "is_blameless", False) is True
 
 
 def within_period(

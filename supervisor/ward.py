@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
-from supervisor.child import Child, ChildSpec, ChildState, ChildStatus
+from supervisor.child import Child, ChildSpec, ChildState, ChildStatus, ServesLater
 from supervisor.clock import Clock, first_of
 from supervisor.restart import (
     Decision,
@@ -70,7 +70,8 @@ class Ward:
         self._log = log.bind(supervisor=owner, child_id=spec.id)
         self._past = Past()
         self._child: Child | None = None
-        self._served_from: float | None = None  # clock seconds; None until `start` is done
+        self._started_at: float | None = None  # clock seconds; None until `start` is done
+        self._in_service_since: float | None = None  # of the life before, when it has ended
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recalled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_held = False  # no life begins until `revive`
@@ -144,7 +145,7 @@ class Ward:
 
     async def _live(self) -> Exit:
         """Live once; a stop asks the life to end, and ends it if it does not."""
-        self._served_from = None
+        self._started_at = None
         self._idle.clear()
         self._change(ChildState.STARTING)
         life = asyncio.create_task(self._life(), name=self._name)
@@ -156,7 +157,7 @@ class Ward:
             if not life.done():  # out of grace, or we are cancelled ourselves
                 await self._cancel(life)
             self._idle.set()
-            self._child = None
+            self._in_service_since, self._child = self._when_in_service(), None
         if not life.done():  # it ignores us: no other life beside it, so this one has to end first
             await _first_done(life, self._stop_asked)
         return self._exit_of(life)
@@ -165,7 +166,7 @@ class Ward:
         """Live once, in a task of its own; nothing may suspend between `start` and `run`."""
         self._child = self._spec.factory()
         await self._child.start()
-        self._served_from = self._clock.now()
+        self._started_at = self._clock.now()
         if self.status.state is ChildState.STARTING:  # and not stopping meanwhile
             self._change(ChildState.RUNNING)
             self._log.info("child_started", restarts=self.status.restarts)
@@ -213,8 +214,14 @@ class Ward:
             error = None if asked else asyncio.CancelledError()
         elif life.done():
             error = life.exception()
-        begun = self._served_from
-        return Exit(error, served_s=0.0 if begun is None else self._clock.now() - begun)
+        return Exit(error, served_s=self._seconds_since(self._in_service_since))
+
+    def _when_in_service(self) -> float | None:
+        child: object = self._child
+        return child.in_service_since if isinstance(child, ServesLater) else self._started_at
+
+    def _seconds_since(self, instant: float | None) -> float:
+        return 0.0 if instant is None else self._clock.now() - instant
 
     def _decide(self, ended: Exit) -> Decision:
         if ended.error is not None:
@@ -242,8 +249,8 @@ class Ward:
     def _log_end(self, ended: Exit, decision: Decision) -> None:
         """Write the one crash report of a life, or the one line that it ended as it may."""
         log = self._log.bind(
-            context="start" if self._served_from is None else "run",
-            duration_s=ended.served_s,
+            context="start" if self._started_at is None else "run",
+            duration_s=self._seconds_since(self._started_at),
             attempt=self._past.attempt,
             decision=type(decision).__name__,
             delay_s=getattr(decision, "delay", None),

@@ -10,10 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import hypothesis
+
+# Hypothesis imports it in the middle of a test, and pytest, which looks through it for asserts, then lets
+# CPython 3.11 stumble over its recursion limit now and then (python/cpython#106905). Here it does not.
+import hypothesis.internal.conjecture.optimiser
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
 
+from bot_stage import Stage, staged
 from fake_clock import FakeClock
 from scripted_child import World
 
@@ -31,6 +36,13 @@ def clock() -> FakeClock:
 def world(clock: FakeClock) -> World:
     """Return a world with supervised children, in virtual time."""
     return World(clock)
+
+
+@pytest.fixture
+async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    """Yield a bot with everything around it, in virtual time; it lives when it is first asked for."""
+    async with staged(clock) as stage:
+        yield stage
 
 
 @pytest.fixture

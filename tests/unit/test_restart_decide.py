@@ -28,6 +28,10 @@ RETURNED = Exit(None, served_s=0.0)
 NOW = 1000.0
 
 
+class Spent(Exception):
+    is_blameless = True
+
+
 class Later(Exception):
     def __init__(self, retry_after: object) -> None:
         self.retry_after = retry_after
@@ -84,6 +88,18 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
         ({}, FULL, Exit(BOOM, served_s=9.9), ParkFor(300.0)),
         ({}, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
         (ESCALATES, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        # Also where every life in service is stable, one that never got there is not.
+        ({"backoff": Backoff(1.0, 8.0, stable_after=0.0)}, FULL, CRASHED, ParkFor(300.0)),
+        (
+            {"backoff": Backoff(1.0, 8.0, stable_after=0.0)},
+            FULL,
+            Exit(BOOM, 0.1),
+            RestartAfter(0.5),
+        ),
+        # No failure at all.
+        ({}, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        (ESCALATES, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        ({}, Past(attempt=3, parked=True), Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
         # Parked: one try at a time, until one is stable.
         ({}, Past(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
         ({}, Past(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
@@ -98,6 +114,10 @@ def test_the_decision_after_an_end(
 def test_the_past_remembers_the_end() -> None:
     past, _ = decide(spec(), Past(attempt=1, recent=(NOW - 70, NOW - 2)), CRASHED, NOW, u=0.0)
     assert past == Past(attempt=2, recent=(NOW - 2, NOW))
+
+
+def test_what_is_no_failure_leaves_no_trace() -> None:
+    assert decide(spec(), FULL, Exit(Spent(), served_s=0.1), NOW, u=0.0)[0] == FULL
 
 
 def test_a_stable_life_is_the_only_thing_remembered_of_the_past() -> None:

@@ -67,6 +67,32 @@ async def test_only_a_stable_life_starts_the_waits_anew(world: World) -> None:
     assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4, 1])
 
 
+async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: World) -> None:
+    class Waits:
+        """Lives for long, and serves for as long as `serves` says, if at all."""
+
+        def __init__(self) -> None:
+            self.in_service_since: float | None = None
+
+        async def start(self) -> None: ...
+
+        async def run(self) -> None:
+            await world.clock.sleep(100.0)
+            if serves:
+                self.in_service_since = world.clock.now()
+                await world.clock.sleep(serves.pop(0))
+            raise Crash
+
+        def stop(self) -> None: ...
+
+    serves = [10.0, 9.9]
+    spec = world.spec("a", factory=Waits, intensity=RestartIntensity(10, 600.0), expected=(Crash,))
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(400)
+    backing_off = [s for s in world.statuses if s.state is ChildState.BACKING_OFF]
+    assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4])
+
+
 async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(world: World) -> None:
     """What died is held by the traceback of what it died of, and may be large."""
 
