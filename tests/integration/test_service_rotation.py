@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.service_process import Sections
 from bench.world import simple_accounts, world
 
 pytestmark = pytest.mark.integration
@@ -13,7 +14,7 @@ INTENSITY = 2  # failures
 
 
 async def test_spent_budgets_are_no_failures_however_many_there_are() -> None:
-    settings = {
+    settings: Sections = {
         "quota": {"per_account": 1},
         "restart": {"backoff_min": 0.05, "backoff_max": 0.1, "intensity": INTENSITY, "period": 600},
     }
