@@ -14,7 +14,7 @@ from typing import Final, Literal
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.redis_client import Script, translated
+from actors.redis_client import Script
 
 UNKNOWN_IP: Final = "unknown"
 TOKEN_COST: Final = 1
@@ -50,6 +50,7 @@ class LogOnPacing:
         self._ip = UNKNOWN_IP
         self._ask = Script(__package__, "logon_ask")
         self._limited = Script(__package__, "logon_limited")
+        self._succeeded = Script(__package__, "logon_succeeded")
 
     def change_limits(self, limits: LogOnLimits) -> None:
         """Ask by other limits from now on."""
@@ -61,27 +62,17 @@ class LogOnPacing:
         Raises:
             StoreUnavailable, StoreMisused: see `redis_client`.
         """
-        limits = self._limits
-        per_token_ms = round(60_000 / limits.per_minute) if limits.per_minute else 0
+        cost = PASSWORD_COST if with_password else TOKEN_COST
         ms, reason = await self._ask.run(
-            self._redis,
-            [self._keys.logon_bucket(self._ip), self._keys.logon_circuit(self._ip)],
-            [
-                limits.burst,
-                per_token_ms,
-                PASSWORD_COST if with_password else TOKEN_COST,
-                int(PROBE_S * 1000),
-            ],
+            self._redis, self._keys_of(self._ip), [*self._bucket, cost, int(PROBE_S * 1000)]
         )
         return Wait(ms / 1000, reason) if ms else None
 
     async def succeeded(self, ip: str | None) -> None:
         """Steam let somebody in, and said where from: the circuit is closed."""
         asked_as, self._ip = self._ip, ip or self._ip
-        with translated("logon_succeeded"):
-            await self._redis.delete(
-                *{self._keys.logon_circuit(asked_as), self._keys.logon_circuit(self._ip)}
-            )
+        keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
+        await self._succeeded.run(self._redis, keys, self._bucket)
 
     async def was_limited(self) -> None:
         """Steam said "too many": open the circuit for everyone behind this IP."""
@@ -90,3 +81,12 @@ class LogOnPacing:
             [self._keys.logon_circuit(self._ip)],
             [int(self._limits.rate_limit_pause_s * 1000)],
         )
+
+    def _keys_of(self, ip: str) -> list[str]:
+        return [self._keys.logon_bucket(ip), self._keys.logon_circuit(ip)]
+
+    @property
+    def _bucket(self) -> list[int]:
+        """How large it is, in tokens, and the milliseconds for one; 0 for no pacing."""
+        limits = self._limits
+        return [limits.burst, round(60_000 / limits.per_minute) if limits.per_minute else 0]

@@ -64,6 +64,36 @@ async def test_containers_behind_one_ip_share_what_there_is(world: World) -> Non
     assert await elsewhere.ask(with_password=False) is None
 
 
+async def test_who_learns_the_ip_has_no_second_burst(world: World) -> None:
+    pacing = await world.container(LIMITS, ip=None)
+    assert [await pacing.ask(with_password=False) for _ in range(4)] == [None] * 4
+    await pacing.succeeded(IP)
+    assert await pacing.ask(with_password=False) is None
+    assert isinstance(await pacing.ask(with_password=False), Wait)
+
+
+async def test_who_learns_the_ip_late_has_no_more_than_the_others_left(world: World) -> None:
+    others = await world.container(LIMITS)
+    for _ in range(5):
+        await others.ask(with_password=False)
+    late = await world.container(LIMITS, ip=None)
+    assert await late.ask(with_password=False) is None  # nobody knew
+    await late.succeeded(IP)
+    assert isinstance(await late.ask(with_password=False), Wait)
+    await world.pass_time(10)
+    assert await others.ask(with_password=False) is None
+    assert isinstance(await late.ask(with_password=False), Wait)
+
+
+async def test_a_rested_ip_is_not_held_back_by_what_was_asked_long_ago(world: World) -> None:
+    pacing = await world.container(LIMITS, ip=None)
+    for _ in range(5):
+        await pacing.ask(with_password=False)
+    await world.pass_time(50)
+    await pacing.succeeded(IP)
+    assert [await pacing.ask(with_password=False) for _ in range(5)] == [None] * 5
+
+
 async def test_a_password_weighs_as_much_as_three_tokens(world: World) -> None:
     pacing = await world.container(LIMITS)
     assert await pacing.ask(with_password=True) is None
