@@ -19,6 +19,7 @@ from actors.clock import WallClock
 from actors.errors import RequestError
 from actors.http.admission import Admission
 from actors.http.asking import MatchAsker
+from actors.http.client import Client
 from actors.http.freshness import HIT, X_CACHE, age_s, cache_control
 from actors.http.notes import Outcome
 from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
@@ -69,23 +70,33 @@ class Express:
             client = self._admission.admit_plain(head.headers.key, address)
         except RequestError:  # refused there, with the reason
             return None
-        shown = represent(answer, media_type, head.headers.accept_encoding)
         request_id = new_request_id()
+        shown = represent(answer, media_type, head.headers.accept_encoding)
+        control = cache_control(answer, shows_key=head.headers.key is not None)
         lines = (
             f"{hdrs.AGE}: {age_s(answer, wall)}\r\n{hdrs.DATE}: {_date(int(wall))}\r\n"
             f"{ID_HEADER}: {request_id}\r\n\r\n"
         )
-        control = cache_control(answer, shows_key=head.headers.key is not None)
         parts = _beginning(shown, control), lines.encode(), shown.body
-
         self._asker.count_recalled()
-        operation = GET_MATCH_DETAILS if head.is_by_query else GET_MATCH
-        outcome = Outcome(operation.path, OK, self._clock.now() - begun, source=answer.source)
+        route = (GET_MATCH_DETAILS if head.is_by_query else GET_MATCH).path
+        self._note(
+            head,
+            Outcome(route, OK, self._clock.now() - begun, source=answer.source),
+            request_id=request_id,
+            address=address,
+            client=client,
+        )
+        return parts
+
+    def _note(
+        self, head: PlainHead, outcome: Outcome, *, request_id: str, address: str, client: Client
+    ) -> None:
         self._count(outcome)
         match_id = str(head.match_id)
         facts = request_facts(
             method=hdrs.METH_GET,
-            path=operation.path if head.is_by_query else f"/matches/{match_id}",
+            path=GET_MATCH_DETAILS.path if head.is_by_query else f"/matches/{match_id}",
             match_id=match_id,
             outcome=outcome,
             request_id=request_id,
@@ -93,7 +104,6 @@ class Express:
             client=client,
         )
         self._record("info", facts)
-        return parts
 
 
 def _media_type(head: PlainHead) -> str | None:
