@@ -56,12 +56,14 @@ class _Lane:
         """
         if self.failure is not None:
             raise _again(self.failure)
+        if self._writer.is_closing():  # and the reader is about to hear it
+            raise RedisConnectionError("the connection is closing")
         command = self._connection.pack_command(*args)
         waiting = _Waiting(self._loop.create_future(), self._loop.time())
         self._waiting.append(waiting)
         if self._timer is None:
             self._check_later()
-        self._writer.writelines(command)
+        self._writer.write(b"".join(command))
         return waiting.reply
 
     async def close(self, why: Exception) -> None:

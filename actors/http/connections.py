@@ -127,7 +127,9 @@ class Connection(web.RequestHandler):
             answer = self._ready(data, self._peer)
             if answer is not None:
                 self._stop_head_timer()  # empty lines before a request start it, too
-                self._wire.writelines(answer)
+                # Not `writelines`: before Python 3.12.9 and 3.13.2 it does not notice who does not read
+                # (CVE-2024-12254).
+                self._wire.write(b"".join(answer))
                 self._next_keepalive_close_time = self._loop.time() + IDLE_S
                 return
         self._is_between = data.endswith(END)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ MATCH = 7490235544
 TARGETS = (b"/match-details?match_id=7490235544", b"/matches/7490235544")
 TIMES = 20
 WITHIN_S = 10.0
+MOST_ASKED = 5_000
+MOST_KEPT = 16_000_000  # bytes
 # What two answers to the same question may differ in.
 DIFFERENT = frozenset({"x-request-id", "date", "age"})
 
@@ -119,3 +122,23 @@ def test_a_client_that_asks_to_close_is_closed(w: World) -> None:
         wire.get(TARGETS[0], b"Connection: close")
         assert wire.answer().status == 200
         assert wire.is_closed()
+
+
+def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: World) -> None:
+    """And everything, in the end, when they do."""
+    request = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % TARGETS[0]
+    with RawConnection(w.service.url) as wire:
+        wire.send(request)
+        size = len(wire.answer().body)
+        before = w.service.rss
+        asked = 0
+        wire.socket.settimeout(1.0)
+        with contextlib.suppress(TimeoutError):
+            while asked < MOST_ASKED:
+                wire.socket.sendall(request)  # times out when nothing is read any more
+                asked += 1
+        assert w.service.rss - before < MOST_KEPT
+        assert asked * size > MOST_KEPT  # else it would have been no test
+        wire.socket.settimeout(WITHIN_S)
+        for _ in range(asked):
+            assert len(wire.answer().body) == size
