@@ -21,7 +21,6 @@ from bench.valkey import FORGETFUL, own_valkey
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 
 MORE_THAN_IS_BUFFERED = "x" * 20_000_000
-SLOWLY = "local stop = os.clock() + ARGV[1]; while os.clock() < stop do end"
 
 
 def line_to(port: int) -> Line:
@@ -187,15 +186,12 @@ async def test_a_connection_that_breaks_is_an_error_for_all_and_the_next_is_new(
 
 async def test_time_counts_for_each_from_when_it_was_sent(line: Line) -> None:
     """Somebody is always waiting here, and longer in all than one may; but nobody is."""
-    slow = ("EVAL", SLOWLY, "0", str(ANSWER_S / 3))
+    slow = ("BLPOP", "nothing", str(ANSWER_S / 4))
     tasks = await until_waiting(line, slow)
-    await asyncio.sleep(
-        ANSWER_S / 4
-    )  # so that each begins to wait before the one before is answered
-    for _ in range(3):
+    for _ in range(4):
         tasks.append(asyncio.create_task(line.execute(*slow)))
         await asyncio.wait({tasks[-2]})
-    assert await ended(*tasks) == [None] * 4
+    assert await ended(*tasks) == [None] * 5
 
 
 async def test_nobody_there_is_an_error_at_once_for_all_who_ask() -> None:
