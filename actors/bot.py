@@ -25,6 +25,7 @@ from actors.bot_states import BotEvent, BotState, next_state
 from actors.clock import Cancellable
 from actors.errors import (
     AccountError,
+    BudgetIsSpent,
     GcUnavailable,
     LeaseLost,
     NoAccountFree,
@@ -47,12 +48,6 @@ GIVE_BACK_S: Final = 3.0  # of trying while Redis is away
 LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
 LONGEST_TURN_S: Final = 30.0  # between two looks whether a log-on may start
 TURN_JITTER_S: Final = 1.0
-
-
-class BudgetIsSpent(ServiceError):
-    """The account's daily budget is spent; the next life takes another account."""
-
-    is_blameless: Final = True  # to a supervisor: however often that happens, nothing is wrong
 
 
 class _StopAsked(ServiceError):

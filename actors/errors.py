@@ -32,6 +32,8 @@ Errors carry fields and build their own text; callers branch on type and fields,
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class ServiceError(Exception):
     """Base of all errors raised on purpose."""
@@ -117,6 +119,12 @@ class CannotUnseal(AccountError):
             f"the {kind} of account {account} is sealed under another key; add that key to "
             "BOTAPI_SECRET_KEY"
         )
+
+
+class BudgetIsSpent(ServiceError):
+    """An account's daily budget is spent; its bot's next life takes another account."""
+
+    is_blameless: Final = True  # to a supervisor: however often that happens, nothing is wrong
 
 
 class SteamError(ServiceError):

@@ -9,10 +9,10 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Address
-from actors.bot import Bot, BudgetIsSpent
+from actors.bot import Bot
 from actors.bot_ports import BotMemory, BotPorts
 from actors.bot_states import BotState
-from actors.errors import AccountError, LocalProtocolError, SteamError
+from actors.errors import AccountError, BudgetIsSpent, LocalProtocolError, SteamError
 from actors.messages import BotExpected, RouterMessage, RouterToBot
 from actors.roster import BotSupervised, RosterMessage
 from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart

@@ -6,7 +6,9 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
+from actors.accounts.keys import Keys
 from actors.accounts.pacing import LogOnLimits, LogOnPacing, Wait
+from actors.errors import StoreMisused
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +94,16 @@ async def test_a_rested_ip_is_not_held_back_by_what_was_asked_long_ago(world: Wo
     await world.pass_time(50)
     await pacing.succeeded(IP)
     assert [await pacing.ask(with_password=False) for _ in range(5)] == [None] * 5
+
+
+async def test_what_is_no_bucket_is_refused_before_anything_is_changed(world: World) -> None:
+    pacing = await world.container(LIMITS)
+    await pacing.was_limited()
+    before = await world.redis.keys(f"{world.prefix}:logons:*")
+    await world.redis.set(Keys(world.prefix).logon_bucket(IP), "no hash")
+    with pytest.raises(StoreMisused):
+        await pacing.succeeded(IP)
+    assert set(before) <= set(await world.redis.keys(f"{world.prefix}:logons:*"))
 
 
 async def test_a_password_weighs_as_much_as_three_tokens(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -40,6 +41,17 @@ async def line(valkey: ValkeyServer) -> AsyncIterator[Line]:
     await line.aclose()
 
 
+@contextlib.contextmanager
+def hanging(valkey: ValkeyServer) -> Iterator[None]:
+    """Stop the server in the middle of everything; it goes on afterwards."""
+    process = psutil.Process(valkey._process.pid)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 async def ended(*calls: asyncio.Task[object]) -> list[object]:
     """Return what came of each, also errors."""
     return await asyncio.gather(*calls, return_exceptions=True)
@@ -48,6 +60,11 @@ async def ended(*calls: asyncio.Task[object]) -> list[object]:
 async def until_waiting(line: Line, *commands: tuple[str, ...]) -> list[asyncio.Task[object]]:
     """Start commands and return when they have gone out."""
     await line.execute("PING")
+    return await started(line, *commands)
+
+
+async def started(line: Line, *commands: tuple[str, ...]) -> list[asyncio.Task[object]]:
+    """Start commands, whether there is a connection already or not."""
     tasks = [asyncio.create_task(line.execute(*command)) for command in commands]
     await asyncio.sleep(0)
     return tasks
@@ -123,18 +140,14 @@ async def test_a_server_that_hangs_fails_everybody_in_time(
 ) -> None:
     """Also those whose commands are not sent yet, as it reads nothing; who goes away harms nobody."""
     await line.execute("PING")
-    process = psutil.Process(valkey._process.pid)
-    process.suspend()
     begun = time.monotonic()
-    try:
+    with hanging(valkey):
         small = await until_sent(line, *"ab")
         large = await until_sent(line, MORE_THAN_IS_BUFFERED, "after it", "c")
         large[1].cancel()
         for error in await ended(*small, large[0], large[2]):
             assert isinstance(error, RedisTimeoutError)
         assert time.monotonic() - begun < ANSWER_S + 2
-    finally:
-        process.resume()
     assert await line.execute("ECHO", "back") == b"back"
 
 
@@ -142,15 +155,11 @@ async def test_what_could_not_be_sent_in_time_is_not_sent_later(
     valkey: ValkeyServer, line: Line
 ) -> None:
     await line.execute("PING")
-    process = psutil.Process(valkey._process.pid)
-    process.suspend()
-    try:
+    with hanging(valkey):
         tasks = await until_sent(line, MORE_THAN_IS_BUFFERED)
         with pytest.raises(RedisTimeoutError):
             await line.execute("SET", "late", "1")
         await ended(*tasks)
-    finally:
-        process.resume()
     while len((await line.execute("CLIENT", "LIST")).splitlines()) > 1:  # noqa: ASYNC110 - Redis's own
         await asyncio.sleep(0.01)
     assert await line.execute("GET", "late") is None
@@ -165,9 +174,7 @@ async def test_a_connection_that_has_failed_takes_nothing_more(line: Line) -> No
 
 
 async def until_sent(line: Line, *words: str) -> list[asyncio.Task[object]]:
-    tasks = [asyncio.create_task(line.execute("ECHO", word)) for word in words]
-    await asyncio.sleep(0)
-    return tasks
+    return await started(line, *(("ECHO", word) for word in words))
 
 
 @pytest.mark.parametrize(

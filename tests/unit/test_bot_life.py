@@ -9,10 +9,10 @@ from bot_stage import LEASE_S, Stage, staged
 from fake_clock import FakeClock, settle
 from structlog.testing import capture_logs
 
-from actors.bot import BudgetIsSpent
 from actors.bot_states import BotState
 from actors.errors import (
     ActorStopped,
+    BudgetIsSpent,
     GcUnavailable,
     LeaseLost,
     SteamUnreachable,

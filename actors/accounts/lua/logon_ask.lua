@@ -16,10 +16,7 @@ end
 local burst, per_token, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if per_token == 0 then return {0, ''} end
 cost = math.min(cost, burst) -- a log-on dearer than the whole bucket takes all of it
-local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or burst)
-local at = tonumber(redis.call('HGET', KEYS[1], 'at') or now)
-tokens = math.min(burst, tokens + math.max(0, now - at) / per_token)
+local tokens = tokens_in(KEYS[1], burst, per_token, now)
 if tokens < cost then return {math.ceil((cost - tokens) * per_token), 'pacing'} end
-redis.call('HSET', KEYS[1], 'tokens', tokens - cost, 'at', now)
-redis.call('PEXPIRE', KEYS[1], math.ceil(burst * per_token) + 1000)
+leave_tokens(KEYS[1], tokens - cost, burst, per_token, now)
 return {0, ''}

@@ -57,3 +57,15 @@ local function frees_in(key, window, now, start)
   local oldest = redis.call('ZRANGEBYSCORE', key, '(' .. start, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return oldest[2] and math.max(1, oldest[2] + DAY_MS - now) or 1
 end
+
+-- A token bucket of log-ons: what is in it now, and what it is left with.
+local function tokens_in(bucket, burst, per_token, now)
+  local tokens = tonumber(redis.call('HGET', bucket, 'tokens') or burst)
+  local at = tonumber(redis.call('HGET', bucket, 'at') or now)
+  return math.min(burst, tokens + math.max(0, now - at) / per_token)
+end
+
+local function leave_tokens(bucket, tokens, burst, per_token, now)
+  redis.call('HSET', bucket, 'tokens', tokens, 'at', now)
+  redis.call('PEXPIRE', bucket, math.ceil(burst * per_token) + 1000)
+end
