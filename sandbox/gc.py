@@ -148,8 +148,15 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
         session=session.session_id,
         source=session.link.source,
     )
-    if answer is not None:
-        gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job)
+    if answer is None:
+        return
+    heard_at, clock = session.heard_at, asyncio.get_running_loop().time
+
+    def on_sent() -> None:
+        took_s = round(clock() - heard_at, 6)
+        services.journal.add("match_answer", account=name, match_id=match_id, took_s=took_s)
+
+    gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job, on_sent)
 
 
 def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from sandbox import burst
@@ -15,7 +16,8 @@ from sandbox.envelope import NO_JOB
 from sandbox.session import Session, Stage
 from sandbox.wire import varint
 
-_Answer: TypeAlias = tuple[int, bytes, int]  # message type, body, the job it answers
+# message type, body, the job it answers, whom to tell that it is sent
+_Answer: TypeAlias = tuple[int, bytes, int, Callable[[], None] | None]
 
 UNKNOWN_GC_MSG: Final = 65_001
 _HEAD: Final = struct.Struct("<Ii")
@@ -46,17 +48,26 @@ def send(session: Session, msgtype: int, body: bytes, job: int = NO_JOB) -> None
     session.link.send(session.wrapped(EMsg.FROM_GC, wrapped, extra=_ROUTING))
 
 
-def answer(session: Session, msgtype: int, body: bytes, job: int) -> None:
-    """Send an answer as the faults of the moment want it."""
+def answer(
+    session: Session,
+    msgtype: int,
+    body: bytes,
+    job: int,
+    on_sent: Callable[[], None] | None = None,
+) -> None:
+    """Answer what the session has just said, as the faults of the moment want it.
+
+    `gc_delay_ms` counts from the arrival of the question: what we need to read it is a part of it.
+    """
     faults, name = session.services.faults, session.name
     delay = faults.take("gc_delay_ms", session.services.options.gc_delay_ms, account=name)
     if isinstance(delay, list):
         delay = session.services.rng.uniform(*delay)
-    epoch, message = session.gc.epoch, (msgtype, body, job)
+    epoch, message = session.gc.epoch, (msgtype, body, job, on_sent)
     for _ in range(2 if faults.take("gc_duplicate", account=name) else 1):
         if delay:
             loop = asyncio.get_running_loop()
-            loop.call_later(delay / 1000, _deliver, session, epoch, message)
+            loop.call_at(session.heard_at + delay / 1000, _deliver, session, epoch, message)
         else:
             _deliver(session, epoch, message)
 
@@ -82,7 +93,10 @@ def _put_out(session: Session, epoch: int, message: _Answer) -> None:
             session.link.send(unknown)
         session.link.send(burst.notification(session))
         send(session, UNKNOWN_GC_MSG, b"\x08\x01")
-    send(session, *message)
+    msgtype, body, job, on_sent = message
+    send(session, msgtype, body, job)
+    if on_sent is not None:
+        on_sent()
 
 
 def _heir(session: Session) -> Session | None:

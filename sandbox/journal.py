@@ -45,6 +45,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     # outcome: answered, not_found, blocked, result_N, silent_quota_account, silent_quota_ip,
     # silent_fault, silent_no_session
     "match_request": ("account", "match_id", "outcome", "session", "source"),
+    # took_s: from the arrival of the request to the departure of the answer: the GC's own time.
+    "match_answer": ("account", "match_id", "took_s"),
     # The same outcomes; and the quota of cards is not that of matches.
     "profile_request": ("account", "account_id", "outcome", "session", "source"),
     "aliases_request": ("account", "count", "outcome", "session"),

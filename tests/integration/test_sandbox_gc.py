@@ -143,9 +143,13 @@ async def test_answers_come_late_when_told_to(sandbox: SandboxProcess) -> None:
     await sandbox.faults(gc_delay_ms=300)
     async with Connecting(sandbox, "websockets") as client:
         await playing(client)
+        since = await sandbox.last_event()
         asked = time.monotonic()
         await client.match(MATCH)
-    assert time.monotonic() - asked > 0.29
+        took_s = time.monotonic() - asked
+        [answer] = await sandbox.wait_journal("match_answer", since=since)
+    assert 0.29 < answer["took_s"] < took_s
+    assert (answer["account"], answer["match_id"]) == ("bot0", MATCH)
 
 
 async def test_answers_come_out_of_order_and_twice(sandbox: SandboxProcess) -> None:
