@@ -21,6 +21,7 @@ from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, T
 from actors.flight import Flight
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.redis_client import Condition
 from actors.tally import Tally
 from actors.tasks import Tasks
 
@@ -36,6 +37,9 @@ class KnowsMatches(Protocol):
 
     def claim(self, match_id: int) -> Claim:
         """Return a new claim."""
+
+    def ours(self, claim: Claim) -> Condition:
+        """Return what holds while the flight is the claim's."""
 
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         """Return what is known, or the claim if it is granted."""
@@ -73,20 +77,22 @@ class Clearance:
         """Return a claim for a new flight."""
         return self._matches.claim(match_id)
 
-    async def obtain(self, flight: Flight) -> Known | None:
+    async def obtain(self, flight: Flight, found: Known | Claim | Taken) -> Known | None:
         """Return what is known of the match, or None as soon as the flight is cleared.
+
+        `found`: what a look has just found.
 
         Raises:
             RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
             TimedOut: somebody else flew it until the deadline.
         """
-        pause_s, was_taken = FIRST_LOOK_S, False
-        while isinstance(found := await self.look(flight), Taken):
-            was_taken = True
+        pause_s, was_taken = FIRST_LOOK_S, isinstance(found, Taken)
+        while isinstance(found, Taken):
             if self._clock.now() >= flight.deadline:
                 raise TimedOut("another instance did not get it in time", TAKEN_RETRY_S)
             await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
             pause_s = min(pause_s * GROWTH, LONGEST_LOOK_S)
+            found = await self.look(flight)
         if not isinstance(found, Claim):
             return found
         if was_taken:
@@ -107,15 +113,23 @@ class Clearance:
                     "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
                 ) from error
             if isinstance(found, Claim):
-                if flight.held is not found:
-                    flight.held = found
-                    self._hold_later(flight, found)
+                self.keep(flight)
                 return found
             flight.may_be_claimed = False
             if flight.after == after:  # else somebody joined who wants news
                 if isinstance(found, Taken):
                     flight.after = found.after
                 return found
+
+    def ours(self, flight: Flight) -> Condition:
+        """Return what holds in Redis while the flight is cleared."""
+        return self._matches.ours(flight.claim)
+
+    def keep(self, flight: Flight) -> None:
+        """It is cleared: stay so while it lasts. Harmless when repeated."""
+        if flight.held is not flight.claim:
+            flight.held = flight.claim
+            self._hold_later(flight, flight.claim)
 
     async def land(self, flight: Flight, known: Known) -> None:
         """Let all containers know what the flight has brought, as well as that can be done."""

@@ -44,7 +44,8 @@ class Flight:
     request_id: str = ""
     may_be_claimed: bool = False  # whether the claim was, or may have been, granted
     held: Claim | None = None  # the claim that is renewed
-    was_asked_for: bool = False  # a bot was, or is
+    was_tried_at_once: bool = False  # a try was started while it was looked up
+    was_missed: bool = False  # it was nowhere, so a bot was, or is, asked for it
     has_landed: bool = False
     has_hedged: bool = False
     failed: frozenset[str] = frozenset()  # accounts; tried last from now on
@@ -81,7 +82,8 @@ class Flight:
         reply.when_done(on_done)
         self.deadline = max(self.deadline, fetch.deadline)
         self.priority = max(self.priority, fetch.priority)
-        if fetch.refresh and not self.in_air and self.after == ANYTHING:
+        is_asked_for = bool(self.in_air) and self.was_missed
+        if fetch.refresh and not is_asked_for and self.after == ANYTHING:
             self.after = NEWS
 
     @property
@@ -116,7 +118,6 @@ class Flight:
 
     def took_off(self, account: str, now: float) -> None:
         """A try has begun."""
-        self.was_asked_for = True
         self.in_air[account] = now
 
     def came_down(self, account: str) -> None:

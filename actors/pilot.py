@@ -1,6 +1,7 @@
 """How one flight is flown: clearance, a seat, a try, and when to start one more.
 
-    nothing in the air      the next seat in turn, waiting in line for it if need be
+    nothing in the air      the next seat in turn, waiting in line for it if need be; if it is free at
+                            once, its request is counted while the match is looked up, if we may fly
     a try is overdue        a second bot is asked too, if one is idle and hedges are within bounds
     half the time is gone   so that there is time for an answer: another bot, waiting for it if need be
     a try failed            another one, at once unless one is still in the air
@@ -67,10 +68,13 @@ class Pilot:
                 seat = await self._one_more_seat(flight)
             else:
                 self._refuse_if_hopeless(flight)
-                found = await self._cleared_seat(flight)
-                if not isinstance(found, Seat):
-                    return found
-                seat = found
+                found = await self._look(flight)
+                if found is None:
+                    continue
+                cleared = await self._cleared_seat(flight, found)
+                if not isinstance(cleared, Seat):
+                    return cleared
+                seat = cleared
             if seat is not None:
                 self._tries.start(flight, seat)
 
@@ -90,13 +94,32 @@ class Pilot:
 
     # -- nothing in the air --------------------------------------------------------------------
 
-    async def _cleared_seat(self, flight: Flight) -> Seat | Known:
+    async def _look(self, flight: Flight) -> Known | Claim | Taken | None:
+        """Return what a look finds, or None when there is a try by then.
+
+        If a seat is free, a try starts with the look. Both of their commands go to Redis at once, the
+        look first, and the request is counted if that cleared the flight; if it did not, there was no
+        try and the seat still has its turn. Once for each flight: whatever came between, to look and
+        then to try is always right.
+        """
+        seat = None if flight.was_tried_at_once else self._seats.take_now(flight.avoid)
+        if seat is None:
+            return await self._clearance.look(flight)
+        flight.was_tried_at_once = True
+        one = self._tries.start(flight, seat, if_=self._clearance.ours(flight))
+        found = await self._clearance.look(flight)
+        if not isinstance(found, Claim):
+            return found
+        self._tries.missed(flight)
+        return None if await one.is_made() else found
+
+    async def _cleared_seat(self, flight: Flight, found: Known | Claim | Taken) -> Seat | Known:
         """Return a seat once the flight is cleared, or what is known of the match.
 
         Nobody waits in line with a clearance: another container may have a bot to spare.
         """
         while True:
-            known = await self._clearance.obtain(flight)
+            known = await self._clearance.obtain(flight, found)
             if known is not None:
                 return known
             seat = self._seats.take_now(flight.avoid)
@@ -104,16 +127,15 @@ class Pilot:
                 return seat
             self._clearance.give_up(flight)
             seat = await self._seat_in_line(flight)
-            found: Known | Claim | Taken | None = None
+            is_cleared = False
             try:
                 found = await self._clearance.look(flight)
+                is_cleared = isinstance(found, Claim)
             finally:
-                if not isinstance(found, Claim):
-                    self._seats.give_back(seat)
-            if isinstance(found, Claim):
+                if not is_cleared:
+                    self._seats.put_back(seat)
+            if is_cleared:
                 return seat
-            if not isinstance(found, Taken):
-                return found
 
     async def _seat_in_line(self, flight: Flight) -> Seat:
         flight.place = Place(

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -29,6 +29,13 @@ HEALTH_CHECK_S: Final = 15.0
 CONNECTIONS: Final = 8  # for what is no script
 # redis-py puts the command in front of what Redis answered, and a password is a part of one.
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
+
+
+class Condition(NamedTuple):
+    """That a key of Redis holds a value: what one part stored there lets another one act."""
+
+    key: str
+    value: str
 
 
 class Watch(Protocol):

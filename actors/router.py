@@ -97,6 +97,7 @@ class Router(Actor[RouterMessage]):
             seats=self._seats,
             conduct=conduct,
             decoder=decoder,
+            on_cleared=self._clearance.keep,
             on_brought=self._on_brought,
             on_over=self._close_if_over,
             policy=policy,

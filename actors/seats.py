@@ -230,6 +230,12 @@ class Seats:
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
 
+    def put_back(self, seat: Seat) -> None:
+        """A request of this seat was not made after all; it is still its turn."""
+        self._turns.put_back(seat)
+        self._tell_if_idle(seat.bot_id)
+        self._hand_out()
+
     @property
     def _is_worth_waiting(self) -> bool:
         return bool(len(self._turns) or self._rotating)

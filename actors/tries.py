@@ -6,13 +6,14 @@ heard to the end. A late answer is remembered like any other, and only full-leng
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.quota import Refused, Reserved
+from actors.accounts.quota import Refused, Reserved, Unmet
 from actors.clearance import STORE_RETRY_S
 from actors.clock import WallClock
 from actors.conduct import Conduct
@@ -29,6 +30,7 @@ from actors.matches.decoder import DecodeError, MatchDecoder
 from actors.matches.details import MatchDetails
 from actors.matches.refusal import Known, Refusal, Verdict
 from actors.messages import RouterPolicy, Seat, ServeMatch
+from actors.redis_client import Condition
 from actors.seats import Seats
 from actors.tally import Failure, Lookup, Tally
 from actors.tasks import Tasks
@@ -43,7 +45,9 @@ BOT_GRACE_S: Final = 1.0  # the bot keeps the time; this is for its answer
 class ReservesBudget(Protocol):
     """What the router needs of the accounts' store."""
 
-    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved | Refused | Unmet:
         """Count one request before it is sent. Raises StoreUnavailable, StoreMisused."""
 
 
@@ -53,6 +57,26 @@ class _TryFailed(Exception):
     def __init__(self, reason: str, kind: Failure = Failure.UNUSABLE) -> None:
         self.kind = kind
         super().__init__(reason)
+
+
+@dataclass(slots=True, eq=False)
+class Try:
+    """One of them. `if_`: what had to hold for its request to be counted."""
+
+    flight: Flight
+    seat: Seat
+    if_: Condition | None
+    is_void: bool = False  # nothing was to be counted after all
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def is_made(self) -> bool:
+        """Return whether it is, or was, one, as soon as that is clear."""
+        await self._settled.wait()
+        return not self.is_void
+
+    def settle(self) -> None:
+        """It is clear."""
+        self._settled.set()
 
 
 class Tries:
@@ -65,6 +89,7 @@ class Tries:
         seats: Seats,
         conduct: Conduct,
         decoder: MatchDecoder,
+        on_cleared: Callable[[Flight], None],
         on_brought: Callable[[Flight, Known], None],
         on_over: Callable[[Flight], None],
         policy: RouterPolicy,
@@ -72,12 +97,17 @@ class Tries:
         clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`on_brought`: the GC has said what there is; `on_over`: a try has ended, after all else."""
+        """See the module.
+
+        `on_cleared`: the condition of a try holds; `on_brought`: the GC has said what there is;
+        `on_over`: a try has ended, after all else.
+        """
         self.policy = policy
         self._budgets = budgets
         self._seats = seats
         self._conduct = conduct
         self._decoder = decoder
+        self._on_cleared = on_cleared
         self._on_brought = on_brought
         self._on_over = on_over
         self._tally = tally
@@ -85,15 +115,25 @@ class Tries:
         self._log = log
         self._running = Tasks()
 
-    def start(self, flight: Flight, seat: Seat) -> None:
-        """Let a bot try; the seat is given back when it is over."""
-        if not flight.was_asked_for:
-            self._tally.looked_up(Lookup.MISS)
+    def start(self, flight: Flight, seat: Seat, *, if_: Condition | None = None) -> Try:
+        """Let a bot try; the seat is given back when it is over.
+
+        `if_`: only if that holds when its request is to be counted; else it was none.
+        """
+        if if_ is None:
+            self.missed(flight)
         flight.took_off(seat.account, self._clock.now())
-        name = f"try-{flight.match_id}-{seat.bot_id}"
-        task = self._running.start(self._try(flight, seat), name=name)
+        one = Try(flight, seat, if_)
+        task = self._running.start(self._try(one), name=f"try-{flight.match_id}-{seat.bot_id}")
         # Not in the task: one that is cancelled before its first step would never get there.
-        task.add_done_callback(lambda _: self._end(flight, seat))
+        task.add_done_callback(lambda _: self._end(one))
+        return one
+
+    def missed(self, flight: Flight) -> None:
+        """The match is nowhere; counted once for a flight."""
+        if not flight.was_missed:
+            flight.was_missed = True
+            self._tally.looked_up(Lookup.MISS)
 
     def cancel(self) -> None:
         """Give up all that run."""
@@ -103,22 +143,35 @@ class Tries:
         """Wait for all that run."""
         await self._running.finish()
 
-    async def _try(self, flight: Flight, seat: Seat) -> None:
+    async def _try(self, one: Try) -> None:
+        flight, seat = one.flight, one.seat
+        if flight.is_abandoned:
+            one.is_void = True
+            return
         try:
-            if not flight.is_abandoned and await self._charge(flight, seat):
+            is_charged = await self._charge(one)
+            one.settle()
+            if is_charged:
                 self._on_brought(flight, await self._ask(flight, seat))
         except _TryFailed as failed:
             self._note_failure(flight, seat, failed)
 
-    def _end(self, flight: Flight, seat: Seat) -> None:
-        self._seats.give_back(seat)
-        flight.came_down(seat.account)
-        self._on_over(flight)
+    def _end(self, one: Try) -> None:
+        one.settle()
+        if one.is_void:
+            self._seats.put_back(one.seat)
+        else:
+            self._seats.give_back(one.seat)
+        one.flight.came_down(one.seat.account)
+        self._on_over(one.flight)
 
-    async def _charge(self, flight: Flight, seat: Seat) -> bool:
+    async def _charge(self, one: Try) -> bool:
         """Return whether the request is counted. Raises _TryFailed."""
+        flight, seat = one.flight, one.seat
         try:
-            verdict = await self._budgets.reserve(seat.account, seat.fencing_token, seat.ip)
+            verdict = await self._budgets.reserve(
+                seat.account, seat.fencing_token, seat.ip, if_=one.if_
+            )
         except StoreMisused as error:  # a key of this account; others may be in order
             raise _TryFailed(str(error), Failure.BROKE) from error
         except AccountError:
@@ -126,6 +179,11 @@ class Tries:
                 "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
             )
             return False
+        if isinstance(verdict, Unmet):
+            one.is_void = True
+            return False
+        if one.if_ is not None:
+            self._on_cleared(flight)
         if isinstance(verdict, Refused):
             self._tally.refused(verdict.scope)
             self._conduct.refused(seat, verdict)

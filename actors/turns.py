@@ -25,6 +25,7 @@ class _Place:
     seat: Seat
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
+    used_before: float = -math.inf  # the time before that
     is_probed: bool = False  # after a pause: one request at a time
     is_demoted: bool = False
     is_on_trial: bool = False  # after a demotion: likewise
@@ -162,7 +163,7 @@ class Turns:
         if place is None:
             return None
         place.in_flight += 1
-        place.used_at = now
+        place.used_before, place.used_at = place.used_at, now
         line = self._line_of(place)
         del line[place.seat.bot_id]
         self._stand(place)
@@ -179,6 +180,15 @@ class Turns:
         if (place := self._place(seat)) is not None:
             place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
             self._stand(place)
+
+    def put_back(self, seat: Seat) -> None:
+        """A request of `seat` was not made after all: it is still its turn, and it need not rest."""
+        self.give_back(seat)
+        if (place := self._place(seat)) is not None:
+            place.used_at = place.used_before
+            line = self._line_of(place)
+            if seat.bot_id in line:
+                line.move_to_end(seat.bot_id, last=False)
 
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting seat may be used again, or None when none rests."""

@@ -41,6 +41,7 @@ from actors.messages import (
 )
 from actors.metrics.instruments import Instruments
 from actors.metrics.router import RouterMetrics
+from actors.redis_client import Condition
 from actors.router import Router
 from bench.report import print_machine, print_table
 from sandbox.matches.schema import encode_response
@@ -71,14 +72,20 @@ class InstantBot(Address[RouterToBot]):
 class NoRedis:
     """Budgets without end, and matches that nobody knows."""
 
-    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved:
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved:
         """Grant it."""
-        del account, fencing_token, ip
+        del account, fencing_token, ip, if_
         return Reserved(1, 1)
 
     def claim(self, match_id: int) -> Claim:
         """Return a claim."""
         return Claim(match_id, "")
+
+    def ours(self, claim: Claim) -> Condition:
+        """Return what nobody looks at."""
+        return Condition(str(claim.match_id), claim.token)
 
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim:
         """Grant it."""

@@ -38,7 +38,8 @@ def open_stores(
     valkey, prefix = ground.valkey, settings.redis.prefix
     url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
     redis, quota = connect(url, watch=watch), quota_limits(settings)
-    # Connections of their own: they answer with bytes, and many look-ups hold up no renewal.
+    # Connections of their own, for all that a request needs: they answer with bytes, and many requests
+    # hold up no renewal.
     raw = connect(url, raw=True, watch=watch)
     return Stores(
         Accounts(
@@ -47,6 +48,7 @@ def open_stores(
             quota=quota,
             lease_s=settings.bots.lease_seconds,
             sealer=ground.sealer,
+            counting=raw,
         ),
         AccountAdmin(redis, prefix=prefix, quota=quota),
         LogOnPacing(redis, prefix=prefix, limits=log_on_limits(settings)),

@@ -13,6 +13,7 @@ from actors.errors import StoreUnavailable
 from actors.matches.answer import MatchAnswer, Source
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
+from actors.redis_client import Condition
 
 TURNS: Final = 5  # of the loop, that an answer takes
 
@@ -37,6 +38,12 @@ class FakeMatches:
 
     def claim(self, match_id: int) -> Claim:
         return Claim(match_id, f"token {next(self._tokens)}")
+
+    def ours(self, claim: Claim) -> Condition:
+        return Condition(str(claim.match_id), claim.token)
+
+    def holds_in_redis(self, condition: Condition) -> bool:
+        return self._pilot(int(condition.key)) == condition.value
 
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         self._check()

@@ -12,10 +12,10 @@ from functools import partial
 import pytest
 import structlog
 from fake_clock import FakeClock, settle
-from fake_matches import FakeMatches
+from fake_matches import TURNS, FakeMatches
 from fake_tally import FakeTally
 
-from actors.accounts.quota import Refused, Reserved
+from actors.accounts.quota import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.errors import StoreUnavailable
@@ -35,6 +35,7 @@ from actors.messages import (
     Seat,
     ServeMatch,
 )
+from actors.redis_client import Condition
 from actors.router import Router
 from sandbox.matches.schema import encode_response
 
@@ -100,13 +101,21 @@ class FakeBot(Actor[RouterToBot]):
 
 @dataclass
 class FakeBudgets:
-    """Grants everything but what is in `refusals` (by account)."""
+    """Grants everything but what is in `refusals` (by account); as Redis does, after earlier commands."""
 
+    holds: Callable[[Condition], bool]
     refusals: dict[str, Refused | StoreUnavailable] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
 
-    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved | Refused | Unmet:
         del fencing_token, ip
+        if if_ is not None:
+            for _ in range(TURNS + 1):
+                await asyncio.sleep(0)
+            if not self.holds(if_):
+                return Unmet()
         refusal = self.refusals.get(account)
         if isinstance(refusal, StoreUnavailable):
             raise refusal
@@ -168,7 +177,7 @@ async def routing(
 ) -> AsyncIterator[Stage]:
     """Run a router; several on the same `matches` are several containers."""
     address: Address[RouterMessage] = Address("router")
-    budgets, tally = FakeBudgets(), FakeTally()
+    budgets, tally = FakeBudgets(matches.holds_in_redis), FakeTally()
     router = Router(
         address=address,
         budgets=budgets,

@@ -32,6 +32,10 @@ class Reserved:
     ip_left: int | None  # None when no IP was charged
 
 
+class Unmet:
+    """The condition does not hold, so nothing was counted and nothing may be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was counted, nothing may be sent."""

@@ -19,10 +19,10 @@ from actors.accounts.auth_json import auth_from_json, auth_to_json
 from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
-from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved
+from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved, Unmet
 from actors.accounts.sealing import Sealer
 from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword
-from actors.redis_client import Script, ping, translated
+from actors.redis_client import Condition, Script, ping, translated
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -59,8 +59,15 @@ class Accounts:
         quota: QuotaLimits,
         lease_s: float,
         sealer: Sealer | None = None,
+        counting: Redis | None = None,
     ) -> None:
+        """`counting`: for `reserve`, one that answers with bytes; `redis` itself when None.
+
+        Commands of one connection are carried out in their order. What a condition is about should
+        come that way, too.
+        """
         self._redis = redis
+        self._counting = redis if counting is None else counting
         self._keys = Keys(prefix)
         self._quota = quota
         self._sealer = sealer or Sealer()
@@ -191,12 +198,15 @@ class Accounts:
             self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [BUDGET_SPENT]
         )
 
-    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
-        """Count one request of `account` from egress `ip` before it is sent."""
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved | Refused | Unmet:
+        """Count one request of `account` from egress `ip`, if `if_` holds, before it is sent."""
         k, quota = self._keys, self._quota
-        answer = await self._scripts.reserve.run(
-            self._redis,
-            [k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or "")],
+        conditions, values = ([], []) if if_ is None else ([if_.key], [if_.value])
+        verdict, *numbers = await self._scripts.reserve.run(
+            self._counting,
+            [k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or ""), *conditions],
             [
                 account,
                 fencing_token,
@@ -206,11 +216,15 @@ class Accounts:
                 f"{self._process}.{next(self._requests)}",
                 k.day_front,
                 k.day_end,
+                *values,
             ],
         )
-        if answer[0] == "ok":
-            return Reserved(answer[1], None if ip is None else answer[2])
-        return Refused(answer[0], answer[1] / 1000)
+        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
+        if scope == "unmet":
+            return Unmet()
+        if scope == "ok":
+            return Reserved(numbers[0], None if ip is None else numbers[1])
+        return Refused(scope, numbers[0] / 1000)
 
     # -- what is known of an account -----------------------------------------------------------
 

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.matches.entry import Entry, Garbled, pack, unpack
 from actors.matches.refusal import Known
-from actors.redis_client import Script
+from actors.redis_client import Condition, Script
 
 FLIGHT_S: Final = 3.0
 HOLD_EVERY_S: Final = 1.0  # so that two renewals may get lost
@@ -59,6 +59,10 @@ class MatchStore:
     def claim(self, match_id: int) -> Claim:
         """Return a new claim; it is nobody else's."""
         return Claim(match_id, f"{self._process}.{next(self._flights)}")
+
+    def ours(self, claim: Claim) -> Condition:
+        """Return what holds in Redis as long as the flight is the claim's."""
+        return Condition(self._keys(claim.match_id)[1], claim.token)
 
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         """Return what is known of the match; if nothing is, take the flight and return the claim.

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits, Refused, Reserved, Window
+from actors.accounts.quota import QuotaLimits, Refused, Reserved, Unmet, Window
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
+from actors.redis_client import Condition
 
 pytestmark = pytest.mark.integration
 
@@ -72,6 +73,23 @@ async def test_two_hundred_at_once_never_exceed_a_budget(world: World) -> None:
     )
     assert sum(isinstance(one, Reserved) for one in answers) == 50
     assert await world.day_count("axe") == 50
+
+
+async def test_a_request_with_a_condition_is_counted_only_while_that_holds(world: World) -> None:
+    store, (lease, _) = await world.store()
+    if_ = Condition(f"{world.prefix}:flight:7", "ours")
+    for other in (None, "theirs"):
+        if other is not None:
+            await world.redis.set(if_.key, other)
+        assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
+    await world.redis.delete(if_.key)
+    await world.redis.sadd(if_.key, "ours")  # a key of another type is nobody's
+    assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
+    assert await world.day_count("axe") is None
+    await world.redis.delete(if_.key)
+    await world.redis.set(if_.key, "ours")
+    assert await store.reserve("axe", lease.fencing_token, IP, if_=if_) == Reserved(2, 99)
+    assert await world.day_count("axe") == 1
 
 
 async def test_accounts_share_the_budget_of_their_ip(world: World) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import structlog
 from fake_clock import FakeClock, settle
-from fake_matches import FakeMatches
+from fake_matches import TURNS, FakeMatches
 from fake_tally import FakeTally
 
-from actors.accounts.quota import Refused, Reserved
+from actors.accounts.quota import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
@@ -33,6 +33,7 @@ from actors.messages import (
     Seat,
     ServeMatch,
 )
+from actors.redis_client import Condition
 from actors.router import Router
 from sandbox.matches.schema import encode_response
 
@@ -64,14 +65,21 @@ class HeldBot(Actor[RouterToBot]):
 class Budgets:
     """Grants everything, unless `refusal` says otherwise; answers while `open` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, holds: Callable[[Condition], bool]) -> None:
+        self._holds = holds
         self.refusal: Refused | None = None
         self.open = asyncio.Event()
         self.open.set()
 
-    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved | Refused | Unmet:
         del account, fencing_token, ip
+        for _ in range(TURNS + 1):
+            await asyncio.sleep(0)
         await self.open.wait()
+        if if_ is not None and not self._holds(if_):
+            return Unmet()
         return self.refusal or Reserved(1, 1)
 
 
@@ -79,13 +87,14 @@ class Stage:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.address: Address[RouterMessage] = Address("router")
-        self.budgets = Budgets()
+        matches = FakeMatches(clock)
+        self.budgets = Budgets(matches.holds_in_redis)
         self.bots: list[HeldBot] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.router = Router(
             address=self.address,
             budgets=self.budgets,
-            matches=FakeMatches(clock),
+            matches=matches,
             memory=Memory(POLICY.freshness.memory_entries),
             decoder=MatchDecoder(),
             policy=POLICY,

@@ -44,6 +44,32 @@ def test_a_seat_rests_between_two_requests() -> None:
     assert turns.take(11.0) is not None
 
 
+def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
+    turns = Turns(max_in_flight=1, min_interval_s=60.0)
+    first, second = seat(0), seat(1)
+    turns.join(first)
+    turns.join(second)
+    assert turns.take(100.0) is first
+    turns.put_back(first)
+    assert turns.take(100.0) is first
+    turns.give_back(first)
+    assert turns.take(100.0) is second
+    turns.put_back(second)
+    assert turns.take(159.9) is second
+    turns.give_back(second)
+    assert turns.take(160.0) is first
+
+
+def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
+    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    one = seat(0)
+    turns.join(one)
+    assert turns.take(0.0) is one
+    turns.retire("bot-0")
+    turns.put_back(one)
+    assert (turns.take(0.0), turns.loads()) == (None, {})
+
+
 def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
     turns = Turns(max_in_flight=1, min_interval_s=0.0)
     turns.join(seat(0))
@@ -81,7 +107,7 @@ def test_rotation_is_fair_within_one(bots: int, requests: int) -> None:
     assert max(used.values()) - min(used.values()) <= 1
 
 
-@given(st.lists(st.sampled_from(["join", "leave", "take", "give"]), max_size=80), st.data())
+@given(st.lists(st.sampled_from(["join", "leave", "take", "give", "put"]), max_size=80), st.data())
 def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataObject) -> None:
     turns = Turns(max_in_flight=2, min_interval_s=0.0)
     out: list[Seat] = []
@@ -99,6 +125,8 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
             out.append(taken)
         elif step == "give" and out:
             turns.give_back(out.pop(data.draw(st.integers(0, len(out) - 1))))
+        elif step == "put" and out:
+            turns.put_back(out.pop(data.draw(st.integers(0, len(out) - 1))))
         assert all(count <= 2 for count in Counter(id(one) for one in out).values())
         free = [one for one in present.values() if sum(taken is one for taken in out) < 2]
         assert len(turns) == len(present)

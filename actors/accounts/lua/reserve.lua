@@ -1,8 +1,11 @@
 -- Count one request against the account's and the egress IP's budget, before it is sent.
--- KEYS 1 holders  2 leases  3 budget of the account  4 budget of the IP
+-- KEYS 1 holders  2 leases  3 budget of the account  4 budget of the IP  5 the condition's key, if there is one
 -- ARGV 1 account  2 fencing token  3 limit per account  4 limit per IP or -1  5 window
 --      6 a name for this request, unique within a millisecond  7 front and 8 end of the day key
--- Returns {'ok', left for the account, left for the IP} or {scope, ms until it frees}.
+--      9 what the condition's key must hold
+-- Returns {'ok', left for the account, left for the IP} or {scope, ms until it frees}; {'unmet'} where the
+-- condition does not hold.
+if KEYS[5] and redis.pcall('GET', KEYS[5]) ~= ARGV[9] then return {'unmet'} end
 local now = now_ms()
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
 if lease_ends <= now or not is_held_with(KEYS[1], ARGV[1], ARGV[2]) then return {'lease', 0} end

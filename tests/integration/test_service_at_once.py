@@ -1,0 +1,37 @@
+"""A new match needs one wait for Redis: witnessed by Redis itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import aiohttp
+import pytest
+import redis.asyncio as redis
+from quick_world import quick_world
+
+pytestmark = pytest.mark.integration
+
+IDS = range(6_000_000_001, 6_000_000_021)
+LOOKED, RESERVED, LANDED = 2, 5, 2  # keys of each script
+SEEN_S = 10.0
+
+
+async def test_a_request_is_counted_right_behind_the_look_that_clears_it() -> None:
+    with quick_world(3) as w:
+        w.service.wait_ready(3)
+        async with redis.Redis.from_url(w.redis_url) as client, client.monitor() as monitor:
+            async with aiohttp.ClientSession() as session:
+                for match_id in IDS:
+                    url = f"{w.service.url}/match-details?match_id={match_id}"
+                    async with session.get(url) as answer:
+                        assert answer.status == 200
+            seen: dict[str, list[int]] = defaultdict(list)
+            async with asyncio.timeout(SEEN_S):
+                while not len(seen) == len(IDS) == sum(len(keys) == 3 for keys in seen.values()):
+                    command = (await monitor.next_command())["command"].split()
+                    for word in command:
+                        if command[0] == "EVALSHA" and ":flight:" in word:
+                            seen[word].append(int(command[2]))
+        assert set(map(tuple, seen.values())) == {(LOOKED, RESERVED, LANDED)}
+        assert len(await w.sandbox.journal("match_request")) == len(IDS)
