@@ -149,19 +149,18 @@ class Tries:
             one.is_void = True
             return
         try:
-            is_charged = await self._charge(one)
-            one.settle()
-            if is_charged:
+            if await self._charge(one):
+                one.settle()
                 self._on_brought(flight, await self._ask(flight, seat))
         except _TryFailed as failed:
             self._note_failure(flight, seat, failed)
 
     def _end(self, one: Try) -> None:
-        one.settle()
         if one.is_void:
             self._seats.put_back(one.seat)
         else:
             self._seats.give_back(one.seat)
+        one.settle()
         one.flight.came_down(one.seat.account)
         self._on_over(one.flight)
 
