@@ -6,6 +6,10 @@ Clients ask for few matches often and for many seldom. An answer about another m
 does not come within the deadline is missing: both must be 0. How long bots were away is read from the
 simulated Steam's journal: from the end of an account's session to the next welcome of its GC.
 
+At the end every bot is to be ready, but for those without an account: an account that was silent several
+times in a row, while others were answered, is taken for spent and rests for an hour, which is longer than
+this waits. That it was silent is for the journal to say.
+
 Memory is looked at when the service has settled in, and at the end. It may keep a bounded number of
 matches there; here that is `KEPT`, so few that they are there when it is looked at first.
 """
@@ -25,6 +29,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from actors.silence import MISSED_MATCHES
 from bench.report import percentile, print_machine, print_table
 from bench.sandbox_process import SandboxProcess
 from bench.world import World, world
@@ -132,6 +137,9 @@ class Soaked:
     rss_begin: int
     rss_end: int
     ready: int
+    absent: list[str]  # bots that are not, with what each says of itself
+    resting: set[str]  # accounts that were taken for spent
+    silenced: set[str]  # accounts for which that was right
 
     @property
     def growth(self) -> float:
@@ -159,9 +167,35 @@ async def soak(w: World, *, seconds: float, rate: float, seed: int, warm_up_s: f
             await asyncio.to_thread(w.service.wait_ready, bots, SETTLE_S)
     status = await asyncio.to_thread(w.service.status)
     away = sorted(times_away(await w.sandbox.journal("session_ended,gc_welcome", since=since)))
+    silences = silent_in_a_row(await w.sandbox.journal("match_request", since=since))
     ends = (*w.service.events("child_ended"), *w.service.events("child_crashed"))
     parked = sum(end.get("decision") == "ParkFor" for end in ends)
-    return Soaked(seen, away, parked, rss_begin, w.service.rss, status["router"]["ready"])
+    return Soaked(
+        seen,
+        away,
+        parked,
+        rss_begin,
+        w.service.rss,
+        status["router"]["ready"],
+        [
+            f"{bot['bot_id']} is {bot['state']}: {bot['last_error']}"
+            for bot in status["fleet"]
+            if bot["state"] != "ready"
+        ],
+        {event["account"] for event in w.service.events("budget_refused")},
+        {account for account, most in silences.items() if most >= MISSED_MATCHES},
+    )
+
+
+def silent_in_a_row(events: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    """Return how many requests of each account the Game Coordinator ignored one after the other."""
+    now: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for event in events:
+        account = event["account"]
+        now[account] = now[account] + 1 if event["outcome"].startswith("silent") else 0
+        most[account] = max(most[account], now[account])
+    return most
 
 
 def times_away(events: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -233,10 +267,17 @@ def report(outcome: Soaked, bots: int) -> bool:
     print(f"wrong answers: {len(seen.wrong)}, missing answers: {len(seen.missing)}")
     print(f"parked for failing too often: {outcome.parked} times")
     print(f"ready at the end: {outcome.ready} of {bots}")
+    for line in outcome.absent:
+        print(f"  {line}")
+    rightly = outcome.resting & outcome.silenced
+    print(
+        f"accounts at rest, taken for spent: {len(outcome.resting)}, {len(rightly)} of them rightly"
+    )
     for line in (seen.wrong + seen.missing)[:20]:
         print(f"  {line}")
     are_answers_good = not seen.wrong and not seen.missing
-    return are_answers_good and outcome.ready == bots and outcome.growth < GROWTH
+    is_fleet_back = outcome.ready + len(rightly) >= bots
+    return are_answers_good and is_fleet_back and outcome.growth < GROWTH
 
 
 def main() -> None:

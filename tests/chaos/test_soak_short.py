@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.soak import soak, soak_world, times_away
+from bench.soak import silent_in_a_row, soak, soak_world, times_away
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -19,8 +19,21 @@ async def test_no_answer_is_wrong_or_missing_while_everything_fails_a_little() -
     assert outcome.seen.missing == []
     assert outcome.seen.answers["data"] > 100
     assert outcome.seen.faults.total() >= 3
-    assert outcome.ready == BOTS
+    assert (outcome.ready, outcome.absent, outcome.resting) == (BOTS, [], set())
     assert outcome.away_s
+
+
+def test_silences_in_a_row_are_those_without_an_answer_between() -> None:
+    outcomes = {
+        "a": "silent_fault answered silent_fault silent_quota_ip",
+        "b": "answered not_found",
+    }
+    events = [
+        {"account": account, "outcome": outcome}
+        for account, line in outcomes.items()
+        for outcome in line.split()
+    ]
+    assert silent_in_a_row(events) == {"a": 2, "b": 0}
 
 
 def test_time_away_is_from_the_end_of_a_session_to_the_next_welcome() -> None:
