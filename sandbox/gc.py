@@ -150,13 +150,13 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
     )
     if answer is None:
         return
-    heard_at, clock = session.heard_at, asyncio.get_running_loop().time
+    heard_at = session.heard_at
 
-    def on_send() -> None:  # before it is: whom it wakes may take the CPU from us at once
-        took_s = round(clock() - heard_at, 6)
+    def on_sent(at: float) -> None:
+        took_s = round(at - heard_at, 6)
         services.journal.add("match_answer", account=name, match_id=match_id, took_s=took_s)
 
-    gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job, on_send)
+    gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job, on_sent)
 
 
 def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:

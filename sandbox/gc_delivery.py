@@ -16,8 +16,9 @@ from sandbox.envelope import NO_JOB
 from sandbox.session import Session, Stage
 from sandbox.wire import varint
 
-# message type, body, the job it answers, whom to tell when it goes out
-_Answer: TypeAlias = tuple[int, bytes, int, Callable[[], None] | None]
+OnSent: TypeAlias = Callable[[float], None]  # when it went out, on the loop's clock
+# message type, body, the job it answers, whom to tell
+_Answer: TypeAlias = tuple[int, bytes, int, OnSent | None]
 
 UNKNOWN_GC_MSG: Final = 65_001
 _HEAD: Final = struct.Struct("<Ii")
@@ -53,7 +54,7 @@ def answer(
     msgtype: int,
     body: bytes,
     job: int,
-    on_send: Callable[[], None] | None = None,
+    on_sent: OnSent | None = None,
 ) -> None:
     """Answer what the session has just said, as the faults of the moment want it.
 
@@ -63,7 +64,7 @@ def answer(
     delay = faults.take("gc_delay_ms", session.services.options.gc_delay_ms, account=name)
     if isinstance(delay, list):
         delay = session.services.rng.uniform(*delay)
-    epoch, message = session.gc.epoch, (msgtype, body, job, on_send)
+    epoch, message = session.gc.epoch, (msgtype, body, job, on_sent)
     for _ in range(2 if faults.take("gc_duplicate", account=name) else 1):
         if delay:
             loop = asyncio.get_running_loop()
@@ -93,10 +94,12 @@ def _put_out(session: Session, epoch: int, message: _Answer) -> None:
             session.link.send(unknown)
         session.link.send(burst.notification(session))
         send(session, UNKNOWN_GC_MSG, b"\x08\x01")
-    msgtype, body, job, on_send = message
-    if on_send is not None:
-        on_send()
+    msgtype, body, job, on_sent = message
+    # Before it is sent: whom it wakes may take the CPU from us at once.
+    sent_at = asyncio.get_running_loop().time()
     send(session, msgtype, body, job)
+    if on_sent is not None:
+        on_sent(sent_at)
 
 
 def _heir(session: Session) -> Session | None:
