@@ -9,6 +9,7 @@ The next incarnation is a new object with a new mailbox on the same address.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar, cast
 
 from actors.clock import Clock
@@ -71,7 +72,7 @@ class Address(Generic[M_contra]):
         return self._mailbox
 
 
-class Actor(Generic[M]):
+class Actor(ABC, Generic[M]):
     """One incarnation: `start`, then `run` to its end, once. Subclasses write `handle`."""
 
     def __init__(
@@ -82,12 +83,12 @@ class Actor(Generic[M]):
         self._clock = clock
         self._mailbox: Mailbox[M] = Mailbox(address.name, capacity=capacity, clock=clock)
 
+    @abstractmethod
     async def handle(self, envelope: Envelope[M]) -> None:
         """Do what one message asks for; the next one waits until this returns.
 
         The answer may come later: keep `envelope.reply`. What this raises ends the actor.
         """
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Take over the address. A subclass that prepares more calls this last.

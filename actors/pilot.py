@@ -133,7 +133,7 @@ class Pilot:
                 is_cleared = isinstance(found, Claim)
             finally:
                 if not is_cleared:
-                    self._seats.put_back(seat)
+                    self._seats.give_back(seat)
             if is_cleared:
                 return seat
 

@@ -230,9 +230,9 @@ class Seats:
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
 
-    def put_back(self, seat: Seat) -> None:
-        """A request of this seat was not made after all; it is still its turn."""
-        self._turns.put_back(seat)
+    def put_back(self, seat: Seat, taken_at: float) -> None:
+        """A request of this seat, which was taken then, was not made after all: see `Turns`."""
+        self._turns.put_back(seat, taken_at)
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
 

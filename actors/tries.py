@@ -65,6 +65,7 @@ class Try:
 
     flight: Flight
     seat: Seat
+    begun: float  # clock seconds
     if_: Condition | None
     is_void: bool = False  # nothing was to be counted after all
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,8 +123,8 @@ class Tries:
         """
         if if_ is None:
             self.missed(flight)
-        flight.took_off(seat.account, self._clock.now())
-        one = Try(flight, seat, if_)
+        one = Try(flight, seat, self._clock.now(), if_)
+        flight.took_off(seat.account, one.begun)
         task = self._running.start(self._try(one), name=f"try-{flight.match_id}-{seat.bot_id}")
         # Not in the task: one that is cancelled before its first step would never get there.
         task.add_done_callback(lambda _: self._end(one))
@@ -157,7 +158,7 @@ class Tries:
 
     def _end(self, one: Try) -> None:
         if one.is_void:
-            self._seats.put_back(one.seat)
+            self._seats.put_back(one.seat, one.begun)
         else:
             self._seats.give_back(one.seat)
         one.settle()

@@ -181,10 +181,13 @@ class Turns:
             place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
             self._stand(place)
 
-    def put_back(self, seat: Seat) -> None:
-        """A request of `seat` was not made after all: it is still its turn, and it need not rest."""
+    def put_back(self, seat: Seat, taken_at: float) -> None:
+        """A request of `seat` was not made after all: it is still its turn, and it need not rest.
+
+        Unless somebody else took it since `taken_at`: a seat may rest too long, never too short.
+        """
         self.give_back(seat)
-        if (place := self._place(seat)) is not None:
+        if (place := self._place(seat)) is not None and place.used_at <= taken_at:
             place.used_at = place.used_before
             line = self._line_of(place)
             if seat.bot_id in line:

@@ -7,8 +7,7 @@ async with Caller(url) as caller:
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from bench.http_load import LENGTH
@@ -63,24 +62,17 @@ class Caller:
         self._lines = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept-Encoding: gzip\r\n\r\n"
         self._idle: list[_Connection] = []
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for connection in self._idle:
-            connection.close()
-
     async def get(self, target: str) -> int:
         """Return the status of a GET. Raises OSError when the connection breaks."""
         connection = await self._connection()
         status = await connection.ask(f"GET {target}{self._lines}".encode())
         self._idle.append(connection)
         return status
+
+    async def aclose(self) -> None:
+        """End all connections."""
+        for connection in self._idle:
+            connection.close()
 
     async def _connection(self) -> _Connection:
         while self._idle:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -97,7 +98,7 @@ def at_a_rate(per_second: float) -> Pattern:
 
 async def drive(url: str, pid: int, ids: Iterator[int], pattern: Pattern, seconds: float) -> Load:
     """Warm up, then load the process `pid` for `seconds`."""
-    async with Caller(url) as caller:
+    async with contextlib.aclosing(Caller(url)) as caller:
         warm_up = Asker(caller, ids)
         for _ in range(WARM_UP // 10):
             await asyncio.gather(*(warm_up.ask() for _ in range(10)))

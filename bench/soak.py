@@ -182,7 +182,11 @@ async def soak(w: World, *, seconds: float, rate: float, seed: int, warm_up_s: f
             for bot in status["fleet"]
             if bot["state"] != "ready"
         ],
-        {event["account"] for event in w.service.events("budget_refused")},
+        {
+            event["account"]
+            for event in w.service.events("budget_refused")
+            if event["scope"] == "account"
+        },
         {account for account, most in silences.items() if most >= MISSED_MATCHES},
     )
 

@@ -50,11 +50,11 @@ def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
     turns.join(first)
     turns.join(second)
     assert turns.take(100.0) is first
-    turns.put_back(first)
+    turns.put_back(first, 100.0)
     assert turns.take(100.0) is first
     turns.give_back(first)
     assert turns.take(100.0) is second
-    turns.put_back(second)
+    turns.put_back(second, 100.0)
     assert turns.take(159.9) is second
     turns.give_back(second)
     assert turns.take(160.0) is first
@@ -66,8 +66,18 @@ def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
     turns.join(one)
     assert turns.take(0.0) is one
     turns.retire("bot-0")
-    turns.put_back(one)
+    turns.put_back(one, 0.0)
     assert (turns.take(0.0), turns.loads()) == (None, {})
+
+
+def test_a_seat_that_somebody_else_took_since_rests_from_then() -> None:
+    turns = Turns(max_in_flight=2, min_interval_s=10.0)
+    turns.join(seat(0))
+    one = turns.take(0.0)
+    assert one is not None
+    assert turns.take(10.0) is one
+    turns.put_back(one, 0.0)
+    assert (turns.take(19.9), turns.take(20.0)) == (None, one)
 
 
 def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
@@ -126,7 +136,7 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
         elif step == "give" and out:
             turns.give_back(out.pop(data.draw(st.integers(0, len(out) - 1))))
         elif step == "put" and out:
-            turns.put_back(out.pop(data.draw(st.integers(0, len(out) - 1))))
+            turns.put_back(out.pop(data.draw(st.integers(0, len(out) - 1))), 0.0)
         assert all(count <= 2 for count in Counter(id(one) for one in out).values())
         free = [one for one in present.values() if sum(taken is one for taken in out) < 2]
         assert len(turns) == len(present)
