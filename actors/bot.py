@@ -29,6 +29,7 @@ from actors.errors import (
     GcUnavailable,
     LeaseLost,
     NoAccountFree,
+    PlayingElsewhere,
     ServiceError,
     SteamError,
     SteamUnreachable,
@@ -79,6 +80,7 @@ class Bot(Actor[RouterToBot]):
         self._memory = memory
         self._ports = ports
         self._policy = policy
+        self._launch_s = policy.launch_s * (1.0 + ports.rng.random())
         self._clock = ports.clock
         self._log = ports.log.bind(actor="bot", child_id=bot_id)
         self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
@@ -213,7 +215,7 @@ class Bot(Actor[RouterToBot]):
         if self._dropped is not None:
             raise self._dropped
         self._change(BotEvent.LOGGED_ON)
-        await self._link.launch(timeout_s=self._policy.launch_s)
+        await self._link.launch(timeout_s=self._launch_s)
         self._launched = True
         self._change(BotEvent.WELCOMED)
 
@@ -267,8 +269,8 @@ class Bot(Actor[RouterToBot]):
         match event:
             case Dropped(reason=reason, eresult=eresult):
                 self._on_dropped(SteamUnreachable("session", reason, eresult))
-            case GcLost(reason=reason):
-                self._on_gc_lost(reason)
+            case GcLost() as lost:
+                self._on_gc_lost(lost)
             case GcReady():
                 self._on_gc_ready()
             case _:
@@ -281,11 +283,15 @@ class Bot(Actor[RouterToBot]):
         else:
             self._interrupt(self._ending(why), why)
 
-    def _on_gc_lost(self, reason: str) -> None:
+    def _on_gc_lost(self, lost: GcLost) -> None:
         if self._state is BotState.READY:
-            self._change(BotEvent.GC_LOST, reason=reason)
-            late_at = self._clock.now() + self._policy.launch_s
-            self._gc_deadline = self._clock.call_at(late_at, self._gc_is_late)
+            self._change(BotEvent.GC_LOST, reason=lost.reason)
+            why = GcUnavailable("no welcome after the session was lost")
+            patience_s = self._launch_s
+            if lost.plays_elsewhere:
+                why, patience_s = PlayingElsewhere(), self._policy.blocked_s
+            late_at = self._clock.now() + patience_s
+            self._gc_deadline = self._clock.call_at(late_at, partial(self._gc_is_late, why))
 
     def _on_gc_ready(self) -> None:
         # The first welcome is what `launch` waits for; this is about the ones after a loss.
@@ -294,9 +300,9 @@ class Bot(Actor[RouterToBot]):
             if self._gc_deadline is not None:
                 self._gc_deadline.cancel()
 
-    def _gc_is_late(self) -> None:
+    def _gc_is_late(self, why: GcUnavailable) -> None:
         if self._state is BotState.LAUNCHING:
-            self._interrupt(BotEvent.FAILED, GcUnavailable("no welcome after the session was lost"))
+            self._interrupt(self._ending(why), why)
 
     async def _keep(self, keeper: LeaseKeeper) -> None:
         try:

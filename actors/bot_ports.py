@@ -66,7 +66,10 @@ class BotPolicy:
         float  # how long before the lease's end to leave an account that cannot be renewed
     )
     connect_s: float = 15.0
-    launch_s: float = 60.0
+    # Without a welcome of the GC for so long a bot logs on again; each life draws up to twice as much, so
+    # that an outage of the GC does not bring all bots to Steam together.
+    launch_s: float = 330.0
+    blocked_s: float = 60.0  # the same while another session of the account plays
     log_on: LogOnTimeouts = field(default_factory=LogOnTimeouts)
 
 

@@ -14,7 +14,9 @@
     │   ├── SteamUnreachable      no CM, no directory, or the connection broke (retryable)
     │   ├── LogOnRefused          Steam said no; `eresult` says why
     │   ├── NeedsHuman            only a person can go on (Steam Guard code)
-    │   └── GcUnavailable         the Game Coordinator does not welcome us (retryable)
+    │   ├── GcUnavailable         the Game Coordinator does not welcome us (retryable)
+    │   │   └── PlayingElsewhere  another session of the account plays
+    │   └── RequestDropped        the Game Coordinator threw one request away
     ├── RequestError              one match request's answer that is not data
     │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
     │   ├── Unauthorized, RateLimited
@@ -181,6 +183,20 @@ class GcUnavailable(SteamError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the Game Coordinator is unavailable: {reason}")
+
+
+class PlayingElsewhere(GcUnavailable):
+    """Another session of the account plays, so that the GC does not hear this one."""
+
+    def __init__(self) -> None:
+        super().__init__("another session of the account is playing")
+
+
+class RequestDropped(SteamError):
+    """The GC said that it threw this request away (RequestDropped, or an answer that cannot be read)."""
+
+    def __init__(self) -> None:
+        super().__init__("the Game Coordinator dropped the request")
 
 
 class RequestError(ServiceError):

@@ -16,6 +16,7 @@ from actors.errors import (
     LogOnRefused,
     NeedsHuman,
     NoPassword,
+    PlayingElsewhere,
     SteamUnreachable,
     StoreUnavailable,
 )
@@ -182,6 +183,8 @@ def judge(failure: BaseException | None) -> Verdict | None:
             return verdict_on_token(eresult)
         case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
             return verdict_on_log_off(eresult)
+        case PlayingElsewhere():
+            return Verdict.PLAYING_ELSEWHERE
         case NoPassword() | CannotUnseal() | NeedsHuman():
             return Verdict.NEEDS_HUMAN
         case _:

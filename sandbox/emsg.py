@@ -67,6 +67,7 @@ class GcMsg(enum.IntEnum):
 
     PING_REQUEST = 3001
     PING_RESPONSE = 3002
+    COMPRESSED = 3005
     REQUEST_DROPPED = 3006
     WELCOME = 4004
     HELLO = 4006

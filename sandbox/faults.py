@@ -27,7 +27,14 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "gc_result": (int, "answer match requests with this result and no match"),
     "gc_down": ((bool, str), "no welcome; NO_SESSION, or 'silent', 'going_down', 'queue'"),
     "gc_stale_answers": (bool, "late answers of an ended session reach the account's next one"),
-    "gc_drop_requests": (bool, "answer match requests with RequestDropped (3006)"),
+    "gc_drop_requests": (
+        (bool, str),
+        "answer match requests with RequestDropped (3006); 'no_job': without the request's job id",
+    ),
+    "gc_compressed": (
+        str,
+        "answer match requests inside CompressedMsgToClient (3005): zlib, gzip, whole or unknown",
+    ),
     "gc_ping_every_s": ((int, float), "interval of GC pings (default 60)"),
     "lose_hellos": (bool, "GC hellos are lost; limit with times"),
     "refuse_connect": (bool, "CMs stop listening; limit with cms"),

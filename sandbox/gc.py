@@ -139,7 +139,7 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
         verdict = services.quotas.spend(name, session.link.source, now)
         outcome = str(verdict)
         if verdict is Verdict.SERVED:
-            outcome, answer = _looked_up(session, match_id)
+            outcome, answer = _looked_up(session, match_id, job)
     services.journal.add(
         "match_request",
         account=name,
@@ -159,13 +159,14 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
     gc_delivery.answer(session, GcMsg.MATCH_DETAILS_RESPONSE, answer, job, on_sent)
 
 
-def _looked_up(session: Session, match_id: int) -> tuple[str, bytes | None]:
+def _looked_up(session: Session, match_id: int, job: int) -> tuple[str, bytes | None]:
     """Return outcome and answer of a request that the quotas let pass."""
     services, name = session.services, session.name
     if services.faults.take("gc_silent", account=name):
         return "silent_fault", None
-    if services.faults.take("gc_drop_requests", account=name):
-        gc_delivery.send(session, GcMsg.REQUEST_DROPPED, b"")
+    if (how := services.faults.take("gc_drop_requests", account=name)) is not None:
+        named = NO_JOB if how == "no_job" else job
+        gc_delivery.send(session, GcMsg.REQUEST_DROPPED, b"", named)
         return "silent_dropped", None
     result = services.faults.take("gc_result", account=name)
     if result is not None:

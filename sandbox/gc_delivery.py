@@ -6,13 +6,17 @@ On the hot path: the envelopes are put together from bytes by hand.
 from __future__ import annotations
 
 import asyncio
+import gzip
+import lzma
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from sandbox import burst
-from sandbox.emsg import DOTA, PROTO_BIT, EMsg
+from sandbox.emsg import DOTA, PROTO_BIT, EMsg, GcMsg
 from sandbox.envelope import NO_JOB
+from sandbox.gc_messages import COMPRESSED
 from sandbox.session import Session, Stage
 from sandbox.wire import varint
 
@@ -28,25 +32,30 @@ _MSGTYPE_TAG: Final = varint(2 << 3)
 _PAYLOAD_TAG: Final = varint(3 << 3 | 2)
 _ROUTING: Final = varint(3 << 3) + varint(DOTA)  # CMsgProtoBufHeader.routing_appid
 
+_COMPRESSIONS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "gzip": gzip.compress,
+    "unknown": lzma.compress,
+}
+
 
 def send(session: Session, msgtype: int, body: bytes, job: int = NO_JOB) -> None:
     """Send one GC message now; `job` is the client's GC job it answers."""
-    header = b"" if job == NO_JOB else _JOB_TAG + job.to_bytes(8, "little")
-    number = msgtype | PROTO_BIT
-    size = _HEAD.size + len(header) + len(body)
-    wrapped = b"".join(
-        (
-            _APPID,
-            _MSGTYPE_TAG,
-            varint(number),
-            _PAYLOAD_TAG,
-            varint(size),
-            _HEAD.pack(number, len(header)),
-            header,
-            body,
-        )
-    )
+    payload = _payload(msgtype, body, job)
+    number = varint(msgtype | PROTO_BIT)
+    wrapped = b"".join((_APPID, _MSGTYPE_TAG, number, _PAYLOAD_TAG, varint(len(payload)), payload))
     session.link.send(session.wrapped(EMsg.FROM_GC, wrapped, extra=_ROUTING))
+
+
+def _payload(msgtype: int, body: bytes, job: int) -> bytes:
+    header = b"" if job == NO_JOB else _JOB_TAG + job.to_bytes(8, "little")
+    return b"".join((_HEAD.pack(msgtype | PROTO_BIT, len(header)), header, body))
+
+
+def _compressed(how: str, msgtype: int, body: bytes, job: int) -> bytes:
+    """Return the body of a CompressedMsgToClient around a message; see the switch `gc_compressed`."""
+    content = _payload(msgtype, body, job) if how == "whole" else body
+    squeeze = _COMPRESSIONS.get(how, zlib.compress)
+    return COMPRESSED.encode({"msg_id": msgtype | PROTO_BIT, "compressed_msg": squeeze(content)})
 
 
 def answer(
@@ -95,6 +104,9 @@ def _put_out(session: Session, epoch: int, message: _Answer) -> None:
         session.link.send(burst.notification(session))
         send(session, UNKNOWN_GC_MSG, b"\x08\x01")
     msgtype, body, job, on_sent = message
+    if how := session.services.faults.take("gc_compressed", account=session.name):
+        body = _compressed(str(how), msgtype, body, job)
+        msgtype, job = GcMsg.COMPRESSED, NO_JOB if how == "whole" else job
     # Before it is sent: whom it wakes may take the CPU from us at once.
     sent_at = asyncio.get_running_loop().time()
     send(session, msgtype, body, job)

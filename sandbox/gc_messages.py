@@ -35,6 +35,11 @@ CONNECTION_STATUS: Final = Shape(
     field(5, "wait_seconds", "int32"),
     field(6, "estimated_wait_seconds_remaining", "int32"),
 )
+COMPRESSED: Final = Shape(
+    "CMsgGCToClientCompressedMsg",
+    field(1, "msg_id", "uint32"),
+    field(2, "compressed_msg", "bytes"),
+)
 ITEM: Final = Shape(
     "CSOEconItem",
     field(1, "id", "uint64"),

@@ -51,7 +51,7 @@ async def login(
     by_hand = ByHand(
         admin=admin,
         store=store,
-        steam=SteamNetwork(hub, trust, clock=clock, log=log),
+        steam=SteamNetwork(hub, trust, clock=clock, rng=random.Random(), log=log),
         directory=directory,
         pacing=pacing,
         clock=clock,

@@ -27,7 +27,7 @@ def steam_of(
         TrustError: a file that names what to trust cannot be used.
     """
     trust = Trust.load(network.ca_file, network.universe_key_file)
-    return SteamNetwork(hub, trust, clock=clock, log=log)
+    return SteamNetwork(hub, trust, clock=clock, rng=random.Random(), log=log)
 
 
 def directory_of(

@@ -197,7 +197,9 @@ class BotRig:
         self.redis: Redis = connect(valkey_url)
         self.hub = Hub(clock=self.clock, log=self.log)
         trust = Trust.load(sandbox.ca_file, sandbox.universe_key_file)
-        self.network = SteamNetwork(self.hub, trust, clock=self.clock, log=self.log)
+        self.network = SteamNetwork(
+            self.hub, trust, clock=self.clock, rng=random.Random(1), log=self.log
+        )
         self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
         self._tokens: dict[str, AuthState] = {}
 

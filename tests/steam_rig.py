@@ -109,7 +109,7 @@ class Rig:
         clock, log = SystemClock(), structlog.get_logger()
         self.hub = Hub(clock=clock, log=log)
         trust = trust or Trust.load(sandbox.ca_file, sandbox.universe_key_file)
-        self.network = SteamNetwork(self.hub, trust, clock=clock, log=log)
+        self.network = SteamNetwork(self.hub, trust, clock=clock, rng=random.Random(1), log=log)
         self.directory = CmDirectory(
             sandbox.directory_url, transport, clock=clock, rng=random.Random(7), log=log
         )

@@ -114,6 +114,11 @@ class Connection:
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set(value)
 
+    def refuse(self, key: Hashable, error: Exception) -> None:
+        """Settle one expectation with an error; does nothing when nobody expects it (any more)."""
+        if (answer := self._expected.pop(key, None)) is not None:
+            answer.set_exception(error)
+
     def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
         """Expect `key`, call `send`, and wait for the answer (this greenlet)."""
         answer = self.expect(key)

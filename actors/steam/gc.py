@@ -1,13 +1,12 @@
 """The session with Dota 2's Game Coordinator: play, say hello until welcomed, keep it, ask it things.
 
-The GC may go away while Steam stays (maintenance, a restart, another session that plays): then it is
-greeted again, and the owner of the link is told of the loss and of the return.
+The GC may go away while Steam stays (maintenance, a restart, another session that plays): then hellos
+follow as gc_hello.py plans them, and the owner of the link is told of the loss and of the return.
 """
 
 from __future__ import annotations
 
 import enum
-import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,8 +18,10 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientRequestFreeLicense,
 )
 from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
+from structlog.typing import FilteringBoundLogger
 
-from actors.errors import GcUnavailable
+from actors.errors import GcUnavailable, PlayingElsewhere
+from actors.steam.clock import WallClock
 from actors.steam.connection import Connection
 from actors.steam.emsg import (
     CLIENT_FROM_GC,
@@ -30,31 +31,33 @@ from actors.steam.emsg import (
     DOTA,
     GC_CLIENT_HELLO,
     GC_CLIENT_WELCOME,
+    GC_COMPRESSED,
     GC_CONNECTION_STATUS,
     GC_MATCH_DETAILS_RESPONSE,
     GC_PING_REQUEST,
     GC_PING_RESPONSE,
     GC_PROFILE_CARD_RESPONSE,
+    GC_REQUEST_DROPPED,
 )
 from actors.steam.envelope import NO_JOB, Message, decode
 from actors.steam.gc_envelope import (
     GcMessage,
+    decompressed,
     gc_head,
     gc_message,
     match_details_request,
     parse_gc,
     profile_card_request,
 )
-from actors.steam.wire import fields, number
+from actors.steam.gc_hello import HelloSchedule, WaitingSessions
+from actors.steam.wire import ParseError, fields, number
 
-# Seconds between hellos. One that is sent before Steam has connected the game to the GC is lost without
-# a word, so the first few come quickly; then as the dota2 package has it.
-HELLO_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 7.0, 11.0)
-SLOW_HELLO_S: Final = 19.0
-GOING_DOWN_HELLO_S: Final = 25.0  # maintenance takes minutes
 LICENSE_AFTER_HELLOS: Final = 4  # unanswered; then perhaps the account does not own the (free) game
 SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends
 SOURCE2: Final = 1  # ESourceEngine
+BLOCKED_S: Final = (
+    60.0  # another session plays: no welcome can come, so the launch does not wait longer
+)
 
 
 class Status(enum.IntEnum):
@@ -78,23 +81,39 @@ class GcSession:
         *,
         on_body: Callable[[int, bytes], None],
         on_card: Callable[[int, bytes], None],
-        on_lost: Callable[[str], None],
+        on_dropped: Callable[[int], None],
+        on_lost: Callable[[GcUnavailable], None],
         on_ready: Callable[[], None],
+        waiting: WaitingSessions,
+        clock: WallClock,
+        log: FilteringBoundLogger,
     ) -> None:
-        """`on_body`, `on_card`: (job, body) of every match answer, of every profile card."""
+        """`on_body`, `on_card`: (job, body) of every match answer, of every profile card.
+
+        `on_dropped`: (job or NO_JOB) of a request that the GC threw away. `waiting`: shared by all
+        sessions of the hub.
+        """
         self._connection = connection
         self._answers = {
             GC_MATCH_DETAILS_RESPONSE: on_body,
             GC_PROFILE_CARD_RESPONSE: on_card,
         }
+        self._on_dropped = on_dropped
         self._on_lost = on_lost
         self._on_ready = on_ready
+        self._waiting = waiting
+        self._clock = clock
+        self._log = log
         self._head = b""
         self._welcomed = Event()
         self._blocked = False
+        self._queued = False
         self._license_asked = False
-        self._pause_s: float | None = None  # what the GC's state asks for, instead of the usual
+        self._schedule: HelloSchedule | None = None  # while there is no welcome
+        self._rescheduled = Event()
         self._greeter: Any = None
+        self._blocked_alarm: Any = None
+        self._compression_unknown = False  # and logged
         connection.on(CLIENT_FROM_GC, self._on_from_gc)
         connection.on(CLIENT_PLAYING_SESSION_STATE, self._on_playing_state)
 
@@ -108,17 +127,17 @@ class GcSession:
 
         Raises:
             SteamUnreachable: the connection died.
+            PlayingElsewhere: another session of the account plays, and goes on playing.
         """
         self._head = gc_head(self._connection)
         self._play()
-        self._greet()
-        self._wait_for_welcome()
+        self._greet(after_loss=False)
+        if not self._welcomed.is_set():
+            self._connection.wait("welcome")
 
     def why_not_ready(self) -> GcUnavailable:
         """Return the error that says why no welcome came."""
-        if self._blocked:
-            return GcUnavailable("another session of the account is playing")
-        return GcUnavailable("no welcome in time")
+        return PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
 
     def request_match(self, match_id: int, job: int) -> None:
         """Send one request; the answer comes to `on_body` with the same job."""
@@ -130,8 +149,15 @@ class GcSession:
 
     def close(self) -> None:
         """End the greeting."""
-        if self._greeter is not None:
-            self._greeter.kill(block=False)
+        self._waiting.discard(self)
+        for greenlet in (self._greeter, self._blocked_alarm):
+            if greenlet is not None:
+                greenlet.kill(block=False)
+
+    def hurry(self, delay_s: float) -> None:
+        """See `gc_hello.Waiting`."""
+        if self._schedule is not None and self._schedule.hurry(self._clock.now(), delay_s):
+            self._rescheduled.set()
 
     # -- greeting ------------------------------------------------------------------------------
 
@@ -140,32 +166,38 @@ class GcSession:
         games.games_played.add().game_id = DOTA
         self._connection.send(CLIENT_GAMES_PLAYED, games)
 
-    def _wait_for_welcome(self) -> None:
-        if self._welcomed.is_set():
-            return
-        self._connection.wait("welcome")
+    def _restart_game(self) -> None:
+        """Stop and start the game, so that Steam connects it to the GC once more."""
+        self._connection.send(CLIENT_GAMES_PLAYED, CMsgClientGamesPlayed())
+        self._play()
 
-    def _greet(self) -> None:
-        if self._greeter is None or self._greeter.dead:
-            self._greeter = gevent.spawn(self._say_hello_until_welcomed)
+    def _greet(self, *, after_loss: bool) -> None:
+        """Say hello until the welcome, from the first hello on."""
+        if self._greeter is not None:
+            self._greeter.kill(block=False)
+        rng = self._waiting.rng
+        self._schedule = HelloSchedule(self._clock.now(), rng, after_loss=after_loss)
+        self._waiting.add(self)
+        self._greeter = gevent.spawn(self._say_hello_until_welcomed, self._schedule)
 
-    def _greet_anew(self) -> None:
-        """Greet at once, however long the pause is that the greeter is in."""
-        self.close()
-        self._greeter = gevent.spawn(self._say_hello_until_welcomed)
-
-    def _say_hello_until_welcomed(self) -> None:
+    def _say_hello_until_welcomed(self, schedule: HelloSchedule) -> None:
         hello = CMsgClientHello(client_session_need=SESSION_NEED, engine=SOURCE2)
         message = gc_message(self._head, GC_CLIENT_HELLO, hello.SerializeToString())
-        pauses = itertools.chain(HELLO_PAUSES_S, itertools.repeat(SLOW_HELLO_S))
-        for count, pause_s in enumerate(pauses, start=1):
-            if self._welcomed.is_set() or self._connection.death is not None:
-                return
-            if not self._blocked:  # while another session plays, the GC does not hear us
+        hellos = 0
+        while not self._welcomed.is_set() and self._connection.death is None:
+            if (left_s := schedule.due_at - self._clock.now()) > 0:
+                self._rescheduled.clear()
+                self._rescheduled.wait(left_s)
+                continue
+            now = self._clock.now()
+            if not self._blocked:  # while another session plays, the GC does not hear this one
+                if not self._queued and schedule.must_restart_game(now):
+                    self._restart_game()
                 self._connection.send_bytes(message)
-            if count == LICENSE_AFTER_HELLOS and not self._license_asked:
+                hellos += 1
+            if hellos == LICENSE_AFTER_HELLOS and not self._license_asked:
                 self._request_license()
-            self._welcomed.wait(self._pause_s or pause_s)
+            schedule.said(now)
 
     def _request_license(self) -> None:
         self._license_asked = True
@@ -177,6 +209,8 @@ class GcSession:
 
     def _on_from_gc(self, message: Message) -> None:
         gc = parse_gc(message.body)
+        if gc is not None and gc.type == GC_COMPRESSED:
+            gc = self._decompressed(gc)
         if gc is None:
             return
         if (on_answer := self._answers.get(gc.type)) is not None:
@@ -188,12 +222,30 @@ class GcSession:
             self._on_status(gc)
         elif gc.type == GC_PING_REQUEST:
             self._connection.send_bytes(gc_message(self._head, GC_PING_RESPONSE))
+        elif gc.type == GC_REQUEST_DROPPED:
+            self._on_dropped(gc.job)
+
+    def _decompressed(self, gc: GcMessage) -> GcMessage | None:
+        """Return what a compressed message holds; the request of one that does not open is dropped."""
+        try:
+            inner = decompressed(gc)
+        except ParseError:
+            inner = None
+        if inner is None:
+            if not self._compression_unknown:
+                self._compression_unknown = True
+                self._log.warning("gc_message_compressed", size=len(gc.body))
+            self._on_dropped(gc.job)
+        return inner
 
     def _on_welcome(self) -> None:
-        self._pause_s = None
         if not self._welcomed.is_set():
             self._welcomed.set()
+            self._queued = False
+            self._schedule = None
+            self._rescheduled.set()
             self._connection.resolve("welcome", None)
+            self._waiting.welcomed(self)
             self._on_ready()
 
     def _on_status(self, gc: GcMessage) -> None:
@@ -203,28 +255,40 @@ class GcSession:
         status = number(found, 1, Status.HAVE_SESSION)
         if status == Status.HAVE_SESSION:
             self._on_welcome()
-        elif status == Status.NO_SESSION_IN_LOGON_QUEUE:
-            self._pause_s = GOING_DOWN_HELLO_S  # it lets us in by itself
-            self._lose(f"queued at {number(found, 3)} of {number(found, 4)}")
+            return
+        self._queued = (
+            status == Status.NO_SESSION_IN_LOGON_QUEUE
+        )  # it lets this session in by itself
+        if self._queued:
+            self._lose(GcUnavailable(f"queued at {number(found, 3)} of {number(found, 4)}"))
         else:
+            self._lose(GcUnavailable(f"connection status {status}"))
+        if self._schedule is not None:
             down = status in (Status.GC_GOING_DOWN, Status.STEAM_GOING_DOWN)
-            self._pause_s = GOING_DOWN_HELLO_S if down else None
-            self._lose(f"connection status {status}")
+            self._schedule.answered(self._clock.now(), slow=down or self._queued)
+            self._rescheduled.set()
 
     def _on_playing_state(self, message: Message) -> None:
         state = decode(CMsgClientPlayingSessionState, message.body)
         was_blocked, self._blocked = self._blocked, state.playing_blocked
         if self._blocked:
-            self._lose("another session of the account is playing")
+            self._lose(PlayingElsewhere())
+            if not was_blocked:
+                self._blocked_alarm = gevent.spawn_later(BLOCKED_S, self._give_up_blocked)
         elif was_blocked and self._head:
             self._play()
-            self._greet_anew()
+            self._greet(after_loss=False)
         elif self._welcomed.is_set() and state.playing_app != DOTA:
-            self._lose("the game is not running any more")
+            self._lose(GcUnavailable("the game is not running any more"))
             self._play()
+        if was_blocked and not self._blocked and self._blocked_alarm is not None:
+            self._blocked_alarm.kill(block=False)
 
-    def _lose(self, reason: str) -> None:
+    def _give_up_blocked(self) -> None:
+        self._connection.refuse("welcome", PlayingElsewhere())
+
+    def _lose(self, why: GcUnavailable) -> None:
         if self._welcomed.is_set():
             self._welcomed.clear()
-            self._on_lost(reason)
-            self._greet()
+            self._on_lost(why)
+            self._greet(after_loss=True)

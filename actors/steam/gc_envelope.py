@@ -7,6 +7,7 @@ u32 msgtype with bit 31, i32 header length, GC header { 10 source job / 11 targe
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,9 @@ from actors.steam.wire import ParseError, content, fields, number, varint
 _HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
 _SOURCE_JOB = struct.Struct("<BQ")  # tag of field 10, fixed64
 _SOURCE_JOB_TAG: Final = 10 << 3 | 1
+# zlib reads both of its own formats, zlib and gzip, when it is told to look at the first bytes.
+_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32
+LARGEST_BODY: Final = 16 * 1024 * 1024  # bytes, decompressed
 _APP = b"\x08" + varint(DOTA)  # field 1, varint
 _TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x08", b"\x08"
 
@@ -69,7 +73,15 @@ def parse_gc(body: bytes) -> GcMessage | None:
     outer = fields(body)
     if number(outer, 1) != DOTA:
         return None
-    kind, payload = number(outer, 2), content(outer, 3)
+    return parse_payload(number(outer, 2), content(outer, 3))
+
+
+def parse_payload(kind: int, payload: bytes) -> GcMessage:
+    """Return the message in a payload; `kind` is its number, with bit 31 for the protobuf form.
+
+    Raises:
+        ParseError: it is broken.
+    """
     if not kind & PROTO_BIT:
         return GcMessage(kind, NO_JOB, payload)  # no message of ours is of the old kind
     try:
@@ -81,3 +93,28 @@ def parse_gc(body: bytes) -> GcMessage | None:
         raise ParseError("a GC header is longer than its message")
     header = fields(payload[_HEAD.size : body_at])
     return GcMessage(kind & ~PROTO_BIT, number(header, 11, NO_JOB), payload[body_at:])
+
+
+def decompressed(message: GcMessage) -> GcMessage | None:
+    """Return the message inside a CompressedMsgToClient { 1 msg_id, 2 compressed_msg }, or None.
+
+    How the GC compresses is not documented (ValvePython, SteamKit and odota/core do not read it): zlib
+    and gzip are tried, and None means neither. Inside is either a whole payload, which names its own
+    job, or a body alone, which belongs to the job of the outer message.
+
+    Raises:
+        ParseError: it is broken.
+    """
+    outer = fields(message.body)
+    kind, data = number(outer, 1), content(outer, 2)
+    opener = zlib.decompressobj(_ZLIB_OR_GZIP)
+    try:
+        inner = opener.decompress(data, LARGEST_BODY)
+    except zlib.error:
+        return None
+    if not opener.eof:  # cut short, or larger than any message
+        return None
+    whole = kind | PROTO_BIT
+    if inner[:4] == whole.to_bytes(4, "little"):
+        return parse_payload(whole, inner)
+    return GcMessage(kind & ~PROTO_BIT, message.job, inner)

@@ -17,12 +17,14 @@ from typing import Any, Final
 import gevent
 from structlog.typing import FilteringBoundLogger
 
-from actors.errors import GcUnavailable, SteamUnreachable
+from actors.errors import GcUnavailable, PlayingElsewhere, RequestDropped, SteamUnreachable
 from actors.steam.auth import Authenticator
 from actors.steam.bridge import Bridge
 from actors.steam.clock import WallClock
 from actors.steam.connection import Connection
+from actors.steam.envelope import NO_JOB
 from actors.steam.gc import GcSession
+from actors.steam.gc_hello import WaitingSessions
 from actors.steam.names import NameHistories
 from actors.steam.port import (
     AuthState,
@@ -65,16 +67,18 @@ class SteamLink:
         bridge: Bridge,
         listener: LinkListener,
         *,
+        waiting: WaitingSessions,
         clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
+        """`waiting`: the GC sessions of all links of the hub."""
         self._bridge = bridge
         self._listener = listener
         self._clock = clock
         gc_jobs = itertools.count(1)
         self.matches, self.cards = Unanswered(gc_jobs), Unanswered(gc_jobs)
         self.names = Unanswered(itertools.count(FIRST_STEAM_JOB))
-        self._hub = _HubLink(self, bridge, clock=clock, log=log)
+        self._hub = _HubLink(self, bridge, waiting=waiting, clock=clock, log=log)
         self._closed = False
 
     async def open(self, server: Server, trust: Trust, *, timeout_s: float) -> None:
@@ -181,6 +185,14 @@ class SteamLink:
         if not self._closed:
             self._listener(event)
 
+    def deliver_dropped(self, job: int) -> None:
+        """The GC threw a request away; without a job id it is taken for the oldest match request."""
+        if job == NO_JOB:
+            self.matches.refuse_oldest(RequestDropped())
+        else:
+            self.matches.refuse(job, RequestDropped())
+            self.cards.refuse(job, RequestDropped())
+
     def _refuse_all(self, error: Exception) -> None:
         for unanswered in (self.matches, self.cards, self.names):
             unanswered.refuse_all(error)
@@ -190,10 +202,17 @@ class _HubLink:
     """The part in the hub's thread; all but the requests and `probe` run in greenlets of their own."""
 
     def __init__(
-        self, owner: SteamLink, bridge: Bridge, *, clock: WallClock, log: FilteringBoundLogger
+        self,
+        owner: SteamLink,
+        bridge: Bridge,
+        *,
+        waiting: WaitingSessions,
+        clock: WallClock,
+        log: FilteringBoundLogger,
     ) -> None:
         self._owner = owner
         self._bridge = bridge
+        self._waiting = waiting
         self._clock = clock
         self._log = log
         self._connection: Connection | None = None
@@ -221,8 +240,12 @@ class _HubLink:
             connection,
             on_body=partial(self._bridge.post, self._owner.matches.answer),
             on_card=partial(self._bridge.post, self._owner.cards.answer),
-            on_lost=lambda reason: self._post(GcLost(reason)),
+            on_dropped=partial(self._bridge.post, self._owner.deliver_dropped),
+            on_lost=self._on_gc_lost,
             on_ready=lambda: self._post(GcReady()),
+            waiting=self._waiting,
+            clock=self._clock,
+            log=self._log,
         )
         on_names = partial(self._bridge.post, self._owner.names.answer)
         self._names = NameHistories(connection, on_body=on_names)
@@ -330,6 +353,9 @@ class _HubLink:
         if self._authenticating is not None:
             self._authenticating.kill(exception=why, block=False)
         self._post(Dropped(why.reason, why.eresult))
+
+    def _on_gc_lost(self, why: GcUnavailable) -> None:
+        self._post(GcLost(why.reason, plays_elsewhere=isinstance(why, PlayingElsewhere)))
 
     def _post(self, event: LinkEvent) -> None:
         self._bridge.post(self._owner.deliver_event, event)

@@ -97,9 +97,13 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class GcLost:
-    """The GC session is gone while Steam is still there; the link tries to get it back by itself."""
+    """The GC session is gone while Steam is still there; the link tries to get it back by itself.
+
+    `plays_elsewhere`: another session of the account plays; as long as it does there is no GC session.
+    """
 
     reason: str
+    plays_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,12 @@ class Unanswered:
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
+    def refuse_oldest(self, error: Exception) -> None:
+        """Refuse the request that waits longest: the one that a refusal without a job means."""
+        oldest = next((job for job, answer in self._waiting.items() if not answer.done()), None)
+        if oldest is not None:
+            self.refuse(oldest, error)
+
     def refuse_all(self, error: Exception) -> None:
         """No answer will come any more."""
         for job in self._waiting:

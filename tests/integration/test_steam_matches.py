@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from steam_rig import ACCOUNTS, Bot, Rig
 
-from actors.errors import GcUnavailable, SteamUnreachable
+from actors.errors import GcUnavailable, RequestDropped, SteamUnreachable
 from actors.matches.decoder import MatchDecoder
-from actors.steam import gc as gc_module
+from actors.steam import gc_hello
 from actors.steam.port import Dropped, GcLost, GcReady, Transport
 from bench.sandbox_process import SandboxProcess
 
@@ -30,8 +30,8 @@ async def rig(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", (0.05,) * 20)
-    monkeypatch.setattr(gc_module, "GOING_DOWN_HELLO_S", 0.1)
+    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
+    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.1)
     await sandbox.quota(account=100, ip=500, reset=True)
     async with Rig(sandbox, request.param) as rig:
         yield rig
@@ -122,11 +122,27 @@ async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:
     assert await match(bot) == REAL_MATCH
 
 
-async def test_dropped_requests_end_with_their_time(rig: Rig) -> None:
+@pytest.mark.parametrize("how", [True, "no_job"])
+async def test_a_dropped_request_fails_at_once(rig: Rig, how: object) -> None:
     bot = await rig.ready("abaddon")
-    await rig.sandbox.faults(gc_drop_requests=1)
-    with pytest.raises(TimeoutError):
-        await match(bot, timeout_s=0.2)
+    await rig.sandbox.faults(gc_drop_requests={"value": how, "times": 1})
+    with pytest.raises(RequestDropped):
+        await match(bot, timeout_s=60)
+    assert await match(bot) == REAL_MATCH
+
+
+@pytest.mark.parametrize("how", ["zlib", "gzip", "whole"])
+async def test_compressed_answers_are_read(rig: Rig, how: str) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_compressed={"value": how, "times": 1})
+    assert await match(bot) == REAL_MATCH
+
+
+async def test_an_answer_in_an_unknown_compression_fails_at_once(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_compressed={"value": "unknown", "times": 1})
+    with pytest.raises(RequestDropped):
+        await match(bot, timeout_s=60)
     assert await match(bot) == REAL_MATCH
 
 

@@ -13,7 +13,7 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 from steam_rig import ACCOUNTS, Bot, Rig
 
 from actors.errors import GcUnavailable, SteamUnreachable
-from actors.steam import gc as gc_module
+from actors.steam import gc_hello
 from actors.steam.port import Transport
 from bench.sandbox_process import SandboxProcess
 
@@ -33,7 +33,7 @@ async def rig(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", (0.05,) * 20)
+    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
     await sandbox.quota(account=100, ip=500, cards=10_000, reset=True)
     async with Rig(sandbox, request.param) as rig:
         yield rig

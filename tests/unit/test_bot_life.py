@@ -15,6 +15,7 @@ from actors.errors import (
     BudgetIsSpent,
     GcUnavailable,
     LeaseLost,
+    PlayingElsewhere,
     SteamUnreachable,
     StoreUnavailable,
 )
@@ -25,6 +26,7 @@ from actors.messages import (
     ServeProfile,
 )
 from actors.steam.port import Dropped, GcLost, GcReady
+from actors.verdicts import Verdict
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -185,9 +187,19 @@ async def test_a_lost_gc_session_takes_the_seat_away_until_it_is_back(stage: Sta
 async def test_a_gc_session_that_does_not_return_ends_the_life(stage: Stage) -> None:
     await stage.until_ready()
     stage.drop(GcLost("no session"))
-    await stage.clock.advance(61.0)
+    await stage.clock.advance(5 * 60.0)
+    assert not stage.life.done()  # a log-on does not bring a GC back that is away
+    await stage.clock.advance(6 * 60.0)
     assert isinstance(await stage.end(), GcUnavailable)
     assert stage.script.deeds[-3:] == LETTING_GO
+
+
+async def test_an_account_that_plays_elsewhere_is_left_after_a_minute(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.drop(GcLost("another session of the account is playing", plays_elsewhere=True))
+    await stage.clock.advance(61.0)
+    assert isinstance(await stage.end(), PlayingElsewhere)
+    assert stage.changes[-1].verdict is Verdict.PLAYING_ELSEWHERE
 
 
 async def test_a_request_to_a_bot_without_a_gc_session_fails_at_once(stage: Stage) -> None:

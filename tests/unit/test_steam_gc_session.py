@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import random
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gevent
 import pytest
+import structlog
 from dota2.protobufs.gcsdk_gcmessages_pb2 import CMsgConnectionStatus
 from scripted_transport import ScriptedTransport, connected
 from steam.protobufs.steammessages_clientserver_2_pb2 import (
@@ -16,16 +20,21 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
 )
 from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
 
-from actors.errors import SteamUnreachable
-from actors.steam import emsg
+from actors.errors import GcUnavailable, PlayingElsewhere, SteamUnreachable
+from actors.steam import emsg, gc_hello
 from actors.steam import gc as gc_module
+from actors.steam.envelope import NO_JOB
 from actors.steam.gc import GcSession
+from actors.steam.gc_hello import WaitingSessions
+from actors.steam.wire import varint
+from supervisor.clock import SystemClock
 
 
 class Seen:
     def __init__(self) -> None:
         self.bodies: list[tuple[int, bytes]] = []
         self.cards: list[tuple[int, bytes]] = []
+        self.dropped: list[int] = []
         self.events: list[str] = []
 
     def on_body(self, job: int, body: bytes) -> None:
@@ -34,8 +43,8 @@ class Seen:
     def on_card(self, job: int, body: bytes) -> None:
         self.cards.append((job, body))
 
-    def on_lost(self, reason: str) -> None:
-        self.events.append(reason)
+    def on_lost(self, why: GcUnavailable) -> None:
+        self.events.append(why.reason)
 
     def on_ready(self) -> None:
         self.events.append("ready")
@@ -43,21 +52,28 @@ class Seen:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", (0.005, 0.005))
-    monkeypatch.setattr(gc_module, "SLOW_HELLO_S", 0.01)
-    monkeypatch.setattr(gc_module, "GOING_DOWN_HELLO_S", 60.0)
+    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.005, 0.005))
+    monkeypatch.setattr(gc_hello, "SLOW_S", 0.01)
+    monkeypatch.setattr(gc_hello, "LOST_S", 0.01)
+    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 60.0)
 
 
 @contextmanager
-def session() -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
+def session(
+    waiting: WaitingSessions | None = None,
+) -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
     seen = Seen()
     with connected() as (connection, server):
         gc = GcSession(
             connection,
             on_body=seen.on_body,
             on_card=seen.on_card,
+            on_dropped=seen.dropped.append,
             on_lost=seen.on_lost,
             on_ready=seen.on_ready,
+            waiting=WaitingSessions(random.Random(1)) if waiting is None else waiting,
+            clock=SystemClock(),
+            log=structlog.get_logger(),
         )
         try:
             yield gc, server, seen
@@ -66,8 +82,10 @@ def session() -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
 
 
 @contextmanager
-def welcomed() -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
-    with session() as (gc, server, seen):
+def welcomed(
+    waiting: WaitingSessions | None = None,
+) -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
+    with session(waiting) as (gc, server, seen):
         launching = gevent.spawn(gc.launch)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         server.say_gc(emsg.GC_CLIENT_WELCOME, b"a large body that is not parsed")
@@ -153,8 +171,8 @@ def test_no_hello_while_another_session_plays() -> None:
 
 
 def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_module, "HELLO_PAUSES_S", ())
-    monkeypatch.setattr(gc_module, "SLOW_HELLO_S", 60.0)
+    monkeypatch.setattr(gc_hello, "PAUSES_S", ())
+    monkeypatch.setattr(gc_hello, "SLOW_S", 60.0)
     with session() as (gc, server, _):
         playing(server, 570, blocked=True)
         settle()
@@ -216,11 +234,13 @@ def test_a_status_that_nobody_knows_is_no_session(number: int) -> None:
 
 @pytest.mark.parametrize("number", [1, 6])
 def test_a_gc_that_goes_down_is_greeted_slowly(number: int) -> None:
-    with welcomed() as (_, server, seen):
+    with welcomed() as (gc, server, seen):
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(number))
-        server.wait_gc(emsg.GC_CLIENT_HELLO)
-        gevent.sleep(0.05)
-        assert len(server.wait_gc(emsg.GC_CLIENT_HELLO)) == 1
+        settle()
+        assert gc._schedule is not None
+        left_s = gc._schedule.due_at - SystemClock().now()
+        assert 0.05 * 60.0 < left_s < 1.2 * 60.0
+        assert not [one for one in server.received if one.gc]
         assert len(seen.events) == 1
 
 
@@ -305,3 +325,115 @@ def test_a_broken_message_of_the_gc_is_skipped(payload: bytes) -> None:
         server.say_gc(emsg.GC_PING_REQUEST)
         server.wait_gc(emsg.GC_PING_RESPONSE)
         assert gc.is_ready
+
+
+def test_hellos_without_an_answer_start_the_game_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steam may not have connected the game to a GC that restarted meanwhile."""
+    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.05)
+    with welcomed() as (_, server, _seen):
+        playing(server, 0)
+        server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
+        server.received.clear()
+        stopped, started = server.wait_emsg(emsg.CLIENT_GAMES_PLAYED, 2)[:2]
+        assert not CMsgClientGamesPlayed.FromString(stopped.body).games_played
+        games = CMsgClientGamesPlayed.FromString(started.body).games_played
+        assert [one.game_id for one in games] == [570]
+
+
+def test_the_place_in_the_queue_is_not_lost_by_a_restart_of_the_game(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.02)
+    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.01)
+    with welcomed() as (_, server, _seen):
+        server.say_gc(emsg.GC_CONNECTION_STATUS, status(3, queue_position=7, queue_size=9))
+        server.wait_gc(emsg.GC_CLIENT_HELLO, 8)
+        assert not [one for one in server.received if one.emsg == emsg.CLIENT_GAMES_PLAYED]
+
+
+def test_a_launch_that_another_session_blocks_does_not_wait_for_the_gc(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gc_module, "BLOCKED_S", 0.01)
+    with session() as (gc, server, _):
+        launching = gevent.spawn(gc.launch)
+        server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
+        playing(server, 570, blocked=True)
+        with pytest.raises(PlayingElsewhere):
+            launching.get()
+
+
+def test_one_welcome_hurries_the_sessions_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc_hello, "HURRY_GAP_S", 0.0)
+    waiting = WaitingSessions(random.Random(1))
+    with welcomed(waiting) as (_, first, _seen), welcomed(waiting) as (second_gc, second, _):
+        for server in (first, second):
+            server.say_gc(emsg.GC_CONNECTION_STATUS, status(1))  # the next hello is a minute away
+        settle()
+        assert len(waiting) == 2
+        first.say_gc(emsg.GC_CLIENT_WELCOME)
+        second.wait_gc(emsg.GC_CLIENT_HELLO)
+        second.say_gc(emsg.GC_CLIENT_WELCOME)
+        settle()
+        assert second_gc.is_ready
+        assert len(waiting) == 0
+
+
+def test_a_closed_session_waits_no_more() -> None:
+    waiting = WaitingSessions(random.Random(1))
+    with session(waiting) as (gc, server, _):
+        gevent.spawn(gc.launch)
+        server.wait_gc(emsg.GC_CLIENT_HELLO)
+        assert len(waiting) == 1
+    assert len(waiting) == 0
+
+
+@pytest.mark.parametrize("job", [7, NO_JOB])
+def test_a_dropped_request_is_told_with_its_job(job: int) -> None:
+    with welcomed() as (_, server, seen):
+        server.say_gc(emsg.GC_REQUEST_DROPPED, job=None if job == NO_JOB else job)
+        settle()
+        assert seen.dropped == [job]
+
+
+def _body_of_match(content: bytes) -> bytes:
+    """CompressedMsgToClient { 1 msg_id, 2 compressed_msg } of a match answer."""
+    number = varint(emsg.GC_MATCH_DETAILS_RESPONSE | emsg.PROTO_BIT)
+    return b"\x08" + number + b"\x12" + varint(len(content)) + content
+
+
+@pytest.mark.parametrize("squeeze", [zlib.compress, gzip.compress])
+def test_a_compressed_answer_is_read(squeeze: Callable[[bytes], bytes]) -> None:
+    with welcomed() as (_, server, seen):
+        server.say_gc(emsg.GC_COMPRESSED, _body_of_match(squeeze(b"a match")), job=7)
+        settle()
+        assert seen.bodies == [(7, b"a match")]
+        assert seen.dropped == []
+
+
+def test_a_compressed_message_with_its_own_header_is_read() -> None:
+    header = bytes([11 << 3 | 1]) + (9).to_bytes(8, "little")
+    kind = (emsg.GC_MATCH_DETAILS_RESPONSE | emsg.PROTO_BIT).to_bytes(4, "little")
+    payload = kind + len(header).to_bytes(4, "little") + header + b"a match"
+    with welcomed() as (_, server, seen):
+        server.say_gc(emsg.GC_COMPRESSED, _body_of_match(zlib.compress(payload)))
+        settle()
+        assert seen.bodies == [(9, b"a match")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"not compressed at all", id="another format"),
+        pytest.param(zlib.compress(b"a match" * 100)[:-8], id="cut short"),
+        pytest.param(zlib.compress(bytes(17 * 1024 * 1024)), id="17 MiB of zeros"),
+    ],
+)
+def test_a_compressed_message_that_does_not_open_is_a_dropped_request(content: bytes) -> None:
+    with welcomed() as (gc, server, seen), structlog.testing.capture_logs() as lines:
+        for job in (7, 8):
+            server.say_gc(emsg.GC_COMPRESSED, _body_of_match(content), job=job)
+        settle()
+        assert seen.dropped == [7, 8]
+        assert gc.is_ready
+    assert [line["event"] for line in lines] == ["gc_message_compressed"]

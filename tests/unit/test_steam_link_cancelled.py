@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ import structlog
 from scripted_transport import ScriptedTransport
 
 from actors.steam import link as module
+from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import LinkEvent, Server, Transport
@@ -48,7 +50,13 @@ def transports(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedTransport]:
 
 def new_link(hub: Hub) -> tuple[SteamLink, list[LinkEvent]]:
     events: list[LinkEvent] = []
-    link = SteamLink(hub.bridge, events.append, clock=SystemClock(), log=structlog.get_logger())
+    link = SteamLink(
+        hub.bridge,
+        events.append,
+        waiting=WaitingSessions(random.Random(1)),
+        clock=SystemClock(),
+        log=structlog.get_logger(),
+    )
     return link, events
 
 
