@@ -1,4 +1,4 @@
-"""The Game Coordinator goes away while Steam stays: bots stay logged on, and return soon and out of step."""
+"""The GC goes away while Steam stays: bots stay logged on, and return soon and out of step."""
 
 from __future__ import annotations
 
