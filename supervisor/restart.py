@@ -32,7 +32,7 @@ class Past:
     Attributes:
         attempt: ends since the last stable life, that one's included.
         recent: the instants of the ends within the period and since the last stable life, that one's
-            included, ascending, at most max_restarts + 1.
+            included, ascending, at most max_restarts + 1; without those that had an external cause.
         parked: given up, and no stable life since.
     """
 
@@ -42,12 +42,13 @@ class Past:
 
     def after(self, ended: Exit, spec: ChildSpec, now: float) -> Past:
         """Return the past with one more life in it, that `ended` at the instant `now`."""
+        counted = () if is_external(ended.error) else (now,)
         if 0 < ended.served_s >= spec.backoff.stable_after:
             # All is forgiven: what serves well in between is worth more than it costs to bring back.
-            return Past(attempt=1, recent=(now,))
+            return Past(attempt=1, recent=counted)
         return Past(
             attempt=self.attempt + 1,
-            recent=within_period((*self.recent, now), spec.intensity, now),
+            recent=within_period((*self.recent, *counted), spec.intensity, now),
             parked=self.parked,
         )
 
@@ -131,6 +132,14 @@ def wanted_delay(error: BaseException | None) -> float:
 def is_blameless(error: BaseException | None) -> bool:
     """Return whether the error says that it is no failure (`is_blameless`): what had to end has ended."""
     return getattr(error, "is_blameless", False) is True
+
+
+def is_external(error: BaseException | None) -> bool:
+    """Return whether the error says that its cause lies outside of the child (`is_external`).
+
+    Such a failure backs off as any other, and does not count towards the intensity.
+    """
+    return getattr(error, "is_external", False) is True
 
 
 def within_period(

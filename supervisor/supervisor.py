@@ -170,6 +170,14 @@ class Supervisor:
         """
         self._ward(child_id).revive()
 
+    def wake(self, child_id: str) -> None:
+        """Try a child that backs off now, its failures remembered; else do nothing.
+
+        Raises:
+            UnknownChild: there is none of this id.
+        """
+        self._ward(child_id).wake()
+
     # -- inside --------------------------------------------------------------------------------
 
     def _ward(self, child_id: str) -> Ward:

@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
@@ -73,7 +73,8 @@ class Ward:
         self._started_at: float | None = None  # clock seconds; None until `start` is done
         self._in_service_since: float | None = None  # of the life before, when it has ended
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._recalled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Done when a wait or a life is cut short; True: the past is forgiven.
+        self._recalled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._is_held = False  # no life begins until `revive`
         self._idle = asyncio.Event()  # no life goes on, but for one that ignores us
         self._idle.set()
@@ -97,6 +98,11 @@ class Ward:
         if self.status.state in (ChildState.BACKING_OFF, ChildState.PARKED):
             self._recall()
 
+    def wake(self) -> None:
+        """End a backoff now and begin the next one short; how often the child failed is remembered."""
+        if self.status.state is ChildState.BACKING_OFF:
+            self._recall(forgive=False)
+
     async def park(self) -> None:
         """End the present life in good order, or the wait for the next; none begins until `revive`.
 
@@ -106,9 +112,9 @@ class Ward:
         self._recall()
         await self._idle.wait()
 
-    def _recall(self) -> None:
+    def _recall(self, *, forgive: bool = True) -> None:
         if not self._recalled.done():
-            self._recalled.set_result(None)
+            self._recalled.set_result(forgive)
 
     async def ended(self) -> None:
         """Wait until no life follows; never raises what `task` did."""
@@ -176,7 +182,7 @@ class Ward:
         self._change(state, next_try_at=self._clock.now() + delay)
         await first_of(self._recalled, self._stop_asked, within=delay, clock=self._clock)
         if self._recalled.done():
-            self._past = Past()
+            self._past = Past() if self._recalled.result() else replace(self._past, attempt=0)
 
     async def _hold(self) -> None:
         """Wait for as long as somebody wants this child parked."""
@@ -265,7 +271,7 @@ class Ward:
             log.error("child_crashed", exc_info=ended.error)
 
 
-async def _first_done(*futures: asyncio.Future[None]) -> None:
+async def _first_done(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 

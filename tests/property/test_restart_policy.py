@@ -29,6 +29,11 @@ from supervisor.restart import (
 
 BOOM = RuntimeError("boom")
 
+
+class Outage(Exception):
+    is_external = True
+
+
 seconds = st.floats(min_value=0.001, max_value=1e6)
 draws = st.floats(min_value=0.0, max_value=1.0, exclude_max=True)
 
@@ -109,6 +114,22 @@ def test_a_child_that_fails_at_once_always_trips_the_intensity(
     enough = spec.intensity.max_restarts + 1
     jitter = data.draw(st.lists(draws, min_size=enough, max_size=enough))
     assert ends(spec, 0.0, jitter) == enough
+
+
+@given(specs(), st.lists(st.tuples(st.booleans(), draws), max_size=60))
+def test_failures_with_an_external_cause_count_for_nothing_and_wait_as_long(
+    spec: ChildSpec, lives: list[tuple[bool, float]]
+) -> None:
+    now, past, own = 0.0, Past(), 0
+    for is_external, u in lives:
+        own += not is_external
+        past, decision = decide(spec, past, Exit(Outage() if is_external else BOOM, 0.0), now, u)
+        if isinstance(decision, Escalate):
+            assert not is_external
+            assert own > spec.intensity.max_restarts
+            return
+        assert decision == RestartAfter(backoff_delay(past.attempt, spec.backoff, u))
+        now += decision.delay
 
 
 @given(specs(), st.lists(draws, min_size=50, max_size=50))

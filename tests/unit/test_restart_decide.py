@@ -32,6 +32,10 @@ class Spent(Exception):
     is_blameless = True
 
 
+class Outage(Exception):
+    is_external = True
+
+
 class Later(Exception):
     def __init__(self, retry_after: object) -> None:
         self.retry_after = retry_after
@@ -100,6 +104,13 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
         ({}, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
         (ESCALATES, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
         ({}, Past(attempt=3, parked=True), Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        # A cause outside of the child: it backs off like any other, and is never too often.
+        ({}, Past(attempt=1), Exit(Outage(), served_s=0.0), RestartAfter(1.0)),
+        ({}, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
+        ({}, Past(attempt=9, recent=FULL.recent), Exit(Outage(), 0.0), RestartAfter(4.0)),
+        (ESCALATES, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
+        ({}, Past(attempt=9), Exit(Outage(), served_s=10.0), RestartAfter(0.5)),
+        ({}, Past(attempt=3, parked=True), Exit(Outage(), served_s=0.0), ParkFor(300.0)),
         # Parked: one try at a time, until one is stable.
         ({}, Past(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
         ({}, Past(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
@@ -118,6 +129,13 @@ def test_the_past_remembers_the_end() -> None:
 
 def test_what_is_no_failure_leaves_no_trace() -> None:
     assert decide(spec(), FULL, Exit(Spent(), served_s=0.1), NOW, u=0.0)[0] == FULL
+
+
+def test_a_cause_outside_of_the_child_lengthens_the_backoff_and_nothing_else() -> None:
+    past, _ = decide(spec(), Past(1, (NOW - 70, NOW - 2)), Exit(Outage(), 0.0), NOW, u=0.0)
+    assert past == Past(attempt=2, recent=(NOW - 2,))
+    past, _ = decide(spec(), FULL, Exit(Outage(), served_s=10.0), NOW, u=0.0)
+    assert past == Past(attempt=1)
 
 
 def test_a_stable_life_is_the_only_thing_remembered_of_the_past() -> None:

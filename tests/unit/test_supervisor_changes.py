@@ -92,11 +92,54 @@ async def test_reviving_a_running_child_changes_nothing(world: World) -> None:
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
 
+async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(world: World) -> None:
+    intensity = RestartIntensity(max_restarts=3, period=60.0)
+    supervisor = world.supervisor(world.spec("a", *[CRASHES] * 9, intensity=intensity))
+    async with world.running(supervisor):
+        waits = []
+        for lives in range(1, 4):
+            assert world.lives == {"a": lives}
+            status = world.last_of("a")
+            assert status.state is ChildState.BACKING_OFF
+            assert status.next_try_at is not None
+            waits.append(status.next_try_at - world.clock.now())
+            supervisor.wake("a")
+            supervisor.wake("a")
+            await settle()
+        assert len(set(waits)) == 1  # each backoff is the first of its series
+        assert world.last_of("a").state is ChildState.PARKED
+    assert world.clock.pending == 0
+
+
+async def test_only_a_child_that_backs_off_is_woken(world: World) -> None:
+    intensity = RestartIntensity(max_restarts=0, period=60.0)
+    specs = [
+        world.spec("failing", CRASHES, SERVES, intensity=intensity),
+        world.spec("held", CRASHES, SERVES),
+        world.spec("busy"),
+    ]
+    supervisor = world.supervisor(*specs)
+    async with world.running(supervisor):
+        await supervisor.park("held")
+        for name in ("failing", "held", "busy"):
+            supervisor.wake(name)
+        await settle()
+        states = {name: world.last_of(name).state for name in ("failing", "held", "busy")}
+        assert states == {
+            "failing": ChildState.PARKED,
+            "held": ChildState.PARKED,
+            "busy": ChildState.RUNNING,
+        }
+        assert world.lives == {"failing": 1, "held": 1, "busy": 1}
+
+
 async def test_unknown_children_are_refused_by_name(world: World) -> None:
     supervisor = world.supervisor(name="fleet")
     async with world.running(supervisor):
         with pytest.raises(UnknownChild, match="supervisor fleet has no child x"):
             supervisor.revive("x")
+        with pytest.raises(UnknownChild):
+            supervisor.wake("x")
         with pytest.raises(UnknownChild):
             await supervisor.remove("x")
         with pytest.raises(UnknownChild):
