@@ -12,12 +12,11 @@ Knows Steam only through `actors.steam.port` and Redis only through `AccountStor
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final, assert_never
 
 from actors.accounts.lease import Lease
+from actors.accounts.pacing import Wait
 from actors.accounts.quota import BUDGET_SPENT
 from actors.actor import Actor, Address, Envelope
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
@@ -35,20 +34,19 @@ from actors.errors import (
     SteamUnreachable,
 )
 from actors.lease_keeper import LeaseKeeper
-from actors.logon import LogOn, needs_password
+from actors.log_on_turn import LogOnTurn
+from actors.logon import LogOn, needs_password, usable_auth
 from actors.mailbox import Reply
 from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, Serve
 from actors.reckoning import Reckoning
 from actors.serving import Serving
-from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent, Server
+from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent
 from actors.tasks import end
 from actors.token_keeper import FINISH_S, TokenKeeper
 
 LOG_OFF_S: Final = 4.0  # node-steam-user waits as long for Steam to close
 GIVE_BACK_S: Final = 3.0  # of trying while Redis is away
 LOOK_AGAIN_S: Final = 5.0  # for a free account, on average
-LONGEST_TURN_S: Final = 30.0  # between two looks whether a log-on may start
-TURN_JITTER_S: Final = 1.0
 
 
 class _StopAsked(ServiceError):
@@ -140,7 +138,7 @@ class Bot(Actor[RouterToBot]):
         self._publish()
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
-        reckoning = self._reckoning = Reckoning(self._ports, self._lease, log=self._log)
+        reckoning = self._reckoning = Reckoning(self._id, self._ports, self._lease, log=self._log)
         keeper = self._keeper(self._lease, asked_at)
         renewing = asyncio.create_task(self._keep(keeper), name=f"{self._id}-lease")
         self._change(BotEvent.CHECKED_OUT)
@@ -174,34 +172,37 @@ class Bot(Actor[RouterToBot]):
     async def _session(self, lease: Lease, reckoning: Reckoning) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
-            auth = await self._ports.store.load_auth(lease)
-            await self._wait_for_turn(with_password=needs_password(auth))
-            server = await self._ports.directory.pick()
-            async with self._blaming(reckoning, server):
-                await self._open_session(server, lease, auth)
+            stored = await self._ports.store.load_auth(lease)
+            auth = usable_auth(stored, self._ports.wall(), self._log)
+            turn = LogOnTurn(self._id, self._ports, with_password=needs_password(auth))
+            await turn.wait(self._tell_wait)
+            server = await turn.pick()
+            try:
+                connect_s = self._policy.connect_s
+                self._link = await turn.open(server, self._on_link_event, timeout_s=connect_s)
+                await self._open_session(self._link, reckoning, lease, auth)
                 await asyncio.get_running_loop().create_future()  # serve until interrupted
+            except (ServiceError, asyncio.CancelledError) as error:
+                why = self._interruption or error
+                await reckoning.blame(server, why, logged_on=self._seat is not None)
+                raise
         except (SteamError, AccountError) as error:
             self._fail(error)
             raise
         finally:
             await self._leave()
 
-    async def _wait_for_turn(self, *, with_password: bool) -> None:
-        """Wait until a log-on from our IP is polite; the lease is kept meanwhile."""
-        while (wait := await self._ports.pacing.ask(with_password=with_password)) is not None:
-            reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
-            self._publish(reason=reason, goes_on_in=wait.seconds)
-            # Jitter: those who wait for the same moment must not ask in the same moment.
-            pause = min(wait.seconds, LONGEST_TURN_S) + self._ports.rng.random() * TURN_JITTER_S
-            await self._clock.sleep(pause)
+    def _tell_wait(self, wait: Wait) -> None:
+        reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
+        self._publish(reason=reason, goes_on_in=wait.seconds)
 
-    async def _open_session(self, server: Server, lease: Lease, auth: AuthState | None) -> None:
-        self._link = await self._ports.steam.open(
-            server, self._on_link_event, timeout_s=self._policy.connect_s
-        )
+    async def _open_session(
+        self, link: Link, reckoning: Reckoning, lease: Lease, auth: AuthState | None
+    ) -> None:
         self._change(BotEvent.CONNECTED)
-        logged_on, auth = await self._log_on.run(self._link, lease, auth)
-        self._keep_token_young(self._link, lease, auth)
+        logged_on, auth = await self._log_on.run(link, lease, auth)
+        reckoning.logged_on()
+        self._keep_token_young(link, lease, auth)
         await self._ports.pacing.succeeded(logged_on.public_ip)
         await self._ports.store.note_logon(lease)
         self._seat = Seat(
@@ -215,18 +216,9 @@ class Bot(Actor[RouterToBot]):
         if self._dropped is not None:
             raise self._dropped
         self._change(BotEvent.LOGGED_ON)
-        await self._link.launch(timeout_s=self._launch_s)
+        await link.launch(timeout_s=self._launch_s)
         self._launched = True
         self._change(BotEvent.WELCOMED)
-
-    @contextlib.asynccontextmanager
-    async def _blaming(self, reckoning: Reckoning, server: Server) -> AsyncIterator[None]:
-        try:
-            yield
-        except (ServiceError, asyncio.CancelledError) as error:
-            why = self._interruption or error
-            await reckoning.blame(server, why, logged_on=self._seat is not None)
-            raise
 
     # -- letting go, in the order that keeps an account in one place ----------------------------
 
@@ -371,6 +363,10 @@ class Bot(Actor[RouterToBot]):
 
     def _change(self, event: BotEvent, reason: str | None = None) -> None:
         before, self._state = self._state, next_state(self._state, event)
+        if event is BotEvent.GC_LOST:
+            self._ports.causes.gc_lost(self._id, reason or "", self._ports.wall())
+        elif event is BotEvent.WELCOMED:
+            self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()
         self._log.info(

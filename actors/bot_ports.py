@@ -14,6 +14,7 @@ from actors.accounts.pacing import Wait
 from actors.clock import Clock
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
+from actors.shared_causes import SharedCauses
 from actors.steam.port import Directory, GuardCallback, Steam
 from actors.strikes import Strikes, UnknownResults
 
@@ -31,11 +32,14 @@ class Pacing(Protocol):
     async def ask(self, *, with_password: bool) -> Wait | None:
         """Return None when a log-on may start now; it is counted then."""
 
+    async def refund(self, *, with_password: bool) -> None:
+        """Take back a log-on that was counted and never reached Steam."""
+
     async def succeeded(self, ip: str | None) -> None:
         """Steam let us in, and said which IP we come from."""
 
-    async def was_limited(self) -> None:
-        """Steam said "too many log-ons"."""
+    async def was_limited(self) -> Wait:
+        """Steam said "too many log-ons"; return for how long nothing more is to be tried."""
 
 
 class AccountStore(KeepsAuth, Protocol):
@@ -55,6 +59,9 @@ class AccountStore(KeepsAuth, Protocol):
 
     async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
         """Let nobody check the account out for a while."""
+
+    async def lift_cooldown(self, account: str, reason: str) -> None:
+        """End the cooldown of an account if it still has this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +95,5 @@ class BotPorts:
     rng: random.Random
     log: FilteringBoundLogger
     strikes: Strikes = field(default_factory=Strikes)
+    causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)

@@ -34,11 +34,17 @@ Errors carry fields and build their own text; callers branch on type and fields,
 
 from __future__ import annotations
 
-from typing import Final
-
 
 class ServiceError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        is_blameless: no failure at all, however often it happens; the next life begins soon.
+        is_external: the cause lies outside of the bot and its account; never counts towards parking.
+    """
+
+    is_blameless: bool = False
+    is_external: bool = False
 
 
 class AccountError(ServiceError):
@@ -73,6 +79,8 @@ class LeaseLost(AccountError):
 class StoreUnavailable(AccountError):
     """Redis did not answer, or answered that it cannot serve."""
 
+    is_external = True
+
     def __init__(self, operation: str) -> None:
         self.operation = operation
         super().__init__(f"Redis is unavailable ({operation})")
@@ -80,6 +88,8 @@ class StoreUnavailable(AccountError):
 
 class StoreMisused(AccountError):
     """Redis understood and refused; a key of the wrong type, say. A person has to look."""
+
+    is_external = True
 
     def __init__(self, operation: str, answer: str) -> None:
         self.operation = operation
@@ -126,11 +136,17 @@ class CannotUnseal(AccountError):
 class BudgetIsSpent(ServiceError):
     """An account's daily budget is spent; its bot's next life takes another account."""
 
-    is_blameless: Final = True  # to a supervisor: however often that happens, nothing is wrong
+    is_blameless = True
 
 
 class SteamError(ServiceError):
-    """Steam, as one bot sees it."""
+    """Steam, as one bot sees it.
+
+    Attributes:
+        retry_after: seconds to wait before the next log-on, where Steam wants more than a backoff.
+    """
+
+    retry_after: float | None = None
 
 
 class SteamUnreachable(SteamError):
@@ -154,7 +170,6 @@ class LogOnRefused(SteamError):
     Attributes:
         phase: ``"credentials"`` (password flow), ``"logon"`` (ClientLogon) or ``"renewal"`` (of a token).
         eresult: the EResult number; may be one no library knows.
-        retry_after: seconds to wait before the next log-on, where Steam wants more than a backoff.
     """
 
     def __init__(self, phase: str, eresult: int, retry_after: float | None = None) -> None:

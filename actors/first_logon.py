@@ -10,6 +10,7 @@ from actors.accounts.lease import Lease
 from actors.bot_ports import Pacing
 from actors.clock import Clock
 from actors.errors import LogOnRefused, SteamUnreachable
+from actors.log_on_turn import refunded_unless_reached
 from actors.logon import KeepsAuth, LogOn, LogOnTimeouts
 from actors.steam.port import AuthState, Directory, GuardCallback, LinkEvent, LoggedOn, Steam
 from actors.verdicts import STOPS_IP, judge
@@ -89,8 +90,9 @@ class ByHand:
         stored = await self.store.load_auth(lease)
         # The token that is stored stays until there is a newer one; here it just is not used.
         auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
-        server = await self.directory.pick()
-        link = await self.steam.open(server, _nothing, timeout_s=CONNECT_S)
+        async with refunded_unless_reached(self.pacing, with_password=True):
+            server = await self.directory.pick()
+            link = await self.steam.open(server, _nothing, timeout_s=CONNECT_S)
         try:
             timeouts = LogOnTimeouts(credentials_s=PERSON_S)
             log_on = LogOn(self.store, on_guard, clock=self.clock, timeouts=timeouts)

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from actors.accounts.lease import Lease
+from actors.accounts.refresh_token import flaw_of
 from actors.clock import Clock
 from actors.errors import LogOnRefused, StoreUnavailable
 from actors.steam.port import AuthState, Credential, GuardCallback, Link, LoggedOn
@@ -111,6 +114,14 @@ class LogOn:
                 await self._clock.sleep(STORE_RETRY_S)
             else:
                 return
+
+
+def usable_auth(auth: AuthState | None, now: float, log: FilteringBoundLogger) -> AuthState | None:
+    """Return `auth` without a refresh token that Steam would refuse at `now` (UTC seconds)."""
+    if auth is None or not auth.refresh_token or (flaw := flaw_of(auth, now)) is None:
+        return auth
+    log.info("token_unusable", reason=flaw)
+    return AuthState(auth.steam_id, "", auth.guard_data)
 
 
 def needs_password(auth: AuthState | None) -> bool:

@@ -13,14 +13,28 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
 from actors.bot_ports import BotPorts
-from actors.errors import LeaseLost, LogOnRefused, SteamUnreachable, StoreUnavailable
+from actors.errors import (
+    LeaseLost,
+    LogOnRefused,
+    ServiceError,
+    SteamError,
+    SteamUnreachable,
+    StoreUnavailable,
+)
+from actors.log_on_turn import note_limit
 from actors.logon import give_back
 from actors.needs import as_reason, need_of
+from actors.shared_causes import NEVER_OWN, CauseKind, kind_of
 from actors.steam.port import Server
 from actors.verdicts import (
+    CONFIRM_S,
+    IN_USE_ELSEWHERE,
     MARKS_CM,
     NEEDS_PERSON,
+    RETRY_AFTER_S,
+    SHARED_COOLDOWN_S,
     STOPS_IP,
+    TO_CONFIRM,
     Verdict,
     after_strikes,
     cooldown_s,
@@ -31,23 +45,37 @@ from actors.verdicts import (
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """`need`: what a person has to do; `cooldown_s`: for how long nobody tries the account."""
+    """What follows from a failure.
+
+    Attributes:
+        need: what a person has to do.
+        cooldown_s: for how many seconds no bot tries the account.
+        is_strike: it was counted against the account.
+        to_lift: accounts and the reasons of their cooldowns, which are lifted.
+    """
 
     verdict: Verdict | None = None
     need: str | None = None
     cooldown_s: float | None = None
+    is_strike: bool = False
+    to_lift: tuple[tuple[str, str], ...] = ()
 
 
 _NOTHING: Final = Ruling()
+SAID_AT: Final = 2  # strikes: once may be a lease that was lost
 
 
 class Reckoning:
     """See the module."""
 
-    def __init__(self, ports: BotPorts, lease: Lease, *, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, bot_id: str, ports: BotPorts, lease: Lease, *, log: FilteringBoundLogger
+    ) -> None:
+        self._bot_id = bot_id
         self._ports = ports
         self._lease = lease
         self._log = log
+        self._began = ports.wall()
         self._judged: BaseException | None = None
         self._ruling = _NOTHING
 
@@ -70,9 +98,15 @@ class Reckoning:
             self._ports.directory.mark_bad(server)
         if verdict in STOPS_IP:
             try:
-                await self._ports.pacing.was_limited()
+                note_limit(self._bot_id, self._ports, await self._ports.pacing.was_limited())
             except StoreUnavailable as error:  # nor can anybody ask for a turn now
                 self._log.warning("rate_limit_untold", reason=str(error))
+
+    def logged_on(self) -> None:
+        """Note that Steam has let the account in."""
+        account, ports = self._lease.account, self._ports
+        ports.strikes.succeeded(account, ports.clock.now())
+        ports.causes.succeeded(self._bot_id, account, ports.wall())
 
     async def let_go(
         self, failure: BaseException | None, *, pause_s: float | None, patience_s: float
@@ -91,29 +125,77 @@ class Reckoning:
             # A refused log-on forgets its token itself, even when there is no time to let go.
             if ruling.verdict is Verdict.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
-            if pause_s is None:
+            reason = as_reason(ruling.need) if ruling.need else str(failure)
+            if pause_s is None and self._still_counts(reason):
                 pause_s = ruling.cooldown_s
             if pause_s is not None:
-                reason = as_reason(ruling.need) if ruling.need else str(failure)
                 await store.cool_down(self._lease, pause_s, reason)
             await give_back(store, self._lease, for_s=patience_s, clock=self._ports.clock)
+            for account, written in ruling.to_lift:
+                await store.lift_cooldown(account, written)
+
+    def _still_counts(self, reason: str) -> bool:
+        """Note the reason of a cooldown; tell whether its strike has not been forgiven meanwhile."""
+        ruling = self._ruling
+        if ruling.verdict is None or not ruling.is_strike:
+            return True
+        return self._ports.strikes.cooled(self._lease.account, ruling.verdict, reason)
 
     def _judge(self, failure: BaseException) -> Ruling:
         verdict = judge(failure)
+        shared = self._note_cause(failure, verdict)
         if verdict is None:
             return _NOTHING
-        self._tell(failure, verdict)
-        account, now = self._lease.account, self._ports.clock.now()
-        strikes = self._ports.strikes.add(account, verdict, now)
-        verdict = after_strikes(verdict, strikes)
-        need = need_of(failure) if verdict in NEEDS_PERSON else None
-        if need is not None:
-            self._log.error("account_needs_human", need=need)
-        return Ruling(verdict, need, cooldown_s(verdict, strikes))
+        if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
+            self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
+            if shared is CauseKind.SAME_REFUSAL:
+                return self._shared_ruling(verdict, failure.eresult)
+        return self._own_ruling(failure, verdict)
 
-    def _tell(self, failure: BaseException, verdict: Verdict) -> None:
-        if not isinstance(failure, LogOnRefused | SteamUnreachable) or failure.eresult is None:
-            return
-        self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
+    def _note_cause(self, failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
+        """Return the cause that other bots share; the failure learns whether it is external."""
+        causes, kind = self._ports.causes, kind_of(failure, verdict)
+        shared = causes.failed(
+            self._bot_id, self._lease.account, failure, verdict, self._ports.wall()
+        )
+        if not isinstance(failure, ServiceError):
+            return shared
+        failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN
+        if verdict is Verdict.TOKEN_DEAD and isinstance(failure, LogOnRefused):
+            failure.is_blameless = True  # the token is forgotten: the next life takes the password
+        elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
+            failure.is_blameless = True  # an attempt from before Steam came back
+        if isinstance(failure, SteamError) and failure.retry_after is None and verdict is not None:
+            failure.retry_after = RETRY_AFTER_S.get(verdict)
+        return shared
+
+    def _shared_ruling(self, verdict: Verdict, eresult: int) -> Ruling:
+        """Blame no account: what the others were blamed for within the last minute is taken back."""
+        ports = self._ports
+        refused = ports.causes.refused_accounts(eresult, ports.wall())
+        forgiven = [(account, ports.strikes.forgive(account, verdict)) for account in refused]
+        lifted = [(account, reason) for account, reason in forgiven if reason is not None]
+        return Ruling(
+            verdict,
+            cooldown_s=SHARED_COOLDOWN_S.get(verdict),
+            is_strike=False,
+            to_lift=tuple(lifted),
+        )
+
+    def _own_ruling(self, failure: BaseException, verdict: Verdict) -> Ruling:
+        strike = self._ports.strikes.add(self._lease.account, verdict, self._ports.clock.now())
+        struck, verdict = verdict, after_strikes(verdict, strike.count)
+        confirmed = verdict in TO_CONFIRM and strike.for_s >= CONFIRM_S
         if verdict is Verdict.OUR_BUG:
+            confirmed = confirmed and strike.others_log_on
+        seconds = cooldown_s(verdict, strike.count, confirmed=confirmed)
+        if confirmed and verdict is Verdict.OUR_BUG:
+            assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see judge()
             self._log.error("message_refused", eresult=failure.eresult, phase=failure.phase)
+        if verdict in IN_USE_ELSEWHERE and strike.count == SAID_AT:
+            self._log.warning("account_used_elsewhere", reason=str(failure), delay_s=seconds)
+        need = None
+        if verdict in NEEDS_PERSON and (confirmed or verdict not in TO_CONFIRM):
+            need = need_of(failure)
+            self._log.error("account_needs_human", need=need)
+        return Ruling(verdict, need, seconds, is_strike=verdict is struck)

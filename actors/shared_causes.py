@@ -41,6 +41,11 @@ class CauseKind(enum.StrEnum):
     SAME_REFUSAL = "same-refusal"
 
 
+_STEAM: Final = CauseKind.STEAM_UNREACHABLE
+# Also of one bot alone, the fault is not the bot's, nor its account's.
+NEVER_OWN: Final = frozenset({CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED})
+
+
 @dataclass(frozen=True, slots=True)
 class SharedCause:
     """One cause at one moment.
@@ -104,6 +109,7 @@ class SharedCauses:
         self.on_end: Callable[[SharedCause], None] = lambda _: None
         self._causes: dict[_Key, _Cause] = {}
         self._logged_on: dict[str, float] = {}  # account -> UTC seconds, of the last minute
+        self._steam_back_at = -math.inf
 
     def failed(
         self, bot_id: str, account: str, failure: BaseException, verdict: Verdict | None, now: float
@@ -150,6 +156,8 @@ class SharedCauses:
     def succeeded(self, bot_id: str, account: str, now: float) -> None:
         """Note a log-on: Steam is there again, and lets accounts in again."""
         self._logged_on[account] = now
+        if any(one.is_active for one in self._causes.values() if one.kind is _STEAM):
+            self._steam_back_at = now
         ended = (CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED, CauseKind.SAME_REFUSAL)
         for cause in self._causes.values():
             if cause.kind in ended:
@@ -157,6 +165,10 @@ class SharedCauses:
                 cause.accounts.pop(account, None)
         for kind in ended:
             self._end(kind)
+
+    def steam_came_back_since(self, since: float) -> bool:
+        """Return whether an outage of Steam has ended since then: attempts from before it fail yet."""
+        return self._steam_back_at >= since
 
     def forget(self, bot_id: str) -> None:
         """Drop a bot that has been stopped."""
@@ -226,7 +238,7 @@ class SharedCauses:
 def kind_of(failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
     """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own.
 
-    Of `STEAM_UNREACHABLE` and `LOGONS_LIMITED` the cause never lies with a bot or an account.
+    See also `NEVER_OWN`.
     """
     if isinstance(failure, GcUnavailable):
         return CauseKind.GC_UNAVAILABLE

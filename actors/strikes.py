@@ -1,4 +1,4 @@
-"""What a process remembers of Steam's refusals: how often for which account, and numbers nobody knows.
+"""What a process remembers of Steam's refusals: how often for which account, and unknown numbers.
 
 Both are shared by all bots, because accounts wander from bot to bot.
 """
@@ -6,6 +6,7 @@ Both are shared by all bots, because accounts wander from bot to bot.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -15,18 +16,84 @@ from actors.verdicts import Verdict, is_known
 FORGET_S: Final = 6 * 3600.0  # without another one, a strike is history
 
 
+# Verdicts that keep an account from logging on: a log-on shows that they hold no longer.
+_AT_LOG_ON: Final = frozenset(
+    {
+        Verdict.UNUSABLE,
+        Verdict.OUR_BUG,
+        Verdict.UNKNOWN,
+        Verdict.WRONG_PASSWORD,
+        Verdict.ONCE_MORE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One more of a verdict on an account.
+
+    Attributes:
+        count: how many there are within hours, this one included.
+        for_s: seconds since the first of them.
+        others_log_on: another account has logged on since the first of them.
+    """
+
+    count: int
+    for_s: float
+    others_log_on: bool
+
+
+@dataclass(slots=True)
+class _Series:
+    first: float
+    last: float
+    count: int
+    reason: str | None = None  # of the cooldown that the last one led to
+    is_forgiven: bool = False  # the last one
+
+
 class Strikes:
     """Counts verdicts per account; as many entries as there are accounts with trouble."""
 
     def __init__(self) -> None:
-        self._struck: dict[tuple[str, Verdict], tuple[float, int]] = {}
+        self._struck: dict[tuple[str, Verdict], _Series] = {}
+        self._last_log_on = -math.inf
 
-    def add(self, account: str, verdict: Verdict, now: float) -> int:
-        """Count one more at `now` (clock seconds); return how many there are, this one included."""
-        last, count = self._struck.get((account, verdict), (-math.inf, 0))
-        count = count + 1 if now - last < FORGET_S else 1
-        self._struck[account, verdict] = now, count
-        return count
+    def add(self, account: str, verdict: Verdict, now: float) -> Strike:
+        """Count one more at `now` (clock seconds)."""
+        series = self._struck.get((account, verdict))
+        if series is None or now - series.last >= FORGET_S:
+            series = self._struck[account, verdict] = _Series(now, now, 0)
+        series.last, series.reason, series.is_forgiven = now, None, False
+        series.count += 1
+        # The account's own log-on would have ended the series.
+        return Strike(series.count, now - series.first, self._last_log_on >= series.first)
+
+    def cooled(self, account: str, verdict: Verdict, reason: str) -> bool:
+        """Note the reason of a cooldown about to be stored; False when the strike was forgiven."""
+        series = self._struck.get((account, verdict))
+        if series is None or series.is_forgiven:
+            return False
+        series.reason = reason
+        return True
+
+    def forgive(self, account: str, verdict: Verdict) -> str | None:
+        """Take the last strike back; return the reason of the cooldown that it led to, if any."""
+        series = self._struck.get((account, verdict))
+        if series is None or series.is_forgiven:
+            return None
+        series.count -= 1
+        series.is_forgiven = True
+        if series.count == 0:
+            del self._struck[account, verdict]
+        reason, series.reason = series.reason, None
+        return reason
+
+    def succeeded(self, account: str, now: float) -> None:
+        """Note that the account has logged on at `now` (clock seconds)."""
+        self._last_log_on = now
+        for verdict in _AT_LOG_ON:
+            self._struck.pop((account, verdict), None)
 
 
 class UnknownResults:

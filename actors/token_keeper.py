@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.known_auth import expires_at
+from actors.accounts.refresh_token import expires_at
 from actors.clock import Clock
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable
 from actors.steam.port import AuthState

@@ -42,8 +42,8 @@ class Verdict(enum.StrEnum):
     PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
     REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
-    UNUSABLE = "unusable"  # banned, disabled, locked: stop using the account
-    OUR_BUG = "our_bug"  # our message is wrong
+    UNUSABLE = "unusable"  # banned, disabled, locked: stop using the account, once it is confirmed
+    OUR_BUG = "our_bug"  # our message is wrong, once it is confirmed
 
 
 _EVERYWHERE: Final[Mapping[int, Verdict]] = {
@@ -130,14 +130,20 @@ FORGIVEN: Final[Mapping[Verdict, int]] = {
     Verdict.ONCE_MORE: 1,
     Verdict.UNKNOWN: 2,
 }
-GROWING: Final = frozenset({Verdict.PLAYING_ELSEWHERE, Verdict.UNKNOWN})  # twice as long each time
+# Steam says so to good accounts, too, when its own parts are in trouble. A second such answer that comes
+# at least `CONFIRM_S` after the first confirms it, and then the account stops for `CONFIRMED_S`.
+TO_CONFIRM: Final = frozenset({Verdict.UNUSABLE, Verdict.OUR_BUG})
+CONFIRM_S: Final = 10 * MINUTE_S
+CONFIRMED_S: Final = 24 * HOUR_S
+IN_USE_ELSEWHERE: Final = frozenset({Verdict.PLAYING_ELSEWHERE, Verdict.REPLACED})
+GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {Verdict.UNKNOWN}  # twice as long each time
 LONGEST_GROWN_S: Final = HOUR_S
 
 # How long nobody should try the account again; None: the account is not at fault.
 COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.RETRY: None,
     Verdict.OTHER_CM: None,
-    Verdict.TRY_LATER: 5 * MINUTE_S,
+    Verdict.TRY_LATER: None,  # see RETRY_AFTER_S
     Verdict.ONCE_MORE: None,
     Verdict.UNKNOWN: 2 * MINUTE_S,
     Verdict.TOKEN_DEAD: None,
@@ -147,11 +153,17 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.IP_BANNED: None,
     Verdict.OUTDATED: None,  # after an upgrade every account is as good as before
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    Verdict.REPLACED: 2 * MINUTE_S,  # the twin is about to find out that it has no lease
+    Verdict.REPLACED: 2
+    * MINUTE_S,  # the twin is about to find out that it has no lease, if it is ours
     Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
-    Verdict.UNUSABLE: 24 * HOUR_S,
-    Verdict.OUR_BUG: 24 * HOUR_S,
+    Verdict.UNUSABLE: 2 * MINUTE_S,
+    Verdict.OUR_BUG: 2 * MINUTE_S,
 }
+# How long an account waits that was refused together with others; of other verdicts no longer than the
+# backoff. Each wrong password brings the limit of log-ons nearer, also when it is right.
+SHARED_COOLDOWN_S: Final[Mapping[Verdict, float]] = {Verdict.WRONG_PASSWORD: 2 * MINUTE_S}
+# How long a bot waits before its backoff begins, whatever the account.
+RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: MINUTE_S}
 
 
 def is_known(eresult: int) -> bool:
@@ -197,8 +209,13 @@ def after_strikes(verdict: Verdict, strikes: int) -> Verdict:
     return verdict if forgiven is None or strikes <= forgiven else Verdict.NEEDS_HUMAN
 
 
-def cooldown_s(verdict: Verdict, strikes: int) -> float | None:
-    """Return how long nobody should try the account again; None when it is not at fault."""
+def cooldown_s(verdict: Verdict, strikes: int, *, confirmed: bool = False) -> float | None:
+    """Return for how many seconds no bot tries the account; None when it is not at fault.
+
+    `strikes`: how often the verdict was given within hours. `confirmed`: see `TO_CONFIRM`.
+    """
+    if confirmed:
+        return CONFIRMED_S
     seconds = COOLDOWN_S[verdict]
     if seconds is None or verdict not in GROWING:
         return seconds

@@ -28,16 +28,18 @@ from actors.fleet_orders import FleetPlan
 from actors.leaving import choose_leaving
 from actors.messages import BotReport, GetFleet, GetLoads, RouterMessage
 from actors.roster import RosterMessage
+from actors.shared_causes import SharedCause
 from supervisor.bot_specs import BotSpecs
 from supervisor.child import ChildStatus
 from supervisor.clock import SystemClock
 from supervisor.departures import Departures
 from supervisor.policies import bot_grace_s
 from supervisor.settings import Settings
-from supervisor.supervisor import Supervisor, SupervisorStopped
+from supervisor.supervisor import Supervisor, SupervisorStopped, UnknownChild
 from supervisor.ward import Observer
 
 ASK_S: Final = 2.0
+WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to end
 
 
 class Fleet:
@@ -76,6 +78,9 @@ class Fleet:
         self._leaving: set[str] = set()  # for good
         self._parked: set[str] = set()
         self._is_drained = False
+        self._causes = ports.causes
+        self._causes.fleet_size = self._count
+        self._causes.on_end = self._on_cause_end
 
     def supervisor(self) -> Supervisor:
         """Return the supervisor of as many bots as there shall be."""
@@ -118,7 +123,7 @@ class Fleet:
         Those that leave are still busy with that when this returns.
         """
         if settings.bots.count != self._settings.bots.count:
-            self._count = settings.bots.count
+            self._count = self._causes.fleet_size = settings.bots.count
         self._settings = self._specs.settings = settings
         for bot_id in self._present():
             self._there().respec(self._specs.spec(bot_id))
@@ -126,7 +131,7 @@ class Fleet:
 
     async def scale(self, count: int) -> None:
         """Have `count` bots, until the settings' own number changes."""
-        self._count = count
+        self._count = self._causes.fleet_size = count
         await self._fit()
 
     async def _fit(self) -> None:
@@ -171,6 +176,7 @@ class Fleet:
             await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
             await self._there().remove(bot_id)
             self._announcer.forget(bot_id)
+            self._causes.forget(bot_id)
         finally:
             self._leaving.discard(bot_id)
 
@@ -239,12 +245,24 @@ class Fleet:
     async def _rest(self, bot_id: str) -> None:
         await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
         await self._there().park(bot_id)
+        self._causes.forget(bot_id)
         await self._departures.readmit(bot_id)
 
     async def _revive(self, bot_id: str) -> None:
         """Let a bot work, unless somebody has changed their mind meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
             self._there().revive(bot_id)
+
+    def _on_cause_end(self, cause: SharedCause) -> None:
+        """Wake the bots that back off because of it, one after the other; those parked stay parked."""
+        spread_s = WAKE_EVERY_S * len(cause.bots)
+        for bot_id in cause.bots:
+            at = self._clock.now() + spread_s * self._rng.random()
+            self._clock.call_at(at, partial(self._wake, bot_id))
+
+    def _wake(self, bot_id: str) -> None:
+        with contextlib.suppress(UnknownChild):  # it has left meanwhile
+            self._there().wake(bot_id)
 
     def _check_exists(self, bot_id: str) -> None:
         if bot_id not in self._present():

@@ -17,6 +17,7 @@ from actors.bot import Bot
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
 from actors.messages import BotChanged, RouterToBot
+from actors.shared_causes import SharedCauses
 from actors.steam.port import Dropped, GcLost, GcReady, GuardRequest
 
 LEASE_S = 60.0
@@ -39,6 +40,7 @@ class Stage:
     changes: list[BotChanged]
     address: Address[RouterToBot]
     bot: Bot
+    causes: SharedCauses
     begun: asyncio.Task[None] | None = None
 
     @property
@@ -77,7 +79,8 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """Yield a bot, with `accounts` to check out."""
     script, changes = Script(), list[BotChanged]()
-    store, steam, directory = FakeStore(script, list(accounts)), FakeSteam(script), FakeDirectory()
+    store, steam = FakeStore(script, list(accounts)), FakeSteam(script)
+    directory = FakeDirectory(script)
     pacing = FakePacing()
     address: Address[RouterToBot] = Address("bot-1")
     ports = BotPorts(
@@ -95,7 +98,9 @@ async def staged(
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)
     await bot.start()
-    stage = Stage(clock, script, store, steam, directory, pacing, changes, address, bot)
+    stage = Stage(
+        clock, script, store, steam, directory, pacing, changes, address, bot, ports.causes
+    )
     yield stage
     bot.stop()
     for hold in script.held.values():

@@ -6,8 +6,11 @@ They do what they are told, write down what was done to them in order, and wait 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
@@ -23,6 +26,20 @@ from actors.steam.port import (
 )
 
 SERVER = Server("cm:443", "cm", "127.0.0.1", 443, Transport.WEBSOCKET)
+STEAM_ID = 7
+FAR_FUTURE = 4_000_000_000.0  # UTC seconds
+
+
+def refresh_token(**claims: Any) -> str:
+    """Return a token as Steam gives it to a client that logs on as `STEAM_ID`, with other `claims`."""
+    usual = {
+        "iss": "steam",
+        "sub": str(STEAM_ID),
+        "aud": ["client", "web", "renew", "derive"],
+        "exp": FAR_FUTURE,
+    }
+    text = json.dumps({**usual, **claims}).encode()
+    return f"head.{base64.urlsafe_b64encode(text).decode().rstrip('=')}.signature"
 
 
 @dataclass
@@ -79,6 +96,11 @@ class FakeStore:
     async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
         await self._script.do("cool_down")
         self.cooldowns[lease.account] = (seconds, reason)
+
+    async def lift_cooldown(self, account: str, reason: str) -> None:
+        await self._script.do("lift_cooldown")
+        if self.cooldowns.get(account, (0.0, ""))[1] == reason:
+            del self.cooldowns[account]
 
     async def note_logon(self, lease: Lease) -> None:
         self.logged_on.append(lease.account)
@@ -179,25 +201,37 @@ class FakePacing:
         self.asked: list[bool] = []
         self.ips: list[str | None] = []
         self.limited = 0
+        self.refunded: list[bool] = []
 
     async def ask(self, *, with_password: bool) -> Wait | None:
         self.asked.append(with_password)
         return self.waits.pop(0) if self.waits else None
 
+    async def refund(self, *, with_password: bool) -> None:
+        self.refunded.append(with_password)
+
     async def succeeded(self, ip: str | None) -> None:
         self.ips.append(ip)
 
-    async def was_limited(self) -> None:
+    async def was_limited(self) -> Wait:
         self.limited += 1
+        return Wait(2100.0, "rate-limit", "192.0.2.1")
 
 
 class FakeDirectory:
     """Knows one CM."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: Script | None = None) -> None:
+        self._script = script
         self.bad: list[Server] = []
 
     async def pick(self) -> Server:
+        # No deed of its own: only an error of a test has anything to do with it.
+        if (
+            self._script is not None
+            and (error := self._script.errors.pop("pick", None)) is not None
+        ):
+            raise error
         return SERVER
 
     def mark_bad(self, server: Server) -> None:

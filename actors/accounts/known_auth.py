@@ -7,15 +7,8 @@ Nothing of it survives the process.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Final
-
-import orjson
-
+from actors.accounts.refresh_token import expires_at
 from actors.steam.port import AuthState
-
-PARTS: Final = 3  # of a JWT: header, claims, signature
 
 
 class KnownAuth:
@@ -59,21 +52,6 @@ class KnownAuth:
         """It is worth nothing any more."""
         self._known.pop(account, None)
         self._unsaved.discard(account)
-
-
-def expires_at(token: str) -> float | None:
-    """Return when a token expires, in UTC seconds, by its own claims; None when it does not say.
-
-    Only Steam can verify the claims.
-    """
-    parts = token.split(".")
-    if len(parts) != PARTS:
-        return None
-    try:
-        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        return None
 
 
 def _is_newer(stored: AuthState, held: AuthState) -> bool:

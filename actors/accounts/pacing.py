@@ -38,6 +38,7 @@ class Wait:
 
     seconds: float
     reason: Literal["pacing", "rate-limit"]
+    address: str | None = None  # the egress IP, where it is known
 
 
 class LogOnPacing:
@@ -49,6 +50,7 @@ class LogOnPacing:
         self._limits = limits
         self._ip = UNKNOWN_IP
         self._ask = Script(__package__, "logon_ask")
+        self._refund = Script(__package__, "logon_refund")
         self._limited = Script(__package__, "logon_limited")
         self._succeeded = Script(__package__, "logon_succeeded")
 
@@ -66,7 +68,16 @@ class LogOnPacing:
         ms, reason = await self._ask.run(
             self._redis, self._keys_of(self._ip), [*self._bucket, cost, int(PROBE_S * 1000)]
         )
-        return Wait(ms / 1000, reason) if ms else None
+        return Wait(ms / 1000, reason, self._address) if ms else None
+
+    async def refund(self, *, with_password: bool) -> None:
+        """Take back a log-on that `ask` counted and that never reached Steam.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        cost = PASSWORD_COST if with_password else TOKEN_COST
+        await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
         """Steam let somebody in, and said where from: the circuit is closed."""
@@ -74,13 +85,19 @@ class LogOnPacing:
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
         await self._succeeded.run(self._redis, keys, self._bucket)
 
-    async def was_limited(self) -> None:
-        """Steam said "too many": open the circuit for everyone behind this IP."""
+    async def was_limited(self) -> Wait:
+        """Steam said "too many": open the circuit for everyone behind this IP; return for how long."""
+        pause_s = self._limits.rate_limit_pause_s
         await self._limited.run(
             self._redis,
             [self._keys.logon_circuit(self._ip)],
-            [int(self._limits.rate_limit_pause_s * 1000)],
+            [int(pause_s * 1000)],
         )
+        return Wait(pause_s, "rate-limit", self._address)
+
+    @property
+    def _address(self) -> str | None:
+        return None if self._ip == UNKNOWN_IP else self._ip
 
     def _keys_of(self, ip: str) -> list[str]:
         return [self._keys.logon_bucket(ip), self._keys.logon_circuit(ip)]

@@ -41,6 +41,7 @@ class _Scripts:
     reserve: Script
     put_field: Script
     cool_down: Script
+    lift_cooldown: Script
     note_logon: Script
     forgive_spent: Script
 
@@ -184,6 +185,13 @@ class Accounts:
             [lease.account, lease.fencing_token, int(seconds * 1000), reason],
         )
         self._require(lease, cooled)
+
+    async def lift_cooldown(self, account: str, reason: str) -> None:
+        """End the cooldown of an account if it still has this reason."""
+        k = self._keys
+        await self._scripts.lift_cooldown.run(
+            self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [account, reason]
+        )
 
     # -- budgets -------------------------------------------------------------------------------
 

@@ -42,14 +42,20 @@ class MeasuredPacing:
             self._closes_at = self._clock.now() + wait.seconds
         return wait
 
+    async def refund(self, *, with_password: bool) -> None:
+        """Pass it on."""
+        await self._pacing.refund(with_password=with_password)
+
     async def succeeded(self, ip: str | None) -> None:
         """Pass it on."""
         self._closes_at = 0.0
         await self._pacing.succeeded(ip)
 
-    async def was_limited(self) -> None:
+    async def was_limited(self) -> Wait:
         """Pass it on."""
-        await self._pacing.was_limited()
+        wait = await self._pacing.was_limited()
+        self._closes_at = self._clock.now() + wait.seconds
+        return wait
 
     def _open_s(self) -> float:
         return max(0.0, self._closes_at - self._clock.now())

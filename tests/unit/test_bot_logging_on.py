@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 
 import pytest
 from bot_stage import Stage
 from fake_clock import FakeClock, settle
-from fake_steam import SERVER
+from fake_steam import SERVER, refresh_token
 from structlog.testing import capture_logs
 
 from actors.accounts.pacing import Wait
@@ -24,6 +22,7 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
+from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, Dropped
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -51,7 +50,7 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
 
 
 async def test_a_stored_token_is_used_and_the_password_not_touched(stage: Stage) -> None:
-    stage.store.auth["axe"] = AuthState(7, "stored", None)
+    stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
     assert "credential" not in stage.script.deeds
     assert "save_auth" not in stage.script.deeds
@@ -59,7 +58,7 @@ async def test_a_stored_token_is_used_and_the_password_not_touched(stage: Stage)
 
 async def test_what_steam_said_before_it_hung_up_is_heard(stage: Stage) -> None:
     """It closes the connection after every refusal, and a dead token must not be tried for ever."""
-    stage.store.auth["axe"] = AuthState(7, "stored", "guard")
+    stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
     held = stage.script.held["log_on"] = asyncio.Event()
     stage.script.errors["log_on"] = LogOnRefused("logon", 15)
     await stage.until_settled()
@@ -111,7 +110,7 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
     ("authenticate", LogOnRefused("credentials", 84), BotState.BACKING_OFF, False, False),
     ("authenticate", NeedsHuman("axe", "a code"), BotState.NEEDS_HUMAN, True, False),
     ("log_on", LogOnRefused("logon", 20), BotState.BACKING_OFF, False, True),
-    ("log_on", LogOnRefused("logon", 43), BotState.NEEDS_HUMAN, True, False),
+    ("log_on", LogOnRefused("logon", 43), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 87), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 4711), BotState.BACKING_OFF, True, False),
     ("load_auth", CannotUnseal("axe", "auth state"), BotState.NEEDS_HUMAN, True, False),
@@ -151,17 +150,109 @@ async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stag
 
 
 async def test_a_log_on_with_a_token_says_so(stage: Stage) -> None:
-    stage.store.auth["axe"] = AuthState(7, "stored", None)
+    stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
     assert stage.pacing.asked == [False]
 
 
 async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: Stage) -> None:
-    stage.store.auth["axe"] = AuthState(7, "stored", "guard")
+    stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
     stage.script.errors["log_on"] = LogOnRefused("logon", 15)
     await stage.end()
     assert stage.store.auth["axe"] == AuthState(7, "", "guard")
     assert stage.store.cooldowns == {}
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("stored", "it is no token"),
+        ("head.%%%.signature", "it is no token"),
+        ("head.W10.signature", "it is no token"),  # a list
+        (refresh_token(iss="r:1234"), "Steam has not issued it as a refresh token"),
+        (refresh_token(aud=["web", "renew", "derive"]), "it is not for the Steam client"),
+        (refresh_token(aud=["client", "web"]), "it is not for the Steam client"),
+        (refresh_token(aud="client derive"), "it is not for the Steam client"),
+        (refresh_token(sub="8"), "it is of another account"),
+        (refresh_token(exp=None), "it has expired"),
+        (refresh_token(exp=1_500_000_000), "it has expired"),
+    ],
+)
+async def test_a_token_that_cannot_work_is_not_shown_and_the_password_is_taken_in_the_same_life(
+    stage: Stage, token: str, reason: str
+) -> None:
+    stage.store.auth["axe"] = AuthState(7, token, "guard")
+    with capture_logs() as lines:
+        await stage.until_ready()
+    assert stage.script.deeds.count("log_on") == 1
+    assert stage.pacing.asked == [True]
+    assert stage.store.auth["axe"] == AuthState(7, "token of axe", "guard")
+    unusable = [one for one in lines if one["event"] == "token_unusable"]
+    assert [one["reason"] for one in unusable] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "with_password"), [(299.0, True), (300.0, True), (301.0, False)]
+)
+async def test_a_token_about_to_expire_counts_as_expired(
+    stage: Stage, seconds_left: float, *, with_password: bool
+) -> None:
+    left = ending_token(stage.clock, seconds_left / 86400)
+    stage.store.auth["axe"] = AuthState(7, left, "guard")
+    await stage.until_settled()
+    assert stage.pacing.asked == [with_password]
+
+
+@pytest.mark.parametrize("eresult", [5, 15, 26, 27, 126])
+async def test_a_dead_token_is_no_failure_as_the_password_is_tried_next(
+    stage: Stage, eresult: int
+) -> None:
+    stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
+    stage.script.errors["log_on"] = LogOnRefused("logon", eresult)
+    ended = await stage.end()
+    assert getattr(ended, "is_blameless") is True  # noqa: B009 - what the supervisor looks at
+
+
+@pytest.mark.parametrize("eresult", [5, 15, 26, 27, 126])
+async def test_a_password_whose_token_is_refused_is_a_failure(stage: Stage, eresult: int) -> None:
+    stage.script.errors["log_on"] = LogOnRefused("logon", eresult)
+    ended = await stage.end()
+    assert getattr(ended, "is_blameless") is False  # noqa: B009 - as above
+
+
+@pytest.mark.parametrize("deed", ["pick", "open"])
+@pytest.mark.parametrize("with_password", [True, False])
+async def test_a_log_on_that_never_reached_steam_is_refunded(
+    stage: Stage, deed: str, *, with_password: bool
+) -> None:
+    if not with_password:
+        stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
+    stage.script.errors[deed] = SteamUnreachable("connect", "refused")
+    await stage.end()
+    assert stage.pacing.asked == stage.pacing.refunded == [with_password]
+
+
+async def test_a_log_on_that_reached_steam_stays_counted(stage: Stage) -> None:
+    stage.script.errors["log_on"] = SteamUnreachable("logon", "no answer in time")
+    await stage.end()
+    assert stage.pacing.refunded == []
+
+
+async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: Stage) -> None:
+    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit", "192.0.2.1")]
+    await stage.until_settled()
+    assert stage.causes.active(stage.clock.wall()) == ()
+    await stage.clock.advance(12.0)
+    (cause,) = stage.causes.active(stage.clock.wall())
+    assert (cause.kind, cause.address, cause.bots) == (
+        CauseKind.LOGONS_LIMITED,
+        "192.0.2.1",
+        frozenset({"bot-1"}),
+    )
+    assert cause.until == pytest.approx(stage.clock.wall() + 2000.0, abs=3.0)
+    await stage.clock.advance(60.0)
+    assert stage.states[-1] is BotState.READY
+    assert stage.causes.active(stage.clock.wall()) == ()
 
 
 async def test_a_fresh_token_that_is_refused_is_no_loop_of_passwords(stage: Stage) -> None:
@@ -183,9 +274,7 @@ async def test_a_new_token_is_held_while_redis_is_away_and_stored_when_it_is_bac
 
 
 def ending_token(clock: FakeClock, days: float) -> str:
-    exp = clock.wall() + days * 86400
-    claims = base64.urlsafe_b64encode(json.dumps({"exp": exp}).encode()).decode().rstrip("=")
-    return f"head.{claims}.signature"
+    return refresh_token(exp=clock.wall() + days * 86400)
 
 
 async def test_a_token_near_its_end_is_renewed_and_stored(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What the end of a life means for the account, the CM, the address and the people."""
+"""What the end of a life means for account, CM, address and people; alone, and shared by many."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from fake_clock import FakeClock
 from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 from structlog.testing import capture_logs
 
-from actors.accounts.lease import Lease
 from actors.bot_ports import BotPorts
-from actors.errors import LeaseLost, LogOnRefused, NeedsHuman, SteamUnreachable, StoreUnavailable
+from actors.errors import (
+    GcUnavailable,
+    LeaseLost,
+    LogOnRefused,
+    NeedsHuman,
+    ServiceError,
+    SteamUnreachable,
+    StoreUnavailable,
+)
 from actors.needs import NEEDS
 from actors.reckoning import Reckoning
+from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, GuardRequest
-from actors.strikes import FORGET_S, Strikes, UnknownResults
+from actors.strikes import FORGET_S, Strike, Strikes, UnknownResults
 from actors.verdicts import (
+    CONFIRM_S,
     MARKS_CM,
     NEEDS_PERSON,
     STOPS_IP,
@@ -36,12 +45,12 @@ async def nobody(_request: GuardRequest) -> str | None:
 
 
 class Bench:
-    """One account's lives, one after the other."""
+    """Lives of bots, one after the other; each account has a bot of its own."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.script = Script()
-        self.store = FakeStore(self.script, ["axe"])
+        self.store = FakeStore(self.script, [])
         self.directory = FakeDirectory()
         self.pacing = FakePacing()
         self.ports = BotPorts(
@@ -57,16 +66,27 @@ class Bench:
             log=structlog.get_logger(),
         )
 
-    async def life(self) -> tuple[Lease, Reckoning]:
-        lease = await self.store.acquire("us")
-        return lease, Reckoning(self.ports, lease, log=self.ports.log)
+    def life(self, account: str = "axe") -> Reckoning:
+        lease = self.store._lease(account, "us")
+        return Reckoning(f"bot of {account}", self.ports, lease, log=self.ports.log)
 
-    async def ended(self, failure: Exception, *, logged_on: bool = False) -> Reckoning:
+    async def ended(
+        self, failure: Exception, *, logged_on: bool = False, account: str = "axe"
+    ) -> Reckoning:
         """Live once more, to this end."""
-        _, reckoning = await self.life()
+        reckoning = self.life(account)
+        await self.end(reckoning, failure, logged_on=logged_on)
+        return reckoning
+
+    async def end(
+        self, reckoning: Reckoning, failure: Exception, *, logged_on: bool = False
+    ) -> None:
         await reckoning.blame(SERVER, failure, logged_on=logged_on)
         await reckoning.let_go(failure, pause_s=None, patience_s=0.0)
-        return reckoning
+
+    def pause(self, account: str = "axe") -> float | None:
+        """Return the account's cooldown, in seconds, and forget it."""
+        return self.store.cooldowns.pop(account, (None, ""))[0]
 
 
 @pytest.fixture
@@ -158,12 +178,188 @@ async def test_being_logged_off_with_an_unknown_result_is_no_strike(bench: Bench
     assert [one["event"] for one in told] == ["eresult_unknown"]
 
 
-async def test_a_message_that_steam_calls_wrong_is_an_alarm(bench: Bench) -> None:
+@pytest.mark.parametrize("eresult", [17, 18, 19, 43, 51, 73, 80, 114])
+async def test_an_account_stops_only_when_a_second_answer_ten_minutes_later_confirms_it(
+    bench: Bench, eresult: int
+) -> None:
+    refused, pauses = [], []
     with capture_logs() as told:
-        await bench.ended(LogOnRefused("logon", 8))
-    (alarm,) = told
+        for _ in range(4):
+            refused.append(await bench.ended(LogOnRefused("logon", eresult)))
+            pauses.append(bench.pause())
+            assert told == [] or len(pauses) == 4
+            await bench.clock.advance(pauses[-1] or 0.0)
+    assert pauses == [120.0, 240.0, 480.0, 86400.0]  # after 0, 2, 6 and 14 minutes
+    assert [one["event"] for one in told] == ["account_needs_human"]
+    assert told[0]["need"] == f"{NEEDS[eresult]} (result {eresult})"
+
+
+@pytest.mark.parametrize("after_s", [599.0, 600.0])
+async def test_the_second_answer_counts_from_the_tenth_minute_on(
+    bench: Bench, after_s: float
+) -> None:
+    await bench.ended(LogOnRefused("logon", 43))
+    await bench.clock.advance(after_s)
+    await bench.ended(LogOnRefused("logon", 43))
+    assert bench.pause() == (86400.0 if after_s >= CONFIRM_S else 240.0)
+
+
+async def test_a_log_on_in_between_shows_that_the_refusal_was_none_of_the_accounts(
+    bench: Bench,
+) -> None:
+    await bench.ended(LogOnRefused("logon", 43))
+    bench.life().logged_on()
+    await bench.clock.advance(CONFIRM_S)
+    await bench.ended(LogOnRefused("logon", 43))
+    assert bench.pause() == 120.0
+
+
+async def test_a_message_is_called_wrong_when_others_log_on_and_it_repeats(bench: Bench) -> None:
+    with capture_logs() as told:
+        pauses = []
+        for minutes in range(0, 60, 10):
+            if minutes == 40:
+                bench.life("bane").logged_on()
+            await bench.ended(LogOnRefused("logon", 8))
+            pauses.append(bench.pause())
+            assert (told == []) is (minutes < 40)
+            await bench.clock.advance(600.0)
+    assert pauses == [120.0, 240.0, 480.0, 960.0, 86400.0, 86400.0]
+    alarm = told[0]
     assert (alarm["event"], alarm["log_level"], alarm["eresult"]) == ("message_refused", "error", 8)
-    assert bench.store.cooldowns["axe"][0] == 86400.0
+
+
+@pytest.mark.parametrize("eresult", [REPLACED, 6, 50])
+async def test_two_services_on_one_account_fight_less_each_time_and_say_so_once(
+    bench: Bench, eresult: int
+) -> None:
+    with capture_logs() as told:
+        pauses = []
+        for _ in range(8):
+            bench.life().logged_on()
+            await bench.ended(logged_off(eresult), logged_on=True)
+            pauses.append(bench.pause())
+            await bench.clock.advance(pauses[-1] or 0.0)
+    first = 120.0 if eresult == REPLACED else 300.0
+    assert pauses == [min(3600.0, first * 2**number) for number in range(8)]
+    assert [(one["event"], one["log_level"]) for one in told] == [
+        ("account_used_elsewhere", "warning")
+    ]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        SteamUnreachable("connect", "cm:443: refused"),
+        SteamUnreachable("directory", "GetCMList: 503"),
+        SteamUnreachable("logon", "no answer in time"),
+        SteamUnreachable("session", "closed"),
+        SteamUnreachable("session", "logged off", 20),
+        LogOnRefused("logon", 20),
+        LogOnRefused("logon", 48),
+        LogOnRefused("credentials", 2),
+        LogOnRefused("logon", 131),
+        LogOnRefused("logon", 84),
+    ],
+)
+async def test_trouble_outside_is_no_fault_of_a_bot_or_its_account(
+    bench: Bench, failure: ServiceError
+) -> None:
+    for _ in range(20):
+        await bench.ended(failure)
+    assert failure.is_external
+    assert not failure.is_blameless  # it backs off
+    assert bench.store.cooldowns == {}
+
+
+async def test_try_later_waits_longer_than_a_backoff(bench: Bench) -> None:
+    failure = LogOnRefused("logon", 131)
+    await bench.ended(failure)
+    assert failure.retry_after == 60.0
+
+
+async def test_a_gc_that_is_away_for_all_is_no_fault_of_a_bot_and_for_one_it_may_be(
+    bench: Bench,
+) -> None:
+    bench.ports.causes.fleet_size = 3
+    failures = [GcUnavailable("no welcome") for _ in range(3)]
+    for number, failure in enumerate(failures):
+        await bench.ended(failure, account=f"account-{number}")
+    assert [failure.is_external for failure in failures] == [False, False, True]
+
+
+@pytest.mark.parametrize("eresult", [8, 17, 18, 43, 51, 80, 114, 4711])
+async def test_a_refusal_of_many_within_a_minute_is_no_strike_of_any(
+    bench: Bench, eresult: int
+) -> None:
+    bench.ports.causes.fleet_size = 12
+    for _ in range(20):
+        await bench.clock.advance(60.0)
+        for number in range(12):
+            failure = LogOnRefused("logon", eresult)
+            ended = await bench.ended(failure, account=f"account-{number}")
+            assert ended.ruling(failure).need is None
+        assert failure.is_external
+        assert bench.store.cooldowns == {}  # what the first was blamed for is lifted
+    bench.life("account-0").logged_on()
+    await bench.clock.advance(3600.0)
+    await bench.ended(LogOnRefused("logon", eresult), account="account-1")
+    assert bench.pause("account-1") == 120.0  # its first one
+
+
+async def test_a_cooldown_is_lifted_only_where_it_is_that_of_the_shared_refusal(
+    bench: Bench,
+) -> None:
+    await bench.ended(LogOnRefused("logon", 18), account="axe")
+    await bench.ended(LogOnRefused("logon", 43), account="bane")
+    bench.store.cooldowns["axe"] = (9999.0, "an operator's own reason")
+    await bench.ended(LogOnRefused("logon", 18), account="chen")
+    await bench.ended(LogOnRefused("logon", 43), account="dazzle")
+    assert bench.store.cooldowns == {"axe": (9999.0, "an operator's own reason")}
+
+
+async def test_a_cooldown_that_is_forgiven_before_it_is_stored_is_not_stored(bench: Bench) -> None:
+    early, late = bench.life("axe"), bench.life("bane")
+    refused = LogOnRefused("logon", 18)
+    await early.blame(SERVER, refused, logged_on=False)
+    await bench.end(late, LogOnRefused("logon", 18))
+    await early.let_go(refused, pause_s=None, patience_s=0.0)
+    assert bench.store.cooldowns == {}
+
+
+async def test_passwords_that_steam_calls_wrong_for_many_wait_minutes_and_need_no_human(
+    bench: Bench,
+) -> None:
+    with capture_logs() as told:
+        for _ in range(5):
+            for number in range(3):
+                failure = LogOnRefused("credentials", 5)
+                await bench.ended(failure, account=f"account-{number}")
+            await bench.clock.advance(120.0)
+    assert told == []
+    assert {pause for pause, _ in bench.store.cooldowns.values()} == {120.0}
+
+
+async def test_an_attempt_from_before_steam_came_back_is_repeated_at_once(bench: Bench) -> None:
+    stalled = bench.life("axe")
+    refused = SteamUnreachable("connect", "refused")
+    await bench.ended(refused, account="bane")
+    await bench.clock.advance(5.0)
+    bench.life("chen").logged_on()
+    late = SteamUnreachable("connect", "no answer in time")
+    await bench.end(stalled, late)
+    assert late.is_blameless
+    again = SteamUnreachable("connect", "no answer in time")
+    await bench.clock.advance(1.0)
+    await bench.ended(again, account="axe")
+    assert not again.is_blameless
+
+
+async def test_a_limit_is_shared_from_the_first_refusal_on(bench: Bench) -> None:
+    await bench.ended(LogOnRefused("logon", 84))
+    (cause,) = bench.ports.causes.active(bench.clock.wall())
+    assert (cause.kind, cause.address) == (CauseKind.LOGONS_LIMITED, "192.0.2.1")
+    assert cause.until == bench.clock.wall() + 2100.0
 
 
 async def test_a_limit_that_cannot_be_told_to_redis_does_not_hide_the_refusal(
@@ -201,11 +397,24 @@ def test_no_verdict_blames_both_the_cm_and_the_address() -> None:
 
 def test_strikes_are_counted_by_account_and_kind_and_forgotten_after_hours() -> None:
     strikes = Strikes()
-    assert strikes.add("axe", Verdict.UNKNOWN, 0.0) == 1
-    assert strikes.add("axe", Verdict.UNKNOWN, 10.0) == 2
-    assert strikes.add("axe", Verdict.WRONG_PASSWORD, 10.0) == 1
-    assert strikes.add("bane", Verdict.UNKNOWN, 10.0) == 1
-    assert strikes.add("axe", Verdict.UNKNOWN, 10.0 + FORGET_S) == 1
+    assert strikes.add("axe", Verdict.UNKNOWN, 0.0).count == 1
+    assert strikes.add("axe", Verdict.UNKNOWN, 10.0) == Strike(2, 10.0, others_log_on=False)
+    assert strikes.add("axe", Verdict.WRONG_PASSWORD, 10.0).count == 1
+    assert strikes.add("bane", Verdict.UNKNOWN, 10.0).count == 1
+    assert strikes.add("axe", Verdict.UNKNOWN, 10.0 + FORGET_S) == Strike(
+        1, 0.0, others_log_on=False
+    )
+
+
+def test_a_strike_is_taken_back_once_and_the_earlier_ones_stay() -> None:
+    strikes = Strikes()
+    strikes.add("axe", Verdict.UNKNOWN, 0.0)
+    strikes.add("axe", Verdict.UNKNOWN, 10.0)
+    assert strikes.cooled("axe", Verdict.UNKNOWN, "why")
+    assert strikes.forgive("axe", Verdict.UNKNOWN) == "why"
+    assert strikes.forgive("axe", Verdict.UNKNOWN) is None
+    assert not strikes.cooled("axe", Verdict.UNKNOWN, "why")
+    assert strikes.add("axe", Verdict.UNKNOWN, 20.0).count == 2
 
 
 def test_each_unknown_number_is_told_once_and_a_known_one_never() -> None:

@@ -166,8 +166,12 @@ class Pacing:
     async def succeeded(self, ip: str | None) -> None:
         self.heard.append(ip)
 
-    async def was_limited(self) -> None:
+    async def refund(self, *, with_password: bool) -> None:
+        self.heard.append(f"refund {with_password}")
+
+    async def was_limited(self) -> Wait:
         self.heard.append("limited")
+        return Wait(50, "rate-limit")
 
 
 async def test_a_rate_limit_shows_until_it_is_over(
@@ -191,8 +195,10 @@ async def test_a_rate_limit_shows_until_it_is_over(
     assert open_s() == 0
     await measured.ask(with_password=True)
     await measured.was_limited()
+    assert open_s() == 50
+    await measured.refund(with_password=True)
     await measured.succeeded("192.0.2.1")
-    assert pacing.heard == ["limited", "192.0.2.1"]
+    assert pacing.heard == ["limited", "refund True", "192.0.2.1"]
     assert open_s() == 0
     waits = shown(instruments).values("botapi_logon_waits_total", "reason")
     assert waits == {"pacing": 1, "rate-limit": 2}

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from fake_clock import FakeClock, settle
 
-from actors.accounts.known_auth import expires_at
+from actors.accounts.refresh_token import expires_at
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
 from actors.token_keeper import DAY_S, FINISH_S, TokenKeeper
