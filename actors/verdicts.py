@@ -163,7 +163,7 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
 # backoff. Each wrong password brings the limit of log-ons nearer, also when it is right.
 SHARED_COOLDOWN_S: Final[Mapping[Verdict, float]] = {Verdict.WRONG_PASSWORD: 2 * MINUTE_S}
 # How long a bot waits before its backoff begins, whatever the account.
-RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: MINUTE_S}
+RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: 15.0}
 
 
 def is_known(eresult: int) -> bool:

@@ -176,3 +176,51 @@ async def test_a_circuit_opened_before_the_ip_was_known_is_closed_by_the_first_s
     await pacing.succeeded(IP)
     newcomer = await world.container(LIMITS, ip=None)
     assert await newcomer.ask(with_password=False) is None
+
+
+async def test_log_ons_that_never_reached_steam_leave_the_bucket_as_it_was(world: World) -> None:
+    pacing = await world.container(LIMITS)
+    for with_password in (False, True) * 10:
+        assert await pacing.ask(with_password=with_password) is None
+        await pacing.refund(with_password=with_password)
+    assert [await pacing.ask(with_password=False) for _ in range(5)] == [None] * 5
+    assert isinstance(await pacing.ask(with_password=False), Wait)
+
+
+async def test_a_refund_never_overfills_the_bucket(world: World) -> None:
+    pacing = await world.container(LIMITS)
+    for _ in range(10):
+        await pacing.refund(with_password=True)
+    assert [await pacing.ask(with_password=False) for _ in range(5)] == [None] * 5
+    assert isinstance(await pacing.ask(with_password=False), Wait)
+
+
+async def test_a_password_takes_back_what_it_took_of_the_smallest_bucket(world: World) -> None:
+    pacing = await world.container(LogOnLimits(per_minute=6, burst=1))
+    assert await pacing.ask(with_password=True) is None
+    await pacing.refund(with_password=True)
+    assert await pacing.ask(with_password=True) is None
+
+
+async def test_without_pacing_there_is_nothing_to_take_back(world: World) -> None:
+    pacing = await world.container(LogOnLimits(per_minute=0))
+    await pacing.refund(with_password=True)
+    assert await pacing.ask(with_password=True) is None
+
+
+async def test_a_probe_that_never_reached_steam_makes_way_for_another_and_fills_no_bucket(
+    world: World,
+) -> None:
+    first, second = await world.container(LIMITS), await world.container(LIMITS)
+    for _ in range(5):
+        await first.ask(with_password=False)
+    limited = await first.was_limited()
+    assert limited == Wait(1800, "rate-limit", IP)
+    await world.pass_time(1800)
+    assert await first.ask(with_password=False) is None
+    wait = await second.ask(with_password=False)
+    assert wait is not None
+    assert (wait.reason, wait.address) == ("rate-limit", IP)
+    await first.refund(with_password=False)
+    assert await second.ask(with_password=False) is None
+    assert isinstance(await first.ask(with_password=False), Wait)

@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 NAME = "abaddon"
 MINUTE = 60.0
-DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class End:
 
 AGAIN = End()  # the account is free at once; the supervisor backs the bot off
 ELSEWHERE = End(marks_cm=True)
-LATER = End(marks_cm=True, cools_for=5 * MINUTE)
+LATER = End(marks_cm=True)  # and the next backoff is longer
 NEW_TOKEN = End(forgets_token=True)  # the next life takes the password
 WRONG_PASSWORD = End(cools_for=30 * MINUTE)
 IN_USE = End(cools_for=5 * MINUTE)
@@ -48,9 +47,8 @@ TWIN = End(cools_for=2 * MINUTE)
 LIMITED = End(stops_ip=True)
 THROTTLED = End(stops_ip=True, cools_for=30 * MINUTE)
 PERSON = End(BotState.NEEDS_HUMAN, cools_for=30 * MINUTE, tells="account_needs_human")
-USELESS = End(BotState.NEEDS_HUMAN, cools_for=DAY, tells="account_needs_human")
+DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_reckoning for the second
 ALL_STOP = End(BotState.NEEDS_HUMAN, stops_ip=True, tells="account_needs_human")
-BUG = End(cools_for=DAY, tells="message_refused")
 UNSEEN = End(cools_for=2 * MINUTE)
 
 # Result, its name in Steam's list, and the end: refused with a token, in the credential flow, logged off.
@@ -61,14 +59,14 @@ ROWS: list[tuple[int, str, End, End, End]] = [
     (5, "InvalidPassword", NEW_TOKEN, WRONG_PASSWORD, NEW_TOKEN),
     (6, "LoggedInElsewhere", IN_USE, IN_USE, IN_USE),
     (7, "InvalidProtocolVer", ALL_STOP, ALL_STOP, ALL_STOP),
-    (8, "InvalidParam", BUG, BUG, BUG),
+    (8, "InvalidParam", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (9, "FileNotFound", AGAIN, AGAIN, AGAIN),
     (10, "Busy", AGAIN, AGAIN, AGAIN),
     (15, "AccessDenied", NEW_TOKEN, PERSON, NEW_TOKEN),
     (16, "Timeout", ELSEWHERE, ELSEWHERE, ELSEWHERE),
-    (17, "Banned", USELESS, USELESS, USELESS),
-    (18, "AccountNotFound", USELESS, USELESS, USELESS),
-    (19, "InvalidSteamID", USELESS, USELESS, USELESS),
+    (17, "Banned", DOUBTFUL, DOUBTFUL, DOUBTFUL),
+    (18, "AccountNotFound", DOUBTFUL, DOUBTFUL, DOUBTFUL),
+    (19, "InvalidSteamID", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (20, "ServiceUnavailable", ELSEWHERE, ELSEWHERE, ELSEWHERE),
     (21, "NotLoggedOn", AGAIN, AGAIN, AGAIN),
     (25, "LimitExceeded", LIMITED, LIMITED, LIMITED),
@@ -79,32 +77,32 @@ ROWS: list[tuple[int, str, End, End, End]] = [
     (35, "ConnectFailed", ELSEWHERE, ELSEWHERE, ELSEWHERE),
     (36, "HandshakeFailed", ELSEWHERE, ELSEWHERE, ELSEWHERE),
     (38, "RemoteDisconnect", ELSEWHERE, ELSEWHERE, ELSEWHERE),
-    (43, "AccountDisabled", USELESS, USELESS, USELESS),
+    (43, "AccountDisabled", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (48, "TryAnotherCM", ELSEWHERE, ELSEWHERE, ELSEWHERE),
     (49, "PasswordRequiredToKickSession", IN_USE, IN_USE, IN_USE),
     (50, "AlreadyLoggedInElsewhere", IN_USE, IN_USE, IN_USE),
-    (51, "Suspended", USELESS, USELESS, USELESS),
+    (51, "Suspended", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (55, "RemoteCallFailed", ELSEWHERE, ELSEWHERE, ELSEWHERE),
     (63, "AccountLogonDenied", PERSON, PERSON, PERSON),
     (65, "InvalidLoginAuthCode", PERSON, PERSON, PERSON),
     (66, "AccountLogonDeniedNoMail", PERSON, PERSON, PERSON),
     (71, "ExpiredLoginAuthCode", PERSON, PERSON, PERSON),
     (72, "IPLoginRestrictionFailed", PERSON, PERSON, PERSON),
-    (73, "AccountLockedDown", USELESS, USELESS, USELESS),
+    (73, "AccountLockedDown", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (74, "AccountLogonDeniedVerifiedEmailRequired", PERSON, PERSON, PERSON),
     (77, "RequirePasswordReEntry", PERSON, PERSON, PERSON),
-    (80, "Disabled", USELESS, USELESS, USELESS),
+    (80, "Disabled", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (84, "RateLimitExceeded", LIMITED, LIMITED, LIMITED),
     (85, "AccountLoginDeniedNeedTwoFactor", PERSON, PERSON, PERSON),
     (87, "AccountLoginDeniedThrottle", THROTTLED, THROTTLED, THROTTLED),
     (88, "TwoFactorCodeMismatch", PERSON, PERSON, PERSON),
     (89, "TwoFactorActivationCodeMismatch", PERSON, PERSON, PERSON),
     (101, "NeedCaptcha", PERSON, PERSON, PERSON),
-    (102, "GSLTDenied", BUG, BUG, BUG),
+    (102, "GSLTDenied", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (105, "IPBanned", ALL_STOP, ALL_STOP, ALL_STOP),
-    (106, "GSLTExpired", BUG, BUG, BUG),
+    (106, "GSLTExpired", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (112, "LimitedUserAccount", AGAIN, AGAIN, AGAIN),
-    (114, "AccountDeleted", USELESS, USELESS, USELESS),
+    (114, "AccountDeleted", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (116, "(unseen)", UNSEEN, UNSEEN, AGAIN),
     (118, "MustAgreeToSSA", PERSON, PERSON, PERSON),
     (123, "NoVerifiedPhone", AGAIN, AGAIN, AGAIN),

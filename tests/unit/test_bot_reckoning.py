@@ -275,7 +275,7 @@ async def test_trouble_outside_is_no_fault_of_a_bot_or_its_account(
 async def test_try_later_waits_longer_than_a_backoff(bench: Bench) -> None:
     failure = LogOnRefused("logon", 131)
     await bench.ended(failure)
-    assert failure.retry_after == 60.0
+    assert failure.retry_after == 15.0
 
 
 async def test_a_gc_that_is_away_for_all_is_no_fault_of_a_bot_and_for_one_it_may_be(

@@ -1,0 +1,181 @@
+"""Steam is away for some minutes: how soon after its return every bot is ready, and what that costs.
+
+    python -m bench.outage [--bots 100] [--minutes 10] [--kind refused] [--per-minute 600] [--burst 20]
+
+Kinds of outage: `refused` (no CM listens), `silent` (CMs accept connections and never answer),
+`unavailable` (log-ons are answered with result 20), `directory` (as `refused`, and the directory answers
+500) and `not-found` (the first log-on of as many accounts as there are bots is answered with result 18;
+this one has no length).
+
+Every bot has a token before the outage, and log-ons are paced. The limit is 30 s, and where the pacing
+takes longer than that for all bots, as long as it takes and 30 s. The exit code is 1 when a bot was ready
+later than that, was parked, or an account was still cooling down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from bench.report import print_machine, print_table
+from bench.service_process import Sections, toml
+from bench.world import World, world
+
+SLACK_S: Final = 30.0
+NOT_FOUND_S: Final = 180.0
+NOT_FOUND: Final = 18
+GIVE_UP_S: Final = 300.0  # after the limit
+AWAY: Final[Mapping[str, dict[str, Any]]] = {
+    "refused": {"refuse_connect": True},
+    "silent": {"accept_and_silence": True},
+    "unavailable": {"logon_eresult": 20},
+    "directory": {"refuse_connect": True, "directory_status": "500"},
+}
+LOG_ONS: Final = "token_logon,logon_refused,logon_ignored"
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What was seen of one outage.
+
+    Attributes:
+        ready_s: seconds from Steam's return until all bots were ready; None when they were not.
+        parked: how often a bot was.
+        cooling: accounts that still cool down at the end.
+        refused: log-ons that Steam saw while it was away.
+        log_ons: log-ons after its return.
+        most_in_10_s: the most of those within any 10 s.
+        lines: of the log during the outage, by event.
+    """
+
+    ready_s: float | None
+    parked: int
+    cooling: int
+    refused: int
+    log_ons: int
+    most_in_10_s: int
+    lines: Counter[str]
+
+
+async def outage(w: World, bots: int, *, kind: str, seconds: float, within_s: float) -> Returned:
+    """Take Steam away from `w` for so long, and wait until all bots are back."""
+    since = await w.sandbox.last_event()
+    before = len(w.service.log.splitlines())
+    if kind == "not-found":
+        await w.sandbox.faults(logon_eresult={"value": NOT_FOUND, "times": bots})
+        seconds = 0.0
+    else:
+        await w.sandbox.faults(**AWAY[kind])
+    await w.sandbox.drop("close")
+    await asyncio.sleep(seconds)
+    lines = _events(w, before)
+    refused = len(await w.sandbox.journal(LOG_ONS, since=since))
+    if kind != "not-found":
+        await w.sandbox.clear_faults()
+    returned, since = time.monotonic(), await w.sandbox.last_event()
+    ready_s = await asyncio.to_thread(_until_ready, w, bots, returned, within_s + GIVE_UP_S)
+    instants = sorted(one["t"] for one in await w.sandbox.journal(LOG_ONS, since=since))
+    ends = (*w.service.events("child_ended"), *w.service.events("child_crashed"))
+    with redis.Redis.from_url(w.redis_url) as client:
+        cooling = int(client.zcard("botapi:cooldowns"))
+    return Returned(
+        ready_s,
+        sum(end.get("decision") == "ParkFor" for end in ends),
+        cooling,
+        refused,
+        len(instants),
+        max(
+            (bisect_left(instants, at + 10) - number for number, at in enumerate(instants)),
+            default=0,
+        ),
+        lines,
+    )
+
+
+def _until_ready(w: World, bots: int, since: float, within_s: float) -> float | None:
+    """Wait until the bots were away, which a drop takes a moment for, and are all ready."""
+    was_away = False
+    while (passed := time.monotonic() - since) < within_s:
+        ready = w.service.status()["router"]["ready"]
+        was_away = was_away or ready < bots
+        if was_away and ready >= bots:
+            return passed
+        time.sleep(0.1)
+    return None
+
+
+def _events(w: World, before: int) -> Counter[str]:
+    lines = w.service.log.splitlines()[before:]
+    return Counter(str(json.loads(line)["event"]) for line in lines if line.startswith("{"))
+
+
+def limit_s(kind: str, bots: int, per_minute: float) -> float:
+    """Return within how many seconds of Steam's return all bots are to be ready."""
+    if kind == "not-found":
+        return NOT_FOUND_S
+    pacing_s = bots * 60 / per_minute if per_minute else 0.0
+    return SLACK_S if pacing_s <= SLACK_S else pacing_s + SLACK_S
+
+
+def report(seen: Returned, *, within_s: float, minutes: float) -> bool:
+    """Print what was seen; return whether it is good."""
+    rows = [
+        ["all ready after s", "never" if seen.ready_s is None else f"{seen.ready_s:.1f}"],
+        ["limit s", f"{within_s:.0f}"],
+        ["bots parked", str(seen.parked)],
+        ["accounts cooling down", str(seen.cooling)],
+        ["log-ons during the outage", str(seen.refused)],
+        ["log-ons after it", str(seen.log_ons)],
+        ["most of them in 10 s", str(seen.most_in_10_s)],
+        ["log lines per minute", f"{seen.lines.total() / max(minutes, 1 / 60):.0f}"],
+    ]
+    print_table(["what", "figure"], rows)
+    print_table(["log event", "lines"], [[k, str(n)] for k, n in seen.lines.most_common(8)])
+    is_late = seen.ready_s is None or seen.ready_s > within_s
+    return not (is_late or seen.parked or seen.cooling)
+
+
+def main() -> None:
+    """Run one outage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--bots", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--kind", choices=[*AWAY, "not-found"], default="refused")
+    parser.add_argument("--per-minute", type=float, default=600.0, help="0: no pacing")
+    parser.add_argument("--burst", type=int, default=20)
+    options = parser.parse_args()
+    print_machine()
+    pacing: Sections = {"logon": {"per_minute": options.per_minute, "burst": options.burst}}
+    within_s = limit_s(options.kind, options.bots, options.per_minute)
+    with world(options.bots) as w:
+        w.service.wait_ready(options.bots, within=120)  # every account has a token now
+        w.service.stop()
+        with w.service.config_file.open("a") as config:
+            config.write(toml(pacing))
+        w.service.start()
+        w.service.wait_ready(options.bots, within=within_s + 120)
+        time.sleep(65.0)  # restart.stable_after, and the bucket is full again
+        seen = asyncio.run(
+            outage(
+                w,
+                options.bots,
+                kind=options.kind,
+                seconds=options.minutes * 60,
+                within_s=within_s,
+            )
+        )
+    sys.exit(0 if report(seen, within_s=within_s, minutes=options.minutes) else 1)
+
+
+if __name__ == "__main__":
+    main()
