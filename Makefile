@@ -7,6 +7,7 @@ ARGS ?=
 # Processes that run tests, each a file at a time. Most tests wait: more of them than cores is right.
 WORKERS ?= 3
 MINUTES ?= 10
+BOTS ?= 100
 SEED ?= 1
 EXAMPLES ?= 500
 
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := --require-hashes --only-binary :all: --no-binary dota2,steam --no-build-isolation
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
-.PHONY: help run test lint types check bench chaos soak schema lock clean
+.PHONY: help run test lint types check bench chaos soak outage schema lock clean
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
@@ -25,6 +26,7 @@ help:
 	@echo 'make check   lint, types, test   make bench   measure'
 	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
 	@echo 'make soak    100 bots, clients and faults for MINUTES=10'
+	@echo 'make outage  Steam away for MINUTES=10, BOTS=100: when all bots are back (ARGS="--kind silent")'
 	@echo 'make schema  try the API against its OpenAPI document, EXAMPLES=500 for each operation'
 	@echo 'make lock    write the lock files again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove the virtual environment and all caches'
@@ -50,6 +52,9 @@ chaos: $(VENV)/.installed-tests
 
 soak: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+outage: $(VENV)/.installed-tests
+	@$(BIN)/python -m bench.outage --minutes $(MINUTES) --bots $(BOTS) $(ARGS)
 
 schema: $(VENV)/.installed-tests
 	@SCHEMA_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 3600 tests/integration/test_http_schema.py $(ARGS)
