@@ -33,6 +33,8 @@ from actors.verdicts import (
     NEEDS_PERSON,
     RETRY_AFTER_S,
     SHARED_COOLDOWN_S,
+    SHARED_LONGEST_WAIT_S,
+    SHARED_WAIT_SHARE,
     STOPS_IP,
     TO_CONFIRM,
     Verdict,
@@ -149,7 +151,7 @@ class Reckoning:
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
             self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
             if shared is CauseKind.SAME_REFUSAL:
-                return self._shared_ruling(verdict, failure.eresult)
+                return self._shared_ruling(failure, verdict, failure.eresult)
         return self._own_ruling(failure, verdict)
 
     def _note_cause(self, failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
@@ -169,10 +171,14 @@ class Reckoning:
             failure.retry_after = RETRY_AFTER_S.get(verdict)
         return shared
 
-    def _shared_ruling(self, verdict: Verdict, eresult: int) -> Ruling:
+    def _shared_ruling(
+        self, failure: LogOnRefused | SteamUnreachable, verdict: Verdict, eresult: int
+    ) -> Ruling:
         """Blame no account: what the others were blamed for within the last minute is taken back."""
-        ports = self._ports
-        refused = ports.causes.refused_accounts(eresult, ports.wall())
+        ports, now = self._ports, self._ports.wall()
+        lasts_s = ports.causes.refused_for(eresult, now)
+        failure.retry_after = min(SHARED_LONGEST_WAIT_S, lasts_s * SHARED_WAIT_SHARE)
+        refused = ports.causes.refused_accounts(eresult, now)
         forgiven = [(account, ports.strikes.forgive(account, verdict)) for account in refused]
         lifted = [(account, reason) for account, reason in forgiven if reason is not None]
         return Ruling(

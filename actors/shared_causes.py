@@ -179,6 +179,11 @@ class SharedCauses:
         cause = self._causes.get((CauseKind.SAME_REFUSAL, eresult))
         return frozenset() if cause is None else frozenset(_recent(cause.accounts, now))
 
+    def refused_for(self, eresult: int, now: float) -> float:
+        """Return for how many seconds Steam has refused accounts with this EResult."""
+        cause = self._causes.get((CauseKind.SAME_REFUSAL, eresult))
+        return 0.0 if cause is None else max(0.0, now - cause.since)
+
     def active(self, now: float) -> tuple[SharedCause, ...]:
         """Return what several bots share now, the oldest first."""
         self._prune(now)

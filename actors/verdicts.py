@@ -162,6 +162,9 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
 # How long an account waits that was refused together with others; of other verdicts no longer than the
 # backoff. Each wrong password brings the limit of log-ons nearer, also when it is right.
 SHARED_COOLDOWN_S: Final[Mapping[Verdict, float]] = {Verdict.WRONG_PASSWORD: 2 * MINUTE_S}
+# The longer a shared refusal lasts, the less often Steam is asked: refused log-ons count most.
+SHARED_WAIT_SHARE: Final = 0.25  # of how long it lasts
+SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
 # How long a bot waits before its backoff begins, whatever the account.
 RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: 15.0}
 

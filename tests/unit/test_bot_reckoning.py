@@ -49,6 +49,7 @@ class Bench:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+        self.start = clock.now()
         self.script = Script()
         self.store = FakeStore(self.script, [])
         self.directory = FakeDirectory()
@@ -305,6 +306,19 @@ async def test_a_refusal_of_many_within_a_minute_is_no_strike_of_any(
     await bench.clock.advance(3600.0)
     await bench.ended(LogOnRefused("logon", eresult), account="account-1")
     assert bench.pause("account-1") == 120.0  # its first one
+
+
+async def test_the_longer_a_shared_refusal_lasts_the_less_often_steam_is_asked(
+    bench: Bench,
+) -> None:
+    waits = []
+    for minute in (0, 1, 4, 8, 12):
+        await bench.clock.advance(bench.start + 60.0 * minute - bench.clock.now())
+        for account in ("axe", "bane"):
+            failure = LogOnRefused("logon", 18)
+            await bench.ended(failure, account=account)
+        waits.append(failure.retry_after)
+    assert waits == [0.0, 15.0, 60.0, 120.0, 120.0]
 
 
 async def test_a_cooldown_is_lifted_only_where_it_is_that_of_the_shared_refusal(
