@@ -19,6 +19,7 @@ from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
 from actors.accounts.quota import BUDGET_SPENT
 from actors.actor import Actor, Address, Envelope
+from actors.bot_log import Change
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotEvent, BotState, next_state
 from actors.clock import Cancellable
@@ -194,7 +195,7 @@ class Bot(Actor[RouterToBot]):
 
     def _tell_wait(self, wait: Wait) -> None:
         reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
-        self._publish(reason=reason, goes_on_in=wait.seconds)
+        self._publish(reason=reason, goes_on_in=wait.seconds, waits=wait.reason)
 
     async def _open_session(
         self, link: Link, reckoning: Reckoning, lease: Lease, auth: AuthState | None
@@ -253,7 +254,7 @@ class Bot(Actor[RouterToBot]):
         if self._interruption is not None or self._state in _ENDED:
             return
         self._interruption = why
-        self._change(event, reason=str(why) or None)
+        self._change(event, failure=None if isinstance(why, _StopAsked) else why)
         if self._life is not None:
             self._life.cancel()
 
@@ -277,13 +278,14 @@ class Bot(Actor[RouterToBot]):
 
     def _on_gc_lost(self, lost: GcLost) -> None:
         if self._state is BotState.READY:
-            self._change(BotEvent.GC_LOST, reason=lost.reason)
-            why = GcUnavailable("no welcome after the session was lost")
-            patience_s = self._launch_s
+            late: GcUnavailable = GcUnavailable("no welcome after the session was lost")
+            lost_by, patience_s = GcUnavailable(lost.reason), self._launch_s
             if lost.plays_elsewhere:
-                why, patience_s = PlayingElsewhere(), self._policy.blocked_s
+                late = lost_by = PlayingElsewhere()
+                patience_s = self._policy.blocked_s
+            self._change(BotEvent.GC_LOST, lost.reason, failure=lost_by)
             late_at = self._clock.now() + patience_s
-            self._gc_deadline = self._clock.call_at(late_at, partial(self._gc_is_late, why))
+            self._gc_deadline = self._clock.call_at(late_at, partial(self._gc_is_late, late))
 
     def _on_gc_ready(self) -> None:
         # The first welcome is what `launch` waits for; this is about the ones after a loss.
@@ -355,13 +357,16 @@ class Bot(Actor[RouterToBot]):
         """Enter the state that fits an error of our own doing, unless interrupted already."""
         if self._interruption is not None:
             return
-        self._change(self._ending(error), reason=str(error))
+        self._change(self._ending(error), failure=error)
 
     def _ending(self, error: ServiceError) -> BotEvent:
         needs_person = self._reckoning is not None and self._reckoning.ruling(error).need
         return BotEvent.PERSON_NEEDED if needs_person else BotEvent.FAILED
 
-    def _change(self, event: BotEvent, reason: str | None = None) -> None:
+    def _change(
+        self, event: BotEvent, reason: str | None = None, *, failure: ServiceError | None = None
+    ) -> None:
+        """Enter the next state, tell and log it. `reason`: in words, where not those of `failure`."""
         before, self._state = self._state, next_state(self._state, event)
         if event is BotEvent.GC_LOST:
             self._ports.causes.gc_lost(self._id, reason or "", self._ports.wall())
@@ -369,32 +374,27 @@ class Bot(Actor[RouterToBot]):
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()
-        self._log.info(
-            "bot_state_changed",
-            state_from=before.value,
-            state_to=self._state.value,
-            **({"reason": reason} if reason else {}),
+        change = Change(
+            self._id,
+            self._lease.account if self._lease else None,
+            before,
+            self._state,
+            reason or (str(failure) if failure else None),
+            failure,
+            self._reckoning.verdict if self._reckoning else None,
         )
-        self._publish(reason=reason)
+        cause = self._ports.bot_log.note(change, self._log)
+        self._publish(reason=change.reason, cause=cause)
 
-    def _publish(
-        self,
-        *,
-        reason: str | None = None,
-        nothing_free: bool = False,
-        budget_frees_in: float | None = None,
-        goes_on_in: float | None = None,
-    ) -> None:
+    def _publish(self, **more: Any) -> None:
+        """Tell all who watch the fleet; `more`: further fields of `BotChanged`."""
         self._ports.publish(
             BotChanged(
                 bot_id=self._id,
                 state=self._state,
                 account=self._lease.account if self._lease else None,
-                reason=reason,
                 seat=self._seat if self._state is BotState.READY else None,
-                nothing_free=nothing_free,
-                budget_frees_in=budget_frees_in,
-                goes_on_in=goes_on_in,
                 verdict=self._reckoning.verdict if self._reckoning else None,
+                **more,
             )
         )

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
+from actors.bot_log import BotLog
 from actors.clock import Clock
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
@@ -94,6 +95,8 @@ class BotPorts:
     wall: Callable[[], float]  # UTC seconds; tokens expire by it
     rng: random.Random
     log: FilteringBoundLogger
+    bot_log: BotLog
+    causes: SharedCauses = field(default_factory=SharedCauses)
     strikes: Strikes = field(default_factory=Strikes)
     causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)

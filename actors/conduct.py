@@ -13,9 +13,10 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.quota import Refused
+from actors.bot_log import FirstFailures
 from actors.circuit import Circuits, Step
 from actors.clock import Clock
-from actors.demerits import Demerits
+from actors.demerits import FIRST_S, Demerits
 from actors.errors import LocalProtocolError
 from actors.hedging import Hedging
 from actors.messages import BudgetSpent, Relog, Seat
@@ -39,6 +40,8 @@ class Conduct:
         self._silence = Silence()
         self._circuits = Circuits()
         self._demerits = Demerits()
+        self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
+        self._opened = FirstFailures()
         self._clock = clock
         self._log = log
 
@@ -54,6 +57,7 @@ class Conduct:
             self._seats.acquit(seat)
         self.hedging.answered(took_s)
         self._circuits.answered(account)
+        self._opened.succeeded(account)
         self._seats.trust(seat)
         for spent in self._silence.answered(account, match_id, self._clock.now()):
             self._put_aside(spent)
@@ -62,7 +66,11 @@ class Conduct:
         """It takes longer than it should, and may never end."""
         if self._seats.demote(seat):
             seconds = self._demerits.overdue(seat.account)
-            self._log.info("bot_demoted", account=seat.account, delay_s=seconds)
+            log = self._log.bind(account=seat.account, delay_s=seconds)
+            if seconds == FIRST_S:
+                log.info("bot_demoted")
+            else:  # again, before it was in time once
+                log.debug("bot_demoted")
             self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
 
     def silent(self, seat: Seat, match_id: int, *, others_got_it: bool) -> None:
@@ -80,9 +88,7 @@ class Conduct:
 
     def refused(self, seat: Seat, refused: Refused) -> None:
         """The store did not reserve a request for it."""
-        self._log.info(
-            "budget_refused", account=seat.account, scope=refused.scope, delay_s=refused.retry_after
-        )
+        self._log_refused(seat, refused)
         if self._seats.is_retired(seat.bot_id):
             return
         if refused.scope == "lease":  # the bot is about to find out by itself
@@ -93,6 +99,17 @@ class Conduct:
             self._seats.note_budget(refused.retry_after)
             self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
             self._tell(seat, BudgetSpent(refused.retry_after))
+
+    def _log_refused(self, seat: Seat, refused: Refused) -> None:
+        """Log a refused budget; that of an address at info for its first bot alone."""
+        log = self._log.bind(account=seat.account, scope=refused.scope, delay_s=refused.retry_after)
+        now = self._clock.now()
+        if refused.scope == "ip" and now < self._ip_spent_until.get(seat.ip, 0.0):
+            log.debug("budget_refused")
+            return
+        log.info("budget_refused")
+        if refused.scope == "ip":
+            self._ip_spent_until[seat.ip] = now + refused.retry_after
 
     def _put_aside(self, account: str) -> None:
         """An account is spent, whatever our own counters say."""
@@ -113,7 +130,11 @@ class Conduct:
         if step is Step.NOTHING:
             return
         self._tally.circuit_opened(step)
-        self._log.warning("circuit_opened", account=account, step=step.name.lower())
+        log = self._log.bind(account=account, step=step.name.lower())
+        if self._opened.is_news(account, step):
+            log.warning("circuit_opened")
+        else:  # again, or as all others
+            log.debug("circuit_opened")
         self._silence.distrust(account)
         if step is Step.PAUSE:
             self._seats.pause(seat, self._circuits.pause_s(account))

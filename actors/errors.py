@@ -41,10 +41,12 @@ class ServiceError(Exception):
     Attributes:
         is_blameless: no failure at all, however often it happens; the next life begins soon.
         is_external: the cause lies outside of the bot and its account; never counts towards parking.
+        is_reported: the log needs no line at `info` about it: it has one, or one about its cause.
     """
 
     is_blameless: bool = False
     is_external: bool = False
+    is_reported: bool = False
 
 
 class AccountError(ServiceError):

@@ -19,15 +19,17 @@ import orjson
 
 from actors.accounts.admin import AccountRow, IpRow
 from actors.actor import Actor, Address, Ask, Envelope, Reply
+from actors.cause_log import CauseLog
 from actors.clock import WallClock
 from actors.errors import AccountError, LocalProtocolError
 from actors.feed import Feed, Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetOrder, FleetPlan, GetFleetPlan
-from actors.headline import Facts, headlines
+from actors.headline import Facts, Line, headlines
 from actors.messages import BotReport, GetFleet, GetRouter, RouterMessage, RouterReport
 from actors.picture import Picture, changes, whole
 from actors.roster import RosterMessage
+from actors.shared_causes import CauseKind, SharedCause
 from actors.tasks import end
 from actors.traffic import MINUTE_S, MINUTES, MinuteReport, Traffic
 from actors.views import AccountView, IpView, account_view, ip_view
@@ -64,11 +66,16 @@ class LookAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class GetAlerts(Ask[tuple[Line, ...]]):
+    """HTTP -> lookout: the alerts, the most urgent first."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Tick(Ask[None]):
     """Lookout -> itself: look around if it is time."""
 
 
-LookoutMessage = Watch | Unwatch | LookAgain | _Tick
+LookoutMessage = Watch | Unwatch | LookAgain | GetAlerts | _Tick
 
 
 class LooksAtAccounts(Protocol):
@@ -93,6 +100,8 @@ class Sights:
     history: FleetHistory  # outlives a lookout that fails
     config: Callable[[], Mapping[str, Any]]
     about: Mapping[str, Any]
+    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
+    cause_log: CauseLog  # outlives a lookout that fails
 
 
 class Lookout(Actor[LookoutMessage]):
@@ -135,6 +144,11 @@ class Lookout(Actor[LookoutMessage]):
                 self._feed.leave(watching)
             case LookAgain():
                 self._looked_at_accounts = None
+            case GetAlerts():
+                if not self._feed.watchers:  # a page that is open gets these twice a second anyway
+                    await self._look(patience_s=self._patience_s())
+                if reply is not None:
+                    reply.set(self._picture.headlines)
             case _Tick():
                 await self._look_if_due()
                 if reply is not None:
@@ -161,8 +175,15 @@ class Lookout(Actor[LookoutMessage]):
     async def _look_if_due(self) -> None:
         if self._feed.watchers:
             await self._look(patience_s=ACCOUNTS_S)
-        elif self._history.is_due(self._wall()):
+        elif self._history.is_due(self._wall()) or self._sights.cause_log.is_due(
+            self._sights.causes()
+        ):
             await self._look(patience_s=UNWATCHED_S)
+
+    def _patience_s(self) -> float:
+        """How old what Redis said may be for who waits: a Redis that is away is left to the ticks."""
+        is_away = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._sights.causes())
+        return UNWATCHED_S if is_away else ACCOUNTS_S
 
     async def _look(self, *, patience_s: float) -> None:
         """Look around, and send what is new. `patience_s`: how old what Redis said may be."""
@@ -206,9 +227,11 @@ class Lookout(Actor[LookoutMessage]):
         plan: FleetPlan | None = await self._ask(self._sights.fleet, GetFleetPlan())
         self._note_ips(bots.values())
         accounts, ips = await self._look_at_accounts(patience_s)
-        config = self._sights.config()
-        facts = Facts(self._wall(), bots, accounts, ips, plan, config, self._store)
-        lines = headlines(facts)
+        config, causes = self._sights.config(), self._sights.causes()
+        self._sights.cause_log.note(causes, len(bots))
+        lines = headlines(
+            Facts(self._wall(), bots, accounts, ips, plan, config, self._store, causes)
+        )
         return Picture(bots, accounts, ips, plan, router, config, lines, old.about)
 
     def _note_ips(self, bots: Iterable[BotReport]) -> None:

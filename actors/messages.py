@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from actors.accounts.pacing import WaitReason
 from actors.actor import Address, Ask
 from actors.bot_states import BotState
 from actors.matches.answer import MatchAnswer
 from actors.matches.freshness import Freshness
+from actors.shared_causes import CauseKind
 from actors.verdicts import Verdict
 
 
@@ -125,7 +127,9 @@ class BotChanged:
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
     goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
+    waits: WaitReason | None = None  # what holds up its log-on
     verdict: Verdict | None = None  # on what Steam said, where that ended this life
+    cause: CauseKind | None = None  # the shared cause that its failure is part of
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ class BotReport:
         None  # UTC seconds; ready with this account since then, but for pauses of the GC
     )
     ip: str | None = None  # egress IP that Steam saw last
+    waits: WaitReason | None = None  # what holds up its log-on
+    cause: CauseKind | None = None  # the shared cause of its last failure, until it is ready again
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Actor, Address, Envelope, Reply
+from actors.bot_log import FirstFailures
 from actors.clock import Clock
 from actors.errors import (
     Busy,
@@ -68,6 +69,7 @@ class Players(Actor[PlayersMessage]):
         self._catch_up = catch_up
         self._clock = clock
         self._log = log.bind(actor="players")
+        self._failures = FirstFailures()
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # by bot, in order of last use
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,15 +132,19 @@ class Players(Actor[PlayersMessage]):
             asked.add(seat.bot_id)
             may_follow = min(TRIES - len(asked), len(self._seats.keys() - asked))
             try:
-                return await self._ask(seat, fetch, tries=1 + may_follow)
+                answer = await self._ask(seat, fetch, tries=1 + may_follow)
             except _TryFailed as failed:
                 reason = str(failed)
-                self._log.info(
-                    "player_try_failed",
-                    account=seat.account,
-                    reason=reason,
-                    request_id=fetch.request_id,
+                log = self._log.bind(
+                    account=seat.account, reason=reason, request_id=fetch.request_id
                 )
+                if self._failures.is_news(seat.account):
+                    log.info("player_try_failed")
+                else:
+                    log.debug("player_try_failed")
+            else:
+                self._failures.succeeded(seat.account)
+                return answer
         if not asked:
             raise NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
         raise TimedOut(f"nobody answered about the player: {reason}", RETRY_S)

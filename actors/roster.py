@@ -14,6 +14,7 @@ from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
 from actors.clock import WallClock
 from actors.messages import BotChanged, BotRemoved, BotReport, FleetReport, GetFleet
+from actors.shared_causes import CauseKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ RosterMessage = BotChanged | BotSupervised | BotRemoved | GetFleet
 
 # A fleet of a thousand that changes state at once must not fill the mailbox.
 CAPACITY: Final = 16_384
+# States that a failure of the bot itself ends in.
+FAILED: Final = frozenset({BotState.BACKING_OFF, BotState.NEEDS_HUMAN, BotState.EXHAUSTED})
 
 
 class Roster(Actor[RosterMessage]):
@@ -81,12 +84,21 @@ class Roster(Actor[RosterMessage]):
             next_try_at=None,
             up_since=self._up_since(report, changed),
             ip=report.ip if changed.seat is None else changed.seat.ip,
+            waits=changed.waits,
+            cause=self._cause(report, changed),
         )
 
     def _up_since(self, report: BotReport, changed: BotChanged) -> float | None:
         if changed.state is BotState.READY:
             return report.up_since or self._wall()
         return report.up_since if changed.state is BotState.LAUNCHING else None
+
+    @staticmethod
+    def _cause(report: BotReport, changed: BotChanged) -> CauseKind | None:
+        """Return the cause of the last failure: it is over when the bot is ready again."""
+        if changed.state is BotState.READY or changed.state in FAILED:
+            return changed.cause
+        return changed.cause or report.cause
 
     def _on_bot_supervised(self, supervised: BotSupervised) -> None:
         report = self._report(supervised.bot_id)
@@ -100,6 +112,7 @@ class Roster(Actor[RosterMessage]):
             last_error=supervised.last_error or report.last_error,
             next_try_at=None if supervised.next_try_in is None else now + supervised.next_try_in,
             up_since=report.up_since if supervised.state is None else None,
+            waits=report.waits if supervised.state is None else None,
         )
 
     def _report(self, bot_id: str) -> BotReport:

@@ -39,6 +39,7 @@ class CauseKind(enum.StrEnum):
     GC_UNAVAILABLE = "gc-unavailable"
     LOGONS_LIMITED = "logons-limited"
     SAME_REFUSAL = "same-refusal"
+    REDIS_UNREACHABLE = "redis-unreachable"  # noted by `redis_log`, not here
 
 
 _STEAM: Final = CauseKind.STEAM_UNREACHABLE

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.quota import Refused, Reserved, Unmet
+from actors.bot_log import FirstFailures
 from actors.clearance import STORE_RETRY_S
 from actors.clock import WallClock
 from actors.conduct import Conduct
@@ -114,6 +115,7 @@ class Tries:
         self._tally = tally
         self._clock = clock
         self._log = log
+        self._failures = FirstFailures()
         self._running = Tasks()
 
     def start(self, flight: Flight, seat: Seat, *, if_: Condition | None = None) -> Try:
@@ -214,7 +216,9 @@ class Tries:
         took_s = self._clock.now() - begun
         self._tally.answered(took_s)
         self._conduct.answered(seat, match_id, took_s)
-        return self._judged(match_id, body, details, seat)
+        known = self._judged(match_id, body, details, seat)
+        self._failures.succeeded(seat.account)
+        return known
 
     def _judged(self, match_id: int, body: bytes, details: MatchDetails, seat: Seat) -> Known:
         now, freshness = self._clock.wall(), self.policy.freshness
@@ -235,12 +239,15 @@ class Tries:
         flight.tries -= not bot_broke
         flight.breaks -= bot_broke
         self._tally.failed(failed.kind)
-        self._log.info(
-            "try_failed",
+        log = self._log.bind(
             match_id=flight.match_id,
             account=seat.account,
             reason=flight.reason,
             request_id=flight.request_id,
         )
+        if not bot_broke and self._failures.is_news(seat.account):
+            log.info("try_failed")
+        else:  # a bot that breaks says so itself
+            log.debug("try_failed")
         if failed.kind is Failure.SILENT:
             self._conduct.silent(seat, flight.match_id, others_got_it=flight.has_landed)

@@ -21,6 +21,7 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.actor import Address
+from actors.cause_log import CauseLog
 from actors.errors import LocalProtocolError
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetOrder
@@ -37,6 +38,7 @@ from actors.http.traffic_count import TrafficCount
 from actors.lookout import LookAgain, Lookout, LookoutMessage, Sights
 from actors.messages import RouterMessage
 from actors.roster import RosterMessage
+from actors.shared_causes import SharedCause
 from actors.traffic import Traffic
 from supervisor.child import Child
 from supervisor.clock import SystemClock
@@ -57,6 +59,7 @@ class Surroundings:
     address_of: Callable[[web.Request], str]  # of who asks, for the audit log
     config: Callable[[], Mapping[str, Any]]
     about: Mapping[str, Any]
+    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
 
 
 class Operators:
@@ -79,11 +82,12 @@ class Operators:
         self._gate = gate
         self._is_private = is_private
         self._clock = clock
+        self._cause_log = CauseLog(clock=clock, log=log)
         self._audit = Audit(log, around.address_of)
         self._accounts: Address[AccountOrder] = Address("account_desk")
         self._guard: Address[SubmitGuard] = Address("guard_desk")
         self._fleet: Address[FleetOrder] = Address("fleet_desk")
-        self._lookout: Address[LookoutMessage] = Address("lookout")
+        self.lookout: Address[LookoutMessage] = Address("lookout")
 
     def change_quota(self, quota: QuotaLimits) -> None:
         """Show budgets by other limits from now on."""
@@ -112,7 +116,7 @@ class Operators:
     def add_to(self, app: web.Application) -> None:
         """Put the page into the application, and who may do what."""
         PageRoutes().add_to(app)
-        EventsRoute(self._lookout, self._may_watch, clock=self._clock).add_to(app)
+        EventsRoute(self.lookout, self._may_watch, clock=self._clock).add_to(app)
         SessionRoutes(self._gate, self._audit, is_private=self._is_private).add_to(app)
         if self._gate is not None:
             app.middlewares.append(operators_only(self._gate, self._audit, self._look_again))
@@ -124,7 +128,7 @@ class Operators:
 
     def _look_again(self) -> None:
         with contextlib.suppress(LocalProtocolError):  # it looks again soon anyway
-            self._lookout.tell(LookAgain())
+            self.lookout.tell(LookAgain())
 
     def _make_account_desk(self) -> AccountDesk:
         around = self._around
@@ -144,6 +148,8 @@ class Operators:
             history=self._history,
             config=around.config,
             about=around.about,
+            causes=around.causes,
+            cause_log=self._cause_log,
         )
         epoch = secrets.token_hex(4)
-        return Lookout(sights, address=self._lookout, epoch=epoch, clock=self._clock)
+        return Lookout(sights, address=self.lookout, epoch=epoch, clock=self._clock)

@@ -1,10 +1,11 @@
-"""The fleet on a terminal: what a person has to do first, then every bot. From `/status` alone.
+"""The fleet on a terminal: the alerts of the service, then every bot. From `/status` alone.
 
-Pure: the same answer, time and size give the same picture.
+Pure: the same answer, time and size give the same picture. The service judges, this shows.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supervisor.clock import SystemClock
-from supervisor.terminal import printable, span
+from supervisor.terminal import clock_time, printable, span
 
 PIPE_WIDTH: Final = 200  # columns; a table in a pipe is for grep, and one line each
 
@@ -31,6 +32,13 @@ STATES: Final[Mapping[str, str]] = {
     "draining": "blue",
     "ready": "green",
 }
+# Every severity of an alert with its colour.
+SEVERITIES: Final[Mapping[str, str]] = {
+    "outage": "red",
+    "act": "red",
+    "watch": "yellow",
+    "well": "green",
+}
 _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 _HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
 _RIGHT: Final = frozenset({"for", "restarts", "next try"})
@@ -47,23 +55,31 @@ def show(status: Status) -> None:
     console.print(picture(status, SystemClock().wall()))
 
 
-def picture(status: Status, now: float, lines: int | None = None) -> Group:
+def picture(
+    status: Status, now: float, lines: int | None = None, width: int | None = None
+) -> Group:
     """Lay out an answer of `/status`.
 
     Args:
         status: the answer.
         now: UTC seconds.
         lines: how many there are room for, and then each is cut to the width; None for no cut.
+        width: columns to which the first alert is wrapped instead; None for no wrapping.
     """
     bots = sorted(status.get("fleet", []), key=_urgency)
-    wanting = [bot for bot in bots if bot["state"] == "needs_human"]
-    named = wanting if lines is None else wanting[: max(1, lines // 4)]
-    head = [*_head(status), *_wishes(named, len(wanting), now), Text("")]
+    alerts = list(_alerts(status, now))
+    if lines is not None and len(alerts) > (most := max(2, lines // 4)):
+        hidden = len(alerts) - most + 1
+        alerts = [*alerts[: most - 1], _line(f"and {hidden} more alerts", "dim")]
+    if width is not None:
+        alerts[:1] = [
+            _line(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
+        ]
+    head = [*_head(status), *alerts, *_counts(status), Text("")]
     if lines is None:
         return Group(*head, _table(bots, now))
     for line in head:
         _cut(line)
-    bots = [bot for bot in bots if bot not in named]
     room = max(0, lines - len(head) - 1)  # the table has a heading
     shown = bots if len(bots) <= room else bots[: max(0, room - 1)]
     rest = [_line(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
@@ -71,44 +87,30 @@ def picture(status: Status, now: float, lines: int | None = None) -> Group:
 
 
 def _head(status: Status) -> Iterator[Text]:
-    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
-    total, ready = status.get("bots", {}).get("count", 0), counts.get("ready", 0)
-    router = status.get("router", {})
     yield _line(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
-    yield _verdict(ready, total)
+
+
+def _alerts(status: Status, now: float) -> Iterator[Text]:
+    """Yield the alerts as the page shows them; of a service that tells none, how many are ready."""
+    if not status.get("alerts"):
+        bots = status.get("bots", {})
+        yield _line(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
+    for number, alert in enumerate(status.get("alerts", [])):
+        text = " ".join(filter(None, (alert["text"], alert.get("todo"))))
+        if alert.get("when") is not None:
+            text = text.replace("{when}", clock_time(alert["when"], now))
+        style = SEVERITIES.get(alert["severity"], "")
+        yield _line(text, style if number else f"bold {style}".strip())
+
+
+def _counts(status: Status) -> Iterator[Text]:
+    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
+    router = status.get("router", {})
     named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
     yield _line(f"bots      {named or 'none'}")
     yield _line(
         f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
     )
-    config = status.get("config", {})
-    if config.get("refused"):
-        yield _line(f"settings  the file was refused: {config['refused']}", "red")
-    if config.get("needs_restart"):
-        keys = ", ".join(config["needs_restart"])
-        yield _line(f"settings  these wait for a restart: {keys}", "yellow")
-
-
-def _verdict(ready: int, total: int) -> Text:
-    if ready == total and total:
-        return _line(f"well: {ready} of {total} bots are ready", "bold green")
-    if ready:
-        return _line(f"{ready} of {total} bots are ready", "bold yellow")
-    return _line(f"no bot is ready ({total} in all): match requests are refused", "bold red")
-
-
-def _wishes(named: Sequence[Bot], count: int, now: float) -> Iterator[Text]:
-    """What only a person can do, the oldest first: `count` in all."""
-    if not named:
-        return
-    yield Text("")
-    yield _line("1 needs you:" if count == 1 else f"{count} need you:", "bold red")
-    for bot in named:
-        name = bot.get("account") or bot["bot_id"]
-        since = span(now - bot["since"])
-        yield _line(f"  {name} ({since}): {bot.get('last_error') or 'see the log'}", "red")
-    if len(named) < count:
-        yield _line(f"  and {count - len(named)} more", "red")
 
 
 def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:

@@ -117,7 +117,8 @@ class _Screen:
             foot = Text.assemble((printable(lost), "bold white on red"), "  ", foot)
         if seen.status is None:
             return Group(Text(f"asking {without_password(self._service.url)}"), foot)
-        shown = picture(seen.status, now, self._console.height - 1)
+        width, height = self._console.size
+        shown = picture(seen.status, now, height - 1, width)
         return Group(shown if seen.lost_at is None else Styled(shown, "dim"), foot)
 
 

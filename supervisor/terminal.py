@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -22,6 +23,12 @@ def span(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+def clock_time(instant: float, now: float) -> str:
+    """Return an instant (UTC seconds) by the local clock, with the day where that is another one."""
+    then, today = (datetime.fromtimestamp(one, UTC).astimezone() for one in (instant, now))
+    return then.strftime("%H:%M" if then.date() == today.date() else "%a %H:%M")
 
 
 def size_of(count: float) -> str:

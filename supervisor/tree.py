@@ -35,6 +35,7 @@ from actors.accounts.demo import DemoAccounts
 from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.actor import Actor, Address
 from actors.announcer import Announcer
+from actors.bot_log import BotLog
 from actors.bot_ports import BotPorts
 from actors.errors import LocalProtocolError
 from actors.guard_desk import GuardDesk, SubmitGuard
@@ -62,6 +63,7 @@ from actors.players import Players
 from actors.redis_log import RedisLog
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
+from actors.shared_causes import SharedCause
 from actors.steam.hub import Hub
 from actors.steam.trust import TrustError
 from supervisor import __version__
@@ -124,8 +126,8 @@ class Tree:
         self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
         self._rng = random.Random()
         self._metering = Metering(version=__version__, clock=self._clock)
-        watch = RedisLog(self._metering.redis, clock=self._clock, log=log)
-        self._stores = open_stores(self._settings, ground, watch=watch, log=log)
+        self._redis_log = RedisLog(self._metering.redis, clock=self._clock, log=log)
+        self._stores = open_stores(self._settings, ground, watch=self._redis_log, log=log)
         self._memory = Memory(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
@@ -177,6 +179,12 @@ class Tree:
         self.config.ask_to_reread()
         self._door.ask_to_reread()
 
+    def _causes(self) -> tuple[SharedCause, ...]:
+        """Return the causes that many bots share and that last; a lost Redis first."""
+        lost = self._redis_log.outage
+        shared = self._bot_ports.causes.active(self._clock.wall())
+        return shared if lost is None else (lost, *shared)
+
     async def _apply(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
         await self._reconfigurer.apply(before, settings)
@@ -211,6 +219,7 @@ class Tree:
             wall=clock.wall,
             rng=self._rng,
             log=log,
+            bot_log=BotLog(self._causes, clock=clock),
         )
 
     def _make_router(self) -> Actor[RouterMessage]:
@@ -244,6 +253,7 @@ class Tree:
         status = StatusRoutes(
             self._roster,
             self._router,
+            self._operators.lookout,
             clock=self._clock,
             about=self._about,
             config=self.config.report,
@@ -283,6 +293,7 @@ class Tree:
             address_of=self._door.admission.address_of,
             config=self.config.report,
             about=self._about,
+            causes=self._causes,
         )
         http = self._settings.http
         is_private = http.admin_token_file is not None or http.api_keys_file is not None
@@ -310,6 +321,7 @@ class Tree:
             self._router,
             self._stores.admin,
             names_accounts=lambda: self._settings.metrics.accounts,
+            causes=self._causes,
         )
         watched = Watched(self._hub, self._decoder, self._door.capacity, self.config.report)
         return self._metering.route(sources, watched)

@@ -76,6 +76,7 @@ class Ward:
         # Done when a wait or a life is cut short; True: the past is forgiven.
         self._recalled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._is_held = False  # no life begins until `revive`
+        self._has_crashed = False  # the life before
         self._idle = asyncio.Event()  # no life goes on, but for one that ignores us
         self._idle.set()
         self.task = asyncio.create_task(self._supervise(), name=f"ward of {self._name}")
@@ -175,7 +176,10 @@ class Ward:
         self._started_at = self._clock.now()
         if self.status.state is ChildState.STARTING:  # and not stopping meanwhile
             self._change(ChildState.RUNNING)
-            self._log.info("child_started", restarts=self.status.restarts)
+            if self._has_crashed:
+                self._log.info("child_started", restarts=self.status.restarts)
+            else:
+                self._log.debug("child_started", restarts=self.status.restarts)
         await self._child.run()
 
     async def _pause(self, state: ChildState, delay: float) -> None:
@@ -261,14 +265,21 @@ class Ward:
             decision=type(decision).__name__,
             delay_s=getattr(decision, "delay", None),
         )
+        self._has_crashed = False
         if ended.error is None:
-            log.info("child_ended")
+            if isinstance(decision, Finished | Recalled):
+                log.debug("child_ended")
+            else:
+                log.info("child_ended")
             return
         log = log.bind(error_type=type(ended.error).__name__, reason=str(ended.error))
-        if isinstance(ended.error, self._spec.expected):
-            log.info("child_ended")
-        else:
+        if not isinstance(ended.error, self._spec.expected):
+            self._has_crashed = True
             log.error("child_crashed", exc_info=ended.error)
+        elif getattr(ended.error, "is_reported", False):
+            log.debug("child_ended")
+        else:
+            log.info("child_ended")
 
 
 async def _first_done(*futures: asyncio.Future[Any]) -> None:

@@ -24,6 +24,7 @@ from actors.accounts.quota import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.actor import Address
 from actors.bot import Bot
+from actors.bot_log import BotLog
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
 from actors.errors import ServiceError
@@ -107,6 +108,7 @@ class Stand:
             wall=rig.clock.wall,
             rng=random.Random(1),
             log=rig.log,
+            bot_log=BotLog(tuple, clock=rig.clock),
         )
         self.bot = Bot(
             self.bot_id,

@@ -14,6 +14,7 @@ from fake_steam import FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 
 from actors.actor import Address
 from actors.bot import Bot
+from actors.bot_log import BotLog
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
 from actors.messages import BotChanged, RouterToBot
@@ -94,6 +95,7 @@ async def staged(
         wall=clock.wall,
         rng=random.Random(1),
         log=structlog.get_logger(),
+        bot_log=BotLog(tuple, clock=clock),
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)

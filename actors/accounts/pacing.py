@@ -22,6 +22,8 @@ PASSWORD_COST: Final = 3
 # A probe that has not been decided by then (its process died) makes way for another.
 PROBE_S: Final = 60.0
 
+WaitReason = Literal["pacing", "rate-limit"]
+
 
 @dataclass(frozen=True, slots=True)
 class LogOnLimits:
@@ -37,7 +39,7 @@ class Wait:
     """Not now: ask again after `seconds`."""
 
     seconds: float
-    reason: Literal["pacing", "rate-limit"]
+    reason: WaitReason
     address: str | None = None  # the egress IP, where it is known
 
 

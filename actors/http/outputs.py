@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from actors.accounts.admin import AccountRow
+from actors.headline import Level, Line
 from actors.matches.availability import Availability
 from actors.messages import BotReport, RouterReport
 
@@ -70,6 +71,44 @@ class Ready(Output):
     ready: int = Field(ge=1, description="How many bots can.")
 
 
+class AlertSubject(Output):
+    """What an alert is about."""
+
+    type: Literal["account", "bot"]
+    name: str
+
+
+class Alert(Output):
+    """One line on the state of the service, as the page shows it."""
+
+    severity: Level = Field(
+        description="outage: a cause that many bots share. act: a person has to do something. "
+        "watch: the service recovers by itself, or harm comes later. well: nothing is wrong."
+    )
+    kind: str = Field(
+        description="A word for programs; docs/api.md lists them.", examples=["steam-unreachable"]
+    )
+    text: str = Field(description="A sentence for people; `{when}` in it stands for `when`.")
+    todo: str | None = Field(description="What a person does about it.")
+    when: float | None = Field(description="The instant that the text names, in UTC seconds.")
+    about: AlertSubject | None
+
+    @classmethod
+    def of(cls, line: Line) -> Alert:
+        """Return a line of the page as the API shows it."""
+        about = None
+        if line.about is not None:
+            about = AlertSubject(type=line.about[0], name=line.about[1])
+        return cls(
+            severity=line.level,
+            kind=line.kind,
+            text=line.text,
+            todo=line.todo,
+            when=line.when,
+            about=about,
+        )
+
+
 class Status(Output):
     """The fleet."""
 
@@ -78,6 +117,9 @@ class Status(Output):
     config: dict[str, Any] = Field(description="Where the settings come from, and how they are.")
     bots: dict[str, int] = Field(description="How many there are, and how many in which state.")
     router: RouterReport
+    alerts: list[Alert] = Field(
+        description="What is wrong and what to do, the most urgent first; never empty once started."
+    )
     fleet: list[BotReport]
 
 

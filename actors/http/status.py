@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -18,6 +19,8 @@ from actors.http.errors import error_body
 from actors.http.json_response import json_response
 from actors.http.operation import Operation
 from actors.http.operations import GET_HEALTHZ, GET_READYZ, GET_STATUS
+from actors.http.outputs import Alert
+from actors.lookout import GetAlerts, LookoutMessage
 from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, RouterReport
 from actors.roster import RosterMessage
 
@@ -31,6 +34,7 @@ class StatusRoutes:
         self,
         roster: Address[RosterMessage],
         router: Address[RouterMessage],
+        lookout: Address[LookoutMessage],
         *,
         clock: Clock,
         about: Mapping[str, Any],
@@ -39,6 +43,8 @@ class StatusRoutes:
         """`about`: constant facts shown on /status, e.g. the version; `config`: asked each time."""
         self._roster = roster
         self._router = router
+        self._lookout = lookout
+        self._alerts: list[dict[str, Any]] = []  # as they were known last
         self._clock = clock
         self._about = about
         self._config = config
@@ -81,6 +87,7 @@ class StatusRoutes:
             "config": self._config(),
             "bots": {"count": len(fleet.bots), **dict(sorted(counts.items()))},
             "router": asdict(router),
+            "alerts": await self._ask_alerts(),
             "fleet": [asdict(bot) for bot in fleet.bots],
         }
         return json_response(request, orjson.dumps(answer))
@@ -90,3 +97,11 @@ class StatusRoutes:
         fleet = await self._roster.ask(GetFleet(), deadline=deadline)
         router = await self._router.ask(GetRouter(), deadline=deadline)
         return fleet, router
+
+    async def _ask_alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts as the page shows them; the last ones known where the lookout is away."""
+        deadline = self._clock.now() + ASK_S
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
+            lines = await self._lookout.ask(GetAlerts(), deadline=deadline)
+            self._alerts = [Alert.of(line).model_dump() for line in lines]
+        return self._alerts

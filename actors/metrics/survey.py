@@ -23,6 +23,7 @@ from actors.messages import GetFleet, GetRouter, RouterMessage
 from actors.metrics.instruments import Instruments
 from actors.needs import is_need
 from actors.roster import RosterMessage
+from actors.shared_causes import CauseKind, SharedCause
 
 ASK_S: Final = 2.0
 ACCOUNTS_S: Final = 10.0  # between two looks at Redis
@@ -52,6 +53,7 @@ class Sources:
     router: Address[RouterMessage]
     accounts: LooksAtAccounts
     names_accounts: Callable[[], bool]  # whether each account has a series of its own
+    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
 
 
 class Survey:
@@ -65,6 +67,9 @@ class Survey:
         gauge = instruments.gauge
         self._up = gauge(
             "botapi_source_up", "Whether who is asked for a scrape answered: 1, or 0.", "source"
+        )
+        self._causes = gauge(
+            "botapi_shared_cause", "Whether a cause that many bots share lasts: 1, or 0.", "kind"
         )
         self._bots = gauge("botapi_bots", "Bots, by state.", "state")
         self._waiting = gauge("botapi_requests_waiting", "Matches that wait for a bot.")
@@ -103,6 +108,9 @@ class Survey:
             self._ask("roster", self._look_at_fleet), self._ask("router", self._look_at_router)
         )
         await self._ask("redis", self._look_at_accounts)
+        lasting = {cause.kind for cause in self._sources.causes()}
+        for kind in CauseKind:
+            self._causes.labels(kind).set(kind in lasting)
 
     async def _ask(self, source: str, look: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -10,6 +10,7 @@ from fake_clock import FakeClock
 from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 from structlog.testing import capture_logs
 
+from actors.bot_log import BotLog
 from actors.bot_ports import BotPorts
 from actors.errors import (
     GcUnavailable,
@@ -65,6 +66,7 @@ class Bench:
             wall=clock.wall,
             rng=random.Random(1),
             log=structlog.get_logger(),
+            bot_log=BotLog(tuple, clock=clock),
         )
 
     def life(self, account: str = "axe") -> Reckoning:

@@ -12,6 +12,7 @@ from actors.bot_states import BotState
 from actors.fleet_orders import FleetPlan
 from actors.headline import Facts, Level, Line, headlines
 from actors.messages import BotReport
+from actors.shared_causes import CauseKind, SharedCause
 from actors.views import AccountView, IpView
 
 NOW = 1_700_000_000.0
@@ -52,7 +53,12 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         (facts(S.CONNECTING), Level.WATCH, "No bot is ready yet; 1 is on the way", None),
         (facts(S.READY, accounts=[NEEDY]), Level.ACT, "mail needs a Steam Guard code", "Open it"),
         (facts(S.WAITING_FOR_ACCOUNT, accounts=[]), Level.ACT, "no account yet", "Add one"),
-        (facts(S.WAITING_FOR_ACCOUNT, accounts=[SPENT]), Level.ACT, "frees {when}", "add accounts"),
+        (
+            facts(S.WAITING_FOR_ACCOUNT, accounts=[SPENT]),
+            Level.ACT,
+            "frees at {when}",
+            "add accounts",
+        ),
         (facts(S.WAITING_FOR_ACCOUNT), Level.ACT, "none finds a free account", "release"),
         (
             facts(S.READY, S.WAITING_FOR_ACCOUNT),
@@ -84,8 +90,8 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         (facts(S.READY, config={"needs_restart": ("http.port",)}), Level.WATCH, "http.port", None),
         (
             facts(S.READY, ips={"192.0.2.1": IpView("192.0.2.1", 450, 0, int(NOW))}),
-            Level.ACT,
-            "192.0.2.1 is spent; it frees {when}",
+            Level.OUTAGE,
+            "192.0.2.1 is spent; it frees at {when}",
             "another address",
         ),
     ],
@@ -112,9 +118,154 @@ def test_many_accounts_that_need_somebody_are_counted_not_listed() -> None:
     needy = [replace(NEEDY, account=f"mail{number}") for number in range(10)]
     lines = headlines(facts(S.READY, accounts=needy))
     assert len(lines) == 4
-    assert lines[-1] == Line(Level.ACT, "7 more accounts need you.")
+    assert lines[-1] == Line(Level.ACT, "account-needs-person", "7 more accounts need you.")
 
 
 def test_many_parked_bots_are_counted_not_listed() -> None:
     lines = headlines(facts(*[S.PARKED] * 10, S.READY))
     assert lines[0].text == "bot-1, bot-2, bot-3 and 7 more failed too often and are parked."
+
+
+# -- causes that many bots share -----------------------------------------------------------------
+
+K = CauseKind
+UNTIL = NOW + 2100
+
+
+def cause(
+    kind: CauseKind, bots: int, reason: str = "connection refused", **more: Any
+) -> SharedCause:
+    return SharedCause(kind, NOW, reason, frozenset(f"bot-{n}" for n in range(1, bots + 1)), **more)
+
+
+LIMITED = cause(K.LOGONS_LIMITED, 89, until=UNTIL, address="192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("shared", "text", "todo", "when"),
+    [
+        (
+            cause(K.STEAM_UNREACHABLE, 296),
+            "Steam has not been reachable since {when} (296 of 296 bots: connection refused).",
+            "Nothing to do.",
+            NOW,
+        ),
+        (
+            cause(K.GC_UNAVAILABLE, 5),
+            "The Dota 2 Game Coordinator has not answered since {when} (5 of 296 bots).",
+            "Nothing to do.",
+            NOW,
+        ),
+        (
+            LIMITED,
+            "Steam limits log-ons from 192.0.2.1 until {when}; 89 bots wait; do not restart.",
+            None,
+            UNTIL,
+        ),
+        (
+            cause(K.LOGONS_LIMITED, 1),
+            "Steam limits log-ons from this address since {when}; 1 bot waits; do not restart.",
+            None,
+            NOW,
+        ),
+        (
+            cause(K.SAME_REFUSAL, 12, "result 18 at the log-on"),
+            (
+                "Steam refuses all log-ons (result 18 at the log-on) since {when}; 12 accounts; "
+                "retried by itself."
+            ),
+            None,
+            NOW,
+        ),
+        (
+            cause(K.REDIS_UNREACHABLE, 0, "timed out"),
+            "Redis has not answered since {when}, so no new match can be asked for.",
+            "Check the Redis server at redis.url. The service recovers by itself.",
+            NOW,
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, SharedCause) else None,
+)
+def test_a_shared_cause_is_one_line_with_since_when_and_how_many(
+    shared: SharedCause, text: str, todo: str | None, when: float
+) -> None:
+    lines = headlines(facts(*[S.BACKING_OFF] * 296, causes=(shared,)))
+    assert lines == (Line(Level.OUTAGE, shared.kind, text, todo, when),)
+
+
+def test_every_kind_of_cause_has_a_line() -> None:
+    for kind in CauseKind:
+        (line,) = headlines(facts(S.BACKING_OFF, causes=(cause(kind, 1),)))
+        assert (line.level, line.kind) == (Level.OUTAGE, kind)
+
+
+def test_shared_causes_come_before_what_a_person_must_do_and_that_before_the_rest() -> None:
+    spent = IpView("192.0.2.1", 450, 0, int(NOW))
+    found = facts(
+        S.READY,
+        S.BACKING_OFF,
+        accounts=[NEEDY],
+        ips={"192.0.2.1": spent},
+        config={"refused": "bad"},
+        causes=(LIMITED,),
+    )
+    assert [line.kind for line in headlines(found)] == [
+        "logons-limited",
+        "address-spent",
+        "settings-refused",
+        "account-needs-person",
+        "recovering",
+    ]
+
+
+@pytest.mark.parametrize("state", [S.WAITING_FOR_ACCOUNT, S.CONNECTING, S.BACKING_OFF, S.PARKED])
+@pytest.mark.parametrize("kind", list(CauseKind))
+def test_while_a_cause_lasts_no_bot_and_no_account_is_blamed_for_it(
+    state: BotState, kind: CauseKind
+) -> None:
+    found = facts(*[state] * 10, causes=(cause(kind, 10),), store="Redis is unavailable")
+    bots = {name: replace(one, cause=kind) for name, one in found.bots.items()}
+    others = headlines(replace(found, bots=bots))[1:]
+    allowed = set() if kind is K.REDIS_UNREACHABLE else {"redis-refuses"}
+    assert {line.kind for line in others} <= allowed
+
+
+def test_bots_that_are_ready_are_counted_without_a_word_on_the_others() -> None:
+    lines = headlines(facts(S.READY, S.WAITING_FOR_ACCOUNT, causes=(LIMITED,)))
+    assert lines[1] == Line(Level.WATCH, "recovering", "1 of 2 bots are ready.")
+
+
+def test_a_bot_that_failed_by_itself_is_named_also_during_an_outage() -> None:
+    found = facts(S.PARKED, S.PARKED, causes=(cause(K.STEAM_UNREACHABLE, 1),))
+    found = replace(
+        found, bots=found.bots | {"bot-2": replace(found.bots["bot-2"], cause=K.STEAM_UNREACHABLE)}
+    )
+    assert [line.text for line in headlines(found)[1:]] == ["bot-1 failed too often and is parked."]
+
+
+def test_after_an_outage_bots_that_it_parked_are_on_the_way() -> None:
+    found = facts(S.PARKED)
+    bots = {"bot-1": replace(found.bots["bot-1"], cause=K.STEAM_UNREACHABLE)}
+    (line,) = headlines(replace(found, bots=bots))
+    assert line.text == "No bot is ready yet; 1 is on the way."
+    by_hand = replace(PLAN, parked=("bot-1",))
+    lines = headlines(replace(found, bots=bots, fleet=by_hand))
+    assert "on the way" not in "".join(line.text for line in lines)
+
+
+def test_bots_that_wait_for_their_turn_to_log_on_are_counted() -> None:
+    found = facts(S.CONNECTING, S.CONNECTING, S.AUTHENTICATING)
+    bots = {
+        name: replace(one, waits="pacing") if one.state is S.CONNECTING else one
+        for name, one in found.bots.items()
+    }
+    (line,) = headlines(replace(found, bots=bots))
+    assert line.text == (
+        "No bot is ready yet; 3 are on the way, 2 of them wait for their turn to log on."
+    )
+
+
+def test_an_instant_is_in_a_text_exactly_if_it_is_known() -> None:
+    for ip in (IpView("192.0.2.1", 450, 0, None), IpView("192.0.2.1", 450, 0, int(NOW))):
+        line = headlines(facts(S.READY, ips={ip.ip: ip}))[0]
+        assert ("{when}" in line.text) is (line.when is not None)

@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from fake_clock import FakeClock, settle
+from scripted_child import capturing_log
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
+from actors.cause_log import CauseLog
 from actors.errors import StoreUnavailable
 from actors.feed import Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetPlan
-from actors.lookout import LookAgain, Lookout, LookoutMessage, Sights, Unwatch, Watch
+from actors.lookout import (
+    GetAlerts,
+    LookAgain,
+    Lookout,
+    LookoutMessage,
+    Sights,
+    Unwatch,
+    Watch,
+)
 from actors.messages import BotReport, FleetReport, RouterReport
+from actors.shared_causes import CauseKind, SharedCause
 from actors.traffic import Traffic
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -75,6 +86,12 @@ class Scene:
     redis: Redis
     traffic: Traffic
     address: Address[LookoutMessage]
+    causes: list[SharedCause]
+    lines: list[MutableMapping[str, Any]]  # of the log
+
+    async def alerts(self) -> list[str]:
+        found = await self.address.ask(GetAlerts(), deadline=self.clock.now() + 10)
+        return [line.kind for line in found]
 
     async def watch(self, last_seen: str | None = None) -> Watching:
         return await self.address.ask(Watch(last_seen), deadline=self.clock.now() + 10)
@@ -89,6 +106,8 @@ async def scene(clock: FakeClock) -> AsyncIterator[Scene]:
     roster = Asked("roster", FleetReport((bot("bot-1"),)), clock)
     others = [Asked("router", RouterReport(1, 0, 0), clock), Asked("fleet_desk", plan, clock)]
     redis, traffic = Redis([account("axe")]), Traffic()
+    causes: list[SharedCause] = []
+    log, lines = capturing_log()
     sights = Sights(
         roster=roster.address,
         router=others[0].address,
@@ -98,6 +117,8 @@ async def scene(clock: FakeClock) -> AsyncIterator[Scene]:
         history=FleetHistory(),
         config=dict,
         about={"version": "0"},
+        causes=lambda: tuple(causes),
+        cause_log=CauseLog(clock=clock, log=log),
     )
     address: Address[LookoutMessage] = Address("lookout")
     lookout = Lookout(sights, address=address, epoch="e", clock=clock)
@@ -106,7 +127,7 @@ async def scene(clock: FakeClock) -> AsyncIterator[Scene]:
         await one.start()
     tasks = [asyncio.create_task(one.run()) for one in actors]
     await settle()
-    yield Scene(clock, roster, redis, traffic, address)
+    yield Scene(clock, roster, redis, traffic, address, causes, lines)
     for one in reversed(actors):
         one.stop()
     await settle()
@@ -216,3 +237,47 @@ async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:
         seen += len(watching._chunks)
         watching._chunks.clear()
     assert seen >= 2
+
+
+STEAM = SharedCause(CauseKind.STEAM_UNREACHABLE, 0.0, "connection refused", frozenset({"bot-1"}))
+REDIS = SharedCause(CauseKind.REDIS_UNREACHABLE, 0.0, "timed out", frozenset())
+
+
+async def test_the_alerts_are_of_now_whether_somebody_watches_or_not(scene: Scene) -> None:
+    assert await scene.alerts() == ["well"]
+    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
+    scene.causes.append(STEAM)
+    assert await scene.alerts() == ["steam-unreachable"]
+
+
+async def test_the_alerts_are_those_of_the_page_that_is_open(scene: Scene) -> None:
+    watching = await scene.watch()
+    scene.causes.append(STEAM)
+    await scene.clock.advance(0.5)
+    told = [data["headlines"] for _, data in events(watching) if "headlines" in data]
+    assert [line["kind"] for line in told[-1]] == await scene.alerts()
+
+
+async def test_who_asks_for_alerts_waits_for_no_redis_that_is_known_to_be_away(
+    scene: Scene,
+) -> None:
+    await scene.alerts()
+    await scene.clock.advance(6)
+    scene.redis.is_away = True
+    scene.causes.append(REDIS)
+    before = scene.redis.times
+    assert (await scene.alerts())[0] == "redis-unreachable"
+    assert scene.redis.times == before
+
+
+async def test_a_cause_is_in_the_log_within_a_second_also_when_nobody_watches(
+    scene: Scene,
+) -> None:
+    await scene.clock.advance(3)
+    scene.causes.append(STEAM)
+    await scene.clock.advance(1)
+    assert [line["event"] for line in scene.lines] == ["shared_cause_begun"]
+    assert (scene.lines[0]["bots"], scene.lines[0]["of"]) == (1, 1)
+    scene.causes.clear()
+    await scene.clock.advance(1)
+    assert [line["event"] for line in scene.lines] == ["shared_cause_begun", "shared_cause_ended"]

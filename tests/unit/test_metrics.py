@@ -41,6 +41,7 @@ from actors.metrics.scrape import SAME_S, Scrape
 from actors.metrics.survey import ACCOUNTS_S, Sources, Survey
 from actors.needs import as_reason
 from actors.roster import RosterMessage
+from actors.shared_causes import CauseKind, SharedCause
 from actors.verdicts import Verdict
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
@@ -272,7 +273,10 @@ class Surveyed:
         self.names_accounts = False
         roster: Address[RosterMessage] = self.asked.address
         router: Address[RouterMessage] = self.asked.address
-        sources = Sources(roster, router, self.accounts, lambda: self.names_accounts)
+        self.causes: tuple[SharedCause, ...] = ()
+        sources = Sources(
+            roster, router, self.accounts, lambda: self.names_accounts, lambda: self.causes
+        )
         self.survey = Survey(sources, self.instruments, clock=clock)
 
     async def look(self) -> Exposition:
@@ -305,6 +309,18 @@ async def test_a_survey_shows_what_everybody_says(surveyed: Surveyed) -> None:
     assert found.value("botapi_quota_left_worst_account") == 0
     assert found.value("botapi_ip_quota_left", ip="192.0.2.1") == 400
     assert found.values("botapi_quota_limit", "scope") == {"account": 90, "ip": 450}
+
+
+async def test_every_kind_of_shared_cause_has_a_series(surveyed: Surveyed) -> None:
+    found = await surveyed.look()
+    assert found.values("botapi_shared_cause", "kind") == dict.fromkeys(CauseKind, 0)
+    kind = CauseKind.GC_UNAVAILABLE
+    surveyed.causes = (SharedCause(kind, 0.0, "away", frozenset({"bot-1"})),)
+    found = await surveyed.look()
+    assert found.values("botapi_shared_cause", "kind") == dict.fromkeys(CauseKind, 0) | {kind: 1}
+    surveyed.causes = ()
+    found = await surveyed.look()
+    assert found.values("botapi_shared_cause", "kind")[kind] == 0
 
 
 async def test_accounts_are_named_only_if_that_is_wanted(

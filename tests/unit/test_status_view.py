@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from supervisor.status_view import STATES, picture
+from supervisor.status_view import SEVERITIES, STATES, picture
 
 NOW = 1_800_000_000.0
 
@@ -52,30 +53,72 @@ def index(lines: list[str], text: str) -> int:
     return next(at for at, line in enumerate(lines) if text in line)
 
 
-def test_a_fleet_that_is_well_says_so_first() -> None:
-    lines = drawn(status(bot(1), bot(2)))
-    assert lines[1] == "well: 2 of 2 bots are ready"
-    assert "2 in flight" in lines[3]
-    assert "need you" not in "".join(lines)
+def alert(severity: str, text: str, **more: Any) -> dict[str, Any]:
+    base = {"kind": "some-kind", "todo": None, "when": None, "about": None}
+    return {"severity": severity, "text": text} | base | more
+
+
+def test_the_alerts_of_the_service_come_first_and_in_its_order() -> None:
+    alerts = [
+        alert("outage", "Steam is away.", todo="Nothing to do."),
+        alert("act", "The account mail needs a code.", todo="Open it."),
+        alert("watch", "1 of 2 bots are ready."),
+    ]
+    lines = drawn(status(bot(1), bot(2, "needs_human"), alerts=alerts))
+    assert lines[1:4] == [
+        "Steam is away. Nothing to do.",
+        "The account mail needs a code. Open it.",
+        "1 of 2 bots are ready.",
+    ]
+    assert "2 in flight" in lines[5]
+    assert index(lines, "bot-2") < index(lines, "bot-1")
 
 
 @pytest.mark.parametrize(
     ("bots", "words"),
     [
-        ((bot(1), bot(2, "connecting")), "1 of 2 bots are ready"),
-        ((bot(1, "parked"),), "no bot is ready (1 in all)"),
-        ((), "no bot is ready (0 in all)"),
+        ((bot(1), bot(2)), "All is well: 2 of 2 bots are ready."),
+        ((bot(1, "parked"),), "Steam is away."),
+        ((bot(1, "needs_human", last_error="a code"),), "Steam is away."),
     ],
 )
-def test_a_fleet_that_is_not_well_says_how(bots: tuple[dict[str, Any], ...], words: str) -> None:
-    assert words in drawn(status(*bots))[1]
+def test_nothing_is_judged_here(bots: tuple[dict[str, Any], ...], words: str) -> None:
+    """Whatever the bots look like, the words are the service's."""
+    lines = drawn(status(*bots, alerts=[alert("outage", words)]))
+    assert lines[1] == words
+    assert lines[2].startswith("bots  ")
 
 
-def test_who_needs_a_person_comes_before_all_bots() -> None:
-    lines = drawn(status(bot(1), bot(2, "needs_human", last_error="a Steam Guard code")))
-    assert lines[index(lines, "1 needs you:") + 1] == "  account2 (2 s): a Steam Guard code"
-    assert index(lines, "needs you") < index(lines, "bot    account")
-    assert index(lines, "bot-2") < index(lines, "bot-1")
+@pytest.mark.parametrize("more", [{}, {"alerts": []}])
+def test_a_service_that_tells_no_alerts_is_shown_by_its_numbers(more: dict[str, Any]) -> None:
+    lines = drawn(status(bot(1), bot(2, "connecting"), **more))
+    assert lines[1] == "1 of 2 bots are ready"
+
+
+def test_an_instant_is_shown_by_the_local_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        text = "Steam is away since {when}."
+        today = drawn(status(bot(1), alerts=[alert("outage", text, when=NOW - 3600)]))
+        earlier = drawn(status(bot(1), alerts=[alert("outage", text, when=NOW - 86_400)]))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert today[1] == "Steam is away since 16:00."
+    assert earlier[1] == "Steam is away since Thu 17:00."
+
+
+def test_the_first_alert_is_wrapped_where_the_width_is_known() -> None:
+    words = "Steam has not been reachable since noon (296 of 296 bots: refused). Nothing to do."
+    shown = status(bot(1), alerts=[alert("outage", words), alert("watch", words)])
+    console = Console(file=io.StringIO(), width=40, force_terminal=False)
+    with console.capture() as caught:
+        console.print(picture(shown, NOW, 24, 40))
+    lines = [line.rstrip() for line in caught.get().splitlines()]
+    assert " ".join(lines[1:4]) == words
+    assert lines[4].startswith("Steam has not been")
+    assert max(map(len, lines)) <= 40
 
 
 def test_bots_stand_by_how_much_they_want_a_look_then_by_number() -> None:
@@ -85,38 +128,37 @@ def test_bots_stand_by_how_much_they_want_a_look_then_by_number() -> None:
     assert order == ["bot-3", "bot-4", "bot-2", "bot-9", "bot-10"]
 
 
-def test_a_refused_file_and_what_waits_for_a_restart_are_told() -> None:
-    config = {"refused": "config.toml: bots.count must be a number", "needs_restart": ["http.port"]}
-    text = "\n".join(drawn(status(bot(1), config=config)))
-    assert "the file was refused: config.toml: bots.count must be a number" in text
-    assert "http.port" in text
-
-
 def test_names_and_errors_cannot_steer_the_terminal() -> None:
-    text = "\n".join(drawn(status(bot(1, account="a\x1b[2Jb", last_error="x\ry\a"))))
+    shown = status(bot(1, account="a\x1b[2Jb", last_error="x\ry\a"))
+    text = "\n".join(drawn(shown | {"alerts": [alert("act", "c\x1bd", todo="e\af")]}))
     assert not set("\x1b\r\a") & set(text)
     assert "a\N{REPLACEMENT CHARACTER}[2Jb" in text
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 24), (200, 60)])
 @pytest.mark.parametrize("count", [1, 5, 12, 16, 17, 18, 19, 1000])
-@pytest.mark.parametrize("wanting", [0, 1, 12])
+@pytest.mark.parametrize("alerts", [0, 1, 12])
 def test_the_live_view_fits_and_forgets_nobody(
-    width: int, height: int, count: int, wanting: int
+    width: int, height: int, count: int, alerts: int
 ) -> None:
     long = "a very long error that says in many words what has happened to this bot, and why"
-    bots = [
-        bot(n, "needs_human" if n <= wanting else "backing_off", last_error=long)
-        for n in range(1, count + 1)
-    ]
-    lines = drawn(status(*bots), width, height)
+    bots = [bot(n, "backing_off", last_error=long) for n in range(1, count + 1)]
+    told = [alert("act", f"alert {n}: {long}") for n in range(alerts)]
+    lines = drawn(status(*bots, alerts=told), width, height)
     assert max(map(len, lines)) <= width
     assert len(lines) <= height
-    named = sum(line.startswith("  account") for line in lines)
     rows = sum(line.startswith("bot-") for line in lines)
-    more = next((int(line.split()[1]) for line in lines if line.startswith("and ")), 0)
-    assert named + rows + more == count
-    assert more == 0 or len(lines) == height  # no room is wasted
+    shown = sum(line.startswith("alert ") for line in lines)
+    more = {line.split()[-1]: int(line.split()[1]) for line in lines if line.startswith("and ")}
+    assert rows + more.get("more", 0) == count
+    assert shown + more.get("alerts", 0) == alerts
+    assert "more" not in more or len(lines) == height  # no room is wasted
+
+
+def test_every_severity_has_a_colour() -> None:
+    from actors.headline import Level  # noqa: PLC0415 - the view itself does not know it
+
+    assert set(SEVERITIES) == {level.value for level in Level}
 
 
 def test_every_state_has_a_colour() -> None:

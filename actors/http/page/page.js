@@ -118,7 +118,7 @@ setInterval(() => onChange(new Set(["ages"])), AGES_MS);
 function drawHeadlines() {
   const [first, ...others] = (feed.headlines ?? []).map((line) => ({
     ...line,
-    text: line.text.replace("{when}", line.when ? `at ${clock(line.when, feed.now)}` : "later"),
+    text: line.text.replace("{when}", line.when ? clock(line.when, feed.now) : ""),
   }));
   if (!first) return;
   $("headline").dataset.level = first.level;
@@ -127,7 +127,7 @@ function drawHeadlines() {
   const about = target(first.about);
   $("headline-open").hidden = !about;
   $("headline-open").onclick = about;
-  document.title = first.level === "act" ? "! BotAPI" : "BotAPI";
+  document.title = ["act", "outage"].includes(first.level) ? "! BotAPI" : "BotAPI";
   const told = others.map((line) => line.text).join("\n");
   if ($("also").dataset.told === told) return;
   $("also").dataset.told = told;
