@@ -96,7 +96,6 @@ class BotPorts:
     rng: random.Random
     log: FilteringBoundLogger
     bot_log: BotLog
-    causes: SharedCauses = field(default_factory=SharedCauses)
     strikes: Strikes = field(default_factory=Strikes)
     causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)

@@ -77,7 +77,7 @@ def cause_line(cause: SharedCause, bots: int) -> Line:
     todo: str | None = "Nothing to do."
     match cause.kind:
         case CauseKind.STEAM_UNREACHABLE:
-            text = f"Steam has not been reachable since {{when}} ({share}: {cause.reason})."
+            text = f"Steam has not been reachable since {{when}} ({share}: {_mid(cause.reason)})."
         case CauseKind.GC_UNAVAILABLE:
             text = f"The Dota 2 Game Coordinator has not answered since {{when}} ({share})."
         case CauseKind.LOGONS_LIMITED:
@@ -302,6 +302,11 @@ def _names(bot_ids: list[str]) -> str:
 
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+def _mid(reason: str) -> str:
+    """Return a reason as it stands in the middle of a sentence; names keep their capitals."""
+    return reason[0].lower() + reason[1:] if reason.partition(" ")[0].istitle() else reason
 
 
 def _bots(number: int) -> str:

@@ -90,7 +90,9 @@ class _Cause:
         self.tried.discard(bot_id)
 
     def shown(self) -> SharedCause:
-        reasons = Counter(self.bots.values()).most_common(1)
+        # Why attempts fail says more than how sessions ended.
+        told = [self.bots[bot_id] for bot_id in self.tried or self.bots if bot_id in self.bots]
+        reasons = Counter(told or self.bots.values()).most_common(1)
         reason = reasons[0][0] if reasons else ""
         bots = frozenset(self.bots)
         return SharedCause(self.kind, self.since, reason, bots, self.until, self.address)

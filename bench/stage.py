@@ -26,6 +26,7 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.quota import QuotaLimits
 from actors.actor import Actor, Address, Envelope
 from actors.bot_states import BotState
+from actors.cause_log import CauseLog
 from actors.fleet_history import HOUR_S, POINT_S, FleetHistory
 from actors.fleet_orders import FleetOrder, FleetPlan
 from actors.http.audit import Audit
@@ -113,6 +114,8 @@ class Stage:
             history=self._history,
             config=dict,
             about={"version": __version__, "instance": "made-up"},
+            causes=tuple,
+            cause_log=CauseLog(clock=self._clock, log=structlog.get_logger()),
         )
         clock = self._clock
         actors: list[Actor[Any]] = [

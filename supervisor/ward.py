@@ -237,13 +237,14 @@ class Ward:
         if ended.error is not None:
             self.status = replace(self.status, last_error=_in_words(ended.error))
         decision: Decision = Finished()
+        was_parked = self._past.parked
         if not self._stop_asked.done() and self._recalled.done():
             self._past, decision = Past(), Recalled()
         elif not self._stop_asked.done():
             self._past, decision = decide(
                 self._spec, self._past, ended, self._clock.now(), self._rng.random()
             )
-        self._log_end(ended, decision)
+        self._log_end(ended, decision, is_first_parking=self._past.parked and not was_parked)
         return decision
 
     # -- telling -------------------------------------------------------------------------------
@@ -256,8 +257,11 @@ class Ward:
             self.settled.set()
         self._observe(self.status)
 
-    def _log_end(self, ended: Exit, decision: Decision) -> None:
-        """Write the one crash report of a life, or the one line that it ended as it may."""
+    def _log_end(self, ended: Exit, decision: Decision, *, is_first_parking: bool) -> None:
+        """Write the one crash report of a life, or the one line that it ended as it may.
+
+        At debug are an end that was asked for, and one that the log has another line about.
+        """
         log = self._log.bind(
             context="start" if self._started_at is None else "run",
             duration_s=self._seconds_since(self._started_at),
@@ -265,18 +269,14 @@ class Ward:
             decision=type(decision).__name__,
             delay_s=getattr(decision, "delay", None),
         )
-        self._has_crashed = False
-        if ended.error is None:
-            if isinstance(decision, Finished | Recalled):
-                log.debug("child_ended")
-            else:
-                log.info("child_ended")
-            return
-        log = log.bind(error_type=type(ended.error).__name__, reason=str(ended.error))
-        if not isinstance(ended.error, self._spec.expected):
-            self._has_crashed = True
+        is_asked_for = isinstance(decision, Finished | Recalled)
+        is_reported = getattr(ended.error, "is_reported", is_asked_for) is True
+        if ended.error is not None:
+            log = log.bind(error_type=type(ended.error).__name__, reason=str(ended.error))
+        self._has_crashed = not isinstance(ended.error, (type(None), *self._spec.expected))
+        if self._has_crashed:
             log.error("child_crashed", exc_info=ended.error)
-        elif getattr(ended.error, "is_reported", False):
+        elif is_reported and not is_first_parking:
             log.debug("child_ended")
         else:
             log.info("child_ended")

@@ -84,6 +84,7 @@ async def staged(
     directory = FakeDirectory(script)
     pacing = FakePacing()
     address: Address[RouterToBot] = Address("bot-1")
+    causes = SharedCauses()
     ports = BotPorts(
         store=store,
         steam=steam,
@@ -95,7 +96,8 @@ async def staged(
         wall=clock.wall,
         rng=random.Random(1),
         log=structlog.get_logger(),
-        bot_log=BotLog(tuple, clock=clock),
+        bot_log=BotLog(lambda: causes.active(clock.wall()), clock=clock),
+        causes=causes,
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)

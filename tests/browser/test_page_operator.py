@@ -89,7 +89,16 @@ def test_what_happens_is_seen_without_a_reload(w: World, page: Page) -> None:
     control(w, "/drop", {"mode": "close", "all": True})
     expect(row(page, "bot-1").locator(".c-state")).not_to_have_text("ready")
     expect(row(page, "bot-1").locator(".c-error")).to_contain_text("Steam is unreachable")
-    expect_headline(page, "watch", "on the way")
+    expect_headline(
+        page,
+        "outage",
+        r"Steam has not been reachable since .*\d:\d\d.* \(2 of 2 bots: connection refused\)\."
+        r".*Nothing to do\.",
+    )
+    expect(page).to_have_title("! BotAPI")
+    expect(page.locator("#also li")).to_have_count(0)  # none blames a bot or an account
+    (alert,) = w.service.status()["alerts"]
+    assert alert["text"].partition("{when}")[0] in page.locator("#headline-text").inner_text()
     control(w, "/faults", {"refuse_connect": None})
     expect_headline(page, "well", "All is well")
     expect_state(page, "bot-1", "ready")

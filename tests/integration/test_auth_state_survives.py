@@ -200,7 +200,8 @@ def scene(
         SandboxProcess(ACCOUNTS) as sandbox,
     ):
         add_accounts_as_the_seed_did(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
-        settings = service_settings(1, sandbox, gate.url, {"bots": bots})
+        more = {"bots": bots, "log": {"level": "debug"}}
+        settings = service_settings(1, sandbox, gate.url, more)
         with ServiceProcess(settings) as service:
             assert gate.token_came.wait(WAIT_S), service.log
             yield Scene(valkey, gate, sandbox, service)

@@ -68,7 +68,17 @@ class Service:
         for one in self.fleet:
             counts[one["state"]] = counts.get(one["state"], 0) + 1
         bots = {"count": len(self.fleet), **counts}
-        return web.json_response({"version": "9.9.9", "bots": bots, "fleet": self.fleet})
+        told = {"alerts": self.alerts, "fleet": self.fleet}
+        return web.json_response({"version": "9.9.9", "bots": bots, **told})
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """What it says of itself: whatever needs a person, or how many are ready."""
+        needy = [bot for bot in self.fleet if bot["state"] == "needs_human"]
+        text = f"well: {len(self.fleet)} of {len(self.fleet)} bots are ready"
+        if needy:
+            text = f"{needy[0]['account']} needs {needy[0]['last_error']}"
+        return [{"severity": "act" if needy else "well", "kind": "x", "text": text}]
 
 
 @pytest.fixture
@@ -88,7 +98,7 @@ async def test_it_shows_what_changes_and_loses_and_finds_the_service_again(
         await asyncio.to_thread(terminal.wait_for, "well: 2 of 2 bots are ready")
         service.fleet[1] = bot(2, "needs_human", "a Steam Guard code")
         text = await asyncio.to_thread(terminal.wait_for, "a Steam Guard code")
-        assert "1 needs you:" in text
+        assert "needs a Steam Guard code" in text
         await service.down()
         text = await asyncio.to_thread(terminal.wait_for, "no answer for")
         assert "connection refused; still trying" in await asyncio.to_thread(

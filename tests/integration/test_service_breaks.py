@@ -88,6 +88,6 @@ async def test_steam_away_at_the_start_is_waited_for() -> None:
         w.service.stop()
         await w.sandbox.faults(refuse_connect=True)
         w.service.start()
-        w.service.wait_log("child_ended", 10)
+        assert w.service.wait_log("shared_cause_begun", 10)["kind"] == "steam-unreachable"
         await w.sandbox.clear_faults()
         w.service.wait_ready(2, within=20)

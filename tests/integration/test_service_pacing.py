@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -29,7 +30,15 @@ async def test_a_rate_limit_stops_the_whole_fleet_and_one_bot_tries_first() -> N
         await w.sandbox.faults(logon_eresult={"value": 84})
         w.add_accounts()
         await w.sandbox.wait_journal("logon_refused", 1, within_s=20)
-        w.service.wait_log("child_ended", 10)
+        begun = w.service.wait_log("shared_cause_begun", 10)
+        assert begun["kind"] == "logons-limited"
+        assert begun["text"].endswith("do not restart.")
+        (alert,) = w.service.status()["alerts"]
+        assert alert["kind"] == "logons-limited"
+        assert re.fullmatch(
+            r"Steam limits log-ons from \S+( \S+)? until {when}; \d bots? waits?; do not restart\.",
+            alert["text"],
+        )
         await w.sandbox.clear_faults()
         since = await w.sandbox.last_event()
         w.service.wait_ready(6, within=40)

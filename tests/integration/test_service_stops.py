@@ -20,6 +20,7 @@ GRACE_S = 20.0  # well under the 30 s that README gives a container to stop in
 QUICK: Sections = {
     "bots": {"request_timeout": 3},
     "restart": {"backoff_min": 0.1, "backoff_max": 1},
+    "log": {"level": "debug"},
 }
 
 

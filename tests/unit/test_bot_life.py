@@ -9,6 +9,7 @@ from bot_stage import LEASE_S, Stage, staged
 from fake_clock import FakeClock, settle
 from structlog.testing import capture_logs
 
+from actors.accounts.pacing import Wait
 from actors.bot_states import BotState
 from actors.errors import (
     ActorStopped,
@@ -25,6 +26,7 @@ from actors.messages import (
     ServeMatch,
     ServeProfile,
 )
+from actors.shared_causes import CauseKind
 from actors.steam.port import Dropped, GcLost, GcReady
 from actors.verdicts import Verdict
 
@@ -258,3 +260,27 @@ async def test_it_is_in_service_from_when_it_is_ready_first(stage: Stage) -> Non
     stage.drop(GcReady())
     await stage.until_ready()
     assert stage.bot.in_service_since == ready_at
+
+
+# -- what is told and logged of it --------------------------------------------------------------
+
+
+async def test_a_log_on_that_has_to_wait_says_for_what(stage: Stage) -> None:
+    stage.pacing.waits = [Wait(5.0, "rate-limit"), Wait(5.0, "pacing")]
+    await stage.until_settled()
+    await stage.clock.advance(30)
+    waits = [change.waits for change in stage.changes if change.waits is not None]
+    assert waits == ["rate-limit", "pacing"]
+    assert stage.changes[-1].waits is None
+
+
+async def test_a_failure_tells_the_cause_that_it_is_part_of(stage: Stage) -> None:
+    stage.script.errors["open"] = error = SteamUnreachable("connect", "cm1:443: refused")
+    with capture_logs() as lines:
+        assert await stage.end() is error
+    assert error.is_reported
+    assert stage.changes[-1].state is BotState.BACKING_OFF
+    assert stage.changes[-1].cause is CauseKind.STEAM_UNREACHABLE
+    assert {line["log_level"] for line in lines if line["event"] == "bot_state_changed"} == {
+        "debug"
+    }

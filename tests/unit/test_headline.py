@@ -145,8 +145,14 @@ LIMITED = cause(K.LOGONS_LIMITED, 89, until=UNTIL, address="192.0.2.1")
     ("shared", "text", "todo", "when"),
     [
         (
-            cause(K.STEAM_UNREACHABLE, 296),
+            cause(K.STEAM_UNREACHABLE, 296, "Connection refused"),
             "Steam has not been reachable since {when} (296 of 296 bots: connection refused).",
+            "Nothing to do.",
+            NOW,
+        ),
+        (
+            cause(K.STEAM_UNREACHABLE, 3, "GetCMList: 500"),
+            "Steam has not been reachable since {when} (3 of 296 bots: GetCMList: 500).",
             "Nothing to do.",
             NOW,
         ),
@@ -238,7 +244,7 @@ def test_bots_that_are_ready_are_counted_without_a_word_on_the_others() -> None:
 def test_a_bot_that_failed_by_itself_is_named_also_during_an_outage() -> None:
     found = facts(S.PARKED, S.PARKED, causes=(cause(K.STEAM_UNREACHABLE, 1),))
     found = replace(
-        found, bots=found.bots | {"bot-2": replace(found.bots["bot-2"], cause=K.STEAM_UNREACHABLE)}
+        found, bots={**found.bots, "bot-2": replace(found.bots["bot-2"], cause=K.STEAM_UNREACHABLE)}
     )
     assert [line.text for line in headlines(found)[1:]] == ["bot-1 failed too often and is parked."]
 

@@ -218,3 +218,13 @@ def test_a_refusal_that_lasts_counts_for_each_account_again_also_when_others_suc
     later = NOW + EXCUSED_S + QUIET_S
     fail(causes, 1, refused, later)
     assert fail(causes, 2, refused, later) is CauseKind.SAME_REFUSAL
+
+
+def test_the_reason_is_why_attempts_fail_and_not_how_sessions_ended() -> None:
+    causes = SharedCauses(30)
+    for bot in range(30):
+        fail(causes, bot, SteamUnreachable("session", "the WebSocket closed"), NOW)
+    for bot in range(3):
+        fail(causes, bot, REFUSED, NOW + 1)
+    (cause,) = causes.active(NOW + 1)
+    assert (cause.reason, len(cause.bots)) == ("Connection refused", 30)

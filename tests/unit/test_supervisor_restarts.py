@@ -12,7 +12,7 @@ import pytest
 from fake_clock import settle
 from scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Life, World
 
-from supervisor.child import ChildState, Restart, RestartIntensity
+from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -209,6 +209,52 @@ async def test_an_expected_end_is_told_without_a_traceback(world: World) -> None
         assert told["reason"] == "dropped"
         assert "exc_info" not in told
         assert world.logged("child_crashed") == []
+
+
+def reported() -> Crash:
+    """Return an error that the log has another line about."""
+    error = Crash("dropped")
+    error.is_reported = True  # type: ignore[attr-defined] # a child's own; see ServiceError
+    return error
+
+
+async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_parking(
+    world: World,
+) -> None:
+    lives = [Life(serve_s=0.0, error=reported()) for _ in range(6)]
+    spec = world.spec(
+        "a",
+        *lives,
+        expected=(Crash,),
+        intensity=RestartIntensity(max_restarts=3, period=3600.0),
+        give_up=GiveUp.PARK,
+        park_for=10.0,
+    )
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(100)
+        told = [(line["decision"], line["log_level"]) for line in world.logged("child_ended")]
+    assert told[:5] == [
+        *[("RestartAfter", "debug")] * 3,
+        ("ParkFor", "info"),
+        ("ParkFor", "debug"),
+    ]
+
+
+async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: World) -> None:
+    spec = world.spec("a", Life(serve_s=1.0, error=Crash("boom")), Life())
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(10)
+        starts = [(line["restarts"], line["log_level"]) for line in world.logged("child_started")]
+        assert starts == [(0, "debug"), (1, "info")]
+    assert [line["log_level"] for line in world.logged("child_ended")] == ["debug"]
+
+
+async def test_a_child_that_ends_unasked_is_news(world: World) -> None:
+    spec = world.spec("a", Life(serve_s=1.0), Life())
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(2)
+        (told,) = world.logged("child_ended")
+        assert told["log_level"] == "info"
 
 
 async def test_an_error_while_stopping_is_reported_and_not_followed_by_a_life(
