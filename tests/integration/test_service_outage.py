@@ -18,10 +18,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 BOTS = 12
 AWAY_S = 15.0
 SOON_S = 15.0
+# What the supervisor decides after a failure that bots share is in the log at debug.
+DEBUG: Sections = {"log": {"level": "debug"}}
 # A second failure of its own would park a bot for five minutes.
-STRICT: Sections = {"restart": {"intensity": 1, "period": 600}}
+STRICT: Sections = {**DEBUG, "restart": {"intensity": 1, "period": 600}}
 # And the first backoffs are long already: only the first success can bring all bots back soon.
-SLOW: Sections = {"restart": {"intensity": 1, "period": 600, "backoff_min": 40, "backoff_max": 60}}
+SLOW: Sections = {
+    **DEBUG,
+    "restart": {"intensity": 1, "period": 600, "backoff_min": 40, "backoff_max": 60},
+}
 
 
 def decisions(w: World) -> set[str]:
