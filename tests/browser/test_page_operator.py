@@ -93,7 +93,7 @@ def test_what_happens_is_seen_without_a_reload(w: World, page: Page) -> None:
         page,
         "outage",
         r"Steam has not been reachable since .*\d:\d\d.* \(2 of 2 bots: connection refused\)\."
-        r".*Nothing to do\.",
+        r"\s+Nothing to do\.",
     )
     expect(page).to_have_title("! BotAPI")
     expect(page.locator("#also li")).to_have_count(0)  # none blames a bot or an account
