@@ -86,3 +86,48 @@ def shown_as_lasting(w: World) -> set[str]:
     """Return the kinds of causes that last, as the metrics have it."""
     found = Exposition(w.service.get("/metrics")[1].decode())
     return {kind for kind, lasts in found.values("botapi_shared_cause", "kind").items() if lasts}
+
+
+async def test_an_outage_of_redis_longer_than_the_leases_is_one_cause_too() -> None:
+    settings = {**SETTINGS, "bots": {"lease_seconds": 12.5}}
+    with world(BOTS, settings=settings) as w:
+        w.service.wait_ready(BOTS)
+        await wait_for_alert(w, "well")
+        before = len(told(w))
+        w.valkey.stop()
+        await wait_for_alert(w, "redis-unreachable")
+        until = time.monotonic() + 60
+        while any(bot["state"] == "ready" for bot in (await status_of(w))["fleet"]):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.5)
+        alerts = (await status_of(w))["alerts"]
+        assert [alert["kind"] for alert in alerts] == ["redis-unreachable"]
+        w.valkey.start()
+        await asyncio.to_thread(w.service.wait_ready, BOTS, 60)
+        await wait_for_alert(w, "well")
+        assert [line["event"] for line in told(w)[before:]] == ["redis_lost", "redis_back"]
+
+
+async def test_a_game_coordinator_that_is_away_is_one_cause_and_no_bots() -> None:
+    with world(BOTS, settings=SETTINGS) as w:
+        w.service.wait_ready(BOTS)
+        await wait_for_alert(w, "well")
+        before = len(told(w))
+        await w.sandbox.faults(gc_down=True)
+        status = await wait_for_alert(w, "gc-unavailable")
+        while any(bot["state"] == "ready" for bot in status["fleet"]):
+            status = await status_of(w)
+        (alert,) = status["alerts"]
+        assert alert["text"] == (
+            f"The Dota 2 Game Coordinator has not answered since {{when}} ({BOTS} of {BOTS} bots)."
+        )
+        assert alert["todo"] == "Nothing to do."
+        await w.sandbox.clear_faults()
+        await asyncio.to_thread(w.service.wait_ready, BOTS, 60)
+        await wait_for_alert(w, "well")
+        events = [line["event"] for line in told(w)[before:]]
+        assert events == ["shared_cause_begun", "shared_cause_ended"]
+
+
+async def status_of(w: World) -> dict[str, Any]:
+    return await asyncio.to_thread(w.service.status)
