@@ -368,7 +368,7 @@ class Bot(Actor[RouterToBot]):
     ) -> None:
         """Enter the next state, tell and log it. `reason`: in words, where not those of `failure`."""
         before, self._state = self._state, next_state(self._state, event)
-        if event is BotEvent.GC_LOST:
+        if event is BotEvent.GC_LOST and not isinstance(failure, PlayingElsewhere):
             self._ports.causes.gc_lost(self._id, reason or "", self._ports.wall())
         elif event is BotEvent.WELCOMED:
             self._ports.causes.gc_ready(self._id)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.errors import GcUnavailable, LogOnRefused, SteamUnreachable
+from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
 from actors.verdicts import Verdict
 
 WINDOW_S: Final = 60.0  # refusals of several accounts within this time are one refusal
@@ -248,6 +248,8 @@ def kind_of(failure: BaseException, verdict: Verdict | None) -> CauseKind | None
 
     See also `NEVER_OWN`.
     """
+    if isinstance(failure, PlayingElsewhere):
+        return None
     if isinstance(failure, GcUnavailable):
         return CauseKind.GC_UNAVAILABLE
     if not isinstance(failure, LogOnRefused | SteamUnreachable):
