@@ -8,7 +8,7 @@
     │   ├── AccountInUse          somebody has it checked out
     │   ├── NoPassword            the account has none in Redis
     │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
-    │   ├── StoreUnavailable      Redis does not answer (retryable)
+    │   ├── StoreUnavailable      Redis does not answer, or cannot serve (retryable)
     │   └── StoreMisused          Redis refuses what we ask, e.g. a key holds another type
     ├── SteamError                Steam, seen by one bot
     │   ├── SteamUnreachable      no CM, no directory, or the connection broke (retryable)
@@ -79,13 +79,19 @@ class LeaseLost(AccountError):
 
 
 class StoreUnavailable(AccountError):
-    """Redis did not answer, or answered that it cannot serve."""
+    """Redis did not answer, or answered that it cannot serve.
+
+    Attributes:
+        operation: what it was asked to do.
+        reason: in Redis's words why it cannot serve, e.g. a full memory; None without an answer.
+    """
 
     is_external = True
 
-    def __init__(self, operation: str) -> None:
+    def __init__(self, operation: str, reason: str | None = None) -> None:
         self.operation = operation
-        super().__init__(f"Redis is unavailable ({operation})")
+        self.reason = reason
+        super().__init__(f"Redis is unavailable ({operation})" + (f": {reason}" if reason else ""))
 
 
 class StoreMisused(AccountError):

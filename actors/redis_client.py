@@ -16,9 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from actors.errors import StoreMisused, StoreUnavailable
@@ -29,6 +27,30 @@ HEALTH_CHECK_S: Final = 15.0
 CONNECTIONS: Final = 8  # for what is no script
 # redis-py puts the command in front of what Redis answered, and a password is a part of one.
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
+
+# Error replies of a server that is not, or is no longer, the one to ask (Redis's documentation:
+# replication, cluster specification, `min-replicas-to-write`, ACL). The connection is closed, so that
+# the next command resolves the name and connects again.
+WRONG_SERVER: Final = frozenset(
+    {
+        "ASK",
+        "CLUSTERDOWN",
+        "LOADING",
+        "MASTERDOWN",
+        "MOVED",
+        "NOAUTH",
+        "NOREPLICAS",
+        "READONLY",
+        "TRYAGAIN",
+        "UNBLOCKED",
+        "WRONGPASS",
+    }
+)
+# With those of the right server that cannot serve now: memory or disk is full, or a script runs long.
+UNABLE: Final = WRONG_SERVER | {"BUSY", "MISCONF", "OOM"}
+# Redis 6.2 wraps what a command of a script was answered; newer versions return it as it is.
+_CODE_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
+_PLACE_IN_SCRIPT: Final = re.compile(r" script: [^:]*on @user_script:\d+\.?$")
 
 
 class Condition(NamedTuple):
@@ -45,7 +67,10 @@ class Watch(Protocol):
         """Redis ran a script; so long its caller waited."""
 
     def refused(self, script: str) -> None:
-        """Redis answered with an error."""
+        """Redis answered with an error that is about this script."""
+
+    def unable(self, script: str, reason: str) -> None:
+        """Redis answered that it cannot serve: a replica, loading, or out of memory, for example."""
 
     def failed(self, script: str, reason: str) -> None:
         """Redis did not answer."""
@@ -82,12 +107,57 @@ def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis
         # While they are on, a connection that Redis has closed meanwhile is used once more, in vain.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
+    pool.connection_class = _leaving_wrong_servers(pool.connection_class, pool)
     client = _Client(connection_pool=pool)
     client.auto_close_connection_pool = True  # as of one that made its pool itself
     client.watched_by = watch
     without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
     client.line = Line(lambda: pool.connection_class(**without_limits))
     return client
+
+
+def _leaving_wrong_servers(kind: Any, pool: Any) -> Any:
+    """Return a connection class that is used no more, as the idle ones, after a reply of WRONG_SERVER.
+
+    The pool closes it when it is returned, and the line at once.
+    """
+
+    class Leaving(kind):  # type: ignore[misc]
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return await super().read_response(*args, **options)
+            except RedisError as error:
+                if _code(error) in WRONG_SERVER:
+                    self.mark_for_reconnect()  # once all answers of this command are read
+                    await pool.disconnect(inuse_connections=False)
+                raise
+
+    return Leaving
+
+
+def _code(error: RedisError) -> str:
+    """Return the first word of an error reply, also of one inside a script."""
+    if error.status_code not in (None, "ERR"):
+        return str(error.status_code)
+    text = _text(error)
+    inner = _CODE_IN_SCRIPT.search(text)
+    return inner[1] if inner else text.partition(" ")[0]
+
+
+def _why_unable(error: RedisError) -> str | None:
+    """Return in Redis's words why it cannot serve; None when the error does not say that."""
+    code = _code(error)
+    if code not in UNABLE:
+        return None
+    text = _PLACE_IN_SCRIPT.sub("", _text(error)).rstrip(".")
+    return text if code in text else f"{code} {text}"
+
+
+def _text(error: RedisError) -> str:
+    """Return what Redis answered, without the command that redis-py puts in front of it in a pipeline."""
+    text = str(error)
+    answer = _COMMAND.sub("", text)
+    return text if answer == text else answer.strip("(),'\"")
 
 
 @contextlib.contextmanager
@@ -103,8 +173,12 @@ def translated(operation: str) -> Iterator[None]:
         yield
     except ResponseError as error:
         # Without its cause: the text, which a traceback would show, may repeat a whole command.
-        raise StoreMisused(operation, _COMMAND.sub("", str(error))) from None
-    except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
+        if (reason := _why_unable(error)) is not None:
+            raise StoreUnavailable(operation, reason) from None
+        raise StoreMisused(operation, _text(error)) from None
+    except RedisError as error:
+        raise StoreUnavailable(operation, _why_unable(error)) from error
+    except OSError as error:
         raise StoreUnavailable(operation) from error
     finally:
         # redis-py sends under asyncio.wait_for, which in Python 3.11 goes on as if nothing was when it
@@ -123,8 +197,11 @@ def _watched(redis: Redis, script: str) -> Iterator[None]:
     begun = now()
     try:
         yield
-    except ResponseError:
-        watch.refused(script)
+    except ResponseError as error:
+        if (reason := _why_unable(error)) is not None:
+            watch.unable(script, reason)
+        else:
+            watch.refused(script)
         raise
     except (RedisError, OSError) as error:
         watch.failed(script, str(error) or type(error).__name__)

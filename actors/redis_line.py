@@ -81,6 +81,9 @@ class _Lane:
                     answer = await self._connection.read_response()
                 except ResponseError as error:
                     self._settle(None, error)
+                    if self._connection.should_reconnect():  # type: ignore[no-untyped-call]
+                        self._fail(RedisConnectionError("Redis is not the server to ask any more"))
+                        return
                 else:
                     self._settle(answer, None)
         except (RedisError, OSError) as error:
@@ -187,4 +190,7 @@ class Line:
 
 def _again(error: BaseException) -> BaseException:
     """Return the same error to be raised once more, somewhere else."""
-    return type(error)(*error.args)
+    again = type(error)(*error.args)
+    if isinstance(error, RedisError) and isinstance(again, RedisError):
+        again.status_code = error.status_code
+    return again

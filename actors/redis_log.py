@@ -1,4 +1,4 @@
-"""The log of Redis outages: one line at the begin, one a minute, one at the end."""
+"""The log of Redis outages (no answer, or no writes): a line at the begin, one a minute, one at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from actors.shared_causes import CauseKind, SharedCause
 
 BACK_AFTER: Final = 3  # answers in a row: one may have been on its way already
 SUMMARY_S: Final = 60.0  # between two lines about an outage that lasts
+# A Redis that cannot write still answers what only reads: it is back when a script that always writes is
+# answered, or after so long without a refusal.
+WRITERS: Final = frozenset({"acquire", "renew", "release", "note_logon"})
+WRITES_AFTER_S: Final = 30.0
 
 
 class RedisLog:
@@ -23,6 +27,8 @@ class RedisLog:
         self._log = log.bind(actor="redis")
         self._lost_at: float | None = None
         self._said_at = 0.0
+        self._failed_at = 0.0
+        self._told: set[bool] = set()  # of this outage: by whether Redis answered
         self._failures = 0
         self._answers = 0
         self._outage: SharedCause | None = None
@@ -35,23 +41,36 @@ class RedisLog:
     def answered(self, script: str, seconds: float) -> None:
         """See Watch, as of the others."""
         self._watch.answered(script, seconds)
-        self._note_answer()
+        self._note_answer(script)
 
     def refused(self, script: str) -> None:
         """It did answer."""
         self._watch.refused(script)
-        self._note_answer()
+        self._note_answer(script)
+
+    def unable(self, script: str, reason: str) -> None:
+        """Say so, if it is news."""
+        self._watch.unable(script, reason)
+        self._note_failure(script, reason, answered=True)
 
     def failed(self, script: str, reason: str) -> None:
         """Log the outage, at most once a minute."""
         self._watch.failed(script, reason)
+        self._note_failure(script, reason, answered=False)
+
+    def _note_failure(self, script: str, reason: str, *, answered: bool) -> None:
+        now = self._failed_at = self._clock.now()
         self._failures += 1
         self._answers = 0
-        now = self._clock.now()
         if self._lost_at is None:
             self._lost_at = self._said_at = now
+        if answered not in self._told:
+            self._told.add(answered)
             self._outage = SharedCause(
-                CauseKind.REDIS_UNREACHABLE, self._clock.wall(), reason, frozenset()
+                CauseKind.REDIS_UNREACHABLE,
+                self._clock.wall() - (now - self._lost_at),
+                reason,
+                frozenset(),
             )
             self._log.warning("redis_lost", script=script, reason=reason)
         elif now - self._said_at >= SUMMARY_S:
@@ -61,11 +80,16 @@ class RedisLog:
                 "redis_still_lost", reason=reason, duration_s=lasted_s, failures=self._failures
             )
 
-    def _note_answer(self) -> None:
+    def _note_answer(self, script: str) -> None:
         if self._lost_at is None:
+            return
+        now, cannot_write = self._clock.now(), True in self._told
+        is_sign = not cannot_write or script in WRITERS
+        if not is_sign and now - self._failed_at < WRITES_AFTER_S:
             return
         self._answers += 1
         if self._answers >= BACK_AFTER:
-            lasted_s = round(self._clock.now() - self._lost_at, 3)
+            lasted_s = round((self._failed_at if cannot_write else now) - self._lost_at, 3)
             self._log.info("redis_back", duration_s=lasted_s, failures=self._failures)
             self._lost_at, self._failures, self._outage = None, 0, None
+            self._told.clear()

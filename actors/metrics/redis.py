@@ -35,6 +35,10 @@ class RedisMetrics:
         """Count it."""
         self._series(script)[1].inc()
 
+    def unable(self, script: str, _reason: str) -> None:
+        """Count it."""
+        self._series(script)[1].inc()
+
     def failed(self, script: str, _reason: str) -> None:
         """Count it."""
         self._series(script)[1].inc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_clock import FakeClock
 from scripted_child import capturing_log
 
-from actors.redis_log import BACK_AFTER, SUMMARY_S, RedisLog
+from actors.redis_log import BACK_AFTER, SUMMARY_S, WRITES_AFTER_S, RedisLog
 from actors.shared_causes import CauseKind, SharedCause
 
 
@@ -18,6 +18,9 @@ class Watch:
 
     def refused(self, script: str) -> None:
         self.heard.append(f"refused {script}")
+
+    def unable(self, script: str, _reason: str) -> None:
+        self.heard.append(f"unable {script}")
 
     def failed(self, script: str, _reason: str) -> None:
         self.heard.append(f"failed {script}")
@@ -77,3 +80,46 @@ async def test_an_outage_is_a_cause_that_all_bots_share_while_it_lasts(clock: Fa
         redis.answered("renew", 0.1)
     back: SharedCause | None = redis.outage
     assert back is None
+async def test_a_redis_that_only_reads_is_lost_until_nothing_is_refused_any_more(
+    clock: FakeClock,
+) -> None:
+    """What only reads is answered all the time; that must not end the outage, and begin the next."""
+    log, lines = capturing_log()
+    watch = Watch()
+    redis = RedisLog(watch, clock=clock, log=log)
+    for _ in range(5):
+        redis.unable("reserve", "OOM command not allowed")
+        for _ in range(2 * BACK_AFTER):
+            redis.answered("look", 0.1)
+        await clock.advance(WRITES_AFTER_S - 1.0)
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("redis_lost", "OOM command not allowed")
+    ]
+    assert watch.heard.count("unable reserve") == 5
+    await clock.advance(1.0)
+    for _ in range(BACK_AFTER):
+        redis.answered("look", 0.1)
+    assert [line["event"] for line in lines] == ["redis_lost", "redis_back"]
+    assert lines[1]["duration_s"] == 4 * (WRITES_AFTER_S - 1.0)
+
+
+async def test_a_redis_that_is_gone_and_then_full_is_two_causes_of_one_outage(
+    clock: FakeClock,
+) -> None:
+    log, lines = capturing_log()
+    redis = RedisLog(Watch(), clock=clock, log=log)
+    for _ in range(3):
+        redis.failed("look", "refused")
+        redis.unable("look", "LOADING")
+    assert [line["reason"] for line in lines] == ["refused", "LOADING"]
+
+
+async def test_a_redis_that_writes_again_is_back_at_once(clock: FakeClock) -> None:
+    log, lines = capturing_log()
+    redis = RedisLog(Watch(), clock=clock, log=log)
+    redis.unable("reserve", "READONLY You can't write against a read only replica.")
+    await clock.advance(1.0)
+    for _ in range(BACK_AFTER):
+        redis.answered("renew", 0.1)
+    assert [line["event"] for line in lines] == ["redis_lost", "redis_back"]
+    assert redis.outage is None

