@@ -1,12 +1,8 @@
 """One account's life: check out, connect, log on, launch, serve, let go.
 
-A bot's `run` is one such life from top to bottom. It ends with an exception that says why, and the
-supervisor starts the next one; nothing of a life survives it but what Redis holds. While it is ready
-it serves whoever asks; at any moment something from outside (the connection broke, the lease is
-lost, the budget is spent, a stop) may interrupt it, and the `finally` blocks let go in the order
-that keeps an account in one place: stop using it, log off, and only then give it back.
-
-Knows Steam only through `actors.steam.port` and Redis only through `AccountStore`.
+A bot's `run` is one such life; it ends with an exception that says why, and nothing survives it but what
+Redis holds. The `finally` blocks let go in the order that keeps an account in one place: stop using it,
+log off, and only then give it back.
 """
 
 from __future__ import annotations
@@ -89,6 +85,7 @@ class Bot(Actor[RouterToBot]):
         self._link: Link | None = None
         self._token_keeper: TokenKeeper | None = None
         self._keeping_token: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
         self._seat: Seat | None = None
         self._serving = Serving(bot_id, log=self._log)
         self._life: asyncio.Task[None] | None = None
@@ -204,8 +201,10 @@ class Bot(Actor[RouterToBot]):
         logged_on, auth = await self._log_on.run(link, lease, auth)
         reckoning.logged_on()
         self._keep_token_young(link, lease, auth)
-        await self._ports.pacing.succeeded(logged_on.public_ip)
-        await self._ports.store.note_logon(lease)
+        self._noting = asyncio.create_task(
+            self._log_on.note(lease, logged_on, self._ports.pacing, log=self._log),
+            name=f"{self._id}-note",
+        )
         self._seat = Seat(
             self._id,
             lease.account,
@@ -226,6 +225,8 @@ class Bot(Actor[RouterToBot]):
     async def _leave(self) -> None:
         """Finish or fail what is being served, then log off, then close the socket."""
         await self._serving.finish()
+        if self._noting is not None:
+            await end(self._noting)
         if (link := self._link) is None:
             return
         try:

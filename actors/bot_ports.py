@@ -55,9 +55,6 @@ class AccountStore(KeepsAuth, Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the account back; harmless when the lease is not ours any more."""
 
-    async def note_logon(self, lease: Lease) -> None:
-        """Remember when the account was logged on last."""
-
     async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
         """Let nobody check the account out for a while."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -9,7 +10,7 @@ from typing import Final, Protocol
 from actors.accounts.lease import Lease
 from actors.bot_ports import Pacing
 from actors.clock import Clock
-from actors.errors import LogOnRefused, SteamUnreachable
+from actors.errors import AccountError, LogOnRefused, SteamUnreachable
 from actors.log_on_turn import refunded_unless_reached
 from actors.logon import KeepsAuth, LogOn, LogOnTimeouts
 from actors.steam.port import AuthState, Directory, GuardCallback, LinkEvent, LoggedOn, Steam
@@ -24,9 +25,6 @@ TURN_JITTER_S: Final = 0.5
 
 class GivesBack(KeepsAuth, Protocol):
     """What this needs of the store."""
-
-    async def note_logon(self, lease: Lease) -> None:
-        """Remember when the account was logged on last, and that it works."""
 
     async def release(self, lease: Lease) -> None:
         """Give the account back."""
@@ -62,7 +60,8 @@ class ByHand:
         try:
             await self._wait_for_turn()
             logged_on = await self._once(lease, on_guard)
-            await self.pacing.succeeded(logged_on.public_ip)
+            with contextlib.suppress(AccountError):  # a note; what counts is stored
+                await self.pacing.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
             if judge(refused) in STOPS_IP:
                 await self.pacing.was_limited()
@@ -97,7 +96,8 @@ class ByHand:
             timeouts = LogOnTimeouts(credentials_s=PERSON_S)
             log_on = LogOn(self.store, on_guard, clock=self.clock, timeouts=timeouts)
             logged_on, _ = await log_on.run(link, lease, auth)
-            await self.store.note_logon(lease)
+            with contextlib.suppress(AccountError):  # as above
+                await self.store.note_logon(lease)
             await link.log_off(timeout_s=LOG_OFF_S)
             return logged_on
         finally:

@@ -14,11 +14,13 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.lease import Lease
 from actors.accounts.refresh_token import flaw_of
 from actors.clock import Clock
-from actors.errors import LogOnRefused, StoreUnavailable
+from actors.errors import AccountError, LogOnRefused, StoreUnavailable
 from actors.steam.port import AuthState, Credential, GuardCallback, Link, LoggedOn
 from actors.verdicts import Verdict, verdict_on_token
 
 STORE_RETRY_S: Final = 1.0  # between two tries to store while Redis is away
+NOTE_AGAIN_S: Final = 5.0  # between two tries to note a log-on; twice as long each time
+LONGEST_NOTE_PAUSE_S: Final = 300.0
 
 
 class KeepsAuth(Protocol):
@@ -36,6 +38,9 @@ class KeepsAuth(Protocol):
     async def forget_token(self, lease: Lease) -> None:
         """Drop the refresh token, keep the guard data."""
 
+    async def note_logon(self, lease: Lease) -> None:
+        """Remember when the account was logged on last, and that it works."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogOnTimeouts:
@@ -50,6 +55,13 @@ class GivesBack(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Return only after Redis acknowledged, also of what was still to be stored."""
+
+
+class NotesSuccess(Protocol):
+    """The one thing `note` needs of the pacing."""
+
+    async def succeeded(self, ip: str | None) -> None:
+        """Steam let us in, and said which IP we come from."""
 
 
 class LogOn:
@@ -100,6 +112,20 @@ class LogOn:
         )
         await self.store(lease, auth)
         return auth
+
+    async def note(
+        self, lease: Lease, logged_on: LoggedOn, pacing: NotesSuccess, *, log: FilteringBoundLogger
+    ) -> None:
+        """Tell Redis of a log-on, again until it takes it; the session does not wait for that."""
+        pause_s = NOTE_AGAIN_S
+        while True:
+            try:
+                await pacing.succeeded(logged_on.public_ip)
+                return await self._store.note_logon(lease)
+            except AccountError as error:
+                log.debug("logon_not_noted", reason=str(error))
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_NOTE_PAUSE_S)
 
     async def store(self, lease: Lease, auth: AuthState) -> None:
         """Return when new auth state is stored for good, however long Redis is away.

@@ -103,6 +103,8 @@ class FakeStore:
             del self.cooldowns[account]
 
     async def note_logon(self, lease: Lease) -> None:
+        if (error := self._script.errors.get("note_logon")) is not None:  # as often as it is asked
+            raise error
         self.logged_on.append(lease.account)
 
     async def credential(self, lease: Lease) -> Credential:
@@ -202,9 +204,12 @@ class FakePacing:
         self.ips: list[str | None] = []
         self.limited = 0
         self.refunded: list[bool] = []
+        self.error: ServiceError | None = None
 
     async def ask(self, *, with_password: bool) -> Wait | None:
         self.asked.append(with_password)
+        if self.error is not None:
+            raise self.error
         return self.waits.pop(0) if self.waits else None
 
     async def refund(self, *, with_password: bool) -> None:

@@ -61,7 +61,7 @@ class LogOnPacing:
         self._limits = limits
 
     async def ask(self, *, with_password: bool) -> Wait | None:
-        """Return None when a log-on may start now; it is counted then.
+        """Return None when a log-on may start now; it is counted then, and Redis can write.
 
         Raises:
             StoreUnavailable, StoreMisused: see `redis_client`.
@@ -82,10 +82,18 @@ class LogOnPacing:
         await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
-        """Steam let somebody in, and said where from: the circuit is closed."""
+        """Steam let somebody in, and said where from: the circuit is closed.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`; may be called again.
+        """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
-        await self._succeeded.run(self._redis, keys, self._bucket)
+        try:
+            await self._succeeded.run(self._redis, keys, self._bucket)
+        except BaseException:
+            self._ip = asked_as  # what was taken under that name still has to be carried over
+            raise
 
     async def was_limited(self) -> Wait:
         """Steam said "too many": open the circuit for everyone behind this IP; return for how long."""

