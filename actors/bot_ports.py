@@ -17,7 +17,7 @@ from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
 from actors.shared_causes import SharedCauses
 from actors.steam.port import Directory, GuardCallback, Steam
-from actors.strikes import Strikes, UnknownResults
+from actors.strikes import OwnFaults, Strikes, UnknownResults
 
 
 @dataclass(slots=True)
@@ -61,6 +61,9 @@ class AccountStore(KeepsAuth, Protocol):
     async def lift_cooldown(self, account: str, reason: str) -> None:
         """End the cooldown of an account if it still has this reason."""
 
+    def avoid(self, account: str, seconds: float) -> None:
+        """Check the account out no more for a while, in this process alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class BotPolicy:
@@ -96,3 +99,4 @@ class BotPorts:
     strikes: Strikes = field(default_factory=Strikes)
     causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)
+    own_faults: OwnFaults = field(default_factory=OwnFaults)

@@ -13,6 +13,7 @@
     ├── SteamError                Steam, seen by one bot
     │   ├── SteamUnreachable      no CM, no directory, or the connection broke (retryable)
     │   ├── LogOnRefused          Steam said no; `eresult` says why
+    │   │   └── ClockUncertain    to codes made by a clock that may be wrong
     │   ├── NeedsHuman            only a person can go on (Steam Guard code)
     │   ├── GcUnavailable         the Game Coordinator does not welcome us (retryable)
     │   │   └── PlayingElsewhere  another session of the account plays
@@ -185,6 +186,18 @@ class LogOnRefused(SteamError):
         self.eresult = eresult
         self.retry_after = retry_after
         super().__init__(f"Steam refused the {phase} with result {eresult}")
+
+
+class ClockUncertain(LogOnRefused):
+    """Steam refused codes of the authenticator, and what time it is at Steam is not known here."""
+
+    def __init__(self, eresult: int) -> None:
+        super().__init__("credentials", eresult)
+        text = (
+            f"Steam refused two codes of the authenticator with result {eresult}, and this machine's "
+            "clock may be wrong: no answer of Steam has told the time so far"
+        )
+        self.args = (text,)
 
 
 class NeedsHuman(SteamError):

@@ -31,7 +31,7 @@ NEEDS: Final[Mapping[int, str]] = {
     77: "a log-on by hand in the Steam client: Steam wants the password typed again",
     80: _BANNED,
     85: "a Steam Guard code from the authenticator app, or the app's shared secret",
-    88: "the right shared secret, or the clock set right: codes of the authenticator do not match",
+    88: "the right shared secret: Steam refuses the codes that are made of the one stored",
     89: "the activation of its authenticator app finished",
     101: "a log-on by hand in the Steam client: Steam shows a captcha",
     105: "another egress address: Steam has banned this one",

@@ -27,6 +27,7 @@ from actors.needs import as_reason, need_of
 from actors.shared_causes import NEVER_OWN, CauseKind, kind_of
 from actors.steam.port import Server
 from actors.verdicts import (
+    AVOID_S,
     CONFIRM_S,
     IN_USE_ELSEWHERE,
     MARKS_CM,
@@ -150,8 +151,14 @@ class Reckoning:
             return _NOTHING
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
             self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
-            if shared is CauseKind.SAME_REFUSAL:
-                return self._shared_ruling(failure, verdict, failure.eresult)
+        if verdict is Verdict.NOT_HERE:
+            self._ports.store.avoid(self._lease.account, AVOID_S)
+            self._ports.own_faults.note(self._lease.account, failure, self._log)
+            return Ruling(verdict)
+        if shared is CauseKind.SAME_REFUSAL:
+            assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see kind_of()
+            assert failure.eresult is not None  # noqa: S101 - as above
+            return self._shared_ruling(failure, verdict, failure.eresult)
         return self._own_ruling(failure, verdict)
 
     def _note_cause(self, failure: BaseException, verdict: Verdict | None) -> CauseKind | None:

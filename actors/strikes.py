@@ -11,6 +11,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.errors import CannotUnseal, ClockUncertain
+from actors.needs import need_of
 from actors.verdicts import Verdict, is_known
 
 FORGET_S: Final = 6 * 3600.0  # without another one, a strike is history
@@ -108,3 +110,22 @@ class UnknownResults:
             return
         self._told.add(eresult)
         log.warning("eresult_unknown", eresult=eresult, phase=phase)
+
+
+class OwnFaults:
+    """Logs why this instance cannot use accounts that other instances may be able to use.
+
+    A wrong key or clock concerns every account and is logged once; an address is refused per account.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def note(self, account: str, failure: BaseException, log: FilteringBoundLogger) -> None:
+        """Log `failure`, the first time its cause comes up."""
+        shared = isinstance(failure, CannotUnseal | ClockUncertain)
+        cause = type(failure).__name__ if shared else account
+        if cause not in self._told:
+            self._told.add(cause)
+            reason = str(failure) if shared else f"it needs {need_of(failure)}"
+            log.error("account_unusable_here", reason=reason)

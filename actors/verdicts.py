@@ -12,6 +12,7 @@ from typing import Final
 
 from actors.errors import (
     CannotUnseal,
+    ClockUncertain,
     LeaseLost,
     LogOnRefused,
     NeedsHuman,
@@ -42,6 +43,7 @@ class Verdict(enum.StrEnum):
     PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
     REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
+    NOT_HERE = "not_here"  # our key, clock or address does not do for it; another instance's may
     UNUSABLE = "unusable"  # banned, disabled, locked: stop using the account, once it is confirmed
     OUR_BUG = "our_bug"  # our message is wrong, once it is confirmed
 
@@ -78,7 +80,7 @@ _EVERYWHERE: Final[Mapping[int, Verdict]] = {
     65: Verdict.NEEDS_HUMAN,  # InvalidLoginAuthCode
     66: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedNoMail
     71: Verdict.NEEDS_HUMAN,  # ExpiredLoginAuthCode
-    72: Verdict.NEEDS_HUMAN,  # IPLoginRestrictionFailed
+    72: Verdict.NOT_HERE,  # IPLoginRestrictionFailed: not from our address
     73: Verdict.UNUSABLE,  # AccountLockedDown
     74: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedVerifiedEmailRequired
     77: Verdict.NEEDS_HUMAN,  # RequirePasswordReEntry
@@ -138,6 +140,7 @@ CONFIRMED_S: Final = 24 * HOUR_S
 IN_USE_ELSEWHERE: Final = frozenset({Verdict.PLAYING_ELSEWHERE, Verdict.REPLACED})
 GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {Verdict.UNKNOWN}  # twice as long each time
 LONGEST_GROWN_S: Final = HOUR_S
+AVOID_S: Final = 30 * MINUTE_S  # how long this process leaves alone what it cannot use (NOT_HERE)
 
 # How long nobody should try the account again; None: the account is not at fault.
 COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
@@ -153,9 +156,9 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.IP_BANNED: None,
     Verdict.OUTDATED: None,  # after an upgrade every account is as good as before
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    Verdict.REPLACED: 2
-    * MINUTE_S,  # the twin is about to find out that it has no lease, if it is ours
+    Verdict.REPLACED: 2 * MINUTE_S,  # a twin of ours finds out meanwhile that it has no lease
     Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
+    Verdict.NOT_HERE: None,  # a fault of this instance: Redis is shared, and not told of it
     Verdict.UNUSABLE: 2 * MINUTE_S,
     Verdict.OUR_BUG: 2 * MINUTE_S,
 }
@@ -192,6 +195,8 @@ def verdict_on_log_off(eresult: int) -> Verdict:
 def judge(failure: BaseException | None) -> Verdict | None:
     """Return what a failure says about the account or the CM; None when it says nothing."""
     match failure:
+        case CannotUnseal() | ClockUncertain():
+            return Verdict.NOT_HERE
         case LogOnRefused(phase="credentials", eresult=eresult):
             return verdict_on_password(eresult)
         case LogOnRefused(eresult=eresult):
@@ -200,7 +205,7 @@ def judge(failure: BaseException | None) -> Verdict | None:
             return verdict_on_log_off(eresult)
         case PlayingElsewhere():
             return Verdict.PLAYING_ELSEWHERE
-        case NoPassword() | CannotUnseal() | NeedsHuman():
+        case NoPassword() | NeedsHuman():
             return Verdict.NEEDS_HUMAN
         case _:
             return None

@@ -42,9 +42,23 @@ class Desk:
 
 
 def at_the_desk(
-    config: Path | None, work: Callable[[Desk], Awaitable[T]], *, as_json: bool = False
+    config: Path | None,
+    work: Callable[[Desk], Awaitable[T]],
+    *,
+    as_json: bool = False,
+    seals: bool = False,
 ) -> T:
-    """Open the store, do `work`, close it; what goes wrong is one line and exit code 1."""
+    """Open the store, do `work`, close it; what goes wrong is one line and exit code 1.
+
+    Args:
+        config: the settings' file.
+        work: what to do.
+        as_json: say what goes wrong to programs.
+        seals: whether `work` reads or writes secrets, which a key that opens none of them must not.
+
+    Raises:
+        ConfigError: the settings or the key cannot be used.
+    """
     settings = load(config).settings
     key = take_secret_key(os.environ)
     try:
@@ -54,7 +68,10 @@ def at_the_desk(
 
     async def run() -> T:
         async with _redis(settings) as redis:
-            return await work(Desk(redis, settings, sealer))
+            desk = Desk(redis, settings, sealer)
+            if seals and (closed := await desk.store.closed_values()):
+                raise key.opens_none_of(closed)
+            return await work(desk)
 
     try:
         return asyncio.run(run())

@@ -62,7 +62,12 @@ def add(
         )
     if problem := bad_shared_secret(shared_secret):
         raise ConfigError("shared secret", problem)
-    at_the_desk(config, lambda desk: desk.store.add(name, password, shared_secret), as_json=as_json)
+    at_the_desk(
+        config,
+        lambda desk: desk.store.add(name, password, shared_secret),
+        as_json=as_json,
+        seals=True,
+    )
     _say(name, "added", as_json=as_json)
 
 
@@ -85,7 +90,7 @@ def import_(
         for one in good:
             await desk.store.add(one.name, one.password, one.shared_secret)
 
-    at_the_desk(config, add_all, as_json=as_json)
+    at_the_desk(config, add_all, as_json=as_json, seals=True)
     for entry in bad:
         typer.echo(f"{entry.where}: {entry.problem}", err=True)
     if as_json:
@@ -121,6 +126,7 @@ def login(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> 
         config,
         lambda desk: run(desk.settings, desk.store, desk.admin, desk.pacing, name),
         as_json=as_json,
+        seals=True,
     )
     if as_json:
         steam_id = str(logged_on.steam_id)  # beyond what JSON's readers take for an exact number

@@ -20,7 +20,7 @@ from supervisor.admin_desk import admin_token
 from supervisor.instance import own_instance
 from supervisor.listener import listen
 from supervisor.network import Network, steam_network
-from supervisor.secret_key import take_secret_key
+from supervisor.secret_key import SecretKey, take_secret_key
 from supervisor.settings import Settings
 
 
@@ -32,6 +32,7 @@ class Ground:
     listener: socket.socket
     valkey: EmbeddedValkey | None
     sealer: Sealer
+    secret_key: SecretKey
     instance: str  # who we are, unique in the world
     admin_token: AdminToken | None
 
@@ -43,7 +44,8 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
     Raises:
         ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.
     """
-    sealer = _sealer()
+    key = take_secret_key(os.environ)
+    sealer = _sealer(key)
     with contextlib.ExitStack() as stack:
         listener = listen(settings.http.host, settings.http.port)
         stack.callback(listener.close)
@@ -51,7 +53,7 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
         valkey = _own_valkey(settings, stack)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield Ground(network, listener, valkey, sealer, instance.id, token)
+            yield Ground(network, listener, valkey, sealer, key, instance.id, token)
 
 
 def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValkey | None:
@@ -63,8 +65,7 @@ def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValk
     return valkey
 
 
-def _sealer() -> Sealer:
-    key = take_secret_key(os.environ)
+def _sealer(key: SecretKey) -> Sealer:
     try:
         return Sealer(parse_keys(key.text))
     except ValueError as error:

@@ -15,6 +15,9 @@ from supervisor.settings_errors import ConfigError
 VARIABLE: Final = "BOTAPI_SECRET_KEY"
 FILE_VARIABLE: Final = "BOTAPI_SECRET_KEY_FILE"
 HOW_TO_MAKE: Final = "make one with: openssl rand -base64 32"
+WHICH_KEY: Final = (
+    "set the key that sealed them; if it is lost, remove the accounts and add them again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,14 @@ class SecretKey:
     def refused(self, problem: str) -> ConfigError:
         """Return the error that says that this is no key, without showing it."""
         return ConfigError(self.source, f"{problem}; {HOW_TO_MAKE}")
+
+    def opens_none_of(self, values: int) -> ConfigError:
+        """Return the error that says that no sealed value in Redis opens."""
+        if self.text.strip():
+            problem = f"it opens none of the sealed values in Redis ({values})"
+        else:
+            problem = f"it is not set, and Redis holds sealed values ({values})"
+        return ConfigError(self.source, f"{problem}; {WHICH_KEY}")
 
 
 def take_secret_key(environ: MutableMapping[str, str]) -> SecretKey:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
+from actors.accounts.embedded import EmbeddedValkeyError
 from actors.accounts.pacing import LogOnPacing
 from actors.accounts.store import Accounts
+from actors.errors import StoreMisused, StoreUnavailable
 from actors.matches.store import MatchStore
 from actors.redis_client import Watch, connect
 from supervisor.ground import Ground
@@ -29,6 +31,26 @@ class Stores:
         """Close the connections."""
         await self.matches.close()
         await self.accounts.close()
+
+
+async def check_key(stores: Stores, ground: Ground) -> None:
+    """Refuse a key that opens nothing of what is sealed, before a bot works with it.
+
+    A Redis that is away is no reason not to start; bots then find out one by one, and each leaves its
+    account alone. The private Valkey is started for this, and goes on as a child of the tree.
+
+    Raises:
+        ConfigError: values are sealed, and none opens.
+    """
+    valkey = ground.valkey
+    try:
+        if valkey is not None:
+            await valkey.start()
+        closed = await stores.accounts.closed_values()
+    except (EmbeddedValkeyError, StoreUnavailable, StoreMisused):
+        return
+    if closed:
+        raise ground.secret_key.opens_none_of(closed)
 
 
 def open_stores(

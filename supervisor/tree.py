@@ -82,7 +82,7 @@ from supervisor.reconfigure import Reconfigurer
 from supervisor.request_log import RequestLog
 from supervisor.settings import ConfigError, Loaded, Settings
 from supervisor.steam_side import directory_of, nobody_to_ask, steam_of
-from supervisor.stores import open_stores
+from supervisor.stores import check_key, open_stores
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
 
@@ -100,6 +100,7 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
         async with taken(loaded.settings, log=log) as ground:
             tree = Tree(loaded, ground, log=log)
             try:
+                await tree.check_key()
                 yield tree
             finally:
                 await tree.close()
@@ -164,10 +165,16 @@ class Tree:
         """Whether secrets are sealed before they are stored."""
         return self._ground.sealer.is_sealing
 
+    async def check_key(self) -> None:
+        """Raise ConfigError where values in Redis are sealed and no key opens one."""
+        await check_key(self._stores, self._ground)
+
     async def close(self) -> None:
         """Close what is no child."""
         await self._reconfigurer.close()
         await self._stores.close()
+        if self._ground.valkey is not None:
+            await self._ground.valkey.close()
 
     def hurry(self) -> None:
         """Fail the requests under way, so that a stop need not wait for them."""

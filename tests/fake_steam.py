@@ -69,6 +69,13 @@ class FakeStore:
         self.cooldowns: dict[str, tuple[float, str]] = {}
         self.held: dict[str, int] = {}
         self.logged_on: list[str] = []
+        self.avoided: dict[str, float] = {}
+
+    def free(self, account: str) -> None:
+        """Let it be checked out, whoever had it."""
+        self.held.pop(account, None)
+        if account not in self._free:
+            self._free.append(account)
 
     async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
         await self._script.do("acquire")
@@ -101,6 +108,9 @@ class FakeStore:
         await self._script.do("lift_cooldown")
         if self.cooldowns.get(account, (0.0, ""))[1] == reason:
             del self.cooldowns[account]
+
+    def avoid(self, account: str, seconds: float) -> None:
+        self.avoided[account] = seconds
 
     async def note_logon(self, lease: Lease) -> None:
         if (error := self._script.errors.get("note_logon")) is not None:  # as often as it is asked

@@ -66,11 +66,13 @@ class EmbeddedValkey:
             self._lock = None
 
     async def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start it and wait until it answers; one that runs already goes on.
 
         Raises:
             EmbeddedValkeyError: it does not come up, or see `claim`.
         """
+        if self._process is not None and self._process.returncode is None:
+            return
         self.claim()
         self._socket.unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
@@ -106,6 +108,11 @@ class EmbeddedValkey:
         self._stopping = True
         if self._is_up and self._process is not None and self._process.returncode is None:
             self._process.terminate()
+
+    async def close(self) -> None:
+        """End the server where `run` has not. Harmless when repeated."""
+        if self._process is not None:
+            await self._end(self._process)
 
     @property
     def _log(self) -> Path:

@@ -7,6 +7,7 @@ replica that lags) this file cannot know; a holder finds out at its next renewal
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import secrets
@@ -20,7 +21,7 @@ from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved, Unmet
-from actors.accounts.sealing import Sealer
+from actors.accounts.sealing import MARK, Sealer
 from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword
 from actors.redis_client import Condition, Script, ping, translated
 from actors.steam.port import AuthState, Credential
@@ -29,6 +30,7 @@ from actors.steam.port import AuthState, Credential
 PASSWORD: Final = "password"  # noqa: S105 - a kind, not a password
 SHARED_SECRET: Final = "shared secret"  # noqa: S105 - as above
 AUTH_STATE: Final = "auth state"
+SCAN: Final = 1000  # fields of a hash at once
 PUT_UP_AGAIN: Final = 2  # renew.lua: Redis had lost the lease
 
 
@@ -80,6 +82,7 @@ class Accounts:
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
         self._auth = KnownAuth()
+        self._avoided: dict[str, float] = {}  # account -> until when, on the loop's clock
 
     # -- checkout ------------------------------------------------------------------------------
 
@@ -115,11 +118,21 @@ class Accounts:
                 self._quota.per_account,
                 self._quota.window,
                 BUDGET_SPENT,
+                *self._avoided_now(),
             ],
         )
         if not account:
             raise NoAccountFree(*(ms / 1000 if ms >= 0 else None for ms in answer))
         return Lease(account, answer[0], holder)
+
+    def avoid(self, account: str, seconds: float) -> None:
+        """Check `account` out no more for a while, in this process alone: Redis is told nothing."""
+        self._avoided[account] = asyncio.get_running_loop().time() + seconds
+
+    def _avoided_now(self) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        self._avoided = {account: end for account, end in self._avoided.items() if end > now}
+        return list(self._avoided)
 
     async def renew(self, lease: Lease) -> None:
         """Prolong the lease by its full length from now; store again what Redis may have lost.
@@ -311,6 +324,27 @@ class Accounts:
                     pipe.hset(self._keys.secrets, account, sealed)
                 pipe.zadd(self._keys.checkouts, {account: 0}, nx=True)
                 await pipe.execute()
+
+    async def closed_values(self) -> int:
+        """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        k, closed = self._keys, 0
+        hashes = {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
+        with translated("closed_values"):
+            for kind, key in hashes.items():
+                async for account, value in self._redis.hscan_iter(key, count=SCAN):
+                    if not value.startswith(MARK):
+                        continue
+                    try:
+                        self._sealer.open(kind, account, value)
+                    except CannotUnseal:
+                        closed += 1
+                    else:
+                        return 0
+        return closed
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis answers."""

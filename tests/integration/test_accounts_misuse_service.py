@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 import redis as sync_redis
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
+from actors.accounts.sealing import Sealer
 from bench.service_process import Sections, toml
 from bench.world import World, world
 
@@ -29,8 +31,14 @@ def botapi(
     config: Path, *words: str, typed: str = "", env: dict[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Run `botapi accounts ...`; return its exit code and what it said."""
+    return command(config, "accounts", *words, typed=typed, env=env)
+
+
+def command(
+    config: Path, *words: str, typed: str = "", env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "supervisor", "accounts", *words, "--config", str(config)],
+        [sys.executable, "-m", "supervisor", *words, "--config", str(config)],
         input=typed,
         capture_output=True,
         text=True,
@@ -142,7 +150,8 @@ def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
     raw: Callable[[World], Any],
 ) -> None:
     right, wrong = key_of(b"r"), key_of(b"w")
-    advice = "of account bot0000 is sealed under another key; add that key to BOTAPI_SECRET_KEY"
+    opens_none = "botapi: BOTAPI_SECRET_KEY: it opens none of the sealed values in Redis (2); "
+    not_set = "botapi: BOTAPI_SECRET_KEY: it is not set, and Redis holds sealed values (2); "
     with world(1, in_redis=0, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
 
@@ -155,20 +164,88 @@ def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
         sealed = stored()
         assert all(one["bot0000"].startswith("sealed:v1:") for one in sealed)
 
-        use_key(w, wrong)
-        w.service.start()
-        wait_until(lambda: said(w, advice), advice)
-        wait_until(lambda: wire.zscore("botapi:checkouts", "bot0000") == 0, "the account free")
-        assert advice in botapi(config, "list")[1]
-        for text in (right, wrong, "pw-bot0000", "Traceback"):
-            assert not said(w, text)
+        for key, line in ((wrong, opens_none), ("", not_set)):
+            env = {"BOTAPI_SECRET_KEY": key} if key else {}
+            for words in (["run"], ["accounts", "add", "new"], ["accounts", "login", "bot0000"]):
+                code, out, err = command(config, *words, typed="pw\n", env=env)
+                assert (code, out, err.count("\n")) == (2, "", 1)
+                assert err.startswith(line)
+                assert not [text for text in (right, wrong, "pw-bot0000") if text in err]
+            assert botapi(config, "list", env=env)[0] == 0  # needs no key
         assert stored() == sealed
+        assert wire.zrange("botapi:cooldowns", 0, -1) == []
+        assert wire.zrange("botapi:checkouts", 0, -1) == ["bot0000"]
 
         for match_id, keys in ((6, f"{wrong} {right}"), (7, right)):
             use_key(w, keys)
-            botapi(config, "reset", "bot0000")  # it is cooling down
             serve_once(w, match_id)
-            assert not said(w, advice)
+
+
+def test_the_private_valkey_is_no_exception(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    redis = {"url": "embedded", "data_dir": str(tmp_path / "data")}
+    config.write_text(toml({"redis": redis, "http": {"port": 0}}))
+    right, wrong = ({"BOTAPI_SECRET_KEY": key_of(letter)} for letter in (b"r", b"w"))
+    assert botapi(config, "add", "axe", typed="pw\n", env=right)[0] == 0
+    code, out, err = command(config, "run", env=wrong)
+    assert (code, out) == (2, "")
+    line = "botapi: BOTAPI_SECRET_KEY: it opens none of the sealed values in Redis (1); "
+    assert err.splitlines()[-1].startswith(line)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info)]
+    assert botapi(config, "add", "bane", typed="pw\n", env=right)[0] == 0
+
+
+def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
+    raw: Callable[[World], Any],
+) -> None:
+    """It cannot look at the start, as Redis is away. Nothing of it is an account's fault (P14)."""
+    with world(3, settings=QUICK) as w:
+        wire, config = raw(w), w.service.config_file
+        use_key(w, key_of(b"w"))
+        wire.delete("botapi:sentries")
+        for n in range(3):
+            right = {"BOTAPI_SECRET_KEY": key_of(b"r")}
+            botapi(config, "add", f"bot000{n}", typed=f"pw-bot000{n}\n", env=right)
+        w.valkey.stop()
+        w.service.start()
+        w.valkey.start()
+        wait_until(lambda: said(w, "account_unusable_here"), "the key said to be wrong")
+        wait_until(lambda: set(w.scores().values()) == {0}, "all free")
+        tried = [
+            one["account"]
+            for one in w.service.events("bot_state_changed")
+            if one["state_to"] == "connecting"
+        ]
+        assert len(tried) == len(set(tried))
+        assert len(list(w.service.events("account_unusable_here"))) == 1
+        assert (
+            "BOTAPI_SECRET_KEY" in next(iter(w.service.events("account_unusable_here")))["reason"]
+        )
+        assert not list(w.service.events("account_needs_human"))
+        assert wire.zrange("botapi:cooldowns", 0, -1) == []
+
+        use_key(w, key_of(b"r"))  # no cooldown is in the way of who has the right one
+        w.service.start()
+        w.service.wait_ready(3)
+
+
+def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
+    raw: Callable[[World], Any],
+) -> None:
+    with world(2, settings=QUICK) as w:
+        wire, config = raw(w), w.service.config_file
+        foreign = {"BOTAPI_SECRET_KEY": key_of(b"x")}
+        w.service.stop()
+        botapi(config, "add", "bot0000", typed="pw-bot0000\n", env=foreign)
+        sealed = Sealer([b"r" * 32]).seal("password", "bot0001", "pw-bot0001")
+        wire.hset("botapi:passwords", "bot0001", sealed)
+        wire.delete("botapi:sentries")
+        use_key(w, key_of(b"r"))
+        w.service.start()
+        w.service.wait_ready(1)
+        wait_until(lambda: said(w, "account_unusable_here"), "the foreign one")
+        assert wire.zrange("botapi:cooldowns", 0, -1) == []
+        wait_until(lambda: w.scores() == {"bot0000": 0, "bot0001": 1}, "only its own in use")
 
 
 def use_key(w: World, key: str) -> None:

@@ -49,6 +49,7 @@ THROTTLED = End(stops_ip=True, cools_for=30 * MINUTE)
 PERSON = End(BotState.NEEDS_HUMAN, cools_for=30 * MINUTE, tells="account_needs_human")
 DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_reckoning for the second
 ALL_STOP = End(BotState.NEEDS_HUMAN, stops_ip=True, tells="account_needs_human")
+NOT_HERE = End(tells="account_unusable_here")  # another instance, from elsewhere, may use it
 UNSEEN = End(cools_for=2 * MINUTE)
 
 # Result, its name in Steam's list, and the end: refused with a token, in the credential flow, logged off.
@@ -87,7 +88,7 @@ ROWS: list[tuple[int, str, End, End, End]] = [
     (65, "InvalidLoginAuthCode", PERSON, PERSON, PERSON),
     (66, "AccountLogonDeniedNoMail", PERSON, PERSON, PERSON),
     (71, "ExpiredLoginAuthCode", PERSON, PERSON, PERSON),
-    (72, "IPLoginRestrictionFailed", PERSON, PERSON, PERSON),
+    (72, "IPLoginRestrictionFailed", NOT_HERE, NOT_HERE, NOT_HERE),
     (73, "AccountLockedDown", DOUBTFUL, DOUBTFUL, DOUBTFUL),
     (74, "AccountLogonDeniedVerifiedEmailRequired", PERSON, PERSON, PERSON),
     (77, "RequirePasswordReEntry", PERSON, PERSON, PERSON),

@@ -113,7 +113,7 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
     ("log_on", LogOnRefused("logon", 43), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 87), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 4711), BotState.BACKING_OFF, True, False),
-    ("load_auth", CannotUnseal("axe", "auth state"), BotState.NEEDS_HUMAN, True, False),
+    ("load_auth", CannotUnseal("axe", "auth state"), BotState.BACKING_OFF, False, False),
     ("credential", NoPassword("axe"), BotState.NEEDS_HUMAN, True, False),
     ("launch", GcUnavailable("no welcome"), BotState.BACKING_OFF, False, False),
 ]

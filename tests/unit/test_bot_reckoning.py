@@ -13,20 +13,24 @@ from structlog.testing import capture_logs
 from actors.bot_log import BotLog
 from actors.bot_ports import BotPorts
 from actors.errors import (
+    CannotUnseal,
+    ClockUncertain,
     GcUnavailable,
     LeaseLost,
     LogOnRefused,
     NeedsHuman,
     ServiceError,
     SteamUnreachable,
+    StoreMisused,
     StoreUnavailable,
 )
 from actors.needs import NEEDS
 from actors.reckoning import Reckoning
 from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, GuardRequest
-from actors.strikes import FORGET_S, Strike, Strikes, UnknownResults
+from actors.strikes import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
 from actors.verdicts import (
+    AVOID_S,
     CONFIRM_S,
     MARKS_CM,
     NEEDS_PERSON,
@@ -405,6 +409,74 @@ def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
 async def test_a_persons_need_is_told_as_it_was_found(bench: Bench) -> None:
     need = NeedsHuman("axe", "a code")
     assert (await bench.ended(need)).ruling(need).need == "a code"
+
+
+# P14: by what of this instance each of these can come about. Others of the pool are not concerned.
+FAULTS_OF_THIS_INSTANCE: list[tuple[str, Exception]] = [
+    ("key", CannotUnseal("axe", "password")),
+    ("key", CannotUnseal("axe", "auth state")),
+    ("clock", ClockUncertain(88)),
+    ("clock", SteamUnreachable("connect", "certificate is not yet valid")),
+    ("address", LogOnRefused("logon", 72)),
+    ("address", LogOnRefused("credentials", 72)),
+    ("address", logged_off(72)),
+    ("address", LogOnRefused("credentials", 84)),
+    ("address", LogOnRefused("logon", 105)),
+    ("address", SteamUnreachable("connect", "network is unreachable")),
+    ("resolver", SteamUnreachable("directory", "cannot resolve cm")),
+    ("disk", StoreUnavailable("save_auth", "MISCONF unable to persist to disk")),
+    ("disk", StoreMisused("save_auth", "WRONGTYPE")),
+    ("version", LogOnRefused("logon", 7)),
+]
+
+
+@pytest.mark.parametrize(
+    ("cause", "failure"),
+    FAULTS_OF_THIS_INSTANCE,
+    ids=[str(one) for _, one in FAULTS_OF_THIS_INSTANCE],
+)
+async def test_a_fault_of_this_instance_is_no_cooldown_for_all(
+    bench: Bench, cause: str, failure: Exception
+) -> None:
+    """Its account is free for the others, however often that happens here."""
+    for _ in range(5):
+        await bench.ended(failure)
+        bench.store.held.clear()  # a lease that is kept lapses
+        bench.store.free("axe")
+    assert "cool_down" not in bench.script.deeds, cause
+    assert bench.store.cooldowns == {}
+
+
+NOT_HERE = [CannotUnseal("axe", "password"), ClockUncertain(88), LogOnRefused("logon", 72)]
+
+
+@pytest.mark.parametrize("failure", NOT_HERE, ids=str)
+async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
+    bench: Bench, failure: Exception
+) -> None:
+    with capture_logs() as told:
+        reckoning = await bench.ended(failure)
+        await bench.ended(failure)
+    assert bench.store.held == {}
+    assert bench.store.avoided == {"axe": AVOID_S}
+    assert (reckoning.verdict, reckoning.ruling(failure).need) == (Verdict.NOT_HERE, None)
+    assert [(one["event"], one["log_level"]) for one in told] == [
+        ("account_unusable_here", "error")
+    ]
+
+
+def test_a_wrong_key_is_said_once_for_all_accounts_and_an_address_for_each() -> None:
+    faults, log = OwnFaults(), structlog.get_logger()
+    with capture_logs() as told:
+        for account in ("axe", "bane"):
+            for failure in (CannotUnseal(account, "password"), LogOnRefused("logon", 72)):
+                faults.note(account, failure, log)
+    reasons = [str(one["reason"]) for one in told]
+    assert [("BOTAPI_SECRET_KEY" in one, "egress address" in one) for one in reasons] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
 
 
 def test_no_verdict_blames_both_the_cm_and_the_address() -> None:

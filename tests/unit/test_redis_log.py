@@ -80,6 +80,8 @@ async def test_an_outage_is_a_cause_that_all_bots_share_while_it_lasts(clock: Fa
         redis.answered("renew", 0.1)
     back: SharedCause | None = redis.outage
     assert back is None
+
+
 async def test_a_redis_that_only_reads_is_lost_until_nothing_is_refused_any_more(
     clock: FakeClock,
 ) -> None:

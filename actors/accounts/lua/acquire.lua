@@ -4,6 +4,7 @@
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
 --      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
+--      8... accounts that this caller cannot use; others may
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
 expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7]})
 local now = now_ms()
@@ -36,6 +37,9 @@ end
 
 if ARGV[3] ~= '' and holder_of(ARGV[3]) == ARGV[1] then return lease_to_us(ARGV[3]) end
 
+local avoided = {}
+for i = 8, #ARGV do avoided[ARGV[i]] = true end
+
 local start, limit = window_start(ARGV[6], now), tonumber(ARGV[5])
 local soonest, soonest_budget = -1, -1
 local function not_before(ms, is_budget)
@@ -45,7 +49,7 @@ end
 
 -- `lease_ends`: of a lease that is alive although the score says free, because somebody put it to 0.
 local function is_usable(account, lease_ends, cool_until, password)
-  if lease_ends then return false end
+  if lease_ends or avoided[account] then return false end
   if cool_until then
     not_before(cool_until - now, redis.call('HGET', KEYS[5], account) == ARGV[7])
     return false
@@ -57,18 +61,23 @@ local function is_usable(account, lease_ends, cool_until, password)
   return false
 end
 
-while true do
+local found
+local passed_over = {}
+while not found do
   local account = redis.call('ZPOPMIN', KEYS[8])[1]
   if not account then break end
-  if is_free(KEYS[1], account) then
+  if avoided[account] then
+    passed_over[#passed_over + 1] = account
+  elseif is_free(KEYS[1], account) then
     local lease_ends = redis.call('ZSCORE', KEYS[2], account)
     local cool_until = redis.call('ZSCORE', KEYS[4], account)
     local password = redis.call('HEXISTS', KEYS[6], account) == 1
-    if is_usable(account, lease_ends, cool_until, password) then return lease_to_us(account) end
+    if is_usable(account, lease_ends, cool_until, password) then found = account end
   end
 end
+for _, account in ipairs(passed_over) do redis.call('ZADD', KEYS[8], 0, account) end
+if found then return lease_to_us(found) end
 
-local found
 local offset, page, most_hints = 0, 1000, 100
 repeat
   local free = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', 0, 'LIMIT', offset, page)

@@ -1,0 +1,86 @@
+"""Accounts that one process cannot use, by its key or address: left to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from redis.asyncio import Redis
+from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+
+from actors.accounts.quota import QuotaLimits
+from actors.accounts.sealing import Sealer
+from actors.accounts.store import Accounts
+from actors.errors import NoAccountFree
+from actors.steam.port import AuthState
+
+pytestmark = pytest.mark.integration
+
+
+class World:
+    """Processes on one Redis, each with the keys that it was given."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:  # noqa: F811 - fixtures have this name
+        self.redis = redis
+        self.prefix = prefix
+
+    def process(self, letters: str = "") -> Accounts:
+        sealer = Sealer([letter.encode() * 32 for letter in letters])
+        return Accounts(
+            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
+        )
+
+
+@pytest.fixture
+def world(redis: Redis, prefix: str) -> World:  # noqa: F811 - fixtures have these names
+    return World(redis, prefix)
+
+
+async def test_what_a_process_avoids_is_left_to_the_others_with_its_hint(world: World) -> None:
+    us, them = world.process(), world.process()
+    for name in ("axe", "bane", "chen"):
+        await us.add(name, "pw")
+    for lease in [await us.acquire(f"us/{n}") for n in range(3)]:
+        await us.release(lease)  # now all three are hints
+    for name in ("axe", "bane"):
+        us.avoid(name, 60.0)
+    assert (await us.acquire("us/1")).account == "chen"
+    with pytest.raises(NoAccountFree):
+        await us.acquire("us/2")
+    assert await world.redis.zrange(f"{world.prefix}:hints", 0, -1) == ["axe", "bane"]
+    assert {(await them.acquire(f"them/{n}")).account for n in range(2)} == {"axe", "bane"}
+
+
+async def test_what_is_avoided_is_tried_again_after_its_time(world: World) -> None:
+    us = world.process()
+    await us.add("axe", "pw")
+    us.avoid("axe", 0.05)
+    with pytest.raises(NoAccountFree):
+        await us.acquire("us")
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(NoAccountFree):
+                await us.acquire("us")
+                break
+
+
+@pytest.mark.parametrize(
+    ("sealed_by", "ours", "closed"),
+    [("", "r", 0), ("r", "r", 0), ("w", "rw", 0), ("rw", "r", 0), ("w", "r", 3), ("w", "", 3)],
+)
+async def test_whether_a_key_opens_anything_is_known_before_an_account_is_taken(
+    world: World, sealed_by: str, ours: str, closed: int
+) -> None:
+    """Passwords, shared secrets and auth state count; what is stored plain needs no key."""
+    await world.process().add("plain", "pw")
+    for letter in sealed_by:
+        process, name = world.process(letter), f"of-{letter}"
+        lease = await process.acquire("us")
+        await process.add(name, "pw", "c2VjcmV0")
+        await process.release(lease)
+        process.avoid("plain", 60.0)
+        lease = await process.acquire("us")
+        assert lease.account == name
+        await process.save_auth(lease, AuthState(7, "token", "guard"))
+    assert await world.process(ours).closed_values() == closed
