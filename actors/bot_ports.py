@@ -92,7 +92,7 @@ class BotPorts:
     on_guard: GuardCallback
     publish: Callable[[BotChanged], None]
     clock: Clock
-    wall: Callable[[], float]  # UTC seconds; tokens expire by it
+    wall: Callable[[], float]  # UTC seconds at Steam; tokens expire by it
     rng: random.Random
     log: FilteringBoundLogger
     bot_log: BotLog

@@ -1,7 +1,7 @@
 """From password to tokens: authentication sessions and what they wait for. No messages, no sockets.
 
-Results are values; a refusal is `Refused` with Steam's number. Time is `time.time()`, because codes
-and tokens live by the wall clock.
+Results are values; a refusal is `Refused` with Steam's number. Sessions and keys age by the machine's
+clock; codes live by Steam's, which may differ.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import enum
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,8 +85,17 @@ class Authenticator:
     """All running authentications."""
 
     def __init__(
-        self, keys: Keys, accounts: Accounts, tokens: Tokens, mailbox: Mailbox, rng: random.Random
+        self,
+        keys: Keys,
+        accounts: Accounts,
+        tokens: Tokens,
+        mailbox: Mailbox,
+        rng: random.Random,
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now`: Steam's time of day, in UTC seconds; the codes of authenticators live by it."""
+        self._now = now
         self._key = keys.password
         self._accounts = accounts
         self._tokens = tokens
@@ -225,7 +235,7 @@ class Authenticator:
         )
 
     def _use_totp(self, account: Account, code: str) -> None:
-        step = totp.matching_step(account.shared_secret or b"", code.strip(), time.time())
+        step = totp.matching_step(account.shared_secret or b"", code.strip(), self._now())
         # A code is good once, and so is every older one.
         if step is None or step <= self._last_step.get(account.name, 0):
             raise Refused(EResult.TWO_FACTOR_CODE_MISMATCH)

@@ -45,6 +45,12 @@ def simulate(
     scenario: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML timeline, begun when it is ready.")
     ] = None,
+    clock_offset_s: Annotated[
+        float,
+        typer.Option(
+            "--clock-offset", metavar="S", help="Steam's clock is ahead of this machine's."
+        ),
+    ] = 0,
     exit_with_parent: Annotated[
         bool, typer.Option("--exit-with-parent", help="End when the starting process does.")
     ] = False,
@@ -76,6 +82,7 @@ def simulate(
         seed=seed,
         scenario=scenario,
         exit_with_parent=exit_with_parent,
+        clock_offset_s=clock_offset_s,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:

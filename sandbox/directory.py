@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from email.utils import formatdate
 from typing import Any, Final
 
 import orjson
@@ -64,6 +65,7 @@ class Directory:
             response = web.Response(status=int(fault), text="<html>error</html>")
         elif fault == "invalid_json":
             response = web.Response(text='{"response": {"serverlist": [', content_type=_JSON)
+        response.headers["Date"] = formatdate(self._services.now(), usegmt=True)
         self._services.journal.add(
             "directory_request",
             method=method,

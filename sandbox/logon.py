@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -151,7 +150,7 @@ def _response(session: Session, account: Account, heartbeat_s: float) -> bytes:
         "eresult": EResult.OK,
         "legacy_out_of_game_heartbeat_seconds": seconds,
         "heartbeat_seconds": seconds,
-        "rtime32_server_time": int(time.time()),
+        "rtime32_server_time": int(session.services.now()),
         "account_flags": 0,
         "cell_id": CELL_ID,
         "vanity_url": "",
@@ -188,7 +187,7 @@ def _refuse(
     )
     # Without Hello failures come in the old form, and so they do from a CM in trouble.
     if session.stage is Stage.SILENT or refused.reason == "struct":
-        body = struct.pack("<iiiQII", refused.eresult, 0, 0, 0, 0, int(time.time()))
+        body = struct.pack("<iiiQII", refused.eresult, 0, 0, 0, 0, int(session.services.now()))
         session.link.send(session.struct_wrapped(EMsg.LOGON_RESPONSE, body))
     else:
         values: dict[str, Any] = {"eresult": refused.eresult}

@@ -26,3 +26,4 @@ class Options:
     seed: int = 0
     scenario: Path | None = None
     exit_with_parent: bool = False
+    clock_offset_s: float = 0.0  # of Steam's clock before this machine's

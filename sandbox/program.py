@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -54,7 +55,11 @@ def build(options: Options, state: Path) -> Services:
     given = catalogue.load(options.matches) if options.matches else None
     rng = random.Random(options.seed)
     ring = keys.load_or_make(state)
-    tokens = Tokens(ring, state / "tokens.json" if options.state else None)
+
+    def now() -> float:
+        return time.time() + options.clock_offset_s
+
+    tokens = Tokens(ring, state / "tokens.json" if options.state else None, now)
     mailbox = Mailbox()
     return Services(
         options=options,
@@ -63,12 +68,13 @@ def build(options: Options, state: Path) -> Services:
         journal=Journal(),
         faults=Faults(rng),
         tokens=tokens,
-        authenticator=Authenticator(ring, known, tokens, mailbox, rng),
+        authenticator=Authenticator(ring, known, tokens, mailbox, rng, now=now),
         mailbox=mailbox,
         quotas=Quotas(options.quota_account, options.quota_ip),
         card_quotas=Quotas(options.quota_cards, options.quota_cards * CARDS_PER_IP),
         catalogue=catalogue.Catalogue(options.seed, given),
         rng=rng,
+        now=now,
         held=Held(rng),
         licensed={account.name for account in known if not account.no_license},
     )

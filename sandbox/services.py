@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sandbox.accounts import Accounts
@@ -51,6 +52,7 @@ class Services:
     card_quotas: Quotas
     catalogue: Catalogue
     rng: random.Random
+    now: Callable[[], float]  # Steam's time of day, in UTC seconds
     held: Held
     limits: Limits = field(default_factory=Limits)
     calendar: Calendar = field(default_factory=Calendar)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from sandbox import messages
 from sandbox.emsg import EMsg
@@ -25,7 +24,10 @@ def on_heartbeat(session: Session, message: Message) -> None:
 def on_server_timestamp(session: Session, message: Message) -> None:
     """Tell the time in milliseconds."""
     asked = messages.SERVER_TIMESTAMP.decode(message.body).get("client_request_timestamp", 0)
-    values = {"client_request_timestamp": asked, "server_timestamp_ms": int(time.time() * 1000)}
+    values = {
+        "client_request_timestamp": asked,
+        "server_timestamp_ms": int(session.services.now() * 1000),
+    }
     body = messages.SERVER_TIMESTAMP_RESPONSE.encode(values)
     session.send(EMsg.SERVER_TIMESTAMP_RESPONSE, body, job=message.job)
 

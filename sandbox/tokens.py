@@ -2,7 +2,7 @@
 
 Claims as node-steam-session and ASF read them. Revocation outlives the process when a state
 directory is given: tokens carry their account's generation in `jti`, and revoking an account
-raises that generation. Time is wall time (unix seconds), as it stands in the claims.
+raises that generation. Time is Steam's (unix seconds), as it stands in the claims.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,9 +56,13 @@ class Tokens:
     Args:
         keys: holds the signing key.
         state_file: where revocations are kept, or None to forget them at the end.
+        now: Steam's time of day, in UTC seconds.
     """
 
-    def __init__(self, keys: Keys, state_file: Path | None) -> None:
+    def __init__(
+        self, keys: Keys, state_file: Path | None, now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
         self._key = keys.tokens
         self._public = keys.tokens.public_key()
         self._state_file = state_file
@@ -72,7 +77,7 @@ class Tokens:
         self, account: Account, source: str, platform: Platform, *, oat: int | None = None
     ) -> str:
         """Make a refresh token; `oat` is the time of the original authentication."""
-        now = int(time.time())
+        now = int(self._now())
         claims = {
             "iss": "steam",
             "sub": str(account.steamid),
@@ -91,7 +96,7 @@ class Tokens:
     def issue_access(self, refresh_token: str, source: str) -> str:
         """Make the short-lived access token that belongs to a refresh token."""
         parent = jwt.verify(refresh_token, self._public)
-        now = int(time.time())
+        now = int(self._now())
         claims = {
             "iss": f"r:{parent['jti']}",
             "sub": parent["sub"],
@@ -110,7 +115,7 @@ class Tokens:
 
     def issue_guard_data(self, account: Account) -> str:
         """Make the machine token of an account with e-mail Steam Guard."""
-        now = int(time.time())
+        now = int(self._now())
         claims = {
             "iss": "steam",
             "sub": str(account.steamid),
@@ -145,7 +150,7 @@ class Tokens:
     def renew(self, token: str, account: Account, source: str, *, force: bool) -> str | None:
         """Return a new refresh token when `token` is near its end; the old one is then dead."""
         claims = self.judge_refresh(token)
-        if not force and claims["exp"] - time.time() > RENEWAL_WINDOW_S:
+        if not force and claims["exp"] - self._now() > RENEWAL_WINDOW_S:
             return None
         self._revoked.add(claims["jti"])
         self._keep()
@@ -167,7 +172,7 @@ class Tokens:
         generation = self._generations.get(claims["sub"], 0)
         if claims["jti"] in self._revoked or int(claims["jti"][:4], 16) < generation:
             raise TokenRefused(EResult.ACCESS_DENIED, "revoked")
-        if claims["exp"] <= time.time():
+        if claims["exp"] <= self._now():
             raise TokenRefused(EResult.EXPIRED, "expired")
         return claims
 

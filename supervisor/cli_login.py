@@ -17,6 +17,7 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.pacing import LogOnPacing
 from actors.accounts.store import Accounts
 from actors.first_logon import ByHand
+from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
@@ -44,14 +45,17 @@ async def login(
             "it is not set, and a sandbox of our own knows only demo accounts",
         )
     clock, log = SystemClock(), _quiet()
+    at_steam = SteamTime(clock)
     hub = Hub(clock=clock, log=log)
     trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
     # The credential flow is known to work over WebSocket; whether over TCP is uncertain.
-    directory = CmDirectory(url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log)
+    directory = CmDirectory(
+        url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log, time=at_steam
+    )
     by_hand = ByHand(
         admin=admin,
         store=store,
-        steam=SteamNetwork(hub, trust, clock=clock, rng=random.Random(), log=log),
+        steam=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
         directory=directory,
         pacing=pacing,
         clock=clock,

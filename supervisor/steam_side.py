@@ -7,6 +7,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
@@ -19,7 +20,7 @@ TRANSPORTS: Final = {"websocket": Transport.WEBSOCKET, "tcp": Transport.TCP}
 
 
 def steam_of(
-    network: Network, hub: Hub, *, clock: SystemClock, log: FilteringBoundLogger
+    network: Network, hub: Hub, *, clock: SteamTime, log: FilteringBoundLogger
 ) -> SteamNetwork:
     """Return what opens sessions.
 
@@ -35,11 +36,13 @@ def directory_of(
     transport: str,
     *,
     clock: SystemClock,
+    time: SteamTime,
     rng: random.Random,
     log: FilteringBoundLogger,
 ) -> CmDirectory:
     """Return what knows the servers; `transport` as the settings have it."""
-    return CmDirectory(network.directory_url, TRANSPORTS[transport], clock=clock, rng=rng, log=log)
+    kind = TRANSPORTS[transport]
+    return CmDirectory(network.directory_url, kind, clock=clock, rng=rng, log=log, time=time)
 
 
 async def nobody_to_ask(_request: GuardRequest) -> str | None:

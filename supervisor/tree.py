@@ -64,6 +64,7 @@ from actors.redis_log import RedisLog
 from actors.roster import Roster, RosterMessage
 from actors.router import Router
 from actors.shared_causes import SharedCause
+from actors.steam.clock import SteamTime
 from actors.steam.hub import Hub
 from actors.steam.trust import TrustError
 from supervisor import __version__
@@ -214,16 +215,19 @@ class Tree:
 
     def _make_bot_ports(self) -> BotPorts:
         network, clock, log = self._ground.network, self._clock, self._log
+        at_steam = SteamTime(clock)
         transport = self._settings.steam.transport
         return BotPorts(
             store=self._stores.accounts,
-            steam=steam_of(network, self._hub, clock=clock, log=log),
-            directory=directory_of(network, transport, clock=clock, rng=self._rng, log=log),
+            steam=steam_of(network, self._hub, clock=at_steam, log=log),
+            directory=directory_of(
+                network, transport, clock=clock, time=at_steam, rng=self._rng, log=log
+            ),
             pacing=self._metering.pacing(self._stores.pacing),
             on_guard=nobody_to_ask,
             publish=self._announcer.publish,
             clock=clock,
-            wall=clock.wall,
+            wall=at_steam.wall,
             rng=self._rng,
             log=log,
             bot_log=BotLog(self._causes, clock=clock),

@@ -31,6 +31,7 @@ from actors.errors import ServiceError
 from actors.logon import LogOnTimeouts
 from actors.messages import BotChanged, RouterToBot, ServeMatch
 from actors.redis_client import connect
+from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
@@ -200,7 +201,7 @@ class BotRig:
         self.hub = Hub(clock=self.clock, log=self.log)
         trust = Trust.load(sandbox.ca_file, sandbox.universe_key_file)
         self.network = SteamNetwork(
-            self.hub, trust, clock=self.clock, rng=random.Random(1), log=self.log
+            self.hub, trust, clock=SteamTime(self.clock), rng=random.Random(1), log=self.log
         )
         self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
         self._tokens: dict[str, AuthState] = {}

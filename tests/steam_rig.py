@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import structlog
 from gevent import Greenlet
 
+from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
@@ -106,12 +107,18 @@ class Rig:
     ) -> None:
         self.sandbox = sandbox
         self.transport = transport
-        clock, log = SystemClock(), structlog.get_logger()
-        self.hub = Hub(clock=clock, log=log)
+        clock, log = SteamTime(SystemClock()), structlog.get_logger()
+        self.at_steam = clock
+        self.hub = Hub(clock=SystemClock(), log=log)
         trust = trust or Trust.load(sandbox.ca_file, sandbox.universe_key_file)
         self.network = SteamNetwork(self.hub, trust, clock=clock, rng=random.Random(1), log=log)
         self.directory = CmDirectory(
-            sandbox.directory_url, transport, clock=clock, rng=random.Random(7), log=log
+            sandbox.directory_url,
+            transport,
+            clock=SystemClock(),
+            rng=random.Random(7),
+            log=log,
+            time=clock,
         )
         self._bots: list[Bot] = []
         self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed

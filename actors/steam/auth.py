@@ -18,8 +18,8 @@ import gevent
 from steam.core.crypto import pkcs1v15_encrypt, rsa_publickey
 from steam.protobufs import steammessages_auth_pb2 as pb
 
-from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.clock import WallClock
+from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
+from actors.steam.clock import SteamTime
 from actors.steam.envelope import decode
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.service import Services
@@ -75,7 +75,7 @@ class Authenticator:
         credential: Credential,
         ask_guard: AskGuard,
         *,
-        clock: WallClock,
+        clock: SteamTime,
     ) -> None:
         self._services = services
         self._credential = credential
@@ -183,6 +183,8 @@ class Authenticator:
                 eresult = self._update(session, code, GUARD_DEVICE_CODE)
         except ValueError as error:
             raise NeedsHuman(self._credential.account, str(error)) from None
+        if eresult == TWO_FACTOR_CODE_MISMATCH and not self._clock.is_known:
+            raise ClockUncertain(eresult)
         if eresult not in (OK, DUPLICATE_REQUEST):
             raise LogOnRefused("credentials", eresult)
 

@@ -12,6 +12,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import SteamUnreachable
+from actors.steam.clock import SteamTime
 from actors.steam.port import Server, Transport
 
 REALM: Final = "steamglobal"
@@ -30,6 +32,7 @@ BEST: Final = 5
 ANSWER_S: Final = 10.0
 MAX_COUNT: Final = 100
 LAST_PORT: Final = 65535
+MAX_ADDRESSES: Final = 4  # of one name that are tried
 USER_AGENT: Final = "Valve/Steam HTTP Client 1.0"
 
 
@@ -44,13 +47,15 @@ class CmDirectory:
         clock: Clock,
         rng: random.Random,
         log: FilteringBoundLogger,
+        time: SteamTime | None = None,
     ) -> None:
-        """`base_url`: e.g. ``https://api.steampowered.com``."""
+        """`base_url`: e.g. ``https://api.steampowered.com``; `time` learns from its answers."""
         self._base_url = base_url.rstrip("/")
         self._transport = transport
         self._clock = clock
         self._rng = rng
         self._log = log.bind(actor="directory")
+        self._time = time
         self._endpoints: list[str] = []  # best first
         self._fetched_at: float | None = None
         self._failure: tuple[float, str] | None = None  # when, why
@@ -129,7 +134,11 @@ class CmDirectory:
         url = f"{self._base_url}/ISteamDirectory/{method}/v1/"
         async with session.get(url, params={**query, "format": "json"}) as answer:
             answer.raise_for_status()
-            return orjson.loads(await answer.read())["response"]
+            response = orjson.loads(await answer.read())["response"]
+            if self._time is not None:
+                headers = answer.headers
+                self._time.learn_from_directory(headers.get("Date"), headers.get("Age"))
+            return response
 
     def _from_connect_list(self, response: Any) -> list[str]:
         if not response["success"]:
@@ -159,12 +168,14 @@ class CmDirectory:
         host, _, port = endpoint.rpartition(":")
         host = host.strip("[]")
         try:
-            address = str(ipaddress.ip_address(host))
+            addresses = [str(ipaddress.ip_address(host))]
         except ValueError:
-            address = await self._look_up(host)
-        return Server(endpoint, host, address, int(port), self._transport)
+            addresses = await self._look_up(host)
+        first, *others = addresses
+        return Server(endpoint, host, first, int(port), self._transport, tuple(others))
 
-    async def _look_up(self, host: str) -> str:
+    async def _look_up(self, host: str) -> list[str]:
+        """Return the addresses of a name, one family and the other in turn (RFC 8305, section 4)."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -172,8 +183,13 @@ class CmDirectory:
         except (OSError, TimeoutError, UnicodeError) as error:
             reason = f"cannot resolve {host}: {error}"
             raise SteamUnreachable("directory", reason) from error
-        found.sort(key=lambda one: one[0] != socket.AF_INET)  # some networks have IPv6 in name only
-        return str(found[0][4][0])
+        # IPv4 first: some networks have IPv6 in name only. Behind DNS64 (IPv6 alone) a name has both.
+        families = (socket.AF_INET, socket.AF_INET6)
+        of = [list(dict.fromkeys(str(one[4][0]) for one in found if one[0] == f)) for f in families]
+        in_turn = [address for pair in zip_longest(*of) for address in pair if address is not None]
+        if not in_turn:
+            raise SteamUnreachable("directory", f"cannot resolve {host}: no address")
+        return in_turn[:MAX_ADDRESSES]
 
 
 def _is_endpoint(text: object) -> bool:

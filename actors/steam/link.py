@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.errors import GcUnavailable, PlayingElsewhere, RequestDropped, SteamUnreachable
 from actors.steam.auth import Authenticator
 from actors.steam.bridge import Bridge
-from actors.steam.clock import WallClock
+from actors.steam.clock import SteamTime
 from actors.steam.connection import Connection
 from actors.steam.envelope import NO_JOB
 from actors.steam.gc import GcSession
@@ -68,7 +68,7 @@ class SteamLink:
         listener: LinkListener,
         *,
         waiting: WaitingSessions,
-        clock: WallClock,
+        clock: SteamTime,
         log: FilteringBoundLogger,
     ) -> None:
         """`waiting`: the GC sessions of all links of the hub."""
@@ -207,7 +207,7 @@ class _HubLink:
         bridge: Bridge,
         *,
         waiting: WaitingSessions,
-        clock: WallClock,
+        clock: SteamTime,
         log: FilteringBoundLogger,
     ) -> None:
         self._owner = owner
@@ -234,7 +234,7 @@ class _HubLink:
             raise SteamUnreachable("connect", f"{server.endpoint}: no answer in time")
         connection = Connection(transport, self._on_death, clock=self._clock, log=self._log)
         self._connection = connection
-        self._session = Session(connection)
+        self._session = Session(connection, self._clock.learn_from_cm)
         self._services = Services(connection)
         self._gc = GcSession(
             connection,

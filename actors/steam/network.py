@@ -6,7 +6,7 @@ import random
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.steam.clock import WallClock
+from actors.steam.clock import SteamTime
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
@@ -22,7 +22,7 @@ class SteamNetwork:
         hub: Hub,
         trust: Trust,
         *,
-        clock: WallClock,
+        clock: SteamTime,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:

@@ -24,8 +24,9 @@ class Transport(enum.StrEnum):
 class Server:
     """One connection manager (CM), already resolved.
 
-    `address` is a numeric IP (DNS never happens in the hub); `host` is used for TLS and the
-    WebSocket upgrade; `endpoint` is what the directory called it, e.g. ``cmp1-sgp1.steamserver.net:443``.
+    `address` is a numeric IP (DNS never happens in the hub) and `others` are the further ones of the same
+    name, tried in order when it does not accept; `host` is used for TLS and the WebSocket upgrade;
+    `endpoint` is what the directory called it, e.g. ``cmp1-sgp1.steamserver.net:443``.
     """
 
     endpoint: str
@@ -33,6 +34,7 @@ class Server:
     address: str
     port: int
     transport: Transport
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import struct
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -41,8 +42,12 @@ SERVICE_UNAVAILABLE: Final = 20
 class Session:
     """Logs one account on and off over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, on_time: Callable[[int], None] = lambda _seconds: None
+    ) -> None:
+        """`on_time` is told Steam's time of day, in whole UTC seconds, with each log-on."""
         self._connection = connection
+        self._on_time = on_time
         self._logging_off = False
         connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
         connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
@@ -68,6 +73,7 @@ class Session:
             answer = decode(pb.CMsgClientLogonResponse, message.body)
         except ParseError as error:
             raise SteamUnreachable("logon", f"the server sent garbage: {error}") from error
+        self._on_time(answer.rtime32_server_time)
         if answer.eresult != OK:
             raise LogOnRefused("logon", answer.eresult)
         self._connection.steam_id = message.steam_id or answer.client_supplied_steamid

@@ -15,7 +15,7 @@ LENGTH: Final = 5
 
 
 def code_at(shared_secret: str, now: float) -> str:
-    """Return the code for UTC second `now`.
+    """Return the code for UTC second `now`, by Steam's clock (`clock.SteamTime`).
 
     Raises:
         ValueError: `shared_secret` is not base64.

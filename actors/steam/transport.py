@@ -9,6 +9,9 @@ from gevent import socket
 from actors.steam.port import Server
 
 CHUNK: Final = 65536  # bytes per read
+ATTEMPT_S: Final = (
+    2.0  # for one address of several; RFC 8305 allows up to that between two attempts
+)
 
 
 class Transport(Protocol):
@@ -33,16 +36,36 @@ class Transport(Protocol):
 
 
 def dial(server: Server) -> Any:
-    """Open a TCP connection to a numeric address (names are resolved in asyncio).
+    """Open a TCP connection to the first of the server's addresses that accepts.
+
+    Names are resolved in asyncio. Each address but the last has ATTEMPT_S; the caller limits the whole.
 
     Raises:
-        OSError: refused or unreachable.
+        OSError: all refused or unreachable; says which address for which reason.
     """
-    family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
+    *before, last = (server.address, *server.others)
+    failures = []
+    for address in before:
+        try:
+            return _connect(address, server.port, ATTEMPT_S)
+        except OSError as error:
+            failures.append(f"{address}: {error}")
+    try:
+        return _connect(last, server.port, None)
+    except OSError as error:
+        if not failures:
+            raise
+        raise OSError("; ".join([*failures, f"{last}: {error}"])) from error
+
+
+def _connect(address: str, port: int, timeout_s: float | None) -> Any:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.connect((server.address, server.port))
+        sock.settimeout(timeout_s)
+        sock.connect((address, port))
+        sock.settimeout(None)
     except BaseException:
         sock.close()
         raise

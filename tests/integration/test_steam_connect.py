@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ async def test_a_server_that_refuses_is_unreachable(rig: Rig) -> None:
     server = await rig.directory.pick()
     await rig.sandbox.faults(refuse_connect=True)
     assert "refused" in await unreachable(rig, server)
+
+
+async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(rig: Rig) -> None:
+    """As behind DNS64, where a name has addresses of both families and one leads nowhere."""
+    real = await rig.directory.pick()
+    both = replace(real, address="::1", others=("127.0.0.1",))
+    link = await rig.network.open(both, lambda _: None, timeout_s=5)
+    await link.close()
+    nowhere = replace(real, address="::1", others=("127.0.0.9",))
+    why = await unreachable(rig, nowhere)
+    assert "::1" in why
+    assert "127.0.0.9" in why
 
 
 async def test_a_certificate_that_nobody_signed_is_not_trusted(sandbox: SandboxProcess) -> None:

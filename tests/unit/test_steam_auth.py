@@ -15,9 +15,10 @@ from fake_clock import FakeClock
 from scripted_transport import Received, ScriptedTransport, connected
 from steam.protobufs import steammessages_auth_pb2 as pb
 
-from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
+from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam import emsg
 from actors.steam.auth import Authenticator
+from actors.steam.clock import SteamTime
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.service import Services
 from actors.steam.totp import code_at
@@ -93,7 +94,7 @@ def run(
     clock: FakeClock | None = None,
 ) -> AuthState:
     credential = Credential("abaddon", password, secret)
-    flow = Authenticator(services, credential, ask, clock=clock or FakeClock())
+    flow = Authenticator(services, credential, ask, clock=SteamTime(clock or FakeClock()))
     return flow.run(guard_data)
 
 
@@ -188,6 +189,37 @@ def test_a_second_wrong_totp_code_is_a_refusal() -> None:
         fake.answers[UPDATE] = [(88, b""), (88, b"")]
         with pytest.raises(LogOnRefused, match="88"):
             run(services, secret=SECRET, clock=WallAt())
+
+
+def test_codes_that_an_uncertain_clock_made_are_no_fault_of_the_account() -> None:
+    """While Steam's time is not known; afterwards it is the secret that is wrong."""
+    for learns, expected in ((False, ClockUncertain), (True, LogOnRefused)):
+        clock = SteamTime(FakeClock(now=9.99))  # as WallAt, a hundredth before the next code
+        if learns:
+            clock.learn_from_cm(29)
+        with steam() as (fake, services):
+            fake.offer(3)
+            fake.answers[UPDATE] = [(88, b""), (88, b"")]
+            flow = Authenticator(
+                services, Credential("abaddon", "pw", SECRET), no_code, clock=clock
+            )
+            with pytest.raises(LogOnRefused) as caught:
+                flow.run(None)
+        assert type(caught.value) is expected
+        assert caught.value.eresult == 88
+
+
+def test_a_code_is_made_by_steams_time(clock: FakeClock) -> None:
+    at_steam = SteamTime(clock)
+    at_steam.learn_from_cm(int(clock.wall()) + 90)
+    with steam() as (fake, services):
+        fake.offer(3)
+        Authenticator(services, Credential("abaddon", "pw", SECRET), no_code, clock=at_steam).run(
+            None
+        )
+        (update,) = fake.requests(UPDATE, UpdateRequest)
+    assert update.code == code_at(SECRET, at_steam.wall())
+    assert update.code != code_at(SECRET, clock.wall())
 
 
 def test_a_secret_that_is_none_needs_a_person() -> None:
@@ -296,7 +328,8 @@ def test_when_time_is_over_it_is_known_who_was_waited_for(
     with steam() as (fake, services):
         fake.offer(*kinds)
         fake.answers[POLL] = [(1, b"")] * 1000
-        flow = Authenticator(services, Credential("abaddon", "x"), no_code, clock=FakeClock())
+        clock = SteamTime(FakeClock())
+        flow = Authenticator(services, Credential("abaddon", "x"), no_code, clock=clock)
         with gevent.Timeout(0.02, exception=False):
             flow.run(None)
         error = flow.out_of_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from actors.errors import SteamUnreachable
 from actors.steam import directory as directory_module
+from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.port import Server, Transport
 
@@ -40,6 +42,7 @@ class FakeSteam:
         self.asked: list[str] = []
         self.queries: list[dict[str, str]] = []
         self.gate: asyncio.Event | None = None
+        self.headers: dict[str, str] = {}
         self._server: TestServer | None = None
 
     def lists(self, servers: list[Json]) -> None:
@@ -69,10 +72,10 @@ class FakeSteam:
         if self.gate is not None:
             await self.gate.wait()
         if isinstance(answer, int):
-            return web.Response(status=answer)
+            return web.Response(status=answer, headers=self.headers)
         if isinstance(answer, bytes):
             return web.Response(body=answer)
-        return web.json_response({"response": answer})
+        return web.json_response({"response": answer}, headers=self.headers)
 
 
 @pytest.fixture
@@ -346,3 +349,60 @@ async def test_a_name_that_cannot_be_resolved_is_not_tried_again_at_once(
     with pytest.raises(SteamUnreachable, match="resolve"):
         await picked(directory)
     assert await picked(directory) == {"127.0.0.2:1"}
+
+
+async def test_steams_time_is_learned_from_its_answer_and_from_no_refusal(
+    steam: FakeSteam, clock: FakeClock
+) -> None:
+    time = SteamTime(clock)
+    steam.new = 500
+    steam.headers = {"Date": "Fri, 27 Nov 2026 12:00:00 GMT", "Age": "60"}
+    url, log = await steam.start(), structlog.get_logger()
+    directory = CmDirectory(
+        url, Transport.WEBSOCKET, clock=clock, rng=random.Random(7), log=log, time=time
+    )
+    with pytest.raises(SteamUnreachable):
+        await directory.pick()
+    assert not time.is_known
+    steam.lists(rows("127.0.0.1:1"))
+    await clock.advance(10)
+    await directory.pick()
+    assert time.wall() == pytest.approx(1795780860.0, abs=1.0)
+
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([(V4, "192.0.2.1")], ("192.0.2.1", ())),
+        ([(V6, "2001:db8::1")], ("2001:db8::1", ())),
+        # As behind DNS64: the name has both, and only one of them leads anywhere.
+        ([(V6, "64:ff9b::c000:201"), (V4, "192.0.2.1")], ("192.0.2.1", ("64:ff9b::c000:201",))),
+        (
+            [(V4, "192.0.2.1"), (V4, "192.0.2.2"), (V4, "192.0.2.2"), (V6, "2001:db8::1")],
+            ("192.0.2.1", ("2001:db8::1", "192.0.2.2")),
+        ),
+        (
+            [(V4, f"192.0.2.{n}") for n in range(9)] + [(V6, f"2001:db8::{n}") for n in range(9)],
+            ("192.0.2.0", ("2001:db8::0", "192.0.2.1", "2001:db8::1")),
+        ),
+    ],
+)
+async def test_every_address_of_a_name_is_kept_in_the_order_of_trying(
+    steam: FakeSteam,
+    directory: CmDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    found: list[tuple[int, str]],
+    expected: tuple[str, tuple[str, ...]],
+) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        return [(family, 1, 6, "", (address, 0)) for family, address in found]
+
+    steam.lists([row("127.0.0.1:443")])
+    await directory.pick()
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    server = await directory._resolve("cm.example:443")
+    assert (server.address, server.others) == expected
+    assert (server.host, server.port) == ("cm.example", 443)

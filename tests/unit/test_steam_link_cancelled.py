@@ -14,6 +14,7 @@ import structlog
 from scripted_transport import ScriptedTransport
 
 from actors.steam import link as module
+from actors.steam.clock import SteamTime
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
@@ -54,7 +55,7 @@ def new_link(hub: Hub) -> tuple[SteamLink, list[LinkEvent]]:
         hub.bridge,
         events.append,
         waiting=WaitingSessions(random.Random(1)),
-        clock=SystemClock(),
+        clock=SteamTime(SystemClock()),
         log=structlog.get_logger(),
     )
     return link, events

@@ -1,0 +1,49 @@
+"""A machine whose clock is wrong against Steam's: codes and tokens are right all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from steam_rig import ACCOUNTS, Rig
+
+from actors.accounts.known_auth import expires_at
+from actors.steam.port import Transport
+from bench.sandbox_process import SandboxProcess
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module", params=[90.0, -90.0, 86400.0], ids=str)
+def ahead_s(request: pytest.FixtureRequest) -> float:
+    """Return by how much Steam's clock is ahead of this machine's."""
+    return float(request.param)
+
+
+@pytest.fixture(scope="module")
+def sandbox(ahead_s: float) -> Iterator[SandboxProcess]:
+    with SandboxProcess(ACCOUNTS, ("--clock-offset", str(ahead_s))) as running:
+        yield running
+
+
+@pytest.fixture(params=list(Transport), ids=str)
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    async with Rig(sandbox, request.param) as rig:
+        yield rig
+
+
+async def test_the_first_code_is_right_before_anything_has_logged_on(
+    rig: Rig, ahead_s: float
+) -> None:
+    since = await rig.sandbox.last_event()
+    bot = await rig.open(f"totp-{rig.transport}")
+    auth = await bot.authenticate()
+    codes = await rig.sandbox.journal("guard_code", since=since)
+    assert [one["eresult"] for one in codes] == [1]
+    ends = expires_at(auth.refresh_token)
+    assert ends is not None
+    lifetime_s = 200 * 86400
+    assert ends - lifetime_s == pytest.approx(time.time() + ahead_s, abs=10.0)
+    await bot.log_on()
+    assert rig.at_steam.wall() == pytest.approx(time.time() + ahead_s, abs=2.5)
