@@ -61,7 +61,7 @@ class AccountStore(KeepsAuth, Protocol):
     async def lift_cooldown(self, account: str, reason: str) -> None:
         """End the cooldown of an account if it still has this reason."""
 
-    def avoid(self, account: str, seconds: float) -> None:
+    def avoid(self, account: str, seconds: float, reason: str) -> None:
         """Check the account out no more for a while, in this process alone."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
 from actors.accounts.admin import AccountState
@@ -60,6 +60,7 @@ class Facts:
     config: Mapping[str, Any]
     store: str | None  # why Redis does not say what it holds
     causes: tuple[SharedCause, ...] = ()  # those that last
+    not_here: Mapping[str, str] = field(default_factory=dict)  # unusable by this instance: why
 
 
 def headlines(facts: Facts) -> tuple[Line, ...]:
@@ -151,6 +152,18 @@ def _needs(facts: Facts) -> Iterator[Line]:
         )
     if len(needy) > NAMED:
         yield Line(Level.ACT, kind, f"{len(needy) - NAMED} more accounts need you.")
+
+
+def _not_here(facts: Facts) -> Iterator[Line]:
+    if facts.not_here:
+        number, reason = len(facts.not_here), next(iter(facts.not_here.values()))
+        accounts = "1 account" if number == 1 else f"{number} accounts"
+        yield Line(
+            Level.ACT,
+            "unusable-here",
+            f"This instance cannot use {accounts}: {reason}.",
+            "Mend that here and restart; other instances may use them meanwhile.",
+        )
 
 
 def _no_accounts(facts: Facts) -> Iterator[Line]:
@@ -261,6 +274,7 @@ _JUDGES: Final[tuple[Callable[[Facts], Iterator[Line]], ...]] = (
     _config,
     _drained,
     _no_accounts,
+    _not_here,
     _needs,
     _none_ready,
     _spent_ips,

@@ -102,6 +102,7 @@ class Sights:
     about: Mapping[str, Any]
     causes: Callable[[], tuple[SharedCause, ...]]  # those that last
     cause_log: CauseLog  # outlives a lookout that fails
+    not_here: Callable[[], Mapping[str, str]] = dict  # accounts that this instance cannot use: why
 
 
 class Lookout(Actor[LookoutMessage]):
@@ -228,10 +229,12 @@ class Lookout(Actor[LookoutMessage]):
         self._note_ips(bots.values())
         accounts, ips = await self._look_at_accounts(patience_s)
         config, causes = self._sights.config(), self._sights.causes()
+        not_here = self._sights.not_here()
         self._sights.cause_log.note(causes, len(bots))
-        lines = headlines(
-            Facts(self._wall(), bots, accounts, ips, plan, config, self._store, causes)
+        facts = Facts(
+            self._wall(), bots, accounts, ips, plan, config, self._store, causes, not_here
         )
+        lines = headlines(facts)
         return Picture(bots, accounts, ips, plan, router, config, lines, old.about)
 
     def _note_ips(self, bots: Iterable[BotReport]) -> None:

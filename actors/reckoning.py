@@ -152,8 +152,8 @@ class Reckoning:
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
             self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
         if verdict is Verdict.NOT_HERE:
-            self._ports.store.avoid(self._lease.account, AVOID_S)
-            self._ports.own_faults.note(self._lease.account, failure, self._log)
+            reason = self._ports.own_faults.note(self._lease.account, failure, self._log)
+            self._ports.store.avoid(self._lease.account, AVOID_S, reason)
             return Ruling(verdict)
         if shared is CauseKind.SAME_REFUSAL:
             assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see kind_of()

@@ -121,11 +121,12 @@ class OwnFaults:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def note(self, account: str, failure: BaseException, log: FilteringBoundLogger) -> None:
-        """Log `failure`, the first time its cause comes up."""
+    def note(self, account: str, failure: BaseException, log: FilteringBoundLogger) -> str:
+        """Log `failure`, the first time its cause comes up; return the reason in words."""
         shared = isinstance(failure, CannotUnseal | ClockUncertain)
         cause = type(failure).__name__ if shared else account
+        reason = str(failure) if shared else f"it needs {need_of(failure)}"
         if cause not in self._told:
             self._told.add(cause)
-            reason = str(failure) if shared else f"it needs {need_of(failure)}"
             log.error("account_unusable_here", reason=reason)
+        return reason

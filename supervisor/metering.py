@@ -42,6 +42,7 @@ class Watched:
     decoder: MatchDecoder
     capacity: Capacity
     config_report: Callable[[], Mapping[str, object]]
+    not_here: Callable[[], Mapping[str, str]]  # accounts that this instance cannot use: why
 
 
 class Metering:
@@ -119,6 +120,11 @@ class Metering:
             ),
             ("botapi_http_connections", "Connections that are open.", lambda: capacity.open),
             ("botapi_http_connections_limit", "Connections that may be.", lambda: capacity.most),
+            (
+                "botapi_accounts_unusable_here",
+                "Accounts that this instance cannot use, by its key, clock or address.",
+                lambda: len(watched.not_here()),
+            ),
             (
                 "botapi_config_refused",
                 "Whether the settings file cannot be used as it is now: 1, or 0.",

@@ -150,6 +150,7 @@ class Operators:
             about=around.about,
             causes=around.causes,
             cause_log=self._cause_log,
+            not_here=around.store.avoided,
         )
         epoch = secrets.token_hex(4)
         return Lookout(sights, address=self.lookout, epoch=epoch, clock=self._clock)

@@ -334,7 +334,8 @@ class Tree:
             names_accounts=lambda: self._settings.metrics.accounts,
             causes=self._causes,
         )
-        watched = Watched(self._hub, self._decoder, self._door.capacity, self.config.report)
+        avoided, report = self._stores.accounts.avoided, self.config.report
+        watched = Watched(self._hub, self._decoder, self._door.capacity, report, avoided)
         return self._metering.route(sources, watched)
 
     def _make_reconfigurer(self) -> Reconfigurer:

@@ -69,7 +69,7 @@ class FakeStore:
         self.cooldowns: dict[str, tuple[float, str]] = {}
         self.held: dict[str, int] = {}
         self.logged_on: list[str] = []
-        self.avoided: dict[str, float] = {}
+        self.avoided: dict[str, tuple[float, str]] = {}
 
     def free(self, account: str) -> None:
         """Let it be checked out, whoever had it."""
@@ -109,8 +109,8 @@ class FakeStore:
         if self.cooldowns.get(account, (0.0, ""))[1] == reason:
             del self.cooldowns[account]
 
-    def avoid(self, account: str, seconds: float) -> None:
-        self.avoided[account] = seconds
+    def avoid(self, account: str, seconds: float, reason: str) -> None:
+        self.avoided[account] = (seconds, reason)
 
     async def note_logon(self, lease: Lease) -> None:
         if (error := self._script.errors.get("note_logon")) is not None:  # as often as it is asked

@@ -82,7 +82,7 @@ class Accounts:
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
         self._auth = KnownAuth()
-        self._avoided: dict[str, float] = {}  # account -> until when, on the loop's clock
+        self._avoided: dict[str, tuple[float, str]] = {}  # until when on the loop's clock, and why
 
     # -- checkout ------------------------------------------------------------------------------
 
@@ -118,21 +118,22 @@ class Accounts:
                 self._quota.per_account,
                 self._quota.window,
                 BUDGET_SPENT,
-                *self._avoided_now(),
+                *self.avoided(),
             ],
         )
         if not account:
             raise NoAccountFree(*(ms / 1000 if ms >= 0 else None for ms in answer))
         return Lease(account, answer[0], holder)
 
-    def avoid(self, account: str, seconds: float) -> None:
+    def avoid(self, account: str, seconds: float, reason: str) -> None:
         """Check `account` out no more for a while, in this process alone: Redis is told nothing."""
-        self._avoided[account] = asyncio.get_running_loop().time() + seconds
+        self._avoided[account] = asyncio.get_running_loop().time() + seconds, reason
 
-    def _avoided_now(self) -> list[str]:
+    def avoided(self) -> dict[str, str]:
+        """Return the accounts that are avoided now, with the reason of each."""
         now = asyncio.get_running_loop().time()
-        self._avoided = {account: end for account, end in self._avoided.items() if end > now}
-        return list(self._avoided)
+        self._avoided = {one: until for one, until in self._avoided.items() if until[0] > now}
+        return {account: reason for account, (_, reason) in self._avoided.items()}
 
     async def renew(self, lease: Lease) -> None:
         """Prolong the lease by its full length from now; store again what Redis may have lost.

@@ -44,7 +44,8 @@ async def test_what_a_process_avoids_is_left_to_the_others_with_its_hint(world: 
     for lease in [await us.acquire(f"us/{n}") for n in range(3)]:
         await us.release(lease)  # now all three are hints
     for name in ("axe", "bane"):
-        us.avoid(name, 60.0)
+        us.avoid(name, 60.0, "a reason")
+    assert us.avoided() == {"axe": "a reason", "bane": "a reason"}
     assert (await us.acquire("us/1")).account == "chen"
     with pytest.raises(NoAccountFree):
         await us.acquire("us/2")
@@ -55,7 +56,7 @@ async def test_what_a_process_avoids_is_left_to_the_others_with_its_hint(world: 
 async def test_what_is_avoided_is_tried_again_after_its_time(world: World) -> None:
     us = world.process()
     await us.add("axe", "pw")
-    us.avoid("axe", 0.05)
+    us.avoid("axe", 0.05, "a reason")
     with pytest.raises(NoAccountFree):
         await us.acquire("us")
     async with asyncio.timeout(5):
@@ -79,7 +80,7 @@ async def test_whether_a_key_opens_anything_is_known_before_an_account_is_taken(
         lease = await process.acquire("us")
         await process.add(name, "pw", "c2VjcmV0")
         await process.release(lease)
-        process.avoid("plain", 60.0)
+        process.avoid("plain", 60.0, "a reason")
         lease = await process.acquire("us")
         assert lease.account == name
         await process.save_auth(lease, AuthState(7, "token", "guard"))

@@ -51,6 +51,12 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         (facts(S.READY, S.BACKING_OFF), Level.WATCH, "1 of 2 bots are ready", None),
         (facts(), Level.WATCH, "starting", None),
         (facts(S.CONNECTING), Level.WATCH, "No bot is ready yet; 1 is on the way", None),
+        (
+            facts(S.WAITING_FOR_ACCOUNT, not_here={"axe": "a wrong key", "bane": "a wrong key"}),
+            Level.ACT,
+            "cannot use 2 accounts: a wrong key",
+            "other instances may",
+        ),
         (facts(S.READY, accounts=[NEEDY]), Level.ACT, "mail needs a Steam Guard code", "Open it"),
         (facts(S.WAITING_FOR_ACCOUNT, accounts=[]), Level.ACT, "no account yet", "Add one"),
         (
