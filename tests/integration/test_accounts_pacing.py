@@ -57,6 +57,21 @@ async def test_a_burst_goes_at_once_and_then_one_every_ten_seconds(world: World)
     assert isinstance(await pacing.ask(with_password=False), Wait)
 
 
+async def test_an_instance_without_pacing_leaves_the_bucket_of_the_others_as_it_is(
+    world: World,
+) -> None:
+    paced, free = await world.container(LIMITS), await world.container(LogOnLimits(per_minute=0))
+    for _ in range(LIMITS.burst):
+        assert await paced.ask(with_password=False) is None
+    key = Keys(world.prefix).logon_bucket(IP)
+    before = await world.redis.hgetall(key)
+    lives_ms = await world.redis.pttl(key)
+    assert await free.ask(with_password=False) is None
+    assert await world.redis.hgetall(key) == before
+    assert await world.redis.pttl(key) > lives_ms - 5000
+    assert isinstance(await paced.ask(with_password=False), Wait)
+
+
 async def test_containers_behind_one_ip_share_what_there_is(world: World) -> None:
     first, second = await world.container(LIMITS), await world.container(LIMITS)
     elsewhere = await world.container(LIMITS, ip="192.0.2.2")

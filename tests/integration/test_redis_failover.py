@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ async def test_a_server_that_cannot_serve_is_unavailable_by_its_own_words_and_us
     store = accounts(valkey.port)
     async with leased(store) as lease:
         undo = make(valkey, tmp_path)
-        for call in (lambda: store.renew(lease), lambda: store.add("bane", "pw")):
+        cool_down = partial(store.cool_down, lease, 1.0, "a reason")
+        for call in (cool_down, lambda: store.add("bane", "pw")):
             with pytest.raises(StoreUnavailable, match=word) as caught:
                 async with asyncio.timeout(3):
                     await until_refused(call)
@@ -212,6 +214,19 @@ async def test_no_log_on_begins_while_redis_cannot_write(
         await pacing.ask(with_password=False)
     undo()
     await redis.aclose()
+
+
+async def test_a_full_redis_ends_no_session_and_takes_accounts_back(
+    valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    store = accounts(valkey.port)
+    async with leased(store) as lease:
+        ends = operator(valkey).zincrby("{botapi}:leases", -1000, "axe")  # a second later, that is
+        full(valkey, tmp_path)
+        await store.renew(lease)
+        assert operator(valkey).zscore("{botapi}:leases", "axe") > ends
+        await store.release(lease)
+        assert operator(valkey).zscore("{botapi}:checkouts", "axe") == 0
 
 
 async def until_refused(call: Callable[[], Any]) -> None:

@@ -11,6 +11,7 @@ from steam_rig import ACCOUNTS, Rig
 from actors.accounts.known_auth import expires_at
 from actors.steam.port import Transport
 from bench.sandbox_process import SandboxProcess
+from bench.world import world
 
 pytestmark = pytest.mark.integration
 
@@ -47,3 +48,15 @@ async def test_the_first_code_is_right_before_anything_has_logged_on(
     assert ends - lifetime_s == pytest.approx(time.time() + ahead_s, abs=10.0)
     await bot.log_on()
     assert rig.at_steam.wall() == pytest.approx(time.time() + ahead_s, abs=2.5)
+
+
+def test_a_whole_service_logs_on_with_a_code_on_such_a_machine(ahead_s: float) -> None:
+    account = {"name": "bot0000", "password": "pw", "shared_secret": "b25lIHNlY3JldA=="}
+    options = ("--clock-offset", str(ahead_s))
+    with world(1, accounts=[account], sandbox_options=options) as w:
+        w.service.wait_ready(1)
+        assert not list(w.service.events("account_needs_human"))
+        tries = [
+            one for one in w.service.events("bot_state_changed") if one["state_to"] == "connecting"
+        ]
+        assert len(tries) == 1

@@ -17,8 +17,9 @@ end
 
 local burst, per_token, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if per_token == 0 then
-  redis.call('HSET', KEYS[1], 'at', now)
-  redis.call('PEXPIRE', KEYS[1], 1000)
+  local at = redis.call('HGET', KEYS[1], 'at') -- where another instance paces, its bucket stays as it is
+  redis.call('HSET', KEYS[1], 'at', at or now)
+  if not at then redis.call('PEXPIRE', KEYS[1], 1000) end
   return {0, ''}
 end
 cost = math.min(cost, burst) -- a log-on dearer than the whole bucket takes all of it

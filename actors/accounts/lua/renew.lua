@@ -3,6 +3,9 @@
 -- ARGV 1 account  2 fencing token  3 lease ms  4 holder
 -- Returns 1; 2 when it had to be put up again; 0 when the lease is lost.
 expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4]})
+-- To renew needs no memory. Redis checks for it at a script's first write, which is therefore one that frees:
+-- with a full Redis (OOM) bots keep their sessions.
+redis.call('ZREM', KEYS[2], '')
 local now = now_ms()
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
