@@ -370,7 +370,7 @@ class Bot(Actor[RouterToBot]):
         """Enter the next state, tell and log it. `reason`: in words, where not those of `failure`."""
         before, self._state = self._state, next_state(self._state, event)
         if event is BotEvent.GC_LOST and not isinstance(failure, PlayingElsewhere):
-            self._ports.causes.gc_lost(self._id, reason or "", self._ports.wall())
+            self._ports.causes.gc_lost(self._id, reason or "", self._ports.clock.wall())
         elif event is BotEvent.WELCOMED:
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
 from actors.bot_log import BotLog
-from actors.clock import Clock
+from actors.clock import WallClock
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
 from actors.shared_causes import SharedCauses
@@ -91,7 +91,7 @@ class BotPorts:
     pacing: Pacing
     on_guard: GuardCallback
     publish: Callable[[BotChanged], None]
-    clock: Clock
+    clock: WallClock
     wall: Callable[[], float]  # UTC seconds at Steam; tokens expire by it
     rng: random.Random
     log: FilteringBoundLogger

@@ -51,7 +51,7 @@ class LogOnTurn:
 
 def note_limit(bot_id: str, ports: BotPorts, wait: Wait) -> None:
     """Note that a bot may not log on, as Steam limits log-ons from its address."""
-    now = ports.wall()
+    now = ports.clock.wall()
     ports.causes.limited(bot_id, wait.address, now + wait.seconds, now)
 
 

@@ -78,7 +78,7 @@ class Reckoning:
         self._ports = ports
         self._lease = lease
         self._log = log
-        self._began = ports.wall()
+        self._began = ports.clock.wall()
         self._judged: BaseException | None = None
         self._ruling = _NOTHING
 
@@ -109,7 +109,7 @@ class Reckoning:
         """Note that Steam has let the account in."""
         account, ports = self._lease.account, self._ports
         ports.strikes.succeeded(account, ports.clock.now())
-        ports.causes.succeeded(self._bot_id, account, ports.wall())
+        ports.causes.succeeded(self._bot_id, account, ports.clock.wall())
 
     async def let_go(
         self, failure: BaseException | None, *, pause_s: float | None, patience_s: float
@@ -165,7 +165,7 @@ class Reckoning:
         """Return the cause that other bots share; the failure learns whether it is external."""
         causes, kind = self._ports.causes, kind_of(failure, verdict)
         shared = causes.failed(
-            self._bot_id, self._lease.account, failure, verdict, self._ports.wall()
+            self._bot_id, self._lease.account, failure, verdict, self._ports.clock.wall()
         )
         if not isinstance(failure, ServiceError):
             return shared
@@ -182,7 +182,7 @@ class Reckoning:
         self, failure: LogOnRefused | SteamUnreachable, verdict: Verdict, eresult: int
     ) -> Ruling:
         """Blame no account: what the others were blamed for within the last minute is taken back."""
-        ports, now = self._ports, self._ports.wall()
+        ports, now = self._ports, self._ports.clock.wall()
         lasts_s = ports.causes.refused_for(eresult, now)
         failure.retry_after = min(SHARED_LONGEST_WAIT_S, lasts_s * SHARED_WAIT_SHARE)
         refused = ports.causes.refused_accounts(eresult, now)

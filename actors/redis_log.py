@@ -1,4 +1,4 @@
-"""The log of Redis outages (no answer, or no writes): a line at the begin, one a minute, one at the end."""
+"""The log of Redis outages (no answer, or no writes): at their begin, once a minute, at their end."""
 
 from __future__ import annotations
 

@@ -248,10 +248,8 @@ def kind_of(failure: BaseException, verdict: Verdict | None) -> CauseKind | None
 
     See also `NEVER_OWN`.
     """
-    if isinstance(failure, PlayingElsewhere):
-        return None
     if isinstance(failure, GcUnavailable):
-        return CauseKind.GC_UNAVAILABLE
+        return None if isinstance(failure, PlayingElsewhere) else CauseKind.GC_UNAVAILABLE
     if not isinstance(failure, LogOnRefused | SteamUnreachable):
         return None
     if verdict is None:

@@ -197,10 +197,9 @@ def judge(failure: BaseException | None) -> Verdict | None:
     match failure:
         case CannotUnseal() | ClockUncertain():
             return Verdict.NOT_HERE
-        case LogOnRefused(phase="credentials", eresult=eresult):
-            return verdict_on_password(eresult)
-        case LogOnRefused(eresult=eresult):
-            return verdict_on_token(eresult)
+        case LogOnRefused(phase=phase, eresult=eresult):
+            of_phase = verdict_on_password if phase == "credentials" else verdict_on_token
+            return of_phase(eresult)
         case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
             return verdict_on_log_off(eresult)
         case PlayingElsewhere():

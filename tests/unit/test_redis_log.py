@@ -89,7 +89,7 @@ async def test_a_redis_that_only_reads_is_lost_until_nothing_is_refused_any_more
     log, lines = capturing_log()
     watch = Watch()
     redis = RedisLog(watch, clock=clock, log=log)
-    for _ in range(5):
+    for _ in range(2):
         redis.unable("reserve", "OOM command not allowed")
         for _ in range(2 * BACK_AFTER):
             redis.answered("look", 0.1)
@@ -97,12 +97,12 @@ async def test_a_redis_that_only_reads_is_lost_until_nothing_is_refused_any_more
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("redis_lost", "OOM command not allowed")
     ]
-    assert watch.heard.count("unable reserve") == 5
+    assert watch.heard.count("unable reserve") == 2
     await clock.advance(1.0)
     for _ in range(BACK_AFTER):
         redis.answered("look", 0.1)
     assert [line["event"] for line in lines] == ["redis_lost", "redis_back"]
-    assert lines[1]["duration_s"] == 4 * (WRITES_AFTER_S - 1.0)
+    assert lines[1]["duration_s"] == WRITES_AFTER_S - 1.0
 
 
 async def test_a_redis_that_is_gone_and_then_full_is_two_causes_of_one_outage(
