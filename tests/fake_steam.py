@@ -72,7 +72,7 @@ class FakeStore:
         self.avoided: dict[str, tuple[float, str]] = {}
 
     def free(self, account: str) -> None:
-        """Let it be checked out, whoever had it."""
+        """Let it be checked out again, also while it is held."""
         self.held.pop(account, None)
         if account not in self._free:
             self._free.append(account)

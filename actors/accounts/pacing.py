@@ -82,7 +82,7 @@ class LogOnPacing:
         await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
-        """Steam let somebody in, and said where from: the circuit is closed.
+        """Close the circuit after an accepted log-on, which told the egress IP.
 
         Raises:
             StoreUnavailable, StoreMisused: see `redis_client`; may be called again.

@@ -224,7 +224,7 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
         assert not list(w.service.events("account_needs_human"))
         assert wire.zrange("botapi:cooldowns", 0, -1) == []
 
-        use_key(w, key_of(b"r"))  # no cooldown is in the way of who has the right one
+        use_key(w, key_of(b"r"))  # no cooldown is in the way of the right key
         w.service.start()
         w.service.wait_ready(3)
 

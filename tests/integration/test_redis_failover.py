@@ -153,7 +153,7 @@ def without_disk(server: ValkeyServer, folder: Path) -> Undo:
 
 
 def behind_a_password(server: ValkeyServer, _: Path) -> Undo:
-    """As after a reload: who was connected has to log on again, and cannot."""
+    """As after a reload: clients have to authenticate again, and this one cannot."""
     before = operator(server)
     before.config_set("requirepass", "secret")
     before.client_kill_filter(_type="normal", skipme=True)

@@ -30,7 +30,7 @@ def listening(host: str, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def full(host: str) -> Iterator[int]:
-    """Answer nobody: the queue of connections is full, so that a new one waits."""
+    """Accept no connection: the queue of them is full, so that a new one waits."""
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.socket(HOSTS[host], socket.SOCK_STREAM))
         sock.bind((host, 0))
