@@ -157,6 +157,7 @@ class Bot(Actor[RouterToBot]):
             try:
                 lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
+                self._ports.causes.forget(self._id)
                 self._publish(nothing_free=True, budget_frees_in=none.budget_frees_in)
             except AccountError as error:
                 self._fail(error)

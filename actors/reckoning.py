@@ -79,6 +79,7 @@ class Reckoning:
         self._lease = lease
         self._log = log
         self._began = ports.clock.wall()
+        ports.causes.began(bot_id)
         self._judged: BaseException | None = None
         self._ruling = _NOTHING
 

@@ -104,15 +104,21 @@ _Key = tuple[CauseKind, int | str | None]  # with the EResult or the egress IP w
 class SharedCauses:
     """The causes of one process. `on_end` is called with each active cause that a success ends.
 
-    `fleet_size` is how many bots there are meant to be; it decides how many of them are several.
+    `fleet_size` is how many bots there are meant to be. It decides how many of them are several, unless
+    fewer have an account.
     """
 
     def __init__(self, fleet_size: int = 1) -> None:
         self.fleet_size = fleet_size
         self.on_end: Callable[[SharedCause], None] = lambda _: None
+        self._with_account: set[str] = set()
         self._causes: dict[_Key, _Cause] = {}
         self._logged_on: dict[str, float] = {}  # account -> UTC seconds, of the last minute
         self._steam_back_at = -math.inf
+
+    def began(self, bot_id: str) -> None:
+        """Note that a bot has an account."""
+        self._with_account.add(bot_id)
 
     def failed(
         self, bot_id: str, account: str, failure: BaseException, verdict: Verdict | None, now: float
@@ -174,7 +180,8 @@ class SharedCauses:
         return self._steam_back_at >= since
 
     def forget(self, bot_id: str) -> None:
-        """Drop a bot that has been stopped."""
+        """Drop a bot that has been stopped, or has no account."""
+        self._with_account.discard(bot_id)
         self._leave_all(bot_id)
 
     def refused_accounts(self, eresult: int, now: float) -> frozenset[str]:
@@ -211,7 +218,7 @@ class SharedCauses:
             is_shared = len(refused) > max(1, len(others))
             cause.is_active = (cause.is_active or is_shared) and now - cause.since < EXCUSED_S
         elif not cause.is_active:
-            several = several_of(self.fleet_size)
+            several = several_of(min(self.fleet_size, len(self._with_account) or self.fleet_size))
             cause.is_active = len(cause.bots) >= several and len(cause.tried) >= min(2, several)
 
     def _end(self, kind: CauseKind) -> None:

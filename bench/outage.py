@@ -8,8 +8,8 @@ Kinds of outage: `refused` (no CM listens), `silent` (CMs accept connections and
 this one has no length).
 
 Every bot has a token before the outage, and log-ons are paced. The limit is 30 s, and where the pacing
-takes longer than that for all bots, as long as it takes and 30 s. The exit code is 1 when a bot was ready
-later than that, was parked, or an account was still cooling down.
+takes more than half of that for all bots, as long as it takes and 30 s. The exit code is 1 when a bot
+was ready later than that, was parked, or an account was still cooling down.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def limit_s(kind: str, bots: int, per_minute: float) -> float:
     if kind == "not-found":
         return NOT_FOUND_S
     pacing_s = bots * 60 / per_minute if per_minute else 0.0
-    return SLACK_S if pacing_s <= SLACK_S else pacing_s + SLACK_S
+    return SLACK_S if pacing_s <= SLACK_S / 2 else pacing_s + SLACK_S
 
 
 def report(seen: Returned, *, within_s: float, minutes: float) -> bool:

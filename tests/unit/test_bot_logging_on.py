@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from bot_stage import Stage
+from bot_stage import Stage, staged
 from fake_clock import FakeClock, settle
 from fake_steam import SERVER, refresh_token
 from structlog.testing import capture_logs
@@ -238,6 +238,15 @@ async def test_a_password_whose_token_is_refused_is_a_failure(stage: Stage, eres
     stage.script.errors["log_on"] = LogOnRefused("logon", eresult)
     ended = await stage.end()
     assert getattr(ended, "is_blameless") is False  # noqa: B009 - as above
+
+
+async def test_a_bot_without_an_account_is_part_of_no_shared_cause(clock: FakeClock) -> None:
+    async with staged(clock, accounts=()) as stage:
+        refused = SteamUnreachable("connect", "refused")
+        stage.causes.failed("bot-1", "axe", refused, None, clock.wall())
+        assert len(stage.causes.active(clock.wall())) == 1
+        await stage.until_settled()
+        assert stage.causes.active(clock.wall()) == ()
 
 
 @pytest.mark.parametrize("deed", ["pick", "open"])

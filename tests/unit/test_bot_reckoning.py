@@ -290,8 +290,9 @@ async def test_a_gc_that_is_away_for_all_is_no_fault_of_a_bot_and_for_one_it_may
 ) -> None:
     bench.ports.causes.fleet_size = 3
     failures = [GcUnavailable("no welcome") for _ in range(3)]
-    for number, failure in enumerate(failures):
-        await bench.ended(failure, account=f"account-{number}")
+    lives = [bench.life(f"account-{number}") for number in range(3)]
+    for life, failure in zip(lives, failures, strict=True):
+        await bench.end(life, failure)
     assert [failure.is_external for failure in failures] == [False, False, True]
 
 

@@ -102,6 +102,29 @@ def test_in_a_small_fleet_all_bots_are_several(fleet: int) -> None:
     assert kinds(causes) == [CauseKind.STEAM_UNREACHABLE]
 
 
+def test_bots_without_an_account_are_not_missed() -> None:
+    causes = SharedCauses(fleet_size=100)
+    for bot in range(5):
+        causes.began(f"bot-{bot}")
+    for bot in range(3):
+        assert kinds(causes) == []
+        fail(causes, bot, REFUSED, NOW)
+    assert kinds(causes) == [CauseKind.STEAM_UNREACHABLE]
+
+
+def test_a_bot_that_lost_its_account_is_affected_no_more_and_counts_no_more() -> None:
+    causes = SharedCauses(fleet_size=100)
+    for bot in range(5):
+        causes.began(f"bot-{bot}")
+    for bot in range(3):
+        causes.forget(f"bot-{bot}")
+    fail(causes, 3, REFUSED, NOW)
+    assert kinds(causes) == []
+    fail(causes, 4, REFUSED, NOW)
+    (cause,) = causes.active(NOW)
+    assert cause.bots == {"bot-3", "bot-4"}
+
+
 def test_one_cm_away_is_no_shared_cause_of_a_large_fleet() -> None:
     causes = SharedCauses(fleet_size=300)
     for bot in range(15):
