@@ -21,8 +21,11 @@ class ListAccounts(Ask[tuple[AccountRow, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
-class AddAccounts(Ask[None]):
-    """Add accounts; those that are there already get the new password."""
+class AddAccounts(Ask[tuple[str, ...]]):
+    """Add accounts; those that are there already get the new password.
+
+    The answer: the names under which they are stored; another one where it was a second spelling.
+    """
 
     accounts: tuple[NewAccount, ...]
 
@@ -56,8 +59,8 @@ AccountOrder = ListAccounts | AddAccounts | ReleaseAccount | ResetAccount | Remo
 class KeepsAccounts(Protocol):
     """What the desk needs of the store."""
 
-    async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:
-        """Add one, or change its password. Raises StoreUnavailable."""
+    async def add(self, account: str, password: str, shared_secret: str | None = None) -> str:
+        """Add one, or change its password; return its stored name. Raises StoreUnavailable."""
 
 
 class LooksAfterAccounts(Protocol):
@@ -107,8 +110,10 @@ class AccountDesk(Actor[AccountOrder]):
             case ListAccounts():
                 return tuple(await self._admin.overview())
             case AddAccounts(accounts=accounts):
-                for one in accounts:
-                    await self._store.add(one.name, one.password, one.shared_secret)
+                add = self._store.add
+                return tuple(
+                    [await add(one.name, one.password, one.shared_secret) for one in accounts]
+                )
             case ReleaseAccount(account=account, force=force):
                 await self._admin.release(account, force=force)
             case ResetAccount(account=account):

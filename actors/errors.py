@@ -4,8 +4,10 @@
     ├── AccountError              Redis and what it holds for one account
     │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
     │   ├── LeaseLost             somebody else may hold the account: stop using it now
+    │   │   └── SameSteamAccount  it is in use under another name: the lease has ended
     │   ├── NoSuchAccount         nobody has added it
     │   ├── AccountInUse          somebody has it checked out
+    │   ├── BadAccountName        Steam cannot have an account of that name
     │   ├── NoPassword            the account has none in Redis
     │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
     │   ├── StoreUnavailable      Redis does not answer, or cannot serve (retryable)
@@ -79,6 +81,21 @@ class LeaseLost(AccountError):
         super().__init__(f"the lease on {account} (fencing token {fencing_token}) is lost")
 
 
+class SameSteamAccount(LeaseLost):
+    """By its SteamID64 the account is one that is in use under another name; that one keeps it.
+
+    Attributes:
+        other: the name that is in use.
+    """
+
+    is_blameless = True  # to a supervisor: the next life takes another account
+
+    def __init__(self, account: str, fencing_token: int, other: str) -> None:
+        super().__init__(account, fencing_token)
+        self.other = other
+        self.args = (f"{account} is the same Steam account as {other}, which is in use",)
+
+
 class StoreUnavailable(AccountError):
     """Redis did not answer, or answered that it cannot serve.
 
@@ -123,11 +140,20 @@ class NoSuchAccount(AccountError):
 
 
 class AccountInUse(AccountError):
-    """Somebody has the account checked out."""
+    """The account is checked out; `other`: under this other name of the same Steam account."""
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, other: str | None = None) -> None:
         self.account = account
-        super().__init__(f"account {account} is in use")
+        self.other = other
+        super().__init__(f"account {account} is in use" + (f" as {other}" if other else ""))
+
+
+class BadAccountName(AccountError):
+    """Steam cannot have an account of that name."""
+
+    def __init__(self, account: str, problem: str) -> None:
+        self.account = account
+        super().__init__(f"account {account} cannot be used: {problem}")
 
 
 class CannotUnseal(AccountError):

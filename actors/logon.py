@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
+from actors.accounts.names import steam_name
 from actors.accounts.refresh_token import flaw_of
 from actors.clock import Clock
 from actors.errors import AccountError, LogOnRefused, StoreUnavailable
@@ -96,7 +97,9 @@ class LogOn:
         if auth is None or fresh:
             auth = await self._with_password(link, lease, auth.guard_data if auth else None)
         try:
-            return await link.log_on(lease.account, auth, timeout_s=self._timeouts.token_s), auth
+            return await link.log_on(
+                steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
+            ), auth
         except LogOnRefused as refused:
             if verdict_on_token(refused.eresult) is not Verdict.TOKEN_DEAD:
                 raise

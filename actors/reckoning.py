@@ -62,10 +62,14 @@ class Ruling:
     cooldown_s: float | None = None
     is_strike: bool = False
     to_lift: tuple[tuple[str, str], ...] = ()
+    reason: str | None = None  # of the cooldown, where it is not the failure's text
 
 
 _NOTHING: Final = Ruling()
 SAID_AT: Final = 2  # strikes: once may be a lease that was lost
+UNEXPECTED: Final = "unexpected"  # counted with the verdicts, though Steam did not say it
+UNEXPECTED_S: Final = 30.0
+LONGEST_UNEXPECTED_S: Final = 600.0
 
 
 class Reckoning:
@@ -129,7 +133,7 @@ class Reckoning:
             # A refused log-on forgets its token itself, even when there is no time to let go.
             if ruling.verdict is Verdict.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
-            reason = as_reason(ruling.need) if ruling.need else str(failure)
+            reason = as_reason(ruling.need) if ruling.need else ruling.reason or str(failure)
             if pause_s is None and self._still_counts(reason):
                 pause_s = ruling.cooldown_s
             if pause_s is not None:
@@ -149,7 +153,7 @@ class Reckoning:
         verdict = judge(failure)
         shared = self._note_cause(failure, verdict)
         if verdict is None:
-            return _NOTHING
+            return self._unexpected(failure)
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
             self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
         if verdict is Verdict.NOT_HERE:
@@ -195,6 +199,21 @@ class Reckoning:
             is_strike=False,
             to_lift=tuple(lifted),
         )
+
+    def _unexpected(self, failure: BaseException) -> Ruling:
+        """Let an account rest on which a life failed in a way that no table knows, each time for longer.
+
+        It may be what is stored for the account. Our own errors say themselves what they mean. What the
+        operating system refuses (memory, disk, files) is this instance's fault, and rests no account.
+        """
+        own = (ServiceError, OSError, MemoryError)
+        if isinstance(failure, own) or not isinstance(failure, Exception):
+            return _NOTHING
+        strike = self._ports.strikes.add(self._lease.account, UNEXPECTED, self._ports.clock.now())
+        pause_s = min(LONGEST_UNEXPECTED_S, UNEXPECTED_S * 2.0 ** min(strike.count - 1, 10))
+        # Without its text, which may hold a secret.
+        reason = f"an unexpected error in a bot: {type(failure).__name__}"
+        return Ruling(cooldown_s=pause_s, reason=reason)
 
     def _own_ruling(self, failure: BaseException, verdict: Verdict) -> Ruling:
         strike = self._ports.strikes.add(self._lease.account, verdict, self._ports.clock.now())

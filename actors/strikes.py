@@ -58,10 +58,10 @@ class Strikes:
     """Counts verdicts per account; as many entries as there are accounts with trouble."""
 
     def __init__(self) -> None:
-        self._struck: dict[tuple[str, Verdict], _Series] = {}
+        self._struck: dict[tuple[str, str], _Series] = {}
         self._last_log_on = -math.inf
 
-    def add(self, account: str, verdict: Verdict, now: float) -> Strike:
+    def add(self, account: str, verdict: str, now: float) -> Strike:
         """Count one more at `now` (clock seconds)."""
         series = self._struck.get((account, verdict))
         if series is None or now - series.last >= FORGET_S:

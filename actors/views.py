@@ -30,6 +30,7 @@ class AccountView:
     last_logon_at: int | None
     frees_at: int | None  # when the first of what is used can be used again
     needs_you: bool
+    problem: str | None = None  # why it is not used, where that is neither a cooldown nor a budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
         last_logon_at=_past(now, row.last_logon_s, before.last_logon_at if before else None),
         frees_at=_coming(now, row.frees_in_s, before.frees_at if before else None),
         needs_you=is_need(row.cooldown_reason),
+        problem=row.problem,
     )
     return before if before is not None and view == before else view
 

@@ -15,6 +15,7 @@ def table_of(rows: list[AccountRow]) -> Table:
         table.add_column(head, justify="right" if head in {"used", "left"} else "left")
     for row in rows:
         cooldown = f"{span(row.cooldown_s)}: {row.cooldown_reason or 'no reason given'}"
+        rests = [cooldown] if row.cooldown_s else []
         table.add_row(
             row.account,
             row.state.value,
@@ -22,7 +23,7 @@ def table_of(rows: list[AccountRow]) -> Table:
             str(row.left),
             row.holder or "",
             span(row.held_for_s),
-            cooldown if row.cooldown_s else "",
+            "; ".join([*rests, row.problem] if row.problem else rests),
             f"{span(row.last_logon_s)} ago" if row.last_logon_s is not None else "",
         )
     return table

@@ -20,10 +20,10 @@ from rich.console import Console
 from actors.accounts.importing import (
     BadEntry,
     NewAccount,
-    bad_name,
     bad_shared_secret,
     parse_accounts,
 )
+from actors.accounts.names import bad_name, same_account, shown, stored
 from supervisor.account_desk import Desk, at_the_desk
 from supervisor.accounts_table import table_of
 from supervisor.cli_options import AsJson, ConfigFile, Exit
@@ -62,13 +62,15 @@ def add(
         )
     if problem := bad_shared_secret(shared_secret):
         raise ConfigError("shared secret", problem)
-    at_the_desk(
+    stored_as = at_the_desk(
         config,
-        lambda desk: desk.store.add(name, password, shared_secret),
+        lambda desk: desk.store.add(name.strip(), password, shared_secret),
         as_json=as_json,
         seals=True,
     )
-    _say(name, "added", as_json=as_json)
+    if stored_as != name.strip():
+        typer.echo(same_account(name.strip(), stored_as), err=True)
+    _say(stored_as, "added", as_json=as_json)
 
 
 @app.command("import")
@@ -86,11 +88,14 @@ def import_(
     good = [entry for entry in entries if isinstance(entry, NewAccount)]
     bad = [entry for entry in entries if isinstance(entry, BadEntry)]
 
-    async def add_all(desk: Desk) -> None:
-        for one in good:
-            await desk.store.add(one.name, one.password, one.shared_secret)
+    async def add_all(desk: Desk) -> list[str]:
+        add = desk.store.add
+        return [await add(one.name, one.password, one.shared_secret) for one in good]
 
-    at_the_desk(config, add_all, as_json=as_json, seals=True)
+    stored_as = at_the_desk(config, add_all, as_json=as_json, seals=True)
+    for one, name in zip(good, stored_as, strict=True):
+        if name != one.name:
+            typer.echo(same_account(one.name, name), err=True)
     for entry in bad:
         typer.echo(f"{entry.where}: {entry.problem}", err=True)
     if as_json:
@@ -164,6 +169,7 @@ def remove(
 
 
 def _say(name: str, done: str, *, as_json: bool) -> None:
+    name = shown(stored(name))
     typer.echo(json.dumps({"account": name, "done": done}) if as_json else f"{name}: {done}")
 
 

@@ -32,6 +32,7 @@ class Account:
     used: int = 0
     is_cooling: bool = False
     auth: str | None = None
+    twins: list[Account] = field(default_factory=list, repr=False)  # other spellings of the name
 
     @property
     def is_free(self) -> bool:
@@ -47,6 +48,21 @@ class Account:
         """In an operator's eyes: ours, or of a client that knows no leases."""
         return self.is_leased or (self.held is None and (self.score or 0) > 0)
 
+    @property
+    def uses_the_session(self) -> bool:
+        """Whether no other spelling of its name may be used now."""
+        return self.is_leased or (self.score or 0) > 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether another spelling of its name is in use."""
+        return any(one.uses_the_session for one in self.twins)
+
+    @property
+    def spent(self) -> int:
+        """What counts against its budget: one for all spellings."""
+        return self.used + sum(one.used for one in self.twins)
+
     def is_usable(self, budget: int) -> bool:
         """Whether the next checkout may have it."""
         return (
@@ -54,12 +70,13 @@ class Account:
             and self.has_password
             and not self.is_leased
             and not self.is_cooling
-            and self.used < budget
+            and not self.rests
+            and self.spent < budget
         )
 
     def frees_some_day(self, budget: int) -> bool:
         """Whether waiting alone may make it usable."""
-        spent = self.has_password and self.used >= budget
+        spent = self.has_password and not self.rests and self.spent >= budget
         return self.is_free and not self.is_leased and (self.is_cooling or spent)
 
     def is_held_with(self, token: int) -> bool:
@@ -88,6 +105,8 @@ class Account:
             return True
         if self.held is not None or not self.is_free or self.newest > lease.fencing_token:
             return False
+        if self.rests:
+            return False
         self.lease(lease.fencing_token, lease.holder)
         return True
 
@@ -100,6 +119,9 @@ class Account:
     def forget(self) -> None:
         self.give_back()
         self.score, self.has_password, self.auth = None, False, None
+        for one in self.twins:
+            if one.score is not None:
+                one.used += self.used
         self.used, self.is_cooling = 0, False
 
     def state(self, budget: int) -> AccountState:
@@ -109,9 +131,10 @@ class Account:
             (self.is_leased, AccountState.IN_USE),
             (self.held is not None, AccountState.LAPSED),
             (not self.is_free, AccountState.CHECKED_OUT),
+            (self.rests, AccountState.UNUSABLE),
             (not self.has_password, AccountState.NO_PASSWORD),
             (self.is_cooling, AccountState.COOLING_DOWN),
-            (self.used >= budget, AccountState.SPENT),
+            (self.spent >= budget, AccountState.SPENT),
         )
         return next((state for holds, state in states if holds), AccountState.FREE)
 
@@ -126,6 +149,12 @@ class Model:
 
     def __post_init__(self) -> None:
         self.accounts = {name: Account() for name in self.names}
+        for name, account in self.accounts.items():
+            account.twins = [
+                one
+                for other, one in self.accounts.items()
+                if other != name and other.casefold() == name.casefold()
+            ]
 
     def reap(self) -> None:
         for account in self.accounts.values():

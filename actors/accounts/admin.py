@@ -6,6 +6,7 @@ These act on any account, whoever holds it; what could hurt somebody who is usin
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,11 +15,17 @@ from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
 from actors.accounts.lease import HolderEntry, Lease
+from actors.accounts.names import NOT_STEAMS, folded, shown, stored
 from actors.accounts.quota import QuotaLimits
-from actors.errors import AccountInUse, NoSuchAccount
+from actors.errors import AccountInUse, BadAccountName, NoSuchAccount
 from actors.redis_client import Script
 
-COLUMNS: Final = 10  # of a row of overview.lua
+COLUMNS: Final = 11  # of a row of overview.lua
+LONGEST_SHOWN: Final = 200  # characters of a text that other clients may have written
+LONGEST_SPAN_S: Final = 10 * 365 * 86_400.0  # what ends later, or never, is shown to end then
+LONGEST_LEASE_S: Final = 7 * 86_400.0  # a lease that ends later was not given by a checkout
+NO_BUDGET: Final = "its budget cannot be read: the key {} is no sorted set; delete that key"
+NO_END: Final = "its lease does not end: release it with --force"
 
 
 class AccountState(enum.StrEnum):
@@ -32,11 +39,16 @@ class AccountState(enum.StrEnum):
     SPENT = "spent"
     NO_PASSWORD = "no password"  # noqa: S105 - a word
     NOT_LISTED = "not listed"  # has a password, but is not in `checkouts`
+    UNUSABLE = "unusable"  # `problem` says why
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One account. Ages and times to go in seconds; None where there is nothing to say."""
+    """One account. Ages and times to go in seconds; None where there is nothing to say.
+
+    `account`: the name as `names.shown` shows it. `problem`: why it is not used, where that is neither
+    a cooldown nor a budget.
+    """
 
     account: str
     state: AccountState
@@ -49,11 +61,12 @@ class AccountRow:
     cooldown_reason: str | None
     last_logon_s: float | None  # seconds ago
     frees_in_s: float | None = None  # until the first of what is used can be used again
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IpRow:
-    """The budget of one egress IP; `frees_in_s` as in AccountRow."""
+    """The budget of one egress IP, spent where it cannot be read; `frees_in_s` as in AccountRow."""
 
     ip: str
     used: int
@@ -91,11 +104,13 @@ class AccountAdmin:
                 k.cooldowns,
                 k.cooldown_reasons,
                 k.last_logons,
+                k.spellings,
+                k.steam_ids,
             ],
             [k.account_budget_front, self._quota.window],
         )
         rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
-        found = [_row(row, float(now), self._quota.per_account) for row in rows]
+        found = [self._row(row, float(now)) for row in rows]
         return sorted(found, key=lambda row: row.account)
 
     async def ip_budgets(self, ips: Sequence[str]) -> list[IpRow]:
@@ -106,7 +121,7 @@ class AccountAdmin:
         cells = await self._run("ip_budgets", keys, [self._quota.window])
         limit = self._quota.per_ip
         return [
-            IpRow(ip, int(used), max(0, limit - int(used)), _span(frees))
+            IpRow(ip, max(0, used), max(0, limit - used) if used >= 0 else 0, _span(frees))
             for ip, used, frees in zip(ips, cells[::2], cells[1::2], strict=True)
         ]
 
@@ -115,9 +130,15 @@ class AccountAdmin:
 
         Raises:
             NoSuchAccount, AccountInUse.
+            BadAccountName: Steam has no such name.
         """
-        k = self._keys
-        keys = [k.checkouts, k.leases, k.holders, k.passwords, k.fencing]
+        k, account = self._keys, stored(account)
+        if folded(account) is None:
+            raise BadAccountName(shown(account), NOT_STEAMS)
+        keys = [
+            *(k.checkouts, k.leases, k.holders, k.passwords, k.fencing),
+            *(k.spellings, k.steam_ids),
+        ]
         token = await self._run("take_named", keys, [account, holder, int(lease_s * 1000)])
         return Lease(account, _checked(account, token), holder)
 
@@ -128,7 +149,7 @@ class AccountAdmin:
             NoSuchAccount.
             AccountInUse: a lease on it is alive; with `force` its bot finds out and leaves.
         """
-        k = self._keys
+        k, account = self._keys, stored(account)
         keys = [k.checkouts, k.leases, k.holders, k.fencing]
         _checked(account, await self._run("free_named", keys, [account, _flag(force)]))
 
@@ -138,9 +159,10 @@ class AccountAdmin:
         Raises:
             NoSuchAccount.
         """
-        k = self._keys
-        keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.account_budget(account)]
-        _checked(account, await self._run("reset_named", keys, [account]))
+        k, account = self._keys, stored(account)
+        keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.spellings, k.steam_ids]
+        done = await self._run("reset_named", keys, [account, k.account_budget_front])
+        _checked(account, done)
 
     async def remove(self, account: str, *, force: bool = False) -> None:
         """Forget an account and its secrets.
@@ -149,7 +171,7 @@ class AccountAdmin:
             NoSuchAccount.
             AccountInUse: somebody has it.
         """
-        k = self._keys
+        k, account = self._keys, stored(account)
         keys = [
             k.checkouts,
             k.leases,
@@ -162,8 +184,64 @@ class AccountAdmin:
             k.account_budget(account),
             k.last_logons,
             k.fencing,
+            k.spellings,
+            k.steam_ids,
         ]
-        _checked(account, await self._run("remove_named", keys, [account, _flag(force)]))
+        args = [account, _flag(force), k.account_budget_front]
+        _checked(account, await self._run("remove_named", keys, args))
+
+    def _row(self, cells: list[Any], now: float) -> AccountRow:
+        (
+            name,
+            score,
+            lease_ends,
+            entry,
+            has_password,
+            cool_until,
+            reason,
+            used,
+            last,
+            frees,
+            other,
+        ) = cells
+        held = HolderEntry.parse(str(entry)) if entry else None
+        lease_left = _ahead(lease_ends, now)
+        cooldown = _ahead(cool_until, now)
+        budget = self._quota.per_account
+        last_at = _number(last)
+        problem = self._problem(str(name), int(used), lease_left, str(other))
+        return AccountRow(
+            account=shown(str(name)),
+            state=_state(
+                score,
+                lease_ends,
+                lease_left,
+                cooldown,
+                has_password,
+                is_unusable=problem is not None,
+                is_spent=int(used) >= budget,
+            ),
+            used=max(0, int(used)),
+            left=max(0, budget - int(used)) if int(used) >= 0 else 0,
+            holder=_text(held.holder) if held else None,
+            held_for_s=_past(held.since_ms, now) if held else None,
+            lease_left_s=lease_left,
+            cooldown_s=cooldown,
+            cooldown_reason=_text(reason) if cooldown and reason else None,
+            last_logon_s=_past(last_at, now),
+            frees_in_s=_span(frees),
+            problem=problem,
+        )
+
+    def _problem(self, name: str, used: int, lease_left: float | None, other: str) -> str | None:
+        """Say why an account is not used, where that is neither a cooldown nor a budget."""
+        if folded(name) is None:
+            return NOT_STEAMS
+        if lease_left is not None and lease_left > LONGEST_LEASE_S:
+            return NO_END
+        if used < 0:
+            return NO_BUDGET.format(shown(self._keys.account_budget(name)))
+        return f"the same Steam account as {shown(other)}, which is in use" if other else None
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         return await Script(__package__, name).run(self._redis, keys, args)
@@ -173,34 +251,14 @@ def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag
     return "1" if value else "0"
 
 
-def _checked(account: str, answer: int) -> int:
+def _checked(account: str, answer: int | str) -> int:
+    if isinstance(answer, str):
+        raise AccountInUse(shown(account), shown(answer))
     if answer < 0:
-        raise NoSuchAccount(account)
+        raise NoSuchAccount(shown(account))
     if answer == 0:
-        raise AccountInUse(account)
+        raise AccountInUse(shown(account))
     return answer
-
-
-def _row(cells: list[Any], now: float, budget: int) -> AccountRow:
-    name, score, lease_ends, entry, has_password, cool_until, reason, used, last, frees = cells
-    held = HolderEntry.parse(str(entry)) if entry else None
-    lease_left = _ahead(lease_ends, now)
-    cooldown = _ahead(cool_until, now)
-    return AccountRow(
-        account=str(name),
-        state=_state(
-            score, lease_ends, lease_left, cooldown, has_password, is_spent=int(used) >= budget
-        ),
-        used=int(used),
-        left=max(0, budget - int(used)),
-        holder=held.holder if held else None,
-        held_for_s=(now - held.since_ms) / 1000 if held and held.since_ms else None,
-        lease_left_s=lease_left,
-        cooldown_s=cooldown,
-        cooldown_reason=str(reason) if cooldown and reason else None,
-        last_logon_s=(now - float(last)) / 1000 if last else None,
-        frees_in_s=_span(frees),
-    )
 
 
 def _state(
@@ -210,6 +268,7 @@ def _state(
     cooldown: float | None,
     has_password: int,
     *,
+    is_unusable: bool,
     is_spent: bool,
 ) -> AccountState:
     """Return the first state whose condition holds."""
@@ -218,6 +277,7 @@ def _state(
         (lease_left is not None, AccountState.IN_USE),
         (lease_ends != "", AccountState.LAPSED),
         (score != "" and float(score) > 0, AccountState.CHECKED_OUT),
+        (is_unusable, AccountState.UNUSABLE),
         (not has_password, AccountState.NO_PASSWORD),
         (cooldown is not None, AccountState.COOLING_DOWN),
         (is_spent, AccountState.SPENT),
@@ -229,7 +289,27 @@ def _span(ms: str | int) -> float | None:
     return None if ms == "" else float(ms) / 1000
 
 
+def _number(text: str) -> float | None:
+    """Return a number that another client may have written, or None where it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    return shown(str(value)[:LONGEST_SHOWN])
+
+
+def _past(when: float | None, now: float) -> float | None:
+    """Return the seconds since `when` (ms), or None when it was never."""
+    if when is None or not 0 < when < 2 * now:
+        return None
+    return (now - when) / 1000
+
+
 def _ahead(when: str, now: float) -> float | None:
     """Return the seconds until `when` (ms), or None when it is over or was never set."""
     left = (float(when) - now) / 1000 if when != "" else 0.0
-    return left if left > 0 else None
+    return min(left, LONGEST_SPAN_S) if left > 0 else None

@@ -25,10 +25,10 @@ def auth_from_json(text: str) -> AuthState | None:
     """Return what was stored, or None for what we did not write (an old sentry, say)."""
     try:
         stored = orjson.loads(text)
-        return AuthState(
-            steam_id=int(stored["steam_id"]),
-            refresh_token=str(stored["refresh_token"] or ""),
-            guard_data=stored.get("guard_data"),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
+        steam_id, token = int(stored["steam_id"]), stored["refresh_token"] or ""
+        guard_data = stored.get("guard_data")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
+    if not 0 < steam_id < 1 << 64 or not isinstance(token, str):
+        return None
+    return AuthState(steam_id, token, guard_data if isinstance(guard_data, str) else None)

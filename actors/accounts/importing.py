@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-LONGEST_NAME = 64  # characters; Steam's own limit
+from actors.accounts.names import bad_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +93,6 @@ def _entry(where: str, name: Any, password: Any, shared_secret: Any) -> NewAccou
     if problem:
         return BadEntry(where, problem)
     return NewAccount(name.strip(), password, shared_secret)
-
-
-def bad_name(name: Any) -> str | None:
-    """Say what is wrong with an account name, if anything is."""
-    if not isinstance(name, str) or not name.strip():
-        return "the name is missing"
-    if len(name.strip()) > LONGEST_NAME or not name.strip().isprintable() or " " in name.strip():
-        return "the name is not one that Steam gives"
-    return None
 
 
 def _bad_password(password: Any) -> str | None:

@@ -18,6 +18,8 @@ class Keys:
         self.cooldowns = f"{prefix}:cooldowns"
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"
         self.last_logons = f"{prefix}:last-logons"
+        self.spellings = f"{prefix}:spellings"
+        self.steam_ids = f"{prefix}:steam-ids"
         self.day_front = f"{prefix}:"
         self.day_end = "-api-requests"
         self._logons = f"{prefix}:logons:"

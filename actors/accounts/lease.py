@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
+
+LONGEST_NUMBER: Final = 15  # digits of a fencing token or an instant in ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class HolderEntry:
         """Read "<fencing token> <since> <holder>"; what a person put there instead is all holder."""
         token, _, rest = text.partition(" ")
         since, _, holder = rest.partition(" ")
-        if token.isdecimal() and since.isdecimal():
+        if _is_number(token) and _is_number(since):
             return cls(holder, int(since))
         return cls(text, None)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= LONGEST_NUMBER

@@ -20,9 +20,17 @@ from actors.accounts.auth_json import auth_from_json, auth_to_json
 from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
+from actors.accounts.names import folded, is_text, shown, steam_name
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved, Unmet
 from actors.accounts.sealing import MARK, Sealer
-from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword
+from actors.errors import (
+    CannotUnseal,
+    LeaseLost,
+    NeedsHuman,
+    NoAccountFree,
+    NoPassword,
+    SameSteamAccount,
+)
 from actors.redis_client import Condition, Script, ping, translated
 from actors.steam.port import AuthState, Credential
 
@@ -46,6 +54,8 @@ class _Scripts:
     lift_cooldown: Script
     note_logon: Script
     forgive_spent: Script
+    add: Script
+    note_steam_id: Script
 
 
 class Accounts:
@@ -83,6 +93,7 @@ class Accounts:
         self._requests = itertools.count()
         self._auth = KnownAuth()
         self._avoided: dict[str, tuple[float, str]] = {}  # until when on the loop's clock, and why
+        self._steam_ids_noted: dict[str, int] = {}  # account -> fencing token
 
     # -- checkout ------------------------------------------------------------------------------
 
@@ -101,14 +112,8 @@ class Accounts:
         account, *answer = await self._scripts.acquire.run(
             self._redis,
             [
-                k.checkouts,
-                k.leases,
-                k.holders,
-                k.cooldowns,
-                k.cooldown_reasons,
-                k.passwords,
-                k.fencing,
-                k.hints,
+                *(k.checkouts, k.leases, k.holders, k.cooldowns, k.cooldown_reasons),
+                *(k.passwords, k.fencing, k.hints, k.spellings, k.steam_ids),
             ],
             [
                 holder,
@@ -144,7 +149,7 @@ class Accounts:
         k = self._keys
         renewed = await self._scripts.renew.run(
             self._redis,
-            [k.checkouts, k.leases, k.holders, k.fencing],
+            [k.checkouts, k.leases, k.holders, k.fencing, k.spellings, k.steam_ids],
             [lease.account, lease.fencing_token, self._lease_ms, lease.holder],
         )
         self._require(lease, renewed)
@@ -158,6 +163,7 @@ class Accounts:
         with contextlib.suppress(LeaseLost):
             await self._store_unsaved(lease)
         self._auth.let_go(lease.account)
+        self._steam_ids_noted.pop(lease.account, None)
         await self._scripts.release.run(
             self._redis,
             [k.checkouts, k.leases, k.holders, k.hints, k.fencing],
@@ -167,13 +173,9 @@ class Accounts:
     async def release_all(self, holder_prefix: str) -> list[str]:
         """Give back whatever holders of that prefix still have; return the accounts."""
         k = self._keys
-        return list(
-            await self._scripts.release_all.run(
-                self._redis,
-                [k.checkouts, k.leases, k.holders, k.hints, k.fencing],
-                [holder_prefix],
-            )
-        )
+        keys = [k.checkouts, k.leases, k.holders, k.hints, k.fencing]
+        released = await self._scripts.release_all.run(self._redis, keys, [holder_prefix])
+        return [shown(account) for account in released]
 
     async def held_by(self, holder_prefix: str) -> dict[str, str]:
         """Return the accounts that holders of that prefix have, by holder."""
@@ -182,7 +184,7 @@ class Accounts:
         found = {}
         for account, entry in entries.items():
             holder = HolderEntry.parse(str(entry)).holder
-            if holder.startswith(holder_prefix):
+            if holder.startswith(holder_prefix) and folded(str(account)) is not None:
                 found[holder] = str(account)
         return found
 
@@ -228,7 +230,10 @@ class Accounts:
         conditions, values = ([], []) if if_ is None else ([if_.key], [if_.value])
         verdict, *numbers = await self._scripts.reserve.run(
             self._counting,
-            [k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or ""), *conditions],
+            [
+                *(k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or "")),
+                *(k.spellings, k.steam_ids, *conditions),
+            ],
             [
                 account,
                 fencing_token,
@@ -238,6 +243,7 @@ class Accounts:
                 f"{self._process}.{next(self._requests)}",
                 k.day_front,
                 k.day_end,
+                k.account_budget_front,
                 *values,
             ],
         )
@@ -255,6 +261,7 @@ class Accounts:
 
         Raises:
             NoPassword: there is none (any more).
+            NeedsHuman: what is stored is no UTF-8 text.
         """
         with translated("credential"):
             password = await self._field(self._keys.passwords, lease.account)
@@ -262,17 +269,28 @@ class Accounts:
         if password is None:
             raise NoPassword(lease.account)
         return Credential(
-            lease.account,
-            self._sealer.open(PASSWORD, lease.account, password),
-            shared_secret and self._sealer.open(SHARED_SECRET, lease.account, shared_secret),
+            steam_name(lease.account),
+            self._opened(PASSWORD, lease.account, password),
+            shared_secret and self._opened(SHARED_SECRET, lease.account, shared_secret),
         )
+
+    def _opened(self, kind: str, account: str, stored: str) -> str:
+        plain = self._sealer.open(kind, account, stored)
+        if not is_text(plain):
+            raise NeedsHuman(account, f"its {kind} stored again: what is stored is no UTF-8 text")
+        return plain
 
     async def load_auth(self, lease: Lease) -> AuthState | None:
         """Return what Steam gave us last time; its refresh token may be empty (see forget_token).
 
         What could not be stored so far is stored first.
+
+        Raises:
+            SameSteamAccount: see `save_auth`.
         """
         stored = await self._stored_auth(lease)
+        if stored is not None:
+            await self._note_steam_id(lease, stored.steam_id)
         if stored is None:  # Redis never had it, or lost it
             self._auth.may_be_lost(lease.account)
         if (unsaved := self._auth.unsaved(lease.account, stored)) is not None:
@@ -287,9 +305,26 @@ class Accounts:
 
         Raises:
             LeaseLost: a newer checkout exists; nothing was written.
+            SameSteamAccount: by its SteamID64 it is an account that is in use under another name. It is
+                stored, and the lease has ended.
         """
         self._auth.arrived(lease.account, auth)
         await self._store_auth(lease, auth)
+        await self._note_steam_id(lease, auth.steam_id)
+
+    async def _note_steam_id(self, lease: Lease, steam_id: int) -> None:
+        """Let no other name of the same Steam account be leased; once per lease, before its log-on."""
+        if self._steam_ids_noted.get(lease.account) == lease.fencing_token:
+            return
+        k = self._keys
+        keys = [k.checkouts, k.leases, k.holders, k.fencing, k.spellings, k.steam_ids]
+        noted = await self._scripts.note_steam_id.run(
+            self._redis, keys, [lease.account, lease.fencing_token, str(steam_id)]
+        )
+        self._require(lease, noted)
+        if isinstance(noted, str):
+            raise SameSteamAccount(lease.account, lease.fencing_token, shown(noted))
+        self._steam_ids_noted[lease.account] = lease.fencing_token
 
     async def forget_token(self, lease: Lease) -> None:
         """Drop the refresh token and keep the guard data, which the next password logon needs.
@@ -311,20 +346,26 @@ class Accounts:
             [lease.account, lease.fencing_token],
         )
 
-    async def add(self, account: str, password: str, shared_secret: str | None = None) -> None:
+    async def add(self, account: str, password: str, shared_secret: str | None = None) -> str:
         """Add an account as the seed does: HSET its password, ZADD it with score 0.
 
-        An account that exists keeps its checkout and gets the new password.
+        An account that exists keeps its checkout and gets the new password, also where `account` is
+        another spelling of its name. Return the name under which it is stored.
         """
-        with translated("add"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                sealed = self._sealer.seal(PASSWORD, account, password)
-                pipe.hset(self._keys.passwords, account, sealed)
-                if shared_secret:
-                    sealed = self._sealer.seal(SHARED_SECRET, account, shared_secret)
-                    pipe.hset(self._keys.secrets, account, sealed)
-                pipe.zadd(self._keys.checkouts, {account: 0}, nx=True)
-                await pipe.execute()
+        k = self._keys
+        keys = [
+            *(k.checkouts, k.leases, k.passwords, k.secrets, k.spellings, k.steam_ids),
+            k.hints,
+        ]
+        name, known = account, ""
+        while name != known:  # sealing binds a secret to the stored name, which only Redis knows
+            secret = (
+                "" if not shared_secret else self._sealer.seal(SHARED_SECRET, name, shared_secret)
+            )
+            known = name
+            sealed = self._sealer.seal(PASSWORD, known, password)
+            name = await self._scripts.add.run(self._redis, keys, [known, sealed, secret])
+        return name
 
     async def closed_values(self) -> int:
         """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.

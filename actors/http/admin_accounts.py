@@ -19,6 +19,7 @@ from actors.account_desk import (
     ResetAccount,
 )
 from actors.accounts.importing import BadEntry, NewAccount, new_account, parse_accounts
+from actors.accounts.names import same_account
 from actors.actor import Address
 from actors.http.admin_desk import BadInput, Desk, body_of, is_forced
 from actors.http.admin_operations import (
@@ -68,8 +69,8 @@ class AccountRoutes:
         if isinstance(account, BadEntry):
             raise BadInput(account.problem)
         add_facts(request, account=account.name)
-        await self._desk.ask(self._accounts, AddAccounts((account,)))
-        return _done(request, account.name, "added", status=201)
+        (name,) = await self._desk.ask(self._accounts, AddAccounts((account,)))
+        return _done(request, name, "added", status=201)
 
     async def import_(self, request: web.Request) -> web.Response:
         """Add all accounts of a file (JSON, CSV, name:password lines); what is bad in it is named."""
@@ -77,11 +78,16 @@ class AccountRoutes:
         good = tuple(entry for entry in entries if isinstance(entry, NewAccount))
         bad = [entry for entry in entries if isinstance(entry, BadEntry)]
         add_facts(request, imported=len(good), refused=len(bad))
-        await self._desk.ask(self._accounts, AddAccounts(good), within_s=IMPORT_S)
+        names = await self._desk.ask(self._accounts, AddAccounts(good), within_s=IMPORT_S)
+        merged = [
+            BadEntry(f"account {one.name}", same_account(one.name, name))
+            for one, name in zip(good, names, strict=True)
+            if name != one.name
+        ]
         answer = {
             "imported": len(good),
             "refused": len(bad),
-            "problems": [asdict(entry) for entry in bad[:SHOWN]],
+            "problems": [asdict(entry) for entry in (bad + merged)[:SHOWN]],
         }
         return json_response(request, orjson.dumps(answer))
 

@@ -14,12 +14,14 @@ from actors.actor import Address, Ask
 from actors.clock import Clock
 from actors.errors import (
     AccountInUse,
+    BadAccountName,
     CannotUnseal,
     FleetIsDrained,
     LocalProtocolError,
     NoPassword,
     NoSuchAccount,
     NoSuchBot,
+    SameSteamAccount,
     ServiceError,
     StoreMisused,
     StoreUnavailable,
@@ -34,6 +36,8 @@ REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
     NoSuchAccount: (404, "not-found"),
     NoSuchBot: (404, "not-found"),
     AccountInUse: (409, "in-use"),
+    SameSteamAccount: (409, "in-use"),
+    BadAccountName: (409, "bad-name"),
     FleetIsDrained: (409, "drained"),
     NoPassword: (409, "no-password"),
     CannotUnseal: (409, "sealed"),

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from actors.accounts.importing import LONGEST_NAME
+from actors.accounts.names import LONGEST_NAME
 from actors.fleet_orders import LARGEST_FLEET
 from actors.http.inputs import Input, without_point
 from actors.http.operation import BODY, Answer, Needs, Operation, Words

@@ -145,7 +145,7 @@ class AccountTouched(Output):
 
 
 class ImportProblem(Output):
-    """Something in a file that cannot be used."""
+    """Something in a file that cannot be used, or a second spelling of an account that exists."""
 
     where: str = Field(examples=["line 3"])
     problem: str

@@ -28,7 +28,9 @@ from actors.shared_causes import CauseKind, SharedCause
 ASK_S: Final = 2.0
 ACCOUNTS_S: Final = 10.0  # between two looks at Redis
 MOST_IPS: Final = 50  # egress addresses that have a series
-NO_USE: Final = frozenset({AccountState.NO_PASSWORD, AccountState.NOT_LISTED})
+NO_USE: Final = frozenset(
+    {AccountState.NO_PASSWORD, AccountState.NOT_LISTED, AccountState.UNUSABLE}
+)
 
 
 class LooksAtAccounts(Protocol):

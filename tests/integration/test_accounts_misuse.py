@@ -13,7 +13,7 @@ from actors.accounts.admin import AccountAdmin, AccountState
 from actors.accounts.lease import Lease
 from actors.accounts.quota import QuotaLimits
 from actors.accounts.store import Accounts
-from actors.errors import AccountError, NoSuchAccount, StoreMisused
+from actors.errors import AccountError, NoAccountFree, NoSuchAccount, StoreMisused
 from actors.redis_client import connect
 from actors.steam.port import AuthState
 
@@ -154,10 +154,12 @@ async def test_what_others_wrote_into_our_keys_stops_nothing(rig: Rig) -> None:
     await rig.redis.hset(rig.key("passwords"), JUNK, "pw")
     assert await rig.store.held_by("us/") == {"us/bot-1": lease.account}
     assert len(await rig.admin.overview()) == 3
-    leases = [await rig.store.acquire(f"us/bot-{n}") for n in (2, 3)]
-    for one in leases:
-        assert await rig.store.load_auth(one) is None
-        await rig.store.release(one)
+    other = await rig.store.acquire("us/bot-2")
+    assert other.account == "bane"
+    assert await rig.store.load_auth(other) is None
+    with pytest.raises(NoAccountFree):
+        await rig.store.acquire("us/bot-3")
+    await rig.store.release(other)
     assert await rig.redis.zscore(rig.key("checkouts"), JUNK) == 0
 
 

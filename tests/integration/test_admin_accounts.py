@@ -79,6 +79,17 @@ async def test_what_is_bad_in_a_file_is_named_by_its_line_and_the_rest_is_taken(
     assert (actions(w)[-1]["imported"], actions(w)[-1]["refused"]) == (1, 2)
 
 
+async def test_a_second_spelling_gets_the_new_password_and_the_answer_says_so(w: World) -> None:
+    await ask(w.service.url, "POST", "/admin/accounts", {"name": "Drow", "password": "pw"})
+    second = {"name": "drow", "password": "pw2"}
+    status, answer = await ask(w.service.url, "POST", "/admin/accounts", second)
+    assert (status, answer) == (201, {"account": "Drow", "state": "added"})
+    status, answer = await ask(w.service.url, "POST", "/admin/import", "DROW:pw3\n")
+    assert (status, answer["imported"], answer["refused"]) == (200, 1, 0)
+    sentence = "DROW is the same Steam account as Drow, which has the new password now"
+    assert answer["problems"] == [{"where": "account DROW", "problem": sentence}]
+
+
 async def test_ten_thousand_lines_are_no_problem(w: World) -> None:
     text = "\n".join(f"many{number:05}:{SECRET}" for number in range(10_000))
     assert len(text) > 64 * 1024

@@ -229,3 +229,36 @@ def test_a_login_without_a_code_leaves_the_account_free(desk: Desk) -> None:
         assert said.code == 1
         assert "needs a person" in said.err
         assert desk.listed()["mailed"]["state"] == "free"
+
+
+def test_a_second_spelling_is_the_account_that_exists_and_the_answer_says_so(desk: Desk) -> None:
+    desk.run("add", "Axe", typed="one\n")
+    said = desk.run("add", "axe", typed="two\n")
+    sentence = "axe is the same Steam account as Axe, which has the new password now\n"
+    assert (said.code, said.out, said.err) == (0, "Axe: added\n", sentence)
+    said = desk.run("import", "-", typed="AXE:three\nbane:pw\nBane:pw2\n")
+    assert (said.code, said.out) == (0, "3 imported, 0 refused\n")
+    assert [line.split(",")[0] for line in said.err.splitlines()] == [
+        "AXE is the same Steam account as Axe",
+        "Bane is the same Steam account as bane",
+    ]
+    assert desk.redis.hgetall("botapi:passwords") == {"Axe": "three", "bane": "pw2"}
+    assert set(desk.listed()) == {"Axe", "bane"}
+
+
+def test_a_name_that_is_not_utf_8_is_removed_by_what_the_list_shows(desk: Desk) -> None:
+    for stored in (b"m\xfcller", b"tab\there"):
+        desk.redis.hset("botapi:passwords", stored, "pw")
+        desk.redis.zadd("botapi:checkouts", {stored: 0})
+    assert [(name, row["state"]) for name, row in desk.listed().items()] == [
+        ("m\\xfcller", "unusable"),
+        ("tab\\u0009here", "unusable"),
+    ]
+    assert "Steam has no such name" in desk.run("list").out
+    said = desk.run("login", "m\\xfcller")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "account m\\xfcller cannot be used: Steam has no such name" in said.err
+    for name in ("m\\xfcller", "tab\\u0009here"):
+        said = desk.run("remove", name)
+        assert (said.code, said.out) == (0, f"{name}: removed\n")
+    assert desk.listed() == {}

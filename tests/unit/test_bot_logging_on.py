@@ -18,6 +18,7 @@ from actors.errors import (
     LogOnRefused,
     NeedsHuman,
     NoPassword,
+    SameSteamAccount,
     ServiceError,
     SteamUnreachable,
     StoreUnavailable,
@@ -54,6 +55,22 @@ async def test_a_stored_token_is_used_and_the_password_not_touched(stage: Stage)
     await stage.until_ready()
     assert "credential" not in stage.script.deeds
     assert "save_auth" not in stage.script.deeds
+
+
+@pytest.mark.parametrize(("deed", "stored"), [("save_auth", False), ("load_auth", True)])
+async def test_a_second_name_of_a_steam_account_in_use_is_left_before_its_log_on(
+    stage: Stage,
+    deed: str,
+    stored: bool,  # noqa: FBT001 - a case
+) -> None:
+    if stored:
+        stage.store.auth["axe"] = AuthState(7, "stored", None)
+    stage.script.errors[deed] = same = SameSteamAccount("axe", 1, "Axe")
+    assert await stage.end() is same
+    assert "log_on" not in stage.script.deeds
+    assert "launch" not in stage.script.deeds
+    assert stage.store.cooldowns == {}
+    assert stage.changes[-1].reason == "axe is the same Steam account as Axe, which is in use"
 
 
 async def test_what_steam_said_before_it_hung_up_is_heard(stage: Stage) -> None:

@@ -401,6 +401,27 @@ async def test_what_is_not_ours_to_give_stays_leased(bench: Bench, failure: Exce
     assert bench.store.held == {"axe": 1}
 
 
+async def test_an_unexpected_error_rests_the_account_longer_each_time(bench: Bench) -> None:
+    """Whatever it is; its text may repeat what is secret, and is not told."""
+    pauses = []
+    for error in (ValueError("pw"), KeyError("pw"), UnicodeError("pw"), *[TypeError("pw")] * 4):
+        await bench.ended(error)
+        seconds, reason = bench.store.cooldowns.pop("axe")
+        assert reason == f"an unexpected error in a bot: {type(error).__name__}"
+        pauses.append(seconds)
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    await bench.clock.advance(FORGET_S)
+    await bench.ended(ValueError("pw"))
+    assert bench.store.cooldowns["axe"][0] == 30
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "disk"), MemoryError(), BlockingIOError()])
+async def test_what_this_machine_lacks_rests_no_account(bench: Bench, failure: Exception) -> None:
+    await bench.ended(failure)
+    assert bench.store.cooldowns == {}
+    assert bench.store.held == {}
+
+
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
         for verdict in (verdict_on_token(eresult), verdict_on_password(eresult)):

@@ -6,6 +6,6 @@ for i = 1, #reasons, 2 do
   if reasons[i + 1] == ARGV[1] then
     redis.call('ZREM', KEYS[1], reasons[i])
     redis.call('HDEL', KEYS[2], reasons[i])
-    redis.call('ZADD', KEYS[3], 0, reasons[i])
+    redis.call('ZADD', KEYS[3], now_ms(), reasons[i])
   end
 end

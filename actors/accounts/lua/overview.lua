@@ -1,13 +1,18 @@
 -- What is known of every account, for people.
--- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 cooldowns  6 reasons  7 last log-ons
+-- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 cooldowns  6 reasons  7 last log-ons  8 spellings
+--      9 steam ids (see prelude)
 -- ARGV 1 key of a budget without the account's name  2 window
 -- Returns {now, account, score, lease ends, holder entry, has password, cooldown ends, reason, used, last,
--- ms until the first of what is used frees, ...} with '' for what is not there.
+-- ms until the first of what is used frees, its name in use, ...} with '' for what is not there; used: -1 where the
+-- budget cannot be read; its name in use: another name of the same Steam account that is in use.
+expect({KEYS[1], KEYS[2]}, {KEYS[9]})
 local now = now_ms()
 local start = window_start(ARGV[2], now)
+refresh_spellings(KEYS[8], KEYS[1], KEYS[2], now)
 local rows = {now}
 local function put(value) rows[#rows + 1] = value or '' end
 local function row(account, score)
+  local names = names_of(account, KEYS[8], KEYS[9])
   put(account)
   put(score)
   put(redis.call('ZSCORE', KEYS[2], account))
@@ -15,11 +20,11 @@ local function row(account, score)
   put(redis.call('HEXISTS', KEYS[4], account))
   put(redis.call('ZSCORE', KEYS[5], account))
   put(redis.call('HGET', KEYS[6], account))
-  local budget = ARGV[1] .. account
-  local used = redis.call('ZCOUNT', budget, '(' .. start, '+inf')
-  put(used)
+  local used = used_of(names, ARGV[1], start)
+  put(used or -1)
   put(redis.call('HGET', KEYS[7], account))
-  put(used > 0 and frees_in(budget, ARGV[2], now, start))
+  put(used and used > 0 and frees_in_under(names, ARGV[1], ARGV[2], now, start))
+  put(used_as(names, KEYS[1], KEYS[2], now))
 end
 local known = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #known, 2 do row(known[i], known[i + 1]) end

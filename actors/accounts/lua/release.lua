@@ -4,5 +4,5 @@
 expect({KEYS[1], KEYS[2], KEYS[4]}, {KEYS[3], KEYS[5]})
 if not is_held_with(KEYS[3], ARGV[1], ARGV[2]) then return 0 end
 end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[5], ARGV[1])
-redis.call('ZADD', KEYS[4], 0, ARGV[1])
+redis.call('ZADD', KEYS[4], now_ms(), ARGV[1])
 return 1

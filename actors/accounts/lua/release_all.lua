@@ -9,7 +9,7 @@ for i = 1, #entries, 2 do
   local account, holder = entries[i], string.match(entries[i + 1], '^%d+ %d+ (.*)$')
   if holder and string.sub(holder, 1, #ARGV[1]) == ARGV[1] then
     end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[5], account)
-    redis.call('ZADD', KEYS[4], 0, account)
+    redis.call('ZADD', KEYS[4], now_ms(), account)
     given_back[#given_back + 1] = account
   end
 end

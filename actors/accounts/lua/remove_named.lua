@@ -1,10 +1,10 @@
 -- Forget an account with everything that is stored for it, but for the day counters that people
 -- read, and for the newest fencing token: who has the account finds out, also when it is added again.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 secrets  6 sentries  7 cooldowns  8 reasons  9 budget
---      10 last log-ons  11 fencing
--- ARGV 1 account  2 '1' to remove it although somebody has it
+--      10 last log-ons  11 fencing  12 spellings  13 steam ids
+-- ARGV 1 account  2 '1' to remove it although somebody has it  3 key of a budget without the account's name
 -- Returns 1 when removed, 0 when it is in use, -1 when there is no such account.
-expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11]})
+expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11], KEYS[12], KEYS[13]})
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score and redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)
@@ -16,5 +16,17 @@ for _, key in ipairs({KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10]}) do
   redis.call('HDEL', key, ARGV[1])
 end
 redis.call('ZREM', KEYS[7], ARGV[1])
+local folded, names = fold(ARGV[1]), names_of(ARGV[1], KEYS[12], KEYS[13])
+local is_last_spelling, is_moved = true, false
+for i = 2, #names do
+  if redis.call('ZSCORE', KEYS[1], names[i]) then -- the same Steam account stays: so does what is spent of its budget
+    if fold(names[i]) == folded then is_last_spelling = false end
+    local budget = ARGV[3] .. names[i]
+    if not is_moved then redis.pcall('ZUNIONSTORE', budget, 2, budget, KEYS[9], 'AGGREGATE', 'MAX') end
+    redis.call('PEXPIRE', budget, DAY_MS)
+    is_moved = true
+  end
+end
+if folded and is_last_spelling then forget_steam_id(KEYS[13], folded) end
 redis.call('DEL', KEYS[9])
 return 1

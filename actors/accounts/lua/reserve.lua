@@ -1,11 +1,13 @@
 -- Count one request against the account's and the egress IP's budget, before it is sent.
--- KEYS 1 holders  2 leases  3 budget of the account  4 budget of the IP  5 the condition's key, if there is one
+-- KEYS 1 holders  2 leases  3 budget of the account  4 budget of the IP  5 spellings  6 steam ids
+--      7 the condition's key, if there is one
 -- ARGV 1 account  2 fencing token  3 limit per account  4 limit per IP or -1  5 window
 --      6 a name for this request, unique within a millisecond  7 front and 8 end of the day key
---      9 what the condition's key must hold
+--      9 key of a budget without the account's name  10 what the condition's key must hold
 -- Returns {'ok', left for the account, left for the IP} or {scope, ms until it frees}; {'unmet'} where the
 -- condition does not hold.
-if KEYS[5] and redis.pcall('GET', KEYS[5]) ~= ARGV[9] then return {'unmet'} end
+if KEYS[7] and redis.pcall('GET', KEYS[7]) ~= ARGV[10] then return {'unmet'} end
+local spellings, steam_ids = KEYS[5], KEYS[6]
 local now = now_ms()
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
 if lease_ends <= now or not is_held_with(KEYS[1], ARGV[1], ARGV[2]) then return {'lease', 0} end
@@ -31,9 +33,12 @@ local month = mp < 10 and mp + 3 or mp - 9
 local year = yoe + era * 400 + (month <= 2 and 1 or 0)
 local day = doy - math.floor((153 * mp + 2) / 5) + 1
 local day_key = ARGV[7] .. string.format('%04d-%02d-%02d', year, month, day) .. ARGV[8]
-expect({KEYS[3], KEYS[4], day_key}, {})
-local left = tonumber(ARGV[3]) - spent(KEYS[3])
-if left < 1 then return {'account', frees_in(KEYS[3], ARGV[5], now, start)} end
+expect({KEYS[3], KEYS[4], day_key}, {spellings, steam_ids})
+local names = names_of(ARGV[1], spellings, steam_ids)
+for _, name in ipairs(names) do expect({ARGV[9] .. name}, {}) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - DAY_MS)
+local left = tonumber(ARGV[3]) - used_of(names, ARGV[9], start)
+if left < 1 then return {'account', frees_in_under(names, ARGV[9], ARGV[5], now, start)} end
 local limit_ip, left_ip = tonumber(ARGV[4]), -1
 if limit_ip >= 0 then
   left_ip = limit_ip - spent(KEYS[4])

@@ -20,6 +20,9 @@ export const botColumns = (accounts, plan) => [
   { key: "next", title: "Next try", cell: (bot, now) => nextTry(bot, now, plan()), sort: (bot) => bot.next_try_at },
 ];
 
+/** Why an account is not used. */
+const why = (one) => [one.problem, one.cooldown_reason].filter(Boolean).join("; ");
+
 /** The columns of the accounts. */
 export const accountColumns = () => [
   { key: "name", title: "Account", cell: (one) => one.account, sort: (one) => one.account },
@@ -28,13 +31,13 @@ export const accountColumns = () => [
   { key: "frees", title: "Frees", cell: (one, now) => (one.used ? freesAt(one, now) : ""), sort: (one) => one.frees_at },
   { key: "holder", title: "Used by", cell: (one) => ({ text: shortHolder(one.holder), title: one.holder ?? "" }), sort: (one) => one.holder },
   { key: "cooldown", title: "Rests", cell: (one, now) => ahead(one.cooldown_until, now), sort: (one) => one.cooldown_until },
-  { key: "error", title: "Why", cell: (one) => ({ text: one.cooldown_reason ?? "", title: one.cooldown_reason ?? "" }), sort: (one) => one.cooldown_reason },
+  { key: "error", title: "Why", cell: (one) => ({ text: why(one), title: why(one) }), sort: why },
   { key: "logon", title: "Last log-on", cell: (one, now) => ago(one.last_logon_at, now), sort: (one) => one.last_logon_at && -one.last_logon_at },
 ];
 
 /** What is searched in. */
 export const botText = (bot) => [bot.bot_id, botState(bot)[0], bot.account, bot.last_error, bot.ip].join(" ");
-export const accountText = (one) => [one.account, accountState(one)[0], one.holder, one.cooldown_reason].join(" ");
+export const accountText = (one) => [one.account, accountState(one)[0], one.holder, why(one)].join(" ");
 
 /** All that is known, for the details. */
 export const botFacts = (bot, now, account, plan) => [
@@ -55,7 +58,7 @@ export const accountFacts = (one, now) => [
   ["Frees", one.used ? freesAt(one, now) : null],
   ["Used by", one.holder],
   ["Rests", one.cooldown_until && `until ${clock(one.cooldown_until, now)}`],
-  ["Why", one.cooldown_reason],
+  ["Why", why(one)],
   ["Last log-on", one.last_logon_at && `${clock(one.last_logon_at, now)} (${ago(one.last_logon_at, now)} ago)`],
 ];
 

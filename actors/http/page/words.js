@@ -16,7 +16,7 @@ export const BOT_STATES = {
 
 const ACCOUNT_STATES = {
   free: "well", "in use": "well", "checked out": "busy", lapsed: "busy", "cooling down": "busy",
-  spent: "busy", "no password": "act", "not listed": "act",
+  spent: "busy", "no password": "act", "not listed": "act", unusable: "act",
 };
 
 /** What a bot does, and how urgent that is: well, busy, rest or act. */

@@ -1,0 +1,26 @@
+-- Add an account as the first BotAPI does; one that exists keeps its checkout and gets the new password.
+-- A second spelling of an account that exists is not added: its caller is told the stored one.
+-- KEYS 1 checkouts  2 leases  3 passwords  4 shared secrets  5 spellings  6 steam ids (see prelude)
+--      7 hints (see acquire)
+-- ARGV 1 account  2 password  3 shared secret, or '' to keep the one that is stored
+-- Returns the name under which it is stored: ARGV[1], or else nothing was written.
+expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[6]})
+refresh_spellings(KEYS[5], KEYS[1], KEYS[2], now_ms())
+local listed = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not listed and redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then
+  local folded = fold(ARGV[1])
+  for _, name in ipairs(names_of(ARGV[1], KEYS[5], KEYS[6])) do
+    if fold(name) == folded and redis.call('ZSCORE', KEYS[1], name) then return name end
+  end
+end
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3]) end
+if not listed then
+  redis.call('ZADD', KEYS[1], 0, ARGV[1])
+  redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[1])
+  note_spelling(KEYS[5], ARGV[1])
+  -- Not to be rebuilt for this one: a large import would be slow.
+  local _, at = string.match(redis.call('HGET', KEYS[5], ''), '^(%d+) (%d+)$')
+  redis.call('HSET', KEYS[5], '', redis.call('ZCARD', KEYS[1]) .. ' ' .. at)
+end
+return ARGV[1]

@@ -1,0 +1,91 @@
+"""Account names: which ones Steam can have, which ones are the same account, and how a bad one is shown.
+
+A stored name is whatever bytes a client wrote to Redis. It comes as text in which a byte that is not
+UTF-8 is a surrogate (PEP 383), and goes back as the same bytes; `shown` is the only form of it in lists,
+logs and answers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+LONGEST_NAME: Final = 64  # bytes; Steam's own limit
+WHITE_SPACE: Final = " \t\n\v\f\r"  # as `%s` in the scripts
+NOT_STEAMS: Final = (
+    "Steam has no such name: Steam's names are 1 to 64 letters, digits and signs of ASCII"
+)
+_FORM: Final = re.compile(r"[!-\[\]-~]+")  # no backslash: it begins an escape
+_ESCAPE: Final = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_FIRST_RAW: Final = 0xDC00  # the surrogate of byte 0
+_SURROGATES: Final = range(0xD800, 0xE000)
+_RAW_BYTES: Final = range(0xDC80, 0xDD00)
+_BYTE: Final = 0x100
+_SHORT: Final = 0x10000
+
+
+def folded(name: str) -> str | None:
+    """Return what two spellings of one Steam account share; None for a name that Steam cannot have.
+
+    Steam ignores the case of a name, and white space around it is no part of it. `fold` of
+    lua/prelude.lua is the same rule.
+    """
+    bare = name.strip(WHITE_SPACE)
+    if len(name.encode(errors="surrogateescape")) > LONGEST_NAME or not _FORM.fullmatch(bare):
+        return None
+    return bare.lower()
+
+
+def steam_name(name: str) -> str:
+    """Return a stored name as Steam is told it."""
+    return name.strip(WHITE_SPACE)
+
+
+def bad_name(name: Any) -> str | None:
+    """Say what is wrong with the name of a new account, if anything is."""
+    if not isinstance(name, str) or not name.strip():
+        return "the name is missing"
+    if not is_text(name) or folded(name.strip()) is None:
+        return "the name is not one that Steam gives"
+    return None
+
+
+def same_account(name: str, stored_as: str) -> str:
+    """Say what became of a new account whose name is a second spelling of one that exists."""
+    return f"{name} is the same Steam account as {shown(stored_as)}, which has the new password now"
+
+
+def is_text(value: str) -> bool:
+    """Whether what came from Redis is UTF-8."""
+    return not any(ord(one) in _SURROGATES for one in value)
+
+
+def shown(text: str) -> str:
+    r"""Return a text that came from Redis without what is not printable: the byte 0xFC is `\xfc`."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(_escaped(one) for one in text)
+
+
+def stored(name: str) -> str:
+    """Return the stored name that is shown as `name`; a stored name is itself."""
+    return _ESCAPE.sub(_meant, name)
+
+
+def _escaped(one: str) -> str:
+    code = ord(one)
+    if one == "\\":
+        return "\\\\"
+    if one.isprintable():
+        return one
+    if code in _RAW_BYTES:
+        return f"\\x{code - _FIRST_RAW:02x}"
+    return f"\\u{code:04x}" if code < _SHORT else f"\\U{code:08x}"
+
+
+def _meant(escape: re.Match[str]) -> str:
+    word = escape[1]
+    if word == "\\":
+        return "\\"
+    code = int(word[1:], 16)
+    return chr(_FIRST_RAW + code) if word[0] == "x" and code in range(0x80, _BYTE) else chr(code)

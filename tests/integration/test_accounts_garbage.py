@@ -1,0 +1,335 @@
+"""One bad value in any key of accounts: lists name it, other accounts are served, nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from rich.console import Console
+from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+
+from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
+from actors.accounts.lease import Lease
+from actors.accounts.names import shown
+from actors.accounts.pacing import LogOnLimits, LogOnPacing
+from actors.accounts.quota import QuotaLimits, Reserved
+from actors.accounts.store import Accounts
+from actors.errors import AccountError, BadAccountName, NeedsHuman, NoAccountFree, NoSuchAccount
+from actors.redis_client import connect
+from actors.steam.port import AuthState
+from actors.views import account_view
+from supervisor.accounts_table import table_of
+
+pytestmark = pytest.mark.integration
+
+BAD, GOOD = "abaddon", "zeus"  # the bad one comes first in every order
+LEASE_S: Final = 60.0
+LONGEST_WAIT_S: Final = 60.0  # for a token of a bucket, or for a probe
+TEXTS: Final = (
+    b"\xff\xfe \x00 no text",
+    b"",
+    b"oops",
+    b"nan",
+    b"inf",
+    b"-inf",
+    b"-5",
+    b"1.5",
+    b"0x10",
+    b"1e300",
+    b"99999999999999999",
+    b"9" * 5000,
+    b"{}",
+    b'{"steam_id": 1e400, "refresh_token": "x"}',
+    b'{"steam_id": -1, "refresh_token": "x"}',
+    b'{"steam_id": 7, "refresh_token": ["x"], "guard_data": 5}',
+    b"1 2 \x1b[31mred\n",
+    b"1 " + b"9" * 5000 + b" us/0",
+    b"\x7f \x7f\x7f = ",
+)
+SCORES: Final = (float("inf"), float("-inf"), 1e300, -1e300, 0.5, -3.0, 9e15)
+HASHES: Final = (
+    *("fencing-tokens", "holders", "cooldown-reasons", "last-logons", "sentries", "steam-ids"),
+    *("spellings", "passwords", "secrets"),
+)
+SORTED_SETS: Final = ("checkouts", "leases", "cooldowns", "hints", "quota:account:abaddon")
+BAD_NAMES: Final = (
+    b"m\xfcller",
+    "müller".encode(),
+    b"a\nb",
+    b"\x1b[31mred",
+    b"two words",
+    b"\xff" * 3,
+    b"nul\x00",
+    b"\\x41",
+    b"x" * 65,
+    b" ",
+    b"",
+)
+
+
+class Rig:
+    """A store with two accounts, and the raw keys beside it."""
+
+    def __init__(self, client: Redis, raw: Redis, prefix: str) -> None:  # noqa: F811 - a fixture has this name
+        self.raw: Any = raw
+        self.prefix = prefix
+        quota = QuotaLimits(per_account=5)
+        self.store = Accounts(client, prefix=prefix, quota=quota, lease_s=LEASE_S)
+        self.admin = AccountAdmin(client, prefix=prefix, quota=quota)
+        self.client = client
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}:{name}"
+
+    async def begin(self) -> None:
+        await self.raw.delete(*(await self.raw.keys(f"{self.prefix}:*")), "none")
+        for name in (BAD, GOOD):
+            await self.store.add(name, "pw")
+
+    async def rows(self) -> dict[str, AccountRow]:
+        """Return the rows, after everything was made of them that people are shown."""
+        rows = await self.admin.overview()
+        views = [account_view(row, 1_700_000_000.0, None) for row in rows]
+        text = orjson.dumps([*map(asdict, rows), *map(asdict, views)]).decode()
+        paper = io.StringIO()
+        Console(file=paper, width=250).print(table_of(rows))
+        for said in (text, paper.getvalue(), *(row.account for row in rows)):
+            assert "\x1b" not in said
+            said.encode()
+        return {row.account: row for row in rows}
+
+    async def all_free(self, holder: str) -> dict[str, Lease]:
+        """Check out all that can be."""
+        found: dict[str, Lease] = {}
+        for number in range(4):
+            try:
+                lease = await self.store.acquire(f"{holder}/{number}")
+            except NoAccountFree:
+                break
+            found[lease.account] = lease
+        return found
+
+    async def use(self, lease: Lease) -> None:
+        """Do once what a bot does with an account in a whole life."""
+        await self.store.load_auth(lease)
+        await self.store.credential(lease)
+        await self.store.save_auth(lease, AuthState(len(lease.account), "token", None))
+        await self.store.note_logon(lease)
+        await self.store.renew(lease)
+        answer = await self.store.reserve(lease.account, lease.fencing_token, None)
+        assert isinstance(answer, Reserved)
+
+
+@pytest.fixture
+async def rig(valkey_url: str, prefix: str) -> AsyncIterator[Rig]:  # noqa: F811 - fixtures
+    client, raw = connect(valkey_url), connect(valkey_url, raw=True)
+    yield Rig(client, raw, prefix)
+    await client.aclose()
+    await raw.aclose()
+
+
+async def spoil(rig: Rig, key: str, value: bytes | float) -> None:
+    if isinstance(value, bytes):
+        await rig.raw.hset(rig.key(key), BAD, value)
+    else:
+        await rig.raw.zadd(rig.key(key), {BAD: value})
+
+
+async def put_right(rig: Rig, key: str) -> None:
+    """Do what an operator does: take the bad value out, and add, release and reset the account."""
+    if key in HASHES:
+        await rig.raw.hdel(rig.key(key), BAD)
+    elif key.startswith("quota:"):
+        await rig.raw.delete(rig.key(key))
+    await rig.store.add(BAD, "pw")
+    await rig.admin.release(BAD, force=True)
+    await rig.admin.reset(BAD)
+
+
+CASES: Final = [(key, text) for key in HASHES for text in TEXTS] + [
+    (key, score) for key in SORTED_SETS for score in SCORES
+]
+
+
+@pytest.mark.parametrize("key", [*HASHES, *SORTED_SETS])
+async def test_a_bad_value_of_one_account_stops_no_other(rig: Rig, key: str) -> None:
+    for value in [value for one, value in CASES if one == key]:
+        await rig.begin()
+        await spoil(rig, key, value)
+        assert GOOD in await rig.rows()
+        leases = await rig.all_free("us")
+        assert GOOD in leases, value
+        await rig.use(leases[GOOD])
+        if BAD not in leases:
+            row = (await rig.rows())[BAD]
+            assert row.state is not AccountState.FREE, value
+        else:
+            with contextlib.suppress(NeedsHuman):  # an operator has to store the password again
+                await rig.use(leases[BAD])
+        assert set(await rig.rows()) == {BAD, GOOD}
+        for lease in leases.values():
+            await rig.store.cool_down(lease, 0.001, "a reason")
+            await rig.store.release(lease)
+        await put_right(rig, key)
+        await rig.admin.reset(GOOD)
+        assert {row.state for row in (await rig.rows()).values()} == {AccountState.FREE}, value
+        leases = await rig.all_free("us again")
+        assert set(leases) == {BAD, GOOD}, value
+        for lease in leases.values():
+            await rig.use(lease)
+
+
+@pytest.mark.parametrize("key", ["passwords", "secrets"])
+async def test_a_secret_that_is_no_text_is_a_need_of_its_account(rig: Rig, key: str) -> None:
+    await rig.begin()
+    await spoil(rig, key, b"p\xfc")
+    lease = (await rig.all_free("us"))[BAD]
+    with pytest.raises(NeedsHuman, match="stored again: what is stored is no UTF-8 text"):
+        await rig.store.credential(lease)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_auth_state_that_is_garbage_is_as_none(rig: Rig, text: bytes) -> None:
+    """The next log-on takes the password, and no log-on is tried with what Steam cannot have given."""
+    await rig.begin()
+    await spoil(rig, "sentries", text)
+    lease = (await rig.all_free("us"))[BAD]
+    assert await rig.store.load_auth(lease) is None
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_fencing_token_that_is_no_number_is_replaced(rig: Rig, text: bytes) -> None:
+    """At a checkout, at a release, and while the account is held."""
+    await rig.begin()
+    await spoil(rig, "fencing-tokens", text)
+    first = (await rig.all_free("us"))[BAD]
+    assert int(await rig.raw.hget(rig.key("fencing-tokens"), BAD)) == first.fencing_token
+    await spoil(rig, "fencing-tokens", text)
+    await rig.store.renew(first)
+    await rig.store.release(first)
+    assert await rig.raw.zscore(rig.key("checkouts"), BAD) == 0
+    with pytest.raises(AccountError, match="is lost"):
+        await rig.store.renew(first)
+    second = (await rig.all_free("us"))[BAD]
+    assert second.fencing_token > first.fencing_token
+
+
+async def test_a_budget_of_another_type_rests_its_account_and_says_so(rig: Rig) -> None:
+    await rig.begin()
+    await rig.raw.set(rig.key(f"quota:account:{BAD}"), "oops")
+    row = (await rig.rows())[BAD]
+    assert (row.state, row.left) == (AccountState.UNUSABLE, 0)
+    assert row.problem is not None
+    assert f"{rig.prefix}:quota:account:{BAD}" in row.problem
+    assert set(await rig.all_free("us")) == {GOOD}
+    await rig.raw.delete(rig.key(f"quota:account:{BAD}"))
+    assert set(await rig.all_free("us")) == {BAD}
+
+
+async def test_an_address_whose_budget_is_of_another_type_hides_no_other(rig: Rig) -> None:
+    await rig.begin()
+    lease = (await rig.all_free("us"))[GOOD]
+    await rig.store.reserve(GOOD, lease.fencing_token, "192.0.2.2")
+    await rig.raw.set(rig.key("quota:ip:192.0.2.1"), "oops")
+    rows = await rig.admin.ip_budgets(["192.0.2.1", "192.0.2.2"])
+    assert [(row.used, row.left) for row in rows] == [(0, 0), (1, QuotaLimits().per_ip - 1)]
+
+
+async def test_a_lease_without_an_end_is_named(rig: Rig) -> None:
+    await rig.begin()
+    await rig.raw.zadd(rig.key("leases"), {BAD: float("inf")})
+    row = (await rig.rows())[BAD]
+    assert row.state is AccountState.IN_USE
+    assert row.problem is not None
+    assert "--force" in row.problem
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+async def test_a_name_that_steam_cannot_have_is_never_leased(rig: Rig, name: bytes) -> None:
+    await rig.begin()
+    await rig.raw.hset(rig.key("passwords"), name, b"p")
+    await rig.raw.zadd(rig.key("checkouts"), {name: 0})
+    await rig.raw.zadd(rig.key("hints"), {name: 0})
+    as_shown = shown(name.decode(errors="surrogateescape"))
+    row = (await rig.rows())[as_shown]
+    assert row.state is AccountState.UNUSABLE
+    assert row.problem is not None
+    assert "Steam has no such name" in row.problem
+    assert set(await rig.all_free("us")) == {BAD, GOOD}
+    with pytest.raises(BadAccountName):
+        await rig.admin.take(as_shown, "me", lease_s=60.0)
+    await rig.admin.remove(as_shown)
+    assert set(await rig.rows()) == {BAD, GOOD}
+    assert await rig.raw.hexists(rig.key("passwords"), name) == 0
+    with pytest.raises(NoSuchAccount):
+        await rig.admin.remove(as_shown)
+
+
+async def test_a_lease_on_such_a_name_is_not_taken_back(rig: Rig) -> None:
+    """Of an older version; it lapses, and is not inherited."""
+    name = b"m\xfcller"
+    await rig.begin()
+    await rig.raw.hset(rig.key("passwords"), name, b"p")
+    await rig.raw.zadd(rig.key("checkouts"), {name: 1})
+    await rig.raw.zadd(rig.key("leases"), {name: 9e12})
+    await rig.raw.hset(rig.key("holders"), name, b"7 8 us/0")
+    assert await rig.store.held_by("us/") == {}
+    lease = await rig.store.acquire("us/0", before=name.decode(errors="surrogateescape"))
+    assert lease.account == BAD
+    assert sorted(await rig.store.release_all("us/")) == [BAD, "m\\xfcller"]
+
+
+@pytest.mark.parametrize("added_by", ["us", "a client of the first BotAPI"])
+async def test_an_account_that_is_given_back_goes_behind_all_free_ones(
+    rig: Rig, added_by: str
+) -> None:
+    """Also behind those that were added while it was in use, and that no checkout has seen."""
+    await rig.begin()
+    names = [f"free{number}" for number in range(5)]
+    lease = await rig.store.acquire("us")
+    taken = [lease.account]
+    for name in names:
+        if added_by == "us":
+            await rig.store.add(name, "pw")
+        else:
+            await rig.raw.hset(rig.key("passwords"), name, b"p")
+            await rig.raw.zadd(rig.key("checkouts"), {name: 0})
+    for _ in range(6):
+        await rig.store.release(lease)
+        lease = await rig.store.acquire("us")
+        taken.append(lease.account)
+    assert sorted(taken) == sorted([BAD, GOOD, *names])
+
+
+async def test_an_account_that_an_old_client_gave_back_gets_its_turn(rig: Rig) -> None:
+    """Nothing tells of it: all free accounts are looked through when the queue comes to their place."""
+    await rig.begin()
+    await rig.raw.zadd(rig.key("checkouts"), {GOOD: 1})
+    await rig.raw.zrem(rig.key("hints"), GOOD)
+    lease = await rig.store.acquire("us")
+    await rig.store.release(lease)
+    await rig.raw.zadd(rig.key("checkouts"), {GOOD: 0})
+    assert (await rig.store.acquire("us")).account == BAD
+    await rig.store.release_all("us")
+    await rig.raw.zadd(rig.key("hints"), {b"": 1}, xx=True)  # as ten seconds later
+    assert (await rig.store.acquire("us")).account == GOOD
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_bad_value_in_the_pacing_of_log_ons_lets_them_start(rig: Rig, text: bytes) -> None:
+    for key in ("bucket", "circuit"):
+        for field in ("tokens", "at", "until", "probe_until"):
+            await rig.begin()
+            await rig.raw.hset(rig.key(f"logons:unknown:{key}"), field, text)
+            pacing = LogOnPacing(rig.client, prefix=rig.prefix, limits=LogOnLimits())
+            wait = await pacing.ask(with_password=False)
+            assert wait is None or wait.seconds <= LONGEST_WAIT_S
+            await pacing.succeeded("192.0.2.1")
+            wait = await pacing.ask(with_password=False)
+            assert wait is None or wait.seconds <= LONGEST_WAIT_S
