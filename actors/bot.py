@@ -34,7 +34,7 @@ from actors.lease_keeper import LeaseKeeper
 from actors.log_on_turn import LogOnTurn
 from actors.logon import LogOn, needs_password, usable_auth
 from actors.mailbox import Reply
-from actors.messages import BotChanged, BudgetSpent, Relog, RouterToBot, Seat, Serve
+from actors.messages import BotChanged, BudgetSpent, CheckLease, Relog, RouterToBot, Seat, Serve
 from actors.reckoning import Reckoning
 from actors.serving import Serving
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent
@@ -76,7 +76,6 @@ class Bot(Actor[RouterToBot]):
         self._ports = ports
         self._policy = policy
         self._launch_s = policy.launch_s * (1.0 + ports.rng.random())
-        self._clock = ports.clock
         self._log = ports.log.bind(actor="bot", child_id=bot_id)
         self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
         self._state = BotState.WAITING_FOR_ACCOUNT
@@ -137,7 +136,15 @@ class Bot(Actor[RouterToBot]):
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
         reckoning = self._reckoning = Reckoning(self._id, self._ports, self._lease, log=self._log)
-        keeper = self._keeper(self._lease, asked_at)
+        keeper = LeaseKeeper(
+            self._ports.store,
+            self._lease,
+            asked_at=asked_at,
+            lease_s=self._policy.lease_s,
+            margin_s=self._policy.fence_margin_s,
+            clock=self._clock,
+            checks=self._ports.lease_checks,
+        )
         renewing = asyncio.create_task(self._keep(keeper), name=f"{self._id}-lease")
         self._change(BotEvent.CHECKED_OUT)
         failure: BaseException | None = None
@@ -302,21 +309,14 @@ class Bot(Actor[RouterToBot]):
 
     async def _keep(self, keeper: LeaseKeeper) -> None:
         try:
-            await keeper.keep()
+            while True:
+                await keeper.renewed()
+                if self._state is BotState.READY:  # the router may wait to hear that it holds
+                    self._publish()
         except LeaseLost as lost:
             self._lease_lost = True
             self._interrupt(BotEvent.FAILED, lost)
             self._serving.cancel()  # no time to be nice, also while draining
-
-    def _keeper(self, lease: Lease, asked_at: float) -> LeaseKeeper:
-        return LeaseKeeper(
-            self._ports.store,
-            lease,
-            asked_at=asked_at,
-            lease_s=self._policy.lease_s,
-            margin_s=self._policy.fence_margin_s,
-            clock=self._clock,
-        )
 
     def _keep_token_young(self, link: Link, lease: Lease, auth: AuthState) -> None:
         keeper = self._token_keeper = TokenKeeper(
@@ -342,6 +342,8 @@ class Bot(Actor[RouterToBot]):
             case Relog(reason=reason):
                 if self._state is BotState.READY:
                     self._interrupt(BotEvent.FAILED, GcUnavailable(reason))
+            case CheckLease():
+                self._ports.lease_checks.ask("a request was refused for its lease")
             case serve:
                 self._serve(serve, envelope.reply)
 

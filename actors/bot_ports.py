@@ -13,6 +13,7 @@ from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
 from actors.bot_log import BotLog
 from actors.clock import WallClock
+from actors.lease_keeper import LeaseChecks
 from actors.logon import KeepsAuth, LogOnTimeouts
 from actors.messages import BotChanged
 from actors.shared_causes import SharedCauses
@@ -49,8 +50,8 @@ class AccountStore(KeepsAuth, Protocol):
     async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
         """Check out an account. Raises NoAccountFree or StoreUnavailable."""
 
-    async def renew(self, lease: Lease) -> None:
-        """Raises LeaseLost or StoreUnavailable."""
+    async def renew(self, lease: Lease) -> bool:
+        """Return whether the lease had lapsed or was lost. Raises LeaseLost or StoreUnavailable."""
 
     async def release(self, lease: Lease) -> None:
         """Give the account back; harmless when the lease is not ours any more."""
@@ -96,6 +97,7 @@ class BotPorts:
     rng: random.Random
     log: FilteringBoundLogger
     bot_log: BotLog
+    lease_checks: LeaseChecks
     strikes: Strikes = field(default_factory=Strikes)
     causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)

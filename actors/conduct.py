@@ -3,7 +3,8 @@
 answered in time      as good as any
 overdue               demoted: used only when there is no other, for longer each time in a row
 silent to the end     evidence, see silence.py and circuit.py: paused, logged on anew, put aside
-budget refused        benched until it frees
+budget refused        benched until it frees; of an address, with all others that leave from it
+lease refused         out of use while the bot looks at its lease
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from actors.clock import Clock
 from actors.demerits import FIRST_S, Demerits
 from actors.errors import LocalProtocolError
 from actors.hedging import Hedging
-from actors.messages import BudgetSpent, Relog, Seat
+from actors.messages import BudgetSpent, CheckLease, Relog, Seat
 from actors.seats import Seats
 from actors.silence import Silence
 from actors.tally import Tally
 
 # Until an account that Valve counts differently than we do is tried again.
 SPENT_EARLY_S: Final = 3600.0
+# Until a seat is used again although its bot has not said that its lease holds, or was not told something
+# because its mailbox was full: longer than Redis may take to answer.
+UNCERTAIN_S: Final = 5.0
 
 
 class Conduct:
@@ -91,14 +95,17 @@ class Conduct:
         self._log_refused(seat, refused)
         if self._seats.is_retired(seat.bot_id):
             return
-        if refused.scope == "lease":  # the bot is about to find out by itself
-            self._seats.leave(seat.bot_id)
-            return
-        self._seats.bench(seat, refused.retry_after)
-        if refused.scope == "account":
+        if refused.scope == "lease":
+            self._seats.await_lease(seat, UNCERTAIN_S)
+            self._tell(seat, CheckLease())
+        elif refused.scope == "ip":
+            self._seats.bench_address(str(seat.ip), refused.retry_after)
+        else:
             self._seats.note_budget(refused.retry_after)
-            self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
-            self._tell(seat, BudgetSpent(refused.retry_after))
+            is_told = self._tell(seat, BudgetSpent(refused.retry_after))
+            if self._seats.knows(seat):
+                self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
+                self._seats.bench(seat, refused.retry_after if is_told else UNCERTAIN_S)
 
     def _log_refused(self, seat: Seat, refused: Refused) -> None:
         """Log a refused budget; that of an address at info for its first bot alone."""
@@ -139,13 +146,17 @@ class Conduct:
         if step is Step.PAUSE:
             self._seats.pause(seat, self._circuits.pause_s(account))
         elif step is Step.RELOG:
-            self._seats.leave(seat.bot_id, is_coming=True)
-            self._tell(seat, Relog("nothing is answered over this session"))
+            if self._tell(seat, Relog("nothing is answered over this session")):
+                self._seats.leave(seat.bot_id, is_coming=True)
+            else:
+                self._seats.pause(seat, UNCERTAIN_S)
         else:
             self.refused(seat, Refused("account", SPENT_EARLY_S))
 
-    def _tell(self, seat: Seat, message: BudgetSpent | Relog) -> None:
+    def _tell(self, seat: Seat, message: BudgetSpent | CheckLease | Relog) -> bool:
         try:
             seat.address.tell(message)
-        except LocalProtocolError:  # the bot is about to end anyway
+        except LocalProtocolError:  # the bot is about to end, or behind with its mail
             self._log.debug("notice_undelivered", account=seat.account, notice=str(message))
+            return False
+        return True

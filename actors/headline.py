@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, assert_never
 from actors.accounts.admin import AccountState
 from actors.bot_states import BotState
 from actors.fleet_orders import FleetPlan
-from actors.messages import BotReport
+from actors.messages import BotReport, RouterReport
 from actors.shared_causes import CauseKind, SharedCause
 from actors.views import AccountView, IpView
 
@@ -59,6 +59,7 @@ class Facts:
     fleet: FleetPlan | None
     config: Mapping[str, Any]
     store: str | None  # why Redis does not say what it holds
+    router: RouterReport | None = None  # None: it did not answer
     causes: tuple[SharedCause, ...] = ()  # those that last
     not_here: Mapping[str, str] = field(default_factory=dict)  # unusable by this instance: why
 
@@ -201,16 +202,29 @@ def _none_ready(facts: Facts) -> Iterator[Line]:
 
 
 def _spent_ips(facts: Facts) -> Iterator[Line]:
-    for one in facts.ips.values():
-        if one.left == 0:
-            frees = "" if one.frees_at is None else "; it frees at {when}"
-            yield Line(
-                Level.OUTAGE,
-                "address-spent",
-                f"The budget of the address {one.ip} is spent{frees}.",
-                "Wait, or let another instance serve from another address.",
-                one.frees_at,
-            )
+    spent: dict[str, float | None] = {
+        one.ip: one.frees_at for one in facts.ips.values() if one.left == 0
+    }
+    if facts.router is not None:  # the router may know better: what Redis said is some seconds old
+        spent |= facts.router.spent_addresses
+    for ip, frees_at in spent.items():
+        frees = "" if frees_at is None else "; it frees at {when}"
+        yield Line(
+            Level.OUTAGE,
+            "address-spent",
+            f"The budget of the address {ip} is spent{frees}.",
+            "Wait, or let another instance serve from another address.",
+            frees_at,
+        )
+
+
+def _refused(facts: Facts) -> Iterator[Line]:
+    """Bots are ready and the router can ask none: a spent budget has a line of its own."""
+    router = facts.router
+    if _ready(facts) and router is not None and router.refusal and router.budget != "spent":
+        yield Line(
+            Level.WATCH, "matches-refused", f"New matches are refused for now: {router.refusal}."
+        )
 
 
 def _parked(facts: Facts) -> Iterator[Line]:
@@ -278,6 +292,7 @@ _JUDGES: Final[tuple[Callable[[Facts], Iterator[Line]], ...]] = (
     _needs,
     _none_ready,
     _spent_ips,
+    _refused,
     _parked,
     _recovering,
     _restart,

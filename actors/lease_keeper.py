@@ -3,6 +3,9 @@
 Renews every third of the lease. The end of the lease is reckoned from *before* the last successful
 call was sent, on our own monotonic clock, so that it never lies later than what Redis believes; the
 keeper gives up a margin before that, which leaves time to log off while the account is still ours.
+
+A sign that Redis may have lost leases (see `LeaseChecks.ask`) makes every keeper of the process renew
+at once.
 """
 
 from __future__ import annotations
@@ -10,18 +13,56 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NoReturn, Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from actors.accounts.lease import Lease
 from actors.clock import Clock
 from actors.errors import AccountError, LeaseLost
 
-RETRY_S: Final = 1.0  # between two tries while Redis is away
+RETRY_S: Final = 1.0  # between two tries while Redis is away, and between two checks
+QUIET_S: Final = 10.0  # signs that follow one another sooner have one cause, which is logged once
 
 
 class RenewsLeases(Protocol):
     """The one thing the keeper needs of the store."""
 
-    async def renew(self, lease: Lease) -> None:
-        """Raises LeaseLost or StoreUnavailable."""
+    async def renew(self, lease: Lease) -> bool:
+        """Return whether the lease had lapsed or was lost. Raises LeaseLost or StoreUnavailable."""
+
+
+class LeaseChecks:
+    """Makes all lease keepers of a process renew at once. One per process, on its loop."""
+
+    def __init__(self, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        self.count = 0
+        self._clock = clock
+        self._log = log.bind(actor="leases")
+        self._waiting: set[asyncio.Event] = set()
+        self._asked_at: float | None = None
+
+    def ask(self, reason: str) -> None:
+        """Let every keeper renew now: Redis may have lost a lease, or its clock may have stepped."""
+        now = self._clock.now()
+        is_news = self._asked_at is None or now - self._asked_at >= QUIET_S
+        if is_news and self._waiting:
+            self._log.warning("leases_checked", reason=reason)
+        self._asked_at = now
+        self.count += 1
+        for event in self._waiting:
+            event.set()
+
+    async def wait(self, seen: int, until: float) -> None:
+        """Return at `until` (clock seconds), or as soon as `count` is not `seen` any more."""
+        if self.count != seen:
+            return
+        event = asyncio.Event()
+        alarm = self._clock.call_at(until, event.set)
+        self._waiting.add(event)
+        try:
+            await event.wait()
+        finally:
+            alarm.cancel()
+            self._waiting.discard(event)
 
 
 class LeaseKeeper:
@@ -36,6 +77,7 @@ class LeaseKeeper:
         lease_s: float,
         margin_s: float,
         clock: Clock,
+        checks: LeaseChecks,
     ) -> None:
         """Begin with a fresh lease.
 
@@ -47,6 +89,9 @@ class LeaseKeeper:
         self._lease_s = lease_s
         self._margin_s = margin_s
         self._clock = clock
+        self._checks = checks
+        self._checks_seen = checks.count
+        self._checked_at: float | None = None
         self._fence_at = asked_at + lease_s - margin_s
 
     @property
@@ -55,15 +100,41 @@ class LeaseKeeper:
         return self._fence_at
 
     async def keep(self) -> NoReturn:
-        """Renew for ever.
+        """Renew until cancelled.
+
+        Raises:
+            LeaseLost: see `renewed`.
+        """
+        while True:
+            await self.renewed()
+
+    async def renewed(self) -> None:
+        """Return after the next renewal: in a third of the lease, at once when a check is asked for.
 
         Raises:
             LeaseLost: somebody else has the account, or Redis could not be asked in time.
         """
-        pause = self._lease_s / 3
-        while True:
-            await self._clock.sleep(min(pause, max(0.0, self._fence_at - self._clock.now())))
-            pause = self._lease_s / 3 if await self._renew() else RETRY_S
+        await self._wait_until_due()
+        while not await self._renew():
+            await self._clock.sleep(min(RETRY_S, self._left_s))
+
+    @property
+    def _left_s(self) -> float:
+        return max(0.0, self._fence_at - self._clock.now())
+
+    async def _wait_until_due(self) -> None:
+        due_at = self._clock.now() + min(self._lease_s / 3, self._left_s)
+        await self._checks.wait(self._checks_seen, due_at)
+        if self._checks.count == self._checks_seen:
+            return
+        if (
+            self._checked_at is not None
+        ):  # a Redis that fails again and again is asked once a second
+            pause_s = self._checked_at + RETRY_S - self._clock.now()
+            if pause_s > 0:
+                await self._clock.sleep(min(pause_s, self._left_s))
+        self._checked_at = self._clock.now()
+        self._checks_seen = self._checks.count
 
     async def _renew(self) -> bool:
         asked_at = self._clock.now()
@@ -72,10 +143,12 @@ class LeaseKeeper:
             raise LeaseLost(self._lease.account, self._lease.fencing_token)
         try:
             async with asyncio.timeout(left):
-                await self._store.renew(self._lease)
+                was_lost = await self._store.renew(self._lease)
         except LeaseLost:
             raise
         except (AccountError, TimeoutError):  # Redis is away, or not itself: time will tell
             return False
         self._fence_at = asked_at + self._lease_s - self._margin_s
+        if was_lost:
+            self._checks.ask(f"Redis had lost the lease on {self._lease.account}")
         return True

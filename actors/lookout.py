@@ -232,7 +232,7 @@ class Lookout(Actor[LookoutMessage]):
         not_here = self._sights.not_here()
         self._sights.cause_log.note(causes, len(bots))
         facts = Facts(
-            self._wall(), bots, accounts, ips, plan, config, self._store, causes, not_here
+            self._wall(), bots, accounts, ips, plan, config, self._store, router, causes, not_here
         )
         lines = headlines(facts)
         return Picture(bots, accounts, ips, plan, router, config, lines, old.about)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from actors.accounts.pacing import WaitReason
 from actors.actor import Address, Ask
@@ -99,8 +100,13 @@ class Relog:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CheckLease:
+    """Router -> bot: the store does not know your lease; renew it now, and say so when it holds."""
+
+
 Serve = ServeMatch | ServeProfile | ServeAliases
-RouterToBot = Serve | BudgetSpent | Relog
+RouterToBot = Serve | BudgetSpent | Relog | CheckLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +174,9 @@ class BotReport:
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """The fleet as `/status` and `/readyz` show it."""
+    """The fleet as `/status` shows it."""
 
     bots: tuple[BotReport, ...]
-
-    @property
-    def ready(self) -> int:
-        """How many bots are ready."""
-        return sum(bot.state is BotState.READY for bot in self.bots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +186,23 @@ class GetFleet(Ask[FleetReport]):
 
 @dataclass(frozen=True, slots=True)
 class RouterReport:
-    """The router as `/status` shows it."""
+    """The router as `/status` shows it; what it says of new matches holds everywhere.
+
+    Attributes:
+        ready: bots that may be asked for a match, busy ones included.
+        refusal: why no new match can be asked for now; None while one can.
+        budget: "spent" when a spent budget alone is why.
+        frees_at: UTC seconds, when the first of what is spent frees.
+        spent_addresses: egress addresses whose budget is spent, and when each frees.
+    """
 
     ready: int
     in_flight: int
     waiting: int
+    refusal: str | None = None
+    budget: Literal["left", "spent"] = "left"
+    frees_at: int | None = None
+    spent_addresses: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,18 @@ class _Client(Redis):
         await super().aclose(close_connection_pool)
 
 
-def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis:
+def connect(
+    url: str,
+    *,
+    raw: bool = False,
+    watch: Watch | None = None,
+    on_lost: Callable[[], None] | None = None,
+) -> Redis:
     """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.
 
     Nothing is retried by the client: whether a script may run twice is for its caller to know.
-    With `raw`, what Redis answers is bytes, not text.
+    With `raw`, what Redis answers is bytes, not text. `on_lost` is called when the connection of scripts
+    broke, also where no script waits for an answer.
     """
     pool: Any = BlockingConnectionPool.from_url(
         url,
@@ -112,7 +119,7 @@ def connect(url: str, *, raw: bool = False, watch: Watch | None = None) -> Redis
     client.auto_close_connection_pool = True  # as of one that made its pool itself
     client.watched_by = watch
     without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
-    client.line = Line(lambda: pool.connection_class(**without_limits))
+    client.line = Line(lambda: pool.connection_class(**without_limits), on_lost=on_lost)
     return client
 
 

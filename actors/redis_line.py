@@ -33,7 +33,9 @@ class _Waiting(NamedTuple):
 class _Lane:
     """One connection from its first command to its end."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(
+        self, connection: AbstractConnection, *, on_lost: Callable[[], None] | None
+    ) -> None:
         writer = connection._writer  # noqa: SLF001 - redis-py's own way to send may wait, see `send`
         if writer is None:
             raise RedisConnectionError("Redis closed the connection at once")
@@ -43,6 +45,7 @@ class _Lane:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._on_lost = on_lost
         self._reading = asyncio.create_task(self._read(), name="redis-line")
 
     def send(self, args: tuple[Any, ...]) -> asyncio.Future[Any]:
@@ -68,6 +71,7 @@ class _Lane:
 
     async def close(self, why: Exception) -> None:
         """End the connection."""
+        self._on_lost = None
         self._fail(why)
         self._reading.cancel()
         await asyncio.wait({self._reading})
@@ -102,6 +106,7 @@ class _Lane:
 
     def _fail(self, error: Exception) -> None:
         """Let go of everybody; what became of their commands nobody knows."""
+        on_lost, self._on_lost = self._on_lost, None
         self.failure = self.failure or error
         if self._timer is not None:
             self._timer.cancel()
@@ -112,6 +117,8 @@ class _Lane:
             reply = self._waiting.popleft().reply
             if not reply.done():
                 reply.set_exception(_again(error))
+        if on_lost is not None:
+            on_lost()
 
     def _check_later(self) -> None:
         self._timer = self._loop.call_at(self._waiting[0].since + ANSWER_S, self._check)
@@ -129,8 +136,17 @@ class _Lane:
 class Line:
     """See the module. Connects when first used, and anew after it broke."""
 
-    def __init__(self, make: Callable[[], AbstractConnection]) -> None:
-        """`make`: returns a connection that is not connected, without time limits of its own."""
+    def __init__(
+        self,
+        make: Callable[[], AbstractConnection],
+        *,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """`make`: returns a connection that is not connected, without time limits of its own.
+
+        `on_lost`: called once when a connection broke.
+        """
+        self._on_lost = on_lost
         self._make = make
         self._lane: _Lane | None = None
         self._connecting: asyncio.Task[_Lane] | None = None
@@ -178,7 +194,7 @@ class Line:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except TimeoutError:
             raise RedisTimeoutError(f"no connection within {CONNECT_S:g} s") from None
-        self._lane = _Lane(connection)
+        self._lane = _Lane(connection, on_lost=self._on_lost)
         return self._lane
 
     def _on_connected(self, connecting: asyncio.Task[_Lane]) -> None:

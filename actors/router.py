@@ -22,7 +22,7 @@ from actors.bot_states import BotState
 from actors.clearance import Clearance, KnowsMatches
 from actors.clock import WallClock
 from actors.conduct import Conduct
-from actors.errors import NotReady, RequestError
+from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.flight import Flight, answer
 from actors.matches.answer import MatchAnswer
 from actors.matches.decoder import MatchDecoder
@@ -60,6 +60,9 @@ OFF_COURSE: Final = frozenset(BotState) - COMING - {
     BotState.EXHAUSTED,
     BotState.WAITING_FOR_ACCOUNT,
 } | {BotState.BACKING_OFF}
+
+# A bot that takes another account and may log on only after so long is not worth waiting for.
+LONGEST_TURN_S: Final = 10.0
 
 
 class Router(Actor[RouterMessage]):
@@ -254,7 +257,11 @@ class Router(Actor[RouterMessage]):
             self._seats.note_budget(changed.budget_frees_in)
         if changed.state is BotState.EXHAUSTED:
             self._seats.rotate(changed.bot_id)
-        elif changed.nothing_free or changed.state in OFF_COURSE:
+        elif (
+            changed.nothing_free
+            or changed.state in OFF_COURSE
+            or (changed.goes_on_in or 0.0) > LONGEST_TURN_S
+        ):
             self._seats.stop_rotating(changed.bot_id)
 
     def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
@@ -281,7 +288,20 @@ class Router(Actor[RouterMessage]):
                 reply.set(None if flight is None else flight.asked)
 
     def _report(self) -> RouterReport:
-        return RouterReport(self._seats.ready, len(self._flights), self._seats.waiting)
+        seats, now = self._seats, self._wall()
+        ahead_s = now - self._clock.now()
+        refusal, frees_at = seats.refusal(), None
+        if isinstance(refusal, QuotaExhausted) and refusal.retry_after is not None:
+            frees_at = round(now + refusal.retry_after)
+        return RouterReport(
+            ready=seats.ready,
+            in_flight=len(self._flights),
+            waiting=seats.waiting,
+            refusal=None if refusal is None else str(refusal),
+            budget="left" if frees_at is None else "spent",
+            frees_at=frees_at,
+            spent_addresses={ip: round(at + ahead_s) for ip, at in seats.spent_addresses.items()},
+        )
 
     def _on_reconfigure(self, change: Reconfigure) -> None:
         policy = self._policy = self._tries.policy = change.policy

@@ -7,12 +7,14 @@ owned by the router and lives on its loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted
 from actors.line import Line, Place
 from actors.messages import Seat
+from actors.spent_budgets import SpentBudgets
 from actors.turns import Turns
 
 NOT_READY_RETRY_S = 5.0  # when nobody knows
@@ -29,12 +31,12 @@ class Seats:
         self._queue = queue
         self._clock = clock
         self._waiting = Line()
-        self._benched: dict[str, tuple[Seat, float]] = {}
+        self._spent = SpentBudgets()
         self._paused: dict[str, Seat] = {}
+        self._addresses: dict[str, str | None] = {}  # egress address of each bot's latest seat
         self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
         self._rotating: set[str] = set()
         self._retired: dict[str, Callable[[], None]] = {}
-        self._budget_frees_at: float | None = None
         self._wake_up: Cancellable | None = None
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float, queue: int) -> None:
@@ -45,7 +47,7 @@ class Seats:
 
     @property
     def ready(self) -> int:
-        """How many seats could be used, busy ones included."""
+        """How many seats could be used, busy ones and those whose lease is being checked included."""
         return len(self._turns)
 
     @property
@@ -66,14 +68,24 @@ class Seats:
         """Whether some seat, busy or not, uses an account that is not among `accounts`."""
         return self._turns.has_others(accounts)
 
+    @property
+    def spent_addresses(self) -> Mapping[str, float]:
+        """When the budget of each spent egress address frees (clock seconds)."""
+        return self._spent.addresses
+
     def join(self, seat: Seat) -> None:
-        """A bot became ready."""
+        """A bot is ready. Said again of the same seat, it means that the lease holds."""
+        if self._turns.holds(seat):
+            self._resume(seat)
+            return
+        if self._paused.get(seat.bot_id) is seat or self._spent.holds(seat):
+            return
         self._forget(seat.bot_id)
         self._coming.pop(seat.bot_id, None)
         self._rotating.discard(seat.bot_id)
-        self._turns.join(seat)
-        self._budget_frees_at = None
-        self._hand_out()
+        self._addresses[seat.bot_id] = seat.ip
+        self._spent.note_account(None, self._clock.now())
+        self._admit(seat)
 
     def leave(self, bot_id: str, *, is_coming: bool = False) -> None:
         """A bot is not ready (any more); `is_coming` when it is on its way to be."""
@@ -83,6 +95,7 @@ class Seats:
             self._coming[bot_id] = self._clock.now()
         else:
             self._coming.pop(bot_id, None)
+        self._refuse_waiting(only_if_spent=True)
 
     def expect(self, bot_id: str, seconds: float) -> None:
         """A bot that is not ready will try (again) in so many seconds."""
@@ -105,6 +118,7 @@ class Seats:
         self.leave(bot_id)
         self.stop_rotating(bot_id)
         self._retired.pop(bot_id, None)
+        self._addresses.pop(bot_id, None)
 
     def rotate(self, bot_id: str) -> None:
         """A bot has spent its account and is about to take another: worth waiting for."""
@@ -113,26 +127,38 @@ class Seats:
     def stop_rotating(self, bot_id: str) -> None:
         """There was no other account, or the bot failed on the way."""
         self._rotating.discard(bot_id)
-        if not self._is_worth_waiting:
-            for place in self._waiting:
-                if not place.patient and not place.seat.done():
-                    place.seat.set_exception(self._nobody())
+        self._refuse_waiting()
 
     def bench(self, seat: Seat, seconds: float) -> None:
-        """Do not use a seat for a while: its budget is spent. One that has left is not kept."""
-        if not self._turns.holds(seat) and self._paused.get(seat.bot_id) is not seat:
+        """Do not use a seat for a while: its account's budget is spent. One that has left is not kept."""
+        if not self.knows(seat):
             return
         self._forget(seat.bot_id)
         self._turns.leave(seat.bot_id)
         until = self._clock.now() + seconds
-        self._benched[seat.bot_id] = (seat, until)
-        self._clock.call_at(until, lambda: self._unbench(seat))
+        self._spent.put_account(seat, until)
+        self._clock.call_at(until, lambda: self._admit_freed(until))
+        self._refuse_waiting(only_if_spent=True)
+
+    def bench_address(self, ip: str, seconds: float) -> None:
+        """Use no seat that leaves from this egress address for a while: its budget is spent."""
+        until = self._clock.now() + seconds
+        seats = [seat for seat in self._turns.seats() if seat.ip == ip]
+        for seat in seats:
+            self._turns.leave(seat.bot_id)
+        self._spent.put_address(ip, seats, until)
+        self._clock.call_at(until, lambda: self._admit_freed(until))
+        self._refuse_waiting(only_if_spent=True)
 
     def forget_budgets(self) -> None:
-        """Budgets are counted by other limits now: try everybody again."""
-        self._budget_frees_at = None
-        for seat, _ in tuple(self._benched.values()):
-            self.join(seat)
+        """Budgets are counted by other limits now: try every seat again."""
+        self._spent.note_account(None, self._clock.now())
+        self._admit_freed(math.inf)
+
+    def await_lease(self, seat: Seat, seconds: float) -> None:
+        """Do not use a seat until its bot says again that it is ready, but no longer than this."""
+        self._turns.suspend(seat)
+        self._clock.call_at(self._clock.now() + seconds, lambda: self._resume(seat))
 
     def pause(self, seat: Seat, seconds: float) -> None:
         """Give a seat nothing for a while, and then one request at a time until it is trusted again."""
@@ -150,6 +176,10 @@ class Seats:
     def holds(self, seat: Seat) -> bool:
         """Whether this very seat is used, or may be."""
         return self._turns.holds(seat)
+
+    def knows(self, seat: Seat) -> bool:
+        """Whether this very seat is used or paused."""
+        return self._turns.holds(seat) or self._paused.get(seat.bot_id) is seat
 
     def trust(self, seat: Seat) -> None:
         """A seat has answered: as many requests as any other from now on."""
@@ -172,14 +202,9 @@ class Seats:
 
     def note_budget(self, frees_in: float | None) -> None:
         """Remember when some account's budget frees, for those who find no seat at all."""
-        if frees_in is None:
-            return
-        now = self._clock.now()
-        known = self._budget_frees_at
-        if known is None or known <= now:
-            self._budget_frees_at = now + frees_in
-        else:
-            self._budget_frees_at = min(known, now + frees_in)
+        if frees_in is not None:
+            now = self._clock.now()
+            self._spent.note_account(now + frees_in, now)
 
     def take_now(self, avoid: frozenset[str], *, only_others: bool = False) -> Seat | None:
         """Return the seat whose turn it is, or None where one would have to wait in line.
@@ -199,8 +224,9 @@ class Seats:
             NotReady, QuotaExhausted: there is no seat at all.
             Busy: too many wait already, or the wait took until the deadline.
         """
-        if not place.patient and not self._is_worth_waiting:
-            raise self._nobody()
+        refusal = self.refusal()
+        if refusal is not None and (not place.patient or isinstance(refusal, QuotaExhausted)):
+            raise refusal
         self._make_room_for(place)
         self._waiting.add(place)
         self._hand_out()
@@ -236,9 +262,20 @@ class Seats:
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
 
-    @property
-    def _is_worth_waiting(self) -> bool:
-        return bool(len(self._turns) or self._rotating)
+    def refusal(self) -> NotReady | QuotaExhausted | None:
+        """Return what a new request is refused with, or None while it may be served or wait."""
+        return None if self.ready or self._rotating else self._nobody()
+
+    def _refuse_waiting(self, *, only_if_spent: bool = False) -> None:
+        """Refuse those in line what they cannot get in time: a spent budget frees too late for all."""
+        if not self._waiting or (refusal := self.refusal()) is None:
+            return
+        is_spent = isinstance(refusal, QuotaExhausted)
+        if only_if_spent and not is_spent:
+            return
+        for place in self._waiting:
+            if (is_spent or not place.patient) and not place.seat.done():
+                place.seat.set_exception(self._nobody())
 
     def _tell_if_idle(self, bot_id: str) -> None:
         on_idle = self._retired.get(bot_id)
@@ -264,7 +301,7 @@ class Seats:
         elif not place.seat.done():
             place.seat.set_exception(
                 Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
-                if len(self._turns)
+                if self.ready
                 else self._nobody()
             )
 
@@ -293,27 +330,46 @@ class Seats:
         if self._paused.get(seat.bot_id) is seat:
             del self._paused[seat.bot_id]
             self._coming.pop(seat.bot_id, None)
-            self._turns.join(seat, is_probed=True)
+            self._admit(seat, is_probed=True)
+
+    def _admit(self, seat: Seat, *, is_probed: bool = False) -> None:
+        """Let a seat take turns, or wait until the budget of its egress address frees."""
+        if self._spent.keep_back(seat):
+            self._refuse_waiting(only_if_spent=True)
+        else:
+            self._turns.join(seat, is_probed=is_probed)
             self._hand_out()
 
+    def _admit_freed(self, by: float) -> None:
+        for seat in self._spent.freed(by):
+            self._admit(seat)
+
     def _forget(self, bot_id: str) -> None:
-        self._benched.pop(bot_id, None)
+        self._spent.forget(bot_id)
         self._paused.pop(bot_id, None)
 
-    def _unbench(self, seat: Seat) -> None:
-        if self._benched.get(seat.bot_id, (None,))[0] is seat:
-            self.join(seat)
+    def _resume(self, seat: Seat) -> None:
+        self._turns.resume(seat)
+        self._hand_out()
 
     def _nobody(self) -> NotReady | QuotaExhausted:
         now = self._clock.now()
-        frees_at = [until for _, until in self._benched.values()]
-        if self._budget_frees_at is not None:
-            frees_at.append(self._budget_frees_at)
-        if frees_at and not self._coming:
-            return QuotaExhausted(
-                "the daily budget of every account is spent", max(0.0, min(frees_at) - now)
-            )
+        spent = self._spent.refusal(now)
+        if spent is not None and not self._is_budget_coming:
+            return spent
         return NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
+
+    @property
+    def _is_budget_coming(self) -> bool:
+        """Whether a bot is on its way that may have budget left.
+
+        While seats wait for the budget of an address, that is one which last left from another address:
+        the others are likely to leave from a spent one.
+        """
+        if not self._spent.keeps_addresses:
+            return bool(self._coming)
+        spent = {None, *self._spent.addresses}
+        return any(self._addresses.get(bot_id) not in spent for bot_id in self._coming)
 
     def _ready_in(self, now: float) -> float:
         """Return when it makes sense to ask again: when the first bot may be back."""

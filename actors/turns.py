@@ -29,6 +29,7 @@ class _Place:
     is_probed: bool = False  # after a pause: one request at a time
     is_demoted: bool = False
     is_on_trial: bool = False  # after a demotion: likewise
+    is_suspended: bool = False  # no requests for now
 
 
 _Line = OrderedDict[str, _Place]  # by bot id, in order of last use
@@ -70,6 +71,10 @@ class Turns:
     def has_others(self, accounts: frozenset[str]) -> bool:
         """Whether there is a seat, busy or not, of an account that is not among `accounts`."""
         return len(self._places) > len(accounts & self._of_account.keys())
+
+    def seats(self) -> list[Seat]:
+        """Return all seats, busy or not."""
+        return [place.seat for place in self._places.values()]
 
     def is_busy(self, bot_id: str) -> bool:
         """Whether a bot, retired or not, has requests in flight."""
@@ -147,6 +152,18 @@ class Turns:
             place.is_on_trial = False
             self._stand(place)
 
+    def suspend(self, seat: Seat) -> None:
+        """Give a seat no requests until it is resumed; it counts as busy."""
+        if (place := self._place(seat)) is not None:
+            place.is_suspended = True
+            self._stand(place)
+
+    def resume(self, seat: Seat) -> None:
+        """Give a suspended seat requests again; how long it rests, and its standing, are as before."""
+        if (place := self._place(seat)) is not None and place.is_suspended:
+            place.is_suspended = False
+            self._stand(place)
+
     # -- taking turns --------------------------------------------------------------------------
 
     def take(
@@ -211,7 +228,8 @@ class Turns:
     def _stand(self, place: _Place) -> None:
         """Stand in line while there is room, at the end unless it stands there already."""
         alone = place.is_probed or place.is_on_trial
-        if place.in_flight < (1 if alone else self._max_in_flight):
+        most = 0 if place.is_suspended else 1 if alone else self._max_in_flight
+        if place.in_flight < most:
             self._line_of(place).setdefault(place.seat.bot_id, place)
         else:
             self._line_of(place).pop(place.seat.bot_id, None)

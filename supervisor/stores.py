@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -54,12 +55,20 @@ async def check_key(stores: Stores, ground: Ground) -> None:
 
 
 def open_stores(
-    settings: Settings, ground: Ground, *, watch: Watch, log: FilteringBoundLogger
+    settings: Settings,
+    ground: Ground,
+    *,
+    watch: Watch,
+    on_lost: Callable[[], None],
+    log: FilteringBoundLogger,
 ) -> Stores:
-    """Open them; nothing is connected before it is used. `watch` is told how Redis does."""
+    """Open them; nothing is connected before it is used.
+
+    `watch` is told how Redis does; `on_lost` is called when the connection of the accounts broke.
+    """
     valkey, prefix = ground.valkey, settings.redis.prefix
     url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
-    redis, quota = connect(url, watch=watch), quota_limits(settings)
+    redis, quota = connect(url, watch=watch, on_lost=on_lost), quota_limits(settings)
     # Connections of their own, for all that a request needs: they answer with bytes, and many requests
     # hold up no renewal.
     raw = connect(url, raw=True, watch=watch)

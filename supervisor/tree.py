@@ -27,6 +27,7 @@ import contextlib
 import math
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -52,6 +53,7 @@ from actors.http.replays import ReplayRoute
 from actors.http.retriever import RetrieverRoutes
 from actors.http.server import HttpServer
 from actors.http.status import StatusRoutes
+from actors.lease_keeper import LeaseChecks
 from actors.leases import Leases
 from actors.matches.decoder import MatchDecoder
 from actors.matches.memory import Memory
@@ -129,7 +131,14 @@ class Tree:
         self._rng = random.Random()
         self._metering = Metering(version=__version__, clock=self._clock)
         self._redis_log = RedisLog(self._metering.redis, clock=self._clock, log=log)
-        self._stores = open_stores(self._settings, ground, watch=self._redis_log, log=log)
+        self._lease_checks = LeaseChecks(clock=self._clock, log=log)
+        self._stores = open_stores(
+            self._settings,
+            ground,
+            watch=self._redis_log,
+            on_lost=partial(self._lease_checks.ask, "the connection to Redis broke"),
+            log=log,
+        )
         self._memory = Memory(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
@@ -231,6 +240,7 @@ class Tree:
             rng=self._rng,
             log=log,
             bot_log=BotLog(self._causes, clock=clock),
+            lease_checks=self._lease_checks,
         )
 
     def _make_router(self) -> Actor[RouterMessage]:

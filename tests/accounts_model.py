@@ -84,8 +84,7 @@ class Account:
 
     def reap(self) -> None:
         if self.held is not None and not self.held.is_alive:
-            self.held = None
-            self.score = None if self.score is None else 0
+            self.give_back()
 
     def lease(self, token: int, holder: str) -> None:
         self.held = Held(token, holder)
@@ -103,7 +102,9 @@ class Account:
             self.held.is_alive = True
             self.demand()
             return True
-        if self.held is not None or not self.is_free or self.newest > lease.fencing_token:
+        if self.held is not None or self.score is None or self.newest > lease.fencing_token:
+            return False
+        if self.newest < lease.fencing_token and not self.is_free:
             return False
         if self.rests:
             return False

@@ -28,6 +28,7 @@ from actors.bot_log import BotLog
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
 from actors.errors import ServiceError
+from actors.lease_keeper import LeaseChecks
 from actors.logon import LogOnTimeouts
 from actors.messages import BotChanged, RouterToBot, ServeMatch
 from actors.redis_client import connect
@@ -110,6 +111,7 @@ class Stand:
             rng=random.Random(1),
             log=rig.log,
             bot_log=BotLog(tuple, clock=rig.clock),
+            lease_checks=LeaseChecks(clock=rig.clock, log=rig.log),
         )
         self.bot = Bot(
             self.bot_id,

@@ -17,6 +17,7 @@ from actors.bot import Bot
 from actors.bot_log import BotLog
 from actors.bot_ports import BotMemory, BotPolicy, BotPorts
 from actors.bot_states import BotState
+from actors.lease_keeper import LeaseChecks
 from actors.messages import BotChanged, RouterToBot
 from actors.shared_causes import SharedCauses
 from actors.steam.port import Dropped, GcLost, GcReady, GuardRequest
@@ -98,6 +99,7 @@ async def staged(
         log=structlog.get_logger(),
         bot_log=BotLog(lambda: causes.active(clock.wall()), clock=clock),
         causes=causes,
+        lease_checks=LeaseChecks(clock=clock, log=structlog.get_logger()),
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)

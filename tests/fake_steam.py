@@ -90,10 +90,11 @@ class FakeStore:
         self.held[account] = self._tokens
         return Lease(account, self._tokens, holder)
 
-    async def renew(self, lease: Lease) -> None:
+    async def renew(self, lease: Lease) -> bool:
         await self._script.do("renew")
         if self.held.get(lease.account) != lease.fencing_token:
             raise LeaseLost(lease.account, lease.fencing_token)
+        return False
 
     async def release(self, lease: Lease) -> None:
         await self._script.do("release")

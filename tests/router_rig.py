@@ -25,6 +25,7 @@ from actors.matches.memory import Memory
 from actors.messages import (
     BotChanged,
     BudgetSpent,
+    CheckLease,
     FetchMatch,
     GetRouter,
     Relog,
@@ -75,6 +76,7 @@ class FakeBot(Actor[RouterToBot]):
         self.asked: list[int] = []
         self.spent: list[float] = []
         self.relogs = 0
+        self.lease_checks = 0
         self.waiting: list[Envelope[RouterToBot]] = []
         self._time = clock
 
@@ -84,6 +86,8 @@ class FakeBot(Actor[RouterToBot]):
                 self.spent.append(seconds)
             case Relog():
                 self.relogs += 1
+            case CheckLease():
+                self.lease_checks += 1
             case ServeMatch(match_id=match_id):
                 self.asked.append(match_id)
                 assert envelope.reply is not None
@@ -134,16 +138,21 @@ class Stage:
     router: Router
     tally: FakeTally
     bots: dict[str, FakeBot] = field(default_factory=dict)
+    seats: dict[str, Seat] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def add_bot(self, name: str, answer: Answer = match) -> FakeBot:
+    async def add_bot(self, name: str, answer: Answer = match, *, ip: str = "192.0.2.1") -> FakeBot:
         bot = self.bots[name] = FakeBot(name, self.clock, answer)
         await bot.start()
         self.tasks.append(asyncio.create_task(bot.run()))
-        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
-        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        self.seats[name] = Seat(name, f"account of {name}", 1, ip, bot.address)
+        self.say_ready(name)
         await settle()
         return bot
+
+    def say_ready(self, name: str) -> None:
+        """Let a bot say (again) that it is ready, as it does after each renewal of its lease."""
+        self.address.tell(BotChanged(name, BotState.READY, seat=self.seats[name]))
 
     def change(self, name: str, state: BotState) -> None:
         self.address.tell(BotChanged(name, state))

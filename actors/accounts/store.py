@@ -39,7 +39,7 @@ PASSWORD: Final = "password"  # noqa: S105 - a kind, not a password
 SHARED_SECRET: Final = "shared secret"  # noqa: S105 - as above
 AUTH_STATE: Final = "auth state"
 SCAN: Final = 1000  # fields of a hash at once
-PUT_UP_AGAIN: Final = 2  # renew.lua: Redis had lost the lease
+HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Accounts:
             self._redis,
             [
                 *(k.checkouts, k.leases, k.holders, k.cooldowns, k.cooldown_reasons),
-                *(k.passwords, k.fencing, k.hints, k.spellings, k.steam_ids),
+                *(k.passwords, k.fencing, k.hints, k.spellings, k.steam_ids, k.server_time),
             ],
             [
                 holder,
@@ -140,8 +140,10 @@ class Accounts:
         self._avoided = {one: until for one, until in self._avoided.items() if until[0] > now}
         return {account: reason for account, (_, reason) in self._avoided.items()}
 
-    async def renew(self, lease: Lease) -> None:
+    async def renew(self, lease: Lease) -> bool:
         """Prolong the lease by its full length from now; store again what Redis may have lost.
+
+        Return whether the lease had lapsed or was lost in Redis, and holds again.
 
         Raises:
             LeaseLost: somebody else has the account, or it was taken away.
@@ -149,13 +151,18 @@ class Accounts:
         k = self._keys
         renewed = await self._scripts.renew.run(
             self._redis,
-            [k.checkouts, k.leases, k.holders, k.fencing, k.spellings, k.steam_ids],
+            [
+                *(k.checkouts, k.leases, k.holders, k.fencing),
+                *(k.spellings, k.steam_ids, k.server_time),
+            ],
             [lease.account, lease.fencing_token, self._lease_ms, lease.holder],
         )
         self._require(lease, renewed)
-        if renewed == PUT_UP_AGAIN:
+        was_lost: bool = renewed == HELD_AGAIN
+        if was_lost:
             self._auth.may_be_lost(lease.account)
         await self._store_unsaved(lease)
+        return was_lost
 
     async def release(self, lease: Lease) -> None:
         """Give the account back, with what was not stored yet; does nothing when it is not ours."""

@@ -135,8 +135,10 @@ GET_READYZ: Final = Operation(
     "GET",
     "/readyz",
     "Can it serve?",
-    "It can while at least one bot is ready.",
-    answers={200: Answer("It can.", {JSON: Ready})},
+    "A service can serve while a new match can be asked for, or while only the budget is spent: then "
+    "known matches are answered and new ones refused with 429 and the time, and `budget` is `spent`. "
+    "Otherwise the answer is 503, as a request for a new match would get.",
+    answers={200: Answer("The service can serve.", {JSON: Ready})},
     errors=words(errors.NotReady),
     tag="service",
     needs=Needs.NOTHING,

@@ -65,10 +65,18 @@ class Healthy(Output):
 
 
 class Ready(Output):
-    """Some bot can serve."""
+    """New matches can be asked for, or only the budget is spent."""
 
     status: Literal["ready"]
-    ready: int = Field(ge=1, description="How many bots can.")
+    ready: int = Field(ge=0, description="How many bots may be asked.")
+    budget: Literal["spent"] | None = Field(
+        default=None,
+        description="Only where it is spent: new matches are refused with 429 `quota-exhausted`.",
+    )
+    frees_at: int | None = Field(
+        default=None, description="With it: when the first of what is spent frees, in UTC seconds."
+    )
+    message: str | None = Field(default=None, description="With it: whose budget is spent.")
 
 
 class AlertSubject(Output):

@@ -25,6 +25,7 @@ from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, Rou
 from actors.roster import RosterMessage
 
 ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
+NOT_READY_RETRY_S: Final = 5.0
 
 
 class StatusRoutes:
@@ -66,14 +67,17 @@ class StatusRoutes:
         return json_response(request, b'{"status":"ok"}')
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 when at least one bot is ready; else 503, as a match request would get."""
+        """200 while a new match can be asked for, or only the budget is spent; else 503."""
         try:
-            fleet, _ = await self._ask()
+            _, router = await self._ask()
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "notready", "the service is starting or stopping", 1.0)
-        if fleet.ready == 0:
-            return error_body(503, "notready", "no bot is ready", 5.0)
-        return json_response(request, orjson.dumps({"status": "ready", "ready": fleet.ready}))
+        answer: dict[str, Any] = {"status": "ready", "ready": router.ready}
+        if router.budget == "spent":
+            answer |= {"budget": "spent", "frees_at": router.frees_at, "message": router.refusal}
+        elif router.refusal is not None:
+            return error_body(503, "notready", router.refusal, NOT_READY_RETRY_S)
+        return json_response(request, orjson.dumps(answer))
 
     async def status(self, request: web.Request) -> web.Response:
         """The fleet as JSON."""

@@ -125,7 +125,7 @@ async def test_a_lapsed_lease_is_taken_over_and_the_old_token_is_dead(world: Wor
     assert getattr(refused, "scope", None) == "lease"
 
 
-def writes(store: Accounts, lease: Lease) -> list[Callable[[], Awaitable[None]]]:
+def writes(store: Accounts, lease: Lease) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: store.renew(lease),
         lambda: store.save_auth(lease, AUTH),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -92,6 +93,32 @@ async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
         statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in range(5, 10)]
         assert statuses == [200, 200, 200, 429, 429]
         assert sum((await w.sandbox.summary())["requests"].values()) == 3
+
+
+async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> None:
+    """Refused at once with the address and the time; the instance stays in the balancer's rotation."""
+    with world(2, settings={"quota": {"per_ip": 1}, "http": {"deadline": 30}}) as w:
+        w.service.wait_ready(2)
+        assert json.loads(w.service.get("/readyz")[1]) == {"status": "ready", "ready": 2}
+        assert w.service.get("/match-details?match_id=5")[0] == 200
+        begun = time.monotonic()
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(ask, w, f"?match_id={n}") for n in range(6, 16))
+        )
+        assert time.monotonic() - begun < 10  # a third of the deadline, on a busy machine
+        for status, answer in answers:
+            assert (status, answer["error"]) == (429, "quota-exhausted")
+            assert answer["message"] == "the daily budget of the address 127.0.0.1 is spent"
+            assert 86_000 < answer["retry_after"] <= 86_400
+        assert w.service.get("/match-details?match_id=5")[0] == 200  # what is known is served on
+        status, body = w.service.get("/readyz")
+        ready = json.loads(body)
+        assert (status, ready["budget"], ready["ready"]) == (200, "spent", 0)
+        assert 86_000 < ready["frees_at"] - time.time() < 86_401
+        shown = w.service.status()
+        assert shown["router"]["refusal"] == ready["message"] == answers[0][1]["message"]
+        assert shown["router"]["spent_addresses"] == {"127.0.0.1": ready["frees_at"]}
+        assert shown["bots"]["ready"] == 2  # and both are logged on, for questions about players
 
 
 async def test_a_full_queue_refuses_at_once() -> None:

@@ -22,6 +22,7 @@ from actors.errors import (
 )
 from actors.messages import (
     BudgetSpent,
+    CheckLease,
     ServeAliases,
     ServeMatch,
     ServeProfile,
@@ -131,6 +132,25 @@ async def test_a_lost_lease_is_left_at_once_and_not_released(stage: Stage) -> No
     await stage.clock.advance(LEASE_S / 3)
     assert isinstance(await stage.end(), LeaseLost)
     assert stage.script.deeds[-2:] == ["log_off", "close"]
+
+
+async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_is_ready(
+    stage: Stage,
+) -> None:
+    await stage.until_ready()
+    said, done = len(stage.changes), len(stage.script.deeds)
+    stage.address.tell(CheckLease())
+    await stage.until_settled()
+    assert stage.script.deeds[done:] == ["renew"]
+    assert [one.seat for one in stage.changes[said:]] == [stage.changes[said - 1].seat]
+
+
+async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.store.held["axe"] = 99  # somebody newer
+    stage.address.tell(CheckLease())
+    assert isinstance(await stage.end(), LeaseLost)
+    assert stage.states[-1] is BotState.BACKING_OFF
 
 
 async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: Stage) -> None:

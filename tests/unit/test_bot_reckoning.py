@@ -24,6 +24,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
+from actors.lease_keeper import LeaseChecks
 from actors.needs import NEEDS
 from actors.reckoning import Reckoning
 from actors.shared_causes import CauseKind
@@ -71,6 +72,7 @@ class Bench:
             rng=random.Random(1),
             log=structlog.get_logger(),
             bot_log=BotLog(tuple, clock=clock),
+            lease_checks=LeaseChecks(clock=clock, log=structlog.get_logger()),
         )
 
     def life(self, account: str = "axe") -> Reckoning:

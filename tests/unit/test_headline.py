@@ -11,7 +11,7 @@ from actors.accounts.admin import AccountState
 from actors.bot_states import BotState
 from actors.fleet_orders import FleetPlan
 from actors.headline import Facts, Level, Line, headlines
-from actors.messages import BotReport
+from actors.messages import BotReport, RouterReport
 from actors.shared_causes import CauseKind, SharedCause
 from actors.views import AccountView, IpView
 
@@ -50,6 +50,23 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         (facts(S.READY, S.READY), Level.WELL, "2 of 2 bots are ready, 160 requests left", None),
         (facts(S.READY, S.BACKING_OFF), Level.WATCH, "1 of 2 bots are ready", None),
         (facts(), Level.WATCH, "starting", None),
+        (
+            facts(S.READY, router=RouterReport(0, 0, 0, refusal="no bot is ready to ask")),
+            Level.WATCH,
+            "New matches are refused for now: no bot is ready to ask.",
+            None,
+        ),
+        (
+            facts(
+                S.READY,
+                router=RouterReport(
+                    0, 0, 0, "it is spent", "spent", int(NOW) + 60, {"192.0.2.1": int(NOW) + 60}
+                ),
+            ),
+            Level.OUTAGE,
+            "The budget of the address 192.0.2.1 is spent; it frees at {when}.",
+            "another address",
+        ),
         (facts(S.CONNECTING), Level.WATCH, "No bot is ready yet; 1 is on the way", None),
         (
             facts(S.WAITING_FOR_ACCOUNT, not_here={"axe": "a wrong key", "bane": "a wrong key"}),

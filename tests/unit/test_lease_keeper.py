@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import structlog
 from fake_clock import FakeClock
 
 from actors.accounts.lease import Lease
 from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
-from actors.lease_keeper import LeaseKeeper
+from actors.lease_keeper import RETRY_S, LeaseChecks, LeaseKeeper
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -25,19 +26,32 @@ class Store:
         self._clock = clock
         self.asked_at: list[float] = []
         self.outcome: Callable[[], ServiceError | None] = lambda: None
+        self.has_lost = False
 
-    async def renew(self, lease: Lease) -> None:
+    async def renew(self, lease: Lease) -> bool:
         assert lease is LEASE
         self.asked_at.append(self._clock.now())
         if (error := self.outcome()) is not None:
             raise error
+        return self.has_lost
 
 
-def keep(store: Store, clock: FakeClock) -> asyncio.Task[None]:
-    keeper = LeaseKeeper(
-        store, LEASE, asked_at=clock.now(), lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
+def keeper_of(
+    store: Store, clock: FakeClock, *, asked_at: float, checks: LeaseChecks | None = None
+) -> LeaseKeeper:
+    return LeaseKeeper(
+        store,
+        LEASE,
+        asked_at=asked_at,
+        lease_s=LEASE_S,
+        margin_s=MARGIN_S,
+        clock=clock,
+        checks=checks or LeaseChecks(clock=clock, log=structlog.get_logger()),
     )
-    return asyncio.create_task(keeper.keep())
+
+
+def keep(store: Store, clock: FakeClock, checks: LeaseChecks | None = None) -> asyncio.Task[None]:
+    return asyncio.create_task(keeper_of(store, clock, asked_at=clock.now(), checks=checks).keep())
 
 
 async def test_a_lease_is_renewed_every_third_of_it(clock: FakeClock) -> None:
@@ -91,9 +105,7 @@ async def test_the_end_is_reckoned_from_before_the_question_was_sent(clock: Fake
     store = Store(clock)
     asked_at = clock.now()
     await clock.advance(10.0)
-    keeper = LeaseKeeper(
-        store, LEASE, asked_at=asked_at, lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
-    )
+    keeper = keeper_of(store, clock, asked_at=asked_at)
     assert keeper.fence_at == asked_at + LEASE_S - MARGIN_S
 
 
@@ -102,13 +114,12 @@ async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: 
     store = Store(clock)
     slow = asyncio.Event()
 
-    async def renew_slowly(lease: Lease) -> None:
+    async def renew_slowly(lease: Lease) -> bool:
         del lease
         await slow.wait()
+        return False
 
-    keeper = LeaseKeeper(
-        store, LEASE, asked_at=clock.now(), lease_s=LEASE_S, margin_s=MARGIN_S, clock=clock
-    )
+    keeper = keeper_of(store, clock, asked_at=clock.now())
     keeping = asyncio.create_task(keeper.keep())
     store.renew = renew_slowly  # type: ignore[method-assign] # this once
     began = clock.now()
@@ -118,3 +129,68 @@ async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: 
     assert keeper.fence_at == began + LEASE_S / 3 + LEASE_S - MARGIN_S
     keeping.cancel()
     await asyncio.wait({keeping})
+
+
+@pytest.fixture
+def checks(clock: FakeClock) -> LeaseChecks:
+    return LeaseChecks(clock=clock, log=structlog.get_logger())
+
+
+async def stop(*keeping: asyncio.Task[None]) -> None:
+    for task in keeping:
+        task.cancel()
+    await asyncio.wait(keeping)
+
+
+async def test_a_check_makes_every_keeper_of_the_process_renew_at_once(
+    clock: FakeClock, checks: LeaseChecks
+) -> None:
+    stores = [Store(clock), Store(clock)]
+    keeping = [keep(store, clock, checks) for store in stores]
+    await clock.advance(5.0)
+    checks.ask("the connection to Redis broke")
+    await clock.advance(0.0)
+    assert [store.asked_at for store in stores] == [[clock.now()]] * 2
+    await clock.advance(20.0)
+    assert [len(store.asked_at) for store in stores] == [2, 2]  # a third of the lease later
+    await stop(*keeping)
+
+
+async def test_a_lease_that_redis_had_lost_makes_the_others_renew_at_once(
+    clock: FakeClock, checks: LeaseChecks
+) -> None:
+    first, second = Store(clock), Store(clock)
+    keeping = [keep(first, clock, checks)]
+    await clock.advance(10.0)
+    keeping.append(keep(second, clock, checks))
+    first.has_lost = True
+    await clock.advance(10.0)
+    assert second.asked_at == [clock.now()]  # ten seconds before its time
+    await stop(*keeping)
+
+
+async def test_a_check_during_a_renewal_is_followed_by_another(
+    clock: FakeClock, checks: LeaseChecks
+) -> None:
+    store = Store(clock)
+    keeping = keep(store, clock, checks)
+
+    def ask_once() -> None:
+        if len(store.asked_at) == 1:
+            checks.ask("a request was refused for its lease")
+
+    store.outcome = ask_once
+    await clock.advance(20.0)
+    assert len(store.asked_at) == 2  # what was answered may be older than the loss
+    await stop(keeping)
+
+
+async def test_checks_without_end_renew_once_a_second(
+    clock: FakeClock, checks: LeaseChecks
+) -> None:
+    store, began = Store(clock), clock.now()
+    keeping = keep(store, clock, checks)
+    store.has_lost = True  # each renewal asks for the next check
+    await clock.advance(30.0)
+    assert len(store.asked_at) <= (clock.now() - began) / RETRY_S
+    await stop(keeping)

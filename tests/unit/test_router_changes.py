@@ -116,7 +116,7 @@ class Stage:
 
     def ready(self, bot: HeldBot) -> None:
         name = bot.address.name
-        seat = Seat(name, f"account of {name}", 1, None, bot.address)
+        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
         self.address.tell(BotChanged(name, BotState.READY, seat=seat))
 
     def ask(self, match_id: int) -> asyncio.Task[MatchAnswer]:

@@ -6,7 +6,7 @@
 -- hint holds.
 -- No account is leased while another name of the same Steam account is in use, nor one that Steam cannot have.
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
---      9 spellings  10 steam ids (see prelude)
+--      9 spellings  10 steam ids (see prelude)  11 server time
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
 --      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
 --      8... accounts that this caller cannot use; others may
@@ -15,11 +15,10 @@ local spellings, steam_ids = KEYS[9], KEYS[10]
 expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7], steam_ids})
 local now = now_ms()
 local LOOK_THROUGH_MS = 10000 -- the place of the empty name in the queue: so long after the last look
+note_time(KEYS[11], KEYS[2], now, tonumber(ARGV[2]))
 
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[2], account)
-  redis.call('HDEL', KEYS[3], account)
-  redis.call('ZADD', KEYS[1], 'XX', 0, account)
+  end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[7], account)
   redis.call('ZADD', KEYS[8], now, account)
 end
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do

@@ -4,6 +4,24 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- Note the time. Checkouts and renewals do so: a bot that waits asks every 7.5 s at most, and a lease is renewed
+-- every third of its length. A longer pause since the last note was a step of the clock, a restart on an old snapshot
+-- or a time in which nothing ran. It does not count against any lease, so that holders that are alive renew first.
+-- After a step back leases end no later than before it; one that an older version, which notes no time, has renewed
+-- since then ends before the time of the last note and stays as it is.
+local function note_time(key, leases, now, lease_ms)
+  local before = tonumber(redis.call('GET', key) or '') or now
+  local pause, from = now - before, nil
+  if pause > math.max(8000, lease_ms / 2) then from = '-inf' end
+  if pause < -lease_ms then from = before end
+  if from then
+    for _, account in ipairs(redis.call('ZRANGEBYSCORE', leases, from, '+inf')) do
+      redis.call('ZINCRBY', leases, pause, account)
+    end
+  end
+  redis.call('SET', key, now)
+end
+
 -- What fails half-way is not undone: a key of a wrong type has to stop a script before its first write.
 local function expect(sorted_sets, hashes)
   for _, key in ipairs(sorted_sets) do redis.call('ZCARD', key) end

@@ -1,22 +1,27 @@
 -- Prolong a lease, and let its score say so; put it up again when Redis lost it and nobody took the account meanwhile.
--- KEYS 1 checkouts  2 leases  3 holders  4 fencing  5 spellings  6 steam ids
+-- KEYS 1 checkouts  2 leases  3 holders  4 fencing  5 spellings  6 steam ids  7 server time
 -- ARGV 1 account  2 fencing token  3 lease ms  4 holder
--- Returns 1; 2 when it had to be put up again; 0 when the lease is lost.
+-- Returns 1; 2 when Redis had lost the lease or it had lapsed, and it holds again; 0 when the lease is lost.
 local spellings, steam_ids = KEYS[5], KEYS[6]
 expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4], spellings, steam_ids})
 -- To renew needs no memory. Redis checks for it at a script's first write, which is therefore one that frees:
 -- with a full Redis (OOM) bots keep their sessions.
 redis.call('ZREM', KEYS[2], '')
 local now = now_ms()
+note_time(KEYS[7], KEYS[2], now, tonumber(ARGV[3]))
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
+  local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
   demand(KEYS[1], ARGV[1])
-  return 1
+  return lease_ends > now and 1 or 2
 end
-if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 or not is_free(KEYS[1], ARGV[1]) then return 0 end
-if newest_token(KEYS[4], ARGV[1]) > tonumber(ARGV[2]) then return 0 end -- checked out or given back after us: not lost, over
-redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
+if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 or not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+local newest, ours = newest_token(KEYS[4], ARGV[1]), tonumber(ARGV[2])
+if newest > ours then return 0 end -- checked out, given back or lapsed after us: not lost, over
+-- Demanded, and not by us: a client that knows no leases has it.
+if newest < ours and not is_free(KEYS[1], ARGV[1]) then return 0 end
 if used_as(names_of(ARGV[1], spellings, steam_ids), KEYS[1], KEYS[2], now) then return 0 end
+redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
 demand(KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. ' ' .. now .. ' ' .. ARGV[4])

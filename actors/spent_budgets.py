@@ -1,0 +1,106 @@
+"""Seats that are out of use until a daily budget frees: of their account, or of their egress address.
+
+Pure bookkeeping: instants are arguments, in clock seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from actors.errors import QuotaExhausted
+from actors.messages import Seat
+
+
+@dataclass(slots=True)
+class _Address:
+    """An egress address whose budget is spent, and the seats that leave from it, by bot id."""
+
+    frees_at: float
+    seats: dict[str, Seat] = field(default_factory=dict)
+
+
+class SpentBudgets:
+    """Which seats wait for a budget, and when the first of what is spent frees."""
+
+    def __init__(self) -> None:
+        self._by_account: dict[str, tuple[Seat, float]] = {}  # by bot id
+        self._addresses: dict[str, _Address] = {}
+        self._others_free_at: float | None = None
+
+    def put_account(self, seat: Seat, until: float) -> None:
+        """Keep a seat whose account's budget frees then."""
+        self._by_account[seat.bot_id] = (seat, until)
+
+    def put_address(self, ip: str, seats: Collection[Seat], until: float) -> None:
+        """Keep the seats that leave from an address whose budget frees then."""
+        address = self._addresses.setdefault(ip, _Address(until))
+        address.frees_at = until
+        address.seats.update((seat.bot_id, seat) for seat in seats)
+
+    def keep_back(self, seat: Seat) -> bool:
+        """Keep a seat that may be used otherwise if the budget of its address is spent; return that."""
+        address = self._addresses.get(seat.ip or "")
+        if address is not None:
+            address.seats[seat.bot_id] = seat
+        return address is not None
+
+    def note_account(self, until: float | None, now: float) -> None:
+        """Remember when the budget of an account frees that no seat uses; None: no such account."""
+        known = self._others_free_at
+        if until is None or known is None or known <= now:
+            self._others_free_at = until
+        else:
+            self._others_free_at = min(known, until)
+
+    def freed(self, now: float) -> list[Seat]:
+        """Give up, and return, the seats whose budget has freed by now."""
+        addresses = [ip for ip, one in self._addresses.items() if one.frees_at <= now]
+        seats = [seat for ip in addresses for seat in self._addresses.pop(ip).seats.values()]
+        seats += [seat for seat, until in self._by_account.values() if until <= now]
+        for seat in seats:
+            self.forget(seat.bot_id)
+        return seats
+
+    def forget(self, bot_id: str) -> None:
+        """Give up the seat of a bot, if there is one."""
+        self._by_account.pop(bot_id, None)
+        for address in self._addresses.values():
+            address.seats.pop(bot_id, None)
+
+    def holds(self, seat: Seat) -> bool:
+        """Whether this very seat waits for a budget."""
+        kept, _ = self._by_account.get(seat.bot_id, (None, 0.0))
+        waiting = (address.seats.get(seat.bot_id) for address in self._addresses.values())
+        return kept is seat or any(one is seat for one in waiting)
+
+    @property
+    def addresses(self) -> Mapping[str, float]:
+        """When the budget of each spent egress address frees."""
+        return {ip: one.frees_at for ip, one in self._addresses.items()}
+
+    @property
+    def keeps_addresses(self) -> bool:
+        """Whether some seat waits for the budget of its address."""
+        return any(one.seats for one in self._addresses.values())
+
+    def refusal(self, now: float) -> QuotaExhausted | None:
+        """Return what a request is refused with while no seat can be used; None: nothing is spent."""
+        addresses = {ip: one.frees_at for ip, one in self._addresses.items() if one.seats}
+        frees_at = [*addresses.values(), *(until for _, until in self._by_account.values())]
+        if self._others_free_at is not None:
+            frees_at.append(self._others_free_at)
+        if not frees_at:
+            return None
+        return QuotaExhausted(_whose(sorted(addresses)), max(0.0, min(frees_at) - now))
+
+
+def _whose(addresses: list[str]) -> str:
+    """Say whose budget is spent: where it is an address's, its accounts may well have some left."""
+    match addresses:
+        case []:
+            return "the daily budget of every account is spent"
+        case [ip]:
+            return f"the daily budget of the address {ip} is spent"
+        case _:
+            return f"the daily budgets of the addresses {', '.join(addresses)} are spent"
