@@ -55,3 +55,8 @@ class Announcer:
             watcher.tell(change)
         except LocalProtocolError as error:
             self._log.warning("change_untold", watcher=watcher.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a watcher's bug is no end of the bot it watches
+            kind = type(error).__name__
+            self._log.error(
+                "observer_failed", observer=watcher.name, error_type=kind, exc_info=error
+            )

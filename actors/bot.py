@@ -149,7 +149,7 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.CHECKED_OUT)
         failure: BaseException | None = None
         try:
-            await self._session(self._lease, reckoning)
+            await self._session(keeper, reckoning)
         except BaseException as error:
             failure = self._interruption or error
             raise
@@ -175,10 +175,10 @@ class Bot(Actor[RouterToBot]):
             # Jitter: bots that wait together must not ask together.
             await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
 
-    async def _session(self, lease: Lease, reckoning: Reckoning) -> None:
+    async def _session(self, keeper: LeaseKeeper, reckoning: Reckoning) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
-            stored = await self._ports.store.load_auth(lease)
+            stored = await self._ports.store.load_auth(keeper.lease)
             auth = usable_auth(stored, self._ports.wall(), self._log)
             turn = LogOnTurn(self._id, self._ports, with_password=needs_password(auth))
             await turn.wait(self._tell_wait)
@@ -186,7 +186,7 @@ class Bot(Actor[RouterToBot]):
             try:
                 connect_s = self._policy.connect_s
                 self._link = await turn.open(server, self._on_link_event, timeout_s=connect_s)
-                await self._open_session(self._link, reckoning, lease, auth)
+                await self._open_session(self._link, reckoning, keeper, auth)
                 await asyncio.get_running_loop().create_future()  # serve until interrupted
             except (ServiceError, asyncio.CancelledError) as error:
                 why = self._interruption or error
@@ -203,8 +203,10 @@ class Bot(Actor[RouterToBot]):
         self._publish(reason=reason, goes_on_in=wait.seconds, waits=wait.reason)
 
     async def _open_session(
-        self, link: Link, reckoning: Reckoning, lease: Lease, auth: AuthState | None
+        self, link: Link, reckoning: Reckoning, keeper: LeaseKeeper, auth: AuthState | None
     ) -> None:
+        lease = keeper.lease
+        keeper.fence(link)
         self._change(BotEvent.CONNECTED)
         logged_on, auth = await self._log_on.run(link, lease, auth)
         reckoning.logged_on()

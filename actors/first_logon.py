@@ -18,6 +18,7 @@ from actors.verdicts import STOPS_IP, judge
 
 PERSON_S: Final = 600.0  # to find the mail, the phone or the glasses
 LEASE_S: Final = 900.0  # never renewed: a person, and what comes before and after
+MARGIN_S: Final = 8.0  # of it, for the log-off
 CONNECT_S: Final = 15.0
 LOG_OFF_S: Final = 4.0
 TURN_JITTER_S: Final = 0.5
@@ -56,10 +57,11 @@ class ByHand:
         Raises:
             SteamError, AccountError: why it did not work; the account is given back all the same.
         """
+        fence_at = self.clock.now() + LEASE_S - MARGIN_S
         lease = await self.admin.take(account, f"{self.holder}/{account}", lease_s=LEASE_S)
         try:
             await self._wait_for_turn()
-            logged_on = await self._once(lease, on_guard)
+            logged_on = await self._once(lease, on_guard, fence_at)
             with contextlib.suppress(AccountError):  # a note; what counts is stored
                 await self.pacing.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
@@ -85,7 +87,7 @@ class ByHand:
                 )
             await self.clock.sleep(wait.seconds + self.rng.random() * TURN_JITTER_S)
 
-    async def _once(self, lease: Lease, on_guard: GuardCallback) -> LoggedOn:
+    async def _once(self, lease: Lease, on_guard: GuardCallback, fence_at: float) -> LoggedOn:
         stored = await self.store.load_auth(lease)
         # The token that is stored stays until there is a newer one; here it just is not used.
         auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
@@ -93,6 +95,7 @@ class ByHand:
             server = await self.directory.pick()
             link = await self.steam.open(server, _nothing, timeout_s=CONNECT_S)
         try:
+            link.set_fence(fence_at)
             timeouts = LogOnTimeouts(credentials_s=PERSON_S)
             log_on = LogOn(self.store, on_guard, clock=self.clock, timeouts=timeouts)
             logged_on, _ = await log_on.run(link, lease, auth)

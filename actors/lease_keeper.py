@@ -65,6 +65,13 @@ class LeaseChecks:
             self._waiting.discard(event)
 
 
+class Fenced(Protocol):
+    """What must not use the account without the lease: a `Link`."""
+
+    def set_fence(self, at: float) -> None:
+        """End at the instant `at` (clock seconds), unless a later call moves that."""
+
+
 class LeaseKeeper:
     """Renews `lease` until cancelled; `keep` ends only by LeaseLost."""
 
@@ -93,6 +100,20 @@ class LeaseKeeper:
         self._checks_seen = checks.count
         self._checked_at: float | None = None
         self._fence_at = asked_at + lease_s - margin_s
+        self._fenced: Fenced | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that is kept."""
+        return self._lease
+
+    def fence(self, fenced: Fenced) -> None:
+        """Tell `fenced` from now on until when the lease allows its use.
+
+        So it can leave by itself when this keeper does not run in time, e.g. in a blocked event loop.
+        """
+        self._fenced = fenced
+        fenced.set_fence(self._fence_at)
 
     @property
     def fence_at(self) -> float:
@@ -149,6 +170,8 @@ class LeaseKeeper:
         except (AccountError, TimeoutError):  # Redis is away, or not itself: time will tell
             return False
         self._fence_at = asked_at + self._lease_s - self._margin_s
+        if self._fenced is not None:
+            self._fenced.set_fence(self._fence_at)
         if was_lost:
             self._checks.ask(f"Redis had lost the lease on {self._lease.account}")
         return True

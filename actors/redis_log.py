@@ -7,6 +7,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import WallClock
+from actors.observing import contained
 from actors.redis_client import Watch
 from actors.shared_causes import CauseKind, SharedCause
 
@@ -22,9 +23,13 @@ class RedisLog:
     """A watch on scripts; passes on to another what it is told."""
 
     def __init__(self, watch: Watch, *, clock: WallClock, log: FilteringBoundLogger) -> None:
-        self._watch = watch
         self._clock = clock
         self._log = log.bind(actor="redis")
+        # Redis has done what the script says, whether or not that could be counted.
+        self._answered = contained(watch.answered, "redis", log=self._log)
+        self._refused = contained(watch.refused, "redis", log=self._log)
+        self._unable = contained(watch.unable, "redis", log=self._log)
+        self._failed = contained(watch.failed, "redis", log=self._log)
         self._lost_at: float | None = None
         self._said_at = 0.0
         self._failed_at = 0.0
@@ -40,25 +45,26 @@ class RedisLog:
 
     def answered(self, script: str, seconds: float) -> None:
         """See Watch, as of the others."""
-        self._watch.answered(script, seconds)
+        self._answered(script, seconds)
         self._note_answer(script)
 
     def refused(self, script: str) -> None:
         """It did answer."""
-        self._watch.refused(script)
+        self._refused(script)
         self._note_answer(script)
 
     def unable(self, script: str, reason: str) -> None:
-        """Say so, if it is news."""
-        self._watch.unable(script, reason)
+        """It did answer, and cannot serve."""
+        self._unable(script, reason)
         self._note_failure(script, reason, answered=True)
 
     def failed(self, script: str, reason: str) -> None:
-        """Log the outage, at most once a minute."""
-        self._watch.failed(script, reason)
+        """It did not answer."""
+        self._failed(script, reason)
         self._note_failure(script, reason, answered=False)
 
     def _note_failure(self, script: str, reason: str, *, answered: bool) -> None:
+        """Log the outage, at most once a minute."""
         now = self._failed_at = self._clock.now()
         self._failures += 1
         self._answers = 0

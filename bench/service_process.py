@@ -25,6 +25,7 @@ import psutil
 
 START_S = 30.0
 STOP_S = 30.0
+WRITTEN_S = 1.0  # for a line to be in the log's file
 RUN = (sys.executable, "-m", "supervisor", "run")
 
 
@@ -135,12 +136,29 @@ class ServiceProcess:
 
     @property
     def log(self) -> str:
-        """Everything it logged since its last start."""
+        """Everything it logged since its last start, with what it has just done."""
+        self._wait_written()
+        return self._written()
+
+    def _written(self) -> str:
         return self._log_file.read_text(errors="replace")
 
+    def _wait_written(self) -> None:
+        """Wait for lines that are not in the file yet, unless the service cannot be asked."""
+        until = time.monotonic() + WRITTEN_S
+        with contextlib.suppress(AttributeError, OSError, ValueError, KeyError):
+            while self.process.poll() is None and time.monotonic() < until:
+                with urllib.request.urlopen(f"{self.url}/status", timeout=WRITTEN_S) as answer:  # noqa: S310 - ours
+                    if json.loads(answer.read())["log"]["waiting_lines"] == 0:
+                        return
+
     def events(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the logged events of that name."""
-        for line in self.log.splitlines():
+        """Yield the logged events of that name, with what it has just done."""
+        yield from self._events(name, self.log)
+
+    @staticmethod
+    def _events(name: str, log: str) -> Iterator[dict[str, Any]]:
+        for line in log.splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict) and event.get("event") == name:
@@ -150,7 +168,7 @@ class ServiceProcess:
         """Return the first event of that name, waiting for it; raise when the process ends first."""
         until = time.monotonic() + within
         while time.monotonic() < until:
-            for event in self.events(name):
+            for event in self._events(name, self._written()):
                 return event
             if self.process.poll() is not None:
                 raise RuntimeError(f"the service ended ({self.process.returncode}): {self.log}")

@@ -187,8 +187,11 @@ def _serve(loaded: Loaded) -> int:
     logs.configure(loaded.settings.log)
     try:
         return serve(loaded)
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        logs.say(f"botapi: {error}")  # not on stderr itself, which may be a pipe that is full
+        return Exit.MISUSED
     except Exception:  # noqa: BLE001 - the process boundary: logged with secrets hidden
         structlog.get_logger().exception("service_crashed")
         return Exit.FAILED
+    finally:
+        logs.close()

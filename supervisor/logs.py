@@ -2,19 +2,23 @@
 
 Owns the structlog set-up and the redaction. Everything goes through it, including what libraries
 log through the standard library and Python's warnings. Knows no event and no actor by name.
+A log call never waits and never raises: see log_output.py for the stream, `_Chain` for the line.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import json
 import logging
+import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
 import orjson
 import structlog
@@ -68,15 +72,73 @@ class _Threshold:
         return event
 
 
-class _Direct:
-    """Where lines of JSON may go past structlog."""
+class _Sink:
+    """Where lines go; one per process, as structlog's own configuration."""
 
     def __init__(self) -> None:
-        self.output: Output | None = None  # while lines are for people, or nothing is set up
+        self.output: Output | None = None  # until the set-up
+        self.is_json = False
 
 
-_direct: Final = _Direct()
-_threshold: Final = _Threshold()  # one per process, as structlog's own configuration
+class _Chain:
+    """Turns an event into a line; a structlog processor that never raises but for a dropped event.
+
+    A value that cannot be shown must not stop the code that logs it.
+    """
+
+    def __init__(self, processors: Sequence[Processor], renderer: Processor) -> None:
+        self._processors = (*processors, renderer)
+        self._renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        name = event.get("event")
+        try:
+            line: Any = event
+            for processor in self._processors:
+                line = processor(logger, method, line)
+        except structlog.DropEvent:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the value does when it is shown
+            shown = without_secrets(name) if isinstance(name, str) else type(name).__name__
+            bare = {"event": shown, "level": method, "unreadable": type(error).__name__}
+            line = self._renderer(logger, method, _stamp(logger, method, bare))
+        return str(line)
+
+
+class _LineLogger:
+    """What structlog hands a finished line to.
+
+    Not one of structlog's own, whose lock is not reentrant: the garbage collector may find something to
+    log while it is held.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        if _sink.output is not None:
+            _sink.output.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Handler(logging.Handler):
+    """The way of the standard library's records to the output."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        if _sink.output is None:
+            return
+        try:
+            _sink.output.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - arguments that do not fit the text, and the like
+            _sink.output.note_dropped()
+
+
+_stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
+_sink: Final = _Sink()
+_threshold: Final = _Threshold()
 
 
 def configure(log: Log, stream: TextIO | None = None) -> None:
@@ -86,19 +148,58 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         log: level and format; ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
         stream: where to write; None means stderr.
     """
-    stream = stream or sys.stderr
-    output = Output(stream)
+    if stream is None:
+        if sys.stderr is None:  # it was closed before the start
+            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the process's life
+        stream = sys.stderr
     is_json = _is_json(log.format, is_terminal=stream.isatty())
     renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
+    chain = _Chain(_shared(), renderer)
+    close()
+    _sink.output = Output(stream, functools.partial(_gap_line, chain))
+    _sink.is_json = is_json
     structlog.configure(
-        processors=[_threshold, *_shared(), renderer],
+        processors=[_threshold, chain],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
+        logger_factory=_LineLogger,
         cache_logger_on_first_use=False,
     )
-    _route_standard_library(renderer, cast("TextIO", output))
+    _route_standard_library(chain)
     change_level(log.level)
-    _direct.output = output if is_json else None
+    atexit.unregister(close)
+    atexit.register(close)
+
+
+def say(text: str) -> None:
+    """Have a text for people written behind what was logged, e.g. why the service cannot start."""
+    if _sink.output is not None:
+        _sink.output.write(f"{text}\n")
+
+
+def drain() -> None:
+    """Wait, for a second at most, until what was logged is written."""
+    if _sink.output is not None:
+        _sink.output.drain()
+
+
+def close() -> None:
+    """Write what waits, within a second, and end the output's thread. Harmless when repeated.
+
+    What is logged later is not written.
+    """
+    if _sink.output is not None:
+        _sink.output.close()
+
+
+def dropped_lines() -> int:
+    """Return how many lines could not be written since the start."""
+    return 0 if _sink.output is None else _sink.output.dropped
+
+
+def report() -> Mapping[str, int]:
+    """Return how many lines could not be written, and how many wait for the stream."""
+    output = _sink.output
+    return {"dropped_lines": dropped_lines(), "waiting_lines": output.waiting if output else 0}
 
 
 def change_level(name: str) -> None:
@@ -118,7 +219,7 @@ def is_logged(level: str) -> bool:
 
 def direct_output() -> Output | None:
     """Return what takes finished lines of JSON; None while lines are for people."""
-    return _direct.output
+    return _sink.output if _sink.is_json else None
 
 
 def without_secrets(text: str) -> str:
@@ -153,7 +254,7 @@ def _shared() -> list[Processor]:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # a text without local variables
         redact,  # after all that could bring a secret: it also reads the traceback
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
     ]
 
 
@@ -178,16 +279,20 @@ def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
         return json.dumps(event, default=default)
 
 
-def _route_standard_library(renderer: Processor, stream: TextIO) -> None:
-    handler = logging.StreamHandler(stream)
+def _gap_line(chain: _Chain, lines: int) -> str:
+    """Return the line that says how many are missing before it; empty below the level."""
+    with contextlib.suppress(structlog.DropEvent):
+        event = _threshold(None, "warning", {"event": "log_lines_dropped", "lines": lines})
+        return chain(None, "warning", event) + "\n"
+    return ""
+
+
+def _route_standard_library(chain: _Chain) -> None:
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_shared(),
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, chain],
         )
     )
     root = logging.getLogger()

@@ -24,6 +24,7 @@ from actors.metrics.survey import Sources, Survey
 from actors.steam.hub import Hub
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
+from supervisor.logs import dropped_lines
 
 BOT: Final = (
     "bot"  # what all bots are called together, so that there are not as many series as bots
@@ -138,4 +139,10 @@ class Metering:
             "Fields of answers that the schema does not know; beyond some hundred: more.",
             ("field",),
             lambda: {(field,): count for field, count in watched.decoder.unknown.items()},
+        )
+        self._instruments.counted_elsewhere(
+            "botapi_log_lines_dropped_total",
+            "Lines of the log that could not be written: the stream was full, broken or not read.",
+            (),
+            lambda: {(): dropped_lines()},
         )

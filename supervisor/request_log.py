@@ -32,12 +32,20 @@ class RequestLog:
         if not logs.is_logged(level):
             return
         output = logs.direct_output()
-        if output is None:
+        line = None if output is None else _line(level, facts)
+        if output is None or line is None:
             getattr(self._log, level)(EVENT, **facts)
-            return
-        for key in CLIENTS_WORDS:
-            if (word := facts[key]) is not None:
-                facts[key] = logs.without_secrets(word)
-        facts["actor"], facts["event"], facts["level"] = ACTOR, EVENT, level
-        facts["timestamp"] = datetime.now(UTC)
-        output.write_soon(orjson.dumps(facts, option=AS_A_LINE).decode())
+        else:
+            output.write(line)
+
+
+def _line(level: str, facts: dict[str, Any]) -> str | None:
+    """Return the line; None where orjson refuses a value, e.g. half a character in a key's name."""
+    for key in CLIENTS_WORDS:
+        if (word := facts[key]) is not None:
+            facts[key] = logs.without_secrets(word)
+    ours = {"actor": ACTOR, "event": EVENT, "level": level, "timestamp": datetime.now(UTC)}
+    try:
+        return orjson.dumps(facts | ours, option=AS_A_LINE).decode()
+    except TypeError:
+        return None

@@ -45,13 +45,13 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
     signals = itertools.count(1)
 
-    def stop() -> None:
+    def stop() -> None:  # acts first: what is said of it must not be able to prevent it
         if next(signals) == 1:
-            log.info("service_stopping")
             tree.root.stop()
+            log.info("service_stopping")
         else:
-            log.warning("stop_hurried", reason="asked again: running requests are not waited for")
             tree.hurry()
+            log.warning("stop_hurried", reason="asked again: running requests are not waited for")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

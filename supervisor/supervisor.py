@@ -51,7 +51,7 @@ class Supervisor:
         log: FilteringBoundLogger,
         stop_together: bool = False,
     ) -> None:
-        """`observe` is called at each change of a child, on the loop; it must not raise.
+        """`observe` is called at each change of a child, on the loop; what it raises is logged.
 
         `stop_together` asks all children to stop at once, for a fleet of equals. Children that
         build on each other need the reverse order, in which one waits for the other; three hundred

@@ -69,7 +69,7 @@ from actors.shared_causes import SharedCause
 from actors.steam.clock import SteamTime
 from actors.steam.hub import Hub
 from actors.steam.trust import TrustError
-from supervisor import __version__
+from supervisor import __version__, logs
 from supervisor.admin_desk import guard_desk
 from supervisor.child import ChildSpec, GiveUp
 from supervisor.clock import SystemClock
@@ -278,6 +278,7 @@ class Tree:
             clock=self._clock,
             about=self._about,
             config=self.config.report,
+            log=logs.report,
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
@@ -300,7 +301,9 @@ class Tree:
             capacity=self._door.capacity,
             drain_s=LONGEST_DRAIN_S,
             log=self._log,
-            ready=Express(admission, self._asker, clock=self._clock, record=record, count=count),
+            ready=Express(
+                admission, self._asker, clock=self._clock, record=record, count=count, log=self._log
+            ),
         )
 
     def _make_operators(self) -> Operators:

@@ -32,7 +32,7 @@ from supervisor.restart import (
 
 CANCEL_S: Final = 5.0  # a cancelled child closes what it has open; one that needs longer ignores us
 
-Observer = Callable[[ChildStatus], None]  # called at each change; must not raise
+Observer = Callable[[ChildStatus], None]  # called at each change; what it raises is logged
 
 
 class ChildGaveUp(Exception):
@@ -213,7 +213,7 @@ class Ward:
         await first_of(life, within=CANCEL_S, clock=self._clock)
         if not life.done():
             self.status = replace(self.status, last_error="it ignores cancellation")
-            self._observe(self.status)  # it may stay so for long
+            self._tell_observer()  # it may stay so for long
             self._log.error("child_stuck", waited_s=CANCEL_S)
 
     def _exit_of(self, life: asyncio.Task[None]) -> Exit:
@@ -255,7 +255,14 @@ class Ward:
         )
         if state not in (ChildState.STARTING, ChildState.STOPPING):
             self.settled.set()
-        self._observe(self.status)
+        self._tell_observer()
+
+    def _tell_observer(self) -> None:
+        try:
+            self._observe(self.status)
+        except Exception as error:  # noqa: BLE001 - an observer's bug is no end of a child
+            kind = type(error).__name__
+            self._log.error("observer_failed", observer="child", error_type=kind, exc_info=error)
 
     def _log_end(self, ended: Exit, decision: Decision, *, is_first_parking: bool) -> None:
         """Write the one crash report of a life, or the one line that it ended as it may.
@@ -272,7 +279,7 @@ class Ward:
         is_asked_for = isinstance(decision, Finished | Recalled)
         is_reported = getattr(ended.error, "is_reported", is_asked_for) is True
         if ended.error is not None:
-            log = log.bind(error_type=type(ended.error).__name__, reason=str(ended.error))
+            log = log.bind(error_type=type(ended.error).__name__, reason=_in_words(ended.error))
         self._has_crashed = not isinstance(ended.error, (type(None), *self._spec.expected))
         if self._has_crashed:
             log.error("child_crashed", exc_info=ended.error)
@@ -288,4 +295,9 @@ async def _first_done(*futures: asyncio.Future[Any]) -> None:
 
 def _in_words(error: BaseException | None) -> str | None:
     """Return an error's text, or its type where it has none to say."""
-    return None if error is None else str(error) or type(error).__name__
+    if error is None:
+        return None
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - an error that cannot be shown must not end its supervisor, too
+        return type(error).__name__

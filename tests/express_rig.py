@@ -142,7 +142,12 @@ class Counter:
             clock=clock,
         )
         self.express = Express(
-            self.admission, asker, clock=clock, record=self._record, count=self.outcomes.append
+            self.admission,
+            asker,
+            clock=clock,
+            record=self._record,
+            count=self.outcomes.append,
+            log=structlog.get_logger(),
         )
         self._routes = MatchRoutes(asker, wall=clock.wall)
 

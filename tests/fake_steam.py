@@ -142,6 +142,10 @@ class FakeLink:
     def __init__(self, script: Script, listener: LinkListener) -> None:
         self._script = script
         self.listener = listener
+        self.fence_at = 0.0
+
+    def set_fence(self, at: float) -> None:
+        self.fence_at = at
 
     async def authenticate(
         self,

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.http.notes import ERROR
 from actors.http.request_ids import request_id_of
+from actors.observing import contained
 
 NOBODY: Final = "nobody"
 _FACTS: Final = web.RequestKey("audit facts", dict[str, Any])
@@ -30,9 +31,10 @@ class Audit:
     def __init__(self, log: FilteringBoundLogger, address_of: Callable[[web.Request], str]) -> None:
         self._log = log.bind(actor="admin")
         self._address_of = address_of
+        # Writes the line about one request that was answered: what was done is done, line or no line.
+        self.write = contained(self._write, "audit", log=self._log)
 
-    def write(self, request: web.Request, who: str, answer: web.StreamResponse) -> None:
-        """Write the line about one request that was answered."""
+    def _write(self, request: web.Request, who: str, answer: web.StreamResponse) -> None:
         resource = request.match_info.route.resource
         path = request.path if resource is None else resource.canonical
         targets = request.match_info.values()

@@ -15,13 +15,14 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.admission import QUERY_KEY_PREFIXES, Admission
-from actors.http.client import ANONYMOUS
+from actors.http.client import ANONYMOUS, Client
 from actors.http.errors import error_response, protocol_error
-from actors.http.notes import outcome_of
+from actors.http.notes import Outcome, outcome_of
 from actors.http.request_facts import Count, Record, request_facts, short
 from actors.http.request_ids import TRACE_HEADER, name_request, request_id_of, trace_id_of
 from actors.http.retriever_answers import refusal
 from actors.http.security_headers import complete
+from actors.observing import contained
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Shortcuts = Mapping[tuple[str, str], Answering]  # by method and path
@@ -48,6 +49,7 @@ class Edge:
         self._log = log.bind(actor="http")
         self._record = record or self._record_by_log
         self._count = count
+        self._note = contained(self._note_request, "requests", log=self._log)
 
     def around(self, application: Answering, shortcuts: Shortcuts) -> Answering:
         """Return what answers requests: `shortcuts` where one fits, else `application`."""
@@ -72,24 +74,29 @@ class Edge:
                 route = _route_of(request)
             if not response.prepared:
                 complete(request, response)
-            outcome = outcome_of(route, response, self._now() - begun)
-            if self._count is not None:
-                self._count(outcome)
-            facts = request_facts(
-                method=request.method,
-                path=request.path,
-                match_id=_match_id(request),
-                outcome=outcome,
-                request_id=request_id,
-                address=address,
-                client=client,
-            )
-            if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
-                facts["trace_id"] = trace_id
-            self._record("debug" if request.path in QUIET_PATHS else "info", facts)
+            took_s = self._now() - begun
+            self._note(request, outcome_of(route, response, took_s), request_id, address, client)
             return response
 
         return answer
+
+    def _note_request(
+        self, request: web.Request, outcome: Outcome, request_id: str, address: str, client: Client
+    ) -> None:
+        if self._count is not None:
+            self._count(outcome)
+        facts = request_facts(
+            method=request.method,
+            path=request.path,
+            match_id=_match_id(request),
+            outcome=outcome,
+            request_id=request_id,
+            address=address,
+            client=client,
+        )
+        if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
+            facts["trace_id"] = trace_id
+        self._record("debug" if request.path in QUIET_PATHS else "info", facts)
 
     def _instead(self, request: web.Request, error: Exception) -> web.Response:
         """Return what is answered where there is only an error."""

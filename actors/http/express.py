@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import Final
 
 from aiohttp import hdrs
+from structlog.typing import FilteringBoundLogger
 
 from actors.clock import WallClock
 from actors.errors import RequestError
@@ -29,6 +30,7 @@ from actors.http.request_facts import Count, Record, request_facts
 from actors.http.request_ids import HEADER as ID_HEADER
 from actors.http.request_ids import new_request_id
 from actors.http.security_headers import HEADERS
+from actors.observing import contained
 
 OK: Final = 200
 
@@ -44,12 +46,14 @@ class Express:
         clock: WallClock,
         record: Record,
         count: Count,
+        log: FilteringBoundLogger,
     ) -> None:
         self._admission = admission
         self._asker = asker
         self._clock = clock
         self._record = record
         self._count = count
+        self._note = contained(self._note_request, "requests", log=log)
 
     def __call__(self, data: bytes, peer: str) -> Sequence[bytes] | None:
         """Return the whole answer, in parts, to what `peer` sent; None where it goes the long way.
@@ -89,7 +93,7 @@ class Express:
         )
         return parts
 
-    def _note(
+    def _note_request(
         self, head: PlainHead, outcome: Outcome, *, request_id: str, address: str, client: Client
     ) -> None:
         self._count(outcome)

@@ -123,6 +123,9 @@ class Status(Output):
     version: str
     instance: str = Field(description="This process, unique in the world.")
     config: dict[str, Any] = Field(description="Where the settings come from, and how they are.")
+    log: dict[str, int] = Field(
+        description="`dropped_lines`: could not be written; `waiting_lines`: are not written yet."
+    )
     bots: dict[str, int] = Field(description="How many there are, and how many in which state.")
     router: RouterReport
     alerts: list[Alert] = Field(

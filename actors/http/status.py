@@ -40,8 +40,9 @@ class StatusRoutes:
         clock: Clock,
         about: Mapping[str, Any],
         config: Callable[[], Mapping[str, Any]],
+        log: Callable[[], Mapping[str, int]],
     ) -> None:
-        """`about`: constant facts shown on /status, e.g. the version; `config`: asked each time."""
+        """`about`: constant facts shown on /status, e.g. the version; the others are asked each time."""
         self._roster = roster
         self._router = router
         self._lookout = lookout
@@ -49,6 +50,7 @@ class StatusRoutes:
         self._clock = clock
         self._about = about
         self._config = config
+        self._log = log
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return what it does."""
@@ -89,6 +91,7 @@ class StatusRoutes:
         answer = {
             **self._about,
             "config": self._config(),
+            "log": self._log(),
             "bots": {"count": len(fleet.bots), **dict(sorted(counts.items()))},
             "router": asdict(router),
             "alerts": await self._ask_alerts(),

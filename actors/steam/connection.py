@@ -69,6 +69,10 @@ class Connection:
         self._longest_sleep_s = math.inf
         self._beat_at = self._heard_at = clock.now()
         self.death: SteamUnreachable | None = None
+        self.end_at = math.inf  # clock seconds; from then on nothing is sent
+        self.ending: SteamUnreachable | None = (
+            None  # why it ends soon, where we know before it does
+        )
         self.steam_id = 0
         self.session_id = 0
         self._reader = gevent.spawn(self._read)
@@ -156,7 +160,7 @@ class Connection:
         """End the connection and tell everybody who waits. The first reason counts."""
         if self.death is not None:
             return
-        self.death = why
+        self.death = why = self.ending or why
         expected, self._expected = self._expected, {}
         for answer in expected.values():
             answer.set_exception(why)
@@ -179,7 +183,7 @@ class Connection:
         with self._dying_of_trouble():
             for count in itertools.count(1):
                 data = self._transport.receive()
-                if self._has_overslept():
+                if self._must_not_be_used():
                     return
                 self._unanswered = 0
                 self._heard_at = self._clock.now()
@@ -206,7 +210,7 @@ class Connection:
             while True:
                 self._has_unsent.wait()
                 self._has_unsent.clear()
-                while self._unsent and self.death is None and not self._has_overslept():
+                while self._unsent and not self._must_not_be_used():
                     self._send_next_or_listen()
                 if self.death is not None:
                     return
@@ -229,7 +233,7 @@ class Connection:
     def _pulse(self, heartbeat_s: float) -> None:
         """Never waits for the network: what keeps alive goes through the queue, too."""
         next_keep_alive = self._clock.now() + KEEP_ALIVE_S
-        while self.death is None and not self._has_overslept():
+        while not self._must_not_be_used():
             self._beat_at = now = self._clock.now()
             if self._unanswered >= MAX_UNANSWERED:
                 silence_s = self._unanswered * heartbeat_s
@@ -242,13 +246,19 @@ class Connection:
                 self.send_bytes(_KEEP_ALIVE)
             gevent.sleep(heartbeat_s)
 
-    def _has_overslept(self) -> bool:
-        """Whether this process was stopped for so long that the connection must not be used again."""
-        slept_s = self._clock.now() - self._beat_at
-        if slept_s <= self._longest_sleep_s:
-            return False
-        self.die(SteamUnreachable("session", f"we were stopped for {slept_s:.0f} s"))
-        return True
+    def _must_not_be_used(self) -> bool:
+        """Whether the account may be another holder's by now; asked before every message.
+
+        That is so when its lease is about to end, and when this process was stopped for so long that
+        Steam may have given the session up.
+        """
+        now = self._clock.now()
+        slept_s = now - self._beat_at
+        if now >= self.end_at:
+            self.die(SteamUnreachable("session", "the lease was not renewed in time"))
+        elif slept_s > self._longest_sleep_s:
+            self.die(SteamUnreachable("session", f"we were stopped for {slept_s:.0f} s"))
+        return self.death is not None
 
     @contextlib.contextmanager
     def _dying_of_trouble(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
 SILENCE_S: Final = 10.0  # without a beat: a hang, not a busy moment
+STILL_S: Final = 5.0  # between two looks: what the bots say next has this cause
 JOIN_S: Final = 5.0
 
 
@@ -109,8 +110,11 @@ class Hub:
         hub could not beat either.
         """
         now = self._clock.now()
-        self._silence_s += min(now - self._checked_at, 2 * BEAT_S)
-        self._checked_at = now
+        passed_s, self._checked_at = now - self._checked_at, now
+        self._silence_s += min(passed_s, 2 * BEAT_S)
+        if passed_s > STILL_S:
+            reason = "the event loop or the whole process stood still"
+            self._log.warning("loop_blocked", duration_s=round(passed_s, 1), reason=reason)
         if self._silence_s > SILENCE_S:
             raise HubDied(f"the hub has not moved for {self._silence_s:.0f} s")
 

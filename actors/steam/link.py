@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,7 @@ from actors.steam.gc import GcSession
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.names import NameHistories
 from actors.steam.port import (
+    FENCED_S,
     AuthState,
     Credential,
     Dropped,
@@ -55,6 +57,11 @@ PROBE_S: Final = 1.5
 LEAST_PROBE_S: Final = 0.5  # with less time left, a slow answer to the probe would pass for none
 
 
+# How long after its fence a link leaves the log-off to the loop, which also tells what comes of it.
+LOOP_FIRST_S: Final = 1.0
+# Between two looks at the clock: it goes on while the machine sleeps, and gevent's timers do not.
+LONGEST_LOOK_S: Final = 5.0
+
 # Steam's job ids are one name space: those of service calls count from 1, in the hub.
 FIRST_STEAM_JOB: Final = 1 << 32
 
@@ -80,6 +87,11 @@ class SteamLink:
         self.names = Unanswered(itertools.count(FIRST_STEAM_JOB))
         self._hub = _HubLink(self, bridge, waiting=waiting, clock=clock, log=log)
         self._closed = False
+
+    def set_fence(self, at: float) -> None:
+        """See `port.Link`."""
+        with contextlib.suppress(SteamUnreachable):  # no hub, no session
+            self._bridge.submit(self._hub.set_fence, at)
 
     async def open(self, server: Server, trust: Trust, *, timeout_s: float) -> None:
         """Connect; see `port.Steam.open`."""
@@ -221,6 +233,9 @@ class _HubLink:
         self._gc: GcSession | None = None
         self._names: NameHistories | None = None
         self._authenticating: Any = None  # the greenlet of the credential flow, while there is one
+        self._fence_at = math.inf
+        self._guard: Any = None  # the greenlet that ends the session at the fence
+        self._is_closed = False
 
     def open(self, server: Server, trust: Trust, timeout_s: float) -> None:
         kind = WebSocketTransport if server.transport is Transport.WEBSOCKET else TcpTransport
@@ -332,8 +347,37 @@ class _HubLink:
         if self._session is not None:
             self._session.log_off(timeout_s)
 
+    def set_fence(self, at: float) -> None:
+        """Runs in the hub itself."""
+        self._fence_at = at
+        if self._connection is None or self._is_closed:
+            return
+        self._connection.end_at = at + FENCED_S
+        if self._guard is None:
+            self._guard = gevent.spawn(self._end_at_fence)
+
+    def _end_at_fence(self) -> None:
+        """Wait for the fence, and end the session then if the loop does not; see `port.Link.set_fence`.
+
+        The loop's own limit comes first. It fails to keep it when it is blocked, e.g. by a system call:
+        then the leases lapse while the heartbeats of this thread would keep the sessions.
+        """
+        while (left_s := self._fence_at + LOOP_FIRST_S - self._clock.now()) > 0:
+            gevent.sleep(min(left_s, LONGEST_LOOK_S))
+        session, _, _, connection = self._parts()
+        left_s = max(0.0, connection.end_at - self._clock.now())
+        connection.ending = SteamUnreachable("session", "the lease was not renewed in time")
+        if session.is_logging_off:  # the loop is only slow
+            gevent.sleep(left_s)
+        else:
+            session.log_off(left_s)
+        self.close()
+
     def close(self) -> None:
         """Runs in the hub itself: nothing here waits."""
+        self._is_closed = True
+        if self._guard is not None:
+            self._guard.kill(block=False)
         if self._gc is not None:
             self._gc.close()
         if self._connection is not None:

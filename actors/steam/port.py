@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Transport(enum.StrEnum):
@@ -117,12 +117,23 @@ LinkEvent = Dropped | GcLost | GcReady
 LinkListener = Callable[[LinkEvent], None]  # called on the asyncio loop, in order
 
 
+# How long after its fence a session may still log off. Shorter than what is left of the lease then.
+FENCED_S: Final = 4.0
+
+
 class Link(Protocol):
     """One connection to Steam for one account.
 
     Every method raises `SteamUnreachable` when the connection breaks or the time is over.
     Cancelling the await stops the work on the other side of the border too.
     """
+
+    def set_fence(self, at: float) -> None:
+        """Let the session end at the instant `at` (clock seconds), unless a later call moves that.
+
+        The link keeps to it by itself, also while the event loop is blocked: it logs off shortly after
+        `at` if nothing else has, and from `FENCED_S` after `at` it sends nothing more.
+        """
 
     async def authenticate(
         self,

@@ -48,7 +48,7 @@ class Session:
         """`on_time` is told Steam's time of day, in whole UTC seconds, with each log-on."""
         self._connection = connection
         self._on_time = on_time
-        self._logging_off = False
+        self.is_logging_off = False
         connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
         connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
         connection.on(CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
@@ -87,7 +87,7 @@ class Session:
         """Say goodbye and wait until Steam closes, or until the time is over."""
         if self._connection.death is not None or self._connection.session_id == 0:
             return
-        self._logging_off = True
+        self.is_logging_off = True
         with gevent.Timeout(timeout_s, exception=False):
             try:
                 self._connection.wait("logged_off", partial(self._connection.send, CLIENT_LOG_OFF))
@@ -102,7 +102,7 @@ class Session:
     def _on_logged_off(self, message: Message) -> None:
         eresult = _logged_off_result(message)
         self._connection.resolve("logged_off", eresult)
-        if not self._logging_off:
+        if not self.is_logging_off:
             self._connection.die(
                 SteamUnreachable("session", f"Steam logged us off with result {eresult}", eresult)
             )

@@ -282,6 +282,15 @@ async def test_it_is_in_service_from_when_it_is_ready_first(stage: Stage) -> Non
     assert stage.bot.in_service_since == ready_at
 
 
+async def test_the_session_is_told_until_when_the_lease_allows_it(stage: Stage) -> None:
+    begun = stage.clock.now()
+    await stage.until_ready()
+    assert stage.steam.link is not None
+    assert stage.steam.link.fence_at == begun + LEASE_S - 8.0
+    await stage.clock.advance(LEASE_S / 3)
+    assert stage.steam.link.fence_at == begun + LEASE_S / 3 + LEASE_S - 8.0
+
+
 # -- what is told and logged of it --------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ from fake_steam import FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 
 from actors.accounts.lease import Lease
 from actors.errors import LogOnRefused
-from actors.first_logon import ByHand
-from actors.steam.port import GuardRequest
+from actors.first_logon import LEASE_S, ByHand
+from actors.steam.port import FENCED_S, GuardRequest
 
 
 class ByName:
@@ -50,3 +50,21 @@ async def test_a_limit_met_by_hand_stops_everybody_behind_the_ip(
         await by_hand.log_on("axe", nobody)
     assert pacing.limited == 1
     assert store.held == {}
+
+
+async def test_the_session_ends_by_itself_before_the_lease_does(clock: FakeClock) -> None:
+    script = Script()
+    store, steam, begun = FakeStore(script, ["axe"]), FakeSteam(script), clock.now()
+    by_hand = ByHand(
+        admin=ByName(store),
+        store=store,
+        steam=steam,
+        directory=FakeDirectory(),
+        pacing=FakePacing(),
+        clock=clock,
+        rng=random.Random(1),
+        holder="hand",
+    )
+    await by_hand.log_on("axe", nobody)
+    assert steam.link is not None
+    assert begun < steam.link.fence_at < begun + LEASE_S - FENCED_S

@@ -87,7 +87,11 @@ async def served(clock: FakeClock) -> AsyncIterator[Served]:
         await one.start()
     running = [asyncio.create_task(one.run()) for one in actors]
     routes = StatusRoutes(
-        *(one.address for one in actors), clock=clock, about=FACTS, config=lambda: CONFIG
+        *(one.address for one in actors),
+        clock=clock,
+        about=FACTS,
+        config=lambda: CONFIG,
+        log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
     )
     yield Served(routes, lookout, clock)
     for one in actors:
@@ -108,4 +112,4 @@ async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> No
     served.lookout.answer = None
     found = await served.status()
     assert found["alerts"] == ALERTS  # as they were known last
-    assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "fleet"}
+    assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "log", "fleet"}

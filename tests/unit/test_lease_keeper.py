@@ -194,3 +194,33 @@ async def test_checks_without_end_renew_once_a_second(
     await clock.advance(30.0)
     assert len(store.asked_at) <= (clock.now() - began) / RETRY_S
     await stop(keeping)
+
+
+async def test_what_uses_the_account_is_told_until_when_at_each_renewal(
+    clock: FakeClock, checks: LeaseChecks
+) -> None:
+    class Fenced:
+        fences: list[float] = []  # noqa: RUF012 - one test, one list
+
+        def set_fence(self, at: float) -> None:
+            self.fences.append(at)
+
+    store, began, fenced = Store(clock), clock.now(), Fenced()
+    keeper = LeaseKeeper(
+        store,
+        LEASE,
+        asked_at=began,
+        lease_s=LEASE_S,
+        margin_s=MARGIN_S,
+        clock=clock,
+        checks=checks,
+    )
+    keeping = asyncio.create_task(keeper.keep())
+    await clock.advance(20.0)
+    keeper.fence(fenced)
+    await clock.advance(20.0)
+    store.outcome = lambda: StoreUnavailable("renew")
+    await clock.advance(19.0)
+    assert [at - began for at in fenced.fences] == [72.0, 92.0]
+    keeping.cancel()
+    await asyncio.wait({keeping})

@@ -1,21 +1,23 @@
-"""Many lines in one write: none is lost, none overtakes another."""
+"""The log's output: order, bounds, streams that fail or do not take anything, the end."""
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import fcntl
 import io
-import json
+import os
 import threading
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TextIO
 
 import pytest
-import structlog
 
-from supervisor import logs
-from supervisor.log_output import SOON_S, Output
-from supervisor.request_log import RequestLog
-from supervisor.settings import Log
+from supervisor.log_output import BATCH, CLOSE_S, SOON_S, Output
+
+PATIENCE_S: Final = 10.0
+PIPE: Final = 1 << 16  # bytes that a pipe holds; `pipe_of` makes it so
 
 
 class Counting(io.StringIO):
@@ -26,105 +28,279 @@ class Counting(io.StringIO):
         self.writes = 0
 
     def write(self, text: str) -> int:
-        self.writes += bool(text)
+        self.writes += 1
         return super().write(text)
 
 
-@pytest.fixture(autouse=True)
-def _structlog_restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
+class Failing(io.StringIO):
+    """A stream that refuses everything while it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error: Exception | None = error
+
+    def write(self, text: str) -> int:
+        if self.error is not None:
+            raise self.error
+        return super().write(text)
 
 
-def facts(**more: Any) -> dict[str, Any]:
-    return {"path": "/matches/5", "match_id": "5", "request_id": "a1", "status": 200, **more}
+def gap(lines: int) -> str:
+    return f"gap of {lines}\n"
 
 
-async def test_lines_that_come_at_once_are_one_write() -> None:
+@contextmanager
+def output_to(stream: TextIO, capacity: int = 1 << 22) -> Iterator[Output]:
+    output = Output(stream, gap, capacity=capacity)
+    try:
+        yield output
+    finally:
+        output.close()
+
+
+@contextmanager
+def pipe_of() -> Iterator[tuple[int, TextIO]]:
+    """Yield the end to read from, and the stream that leads there."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
+    with os.fdopen(writer, "w") as stream:
+        yield reader, stream
+    os.close(reader)
+
+
+def read_until(reader: int, ending: str) -> str:
+    """Read from a pipe until its text ends so."""
+    text = b""
+    while not text.decode().endswith(ending):
+        text += os.read(reader, PIPE)
+    return text.decode()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "log-output"]
+
+
+def test_lines_that_come_at_once_are_one_write_in_order() -> None:
     stream = Counting()
-    output = Output(stream)
-    for n in range(100):
-        output.write_soon(f"{n}\n")
-    assert stream.writes == 0
-    await asyncio.sleep(2 * SOON_S)
-    assert stream.writes == 1
-    assert stream.getvalue() == "".join(f"{n}\n" for n in range(100))
-    output.write_soon("later\n")
-    await asyncio.sleep(2 * SOON_S)
-    assert stream.getvalue().endswith("99\nlater\n")
+    with output_to(stream) as output:
+        for n in range(100):
+            output.write(f"{n}\n")
+        assert output.drain()
+        assert stream.getvalue() == "".join(f"{n}\n" for n in range(100))
+        assert stream.writes == 1
+        output.write("later\n")
+        assert output.drain()
+        assert stream.getvalue().endswith("99\nlater\n")
 
 
-async def test_what_is_written_at_once_takes_along_what_waits() -> None:
+def test_a_line_is_written_soon_though_nothing_waits_for_it() -> None:
     stream = Counting()
-    output = Output(stream)
-    output.write_soon("first\n")
-    output.write("second\n")
-    assert stream.getvalue() == "first\nsecond\n"
-    await asyncio.sleep(2 * SOON_S)
-    assert stream.getvalue() == "first\nsecond\n"
+    with output_to(stream) as output:
+        begun = time.monotonic()
+        output.write("line\n")
+        wait_until(lambda: stream.getvalue() == "line\n")
+        assert time.monotonic() - begun < 50 * SOON_S
 
 
-async def test_other_threads_lose_and_double_nothing() -> None:
+def test_several_threads_lose_and_double_nothing_and_each_keeps_its_order() -> None:
     stream = io.StringIO()
-    output = Output(stream)
+    with output_to(stream) as output:
 
-    def other() -> None:
-        for n in range(2000):
-            output.write(f"other {n}\n")
+        def say(name: str) -> None:
+            for n in range(2000):
+                output.write(f"{name} {n}\n")
 
-    thread = threading.Thread(target=other)
-    thread.start()
-    for n in range(2000):
-        output.write_soon(f"loop {n}\n")
-        if n % 500 == 0:
-            await asyncio.sleep(2 * SOON_S)
-    thread.join()
-    await asyncio.sleep(2 * SOON_S)
-    lines = stream.getvalue().splitlines()
-    assert sorted(lines) == sorted(f"{who} {n}" for who in ("other", "loop") for n in range(2000))
+        speakers = [threading.Thread(target=say, args=(name,)) for name in ("a", "b", "c")]
+        for one in speakers:
+            one.start()
+        for one in speakers:
+            one.join()
+        assert output.drain(PATIENCE_S)
+        lines = stream.getvalue().splitlines()
+        for name in ("a", "b", "c"):
+            said = [line for line in lines if line.startswith(name)]
+            assert said == [f"{name} {n}" for n in range(2000)]
+        assert len(lines) == 6000
+        assert output.dropped == 0
 
 
-async def test_a_requests_line_is_the_same_as_on_structlogs_way() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(),
+        OSError(errno.ENOSPC, "no space"),
+        OSError(errno.EIO, "gone"),
+        ValueError("closed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_lines_that_the_stream_refuses_are_counted_and_said_to_be_missing(error: Exception) -> None:
+    stream = Failing(error)
+    with output_to(stream) as output:
+        for n in range(5):
+            output.write(f"{n}\n")
+        assert output.drain()
+        assert output.dropped == 5
+        stream.error = None
+        output.write("back\n")
+        output.write("on\n")
+        assert output.drain()
+        assert stream.getvalue() == "gap of 5\nback\non\n"
+        stream.error = error
+        output.write("lost\n")
+        assert output.drain()
+        stream.error = None
+        output.write("again\n")
+        assert output.drain()
+        assert stream.getvalue().endswith("on\ngap of 1\nagain\n")
+        assert output.dropped == 6
+
+
+def test_a_gap_that_could_not_be_told_is_told_later_and_whole() -> None:
+    stream = Failing(BrokenPipeError())
+    with output_to(stream) as output:
+        for _ in range(3):
+            output.write("lost\n")
+            assert output.drain()
+        stream.error = None
+        output.write("back\n")
+        assert output.drain()
+        assert stream.getvalue() == "gap of 3\nback\n"
+
+
+def test_a_pipe_without_a_reader_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream, output_to(stream) as output:
+        output.write("into the void\n")
+        assert output.drain()
+        assert output.dropped == 1
+
+
+def test_a_full_disk_is_no_error() -> None:
+    with open("/dev/full", "w") as stream, output_to(stream) as output:  # noqa: PTH123
+        output.write("nowhere to go\n")
+        assert output.drain()
+        assert output.dropped == 1
+
+
+def test_a_pipe_that_is_not_read_delays_nothing_and_keeps_the_newest_lines() -> None:
+    line = "x" * 999 + "\n"
+    with pipe_of() as (reader, stream), output_to(stream, capacity=100_000) as output:
+        output.write(f"{0:08}{line}")
+        assert output.drain()
+        begun = time.monotonic()
+        for n in range(1, 5000):
+            output.write(f"{n:08}{line}")
+        assert time.monotonic() - begun < CLOSE_S
+        assert not output.drain(0.05)
+        # What the pipe and the batch in hand hold has been taken out; all else but the newest is gone.
+        least = 5000 - (PIPE + BATCH + 100_000) // len(line) - 2
+        assert least <= output.dropped < 5000
+        text = read_until(reader, f"{4999:08}{line}")
+        lines = text.splitlines()
+        numbers = [int(one[:8]) for one in lines if not one.startswith("gap")]
+        gaps = [int(one.split()[-1]) for one in lines if one.startswith("gap")]
+        assert numbers == sorted(numbers)
+        assert numbers[-99:] == list(range(4901, 5000))
+        assert sum(gaps) == output.dropped == 5000 - len(numbers)
+        # Each stands where the others are missing.
+        for at, one in enumerate(lines):
+            if one.startswith("gap"):
+                missing = int(lines[at + 1][:8]) - int(lines[at - 1][:8]) - 1
+                assert one == f"gap of {missing}"
+
+
+def test_what_is_too_long_for_the_queue_is_dropped() -> None:
     stream = io.StringIO()
-    logs.configure(Log(format="json"), stream)
-    record, log = RequestLog(structlog.get_logger()), structlog.get_logger().bind(actor="http")
-    record("info", facts(client="etl"))
-    log.info("request_answered", **facts(client="etl"))
-    await asyncio.sleep(2 * SOON_S)
-    quick, slow = (json.loads(line) for line in stream.getvalue().splitlines())
-    for line in (quick, slow):
-        assert line.pop("timestamp").endswith("Z")
-        assert len(stream.getvalue().splitlines()) == 2
-    assert quick == slow
+    with output_to(stream, capacity=100) as output:
+        output.write("x" * 101 + "\n")
+        output.write("short\n")
+        assert output.drain()
+        assert stream.getvalue() == "gap of 1\nshort\n"
 
 
-async def test_a_secret_that_a_client_sends_stays_out_of_its_line() -> None:
+def test_a_line_that_was_cut_short_is_ended_before_the_next() -> None:
+    with pipe_of() as (reader, stream):
+        os.set_blocking(stream.fileno(), False)
+        cut = PIPE + BATCH // 2  # of a line, more than the pipe takes
+        with output_to(stream) as output:
+            output.write("x" * cut + "\n")
+            assert not output.drain(0.05)  # it waits for room, as a write that blocks does
+            text = read_until(reader, "\n")
+            assert text == "x" * cut + "\n"
+            assert output.drain(PATIENCE_S)
+            assert output.dropped == 0
+
+
+def test_a_stream_that_fails_within_a_line_leaves_the_next_one_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = [5]  # bytes that still fit onto the disk
+    kept = bytearray()
+
+    def write(_descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "no space")
+        taken = data[: room[0]]
+        room[0] -= len(taken)
+        kept.extend(taken)
+        return len(taken)
+
+    with pipe_of() as (_, stream), output_to(stream) as output:
+        monkeypatch.setattr(os, "write", write)
+        output.write("one\n")
+        output.write("two\n")
+        output.write("three\n")
+        assert output.drain()
+        assert (bytes(kept), output.dropped) == (b"one\nt", 2)
+        room[0] = 1000
+        output.write("four\n")
+        assert output.drain()
+        assert bytes(kept) == b"one\nt\ngap of 2\nfour\n"
+
+
+def test_what_no_encoding_can_say_is_written_all_the_same() -> None:
     stream = io.StringIO()
-    logs.configure(Log(format="json"), stream)
-    secret = "botapi_" + "x" * 40
-    record = RequestLog(structlog.get_logger())
-    record("info", facts(path=f"/matches/{secret}", match_id=secret, request_id=secret))
-    record("info", facts(match_id=None))
-    await asyncio.sleep(2 * SOON_S)
-    assert stream.getvalue().count("\n") == 2
-    assert secret not in stream.getvalue()
+    with output_to(stream) as output:
+        output.write("half \ud800\n")
+        assert output.drain()
+        assert stream.getvalue() == "half \\ud800\n"
 
 
-async def test_a_requests_line_goes_by_the_level_of_the_moment() -> None:
+def test_close_writes_what_waits_and_ends_the_thread() -> None:
+    stream, before = io.StringIO(), threads()
+    output = Output(stream, gap)
+    for n in range(1000):
+        output.write(f"{n}\n")
+    output.close()
+    assert stream.getvalue().splitlines()[-1] == "999"
+    assert threads() == before
+    output.close()
+
+
+def test_a_dead_stream_does_not_hold_up_the_end() -> None:
+    with pipe_of() as (reader, stream):
+        output = Output(stream, gap)
+        output.write("x" * (PIPE + 1) + "\n")
+        begun = time.monotonic()
+        output.close(0.1)
+        assert time.monotonic() - begun < CLOSE_S
+        read_until(reader, "\n")  # so that the thread ends
+
+
+def test_what_is_logged_while_a_line_is_taken_in_does_not_wait_for_itself() -> None:
+    """The garbage collector runs whenever it likes, and a finalizer may log."""
     stream = io.StringIO()
-    logs.configure(Log(format="json", level="warning"), stream)
-    record = RequestLog(structlog.get_logger())
-    record("info", facts())
-    logs.change_level("info")
-    record("info", facts())
-    record("debug", facts())
-    await asyncio.sleep(2 * SOON_S)
-    assert stream.getvalue().count("\n") == 1
-
-
-async def test_for_people_a_requests_line_is_as_all_others() -> None:
-    stream = io.StringIO()
-    logs.configure(Log(format="console"), stream)
-    RequestLog(structlog.get_logger())("info", facts())
-    assert "request_answered" in stream.getvalue()
-    assert not stream.getvalue().startswith("{")
+    with output_to(stream) as output:
+        with output._lock:
+            output.write("from a finalizer\n")
+        assert output.drain()
+        assert stream.getvalue() == "from a finalizer\n"

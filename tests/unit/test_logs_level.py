@@ -18,10 +18,16 @@ def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    logs.close()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+def written(stream: io.StringIO) -> str:
+    logs.drain()
+    return stream.getvalue()
 
 
 def test_a_logger_bound_before_goes_by_the_level_of_now() -> None:
@@ -34,7 +40,7 @@ def test_a_logger_bound_before_goes_by_the_level_of_now() -> None:
         bound.debug(f"ours_debug_at_{level}")
         bound.warning(f"ours_warning_at_{level}")
         library.debug("theirs_debug_at_%s", level)
-    text = stream.getvalue()
+    text = written(stream)
     assert "ours_debug_at_debug" in text
     assert "theirs_debug_at_debug" in text
     assert text.count("_debug_at_") == 2
@@ -49,4 +55,4 @@ def test_who_watches_files_does_not_tell_of_every_line_that_is_logged() -> None:
     logging.getLogger("watchfiles.main").info("1 change detected")
     logs.change_level("debug")
     logging.getLogger("watchfiles.main").debug("1 change detected")
-    assert stream.getvalue() == ""
+    assert written(stream) == ""

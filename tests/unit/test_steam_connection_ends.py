@@ -95,6 +95,52 @@ def test_a_process_that_was_stopped_for_long_sends_nothing_more(
         assert handled == []
 
 
+@pytest.mark.parametrize("awake", ["reader", "writer", "pulse"])
+def test_nothing_is_sent_once_the_lease_is_about_to_end(clock: StoppedClock, awake: str) -> None:
+    heartbeat_s = BEAT_S if awake == "pulse" else 60.0
+    with opened(clock) as (connection, server, deaths):
+        handled: list[int] = []
+        connection.on(UNUSED, lambda message: handled.append(message.emsg))
+        connection.end_at = clock.time + 1
+        connection.start_pulse(heartbeat_s)
+        server.wait_emsg(CLIENT_HEARTBEAT)
+        sent = len(server.received)
+        clock.time += 1
+        if awake == "reader":
+            server.say(UNUSED)
+        elif awake == "writer":
+            connection.send(CLIENT_LOG_OFF)
+        assert wait_death(connection) == "the lease was not renewed in time"
+        connection.send(CLIENT_LOG_OFF)
+        gevent.sleep(BEAT_S)
+        assert len(server.received) == sent
+        assert handled == []
+        assert len(deaths) == 1
+
+
+def test_a_connection_is_used_up_to_the_end_of_its_lease(clock: StoppedClock) -> None:
+    with opened(clock) as (connection, server, deaths):
+        connection.end_at = clock.time + 1
+        clock.time += 0.999
+        connection.send(CLIENT_LOG_OFF)
+        server.wait_emsg(CLIENT_LOG_OFF)
+        connection.end_at += 1000
+        clock.time += 999
+        connection.send(CLIENT_LOG_OFF)
+        server.wait_emsg(CLIENT_LOG_OFF, 2)
+        assert deaths == []
+
+
+def test_the_reason_that_is_known_before_the_end_is_the_one_that_is_told(
+    clock: StoppedClock,
+) -> None:
+    with opened(clock) as (connection, server, deaths):
+        connection.ending = SteamUnreachable("session", "the lease is over")
+        server.break_with(ConnectionResetError())
+        wait_death(connection)
+        assert deaths == ["the lease is over"]
+
+
 def test_a_short_stop_is_survived(clock: StoppedClock) -> None:
     with opened(clock) as (connection, server, deaths):
         server.on_message = lambda _: server.say(UNUSED)

@@ -130,7 +130,10 @@ async def test_time_that_passed_while_the_process_stood_still_is_no_silence(
     await hub.start()
     await hub.more_beats(1)
     await clock.advance(1000)
-    hub._check_beat()
+    with capture_logs() as logs:
+        hub._check_beat()
+        hub._check_beat()
+    assert [(one["event"], one["duration_s"]) for one in logs] == [("loop_blocked", 1000.0)]
     hub.stop()
 
 

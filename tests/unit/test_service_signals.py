@@ -1,0 +1,84 @@
+"""The service's signals: what they ask for is done before anything is said about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any, Never, cast
+
+import pytest
+from structlog.typing import FilteringBoundLogger
+
+from supervisor import service
+from supervisor.tree import Tree
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+class Root:
+    """A supervisor that runs until it is stopped, and then until it is hurried."""
+
+    def __init__(self, deeds: list[str]) -> None:
+        self._deeds = deeds
+        self.hurried = asyncio.Event()
+
+    async def start(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def run(self) -> None:
+        await self.hurried.wait()
+
+    def stop(self) -> None:
+        self._deeds.append("stop")
+
+
+class FakeTree:
+    def __init__(self, deeds: list[str]) -> None:
+        self._deeds = deeds
+        self.root = Root(deeds)
+        self.is_sealing = True
+
+    def hurry(self) -> None:
+        self._deeds.append("hurry")
+        self.root.hurried.set()
+
+    def reread(self) -> None: ...
+
+
+class Log:
+    """Notes what is logged; what is said of a stop cannot be said."""
+
+    def __init__(self, deeds: list[str]) -> None:
+        self._deeds = deeds
+
+    def info(self, event: str, **_: Any) -> None:
+        if event == "service_stopping":
+            self._fail(event)
+
+    def warning(self, event: str, **_: Any) -> None:
+        self._fail(event)
+
+    def _fail(self, event: str) -> Never:
+        self._deeds.append(event)
+        if event == "service_stopping":  # the second one only arrives now: they would be one else
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise BrokenPipeError
+
+
+async def test_both_signals_act_although_nothing_can_be_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_keep_what_is_there", lambda: None)
+    loop, deeds = asyncio.get_running_loop(), list[str]()
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, about: complaints.append(about))
+    tree, log = cast("Tree", FakeTree(deeds)), cast("FilteringBoundLogger", Log(deeds))
+    try:
+        async with asyncio.timeout(10):
+            assert await service._run_until_signal(tree, log) == service.EXIT_CLEAN
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+    assert deeds == ["stop", "service_stopping", "hurry", "stop_hurried"]
+    assert len(complaints) == 2
