@@ -86,7 +86,7 @@ class Bot(Actor[RouterToBot]):
         self._keeping_token: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._seat: Seat | None = None
-        self._serving = Serving(bot_id, log=self._log)
+        self._serving = Serving(bot_id, clock=ports.clock, log=self._log)
         self._life: asyncio.Task[None] | None = None
         self._interruption: ServiceError | None = None
         self._dropped: SteamUnreachable | None = None
@@ -338,16 +338,21 @@ class Bot(Actor[RouterToBot]):
         """One message; serving happens in a task of its own so that several run at once."""
         match envelope.message:
             case BudgetSpent(retry_after=retry_after):
-                self._spent_for = retry_after
-                if self._state is BotState.READY:
-                    self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(BUDGET_SPENT))
-            case Relog(reason=reason):
-                if self._state is BotState.READY:
+                self._leave_account(BUDGET_SPENT, retry_after)
+            case Relog(reason=reason, spare_rest_s=rest_s):
+                if rest_s is None and self._state is BotState.READY:
                     self._interrupt(BotEvent.FAILED, GcUnavailable(reason))
+                elif rest_s and self._reckoning and await self._reckoning.take_spare(self._memory):
+                    self._leave_account(reason, rest_s)
             case CheckLease():
                 self._ports.lease_checks.ask("a request was refused for its lease")
             case serve:
                 self._serve(serve, envelope.reply)
+
+    def _leave_account(self, reason: str, rest_s: float) -> None:
+        self._spent_for = rest_s
+        if self._state is BotState.READY:
+            self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(reason))
 
     def _serve(self, serve: Serve, reply: Reply[Any] | None) -> None:
         if reply is None:

@@ -1,8 +1,9 @@
 """What bots do with their requests, and what follows for their seats.
 
-answered in time      as good as any
-overdue               demoted: used only when there is no other, for longer each time in a row
-silent to the end     evidence, see silence.py and circuit.py: paused, logged on anew, put aside
+answered              as good as any, unless others were answered several times as quickly meanwhile
+overdue               used only when there is no other, until it is answered
+slower than others    demoted: the same for a while, for longer each time in a row
+silent                evidence, see silence.py and circuit.py: paused, logged on again, put aside
 budget refused        benched until it frees; of an address, with all others that leave from it
 lease refused         out of use while the bot looks at its lease
 """
@@ -18,11 +19,11 @@ from actors.bot_log import FirstFailures
 from actors.circuit import Circuits, Step
 from actors.clock import Clock
 from actors.demerits import FIRST_S, Demerits
-from actors.errors import LocalProtocolError
+from actors.errors import LocalProtocolError, TimedOut, Unusable
 from actors.hedging import Hedging
 from actors.messages import BudgetSpent, CheckLease, Relog, Seat
 from actors.seats import Seats
-from actors.silence import Silence
+from actors.silence import Silence, Why
 from actors.tally import Tally
 
 # Until an account that Valve counts differently than we do is tried again.
@@ -30,6 +31,9 @@ SPENT_EARLY_S: Final = 3600.0
 # Until a seat is used again although its bot has not said that its lease holds, or was not told something
 # because its mailbox was full: longer than Redis may take to answer.
 UNCERTAIN_S: Final = 5.0
+# Until one that was left for a spare account is tried again: the trial may show that it was not at fault.
+LEFT_FOR_SPARE_S: Final = 600.0
+UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
 class Conduct:
@@ -46,29 +50,55 @@ class Conduct:
         self._demerits = Demerits()
         self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
         self._opened = FirstFailures()
+        # The seat left for a spare account: what its bot hears next is evidence.
+        self._trial: Seat | None = None
         self._clock = clock
         self._log = log
 
-    def set_aside_for(self, match_id: int) -> float | None:
-        """Return for how long a match is left alone, or None when it is not."""
-        return self._silence.set_aside_for(match_id, self._clock.now())
+    def refusal_of(self, match_id: int) -> TimedOut | Unusable | None:
+        """Return the error for a match that is left alone, or None when it is not."""
+        left_s = self._silence.set_aside_for(match_id, self._clock.now())
+        if left_s is None:
+            return None
+        match self._silence.why_aside(match_id):
+            case Why.USELESS:
+                return Unusable(UNUSABLE, left_s)
+            case Why.TROUBLE:
+                return TimedOut("the Game Coordinator has trouble with this match", left_s)
+            case Why.SILENT:
+                return TimedOut("the Game Coordinator stays silent about this match", left_s)
 
-    def answered(self, seat: Seat, match_id: int, took_s: float) -> None:
-        """The GC said something about the match."""
-        account = seat.account
-        if took_s < self.hedging.overdue_s:
+    def is_silent(self, account: str) -> bool:
+        """Whether an account was silent last, over whatever session."""
+        return account in self._circuits.open_accounts()
+
+    def may_be_the_match(self, accounts: frozenset[str]) -> bool:
+        """Whether a match would be set aside if none of these accounts gets it."""
+        return self._silence.may_be_the_match(accounts, self._clock.now())
+
+    def answered(self, seat: Seat, match_id: int, asked_at: float, useless: Why | None) -> None:
+        """The GC said something about the match; `useless`: why that is of no use, if it is not."""
+        account, now = seat.account, self._clock.now()
+        if not self.slow(seat, asked_at):
             self._demerits.in_time(account)
             self._seats.acquit(seat)
-        self.hedging.answered(took_s)
+        self.hedging.answered(now - asked_at, now)
         self._circuits.answered(account)
         self._opened.succeeded(account)
         self._seats.trust(seat)
-        for spent in self._silence.answered(account, match_id, self._clock.now()):
-            self._put_aside(spent)
+        if useless is None:
+            for spent in self._silence.answered(account, match_id, now):
+                self._put_aside(spent)
+        else:
+            self._silence.heard(account, now)
+            if self._silence.useless(account, match_id, useless, now):
+                self._note_aside(match_id, useless)
+        self._judge_trial(seat)
 
-    def overdue(self, seat: Seat) -> None:
-        """It takes longer than it should, and may never end."""
-        if self._seats.demote(seat):
+    def slow(self, seat: Seat, asked_at: float) -> bool:
+        """Demote a seat if it is slower than others are meanwhile; return whether it is."""
+        is_slow = bool(self.hedging.is_slow(asked_at, self._clock.now()))
+        if is_slow and self._seats.demote(seat):
             seconds = self._demerits.overdue(seat.account)
             log = self._log.bind(account=seat.account, delay_s=seconds)
             if seconds == FIRST_S:
@@ -76,15 +106,16 @@ class Conduct:
             else:  # again, before it was in time once
                 log.debug("bot_demoted")
             self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
+        return is_slow
 
-    def silent(self, seat: Seat, match_id: int, *, others_got_it: bool) -> None:
-        """Nothing came in all the time that a try has, over a connection that is alive."""
-        self._break_circuit(seat)
+    def silent(self, seat: Seat, match_id: int, asked_at: float, *, others_got_it: bool) -> None:
+        """Nothing came for long enough to be evidence, over a connection that is alive."""
+        self._break_circuit(seat, asked_at)
         if others_got_it:
             if self._silence.missed(seat.account, match_id, self._clock.now()):
                 self._put_aside(seat.account)
         elif self._silence.silent(seat.account, match_id, self._clock.now()):
-            self._log.warning("match_set_aside", match_id=match_id)
+            self._note_aside(match_id, Why.SILENT)
 
     def broke(self, account: str) -> None:
         """Its connection is gone; what was not heard over it says nothing."""
@@ -124,15 +155,31 @@ class Conduct:
         if (seat := self._seats.of_account(account)) is not None:
             self.refused(seat, Refused("account", SPENT_EARLY_S))
 
-    def _break_circuit(self, seat: Seat) -> None:
+    def _note_aside(self, match_id: int, why: Why) -> None:
+        self._log.warning("match_set_aside", match_id=match_id, reason=why.value)
+
+    def _judge_trial(self, seat: Seat) -> None:
+        """A spare account was answered after others fell silent: probe those at once."""
+        left = self._trial
+        if left is None or left.bot_id != seat.bot_id or left.account == seat.account:
+            return
+        self._trial = None
+        self._circuits.trial_won(self._clock.now())
+        for account in self._circuits.open_accounts():
+            if (silent := self._seats.of_account(account)) is not None:
+                self._seats.resume(silent)
+
+    def _break_circuit(self, seat: Seat, asked_at: float) -> None:
         """Do what the account's circuit breaker asks for after a silence."""
         if not self._seats.holds(seat):  # paused, or gone, since it was asked
             return
         account, now = seat.account, self._clock.now()
         step = self._circuits.silent(
             account,
+            now,
+            unanswered=self._seats.unanswered_by(seat),
             is_probe=self._seats.is_probed(seat),
-            others_answer=self._silence.is_anybody_answered(now, but=account),
+            others_answer=self._silence.is_anybody_answered(asked_at, but=account),
         )
         if step is Step.NOTHING:
             return
@@ -143,8 +190,11 @@ class Conduct:
         else:  # again, or as all others
             log.debug("circuit_opened")
         self._silence.distrust(account)
-        if step is Step.PAUSE:
+        if step in (Step.PAUSE, Step.SPARE):
             self._seats.pause(seat, self._circuits.pause_s(account))
+            if step is Step.SPARE:
+                self._trial = seat
+                self._tell(seat, Relog("silent; a spare account is tried", LEFT_FOR_SPARE_S))
         elif step is Step.RELOG:
             if self._tell(seat, Relog("nothing is answered over this session")):
                 self._seats.leave(seat.bot_id, is_coming=True)

@@ -22,7 +22,7 @@
     │   └── RequestDropped        the Game Coordinator threw one request away
     ├── RequestError              one match request's answer that is not data
     │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
-    │   ├── Unauthorized, RateLimited
+    │   ├── Unauthorized, RateLimited, Unusable
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
     ├── FleetError                an operator's order that the fleet cannot carry out
     │   └── NoSuchBot, FleetIsDrained
@@ -302,6 +302,10 @@ class MatchNotFound(RequestError):
 
 class MatchBlocked(RequestError):
     """The GC refuses to talk about this match (result 15)."""
+
+
+class Unusable(RequestError):
+    """The GC answers, but its answers for this match are of no use (another match, say)."""
 
 
 class QuotaExhausted(RequestError):

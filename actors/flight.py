@@ -50,8 +50,10 @@ class Flight:
     has_hedged: bool = False
     failed: frozenset[str] = frozenset()  # accounts; tried last from now on
     reason: str = ""  # why the last try failed
+    is_useless: bool = False  # it failed by an answer that is of no use
     trouble: RequestError | None = None  # what ends it unless something in the air lands
     in_air: dict[str, float] = field(default_factory=dict)  # account -> since when
+    late: set[str] = field(default_factory=set)  # those of them whose time is over
     pilot: asyncio.Task[None] | None = None
     place: Place | None = None  # while it stands in line
     asked: Seat | None = None  # the last one
@@ -123,6 +125,7 @@ class Flight:
     def came_down(self, account: str) -> None:
         """A try is over, whatever came of it."""
         self.in_air.pop(account, None)
+        self.late.discard(account)
         self._stirred.set()
 
     async def wait_stirred(self, until: float, clock: Clock) -> None:

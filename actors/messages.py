@@ -42,6 +42,9 @@ class ServeMatch(Ask[bytes]):
     match_id: int
     timeout_s: float
     request_id: str = ""  # for the log
+    late_s: float = (
+        0.0  # for how much longer an answer is accepted; a leaving bot does not wait for it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class Relog:
     """Router -> bot: nothing is answered over your session; begin a new one."""
 
     reason: str
+    # Where given: only if another account is free for it; the present one then cools down so long.
+    spare_rest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

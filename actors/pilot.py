@@ -3,7 +3,9 @@
     nothing in the air      the next seat in turn, waiting in line for it if need be; if it is free at
                             once, its request is counted while the match is looked up, if we may fly
     a try is overdue        a second bot is asked too, if one is idle and hedges are within bounds
-    half the time is gone   so that there is time for an answer: another bot, waiting for it if need be
+    a try is late, or half the time is gone
+                            so that there is time for an answer: another bot, waiting for it if need be,
+                            unless no bot is answered
     a try failed            another one, at once unless one is still in the air
 
 Whichever try lands first ends the flight. What a try costs is bounded: three silent bots at most.
@@ -18,8 +20,8 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clearance import Clearance
 from actors.clock import WallClock
-from actors.conduct import Conduct
-from actors.errors import RequestError, TimedOut
+from actors.conduct import UNUSABLE, Conduct
+from actors.errors import QuotaExhausted, RequestError, TimedOut, Unusable
 from actors.flight import Flight
 from actors.line import Place
 from actors.matches.refusal import Known
@@ -30,6 +32,7 @@ from actors.tally import Tally
 from actors.tries import Tries
 
 TIMED_OUT_RETRY_S: Final = 5.0
+UNUSABLE_RETRY_S: Final = 30.0
 LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
 
 
@@ -79,16 +82,21 @@ class Pilot:
                 self._tries.start(flight, seat)
 
     def _refuse_if_hopeless(self, flight: Flight) -> None:
-        left = self._conduct.set_aside_for(flight.match_id)
-        if left is not None:
-            raise TimedOut("the Game Coordinator stays silent about this match", left)
+        if (refusal := self._conduct.refusal_of(flight.match_id)) is not None:
+            raise refusal
         if flight.trouble is not None:
             trouble, flight.trouble = flight.trouble, None
             raise trouble
-        if not flight.may_try or self._clock.now() >= flight.deadline:
-            raise self._timed_out(flight)
+        # Its only account would say the same again.
+        is_useless = flight.is_useless and not self._seats.has_others(flight.failed)
+        if is_useless or not flight.may_try or self._clock.now() >= flight.deadline:
+            raise self._in_vain(flight)
 
-    def _timed_out(self, flight: Flight) -> TimedOut:
+    def _in_vain(self, flight: Flight) -> TimedOut | Unusable | QuotaExhausted:
+        if isinstance(spent := self._seats.refusal(), QuotaExhausted):  # so no other bot was asked
+            return spent
+        if flight.is_useless:
+            return Unusable(f"{UNUSABLE}: {flight.reason}", UNUSABLE_RETRY_S)
         reason = flight.reason or "no answer within the deadline"
         return TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
 
@@ -161,11 +169,11 @@ class Pilot:
             if self._clock.now() < at:
                 await self._wait(flight, at)
                 continue
-            if hedge_at < retry_at:
-                seat = self._hedge(flight)
-            else:
+            not_before = self._clock.now() + LOOK_AGAIN_S
+            if self._clock.now() >= retry_at:
                 seat = await self._other_seat(flight)
-                not_before = self._clock.now() + LOOK_AGAIN_S
+            else:
+                seat = self._hedge(flight)
             if seat is not None:
                 return seat
         return None
@@ -173,7 +181,7 @@ class Pilot:
     async def _wait(self, flight: Flight, until: float) -> None:
         await flight.wait_stirred(min(until, flight.deadline), self._clock)
         if flight.in_air and self._clock.now() >= flight.deadline:
-            raise self._timed_out(flight)
+            raise self._in_vain(flight)
 
     def _one_more_at(self, flight: Flight) -> tuple[float, float]:
         """Return when a hedge is due and when another try is, whatever that costs; inf for never."""
@@ -183,9 +191,10 @@ class Pilot:
         overdue_s, left_s = hedging.overdue_s, flight.deadline - begun
         last_s = left_s - hedging.answer_s
         hedge_s = math.inf if flight.has_hedged or not hedging.is_allowed else overdue_s
-        retry_s = max(overdue_s, left_s / 2)
-        if retry_s >= self._tries.policy.request_timeout_s:  # then silence comes first, as evidence
-            retry_s = math.inf
+        timeout_s = self._tries.policy.request_timeout_s
+        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
+        if retry_s >= timeout_s and self._conduct.may_be_the_match(flight.avoid):
+            retry_s = math.inf  # then it is clear soon whether the match is to be set aside
         return (
             begun + hedge_s if hedge_s <= last_s else math.inf,
             begun + retry_s if retry_s <= last_s else math.inf,
@@ -193,8 +202,13 @@ class Pilot:
 
     def _hedge(self, flight: Flight) -> Seat | None:
         """Return an idle seat, if there is one; only one hedge for each flight."""
+        if not self._conduct.hedging.is_answered:
+            return None
         flight.has_hedged = True
-        seat = self._seats.take_now(flight.avoid, only_others=True)
+        begun = max(flight.in_air.values())
+        if self._conduct.hedging.is_slow(begun, self._clock.now()) is False:
+            return None
+        seat = self._seats.take_idle(flight.avoid, heard_since=begun)
         if seat is not None:
             self._conduct.hedging.hedged()
             self._tally.hedged()
@@ -207,8 +221,16 @@ class Pilot:
         return seat
 
     async def _other_seat(self, flight: Flight) -> Seat | None:
-        """Return a seat of an account that has not been asked for this match, if there is any."""
-        if not self._seats.has_others(flight.avoid):
+        """Return a seat of an account that has not been asked for this match, if there is any.
+
+        None while others are not answered sooner either: where all are slow, one more request makes it
+        slower. While no bot is answered at all, only one that has no overdue request itself.
+        """
+        hedging, now = self._conduct.hedging, self._clock.now()
+        is_slow = hedging.is_slow(max(flight.in_air.values()), now)
+        if is_slow is False or not self._seats.has_others(flight.avoid, good=is_slow is None):
+            return None
+        if is_slow is None and not hedging.ask_blindly(now):
             return None
         try:
             seat = await self._seat_in_line(flight)
@@ -221,6 +243,7 @@ class Pilot:
 
     def _may_be_one_more(self, flight: Flight) -> bool:
         """Whether another try may start beside those in the air; each of them may still fail."""
-        is_aside = self._conduct.set_aside_for(flight.match_id) is not None
-        is_possible = flight.may_try and flight.trouble is None and not is_aside
+        is_aside = self._conduct.refusal_of(flight.match_id) is not None
+        is_cleared = flight.may_be_claimed  # not if it was left to others meanwhile
+        is_possible = flight.may_try and is_cleared and flight.trouble is None and not is_aside
         return is_possible and flight.tries > len(flight.in_air)

@@ -12,8 +12,9 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
-from actors.bot_ports import BotPorts
+from actors.bot_ports import BotMemory, BotPorts
 from actors.errors import (
+    AccountError,
     LeaseLost,
     LogOnRefused,
     ServiceError,
@@ -148,6 +149,14 @@ class Reckoning:
         if ruling.verdict is None or not ruling.is_strike:
             return True
         return self._ports.strikes.cooled(self._lease.account, ruling.verdict, reason)
+
+    async def take_spare(self, memory: BotMemory) -> bool:
+        """Check another account out for the next life; return whether one was free."""
+        try:
+            memory.account = (await self._ports.store.acquire(self._lease.holder)).account
+        except AccountError:
+            return False
+        return True
 
     def _judge(self, failure: BaseException) -> Ruling:
         verdict = judge(failure)

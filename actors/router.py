@@ -202,7 +202,8 @@ class Router(Actor[RouterMessage]):
             self._close_if_over(flight)
 
     def _on_brought(self, flight: Flight, known: Known) -> None:
-        """A try has landed; also one that nobody waits for any more."""
+        """A try has landed; a late one serves the flight that is under way for the match now."""
+        flight = self._flights.get(flight.match_id, flight)
         if flight.has_landed:
             return
         self._land(flight, known)
@@ -217,9 +218,15 @@ class Router(Actor[RouterMessage]):
         self._forget(flight)
 
     def _close_if_over(self, flight: Flight) -> None:
-        """Forget a flight that has failed, once nothing of it is in the air; others may try then."""
-        if flight.pilot is None and not flight.in_air and not flight.has_landed:
+        """Forget a flight that has failed, once nothing of it is in the air.
+
+        Others may try as soon as all that is in the air is late.
+        """
+        if flight.pilot is not None or flight.has_landed:
+            return
+        if not flight.in_air:
             self._forget(flight)
+        if flight.in_air.keys() <= flight.late:
             self._clearance.give_up(flight)
 
     def _forget(self, flight: Flight) -> None:
@@ -246,7 +253,8 @@ class Router(Actor[RouterMessage]):
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
         if changed.seat is not None:
-            self._seats.join(changed.seat)
+            is_silent = self._conduct.is_silent(changed.seat.account)
+            self._seats.join(changed.seat, is_probed=is_silent)
             return
         self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
         if changed.state is BotState.BACKING_OFF and changed.account is not None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from actors.clock import Cancellable, Clock
-from actors.errors import Busy, NotReady, QuotaExhausted
+from actors.errors import Busy, NotReady, QuotaExhausted, RequestError, TimedOut
 from actors.line import Line, Place
 from actors.messages import Seat
 from actors.spent_budgets import SpentBudgets
@@ -64,17 +64,23 @@ class Seats:
         paused = (seat for seat in self._paused.values() if seat.account == account)
         return self._turns.of_account(account) or next(paused, None)
 
-    def has_others(self, accounts: frozenset[str]) -> bool:
-        """Whether some seat, busy or not, uses an account that is not among `accounts`."""
-        return self._turns.has_others(accounts)
+    def has_others(self, accounts: frozenset[str], *, good: bool = False) -> bool:
+        """Whether some seat, busy or not, uses an account that is not among `accounts`.
+
+        `good`: only one that is neither demoted nor has overdue requests.
+        """
+        return self._turns.has_others(accounts, good=good)
 
     @property
     def spent_addresses(self) -> Mapping[str, float]:
         """When the budget of each spent egress address frees (clock seconds)."""
         return self._spent.addresses
 
-    def join(self, seat: Seat) -> None:
-        """A bot is ready. Said again of the same seat, it means that the lease holds."""
+    def join(self, seat: Seat, *, is_probed: bool = False) -> None:
+        """A bot is ready. Said again of the same seat, it means that the lease holds.
+
+        Probed, the seat gets one request at a time until it is answered.
+        """
         if self._turns.holds(seat):
             self._resume(seat)
             return
@@ -85,7 +91,7 @@ class Seats:
         self._rotating.discard(seat.bot_id)
         self._addresses[seat.bot_id] = seat.ip
         self._spent.note_account(None, self._clock.now())
-        self._admit(seat)
+        self._admit(seat, is_probed=is_probed)
 
     def leave(self, bot_id: str, *, is_coming: bool = False) -> None:
         """A bot is not ready (any more); `is_coming` when it is on its way to be."""
@@ -167,7 +173,14 @@ class Seats:
         self._turns.leave(seat.bot_id)
         self._paused[seat.bot_id] = seat
         self.expect(seat.bot_id, seconds)
-        self._clock.call_at(self._clock.now() + seconds, lambda: self._probe(seat))
+        self._clock.call_at(self._clock.now() + seconds, lambda: self.resume(seat))
+
+    def resume(self, seat: Seat) -> None:
+        """End a seat's pause: it gets one request at a time until it is answered."""
+        if self._paused.get(seat.bot_id) is seat:
+            del self._paused[seat.bot_id]
+            self._coming.pop(seat.bot_id, None)
+            self._admit(seat, is_probed=True)
 
     def is_probed(self, seat: Seat) -> bool:
         """Whether a seat is on trial after a pause."""
@@ -181,9 +194,23 @@ class Seats:
         """Whether this very seat is used or paused."""
         return self._turns.holds(seat) or self._paused.get(seat.bot_id) is seat
 
+    def overdue(self, seat: Seat) -> None:
+        """One more request of a seat is overdue."""
+        self._turns.overdue(seat)
+
+    def not_overdue(self, seat: Seat, *, is_silence: bool) -> None:
+        """An overdue request of a seat counts as silence now, or ended by something else."""
+        self._turns.not_overdue(seat, is_silence=is_silence)
+        self._hand_out()
+
+    def unanswered_by(self, seat: Seat) -> int:
+        """Return how many requests of a seat became overdue since its last answer."""
+        return self._turns.unanswered_by(seat)
+
     def trust(self, seat: Seat) -> None:
-        """A seat has answered: as many requests as any other from now on."""
-        self._turns.trust(seat)
+        """A seat was answered: as many requests as any other from now on, also if it is paused."""
+        self.resume(seat)
+        self._turns.trust(seat, self._clock.now())
         self._hand_out()
 
     def demote(self, seat: Seat) -> bool:
@@ -206,16 +233,23 @@ class Seats:
             now = self._clock.now()
             self._spent.note_account(now + frees_in, now)
 
-    def take_now(self, avoid: frozenset[str], *, only_others: bool = False) -> Seat | None:
+    def take_now(self, avoid: frozenset[str]) -> Seat | None:
         """Return the seat whose turn it is, or None where one would have to wait in line.
 
-        Args:
-            avoid: accounts to use only when there is no other.
-            only_others: not even then.
+        `avoid`: accounts to use only when there is no other.
         """
         if self._waiting:
             return None
-        return self._turns.take(self._clock.now(), avoid, only_others=only_others)
+        return self._turns.take(self._clock.now(), avoid)
+
+    def take_idle(self, avoid: frozenset[str], *, heard_since: float) -> Seat | None:
+        """Return a seat that is idle or was answered since then, of an account not in `avoid`.
+
+        None where one would have to wait in line.
+        """
+        if self._waiting:
+            return None
+        return self._turns.take_idle(self._clock.now(), avoid, heard_since=heard_since)
 
     async def take(self, place: Place) -> Seat:
         """Wait in line for a seat; a cancelled place is free at once.
@@ -223,6 +257,7 @@ class Seats:
         Raises:
             NotReady, QuotaExhausted: there is no seat at all.
             Busy: too many wait already, or the wait took until the deadline.
+            TimedOut: it took until the deadline, and no bot is answered.
         """
         refusal = self.refusal()
         if refusal is not None and (not place.patient or isinstance(refusal, QuotaExhausted)):
@@ -299,11 +334,14 @@ class Seats:
         if self._clock.now() < place.deadline:  # later than it was
             self._give_up_later(place)
         elif not place.seat.done():
-            place.seat.set_exception(
-                Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
-                if self.ready
-                else self._nobody()
-            )
+            place.seat.set_exception(self._no_seat_in_time())
+
+    def _no_seat_in_time(self) -> RequestError:
+        if not self.ready:
+            return self._nobody()
+        if not self._turns.is_any_answered:
+            return TimedOut("the Game Coordinator answers no bot at the moment", NOT_READY_RETRY_S)
+        return Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
 
     def _hand_out(self) -> None:
         now = self._clock.now()
@@ -325,12 +363,6 @@ class Seats:
             self._wake_up = None
         if self._waiting and (rest := self._turns.next_rest_over(now)):
             self._wake_up = self._clock.call_at(now + rest, self._hand_out)
-
-    def _probe(self, seat: Seat) -> None:
-        if self._paused.get(seat.bot_id) is seat:
-            del self._paused[seat.bot_id]
-            self._coming.pop(seat.bot_id, None)
-            self._admit(seat, is_probed=True)
 
     def _admit(self, seat: Seat, *, is_probed: bool = False) -> None:
         """Let a seat take turns, or wait until the budget of its egress address frees."""

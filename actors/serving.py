@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from functools import partial
 from typing import Any, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.clock import Clock
 from actors.errors import GcUnavailable, SteamError
 from actors.mailbox import Reply
 from actors.messages import Serve, ServeAliases, ServeMatch, ServeProfile
@@ -16,18 +19,19 @@ from actors.steam.port import Link
 class Serving:
     """See the module. One per life of a bot."""
 
-    def __init__(self, bot_id: str, *, log: FilteringBoundLogger) -> None:
+    def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:
         """`log`: knows the bot already."""
         self._name = f"{bot_id}-serve"
+        self._clock = clock
         self._log = log
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], float] = {}  # and when each is late, in clock seconds
 
     def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
         """Ask Steam; the answer goes to `reply`. Does not wait."""
         log = self._log.bind(request_id=serve.request_id, **_about(serve))
         task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = self._late_at(serve)
+        task.add_done_callback(self._tasks.pop)
 
     def cancel(self) -> None:
         """Give up what is under way; whoever asked is told."""
@@ -35,9 +39,26 @@ class Serving:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for what is under way; each ends within its own timeout."""
+        """Wait for what is under way; a request that is late, or becomes so, is cancelled."""
+        alarms = [
+            self._clock.call_at(late_at, partial(_cancel, task))
+            for task, late_at in self._tasks.items()
+            if late_at < math.inf
+        ]
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(tuple(self._tasks))
+        for alarm in alarms:
+            alarm.cancel()
+
+    def _late_at(self, serve: Serve) -> float:
+        """Return when a late answer begins; inf where the request ends by itself then."""
+        if isinstance(serve, ServeMatch) and serve.late_s:
+            return self._clock.now() + serve.timeout_s
+        return math.inf
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
@@ -54,8 +75,8 @@ async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoun
 
 async def _asked(link: Link, serve: Serve) -> bytes:
     match serve:
-        case ServeMatch(match_id=match_id, timeout_s=timeout_s):
-            return await link.request_match(match_id, timeout_s=timeout_s)
+        case ServeMatch(match_id=match_id, timeout_s=timeout_s, late_s=late_s):
+            return await link.request_match(match_id, timeout_s=timeout_s, late_s=late_s)
         case ServeProfile(account_id=account_id, timeout_s=timeout_s):
             return await link.request_profile(account_id, timeout_s=timeout_s)
         case ServeAliases(steam_ids=steam_ids, timeout_s=timeout_s):

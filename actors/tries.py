@@ -1,12 +1,19 @@
 """One try: one request of one bot, counted before it is sent, and judged by what comes of it.
 
-A try lasts as long as a bot may take, whether its flight still waits for it or not: what is paid for is
-heard to the end. A late answer is remembered like any other, and only full-length silence is evidence.
+    sent ──► overdue ──► late ──► silent
+             hedge       no load  evidence: see silence.py and circuit.py
+
+A try accepts its answer as long as the bot's GC session lives, whether its flight still waits for it or
+not: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of its
+bot; when it took several times as long as the answers that others got meanwhile, it is silence and its
+flight goes on without it. An answer that comes after all serves the requests that wait for the match
+then, and the cache.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -16,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.quota import Refused, Reserved, Unmet
 from actors.bot_log import FirstFailures
 from actors.clearance import STORE_RETRY_S
-from actors.clock import WallClock
+from actors.clock import Cancellable, WallClock
 from actors.conduct import Conduct
 from actors.errors import (
     AccountError,
@@ -26,13 +33,14 @@ from actors.errors import (
     StoreMisused,
 )
 from actors.flight import Flight
+from actors.hedging import LEAST_S
 from actors.matches.answer import answer_of
 from actors.matches.decoder import DecodeError, MatchDecoder
-from actors.matches.details import MatchDetails
 from actors.matches.refusal import Known, Refusal, Verdict
 from actors.messages import RouterPolicy, Seat, ServeMatch
 from actors.redis_client import Condition
 from actors.seats import Seats
+from actors.silence import Why
 from actors.tally import Failure, Lookup, Tally
 from actors.tasks import Tasks
 
@@ -40,7 +48,11 @@ from actors.tasks import Tasks
 RESULT_OK: Final = 1
 VERDICTS: Final = {2: Verdict.NOT_FOUND, 15: Verdict.BLOCKED}
 
-BOT_GRACE_S: Final = 1.0  # the bot keeps the time; this is for its answer
+# Trouble inside the GC (Busy, Timeout, ServiceUnavailable); it may be over soon.
+TROUBLE: Final = frozenset({10, 16, 20})
+
+BOT_GRACE_S: Final = 1.0  # for the bot's check of its connection
+LOOKS: Final = 5  # within a request timeout, whether a late request counts as silence yet
 
 
 class ReservesBudget(Protocol):
@@ -55,8 +67,11 @@ class ReservesBudget(Protocol):
 class _TryFailed(Exception):
     """This bot did not bring the match; the text says why."""
 
-    def __init__(self, reason: str, kind: Failure = Failure.UNUSABLE) -> None:
+    def __init__(
+        self, reason: str, kind: Failure = Failure.UNUSABLE, useless: Why | None = None
+    ) -> None:
         self.kind = kind
+        self.useless = useless
         super().__init__(reason)
 
 
@@ -69,6 +84,11 @@ class Try:
     begun: float  # clock seconds
     if_: Condition | None
     is_void: bool = False  # nothing was to be counted after all
+    asked_at: float = 0.0  # clock seconds
+    is_overdue: bool = False
+    is_late: bool = False  # its seat is given back
+    is_silent: bool = False  # its flight does not wait for it any more
+    alarm: Cancellable | None = None  # the next look at it
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def is_made(self) -> bool:
@@ -102,7 +122,7 @@ class Tries:
         """See the module.
 
         `on_cleared`: the condition of a try holds; `on_brought`: the GC has said what there is;
-        `on_over`: a try has ended, after all else.
+        `on_over`: a try has ended, or is late; after all else.
         """
         self.policy = policy
         self._budgets = budgets
@@ -147,25 +167,26 @@ class Tries:
         await self._running.finish()
 
     async def _try(self, one: Try) -> None:
-        flight, seat = one.flight, one.seat
+        flight = one.flight
         if flight.is_abandoned:
             one.is_void = True
             return
         try:
             if await self._charge(one):
                 one.settle()
-                self._on_brought(flight, await self._ask(flight, seat))
+                self._on_brought(flight, await self._ask(one))
         except _TryFailed as failed:
-            self._note_failure(flight, seat, failed)
+            self._note_failure(one, failed)
 
     def _end(self, one: Try) -> None:
         if one.is_void:
             self._seats.put_back(one.seat, one.begun)
-        else:
+        elif not one.is_late:
             self._seats.give_back(one.seat)
         one.settle()
-        one.flight.came_down(one.seat.account)
-        self._on_over(one.flight)
+        if not one.is_silent:
+            one.flight.came_down(one.seat.account)
+            self._on_over(one.flight)
 
     async def _charge(self, one: Try) -> bool:
         """Return whether the request is counted. Raises _TryFailed."""
@@ -192,49 +213,105 @@ class Tries:
             return False
         return True
 
-    async def _ask(self, flight: Flight, seat: Seat) -> Known:
+    async def _ask(self, one: Try) -> Known:
         """Raises _TryFailed."""
+        flight, seat = one.flight, one.seat
         flight.asked = seat
         match_id, timeout_s = flight.match_id, self.policy.request_timeout_s
-        begun = self._clock.now()
-        overdue_at = begun + self._conduct.hedging.overdue_s
-        alarm = self._clock.call_at(overdue_at, lambda: self._conduct.overdue(seat))
+        one.asked_at = self._clock.now()
+        self._look_again(one, one.asked_at + self._conduct.hedging.overdue_s, self._on_overdue)
+        late = self._clock.call_at(
+            one.asked_at + timeout_s + BOT_GRACE_S, lambda: self._on_late(one)
+        )
         try:
             body = await seat.address.ask(
-                ServeMatch(match_id, timeout_s, flight.request_id),
-                deadline=begun + timeout_s + BOT_GRACE_S,
+                ServeMatch(match_id, timeout_s, flight.request_id, late_s=math.inf),
+                deadline=math.inf,
             )
-            details = self._decoder.decode(body)
         except TimeoutError:
             raise _TryFailed("silence", Failure.SILENT) from None
-        except DecodeError as error:
-            raise _TryFailed(str(error)) from error
         except (SteamError, LocalProtocolError) as error:
             raise _TryFailed(str(error), Failure.BROKE) from error
         finally:
-            alarm.cancel()
-        took_s = self._clock.now() - begun
-        self._tally.answered(took_s)
-        self._conduct.answered(seat, match_id, took_s)
-        known = self._judged(match_id, body, details, seat)
+            late.cancel()
+            if one.alarm is not None:
+                one.alarm.cancel()
+        known, failed = self._judged(one, body)
+        useless = None if failed is None else failed.useless
+        self._conduct.answered(seat, match_id, one.asked_at, useless)
+        if known is None:
+            raise failed or _TryFailed("no answer")
         self._failures.succeeded(seat.account)
         return known
 
-    def _judged(self, match_id: int, body: bytes, details: MatchDetails, seat: Seat) -> Known:
+    def _look_again(self, one: Try, at: float, look: Callable[[Try], None]) -> None:
+        one.alarm = self._clock.call_at(at, lambda: look(one))
+
+    def _on_overdue(self, one: Try) -> None:
+        """Look whether others are quicker: now, and then when it has taken twice as long each time."""
+        self._note_overdue(one)
+        if not self._conduct.slow(one.seat, one.asked_at) and not one.is_late:
+            now = self._clock.now()
+            self._look_again(one, now + max(now - one.asked_at, LEAST_S), self._on_overdue)
+
+    def _note_overdue(self, one: Try) -> None:
+        if not one.is_overdue:
+            one.is_overdue = True
+            self._seats.overdue(one.seat)
+
+    def _on_late(self, one: Try) -> None:
+        """It is no load of its bot any more; from now on look whether it is silence."""
+        if one.alarm is not None:
+            one.alarm.cancel()
+        one.is_late = True
+        one.flight.late.add(one.seat.account)
+        self._seats.give_back(one.seat)
+        self._on_over(one.flight)
+        self._look_for_silence(one)
+
+    def _look_for_silence(self, one: Try) -> None:
+        timeout_s, now = self.policy.request_timeout_s, self._clock.now()
+        hedging = self._conduct.hedging
+        silent_at = hedging.silent_at(one.asked_at, timeout_s)
+        if now >= min(silent_at, one.asked_at + hedging.overdue_s):
+            self._note_overdue(one)
+        if now < silent_at:
+            at = min(silent_at, now + timeout_s / LOOKS)
+            self._look_again(one, at, self._look_for_silence)
+            return
+        self._note_failure(one, _TryFailed("silence", Failure.SILENT))
+        one.is_silent = True
+        one.flight.came_down(one.seat.account)
+        self._on_over(one.flight)
+
+    def _judged(self, one: Try, body: bytes) -> tuple[Known | None, _TryFailed | None]:
+        """Return what is known of the match now, or why the answer is of no use."""
+        match_id, seat = one.flight.match_id, one.seat
         now, freshness = self._clock.wall(), self.policy.freshness
+        try:
+            details = self._decoder.decode(body)
+        except DecodeError as error:
+            return None, _TryFailed(str(error), useless=Why.USELESS)
+        self._tally.answered(self._clock.now() - one.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
-            return Refusal(match_id, verdict, now, now + freshness.negative_ttl_s)
+            return Refusal(match_id, verdict, now, now + freshness.negative_ttl_s), None
         if details.result != RESULT_OK:
-            raise _TryFailed(f"result {details.result}")
+            useless = Why.TROUBLE if details.result in TROUBLE else Why.USELESS
+            return None, _TryFailed(f"result {details.result}", useless=useless)
         if details.match_id != match_id:  # never hand out another match, whatever went wrong
-            raise _TryFailed(f"the answer was about match {details.match_id}")
+            reason = f"the answer was about match {details.match_id}"
+            return None, _TryFailed(reason, useless=Why.USELESS)
         ttl_s = freshness.ttl_of(details, now)
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
-        return replace(answer, steam_id=seat.steam_id, ip=seat.ip)
+        return replace(answer, steam_id=seat.steam_id, ip=seat.ip), None
 
-    def _note_failure(self, flight: Flight, seat: Seat, failed: _TryFailed) -> None:
+    def _note_failure(self, one: Try, failed: _TryFailed) -> None:
+        if one.is_silent:  # noted by then
+            return
+        flight, seat = one.flight, one.seat
         flight.reason = str(failed)
         flight.failed |= {seat.account}
+        flight.is_useless = failed.useless is Why.USELESS
         bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
         flight.tries -= not bot_broke
         flight.breaks -= bot_broke
@@ -249,5 +326,9 @@ class Tries:
             log.info("try_failed")
         else:  # a bot that breaks says so itself
             log.debug("try_failed")
-        if failed.kind is Failure.SILENT:
-            self._conduct.silent(seat, flight.match_id, others_got_it=flight.has_landed)
+        is_silence = failed.kind is Failure.SILENT
+        if is_silence:
+            got_it = flight.has_landed
+            self._conduct.silent(seat, flight.match_id, one.asked_at, others_got_it=got_it)
+        if one.is_overdue:  # after that: a seat that is paused for it gets no further request
+            self._seats.not_overdue(seat, is_silence=is_silence)

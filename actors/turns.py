@@ -4,17 +4,21 @@ A seat takes part while it has fewer than `max_in_flight` requests and its pacin
 Taking a seat moves it to the end of the line, so the line is always in order of last use; indexing a
 changing list with a counter would shift the turn with every bot that joins or leaves.
 
-A *demoted* seat, one that is slow or says nothing, stands in a line of its own and is used only when
-there is no other. When it comes back it is on trial: one request at a time.
+A seat with requests that are overdue, and a *demoted* one, which was slower than others, stand in a line
+of their own and are used only when there is no other. A demoted seat that comes back is on trial: one
+request at a time. After `OPENS_AFTER` requests in a row without an answer a seat gets no more until the
+bot is answered, or until the silence is judged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from actors.circuit import OPENS_AFTER
 from actors.messages import Seat
 
 NOBODY: frozenset[str] = frozenset()
@@ -30,6 +34,14 @@ class _Place:
     is_demoted: bool = False
     is_on_trial: bool = False  # after a demotion: likewise
     is_suspended: bool = False  # no requests for now
+    overdue: int = 0  # of those in flight, late ones included
+    unanswered: int = 0  # requests that became overdue since the last answer
+    heard_at: float = -math.inf  # of the last answer
+
+    @property
+    def is_second(self) -> bool:
+        """Whether it is used only when there is no other."""
+        return self.is_demoted or self.overdue > 0
 
 
 _Line = OrderedDict[str, _Place]  # by bot id, in order of last use
@@ -45,8 +57,8 @@ class Turns:
         self._of_account: dict[str, _Place] = {}
         self._retired: dict[str, _Place] = {}  # only while they have requests in flight
         self._line: _Line = OrderedDict()
-        self._demoted: _Line = OrderedDict()
-        self._demotions = 0  # places, busy ones included
+        self._second: _Line = OrderedDict()  # used only when there is no other
+        self._seconds = 0  # places, busy ones included
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
         """Go by other limits from now on; whoever has more in flight than allowed gets no more."""
@@ -68,13 +80,23 @@ class Turns:
         place = self._of_account.get(account)
         return None if place is None else place.seat
 
-    def has_others(self, accounts: frozenset[str]) -> bool:
-        """Whether there is a seat, busy or not, of an account that is not among `accounts`."""
+    def has_others(self, accounts: frozenset[str], *, good: bool = False) -> bool:
+        """Whether there is a seat, busy or not, of an account that is not among `accounts`.
+
+        `good`: only one that is used like any other.
+        """
+        if good:
+            return self._has_good(accounts)
         return len(self._places) > len(accounts & self._of_account.keys())
 
     def seats(self) -> list[Seat]:
         """Return all seats, busy or not."""
         return [place.seat for place in self._places.values()]
+
+    @property
+    def is_any_answered(self) -> bool:
+        """Whether some seat may get requests, as far as answers go."""
+        return any(place.unanswered < OPENS_AFTER for place in self._places.values())
 
     def is_busy(self, bot_id: str) -> bool:
         """Whether a bot, retired or not, has requests in flight."""
@@ -99,8 +121,8 @@ class Turns:
         if place is None:
             return
         self._line.pop(bot_id, None)
-        self._demoted.pop(bot_id, None)
-        self._demotions -= place.is_demoted
+        self._second.pop(bot_id, None)
+        self._seconds -= place.is_second
         if self._of_account.get(place.seat.account) is place:
             del self._of_account[place.seat.account]
 
@@ -118,32 +140,60 @@ class Turns:
         place = self._place(seat)
         return place is not None and place.is_probed
 
-    def trust(self, seat: Seat) -> None:
-        """End a seat's probation."""
-        if (place := self._place(seat)) is not None and place.is_probed:
-            place.is_probed = False
-            self._stand(place)
+    def overdue(self, seat: Seat) -> None:
+        """One more request of a seat is overdue."""
+        if (place := self._place(seat)) is not None:
+            with self._changing(place):
+                place.overdue += 1
+                place.unanswered += 1
+
+    def not_overdue(self, seat: Seat, *, is_silence: bool) -> None:
+        """An overdue request of a seat counts as silence now, or ended by something else."""
+        if (place := self._place(seat)) is not None:
+            with self._changing(place):
+                place.overdue = max(0, place.overdue - 1)  # it may have been answered since
+                if not is_silence:
+                    place.unanswered = max(0, place.unanswered - 1)
+
+    def unanswered_by(self, seat: Seat) -> int:
+        """Return how many requests of a seat became overdue since its last answer."""
+        place = self._place(seat)
+        return 0 if place is None else place.unanswered
+
+    def trust(self, seat: Seat, now: float) -> None:
+        """A seat was answered: end its probation, and what was overdue says nothing any more."""
+        if (place := self._place(seat)) is not None:
+            place.heard_at = now
+            if place.is_probed or place.unanswered:
+                with self._changing(place):
+                    place.is_probed = False
+                    place.overdue = place.unanswered = 0
+
+    @contextlib.contextmanager
+    def _changing(self, place: _Place) -> Iterator[None]:
+        """Let a place stand where it belongs after a change."""
+        self._line_of(place).pop(place.seat.bot_id, None)
+        self._seconds -= place.is_second
+        yield
+        self._seconds += place.is_second
+        self._stand(place)
 
     def demote(self, seat: Seat) -> bool:
         """Use a seat only when there is no other; return whether that is new."""
         place = self._place(seat)
         if place is None or place.is_demoted or place.is_probed:
             return False
-        self._line.pop(seat.bot_id, None)
-        place.is_demoted = True
-        self._demotions += 1
-        self._stand(place)
+        with self._changing(place):
+            place.is_demoted = True
         return True
 
     def restore(self, seat: Seat) -> None:
         """Give a demoted seat turns again, on trial."""
         if (place := self._place(seat)) is None or not place.is_demoted:
             return
-        self._demoted.pop(seat.bot_id, None)
-        place.is_demoted = False
-        place.is_on_trial = True
-        self._demotions -= 1
-        self._stand(place)
+        with self._changing(place):
+            place.is_demoted = False
+            place.is_on_trial = True
 
     def acquit(self, seat: Seat) -> None:
         """End a seat's demotion or trial: it was as fast as any."""
@@ -166,19 +216,31 @@ class Turns:
 
     # -- taking turns --------------------------------------------------------------------------
 
-    def take(
-        self, now: float, avoid: frozenset[str] = NOBODY, *, only_others: bool = False
-    ) -> Seat | None:
+    def take(self, now: float, avoid: frozenset[str] = NOBODY) -> Seat | None:
         """Give the seat whose turn it is one more request, or None when no seat has room.
 
         Seats of accounts in `avoid` (they failed this request before) are used only when there is no
-        other with room, and not at all with `only_others`; O(1), and O(accounts in `avoid`).
+        other with room; O(1), and O(accounts in `avoid`).
         """
         place = self._best(now, avoid)
-        if place is None and avoid and not only_others:
+        if place is None and avoid:
             place = self._best(now, NOBODY)
-        if place is None:
-            return None
+        return None if place is None else self._taken(place, now)
+
+    def take_idle(self, now: float, avoid: frozenset[str], *, heard_since: float) -> Seat | None:
+        """Give a seat one more request that is idle, or was answered since then; None without one.
+
+        Whether the others are answered any more is not known. Never one of an account in `avoid`.
+        """
+        for place in self._line.values():
+            if self._rests_until(place) > now:
+                break
+            is_fit = not place.in_flight or place.heard_at > heard_since
+            if is_fit and place.seat.account not in avoid:
+                return self._taken(place, now)
+        return None
+
+    def _taken(self, place: _Place, now: float) -> Seat:
         place.in_flight += 1
         place.used_before, place.used_at = place.used_at, now
         line = self._line_of(place)
@@ -212,7 +274,7 @@ class Turns:
 
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting seat may be used again, or None when none rests."""
-        firsts = [next(iter(line.values())) for line in (self._line, self._demoted) if line]
+        firsts = [next(iter(line.values())) for line in (self._line, self._second) if line]
         if not firsts:
             return None
         return max(0.0, min(map(self._rests_until, firsts)) - now)
@@ -223,13 +285,17 @@ class Turns:
         return place if place is not None and place.seat is seat else None
 
     def _line_of(self, place: _Place) -> _Line:
-        return self._demoted if place.is_demoted else self._line
+        return self._second if place.is_second else self._line
 
     def _stand(self, place: _Place) -> None:
         """Stand in line while there is room, at the end unless it stands there already."""
-        alone = place.is_probed or place.is_on_trial
-        most = 0 if place.is_suspended else 1 if alone else self._max_in_flight
-        if place.in_flight < most:
+        if place.is_suspended:
+            has_room = False
+        elif place.is_probed or place.is_on_trial:
+            has_room = not place.in_flight and not place.overdue
+        else:
+            has_room = place.in_flight < self._max_in_flight and place.unanswered < OPENS_AFTER
+        if has_room:
             self._line_of(place).setdefault(place.seat.bot_id, place)
         else:
             self._line_of(place).pop(place.seat.bot_id, None)
@@ -238,16 +304,16 @@ class Turns:
         return place.used_at + self._min_interval_s
 
     def _best(self, now: float, avoid: frozenset[str]) -> _Place | None:
-        """Return a seat of good standing; where there is none at all, busy or not, a demoted one."""
+        """Return a seat of good standing; where there is none at all, busy or not, another one."""
         found = self._first(self._line, now, avoid)
         if found is None and not self._has_good(avoid):
-            found = self._first(self._demoted, now, avoid)
+            found = self._first(self._second, now, avoid)
         return found
 
     def _has_good(self, avoid: frozenset[str]) -> bool:
         avoided = (self._of_account.get(account) for account in avoid)
-        avoided_good = sum(place is not None and not place.is_demoted for place in avoided)
-        return len(self._places) - self._demotions > avoided_good
+        avoided_good = sum(place is not None and not place.is_second for place in avoided)
+        return len(self._places) - self._seconds > avoided_good
 
     def _first(self, line: _Line, now: float, avoid: frozenset[str]) -> _Place | None:
         # In order of last use: whoever stands behind a resting seat is resting too, but for one that

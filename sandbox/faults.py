@@ -25,6 +25,9 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "aliases_silent": (bool, "requests for former names of these accounts get no answer"),
     "aliases_eresult": (int, "this result, and no names, for everybody asked for"),
     "gc_result": (int, "answer match requests with this result and no match"),
+    "gc_other_match": (bool, "answer match requests with another match"),
+    "gc_garbled": (bool, "answer match requests with bytes that are no message"),
+    "gc_answer_kb": (int, "pad answers to match requests to more than so many kilobytes"),
     "gc_down": ((bool, str), "no welcome; NO_SESSION, or 'silent', 'going_down', 'queue'"),
     "gc_stale_answers": (bool, "late answers of an ended session reach the account's next one"),
     "gc_drop_requests": (

@@ -17,12 +17,13 @@ from sandbox.envelope import NO_JOB, Message
 from sandbox.playing import lose_gc
 from sandbox.quota import Verdict
 from sandbox.session import Session, Stage
-from sandbox.wire import WireError
+from sandbox.wire import WireError, varint
 
 PING_EVERY_S: Final = 60.0
 PINGS_NEGLECTED: Final = 55  # unanswered pings may be what silences sessions after about an hour
 _QUEUE: Final = ("queue_position", "queue_size", "wait_seconds")
 _HEAD: Final = struct.Struct("<Ii")
+_PADDING: Final = varint(1000 << 3 | 2)  # the tag of a field of bytes that no schema has
 
 
 def on_to_gc(session: Session, message: Message) -> None:
@@ -171,7 +172,19 @@ def _looked_up(session: Session, match_id: int, job: int) -> tuple[str, bytes | 
     result = services.faults.take("gc_result", account=name)
     if result is not None:
         return f"result_{result}", services.catalogue.refusal(result)
-    return services.catalogue.answer(match_id)
+    other = bool(services.faults.take("gc_other_match", account=name))
+    outcome, answer = services.catalogue.answer(match_id + other)
+    return outcome, _spoilt(session, answer)
+
+
+def _spoilt(session: Session, answer: bytes) -> bytes:
+    """Return an answer as the faults of the moment want it."""
+    faults, name = session.services.faults, session.name
+    if faults.take("gc_garbled", account=name):
+        return answer[: len(answer) // 2]
+    if kilobytes := faults.take("gc_answer_kb", account=name):
+        answer += _PADDING + varint(kilobytes * 1024) + bytes(kilobytes * 1024)
+    return answer
 
 
 def send_status(session: Session, status: int, numbers: Mapping[str, Any] | None = None) -> None:

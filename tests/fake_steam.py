@@ -173,8 +173,8 @@ class FakeLink:
         del timeout_s
         await self._script.do("launch")
 
-    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
-        del timeout_s
+    async def request_match(self, match_id: int, *, timeout_s: float, late_s: float = 0.0) -> bytes:
+        del timeout_s, late_s
         await self._script.do(f"request {match_id}")
         return b"answer %d" % match_id
 

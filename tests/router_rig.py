@@ -77,6 +77,7 @@ class FakeBot(Actor[RouterToBot]):
         self.spent: list[float] = []
         self.relogs = 0
         self.lease_checks = 0
+        self.spares: list[float] = []  # how long the account is to rest, where a spare one is tried
         self.waiting: list[Envelope[RouterToBot]] = []
         self._time = clock
 
@@ -84,10 +85,12 @@ class FakeBot(Actor[RouterToBot]):
         match envelope.message:
             case BudgetSpent(retry_after=seconds):
                 self.spent.append(seconds)
-            case Relog():
+            case Relog(spare_rest_s=None):
                 self.relogs += 1
             case CheckLease():
                 self.lease_checks += 1
+            case Relog(spare_rest_s=float(rest_s)):
+                self.spares.append(rest_s)
             case ServeMatch(match_id=match_id):
                 self.asked.append(match_id)
                 assert envelope.reply is not None

@@ -27,6 +27,7 @@ from actors.errors import (
     RequestStoreUnavailable,
     TimedOut,
     Unauthorized,
+    Unusable,
 )
 from actors.http.notes import ERROR
 
@@ -39,6 +40,7 @@ TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchNotFound: (404, "not-found"),
     MatchBlocked: (403, "blocked"),
     RateLimited: (429, "rate-limited"),
+    Unusable: (502, "unusable"),
     QuotaExhausted: (429, "quota-exhausted"),
     NotReady: (503, "notready"),
     Busy: (503, "busy"),

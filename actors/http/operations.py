@@ -41,7 +41,9 @@ NO_REPLAY: Final[Mapping[Availability, tuple[str, str]]] = {
 }
 
 _WHO: Final = words(errors.Unauthorized, errors.RateLimited)
-_WHICH: Final = words(errors.InvalidMatchId, errors.MatchNotFound, errors.MatchBlocked)
+_WHICH: Final = words(
+    errors.InvalidMatchId, errors.MatchNotFound, errors.MatchBlocked, errors.Unusable
+)
 _SERVICE: Final = words(
     errors.QuotaExhausted,
     errors.NotReady,

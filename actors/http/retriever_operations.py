@@ -51,6 +51,7 @@ GET_RETRIEVER_MATCH: Final = Operation(
         ),
         **_REFUSALS,
         429: _said("`too many requests`, or every account's budget is spent.", "Retry-After"),
+        502: _said("The Game Coordinator's answers for this match are of no use.", "Retry-After"),
         503: _said("Redis does not answer, so that no budget can be counted.", "Retry-After"),
     },
     errors={},

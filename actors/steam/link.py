@@ -56,6 +56,7 @@ from actors.steam.unanswered import Unanswered
 PROBE_S: Final = 1.5
 LEAST_PROBE_S: Final = 0.5  # with less time left, a slow answer to the probe would pass for none
 
+MOST_PENDING: Final = 256  # match requests of one connection, late ones included
 
 # How long after its fence a link leaves the log-off to the loop, which also tells what comes of it.
 LOOP_FIRST_S: Final = 1.0
@@ -83,7 +84,7 @@ class SteamLink:
         self._listener = listener
         self._clock = clock
         gc_jobs = itertools.count(1)
-        self.matches, self.cards = Unanswered(gc_jobs), Unanswered(gc_jobs)
+        self.matches, self.cards = Unanswered(gc_jobs, most=MOST_PENDING), Unanswered(gc_jobs)
         self.names = Unanswered(itertools.count(FIRST_STEAM_JOB))
         self._hub = _HubLink(self, bridge, waiting=waiting, clock=clock, log=log)
         self._closed = False
@@ -126,20 +127,26 @@ class SteamLink:
         """See `port.Link`."""
         await self._bridge.call(self._hub.launch, timeout_s)
 
-    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
+    async def request_match(self, match_id: int, *, timeout_s: float, late_s: float = 0.0) -> bytes:
         """See `port.Link`."""
+        self._refuse_if_closed()
         loop = asyncio.get_running_loop()
         probe_s = min(PROBE_S, timeout_s / 2)
         sent_at = self._clock.now()
         alarm = loop.call_later(timeout_s - probe_s, self._probe)
-        try:
-            return await self._ask(self.matches, self._hub.request_match, match_id, timeout_s)
-        except TimeoutError:
-            if probe_s >= LEAST_PROBE_S:
+        with self.matches.one() as (job, answer):
+            try:
+                self._bridge.submit(self._hub.request_match, match_id, job)
+                await asyncio.wait([answer], timeout=timeout_s)
+            finally:
+                alarm.cancel()
+            if not answer.done() and probe_s >= LEAST_PROBE_S:
                 await self._bridge.call(self._hub.die_if_silent_since, sent_at)
-            raise
-        finally:
-            alarm.cancel()
+            if not answer.done() and late_s:
+                await asyncio.wait([answer], timeout=None if late_s == math.inf else late_s)
+            if not answer.done():
+                raise TimeoutError
+            return answer.result()
 
     async def request_profile(self, account_id: int, *, timeout_s: float) -> bytes:
         """See `port.Link`."""
@@ -157,12 +164,15 @@ class SteamLink:
         timeout_s: float,
     ) -> bytes:
         """Let the hub send `request(about, job)`, and wait for the answer."""
-        if self._closed:
-            raise SteamUnreachable("session", "the link is closed")
+        self._refuse_if_closed()
         with unanswered.one() as (job, answer):
             self._bridge.submit(request, about, job)
             async with asyncio.timeout(timeout_s):
                 return await answer
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise SteamUnreachable("session", "the link is closed")
 
     async def log_off(self, *, timeout_s: float) -> None:
         """See `port.Link`."""

@@ -174,12 +174,17 @@ class Link(Protocol):
             GcUnavailable: no welcome in time, or playing is blocked by another session.
         """
 
-    async def request_match(self, match_id: int, *, timeout_s: float) -> bytes:
+    async def request_match(self, match_id: int, *, timeout_s: float, late_s: float = 0.0) -> bytes:
         """Return the body of CMsgGCMatchDetailsResponse exactly as the GC sent it.
 
+        Args:
+            match_id: the match.
+            timeout_s: when the connection is checked. Where there was time enough to probe (a second),
+                it is known to be alive after that; a dead one is SteamUnreachable.
+            late_s: for how much longer an answer is accepted; inf: as long as the GC session lives.
+
         Raises:
-            TimeoutError: the GC stayed silent for `timeout_s`. Where there was time enough to probe
-                (a second), the connection is known to be alive; a dead one is SteamUnreachable.
+            TimeoutError: no answer came in all that time, or too many younger requests wait.
             GcUnavailable: the GC session ended while waiting.
         """
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
 
 
 class Unanswered:
-    """Requests of one kind. `jobs` counts up for ever: a late answer finds nobody and is dropped."""
+    """Requests of one kind, at most `most` of them; for one more the oldest ends with TimeoutError.
 
-    def __init__(self, jobs: Iterator[int]) -> None:
+    `jobs` counts up and never repeats: an answer reaches the request it belongs to, or none.
+    """
+
+    def __init__(self, jobs: Iterator[int], *, most: float = math.inf) -> None:
         self._jobs = jobs
+        self._most = most
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
 
     def __len__(self) -> int:
@@ -20,13 +25,15 @@ class Unanswered:
     @contextlib.contextmanager
     def one(self) -> Iterator[tuple[int, asyncio.Future[bytes]]]:
         """Yield the job id of one more request, and what its answer or a refusal will settle."""
+        if len(self._waiting) >= self._most:
+            self.refuse(next(iter(self._waiting)), TimeoutError("too many younger requests"))
         job = next(self._jobs)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[job] = answer
         try:
             yield job, answer
         finally:
-            del self._waiting[job]
+            self._waiting.pop(job, None)
 
     def answer(self, job: int, body: bytes) -> None:
         """The answer has come; one that nobody waits for (late, or a second one) is dropped."""
@@ -36,9 +43,10 @@ class Unanswered:
 
     def refuse(self, job: int, error: Exception) -> None:
         """The request could not be sent."""
-        answer = self._waiting.get(job)
+        answer = self._waiting.pop(job, None)
         if answer is not None and not answer.done():
             answer.set_exception(error)
+            answer.exception()  # seen: an asker that was cancelled in this moment never looks
 
     def refuse_oldest(self, error: Exception) -> None:
         """Refuse the request that waits longest: the one that a refusal without a job means."""
@@ -48,5 +56,5 @@ class Unanswered:
 
     def refuse_all(self, error: Exception) -> None:
         """No answer will come any more."""
-        for job in self._waiting:
+        for job in tuple(self._waiting):
             self.refuse(job, error)

@@ -67,6 +67,10 @@ def test_refusals_have_words_and_codes(
 
 
 async def test_what_may_work_later_is_exit_code_4(running: World, tmp_path: Path) -> None:
+    await running.sandbox.faults(gc_other_match=True)
+    said = ask(running, "match", "8000000101", "--json", cwd=tmp_path)
+    await running.sandbox.clear_faults()
+    assert (said.code, json.loads(said.out)["error"]) == (4, "unusable")
     await running.sandbox.faults(gc_down=True)
     await running.sandbox.wait_journal("gc_session_lost")
     said = ask(running, "match", "8000000001", cwd=tmp_path)

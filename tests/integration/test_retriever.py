@@ -197,6 +197,15 @@ async def test_a_gc_that_has_trouble_is_asked_again(common: World) -> None:
     assert (got.outcome, got.status) == (Outcome.AGAIN, 204)
 
 
+async def test_answers_that_are_of_no_use_are_asked_for_again(common: World) -> None:
+    await common.sandbox.faults(gc_other_match=True)
+    async with opendota(common) as od:
+        got = await od.match(6_200_000_101)
+    await common.sandbox.clear_faults()
+    assert (got.outcome, got.status) == (Outcome.AGAIN, 502)
+    assert "x-match-noretry" not in got.headers
+
+
 async def test_players_are_known_and_cost_no_match_budget() -> None:
     card = real("retriever_player.json")
     steam_ids = [FIRST_STEAM_ID + n for n in range(1, 101)]

@@ -9,6 +9,7 @@ import pytest
 from dota2.protobufs import dota_gcmessages_client_pb2 as dota_pb
 from dota2.protobufs import dota_gcmessages_common_pb2 as common_pb
 from dota2.protobufs import gcsdk_gcmessages_pb2 as gc_pb
+from google.protobuf.message import DecodeError
 from sandbox_client import Connecting, SandboxClient, logged_on
 
 from bench.sandbox_process import SandboxProcess
@@ -100,6 +101,21 @@ async def test_results_name_what_is_wrong_with_a_match(sandbox: SandboxProcess) 
         assert not any(answer.HasField("match") for answer in answers)
         await sandbox.faults(gc_result=16)
         assert (await client.match(MATCH)).result == 16
+
+
+async def test_answers_can_be_of_no_use(sandbox: SandboxProcess) -> None:
+    async with Connecting(sandbox, "netfilter") as client:
+        await playing(client)
+        await sandbox.faults(gc_other_match=1)
+        assert (await client.match(MATCH)).match.match_id == MATCH + 1
+        await sandbox.faults(gc_answer_kb={"value": 1100, "times": 1})
+        large = await client.match(MATCH)
+        assert large.match.match_id == MATCH
+        assert large.ByteSize() > 1100 * 1024
+        await sandbox.faults(gc_garbled=1)
+        with pytest.raises(DecodeError):
+            await client.match(MATCH)
+        assert (await client.match(MATCH)).match.match_id == MATCH
 
 
 async def test_the_quota_ends_in_silence_and_survives_relogs(sandbox: SandboxProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -106,6 +107,54 @@ async def test_a_late_answer_finds_nobody_and_nothing_breaks(rig: Rig) -> None:
     with pytest.raises(TimeoutError):
         await match(bot, 6_000_000_500, timeout_s=0.05)
     assert await match(bot, 6_000_000_501) == 6_000_000_501
+
+
+async def test_a_late_answer_is_accepted_as_long_as_the_session_lives(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_delay_ms=700, gc_out_of_order=3)
+    wanted = [6_000_000_510 + n for n in range(6)]
+    bodies = await asyncio.gather(
+        *(bot.link.request_match(one, timeout_s=0.1, late_s=math.inf) for one in wanted)
+    )
+    assert [MatchDecoder().decode(body).match_id for body in bodies] == wanted
+
+
+async def test_late_requests_end_with_their_time_or_with_the_session(rig: Rig) -> None:
+    bot = await rig.ready("abaddon")
+    await rig.sandbox.faults(gc_silent=True)
+    with pytest.raises(TimeoutError):
+        await bot.link.request_match(6_000_000_520, timeout_s=0.1, late_s=0.1)
+    since = await rig.sandbox.last_event()
+    late = asyncio.create_task(
+        bot.link.request_match(6_000_000_521, timeout_s=0.1, late_s=math.inf)
+    )
+    await rig.sandbox.wait_journal("match_request", since=since)
+    await rig.sandbox.faults(gc_down=True)
+    with pytest.raises(GcUnavailable):
+        await late
+    assert not bot.link.matches
+
+
+async def test_late_requests_of_a_connection_are_bounded(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await rig.ready("abaddon")
+    monkeypatch.setattr(bot.link.matches, "_most", 3)
+    await rig.sandbox.faults(gc_silent=True)
+    late = [
+        asyncio.create_task(
+            bot.link.request_match(6_000_000_530 + n, timeout_s=0.05, late_s=math.inf)
+        )
+        for n in range(5)
+    ]
+    done, pending = await asyncio.wait(late, timeout=1.0)
+    assert done == set(late[:2])  # the oldest
+    assert all(isinstance(one.exception(), TimeoutError) for one in done)
+    assert len(bot.link.matches) == 3
+    for one in pending:
+        one.cancel()
+    await asyncio.wait(pending)
+    assert not bot.link.matches
 
 
 async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:

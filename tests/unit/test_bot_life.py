@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from bot_stage import LEASE_S, Stage, staged
@@ -23,6 +24,7 @@ from actors.errors import (
 from actors.messages import (
     BudgetSpent,
     CheckLease,
+    Relog,
     ServeAliases,
     ServeMatch,
     ServeProfile,
@@ -68,6 +70,63 @@ async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
     assert await asked == b"answer 5"
     assert await stage.end() is None
     assert stage.script.deeds[-3:] == LETTING_GO
+
+
+async def test_a_stop_waits_for_no_late_answer(stage: Stage) -> None:
+    await stage.until_ready()
+    stage.script.held["request 5"] = asyncio.Event()
+    serve = ServeMatch(5, 5.0, late_s=math.inf)
+    asked = asyncio.create_task(stage.address.ask(serve, deadline=math.inf))
+    await settle()
+    stage.bot.stop()
+    await stage.clock.advance(4.9)
+    assert not asked.done()  # it has its time
+    await stage.clock.advance(0.2)
+    with pytest.raises(GcUnavailable):
+        await asked
+    assert await stage.end() is None
+    assert stage.script.deeds[-3:] == LETTING_GO
+
+
+async def test_a_late_answer_of_a_bot_that_stays_is_accepted(stage: Stage) -> None:
+    await stage.until_ready()
+    hold = stage.script.held["request 5"] = asyncio.Event()
+    serve = ServeMatch(5, 5.0, late_s=math.inf)
+    asked = asyncio.create_task(stage.address.ask(serve, deadline=math.inf))
+    await stage.clock.advance(1000.0)
+    hold.set()
+    assert await asked == b"answer 5"
+
+
+async def test_a_spare_account_is_taken_before_the_present_one_is_let_go(clock: FakeClock) -> None:
+    async with staged(clock, accounts=("axe", "bane")) as stage:
+        await stage.until_ready()
+        stage.address.tell(Relog("silent", spare_rest_s=600.0))
+        assert isinstance(await stage.end(), BudgetIsSpent)
+        assert stage.states[-1] is BotState.EXHAUSTED
+        assert stage.store.cooldowns == {"axe": (600.0, "silent")}
+        assert list(stage.store.held) == ["bane"]  # for the next life
+        assert stage.bot._memory.account == "bane"
+
+
+async def test_without_a_spare_account_nothing_changes(clock: FakeClock) -> None:
+    async with staged(clock, accounts=("axe",)) as stage:
+        await stage.until_ready()
+        stage.address.tell(Relog("silent", spare_rest_s=600.0))
+        await settle()
+        assert stage.states[-1] is BotState.READY
+        assert list(stage.store.held) == ["axe"]
+        answer = await stage.address.ask(ServeMatch(5, 5.0), deadline=stage.clock.now() + 60)
+        assert answer == b"answer 5"
+
+
+async def test_redis_that_is_away_is_no_reason_to_leave(clock: FakeClock) -> None:
+    async with staged(clock, accounts=("axe", "bane")) as stage:
+        await stage.until_ready()
+        stage.script.errors["acquire"] = StoreUnavailable("acquire")
+        stage.address.tell(Relog("silent", spare_rest_s=600.0))
+        await settle()
+        assert stage.states[-1] is BotState.READY
 
 
 async def test_questions_about_players_are_served_only_while_it_is_ready(stage: Stage) -> None:

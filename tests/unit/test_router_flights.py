@@ -11,6 +11,7 @@ from router_rig import Stage, after, match, matches_fixture, stage_fixture  # no
 from actors.accounts.quota import Refused
 from actors.bot_states import BotState
 from actors.circuit import OPENS_AFTER, PAUSE_S
+from actors.conduct import LEFT_FOR_SPARE_S
 from actors.errors import (
     ActorStopped,
     MatchBlocked,
@@ -21,6 +22,7 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
     TimedOut,
+    Unusable,
 )
 from actors.messages import BotChanged, BotExpected, GetAsked
 from actors.seats import LOG_ON_S, LONGEST_RETRY_S
@@ -123,7 +125,7 @@ async def test_a_broken_bot_is_followed_by_another_without_a_wait(stage: Stage) 
 async def test_an_answer_about_another_match_is_never_handed_out(stage: Stage) -> None:
     await stage.add_bot("a", lambda _: match(8))
     asked = stage.ask(7)
-    with pytest.raises(TimedOut):
+    with pytest.raises(Unusable, match="about match 8"):
         await asked
 
 
@@ -301,7 +303,7 @@ async def test_silence_is_heard_to_its_end_though_nobody_waits_for_it_any_more(
     await stage.clock.advance(1.0)  # it waits for what is in the air, and costs nothing
     with pytest.raises(TimedOut):
         await asked
-    await stage.clock.advance(5.0)
+    await stage.clock.advance(6.0)
     with pytest.raises(TimedOut, match="stays silent"):
         await stage.ask(7)
     assert len(stage.budgets.granted) == 2 + 2
@@ -346,17 +348,26 @@ async def test_a_silent_gc_does_not_cost_whole_budgets(stage: Stage) -> None:
     assert len(stage.budgets.granted) < 40  # of 180 that would have been asked in vain
 
 
-async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_anew(stage: Stage) -> None:
-    silent = await stage.add_bot("a", lambda _: None)
+async def pause(stage: Stage) -> None:
+    """Ask until the only bot is paused for its silence."""
     for number in range(OPENS_AFTER):
         asked = stage.ask(1000 + number, within=6.0)
         await stage.clock.advance(8.0)
         await asyncio.wait({asked})
     assert (await stage.report()).ready == 0
+
+
+async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_anew(stage: Stage) -> None:
+    silent = await stage.add_bot("a", lambda _: None)
+    await pause(stage)
     assert await refused_for(stage) is not None
+    assert (silent.spares, silent.relogs) == (
+        [LEFT_FOR_SPARE_S],
+        0,
+    )  # a spare account, if one is free
     await stage.clock.advance(PAUSE_S)
-    first, second = stage.ask(2000, within=5.5), stage.ask(2001, within=5.5)
-    await stage.clock.advance(8.0)
+    first, second = stage.ask(2000, within=12.0), stage.ask(2001, within=12.0)
+    await stage.clock.advance(12.0)
     await asyncio.wait({first, second})
     assert silent.asked[OPENS_AFTER:] == [2000]  # one at a time
     assert silent.relogs == 1
@@ -365,10 +376,7 @@ async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_anew(sta
 async def test_a_bot_that_answers_its_probe_is_used_as_before(stage: Stage) -> None:
     is_silent = True
     bot = await stage.add_bot("a", lambda match_id: None if is_silent else match(match_id))
-    for number in range(OPENS_AFTER):
-        asked = stage.ask(1000 + number, within=6.0)
-        await stage.clock.advance(8.0)
-        await asyncio.wait({asked})
+    await pause(stage)
     is_silent = False
     await stage.clock.advance(PAUSE_S)
     for number in range(3):

@@ -24,6 +24,7 @@ from actors.errors import (
     MatchBlocked,
     MatchNotFound,
     RequestStoreUnavailable,
+    SteamUnreachable,
     TimedOut,
 )
 from actors.matches.answer import Source
@@ -182,8 +183,8 @@ async def test_a_flight_of_several_tries_is_held_once(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
     async with routing(clock, matches) as stage:
-        for name in "ab":
-            await stage.add_bot(name, lambda _: b"garbage")
+        await stage.add_bot("a", lambda _: b"garbage")
+        await stage.add_bot("b", lambda _: SteamUnreachable("session", "gone"))
         await stage.add_bot("c", after(4.0))
         asked = stage.ask(7)
         await clock.advance(4.0)

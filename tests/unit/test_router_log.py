@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 import pytest
 from router_rig import (
+    Later,
     Stage,
     match,
     matches_fixture,  # noqa: F401 - a fixture
@@ -91,7 +93,19 @@ async def test_an_address_whose_budget_is_spent_is_one_line(stage: Stage, lines:
         await stage.add_bot(f"bot-{number}")
         stage.budgets.refusals[f"account of bot-{number}"] = Refused("ip", 3600.0)
     await fetched(stage, 1)
-    assert levels(lines, "budget_refused") == ["info", *["debug"] * 9]
+    assert levels(lines, "budget_refused") == ["info"]  # none of the others is asked any more
+
+
+async def test_requests_refused_together_for_a_spent_address_are_one_line(
+    stage: Stage, lines: Lines
+) -> None:
+    for number in range(5):
+        await stage.add_bot(f"bot-{number}")
+        stage.budgets.refusals[f"account of bot-{number}"] = Refused("ip", 3600.0)
+    asked = [stage.ask(match_id) for match_id in range(1, 6)]
+    await stage.clock.advance(1)
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert levels(lines, "budget_refused").count("info") == 1
 
 
 async def test_each_account_whose_budget_is_spent_is_a_line(stage: Stage, lines: Lines) -> None:
@@ -103,10 +117,11 @@ async def test_each_account_whose_budget_is_spent_is_a_line(stage: Stage, lines:
 
 
 async def test_a_bot_that_stays_slow_is_told_once(stage: Stage, lines: Lines) -> None:
-    await stage.add_bot("bot-1", silence)
-    for match_id in range(1, 6):
+    await stage.add_bot("quick")
+    await stage.add_bot("slow", lambda match_id: Later(4.0, match(match_id)))
+    for match_id in range(1, 200):
         asked = stage.ask(match_id)
-        await stage.clock.advance(8)
-        asked.cancel()
+        await stage.clock.advance(5)
+        await asked
     assert len(levels(lines, "bot_demoted")) > 1
     assert levels(lines, "bot_demoted").count("info") == 1

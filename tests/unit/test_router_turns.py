@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.actor import Address
+from actors.circuit import OPENS_AFTER
 from actors.messages import RouterToBot, Seat
 from actors.turns import Turns
 
@@ -190,7 +191,7 @@ def test_a_demoted_seat_is_used_only_when_there_is_no_other() -> None:
     assert turns.take(0.0) is good
     assert turns.take(0.0) is None  # it will be back soon
     turns.give_back(good)
-    assert turns.take(0.0, frozenset({"account-1"}), only_others=True) is bad
+    assert turns.take(0.0, frozenset({"account-1"})) is bad
     turns.give_back(bad)
     turns.leave("bot-1")
     assert turns.take(0.0) is bad
@@ -203,7 +204,7 @@ def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
     turns.join(good)
     turns.demote(bad)
     both = frozenset({"account-0", "account-1"})
-    assert turns.take(0.0, both, only_others=True) is None
+    assert turns.take_idle(0.0, both, heard_since=0.0) is None
     assert turns.take(0.0, both) is good
 
 
@@ -246,7 +247,21 @@ def test_who_is_not_there_is_not_demoted() -> None:
 
 @given(
     st.lists(
-        st.sampled_from(["take", "give", "demote", "restore", "acquit", "rejoin"]), max_size=60
+        st.sampled_from(
+            [
+                "take",
+                "give",
+                "demote",
+                "restore",
+                "acquit",
+                "overdue",
+                "silent",
+                "broke",
+                "trust",
+                "rejoin",
+            ]
+        ),
+        max_size=60,
     ),
     st.data(),
 )
@@ -261,14 +276,15 @@ def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) 
         match step:
             case "take":
                 out += [taken] if (taken := turns.take(0.0)) else []
-            case "give" if out:
-                turns.give_back(out.pop())
-            case "demote":
-                turns.demote(one)
-            case "restore":
-                turns.restore(one)
-            case "acquit":
-                turns.acquit(one)
+            case "give":
+                if out:
+                    turns.give_back(out.pop())
+            case "silent" | "broke":
+                turns.not_overdue(one, is_silence=step == "silent")
+            case "trust":
+                turns.trust(one, 0.0)
+            case "demote" | "restore" | "acquit" | "overdue":
+                getattr(turns, step)(one)
             case "rejoin":
                 turns.join(one)
                 out = [taken for taken in out if taken is not one]
@@ -276,12 +292,15 @@ def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) 
 
 
 def check_standing(turns: Turns) -> None:
-    """Everybody with room stands in one line, and the demoted are counted."""
-    assert turns._demotions == sum(place.is_demoted for place in turns._places.values())
+    """Every seat with room stands in one line, and those of the second line are counted."""
+    assert turns._seconds == sum(place.is_second for place in turns._places.values())
     for place in turns._places.values():
-        line, other = turns._line, turns._demoted
-        if place.is_demoted:
+        line, other = turns._line, turns._second
+        if place.is_demoted or place.overdue:
             line, other = other, line
-        room = 1 if place.is_on_trial else 2
-        assert (place.seat.bot_id in line) == (place.in_flight < room)
+        if place.is_on_trial:
+            has_room = not place.in_flight and not place.overdue
+        else:
+            has_room = place.in_flight < 2 and place.unanswered < OPENS_AFTER
+        assert (place.seat.bot_id in line) == has_room
         assert place.seat.bot_id not in other

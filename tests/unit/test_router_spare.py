@@ -1,0 +1,221 @@
+"""The router in virtual time: accounts that Valve counts out sooner than we do, and spare ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from fake_clock import FakeClock
+from fake_matches import FakeMatches
+from router_rig import (
+    FakeBot,
+    Stage,
+    match,
+    matches_fixture,  # noqa: F401 - a fixture
+    routing,
+)
+
+from actors.bot_states import BotState
+from actors.circuit import OPENS_AFTER
+from actors.conduct import LEFT_FOR_SPARE_S, SPENT_EARLY_S
+from actors.errors import RequestError
+from actors.messages import BotChanged, RouterPolicy, Seat
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+POLICY = RouterPolicy(5.0, max_in_flight=5, min_interval_s=0.0, queue=100)
+LOG_ON_S = 2.0
+
+
+@dataclass
+class Fleet:
+    """Bots that take accounts out of `free`; each account is answered so often at most."""
+
+    stage: Stage
+    limit: int
+    free: list[str]
+    is_gc_away: bool = False
+    answered: Counter[str] = field(default_factory=Counter)
+    silent: Counter[str] = field(default_factory=Counter)
+    log_ons: list[float] = field(default_factory=list)
+    accounts: dict[str, str] = field(default_factory=dict)  # by bot
+    changes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    async def add(self, name: str) -> None:
+        bot = await self.stage.add_bot(name, lambda match_id: self.answer(name, match_id))
+        self.take(bot)
+        self.ready(bot)
+
+    def answer(self, name: str, match_id: int) -> bytes | None:
+        account = self.accounts[name]
+        if self.is_gc_away or self.answered[account] >= self.limit:
+            self.silent[account] += 1
+            return None
+        self.answered[account] += 1
+        return match(match_id)
+
+    def take(self, bot: FakeBot) -> None:
+        self.accounts[bot.address.name] = self.free.pop(0)
+        self.changes[bot.address.name] = (len(bot.spares), len(bot.spent), bot.relogs)
+
+    def ready(self, bot: FakeBot) -> None:
+        name = bot.address.name
+        seat = Seat(name, self.accounts[name], 1, "192.0.2.1", bot.address)
+        self.log_ons.append(self.stage.clock.now())
+        self.stage.address.tell(BotChanged(name, BotState.READY, seat=seat))
+
+    def obey(self) -> None:
+        """Do what the bots were told, as bots do."""
+        for name, bot in self.stage.bots.items():
+            spares, spent, relogs = self.changes[name]
+            self.changes[name] = (len(bot.spares), len(bot.spent), bot.relogs)
+            is_spent = len(bot.spent) > spent
+            if is_spent or (len(bot.spares) > spares and self.free):
+                self.stage.change(name, BotState.EXHAUSTED)
+                if self.free:
+                    self.take(bot)
+                    self.ready_later(bot)
+                else:
+                    self.stage.nothing_free(name, SPENT_EARLY_S)
+            elif bot.relogs > relogs:
+                self.stage.change(name, BotState.BACKING_OFF)
+                self.ready_later(bot)
+
+    def ready_later(self, bot: FakeBot) -> None:
+        clock = self.stage.clock
+        clock.call_at(clock.now() + LOG_ON_S, lambda: self.ready(bot))
+
+    async def serve(self, seconds: int, first_id: int = 1) -> Counter[str]:
+        """Ask for one match a second; return what the answers were."""
+        asked = []
+        for number in range(seconds):
+            asked.append(self.stage.ask(first_id + number, within=15.0))
+            for _ in range(4):
+                await self.stage.clock.advance(0.25)
+                self.obey()
+        for _ in range(80):
+            await self.stage.clock.advance(0.25)
+            self.obey()
+        await asyncio.wait(asked)
+        return Counter(type(one.exception()).__name__ for one in asked)
+
+
+async def test_spare_accounts_are_used_when_the_limit_of_the_gc_is_below_ours(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    """Steam-side limit 5, three bots, eight accounts, one request a second."""
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=5, free=[f"account-{number}" for number in range(8)])
+        for name in ("bot-1", "bot-2", "bot-3"):
+            await fleet.add(name)
+        outcomes = await fleet.serve(65)
+        assert sum(fleet.answered.values()) == 8 * 5
+        assert outcomes["NoneType"] == 8 * 5
+        assert (
+            max(fleet.silent.values()) <= OPENS_AFTER + 4
+        )  # a handful, the last ones' probes included
+        assert sum(fleet.silent.values()) <= 8 * (OPENS_AFTER + 1) + 6
+
+
+async def test_while_there_are_spare_accounts_few_requests_fail(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=5, free=[f"account-{number}" for number in range(50)])
+        for name in ("bot-1", "bot-2", "bot-3"):
+            await fleet.add(name)
+        outcomes = await fleet.serve(120)
+        assert outcomes["NoneType"] >= 0.85 * 120
+
+
+async def test_one_account_that_is_spent_early_is_changed_without_any_trial(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=1000, free=["spent", "good-1", "good-2", "spare"])
+        fleet.answered["spent"] = 1000
+        for name in ("bot-1", "bot-2", "bot-3"):
+            await fleet.add(name)
+        outcomes = await fleet.serve(60)
+        assert outcomes == {"NoneType": 60}
+        assert fleet.silent["spent"] <= OPENS_AFTER
+        assert fleet.accounts["bot-1"] == "spare"
+        assert stage.bots["bot-1"].spent == [SPENT_EARLY_S]
+
+
+async def test_a_silent_gc_costs_one_log_on_at_a_time_and_no_account(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    """Ten minutes of silence for all, with as many spare accounts as one likes."""
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=10_000, free=[f"account-{number}" for number in range(100)])
+        for name in ("bot-1", "bot-2", "bot-3", "bot-4", "bot-5"):
+            await fleet.add(name)
+        await fleet.serve(10)
+        before = len(fleet.log_ons)
+        fleet.is_gc_away = True
+        await fleet.serve(600, first_id=1000)
+        assert (
+            len(fleet.log_ons) - before <= 9
+        )  # 60, 120, 240 s ... of each kind, and the first ones
+        assert all(bot.spent == [] for bot in stage.bots.values())  # none is to blame
+        fleet.is_gc_away = False
+        await clock.advance(120.0)
+        assert (await fleet.serve(30, first_id=5000))["NoneType"] == 30
+
+
+async def test_without_a_spare_account_nothing_changes_but_the_pause(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=5, free=["account-1"])
+        await fleet.add("bot-1")
+        await fleet.serve(40)
+        bot = stage.bots["bot-1"]
+        assert bot.spares[0] == LEFT_FOR_SPARE_S  # it was asked to take one
+        assert fleet.accounts == {"bot-1": "account-1"}
+        assert fleet.silent["account-1"] <= OPENS_AFTER + 4
+        with pytest.raises(RequestError) as refused:
+            await stage.ask(9999)
+        assert refused.value.retry_after
+
+
+async def test_a_gc_that_was_away_for_a_while_is_the_fault_of_no_account(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    """The spare account is answered because the GC is back, and so are all the others."""
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=10_000, free=[f"account-{number}" for number in range(6)])
+        for number in range(1, 6):
+            await fleet.add(f"bot-{number}")
+        await fleet.serve(10)
+        fleet.is_gc_away = True
+        await fleet.serve(6, first_id=1000)
+        assert any(bot.spares for bot in stage.bots.values())
+        fleet.is_gc_away = False
+        await fleet.serve(10, first_id=2000)
+        await clock.advance(60.0)
+        assert (await fleet.serve(30, first_id=5000))["NoneType"] == 30
+        assert all(bot.spent == [] for bot in stage.bots.values())
+        assert (await stage.report()).ready == 5
+
+
+async def test_those_that_are_silent_beside_a_spare_account_are_spent(
+    clock: FakeClock, matches: FakeMatches
+) -> None:
+    async with routing(clock, matches, POLICY) as stage:
+        fleet = Fleet(stage, limit=1000, free=["spent-1", "spent-2", "spent-3", "good"])
+        fleet.answered.update({"spent-1": 1000, "spent-2": 1000, "spent-3": 1000})
+        for name in ("bot-1", "bot-2", "bot-3"):
+            await fleet.add(name)
+        await fleet.serve(60)
+        assert sum(len(bot.spares) for bot in stage.bots.values()) == 1
+        assert sorted(bot.spent for bot in stage.bots.values()) == [
+            [],
+            [SPENT_EARLY_S],
+            [SPENT_EARLY_S],
+        ]
+        assert all(count <= OPENS_AFTER + 2 for count in fleet.silent.values())
+        assert sum(bot.relogs for bot in stage.bots.values()) == 0
