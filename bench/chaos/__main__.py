@@ -9,8 +9,11 @@ import time
 from collections import Counter
 
 from bench.chaos.arena import BROKEN, SERVICE
-from bench.chaos.round import Outcome, Round
+from bench.chaos.faults import KINDS, possible
+from bench.chaos.round import FAULT_EVERY_S, PLENTY, Outcome, Round
 from bench.report import print_machine, print_table
+
+ALONE_EVERY_S = 32.0  # with `--only`: longer than a fault, and the 10 s after it
 
 
 def main() -> None:
@@ -20,7 +23,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round-s", type=float, default=70.0, help="seconds of faults in a round")
     parser.add_argument("--break", dest="broken", choices=["renewal"], help="see the judge say no")
+    parser.add_argument(
+        "--only", nargs="+", choices=sorted(KINDS), metavar="FAULT", help="these, one at a time"
+    )
     options = parser.parse_args()
+    kinds = possible()
+    for name in KINDS.keys() - kinds.keys():
+        print(f"left out: {name} needs libfaketime (Debian: apt install libfaketime)")
+    if options.only:
+        kinds = {name: kind for name, kind in kinds.items() if name in options.only}
+        if not kinds:
+            sys.exit(2)
     print_machine()
     until = time.monotonic() + options.minutes * 60
     total = Outcome()
@@ -30,6 +43,10 @@ def main() -> None:
             seed=options.seed * 1000 + number,
             length_s=options.round_s,
             module=BROKEN if options.broken else SERVICE,
+            kinds=kinds,
+            shape=PLENTY if options.only else None,
+            one_at_a_time=bool(options.only),
+            fault_every_s=ALONE_EVERY_S if options.only else FAULT_EVERY_S,
         )
         outcome = asyncio.run(one.run())
         print(f"round {number}, seed {one.seed}: {outcome.summary()}", flush=True)
@@ -48,6 +65,9 @@ def report(total: Outcome) -> None:
     ):
         print()
         print_table([head, "number"], _rows(counts))
+    print()
+    print_table(["witness", "checks", "longest difference (s)"], total.agreement.rows())
+    print(f"{total.agreement.samples} samples, one a second; what it compares may differ for 2 s")
     print(f"\nslowest recovery after the last fault of a round: {total.recovery_s:.1f} s")
     print(f"{sum(total.faults.values())} faults of {len(total.faults)} kinds, ", end="")
     print(f"{len(total.verdict.violations)} violations")

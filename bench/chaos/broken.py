@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from actors.lease_keeper import LeaseKeeper
+from bench.chaos.blockable import install
 from supervisor.cli import main
 
 
@@ -19,4 +20,5 @@ async def _pretend(self: LeaseKeeper) -> bool:
 
 if __name__ == "__main__":
     LeaseKeeper._renew = _pretend  # type: ignore[method-assign] # noqa: SLF001 - on purpose
+    install()
     main()

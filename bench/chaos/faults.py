@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.chaos.arena import Arena
+from bench.chaos.arena import BLOCK_S, SECRET_KEY, Arena, secret_key
 from bench.chaos.member import Member
 from bench.chaos.proxy import FaultProxy, Mode
+from bench.moved_clock import library
+
+HOUR_S: Final = 3600.0
 
 Fault = Callable[[Arena, Member, random.Random], Awaitable[None]]
 
@@ -47,6 +50,32 @@ async def pause(_: Arena, member: Member, rng: random.Random) -> None:
 async def pause_past_lease(arena: Arena, member: Member, rng: random.Random) -> None:
     """SIGSTOP until others may have the accounts."""
     await member.pause(arena.lease_s + rng.uniform(1, 5))
+
+
+async def loop_blocked(_: Arena, member: Member, __: random.Random) -> None:
+    """The loop stands still for longer than a lease; the thread that talks to Steam goes on."""
+    await member.block(BLOCK_S)
+
+
+async def log_unwritable(_: Arena, member: Member, rng: random.Random) -> None:
+    """Nothing reads the log for longer than a lease, or its reader is gone until the next start."""
+    if rng.random() < 0.5:
+        member.service.stop_reading()
+        try:
+            await asyncio.sleep(BLOCK_S)
+        finally:
+            member.service.read_again()
+    else:
+        member.service.close_reader()
+        await asyncio.sleep(rng.uniform(5, 10))
+        await stop_and_restart(_, member, rng)
+
+
+async def wrong_key(_: Arena, member: Member, __: random.Random) -> None:
+    """The process is started with a key that did not seal what is stored, then with the right one."""
+    await member.stop()
+    await member.refuse_to_start({SECRET_KEY: secret_key("wrong")})
+    await member.start()
 
 
 # -- links -------------------------------------------------------------------------------------
@@ -131,12 +160,40 @@ async def cut_off(_: Arena, member: Member, rng: random.Random) -> None:
 
 async def valkey_restart(arena: Arena, _: Member, rng: random.Random) -> None:
     """An orderly restart."""
-    await arena.restart_valkey(kill=False, down_s=rng.uniform(0, 3))
+    await arena.valkeys.restart(kill=False, down_s=rng.uniform(0, 3))
 
 
 async def valkey_kill(arena: Arena, _: Member, rng: random.Random) -> None:
     """Kill -9; what was acknowledged is in its log."""
-    await arena.restart_valkey(kill=True, down_s=rng.uniform(0, 3))
+    await arena.valkeys.restart(kill=True, down_s=rng.uniform(0, 3))
+
+
+async def lost_leases(arena: Arena, _: Member, __: random.Random) -> None:
+    """All leases are gone; scores and holders are not."""
+    await arena.valkeys.drop_leases()
+
+
+async def old_snapshot(arena: Arena, _: Member, rng: random.Random) -> None:
+    """Redis comes back with what it held seconds ago."""
+    await arena.valkeys.restore(rng.uniform(3, 12))
+    await arena.sandbox.quota(reset=True)
+
+
+async def flush_all(arena: Arena, _: Member, rng: random.Random) -> None:
+    """Redis is empty; the operator adds the accounts again."""
+    await arena.valkeys.flush(arena.sandbox.accounts, rng.uniform(0, 3))
+    await arena.sandbox.quota(reset=True)  # else the rest of the round would be Steam's silence
+
+
+async def readonly_failover(arena: Arena, _: Member, __: random.Random) -> None:
+    """A replica takes over; connections that exist stay with the old primary, now a replica."""
+    await arena.valkeys.fail_over()
+
+
+async def redis_clock_step(arena: Arena, _: Member, rng: random.Random) -> None:
+    """The clock of Redis is an hour later, or earlier, and stays so; the next step leads back."""
+    offset_s = arena.valkeys.offset_s
+    await arena.valkeys.step_clock(-offset_s if offset_s else rng.choice((-HOUR_S, HOUR_S)))
 
 
 async def steam_drops_some(arena: Arena, _: Member, rng: random.Random) -> None:
@@ -152,11 +209,12 @@ async def gc_away(arena: Arena, _: Member, rng: random.Random) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A fault, how often it comes, and whether it needs the process for itself."""
+    """A fault, how often it comes, and whether it needs the process for itself or strikes all."""
 
     run: Fault
     weight: float = 1.0
     of_process: bool = False
+    of_all: bool = False
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -168,6 +226,9 @@ KINDS: Final[Mapping[str, Kind]] = {
             (stop_and_restart, 1.0),
             (pause, 1.0),
             (pause_past_lease, 0.7),
+            (loop_blocked, 0.5),
+            (log_unwritable, 0.5),
+            (wrong_key, 0.5),
         )
     },
     **{
@@ -183,10 +244,29 @@ KINDS: Final[Mapping[str, Kind]] = {
             (steam_refused, 1.0),
             (steam_slow, 1.0),
             (cut_off, 0.7),
+        )
+    },
+    **{
+        fault.__name__: Kind(fault, weight, of_all=True)
+        for fault, weight in (
             (valkey_restart, 0.6),
             (valkey_kill, 0.6),
+            (lost_leases, 0.5),
+            (old_snapshot, 0.5),
+            (flush_all, 0.4),
+            (readonly_failover, 0.5),
+            (redis_clock_step, 0.5),
             (steam_drops_some, 1.0),
             (gc_away, 0.7),
         )
     },
 }
+
+
+def possible(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Kind]:
+    """Return those that can be injected here: the clock of Valkey needs libfaketime."""
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if name != redis_clock_step.__name__ or library() is not None
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Final
 
 import aiohttp
 
+from bench.chaos.agreement import Refusal
 from bench.chaos.member import Member
 
 FIRST_MATCH: Final = 6_000_000_000
@@ -25,6 +27,7 @@ class Load:
 
     answers: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_MATCH, 20))
 
     async def run(self, member: Member, every_s: float) -> None:
@@ -37,24 +40,28 @@ class Load:
                 await asyncio.sleep(every_s)
 
     async def _ask(self, client: aiohttp.ClientSession, member: Member, match_id: int) -> None:
-        disturbed = member.disturbed
+        disturbed, asked = member.disturbed, time.time()
         url = f"{member.service.url}/match-details?match_id={match_id}"
         timeout = aiohttp.ClientTimeout(total=DEADLINE_S + SLACK_S)
         try:
             async with client.get(url, timeout=timeout) as answer:
-                self._note(member, match_id, answer.status, await answer.json())
+                self._note(member, match_id, asked, answer.status, await answer.json())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             if member.disturbed == disturbed and member.service.process.poll() is None:
                 self.faults.append(f"{member.name}: match {match_id} unanswered: {error!r}")
             else:
                 self.answers["process gone"] += 1
 
-    def _note(self, member: Member, match_id: int, status: int, body: dict[str, object]) -> None:
+    def _note(
+        self, member: Member, match_id: int, asked: float, status: int, body: dict[str, object]
+    ) -> None:
         if status == 200:
             if body.get("id") != match_id:
                 self.faults.append(f"{member.name}: asked for {match_id}, got {body.get('id')}")
             self.answers["data"] += 1
         elif body.get("error") in WORDS:
-            self.answers[str(body["error"])] += 1
+            word = str(body["error"])
+            self.answers[word] += 1
+            self.refusals.append(Refusal(member.name, word, asked, time.time()))
         else:
             self.faults.append(f"{member.name}: match {match_id} answered {status} {body}")

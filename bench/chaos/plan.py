@@ -18,9 +18,15 @@ class Planned:
 
 
 def plan(
-    seed: int, kinds: Mapping[str, float], *, members: int, length_s: float, every_s: float
+    seed: int,
+    kinds: Mapping[str, float],
+    *,
+    members: int,
+    length_s: float,
+    every_s: float,
+    evenly: bool = False,
 ) -> list[Planned]:
-    """Return faults in order of time, one per `every_s` seconds on average.
+    """Return faults in order of time, one per `every_s` seconds on average, or exactly if `evenly`.
 
     `kinds`: weight of each kind. Every kind comes once before chance decides.
     """
@@ -31,8 +37,13 @@ def plan(
     drawn = names[:count] + rng.choices(names, [kinds[name] for name in names], k=count)
     return sorted(
         (
-            Planned(rng.uniform(0, length_s), kind, rng.randrange(members), rng.randrange(1 << 30))
-            for kind in drawn[:count]
+            Planned(
+                number * every_s if evenly else rng.uniform(0, length_s),
+                kind,
+                rng.randrange(members),
+                rng.randrange(1 << 30),
+            )
+            for number, kind in enumerate(drawn[:count])
         ),
         key=lambda one: one.at_s,
     )

@@ -65,6 +65,10 @@ class FaultProxy:
         else:
             self._flows.set()
 
+    def set_target(self, target: tuple[str, int]) -> None:
+        """Forward new connections there; those that exist stay where they are."""
+        self._target = target
+
     def cut(self, *, reset: bool = False) -> None:
         """End all connections, in good order or with RST."""
         for pair in list(self._pairs):

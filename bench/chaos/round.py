@@ -1,4 +1,4 @@
-"""One round: an arena, faults by plan while clients ask, then rest, and the verdict."""
+"""One round: an arena, faults by plan while clients ask, then quiet, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,21 +11,41 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bench.chaos.agreement import (
+    DOWN,
+    QUIET_S,
+    Agreement,
+    Happened,
+    Witnessed,
+    compare,
+    refused_in_vain,
+)
 from bench.chaos.arena import SERVICE, Arena, Shape, arena
-from bench.chaos.faults import KINDS
-from bench.chaos.judge import Evidence, Verdict, accounts_in_order, judge
+from bench.chaos.faults import KINDS, Kind, possible
+from bench.chaos.judge import Evidence, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.load import Load
+from bench.chaos.member import Member
 from bench.chaos.plan import Planned, plan
+from bench.chaos.witness import WitnessProcess, witness_process
 
-# More bots than accounts, and more accounts than bots, in turn.
+# More bots than accounts, more accounts than bots, and budgets that last, in turn.
+# In the last there are bots that wait, so that an account which is free for a moment is taken.
+PLENTY: Final = Shape(members=3, bots=4, accounts=9, per_account=2000, per_ip=5000)
 SHAPES: Final = (
     Shape(members=3, bots=4, accounts=8),
     Shape(members=3, bots=3, accounts=14),
+    PLENTY,
 )
 FAULT_EVERY_S: Final = 1.2
 ASK_EVERY_S: Final = 0.4
 SETTLE_S: Final = 45.0
 LOOK_S: Final = 0.25
+QUIET_FOR_S: Final = 6.0  # of requests at the end, `QUIET_S` after the last fault
+# Faults in which a service cannot renew its leases.
+NO_REDIS: Final = frozenset(
+    {"redis_cut", "redis_refused", "redis_hole", "redis_gone_past_lease", "redis_slow", "cut_off"}
+    | {"valkey_restart", "valkey_kill", "old_snapshot", "flush_all", "readonly_failover", DOWN}
+)
 
 
 @dataclass
@@ -35,6 +55,8 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     verdict: Verdict = field(default_factory=Verdict)
+    agreement: Agreement = field(default_factory=Agreement)
+    happened: list[Happened] = field(default_factory=list)
     recovery_s: float = 0.0
 
     def add(self, other: Outcome) -> None:
@@ -42,6 +64,7 @@ class Outcome:
         self.faults += other.faults
         self.answers += other.answers
         self.add_verdict(other.verdict)
+        self.agreement.add(other.agreement)
         self.recovery_s = max(self.recovery_s, other.recovery_s)
 
     def add_verdict(self, verdict: Verdict) -> None:
@@ -68,27 +91,34 @@ class Round:
     shape: Shape | None = None
     fault_every_s: float = FAULT_EVERY_S
     settle_s: float = SETTLE_S
+    kinds: Mapping[str, Kind] = field(default_factory=possible)
+    one_at_a_time: bool = False
 
     async def run(self) -> Outcome:
         """Run it."""
         shape = self.shape or SHAPES[self.seed % len(SHAPES)]
-        weights = {name: kind.weight for name, kind in KINDS.items()}
+        weights = {name: kind.weight for name, kind in self.kinds.items()}
         planned = plan(
             self.seed,
             weights,
             members=shape.members,
             length_s=self.length_s,
             every_s=self.fault_every_s,
+            evenly=self.one_at_a_time,
         )
         outcome = Outcome()
         async with arena(shape, self.seed, self.module) as stage:
             begun = await stage.sandbox.last_event()
             load = Load()
-            async with _asking(stage, load):
-                await self._do(stage, planned, outcome)
-                outcome.recovery_s = await _settle(stage, outcome, self.settle_s)
+            with witness_process(**_where(stage)) as witness:
+                async with _asking(stage, load), _pointing(witness, stage):
+                    await self._do(stage, planned, outcome)
+                    outcome.recovery_s = await _settle(stage, outcome, self.settle_s)
+                    await _be_quiet(outcome)
+                samples = witness.samples()
             await self._end(stage, outcome)
             await _judge(stage, begun, outcome)
+            _judge_samples(stage, samples, load, outcome)
             outcome.answers += load.answers
             outcome.verdict.checks["answers"] += load.answers.total()
             outcome.verdict.violations += load.faults
@@ -127,16 +157,61 @@ async def _inject(stage: Arena, one: Planned, outcome: Outcome) -> None:
     kind, member = KINDS[one.kind], stage.members[one.member]
     rng = random.Random(one.seed)
     if not kind.of_process:
-        outcome.faults[one.kind] += 1
-        await kind.run(stage, member, rng)
+        await _run(stage, one.kind, member, rng, outcome)
         return
     idle = [other for other in stage.members if not other.busy.locked()]
     if not idle:
         return  # every process has its fault already
     member = member if member in idle else idle[0]
     async with member.busy:
-        outcome.faults[one.kind] += 1
-        await kind.run(stage, member, rng)
+        await _run(stage, one.kind, member, rng, outcome)
+
+
+async def _run(
+    stage: Arena, name: str, member: Member, rng: random.Random, outcome: Outcome
+) -> None:
+    outcome.faults[name] += 1
+    began = time.time()
+    try:
+        await KINDS[name].run(stage, member, rng)
+    finally:
+        whose = None if KINDS[name].of_all else member.name
+        outcome.happened.append(Happened(name, whose, began, time.time()))
+
+
+async def _be_quiet(outcome: Outcome) -> None:
+    """Let clients ask on until long enough after the last fault."""
+    last = max((one.ended for one in outcome.happened), default=0.0)
+    await asyncio.sleep(max(0.0, last + QUIET_S - time.time()) + QUIET_FOR_S)
+
+
+def _where(stage: Arena) -> dict[str, Any]:
+    return {
+        "control_url": stage.sandbox.control_url,
+        "redis_url": stage.redis_url,
+        "members": {member.name: member.service.url for member in stage.members},
+    }
+
+
+@contextlib.asynccontextmanager
+async def _pointing(witness: WitnessProcess, stage: Arena) -> AsyncIterator[None]:
+    """Tell the witness where everything is, for processes come back on other ports."""
+
+    async def point() -> None:
+        told = _where(stage)
+        while True:
+            if (now := _where(stage)) != told:
+                witness.look_at(**now)
+                told = now
+            await asyncio.sleep(LOOK_S)
+
+    task = asyncio.create_task(point())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
@@ -188,6 +263,7 @@ def _who_is_away(states: list[dict[str, Any]]) -> str:
 
 async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
     facts = await stage.redis_facts()
+    sources = {member.name: member.links.source for member in stage.members}
     evidence = Evidence(
         await stage.sandbox.journal(),
         begun,
@@ -195,5 +271,38 @@ async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
         stage.shape.per_ip,
         facts["counted"],
         facts["by_day"],
+        stage.valkeys.losses,
+        [
+            Unreachable(sources.get(one.member or ""), one.began, one.ended)
+            for one in _all_that_happened(stage, outcome)
+            if one.kind in NO_REDIS
+        ],
+        stage.lease_s / 3,
     )
     outcome.add_verdict(judge(evidence))
+
+
+def _all_that_happened(stage: Arena, outcome: Outcome) -> list[Happened]:
+    """Return the faults, and when processes were down."""
+    downs = [
+        Happened(DOWN, member.name, since, until)
+        for member in stage.members
+        for since, until in member.downs
+    ]
+    return [*outcome.happened, *downs]
+
+
+def _judge_samples(
+    stage: Arena, samples: list[dict[str, Any]], load: Load, outcome: Outcome
+) -> None:
+    witnessed = Witnessed(
+        samples,
+        _all_that_happened(stage, outcome),
+        {member.name: member.links.source for member in stage.members},
+        stage.shape.per_account,
+        stage.shape.per_ip,
+        stage.lease_s / 3,
+    )
+    outcome.agreement = compare(witnessed)
+    outcome.add_verdict(outcome.agreement.verdict)
+    outcome.add_verdict(refused_in_vain(witnessed, load.refusals))

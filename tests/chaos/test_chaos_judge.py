@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import pytest
 
 from bench.chaos.faults import KINDS
-from bench.chaos.judge import Evidence, Verdict, accounts_in_order, judge
+from bench.chaos.judge import Evidence, Loss, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.plan import plan
 
 Event = dict[str, Any]
@@ -20,10 +21,18 @@ class Journal:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def add(self, kind: str, account: str, session: int = 0, source: str = "10.0.0.1") -> None:
+    def add(
+        self,
+        kind: str,
+        account: str,
+        session: int = 0,
+        source: str = "10.0.0.1",
+        t: float | None = None,
+    ) -> None:
         self.events.append(
             {
                 "n": len(self.events) + 1,
+                "t": float(len(self.events) + 1) if t is None else t,
                 "kind": kind,
                 "account": account,
                 "session": session,
@@ -144,3 +153,94 @@ def test_a_plan_follows_from_its_seed_and_has_every_kind() -> None:
     assert len(plans[0]) == 60
     assert {one.kind for one in plans[2]} == set(KINDS)
     assert [one.at_s for one in plans[2]] == sorted(one.at_s for one in plans[2])
+
+
+RENEWAL_S = 5.0
+
+
+def after(journal: Journal, *losses: Loss, unreachable: tuple[Unreachable, ...] = ()) -> Verdict:
+    counted = {"account:axe": 0, "ip:10.0.0.1": 0, "ip:10.0.0.2": 0}
+    return judge(
+        Evidence(
+            journal.events,
+            0,
+            per_account=3,
+            per_ip=9,
+            counted=counted,
+            by_day={},
+            losses=losses,
+            unreachable=unreachable,
+            renewal_s=RENEWAL_S,
+        )
+    )
+
+
+def overlap(journal: Journal, begin: float, end: float | None) -> None:
+    """Two sessions of one account: the older one asks once more before it leaves at `end`."""
+    journal.add("token_logon", "axe", 1, t=1.0)
+    journal.add("token_logon", "axe", 2, "10.0.0.2", t=begin)
+    journal.add("match_request", "axe", 1, t=begin + 0.1)
+    if end is not None:
+        journal.add("session_ended", "axe", 1, t=end)
+
+
+ALL_LOST = Loss(-math.inf, 100.0)
+ON_ITS_WAY = 101.0  # so that the request in between is none that has to be counted
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "ok"),
+    [
+        (ON_ITS_WAY, 107.0, True),
+        (ON_ITS_WAY, 109.0, False),  # longer than one renewal
+        (ON_ITS_WAY, None, False),
+        (99.0, 101.0, False),  # before anything was lost
+        (109.0, 110.0, False),  # every holder has renewed by then
+    ],
+)
+def test_an_overlap_of_one_renewal_is_allowed_where_redis_has_lost_its_writes(
+    journal: Journal, begin: float, end: float | None, *, ok: bool
+) -> None:
+    overlap(journal, begin, end)
+    violations = [one for one in after(journal, ALL_LOST).violations if "counted" not in one]
+    assert (violations == []) is ok
+    assert after(journal, ALL_LOST).checks["overlaps after a loss"] == ok
+
+
+@pytest.mark.parametrize(("source", "ok"), [("10.0.0.1", True), (None, True), ("10.0.0.2", False)])
+def test_a_holder_that_could_not_renew_has_as_long_after_it_can(
+    journal: Journal, source: str | None, *, ok: bool
+) -> None:
+    overlap(journal, ON_ITS_WAY, 113.0)
+    cut_off = (Unreachable(source, 95.0, 108.0),)
+    assert (after(journal, ALL_LOST, unreachable=cut_off).violations == []) is ok
+
+
+def test_budgets_are_counted_from_zero_where_their_counters_are_lost(journal: Journal) -> None:
+    journal.add("token_logon", "axe", 1, t=1.0)
+    for t in (50.0, 60.0, 70.0, 101.0, 110.0, 111.0, 112.0):  # 101: counted before, sent after
+        journal.add("match_request", "axe", 1, t=t)
+    emptied, put_back = Loss(-math.inf, 100.0), Loss(65.0, 100.0)
+    assert not [one for one in after(journal, emptied).violations if "allowed" in one]
+    assert "account:axe sent 3, 0 are counted" in after(journal, emptied).violations
+    # Of those before the loss two are still there, and then there were three.
+    assert "account:axe sent 5, 3 are allowed" in after(journal, put_back).violations
+    assert "account:axe sent 5, 0 are counted" in after(journal, put_back).violations
+    journal.add("match_request", "axe", 1, t=113.0)
+    assert "account:axe sent 4, 3 are allowed" in after(journal, emptied).violations
+
+
+def test_one_password_is_needed_for_each_time_that_redis_was_emptied(journal: Journal) -> None:
+    journal.add("credential_logon", "axe", t=90.0)
+    assert len(after(journal, ALL_LOST).violations) == 1
+    journal.events.clear()
+    for t in (110.0, 120.0):
+        journal.add("credential_logon", "axe", t=t)
+    assert after(journal, ALL_LOST, Loss(-math.inf, 115.0)).violations == []
+    assert after(journal, ALL_LOST).violations == ["axe needed its password again"]
+    assert len(after(journal, Loss(50.0, 100.0)).violations) == 2  # tokens are older than that
+
+
+def test_even_faults_come_at_even_times() -> None:
+    found = plan(1, {"pause": 1}, members=3, length_s=60, every_s=20, evenly=True)
+    assert [one.at_s for one in found] == [0, 20, 40]

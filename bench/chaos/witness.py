@@ -1,0 +1,288 @@
+"""A process of its own that samples, each second, everything that says how the fleet is.
+
+    python -m bench.chaos.witness TARGETS SAMPLES
+
+TARGETS is a JSON file, read again for each sample, because processes come back on other ports:
+{"control_url": ..., "redis_url": ..., "members": {name: URL}}. SAMPLES gets one line of JSON per second
+(`bench/chaos/agreement.py` has the form, and the judgement). Ends when its stdin is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import redis.asyncio
+from redis.exceptions import RedisError
+
+EVERY_S: Final = 1.0
+WITHIN_S: Final = 0.9  # what has not answered by then is silent
+DAY_MS: Final = 86_400_000
+SESSION_KINDS: Final = "token_logon,session_ended,gc_welcome,gc_session_lost"
+STOP_S: Final = 10.0
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+@dataclass
+class Page:
+    """What a browser at `/events` shows, from the events so far. `is_live`: while the stream is open."""
+
+    bots: dict[str, list[str | None]] = field(default_factory=dict)
+    headlines: list[Json] = field(default_factory=list)
+    is_live: bool = False
+
+    def take(self, name: str, data: Json) -> None:
+        """Apply one event."""
+        if name == "snapshot":
+            self.bots.clear()
+        for bot in data.get("bots", ()):
+            self.bots[bot["bot_id"]] = [bot["state"], bot["account"]]
+        for gone in data.get("gone_bots", ()):
+            self.bots.pop(gone, None)
+        self.headlines = data.get("headlines", self.headlines)
+        self.is_live = True
+
+    def shown(self) -> Json | None:
+        """Return what a sample has of it."""
+        if not self.is_live:
+            return None
+        level = self.headlines[0].get("level") if self.headlines else None
+        return {"bots": dict(self.bots), "alerts": alert_kinds(self.headlines), "level": level}
+
+
+def alert_kinds(lines: list[Json] | None) -> list[str] | None:
+    """Return the kinds of alerts, without the line that all is well; None where they have no kinds."""
+    if lines is None or any("kind" not in line for line in lines):
+        return None
+    return [line["kind"] for line in lines if line.get("level") != "well"]
+
+
+@dataclass
+class Sessions:
+    """Accounts with a GC session, by source, from the journal so far."""
+
+    last: int = 0
+    _open: dict[int, list[Any]] = field(default_factory=dict)  # session: account, source, welcomed
+
+    def take(self, answer: Json) -> None:
+        """Apply what is new in the journal."""
+        for event in answer["events"]:
+            session = event["session"]
+            if event["kind"] == "token_logon":
+                self._open[session] = [event["account"], event["source"], False]
+            elif event["kind"] == "session_ended":
+                self._open.pop(session, None)
+            elif session in self._open:
+                self._open[session][2] = event["kind"] == "gc_welcome"
+        self.last = answer["last"]
+
+    def by_source(self) -> Mapping[str, list[str]]:
+        """Return accounts that could be asked for a match."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for account, source, is_welcomed in self._open.values():
+            if is_welcomed:
+                found[source].append(account)
+        return found
+
+
+class Witness:
+    """Looks at everything at once; what does not answer is None."""
+
+    def __init__(self, http: aiohttp.ClientSession, targets: Path) -> None:
+        self._http = http
+        self._targets = targets
+        self._sessions = Sessions()
+        self._pages: dict[str, Page] = {}
+        self._streams: dict[str, tuple[str, asyncio.Task[None]]] = {}  # by member: URL, reader
+
+    async def sample(self) -> Json:
+        """Return one sample."""
+        targets = json.loads(self._targets.read_text())
+        members: dict[str, str] = targets["members"]
+        for name, url in members.items():
+            self._follow(name, url)
+        at = time.time()
+        steam, store, *seen = await asyncio.gather(
+            _or_none(self._steam(targets["control_url"])),
+            _or_none(_redis(targets["redis_url"])),
+            *(self._member(name, url) for name, url in members.items()),
+        )
+        return {
+            "t": at,
+            "steam": steam,
+            "redis": store,
+            "members": dict(zip(members, seen, strict=True)),
+        }
+
+    async def _steam(self, control_url: str) -> Mapping[str, list[str]]:
+        query = {"since": str(self._sessions.last), "kind": SESSION_KINDS}
+        async with self._http.get(f"{control_url}/journal", params=query) as answer:
+            self._sessions.take(await answer.json())
+        return self._sessions.by_source()
+
+    async def _member(self, name: str, url: str) -> Json:
+        readyz, status = await asyncio.gather(
+            _or_none(self._readyz(url)), _or_none(self._status(url))
+        )
+        return {"readyz": readyz, "status": status, "page": self._pages[name].shown()}
+
+    async def _readyz(self, url: str) -> Json:
+        async with self._http.get(f"{url}/readyz") as answer:
+            return {"code": answer.status, "body": await answer.json()}
+
+    async def _status(self, url: str) -> Json:
+        async with self._http.get(f"{url}/status") as answer:
+            answer.raise_for_status()
+            body = await answer.json()
+        return {
+            "instance": body["instance"],
+            "bots": {bot["bot_id"]: [bot["state"], bot["account"]] for bot in body["fleet"]},
+            "alerts": alert_kinds(body.get("alerts")),
+        }
+
+    def _follow(self, name: str, url: str) -> None:
+        """Read the page's feed of that URL, once."""
+        if name in self._streams and self._streams[name][0] == url:
+            return
+        if name in self._streams:
+            self._streams[name][1].cancel()
+        page = self._pages[name] = Page()
+        self._streams[name] = url, asyncio.create_task(self._read_feed(url, page))
+
+    async def _read_feed(self, url: str, page: Page) -> None:
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=WITHIN_S)
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+                async with self._http.get(f"{url}/events", timeout=endless) as stream:
+                    name = ""
+                    async for line in stream.content:
+                        key, _, value = line.decode().rstrip("\n").partition(": ")
+                        if key == "event":
+                            name = value
+                        elif key == "data":
+                            page.take(name, json.loads(value))
+            page.is_live = False
+            await asyncio.sleep(EVERY_S / 2)
+
+
+async def _redis(url: str) -> Json:
+    async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
+        seconds, micros = await client.time()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        holders: Mapping[Any, Any] = await client.hgetall("botapi:holders")
+        accounts: list[Any] = await client.zrange("botapi:checkouts", 0, -1)
+        leases: list[Any] = await client.zrange("botapi:leases", 0, -1, withscores=True)
+        keys = [key async for key in client.scan_iter("botapi:quota:*")]
+        async with client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.zcount(key, f"({now_ms - DAY_MS}", "+inf")
+            counts = await pipeline.execute() if keys else []
+    used = dict(zip(keys, counts, strict=True))
+    return {
+        "accounts": accounts,
+        "holders": {account: entry.split(" ", 2)[2] for account, entry in holders.items()},
+        "leases": {account: (end - now_ms) / 1000 for account, end in leases},
+        "used": _below("botapi:quota:account:", used),
+        "ip_used": _below("botapi:quota:ip:", used),
+    }
+
+
+def _below(front: str, used: Mapping[str, int]) -> dict[str, int]:
+    return {key.removeprefix(front): n for key, n in used.items() if key.startswith(front)}
+
+
+async def _or_none(asked: Awaitable[T]) -> T | None:
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await asked
+    except (aiohttp.ClientError, RedisError, OSError, TimeoutError, ValueError):
+        return None
+
+
+async def _watch(targets: Path, samples: Path) -> None:
+    loop = asyncio.get_running_loop()
+    limit = aiohttp.ClientTimeout(total=WITHIN_S)
+    async with aiohttp.ClientSession(timeout=limit) as http:
+        witness, due = Witness(http, targets), loop.time()
+        with samples.open("a", buffering=1) as file:
+            while True:
+                file.write(json.dumps(await witness.sample()) + "\n")
+                due = max(due + EVERY_S, loop.time())
+                await asyncio.sleep(due - loop.time())
+
+
+async def _until_stdin_closes(targets: Path, samples: Path) -> None:
+    watching = asyncio.create_task(_watch(targets, samples))
+    closed = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    await asyncio.wait({watching, closed}, return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+
+
+@dataclass(frozen=True)
+class WitnessProcess:
+    """A running witness, as the round sees it."""
+
+    _targets: Path
+    _samples: Path
+
+    def look_at(self, *, control_url: str, redis_url: str, members: Mapping[str, str]) -> None:
+        """Say where everything is now."""
+        new = self._targets.with_suffix(".new")
+        found = {"control_url": control_url, "redis_url": redis_url, "members": dict(members)}
+        new.write_text(json.dumps(found))
+        new.replace(self._targets)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it; `look_at` was called before."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench.chaos.witness", str(self._targets), str(self._samples)],
+            stdin=subprocess.PIPE,
+        )
+
+    def samples(self) -> list[Json]:
+        """Return what it saw so far."""
+        lines = self._samples.read_text().splitlines() if self._samples.exists() else []
+        return [json.loads(line) for line in lines]
+
+
+@contextlib.contextmanager
+def witness_process(**where: Any) -> Iterator[WitnessProcess]:
+    """Run a witness; see `WitnessProcess.look_at`.
+
+    Raises:
+        RuntimeError: it ended by itself.
+    """
+    with tempfile.TemporaryDirectory(prefix="botapi-witness-") as folder:
+        made = WitnessProcess(Path(folder) / "targets", Path(folder) / "samples")
+        made.look_at(**where)
+        process = made.start()
+        try:
+            yield made
+            if process.poll() is not None:
+                raise RuntimeError(f"the witness ended by itself with {process.returncode}")
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_until_stdin_closes(Path(sys.argv[1]), Path(sys.argv[2])))

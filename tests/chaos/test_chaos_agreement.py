@@ -1,0 +1,269 @@
+"""The witness's samples are judged rightly: what lasts is reported, what is short or excused is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.chaos.agreement import (
+    ALERTS,
+    ANSWERS,
+    DOWN,
+    JOURNAL_STATUS,
+    PAGE_STATUS,
+    READYZ_STATUS,
+    REDIS_STATUS,
+    SERVICEABLE_PAGE,
+    SERVICEABLE_READYZ,
+    Agreement,
+    Happened,
+    Refusal,
+    Witnessed,
+    compare,
+    refused_in_vain,
+)
+from bench.chaos.witness import Page, Sessions, alert_kinds
+
+SOURCE = "127.0.0.10"
+Sample = dict[str, Any]
+
+
+def sample(t: float, **other: Any) -> Sample:
+    """A sample in which one bot is ready, and all agree; `other` replaces parts."""
+    bots = other.get("bots", {"bot-1": ["ready", "axe"]})
+    said = {
+        "readyz": {"code": 200, "body": {"status": "ready"}},
+        "status": {"instance": "i", "bots": bots, "alerts": other.get("alerts", [])},
+        "page": {
+            "bots": other.get("page_bots", bots),
+            "alerts": other.get("page_alerts", other.get("alerts", [])),
+            "level": other.get("level", "well"),
+        },
+    }
+    said |= {name: other[name] for name in ("readyz", "status", "page") if name in other}
+    redis = {"accounts": ["axe"], "holders": {"axe": "i/bot-1"}, "leases": {"axe": 9.0}}
+    redis |= {"used": {}, "ip_used": {}}
+    return {
+        "t": t,
+        "steam": other.get("steam", {SOURCE: ["axe"]}),
+        "redis": None if other.get("redis", {}) is None else redis | other.get("redis", {}),
+        "members": {"m0": said},
+    }
+
+
+def witnessed(*samples: Sample, happened: tuple[Happened, ...] = ()) -> Witnessed:
+    return Witnessed(samples, happened, {"m0": SOURCE}, per_account=3, per_ip=5, renewal_s=5.0)
+
+
+def during(seconds: int, **other: Any) -> list[Sample]:
+    """Samples that are well, then `other` for so many seconds, then well."""
+    begun = [sample(t) for t in range(3)]
+    return [
+        *begun,
+        *(sample(3 + t, **other) for t in range(seconds + 1)),
+        sample(4 + seconds),
+    ]
+
+
+def pairs(found: Agreement) -> set[str]:
+    return {line.split(": ", 1)[1].split(" differ")[0] for line in found.verdict.violations}
+
+
+def test_those_that_agree_are_not_reported() -> None:
+    found = compare(witnessed(*during(9)))
+    assert found.verdict.violations == []
+    assert found.samples == 14
+    assert found.verdict.checks[JOURNAL_STATUS] == 14
+
+
+NOTHING_READY = {"bot-1": ["connecting", "axe"]}
+LIES = [
+    ({"steam": {}, "level": None}, {JOURNAL_STATUS, SERVICEABLE_READYZ}),
+    ({"steam": {SOURCE: ["axe", "bane"]}}, {JOURNAL_STATUS}),
+    ({"steam": {"127.0.0.11": ["axe"]}, "level": None}, {JOURNAL_STATUS, SERVICEABLE_READYZ}),
+    ({"redis": {"holders": {"axe": "other/bot-1"}}}, {REDIS_STATUS}),
+    ({"redis": {"leases": {}}}, {REDIS_STATUS}),
+    ({"redis": {"holders": {"axe": "i/bot-1", "bane": "i/bot-2"}, "leases": {"axe": 1, "bane": 1}}},
+     {REDIS_STATUS}),
+    ({"readyz": {"code": 503, "body": {}}}, {READYZ_STATUS, SERVICEABLE_READYZ}),
+    ({"readyz": None}, {ANSWERS}),
+    ({"page_bots": NOTHING_READY}, {PAGE_STATUS}),
+    ({"page_bots": {}}, {PAGE_STATUS}),
+    ({"page_alerts": ["address-spent"]}, {ALERTS}),
+    ({"redis": {"used": {"axe": 3}}}, {SERVICEABLE_READYZ, SERVICEABLE_PAGE}),
+    ({"redis": {"ip_used": {SOURCE: 5}}, "level": "act", "alerts": ["address-spent"]},
+     {SERVICEABLE_READYZ}),
+    ({"bots": NOTHING_READY, "steam": {}}, {READYZ_STATUS, SERVICEABLE_READYZ, SERVICEABLE_PAGE}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lie", "expected"), LIES)
+def test_a_lie_that_lasts_is_reported_once(lie: dict[str, Any], expected: set[str]) -> None:
+    found = compare(witnessed(*during(9, **lie)))
+    assert pairs(found) == expected
+    assert len(found.verdict.violations) == len(expected)
+    assert {pair for pair, seconds in found.longest.items() if seconds} == expected
+    assert all(found.longest[pair] == 9 for pair in expected)
+
+
+@pytest.mark.parametrize("lie", [lie for lie, _ in LIES])
+def test_a_lie_of_two_seconds_is_not(lie: dict[str, Any]) -> None:
+    assert compare(witnessed(*during(2, **lie))).verdict.violations == []
+
+
+def test_differences_that_follow_each_other_are_not_one() -> None:
+    one, other = {"steam": {SOURCE: ["axe", "bane"]}}, {"steam": {SOURCE: ["axe", "cm"]}}
+    samples = [sample(t, **(one if t // 2 % 2 else other)) for t in range(12)]
+    assert compare(witnessed(*samples)).verdict.violations == []
+
+
+def test_a_spent_budget_that_is_said_is_no_lie() -> None:
+    spent = {"code": 200, "body": {"budget": "spent"}}
+    told = during(9, redis={"used": {"axe": 3}}, readyz=spent, level="act")
+    assert compare(witnessed(*told)).verdict.violations == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "lie", "is_excused"),
+    [
+        ("steam_half_open", {"steam": {}, "level": None}, True),
+        ("steam_half_open", {"redis": {"leases": {}}}, False),
+        ("redis_hole", {"redis": {"leases": {}}}, True),
+        ("redis_hole", {"page_bots": {}}, False),
+        ("log_unwritable", {"readyz": None}, False),
+        (DOWN, {"readyz": None, "status": None, "page": None}, True),
+    ],
+)
+def test_only_what_a_service_cannot_know_is_excused(
+    kind: str, lie: dict[str, Any], *, is_excused: bool
+) -> None:
+    lasts, ends_early = Happened(kind, "m0", 2.0, 12.0), Happened(kind, "m0", 2.0, 2.5)
+    for samples, happened, ok in (
+        (during(9, alerts=None, **lie), lasts, is_excused),
+        (during(25, alerts=None, **lie), ends_early, False),
+        (during(9, alerts=None, **lie), Happened(kind, "m1", 2.0, 12.0), False),
+    ):
+        assert (compare(witnessed(*samples, happened=(happened,))).verdict.violations == []) is ok
+
+
+GONE = Happened("redis_gone_past_lease", "m0", 3.0, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("alerts", "happened", "causes", "ok"),
+    [
+        (["redis-unreachable"], (GONE,), {"right"}, True),
+        (["redis-unreachable", "steam-unreachable"], (GONE,), {"right"}, True),
+        (["steam-unreachable", "redis-unreachable"], (GONE,), {"wrong"}, False),
+        (["redis-unreachable"], (), {"wrong"}, False),
+        (["logons-limited"], (GONE,), {"wrong", "missing"}, False),
+        ([], (GONE,), {"missing"}, False),
+        (["account-needs-person"], (GONE,), {"missing"}, False),
+        ([], (Happened("steam_slow", "m0", 3.0, 12.0),), set(), True),
+        (None, (GONE,), {"not told by /status"}, True),
+    ],
+)
+def test_the_cause_on_top_is_the_fault_that_is_on(
+    alerts: list[str] | None, happened: tuple[Happened, ...], causes: set[str], *, ok: bool
+) -> None:
+    samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 12)]
+    found = compare(witnessed(*samples, happened=happened))
+    assert set(found.causes) <= causes
+    assert bool(found.causes) is bool(causes)
+    assert (found.verdict.violations == []) is ok
+
+
+@pytest.mark.parametrize(
+    ("redis", "alerts", "causes"),
+    [
+        ({"ip_used": {SOURCE: 5}}, ["address-spent"], {"right"}),
+        ({"ip_used": {SOURCE: 5}}, ["redis-unreachable", "address-spent"], {"wrong"}),
+        ({"ip_used": {SOURCE: 5}}, [], {"missing"}),
+        ({"ip_used": {SOURCE: 4, "127.0.0.11": 5}}, [], set()),
+        ({"ip_used": {SOURCE: 4}}, ["address-spent"], {"wrong"}),
+        ({"used": {"axe": 3}}, ["budgets-spent"], {"right"}),
+        ({"used": {"axe": 3}, "accounts": ["axe", "bane"]}, ["budgets-spent"], {"wrong"}),
+    ],
+)
+def test_a_spent_budget_is_named(
+    redis: dict[str, Any], alerts: list[str], causes: set[str]
+) -> None:
+    spent = {"code": 200, "body": {"budget": "spent"}}
+    told = [sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 16)]
+    assert set(compare(witnessed(*told)).causes) == causes
+
+
+SPENT = {"redis": {"used": {"axe": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("other", "happened", "could"),
+    [
+        ({}, (), True),
+        ({}, (Happened("valkey_kill", None, 0.0, 1.0),), False),
+        ({}, (Happened("valkey_kill", None, -20.0, -9.0),), True),
+        ({}, (Happened("redis_cut", "m1", 0.0, 1.0),), True),
+        ({}, (Happened("redis_hole", "m0", -60.0, 60.0),), False),
+        ({}, (Happened("log_unwritable", "m0", -60.0, 60.0),), True),
+        ({}, (Happened("log_unwritable", "m0", -4.0, 60.0),), False),
+        (SPENT, (), False),
+        ({"steam": {}}, (), False),
+        ({"redis": None}, (), False),
+    ],
+)
+def test_what_a_bot_could_serve_is_not_refused_in_quiet_times(
+    other: dict[str, Any], happened: tuple[Happened, ...], *, could: bool
+) -> None:
+    samples = [sample(t, **other) for t in range(10)]
+    refusals = [Refusal("m0", "notready", 4.0 + n / 4, 4.1 + n / 4) for n in range(8)]
+    found = refused_in_vain(witnessed(*samples, happened=happened), refusals)
+    expected = "m0 refused 8 requests (notready) that a bot could serve, from 4.1 to 5.8"
+    assert found.violations == ([expected] if could else [])
+
+
+def test_a_bot_that_was_away_for_a_moment_excuses_a_refusal() -> None:
+    samples = [sample(t, steam={SOURCE: ["axe"] if t != 4 else []}) for t in range(10)]
+    refused = [Refusal("m0", "notready", 4.5, 4.6)]
+    assert refused_in_vain(witnessed(*samples), refused).violations == []
+
+
+def test_a_refusal_without_samples_around_it_is_not_judged() -> None:
+    refused = [Refusal("m0", "notready", 0.5, 0.6)]
+    assert refused_in_vain(witnessed(sample(1), sample(2)), refused).violations == []
+
+
+def test_the_page_is_what_its_events_say() -> None:
+    page, well = Page(), {"level": "well", "kind": "well", "text": "All is well."}
+    assert page.shown() is None
+    bots = [{"bot_id": name, "state": "ready", "account": name[-1]} for name in ("bot-1", "bot-2")]
+    page.take("snapshot", {"bots": bots, "headlines": [well]})
+    page.take("update", {"gone_bots": ["bot-2"], "bots": [bots[0] | {"state": "parked"}]})
+    assert page.shown() == {"bots": {"bot-1": ["parked", "1"]}, "alerts": [], "level": "well"}
+    page.take("update", {"headlines": [{"level": "act", "kind": "drained"}, well]})
+    assert page.shown() == {
+        "bots": {"bot-1": ["parked", "1"]},
+        "alerts": ["drained"],
+        "level": "act",
+    }
+
+
+def test_alerts_without_kinds_are_not_told() -> None:
+    assert alert_kinds(None) is None
+    assert alert_kinds([{"level": "act", "text": "?"}]) is None
+
+
+def test_sessions_are_those_that_the_game_coordinator_has_welcomed() -> None:
+    sessions, log_on = Sessions(), {"kind": "token_logon", "account": "axe", "source": SOURCE}
+    steps = [
+        ([log_on | {"session": 1}], {}),
+        ([{"kind": "gc_welcome", "account": "axe", "session": 1}], {SOURCE: ["axe"]}),
+        ([{"kind": "gc_session_lost", "account": "axe", "session": 1}], {}),
+        ([{"kind": "gc_welcome", "account": "axe", "session": 1}], {SOURCE: ["axe"]}),
+        ([{"kind": "session_ended", "account": "axe", "session": 1}], {}),
+        ([{"kind": "gc_welcome", "account": "axe", "session": 1}], {}),
+    ]
+    for number, (events, expected) in enumerate(steps, 1):
+        sessions.take({"events": events, "last": number})
+        assert sessions.by_source() == expected
+    assert sessions.last == len(steps)
