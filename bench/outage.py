@@ -1,15 +1,16 @@
-"""Steam is away for some minutes: how soon after its return every bot is ready, and what that costs.
+"""Steam or the GC is away for some minutes: how soon after its return every bot is ready, at what cost.
 
     python -m bench.outage [--bots 100] [--minutes 10] [--kind refused] [--per-minute 600] [--burst 20]
 
 Kinds of outage: `refused` (no CM listens), `silent` (CMs accept connections and never answer),
 `unavailable` (log-ons are answered with result 20), `directory` (as `refused`, and the directory answers
-500) and `not-found` (the first log-on of as many accounts as there are bots is answered with result 18;
-this one has no length).
+500), `not-found` (the first log-on of as many accounts as there are bots is answered with result 18; this
+one has no length) and `gc` (Steam stays; the Game Coordinator says that it goes down).
 
 Every bot has a token before the outage, and log-ons are paced. The limit is 30 s, and where the pacing
 takes more than half of that for all bots, as long as it takes and 30 s. The exit code is 1 when a bot
-was ready later than that, was parked, or an account was still cooling down.
+was ready later than that, was parked, or an account was still cooling down; when the log had more than
+four lines a minute meanwhile; and when a GC outage led to a log-on in its first five minutes.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ SLACK_S: Final = 30.0
 NOT_FOUND_S: Final = 180.0
 NOT_FOUND: Final = 18
 GIVE_UP_S: Final = 300.0  # after the limit
+LINES_PER_MINUTE: Final = 4
+GC_PATIENCE_S: Final = 300.0  # without a log-on
+GC: Final = "gc"
 AWAY: Final[Mapping[str, dict[str, Any]]] = {
     "refused": {"refuse_connect": True},
     "silent": {"accept_and_silence": True},
     "unavailable": {"logon_eresult": 20},
     "directory": {"refuse_connect": True, "directory_status": "500"},
+    GC: {"gc_down": "going_down"},
 }
 LOG_ONS: Final = "token_logon,logon_refused,logon_ignored"
 
@@ -52,7 +57,8 @@ class Returned:
         ready_s: seconds from Steam's return until all bots were ready; None when they were not.
         parked: how often a bot was.
         cooling: accounts that still cool down at the end.
-        refused: log-ons that Steam saw while it was away.
+        refused: log-ons that Steam saw during the outage.
+        first_log_on_s: seconds from the begin of the outage to the first of those; None without one.
         log_ons: log-ons after its return.
         most_in_10_s: the most of those within any 10 s.
         lines: of the log during the outage, by event.
@@ -62,6 +68,7 @@ class Returned:
     parked: int
     cooling: int
     refused: int
+    first_log_on_s: float | None
     log_ons: int
     most_in_10_s: int
     lines: Counter[str]
@@ -69,17 +76,18 @@ class Returned:
 
 async def outage(w: World, bots: int, *, kind: str, seconds: float, within_s: float) -> Returned:
     """Take Steam away from `w` for so long, and wait until all bots are back."""
-    since = await w.sandbox.last_event()
+    since, begun = await w.sandbox.last_event(), time.time()
     before = len(w.service.log.splitlines())
     if kind == "not-found":
         await w.sandbox.faults(logon_eresult={"value": NOT_FOUND, "times": bots})
         seconds = 0.0
     else:
         await w.sandbox.faults(**AWAY[kind])
-    await w.sandbox.drop("close")
+    if kind != GC:
+        await w.sandbox.drop("close")
     await asyncio.sleep(seconds)
     lines = _events(w, before)
-    refused = len(await w.sandbox.journal(LOG_ONS, since=since))
+    refused = [one["t"] - begun for one in await w.sandbox.journal(LOG_ONS, since=since)]
     if kind != "not-found":
         await w.sandbox.clear_faults()
     returned, since = time.monotonic(), await w.sandbox.last_event()
@@ -92,7 +100,8 @@ async def outage(w: World, bots: int, *, kind: str, seconds: float, within_s: fl
         ready_s,
         sum(end.get("decision") == "ParkFor" for end in ends),
         cooling,
-        refused,
+        len(refused),
+        min(refused, default=None),
         len(instants),
         max(
             (bisect_left(instants, at + 10) - number for number, at in enumerate(instants)),
@@ -127,22 +136,26 @@ def limit_s(kind: str, bots: int, per_minute: float) -> float:
     return SLACK_S if pacing_s <= SLACK_S / 2 else pacing_s + SLACK_S
 
 
-def report(seen: Returned, *, within_s: float, minutes: float) -> bool:
+def report(seen: Returned, *, kind: str, within_s: float, minutes: float) -> bool:
     """Print what was seen; return whether it is good."""
+    first_s, per_minute = seen.first_log_on_s, seen.lines.total() / max(minutes, 1 / 60)
     rows = [
         ["all ready after s", "never" if seen.ready_s is None else f"{seen.ready_s:.1f}"],
         ["limit s", f"{within_s:.0f}"],
         ["bots parked", str(seen.parked)],
         ["accounts cooling down", str(seen.cooling)],
         ["log-ons during the outage", str(seen.refused)],
+        ["the first of them after s", "none" if first_s is None else f"{first_s:.0f}"],
         ["log-ons after it", str(seen.log_ons)],
         ["most of them in 10 s", str(seen.most_in_10_s)],
-        ["log lines per minute", f"{seen.lines.total() / max(minutes, 1 / 60):.0f}"],
+        ["log lines per minute", f"{per_minute:.1f}"],
     ]
     print_table(["what", "figure"], rows)
     print_table(["log event", "lines"], [[k, str(n)] for k, n in seen.lines.most_common(8)])
     is_late = seen.ready_s is None or seen.ready_s > within_s
-    return not (is_late or seen.parked or seen.cooling)
+    is_loud = minutes >= 1 and per_minute > LINES_PER_MINUTE
+    is_hasty = kind == GC and first_s is not None and first_s < GC_PATIENCE_S
+    return not (is_late or is_loud or is_hasty or seen.parked or seen.cooling)
 
 
 def main() -> None:
@@ -174,7 +187,8 @@ def main() -> None:
                 within_s=within_s,
             )
         )
-    sys.exit(0 if report(seen, within_s=within_s, minutes=options.minutes) else 1)
+    is_good = report(seen, kind=options.kind, within_s=within_s, minutes=options.minutes)
+    sys.exit(0 if is_good else 1)
 
 
 if __name__ == "__main__":
