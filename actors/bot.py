@@ -234,6 +234,8 @@ class Bot(Actor[RouterToBot]):
 
     async def _leave(self) -> None:
         """Finish or fail what is being served, then log off, then close the socket."""
+        if self._gc_deadline is not None:
+            self._gc_deadline.cancel()
         await self._serving.finish()
         if self._noting is not None:
             await end(self._noting)

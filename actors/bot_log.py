@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -108,7 +108,9 @@ class BotLog:
             error.is_reported = is_repeated or now.is_shared
             change.write(log, is_news=not error.is_reported)
         else:
-            now.held = lambda is_news: change.write(log, is_news=is_news)
+            # An exception holds the frames that it went through, and with them the bot that has ended.
+            line = replace(change, failure=None)
+            now.held = lambda is_news: line.write(log, is_news=is_news)
             now.alarm = self._clock.call_at(now.at + self._hold_s, lambda: self._release(now))
         return now
 

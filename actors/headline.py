@@ -168,7 +168,8 @@ def _not_here(facts: Facts) -> Iterator[Line]:
 
 
 def _no_accounts(facts: Facts) -> Iterator[Line]:
-    if not facts.accounts and facts.store is None:
+    # Without any account no log-on could have failed: what Redis said is some seconds old.
+    if not facts.accounts and facts.store is None and not facts.causes:
         yield Line(
             Level.ACT,
             "no-accounts",

@@ -40,13 +40,19 @@ class LeaseChecks:
         self._waiting: set[asyncio.Event] = set()
         self._asked_at: float | None = None
 
-    def ask(self, reason: str) -> None:
-        """Let every keeper renew now: Redis may have lost a lease, or its clock may have stepped."""
-        now = self._clock.now()
-        is_news = self._asked_at is None or now - self._asked_at >= QUIET_S
-        if is_news and self._waiting:
-            self._log.warning("leases_checked", reason=reason)
-        self._asked_at = now
+    def ask(self, reason: str, *, is_loss: bool = True) -> None:
+        """Let every keeper renew now: Redis may have lost a lease, or its clock may have stepped.
+
+        `is_loss`: a lease was found lost, and not only a connection, which is no news.
+        """
+        if is_loss:
+            now = self._clock.now()
+            is_news = self._asked_at is None or now - self._asked_at >= QUIET_S
+            if is_news and self._waiting:
+                self._log.warning("leases_checked", reason=reason)
+            self._asked_at = now
+        else:
+            self._log.debug("leases_checked", reason=reason)
         self.count += 1
         for event in self._waiting:
             event.set()

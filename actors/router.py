@@ -303,7 +303,7 @@ class Router(Actor[RouterMessage]):
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
             ready=seats.ready,
-            in_flight=len(self._flights),
+            in_flight=sum(not one.is_abandoned for one in self._flights.values()),
             waiting=seats.waiting,
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",

@@ -158,10 +158,10 @@ class ServiceProcess:
 
     def events(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the logged events of that name, with what it has just done."""
-        yield from self._events(name, self.log)
+        yield from self.events_in(self.log, name)
 
-    @staticmethod
-    def _events(name: str, log: str) -> Iterator[dict[str, Any]]:
+    def events_in(self, log: str, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the events of that name in a text that was logged."""
         for line in log.splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
@@ -172,7 +172,7 @@ class ServiceProcess:
         """Return the first event of that name, waiting for it; raise when the process ends first."""
         until = time.monotonic() + within
         while time.monotonic() < until:
-            for event in self._events(name, self._written()):
+            for event in self.events_in(self._written(), name):
                 return event
             if self.process.poll() is not None:
                 raise RuntimeError(f"the service ended ({self.process.returncode}): {self.log}")

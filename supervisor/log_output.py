@@ -117,8 +117,11 @@ class Output:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines or self._is_closed)
                 self._is_idle = self._is_closed and not self._lines
-            if self._size < BATCH:
-                self._changed.wait_for(lambda: self._is_urgent, SOON_S)
+            may_wait = self._size < BATCH and not self._is_urgent
+        if may_wait:
+            # Some systems measure a timed wait for a lock on the wall clock, which may be set meanwhile.
+            select.select([], [], [], SOON_S)
+        with self._lock:
             taken: list[str] = []
             size = 0
             while self._lines and size < BATCH:

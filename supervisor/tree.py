@@ -136,7 +136,7 @@ class Tree:
             self._settings,
             ground,
             watch=self._redis_log,
-            on_lost=partial(self._lease_checks.ask, "the connection to Redis broke"),
+            on_lost=partial(self._lease_checks.ask, "the connection to Redis broke", is_loss=False),
             log=log,
         )
         self._memory = Memory(self._settings.cache.memory_entries)

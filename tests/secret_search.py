@@ -131,9 +131,9 @@ class Monitor:
 class Service(ServiceProcess):
     """As its parent, and reads also a log that is written for people."""
 
-    def events(self, name: str) -> Iterator[dict[str, Any]]:
-        yield from super().events(name)
-        for line in self.log.splitlines():
+    def events_in(self, log: str, name: str) -> Iterator[dict[str, Any]]:
+        yield from super().events_in(log, name)
+        for line in log.splitlines():
             if re.search(rf"\] {name}\b", line):
                 yield dict(re.findall(r"(\w+)=(\S+)", line))
 

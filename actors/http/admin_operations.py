@@ -220,7 +220,7 @@ POST_GUARD: Final = Operation(
         400: ("invalid",),
         **_EVERYWHERE,
         404: ("not-found",),
-        409: ("in-use", "no-password", "sealed"),
+        409: ("bad-name", "in-use", "no-password", "sealed"),
         **BODY,
         502: ("steam-refused",),
         **_STORE,

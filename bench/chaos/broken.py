@@ -15,6 +15,8 @@ from supervisor.cli import main
 async def _pretend(self: LeaseKeeper) -> bool:
     """Instead of asking Redis."""
     self._fence_at = math.inf
+    if self._fenced is not None:
+        self._fenced.set_fence(math.inf)
     return True
 
 

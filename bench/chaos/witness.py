@@ -67,7 +67,7 @@ def alert_kinds(lines: list[Json] | None) -> list[str] | None:
     """Return the kinds of alerts, without the line that all is well; None where they have no kinds."""
     if lines is None or any("kind" not in line for line in lines):
         return None
-    return [line["kind"] for line in lines if line.get("level") != "well"]
+    return [line["kind"] for line in lines if line["kind"] != "well"]
 
 
 @dataclass

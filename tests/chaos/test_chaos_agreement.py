@@ -253,6 +253,11 @@ def test_alerts_without_kinds_are_not_told() -> None:
     assert alert_kinds([{"level": "act", "text": "?"}]) is None
 
 
+def test_alerts_are_compared_without_the_line_that_all_is_well() -> None:
+    told = [{"severity": "outage", "kind": "address-spent"}, {"severity": "well", "kind": "well"}]
+    assert alert_kinds(told) == ["address-spent"]
+
+
 def test_sessions_are_those_that_the_game_coordinator_has_welcomed() -> None:
     sessions, log_on = Sessions(), {"kind": "token_logon", "account": "axe", "source": SOURCE}
     steps = [

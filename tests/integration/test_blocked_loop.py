@@ -61,10 +61,10 @@ async def test_the_account_of_a_blocked_process_is_left_before_another_has_it(
             # The first one is back, sees what it missed, and says why its bot lost the session.
             await asyncio.to_thread(first.wait_log, "loop_blocked", 3 * LEASE_S)
             assert (await asyncio.to_thread(first.get, "/healthz"))[0] == 200
-            lost = [one for one in first.events("bot_state_changed") if "reason" in one]
-            assert any("the lease" in one["reason"] for one in lost)
             assert await asyncio.to_thread(second.stop) == 0
             await asyncio.to_thread(first.wait_ready, 1)  # nothing is wrong with its hub
+            lost = [one for one in first.events("bot_state_changed") if "reason" in one]
+            assert any("the lease" in one["reason"] for one in lost)
             assert await asyncio.to_thread(first.stop) == 0
         events = await sandbox.journal()
         facts = await sandbox.summary()

@@ -157,7 +157,12 @@ def behind_a_password(server: ValkeyServer, _: Path) -> Undo:
     before = operator(server)
     before.config_set("requirepass", "secret")
     before.client_kill_filter(_type="normal", skipme=True)
-    return lambda: before.config_set("requirepass", "")
+
+    def undo() -> None:
+        with before:
+            before.config_set("requirepass", "")
+
+    return undo
 
 
 @pytest.mark.parametrize(

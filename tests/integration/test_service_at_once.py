@@ -13,7 +13,7 @@ from quick_world import quick_world
 pytestmark = pytest.mark.integration
 
 IDS = range(6_000_000_001, 6_000_000_021)
-LOOKED, RESERVED, LANDED = 2, 5, 2  # keys of each script
+LOOKED, RESERVED, LANDED = 2, 7, 2  # keys of each script
 SEEN_S = 10.0
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.integration
 QUICK: Final[Sections] = {
     "restart": {"backoff_min": 0.2, "backoff_max": 1, "intensity": 30, "period": 60},
     "logon": {"per_minute": 0},
+    "log": {"level": "debug"},
 }
 BOTS = 2
 ACCOUNTS = simple_accounts(BOTS)

@@ -53,7 +53,8 @@ async def test_the_first_code_is_right_before_anything_has_logged_on(
 def test_a_whole_service_logs_on_with_a_code_on_such_a_machine(ahead_s: float) -> None:
     account = {"name": "bot0000", "password": "pw", "shared_secret": "b25lIHNlY3JldA=="}
     options = ("--clock-offset", str(ahead_s))
-    with world(1, accounts=[account], sandbox_options=options) as w:
+    steps = {"log": {"level": "debug"}}
+    with world(1, accounts=[account], sandbox_options=options, settings=steps) as w:
         w.service.wait_ready(1)
         assert not list(w.service.events("account_needs_human"))
         tries = [
