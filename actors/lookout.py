@@ -37,11 +37,15 @@ from actors.views import AccountView, IpView, account_view, ip_view
 TICK_S: Final = 0.5  # between two events, while somebody watches
 ACCOUNTS_S: Final = 5.0  # between two looks at Redis, while somebody watches
 UNWATCHED_S: Final = 60.0  # the same, while nobody does
+REDIS_S: Final = (
+    0.5  # that a look waits for Redis: what it does not say in time is seen by a later one
+)
 HEARTBEAT_S: Final = 15.0
 ASK_S: Final = 2.0
 SLOWEST_LOOK_S: Final = 30.0  # every part of it has a deadline of its own
 MOST_IPS: Final = 50  # egress addresses whose budgets are shown
 
+_Read = tuple[list[AccountRow], list[IpRow]]  # what Redis knows
 R = TypeVar("R")
 M = TypeVar("M")
 
@@ -122,6 +126,7 @@ class Lookout(Actor[LookoutMessage]):
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
         self._looked_at_accounts: float | None = None
+        self._reading: asyncio.Task[_Read] | None = None  # of what Redis knows
         self._beat_at = 0.0
         self._seen_ips: dict[str, None] = {}  # in the order of their first use
 
@@ -132,6 +137,8 @@ class Lookout(Actor[LookoutMessage]):
             await super().run()
         finally:
             await end(ticking)
+            if self._reading is not None:
+                await end(self._reading)
             self._feed.close()
 
     async def handle(self, envelope: Envelope[LookoutMessage]) -> None:
@@ -253,13 +260,17 @@ class Lookout(Actor[LookoutMessage]):
         self, patience_s: float
     ) -> tuple[Mapping[str, AccountView], Mapping[str, IpView]]:
         """Return what Redis knows, or what it said last: it is not asked at every look."""
-        old, now = self._picture, self._clock.now()
-        if self._looked_at_accounts is not None and now - self._looked_at_accounts < patience_s:
+        old, looked_at = self._picture, self._looked_at_accounts
+        if self._reading is None:
+            if looked_at is not None and self._clock.now() - looked_at < patience_s:
+                return old.accounts, old.ips
+            looked_at = self._looked_at_accounts = self._clock.now()
+            self._reading = asyncio.create_task(self._read_accounts(), name="lookout-accounts")
+        if not await self._has_read(until=(looked_at or 0.0) + REDIS_S):
             return old.accounts, old.ips
-        self._looked_at_accounts = now
+        reading, self._reading = self._reading, None
         try:
-            rows = await self._sights.accounts.overview()
-            budgets = await self._sights.accounts.ip_budgets(list(self._seen_ips)[-MOST_IPS:])
+            rows, budgets = reading.result()
         except AccountError as error:
             self._store = str(error)
             return old.accounts, old.ips
@@ -268,3 +279,20 @@ class Lookout(Actor[LookoutMessage]):
             {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
             {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},
         )
+
+    async def _read_accounts(self) -> _Read:
+        rows = await self._sights.accounts.overview()
+        return rows, await self._sights.accounts.ip_budgets(list(self._seen_ips)[-MOST_IPS:])
+
+    async def _has_read(self, until: float) -> bool:
+        """Wait for Redis, `until` at the latest; return whether it has answered."""
+        assert self._reading is not None  # noqa: S101 - the caller made it
+        if not self._reading.done() and self._clock.now() < until:
+            over = asyncio.Event()
+            self._reading.add_done_callback(lambda _: over.set())
+            alarm = self._clock.call_at(until, over.set)
+            try:
+                await over.wait()
+            finally:
+                alarm.cancel()
+        return self._reading.done()

@@ -58,9 +58,14 @@ class Redis:
     rows: list[AccountRow] = field(default_factory=list)
     is_away: bool = False
     times: int = 0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def overview(self) -> list[AccountRow]:
         self.times += 1
+        await self.answers.wait()
         if self.is_away:
             raise StoreUnavailable("overview")
         return self.rows
@@ -201,6 +206,30 @@ async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so
     ((name, whole),) = events(await scene.watch())
     assert name == "snapshot"
     assert [row["account"] for row in whole["accounts"]] == ["axe"]
+
+
+async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
+    scene: Scene,
+) -> None:
+    watching = await scene.watch()
+    events(watching)
+    scene.redis.answers.clear()
+    await scene.clock.advance(6)
+    events(watching)
+    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
+    scene.causes.append(
+        SharedCause(CauseKind.REDIS_UNREACHABLE, scene.clock.wall(), "silence", frozenset())
+    )
+    await scene.clock.advance(0.5)
+    told = [data for _, data in events(watching)]
+    assert told[0]["bots"][0]["state"] == "backing_off"
+    assert told[0]["headlines"][0]["kind"] == "redis-unreachable"
+    assert await scene.alerts() == [line["kind"] for line in told[0]["headlines"]]
+    scene.redis.rows = [account("bane")]
+    scene.redis.answers.set()
+    await scene.clock.advance(0.5)
+    known = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    assert [row["account"] for row in known[0]] == ["bane"]
 
 
 async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
