@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[Any]) -> None:
     """Cancel `task` and wait until it is over, whatever it raises."""
     task.cancel()
     await asyncio.wait({task})

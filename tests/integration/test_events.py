@@ -158,7 +158,7 @@ async def test_while_redis_is_away_the_page_says_so_and_goes_on() -> None:
             w.valkey.stop()
 
             def says_so() -> bool:
-                return stream.parts["headlines"][0]["kind"] == "redis-unreachable"
+                return bool(stream.parts["headlines"][0]["kind"] == "redis-unreachable")
 
             await until(stream, says_so)
             assert stream.accounts
