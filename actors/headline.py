@@ -54,7 +54,7 @@ class Facts:
 
     at: float  # UTC seconds
     bots: Mapping[str, BotReport]
-    accounts: Mapping[str, AccountView]
+    accounts: Mapping[str, AccountView]  # as far as Redis has said
     ips: Mapping[str, IpView]
     fleet: FleetPlan | None
     config: Mapping[str, Any]
@@ -62,6 +62,7 @@ class Facts:
     router: RouterReport | None = None  # None: it did not answer
     causes: tuple[SharedCause, ...] = ()  # those that last
     not_here: Mapping[str, str] = field(default_factory=dict)  # unusable by this instance: why
+    knows_accounts: bool = True  # Redis has said which there are
 
 
 def headlines(facts: Facts) -> tuple[Line, ...]:
@@ -169,7 +170,7 @@ def _not_here(facts: Facts) -> Iterator[Line]:
 
 def _no_accounts(facts: Facts) -> Iterator[Line]:
     # Without any account no log-on could have failed: what Redis said is some seconds old.
-    if not facts.accounts and facts.store is None and not facts.causes:
+    if facts.knows_accounts and not facts.accounts and facts.store is None and not facts.causes:
         yield Line(
             Level.ACT,
             "no-accounts",

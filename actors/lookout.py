@@ -125,6 +125,7 @@ class Lookout(Actor[LookoutMessage]):
         self._picture = Picture({}, {}, {}, None, None, {}, (), sights.about)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
+        self._knows_accounts = False
         self._looked_at_accounts: float | None = None
         self._reading: asyncio.Task[_Read] | None = None  # of what Redis knows
         self._beat_at = 0.0
@@ -239,7 +240,17 @@ class Lookout(Actor[LookoutMessage]):
         not_here = self._sights.not_here()
         self._sights.cause_log.note(causes, len(bots))
         facts = Facts(
-            self._wall(), bots, accounts, ips, plan, config, self._store, router, causes, not_here
+            self._wall(),
+            bots,
+            accounts,
+            ips,
+            plan,
+            config,
+            self._store,
+            router,
+            causes,
+            not_here,
+            self._knows_accounts,
         )
         lines = headlines(facts)
         return Picture(bots, accounts, ips, plan, router, config, lines, old.about)
@@ -274,7 +285,7 @@ class Lookout(Actor[LookoutMessage]):
         except AccountError as error:
             self._store = str(error)
             return old.accounts, old.ips
-        self._store, wall = None, self._wall()
+        self._store, self._knows_accounts, wall = None, True, self._wall()
         return (
             {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
             {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},

@@ -364,7 +364,14 @@ def _cause(
             "wrong",
             f"{member} names {first} while there is {', '.join(sorted(near)) or 'nothing'}",
         )
-    on = {one.kind: instant - one.began for one in happened if one.covers(member, instant)}
+    # A process that has just started has to find out first.
+    downs = (one.ended for one in happened if one.kind == DOWN and one.member == member)
+    up_since = max((ended for ended in downs if ended <= instant), default=0.0)
+    on = {
+        one.kind: instant - max(one.began, up_since)
+        for one in happened
+        if one.covers(member, instant)
+    }
     missing = [kind for kind in MUST_BE_NAMED if on.get(kind, 0.0) > NAMED_S]
     if missing and DOWN not in on:
         return "missing", f"{member} does not name {', '.join(sorted(missing))}"

@@ -82,11 +82,8 @@ async def wrong_key(_: Arena, member: Member, __: random.Random) -> None:
 
 
 async def _for_a_while(proxy: FaultProxy, mode: Mode, seconds: float) -> None:
-    proxy.set_mode(mode)
-    try:
+    with proxy.in_mode(mode):
         await asyncio.sleep(seconds)
-    finally:
-        proxy.set_mode(Mode.PASS)
 
 
 async def redis_cut(_: Arena, member: Member, rng: random.Random) -> None:

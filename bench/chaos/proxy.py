@@ -7,6 +7,7 @@ import contextlib
 import enum
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -14,9 +15,8 @@ CHUNK: Final = 65536
 
 
 class Mode(enum.StrEnum):
-    """What becomes of bytes and of new connections."""
+    """What becomes of bytes and of new connections; without one, they pass."""
 
-    PASS = "pass"  # noqa: S105 - a word
     HOLE = "hole"  # connections are accepted and stay, nothing flows
     REFUSE = "refuse"  # connections are reset as they come
 
@@ -41,7 +41,7 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
-        self.mode = Mode.PASS
+        self._modes: list[Mode] = []  # of the faults that are on
         self.delay_s = 0.0
 
     async def __aenter__(self) -> Self:
@@ -57,13 +57,21 @@ class FaultProxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def set_mode(self, mode: Mode) -> None:
-        """Change what happens from now on; what a hole has swallowed flows when it ends."""
-        self.mode = mode
+    @contextlib.contextmanager
+    def in_mode(self, mode: Mode) -> Iterator[None]:
+        """Misbehave within the block, whatever other blocks begin or end meanwhile.
+
+        What a hole has swallowed flows when the last one ends.
+        """
+        self._modes.append(mode)
         if mode is Mode.HOLE:
             self._flows.clear()
-        else:
-            self._flows.set()
+        try:
+            yield
+        finally:
+            self._modes.remove(mode)
+            if Mode.HOLE not in self._modes:
+                self._flows.set()
 
     def set_target(self, target: tuple[str, int]) -> None:
         """Forward new connections there; those that exist stay where they are."""
@@ -76,7 +84,7 @@ class FaultProxy:
                 _end(side, reset=reset)
 
     async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        if self.mode is Mode.REFUSE:
+        if Mode.REFUSE in self._modes:
             _end(client, reset=True)
             return
         task = asyncio.current_task()

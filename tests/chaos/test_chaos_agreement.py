@@ -160,6 +160,8 @@ GONE = Happened("redis_gone_past_lease", "m0", 3.0, 12.0)
         (["logons-limited"], (GONE,), {"wrong", "missing"}, False),
         ([], (GONE,), {"missing"}, False),
         (["account-needs-person"], (GONE,), {"missing"}, False),
+        ([], (GONE, Happened(DOWN, "m0", 2.0, 6.5)), set(), True),  # it found out in time
+        ([], (GONE, Happened(DOWN, "m1", 2.0, 6.5)), {"missing"}, False),
         ([], (Happened("steam_slow", "m0", 3.0, 12.0),), set(), True),
         (None, (GONE,), {"not told by /status"}, True),
     ],

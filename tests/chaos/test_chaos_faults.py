@@ -17,7 +17,7 @@ import bench.chaos.faults
 from bench.chaos.arena import LEASE_S, SECRET_KEY, Shape, arena, secret_key
 from bench.chaos.faults import KINDS, possible
 from bench.chaos.piped_service import PIPE_BYTES, PipedService
-from bench.chaos.proxy import FaultProxy
+from bench.chaos.proxy import FaultProxy, Mode
 from bench.chaos.valkeys import Valkeys, valkeys
 from bench.moved_clock import MISSING, library
 
@@ -88,6 +88,22 @@ async def test_after_a_failover_connections_that_exist_read_only(store: Valkeys)
     async with FaultProxy(("127.0.0.1", store.port)) as proxy:
         store.proxies.append(proxy)
         await asyncio.to_thread(_fail_over_and_back, store, proxy, asyncio.get_running_loop())
+
+
+async def test_a_link_misbehaves_until_the_last_of_its_faults_has_ended(store: Valkeys) -> None:
+    async with FaultProxy(("127.0.0.1", store.port)) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        first, second = proxy.in_mode(Mode.HOLE), proxy.in_mode(Mode.HOLE)
+        with first:
+            second.__enter__()
+            writer.write(b"PING\r\n")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await reader.readline()
+        second.__exit__(None, None, None)
+        async with asyncio.timeout(5):
+            assert await reader.readline() == b"+PONG\r\n"
+        writer.close()
 
 
 def _fail_over_and_back(store: Valkeys, proxy: FaultProxy, loop: asyncio.AbstractEventLoop) -> None:

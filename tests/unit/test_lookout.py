@@ -22,6 +22,7 @@ from actors.feed import Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetPlan
 from actors.lookout import (
+    REDIS_S,
     GetAlerts,
     LookAgain,
     Lookout,
@@ -230,6 +231,19 @@ async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
     await scene.clock.advance(0.5)
     known = [data["accounts"] for _, data in events(watching) if "accounts" in data]
     assert [row["account"] for row in known[0]] == ["bane"]
+
+
+async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
+    scene: Scene,
+) -> None:
+    scene.redis.rows = []
+    scene.redis.answers.clear()
+    asking = asyncio.create_task(scene.alerts())
+    await scene.clock.advance(REDIS_S)
+    assert await asking == ["well"]
+    scene.redis.answers.set()
+    await settle()
+    assert await scene.alerts() == ["no-accounts"]
 
 
 async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
