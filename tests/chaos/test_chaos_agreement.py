@@ -169,7 +169,7 @@ GONE = Happened("redis_gone_past_lease", "m0", 3.0, 12.0)
 def test_the_cause_on_top_is_the_fault_that_is_on(
     alerts: list[str] | None, happened: tuple[Happened, ...], causes: set[str], *, ok: bool
 ) -> None:
-    samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 12)]
+    samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 13)]
     found = compare(witnessed(*samples, happened=happened))
     assert set(found.causes) <= causes
     assert bool(found.causes) is bool(causes)

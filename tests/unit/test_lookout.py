@@ -107,11 +107,14 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(clock: FakeClock) -> AsyncIterator[Scene]:
+async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """Yield the scene; `request.param`: whether Redis answers from the beginning."""
     plan = FleetPlan(1, 1, drained=False, parked=(), leaving=())
     roster = Asked("roster", FleetReport((bot("bot-1"),)), clock)
     others = [Asked("router", RouterReport(1, 0, 0), clock), Asked("fleet_desk", plan, clock)]
     redis, traffic = Redis([account("axe")]), Traffic()
+    if not getattr(request, "param", True):
+        redis.answers.clear()
     causes: list[SharedCause] = []
     log, lines = capturing_log()
     sights = Sights(
@@ -233,14 +236,13 @@ async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
     assert [row["account"] for row in known[0]] == ["bane"]
 
 
+@pytest.mark.parametrize("scene", [False], indirect=True)
 async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
     scene: Scene,
 ) -> None:
     scene.redis.rows = []
-    scene.redis.answers.clear()
-    asking = asyncio.create_task(scene.alerts())
     await scene.clock.advance(REDIS_S)
-    assert await asking == ["well"]
+    assert await scene.alerts() == ["well"]
     scene.redis.answers.set()
     await settle()
     assert await scene.alerts() == ["no-accounts"]
