@@ -69,6 +69,11 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "replay_corrupt": (bool, "wrong bytes in the middle of the file"),
     "replay_truncated": (bool, "the server has only the first two thirds, and says so"),
     "replay_version": (int, "another upload of the file, with other bytes"),
+    "replay_compression": (
+        str,
+        "the file is compressed with 'bzip2' or 'zstd', whenever it was played",
+    ),
+    "replay_content_of": (int, "the file is a whole replay of this match; 0: it names no match"),
     "replay_no_ranges": (bool, "ranges are ignored: the whole file comes"),
 }
 

@@ -1,7 +1,9 @@
 """The replay servers: `/570/{match_id}_{salt}.dem.bz2` and `.meta.bz2` over plain HTTP.
 
-As at Valve, 404 is all there is to know: a file that is not uploaded yet, one that has expired and one
-that never was look alike. Ranges and If-Range are served; the switches `replay_*` spoil it.
+As at Valve, files of matches since about July 2026 are compressed with zstd and older ones with bzip2,
+and the name does not tell; and 404 is all there is to know: a file that is not uploaded yet, one that has
+expired and one that never was look alike. Ranges and If-Range are served; the switches `replay_*` spoil
+it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from sandbox.faults import Faults
+from sandbox.matches import facts
 from sandbox.replay_files import FileName, ReplayFiles
 from sandbox.services import Services
 
@@ -99,8 +102,16 @@ class ReplayServer:
         match_id, salt = int(found[1]), int(found[2])
         if self._services.catalogue.replay_salt(match_id) != salt:
             return None
-        version = self._services.faults.take("replay_version", 0)
-        return FileName(match_id, salt, kind=found[3], version=version)
+        faults = self._services.faults
+        usual = "zstd" if facts.played_at(match_id) >= facts.ZSTD_SINCE else "bzip2"
+        return FileName(
+            match_id,
+            salt,
+            kind=found[3],
+            compression=str(faults.take("replay_compression", usual)),
+            content_of=faults.take("replay_content_of", match_id),
+            version=faults.take("replay_version", 0),
+        )
 
     def _part(self, request: web.Request, whole: bytes, etag: str) -> _Part | None:
         """Return what the request's range means; None where it begins behind the end."""

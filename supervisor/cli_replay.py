@@ -26,7 +26,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="File or directory to write to; without it, the file's own name, here.",
+        help="File or directory to write to, - for stdout; without it, the file's own name, here.",
         show_default=False,
     ),
 ]
@@ -47,7 +47,7 @@ def replay(
     *,
     output: Output = None,
     extract: Annotated[
-        bool, typer.Option("--extract", help="Write the unpacked .dem instead of the .dem.bz2.")
+        bool, typer.Option("--extract", help="Write the uncompressed .dem.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     mirror: Mirror = None,
@@ -63,9 +63,10 @@ def replay(
     timeout: Timeout = TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
-    """Download a match's replay, checked.
+    """Download a match's replay and verify it.
 
-    The same command goes on where an earlier try has ended.
+    Valve's servers compress replays with zstd (older ones with bzip2) and call all of them .dem.bz2. The
+    same command goes on where an earlier try has ended.
 
     Exit codes: 3 there is no such match or no replay (any more), 4 try again later, 130 Ctrl-C.
     """

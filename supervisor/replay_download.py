@@ -1,4 +1,4 @@
-"""One replay file over HTTP: goes on where an earlier try ended, and checks every byte as it comes.
+"""One replay file over HTTP: goes on where an earlier try ended, and verifies every byte as it comes.
 
 Knows HTTP and the check; what is told to people, and where the file is, is not its business.
 """
@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs
 
+from actors.replays.verify import BadReplay, Compression, ReplayVerifier
 from supervisor.api_client import AGENT, why
 from supervisor.part_file import CHUNK, Origin, PartFile
-from supervisor.replay_check import BadReplay, ReplayCheck
 
 CONNECT_S: Final = 10.0
 SILENCE_S: Final = 30.0  # without one byte, a connection is taken for dead
@@ -75,15 +75,29 @@ class Download:
     """Brings one file into a part file."""
 
     def __init__(
-        self, url: str, part: PartFile, sink: Sink, watcher: Watcher, patience: Patience
+        self,
+        match_id: int,
+        url: str,
+        *,
+        part: PartFile,
+        sink: Sink,
+        watcher: Watcher,
+        patience: Patience,
     ) -> None:
+        """`match_id`: the match that the file has to be of."""
+        self._match_id = match_id
         self._url = url
         self._name = urlsplit(url).path.rpartition("/")[2]
         self._part = part
         self._sink = sink
         self._watcher = watcher
         self._patience = patience
-        self._check = ReplayCheck()
+        self._verifier = ReplayVerifier(match_id)
+
+    @property
+    def compression(self) -> Compression | None:
+        """How the file is compressed, once it has begun to come."""
+        return self._verifier.compression
 
     async def run(self, *, through_proxy: bool) -> None:
         """Bring the whole file; `through_proxy`: through the one that the environment names, if any.
@@ -150,7 +164,7 @@ class Download:
                     await self._take(answer)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise _Broke(why(error)) from error
-        self._check.finish()
+        self._verifier.finish()
 
     async def _take(self, answer: aiohttp.ClientResponse) -> None:
         size = self._size_by(answer)
@@ -197,11 +211,11 @@ class Download:
 
     def _start_over(self, validator: str | None = None) -> None:
         self._part.restart(Origin(self._name, validator))
-        self._check = ReplayCheck()
+        self._verifier = ReplayVerifier(self._match_id)
         self._sink.restart()
 
     def _unpack(self, chunk: bytes) -> None:
-        for plain in self._check.feed(chunk):
+        for plain in self._verifier.feed(chunk):
             self._sink.write(plain)
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import typer
 
+from actors.replays.verify import BadReplay, Compression
 from supervisor.api import Service
 from supervisor.api_client import ApiClient
 from supervisor.cli_options import Exit, fail
 from supervisor.clock import SystemClock
 from supervisor.part_file import InUse, PartFile
 from supervisor.plain_file import Nowhere, PlainFile
-from supervisor.replay_check import BadReplay
 from supervisor.replay_download import Download, GaveUp, NotThere, Patience
 from supervisor.replay_facts import Fate, ReplayFacts, facts_of, mirror_of, on_mirror
 from supervisor.replay_progress import Bar
@@ -27,6 +30,7 @@ from supervisor.terminal import size_of, span
 # Valve uploads a replay some minutes after the match, and rarely later than this.
 UPLOAD_S: Final = 24 * 3600
 LOOK_AGAIN_S: Final = 300.0
+STDOUT: Final = Path("-")  # of `--output`
 NO_REPLAY: Final[Mapping[Fate, str]] = {
     Fate.NOT_RECORDED: "the replay of match {} was not recorded",
     Fate.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
@@ -47,6 +51,7 @@ class Order:
     retries: int
     timeout_s: float
     as_json: bool
+    is_piped: bool = False  # `output` is a directory that lasts until the replay is on stdout
 
     def fail(
         self, code: Exit, sentence: str, word: str, retry_after: float | None = None
@@ -62,8 +67,34 @@ async def fetch(order: Order) -> None:
         typer.Exit: it cannot be had; the reason has been said.
         ApiUnreachable, ApiRefused: the service did not answer well.
     """
+    if order.output == STDOUT:
+        await _to_stdout(order)
+        return
     if order.output is not None and not order.output.is_dir():
         _check_free(order, order.output)
+    target, url, compression = await _to_file(order)
+    _say_done(order, target, url, compression)
+
+
+async def _to_stdout(order: Order) -> None:
+    """Download to a temporary file, which is verified before a byte of it is written to stdout."""
+    if order.as_json or sys.stdout.isatty():
+        why = "--json writes to stdout too" if order.as_json else "stdout is a terminal"
+        raise order.fail(Exit.MISUSED, f"{why}: name a file with -o", "stdout")
+    with tempfile.TemporaryDirectory(prefix="botapi-replay-") as directory:
+        piped = replace(order, output=Path(directory), is_piped=True)
+        target, _, _ = await _to_file(piped)
+        try:
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            sys.stdout = None  # type: ignore[assignment] # nothing is left to flush at exit
+            raise order.fail(Exit.FAILED, "the reader of stdout has gone", "stdout") from None
+
+
+async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
+    """Return the verified file, its URL and how Valve's server compressed it."""
     async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
         facts = await facts_of(api, order.match_id)
         mirror = order.mirror or await mirror_of(api)
@@ -75,38 +106,50 @@ async def fetch(order: Order) -> None:
     target = _target(order, url)
     _check_free(order, target)
     with _words(order, facts, target):
-        await _download(order, url, target, through_proxy=mirror is None)
-    _say_done(order, target, url)
+        compression = await _download(order, url, target, through_proxy=mirror is None)
+    return target, url, compression
 
 
-async def _download(order: Order, url: str, target: Path, *, through_proxy: bool) -> None:
-    """Bring the file to its place."""
+async def _download(
+    order: Order, url: str, target: Path, *, through_proxy: bool
+) -> Compression | None:
+    """Bring the file to its place; return how it was compressed."""
     patience = Patience(order.retries, SystemClock().sleep)
     with (
         PartFile(target) as part,
         PlainFile(target) if order.extract else Nowhere() as sink,
         Bar(target.name) as bar,
     ):
-        await Download(url, part, sink, bar, patience).run(through_proxy=through_proxy)
+        download = Download(
+            order.match_id, url, part=part, sink=sink, watcher=bar, patience=patience
+        )
+        await download.run(through_proxy=through_proxy)
         if isinstance(sink, PlainFile):
             sink.become_target()
             part.discard()
         else:
             part.become_target()
+    return download.compression
 
 
 @contextlib.contextmanager
 def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
     """Let what goes wrong in the block be one line and an exit code."""
     part = target.with_name(target.name + ".part")
-    kept = f"what has come is kept in {part}; the same command goes on from there"
+
+    def kept() -> str:
+        """Say what is left of the download; asked when the files are closed."""
+        if order.is_piped or not part.exists():
+            return ""
+        return f"; what has come is kept in {part}; the same command goes on from there"
+
     try:
         yield
     except NotThere:
         raise _not_there(order, facts) from None
     except GaveUp as error:
         raise order.fail(
-            Exit.RETRY_LATER, f"the download broke: {error}; {kept}", "download-broke"
+            Exit.RETRY_LATER, f"the download broke: {error}{kept()}", "download-broke"
         ) from None
     except BadReplay as error:
         sentence = f"the server's file is no good, twice: {error}; nothing is kept"
@@ -115,10 +158,9 @@ def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
         raise order.fail(Exit.FAILED, str(error), "in-use") from None
     except OSError as error:
         where = error.filename or part
-        after = f"; {kept}" if part.exists() else ""
-        raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{after}", "disk") from None
+        raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{kept()}", "disk") from None
     except asyncio.CancelledError:
-        typer.echo(f"botapi: interrupted{f'; {kept}' if part.exists() else ''}", err=True)
+        typer.echo(f"botapi: interrupted{kept()}", err=True)
         raise
 
 
@@ -149,11 +191,12 @@ def _check_free(order: Order, target: Path) -> None:
         raise order.fail(Exit.MISUSED, f"{target} exists; --force replaces it", "exists")
 
 
-def _say_done(order: Order, target: Path, url: str) -> None:
+def _say_done(order: Order, target: Path, url: str, compression: Compression | None) -> None:
     size = target.stat().st_size
+    how = None if order.extract or compression is None else compression.name
     if order.as_json:
         done = {"match_id": order.match_id, "file": str(target), "bytes": size, "url": url}
-        typer.echo(json.dumps(done))
+        typer.echo(json.dumps({**done, "compression": how}))
     else:
-        kind = "an unpacked replay" if order.extract else "a whole replay"
+        kind = "an unpacked replay" if how is None else f"a whole replay ({how})"
         typer.echo(f"{target}: {kind}, {size_of(size)}")

@@ -36,8 +36,10 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.account_desk",
     "supervisor.accounts_table",
     "supervisor.cli_login",
+    "supervisor.replay_download",
+    "supervisor.replay_fetch",
 }
-LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.steam")
+LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.replays", "actors.steam")
 # What the lower parts stand on, beside one another.
 GROUND: Final = ("actors.clock", "actors.errors", "actors.redis_client")
 GENERIC: Final = ("child", "clock", "restart", "supervisor", "ward")  # files of supervisor/

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 FIRST_FUTURE_ID: Final = 9_000_000_000  # not played yet: result 2
 BLOCKED_ID: Final = 4_000_000_015  # always result 15
+# UTC seconds of about 27 July 2026: replays of matches since then are compressed with zstd
+# (odota/core#2971).
+ZSTD_SINCE: Final = 1_785_110_400
 OLD_FORMAT: Final = range(50_000_000, 50_001_000)  # game_mode 0 and replay_salt 0, no replay
 
 REPLAY_AVAILABLE, REPLAY_NOT_RECORDED, REPLAY_EXPIRED = 0, 1, 2
@@ -22,7 +25,7 @@ _ANCHORS: Final = (
     (3_254_426_673, 1_497_678_766),
     (7_490_235_544, 1_702_703_340),
     (8_800_000_000, 1_776_000_000),
-    (9_000_000_000, 1_785_000_000),
+    (9_000_000_000, 1_787_170_000),
 )
 _IDS: Final = tuple(match_id for match_id, _ in _ANCHORS)
 

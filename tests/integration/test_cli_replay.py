@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from botapi_command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
 from bench.world import World, world
 from supervisor import replay_download
 from supervisor.part_file import PartFile
 from supervisor.plain_file import Nowhere
-from supervisor.replay_check import MAGIC
 from supervisor.replay_progress import Bar
 
 pytestmark = pytest.mark.integration
@@ -30,6 +30,8 @@ MATCH = 7490235544
 NAME = "7490235544_447089001.dem.bz2"
 NOT_RECORDED, EXPIRED, OLD_FORMAT, NO_SUCH = 6_000_000_013, 6_000_000_007, 50_000_000, 9_000_000_001
 JUST_PLAYED = 8_900_000_001
+NEW_MATCH = 8_990_000_000  # its replay is compressed with zstd
+MAGIC = b"PBDEMS2\0"
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def whole(running: World) -> bytes:
 def unpacked(packed: bytes) -> bytes:
     found = b""
     while packed:
-        one = bz2.BZ2Decompressor()
+        one = bz2.BZ2Decompressor() if packed[:3] == b"BZh" else zstd.ZstdDecompressor()
         found += one.decompress(packed)
         packed = one.unused_data
     return found
@@ -123,7 +125,7 @@ def unpacked(packed: bytes) -> bytes:
 
 def test_a_replay_comes_whole_and_leaves_nothing_beside_it(here: Here, whole: bytes) -> None:
     said = here.replay("-o", "x.dem.bz2")
-    assert (said.code, said.out, said.err) == (0, "x.dem.bz2: a whole replay, 1.4 MB\n", "")
+    assert (said.code, said.out, said.err) == (0, "x.dem.bz2: a whole replay (bzip2), 1.4 MB\n", "")
     assert (here.cwd / "x.dem.bz2").read_bytes() == whole
     assert here.files() == {"x.dem.bz2"}
 
@@ -138,6 +140,7 @@ def test_without_a_name_it_has_its_own_here_or_in_a_directory(here: Here) -> Non
         "file": f"replays/{NAME}",
         "bytes": (here.cwd / NAME).stat().st_size,
         "url": f"{here.world.sandbox.replay_url}/570/{NAME}",
+        "compression": "bzip2",
     }
 
 
@@ -147,6 +150,55 @@ def test_extract_writes_the_unpacked_replay_alone(here: Here, whole: bytes) -> N
     assert (here.cwd / "x.dem").read_bytes() == unpacked(whole)
     assert (here.cwd / "x.dem").read_bytes().startswith(MAGIC)
     assert here.files() == {"x.dem"}
+
+
+def test_a_replay_in_zstd_comes_whole_and_can_be_extracted(here: Here) -> None:
+    said = here.replay("-o", "x", match_id=NEW_MATCH)
+    assert said.code == 0
+    assert said.out.startswith("x: a whole replay (zstd), ")
+    packed = (here.cwd / "x").read_bytes()
+    assert packed[:4] == bytes.fromhex("28b52ffd")
+    assert here.replay("--extract", "-o", "x.dem", match_id=NEW_MATCH).code == 0
+    assert (here.cwd / "x.dem").read_bytes() == unpacked(packed)
+    assert here.files() == {"x", "x.dem"}
+
+
+async def test_a_replay_in_zstd_goes_on_where_it_broke(here: Here) -> None:
+    await here.faults(replay_break_kb={"value": 500, "times": 1})
+    assert here.replay("-o", "x", "--retries", "0", match_id=NEW_MATCH).code == 4
+    assert here.replay("-o", "x", "--extract", match_id=NEW_MATCH).code == 0
+    assert (here.cwd / "x").read_bytes().startswith(MAGIC)
+    assert await here.requests() == [(200, 0), (206, 500_000)]
+
+
+def test_a_replay_goes_to_stdout_once_it_is_verified(here: Here, whole: bytes) -> None:
+    for words, expected in (((), whole), (("--extract",), unpacked(whole))):
+        with here.start("-o", "-", *words) as process:
+            out, err = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, out, err) == (0, expected, b"")
+    assert here.files() == set()
+
+
+async def test_nothing_is_written_to_stdout_of_a_replay_that_is_not_whole(here: Here) -> None:
+    await here.faults(replay_break_kb=100)
+    with here.start("-o", "-", "--retries", "0") as process:
+        out, err = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, out) == (4, b"")
+    assert err.startswith(b"botapi: the download broke: ")
+    assert b"kept" not in err
+    assert here.files() == set()
+
+
+def test_stdout_is_not_for_a_terminal_nor_beside_json(here: Here) -> None:
+    said = here.replay("-o", "-", "--json")
+    assert (said.code, said.err) == (
+        2,
+        "botapi: --json writes to stdout too: name a file with -o\n",
+    )
+    with on_terminal("replay", str(MATCH), "-o", "-", cwd=here.cwd, env=here.env) as terminal:
+        terminal.wait_for("stdout is a terminal: name a file with -o")
+        assert terminal.ended() == 2
+    assert here.files() == set()
 
 
 def test_a_file_that_exists_is_only_replaced_by_force(here: Here, whole: bytes) -> None:
@@ -164,12 +216,13 @@ def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here
     assert here.world.service.status()["replay_mirror"] == here.world.sandbox.replay_url
     said = here.replay("--mirror", "http://127.0.0.1:1", "--retries", "0")
     assert said.code == 4
-    assert "connection refused" in said.err
+    assert said.err.strip().endswith("connection refused")  # nothing has come, so nothing is kept
+    assert here.files() == set()
 
 
 def test_a_bar_is_shown_on_a_terminal(here: Here) -> None:
     with on_terminal("replay", str(MATCH), "-o", "x", cwd=here.cwd, env=here.env) as terminal:
-        terminal.wait_for("a whole replay, 1.4 MB")
+        terminal.wait_for("a whole replay (bzip2), 1.4 MB")
         assert terminal.ended() == 0
     assert "1.4/1.4 MB" in terminal.text
     assert "━━━━" in terminal.text
@@ -278,10 +331,16 @@ async def test_a_damaged_file_is_fetched_anew_once(here: Here, whole: bytes) -> 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("replay_corrupt", "it is damaged within"), ("replay_truncated", "it ends in the middle")],
+    [
+        ({"replay_corrupt": True}, "it is damaged within"),
+        ({"replay_truncated": True}, "it ends in the middle"),
+        ({"replay_content_of": JUST_PLAYED}, f"it is the replay of match {JUST_PLAYED}"),
+    ],
 )
-async def test_a_file_that_stays_damaged_is_refused(here: Here, fault: str, words: str) -> None:
-    await here.faults(**{fault: True})
+async def test_a_file_that_stays_wrong_is_refused(
+    here: Here, fault: dict[str, Any], words: str
+) -> None:
+    await here.faults(**fault)
     said = here.replay("-o", "x", "--extract", "--json")
     assert said.code == 1
     assert words in said.err
@@ -314,6 +373,11 @@ def test_what_can_never_be_had_is_exit_code_3(
         assert 0 < told["retry_after"] <= 300
     else:
         assert told["retry_after"] is None
+
+
+async def test_a_replay_that_names_no_match_is_taken(here: Here) -> None:
+    await here.faults(replay_content_of=0)
+    assert here.replay("-o", "x").code == 0
 
 
 async def test_a_match_that_was_just_played_is_to_be_asked_for_again(here: Here) -> None:
@@ -356,7 +420,9 @@ async def test_a_connection_that_falls_silent_is_given_up(
     url = f"{here.world.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
         patience = replay_download.Patience(3, sleep)
-        download = replay_download.Download(url, part, Nowhere(), bar, patience)
+        download = replay_download.Download(
+            MATCH, url, part=part, sink=Nowhere(), watcher=bar, patience=patience
+        )
         await download.run(through_proxy=False)
         part.become_target()
     assert (here.cwd / "x").read_bytes() == whole

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from backports import zstd
 
 from bench.sandbox_process import SandboxProcess
 from sandbox.matches.catalogue import Catalogue
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.integration
 MATCH, SALT = 7490235544, 447089001
 FILE = f"{MATCH}_{SALT}.dem.bz2"
 MAGIC = b"PBDEMS2\0"
+NEW_MATCH = 8_990_000_000  # played since Valve compresses with zstd
 
 
 @dataclass
@@ -62,7 +64,7 @@ def unpacked(body: bytes) -> bytes:
     """Strictly; `bz2.decompress` passes over whatever is wrong behind the first stream."""
     found = b""
     while body:
-        one = bz2.BZ2Decompressor()
+        one = bz2.BZ2Decompressor() if body[:3] == b"BZh" else zstd.ZstdDecompressor()
         found += one.decompress(body)
         assert one.eof
         body = one.unused_data
@@ -88,6 +90,39 @@ async def test_metadata_lie_beside_it_and_other_matches_have_other_files(
     salt = Catalogue(seed=0).replay_salt(8_000_000_000)
     other = await get(sandbox, f"8000000000_{salt}.dem.bz2")
     assert unpacked(other.body) != unpacked((await get(sandbox)).body)
+
+
+def info_of(plain: bytes) -> bytes:
+    """Return what the offset in the head leads to."""
+    return plain[int.from_bytes(plain[8:12], "little") :]
+
+
+def varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+
+async def test_newer_matches_are_compressed_with_zstd_under_the_same_kind_of_name(
+    sandbox: SandboxProcess,
+) -> None:
+    salt = Catalogue(seed=0).replay_salt(NEW_MATCH)
+    name = f"{NEW_MATCH}_{salt}.dem.bz2"
+    new, meta = await get(sandbox, name), await get(sandbox, name.replace(".dem.", ".meta."))
+    assert new.body[:4] == meta.body[:4] == bytes.fromhex("28b52ffd")
+    assert unpacked(new.body).startswith(MAGIC)
+    assert b"\x08" + varint(NEW_MATCH) in info_of(unpacked(new.body))
+    assert (await get(sandbox)).body[:3] == b"BZh"
+    await sandbox.faults(replay_compression="bzip2")
+    assert unpacked((await get(sandbox, name)).body) == unpacked(new.body)
+
+
+async def test_a_file_names_its_match_unless_it_is_told_to_name_another(
+    sandbox: SandboxProcess,
+) -> None:
+    assert b"\x08" + varint(MATCH) in info_of(unpacked((await get(sandbox)).body))
+    await sandbox.faults(replay_content_of=7_000_000_001)
+    info = info_of(unpacked((await get(sandbox)).body))
+    assert b"\x08" + varint(7_000_000_001) in info
+    assert varint(MATCH) not in info
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Replay files: what is verified of them."""

@@ -1,0 +1,198 @@
+"""Verifies a replay file while it comes: compression, content, the match it is of. No I/O."""
+
+from __future__ import annotations
+
+from bz2 import BZ2Decompressor
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import cramjam
+from backports import zstd
+
+from actors.matches.wire import BYTES, VARINT, DecodeError, read_tag, skip, stretch, varint
+
+AT_ONCE: Final = 1 << 20  # bytes; a few compressed ones can mean gigabytes
+LARGEST_INFO: Final = 4 << 20  # bytes of the file info; real ones have a few thousand
+_SIGNATURE: Final = 4  # bytes that tell the compressions apart
+_BZIP2: Final = b"BZh"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+
+# Valve's `demo.proto` and the formats that skadistats/clarity reads: 8 bytes of magic, then the offset of
+# the file info as int32, little endian. The file info is a message of kind 2 behind its kind, tick and
+# size, each a varint; a bit of the kind says that it is compressed with snappy.
+SOURCE_2: Final = b"PBDEMS2\0"
+SOURCE_1: Final = b"PBUFDEM\0"
+_HEAD: Final = len(SOURCE_2) + 4
+_FILE_INFO: Final = 2  # EDemoCommands.DEM_FileInfo
+_IS_COMPRESSED: Final = {SOURCE_2: 0x40, SOURCE_1: 0x70}
+_PATH_TO_MATCH: Final = (4, 4)  # CDemoFileInfo.game_info, CGameInfo.dota
+_MATCH_ID: Final = 1  # CGameInfo.CDotaGameInfo.match_id
+
+
+class BadReplay(Exception):
+    """The bytes are no replay, a damaged one, or one of another match; the text says which."""
+
+
+class _Decompressor(Protocol):
+    """What bz2 and zstd have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """One of the compressions that Valve's servers use; the file's name does not tell which."""
+
+    name: str
+    make: type[BZ2Decompressor | zstd.ZstdDecompressor]
+
+
+BZIP2: Final = Compression("bzip2", BZ2Decompressor)  # matches up to July 2026
+ZSTD: Final = Compression("zstd", zstd.ZstdDecompressor)  # matches since about 27 July 2026
+
+
+class ReplayVerifier:
+    """Verifies one file from its first byte to its last.
+
+    Attributes:
+        compression: known after the first four bytes.
+    """
+
+    def __init__(self, match_id: int) -> None:
+        """`match_id`: the match whose replay it has to be."""
+        self.compression: Compression | None = None
+        self._content = _Content(match_id)
+        self._unpacker: _Decompressor | None = None
+        self._first = b""  # of what is compressed, until the compression is known
+        self._length = 0
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """Take the next bytes of the file; yield their content, in pieces of `AT_ONCE` bytes at most.
+
+        Raises:
+            BadReplay: at the first byte that cannot belong to a replay, as far as that is known.
+        """
+        self._length += len(packed)
+        if self.compression is None:
+            self._first += packed
+            if len(self._first) < _SIGNATURE:
+                return
+            packed, self.compression = self._first, _compression_of(self._first)
+            self._unpacker = self.compression.make()
+        yield from self._unpack(self.compression, packed)
+
+    def finish(self) -> None:
+        """Note the end of the file.
+
+        Raises:
+            BadReplay: it ended too early, or is the replay of another match.
+        """
+        if self._unpacker is None or not self._unpacker.eof:
+            raise BadReplay("it ends in the middle")
+        self._content.finish()
+
+    def _unpack(self, compression: Compression, packed: bytes) -> Iterator[bytes]:
+        unpacker = self._unpacker
+        while unpacker is not None and (packed or not (unpacker.eof or unpacker.needs_input)):
+            if unpacker.eof:  # parallel packers write one stream after the other
+                unpacker = self._unpacker = compression.make()
+            try:
+                plain = unpacker.decompress(packed, AT_ONCE)
+            except (OSError, zstd.ZstdError):
+                raise BadReplay(f"it is damaged within its first {self._length} bytes") from None
+            packed = unpacker.unused_data
+            if plain:
+                self._content.feed(plain)
+                yield plain
+
+
+class _Content:
+    """What is checked of the uncompressed bytes."""
+
+    def __init__(self, match_id: int) -> None:
+        self._match_id = match_id
+        self._head = b""
+        self._length = 0
+        self._info_at: int | None = None
+        self._info = bytearray()
+
+    def feed(self, plain: bytes) -> None:
+        if len(self._head) < _HEAD:
+            self._head += plain[: _HEAD - len(self._head)]
+            self._check_head()
+        if self._info_at is not None and len(self._info) <= LARGEST_INFO:
+            begin = max(0, self._info_at - self._length)
+            self._info += plain[begin : begin + LARGEST_INFO + 1 - len(self._info)]
+        self._length += len(plain)
+
+    def finish(self) -> None:
+        if len(self._head) < _HEAD:
+            raise BadReplay("it is too short to be a replay")
+        if self._info_at is None:  # the recording was not finished, so the file names no match
+            return
+        if not self._info:
+            raise BadReplay("its content ends before the file info")
+        try:
+            found = _match_id_in(bytes(self._info), self._head[: len(SOURCE_2)])
+        except (DecodeError, IndexError, cramjam.DecompressionError):
+            raise BadReplay("its file info is damaged") from None
+        if found not in (0, self._match_id):
+            raise BadReplay(f"it is the replay of match {found}")
+
+    def _check_head(self) -> None:
+        magic = self._head[: len(SOURCE_2)]
+        if not (SOURCE_2.startswith(magic) or SOURCE_1.startswith(magic)):
+            raise BadReplay("its content is not a Dota 2 replay")
+        if len(self._head) == _HEAD:
+            # Of what came with this piece, the part behind `_head` is looked at by `feed`.
+            at = int.from_bytes(self._head[len(SOURCE_2) :], "little", signed=True)
+            self._info_at = at if at > 0 else None
+
+
+def _compression_of(first: bytes) -> Compression:
+    if first.startswith(_BZIP2):
+        return BZIP2
+    if first.startswith(_ZSTD):
+        return ZSTD
+    raise BadReplay("it is compressed neither with bzip2 nor with zstd")
+
+
+def _match_id_in(message: bytes, magic: bytes) -> int:
+    """Return the match that a file info names; 0 where it names none."""
+    kind, pos = varint(message, 0)
+    _tick, pos = varint(message, pos)
+    start, stop = stretch(message, pos, len(message))
+    is_compressed = kind & _IS_COMPRESSED[magic]
+    if kind & ~_IS_COMPRESSED[magic] != _FILE_INFO:
+        raise DecodeError("no file info where it should be")
+    info = message[start:stop]
+    if is_compressed:
+        if cramjam.snappy.decompress_raw_len(info) > LARGEST_INFO:
+            raise DecodeError("a file info of many megabytes")
+        info = bytes(cramjam.snappy.decompress_raw(info))
+    for number in _PATH_TO_MATCH:
+        info = _field(info, number, BYTES) or b""
+    return _field(info, _MATCH_ID, VARINT) or 0
+
+
+def _field(data: bytes, wanted: int, wire_type: int) -> Any:
+    """Return a field's bytes or number (the last one's, as protobuf wants it); None where it is not."""
+    found, pos = None, 0
+    while pos < len(data):
+        number, kind, pos = read_tag(data, pos)
+        if (number, kind) == (wanted, wire_type):
+            if kind == VARINT:
+                found, pos = varint(data, pos)
+            else:
+                start, pos = stretch(data, pos, len(data))
+                found = data[start:pos]
+        else:
+            pos = skip(data, pos, len(data), number, kind)
+    return found
