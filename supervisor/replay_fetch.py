@@ -15,6 +15,8 @@ from typing import Final
 
 import typer
 
+from actors.matches.availability import Availability
+from actors.matches.replay import is_valves, on_mirror
 from actors.replays.verify import BadReplay, Compression
 from supervisor.api import Service
 from supervisor.api_client import ApiClient
@@ -23,7 +25,6 @@ from supervisor.clock import SystemClock
 from supervisor.part_file import InUse, PartFile
 from supervisor.plain_file import Nowhere, PlainFile
 from supervisor.replay_download import Download, GaveUp, NotThere, Patience
-from supervisor.replay_facts import Fate, ReplayFacts, facts_of, mirror_of, on_mirror
 from supervisor.replay_progress import Bar
 from supervisor.terminal import size_of, span
 
@@ -31,10 +32,10 @@ from supervisor.terminal import size_of, span
 UPLOAD_S: Final = 24 * 3600
 LOOK_AGAIN_S: Final = 300.0
 STDOUT: Final = Path("-")  # of `--output`
-NO_REPLAY: Final[Mapping[Fate, str]] = {
-    Fate.NOT_RECORDED: "the replay of match {} was not recorded",
-    Fate.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
-    Fate.OLD_FORMAT: "match {} has no replay; it is from before there were replays of today's kind",
+NO_REPLAY: Final[Mapping[str, str]] = {
+    Availability.NOT_RECORDED: "the replay of match {} was not recorded",
+    Availability.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
+    Availability.OLD_FORMAT: "match {} has no replay; it is from before there were replays of this kind",
 }
 
 
@@ -89,30 +90,27 @@ async def _to_stdout(order: Order) -> None:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            sys.stdout = None  # type: ignore[assignment] # nothing is left to flush at exit
+            sys.stdout = None  # nothing is left to flush at exit
             raise order.fail(Exit.FAILED, "the reader of stdout has gone", "stdout") from None
 
 
 async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
     """Return the verified file, its URL and how Valve's server compressed it."""
     async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
-        facts = await facts_of(api, order.match_id)
-        mirror = order.mirror or await mirror_of(api)
-    if facts.url is None:
-        raise order.fail(
-            Exit.NOT_FOUND, NO_REPLAY[facts.fate].format(order.match_id), f"replay-{facts.fate}"
-        )
-    url = on_mirror(facts.url, mirror) if mirror else facts.url
+        facts = await api.get(f"/replays/{order.match_id}", redirect=0)
+    availability, url = str(facts["availability"]), facts["url"]
+    if url is None:
+        sentence = NO_REPLAY.get(availability, "match {} has no replay").format(order.match_id)
+        raise order.fail(Exit.NOT_FOUND, sentence, f"replay-{availability}")
+    url = on_mirror(url, order.mirror) if order.mirror else str(url)
     target = _target(order, url)
     _check_free(order, target)
-    with _words(order, facts, target):
-        compression = await _download(order, url, target, through_proxy=mirror is None)
+    with _words(order, facts["ended_at"], target):
+        compression = await _download(order, url, target)
     return target, url, compression
 
 
-async def _download(
-    order: Order, url: str, target: Path, *, through_proxy: bool
-) -> Compression | None:
+async def _download(order: Order, url: str, target: Path) -> Compression | None:
     """Bring the file to its place; return how it was compressed."""
     patience = Patience(order.retries, SystemClock().sleep)
     with (
@@ -123,7 +121,7 @@ async def _download(
         download = Download(
             order.match_id, url, part=part, sink=sink, watcher=bar, patience=patience
         )
-        await download.run(through_proxy=through_proxy)
+        await download.run(through_proxy=is_valves(url))
         if isinstance(sink, PlainFile):
             sink.become_target()
             part.discard()
@@ -133,7 +131,7 @@ async def _download(
 
 
 @contextlib.contextmanager
-def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
+def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]:
     """Let what goes wrong in the block be one line and an exit code."""
     part = target.with_name(target.name + ".part")
 
@@ -146,7 +144,7 @@ def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
     try:
         yield
     except NotThere:
-        raise _not_there(order, facts) from None
+        raise _not_there(order, ended_at) from None
     except GaveUp as error:
         raise order.fail(
             Exit.RETRY_LATER, f"the download broke: {error}{kept()}", "download-broke"
@@ -164,10 +162,10 @@ def _words(order: Order, facts: ReplayFacts, target: Path) -> Iterator[None]:
         raise
 
 
-def _not_there(order: Order, facts: ReplayFacts) -> typer.Exit:
+def _not_there(order: Order, ended_at: float | None) -> typer.Exit:
     """The server says no more than 404; how long ago the match was says the rest."""
     name = f"the replay of match {order.match_id}"
-    age = None if facts.ended_at is None else SystemClock().wall() - facts.ended_at
+    age = None if ended_at is None else SystemClock().wall() - ended_at
     if age is not None and age < UPLOAD_S:
         sentence = (
             f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"

@@ -283,7 +283,9 @@ class Tree:
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
             BulkRoute(self._asker, self._door.admission.charge),
-            ReplayRoute(self._asker, wall=self._clock.wall),
+            ReplayRoute(
+                self._asker, mirror=self._ground.network.replay_mirror, wall=self._clock.wall
+            ),
             RetrieverRoutes(self._asker, self._players, RetrieverDecoder(), clock=self._clock),
             status,
             self._metrics_route,

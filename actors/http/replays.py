@@ -21,14 +21,16 @@ from actors.http.outputs import Replay
 from actors.http.representation import JSON
 from actors.matches.answer import MatchAnswer
 from actors.matches.availability import Availability, availability, upload_left_s
+from actors.matches.replay import on_mirror
 
 
 class ReplayRoute:
     """Leads to replay files; holds nothing itself."""
 
-    def __init__(self, asker: MatchAsker, *, wall: Callable[[], float]) -> None:
-        """`wall`: UTC seconds."""
+    def __init__(self, asker: MatchAsker, *, mirror: str | None, wall: Callable[[], float]) -> None:
+        """`mirror`: base URL of the server that has the files, if that is not Valve's; `wall`: UTC seconds."""
         self._asker = asker
+        self._mirror = mirror
         self._wall = wall
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
@@ -44,7 +46,7 @@ class ReplayRoute:
         except RequestError as error:
             return error_response(error)
         now = self._wall()
-        facts = _facts(answer, now)
+        facts = self._facts(answer, now)
         if is_redirect and facts.availability in NO_REPLAY:
             word, sentence = NO_REPLAY[facts.availability]
             return error_body(404, word, sentence, facts.retry_after)
@@ -59,18 +61,18 @@ class ReplayRoute:
         body = facts.model_dump_json().encode()
         return noted(web.Response(body=body, headers=headers), answer.source)
 
-
-def _facts(answer: MatchAnswer, now: float) -> Replay:
-    replay = answer.replay
-    verdict = availability(replay, now)
-    is_coming = verdict is Availability.NOT_YET
-    return Replay(
-        id=answer.match_id,
-        availability=verdict,
-        url=replay.url,
-        state=replay.state,
-        cluster=replay.cluster,
-        salt=replay.salt,
-        ended_at=replay.ended_at,
-        retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
-    )
+    def _facts(self, answer: MatchAnswer, now: float) -> Replay:
+        replay = answer.replay
+        verdict = availability(replay, now)
+        is_coming = verdict is Availability.NOT_YET
+        url = replay.url
+        return Replay(
+            id=answer.match_id,
+            availability=verdict,
+            url=on_mirror(url, self._mirror) if url and self._mirror else url,
+            state=replay.state,
+            cluster=replay.cluster,
+            salt=replay.salt,
+            ended_at=replay.ended_at,
+            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
+        )

@@ -1,9 +1,10 @@
-"""Where a match's replay lies: pure text from facts."""
+"""The URL of a match's replay file: pure text from facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -24,6 +25,17 @@ def replay_url(match_id: int, details: MatchDetails) -> str | None:
         return None
     domain = DOMAIN_OF_CLUSTER.get(details.cluster, DOMAIN)
     return f"http://replay{details.cluster}.{domain}/570/{match_id}_{details.replay_salt}.dem.bz2"
+
+
+def on_mirror(url: str, mirror: str) -> str:
+    """Return the URL of the same file on another server; `mirror` is its base URL."""
+    return mirror.rstrip("/") + urlsplit(url).path
+
+
+def is_valves(url: str) -> bool:
+    """Return whether a URL leads to Valve's (or Perfect World's) replay servers."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith((f".{DOMAIN}", *(f".{domain}" for domain in DOMAIN_OF_CLUSTER.values())))
 
 
 def to_json(match_id: int, details: MatchDetails) -> bytes:

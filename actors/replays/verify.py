@@ -184,7 +184,8 @@ def _match_id_in(message: bytes, magic: bytes) -> int:
 
 def _field(data: bytes, wanted: int, wire_type: int) -> Any:
     """Return a field's bytes or number (the last one's, as protobuf wants it); None where it is not."""
-    found, pos = None, 0
+    found: bytes | int | None = None
+    pos = 0
     while pos < len(data):
         number, kind, pos = read_tag(data, pos)
         if (number, kind) == (wanted, wire_type):

@@ -214,6 +214,12 @@ def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here
     answer = json.loads(here.world.service.get(f"/match-details?match_id={MATCH}")[1])
     assert answer["replay_url"] == f"http://replay153.valve.net/570/{NAME}"
     assert here.world.service.status()["replay_mirror"] == here.world.sandbox.replay_url
+    facts = json.loads(here.world.service.get(f"/replays/{MATCH}?redirect=0")[1])
+    assert facts["url"] == f"{here.world.sandbox.replay_url}/570/{NAME}"
+    redirected = f"{here.world.service.url}/replays/{MATCH}"
+    with urllib.request.urlopen(redirected, timeout=30) as answer:  # noqa: S310 - the sandbox
+        assert answer.url == facts["url"]
+        assert answer.read(3) == b"BZh"
     said = here.replay("--mirror", "http://127.0.0.1:1", "--retries", "0")
     assert said.code == 4
     assert said.err.strip().endswith("connection refused")  # nothing has come, so nothing is kept
@@ -259,9 +265,9 @@ async def test_ctrl_c_leaves_a_part_from_which_the_next_goes_on(here: Here, whol
 
 
 async def test_a_killed_one_leaves_a_part_too_and_locks_nothing(here: Here, whole: bytes) -> None:
-    await here.faults(replay_kb_s=500)
+    await here.faults(replay_kb_s=60)
     with here.start("-o", "x") as process:
-        here.wait_part("x", 200_000)
+        here.wait_part("x", 100_000)
         said = here.replay("-o", "x")
         assert (said.code, said.err) == (1, "botapi: another process is downloading x.part\n")
         process.kill()

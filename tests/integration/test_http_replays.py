@@ -16,7 +16,7 @@ from bench.world import World
 pytestmark = pytest.mark.integration
 
 MATCH = 7490235544
-URL = "http://replay153.valve.net/570/7490235544_447089001.dem.bz2"
+FILE = "/570/7490235544_447089001.dem.bz2"
 EXPIRED, NOT_RECORDED, OLD_FORMAT, JUST_ENDED, NO_DATE = 1781962623, 113, 50_000_005, 700, 701
 
 
@@ -37,10 +37,12 @@ async def http(w: World) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.mark.parametrize("query", ["", "?redirect=1"])
-async def test_a_replay_that_is_there_is_led_to(http: aiohttp.ClientSession, query: str) -> None:
+async def test_a_replay_that_is_there_is_led_to(
+    w: World, http: aiohttp.ClientSession, query: str
+) -> None:
     async with http.get(f"/replays/{MATCH}{query}", allow_redirects=False) as answer:
         assert answer.status == 302
-        assert answer.headers["Location"] == URL
+        assert answer.headers["Location"] == w.sandbox.replay_url + FILE
         assert answer.headers["Cache-Control"].startswith("public, max-age=")
         assert {"Age", "X-Cache"} <= set(answer.headers)
 
@@ -97,12 +99,12 @@ async def test_the_facts_are_there_whatever_they_are(
     assert (answer.headers["Cache-Control"] == "no-store") == is_coming
 
 
-async def test_the_facts_of_one_match_are_whole(http: aiohttp.ClientSession) -> None:
+async def test_the_facts_of_one_match_are_whole(w: World, http: aiohttp.ClientSession) -> None:
     async with http.get(f"/replays/{MATCH}?redirect=0") as answer:
         assert await answer.json() == {
             "id": MATCH,
             "availability": "available",
-            "url": URL,
+            "url": w.sandbox.replay_url + FILE,
             "state": "REPLAY_AVAILABLE",
             "cluster": 153,
             "salt": 447089001,

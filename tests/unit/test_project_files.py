@@ -27,8 +27,9 @@ def project() -> dict[str, Any]:
 
 
 def names(requirements: list[str]) -> set[str]:
-    """The packages that requirement lines name, without versions and extras."""
-    return {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower() for line in requirements}
+    """The packages that requirement lines name, without versions and extras, normalised (PEP 503)."""
+    found = (re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
 
 
 def locked(name: str) -> set[str]:
