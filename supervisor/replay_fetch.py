@@ -166,6 +166,8 @@ def _not_there(order: Order, ended_at: float | None) -> typer.Exit:
     """The server says no more than 404; how long ago the match was says the rest."""
     name = f"the replay of match {order.match_id}"
     age = None if ended_at is None else SystemClock().wall() - ended_at
+    if age is not None and age < 0:  # of a broken answer
+        age = None
     if age is not None and age < UPLOAD_S:
         sentence = (
             f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"

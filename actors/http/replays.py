@@ -28,7 +28,7 @@ class ReplayRoute:
     """Leads to replay files; holds nothing itself."""
 
     def __init__(self, asker: MatchAsker, *, mirror: str | None, wall: Callable[[], float]) -> None:
-        """`mirror`: base URL of the server that has the files, if that is not Valve's; `wall`: UTC seconds."""
+        """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
         self._asker = asker
         self._mirror = mirror
         self._wall = wall

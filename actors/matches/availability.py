@@ -6,7 +6,7 @@ import enum
 from typing import Final
 
 from actors.matches.answer import ReplayFacts
-from actors.matches.freshness import RECENT_S
+from actors.matches.freshness import RECENT_S, has_just_ended
 
 UPLOADED_WITHIN_S: Final = RECENT_S  # of the match's end; until then the file may answer 404
 EXPIRED: Final = "REPLAY_EXPIRED"
@@ -32,5 +32,10 @@ def availability(replay: ReplayFacts, now: float) -> Availability:
 
 
 def upload_left_s(replay: ReplayFacts, now: float) -> float:
-    """Return the seconds until the file is surely uploaded; 0 or less when it is, or nobody knows."""
-    return 0.0 if replay.ended_at is None else replay.ended_at + UPLOADED_WITHIN_S - now
+    """Return the seconds until the file is surely uploaded; 0 or less when it is, or that is unknown.
+
+    An end that lies further ahead than clocks differ is unknown: the GC tells of matches that have ended.
+    """
+    if replay.ended_at is None or not has_just_ended(replay.ended_at, now):
+        return 0.0
+    return replay.ended_at + UPLOADED_WITHIN_S - now

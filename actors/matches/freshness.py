@@ -10,6 +10,7 @@ from actors.matches.details import MatchDetails
 # A replay is uploaded within some minutes after the end, and until then the GC may still change its mind
 # about it. It gives a URL from the start, which answers 404 meanwhile: only the time tells.
 RECENT_S: Final = 600.0
+CLOCKS_DIFFER_S: Final = 86_400.0  # Valve's and ours, at most; a later end is no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +25,10 @@ class Freshness:
     def ttl_of(self, details: MatchDetails, now: float) -> float:
         """Return for how long `details` may be used; `now` in UTC seconds."""
         ended_at = details.ended_at
-        is_recent = ended_at is not None and now - ended_at < RECENT_S
+        is_recent = ended_at is not None and has_just_ended(ended_at, now)
         return min(self.recent_ttl_s, self.ttl_s) if is_recent else self.ttl_s
+
+
+def has_just_ended(ended_at: float, now: float) -> bool:
+    """Return whether a match ended less than `RECENT_S` ago (UTC seconds), by clocks that differ."""
+    return -CLOCKS_DIFFER_S < now - ended_at < RECENT_S

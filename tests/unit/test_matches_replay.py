@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.matches.answer import ReplayFacts
+from actors.matches.availability import Availability, availability, upload_left_s
 from actors.matches.details import MatchDetails
 from actors.matches.replay import replay_url, to_json
 
@@ -83,3 +85,18 @@ def test_a_match_ends_after_its_start_by_all_its_parts(
 )
 def test_the_old_format_is_no_mode_and_no_salt(match: dict[str, Any], *, is_old: bool) -> None:
     assert details(**match).is_old_format is is_old
+
+
+@pytest.mark.parametrize(
+    ("ended_ago_s", "left_s"),
+    [(0, 600), (599, 1), (600, 0), (3600, 0), (-60, 660), (-86_400, 0), (-2_500_000_000, 0)],
+)
+def test_a_replay_is_waited_for_only_just_after_its_match(
+    ended_ago_s: float, left_s: float
+) -> None:
+    """A match that claims to end in a hundred years has ended."""
+    now = 1_800_000_000.0
+    facts = ReplayFacts("REPLAY_AVAILABLE", 1, 2, "http://x", ended_at=int(now - ended_ago_s))
+    assert upload_left_s(facts, now) == left_s
+    expected = Availability.NOT_YET if left_s else Availability.AVAILABLE
+    assert availability(facts, now) is expected
