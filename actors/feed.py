@@ -7,13 +7,33 @@ what it missed, or everything anew. So a slow one costs nobody memory. Knows not
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 KEPT: Final = 120  # events for those who come back; a minute of the busiest stream
 BACKLOG: Final = 16  # events that one watcher may be behind
 HEARTBEAT: Final = b":\n\n"  # a comment: keeps proxies from closing a quiet stream
+_EVENT_ID: Final = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,15})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """The id of one event: which stream, and its number there from 1."""
+
+    epoch: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.number}"
+
+
+def event_id(text: str | None) -> EventId | None:
+    """Read a Last-Event-ID header; None where there is none, or one that no stream has sent."""
+    found = _EVENT_ID.fullmatch(text or "")
+    return None if found is None else EventId(found[1], int(found[2]))
 
 
 class Watching:
@@ -80,8 +100,8 @@ class Feed:
         """Send a sign of life."""
         self._send(HEARTBEAT)
 
-    def join(self, last_seen: str | None, snapshot: Callable[[], bytes]) -> Watching:
-        """Take in a watcher, with what it missed since `last_seen` (its Last-Event-ID) or with the whole.
+    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watching:
+        """Take in a watcher, with what it missed since `last_seen` or with the whole.
 
         `snapshot` is called for those who come first after a change; all others share its bytes.
         """
@@ -109,17 +129,16 @@ class Feed:
             self._whole = (self._number, self._encode("snapshot", snapshot()))
         return self._whole[1]
 
-    def _missed_since(self, last_seen: str | None) -> bytes | None:
+    def _missed_since(self, last_seen: EventId | None) -> bytes | None:
         """Return all events after that one, or None when that cannot be told."""
-        epoch, _, number = (last_seen or "").rpartition("-")
-        if epoch != self._epoch or not number.isdecimal():
+        if last_seen is None or last_seen.epoch != self._epoch:
             return None
-        seen = int(number)
+        seen = last_seen.number
         if seen > self._number or seen + len(self._kept) < self._number:
             return None
         missed = [chunk for at, chunk in self._kept if at > seen]
         return b"".join(missed) or HEARTBEAT
 
     def _encode(self, name: str, data: bytes) -> bytes:
-        head = f"id: {self._epoch}-{self._number}\nevent: {name}\ndata: "
+        head = f"id: {EventId(self._epoch, self._number)}\nevent: {name}\ndata: "
         return head.encode() + data + b"\n\n"

@@ -22,7 +22,7 @@ from actors.actor import Actor, Address, Ask, Envelope, Reply
 from actors.cause_log import CauseLog
 from actors.clock import WallClock
 from actors.errors import AccountError, LocalProtocolError
-from actors.feed import Feed, Watching
+from actors.feed import EventId, Feed, Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetOrder, FleetPlan, GetFleetPlan
 from actors.headline import Facts, Line, headlines
@@ -54,7 +54,7 @@ M = TypeVar("M")
 class Watch(Ask[Watching]):
     """HTTP -> lookout: let me watch; `last_seen` is what an earlier stream said last."""
 
-    last_seen: str | None = None
+    last_seen: EventId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Lookout(Actor[LookoutMessage]):
             case other:
                 assert_never(other)
 
-    def _take_in(self, last_seen: str | None, reply: Reply[Any] | None) -> None:
+    def _take_in(self, last_seen: EventId | None, reply: Reply[Any] | None) -> None:
         watching = self._feed.join(last_seen, self._snapshot)
         if reply is None or reply.done:  # they gave up while we looked
             self._feed.leave(watching)

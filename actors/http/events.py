@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from actors.actor import Address
 from actors.clock import Clock
 from actors.errors import LocalProtocolError
-from actors.feed import Watching
+from actors.feed import Watching, event_id
 from actors.http.errors import error_body
 from actors.lookout import LookoutMessage, Unwatch, Watch
 
@@ -53,7 +53,7 @@ class EventsRoute:
         if len(self._open) >= MOST:
             return error_body(503, "busy", "too many watch already", 10.0)
         try:
-            watch = Watch(request.headers.get(LAST_EVENT_ID))
+            watch = Watch(event_id(request.headers.get(LAST_EVENT_ID)))
             watching = await self._lookout.ask(watch, deadline=self._clock.now() + ASK_S)
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer", 2.0)

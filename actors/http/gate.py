@@ -81,4 +81,7 @@ def is_own_page(request: web.Request) -> bool:
     if OWN_PAGE not in request.headers:
         return False
     origin = request.headers.get(hdrs.ORIGIN)
-    return origin is None or urlsplit(origin).netloc == request.host
+    try:
+        return origin is None or urlsplit(origin).netloc == request.host
+    except ValueError:  # no URL at all
+        return False

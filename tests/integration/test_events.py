@@ -164,3 +164,13 @@ async def test_while_redis_is_away_the_page_says_so_and_goes_on() -> None:
             assert stream.accounts
             w.valkey.start()
             await until(stream, lambda: not says_so())
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1" * 16, "0x1", ""])
+async def test_an_event_id_that_no_stream_has_sent_gets_the_whole(w: World, number: str) -> None:
+    async with Stream(w.service.url) as stream:
+        await stream.next()
+        epoch = str(stream.last_id).partition("-")[0]
+    for _ in range(8):  # more than the dashboard's restart intensity
+        async with Stream(w.service.url, last=f"{epoch}-{number}") as stream:
+            assert (await stream.next())[0] == "snapshot"

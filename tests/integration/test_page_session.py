@@ -97,6 +97,7 @@ async def test_another_site_cannot_use_the_session(w: World) -> None:
         here = w.service.url
         assert await park(client, w) == (403, "foreign-page")  # as a form on another site would
         assert await park(client, w, Origin="http://evil.example") == (403, "foreign-page")
+        assert await park(client, w, **OWN, Origin="http://[") == (403, "foreign-page")
         evil = {**OWN, "Origin": "http://evil.example"}
         assert await park(client, w, **evil) == (403, "foreign-page")
         other_port = {**OWN, "Origin": "http://127.0.0.1:1"}

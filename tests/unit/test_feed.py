@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from actors.feed import BACKLOG, HEARTBEAT, KEPT, Feed, Watching
+from actors.feed import BACKLOG, HEARTBEAT, KEPT, EventId, Feed, Watching, event_id
 
 
 def snapshot() -> bytes:
@@ -51,6 +51,8 @@ async def test_all_who_watch_share_the_bytes() -> None:
         ("e-", None),
         ("nonsense", None),
         ("", None),
+        ("e-" + "9" * 5000, None),  # more digits than Python reads as a number
+        ("e-٣", None),
     ],
 )
 async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
@@ -59,7 +61,7 @@ async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
     feed = Feed("e")
     for number in range(1, 6):
         feed.publish("update", b"%d" % number)
-    got = await read(feed.join(last_seen, snapshot))
+    got = await read(feed.join(event_id(last_seen), snapshot))
     if missed is None:
         assert b"event: snapshot" in got
     else:
@@ -72,8 +74,8 @@ async def test_who_was_away_for_too_long_gets_the_whole() -> None:
     feed = Feed("e")
     for _ in range(KEPT + 2):
         feed.publish("update", b"{}")
-    assert b"snapshot" in await read(feed.join("e-1", snapshot))
-    assert b"snapshot" not in await read(feed.join("e-2", snapshot))
+    assert b"snapshot" in await read(feed.join(EventId("e", 1), snapshot))
+    assert b"snapshot" not in await read(feed.join(EventId("e", 2), snapshot))
 
 
 async def test_a_slow_watcher_is_let_go_and_holds_up_nobody() -> None:

@@ -99,8 +99,8 @@ class Scene:
         found = await self.address.ask(GetAlerts(), deadline=self.clock.now() + 10)
         return [line.kind for line in found]
 
-    async def watch(self, last_seen: str | None = None) -> Watching:
-        return await self.address.ask(Watch(last_seen), deadline=self.clock.now() + 10)
+    async def watch(self) -> Watching:
+        return await self.address.ask(Watch(), deadline=self.clock.now() + 10)
 
     def fleet(self, *bots: BotReport) -> None:
         self.roster.answer = FleetReport(bots)
