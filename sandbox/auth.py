@@ -18,6 +18,7 @@ from sandbox.session import Session, Stage
 from sandbox.tokens import Platform, TokenRefused
 from sandbox.wire import Shape
 
+RENEWAL: Final = "Authentication.GenerateAccessTokenForApp#1"
 POLL_INTERVAL_S: Final = 0.5  # Steam says 5; tests need not wait that long
 _HINT: Final = "example.com"  # what an e-mail guard says about the address
 Values = dict[str, Any]
@@ -28,20 +29,20 @@ def on_non_authed_call(session: Session, message: Message) -> None:
     if session.stage is Stage.SILENT:
         session.violate("service call before hello")
         return
-    _serve(session, message)
+    _serve(session, message, is_authed=False)
 
 
 def on_call(session: Session, message: Message) -> None:
     """Serve 151; only after logon."""
-    _serve(session, message)
+    _serve(session, message, is_authed=True)
 
 
-def _serve(session: Session, message: Message) -> None:
+def _serve(session: Session, message: Message, *, is_authed: bool) -> None:
     name = message.header.get("target_job_name", "")
     body = b""
     result = {"eresult": int(EResult.OK), "target_job_name": name}
     try:
-        request, response, handler = _method(name)
+        request, response, handler = _method(name, is_authed=is_authed)
         body = response.encode(handler(session, request.decode(message.body)))
     except (Refused, TokenRefused) as refused:
         result["eresult"] = int(refused.eresult)
@@ -53,7 +54,9 @@ def _serve(session: Session, message: Message) -> None:
         )
 
 
-def _method(name: str) -> _Method:
+def _method(name: str, *, is_authed: bool) -> _Method:
+    if name == RENEWAL and not is_authed:  # refused since April 2025, also on a logged-on session
+        raise Refused(EResult.ACCESS_DENIED)
     if name not in METHODS:
         raise Refused(EResult.INVALID_PARAM, f"no method {name}")
     return METHODS[name]
@@ -103,7 +106,7 @@ def _begun(session: Session, name: str, request: Values) -> AuthSession:
         platform = Platform(details.get("platform_type", request.get("platform_type", 0)))
     except ValueError as error:
         raise Refused(EResult.INVALID_PARAM, "unknown platform_type") from error
-    return services.authenticator.begin(
+    begun = services.authenticator.begin(
         name,
         request.get("encrypted_password", ""),
         request.get("encryption_timestamp", 0),
@@ -111,6 +114,9 @@ def _begun(session: Session, name: str, request: Values) -> AuthSession:
         guard_data=request.get("guard_data"),
         source=session.link.source,
     )
+    if begun.account.disabled:
+        raise Refused(EResult.ACCOUNT_DISABLED)
+    return begun
 
 
 def _confirmation(guard: int) -> Values:
@@ -219,7 +225,7 @@ METHODS: Final[Mapping[str, _Method]] = {
         messages.POLL_RESPONSE,
         _poll,
     ),
-    "Authentication.GenerateAccessTokenForApp#1": (
+    RENEWAL: (
         messages.RENEW_REQUEST,
         messages.RENEW_RESPONSE,
         _renew,

@@ -1,4 +1,4 @@
-"""Steam's directory of CMs over plain HTTP: ISteamDirectory, both methods, JSON."""
+"""Steam's directory of CMs over plain HTTP: ISteamDirectory, both methods, as JSON or VDF."""
 
 from __future__ import annotations
 
@@ -57,15 +57,16 @@ class Directory:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
         fault = faults.take("directory_status", "")
-        if method == "GetCMList":
-            response = self._old_list(request, fault)
-        else:
-            response = self._list_for_connect(request, fault)
         if fault in {"500", "403"}:
-            response = web.Response(status=int(fault), text="<html>error</html>")
+            answer = web.Response(status=int(fault), text="<html>error</html>")
         elif fault == "invalid_json":
-            response = web.Response(text='{"response": {"serverlist": [', content_type=_JSON)
-        response.headers["Date"] = formatdate(self._services.now(), usegmt=True)
+            answer = web.Response(text='{"response": {"serverlist": [', content_type=_JSON)
+        elif method == "GetCMList" and "cellid" not in request.query:
+            answer = web.Response(status=400, text="Required parameter 'cellid' is missing")
+        else:
+            lists = self._old_list if method == "GetCMList" else self._list_for_connect
+            answer = _written(lists(request, fault), request.query.get("format", "json"))
+        answer.headers["Date"] = formatdate(self._services.now(), usegmt=True)
         self._services.journal.add(
             "directory_request",
             method=method,
@@ -73,11 +74,11 @@ class Directory:
             status=fault or "ok",
             source=request.remote,
         )
-        return response
+        return answer
 
-    def _list_for_connect(self, request: web.Request, fault: str) -> web.Response:
+    def _list_for_connect(self, request: web.Request, fault: str) -> dict[str, Any]:
         if fault == "success_false":
-            return _json({"serverlist": [], "success": False, "message": "Unavailable"})
+            return {"serverlist": [], "success": False, "message": "Unavailable"}
         rows = [] if fault == "empty" else self._rows()
         for key, field in (("cmtype", "type"), ("realm", "realm")):
             wanted = request.query.get(key)
@@ -85,20 +86,18 @@ class Directory:
                 rows = [row for row in rows if row[field] == wanted]
         most = _number(request.query.get("maxcount"))
         rows = _at_most(sorted(rows, key=lambda row: float(row["wtd_load"])), most)
-        return _json({"serverlist": rows, "success": True, "message": ""})
+        return {"serverlist": rows, "success": True, "message": ""}
 
-    def _old_list(self, request: web.Request, fault: str) -> web.Response:
-        if "cellid" not in request.query:
-            return web.Response(status=400, text="Required parameter 'cellid' is missing")
+    def _old_list(self, request: web.Request, fault: str) -> dict[str, Any]:
         if fault == "success_false":
-            return _json({"serverlist": [], "result": 2, "message": "Unavailable"})
+            return {"serverlist": [], "result": 2, "message": "Unavailable"}
         most = _number(request.query.get("maxcount"))
         known = {} if fault == "empty" else self.endpoints()
         lists = {
             "serverlist": (known.get("netfilter", []) * 2)[:most],
             "serverlist_websockets": (known.get("websockets", []) * 2)[:most],
         }
-        return _json({**lists, "result": 1, "message": ""})
+        return {**lists, "result": 1, "message": ""}
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -149,5 +148,20 @@ def _at_most(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return found
 
 
-def _json(response: dict[str, Any]) -> web.Response:
+def _written(response: dict[str, Any], form: str) -> web.Response:
+    """Return a response as JSON, or as Valve's KeyValues text for `vdf` (what steam-user asks for)."""
+    if form == "vdf":
+        return web.Response(text=_vdf("response", response, depth=0), content_type="text/vdf")
     return web.Response(body=orjson.dumps({"response": response}), content_type=_JSON)
+
+
+def _vdf(key: str, value: Any, *, depth: int) -> str:
+    """Write a value as KeyValues: a list is an object with the keys 0, 1, ..., a bool is 1 or 0."""
+    indent = "\t" * depth
+    if isinstance(value, list):
+        value = {str(index): one for index, one in enumerate(value)}
+    if isinstance(value, dict):
+        inner = "".join(_vdf(name, one, depth=depth + 1) for name, one in value.items())
+        return f'{indent}"{key}"\n{indent}{{\n{inner}{indent}}}\n'
+    text = str(int(value) if isinstance(value, bool) else value)
+    return f'{indent}"{key}"\t\t"{text}"\n'

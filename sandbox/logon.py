@@ -185,8 +185,9 @@ def _refuse(
         eresult=refused.eresult,
         reason=refused.reason,
     )
-    # Without Hello failures come in the old form, and so they do from a CM in trouble.
-    if session.stage is Stage.SILENT or refused.reason == "struct":
+    # The old form comes from a CM in trouble. A refusal has the new one, also without a Hello:
+    # node-steam-user sends none before a token log-on, and reads every answer as protobuf.
+    if refused.reason == "struct":
         body = struct.pack("<iiiQII", refused.eresult, 0, 0, 0, 0, int(session.services.now()))
         session.link.send(session.struct_wrapped(EMsg.LOGON_RESPONSE, body))
     else:

@@ -211,15 +211,18 @@ async def test_a_renewal_needs_the_accounts_own_session(sandbox: SandboxProcess)
         token = await client.token("plain", "p1")
         with pytest.raises(ServiceError, match="15"):
             await renew(client, token, emsg=9804)
-        await logged_on(client, ENDING)
+        own = await logged_on(client, ENDING)
         with pytest.raises(ServiceError, match="15"):
             await renew(client, token)
+        with pytest.raises(ServiceError, match="15"):  # its own, but not over the session
+            await renew(client, own, emsg=9804)
+        assert (await client.begin("plain", "p1")).client_id  # other methods stay allowed
 
 
 @pytest.mark.parametrize(
     ("account", "eresult"),
-    [(BRIEF, 27), (DISABLED, 43), (LOCKED, 73), (SSA, 118)],
-    ids=["expired", "disabled", "locked", "ssa"],
+    [(BRIEF, 27), (LOCKED, 73), (SSA, 118)],
+    ids=["expired", "locked", "ssa"],
 )
 async def test_a_good_password_does_not_always_get_in(
     sandbox: SandboxProcess, account: dict[str, str], eresult: int
@@ -299,10 +302,17 @@ async def test_a_password_beside_a_token_is_refused(sandbox: SandboxProcess) -> 
         assert (await client.log_on(token, steamid_of(token), password="p1")).eresult == 8
 
 
-async def test_without_hello_a_refusal_comes_in_the_old_form(sandbox: SandboxProcess) -> None:
+async def test_a_refusal_has_the_same_form_without_hello(sandbox: SandboxProcess) -> None:
+    """node-steam-user sends no Hello before a token log-on."""
     async with Connecting(sandbox, "websockets") as client:
-        assert await client.log_on("junk", 76561197960265729) is None
+        assert (await client.log_on("junk", 76561197960265729)).eresult == 5
         await client.wait_closed()
+
+
+async def test_a_disabled_account_gets_no_auth_session(sandbox: SandboxProcess) -> None:
+    async with Connecting(sandbox, "websockets") as client:
+        await client.hello()
+        assert await eresult_of(client, "disabled", "p6") == 43
 
 
 async def test_too_many_logons_are_84_for_the_ip_and_5_for_clients_that_do_not_ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -184,6 +185,41 @@ async def test_the_list_honours_what_is_asked_for(sandbox: SandboxProcess) -> No
     rows = (await get(url, **asked))["response"]["serverlist"]
     assert len(rows) == 3
     assert {(row["type"], row["realm"]) for row in rows} == {("websockets", "steamglobal")}
+
+
+VDF_WORD = re.compile(r'"([^"\\]*)"|([{}])')
+
+
+def read_vdf(text: str) -> dict[str, Any]:
+    """Read KeyValues text: a word and a word, or a word and an object in braces."""
+    words = iter(VDF_WORD.findall(text))
+
+    def read_object() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, brace in words:
+            if brace:
+                break
+            value, opening = next(words)
+            found[key] = read_object() if opening else value
+        return found
+
+    return read_object()
+
+
+async def test_the_lists_are_vdf_where_that_is_asked_for(sandbox: SandboxProcess) -> None:
+    """node-steam-user and OpenDota's retriever ask for it."""
+    url = sandbox.directory_url + CONNECT_LIST
+    expected = (await get(url, cmtype="websockets"))["response"]
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(url, params={"cmtype": "websockets", "format": "vdf"}) as answer,
+    ):
+        response = read_vdf(await answer.text())["response"]
+    rows = [response["serverlist"][str(n)] for n in range(len(expected["serverlist"]))]
+    assert rows == [
+        {key: str(value) for key, value in row.items()} for row in expected["serverlist"]
+    ]
+    assert (response["success"], response["message"]) == ("1", "")
 
 
 async def test_the_old_list_still_works(sandbox: SandboxProcess) -> None:
