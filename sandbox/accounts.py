@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def load(path: Path) -> Accounts:
         AccountsError: missing, not JSON, or of the wrong shape.
     """
     try:
-        entries = orjson.loads(path.read_bytes())
+        entries = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise AccountsError(f"cannot read {path}: {error.strerror}") from error
     except orjson.JSONDecodeError as error:

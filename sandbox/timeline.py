@@ -37,7 +37,7 @@ def read(path: Path) -> list[Step]:
             known here, see `scenario.check`.
     """
     try:
-        entries = tomllib.loads(path.read_text("utf-8")).get("at")
+        entries = tomllib.loads(path.read_text("utf-8-sig")).get("at")
     except (OSError, ValueError) as error:
         raise TimelineError(f"{path}: {error}") from error
     if not isinstance(entries, list) or not entries:

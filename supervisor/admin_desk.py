@@ -54,7 +54,7 @@ def admin_token(
 
 
 def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
-    token = AdminToken(file.read_text("utf-8"))
+    token = AdminToken(file.read_text("utf-8-sig"))
     if file.stat().st_mode & OTHERS:
         log.warning("admin_token_exposed", file=str(file), reason="others may read it: chmod 600")
     return token

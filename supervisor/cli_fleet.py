@@ -163,7 +163,7 @@ def _service(url: str | None, token_file: Path | None, config: Path | None) -> S
         settings = load(config).settings
         token_file = settings.http.admin_token_file or settings.own_token_file
     try:
-        token = token_file.read_text("utf-8").strip()
+        token = token_file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError("--token-file", f"{token_file} cannot be read: {reason}") from None

@@ -103,7 +103,7 @@ def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) ->
     if all(key.client.name != name for key in read_keys(file)):
         sentence = f"there is no key called {name}"
         raise fail(Exit.NOT_FOUND, sentence, as_json=as_json, word="not-found")
-    _replace(file, without_key(file.read_text("utf-8"), name) or HEAD)
+    _replace(file, without_key(file.read_text("utf-8-sig"), name) or HEAD)
     typer.echo(json.dumps({"name": name, "done": "removed"}) if as_json else f"{name}: removed")
 
 
@@ -117,7 +117,7 @@ def _file(config: Path | None) -> Path:
 def _append(file: Path, line: str) -> None:
     """Add a line in one write, so that two who do it at once both have theirs."""
     try:
-        text = file.read_text("utf-8") if file.exists() else ""
+        text = file.read_text("utf-8-sig") if file.exists() else ""
         before = HEAD if not text else "" if text.endswith("\n") else "\n"
         with file.open("a", encoding="utf-8") as end:
             end.write(f"{before}{line}\n")

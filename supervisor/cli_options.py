@@ -149,7 +149,7 @@ def _key(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(_KEY) or None
     try:
-        return file.read_text("utf-8").strip()
+        return file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError("--key-file", f"{file} cannot be read: {reason}") from None

@@ -88,7 +88,7 @@ def _parsed(content: bytes | None) -> tuple[ApiKey, ...]:
     if content is None:
         raise BadKeys("it cannot be read")
     try:
-        return parse_keys(content.decode())
+        return parse_keys(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise BadKeys("it is not UTF-8 text") from None
 

@@ -52,7 +52,7 @@ def take_secret_key(environ: MutableMapping[str, str]) -> SecretKey:
     if not file:
         return SecretKey(text, VARIABLE)
     try:
-        return SecretKey(Path(file).read_text("utf-8"), FILE_VARIABLE)
+        return SecretKey(Path(file).read_text("utf-8-sig"), FILE_VARIABLE)
     except OSError as error:
         raise ConfigError(FILE_VARIABLE, f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -19,7 +19,6 @@ from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from supervisor.settings_errors import ConfigError, fields, nearest
@@ -78,7 +77,7 @@ def read_file(path: Path) -> Layer:
     if not path.is_file():
         raise ConfigError(name, "is not a file")
     try:
-        values = TomlConfigSettingsSource(_Names, path).toml_data
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may begin with a BOM
     except OSError as exc:
         raise ConfigError(name, f"cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
