@@ -147,7 +147,7 @@ def test_only_what_a_service_cannot_know_is_excused(
         assert (compare(witnessed(*samples, happened=(happened,))).verdict.violations == []) is ok
 
 
-GONE = Happened("redis_gone_past_lease", "m0", 3.0, 12.0)
+GONE = Happened("redis_gone_past_lease", "m0", 3.0, 17.0)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ GONE = Happened("redis_gone_past_lease", "m0", 3.0, 12.0)
 def test_the_cause_on_top_is_the_fault_that_is_on(
     alerts: list[str] | None, happened: tuple[Happened, ...], causes: set[str], *, ok: bool
 ) -> None:
-    samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 13)]
+    samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 17)]
     found = compare(witnessed(*samples, happened=happened))
     assert set(found.causes) <= causes
     assert bool(found.causes) is bool(causes)
@@ -192,7 +192,7 @@ def test_a_spent_budget_is_named(
     redis: dict[str, Any], alerts: list[str], causes: set[str]
 ) -> None:
     spent = {"code": 200, "body": {"budget": "spent"}}
-    told = [sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 16)]
+    told = [sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 18)]
     assert set(compare(witnessed(*told)).causes) == causes
 
 
