@@ -179,7 +179,8 @@ class Neighbour:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Ask for one match after the other meanwhile; each has to be answered."""
-        changes = len(self.stand.changes)
+        before = len(self.stand.changes)
+        seat = self.stand.changes[-1].seat
         stop, answered = asyncio.Event(), 0
 
         async def ask() -> None:
@@ -194,4 +195,5 @@ class Neighbour:
             stop.set()
             await asking
         assert answered > 0
-        assert set(self.stand.states[changes:]) <= {BotState.READY}  # a renewal is told too
+        # A renewal is told too; anything else would be another state or another lease.
+        assert all(one.seat == seat is not None for one in self.stand.changes[before:])
