@@ -156,6 +156,11 @@ class Seats:
         self._clock.call_at(until, lambda: self._admit_freed(until))
         self._refuse_waiting(only_if_spent=True)
 
+    def free_address(self, ip: str) -> None:
+        """The budget of an egress address has freed sooner than expected: use its seats again."""
+        self._spent.free_address(ip)
+        self._admit_freed(self._clock.now())
+
     def forget_budgets(self) -> None:
         """Budgets are counted by other limits now: try every seat again."""
         self._spent.note_account(None, self._clock.now())

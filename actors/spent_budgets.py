@@ -5,6 +5,7 @@ Pure bookkeeping: instants are arguments, in clock seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -37,6 +38,11 @@ class SpentBudgets:
         address = self._addresses.setdefault(ip, _Address(until))
         address.frees_at = until
         address.seats.update((seat.bot_id, seat) for seat in seats)
+
+    def free_address(self, ip: str) -> None:
+        """Let `freed` return the seats of an address now."""
+        if (address := self._addresses.get(ip)) is not None:
+            address.frees_at = -math.inf
 
     def keep_back(self, seat: Seat) -> bool:
         """Keep a seat that may be used otherwise if the budget of its address is spent; return that."""

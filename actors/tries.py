@@ -13,6 +13,7 @@ then, and the cache.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ VERDICTS: Final = {2: Verdict.NOT_FOUND, 15: Verdict.BLOCKED}
 # Trouble inside the GC (Busy, Timeout, ServiceUnavailable); it may be over soon.
 TROUBLE: Final = frozenset({10, 16, 20})
 
+# Between two looks whether an address is still spent: Redis may lose the count, or an operator resets it.
+ADDRESS_LOOK_S: Final = 2.0
 BOT_GRACE_S: Final = 1.0  # for the bot's check of its connection
 LOOKS: Final = 5  # within a request timeout, whether a late request counts as silence yet
 
@@ -62,6 +65,9 @@ class ReservesBudget(Protocol):
         self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
     ) -> Reserved | Refused | Unmet:
         """Count one request before it is sent. Raises StoreUnavailable, StoreMisused."""
+
+    async def address_frees_in(self, ip: str) -> float:
+        """Return seconds until an address's budget frees, 0 while some is left. Raises as `reserve`."""
 
 
 class _TryFailed(Exception):
@@ -209,9 +215,21 @@ class Tries:
             self._on_cleared(flight)
         if isinstance(verdict, Refused):
             self._tally.refused(verdict.scope)
+            ip, seats = seat.ip, self._seats
+            is_known = ip in seats.spent_addresses
             self._conduct.refused(seat, verdict)
+            if ip is not None and ip in seats.spent_addresses and not is_known:
+                self._running.start(self._watch_address(ip), name=f"address-{ip}")
             return False
         return True
+
+    async def _watch_address(self, ip: str) -> None:
+        """Use a spent address again as soon as Redis counts less than its budget."""
+        while ip in self._seats.spent_addresses:
+            await self._clock.sleep(ADDRESS_LOOK_S)
+            with contextlib.suppress(AccountError):  # the time at which it frees is known
+                if not await self._budgets.address_frees_in(ip):
+                    self._seats.free_address(ip)
 
     async def _ask(self, one: Try) -> Known:
         """Raises _TryFailed."""

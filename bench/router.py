@@ -79,6 +79,11 @@ class NoRedis:
         del account, fencing_token, ip, if_
         return Reserved(1, 1)
 
+    async def address_frees_in(self, ip: str) -> float:
+        """Return that it has budget left."""
+        del ip
+        return 0.0
+
     def claim(self, match_id: int) -> Claim:
         """Return a claim."""
         return Claim(match_id, "")

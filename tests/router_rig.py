@@ -113,6 +113,8 @@ class FakeBudgets:
     holds: Callable[[Condition], bool]
     refusals: dict[str, Refused | StoreUnavailable] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
+    looks: list[str] = field(default_factory=list)  # at addresses
+    is_away: bool = False  # for those looks
 
     async def reserve(
         self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
@@ -130,6 +132,13 @@ class FakeBudgets:
             return refusal
         self.granted.append(account)
         return Reserved(1, 1)
+
+    async def address_frees_in(self, ip: str) -> float:
+        self.looks.append(ip)
+        if self.is_away:
+            raise StoreUnavailable("ip_budgets")
+        found = (one for one in self.refusals.values() if isinstance(one, Refused))
+        return max((one.retry_after for one in found if one.scope == "ip"), default=0.0)
 
 
 @dataclass

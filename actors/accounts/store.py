@@ -49,6 +49,7 @@ class _Scripts:
     release: Script
     release_all: Script
     reserve: Script
+    ip_budgets: Script
     put_field: Script
     cool_down: Script
     lift_cooldown: Script
@@ -260,6 +261,13 @@ class Accounts:
         if scope == "ok":
             return Reserved(numbers[0], None if ip is None else numbers[1])
         return Refused(scope, numbers[0] / 1000)
+
+    async def address_frees_in(self, ip: str) -> float:
+        """Return the seconds until the budget of an egress address frees; 0 while some is left."""
+        used, frees_in_ms = await self._scripts.ip_budgets.run(
+            self._redis, [self._keys.ip_budget(ip)], [self._quota.window]
+        )
+        return frees_in_ms / 1000 if used >= self._quota.per_ip else 0.0
 
     # -- what is known of an account -----------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 
 from bench.service_process import Sections
 from bench.world import World, simple_accounts, world
@@ -119,6 +120,22 @@ async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> 
         assert shown["router"]["refusal"] == ready["message"] == answers[0][1]["message"]
         assert shown["router"]["spent_addresses"] == {"127.0.0.1": ready["frees_at"]}
         assert shown["bots"]["ready"] == 2  # and both are logged on, for questions about players
+
+
+def test_an_address_is_used_again_when_redis_has_lost_its_count() -> None:
+    with world(1, settings={"quota": {"per_ip": 1}}) as w:
+        w.service.wait_ready(1)
+        statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in (5, 6)]
+        assert statuses == [200, 429]
+        assert json.loads(w.service.get("/readyz")[1])["budget"] == "spent"
+        with redis.Redis.from_url(w.redis_url) as client:
+            assert client.delete("botapi:quota:ip:127.0.0.1") == 1
+        deadline = time.monotonic() + 20
+        while json.loads(w.service.get("/readyz")[1]) != {"status": "ready", "ready": 1}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert w.service.get("/match-details?match_id=7")[0] == 200
+        assert w.service.status()["router"]["spent_addresses"] == {}
 
 
 async def test_a_full_queue_refuses_at_once() -> None:

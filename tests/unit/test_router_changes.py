@@ -82,6 +82,10 @@ class Budgets:
             return Unmet()
         return self.refusal or Reserved(1, 1)
 
+    async def address_frees_in(self, ip: str) -> float:
+        del ip
+        return self.refusal.retry_after if self.refusal else 0.0
+
 
 class Stage:
     def __init__(self, clock: FakeClock) -> None:

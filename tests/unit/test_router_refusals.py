@@ -22,6 +22,7 @@ from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.matches.answer import MatchAnswer
 from actors.messages import BotChanged, BotExpected, CheckLease, Seat
 from actors.router import LONGEST_TURN_S
+from actors.tries import ADDRESS_LOOK_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -198,6 +199,32 @@ async def test_what_comes_back_to_a_spent_address_is_not_asked(stage: Stage) -> 
     stage.budgets.refusals.clear()
     await stage.clock.advance(SPENT_IP.retry_after)
     assert (await stage.ask(3)).match_id == 3
+
+
+async def test_an_address_whose_count_redis_has_lost_is_used_again_within_seconds(
+    stage: Stage,
+) -> None:
+    """After FLUSHALL, an old snapshot, or a reset by an operator."""
+    bots = [await stage.add_bot(name) for name in ("a", "b")]
+    refuse(stage, SPENT_IP, "a", "b")
+    await told(stage.ask(1))
+    await stage.clock.advance(10 * ADDRESS_LOOK_S)
+    assert stage.budgets.looks == [HERE] * 10  # one look at a time, however many bots leave from it
+    assert (await stage.report()).budget == "spent"
+    stage.budgets.is_away = True
+    await stage.clock.advance(ADDRESS_LOOK_S)
+    assert (await stage.report()).budget == "spent"  # no answer is no news
+    stage.budgets.is_away = False
+    stage.budgets.refusals.clear()
+    await stage.clock.advance(ADDRESS_LOOK_S)
+    report = await stage.report()
+    assert (report.ready, report.budget, report.spent_addresses) == (2, "left", {})
+    for match_id in (2, 3):
+        assert (await stage.ask(match_id)).match_id == match_id
+    assert [bot.asked for bot in bots] == [[2], [3]]
+    looks = len(stage.budgets.looks)
+    await stage.clock.advance(10 * ADDRESS_LOOK_S)
+    assert len(stage.budgets.looks) == looks
 
 
 async def test_a_bot_that_fails_for_ever_does_not_hide_that_the_address_is_spent(
