@@ -179,6 +179,29 @@ async def test_a_lease_that_redis_forgot_is_put_up_again(world: World) -> None:
         await store.acquire("them")
 
 
+@pytest.mark.parametrize("next_script", ["acquire", "renew"])
+async def test_an_account_is_free_one_lease_after_redis_lost_the_lease_of_a_dead_holder(
+    world: World, next_script: str
+) -> None:
+    """A client of the first BotAPI's kind, which has no holder entry, keeps what it checked out."""
+    await world.add("axe", "bane", "cm")
+    assert await world.old_checkout() == "axe"
+    store = world.store(lease_s=0.5)
+    dead, alive = await store.acquire("dead"), await store.acquire("alive")
+    await world.redis.delete(f"{world.prefix}:leases")
+    if next_script == "renew":
+        await store.renew(alive)
+    with pytest.raises(NoAccountFree):
+        await store.acquire("next")  # the holder may be alive
+    await world.until_lapsed(dead.account)
+    lease = await store.acquire("next")
+    assert (lease.account, lease.fencing_token > dead.fencing_token) == (dead.account, True)
+    with pytest.raises(LeaseLost):
+        await store.renew(dead)
+    assert await world.score("axe") == 1
+    assert await world.redis.zscore(f"{world.prefix}:leases", "axe") is None
+
+
 async def test_a_forgotten_lease_is_given_up_when_somebody_newer_had_the_account(
     world: World,
 ) -> None:

@@ -16,6 +16,7 @@ expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7]
 local now = now_ms()
 local LOOK_THROUGH_MS = 10000 -- the place of the empty name in the queue: so long after the last look
 note_time(KEYS[11], KEYS[2], now, tonumber(ARGV[2]))
+restore_leases(KEYS[3], KEYS[2], now, ARGV[2])
 
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
   end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[7], account)

@@ -22,6 +22,15 @@ local function note_time(key, leases, now, lease_ms)
   redis.call('SET', key, now)
 end
 
+-- Every holder has a lease, unless Redis has lost it (DEL, an eviction). It gets a new one: the holder renews it, or
+-- the account is free when it ends. Without, the account of a dead holder would look like a first BotAPI client's.
+local function restore_leases(holders, leases, now, lease_ms)
+  if redis.call('HLEN', holders) <= redis.call('ZCARD', leases) then return end
+  for _, account in ipairs(redis.call('HKEYS', holders)) do
+    redis.call('ZADD', leases, 'NX', now + lease_ms, account)
+  end
+end
+
 -- What fails half-way is not undone: a key of a wrong type has to stop a script before its first write.
 local function expect(sorted_sets, hashes)
   for _, key in ipairs(sorted_sets) do redis.call('ZCARD', key) end

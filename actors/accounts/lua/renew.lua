@@ -9,8 +9,9 @@ expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4], spellings, steam_ids})
 redis.call('ZREM', KEYS[2], '')
 local now = now_ms()
 note_time(KEYS[7], KEYS[2], now, tonumber(ARGV[3]))
+local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
+restore_leases(KEYS[3], KEYS[2], now, ARGV[3])
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
-  local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
   demand(KEYS[1], ARGV[1])
   return lease_ends > now and 1 or 2
