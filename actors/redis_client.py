@@ -61,10 +61,10 @@ class Condition(NamedTuple):
 
 
 class Watch(Protocol):
-    """Who is told how Redis does."""
+    """Is told how Redis does. `script`: the name of a script, or of a command that is none."""
 
     def answered(self, script: str, seconds: float) -> None:
-        """Redis ran a script; so long its caller waited."""
+        """Redis answered a script; so long its caller waited."""
 
     def refused(self, script: str) -> None:
         """Redis answered with an error that is about this script."""
@@ -195,6 +195,17 @@ def translated(operation: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def asking(redis: Redis, operation: str) -> Iterator[None]:
+    """Turn errors into our own, and tell the client's watch what came of a script or command.
+
+    Raises:
+        StoreUnavailable, StoreMisused: see `translated`.
+    """
+    with translated(operation), _watched(redis, operation):
+        yield
+
+
+@contextlib.contextmanager
 def _watched(redis: Redis, script: str) -> Iterator[None]:
     watch = redis.watched_by if isinstance(redis, _Client) else None
     if watch is None:
@@ -242,7 +253,7 @@ class Script:
         execute: Execute = (
             redis.line.execute if isinstance(redis, _Client) else redis.execute_command
         )
-        with translated(self.name), _watched(redis, self.name):
+        with asking(redis, self.name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:
@@ -252,5 +263,5 @@ class Script:
 async def ping(redis: Redis) -> None:
     """Raise StoreUnavailable unless Redis answers."""
     execute: Execute = redis.execute_command
-    with translated("ping"):
+    with asking(redis, "ping"):
         await execute("PING")

@@ -31,7 +31,7 @@ from actors.errors import (
     NoPassword,
     SameSteamAccount,
 )
-from actors.redis_client import Condition, Script, ping, translated
+from actors.redis_client import Condition, Script, asking, ping
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -187,7 +187,7 @@ class Accounts:
 
     async def held_by(self, holder_prefix: str) -> dict[str, str]:
         """Return the accounts that holders of that prefix have, by holder."""
-        with translated("held_by"):
+        with asking(self._redis, "held_by"):
             entries = await self._redis.hgetall(self._keys.holders)
         found = {}
         for account, entry in entries.items():
@@ -278,7 +278,7 @@ class Accounts:
             NoPassword: there is none (any more).
             NeedsHuman: what is stored is no UTF-8 text.
         """
-        with translated("credential"):
+        with asking(self._redis, "credential"):
             password = await self._field(self._keys.passwords, lease.account)
             shared_secret = await self._field(self._keys.secrets, lease.account)
         if password is None:
@@ -390,7 +390,7 @@ class Accounts:
         """
         k, closed = self._keys, 0
         hashes = {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
-        with translated("closed_values"):
+        with asking(self._redis, "closed_values"):
             for kind, key in hashes.items():
                 async for account, value in self._redis.hscan_iter(key, count=SCAN):
                     if not value.startswith(MARK):
@@ -416,7 +416,7 @@ class Accounts:
         return value.decode() if isinstance(value, bytes) else value
 
     async def _stored_auth(self, lease: Lease) -> AuthState | None:
-        with translated("load_auth"):
+        with asking(self._redis, "load_auth"):
             text = await self._field(self._keys.sentries, lease.account)
         if text is None:
             return None

@@ -1,4 +1,4 @@
-"""How Redis does: every script, how long it took and how often it failed. A Watch of redis_client."""
+"""How long Redis takes for each script and command, and how often it fails. A Watch of redis_client."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class RedisMetrics:
     def __init__(self, instruments: Instruments) -> None:
         self._latency = instruments.histogram(
             "botapi_redis_latency_seconds",
-            "How long Redis took to answer a script, as its caller saw it.",
+            "How long Redis took to answer a script or command, as its caller saw it.",
             LATENCIES,
             "script",
         )
         self._scripts: dict[str, tuple[Histogram, Counter]] = {}
         self._failures = instruments.counter(
             "botapi_redis_failures_total",
-            "Scripts that Redis did not answer, or refused.",
+            "Scripts and commands that Redis did not answer, or refused.",
             "script",
         )
 

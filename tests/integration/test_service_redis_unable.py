@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from bench.chaos.proxy import FaultProxy
+from bench.chaos.proxy import FaultProxy, Mode
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
@@ -109,3 +109,20 @@ async def test_after_a_failover_the_service_needs_no_restart() -> None:
                 lost = await asyncio.to_thread(service.wait_log, "redis_lost", 5.0)
                 assert "READONLY" in lost["reason"]
                 assert to_new.zcard("botapi:leases") == BOTS
+
+
+async def test_a_start_while_redis_is_silent_is_named_from_the_first_answer_on() -> None:
+    with SandboxProcess(ACCOUNTS) as sandbox, own_valkey(FORGETFUL) as valkey:
+        add_accounts_as_the_seed_did(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
+        async with FaultProxy(("127.0.0.1", valkey.port)) as proxy:
+            url = f"redis://127.0.0.1:{proxy.port}/0"
+            service = ServiceProcess(service_settings(BOTS, sandbox, url, QUICK))
+            with proxy.in_mode(Mode.HOLE):
+                await asyncio.to_thread(service.__enter__)
+                first = await asyncio.to_thread(service.status)
+            try:
+                assert [one["kind"] for one in first["alerts"]] == ["redis-unreachable"]
+                await asyncio.to_thread(service.wait_ready, BOTS)
+                await asyncio.to_thread(service.wait_log, "redis_back", 10.0)
+            finally:
+                await asyncio.to_thread(service.__exit__, None, None, None)
