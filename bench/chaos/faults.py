@@ -71,10 +71,15 @@ async def log_unwritable(_: Arena, member: Member, rng: random.Random) -> None:
         await stop_and_restart(_, member, rng)
 
 
-async def wrong_key(_: Arena, member: Member, __: random.Random) -> None:
-    """The process is started with a key that did not seal what is stored, then with the right one."""
+async def wrong_key(arena: Arena, member: Member, _: random.Random) -> None:
+    """The process is started with a key that did not seal what is stored, then with the right one.
+
+    It may start where it cannot see that: Redis does not answer it, or holds nothing that is sealed.
+    """
     await member.stop()
-    await member.refuse_to_start({SECRET_KEY: secret_key("wrong")})
+    async with arena.valkeys.steady() as is_sealed:
+        key = {SECRET_KEY: secret_key("wrong")}
+        await member.refuse_to_start(key, unless="redis_lost" if is_sealed else "")
     await member.start()
 
 

@@ -64,8 +64,11 @@ class Member:
                 return
         raise RuntimeError(f"{self.name} does not start")
 
-    async def refuse_to_start(self, env: dict[str, str]) -> None:
-        """Start it with other variables, and see that it ends by itself with one line."""
+    async def refuse_to_start(self, env: dict[str, str], *, unless: str | None = None) -> None:
+        """Start it with other variables, and see that it ends by itself with one line.
+
+        `unless`: a log event after which it may start; empty: it may start in any case.
+        """
         right = self.service.env
         self.service.env = right | env
         try:
@@ -79,8 +82,10 @@ class Member:
             self.unexpected_ends.append(f"{self.name}: neither started nor ended")
             await asyncio.to_thread(self.service.kill)
         else:
-            self.unexpected_ends.append(f"{self.name}: started with {', '.join(env)} that is wrong")
             await asyncio.to_thread(self.service.stop)
+            if unless is None or (unless and not any(self.service.events(unless))):
+                text = f"{self.name}: started with {', '.join(env)} that is wrong"
+                self.unexpected_ends.append(text)
         finally:
             self.service.env = right
 

@@ -21,6 +21,7 @@ from bench.moved_clock import MovedClock, library, moved_clock
 from bench.valkey import DURABLE, own_valkey
 
 APPEND_ONLY: Final = "appendonlydir"  # the folder of Valkey's log, in its data folder
+SEALED: Final = "sealed:"  # the beginning of a value that only its key opens
 SYNC_S: Final = 30.0  # for a replica to have everything, and for a failover
 # A replica is sent everything at once: Valkey waits 5 s for others that might come.
 REPLICATED: Final = {**DURABLE, "repl-diskless-sync-delay": "0"}
@@ -48,6 +49,14 @@ class Valkeys:
     def offset_s(self) -> float:
         """Seconds that its clock is ahead."""
         return 0.0 if self.clock is None else self.clock.offset_s
+
+    @contextlib.asynccontextmanager
+    async def steady(self) -> AsyncIterator[bool]:
+        """Let no fault of Valkey begin within the block; yield whether it holds sealed tokens."""
+        async with self._busy:
+            with self._client() as client:
+                tokens = await asyncio.to_thread(lambda: client.hvals("botapi:sentries"))
+            yield any(str(one).startswith(SEALED) for one in tokens)
 
     async def restart(self, *, kill: bool, down_s: float) -> None:
         """Take the primary down, in good order or not, and bring it back on the same data."""
