@@ -76,6 +76,7 @@ class Ward:
         # Done when a wait or a life is cut short; True: the past is forgiven.
         self._recalled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._is_held = False  # no life begins until `revive`
+        self._is_woken = False  # during this life
         self._has_crashed = False  # the life before
         self._idle = asyncio.Event()  # no life goes on, but for one that ignores us
         self._idle.set()
@@ -100,9 +101,14 @@ class Ward:
             self._recall()
 
     def wake(self) -> None:
-        """End a backoff now and begin the next one short; how often the child failed is remembered."""
+        """End a backoff now and begin the next one short; how often the child failed is remembered.
+
+        A life on its way to service may have begun too early: if it fails, the next one begins at once.
+        """
         if self.status.state is ChildState.BACKING_OFF:
             self._recall(forgive=False)
+        else:
+            self._is_woken = True
 
     async def park(self) -> None:
         """End the present life in good order, or the wait for the next; none begins until `revive`.
@@ -132,8 +138,11 @@ class Ward:
                 decision = self._decide(ended)
                 if isinstance(decision, Escalate):
                     raise ChildGaveUp(self._spec.id, _in_words(ended.error)) from ended.error
+                is_due = self._is_woken and not ended.served_s
                 del ended  # through its traceback it holds all that this life had
                 match decision:
+                    case RestartAfter() if is_due:
+                        self._past = replace(self._past, attempt=0)
                     case RestartAfter(delay):
                         await self._pause(ChildState.BACKING_OFF, delay)
                     case ParkFor(delay):
@@ -152,7 +161,7 @@ class Ward:
 
     async def _live(self) -> Exit:
         """Live once; a stop asks the life to end, and ends it if it does not."""
-        self._started_at = None
+        self._started_at, self._is_woken = None, False
         self._idle.clear()
         self._change(ChildState.STARTING)
         life = asyncio.create_task(self._life(), name=self._name)

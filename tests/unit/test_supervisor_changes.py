@@ -12,6 +12,7 @@ from scripted_child import (
     CRASHES_AT_START,
     IGNORES_CANCELLATION,
     SERVES,
+    Crash,
     Life,
     World,
 )
@@ -109,6 +110,25 @@ async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(world
         assert len(set(waits)) == 1  # each backoff is the first of its series
         assert world.last_of("a").state is ChildState.PARKED
     assert world.clock.pending == 0
+
+
+async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_fails(
+    world: World,
+) -> None:
+    late = Life(start_s=2.0, start_error=Crash("begun too early"))
+    specs = [world.spec("a", CRASHES, late, late), world.spec("b", Life(serve_s=2.0))]
+    supervisor = world.supervisor(*specs)
+    async with world.running(supervisor):
+        supervisor.wake("a")
+        await settle()
+        for name in ("a", "b"):
+            supervisor.wake(name)
+        await world.clock.advance(2)
+        states = {name: world.last_of(name).state for name in ("a", "b")}
+        assert states == {"a": ChildState.STARTING, "b": ChildState.BACKING_OFF}
+        await world.clock.advance(2)
+        assert world.last_of("a").state is ChildState.BACKING_OFF  # woken once, tried once
+        assert world.lives["a"] == 3
 
 
 async def test_only_a_child_that_backs_off_is_woken(world: World) -> None:
