@@ -21,6 +21,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0
+# A look at the time that comes this much too late means that the loop stood still. Answers that are here
+# already are read first.
+STALL_S: Final = 0.5
 
 
 class _Waiting(NamedTuple):
@@ -65,7 +68,7 @@ class _Lane:
         waiting = _Waiting(self._loop.create_future(), self._loop.time())
         self._waiting.append(waiting)
         if self._timer is None:
-            self._check_later()
+            self._check_at(waiting.since + ANSWER_S)
         self._writer.write(b"".join(command))
         return waiting.reply
 
@@ -120,15 +123,19 @@ class _Lane:
         if on_lost is not None:
             on_lost()
 
-    def _check_later(self) -> None:
-        self._timer = self._loop.call_at(self._waiting[0].since + ANSWER_S, self._check)
+    def _check_at(self, instant: float) -> None:
+        self._timer = self._loop.call_at(instant, self._check, instant)
 
-    def _check(self) -> None:
+    def _check(self, meant_at: float) -> None:
         self._timer = None
         if not self._waiting:
             return
-        if self._loop.time() - self._waiting[0].since < ANSWER_S:
-            self._check_later()
+        now, late_at = self._loop.time(), self._waiting[0].since + ANSWER_S
+        if now < late_at:
+            self._check_at(late_at)
+            return
+        if now - meant_at > STALL_S:
+            self._check_at(now + STALL_S)
             return
         self._fail(RedisTimeoutError(f"Redis did not answer within {ANSWER_S:g} s"))
 

@@ -205,6 +205,22 @@ async def test_time_counts_for_each_from_when_it_was_sent(line: Line) -> None:
     assert await ended(*tasks) == [None] * 5
 
 
+async def test_an_answer_that_came_while_the_loop_stood_still_is_no_timeout(
+    valkey: ValkeyServer, line: Line
+) -> None:
+    """The process was stopped, or its loop blocked: Redis did not fail."""
+    tasks = await until_waiting(line, ("ECHO", "here"), ("ECHO", "there"))
+    lane = line._lane
+    time.sleep(ANSWER_S + 1)  # noqa: ASYNC251 - the loop stands still
+    assert await ended(*tasks) == [b"here", b"there"]
+    assert line._lane is lane
+    with hanging(valkey):
+        (task,) = await started(line, ("ECHO", "nothing"))
+        time.sleep(ANSWER_S + 1)  # noqa: ASYNC251 - as above
+        (error,) = await ended(task)
+    assert isinstance(error, RedisTimeoutError)
+
+
 async def test_nobody_there_is_an_error_at_once_for_all_who_ask() -> None:
     with own_valkey(FORGETFUL) as valkey:
         port = valkey.port
