@@ -44,7 +44,7 @@ from actors.messages import (
     RouterReport,
 )
 from actors.pilot import Pilot
-from actors.seats import Seats
+from actors.seats import LONGEST_TURN_S, Seats
 from actors.tally import Lookup, Tally
 from actors.tasks import Tasks
 from actors.tries import ReservesBudget, Tries
@@ -60,9 +60,6 @@ OFF_COURSE: Final = frozenset(BotState) - COMING - {
     BotState.EXHAUSTED,
     BotState.WAITING_FOR_ACCOUNT,
 } | {BotState.BACKING_OFF}
-
-# A bot that takes another account and may log on only after so long is not worth waiting for.
-LONGEST_TURN_S: Final = 10.0
 
 
 class Router(Actor[RouterMessage]):

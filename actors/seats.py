@@ -21,6 +21,8 @@ NOT_READY_RETRY_S = 5.0  # when nobody knows
 LOG_ON_S = 2.0  # about what a bot needs from its first step to being ready
 LONGEST_RETRY_S = 30.0  # for what is overdue: it may be back any moment
 BUSY_RETRY_S = 1.0
+# A bot that takes another account is not worth waiting for any longer.
+LONGEST_TURN_S = 10.0
 
 
 class Seats:
@@ -35,7 +37,7 @@ class Seats:
         self._paused: dict[str, Seat] = {}
         self._addresses: dict[str, str | None] = {}  # egress address of each bot's latest seat
         self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
-        self._rotating: set[str] = set()
+        self._rotating: dict[str, Cancellable] = {}  # by bot id: the alarm that ends it
         self._retired: dict[str, Callable[[], None]] = {}
         self._wake_up: Cancellable | None = None
 
@@ -88,7 +90,7 @@ class Seats:
             return
         self._forget(seat.bot_id)
         self._coming.pop(seat.bot_id, None)
-        self._rotating.discard(seat.bot_id)
+        self._end_rotation(seat.bot_id)
         self._addresses[seat.bot_id] = seat.ip
         self._spent.note_account(None, self._clock.now())
         self._admit(seat, is_probed=is_probed)
@@ -127,12 +129,15 @@ class Seats:
         self._addresses.pop(bot_id, None)
 
     def rotate(self, bot_id: str) -> None:
-        """A bot has spent its account and is about to take another: worth waiting for."""
-        self._rotating.add(bot_id)
+        """A bot has spent its account and is about to take another: worth waiting for, for a while."""
+        if bot_id not in self._rotating:
+            until = self._clock.now() + LONGEST_TURN_S
+            alarm = self._clock.call_at(until, lambda: self.stop_rotating(bot_id))
+            self._rotating[bot_id] = alarm
 
     def stop_rotating(self, bot_id: str) -> None:
         """There was no other account, or the bot failed on the way."""
-        self._rotating.discard(bot_id)
+        self._end_rotation(bot_id)
         self._refuse_waiting()
 
     def bench(self, seat: Seat, seconds: float) -> None:
@@ -380,6 +385,10 @@ class Seats:
     def _admit_freed(self, by: float) -> None:
         for seat in self._spent.freed(by):
             self._admit(seat)
+
+    def _end_rotation(self, bot_id: str) -> None:
+        if (alarm := self._rotating.pop(bot_id, None)) is not None:
+            alarm.cancel()
 
     def _forget(self, bot_id: str) -> None:
         self._spent.forget(bot_id)

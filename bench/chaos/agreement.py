@@ -44,10 +44,13 @@ ALERTS: Final = "alerts of page and /status"
 SERVICEABLE_READYZ: Final = "serviceable bots and /readyz"
 SERVICEABLE_PAGE: Final = "serviceable bots and page"
 ANSWERS: Final = "answers at all"
+ROTATION: Final = "ready without a bot"  # requests wait for a bot that takes its next account
 
 _STEAM: Final = frozenset({JOURNAL_STATUS, SERVICEABLE_READYZ, SERVICEABLE_PAGE})
 _REDIS: Final = frozenset({REDIS_STATUS, SERVICEABLE_READYZ, SERVICEABLE_PAGE})
-_ALL: Final = _STEAM | _REDIS | {READYZ_STATUS, PAGE_STATUS, ALERTS, ANSWERS}
+_ALL: Final = _STEAM | _REDIS | {READYZ_STATUS, PAGE_STATUS, ALERTS, ANSWERS, ROTATION}
+# What may last longer than `LONGEST_S`: the service refuses requests when a rotation takes ten seconds.
+_LONGEST: Final[Mapping[str, float]] = {ROTATION: 10.0 + LONGEST_S}
 
 # While a fault is on, a service cannot know the truth about these; seconds that this lasts after its end.
 _BLIND: Final[Mapping[str, tuple[frozenset[str], float]]] = {
@@ -254,7 +257,7 @@ def _differences(witnessed: Witnessed, found: Agreement) -> None:
             member, pair, item = key
             lasted = at - first
             found.longest[pair] = max(lasted, found.longest.get(pair, 0.0))
-            if lasted > LONGEST_S:
+            if lasted > _LONGEST.get(pair, LONGEST_S):
                 text = f"{member}: {pair} differ for {lasted:.1f} s from {first:.1f} on: {item}"
                 told[key, first] = text
     found.verdict.violations += told.values()
@@ -270,7 +273,7 @@ def _pairs(
     serviceable = witnessed.serviceable(sample, member)
     if readyz is not None and serviceable is not None:
         spent = readyz["body"].get("budget") == "spent"
-        says = readyz["code"] == 200 and not spent
+        says = readyz["code"] == 200 and not spent and readyz["body"].get("ready", 0) > 0
         text = f"{readyz['code']}{' budget spent' if spent else ''}, {sorted(serviceable)}"
         yield SERVICEABLE_READYZ, [] if says == bool(serviceable) else [text]
     if page is not None and serviceable is not None and page["level"] is not None:
@@ -279,14 +282,22 @@ def _pairs(
     if status is None:
         return
     ready = {account for state, account in status["bots"].values() if state == "ready"}
-    if readyz is not None:
-        is_same = (readyz["code"] == 200) == bool(ready) or readyz["body"].get("budget") == "spent"
-        yield READYZ_STATUS, [] if is_same else [f"{readyz['code']}, {len(ready)} ready"]
+    if readyz is not None and readyz["body"].get("budget") != "spent":
+        theirs = readyz["body"].get("ready", 0)
+        is_same = bool(theirs) == bool(ready) and (readyz["code"] == 200 or not ready)
+        yield READYZ_STATUS, [] if is_same else [f"{readyz['code']}, {theirs}, {len(ready)} ready"]
+        waits = readyz["code"] == 200 and not theirs and not ready
+        yield ROTATION, ["no bot is ready"] if waits else []
     if page is not None:
         both = {*status["bots"], *page["bots"]}
         yield (
             PAGE_STATUS,
-            [one for one in both if status["bots"].get(one) != page["bots"].get(one)],
+            # With what the page shows: it may be late several times in a row.
+            [
+                f"{one} {page['bots'].get(one)}"
+                for one in both
+                if status["bots"].get(one) != page["bots"].get(one)
+            ],
         )
         if status["alerts"] is not None and page["alerts"] is not None:
             texts = [f"{status['alerts']}, {page['alerts']}"]
@@ -359,7 +370,14 @@ def _cause(
         return "not told by /status", ""
     first = alerts[0] if alerts else ""
     if first in CAUSES:
-        near = {one.kind for one in happened if one.covers(member, instant, TAIL_S)}
+        # What happens while the process is down is news to it afterwards.
+        stops = [
+            one for one in happened if one.kind == DOWN and one.covers(member, instant, TAIL_S)
+        ]
+        since = min((one.began for one in stops), default=instant)
+        near = {
+            one.kind for one in happened if one.covers(member, instant, instant - since + TAIL_S)
+        }
         if near & CAUSES[first]:
             return "right", ""
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bench.chaos.agreement import (
     PAGE_STATUS,
     READYZ_STATUS,
     REDIS_STATUS,
+    ROTATION,
     SERVICEABLE_PAGE,
     SERVICEABLE_READYZ,
     Agreement,
@@ -33,7 +35,7 @@ def sample(t: float, **other: Any) -> Sample:
     """A sample in which one bot is ready, and all agree; `other` replaces parts."""
     bots = other.get("bots", {"bot-1": ["ready", "axe"]})
     said = {
-        "readyz": {"code": 200, "body": {"status": "ready"}},
+        "readyz": {"code": 200, "body": {"status": "ready", "ready": 1}},
         "status": {"instance": "i", "bots": bots, "alerts": other.get("alerts", [])},
         "page": {
             "bots": other.get("page_bots", bots),
@@ -87,6 +89,7 @@ LIES = [
     ({"redis": {"holders": {"axe": "i/bot-1", "bane": "i/bot-2"}, "leases": {"axe": 1, "bane": 1}}},
      {REDIS_STATUS}),
     ({"readyz": {"code": 503, "body": {}}}, {READYZ_STATUS, SERVICEABLE_READYZ}),
+    ({"readyz": {"code": 200, "body": {"ready": 0}}}, {READYZ_STATUS, SERVICEABLE_READYZ}),
     ({"readyz": None}, {ANSWERS}),
     ({"page_bots": NOTHING_READY}, {PAGE_STATUS}),
     ({"page_bots": {}}, {PAGE_STATUS}),
@@ -116,6 +119,23 @@ def test_differences_that_follow_each_other_are_not_one() -> None:
     one, other = {"steam": {SOURCE: ["axe", "bane"]}}, {"steam": {SOURCE: ["axe", "cm"]}}
     samples = [sample(t, **(one if t // 2 % 2 else other)) for t in range(12)]
     assert compare(witnessed(*samples)).verdict.violations == []
+
+
+def test_requests_wait_for_a_bot_that_takes_its_next_account_but_not_for_long() -> None:
+    waits = {"readyz": {"code": 200, "body": {"ready": 0}}, "bots": NOTHING_READY, "level": None}
+    told = {"steam": {}, **waits}
+    assert compare(witnessed(*during(11, **told))).verdict.violations == []
+    assert pairs(compare(witnessed(*during(13, **told)))) == {ROTATION}
+
+
+def test_a_page_that_is_late_several_times_in_a_row_is_not_late_for_long() -> None:
+    states = ["ready", "backing_off", "connecting", "launching", "authenticating", "ready"]
+    bots = [{"bot-1": [state, "axe"]} for state in states]
+    steps = [
+        sample(t, bots=now, page_bots=before, steam=None, readyz=None)
+        for t, (before, now) in enumerate(itertools.pairwise(bots))
+    ]
+    assert pairs(compare(witnessed(*steps))) == {ANSWERS}
 
 
 def test_a_spent_budget_that_is_said_is_no_lie() -> None:
@@ -148,6 +168,7 @@ def test_only_what_a_service_cannot_know_is_excused(
 
 
 GONE = Happened("redis_gone_past_lease", "m0", 3.0, 17.0)
+CUT = Happened("redis_cut", "m0", -5.0, -5.0)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +181,10 @@ GONE = Happened("redis_gone_past_lease", "m0", 3.0, 17.0)
         (["logons-limited"], (GONE,), {"wrong", "missing"}, False),
         ([], (GONE,), {"missing"}, False),
         (["account-needs-person"], (GONE,), {"missing"}, False),
-        ([], (GONE, Happened(DOWN, "m0", 2.0, 6.5)), set(), True),  # it found out in time
-        ([], (GONE, Happened(DOWN, "m1", 2.0, 6.5)), {"missing"}, False),
+        ([], (GONE, Happened(DOWN, "m0", 2.0, 10.5)), set(), True),  # it found out in time
+        ([], (GONE, Happened(DOWN, "m1", 2.0, 10.5)), {"missing"}, False),
+        (["redis-unreachable"], (CUT,), {"right", "wrong"}, False),
+        (["redis-unreachable"], (CUT, Happened(DOWN, "m0", -20.0, 6.5)), {"right"}, True),
         ([], (Happened("steam_slow", "m0", 3.0, 12.0),), set(), True),
         (None, (GONE,), {"not told by /status"}, True),
     ],

@@ -21,7 +21,7 @@ from actors.conduct import UNCERTAIN_S
 from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.matches.answer import MatchAnswer
 from actors.messages import BotChanged, BotExpected, CheckLease, Seat
-from actors.router import LONGEST_TURN_S
+from actors.seats import LONGEST_TURN_S
 from actors.tries import ADDRESS_LOOK_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -16,6 +16,7 @@ from actors.errors import (
     QuotaExhausted,
     SteamUnreachable,
 )
+from actors.seats import LONGEST_TURN_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -124,6 +125,25 @@ async def test_while_a_bot_takes_another_account_requests_wait_for_it(stage: Sta
         assert not asked.done()
     await stage.add_bot("a2")
     assert (await asked).match_id == 7
+
+
+async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(stage: Stage) -> None:
+    """Steam does not answer it: its earlier rotation, which was quick, gives it no time either."""
+    await stage.add_bot("a")
+    stage.change("a", BotState.EXHAUSTED)
+    await stage.clock.advance(LONGEST_TURN_S - 1.0)
+    stage.say_ready("a")
+    await stage.clock.advance(0.5)
+    stage.change("a", BotState.EXHAUSTED)
+    stage.change("a", BotState.CONNECTING)
+    asked = stage.ask(7)
+    await stage.clock.advance(LONGEST_TURN_S - 0.5)
+    assert not asked.done()
+    assert (await stage.report()).refusal is None
+    await stage.clock.advance(0.5)
+    with pytest.raises(NotReady):
+        await asked
+    assert (await stage.report()).refusal is not None
 
 
 @pytest.mark.parametrize("ends", ["nothing_free", "backing_off"])
