@@ -21,7 +21,7 @@ from actors.http.inputs import parse_match_id
 from actors.http.notes import noted
 from actors.http.operation import Operation
 from actors.http.request_ids import request_id_of
-from actors.http.retriever_answers import asked, match_refusal, packed
+from actors.http.retriever_answers import match_headers, match_refusal, packed
 from actors.http.retriever_inputs import parse_account_id, parse_number, parse_steam_ids
 from actors.http.retriever_operations import GET_ALIASES, GET_PROFILE, GET_RETRIEVER_MATCH
 from actors.matches.answer import MatchAnswer
@@ -68,7 +68,7 @@ class RetrieverRoutes:
         except RequestError as error:
             return match_refusal(request, error)
         body = self._decoder.json(answer.protobuf)
-        return noted(packed(request, body, asked(answer)), answer.source)
+        return noted(packed(request, body, match_headers(answer)), answer.source)
 
     async def profile(self, request: web.Request) -> web.Response:
         """Answer with a player's profile card."""

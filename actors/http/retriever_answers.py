@@ -1,7 +1,9 @@
 """Our answers in the manner of OpenDota's retriever (odota/core `svc/retriever.ts`).
 
-Its callers look at little: a status other than 2xx and a 204 are tried again, a header `x-match-noretry`
-is final, whatever its value. They read `match.game_mode` before `result`, so `match` is always there.
+Its callers look at little (odota/core `svc/fetcher/GcdataFetcher.ts`): a status other than 2xx is tried
+again, a header `x-match-noretry` is final, whatever its value, and its reason must not be empty; of the
+rest only an answer with a `match.replay_salt` is taken. Older callers read `match.game_mode` before
+`result`, so `match` is always there.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ STEAM_ID: Final = "x-match-request-steamid"  # of the account that asked the GC,
 IP: Final = "x-match-request-ip"
 NO_RETRY: Final = "x-match-noretry"
 REASON: Final = "x-noretry-reason"
-NOT_FOUND, BLOCKED = 2, 15  # CMsgGCMatchDetailsResponse.result
+OK, NOT_FOUND, BLOCKED = 1, 2, 15  # CMsgGCMatchDetailsResponse.result
+OLD_FORMAT: Final = "old-format"  # the reason, as GET /replays has it
 NO_MATCH: Final = b'{"result":2,"match":{}}'
 
 # What asking again does not change. A number that is no match's is a match that does not exist.
@@ -67,6 +70,12 @@ def asked(outcome: MatchAnswer | RequestError) -> dict[str, str]:
     """Say which account asked the GC, and from where; nobody did for what was known."""
     by = {STEAM_ID: outcome.steam_id, IP: outcome.ip}
     return {name: str(value) for name, value in by.items() if value is not None}
+
+
+def match_headers(answer: MatchAnswer) -> dict[str, str]:
+    """Say which account asked, and that no salt ever comes for a match of the old format."""
+    final = {NO_RETRY: str(OK), REASON: OLD_FORMAT} if answer.replay.is_old_format else {}
+    return {**asked(answer), **final}
 
 
 def match_refusal(request: web.Request, error: RequestError) -> web.Response:

@@ -10,9 +10,10 @@ from actors.errors import InvalidRequest
 from actors.http.inputs import Input, whole_number
 
 MOST_ALIASES: Final = 100
-FIRST_STEAM_ID: Final = 0x0110000100000000  # of the individual with account id 0
 ACCOUNT_ID_LIMIT: Final = 1 << 32  # exclusive
+LAST_STEAM_ID: Final = (1 << 64) - 1
 MOST_DIGITS: Final = 19
+MOST_STEAM_ID_DIGITS: Final = 20
 
 T = TypeVar("T")
 
@@ -36,17 +37,16 @@ AccountIdText = Annotated[
     int,
     Field(
         strict=True,
-        ge=1,
+        ge=0,
         lt=ACCOUNT_ID_LIMIT,
         description="A player's account id: the lower half of the SteamID64.",
         examples=[120_269_134],
     ),
     whole_number(MOST_DIGITS),
 ]
+# Any 64-bit number: one id that is no player's must not cost a batch of a hundred its answer.
 SteamIdText = Annotated[
-    int,
-    Field(strict=True, gt=FIRST_STEAM_ID, lt=FIRST_STEAM_ID + ACCOUNT_ID_LIMIT),
-    whole_number(MOST_DIGITS),
+    int, Field(strict=True, ge=0, le=LAST_STEAM_ID), whole_number(MOST_STEAM_ID_DIGITS)
 ]
 SteamIdsText = Annotated[
     list[SteamIdText],
@@ -99,7 +99,7 @@ def parse_account_id(text: str) -> int:
     Raises:
         InvalidRequest: it is none.
     """
-    wanted = f"account_id must be a number from 1 to {ACCOUNT_ID_LIMIT - 1}"
+    wanted = f"account_id must be a number from 0 to {ACCOUNT_ID_LIMIT - 1}"
     return _parsed(_ACCOUNT_ID, text, wanted)
 
 
@@ -107,9 +107,9 @@ def parse_steam_ids(text: str) -> tuple[int, ...]:
     """Return the ids in `text`, each once.
 
     Raises:
-        InvalidRequest: one is no player's, or there are too many.
+        InvalidRequest: one is no 64-bit number, or there are too many.
     """
-    wanted = f"steam_ids must be 1 to {MOST_ALIASES} SteamID64 of players, with commas between"
+    wanted = f"steam_ids must be 1 to {MOST_ALIASES} numbers of 64 bits, with commas between"
     steam_ids = _parsed(_STEAM_IDS, text, wanted)
     return tuple(dict.fromkeys(steam_ids))
 

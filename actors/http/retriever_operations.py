@@ -41,7 +41,8 @@ GET_RETRIEVER_MATCH: Final = Operation(
     "The Game Coordinator's answer as protobufjs prints it, with nothing in front.",
     answers={
         200: Answer(
-            f"What the Game Coordinator says; with `{NO_RETRY}`: that there is no such match.",
+            f"What the Game Coordinator says; with `{NO_RETRY}`: there is no such match, or the match "
+            "is of the old format and has no replay.",
             {JSON: GC_ANSWER},
             headers=_FINAL,
         ),
@@ -77,7 +78,8 @@ GET_ALIASES: Final = Operation(
     "GET",
     "/aliases/{steam_ids}",
     "Former names of players, as OpenDota's retriever has them",
-    "Players of whom Steam does not tell are left out. Touches no match budget.",
+    "Steam is asked about every id; the answer leaves out those without names. Touches no match "
+    "budget.",
     answers={200: Answer("The names.", {JSON: Aliases}), **_REFUSALS, 504: _SILENCE},
     errors={},
     tag="retriever",

@@ -35,9 +35,18 @@ class MatchDetails:
             # The schema's own default; a match that says nothing about its replay has one.
             replay_state=match.get("replay_state", REPLAY_AVAILABLE),
             ended_at=_ended_at(match),
-            is_old_format=match.get("game_mode") == OLD_FORMAT and not match.get("replay_salt"),
+            is_old_format=_is_old_format(match),
             fields=fields,
         )
+
+
+def _is_old_format(match: dict[str, Any]) -> bool:
+    """Return whether the match is of the format without replays, as odota/core's retriever reads it.
+
+    An absent game mode is the schema's default, which is the old format's; an absent match is no match.
+    """
+    is_none = match.get("game_mode", OLD_FORMAT) == OLD_FORMAT
+    return bool(match) and is_none and not match.get("replay_salt")
 
 
 def _ended_at(match: dict[str, Any]) -> int | None:

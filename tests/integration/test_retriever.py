@@ -1,4 +1,4 @@
-"""The retriever's routes, asked as OpenDota asks (odota/core `GcdataFetcher.ts`, `mmr.ts`)."""
+"""The retriever's routes, asked as OpenDota asks (its GcdataFetcher.ts, mmr.ts, profiler.ts)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Got:
 
 
 class OpenDota:
-    """Asks and judges as the real one does, in our words."""
+    """Asks and judges as `GcdataFetcher.ts` of August 2026 does, in our words."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -72,10 +72,9 @@ class OpenDota:
 
     def _judge(self, got: Got) -> Outcome:
         if got.headers.get("x-match-noretry"):
-            return Outcome.FINAL
-        match = got.data["match"] if got.data else {}  # a missing one would be a TypeError
-        if match.get("game_mode") == "DOTA_GAMEMODE_NONE" or (got.data or {}).get("result") == 2:
-            return Outcome.FINAL
+            # Its loop ends at an error that is not retryable; an empty reason is none.
+            return Outcome.FINAL if got.headers.get("x-noretry-reason") else Outcome.AGAIN
+        match = (got.data or {}).get("match") or {}
         return Outcome.TAKEN if match.get("replay_salt") else Outcome.AGAIN
 
 
@@ -166,10 +165,16 @@ async def test_what_asking_again_does_not_change_is_final(
 
 
 async def test_an_old_match_is_final_and_one_without_a_salt_is_not(common: World) -> None:
-    """As with the real retriever: its callers tell them apart by the game mode."""
+    """As with the real retriever, which tells them apart by the game mode."""
     async with opendota(common) as od:
-        assert (await od.match(50_000_007)).outcome is Outcome.FINAL
-        assert (await od.match(6_000_000_013)).outcome is Outcome.AGAIN
+        for _ in range(2):  # the second is known already
+            old = await od.match(50_000_007)
+            assert (old.outcome, old.status) == (Outcome.FINAL, 200)
+            assert old.headers["x-match-noretry"] == "1"
+            assert old.headers["x-noretry-reason"] == "old-format"
+            assert old.data["match"]["game_mode"] == "DOTA_GAMEMODE_NONE"
+            other = await od.match(6_000_000_013)
+            assert (other.outcome, other.status) == (Outcome.AGAIN, 200)
 
 
 async def test_a_silent_gc_is_an_empty_answer_and_the_request_is_not_lost(common: World) -> None:
@@ -257,6 +262,28 @@ async def test_who_is_unknown_to_steam_is_left_out(common: World) -> None:
     assert (got.status, got.data) == (200, {})
 
 
+ODD_IDS = [0, 1, FIRST_STEAM_ID - 1, FIRST_STEAM_ID + (1 << 32), (1 << 64) - 1]
+
+
+@pytest.mark.parametrize("odd", ODD_IDS)
+async def test_one_odd_id_does_not_cost_a_batch_its_names(common: World, odd: int) -> None:
+    """The profiler sends a hundred at once, whatever its queue holds, and drops all on an error."""
+    players = [FIRST_STEAM_ID, FIRST_STEAM_ID + 7, *(FIRST_STEAM_ID + n for n in range(100, 197))]
+    since = await common.sandbox.last_event()
+    async with opendota(common) as od:
+        got = await od.get(f"/aliases/{','.join(map(str, [*players, odd]))}")
+    assert got.status == 200
+    assert list(got.data) == [str(one) for one in players]
+    [asked] = await common.sandbox.journal("aliases_request", since=since)
+    assert asked["count"] == 100  # Steam decides which of them it knows
+
+
+async def test_a_player_without_an_account_id_of_ones_own_has_a_card(common: World) -> None:
+    async with opendota(common) as od:
+        got = await od.get("/profile/0")
+    assert (got.status, got.data["account_id"]) == (200, 0)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -266,14 +293,13 @@ async def test_who_is_unknown_to_steam_is_left_out(common: World) -> None:
         "/match/{1}",
         "/match/%D9%A1",  # a digit, but not of ours
         f"/match/{'9' * 21}",
-        "/profile/0",
         "/profile/4294967296",
         "/profile/-1",
         "/profile/1_000",
-        "/aliases/1",
         "/aliases/,",
-        f"/aliases/{FIRST_STEAM_ID}",
-        f"/aliases/{FIRST_STEAM_ID + (1 << 32)}",
+        "/aliases/-1",
+        f"/aliases/{1 << 64}",
+        "/aliases/STEAM_0:1:7",
         f"/aliases/{FIRST_STEAM_ID + 1},",
         f"/aliases/{FIRST_STEAM_ID + 1},x",
         f"/aliases/{','.join(str(FIRST_STEAM_ID + n) for n in range(1, 102))}",

@@ -22,7 +22,7 @@ def test_the_key_in_the_query_opens_the_retrievers_routes_and_no_other(tmp_path:
         assert w.service.get("/profile/5?key=")[1] == b"invalid key"
         assert w.service.get("/aliases/5?key=wrong")[1] == b"invalid key"
         assert w.service.get(f"/match-details?match_id=5&key={KEY}")[0] == 401
-        assert w.service.get(f"/profile/0?key={KEY}")[0] == 400
-        assert w.service.get(f"/profile/0?key={KEY}")[0] == 400
-        assert w.service.get(f"/profile/0?key={KEY}") == (429, b"too many requests")
+        assert w.service.get(f"/profile/-1?key={KEY}")[0] == 400
+        assert w.service.get(f"/profile/-1?key={KEY}")[0] == 400
+        assert w.service.get(f"/profile/-1?key={KEY}") == (429, b"too many requests")
         assert KEY not in w.service.log

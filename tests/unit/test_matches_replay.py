@@ -79,12 +79,20 @@ def test_a_match_ends_after_its_start_by_all_its_parts(
     [
         ({}, False),
         ({"game_mode": "DOTA_GAMEMODE_NONE"}, False),
-        ({"replay_salt": 0}, False),
+        ({"replay_salt": 0}, True),  # the schema's default of the mode is NONE
+        ({"game_mode": "DOTA_GAMEMODE_AP", "replay_salt": 0}, False),
+        ({"game_mode": 26, "replay_salt": 0}, False),
         ({"game_mode": "DOTA_GAMEMODE_NONE", "replay_salt": 0}, True),
     ],
 )
 def test_the_old_format_is_no_mode_and_no_salt(match: dict[str, Any], *, is_old: bool) -> None:
     assert details(**match).is_old_format is is_old
+
+
+def test_an_absent_salt_is_none_and_an_absent_match_is_not_old() -> None:
+    assert MatchDetails.of({"result": 1, "match": {"match_id": "5"}}).is_old_format
+    assert not MatchDetails.of({"result": 1}).is_old_format
+    assert not MatchDetails.of({"result": 2, "match": {}}).is_old_format
 
 
 @pytest.mark.parametrize(
