@@ -21,6 +21,8 @@ import aiohttp
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+# The order inside the log-on burst is the strict one, and nothing slows down or stops a fleet on purpose.
+STRICT = ("--no-stock-clients", "--no-logon-limits", "--no-early-hellos")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 
@@ -40,7 +42,7 @@ class SandboxProcess:
 
     Args:
         accounts: entries of the accounts file; the demo accounts when None.
-        options: more command line arguments, e.g. ``("--heartbeat", "0.3")``.
+        options: more command line arguments, e.g. ``("--heartbeat", "0.3")``; they come after `STRICT`.
         state: keeps keys and revocations there, for a restart.
         matches: a directory with whole answers.
         port: of the directory; 0 takes any.
@@ -59,7 +61,7 @@ class SandboxProcess:
     ) -> None:
         self._env = {**os.environ, **(env or {})}
         self.accounts = DEMO_ACCOUNTS if accounts is None else [dict(one) for one in accounts]
-        self._options = [*options, "--port", str(port)]
+        self._options = [*STRICT, *options, "--port", str(port)]
         if state is not None:
             self._options += ["--state", str(state)]
         if matches is not None:
@@ -300,5 +302,5 @@ class SandboxProcess:
         return mails
 
     async def quota(self, **changes: Any) -> dict[str, Any]:
-        """Change limits (account, ip), move time (advance_s) or forget (reset)."""
+        """Change limits (account, ip), move Steam's clock (advance_s) or forget (reset)."""
         return await self.call("POST", "/quota", changes)

@@ -1,7 +1,7 @@
 """From password to tokens: authentication sessions and what they wait for. No messages, no sockets.
 
-Results are values; a refusal is `Refused` with Steam's number. Sessions and keys age by the machine's
-clock; codes live by Steam's, which may differ.
+Results are values; a refusal is `Refused` with Steam's number. Sessions, keys and codes age by Steam's
+clock, which may differ from this machine's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -59,15 +59,14 @@ class AuthSession:
     platform: Platform
     guards: tuple[Guard, ...]
     source: str
-    started: float = field(default_factory=time.time)
+    started: float  # UTC seconds by Steam's clock
     approved: bool = False
     denied: bool = False
     used_code: bool = False
 
-    @property
-    def is_expired(self) -> bool:
+    def is_expired(self, now: float) -> bool:
         """Steam gives up after some minutes."""
-        return time.time() - self.started > SESSION_LIFETIME_S
+        return now - self.started > SESSION_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Authenticator:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`now`: Steam's time of day, in UTC seconds; the codes of authenticators live by it."""
+        """`now`: Steam's time of day, in UTC seconds."""
         self._now = now
         self._key = keys.password
         self._accounts = accounts
@@ -108,10 +107,10 @@ class Authenticator:
     def password_key(self, name: str) -> tuple[str, str, int]:
         """Return modulus and exponent (hex) and a fresh timestamp, for unknown names too."""
         numbers = self._key.public_key().public_numbers()
-        timestamp = int(time.time() * 1000) * 1000 + self._rng.randrange(1000)
+        timestamp = int(self._now() * 1000) * 1000 + self._rng.randrange(1000)
         while timestamp in self._issued:
             timestamp += 1
-        self._issued[timestamp] = (name.casefold(), time.time())
+        self._issued[timestamp] = (name.casefold(), self._now())
         if len(self._issued) > _MAX_OPEN:
             self._issued.popitem(last=False)
         return f"{numbers.n:x}", f"{numbers.e:06x}", timestamp
@@ -133,7 +132,7 @@ class Authenticator:
                 password.
         """
         owner, issued = self._issued.get(timestamp, ("", 0.0))
-        if owner != name.casefold() or time.time() - issued > KEY_LIFETIME_S:
+        if owner != name.casefold() or self._now() - issued > KEY_LIFETIME_S:
             raise Refused(EResult.INVALID_PARAM, "bad encryption_timestamp")
         account = self._accounts.by_name(name)
         if not self._is_password(encrypted_password, account) or account is None:
@@ -146,6 +145,7 @@ class Authenticator:
             platform=platform,
             guards=guards,
             source=source,
+            started=self._now(),
             approved=guards == (Guard.NONE,),
         )
         self._open[session.client_id] = session
@@ -165,7 +165,7 @@ class Authenticator:
         session = self._open.get(client_id)
         if session is None or session.account.steamid != steamid:
             raise Refused(EResult.FILE_NOT_FOUND)
-        if session.is_expired:
+        if session.is_expired(self._now()):
             raise Refused(EResult.EXPIRED)
         if session.approved:
             raise Refused(EResult.DUPLICATE_REQUEST)
@@ -191,7 +191,7 @@ class Authenticator:
         if session.denied:
             del self._open[client_id]
             raise Refused(EResult.FILE_NOT_FOUND)
-        if session.is_expired:
+        if session.is_expired(self._now()):
             del self._open[client_id]
             raise Refused(EResult.EXPIRED)
         if session.approved:

@@ -7,7 +7,6 @@ name, struct messages, a service notification of a method that exists nowhere.
 from __future__ import annotations
 
 import struct
-import time
 
 from sandbox import messages
 from sandbox.emsg import DOTA, UNKNOWN_EMSGS, EMsg
@@ -23,10 +22,14 @@ _UNKNOWN_NOTIFICATION = "SandboxUnknown.NotifyNobodyKnows#1"
 
 
 def first(session: Session, answer: bytes) -> list[bytes]:
-    """Return the Multi that holds the logon answer."""
+    """Return the Multi that holds the logon answer.
+
+    A message that steam 1.4.4 has no name for costs it the rest of the Multi, and so the answer.
+    """
+    before = [] if session.services.options.stock_clients else unknown(session)
     return [
         session.wrapped(EMsg.SERVERS_AVAILABLE, _servers()),
-        *unknown(session),
+        *before,
         session.wrapped(EMsg.LOGON_RESPONSE, answer),
         session.wrapped(EMsg.ACCOUNT_INFO, _account_info(session)),
         session.wrapped(EMsg.EMAIL_INFO, messages.EMAIL_INFO.encode(_email(session))),
@@ -83,7 +86,7 @@ def licenses(session: Session) -> bytes:
     rows = [
         {
             "package_id": package,
-            "time_created": int(time.time()) - 86400 * 400,
+            "time_created": int(session.services.now()) - 86400 * 400,
             "minute_limit": 0,
             "payment_method": 1024,
             "flags": 0,

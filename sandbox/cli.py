@@ -51,6 +51,18 @@ def simulate(
             "--clock-offset", metavar="S", help="Steam's clock is ahead of this machine's."
         ),
     ] = 0,
+    stock_clients: Annotated[
+        bool,
+        typer.Option(
+            help="Unknown messages only after the log-on answer, which steam 1.4.4 loses otherwise."
+        ),
+    ] = True,
+    logon_limits: Annotated[
+        bool, typer.Option(help="Too many log-ons of an IP or an account are refused (84, 87).")
+    ] = True,
+    early_hellos: Annotated[
+        bool, typer.Option(help="Some GC hellos right after games-played are lost.")
+    ] = True,
     exit_with_parent: Annotated[
         bool, typer.Option("--exit-with-parent", help="End when the starting process does.")
     ] = False,
@@ -83,6 +95,9 @@ def simulate(
         scenario=scenario,
         exit_with_parent=exit_with_parent,
         clock_offset_s=clock_offset_s,
+        stock_clients=stock_clients,
+        logon_limits=logon_limits,
+        early_hellos=early_hellos,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:

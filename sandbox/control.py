@@ -97,7 +97,7 @@ class Control:
     async def _summary(self, request: web.Request) -> web.Response:
         del request
         facts = self._services.journal.facts
-        now = self._services.calendar.now()
+        now = self._services.now()
         return _json(
             {
                 "last": len(self._services.journal),

@@ -127,7 +127,7 @@ class Deeds:
         return {"decided": self._services.authenticator.decide(name, approve=approve)}
 
     async def quota(self, body: Json) -> Json:
-        """Change limits, move the quotas' time, or forget what was spent."""
+        """Change limits, move Steam's clock (tokens and codes too), or forget what was spent."""
         quotas, calendar = self._services.quotas, self._services.calendar
         cards = self._services.card_quotas
         quotas.per_account = _int(body, "account", quotas.per_account)

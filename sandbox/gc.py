@@ -57,7 +57,7 @@ def _on_hello(session: Session, body: bytes, job: int) -> None:
         outcome = "not_playing"
     elif name not in services.licensed:
         outcome = "no_license"
-    elif faults.take("lose_hellos", account=name):
+    elif _is_early(session) or faults.take("lose_hellos", account=name):
         outcome = "lost"
     elif (down := faults.take("gc_down", account=name)) is not None:
         outcome = "gc_down"
@@ -67,6 +67,11 @@ def _on_hello(session: Session, body: bytes, job: int) -> None:
         delay_s = services.options.welcome_delay_ms / 1000
         epoch = session.gc.epoch
         asyncio.get_running_loop().call_later(delay_s, _welcome, session, epoch)
+
+
+def _is_early(session: Session) -> bool:
+    """Return whether Steam has not connected the game to the GC yet."""
+    return asyncio.get_running_loop().time() < session.gc.starts_at
 
 
 def _turn_away(session: Session, how: object) -> None:
@@ -96,7 +101,9 @@ def _welcome(session: Session, epoch: int) -> None:
     if session.stage is not Stage.LOGGED_ON or session.gc.epoch != epoch:
         return
     account = session.account
-    body = welcome.body(account.account_id if account else 0, session.services.options.seed)
+    services = session.services
+    account_id = account.account_id if account else 0
+    body = welcome.body(account_id, services.options.seed, services.now())
     session.gc.is_welcomed = True
     session.gc.pings_unanswered = 0
     session.services.journal.add(
@@ -136,7 +143,7 @@ def _on_match_details(session: Session, body: bytes, job: int) -> None:
     if not session.gc.is_welcomed:
         outcome = "silent_no_session"
     else:
-        now = services.calendar.now()
+        now = services.now()
         verdict = services.quotas.spend(name, session.link.source, now)
         outcome = str(verdict)
         if verdict is Verdict.SERVED:

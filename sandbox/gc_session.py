@@ -8,12 +8,13 @@ import asyncio
 class GcSession:
     """Welcomed or not. `epoch` grows with every loss, so that late work knows it is late."""
 
-    __slots__ = ("epoch", "is_queued", "is_welcomed", "pings_unanswered", "timer")
+    __slots__ = ("epoch", "is_queued", "is_welcomed", "pings_unanswered", "starts_at", "timer")
 
     def __init__(self) -> None:
         self.is_welcomed = False
         self.is_queued = False
         self.epoch = 0
+        self.starts_at = 0.0  # loop seconds; hellos before it are lost
         self.pings_unanswered = 0
         self.timer: asyncio.TimerHandle | None = None
 

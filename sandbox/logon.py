@@ -61,7 +61,7 @@ def on_logon(session: Session, message: Message) -> None:
     try:
         account = _admitted(session, request, named)
     except _LogonRefused as refused:
-        throttle.note_failure(session, name)
+        throttle.note_failure(session, name, is_token=bool(request.get("access_token")))
         _refuse(session, request, name, refused)
         return
     _admit(session, account, request)
@@ -89,7 +89,7 @@ def _admitted(session: Session, request: Mapping[str, Any], named: Account | Non
     trouble = session.services.faults.take("logon_struct", account=name, cm=session.link.cm)
     if trouble is not None:
         raise _LogonRefused(trouble, "struct")
-    limited = throttle.refusal(session, name)
+    limited = throttle.refusal(session, name, is_token=bool(request.get("access_token")))
     if limited is not None:
         # A client that does not say it understands a limit is told its password is wrong.
         understands = request.get("supports_rate_limit_response")

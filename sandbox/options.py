@@ -27,3 +27,6 @@ class Options:
     scenario: Path | None = None
     exit_with_parent: bool = False
     clock_offset_s: float = 0.0  # of Steam's clock before this machine's
+    stock_clients: bool = True  # nothing stands before the log-on answer that steam 1.4.4 fails on
+    logon_limits: bool = True  # 84 and 87 by the rule of `limits.DEFAULTS`
+    early_hellos: bool = True  # some GC hellos right after games-played are lost

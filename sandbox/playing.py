@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from sandbox import burst, messages
@@ -12,6 +13,7 @@ from sandbox.session import Session
 
 _APP_MASK: Final = 0xFFFFFF  # the low 24 bits of a game id are the app id
 MAX_APPS: Final = 32
+STARTS_WITHIN_S: Final = (0.5, 3.0)  # after games-played
 
 
 def on_games_played(session: Session, message: Message) -> None:
@@ -25,6 +27,8 @@ def on_games_played(session: Session, message: Message) -> None:
     session.is_playing = bool(apps) and player in (None, session)
     if DOTA not in apps or not session.is_playing:
         lose_gc(session, "stopped_playing")
+    elif DOTA not in had_apps or not was_playing:
+        _start_game(session)
     session.services.journal.add(
         "games_played",
         account=name,
@@ -34,6 +38,14 @@ def on_games_played(session: Session, message: Message) -> None:
     )
     if (was_playing, had_apps) != (session.is_playing, apps) or not session.is_playing:
         session.sessions.tell_playing(name)
+
+
+def _start_game(session: Session) -> None:
+    """Connect the game to the GC: at once, or as often after a moment in which hellos are lost."""
+    services, takes_s = session.services, 0.0
+    if services.options.early_hellos and services.rng.random() < 0.5:  # noqa: PLR2004 - a fair coin
+        takes_s = services.rng.uniform(*STARTS_WITHIN_S)
+    session.gc.starts_at = asyncio.get_running_loop().time() + takes_s
 
 
 def on_kick(session: Session, message: Message) -> None:

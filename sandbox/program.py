@@ -8,7 +8,6 @@ import random
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -34,7 +33,7 @@ from sandbox.options import Options
 from sandbox.ports import HOST
 from sandbox.quota import Quotas
 from sandbox.replay_server import ReplayServer
-from sandbox.services import Services
+from sandbox.services import Calendar, Services
 from sandbox.session import Sessions
 from sandbox.tokens import Tokens
 
@@ -56,10 +55,8 @@ def build(options: Options, state: Path) -> Services:
     rng = random.Random(options.seed)
     ring = keys.load_or_make(state)
 
-    def now() -> float:
-        return time.time() + options.clock_offset_s
-
-    tokens = Tokens(ring, state / "tokens.json" if options.state else None, now)
+    calendar = Calendar(options.clock_offset_s)
+    tokens = Tokens(ring, state / "tokens.json" if options.state else None, calendar.now)
     mailbox = Mailbox()
     return Services(
         options=options,
@@ -68,13 +65,13 @@ def build(options: Options, state: Path) -> Services:
         journal=Journal(),
         faults=Faults(rng),
         tokens=tokens,
-        authenticator=Authenticator(ring, known, tokens, mailbox, rng, now=now),
+        authenticator=Authenticator(ring, known, tokens, mailbox, rng, now=calendar.now),
         mailbox=mailbox,
         quotas=Quotas(options.quota_account, options.quota_ip),
         card_quotas=Quotas(options.quota_cards, options.quota_cards * CARDS_PER_IP),
         catalogue=catalogue.Catalogue(options.seed, given),
         rng=rng,
-        now=now,
+        calendar=calendar,
         held=Held(rng),
         licensed={account.name for account in known if not account.no_license},
     )

@@ -39,7 +39,7 @@ def _outcome_of_card(session: Session) -> str:
     services, name = session.services, session.name or ""
     if not session.gc.is_welcomed:
         return "silent_no_session"
-    verdict = services.card_quotas.spend(name, session.link.source, services.calendar.now())
+    verdict = services.card_quotas.spend(name, session.link.source, services.now())
     if verdict is not Verdict.SERVED:
         return str(verdict)
     if services.faults.take("profile_silent", account=name):

@@ -147,6 +147,8 @@ class ReplayServer:
                     await asyncio.sleep(1 / _SLICES_PER_S)
             if limit < len(part.body):
                 await _fall_silent(request, _LONGEST_STALL_S if course.stalls else 0.0)
+        except ConnectionError:
+            pass  # the client left in the middle of the file
         finally:
             self._note(request, part.status, part.start, sent)
         return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sandbox.accounts import Accounts
@@ -22,13 +21,17 @@ from sandbox.tokens import Tokens
 
 
 class Calendar:
-    """Wall time of the quotas, which tests may move forward; tokens keep real time."""
+    """Steam's time of day: quotas, tokens, codes and limits live by it. Tests may move it forward.
 
-    def __init__(self) -> None:
-        self._ahead_s = 0.0
+    Args:
+        ahead_s: seconds before this machine's clock.
+    """
+
+    def __init__(self, ahead_s: float = 0.0) -> None:
+        self._ahead_s = ahead_s
 
     def now(self) -> float:
-        """Return unix seconds."""
+        """Return UTC seconds."""
         return time.time() + self._ahead_s
 
     def advance(self, seconds: float) -> None:
@@ -52,8 +55,11 @@ class Services:
     card_quotas: Quotas
     catalogue: Catalogue
     rng: random.Random
-    now: Callable[[], float]  # Steam's time of day, in UTC seconds
+    calendar: Calendar
     held: Held
     limits: Limits = field(default_factory=Limits)
-    calendar: Calendar = field(default_factory=Calendar)
     licensed: set[str] = field(default_factory=set)  # names of accounts that own Dota 2
+
+    def now(self) -> float:
+        """Return Steam's time of day, in UTC seconds."""
+        return self.calendar.now()

@@ -1,30 +1,22 @@
-"""The body of the GC's Welcome: an account's items, some ten to sixty kilobytes, seeded."""
+"""The body of the GC's Welcome: an account's items, ten to three hundred kilobytes, seeded."""
 
 from __future__ import annotations
 
 import functools
 import random
-import time
 
 from sandbox import gc_messages
 
 _ITEM_TYPE = 1  # CSOEconItem in the shared object cache
-_LEAST, _MOST = 300, 1500  # items; about 35 bytes each
+_LEAST, _MOST = 310, 9000  # items; about 33 bytes each
+_RARITY = 3  # most accounts own few items
 
 
-@functools.lru_cache(maxsize=512)
-def body(account_id: int, seed: int) -> bytes:
-    """Return an encoded CMsgClientWelcome."""
-    rng = random.Random(f"welcome {seed} {account_id}")
-    items = [_item(rng, account_id, n) for n in range(rng.randint(_LEAST, _MOST))]
-    cache = {
-        "objects": [{"type_id": _ITEM_TYPE, "object_data": items}],
-        "version": rng.getrandbits(63),
-        "owner_soid": {"type": 1, "id": account_id},
-    }
+def body(account_id: int, seed: int, now: float) -> bytes:
+    """Return an encoded CMsgClientWelcome; `now` in UTC seconds."""
     dota = {
-        "store_item_hash": rng.getrandbits(32),
-        "last_time_played": int(time.time()) - 86400,
+        "store_item_hash": random.Random(seed).getrandbits(32),
+        "last_time_played": int(now) - 86400,
         "currency": 3,
         "gc_socache_file_version": 32,
         "active_event_for_display": 54,  # newer than the packaged schema
@@ -32,12 +24,25 @@ def body(account_id: int, seed: int) -> bytes:
     values = {
         "version": 6400,
         "game_data": gc_messages.DOTA_WELCOME.encode(dota),
-        "outofdate_subscribed_caches": [cache],
         "gc_socache_file_version": 32,
         "txn_country_code": "DE",
-        "rtime32_gc_welcome_timestamp": int(time.time()),
+        "rtime32_gc_welcome_timestamp": int(now),
     }
-    return gc_messages.WELCOME.encode(values)
+    return gc_messages.WELCOME.encode(values) + _caches(account_id, seed)
+
+
+@functools.lru_cache(maxsize=512)
+def _caches(account_id: int, seed: int) -> bytes:
+    """Return the welcome's field of shared objects; fields may stand in any order."""
+    rng = random.Random(f"welcome {seed} {account_id}")
+    count = round(_LEAST * (_MOST / _LEAST) ** (rng.random() ** _RARITY))
+    items = [_item(rng, account_id, n) for n in range(count)]
+    cache = {
+        "objects": [{"type_id": _ITEM_TYPE, "object_data": items}],
+        "version": rng.getrandbits(63),
+        "owner_soid": {"type": 1, "id": account_id},
+    }
+    return gc_messages.WELCOME.encode({"outofdate_subscribed_caches": [cache]})
 
 
 def _item(rng: random.Random, account_id: int, slot: int) -> bytes:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
+import socket
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -191,3 +195,24 @@ async def test_every_request_is_in_the_journal(sandbox: SandboxProcess) -> None:
     (event,) = await sandbox.wait_journal("replay_request", since=since)
     told = {key: event[key] for key in ("name", "method", "status", "start", "sent")}
     assert told == {"name": FILE, "method": "GET", "status": 206, "start": 1000, "sent": 1000}
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+async def test_a_client_that_leaves_in_the_middle_is_no_error(
+    sandbox: SandboxProcess, how: str
+) -> None:
+    since = await sandbox.last_event()
+    await sandbox.faults(replay_kb_s=300)
+    address = urlsplit(sandbox.replay_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(f"GET /570/{FILE} HTTP/1.1\r\nHost: replay\r\n\r\n".encode())
+    assert (await reader.read(1000)).startswith(b"HTTP/1.1 200")
+    if how == "reset":
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.close()
+    [noted] = await sandbox.wait_journal("replay_request", since=since)
+    assert noted["sent"] < 600_000
+    await sandbox.clear_faults()
+    assert (await get(sandbox)).is_whole
+    assert sandbox.errors() == ""

@@ -46,22 +46,36 @@ def test_a_budget_comes_back_a_day_after_use() -> None:
     assert quotas.spend("a", "ip", 102.0 + DAY) is Verdict.SERVED
 
 
-RULE = Rule(most=3, account_most=9, within_s=60, ban_s=100, failure_weight=3)
+RULE = Rule(most=3, account_most=9, within_s=60, ban_s=100, failure_weight=3, token_weight=0)
 
 
 def test_a_try_during_a_ban_restarts_it() -> None:
     limits = Limits()
-    assert [limits.admits("ip", 3, RULE, now) for now in (0, 1, 2, 3)] == [True, True, True, False]
-    assert not limits.admits("ip", 3, RULE, 102)  # the ban of 3 would have ended at 103
-    assert not limits.admits("ip", 3, RULE, 150)  # and this one is of 102
-    assert limits.admits("ip", 3, RULE, 251)
+    assert [limits.admits("ip", 3, RULE, 1, now) for now in (0, 1, 2, 3)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert not limits.admits("ip", 3, RULE, 1, 102)  # the ban of 3 would have ended at 103
+    assert not limits.admits("ip", 3, RULE, 1, 150)  # and this one is of 102
+    assert limits.admits("ip", 3, RULE, 1, 251)
 
 
 def test_a_failure_weighs_more() -> None:
     limits = Limits()
-    assert limits.admits("ip", 3, RULE, 0)
-    limits.failed("ip", RULE, 0)
-    assert not limits.admits("ip", 3, RULE, 1)
+    assert limits.admits("ip", 3, RULE, 1, 0)
+    limits.failed("ip", RULE, 1, 0)
+    assert not limits.admits("ip", 3, RULE, 1, 1)
+
+
+def test_what_weighs_nothing_is_refused_only_by_a_ban_and_prolongs_it() -> None:
+    limits = Limits()
+    assert all(limits.admits("ip", 3, RULE, 0, now) for now in range(50))
+    assert [limits.admits("ip", 3, RULE, 1, 50 + now) for now in range(4)] == [True] * 3 + [False]
+    assert not limits.admits("ip", 3, RULE, 0, 150)
+    assert not limits.admits("ip", 3, RULE, 0, 249)
+    assert limits.admits("ip", 3, RULE, 0, 350)
 
 
 @pytest.fixture
