@@ -4,6 +4,7 @@ answered              as good as any, unless others were answered several times 
 overdue               used only when there is no other, until it is answered
 slower than others    demoted: the same for a while, for longer each time in a row
 silent                evidence, see silence.py and circuit.py: paused, logged on again, put aside
+dropped by the GC     the same evidence, known at once
 budget refused        benched until it frees; of an address, with all others that leave from it
 lease refused         out of use while the bot looks at its lease
 """
@@ -50,6 +51,7 @@ class Conduct:
         self._demerits = Demerits()
         self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
         self._opened = FirstFailures()
+        self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
         # The seat left for a spare account: what its bot hears next is evidence.
         self._trial: Seat | None = None
         self._clock = clock
@@ -66,7 +68,7 @@ class Conduct:
             case Why.TROUBLE:
                 return TimedOut("the Game Coordinator has trouble with this match", left_s)
             case Why.SILENT:
-                return TimedOut("the Game Coordinator stays silent about this match", left_s)
+                return TimedOut("the Game Coordinator does not answer about this match", left_s)
 
     def is_silent(self, account: str) -> bool:
         """Whether an account was silent last, over whatever session."""
@@ -84,6 +86,7 @@ class Conduct:
             self._seats.acquit(seat)
         self.hedging.answered(now - asked_at, now)
         self._circuits.answered(account)
+        self._dropped_at.pop(account, None)
         self._opened.succeeded(account)
         self._seats.trust(seat)
         if useless is None:
@@ -108,9 +111,23 @@ class Conduct:
             self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
         return is_slow
 
-    def silent(self, seat: Seat, match_id: int, asked_at: float, *, others_got_it: bool) -> None:
-        """Nothing came for long enough to be evidence, over a connection that is alive."""
-        self._break_circuit(seat, asked_at)
+    def dropped(self, seat: Seat, match_id: int, *, others_got_it: bool) -> None:
+        """The GC threw a request away: what silence is, without the time that silence takes.
+
+        One such request is over too soon to see whether others are answered meanwhile, so the time since
+        the one before it counts.
+        """
+        now = self._clock.now()
+        since = self._dropped_at.get(seat.account, now)
+        self._dropped_at[seat.account] = now
+        self.silent(seat, match_id, since, others_got_it=others_got_it)
+
+    def silent(self, seat: Seat, match_id: int, since: float, *, others_got_it: bool) -> None:
+        """Nothing came for long enough to be evidence, over a connection that is alive.
+
+        `since`: clock seconds from which on it matters whether others are answered.
+        """
+        self._break_circuit(seat, since)
         if others_got_it:
             if self._silence.missed(seat.account, match_id, self._clock.now()):
                 self._put_aside(seat.account)
@@ -119,6 +136,7 @@ class Conduct:
 
     def broke(self, account: str) -> None:
         """Its connection is gone; what was not heard over it says nothing."""
+        self._dropped_at.pop(account, None)
         self._silence.exonerate(account)
 
     def refused(self, seat: Seat, refused: Refused) -> None:
@@ -169,7 +187,7 @@ class Conduct:
             if (silent := self._seats.of_account(account)) is not None:
                 self._seats.resume(silent)
 
-    def _break_circuit(self, seat: Seat, asked_at: float) -> None:
+    def _break_circuit(self, seat: Seat, since: float) -> None:
         """Do what the account's circuit breaker asks for after a silence."""
         if not self._seats.holds(seat):  # paused, or gone, since it was asked
             return
@@ -179,7 +197,7 @@ class Conduct:
             now,
             unanswered=self._seats.unanswered_by(seat),
             is_probe=self._seats.is_probed(seat),
-            others_answer=self._silence.is_anybody_answered(asked_at, but=account),
+            others_answer=self._silence.is_anybody_answered(since, but=account),
         )
         if step is Step.NOTHING:
             return

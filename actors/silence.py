@@ -1,7 +1,7 @@
 """What silence and useless answers of the GC mean: an account is spent, a match is unlucky, or neither.
 
-Past its quota an account's requests are simply not answered, but so are requests of a GC that is
-overloaded. The difference is what others hear in the meantime:
+Past its quota an account's requests are simply not answered (or, it may be, thrown away with 3006), but
+so are requests of a GC that is overloaded. The difference is what others hear in the meantime:
 
     silent on several matches that others then get    -> the account is spent, earlier than we counted
     silent on two accounts that answer other matches  -> it is the match: leave it alone for a while

@@ -23,6 +23,7 @@ class Failure(enum.StrEnum):
     SILENT = "silent"  # the GC said nothing in all the time that a try has
     BROKE = "broke"  # the bot, its connection or its budget in Redis did
     UNUSABLE = "unusable"  # there was an answer, and it was none
+    DROPPED = "dropped"  # the GC said that it threw the request away
 
 
 class Tally(Protocol):

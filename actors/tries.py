@@ -29,6 +29,7 @@ from actors.conduct import Conduct
 from actors.errors import (
     AccountError,
     LocalProtocolError,
+    RequestDropped,
     RequestStoreUnavailable,
     SteamError,
     StoreMisused,
@@ -248,6 +249,8 @@ class Tries:
             )
         except TimeoutError:
             raise _TryFailed("silence", Failure.SILENT) from None
+        except RequestDropped as error:
+            raise _TryFailed(str(error), Failure.DROPPED) from error
         except (SteamError, LocalProtocolError) as error:
             raise _TryFailed(str(error), Failure.BROKE) from error
         finally:
@@ -344,8 +347,12 @@ class Tries:
             log.info("try_failed")
         else:  # a bot that breaks says so itself
             log.debug("try_failed")
-        is_silence = failed.kind is Failure.SILENT
-        if is_silence:
+        is_dropped = failed.kind is Failure.DROPPED
+        is_silence = is_dropped or failed.kind is Failure.SILENT
+        if is_dropped:  # as if it were overdue: it counts among those that were not answered
+            self._note_overdue(one)
+            self._conduct.dropped(seat, flight.match_id, others_got_it=flight.has_landed)
+        elif is_silence:
             got_it = flight.has_landed
             self._conduct.silent(seat, flight.match_id, one.asked_at, others_got_it=got_it)
         if one.is_overdue:  # after that: a seat that is paused for it gets no further request

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import redis
 
+from actors.silence import APART_S
 from bench.service_process import Sections
 from bench.world import World, simple_accounts, world
 
@@ -63,6 +64,24 @@ async def test_spare_accounts_are_used_when_valves_limit_is_below_ours() -> None
         for account in (one["name"] for one in simple_accounts(8)):
             assert outcomes[account, "answered"] == LIMIT
             assert outcomes[account, "silent_quota_account"] <= 8
+
+
+async def test_an_account_whose_requests_are_thrown_away_rests_and_all_are_answered() -> None:
+    accounts = simple_accounts(3)
+    with world(2, accounts=accounts) as w:
+        w.service.wait_ready(2)
+        bad = min(await log_ons(w))
+        await w.sandbox.faults(gc_drop_requests={"accounts": [bad]})
+        async with client() as session:
+            for number in range(10):
+                status, body = await ask(session, w, MATCH + number)
+                assert status == 200, body
+                await asyncio.sleep(APART_S + 0.1)  # drops at once are one piece of evidence
+        outcomes = Counter((one["account"], one["outcome"]) for one in await requests(w))
+        assert outcomes[bad, "silent_dropped"] == 3
+        assert sum(outcomes.values()) == 10 + 3
+        assert [one["account"] for one in w.service.events("account_spent_early")] == [bad]
+        assert set(await log_ons(w)) == {one["name"] for one in accounts}  # the spare one serves
 
 
 async def test_a_gc_that_is_slow_for_all_serves_all_at_no_extra_cost() -> None:

@@ -304,7 +304,7 @@ async def test_silence_is_heard_to_its_end_though_nobody_waits_for_it_any_more(
     with pytest.raises(TimedOut):
         await asked
     await stage.clock.advance(6.0)
-    with pytest.raises(TimedOut, match="stays silent"):
+    with pytest.raises(TimedOut, match="does not answer"):
         await stage.ask(7)
     assert len(stage.budgets.granted) == 2 + 2
 
