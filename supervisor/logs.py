@@ -30,27 +30,41 @@ from supervisor.settings_model import Log
 
 HIDDEN: Final = "***"
 
-_NAMES: Final = r"passw(?:or)?d|token|secret|credential|api[_-]?key|guard[_-]?(?:code|data)"
+# Every pattern takes linear time, whatever the text is: runs of characters are possessive (`++`), and a
+# pattern that looks for something inside a run begins only where a run does.
+_NAMES: Final = (
+    r"passw(?:or)?d|pass(?:phrase|code)|(?<![^\W_])pass(?![^\W_])|pwd|token|secret|credential"
+    r"|(?:api|private)[_-]?key|(?:auth|guard|two[_-]?factor|revocation)[_-]?code|guard[_-]?data"
+    r"|botapi_session|steamlogin"
+)
 _SECRET_KEY: Final = re.compile(rf"{_NAMES}|authorization|cookie", re.IGNORECASE)
 # A number that orders the holders of a lease; its name is all that it shares with a secret.
 _NOT_SECRET: Final = frozenset({"fencing_token"})
 # Steam's refresh and access tokens are JSON Web Tokens, whose header always begins with `{"`.
-_WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(\.[\w-]*)?")
-_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
+_WEB_TOKEN: Final = re.compile(
+    r"(?<![\w-])(?=[\w-]++\.[\w-])(?P<before>[\w-]*?)(?<![^\W_])eyJ[\w-]{4,}+\.[\w-]++(?:\.[\w-]*+)?"
+)
+_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s++[\w.~+/=-]+")
+_COOKIES: Final = re.compile(
+    r"(?i)\b((?:set-)?cookie:[ \t]*+)[^\r\n]++"
+)  # the header as it is sent
 # Base64 of 20 bytes, as Steam's shared secrets are, or of 32, as keys are.
 _KEY: Final = re.compile(r"(?<![\w+/=-])(?:[\w+/-]{27}|[\w+/-]{43})=(?![\w=])")
 # An API key of ours, whatever stands around it.
-_API_KEY: Final = re.compile(r"botapi_[\w-]{20,}")
+_API_KEY: Final = re.compile(r"botapi_[\w-]{20,}+")
 # password='x' of a repr, {'password': 'x'} of a dict, password=x of a query; `x = y` of code passes.
+# A quoted value without its end, as in a text that was cut, goes on to the end of the line.
 _NAMED: Final = re.compile(
-    rf"""(?ix) (?<![\w-]) (?P<name> [\w-]*? (?:{_NAMES}) [\w-]*)
-    (?P<sign> ["']? (?: = | \s*[:=]\s* (?=["']) ) )
-    (?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s"'&,;()\[\]{{}}]+ )"""
+    rf"""(?ix) (?<![\w-]) (?= [\w-]*? (?:{_NAMES}) ) (?P<name> [\w-]++ )
+    (?P<sign> ["']? (?: = | \s*+[:=]\s*+ (?=["']) ) )
+    (?: "(?:[^"\\]|\\.)*+" | '(?:[^'\\]|\\.)*+' | ["'][^\n]*+ | [^\s"'&,;()\[\]{{}}]++ )"""
 )
 # Each of the above needs one of these. Most values are words and numbers: one look instead of six.
 _SUSPICIOUS: Final = re.compile(r"[=:@\s]|eyJ|botapi_")
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 _MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
+LONGEST: Final = 32_768  # characters of one value; what is beyond is neither searched nor written
+_LONGEST_WORD: Final = 512  # characters at the end of a cut value that may be a part of a secret
 
 # They log every request at info or debug; our own line per request says more. watchfiles says that a
 # file was written: the log itself may be that file.
@@ -99,7 +113,7 @@ class _Chain:
         except structlog.DropEvent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the value does when it is shown
-            shown = without_secrets(name) if isinstance(name, str) else type(name).__name__
+            shown = without_secrets(_cut(name)) if isinstance(name, str) else type(name).__name__
             bare = {"event": shown, "level": method, "unreadable": type(error).__name__}
             line = self._renderer(logger, method, _stamp(logger, method, bare))
         return str(line)
@@ -223,14 +237,15 @@ def direct_output() -> Output | None:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with everything hidden that has the shape of a secret.
+    """Return `text` with everything hidden that has the shape of a secret, in linear time.
 
     A password that stands alone among other words has no shape.
     """
     if _SUSPICIOUS.search(text) is None:
         return text
-    text = _API_KEY.sub(HIDDEN, _WEB_TOKEN.sub(HIDDEN, without_password(text)))
-    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
+    text = _WEB_TOKEN.sub(rf"\g<before>{HIDDEN}", without_password(text))
+    text = _BEARER.sub(rf"\1 {HIDDEN}", _API_KEY.sub(HIDDEN, text))
+    text = _COOKIES.sub(rf"\1{HIDDEN}", text)
     return _KEY.sub(HIDDEN, _NAMED.sub(_hidden_value, text))
 
 
@@ -241,7 +256,10 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items()
         # Written out for speed: most values are plain, and every request has its line.
         if _is_secret(key)
-        or (type(value) not in _PLAIN and (type(value) is not str or _SUSPICIOUS.search(value)))
+        or (
+            type(value) not in _PLAIN
+            and (type(value) is not str or len(value) > LONGEST or _SUSPICIOUS.search(value))
+        )
     }
     event.update(hidden)
     return event
@@ -342,7 +360,7 @@ def _public(key: str, value: Any, *, depth: int) -> Any:
     if _is_secret(key):
         return HIDDEN
     if isinstance(value, str):
-        return without_secrets(value)
+        return without_secrets(_cut(value))
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _MAX_DEPTH:
@@ -350,7 +368,16 @@ def _public(key: str, value: Any, *, depth: int) -> Any:
             return _public_mapping(value, depth=depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
             return [_public("", item, depth=depth + 1) for item in value]
-    return without_secrets(str(value) if isinstance(value, BaseException) else repr(value))
+    return without_secrets(_cut(str(value) if isinstance(value, BaseException) else repr(value)))
+
+
+def _cut(text: str) -> str:
+    """Return at most `LONGEST` characters of `text`, without the part of a word at the cut."""
+    if len(text) <= LONGEST:
+        return text
+    end = max(text.rfind(space, LONGEST - _LONGEST_WORD, LONGEST) for space in " \n")
+    kept = text[: end if end >= 0 else LONGEST - _LONGEST_WORD]
+    return f"{kept}... ({len(text) - len(kept)} more characters)"
 
 
 def _public_mapping(mapping: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:

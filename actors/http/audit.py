@@ -13,6 +13,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.notes import ERROR
+from actors.http.request_facts import short
 from actors.http.request_ids import request_id_of
 from actors.observing import contained
 
@@ -40,8 +41,8 @@ class Audit:
         targets = request.match_info.values()
         self._log.info(
             "admin_action",
-            action=f"{request.method} {path}",
-            target=next(iter(targets), None),
+            action=f"{request.method} {short(path)}",
+            target=short(next(iter(targets), None)),
             who=who,
             address=self._address_of(request),
             status=answer.status,

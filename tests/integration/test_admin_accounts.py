@@ -177,3 +177,12 @@ async def test_nobody_else_may_and_the_log_says_that_they_tried(w: World) -> Non
     assert len(tried) == 9  # reading is no action
     assert {(one["who"], one["outcome"]) for one in tried} == {("nobody", "unauthorized")}
     assert TOKEN not in w.service.log
+
+
+async def test_an_action_on_a_name_of_any_length_is_one_short_line(w: World) -> None:
+    path = f"/admin/accounts/{'token' * 1500}=/release"
+    status, _ = await ask(w.service.url, "POST", path, token="a token that is not the one")
+    assert status == 401
+    action = actions(w)[-1]
+    assert (action["status"], len(action["target"])) == (401, 200)
+    assert len(str(action)) < 1000

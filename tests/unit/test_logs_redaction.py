@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from actors.http.api_keys import new_key
-from supervisor.logs import redact, without_secrets
+from supervisor.logs import LONGEST, redact, without_secrets
 
 SECRET = "hunter2"
 
@@ -36,6 +37,17 @@ def redacted(**event: Any) -> dict[str, Any]:
         "guard_code",
         "guard_data",
         "credential",
+        "pwd",
+        "pass",
+        "account_pass",
+        "passphrase",
+        "auth_code",
+        "authCode",
+        "two_factor_code",
+        "revocation_code",
+        "private_key",
+        "botapi_session",
+        "Set-Cookie",
     ],
 )
 def test_values_under_secret_keys_are_hidden(key: str) -> None:
@@ -75,6 +87,8 @@ def test_secrets_inside_values_are_hidden(value: object) -> None:
 def test_steams_tokens_are_hidden_wherever_they_stand() -> None:
     token = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJzdGVhbSJ9.c2ln-bmF0dXJl_"
     assert redacted(event=f"refused {token}!")["event"] == "refused ***!"
+    assert without_secrets(f"steam-{token}") == "steam-***"
+    assert without_secrets(f"of_{token}, eyJ-{token}") == "of_***, ***"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,18 @@ def test_steams_tokens_are_hidden_wherever_they_stand() -> None:
         repr({"guard_data": f"it's \\ {SECRET}"}),
         f"https://host/login?account=axe&password={SECRET}&to=1",
         f"API-KEY={SECRET}",
+        f"https://host/login?account=axe&pwd={SECRET}&to=1",
+        f"pass={SECRET} account=axe",
+        f"?auth_code={SECRET}",
+        f"axe: twofactorcode={SECRET}",
+        f"{{'two-factor-code': '{SECRET}'}}",
+        f"<Morsel: botapi_session={SECRET}; HttpOnly; Path=/>",
+        f"Cookie: theme=dark; botapi_session={SECRET}",
+        f"GET / HTTP/1.1\r\ncookie: anything={SECRET}\r\nX-Account: axe",
+        f"Set-Cookie: {SECRET}; Path=/",
+        f"Credential(account='axe', password='{SECRET} and a text that was cut",
+        f'axe: password="{SECRET} \\',
+        f"axe: shared_secret-token-secret={SECRET}",
     ],
 )
 def test_values_named_as_secrets_inside_a_text_are_hidden(text: str) -> None:
@@ -111,6 +137,9 @@ def test_keys_and_shared_secrets_are_hidden_wherever_they_stand(
         "Lease(account='axe', fencing_token=7, holder='us')",
         "    password = credential.password",
         "the token: it has expired",
+        "it passed: 'all' of the passages=3, compass='n'",
+        "session='1f00'",
+        "heyJude-and.eyJ.co",
         "a8f5f167f44f4964e6c998dee827110c",
         "sha256:" + "0" * 64,
         "/data/instances/0123456789abcdef/valkey.log",
@@ -134,6 +163,29 @@ def test_a_value_nested_without_end_does_not_hang() -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert "..." in repr(redacted(loop=loop))
+
+
+@pytest.mark.parametrize(
+    "ending", [f"redis://user:{SECRET}@host", new_key(), f"password='{SECRET}'", f"pwd={SECRET}"]
+)
+def test_a_long_value_is_cut_and_shows_no_part_of_a_secret(ending: str) -> None:
+    for length in range(LONGEST - len(ending), LONGEST):
+        for value in (f"{'x' * length} {ending} {'y' * 9000}", ValueError("x" * length + ending)):
+            shown = redacted(reason=value)["reason"]
+            assert len(shown) < LONGEST + 40
+            assert not set(parts(ending)) & set(re.findall(r"[\w-]+", shown))
+            assert shown.endswith(" more characters)") or len(str(value)) <= LONGEST
+
+
+def parts(secret: str) -> list[str]:
+    """Return what a cut may leave of it, from four characters on."""
+    key = SECRET if SECRET in secret else secret
+    return [key[:length] for length in range(4, len(key) + 1)]
+
+
+def test_an_exception_keeps_its_first_lines() -> None:
+    shown = redacted(exception="\n".join(f"line {n} = here" for n in range(10_000)))["exception"]
+    assert shown.startswith("line 0 = here\nline 1 = here\n")
 
 
 def test_ordinary_values_pass_unchanged() -> None:
