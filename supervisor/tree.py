@@ -282,7 +282,7 @@ class Tree:
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
-            BulkRoute(self._asker, self._door.admission.charge),
+            BulkRoute(self._asker, self._door.admission.take),
             ReplayRoute(
                 self._asker, mirror=self._ground.network.replay_mirror, wall=self._clock.wall
             ),

@@ -93,7 +93,12 @@ class FleetSize(Input):
     ]
 
 
-_EVERYWHERE: Final[Words] = {401: ("unauthorized",), 403: ("foreign-page",), 504: ("timeout",)}
+_EVERYWHERE: Final[Words] = {
+    401: ("unauthorized",),
+    403: ("foreign-page",),
+    429: ("rate-limited",),
+    504: ("timeout",),
+}
 _STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
 _TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
 _PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: Fleet})

@@ -2,12 +2,17 @@
 
 Without a key ring everybody may ask, and each address is a client. With one, all but a few paths want a
 key, or the admin token, which opens whatever a key opens. Rates are counted per client.
+
+Wrong credentials are counted per address. An address with too many of them is told to wait, and the admin
+token is not compared meanwhile. API keys still open: they are random and cannot be guessed, and clients
+behind one proxy may share an address.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -17,15 +22,16 @@ from actors.errors import RateLimited, Unauthorized
 from actors.http.addresses import HEADER as FORWARDED
 from actors.http.addresses import Networks, address_of, group_of
 from actors.http.api_keys import ApiKey, KeyRing
-from actors.http.client import ANONYMOUS, CLIENT, Client
+from actors.http.client import ANONYMOUS, CLIENT, SLOWED, Client
 from actors.http.rates import Rate, Rates
 
 BEARER: Final = "Bearer "
 KEY_HEADER: Final = "X-API-Key"
+SIGN_IN: Final = "/session"
 # Asked by machines that have no keys, or the same for everybody; what happens below /admin and /session
 # is the admin token's business. /status and /events are not here: they name the accounts.
 OPEN_PATHS: Final = frozenset(
-    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/session", "/favicon.ico"}
+    {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", SIGN_IN, "/favicon.ico"}
 )
 OPEN_PREFIXES: Final = ("/admin/", "/docs/", "/page/")
 # OpenDota's retriever takes its key from the query, and so do those who switch from it. Nowhere else:
@@ -35,7 +41,10 @@ QUERY_KEY_PREFIXES: Final = ("/match/", "/profile/", "/aliases/")
 
 OPERATOR: Final = Client("(admin)", may_refresh=True)  # a name that no key can have
 _NO_KEY: Final = "show an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
-_OWED: Final = web.RequestKey("owed_rate", Rate)
+WRONG: Final = Rate.of(60, burst=20)  # wrong keys and tokens from one address
+# The request showed a token that is wrong, and was served as if it had shown none.
+_GUESSED: Final = web.RequestKey("guessed", bool)
+_RATE: Final = web.RequestKey("rate", Rate)
 
 
 class Admission:
@@ -55,6 +64,7 @@ class Admission:
         self.is_operator = is_operator
         self._clock = clock
         self._rates = Rates()
+        self._wrong = Rates()  # by address
         self.change(per_minute=per_minute, proxies=proxies)
 
     def change(self, *, per_minute: float, proxies: Networks) -> None:
@@ -76,8 +86,10 @@ class Admission:
 
         Raises:
             Unauthorized: it shows no key, or a wrong one.
-            RateLimited: its client has to wait.
+            RateLimited: its client has to wait, or it shows a wrong key and its address has to.
         """
+        if wait := self._wrong.wait(group_of(address), WRONG, self._clock.now()):
+            request[SLOWED] = RateLimited("too many wrong keys or tokens from this address", wait)
         if _is_open(request.path):
             return ANONYMOUS
         client, rate = self._client(request, address)
@@ -85,7 +97,7 @@ class Admission:
         if rate is None:
             return client
         self._take(client, rate)
-        request[_OWED] = rate
+        request[_RATE] = rate
         return client
 
     def admit_plain(self, key: str | None, address: str) -> Client:
@@ -99,16 +111,33 @@ class Admission:
             self._take(client, rate)
         return client
 
-    def charge(self, request: web.Request, count: int) -> None:
-        """Count `count` more requests for what `request` asks besides; its client waits afterwards."""
-        rate = request.get(_OWED)
-        if rate is not None and count > 0:
-            self._rates.owe(request[CLIENT].name, rate, count, self._clock.now())
+    def take(self, request: web.Request) -> None:
+        """Count one more request for `request`, which asks for several things.
+
+        Raises:
+            RateLimited: its client has to wait.
+        """
+        if (rate := request.get(_RATE)) is not None:
+            self._take(request[CLIENT], rate)
+
+    def note_answer(self, request: web.Request, status: int, address: str) -> None:
+        """Count a request that showed a wrong key or token, by the status of its answer."""
+        is_refused = status == HTTPStatus.UNAUTHORIZED and _shows_credential(request)
+        if is_refused or _GUESSED in request:
+            self._wrong.take(group_of(address), WRONG, self._clock.now())
 
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
         if self.is_operator(request):
             return OPERATOR, None
-        return self._client_of_key(shown_key(request), address)
+        if self._keys is None and request.headers.get(hdrs.AUTHORIZATION, "").startswith(BEARER):
+            request[_GUESSED] = True
+        shown = shown_key(request)
+        try:
+            return self._client_of_key(shown, address)
+        except Unauthorized:
+            if shown is not None and SLOWED in request:
+                raise request[SLOWED] from None
+            raise
 
     def _client_of_key(self, shown: str | None, address: str) -> tuple[Client, Rate | None]:
         if self._keys is None:
@@ -144,6 +173,14 @@ def _key_of(shown: str | None, keys: KeyRing) -> ApiKey:
     if key is None:
         raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
     return key
+
+
+def _shows_credential(request: web.Request) -> bool:
+    return (
+        hdrs.AUTHORIZATION in request.headers
+        or shown_key(request) is not None
+        or request.path == SIGN_IN  # shows the token in its body
+    )
 
 
 def _is_open(path: str) -> bool:

@@ -17,7 +17,7 @@ from actors.http.inputs import parse_match_ids
 from actors.http.operation import Operation
 from actors.http.operations import NDJSON, POST_MATCH_DETAILS
 
-Charge = Callable[[web.Request, int], None]
+Take = Callable[[web.Request], None]
 AT_ONCE: Final = 8  # matches of one request under way; others want bots too
 
 
@@ -28,10 +28,10 @@ class BulkRoute:
     client has room for more: a slow reader is served slowly, and never more than a few lines wait for it.
     """
 
-    def __init__(self, asker: MatchAsker, charge: Charge) -> None:
-        """`charge`: counts as that many more requests what a request asks for besides."""
+    def __init__(self, asker: MatchAsker, take: Take) -> None:
+        """`take`: counts one more request of a request's client, or raises RateLimited."""
         self._asker = asker
-        self._charge = charge
+        self._take = take
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return what it does."""
@@ -44,26 +44,33 @@ class BulkRoute:
             wish = self._asker.wish(request)
         except RequestError as error:
             return error_response(error)
-        self._charge(request, len(match_ids) - 1)
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: NDJSON, hdrs.CACHE_CONTROL: "no-store"}
         )
         await response.prepare(request)
-        left = iter(match_ids)
+        left = enumerate(match_ids)
         try:
             async with asyncio.TaskGroup() as askers:
                 for _ in range(min(AT_ONCE, len(match_ids))):
-                    askers.create_task(self._answer(left, wish, response))
+                    askers.create_task(self._answer(request, left, wish, response))
         except* ConnectionError:  # the client is gone; what was under way for it is cancelled
             pass
         return response
 
-    async def _answer(self, left: Iterator[int], wish: Wish, response: web.StreamResponse) -> None:
-        for match_id in left:
-            await response.write(await self._line(match_id, wish))
+    async def _answer(
+        self,
+        request: web.Request,
+        left: Iterator[tuple[int, int]],
+        wish: Wish,
+        response: web.StreamResponse,
+    ) -> None:
+        for index, match_id in left:
+            await response.write(await self._line(request, index, match_id, wish))
 
-    async def _line(self, match_id: int, wish: Wish) -> bytes:
+    async def _line(self, request: web.Request, index: int, match_id: int, wish: Wish) -> bytes:
         try:
+            if index > 0:  # the first id is the one that the request was counted for
+                self._take(request)
             body = (await self._asker.fetch(match_id, wish)).json
         except RequestError as error:
             row = error_row(TABLE[type(error)][1], str(error), error.retry_after)

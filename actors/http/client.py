@@ -10,6 +10,8 @@ from typing import Final
 
 from aiohttp import web
 
+from actors.errors import RateLimited
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -22,6 +24,8 @@ class Client:
 
 ANONYMOUS: Final = Client()
 CLIENT: Final = web.RequestKey("client", Client)
+# In requests from an address that showed too many wrong credentials: the refusal of another one.
+SLOWED: Final = web.RequestKey("slowed", RateLimited)
 
 
 def client_of(request: web.Request) -> Client:

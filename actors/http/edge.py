@@ -72,6 +72,7 @@ class Edge:
                 response = self._instead(request, error)
             if is_routed:  # also when it was refused there
                 route = _route_of(request)
+            self._admission.note_answer(request, response.status, address)
             if not response.prepared:
                 complete(request, response)
             took_s = self._now() - begun

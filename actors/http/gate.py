@@ -15,7 +15,8 @@ from aiohttp import hdrs, web
 
 from actors.clock import Clock
 from actors.http.access import AdminToken
-from actors.http.errors import error_body
+from actors.http.client import SLOWED
+from actors.http.errors import error_body, error_response
 from actors.http.sessions import Sessions
 
 OWN_PAGE: Final = "X-BotAPI-Page"  # the header; a page of another site would need our leave (CORS)
@@ -45,8 +46,13 @@ class Gate:
         return self._token.opens(f"Bearer {token}")
 
     def operator(self, request: web.Request) -> Operator | None:
-        """Return who asks, or None for nobody who may."""
+        """Return who asks, or None for nobody who may.
+
+        A token from an address that showed too many wrong ones is not compared.
+        """
         if hdrs.AUTHORIZATION in request.headers:
+            if SLOWED in request:
+                return None
             return Operator("token") if self._token.is_shown_in(request) else None
         session = self.sessions.of(request)
         return None if session is None else Operator(f"session {session.name}")
@@ -55,6 +61,8 @@ class Gate:
         """Return who asks, or why they may not."""
         operator = self.operator(request)
         if operator is None:
+            if SLOWED in request and hdrs.AUTHORIZATION in request.headers:
+                return error_response(request[SLOWED])
             refusal = error_body(
                 401, "unauthorized", "show the admin token: Authorization: Bearer TOKEN"
             )

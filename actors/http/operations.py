@@ -92,7 +92,8 @@ POST_MATCH_DETAILS: Final = Operation(
     "/match-details",
     "Many matches",
     "One line of JSON for each match, as soon as it is there, in any order: what GET answers, or an "
-    "error with the `id`. Each has its own time limit. Who reads slowly is served slowly; for who goes "
+    "error with the `id`. Each has its own time limit and counts as one request of the client: those "
+    "beyond its rate are answered with `rate-limited`. Who reads slowly is served slowly; for who goes "
     "away the rest is not asked for.",
     answers={
         200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),

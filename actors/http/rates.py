@@ -40,17 +40,15 @@ class Rates:
 
     def take(self, name: str, rate: Rate, now: float) -> float:
         """Count one request and return 0, or return the seconds until one is allowed."""
-        full_at = max(now, self._full_at.get(name, now))
-        wait = full_at - now - (rate.burst - 1) * rate.interval_s
-        if wait > 0:
+        if wait := self.wait(name, rate, now):
             return wait
-        self._set(name, full_at + rate.interval_s, now)
+        self._set(name, max(now, self._full_at.get(name, now)) + rate.interval_s, now)
         return 0.0
 
-    def owe(self, name: str, rate: Rate, count: int, now: float) -> None:
-        """Count more requests whatever is left; what is too many is waited for afterwards."""
-        full_at = max(now, self._full_at.get(name, now))
-        self._set(name, full_at + count * rate.interval_s, now)
+    def wait(self, name: str, rate: Rate, now: float) -> float:
+        """Return the seconds until one request is allowed, 0 for none; count nothing."""
+        full_at = self._full_at.get(name, now)
+        return max(0.0, full_at - now - (rate.burst - 1) * rate.interval_s)
 
     def _set(self, name: str, full_at: float, now: float) -> None:
         if name not in self._full_at and len(self._full_at) >= self._most_names:

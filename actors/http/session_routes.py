@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
 from actors.http.admin_desk import BadInput, body_of
+from actors.http.admission import SIGN_IN
 from actors.http.audit import NOBODY, Audit, add_facts
-from actors.http.errors import error_body
+from actors.http.client import SLOWED
+from actors.http.errors import error_body, error_response
 from actors.http.gate import Gate, is_own_page
 from actors.http.json_response import json_response
 from actors.http.sessions import Session, drop_cookie, set_cookie
-
-PATH: Final = "/session"
 
 
 class SignIn(BaseModel):
@@ -35,10 +33,10 @@ class SessionRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Put the routes into the application."""
-        app.router.add_get(PATH, self.show)
+        app.router.add_get(SIGN_IN, self.show)
         if self._gate is not None:
-            app.router.add_post(PATH, self.sign_in)
-            app.router.add_delete(PATH, self.sign_out)
+            app.router.add_post(SIGN_IN, self.sign_in)
+            app.router.add_delete(SIGN_IN, self.sign_out)
 
     async def show(self, request: web.Request) -> web.Response:
         """Whether there is an admin API, and whether this browser is signed in to it; for anybody."""
@@ -74,6 +72,8 @@ class SessionRoutes:
     async def _try(self, request: web.Request, gate: Gate) -> web.Response:
         if not is_own_page(request):
             return _foreign()
+        if SLOWED in request:
+            return error_response(request[SLOWED])
         try:
             token = (await body_of(request, SignIn)).token
         except BadInput as error:

@@ -118,6 +118,80 @@ async def test_keys_come_and_go_while_the_service_runs_and_none_is_logged(desk: 
         assert secret[:-1] not in desk.w.service.log
 
 
+async def test_a_request_for_many_matches_gets_what_its_keys_rate_allows(desk: Desk) -> None:
+    desk.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
+    slow = desk.add("slow", "--per-minute", "2")
+    begun = time.monotonic()
+    async with (
+        aiohttp.ClientSession(headers={"X-API-Key": slow}) as client,
+        client.post(
+            f"{desk.w.service.url}/match-details", json={"match_ids": list(range(100, 220))}
+        ) as answer,
+    ):
+        lines = [json.loads(line) for line in (await answer.read()).splitlines()]
+    assert answer.status == 200
+    assert sorted(line["id"] for line in lines) == list(range(100, 220))
+    served = [line for line in lines if "error" not in line]
+    refused = [line for line in lines if line.get("error") == "rate-limited"]
+    # More only where the machine took so long that the rate brought one.
+    assert 2 <= len(served) <= 2 + (time.monotonic() - begun) / 30
+    assert len(served) + len(refused) == 120
+    assert all(0 < line["retry_after"] <= 30 for line in refused)
+    assert sum(await spent(desk.w)) == len(served), "nothing else was asked for"
+    status, word, retry_after = await desk.get(X_API_Key=slow)
+    assert (status, word) == (429, "rate-limited")
+    assert 0 < int(retry_after or 0) <= 30, "no debt is left"
+
+
+async def spent(w: World) -> list[int]:
+    """Return how many requests each account has used."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+        client.get(f"{w.service.url}/admin/accounts") as answer,
+    ):
+        return [row["used"] for row in (await answer.json())["accounts"]]
+
+
+async def test_wrong_tokens_are_slowed_wherever_they_are_shown(desk: Desk) -> None:
+    bob = desk.add("bob")
+    url, page = desk.w.service.url, {"X-BotAPI-Page": "1"}
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    cookies = aiohttp.CookieJar(unsafe=True)  # also those of an IP address
+    async with (
+        aiohttp.ClientSession(url, cookie_jar=cookies) as signed_in,
+        aiohttp.ClientSession(url) as stranger,
+    ):
+        answer = await signed_in.post("/session", json={"token": TOKEN}, headers=page)
+        assert answer.status == 200
+
+        async def guess() -> list[int]:
+            """Show wrong tokens until one is refused for being too many; return the statuses."""
+            statuses: list[int] = []
+            while 429 not in statuses and len(statuses) < 200:
+                path = ("/admin/accounts", "/status", MATCH)[len(statuses) % 3]
+                shown = {"Authorization": f"Bearer {TOKEN}{len(statuses)}"}
+                statuses.append((await stranger.get(path, headers=shown)).status)
+            return statuses
+
+        statuses = await guess()
+        assert set(statuses[:-1]) == {401}
+        assert len(statuses) > 20
+        for method, path, headers, body in (
+            ("GET", "/admin/accounts", right, None),
+            ("GET", "/status", right, None),
+            ("POST", "/session", page, {"token": TOKEN}),
+        ):
+            for _ in range(10):  # where the next second begins just now, the token is compared
+                assert (await guess())[-1] == 429
+                told = await stranger.request(method, path, headers=headers, json=body)
+                if told.status == 429:
+                    break
+            assert (told.status, (await told.json())["error"]) == (429, "rate-limited")
+            assert told.headers["Retry-After"] == "1"
+        assert (await desk.get(X_API_Key=bob))[0] == 200
+        assert (await signed_in.get("/admin/accounts")).status == 200, "a session goes on"
+
+
 async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(desk: Desk) -> None:
     key = desk.add("alice")
     host, port = desk.w.service.url.removeprefix("http://").split(":")

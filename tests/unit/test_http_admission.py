@@ -11,12 +11,16 @@ from fake_clock import FakeClock
 
 from actors.errors import RateLimited, Unauthorized
 from actors.http.access import AdminToken
-from actors.http.admission import OPERATOR, Admission
+from actors.http.admission import OPERATOR, WRONG, Admission
 from actors.http.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.client import Client, client_of
+from actors.http.errors import TABLE
+from actors.http.gate import Gate
+from actors.http.sessions import Sessions
 
 KEY = "botapi_the-key-of-alice"
-TOKEN = AdminToken("the operator's own token")
+ADMIN = "the operator's own token"
+TOKEN = AdminToken(ADMIN)
 RING = KeyRing(
     parse_keys(
         f"alice sha256:{digest_of(KEY).hex()} per-minute=60 burst=2 priority=5 refresh\n"
@@ -168,15 +172,102 @@ def test_other_settings_hold_from_the_next_request_on(clock: FakeClock) -> None:
     admitted(door, asked(**shown))
 
 
-async def test_what_a_request_asks_besides_is_paid_for_afterwards(clock: FakeClock) -> None:
+async def test_a_request_for_several_matches_gets_no_more_than_its_rate(clock: FakeClock) -> None:
     door = admission(clock)
     request = asked(X_API_Key=KEY)
     admitted(door, request)
-    door.charge(request, 59)
-    with pytest.raises(RateLimited) as refused:
-        admitted(door, asked(X_API_Key=KEY))
-    assert refused.value.retry_after == pytest.approx(59)
-    unlimited = asked(X_API_Key="of bob")
-    admitted(door, unlimited)
-    door.charge(unlimited, 10_000)
-    admitted(door, asked(X_API_Key="of bob"))
+    door.take(request)
+    for _ in range(118):
+        with pytest.raises(RateLimited) as refused:
+            door.take(request)
+        assert refused.value.retry_after == pytest.approx(1), "what is refused is not owed"
+    await clock.advance(1)
+    admitted(door, asked(X_API_Key=KEY))
+    for free in (asked(X_API_Key="of bob"), asked("/status", Authorization=f"Bearer {ADMIN}")):
+        admitted(door, free)
+        for _ in range(10_000):
+            door.take(free)
+
+
+async def test_without_keys_several_matches_count_for_the_address(clock: FakeClock) -> None:
+    door = admission(clock, None, per_minute=2)
+    request = asked()
+    admitted(door, request)
+    door.take(request)
+    with pytest.raises(RateLimited):
+        door.take(request)
+
+
+def answered(door: Admission, request: web.Request) -> int:
+    """Have a request go its way as the edge does; return the status."""
+    address = door.address_of(request)
+    try:
+        door.admit(request, address)
+        status = 200 if door.is_operator(request) or client_of(request).name else 401
+    except (Unauthorized, RateLimited) as error:
+        status = TABLE[type(error)][0]
+    door.note_answer(request, status, address)
+    return status
+
+
+def guarded(clock: FakeClock, keys: KeyRing | None = RING) -> Admission:
+    is_operator = Gate(TOKEN, Sessions(clock)).is_operator
+    return Admission(keys, per_minute=0, proxies=(), is_operator=is_operator, clock=clock)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/match-details", {"X_API_Key": "botapi_wrong"}),
+        ("/match-details", {"Authorization": "Bearer wrong"}),
+        ("/status", {"Authorization": "Bearer wrong"}),
+        ("/match/5?key=wrong", {}),
+        ("/admin/accounts", {"Authorization": "Bearer wrong"}),
+    ],
+)
+async def test_wrong_keys_and_tokens_are_slowed_per_address(
+    clock: FakeClock, path: str, headers: dict[str, str]
+) -> None:
+    door = guarded(clock)
+    right = {"Authorization": f"Bearer {ADMIN}"}
+    statuses = [answered(door, asked(path, **headers)) for _ in range(WRONG.burst)]
+    assert statuses == [401] * WRONG.burst
+    for _ in range(100):  # of the rate, those that are refused take nothing
+        assert answered(door, asked(X_API_Key="botapi_wrong")) == 429
+    assert answered(door, asked("/status", **right)) == 429, "the token is not compared"
+    assert answered(door, asked(X_API_Key=KEY)) == 200
+    assert answered(door, asked()) == 401, "it shows nothing"
+    for address in ("198.51.100.2", "2001:db8::1"):
+        assert answered(door, asked(address=address, X_API_Key="botapi_wrong")) == 401
+        assert answered(door, asked("/status", address, **right)) == 200
+    await clock.advance(WRONG.interval_s)
+    assert answered(door, asked("/status", **right)) == 200
+    assert answered(door, asked(path, **headers)) == 401
+    assert answered(door, asked(X_API_Key="botapi_wrong")) == 429
+
+
+def test_one_customer_of_a_provider_is_one_address(clock: FakeClock) -> None:
+    door = guarded(clock)
+    for host in range(WRONG.burst):
+        answered(door, asked(address=f"2001:db8::{host:x}", X_API_Key="wrong"))
+    assert answered(door, asked(address="2001:db8::ffff", X_API_Key="wrong")) == 429
+    assert answered(door, asked(address="2001:db8:0:1::1", X_API_Key="wrong")) == 401
+
+
+def test_without_keys_wrong_tokens_are_counted_though_they_are_served(clock: FakeClock) -> None:
+    """Whether a client has a rate would tell the token from others."""
+    door = guarded(clock, None)
+    for _ in range(WRONG.burst):
+        assert answered(door, asked(Authorization="Bearer wrong")) == 200
+    shown = asked(Authorization=f"Bearer {ADMIN}")
+    assert admitted(door, shown) == Client("198.51.100.1")
+
+
+def test_requests_that_show_nothing_and_right_ones_are_not_counted(clock: FakeClock) -> None:
+    door = guarded(clock)
+    for _ in range(2 * WRONG.burst):
+        answered(door, asked())
+        answered(door, asked(X_API_Key="of bob"))
+        answered(door, asked(Authorization="Bearer of bob"))
+        answered(door, asked("/status", Authorization=f"Bearer {ADMIN}"))
+    assert answered(door, asked(X_API_Key="wrong")) == 401

@@ -30,12 +30,14 @@ def test_clients_do_not_pay_for_one_another() -> None:
     assert rates.take("b", PER_SECOND, 0.0) == 0
 
 
-def test_what_is_owed_is_waited_for_afterwards() -> None:
+def test_the_wait_is_told_without_counting() -> None:
     rates = Rates()
-    assert rates.take("a", PER_SECOND, 0.0) == 0
-    rates.owe("a", PER_SECOND, 9, 0.0)
-    assert rates.take("a", PER_SECOND, 0.0) == pytest.approx(8)
-    assert rates.take("a", PER_SECOND, 8.0) == 0
+    for taken in range(3):
+        assert rates.wait("a", PER_SECOND, 0.0) == 0, taken
+        assert rates.take("a", PER_SECOND, 0.0) == 0
+    for _ in range(5):
+        assert rates.wait("a", PER_SECOND, 0.5) == pytest.approx(0.5)
+    assert rates.take("a", PER_SECOND, 1.0) == 0
 
 
 def test_without_a_burst_a_whole_minutes_requests_may_come_at_once() -> None:
