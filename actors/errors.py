@@ -22,7 +22,7 @@
     │   └── RequestDropped        the Game Coordinator threw one request away
     ├── RequestError              one match request's answer that is not data
     │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
-    │   ├── Unauthorized, RateLimited, Unusable
+    │   ├── Unauthorized, ForeignPage, ForeignHost, RateLimited, Unusable
     │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
     ├── FleetError                an operator's order that the fleet cannot carry out
     │   └── NoSuchBot, FleetIsDrained
@@ -286,6 +286,14 @@ class InvalidMatchId(RequestError):
 
 class Unauthorized(RequestError):
     """The client shows no API key, or none that is known."""
+
+
+class ForeignPage(RequestError):
+    """A web page of another site made a browser send the request."""
+
+
+class ForeignHost(RequestError):
+    """The request was sent to a name that is none of the service's."""
 
 
 class RateLimited(RequestError):

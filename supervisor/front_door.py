@@ -8,9 +8,10 @@ from ipaddress import ip_network
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.addresses import Network
+from actors.http.addresses import Network, is_loopback
 from actors.http.admission import Admission
 from actors.http.connections import Capacity
+from actors.http.cross_site import CrossSitePolicy
 from supervisor.child import Child
 from supervisor.clock import SystemClock
 from supervisor.live_keys import LiveKeys
@@ -25,16 +26,20 @@ class FrontDoor:
         self,
         http: Http,
         is_operator: Callable[[web.Request], bool],
+        address: str,
         *,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
-        """Read the keys. `is_operator`: who needs none, because they may do more.
+        """Read the keys.
+
+        `is_operator`: who needs none, because they may do more; `address`: where the service listens.
 
         Raises:
             ConfigError: their file cannot be used.
         """
         self._log = log.bind(actor="api_keys")
+        self._is_local = is_loopback(address)
         file = http.api_keys_file
         self._keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=self._log)
         self.capacity = Capacity(http.connections)
@@ -44,6 +49,7 @@ class FrontDoor:
             proxies=_networks(http),
             is_operator=is_operator,
             clock=clock,
+            browsers=self._browsers(http),
         )
 
     def children(self) -> dict[str, Callable[[], Child]]:
@@ -54,12 +60,18 @@ class FrontDoor:
     def apply(self, http: Http) -> None:
         """Go by these settings from now on."""
         self.capacity.change_most(http.connections)
-        self.admission.change(per_minute=http.per_minute, proxies=_networks(http))
+        self.admission.change(
+            per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
+        )
 
     def ask_to_reread(self) -> None:
         """Have the keys read again, changed or not."""
         if self._keys is not None:
             self._keys.ask_to_reread()
+
+    def _browsers(self, http: Http) -> CrossSitePolicy:
+        is_local = self._is_local and not http.trusted_proxies
+        return CrossSitePolicy(http.allowed_hosts, is_local=is_local)
 
 
 def _networks(http: Http) -> tuple[Network, ...]:

@@ -36,6 +36,11 @@ class Ground:
     instance: str  # who we are, unique in the world
     admin_token: AdminToken | None
 
+    @property
+    def address(self) -> str:
+        """The address that the API listens on, without the port."""
+        return str(self.listener.getsockname()[0])
+
 
 @contextlib.asynccontextmanager
 async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterator[Ground]:

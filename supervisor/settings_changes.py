@@ -37,6 +37,7 @@ AT_ONCE: Final = frozenset(
         "http.connections",
         "http.per_minute",
         "http.trusted_proxies",
+        "http.allowed_hosts",
         "cache.ttl",
         "cache.recent_ttl",
         "cache.negative_ttl",

@@ -7,9 +7,10 @@ defaults here and the ones written in config.toml are the same (a test holds the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -72,12 +73,30 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-def _networks(value: object) -> object:
+def _texts(value: object) -> list[str]:
     """Take a list of texts, or one text with commas as variables have it."""
     texts = value.split(",") if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError(value)
-    return tuple(str(ip_network(text.strip())) for text in texts if text.strip())
+    return [text.strip() for text in texts if text.strip()]
+
+
+def _networks(value: object) -> object:
+    return tuple(str(ip_network(text)) for text in _texts(value))
+
+
+def _hosts(value: object) -> object:
+    return tuple(_host(text) for text in _texts(value))
+
+
+def _host(text: str) -> str:
+    """Return a name or an address as it is compared: in lower case, without brackets and final dot."""
+    if ":" in text:
+        is_in_brackets = text.startswith("[") and text.endswith("]")
+        return str(ip_address(text[1:-1] if is_in_brackets else text))
+    if not re.fullmatch(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+\.?", text):
+        raise ValueError(text)
+    return text.lower().removesuffix(".")
 
 
 Seconds = Annotated[float, Wanted("a number of seconds")]
@@ -94,6 +113,12 @@ Networks = Annotated[
     BeforeValidator(_networks),
     NoDecode,  # in a variable it is no JSON
     Wanted('a list of addresses or networks without host bits, e.g. ["10.0.0.0/8"]'),
+]
+Hosts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_hosts),
+    NoDecode,
+    Wanted('a list of host names or addresses without ports, e.g. ["botapi.example"]'),
 ]
 RedisUrl = Annotated[
     SecretStr,
@@ -207,6 +232,7 @@ class Http(Section):
     api_keys_file: OptionalFile = None
     per_minute: Annotated[float, Field(ge=0, le=1_000_000)] = 0
     trusted_proxies: Networks = ()
+    allowed_hosts: Hosts = ()
     admin_token_file: OptionalFile = None
 
 

@@ -127,7 +127,9 @@ class Tree:
         self._clock = SystemClock()
         self._gate = gate_of(ground.admin_token, self._clock)
         is_operator = operator_test(self._gate)
-        self._door = FrontDoor(self._settings.http, is_operator, clock=self._clock, log=log)
+        self._door = FrontDoor(
+            self._settings.http, is_operator, ground.address, clock=self._clock, log=log
+        )
         self._rng = random.Random()
         self._metering = Metering(version=__version__, clock=self._clock)
         self._redis_log = RedisLog(self._metering.redis, clock=self._clock, log=log)

@@ -119,11 +119,13 @@ async def serving(
     routes: dict[str, Handler] | None = None,
     http: Http | None = None,
     count: Count | None = None,
+    *,
+    address: str = "0.0.0.0",  # noqa: S104 - where it says that it listens
 ) -> AsyncIterator[Edge]:
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = FrontDoor(http or Http(), lambda _: False, clock=clock, log=log)
+    door = FrontDoor(http or Http(), lambda _: False, address, clock=clock, log=log)
     app = bare_app(door.admission)
     edge = RequestEdge(door.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():

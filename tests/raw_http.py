@@ -45,7 +45,7 @@ class RawConnection:
 
     def get(self, target: bytes, *headers: bytes) -> None:
         """Send a GET; nothing in it is quoted."""
-        lines = (b"GET " + target + b" HTTP/1.1", b"Host: x", *headers, b"", b"")
+        lines = (b"GET " + target + b" HTTP/1.1", b"Host: localhost", *headers, b"", b"")
         self.send(b"\r\n".join(lines))
 
     def answer(self) -> RawAnswer:

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from actors.http.addresses import parse_address
+from actors.http.addresses import is_loopback
 
 SCHEME: Final = "Bearer "
 SHORTEST: Final = 16  # characters of a token that cannot be guessed
@@ -56,8 +56,7 @@ def may_make_token(address: str) -> bool:
 
     Only where nobody else can reach it: whoever opens it to others decides about the token as well.
     """
-    parsed = parse_address(address)
-    return parsed is not None and parsed.is_loopback
+    return is_loopback(address)
 
 
 def _digest(text: str) -> bytes:

@@ -62,6 +62,12 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches what listens on `address`."""
+    parsed = parse_address(address)
+    return parsed is not None and parsed.is_loopback
+
+
 def _client(
     peer: IPv4Address | IPv6Address, forwarded: str, proxies: Networks
 ) -> IPv4Address | IPv6Address:

@@ -95,7 +95,7 @@ class FleetSize(Input):
 
 _EVERYWHERE: Final[Words] = {
     401: ("unauthorized",),
-    403: ("foreign-page",),
+    403: ("foreign-page", "foreign-host"),
     429: ("rate-limited",),
     504: ("timeout",),
 }

@@ -23,6 +23,7 @@ from actors.http.addresses import HEADER as FORWARDED
 from actors.http.addresses import Networks, address_of, group_of
 from actors.http.api_keys import ApiKey, KeyRing
 from actors.http.client import ANONYMOUS, CLIENT, SLOWED, Client
+from actors.http.cross_site import CrossSitePolicy
 from actors.http.rates import Rate, Rates
 
 BEARER: Final = "Bearer "
@@ -58,17 +59,30 @@ class Admission:
         proxies: Networks,
         is_operator: Callable[[web.Request], bool],
         clock: Clock,
+        browsers: CrossSitePolicy | None = None,
     ) -> None:
-        """`per_minute`: for one address, 0 for no limit; `proxies`: whose X-Forwarded-For is believed."""
+        """Make it.
+
+        Args:
+            keys: None to let everybody ask.
+            per_minute: for one address, 0 for no limit.
+            proxies: whose X-Forwarded-For is believed.
+            is_operator: whether a request is an operator's.
+            clock: for the rates.
+            browsers: what web pages may have a browser send; None for a service that others reach.
+        """
         self._keys = keys
         self.is_operator = is_operator
         self._clock = clock
         self._rates = Rates()
         self._wrong = Rates()  # by address
-        self.change(per_minute=per_minute, proxies=proxies)
+        self.change(per_minute=per_minute, proxies=proxies, browsers=browsers)
 
-    def change(self, *, per_minute: float, proxies: Networks) -> None:
+    def change(
+        self, *, per_minute: float, proxies: Networks, browsers: CrossSitePolicy | None = None
+    ) -> None:
         """Go by these from the next request on."""
+        self.browsers = browsers or CrossSitePolicy()
         self._anonymous_rate = Rate.of(per_minute) if per_minute else None
         self._proxies = proxies
 
@@ -85,9 +99,11 @@ class Admission:
         """Let the request pass, and say in it who asks; `address` as `address_of` has it.
 
         Raises:
+            ForeignHost, ForeignPage: a browser sent it on behalf of a foreign web page.
             Unauthorized: it shows no key, or a wrong one.
             RateLimited: its client has to wait, or it shows a wrong key and its address has to.
         """
+        self.browsers.check(request)
         if wait := self._wrong.wait(group_of(address), WRONG, self._clock.now()):
             request[SLOWED] = RateLimited("too many wrong keys or tokens from this address", wait)
         if _is_open(request.path):

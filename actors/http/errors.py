@@ -15,6 +15,8 @@ from aiohttp import web
 
 from actors.errors import (
     Busy,
+    ForeignHost,
+    ForeignPage,
     InvalidMatchId,
     InvalidRequest,
     MatchBlocked,
@@ -37,6 +39,8 @@ TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     InvalidMatchId: (400, "invalid"),
     InvalidRequest: (400, "invalid"),
     Unauthorized: (401, "unauthorized"),
+    ForeignPage: (403, "foreign-page"),
+    ForeignHost: (403, "foreign-host"),
     MatchNotFound: (404, "not-found"),
     MatchBlocked: (403, "blocked"),
     RateLimited: (429, "rate-limited"),

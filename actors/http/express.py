@@ -69,6 +69,8 @@ class Express:
         answer = self._asker.recall(head.match_id, wall)
         if answer is None or media_type is None:
             return None
+        if not self._admission.browsers.allows_host(head.headers.host):
+            return None
         address = self._admission.address_from(peer, head.headers.forwarded)
         try:
             client = self._admission.admit_plain(head.headers.key, address)

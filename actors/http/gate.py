@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from actors.clock import Clock
 from actors.http.access import AdminToken
 from actors.http.client import SLOWED
+from actors.http.cross_site import is_own_origin
 from actors.http.errors import error_body, error_response
 from actors.http.sessions import Sessions
 
@@ -86,10 +86,4 @@ def operator_test(gate: Gate | None) -> Callable[[web.Request], bool]:
 
 def is_own_page(request: web.Request) -> bool:
     """Whether a request by a browser comes from the page that this service served."""
-    if OWN_PAGE not in request.headers:
-        return False
-    origin = request.headers.get(hdrs.ORIGIN)
-    try:
-        return origin is None or urlsplit(origin).netloc == request.host
-    except ValueError:  # no URL at all
-        return False
+    return OWN_PAGE in request.headers and is_own_origin(request)

@@ -40,7 +40,8 @@ NO_REPLAY: Final[Mapping[Availability, tuple[str, str]]] = {
     ),
 }
 
-_WHO: Final = words(errors.Unauthorized, errors.RateLimited)
+_BROWSER: Final = words(errors.ForeignPage, errors.ForeignHost)
+_WHO: Final = words(errors.Unauthorized, _BROWSER, errors.RateLimited)
 _WHICH: Final = words(
     errors.InvalidMatchId, errors.MatchNotFound, errors.MatchBlocked, errors.Unusable
 )
@@ -129,7 +130,7 @@ GET_HEALTHZ: Final = Operation(
     "Is the process alive?",
     "Says nothing about Steam: a service whose bots are all away is alive.",
     answers={200: Answer("It is.", {JSON: Healthy})},
-    errors=_UNHEALTHY,
+    errors=words(_BROWSER, _UNHEALTHY),
     tag="service",
     needs=Needs.NOTHING,
 )
@@ -142,7 +143,7 @@ GET_READYZ: Final = Operation(
     "known matches are answered and new ones refused with 429 and the time, and `budget` is `spent`. "
     "Otherwise the answer is 503, as a request for a new match would get.",
     answers={200: Answer("The service can serve.", {JSON: Ready})},
-    errors=words(errors.NotReady),
+    errors=words(_BROWSER, errors.NotReady),
     tag="service",
     needs=Needs.NOTHING,
 )
@@ -160,7 +161,7 @@ GET_METRICS: Final = Operation(
             "All of it.", {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION}
         )
     },
-    errors={},
+    errors=_BROWSER,
     tag="service",
     needs=Needs.NOTHING,
 )

@@ -23,12 +23,11 @@ _HEADER: Final = re.compile(r"([A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)")
 # Whoever sends these may as well not: nothing is answered or noted otherwise.
 _IGNORED: Final = frozenset(
     {
-        *("host", "user-agent", "accept-language", "x-real-ip"),
+        *("user-agent", "accept-language", "x-real-ip"),
         *("x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"),
-        *("sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest"),
     }
 )
-_READ: Final = frozenset({"accept", "accept-encoding", "x-forwarded-for", "x-api-key"})
+_READ: Final = frozenset({"host", "accept", "accept-encoding", "x-forwarded-for", "x-api-key"})
 _KEPT_OPEN: Final = ("connection", "keep-alive")  # what HTTP/1.1 means anyhow
 
 
@@ -39,6 +38,7 @@ class PlainHeaders(NamedTuple):
     accept_encoding: str
     forwarded: str
     key: str | None  # None where none is shown
+    host: str
 
 
 class PlainHead(NamedTuple):
@@ -79,4 +79,5 @@ def _plain_headers(block: bytes) -> PlainHeaders | None:
         said.get("accept-encoding", ""),
         said.get("x-forwarded-for", ""),
         said.get("x-api-key"),
+        said["host"],
     )

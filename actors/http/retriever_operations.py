@@ -28,7 +28,9 @@ def _said(summary: str, *headers: str) -> Answer:
 
 _REFUSALS: Final[Mapping[int, Answer]] = {
     400: _said("Something in the request is not what it must be."),
-    403: _said("`invalid key`: no API key is shown, or one that is not known."),
+    403: _said(
+        "`invalid key`: no API key is shown, or one that is not known. Also for web pages of other sites."
+    ),
     429: _said("`too many requests`, of one client or of all together.", "Retry-After"),
     500: _said("`not ready`: no bot is.", "Retry-After"),
 }

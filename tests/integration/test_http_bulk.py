@@ -155,7 +155,7 @@ async def test_who_does_not_read_is_not_served_further() -> None:
         address = urlsplit(w.service.url)
         body = orjson.dumps({"match_ids": list(range(2000, 2000 + MOST_IDS))})
         head = (
-            f"POST /match-details HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            f"POST /match-details HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"
         )
         with socket.socket() as client:

@@ -103,7 +103,9 @@ def test_requests_in_a_row_are_answered_in_a_row(w: World) -> None:
     ids = [*range(20, 40), 0, 41]
     with RawConnection(w.service.url) as connection:
         connection.send(
-            b"".join(b"GET /matches/%d HTTP/1.1\r\nHost: x\r\n\r\n" % match_id for match_id in ids)
+            b"".join(
+                b"GET /matches/%d HTTP/1.1\r\nHost: [::1]\r\n\r\n" % match_id for match_id in ids
+            )
         )
         answers = [connection.answer() for _ in ids]
     assert [answer.json.get("id", 0) for answer in answers] == ids
@@ -114,8 +116,8 @@ def test_what_follows_a_body_is_the_next_request(w: World) -> None:
     body = b'{"match_ids": []}'
     with RawConnection(w.service.url) as connection:
         connection.send(
-            b"POST /match-details HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
-            b"GET /matches/50 HTTP/1.1\r\nHost: x\r\n\r\n" % (len(body), body)
+            b"POST /match-details HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n%s"
+            b"GET /matches/50 HTTP/1.1\r\nHost: [::1]\r\n\r\n" % (len(body), body)
         )
         assert connection.answer().status == 400
         assert connection.answer().json["id"] == 50
@@ -123,7 +125,7 @@ def test_what_follows_a_body_is_the_next_request(w: World) -> None:
 
 def test_a_request_may_come_a_byte_at_a_time(w: World) -> None:
     with RawConnection(w.service.url) as connection:
-        for byte in b"GET /matches/51 HTTP/1.1\r\nHost: x\r\n\r\n":
+        for byte in b"GET /matches/51 HTTP/1.1\r\nHost: [::1]\r\n\r\n":
             connection.send(bytes((byte,)))
         assert connection.answer().json["id"] == 51
 
@@ -133,11 +135,11 @@ def test_a_request_may_come_a_byte_at_a_time(w: World) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
-        b"MAKE /matches/5 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"MAKE /matches/5 HTTP/1.1\r\nHost: [::1]\r\n\r\n",
         b"GET /matches/5 HTTP/9.9\r\n\r\n",
-        b"GET /matches/5 HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET /matches/5 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"GET /matches/5 HTTP/1.1\r\nHost: x\r\nA\x00B: c\r\n\r\n",
+        b"GET /matches/5 HTTP/1.1\r\nHost: [::1]\r\nContent-Length: -1\r\n\r\n",
+        b"GET /matches/5 HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /matches/5 HTTP/1.1\r\nHost: [::1]\r\nA\x00B: c\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused_and_ends_the_connection(w: World, garbage: bytes) -> None:
@@ -150,7 +152,7 @@ def test_what_is_no_http_is_refused_and_ends_the_connection(w: World, garbage: b
 @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"TRACE", b"OPTIONS"])
 def test_another_method_is_refused_and_told_which_work(w: World, method: bytes) -> None:
     with RawConnection(w.service.url) as connection:
-        connection.send(method + b" /match-details HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.send(method + b" /match-details HTTP/1.1\r\nHost: [::1]\r\n\r\n")
         answer = connection.answer()
     assert_is_refusal(answer, {405})
     assert set(answer.headers["allow"].replace(" ", "").split(",")) == {"GET", "HEAD", "POST"}

@@ -15,16 +15,17 @@ from bench.world import World, world
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 DRIBBLERS = 200
-BOMB = b"GET /healthz HTTP/1.1\r\nHost: test\r\n" + b"".join(
+BOMB = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"".join(
     b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(60)
 )
 MANY = b"GET /healthz HTTP/1.1\r\n" + b"A: b\r\n" * 20_000
 LINE = b"GET /" + b"a" * 1_000_000
 LARGE = (
-    b"POST /healthz HTTP/1.1\r\nHost: test\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 10_000_000
+    b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n"
+    + b"x" * 10_000_000
 )
 CHUNKED = (
-    b"POST /healthz HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 10
 )
 ATTACKS = {BOMB: b"431", MANY: b"431", LINE: b"431", LARGE: b"413", CHUNKED: b"413"}

@@ -103,7 +103,7 @@ def test_each_is_counted() -> None:
 
 
 def test_requests_that_come_together_are_answered_in_a_row(w: World) -> None:
-    request = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with RawConnection(w.service.url) as wire:
         for _ in range(3):
             wire.send(b"".join((request % TARGETS[0], request % b"/healthz", request % TARGETS[1])))
@@ -126,7 +126,7 @@ def test_a_client_that_asks_to_close_is_closed(w: World) -> None:
 
 def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: World) -> None:
     """And everything, in the end, when they do."""
-    request = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % TARGETS[0]
+    request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % TARGETS[0]
     with RawConnection(w.service.url) as wire:
         wire.send(request)
         size = len(wire.answer().body)

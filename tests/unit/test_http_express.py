@@ -13,6 +13,7 @@ from fake_clock import FakeClock, settle
 
 from actors.http.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.connections import IDLE_S, Connection
+from actors.http.cross_site import CrossSitePolicy
 from actors.matches.refusal import Refusal, Verdict
 
 KEY = "botapi_the-key-of-alice"
@@ -107,6 +108,17 @@ async def test_what_it_does_not_answer_is_answered_the_long_way(
         await talk.ask(get(PATH))
         assert (await talk.ask(data)).status == status
     assert not counter.taken
+
+
+async def test_a_request_to_a_foreign_name_is_refused_the_long_way(counter: Counter) -> None:
+    counter.admission.browsers = CrossSitePolicy(["x"], is_local=True)
+    foreign = get(PATH).replace(b"Host: x", b"Host: evil.example")
+    async with counter.talk() as talk:
+        assert (await talk.ask(get(PATH))).status == 200
+        assert (await talk.ask(foreign)).status == 403
+        assert not counter.taken
+        assert (await talk.ask(get(PATH))).status == 200
+        assert len(counter.taken) == 1
 
 
 async def test_a_match_that_is_no_longer_fresh_is_not_answered_from_memory(

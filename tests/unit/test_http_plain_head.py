@@ -6,7 +6,7 @@ import pytest
 
 from actors.http.plain_head import LONGEST_HEADERS, PlainHead, PlainHeaders, read_plain_head
 
-NOTHING = PlainHeaders("", "", "", None)
+NOTHING = PlainHeaders("", "", "", None, "x")
 
 
 def head(*lines: str, first: str = "GET /matches/5 HTTP/1.1", host: str = "Host: x") -> bytes:
@@ -21,7 +21,10 @@ def head(*lines: str, first: str = "GET /matches/5 HTTP/1.1", host: str = "Host:
             head(first="GET /match-details?match_id=7490235544 HTTP/1.1"),
             PlainHead(7490235544, is_by_query=True, headers=NOTHING),
         ),
-        (head(host="host: localhost:5000"), PlainHead(5, is_by_query=False, headers=NOTHING)),
+        (
+            head(host="host: localhost:5000"),
+            PlainHead(5, is_by_query=False, headers=NOTHING._replace(host="localhost:5000")),
+        ),
         (
             head("User-Agent: curl/8.5.0", "Accept: */*", "Connection: keep-alive"),
             PlainHead(5, is_by_query=False, headers=NOTHING._replace(accept="*/*")),
@@ -31,7 +34,7 @@ def head(*lines: str, first: str = "GET /matches/5 HTTP/1.1", host: str = "Host:
             PlainHead(
                 5,
                 is_by_query=False,
-                headers=PlainHeaders("", "gzip, deflate", "a, b", "botapi_k"),
+                headers=PlainHeaders("", "gzip, deflate", "a, b", "botapi_k", "x"),
             ),
         ),
     ],
@@ -76,6 +79,9 @@ def test_what_everybody_sends_is_plain(data: bytes, said: PlainHead) -> None:
         head("Expect: 100-continue"),
         head("Authorization: Bearer k"),
         head("Cookie: a=b"),
+        head("Sec-Fetch-Site: cross-site"),
+        head("Sec-Fetch-Site: same-origin"),
+        head("Origin: https://evil.example"),
         head("Cache-Control: no-cache"),
         head("If-None-Match: *"),
         head("Range: bytes=0-1"),

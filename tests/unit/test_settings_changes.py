@@ -140,6 +140,7 @@ def test_a_key_that_holds_at_once_is_never_among_those_that_wait(key: str) -> No
         "log.level": "debug",
         "logon.per_minute": 7,
         "http.trusted_proxies": ("10.0.0.0/8",),
+        "http.allowed_hosts": ("botapi.example",),
     }.get(key)
     running = settings()
     value = getattr(getattr(running, section), name)

@@ -55,6 +55,30 @@ def test_a_redis_password_is_in_no_repr() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ([], ()),
+        ("", ()),
+        ("a.example, B.Example.,", ("a.example", "b.example")),
+        (["botapi", "my_host-1.lan", "192.0.2.1"], ("botapi", "my_host-1.lan", "192.0.2.1")),
+        (["[2001:DB8:0::1]", "::1"], ("2001:db8::1", "::1")),
+    ],
+)
+def test_names_of_the_service_are_kept_as_they_are_compared(
+    value: object, names: tuple[str, ...]
+) -> None:
+    assert Http.model_validate({"allowed_hosts": value}).allowed_hosts == names
+
+
+@pytest.mark.parametrize(
+    "value", [["a:5000"], ["http://a"], ["*"], [".a"], ["a..b"], ["a b"], ["[::1"], 7, [7], "[::g]"]
+)
+def test_what_is_no_name_of_a_host_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError, match="allowed_hosts"):
+        Http.model_validate({"allowed_hosts": value})
+
+
+@pytest.mark.parametrize(
     "url", ["embedded", "redis://h", "rediss://:p@h:6380/1", "unix:///run/valkey.sock"]
 )
 def test_redis_urls_that_can_be_used(url: str) -> None:
