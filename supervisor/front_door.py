@@ -15,6 +15,7 @@ from actors.http.cross_site import CrossSitePolicy
 from supervisor.child import Child
 from supervisor.clock import SystemClock
 from supervisor.live_keys import LiveKeys
+from supervisor.open_files import most_connections, open_files_limit
 from supervisor.settings import Http
 from supervisor.watch import FileWatch
 
@@ -42,7 +43,7 @@ class FrontDoor:
         self._is_local = is_loopback(address)
         file = http.api_keys_file
         self._keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=self._log)
-        self.capacity = Capacity(http.connections)
+        self.capacity = Capacity(_connections(http, log), _networks(http))
         self.admission = Admission(
             None if self._keys is None else self._keys.ring,
             per_minute=http.per_minute,
@@ -59,7 +60,7 @@ class FrontDoor:
 
     def apply(self, http: Http) -> None:
         """Go by these settings from now on."""
-        self.capacity.change_most(http.connections)
+        self.capacity.change(_connections(http, self._log), _networks(http))
         self.admission.change(
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
@@ -72,6 +73,15 @@ class FrontDoor:
     def _browsers(self, http: Http) -> CrossSitePolicy:
         is_local = self._is_local and not http.trusted_proxies
         return CrossSitePolicy(http.allowed_hosts, is_local=is_local)
+
+
+def _connections(http: Http, log: FilteringBoundLogger) -> int:
+    """Return how many connections there may be: `http.connections`, or what the open files allow."""
+    most = most_connections(open_files_limit())
+    if http.connections <= most:
+        return http.connections
+    log.warning("connections_limited", most=most, wanted=http.connections)
+    return most
 
 
 def _networks(http: Http) -> tuple[Network, ...]:

@@ -12,6 +12,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from supervisor import __version__
+from supervisor.open_files import AcceptErrors, raise_open_files_limit
 from supervisor.secret_key import VARIABLE
 from supervisor.settings import Loaded
 from supervisor.supervisor import ChildGaveUp
@@ -33,10 +34,13 @@ def serve(loaded: Loaded) -> int:
         ConfigError: it cannot start as configured; nothing was left behind.
     """
     log: FilteringBoundLogger = structlog.get_logger()
+    raise_open_files_limit()
     return asyncio.run(_serve(loaded, log))
 
 
 async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(AcceptErrors(now=loop.time, log=log))
     async with planted(loaded, log=log) as tree:
         return await _run_until_signal(tree, log)
 

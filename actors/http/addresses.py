@@ -68,6 +68,12 @@ def is_loopback(address: str) -> bool:
     return parsed is not None and parsed.is_loopback
 
 
+def is_within(address: str, networks: Networks) -> bool:
+    """Whether `address` is in one of `networks`."""
+    parsed = parse_address(address)
+    return parsed is not None and _is_in(parsed, networks)
+
+
 def _client(
     peer: IPv4Address | IPv6Address, forwarded: str, proxies: Networks
 ) -> IPv4Address | IPv6Address:

@@ -9,6 +9,7 @@ where bodies are read, in app.py.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from structlog.typing import FilteringBoundLogger
 
+from actors.http.addresses import Networks, group_of, is_loopback, is_within
 from actors.http.errors import error_body, protocol_error
 from actors.http.plain_head import END
 from actors.http.request_ids import HEADER as ID_HEADER
@@ -31,6 +33,7 @@ FAREWELL_S: Final = 1.0  # to read why a connection ends, where there is no requ
 MOST_REFUSED: Final = (
     100  # told so at once that there are too many; the next are closed without a word
 )
+LOOPBACK_RESERVE: Final = 16  # connections
 MAX_LINE: Final = 8190  # bytes of the request line, and of one header
 MAX_HEADERS: Final = 64
 # Bytes of a head that is not complete. More than one read holds is never parsed in one go, so what a
@@ -56,16 +59,43 @@ Ready = Callable[[bytes, str], Sequence[bytes] | None]
 
 
 class Capacity:
-    """How many connections there are and may be."""
+    """How many connections there are and may be, of all addresses and of one.
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    One address has at most half of them, except loopback and trusted proxies, which stand for many
+    clients. The last tenth, 16 at most, is for loopback alone: health checks come from there.
+    """
+
+    def __init__(self, most: int, proxies: Networks = ()) -> None:
         self.open = 0
         self.leaving = 0  # told why they end
+        self._by_address: Counter[str] = Counter()
+        self.change(most, proxies)
 
-    def change_most(self, most: int) -> None:
-        """Let there be that many from now on; those that are open stay."""
+    def change(self, most: int, proxies: Networks = ()) -> None:
+        """Let there be `most` from now on; those that are open stay."""
         self.most = most
+        self._proxies = proxies
+
+    def take(self, peer: str) -> bool:
+        """Count a connection from the address `peer`; return False where there is no room for it."""
+        is_local, group = is_loopback(peer), group_of(peer)
+        reserve = 0 if is_local else min(LOOPBACK_RESERVE, self.most // 10)
+        if self.open >= self.most - reserve:
+            return False
+        has_share = not is_local and not is_within(peer, self._proxies)
+        if has_share and self._by_address[group] >= max(1, self.most // 2):
+            return False
+        self.open += 1
+        self._by_address[group] += 1
+        return True
+
+    def release(self, peer: str) -> None:
+        """Stop counting a connection that `take` has counted."""
+        self.open -= 1
+        group = group_of(peer)
+        self._by_address[group] -= 1
+        if self._by_address[group] <= 0:
+            del self._by_address[group]
 
 
 class Connection(web.RequestHandler):
@@ -99,22 +129,21 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or say that there are too many."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        if self._capacity.open >= self._capacity.most:
+        self._peer = _address(transport)
+        if not self._capacity.take(self._peer):
             is_crowd = self._capacity.leaving >= MOST_REFUSED
             answer = None if is_crowd else error_body(503, "busy", TOO_MANY, 1.0)
             _Farewell(answer, transport, self._capacity, self._loop)
             return
-        self._capacity.open += 1
         # Nothing stays in our memory unnoticed: paused means that there is something unread.
         transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._wire = transport
-        self._peer = _address(transport)
         self._head_timer = self._loop.call_later(HEAD_S, self._end_slow_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
-        self._capacity.open -= 1
+        self._capacity.release(self._peer)
         self._stop_head_timer()
         self._stop_unread_timer()
         super().connection_lost(exc)

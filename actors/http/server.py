@@ -14,6 +14,9 @@ from actors.http.connections import Capacity, Connection, Ready
 from actors.http.edge import Answering, Edge
 
 BACKLOG: Final = 512  # connections that the kernel holds while we are busy
+# Connections that asyncio accepts in one go. A refused one keeps its file for four turns of the event
+# loop, and all of these must fit beside http.connections into the limit of open files.
+ACCEPTS: Final = 16
 
 
 class HttpServer:
@@ -59,8 +62,9 @@ class HttpServer:
         try:
             # Not one of aiohttp's sites: they make connections of aiohttp's own class.
             self._accepting = await loop.create_server(
-                self._connection, sock=self._listener, backlog=BACKLOG
+                self._connection, sock=self._listener, backlog=ACCEPTS
             )
+            self._listener.listen(BACKLOG)
         except OSError:
             await self._runner.cleanup()
             raise

@@ -257,6 +257,19 @@ async def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
         assert (await edge.ask(get("/ok"))).status == 200
 
 
+async def test_one_address_leaves_connections_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = iter(["198.51.100.1"] * 7 + ["127.0.0.1", "203.0.113.2"])
+    monkeypatch.setattr(connections, "_address", lambda _: next(peers))
+    async with serving(http=Http(connections=10)) as edge, contextlib.AsyncExitStack() as stack:
+        for number in range(7):
+            wire = await stack.enter_async_context(edge.wire())
+            if number >= 5:
+                assert (await wire.answer()).word == "busy"
+        assert edge.capacity.open == 5
+        for _ in range(2):
+            assert (await edge.ask(get("/ok"))).status == 200
+
+
 async def test_those_that_are_told_so_are_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MOST_REFUSED", 3)
     async with serving(http=Http(connections=1)) as edge, contextlib.AsyncExitStack() as stack:
