@@ -23,6 +23,7 @@ from actors.errors import ServiceError, StoreUnavailable
 from actors.redis_client import connect, ping
 from supervisor.cli_options import Exit, fail
 from supervisor.policies import log_on_limits, quota_limits
+from supervisor.private_file import only_ours_from_now_on
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import Settings, load
 
@@ -60,7 +61,9 @@ def at_the_desk(
         ConfigError: the settings or the key cannot be used.
     """
     settings = load(config).settings
-    key = take_secret_key(os.environ)
+    if settings.redis.is_embedded:
+        only_ours_from_now_on()
+    key = take_secret_key(os.environ, settings.own_key_file)
     try:
         sealer = Sealer(parse_keys(key.text))
     except ValueError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import stat
 from pathlib import Path
@@ -20,6 +18,7 @@ from actors.guard_desk import GuardDesk, SubmitGuard
 from actors.http.access import AdminToken, may_make_token, new_token
 from actors.steam.port import Directory, Steam
 from supervisor.clock import SystemClock
+from supervisor.private_file import keep_private, write_once
 from supervisor.settings import ConfigError, Settings
 
 KEY: Final = "http.admin_token_file"
@@ -62,12 +61,9 @@ def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
 
 def _own_file(file: Path, log: FilteringBoundLogger) -> Path:
     """Return the file with our own token, made if it is not there yet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as new:
-            new.write(new_token() + "\n")
+    if write_once(file, new_token() + "\n"):
         log.info("admin_token_made", file=str(file))
+    keep_private(file)
     return file
 
 

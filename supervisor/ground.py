@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -22,6 +23,13 @@ from supervisor.listener import listen
 from supervisor.network import Network, steam_network
 from supervisor.secret_key import SecretKey, take_secret_key
 from supervisor.settings import Settings
+
+BACK_UP: Final = (
+    "it seals what the private Valkey stores: back it up, and not beside the data alone"
+)
+EXPOSED: Final = (
+    "other users may read it, and its mode cannot be changed: chmod -R go= as its owner"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +57,30 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
     Raises:
         ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.
     """
-    key = take_secret_key(os.environ)
-    sealer = _sealer(key)
     with contextlib.ExitStack() as stack:
+        valkey = _own_valkey(settings, stack, log=log)
+        key = take_secret_key(os.environ, settings.own_key_file)
+        sealer = _sealer(key)
+        if key.is_new:
+            log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         listener = listen(settings.http.host, settings.http.port)
         stack.callback(listener.close)
         token = admin_token(settings, address=listener.getsockname()[0], log=log)
-        valkey = _own_valkey(settings, stack)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
             yield Ground(network, listener, valkey, sealer, key, instance.id, token)
 
 
-def _own_valkey(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedValkey | None:
+def _own_valkey(
+    settings: Settings, stack: contextlib.ExitStack, *, log: FilteringBoundLogger
+) -> EmbeddedValkey | None:
     if not settings.redis.is_embedded:
         return None
     valkey = EmbeddedValkey(settings.redis.data_dir)
     valkey.claim()
     stack.callback(valkey.disclaim)
+    if valkey.is_exposed:
+        log.warning("data_exposed", file=str(valkey.data_dir), reason=EXPOSED)
     return valkey
 
 

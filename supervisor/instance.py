@@ -19,6 +19,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from supervisor.private_file import keep_private
+
 FILE: Final = "instance"
 
 
@@ -37,6 +39,7 @@ def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Insta
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((data_dir / FILE).open("a+", encoding="utf-8"))
+            keep_private(data_dir / FILE)  # who can open it can hold its lock
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             log.warning(

@@ -11,6 +11,7 @@ from typing import Final
 import orjson
 
 import sandbox as sandbox_package
+from supervisor.private_file import keep_private
 from supervisor.sandbox_process import sandbox_process
 from supervisor.settings import Settings
 
@@ -42,6 +43,7 @@ async def steam_network(settings: Settings) -> AsyncIterator[Network]:
         return
     state_dir = settings.redis.data_dir / "sandbox"
     state_dir.mkdir(parents=True, exist_ok=True)
+    keep_private(state_dir)
     async with sandbox_process(DEMO_ACCOUNTS, state_dir) as facts:
         yield Network(
             facts.directory_url,

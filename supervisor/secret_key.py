@@ -1,18 +1,22 @@
-"""BOTAPI_SECRET_KEY, or the file that BOTAPI_SECRET_KEY_FILE names: what seals secrets in Redis.
+"""The key that seals secrets in Redis: given in BOTAPI_SECRET_KEY or BOTAPI_SECRET_KEY_FILE, or our own.
 
 Taken out of the environment as it is read, so that no process started from here inherits it.
 """
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from supervisor.private_file import keep_private, write_once
 from supervisor.settings_errors import ConfigError
 
 VARIABLE: Final = "BOTAPI_SECRET_KEY"
+KEY_SIZE: Final = 32  # bytes, as sealing.py wants them
 FILE_VARIABLE: Final = "BOTAPI_SECRET_KEY_FILE"
 HOW_TO_MAKE: Final = "make one with: openssl rand -base64 32"
 WHICH_KEY: Final = (
@@ -26,34 +30,58 @@ class SecretKey:
 
     text: str = field(repr=False)
     source: str  # the variable it came from
+    own_file: Path | None = None  # where it lies, when the service keeps a key of its own
+    is_new: bool = False  # the file was made just now
 
     def refused(self, problem: str) -> ConfigError:
         """Return the error that says that this is no key, without showing it."""
+        if self.own_file is not None:
+            return ConfigError("", f"{self.own_file}: {problem}; put the file back from the backup")
         return ConfigError(self.source, f"{problem}; {HOW_TO_MAKE}")
 
     def opens_none_of(self, values: int) -> ConfigError:
         """Return the error that says that no sealed value in Redis opens."""
-        if self.text.strip():
+        if self.own_file is not None:
+            problem = (
+                f"it is not set, and the key in {self.own_file} opens none of the sealed values "
+                f"in Redis ({values})"
+            )
+        elif self.text.strip():
             problem = f"it opens none of the sealed values in Redis ({values})"
         else:
             problem = f"it is not set, and Redis holds sealed values ({values})"
         return ConfigError(self.source, f"{problem}; {WHICH_KEY}")
 
 
-def take_secret_key(environ: MutableMapping[str, str]) -> SecretKey:
-    """Return what is set, and take it out of `environ`.
+def take_secret_key(environ: MutableMapping[str, str], own_file: Path | None = None) -> SecretKey:
+    """Return what is set, and take it out of `environ`; else the key in `own_file`, made if need be.
+
+    Where `own_file` is None and nothing is set, there is no key.
 
     Raises:
-        ConfigError: both variables are set, or the file cannot be read.
+        ConfigError: both variables are set, or a file cannot be used.
     """
     text, file = environ.pop(VARIABLE, ""), environ.pop(FILE_VARIABLE, "")
     if text and file:
         raise ConfigError("environment", f"{VARIABLE} and {FILE_VARIABLE} are both set; use one")
     if not file:
-        return SecretKey(text, VARIABLE)
+        if text.strip() or own_file is None:
+            return SecretKey(text, VARIABLE)
+        return _own_key(own_file)
     try:
         return SecretKey(Path(file).read_text("utf-8-sig"), FILE_VARIABLE)
     except OSError as error:
         raise ConfigError(FILE_VARIABLE, f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(FILE_VARIABLE, f"{file} is not a text file") from None
+
+
+def _own_key(file: Path) -> SecretKey:
+    try:
+        made = write_once(file, base64.b64encode(secrets.token_bytes(KEY_SIZE)).decode() + "\n")
+        keep_private(file)
+        return SecretKey(file.read_text("utf-8-sig"), VARIABLE, file, is_new=made)
+    except OSError as error:
+        raise ConfigError("", f"{file} cannot be used: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError("", f"{file} is not a text file; put it back from the backup") from None

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from supervisor import __version__
 from supervisor.open_files import AcceptErrors, raise_open_files_limit
+from supervisor.private_file import only_ours_from_now_on
 from supervisor.secret_key import VARIABLE
 from supervisor.settings import Loaded
 from supervisor.supervisor import ChildGaveUp
@@ -33,6 +34,7 @@ def serve(loaded: Loaded) -> int:
     Raises:
         ConfigError: it cannot start as configured; nothing was left behind.
     """
+    only_ours_from_now_on()
     log: FilteringBoundLogger = structlog.get_logger()
     raise_open_files_limit()
     return asyncio.run(_serve(loaded, log))

@@ -280,6 +280,15 @@ class Settings(BaseModel):
         return self.model_copy(update={"steam": steam})
 
     @property
+    def own_key_file(self) -> Path | None:
+        """Where a service with a private Valkey keeps its sealing key when none is given.
+
+        None with a Redis of somebody else: two instances with a key of their own each would lock each
+        other out.
+        """
+        return self.redis.data_dir / "sealing-key" if self.redis.is_embedded else None
+
+    @property
     def own_token_file(self) -> Path:
         """Where a service that names no admin token keeps the one that it makes."""
         return self.redis.data_dir / "admin-token"

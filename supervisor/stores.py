@@ -38,7 +38,8 @@ async def check_key(stores: Stores, ground: Ground) -> None:
     """Refuse a key that opens nothing of what is sealed, before a bot works with it.
 
     A Redis that is away is no reason not to start; bots then find out one by one, and each leaves its
-    account alone. The private Valkey is started for this, and goes on as a child of the tree.
+    account alone. The private Valkey is started for this, and goes on as a child of the tree; what
+    lies in it plain is sealed, as no instance without the key shares it.
 
     Raises:
         ConfigError: values are sealed, and none opens.
@@ -48,6 +49,8 @@ async def check_key(stores: Stores, ground: Ground) -> None:
         if valkey is not None:
             await valkey.start()
         closed = await stores.accounts.closed_values()
+        if valkey is not None and not closed:
+            await stores.accounts.seal_plain_values()
     except (EmbeddedValkeyError, StoreUnavailable, StoreMisused):
         return
     if closed:

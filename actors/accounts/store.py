@@ -22,7 +22,8 @@ from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.names import folded, is_text, shown, steam_name
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved, Unmet
-from actors.accounts.sealing import MARK, Sealer
+from actors.accounts.sealed_values import closed_values, seal_plain_values
+from actors.accounts.sealing import Sealer
 from actors.errors import (
     CannotUnseal,
     LeaseLost,
@@ -38,7 +39,6 @@ from actors.steam.port import AuthState, Credential
 PASSWORD: Final = "password"  # noqa: S105 - a kind, not a password
 SHARED_SECRET: Final = "shared secret"  # noqa: S105 - as above
 AUTH_STATE: Final = "auth state"
-SCAN: Final = 1000  # fields of a hash at once
 HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
 
 
@@ -388,20 +388,19 @@ class Accounts:
         Raises:
             StoreUnavailable, StoreMisused: see `redis_client`.
         """
-        k, closed = self._keys, 0
-        hashes = {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
-        with asking(self._redis, "closed_values"):
-            for kind, key in hashes.items():
-                async for account, value in self._redis.hscan_iter(key, count=SCAN):
-                    if not value.startswith(MARK):
-                        continue
-                    try:
-                        self._sealer.open(kind, account, value)
-                    except CannotUnseal:
-                        closed += 1
-                    else:
-                        return 0
-        return closed
+        return await closed_values(self._redis, self._secret_hashes(), self._sealer)
+
+    async def seal_plain_values(self) -> int:
+        """Seal what is stored plain; return how many values. For a Redis that nobody shares with us.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        return await seal_plain_values(self._redis, self._secret_hashes(), self._sealer)
+
+    def _secret_hashes(self) -> dict[str, str]:
+        k = self._keys
+        return {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis answers."""
