@@ -148,12 +148,13 @@ def _needs(facts: Facts) -> Iterator[Line]:
         yield Line(
             Level.ACT,
             kind,
-            f"The account {one.account} {one.cooldown_reason}.",
-            "Open it to enter a code, or to release or remove it.",
+            f"The account {one.account} needs {one.need}.",
+            f"Open it on the page, or type: {one.command}",
             about=("account", one.account),
         )
     if len(needy) > NAMED:
-        yield Line(Level.ACT, kind, f"{len(needy) - NAMED} more accounts need you.")
+        more = f"{len(needy) - NAMED} more accounts need you."
+        yield Line(Level.ACT, kind, more, "`botapi status` lists them.")
 
 
 def _not_here(facts: Facts) -> Iterator[Line]:

@@ -25,7 +25,7 @@ from actors.errors import AccountError, LocalProtocolError
 from actors.feed import EventId, Feed, Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetOrder, FleetPlan, GetFleetPlan
-from actors.headline import Facts, Line, headlines
+from actors.headline import Facts, headlines
 from actors.messages import BotReport, GetFleet, GetRouter, RouterMessage, RouterReport
 from actors.picture import Picture, changes, whole
 from actors.roster import RosterMessage
@@ -70,8 +70,8 @@ class LookAgain:
 
 
 @dataclass(frozen=True, slots=True)
-class GetAlerts(Ask[tuple[Line, ...]]):
-    """HTTP -> lookout: the alerts, the most urgent first."""
+class GetPicture(Ask[Picture]):
+    """HTTP -> lookout: everything that a page would show now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class _Tick(Ask[None]):
     """Lookout -> itself: look around if it is time."""
 
 
-LookoutMessage = Watch | Unwatch | LookAgain | GetAlerts | _Tick
+LookoutMessage = Watch | Unwatch | LookAgain | GetPicture | _Tick
 
 
 class LooksAtAccounts(Protocol):
@@ -153,11 +153,11 @@ class Lookout(Actor[LookoutMessage]):
                 self._feed.leave(watching)
             case LookAgain():
                 self._looked_at_accounts = None
-            case GetAlerts():
+            case GetPicture():
                 if not self._feed.watchers:  # a page that is open gets these twice a second anyway
                     await self._look(patience_s=self._patience_s())
                 if reply is not None:
-                    reply.set(self._picture.headlines)
+                    reply.set(self._picture)
             case _Tick():
                 await self._look_if_due()
                 if reply is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -43,6 +44,18 @@ _UNKNOWN: Final = "a look: Steam answers with a result that nobody has seen, aga
 
 
 _FRONT: Final = "needs "  # of a cooldown's reason, where only a person can end it
+# Words of a need -> the command of `botapi accounts` that ends it; the first that fits. What is not
+# listed is done outside of the service, at Steam or in the settings, and `reset` has it tried again.
+_COMMANDS: Final[tuple[tuple[str, str], ...]] = (
+    ("in the Steam client", "reset"),
+    ("Steam Guard code", "login"),
+    ("approv", "login"),
+    ("follow the link", "login"),
+    ("shared secret", "add --with-shared-secret"),
+    ("password", "add"),
+    ("to be replaced", "remove"),
+    ("right name", "remove"),
+)
 
 
 def as_reason(need: str) -> str:
@@ -53,6 +66,18 @@ def as_reason(need: str) -> str:
 def is_need(reason: str | None) -> bool:
     """Whether a cooldown's reason says that a person is needed."""
     return reason is not None and reason.startswith(_FRONT)
+
+
+def need_in(reason: str) -> str:
+    """Return the need in a cooldown's reason; see `as_reason`."""
+    return reason.removeprefix(_FRONT)
+
+
+def command_for(account: str, need: str) -> str:
+    """Return what a person types when the account has what it needs, or to give it that."""
+    name = shlex.quote(account)
+    word = next((word for words, word in _COMMANDS if words in need), "reset")
+    return f"botapi accounts {word} {f'-- {name}' if account.startswith('-') else name}"
 
 
 def need_of(failure: BaseException) -> str:

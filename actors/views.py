@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.needs import is_need
+from actors.accounts.names import NOT_STEAMS
+from actors.needs import command_for, is_need, need_in
 
 JITTER_S: Final = 2  # by so much an instant differs that is reckoned from an age, twice
 
@@ -29,8 +30,10 @@ class AccountView:
     cooldown_reason: str | None
     last_logon_at: int | None
     frees_at: int | None  # when the first of what is used can be used again
-    needs_you: bool
+    needs_you: bool  # `need` is not None
     problem: str | None = None  # why it is not used, where that is neither a cooldown nor a budget
+    need: str | None = None  # what only a person can give it
+    command: str | None = None  # what a person types for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class IpView:
 
 def account_view(row: AccountRow, now: float, before: AccountView | None) -> AccountView:
     """Return a row as a page shows it; where only the reckoning differs, it is as `before`."""
+    need = need_of_row(row)
     view = AccountView(
         account=row.account,
         state=row.state,
@@ -56,10 +60,23 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
         cooldown_reason=row.cooldown_reason,
         last_logon_at=_past(now, row.last_logon_s, before.last_logon_at if before else None),
         frees_at=_coming(now, row.frees_in_s, before.frees_at if before else None),
-        needs_you=is_need(row.cooldown_reason),
+        needs_you=need is not None,
         problem=row.problem,
+        need=need,
+        command=None if need is None else command_for(row.account, need),
     )
     return before if before is not None and view == before else view
+
+
+def need_of_row(row: AccountRow) -> str | None:
+    """Return what only a person can give an account; None where it needs nobody."""
+    if row.cooldown_reason is not None and is_need(row.cooldown_reason):
+        return need_in(row.cooldown_reason)
+    if row.state is AccountState.NO_PASSWORD:
+        return "its password: none is stored"
+    if row.problem == NOT_STEAMS:
+        return f"the right name: {row.problem}"
+    return None
 
 
 def ip_view(row: IpRow, now: float, before: IpView | None) -> IpView:

@@ -58,14 +58,14 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
         ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.
     """
     with contextlib.ExitStack() as stack:
+        listener = listen(settings.http.host, settings.http.port)
+        stack.callback(listener.close)
+        token = admin_token(settings, address=listener.getsockname()[0], log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
         sealer = _sealer(key)
         if key.is_new:
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
-        listener = listen(settings.http.host, settings.http.port)
-        stack.callback(listener.close)
-        token = admin_token(settings, address=listener.getsockname()[0], log=log)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
             yield Ground(network, listener, valkey, sealer, key, instance.id, token)

@@ -39,6 +39,7 @@ SEVERITIES: Final[Mapping[str, str]] = {
     "watch": "yellow",
     "well": "green",
 }
+NEEDS_PERSON: Final = "account-needs-person"  # a kind of alert
 _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 _HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
 _RIGHT: Final = frozenset({"for", "restarts", "next try"})
@@ -95,12 +96,25 @@ def _alerts(status: Status, now: float) -> Iterator[Text]:
     if not status.get("alerts"):
         bots = status.get("bots", {})
         yield _line(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
-    for number, alert in enumerate(status.get("alerts", [])):
+    for number, alert in enumerate(_with_all_needs(status)):
         text = " ".join(filter(None, (alert["text"], alert.get("todo"))))
         if alert.get("when") is not None:
             text = text.replace("{when}", clock_time(alert["when"], now))
         style = SEVERITIES.get(alert["severity"], "")
         yield _line(text, style if number else f"bold {style}".strip())
+
+
+def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
+    """Yield the alerts; in place of those about accounts that need a person, which name a few, all."""
+    needs = list(status.get("needs", []))
+    for alert in status.get("alerts", []):
+        if alert["kind"] != NEEDS_PERSON or not status.get("needs"):
+            yield alert
+            continue
+        for one in needs:
+            text = f"The account {one['account']} needs {one['need']}. Type: {one['command']}"
+            yield {"severity": alert["severity"], "text": text}
+        needs.clear()
 
 
 def _counts(status: Status) -> Iterator[Text]:

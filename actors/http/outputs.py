@@ -117,6 +117,17 @@ class Alert(Output):
         )
 
 
+class Need(Output):
+    """What an account waits for that only a person can give it."""
+
+    account: str
+    need: str = Field(examples=["a Steam Guard code, which Steam has sent by e-mail (result 63)"])
+    command: str = Field(
+        description="What to type; after what is done elsewhere, `reset` has it tried again.",
+        examples=["botapi accounts login axe"],
+    )
+
+
 class Status(Output):
     """The fleet."""
 
@@ -126,11 +137,14 @@ class Status(Output):
     log: dict[str, int] = Field(
         description="`dropped_lines`: could not be written; `waiting_lines`: are not written yet."
     )
-    bots: dict[str, int] = Field(description="How many there are, and how many in which state.")
+    bots: dict[str, int] = Field(
+        description="How many there are (`count`), and how many in each state, also where it is none."
+    )
     router: RouterReport
     alerts: list[Alert] = Field(
         description="What is wrong and what to do, the most urgent first; never empty once started."
     )
+    needs: list[Need] = Field(description="Every account that waits for a person.")
     fleet: list[BotReport]
 
 

@@ -13,14 +13,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from actors.actor import Address
+from actors.bot_states import BotState
 from actors.clock import Clock
 from actors.errors import LocalProtocolError
 from actors.http.errors import error_body
 from actors.http.json_response import json_response
 from actors.http.operation import Operation
 from actors.http.operations import GET_HEALTHZ, GET_READYZ, GET_STATUS
-from actors.http.outputs import Alert
-from actors.lookout import GetAlerts, LookoutMessage
+from actors.http.outputs import Alert, Need
+from actors.lookout import GetPicture, LookoutMessage
 from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, RouterReport
 from actors.roster import RosterMessage
 
@@ -46,7 +47,8 @@ class StatusRoutes:
         self._roster = roster
         self._router = router
         self._lookout = lookout
-        self._alerts: list[dict[str, Any]] = []  # as they were known last
+        # What the lookout said last.
+        self._judged: dict[str, list[dict[str, Any]]] = {"alerts": [], "needs": []}
         self._clock = clock
         self._about = about
         self._config = config
@@ -87,14 +89,17 @@ class StatusRoutes:
             fleet, router = await self._ask()
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer")
-        counts = Counter(bot.state.value for bot in fleet.bots)
+        counts = Counter(bot.state for bot in fleet.bots)
         answer = {
             **self._about,
             "config": self._config(),
             "log": self._log(),
-            "bots": {"count": len(fleet.bots), **dict(sorted(counts.items()))},
+            "bots": {
+                "count": len(fleet.bots),
+                **{state.value: counts[state] for state in BotState},
+            },
             "router": asdict(router),
-            "alerts": await self._ask_alerts(),
+            **await self._ask_judged(),
             "fleet": [asdict(bot) for bot in fleet.bots],
         }
         return json_response(request, orjson.dumps(answer))
@@ -105,10 +110,17 @@ class StatusRoutes:
         router = await self._router.ask(GetRouter(), deadline=deadline)
         return fleet, router
 
-    async def _ask_alerts(self) -> list[dict[str, Any]]:
-        """Return the alerts as the page shows them; the last ones known where the lookout is away."""
+    async def _ask_judged(self) -> dict[str, list[dict[str, Any]]]:
+        """Return alerts and needs as the page shows them; the last ones where the lookout is away."""
         deadline = self._clock.now() + ASK_S
         with contextlib.suppress(TimeoutError, LocalProtocolError):
-            lines = await self._lookout.ask(GetAlerts(), deadline=deadline)
-            self._alerts = [Alert.of(line).model_dump() for line in lines]
-        return self._alerts
+            picture = await self._lookout.ask(GetPicture(), deadline=deadline)
+            self._judged = {
+                "alerts": [Alert.of(line).model_dump() for line in picture.headlines],
+                "needs": [
+                    Need(account=one.account, need=one.need, command=one.command).model_dump()
+                    for one in picture.accounts.values()
+                    if one.need is not None and one.command is not None
+                ],
+            }
+        return self._judged

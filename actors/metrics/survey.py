@@ -21,9 +21,9 @@ from actors.clock import Clock
 from actors.errors import AccountError, LocalProtocolError
 from actors.messages import GetFleet, GetRouter, RouterMessage
 from actors.metrics.instruments import Instruments
-from actors.needs import is_need
 from actors.roster import RosterMessage
 from actors.shared_causes import CauseKind, SharedCause
+from actors.views import need_of_row
 
 ASK_S: Final = 2.0
 ACCOUNTS_S: Final = 10.0  # between two looks at Redis
@@ -159,7 +159,7 @@ class Survey:
             self._accounts.labels(state).set(states[state])
         usable = [_left(row) for row in rows if _is_usable(row)]
         self._usable.set(len(usable))
-        self._needy.set(sum(is_need(row.cooldown_reason) for row in rows))
+        self._needy.set(sum(need_of_row(row) is not None for row in rows))
         self._left.set(sum(usable))
         self._worst.set(min(usable, default=0))
         self._account_left.clear()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from botapi_command import botapi
 
 from bench.world import World, simple_accounts, world
 
@@ -43,11 +46,27 @@ async def post(
         return answer.status, await answer.json()
 
 
-async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(w: World) -> None:
+def needs(w: World) -> list[dict[str, str]]:
+    """Return the needs on /status, once they differ from what Redis said some seconds ago."""
+    expected, until = w.service.status()["router"]["ready"] < 2, time.monotonic() + 10
+    while bool(found := w.service.status()["needs"]) is not expected and time.monotonic() < until:
+        time.sleep(0.1)
+    return found  # type: ignore[no-any-return] # JSON is Any
+
+
+async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
+    w: World, tmp_path: Path
+) -> None:
     need = w.service.wait_log("account_needs_human", 10)
     assert need["account"] == "mail"
     assert "e-mail" in need["need"]
     w.service.wait_ready(1)  # its place is free for others, who do not wait for it
+    (told,) = needs(w)
+    assert told["command"] == "botapi accounts login mail"
+    said = await asyncio.to_thread(
+        botapi, "status", cwd=tmp_path, env={"BOTAPI_URL": w.service.url}
+    )
+    assert f"The account mail needs {told['need']}. Type: {told['command']}" in said.out
 
     status, answer = await post(w)
     assert (status, answer["state"]) == (202, "code-wanted")
@@ -59,6 +78,7 @@ async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(w: World) ->
     assert (status, answer) == (200, {"account": "mail", "state": "logged-on", "need": None})
 
     w.service.wait_ready(2, within=20)
+    assert needs(w) == []
     assert len(list(w.service.events("account_needs_human"))) == 1
     logons = await w.sandbox.journal("token_logon")
     assert [one["account"] for one in logons].count("mail") == 2  # by hand, and then the bot

@@ -40,6 +40,8 @@ NEEDY = account(
     state=A.COOLING_DOWN,
     cooldown_reason="needs a Steam Guard code (result 63)",
     needs_you=True,
+    need="a Steam Guard code (result 63)",
+    command="botapi accounts login mail",
 )
 SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
 
@@ -74,7 +76,12 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
             "cannot use 2 accounts: a wrong key",
             "other instances may",
         ),
-        (facts(S.READY, accounts=[NEEDY]), Level.ACT, "mail needs a Steam Guard code", "Open it"),
+        (
+            facts(S.READY, accounts=[NEEDY]),
+            Level.ACT,
+            "mail needs a Steam Guard code",
+            "type: botapi accounts login mail",
+        ),
         (facts(S.WAITING_FOR_ACCOUNT, accounts=[]), Level.ACT, "no account yet", "Add one"),
         (
             facts(S.WAITING_FOR_ACCOUNT, accounts=[SPENT]),
@@ -141,7 +148,8 @@ def test_many_accounts_that_need_somebody_are_counted_not_listed() -> None:
     needy = [replace(NEEDY, account=f"mail{number}") for number in range(10)]
     lines = headlines(facts(S.READY, accounts=needy))
     assert len(lines) == 4
-    assert lines[-1] == Line(Level.ACT, "account-needs-person", "7 more accounts need you.")
+    more = ("7 more accounts need you.", "`botapi status` lists them.")
+    assert lines[-1] == Line(Level.ACT, "account-needs-person", *more)
 
 
 def test_many_parked_bots_are_counted_not_listed() -> None:

@@ -12,11 +12,15 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from fake_clock import FakeClock, settle
 
+from actors.accounts.admin import AccountState
 from actors.actor import Actor, Address, Envelope
+from actors.bot_states import BotState
 from actors.headline import Level, Line
 from actors.http.outputs import Status
 from actors.http.status import ASK_S, StatusRoutes
-from actors.messages import FleetReport, RouterReport
+from actors.messages import BotReport, FleetReport, RouterReport
+from actors.picture import Picture
+from actors.views import AccountView
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -42,6 +46,17 @@ ALERTS = [
         "about": {"type": "account", "name": "mail"},
     },
 ]
+NEEDY = AccountView(
+    *("mail", AccountState.COOLING_DOWN, 0, 90, None, None, 1, "needs a code", None, None),
+    needs_you=True,
+    need="a code",
+    command="botapi accounts login mail",
+)
+WELL = AccountView(
+    *("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None), needs_you=False
+)
+PICTURE = Picture({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
+NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
 FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
 
@@ -63,6 +78,7 @@ class Served:
     """The route, and what it asks."""
 
     routes: StatusRoutes
+    roster: Asked
     lookout: Asked
     clock: FakeClock
 
@@ -81,7 +97,7 @@ class Served:
 async def served(clock: FakeClock) -> AsyncIterator[Served]:
     roster = Asked("roster", FleetReport(()), clock)
     router = Asked("router", RouterReport(0, 0, 0), clock)
-    lookout = Asked("lookout", LINES, clock)
+    lookout = Asked("lookout", PICTURE, clock)
     actors = (roster, router, lookout)
     for one in actors:
         await one.start()
@@ -93,23 +109,36 @@ async def served(clock: FakeClock) -> AsyncIterator[Served]:
         config=lambda: CONFIG,
         log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
     )
-    yield Served(routes, lookout, clock)
+    yield Served(routes, roster, lookout, clock)
     for one in actors:
         one.stop()
     await settle()
     await asyncio.gather(*running)
 
 
-async def test_the_alerts_are_those_of_the_page(served: Served) -> None:
-    assert (await served.status())["alerts"] == ALERTS
+async def test_alerts_and_needs_are_those_of_the_page(served: Served) -> None:
+    found = await served.status()
+    assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)
+
+
+@pytest.mark.parametrize("states", [(), (BotState.READY,), (BotState.PARKED, BotState.PARKED)])
+async def test_every_state_is_counted_also_where_no_bot_has_it(
+    served: Served, states: tuple[BotState, ...]
+) -> None:
+    served.roster.answer = FleetReport(
+        tuple(BotReport(f"bot-{n}", one, 0.0, None, 0, None, None) for n, one in enumerate(states))
+    )
+    counts = (await served.status())["bots"]
+    assert counts == {"count": len(states)} | {one.value: states.count(one) for one in BotState}
 
 
 async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> None:
     served.lookout.answer = None
-    assert (await served.status())["alerts"] == []
-    served.lookout.answer = LINES
+    found = await served.status()
+    assert (found["alerts"], found["needs"]) == ([], [])
+    served.lookout.answer = PICTURE
     assert (await served.status())["alerts"] == ALERTS
     served.lookout.answer = None
     found = await served.status()
-    assert found["alerts"] == ALERTS  # as they were known last
-    assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "log", "fleet"}
+    assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)  # as they were known last
+    assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "needs", "log", "fleet"}

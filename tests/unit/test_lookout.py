@@ -23,7 +23,7 @@ from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetPlan
 from actors.lookout import (
     REDIS_S,
-    GetAlerts,
+    GetPicture,
     LookAgain,
     Lookout,
     LookoutMessage,
@@ -96,8 +96,8 @@ class Scene:
     lines: list[MutableMapping[str, Any]]  # of the log
 
     async def alerts(self) -> list[str]:
-        found = await self.address.ask(GetAlerts(), deadline=self.clock.now() + 10)
-        return [line.kind for line in found]
+        found = await self.address.ask(GetPicture(), deadline=self.clock.now() + 10)
+        return [line.kind for line in found.headlines]
 
     async def watch(self) -> Watching:
         return await self.address.ask(Watch(), deadline=self.clock.now() + 10)

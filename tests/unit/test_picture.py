@@ -76,6 +76,7 @@ def test_instants_are_reckoned_from_ages() -> None:
     assert (view.frees_at, view.cooldown_until) == (NOW + 100, NOW + 30)
     assert view.needs_you
     assert not account_view(row(cooldown_s=1.0, cooldown_reason="spent"), NOW, None).needs_you
+    assert (view.need, view.command) == ("a code", "botapi accounts reset axe")
     budget = ip_view(IpRow("192.0.2.1", 3, 447, 90.0), NOW, None)
     assert budget.frees_at == NOW + 90
     assert ip_view(IpRow("192.0.2.1", 3, 447, 80.5), NOW + 10, budget) is budget

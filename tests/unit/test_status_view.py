@@ -74,6 +74,22 @@ def test_the_alerts_of_the_service_come_first_and_in_its_order() -> None:
     assert index(lines, "bot-2") < index(lines, "bot-1")
 
 
+def test_every_account_that_needs_a_person_is_listed_with_what_to_type() -> None:
+    few = [alert("act", f"The account a{n} needs.", kind="account-needs-person") for n in range(3)]
+    more = alert("act", "9 more accounts need you.", kind="account-needs-person")
+    needs = [
+        {"account": f"a{n}", "need": "a code", "command": f"botapi accounts login a{n}"}
+        for n in range(12)
+    ]
+    alerts = [alert("outage", "Steam is away."), *few, more, alert("watch", "Later.")]
+    lines = drawn(status(bot(1), alerts=alerts, needs=needs), 120)
+    told = [f"The account a{n} needs a code. Type: botapi accounts login a{n}" for n in range(12)]
+    assert lines[1:15] == ["Steam is away.", *told, "Later."]
+    assert len(drawn(status(bot(1), alerts=alerts, needs=needs), 120, 24)) <= 24
+    older = drawn(status(bot(1), alerts=alerts), 120)  # of a service that tells no needs
+    assert older[2:6] == [one["text"] for one in (*few, more)]
+
+
 @pytest.mark.parametrize(
     ("bots", "words"),
     [

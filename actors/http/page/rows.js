@@ -21,7 +21,7 @@ export const botColumns = (accounts, plan) => [
 ];
 
 /** Why an account is not used. */
-const why = (one) => [one.problem, one.cooldown_reason].filter(Boolean).join("; ");
+const why = (one) => [one.problem, one.cooldown_reason ?? (one.need && `needs ${one.need}`)].filter(Boolean).join("; ");
 
 /** The columns of the accounts. */
 export const accountColumns = () => [
