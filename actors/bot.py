@@ -199,8 +199,7 @@ class Bot(Actor[RouterToBot]):
             await self._leave()
 
     def _tell_wait(self, wait: Wait) -> None:
-        reason = f"{wait.reason}: a log-on may start in {wait.seconds:.0f} s"
-        self._publish(reason=reason, goes_on_in=wait.seconds, waits=wait.reason)
+        self._publish(goes_on_in=wait.seconds, waits=wait.reason)
 
     async def _open_session(
         self, link: Link, reckoning: Reckoning, keeper: LeaseKeeper, auth: AuthState | None

@@ -133,7 +133,7 @@ class BotChanged:
     bot_id: str
     state: BotState
     account: str | None = None
-    reason: str | None = None  # in words; why the state was entered, where that is not obvious
+    reason: str | None = None  # in words: the failure due to which the state was entered
     seat: Seat | None = None  # exactly when state is READY
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
@@ -167,14 +167,15 @@ class BotReport:
     since: float  # UTC seconds
     account: str | None
     restarts: int
-    last_error: str | None
-    next_try_at: float | None  # UTC seconds
+    last_error: str | None  # until the bot has been ready for `restart.stable_after`
+    next_try_at: float | None  # UTC seconds: of the next life, or of a log-on that waits
     up_since: float | None = (
         None  # UTC seconds; ready with this account since then, but for pauses of the GC
     )
     ip: str | None = None  # egress IP that Steam saw last
     waits: WaitReason | None = None  # what holds up its log-on
     cause: CauseKind | None = None  # the shared cause of its last failure, until it is ready again
+    last_error_at: float | None = None  # UTC seconds
 
 
 @dataclass(frozen=True, slots=True)

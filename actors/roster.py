@@ -26,6 +26,7 @@ class BotSupervised:
     restarts: int
     last_error: str | None
     next_try_in: float | None  # seconds
+    last_error_at: float | None = None  # clock seconds
 
 
 RosterMessage = BotChanged | BotSupervised | BotRemoved | GetFleet
@@ -44,13 +45,25 @@ class Roster(Actor[RosterMessage]):
         *,
         address: Address[RosterMessage],
         catch_up: Callable[[Address[RosterMessage]], None],
+        stable_after_s: Callable[[], float],
         clock: WallClock,
     ) -> None:
-        """`catch_up` tells a roster that has just started how every bot is."""
+        """Make one.
+
+        Args:
+            address: where it is asked.
+            catch_up: tells a roster that has just started how every bot is.
+            stable_after_s: seconds ready after which a bot's last error is forgotten, by the settings
+                of that moment.
+            clock: both times.
+        """
         super().__init__(address, clock=clock, capacity=CAPACITY)
         self._catch_up = catch_up
         self._wall = clock.wall
+        self._stable_after_s = stable_after_s
         self._bots: dict[str, BotReport] = {}
+        self._since: dict[str, float] = {}  # clock seconds: when each entered its state
+        self._errors_told: dict[str, float] = {}  # clock seconds: of the last one by the supervisor
 
     async def start(self) -> None:
         """Take over the address and learn of the bots that are there already."""
@@ -65,23 +78,23 @@ class Roster(Actor[RosterMessage]):
             case BotSupervised() as supervised:
                 self._on_bot_supervised(supervised)
             case BotRemoved(bot_id=bot_id):
-                self._bots.pop(bot_id, None)
+                for known in (self._bots, self._since, self._errors_told):
+                    known.pop(bot_id, None)
             case GetFleet():
+                self._forget_old_errors()
                 if envelope.reply is not None:
                     envelope.reply.set(FleetReport(tuple(self._bots.values())))
             case other:
                 assert_never(other)
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
-        report = self._report(changed.bot_id)
-        since = report.since if report.state is changed.state else self._wall()
+        report, now = self._entered(changed.bot_id, changed.state), self._wall()
+        if changed.reason is not None:
+            report = replace(report, last_error=changed.reason, last_error_at=now)
         self._bots[changed.bot_id] = replace(
             report,
-            state=changed.state,
-            since=since,
             account=changed.account,
-            last_error=changed.reason or report.last_error,
-            next_try_at=None,
+            next_try_at=None if changed.goes_on_in is None else now + changed.goes_on_in,
             up_since=self._up_since(report, changed),
             ip=report.ip if changed.seat is None else changed.seat.ip,
             waits=changed.waits,
@@ -101,19 +114,37 @@ class Roster(Actor[RosterMessage]):
         return changed.cause or report.cause
 
     def _on_bot_supervised(self, supervised: BotSupervised) -> None:
-        report = self._report(supervised.bot_id)
-        now = self._wall()
-        state = supervised.state or report.state
-        self._bots[supervised.bot_id] = replace(
+        bot_id, now = supervised.bot_id, self._wall()
+        report = self._entered(bot_id, supervised.state or self._report(bot_id).state)
+        error_at = supervised.last_error_at
+        if error_at is not None and self._errors_told.get(bot_id) != error_at:
+            self._errors_told[bot_id] = error_at  # it is told with every change
+            at = now - (self._clock.now() - error_at)
+            report = replace(report, last_error=supervised.last_error, last_error_at=at)
+        self._bots[bot_id] = replace(
             report,
-            state=state,
-            since=report.since if report.state is state else now,
             restarts=supervised.restarts,
-            last_error=supervised.last_error or report.last_error,
             next_try_at=None if supervised.next_try_in is None else now + supervised.next_try_in,
             up_since=report.up_since if supervised.state is None else None,
             waits=report.waits if supervised.state is None else None,
         )
+
+    def _entered(self, bot_id: str, state: BotState) -> BotReport:
+        """Return what is known of the bot, in this state."""
+        report = self._report(bot_id)
+        if report.state is not state or bot_id not in self._since:
+            self._since[bot_id] = self._clock.now()
+        if report.state is state:
+            return report
+        return replace(report, state=state, since=self._wall())
+
+    def _forget_old_errors(self) -> None:
+        """Drop the last error of each bot that has been ready for long enough since."""
+        ready_before = self._clock.now() - self._stable_after_s()
+        for bot_id, report in self._bots.items():
+            is_stable = report.state is BotState.READY and self._since[bot_id] <= ready_before
+            if is_stable and report.last_error is not None:
+                self._bots[bot_id] = replace(report, last_error=None, last_error_at=None)
 
     def _report(self, bot_id: str) -> BotReport:
         return self._bots.get(bot_id) or BotReport(

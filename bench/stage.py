@@ -119,7 +119,9 @@ class Stage:
         )
         clock = self._clock
         actors: list[Actor[Any]] = [
-            Roster(address=self._roster, catch_up=self._fill, clock=clock),
+            Roster(
+                address=self._roster, catch_up=self._fill, stable_after_s=lambda: 60.0, clock=clock
+            ),
             _Router(self._router, clock=clock),
             _Desk(self._bots, self._desk, clock),
             Lookout(sights, address=self._lookout, epoch="stage", clock=clock),

@@ -78,6 +78,7 @@ class BotSpecs:
             state=BETWEEN_LIVES.get(status.state),
             restarts=status.restarts,
             last_error=status.last_error and without_secrets(status.last_error),
+            last_error_at=status.last_error_at,
             next_try_in=next_try_in,
         )
         try:

@@ -170,6 +170,7 @@ class ChildStatus:
         since: when it entered `state`, in clock seconds.
         restarts: lives after the first.
         last_error: how the last life that failed ended, in words.
+        last_error_at: when, in clock seconds.
         next_try_at: clock seconds; only while backing off or parked, and not for one that stays parked
             until somebody wants it back.
     """
@@ -180,3 +181,4 @@ class ChildStatus:
     restarts: int = 0
     last_error: str | None = None
     next_try_at: float | None = None
+    last_error_at: float | None = None

@@ -148,11 +148,17 @@ def _cells(bot: Bot, now: float) -> Iterator[Text]:
     is_well = state == "ready"
     yield _line(bot["bot_id"])
     yield _line(bot.get("account") or "-")
-    yield _line(_words(state), STATES.get(state, ""))
+    waits = f" ({bot['waits']})" if bot.get("waits") else ""
+    yield _line(_words(state) + waits, STATES.get(state, ""))
     yield _line(span(now - bot["since"]))
     yield _line(str(bot.get("restarts", 0)))
     yield _line("" if next_try is None else span(next_try - now))
-    yield _line(bot.get("last_error") or "", "dim" if is_well else "")
+    yield _line(_last_error(bot, now), "dim" if is_well else "")
+
+
+def _last_error(bot: Bot, now: float) -> str:
+    error, at = bot.get("last_error") or "", bot.get("last_error_at")
+    return error if at is None else f"{span(now - at)} ago: {error}"
 
 
 def _urgency(bot: Bot) -> tuple[int, float, int, str]:

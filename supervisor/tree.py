@@ -270,7 +270,12 @@ class Tree:
         )
 
     def _make_roster(self) -> Actor[RosterMessage]:
-        return Roster(address=self._roster, catch_up=self._announcer.catch_up, clock=self._clock)
+        return Roster(
+            address=self._roster,
+            catch_up=self._announcer.catch_up,
+            stable_after_s=lambda: self._settings.restart.stable_after,
+            clock=self._clock,
+        )
 
     def _make_http(self) -> HttpServer:
         status = StatusRoutes(

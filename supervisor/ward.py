@@ -221,7 +221,7 @@ class Ward:
         life.cancel()
         await first_of(life, within=CANCEL_S, clock=self._clock)
         if not life.done():
-            self.status = replace(self.status, last_error="it ignores cancellation")
+            self._note_error("it ignores cancellation")
             self._tell_observer()  # it may stay so for long
             self._log.error("child_stuck", waited_s=CANCEL_S)
 
@@ -235,6 +235,9 @@ class Ward:
             error = life.exception()
         return Exit(error, served_s=self._seconds_since(self._in_service_since))
 
+    def _note_error(self, words: str | None) -> None:
+        self.status = replace(self.status, last_error=words, last_error_at=self._clock.now())
+
     def _when_in_service(self) -> float | None:
         child: object = self._child
         return child.in_service_since if isinstance(child, ServesLater) else self._started_at
@@ -244,7 +247,7 @@ class Ward:
 
     def _decide(self, ended: Exit) -> Decision:
         if ended.error is not None:
-            self.status = replace(self.status, last_error=_in_words(ended.error))
+            self._note_error(_in_words(ended.error))
         decision: Decision = Finished()
         was_parked = self._past.parked
         if not self._stop_asked.done() and self._recalled.done():

@@ -157,7 +157,8 @@ async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stag
     stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit")]
     await stage.until_settled()
     assert stage.changes[-1].state is BotState.CONNECTING
-    assert stage.changes[-1].reason == "pacing: a log-on may start in 10 s"
+    waiting = stage.changes[-1]
+    assert (waiting.waits, waiting.goes_on_in, waiting.reason) == ("pacing", 10.0, None)
     await stage.clock.advance(12.0)
     assert "open" not in stage.script.deeds
     await stage.clock.advance(32.0)

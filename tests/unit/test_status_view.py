@@ -144,6 +144,22 @@ def test_bots_stand_by_how_much_they_want_a_look_then_by_number() -> None:
     assert order == ["bot-3", "bot-4", "bot-2", "bot-9", "bot-10"]
 
 
+def test_an_error_is_told_with_its_age_and_a_wait_with_the_state() -> None:
+    bots = [
+        bot(1, "connecting", waits="pacing", next_try_at=NOW + 12),
+        bot(2, "backing_off", last_error="Steam refused", last_error_at=NOW - 120),
+        bot(3, "backing_off", last_error="of an older service"),
+        bot(4),
+    ]
+    lines = drawn(status(*bots), 120)
+    waiting, failed, older, well = (lines[index(lines, f"bot-{n}")] for n in range(1, 5))
+    assert "connecting (pacing)" in waiting
+    assert waiting.endswith("12 s")
+    assert failed.endswith("2 min ago: Steam refused")
+    assert older.endswith("of an older service")
+    assert well.endswith("0")
+
+
 def test_names_and_errors_cannot_steer_the_terminal() -> None:
     shown = status(bot(1, account="a\x1b[2Jb", last_error="x\ry\a"))
     text = "\n".join(drawn(shown | {"alerts": [alert("act", "c\x1bd", todo="e\af")]}))

@@ -16,9 +16,13 @@ export const botColumns = (accounts, plan) => [
   { key: "uptime", title: "Uptime", cell: (bot, now) => ago(bot.up_since, now), sort: (bot) => bot.up_since && -bot.up_since },
   { key: "budget", title: "Budget left", cell: (bot) => budget(accounts.get(bot.account)), sort: (bot) => accounts.get(bot.account)?.left },
   { key: "restarts", title: "Restarts", cell: (bot) => String(bot.restarts), sort: (bot) => bot.restarts },
-  { key: "error", title: "Last error", cell: (bot) => ({ text: bot.last_error ?? "", title: bot.last_error ?? "" }), sort: (bot) => bot.last_error },
+  { key: "error", title: "Last error", cell: (bot, now) => ({ text: lastError(bot, now), title: lastError(bot, now) }), sort: (bot) => bot.last_error },
   { key: "next", title: "Next try", cell: (bot, now) => nextTry(bot, now, plan()), sort: (bot) => bot.next_try_at },
 ];
+
+/** The last error with its age; none of a bot that has been well for a while. */
+const lastError = (bot, now) => (bot.last_error == null ? "" : bot.last_error_at == null
+  ? bot.last_error : `${ago(bot.last_error_at, now)} ago: ${bot.last_error}`);
 
 /** Why an account is not used. */
 const why = (one) => [one.problem, one.cooldown_reason ?? (one.need && `needs ${one.need}`)].filter(Boolean).join("; ");
@@ -48,7 +52,8 @@ export const botFacts = (bot, now, account, plan) => [
   ["Ready since", bot.up_since && `${clock(bot.up_since, now)} (${ago(bot.up_since, now)})`],
   ["Address", bot.ip],
   ["Restarts", String(bot.restarts)],
-  ["Last error", bot.last_error],
+  ["Waits for", bot.waits],
+  ["Last error", lastError(bot, now)],
   ["Next try", nextTry(bot, now, plan)],
 ];
 
