@@ -1,7 +1,11 @@
 # The service as one small image: nothing in it but Python, the locked packages and the service.
 #
 #   docker build -t botapi .
-#   docker run -e REDISTOGO_URL=redis://172.17.0.1:6379/0 -e PORT=5000 -p 5000:5000 botapi
+#   docker run --name botapi -p 127.0.0.1:5000:5000 -v botapi:/var/lib/botapi botapi
+#   docker exec -it botapi botapi accounts add NAME
+#
+# Runs as any user: one that the image does not know is in group 0, as Docker and OpenShift have it, and that
+# group may write to /var/lib/botapi. What the service makes there only its user can read.
 
 ARG PYTHON=3.12
 
@@ -26,7 +30,7 @@ RUN /build/bin/python -m hatchling build -t wheel -d /wheels \
 FROM python:${PYTHON}-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/botapi --no-create-home \
         --shell /usr/sbin/nologin botapi \
-    && install -d -o botapi -g botapi /var/lib/botapi
+    && install -d -o botapi -g 0 -m 0770 /var/lib/botapi
 COPY --from=build /opt/botapi /opt/botapi
 COPY config.toml /etc/botapi/config.toml
 ENV PATH=/opt/botapi/bin:$PATH \

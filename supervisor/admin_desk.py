@@ -15,7 +15,7 @@ from actors.actor import Address
 from actors.bot_ports import Pacing
 from actors.first_logon import ByHand
 from actors.guard_desk import GuardDesk, SubmitGuard
-from actors.http.access import AdminToken, may_make_token, new_token
+from actors.http.access import AdminToken, new_token
 from actors.steam.port import Directory, Steam
 from supervisor.clock import SystemClock
 from supervisor.private_file import keep_private, write_once
@@ -25,31 +25,28 @@ KEY: Final = "http.admin_token_file"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def admin_token(
-    settings: Settings, *, address: str, log: FilteringBoundLogger
-) -> AdminToken | None:
-    """Return the token in the file that the settings name, or in our own; None for no admin API.
+def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken | None:
+    """Return the token in the file that the settings name; else in our own, made if need be.
 
-    Where none is named, one is made if `address`, on which we listen, is this machine's alone.
+    None, for no admin API, where none is named and our own cannot be read or written.
 
     Raises:
-        ConfigError: the file cannot be read or written, or holds no usable token.
+        ConfigError: the file cannot be read, or holds no usable token.
     """
-    file = settings.http.admin_token_file
-    if file is None and not may_make_token(address):
-        log.info(
-            "admin_api_off", reason=f"{KEY} is not set, and {address} is not a loopback address"
-        )
-        return None
+    named, own = settings.http.admin_token_file, settings.own_token_file
     try:
-        return _token_in(file or _own_file(settings.own_token_file, log), log)
+        return _token_in(named or _own_file(own, log), log)
     except OSError as error:
-        problem = f"{error.filename} cannot be used: {error.strerror}"
+        problem = f"{error.filename or own} cannot be used: {error.strerror}"
+        if named is None:
+            log.warning("admin_api_off", reason=f"{KEY} is not set, and {problem}")
+            return None
         raise ConfigError(KEY, problem) from None
     except UnicodeDecodeError:
-        raise ConfigError(KEY, f"{file} is not a text file") from None
+        raise ConfigError(KEY if named else "", f"{named or own} is not a text file") from None
     except ValueError as error:
-        raise ConfigError(KEY, f"{error}; make one with: openssl rand -hex 24") from None
+        remedy = "make one with: openssl rand -hex 24" if named else f"delete {own}"
+        raise ConfigError(KEY if named else "", f"{named or own}: {error}; {remedy}") from None
 
 
 def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,6 +20,7 @@ from supervisor.cli_options import (
     refusals,
     service_at,
 )
+from supervisor.settings import load
 
 TIMEOUT_S: Final = 10.0
 
@@ -36,6 +40,8 @@ def status(
     With --watch --json, one line of JSON a second.
     """
     service = service_at(url, key_file, config)
+    if url is None and service.token is None:  # our own service: nobody else is shown its token
+        service = replace(service, token=_own_token(config))
     with refusals(as_json=as_json):
         if watch:
             from supervisor.status_watch import watch as look_on  # noqa: PLC0415 - see cli.py
@@ -49,6 +55,15 @@ def status(
     from supervisor.status_view import show  # noqa: PLC0415 - see cli.py
 
     show(answer)
+
+
+def _own_token(config: Path | None) -> str | None:
+    """Return the admin token of the service on this machine, where we may read it."""
+    settings = load(config).settings
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        file = settings.http.admin_token_file or settings.own_token_file
+        return file.read_text("utf-8-sig").strip() or None
+    return None
 
 
 async def _ask(service: Service) -> Any:

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.embedded import EmbeddedValkey
 from actors.accounts.sealing import Sealer, parse_keys
 from actors.http.access import AdminToken
+from actors.http.addresses import is_loopback
 from supervisor.admin_desk import admin_token
 from supervisor.instance import own_instance
 from supervisor.listener import listen
@@ -43,6 +44,7 @@ class Ground:
     secret_key: SecretKey
     instance: str  # who we are, unique in the world
     admin_token: AdminToken | None
+    is_exposed: bool  # others than this machine reach the API
 
     @property
     def address(self) -> str:
@@ -60,7 +62,8 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
     with contextlib.ExitStack() as stack:
         listener = listen(settings.http.host, settings.http.port)
         stack.callback(listener.close)
-        token = admin_token(settings, address=listener.getsockname()[0], log=log)
+        is_exposed = not is_loopback(listener.getsockname()[0])
+        token = admin_token(settings, log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
         sealer = _sealer(key)
@@ -68,7 +71,7 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield Ground(network, listener, valkey, sealer, key, instance.id, token)
+            yield Ground(network, listener, valkey, sealer, key, instance.id, token, is_exposed)
 
 
 def _own_valkey(

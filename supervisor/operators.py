@@ -1,8 +1,9 @@
 """What operators see and touch, put together for the tree: desks, lookout, page; sees both halves.
 
 There is always a page. What changes something asks for the admin token, and without one there is nothing
-that changes anything. Who may watch is who may see /status, but for one case: an operator who has named a
-token wants to be the only one.
+that changes anything. Who may watch is who may see /status, but for two cases: an operator who has
+named a token wants to be the only one, and where others than this machine reach the API, only operators
+see the names of accounts.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import itertools
 import signal
+import sys
 from typing import Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from supervisor import __version__
+from supervisor import __version__, logs
 from supervisor.open_files import AcceptErrors, raise_open_files_limit
 from supervisor.private_file import only_ours_from_now_on
 from supervisor.secret_key import VARIABLE
@@ -63,12 +64,16 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, tree.reread)
     log.info("service_starting", version=__version__)
+    if tree.admin_token_file is not None:
+        log.info("admin_api_on", file=str(tree.admin_token_file))
     if not tree.is_sealing:
         log.warning(
             "secrets_unsealed", reason=f"no {VARIABLE}: passwords and tokens are stored plain"
         )
     try:
         await tree.root.start()
+        if sys.stderr.isatty():
+            logs.say(await tree.first_steps())
         _keep_what_is_there()
         await tree.root.run()
     except ChildGaveUp as gave_up:

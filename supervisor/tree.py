@@ -28,8 +28,10 @@ import math
 import random
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
+from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.demo import DemoAccounts
@@ -74,6 +76,7 @@ from supervisor.admin_desk import guard_desk
 from supervisor.child import ChildSpec, GiveUp
 from supervisor.clock import SystemClock
 from supervisor.core import CORE_GRACE_S, NO_RESTART, core_child
+from supervisor.first_steps import first_steps
 from supervisor.fleet import Fleet
 from supervisor.front_door import FrontDoor
 from supervisor.ground import Ground, taken
@@ -176,6 +179,22 @@ class Tree:
     def is_sealing(self) -> bool:
         """Whether secrets are sealed before they are stored."""
         return self._ground.sealer.is_sealing
+
+    @property
+    def admin_token_file(self) -> Path | None:
+        """Where the admin token is; None where there is no admin API."""
+        if self._ground.admin_token is None:
+            return None
+        return self._settings.http.admin_token_file or self._settings.own_token_file
+
+    async def first_steps(self) -> str:
+        """Return what a person who starts the service on a terminal wants to know."""
+        return await first_steps(
+            self._ground.listener.getsockname(),
+            self.admin_token_file,
+            self._settings.bots.count,
+            self._stores.admin,
+        )
 
     async def check_key(self) -> None:
         """Raise ConfigError where values in Redis are sealed and no key opens one."""
@@ -286,6 +305,7 @@ class Tree:
             about=self._about,
             config=self.config.report,
             log=logs.report,
+            may_see_names=self._may_see_names,
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
@@ -329,10 +349,20 @@ class Tree:
             causes=self._causes,
         )
         http = self._settings.http
-        is_private = http.admin_token_file is not None or http.api_keys_file is not None
+        is_private = (
+            self._ground.is_exposed
+            or http.admin_token_file is not None
+            or http.api_keys_file is not None
+        )
         return Operators(
             around, self._gate, is_private=is_private, clock=self._clock, log=self._log
         )
+
+    def _may_see_names(self, request: web.Request) -> bool:
+        """Tell whether who asks may see account names: all where only this machine can ask."""
+        admits_by_key = self._settings.http.api_keys_file is not None
+        is_operator = self._gate is not None and self._gate.is_operator(request)
+        return not self._ground.is_exposed or admits_by_key or is_operator
 
     def _make_guard_desk(self, address: Address[SubmitGuard]) -> GuardDesk:
         ports = self._bot_ports

@@ -19,6 +19,7 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.tree",
     "supervisor.bot_specs",
     "supervisor.departures",
+    "supervisor.first_steps",
     "supervisor.fleet",
     "supervisor.fleet_desk",
     "supervisor.ground",

@@ -14,8 +14,6 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from actors.http.addresses import is_loopback
-
 SCHEME: Final = "Bearer "
 SHORTEST: Final = 16  # characters of a token that cannot be guessed
 RANDOM_BYTES: Final = 24  # of one that we make
@@ -49,14 +47,6 @@ class AdminToken:
 def new_token() -> str:
     """Return a token that nobody can guess."""
     return secrets.token_urlsafe(RANDOM_BYTES)
-
-
-def may_make_token(address: str) -> bool:
-    """Tell whether a service that listens on `address` may make an admin token of its own.
-
-    Only where nobody else can reach it: whoever opens it to others decides about the token as well.
-    """
-    return is_loopback(address)
 
 
 def _digest(text: str) -> bytes:

@@ -144,7 +144,11 @@ class Status(Output):
     alerts: list[Alert] = Field(
         description="What is wrong and what to do, the most urgent first; never empty once started."
     )
-    needs: list[Need] = Field(description="Every account that waits for a person.")
+    needs: list[Need] = Field(
+        description="Every account that waits for a person. Empty, as `account` and `last_error` of each "
+        "bot are null, for who shows no admin token where others than this machine reach the service "
+        "and there are no API keys."
+    )
     fleet: list[BotReport]
 
 

@@ -27,6 +27,12 @@ from actors.roster import RosterMessage
 
 ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
 NOT_READY_RETRY_S: Final = 5.0
+# Kinds of alerts that name accounts, in words for who may not see the names.
+_NAMELESS: Final[Mapping[str, str]] = {
+    "account-needs-person": "There are accounts that need a person.",
+    "unusable-here": "There are accounts that this instance cannot use.",
+}
+_WHO_SEES_NAMES: Final = "Sign in, or show the admin token, to see which."
 
 
 class StatusRoutes:
@@ -42,8 +48,20 @@ class StatusRoutes:
         about: Mapping[str, Any],
         config: Callable[[], Mapping[str, Any]],
         log: Callable[[], Mapping[str, int]],
+        may_see_names: Callable[[web.Request], bool],
     ) -> None:
-        """`about`: constant facts shown on /status, e.g. the version; the others are asked each time."""
+        """Make them.
+
+        Args:
+            roster: is asked for the bots.
+            router: is asked whether new matches can be asked for.
+            lookout: is asked for what is wrong and who is needed.
+            clock: for the deadlines.
+            about: constant facts shown on /status, e.g. the version; the others are asked each time.
+            config: how the settings are.
+            log: how the log is.
+            may_see_names: whether who asks may see the names of accounts.
+        """
         self._roster = roster
         self._router = router
         self._lookout = lookout
@@ -53,6 +71,7 @@ class StatusRoutes:
         self._about = about
         self._config = config
         self._log = log
+        self._may_see_names = may_see_names
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return what it does."""
@@ -102,6 +121,8 @@ class StatusRoutes:
             **await self._ask_judged(),
             "fleet": [asdict(bot) for bot in fleet.bots],
         }
+        if not self._may_see_names(request):
+            answer |= _without_names(answer)
         return json_response(request, orjson.dumps(answer))
 
     async def _ask(self) -> tuple[FleetReport, RouterReport]:
@@ -124,3 +145,21 @@ class StatusRoutes:
                 ],
             }
         return self._judged
+
+
+def _without_names(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a status that name accounts, without the names.
+
+    An error's text may name one, and so may the reason why one cannot be used here.
+    """
+    alerts = [
+        one | {"text": _NAMELESS[one["kind"]], "todo": _WHO_SEES_NAMES, "about": None}
+        if one["kind"] in _NAMELESS
+        else one
+        for one in answer["alerts"]
+    ]
+    return {
+        "alerts": list({one["text"]: one for one in alerts}.values()),
+        "needs": [],
+        "fleet": [bot | {"account": None, "last_error": None} for bot in answer["fleet"]],
+    }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
-from botapi_command import Said, botapi
+from botapi_command import Said, botapi, on_terminal
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.embedded import EmbeddedValkey
@@ -151,3 +151,17 @@ def test_a_key_that_is_given_needs_no_file(tmp_path: Path) -> None:
     said = accounts(config_for(tmp_path), "add", "axe", typed="pw\n", BOTAPI_SECRET_KEY=key)
     assert said.code == 0
     assert not (tmp_path / "data" / "sealing-key").exists()
+
+
+def test_a_start_on_a_terminal_says_where_everything_is_and_what_to_type(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    config.write_text(
+        config.read_text() + "[http]\nport = 0\n[steam]\ndirectory_url = 'http://127.0.0.1:9'\n"
+    )
+    with on_terminal("run", "--config", str(config), cwd=tmp_path, size=(40, 200)) as terminal:
+        shown = terminal.wait_for("botapi accounts add NAME")
+        terminal.process.terminate()
+        assert terminal.ended() == 0
+    assert f"in {tmp_path / 'data' / 'admin-token'}" in shown
+    assert "http://127.0.0.1:" in shown
+    assert "none yet" in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -93,6 +93,9 @@ class Served:
         return found
 
 
+names: list[bool] = []  # whether the next one who asks may see them
+
+
 @pytest.fixture
 async def served(clock: FakeClock) -> AsyncIterator[Served]:
     roster = Asked("roster", FleetReport(()), clock)
@@ -108,6 +111,7 @@ async def served(clock: FakeClock) -> AsyncIterator[Served]:
         about=FACTS,
         config=lambda: CONFIG,
         log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
+        may_see_names=lambda _: names.pop() if names else True,
     )
     yield Served(routes, roster, lookout, clock)
     for one in actors:
@@ -142,3 +146,23 @@ async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> No
     found = await served.status()
     assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)  # as they were known last
     assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "needs", "log", "fleet"}
+
+
+async def test_who_may_not_see_names_sees_all_but_them(served: Served) -> None:
+    report = BotReport("bot-1", BotState.READY, 1.0, "mail", 2, "mail: the password is wrong", None)
+    served.roster.answer = FleetReport((report,))
+    lines = (*LINES, LINES[1], Line(Level.ACT, "unusable-here", "This cannot use 1: mail is bad."))
+    served.lookout.answer = replace(PICTURE, headlines=lines)
+    whole = await served.status()
+    names.append(False)
+    found = await served.status()
+    assert "mail" in repr(whole)
+    assert "mail" not in repr(found)
+    assert found.keys() == whole.keys()
+    assert [one["kind"] for one in found["alerts"]] == [
+        "steam-unreachable",
+        "account-needs-person",
+        "unusable-here",
+    ]
+    (bot,) = found["fleet"]
+    assert (bot["bot_id"], bot["state"], bot["restarts"]) == ("bot-1", "ready", 2)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import stat
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from actors.accounts.sealing import parse_keys
 from supervisor import __version__
 from supervisor.settings import Settings
 from supervisor.settings_errors import fields
@@ -107,6 +111,35 @@ def test_the_build_context_holds_all_that_the_image_copies() -> None:
     for arguments in re.findall(r"^COPY (?!--from)(.+) \S+$", read("Dockerfile"), re.MULTILINE):
         copied.update(arguments.split())
     assert copied == kept
+
+
+def test_an_unknown_user_may_write_to_the_images_data_directory() -> None:
+    """Docker and OpenShift put one into group 0."""
+    assert "install -d -o botapi -g 0 -m 0770 /var/lib/botapi" in read("Dockerfile")
+
+
+def test_compose_gives_the_service_settings_to_edit_and_a_key_to_seal_with() -> None:
+    services = yaml.safe_load(read("deploy/compose.yaml"))["services"]
+    service, maker = services["botapi"], services["sealing-key"]
+    mounts = dict(one.split(":")[:2] for one in service["volumes"])
+    assert mounts == {"botapi": "/var/lib/botapi", "./config": "/etc/botapi"}
+    assert maker["volumes"] == ["botapi:/var/lib/botapi"]
+    assert service["environment"]["BOTAPI_SECRET_KEY_FILE"] == "/var/lib/botapi/sealing-key"
+    assert "BOTAPI_CONFIG=/etc/botapi/config.toml" in read("Dockerfile")
+    Settings.model_validate(tomllib.loads(read("deploy/config/config.toml")))
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_the_key_that_compose_makes_is_made_once_and_private(tmp_path: Path) -> None:
+    maker = yaml.safe_load(read("deploy/compose.yaml"))["services"]["sealing-key"]
+    found = set()
+    for _ in range(2):
+        subprocess.run([*maker["entrypoint"], *maker["command"]], cwd=tmp_path, check=True)
+        (file,) = tmp_path.iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        found.add(file.read_text())
+    (text,) = found
+    assert len(parse_keys(text)) == 1
 
 
 def test_every_make_target_named_in_the_readme_exists() -> None:

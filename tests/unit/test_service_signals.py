@@ -38,6 +38,7 @@ class FakeTree:
         self._deeds = deeds
         self.root = Root(deeds)
         self.is_sealing = True
+        self.admin_token_file = None
 
     def hurry(self) -> None:
         self._deeds.append("hurry")
