@@ -24,7 +24,7 @@ from actors.steam.port import GuardCallback, GuardKind, GuardRequest
 PERSON_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
 WHERE: Final = {
     GuardKind.EMAIL: "the e-mail that Steam has just sent",
-    GuardKind.DEVICE: "the mobile app",
+    GuardKind.DEVICE: "the mobile app, or an approval there",
 }
 
 
@@ -56,6 +56,7 @@ class _Pending:
 
     account: str
     code: str | None  # brought, and not asked for yet
+    is_early: bool  # that code was brought before this log-on began
     reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
     wanted: asyncio.Future[str | None] | None = None  # Steam has asked, and nobody has brought it
     need: str | None = None
@@ -95,10 +96,18 @@ class GuardDesk(Actor[SubmitGuard]):
         submit, reply = envelope.message, envelope.reply
         pending = self._pending.get(submit.account)
         if pending is None:
-            pending = self._pending[submit.account] = _Pending(submit.account, submit.code, reply)
+            pending = self._pending[submit.account] = _Pending(
+                submit.account, submit.code, is_early=True, reply=reply
+            )
             pending.task = asyncio.create_task(self._run(pending), name=f"guard-{submit.account}")
-        elif submit.code is None or pending.wanted is None:
+        elif submit.code is None:
             self._say_what_is_wanted(pending, reply)
+        elif pending.wanted is None:  # Steam is about to ask, or checks another code
+            pending.code, pending.is_early = submit.code, False
+            if pending.reply is None:
+                pending.reply = reply
+            else:
+                self._say_what_is_wanted(pending, reply)
         else:
             pending.reply = reply
             pending.wanted.set_result(submit.code)
@@ -120,11 +129,16 @@ class GuardDesk(Actor[SubmitGuard]):
             del self._pending[pending.account]
 
     async def _ask(self, pending: _Pending, request: GuardRequest) -> str | None:
-        """Steam wants a code: the one that was brought along, or the next that is brought."""
+        """Steam wants a code: the one that was brought along, or the next that is brought.
+
+        A code from an e-mail is good for the log-on that this mail is about. One that was brought before
+        the log-on began, which has sent another mail, is not shown to Steam: it would count as wrong.
+        """
         code, pending.code = pending.code, None
-        if code is not None:
+        is_stale = code is not None and pending.is_early and request.kind is GuardKind.EMAIL
+        if code is not None and not is_stale:
             return code
-        pending.need = _need(request)
+        pending.need = _need(request, is_stale=is_stale)
         wanted: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         pending.wanted = wanted
         self._answer(pending, GuardOutcome(pending.account, pending.need))
@@ -154,8 +168,10 @@ class GuardDesk(Actor[SubmitGuard]):
             reply.set(GuardOutcome(pending.account, "a moment: a log-on is under way"))
 
 
-def _need(request: GuardRequest) -> str:
+def _need(request: GuardRequest, *, is_stale: bool) -> str:
     again = "that code was wrong; " if request.attempt > 1 else ""
+    if request.is_renewed or is_stale:
+        again = "that code is of an earlier log-on; " if is_stale else "the time is over; "
     hint = f" (to {request.hint})" if request.hint else ""
     return f"{again}the Steam Guard code from {WHERE[request.kind]}{hint}"
 

@@ -16,7 +16,14 @@ from actors.accounts.names import steam_name
 from actors.accounts.refresh_token import flaw_of
 from actors.clock import Clock
 from actors.errors import AccountError, LogOnRefused, StoreUnavailable
-from actors.steam.port import AuthState, Credential, GuardCallback, Link, LoggedOn
+from actors.steam.port import (
+    AuthSession,
+    AuthState,
+    Credential,
+    GuardCallback,
+    Link,
+    LoggedOn,
+)
 from actors.verdicts import Verdict, verdict_on_token
 
 STORE_RETRY_S: Final = 1.0  # between two tries to store while Redis is away
@@ -82,9 +89,16 @@ class LogOn:
         self._timeouts = timeouts
 
     async def run(
-        self, link: Link, lease: Lease, auth: AuthState | None
+        self,
+        link: Link,
+        lease: Lease,
+        auth: AuthState | None,
+        *,
+        resume: AuthSession | None = None,
     ) -> tuple[LoggedOn, AuthState]:
         """Log on with what is stored, `auth`; return what Steam said, and what it was shown.
+
+        `resume`: an authentication that began over another connection, see `AuthInterrupted`.
 
         A refused token is forgotten before the refusal is raised: Steam closes the connection after
         it, and the next run finds no token and takes the password.
@@ -95,7 +109,8 @@ class LogOn:
         """
         fresh = needs_password(auth)
         if auth is None or fresh:
-            auth = await self._with_password(link, lease, auth.guard_data if auth else None)
+            guard_data = auth.guard_data if auth else None
+            auth = await self._with_password(link, lease, guard_data, resume)
         try:
             return await link.log_on(
                 steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
@@ -108,10 +123,16 @@ class LogOn:
                 raise LogOnRefused("credentials", refused.eresult) from refused
             raise
 
-    async def _with_password(self, link: Link, lease: Lease, guard_data: str | None) -> AuthState:
+    async def _with_password(
+        self, link: Link, lease: Lease, guard_data: str | None, resume: AuthSession | None
+    ) -> AuthState:
         credential = await self._store.credential(lease)
         auth = await link.authenticate(
-            credential, guard_data, self._on_guard, timeout_s=self._timeouts.credentials_s
+            credential,
+            guard_data,
+            self._on_guard,
+            timeout_s=self._timeouts.credentials_s,
+            resume=resume,
         )
         await self.store(lease, auth)
         return auth

@@ -30,6 +30,8 @@ KEY_LIFETIME_S: Final = 300.0
 _MAX_PASSWORD: Final = 64  # Steam looks at the first 64 characters only (ASF)
 _MAX_OPEN: Final = 10_000
 _ROTATION_CHANCE: Final = 0.2
+_CODE_ALPHABET: Final = "23456789BCDFGHJKMNPQRTVWXY"
+_CODE_LENGTH: Final = 5
 
 
 class Guard(enum.IntEnum):
@@ -60,6 +62,7 @@ class AuthSession:
     guards: tuple[Guard, ...]
     source: str
     started: float  # UTC seconds by Steam's clock
+    email_code: str | None = field(default=None, repr=False)  # in the mail of this session's Begin
     approved: bool = False
     denied: bool = False
     used_code: bool = False
@@ -103,6 +106,7 @@ class Authenticator:
         self._issued: OrderedDict[int, tuple[str, float]] = OrderedDict()  # timestamp -> name, when
         self._open: OrderedDict[int, AuthSession] = OrderedDict()  # by client id
         self._last_step: dict[str, int] = {}  # account -> step of the last TOTP code it used
+        self._mailed: set[str] = set()  # accounts that were sent the code of the accounts file
 
     def password_key(self, name: str) -> tuple[str, str, int]:
         """Return modulus and exponent (hex) and a fresh timestamp, for unknown names too."""
@@ -138,6 +142,7 @@ class Authenticator:
         if not self._is_password(encrypted_password, account) or account is None:
             raise Refused(EResult.INVALID_PASSWORD)
         guards = self._guards(account, guard_data)
+        code = self._new_code(account) if Guard.EMAIL_CODE in guards else None
         session = AuthSession(
             client_id=self._rng.getrandbits(63) | 1,
             request_id=self._rng.randbytes(16),
@@ -146,13 +151,14 @@ class Authenticator:
             guards=guards,
             source=source,
             started=self._now(),
+            email_code=code,
             approved=guards == (Guard.NONE,),
         )
         self._open[session.client_id] = session
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
-        if Guard.EMAIL_CODE in guards and account.email_code is not None:
-            self._mailbox.deliver(account.name, account.email_code)
+        if code is not None:
+            self._mailbox.deliver(account.name, code)
         return session
 
     def submit_code(self, client_id: int, steamid: int, code: str, code_type: int) -> AuthSession:
@@ -172,7 +178,7 @@ class Authenticator:
         if code_type not in session.guards:
             raise Refused(EResult.INVALID_PARAM)
         if code_type == Guard.EMAIL_CODE:
-            if code.strip().upper() != (session.account.email_code or "").upper():
+            if code != session.email_code:
                 raise Refused(EResult.INVALID_LOGIN_AUTH_CODE)
         else:
             self._use_totp(session.account, code)
@@ -223,6 +229,13 @@ class Authenticator:
             return (Guard.NONE,)
         return (Guard.EMAIL_CODE,)
 
+    def _new_code(self, account: Account) -> str:
+        """Return the code of one mail: the one of the accounts file first, then one never sent."""
+        if account.email_code is not None and account.name not in self._mailed:
+            self._mailed.add(account.name)
+            return account.email_code
+        return "".join(self._rng.choices(_CODE_ALPHABET, k=_CODE_LENGTH))
+
     def _is_password(self, encrypted: str, account: Account | None) -> bool:
         try:
             blob = base64.b64decode(encrypted, validate=True)
@@ -235,7 +248,7 @@ class Authenticator:
         )
 
     def _use_totp(self, account: Account, code: str) -> None:
-        step = totp.matching_step(account.shared_secret or b"", code.strip(), self._now())
+        step = totp.matching_step(account.shared_secret or b"", code, self._now())
         # A code is good once, and so is every older one.
         if step is None or step <= self._last_step.get(account.name, 0):
             raise Refused(EResult.TWO_FACTOR_CODE_MISMATCH)

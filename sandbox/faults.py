@@ -60,7 +60,10 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "directory_status": (str, "500, 403, invalid_json, empty, success_false"),
     "directory_delay_ms": ((int, float), "the directory answers late"),
     "poll_interval_s": ((int, float), "interval named to clients that poll (default 0.5)"),
-    "logon_wait_s": ((int, float), "patience with connections that do not log on (default 60)"),
+    "logon_wait_s": (
+        (int, float),
+        "patience with connections that neither log on nor talk (default 60)",
+    ),
     "renew_tokens": (bool, "every renewal asked for is granted"),
     "replay_status": (int, "the replay server refuses with this HTTP status"),
     "replay_kb_s": ((int, float), "replays come at so many kilobytes per second"),

@@ -60,7 +60,8 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._header = b""
         self.heard_at = self.beat_at = self._loop.time()
-        self._timer = self._loop.call_later(self._patience(), self._no_logon)
+        self._patience_s = self._patience()
+        self._timer = self._loop.call_later(self._patience_s, self._watch_silence)
         sessions.add(self)
         services.journal.add(
             "connection_opened",
@@ -184,8 +185,13 @@ class Session:
         wait: float = self.services.faults.take("logon_wait_s", LOGON_WAIT_S, cm=self.link.cm)
         return wait
 
-    def _no_logon(self) -> None:
-        self.log_off(EResult.FAIL, "no_logon")
+    def _watch_silence(self) -> None:
+        """End a connection that neither logs on nor talks (steam-protocol, section 3.1)."""
+        deadline = self.heard_at + self._patience_s
+        if self._loop.time() < deadline:
+            self._timer = self._loop.call_at(deadline, self._watch_silence)
+        else:
+            self.log_off(EResult.FAIL, "no_logon")
 
     def _watch_heartbeat(self) -> None:
         deadline = self.beat_at + self.services.options.heartbeat_s * MISSED_BEATS

@@ -26,7 +26,10 @@ from actors.steam.trust import Trust
 from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError, Settings
 
-WHERE: Final = {GuardKind.EMAIL: "the e-mail Steam has sent", GuardKind.DEVICE: "the mobile app"}
+WHERE: Final = {
+    GuardKind.EMAIL: "the e-mail Steam has sent",
+    GuardKind.DEVICE: "the mobile app, or approve it there",
+}
 
 
 async def login(
@@ -65,19 +68,54 @@ async def login(
     await hub.start()
     running = asyncio.create_task(hub.run())
     try:
-        return await by_hand.log_on(name, _ask)
+        return await by_hand.log_on(name, Prompt(sys.stdin.fileno()))
     finally:
         hub.stop()
         await running
 
 
-async def _ask(request: GuardRequest) -> str | None:
-    """Ask the person at the terminal, or the next line of stdin."""
-    again = "That code was wrong. " if request.attempt > 1 else ""
-    hint = f" ({request.hint})" if request.hint else ""
-    typer.echo(f"{again}Steam Guard code from {WHERE[request.kind]}{hint}: ", nl=False, err=True)
-    line = await asyncio.to_thread(sys.stdin.readline)
-    return line.strip() or None
+class Prompt:
+    """Asks the person at the terminal, or takes the next line of stdin, until it is cancelled."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._read = b""  # more than the lines that were asked for
+        self._is_over = False
+
+    async def __call__(self, request: GuardRequest) -> str | None:
+        """Return the line that answers `request`; None at the end of the input."""
+        again = "That code was wrong. " if request.attempt > 1 else ""
+        if request.is_renewed:
+            again = "The time is over, and Steam has sent another code. "
+        hint = f" ({request.hint})" if request.hint else ""
+        asked = f"{again}Steam Guard code from {WHERE[request.kind]}{hint}: "
+        typer.echo(asked, nl=False, err=True)
+        try:
+            return await self._line() or None
+        except asyncio.CancelledError:  # approved elsewhere, or another code is wanted
+            typer.echo(err=True)
+            raise
+
+    async def _line(self) -> str:
+        while b"\n" not in self._read and not self._is_over:
+            await self._readable()
+            more = os.read(self._descriptor, 4096)
+            self._read += more
+            self._is_over = not more
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    async def _readable(self) -> None:
+        """Wait without a thread, which could not be told to give up."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            loop.add_reader(self._descriptor, ready.set)
+        except PermissionError:  # a file, which never lets a reader wait
+            return
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._descriptor)
 
 
 def _quiet() -> FilteringBoundLogger:

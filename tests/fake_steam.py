@@ -16,6 +16,7 @@ from actors.accounts.lease import Lease
 from actors.accounts.pacing import Wait
 from actors.errors import LeaseLost, NoAccountFree, ServiceError
 from actors.steam.port import (
+    AuthSession,
     AuthState,
     Credential,
     GuardCallback,
@@ -49,6 +50,7 @@ class Script:
     deeds: list[str] = field(default_factory=list)
     errors: dict[str, ServiceError] = field(default_factory=dict)
     held: dict[str, asyncio.Event] = field(default_factory=dict)  # deeds that wait for the test
+    resumed: list[AuthSession | None] = field(default_factory=list)  # with each `authenticate`
 
     async def do(self, deed: str) -> None:
         self.deeds.append(deed)
@@ -154,8 +156,10 @@ class FakeLink:
         on_guard: GuardCallback,
         *,
         timeout_s: float,
+        resume: AuthSession | None = None,
     ) -> AuthState:
         del on_guard, timeout_s
+        self._script.resumed.append(resume)
         await self._script.do("authenticate")
         return AuthState(7, f"token of {credential.account}", guard_data)
 

@@ -19,11 +19,10 @@ from actors.steam.port import GuardRequest, Transport
 NEIGHBOUR: Final = "neighbour"
 WITH_TOKEN: Final = "victim"
 WITH_CODE: Final = "coded"  # logs on with a password and a code that somebody has to bring
-CODE: Final = "R2D2X"
 ACCOUNTS: Final = [
     {"name": NEIGHBOUR, "password": "quiet-1"},
     {"name": WITH_TOKEN, "password": "unlucky-2"},
-    {"name": WITH_CODE, "password": "unlucky-3", "email_code": CODE},
+    {"name": WITH_CODE, "password": "unlucky-3", "email_code": "R2D2X"},
 ]
 THIEF: Final = "9999999999 0 them/bot-1"  # fencing token, since, holder
 # What ends by nothing but the bot's own patience does not end while the test waits.
@@ -78,7 +77,7 @@ class Scene:
         self._transport = transport
         self._avoid = endpoints[:1]
         self._asked_for_code = asyncio.Event()
-        self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._has_code = asyncio.Event()
         self.request: asyncio.Task[bytes] | None = None
         self.stand: Stand
 
@@ -129,8 +128,7 @@ class Scene:
 
     def bring_code(self) -> None:
         """Let the log-on with a password go on."""
-        if not self._code.done():
-            self._code.set_result(CODE)
+        self._has_code.set()
 
     async def steal_lease(self) -> None:
         """Give the account to somebody else, as an operator or a failover may."""
@@ -160,7 +158,8 @@ class Scene:
 
     async def _bring_code(self, _request: GuardRequest) -> str:
         self._asked_for_code.set()
-        return await self._code
+        await self._has_code.wait()
+        return str((await self.sandbox.mailbox(self.account))[-1]["code"])
 
 
 class Neighbour:

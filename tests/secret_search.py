@@ -140,17 +140,18 @@ class Service(ServiceProcess):
 
 @dataclass
 class Recording:
-    """What was seen of a run, by where it was seen; and the tokens that were issued meanwhile."""
+    """What was seen of a run, by where; and the tokens and codes that were issued meanwhile."""
 
     seen: dict[str, str] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
+    codes: set[str] = field(default_factory=set)
 
     def add(self, where: str, text: str) -> None:
         self.seen[where] = self.seen.get(where, "") + text
 
     @property
     def secrets(self) -> set[str]:
-        return TYPED_SECRETS | self.tokens
+        return TYPED_SECRETS | self.tokens | self.codes
 
 
 def command_lines(pid: int) -> str:

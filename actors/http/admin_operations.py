@@ -56,11 +56,13 @@ class GuardCode(Input):
     code: (
         Annotated[
             str,
-            Field(strict=True, pattern=rf"^\s*[0-9A-Za-z]{{1,{LONGEST_CODE}}}\s*$"),
-            AfterValidator(str.strip),
+            Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$"),
         ]
         | None
-    ) = Field(None, description="A Steam Guard code, from the e-mail or the app.")
+    ) = Field(
+        None,
+        description="A Steam Guard code, from the e-mail or the app; case and spaces do not matter.",
+    )
 
 
 AccountName = Annotated[

@@ -4,14 +4,15 @@
 
 Order and messages as in node-steam-user's `CMAuthTransport.js` and SteamKit's `AuthSession`.
 Runs in a greenlet of the hub. A code that only a person knows is asked for through `ask_guard`, which
-waits on the other side of the border.
+waits on the other side of the border; meanwhile Steam is polled, which keeps the connection open and
+notices an approval in the app.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 import gevent
@@ -21,7 +22,7 @@ from steam.protobufs import steammessages_auth_pb2 as pb
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.clock import SteamTime
 from actors.steam.envelope import decode
-from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
+from actors.steam.port import AuthSession, AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.service import Services
 from actors.steam.totp import code_at, until_next_step
 from actors.steam.wire import ParseError
@@ -40,6 +41,7 @@ GUARD_EMAIL_CONFIRMATION: Final = 5
 
 LONGEST_PASSWORD: Final = 64  # characters, ASCII; Steam ignores the rest (ArchiSteamFarm)
 CODE_ATTEMPTS: Final = 3
+CALL_S: Final = 10.0  # steam-next waits as long for the answer to one call
 MIN_INTERVAL_S: Final = 0.1
 MAX_INTERVAL_S: Final = 30.0
 LINUX: Final = -203  # EOSType
@@ -56,14 +58,9 @@ STEP_MARGIN_S: Final = 0.5  # into the next window of codes; clocks are never qu
 AskGuard = Callable[[GuardRequest], str | None]
 
 
-@dataclass(slots=True)
-class _Session:
-    """An auth session as Steam knows it; `client_id` changes now and then."""
-
-    client_id: int
-    request_id: bytes
-    steam_id: int
-    interval_s: float
+def as_steam_writes(code: str) -> str:
+    """Return a code as Steam sends it: people type it in lower case and with spaces."""
+    return "".join(code.split()).upper()
 
 
 class Authenticator:
@@ -81,31 +78,31 @@ class Authenticator:
         self._credential = credential
         self._ask_guard = ask_guard
         self._clock = clock
-        self._approval: str | None = None  # what a person is asked to approve
+        self._awaited: str | None = None  # what a person is asked for
+        self._waits_for_steam = False
+        self.session: AuthSession | None = None  # from Begin on
 
-    def run(self, guard_data: str | None) -> AuthState:
+    def run(self, guard_data: str | None, resume: AuthSession | None = None) -> AuthState:
         """Return a fresh refresh token and the newest guard data.
 
         Raises:
             LogOnRefused, NeedsHuman, SteamUnreachable: see `Link.authenticate`.
         """
-        begun = self._begin(guard_data)
-        session = _Session(
-            begun.client_id,
-            begun.request_id,
-            begun.steamid,
-            min(max(begun.interval, MIN_INTERVAL_S), MAX_INTERVAL_S),
-        )
-        self._satisfy_guard(session, begun.allowed_confirmations)
-        return self._poll(session, guard_data)
+        session = self.session = resume or self._begin(guard_data)
+        if (approved := self._satisfy_guard(session, guard_data)) is not None:
+            return approved
+        while (auth := self._poll(guard_data)) is None:
+            gevent.sleep(session.interval_s)
+        return auth
 
     def out_of_time(self) -> SteamUnreachable | NeedsHuman:
         """Return the error that says for whom the flow waited in vain."""
-        if self._approval is not None:  # another try would only ask the same person again
-            return NeedsHuman(self._credential.account, self._approval)
+        # Another try would only ask the same person again. A silent server is another matter.
+        if self._awaited is not None and not self._waits_for_steam:
+            return NeedsHuman(self._credential.account, self._awaited)
         return SteamUnreachable("credentials", "no answer in time")
 
-    def _begin(self, guard_data: str | None) -> Any:
+    def _begin(self, guard_data: str | None) -> AuthSession:
         account = self._credential.account
         key = self._call(
             "GetPasswordRSAPublicKey",
@@ -134,7 +131,16 @@ class Authenticator:
         )
         if not begun.client_id:  # Steam may say OK and mean no (steam-next treats it so)
             raise LogOnRefused("credentials", 2)
-        return begun
+        return AuthSession(
+            begun.client_id,
+            begun.request_id,
+            begun.steamid,
+            min(max(begun.interval, MIN_INTERVAL_S), MAX_INTERVAL_S),
+            tuple(
+                (one.confirmation_type, one.associated_message)
+                for one in begun.allowed_confirmations
+            ),
+        )
 
     def _encrypted_password(self, key: Any) -> str:
         plain = self._credential.password.encode("ascii", "ignore")[:LONGEST_PASSWORD]
@@ -147,31 +153,34 @@ class Authenticator:
 
     # -- Steam Guard ---------------------------------------------------------------------------
 
-    def _satisfy_guard(self, session: _Session, confirmations: Any) -> None:
-        """Do what the first usable kind of confirmation asks for; kinds nobody knows are skipped."""
-        offered = {one.confirmation_type: one.associated_message for one in confirmations}
+    def _satisfy_guard(self, session: AuthSession, guard_data: str | None) -> AuthState | None:
+        """Do what the first usable kind of confirmation asks for; kinds nobody knows are skipped.
+
+        Return what Steam gives where the log-on is approved while a code is awaited.
+        """
+        offered = dict(session.confirmations)
         if GUARD_NONE in offered or not offered:
-            return
+            return None
         if GUARD_DEVICE_CODE in offered and self._credential.shared_secret:
             self._send_totp(session, self._credential.shared_secret)
         elif GUARD_EMAIL_CODE in offered:
-            self._ask_for_code(
-                session, GuardKind.EMAIL, GUARD_EMAIL_CODE, offered[GUARD_EMAIL_CODE]
-            )
+            hint = offered[GUARD_EMAIL_CODE]
+            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint, guard_data)
         elif GUARD_DEVICE_CODE in offered:
-            self._ask_for_code(session, GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
+            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "", guard_data)
         elif GUARD_DEVICE_CONFIRMATION in offered:
-            self._approval = "approve the log-on in the Steam app"
+            self._awaited = "approve the log-on in the Steam app"
         elif GUARD_EMAIL_CONFIRMATION in offered:
-            self._approval = "follow the link in the e-mail from Steam"
+            self._awaited = "follow the link in the e-mail from Steam"
         else:
             kinds = ", ".join(str(kind) for kind in sorted(offered))
             raise NeedsHuman(
                 self._credential.account,
                 f"Steam wants a confirmation we do not know (kind {kinds})",
             )
+        return None
 
-    def _send_totp(self, session: _Session, shared_secret: str) -> None:
+    def _send_totp(self, session: AuthSession, shared_secret: str) -> None:
         """A code is good once per account: when it was used already, the next one is."""
         try:
             eresult = self._update(
@@ -188,23 +197,56 @@ class Authenticator:
         if eresult not in (OK, DUPLICATE_REQUEST):
             raise LogOnRefused("credentials", eresult)
 
-    def _ask_for_code(self, session: _Session, kind: GuardKind, code_type: int, hint: str) -> None:
+    def _ask_for_code(
+        self, kind: GuardKind, code_type: int, hint: str, guard_data: str | None
+    ) -> AuthState | None:
         account = self._credential.account
         where = f"e-mail at {hint}" if hint else kind.value
-        for attempt in range(1, CODE_ATTEMPTS + 1):
-            code = self._ask_guard(GuardRequest(account, kind, hint, attempt))
-            if code is None:
+        self._awaited = f"a Steam Guard code ({where}): none was given in time"
+        while (session := self._begun()).attempt <= CODE_ATTEMPTS:
+            request = GuardRequest(account, kind, hint, session.attempt)
+            answer = self._code_or_approval(request, guard_data)
+            if isinstance(answer, AuthState):
+                return answer
+            if answer is None:
                 raise NeedsHuman(account, f"a Steam Guard code ({where})")
-            eresult = self._update(session, code.strip(), code_type)
+            eresult = self._update(self._begun(), as_steam_writes(answer), code_type)
             if eresult in (OK, DUPLICATE_REQUEST):
-                return
+                self._awaited = None
+                return None
             if eresult not in WRONG_CODE:
                 raise LogOnRefused("credentials", eresult)
+            self.session = replace(self._begun(), attempt=session.attempt + 1)
         raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
 
-    def _update(self, session: _Session, code: str, code_type: int) -> int:
-        eresult, _ = self._services.call(
-            "Authentication.UpdateAuthSessionWithSteamGuardCode#1",
+    def _code_or_approval(
+        self, request: GuardRequest, guard_data: str | None
+    ) -> AuthState | str | None:
+        """Return the code that a person gives, or what Steam gives if it is approved before that."""
+        asking = gevent.spawn(self._asked, request)
+        try:
+            while True:
+                asking.join(timeout=self._begun().interval_s)
+                if asking.ready():
+                    answer: str | Exception | None = asking.get()
+                    if isinstance(answer, Exception):
+                        raise answer
+                    return answer
+                if (auth := self._poll(guard_data)) is not None:
+                    return auth
+        finally:
+            asking.kill(block=False)
+
+    def _asked(self, request: GuardRequest) -> str | Exception | None:
+        """Runs in a greenlet of its own, where an exception would only be printed."""
+        try:
+            return self._ask_guard(request)
+        except Exception as error:  # noqa: BLE001 - raised by the greenlet that waits for it
+            return error
+
+    def _update(self, session: AuthSession, code: str, code_type: int) -> int:
+        eresult, _ = self._answer(
+            "UpdateAuthSessionWithSteamGuardCode",
             pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Request(
                 client_id=session.client_id,
                 steamid=session.steam_id,
@@ -216,28 +258,41 @@ class Authenticator:
 
     # -- tokens --------------------------------------------------------------------------------
 
-    def _poll(self, session: _Session, guard_data: str | None) -> AuthState:
-        """Ask at once, then every interval, until approved; the caller sets the time limit."""
-        while True:
-            answer = self._call(
-                "PollAuthSessionStatus",
-                pb.CAuthentication_PollAuthSessionStatus_Request(
-                    client_id=session.client_id, request_id=session.request_id
-                ),
-                pb.CAuthentication_PollAuthSessionStatus_Response,
-            )
-            if answer.new_client_id:
-                session.client_id = answer.new_client_id
-            if answer.refresh_token:
-                newest = answer.new_guard_data or guard_data
-                return AuthState(session.steam_id, answer.refresh_token, newest)
-            gevent.sleep(session.interval_s)
+    def _begun(self) -> AuthSession:
+        """Return the session as it is now: its client id changes with a poll."""
+        assert self.session is not None  # noqa: S101 - run() has begun it
+        return self.session
+
+    def _poll(self, guard_data: str | None) -> AuthState | None:
+        """Ask once whether the session is approved; return what Steam gives, or None: not yet."""
+        session = self._begun()
+        answer = self._call(
+            "PollAuthSessionStatus",
+            pb.CAuthentication_PollAuthSessionStatus_Request(
+                client_id=session.client_id, request_id=session.request_id
+            ),
+            pb.CAuthentication_PollAuthSessionStatus_Response,
+        )
+        if answer.new_client_id:
+            self.session = replace(session, client_id=answer.new_client_id)
+        if not answer.refresh_token:
+            return None
+        newest = answer.new_guard_data or guard_data
+        return AuthState(session.steam_id, answer.refresh_token, newest)
 
     def _call(self, method: str, request: Any, answer_type: Any) -> Any:
-        eresult, body = self._services.call(f"Authentication.{method}#1", request)
+        eresult, body = self._answer(method, request)
         if eresult != OK:
             raise LogOnRefused("credentials", eresult)
         try:
             return decode(answer_type, body)
         except ParseError as error:
             raise SteamUnreachable("credentials", f"the server sent garbage: {error}") from error
+
+    def _answer(self, method: str, request: Any) -> tuple[int, bytes]:
+        self._waits_for_steam = True
+        with gevent.Timeout(CALL_S, exception=False):
+            answer = self._services.call(f"Authentication.{method}#1", request)
+            self._waits_for_steam = False
+            return answer
+        raise SteamUnreachable("credentials", "no answer in time")

@@ -29,6 +29,8 @@ from actors.steam.gc_hello import WaitingSessions
 from actors.steam.names import NameHistories
 from actors.steam.port import (
     FENCED_S,
+    AuthInterrupted,
+    AuthSession,
     AuthState,
     Credential,
     Dropped,
@@ -109,10 +111,11 @@ class SteamLink:
         on_guard: GuardCallback,
         *,
         timeout_s: float,
+        resume: AuthSession | None = None,
     ) -> AuthState:
         """See `port.Link`."""
         return await self._bridge.call(
-            self._hub.authenticate, credential, guard_data, on_guard, timeout_s
+            self._hub.authenticate, credential, guard_data, on_guard, timeout_s, resume
         )
 
     async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
@@ -282,6 +285,7 @@ class _HubLink:
         guard_data: str | None,
         on_guard: GuardCallback,
         timeout_s: float,
+        resume: AuthSession | None,
     ) -> AuthState:
         def ask(request: GuardRequest) -> str | None:
             return self._bridge.ask_loop(on_guard, request)
@@ -291,7 +295,11 @@ class _HubLink:
         self._authenticating = gevent.getcurrent()
         try:
             with gevent.Timeout(timeout_s, exception=False):
-                return flow.run(guard_data)
+                return flow.run(guard_data, resume)
+        except SteamUnreachable as broken:
+            if flow.session is None:
+                raise
+            raise AuthInterrupted(flow.session, broken) from broken
         finally:
             self._authenticating = None
         raise flow.out_of_time()

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from actors.errors import SteamUnreachable
+
 
 class Transport(enum.StrEnum):
     """How a CM is spoken to; the values are the directory's `type` (steam-protocol, section 1.1)."""
@@ -65,6 +67,30 @@ class LoggedOn:
     heartbeat_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class AuthSession:
+    """An authentication that Steam has begun and not decided; usable over any connection.
+
+    `confirmations`: what Steam accepts as a second proof, as (EAuthSessionGuardType, hint), see section
+    3.3 of steam-protocol. `attempt`: number of the next code that a person gives.
+    """
+
+    client_id: int  # changes now and then
+    request_id: bytes = field(repr=False)
+    steam_id: int
+    interval_s: float  # between two polls
+    confirmations: tuple[tuple[int, str], ...]
+    attempt: int = 1
+
+
+class AuthInterrupted(SteamUnreachable):
+    """The connection broke during an authentication, which `session` continues over another one."""
+
+    def __init__(self, session: AuthSession, broken: SteamUnreachable) -> None:
+        super().__init__(broken.phase, broken.reason, broken.eresult)
+        self.session = session
+
+
 class GuardKind(enum.StrEnum):
     """Which Steam Guard code is wanted."""
 
@@ -80,6 +106,9 @@ class GuardRequest:
     kind: GuardKind
     hint: str  # e.g. the mail domain
     attempt: int  # 1 for the first; larger when the code before was wrong
+    is_renewed: bool = (
+        False  # the code that was wanted before has expired, and Steam has sent a new one
+    )
 
 
 # Returns the code, or None when nobody can give one (the logon then ends with NeedsHuman).
@@ -142,12 +171,23 @@ class Link(Protocol):
         on_guard: GuardCallback,
         *,
         timeout_s: float,
+        resume: AuthSession | None = None,
     ) -> AuthState:
         """Run the credential flow and return a fresh refresh token.
 
+        While `on_guard` is awaited Steam is polled: an approval elsewhere ends the wait.
+
+        Args:
+            credential: name, password and, where there is one, the shared secret.
+            guard_data: what Steam gave for this machine before, if anything.
+            on_guard: asked for a code that is not made here.
+            timeout_s: for all of it, a person included.
+            resume: an authentication that began over another connection; None begins one.
+
         Raises:
             LogOnRefused: with phase ``"credentials"``.
-            NeedsHuman: a code is needed and `on_guard` returned None.
+            NeedsHuman: a code is needed and `on_guard` returned None, or the time is over.
+            AuthInterrupted: the connection broke after the authentication had begun.
         """
 
     async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:

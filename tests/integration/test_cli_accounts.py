@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import redis as sync_redis
+from botapi_command import on_terminal
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess, toml
@@ -218,6 +219,34 @@ def test_a_code_from_the_mail_is_asked_for_once_and_the_bots_go_on_with_the_toke
             service.wait_ready(1)
         logons = asyncio.run(sandbox.journal("credential_logon"))
         assert len(logons) == 1
+
+
+def test_an_approval_in_the_app_ends_the_prompt(desk: Desk, tmp_path: Path) -> None:
+    account = {"name": "phone", "password": "pw", "shared_secret": "c29tZSBzZWNyZXQ="}
+    with SandboxProcess([account]) as sandbox:
+        desk.config.write_text(toml(service_settings(1, sandbox, desk.url)))
+        desk.run("add", "phone", typed="pw\n")
+        words = ("accounts", "login", "phone", "--config", str(desk.config))
+        with on_terminal(*words, cwd=tmp_path) as terminal:
+            terminal.wait_for("or approve it there: ")
+            asyncio.run(sandbox.call("POST", "/auth/decide", {"account": "phone"}))
+            assert terminal.ended() == 0
+        assert "the token is stored" in terminal.text
+
+
+def test_a_code_is_read_from_a_terminal(desk: Desk, tmp_path: Path) -> None:
+    account = {"name": "mailed", "password": "pw", "email_code": "AB12C"}
+    with SandboxProcess([account]) as sandbox:
+        desk.config.write_text(toml(service_settings(1, sandbox, desk.url)))
+        desk.run("add", "mailed", typed="pw\n")
+        words = ("accounts", "login", "mailed", "--config", str(desk.config))
+        with on_terminal(*words, cwd=tmp_path) as terminal:
+            for code in ("wrong", "ab1 2c"):
+                terminal.wait_for("(example.com): ")
+                terminal.press(f"{code}\n")
+            assert terminal.ended() == 0
+        assert "That code was wrong" in terminal.text
+        assert "the token is stored" in terminal.text
 
 
 def test_a_login_without_a_code_leaves_the_account_free(desk: Desk) -> None:

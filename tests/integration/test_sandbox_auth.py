@@ -119,6 +119,19 @@ async def test_an_email_code_is_mailed_and_guard_data_saves_the_next_one(
     assert len(await sandbox.mailbox("mailed")) == 2
 
 
+async def test_each_begin_mails_a_code_of_its_own(sandbox: SandboxProcess) -> None:
+    async with Connecting(sandbox, "websockets") as client:
+        await client.hello()
+        first, second = [await client.begin("mailed", "p2") for _ in range(2)]
+        *_, before, newest = [mail["code"] for mail in await sandbox.mailbox("mailed")]
+        assert before != newest
+        for code in (before, newest.lower(), f"{newest} "):
+            with pytest.raises(ServiceError, match="65"):
+                await client.submit(second, code, 2)
+        await client.submit(second, newest, 2)
+        await client.submit(first, before, 2)
+
+
 async def test_a_totp_code_is_good_once(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await client.hello()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -357,6 +358,20 @@ async def test_who_does_not_log_on_in_time_is_logged_off(
             assert off.header is None
             assert struct.unpack("<iii", off.body)[0] == 2
         await client.wait_closed()
+    await sandbox.clear_faults()
+
+
+async def test_who_talks_is_not_logged_off(sandbox: SandboxProcess) -> None:
+    """Section 3.1: a connection that neither logs on nor talks is ended."""
+    await sandbox.faults(logon_wait_s=0.6)
+    async with Connecting(sandbox, "websockets") as client:
+        begun = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - begun < 1.5:
+            await client.hello()
+            with contextlib.suppress(TimeoutError):  # nothing comes: the time goes by
+                await client.receive(within_s=0.2)
+        assert 757 not in client.log
+        assert eresult_of((await client.wait_for(757)).body) == 2
     await sandbox.clear_faults()
 
 

@@ -25,15 +25,19 @@ class Steam:
     right: str | None = "GOOD5"
     asked: list[str] = field(default_factory=list)
     begun: int = 0
+    kind: GuardKind = GuardKind.EMAIL
+    held: asyncio.Event | None = None  # what it waits for before it asks
 
     async def log_on(self, account: str, ask: GuardCallback) -> object:
         self.begun += 1
         if account == "nobody":
             raise NoSuchAccount(account)
+        if self.held is not None:
+            await self.held.wait()
         attempt = 0
         while self.right is not None:
             attempt += 1
-            code = await ask(GuardRequest(account, GuardKind.EMAIL, "m***@example.org", attempt))
+            code = await ask(GuardRequest(account, self.kind, "m***@example.org", attempt))
             self.asked.append(str(code))
             if code is None:
                 raise NeedsHuman(account, "a Steam Guard code")
@@ -73,11 +77,36 @@ async def test_without_a_code_it_says_which_is_wanted_and_where(stage: Stage) ->
     assert stage.steam.begun == 1
 
 
-async def test_a_code_that_is_brought_along_is_used(stage: Stage) -> None:
-    assert await stage.submit("mail", "GOOD5") == GuardOutcome("mail", None)
+async def test_a_code_of_the_app_that_is_brought_along_is_used(stage: Stage) -> None:
+    stage.steam.kind = GuardKind.DEVICE
+    assert await stage.submit("phone", "GOOD5") == GuardOutcome("phone", None)
+
+
+async def test_a_mailed_code_that_is_brought_along_is_of_an_earlier_mail(stage: Stage) -> None:
+    """Each log-on sends a mail of its own: to show the older code to Steam would cost an attempt."""
+    outcome = await stage.submit("mail", "OLDER")
+    assert outcome.need == (
+        "that code is of an earlier log-on; the Steam Guard code from the e-mail that Steam has "
+        "just sent (to m***@example.org)"
+    )
+    assert (await stage.submit("mail", "GOOD5")).need is None
+    assert stage.steam.asked == ["GOOD5"]
+    assert stage.steam.begun == 1
+
+
+async def test_a_code_that_comes_before_it_is_asked_for_is_kept(stage: Stage) -> None:
+    held = stage.steam.held = asyncio.Event()
+    begins = stage.submit("mail")
+    await settle()
+    early = await stage.submit("mail", "GOOD5")
+    assert early.need == "a moment: a log-on is under way"
+    held.set()
+    assert (await begins).need is None
+    assert stage.steam.asked == ["GOOD5"]
 
 
 async def test_a_wrong_code_is_said_to_be_one_and_another_may_follow(stage: Stage) -> None:
+    await stage.submit("mail")
     outcome = await stage.submit("mail", "WRONG")
     assert outcome.need is not None
     assert outcome.need.startswith("that code was wrong; ")
@@ -93,6 +122,7 @@ async def test_asking_twice_begins_one_log_on(stage: Stage) -> None:
 
 async def test_two_accounts_do_not_wait_for_each_other(stage: Stage) -> None:
     await stage.submit("mail")
+    await stage.submit("other")
     assert (await stage.submit("other", "GOOD5")).need is None
     assert (await stage.submit("mail", "GOOD5")).need is None
 
