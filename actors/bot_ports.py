@@ -56,8 +56,10 @@ class AccountStore(KeepsAuth, Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the account back; harmless when the lease is not ours any more."""
 
-    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
-        """Let nobody check the account out for a while."""
+    async def cool_down(
+        self, lease: Lease, seconds: float, reason: str, *, repeated_s: float | None = None
+    ) -> None:
+        """Let nobody check the account out for a while; see `Accounts.cool_down`."""
 
     async def lift_cooldown(self, account: str, reason: str) -> None:
         """End the cooldown of an account if it still has this reason."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
+from actors.accounts.quota import NEED
 from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 
 _FRESH_TOKEN: Final = "a look: Steam refuses a token that it has just given out"  # noqa: S105 - words
@@ -43,7 +44,6 @@ NEEDS: Final[Mapping[int, str]] = {
 _UNKNOWN: Final = "a look: Steam answers with a result that nobody has seen, again and again"
 
 
-_FRONT: Final = "needs "  # of a cooldown's reason, where only a person can end it
 # Words of a need -> the command of `botapi accounts` that ends it; the first that fits. What is not
 # listed is done outside of the service, at Steam or in the settings, and `reset` has it tried again.
 _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
@@ -60,17 +60,17 @@ _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
 
 def as_reason(need: str) -> str:
     """Return a need as the reason of a cooldown."""
-    return _FRONT + need
+    return NEED + need
 
 
 def is_need(reason: str | None) -> bool:
     """Whether a cooldown's reason says that a person is needed."""
-    return reason is not None and reason.startswith(_FRONT)
+    return reason is not None and reason.startswith(NEED)
 
 
 def need_in(reason: str) -> str:
     """Return the need in a cooldown's reason; see `as_reason`."""
-    return reason.removeprefix(_FRONT)
+    return reason.removeprefix(NEED)
 
 
 def command_for(account: str, need: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_ports import BotMemory, BotPorts
 from actors.errors import (
     AccountError,
@@ -30,6 +31,7 @@ from actors.steam.port import Server
 from actors.verdicts import (
     AVOID_S,
     CONFIRM_S,
+    CONFIRMED_S,
     IN_USE_ELSEWHERE,
     MARKS_CM,
     NEEDS_PERSON,
@@ -138,7 +140,9 @@ class Reckoning:
             if pause_s is None and self._still_counts(reason):
                 pause_s = ruling.cooldown_s
             if pause_s is not None:
-                await store.cool_down(self._lease, pause_s, reason)
+                # What a person has to do is not tried again with the same credentials.
+                repeated_s = UNTIL_ACTED_S if ruling.need else None
+                await store.cool_down(self._lease, pause_s, reason, repeated_s=repeated_s)
             await give_back(store, self._lease, for_s=patience_s, clock=self._ports.clock)
             for account, written in ruling.to_lift:
                 await store.lift_cooldown(account, written)
@@ -231,6 +235,8 @@ class Reckoning:
         if verdict is Verdict.OUR_BUG:
             confirmed = confirmed and strike.others_log_on
         seconds = cooldown_s(verdict, strike.count, confirmed=confirmed)
+        if struck is Verdict.UNKNOWN and verdict is Verdict.NEEDS_HUMAN:
+            seconds = CONFIRMED_S  # nobody knows that it is a person who ends it
         if confirmed and verdict is Verdict.OUR_BUG:
             assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see judge()
             self._log.error("message_refused", eresult=failure.eresult, phase=failure.phase)

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.errors import (
     CannotUnseal,
     ClockUncertain,
@@ -133,7 +134,8 @@ FORGIVEN: Final[Mapping[Verdict, int]] = {
     Verdict.UNKNOWN: 2,
 }
 # Steam says so to good accounts, too, when its own parts are in trouble. A second such answer that comes
-# at least `CONFIRM_S` after the first confirms it, and then the account stops for `CONFIRMED_S`.
+# at least `CONFIRM_S` after the first confirms it, and then the account stops: until a person acts
+# where it needs one, else for `CONFIRMED_S`.
 TO_CONFIRM: Final = frozenset({Verdict.UNUSABLE, Verdict.OUR_BUG})
 CONFIRM_S: Final = 10 * MINUTE_S
 CONFIRMED_S: Final = 24 * HOUR_S
@@ -157,7 +159,7 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.OUTDATED: None,  # after an upgrade every account is as good as before
     Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
     Verdict.REPLACED: 2 * MINUTE_S,  # a twin of ours finds out meanwhile that it has no lease
-    Verdict.NEEDS_HUMAN: 30 * MINUTE_S,
+    Verdict.NEEDS_HUMAN: UNTIL_ACTED_S,  # each try mails a code, asks in the app or counts at Steam
     Verdict.NOT_HERE: None,  # a fault of this instance: Redis is shared, and not told of it
     Verdict.UNUSABLE: 2 * MINUTE_S,
     Verdict.OUR_BUG: 2 * MINUTE_S,
@@ -222,7 +224,7 @@ def cooldown_s(verdict: Verdict, strikes: int, *, confirmed: bool = False) -> fl
     `strikes`: how often the verdict was given within hours. `confirmed`: see `TO_CONFIRM`.
     """
     if confirmed:
-        return CONFIRMED_S
+        return UNTIL_ACTED_S if verdict in NEEDS_PERSON else CONFIRMED_S
     seconds = COOLDOWN_S[verdict]
     if seconds is None or verdict not in GROWING:
         return seconds

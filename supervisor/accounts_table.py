@@ -14,8 +14,10 @@ def table_of(rows: list[AccountRow]) -> Table:
     for head in ("account", "state", "used", "left", "holder", "since", "cooldown", "last log-on"):
         table.add_column(head, justify="right" if head in {"used", "left"} else "left")
     for row in rows:
-        cooldown = f"{span(row.cooldown_s)}: {row.cooldown_reason or 'no reason given'}"
-        rests = [cooldown] if row.cooldown_s else []
+        why = row.cooldown_reason or "no reason given"
+        rests = [f"{span(row.cooldown_s)}: {why}"] if row.cooldown_s else []
+        if row.cooldown_s is None and row.cooldown_reason:  # for as long as no person acts
+            rests = [row.cooldown_reason]
         table.add_row(
             row.account,
             row.state.value,

@@ -69,6 +69,7 @@ class FakeStore:
         self._tokens = 0
         self.auth: dict[str, AuthState] = {}
         self.cooldowns: dict[str, tuple[float, str]] = {}
+        self.repeated: dict[str, float | None] = {}  # of the same cooldowns
         self.held: dict[str, int] = {}
         self.logged_on: list[str] = []
         self.avoided: dict[str, tuple[float, str]] = {}
@@ -103,9 +104,12 @@ class FakeStore:
         if self.held.pop(lease.account, None) is not None:
             self._free.append(lease.account)
 
-    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
+    async def cool_down(
+        self, lease: Lease, seconds: float, reason: str, *, repeated_s: float | None = None
+    ) -> None:
         await self._script.do("cool_down")
         self.cooldowns[lease.account] = (seconds, reason)
+        self.repeated[lease.account] = repeated_s
 
     async def lift_cooldown(self, account: str, reason: str) -> None:
         await self._script.do("lift_cooldown")

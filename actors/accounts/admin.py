@@ -5,6 +5,7 @@ These act on any account, whoever holds it; what could hurt somebody who is usin
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from redis.asyncio import Redis
 from actors.accounts.keys import Keys
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.names import NOT_STEAMS, folded, shown, stored
-from actors.accounts.quota import QuotaLimits
-from actors.errors import AccountInUse, BadAccountName, NoSuchAccount
+from actors.accounts.quota import NEED, UNTIL_ACTED_S, QuotaLimits
+from actors.errors import AccountInUse, BadAccountName, NoSuchAccount, StoreMisused
 from actors.redis_client import Script
 
 COLUMNS: Final = 11  # of a row of overview.lua
@@ -47,7 +48,8 @@ class AccountRow:
     """One account. Ages and times to go in seconds; None where there is nothing to say.
 
     `account`: the name as `names.shown` shows it. `problem`: why it is not used, where that is neither
-    a cooldown nor a budget.
+    a cooldown nor a budget. `cooldown_s`: None also for a cooldown that only a person ends; it has a
+    `cooldown_reason`.
     """
 
     account: str
@@ -92,8 +94,14 @@ class AccountAdmin:
         self._quota = quota
 
     async def overview(self) -> list[AccountRow]:
-        """Return every account, by name."""
+        """Return every account, by name.
+
+        Accounts that need a person are free again first where one has stored other credentials.
+        """
         k = self._keys
+        keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
+        with contextlib.suppress(StoreMisused):  # the list shows what can be shown
+            await self._run("end_needs", keys, [NEED])
         now, *cells = await self._run(
             "overview",
             [
@@ -160,7 +168,7 @@ class AccountAdmin:
             NoSuchAccount.
         """
         k, account = self._keys, stored(account)
-        keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.spellings, k.steam_ids]
+        keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.spellings, k.steam_ids, k.refused]
         done = await self._run("reset_named", keys, [account, k.account_budget_front])
         _checked(account, done)
 
@@ -186,6 +194,7 @@ class AccountAdmin:
             k.fencing,
             k.spellings,
             k.steam_ids,
+            k.refused,
         ]
         args = [account, _flag(force), k.account_budget_front]
         _checked(account, await self._run("remove_named", keys, args))
@@ -226,7 +235,7 @@ class AccountAdmin:
             holder=_text(held.holder) if held else None,
             held_for_s=_past(held.since_ms, now) if held else None,
             lease_left_s=lease_left,
-            cooldown_s=cooldown,
+            cooldown_s=None if cooldown is None or cooldown > UNTIL_ACTED_S / 2 else cooldown,
             cooldown_reason=_text(reason) if cooldown and reason else None,
             last_logon_s=_past(last_at, now),
             frees_in_s=_span(frees),

@@ -17,6 +17,7 @@ class Keys:
         self.fencing = f"{prefix}:fencing-tokens"
         self.cooldowns = f"{prefix}:cooldowns"
         self.cooldown_reasons = f"{prefix}:cooldown-reasons"
+        self.refused = f"{prefix}:refused-credentials"
         self.server_time = f"{prefix}:server-time"
         self.last_logons = f"{prefix}:last-logons"
         self.spellings = f"{prefix}:spellings"

@@ -7,6 +7,11 @@ from typing import Final, Literal
 
 # The reason of a cooldown that lasts until a budget frees; NoAccountFree tells it from the others by it.
 BUDGET_SPENT: Final = "daily budget spent"
+# How the reason of a cooldown begins that a person ends: by new credentials, a log-on by hand or a reset.
+NEED: Final = "needs "
+UNTIL_ACTED_S: Final = (
+    10 * 365 * 86_400.0
+)  # for how long, where trying again before that is of no use
 
 Window = Literal["rolling-24h", "utc-day"]
 Scope = Literal["account", "ip", "lease"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import secrets
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from actors.accounts.keys import Keys
 from actors.accounts.known_auth import KnownAuth
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.names import folded, is_text, shown, steam_name
-from actors.accounts.quota import BUDGET_SPENT, QuotaLimits, Refused, Reserved, Unmet
+from actors.accounts.quota import BUDGET_SPENT, NEED, QuotaLimits, Refused, Reserved, Unmet
 from actors.accounts.sealed_values import closed_values, seal_plain_values
 from actors.accounts.sealing import Sealer
 from actors.errors import (
@@ -31,6 +32,7 @@ from actors.errors import (
     NoAccountFree,
     NoPassword,
     SameSteamAccount,
+    StoreMisused,
 )
 from actors.redis_client import Condition, Script, asking, ping
 from actors.steam.port import AuthState, Credential
@@ -56,6 +58,7 @@ class _Scripts:
     note_logon: Script
     forgive_spent: Script
     add: Script
+    end_needs: Script
     note_steam_id: Script
 
 
@@ -95,6 +98,9 @@ class Accounts:
         self._auth = KnownAuth()
         self._avoided: dict[str, tuple[float, str]] = {}  # until when on the loop's clock, and why
         self._steam_ids_noted: dict[str, int] = {}  # account -> fencing token
+        self._credentials_used: dict[
+            str, tuple[int, str]
+        ] = {}  # account -> fencing token, see _digest
 
     # -- checkout ------------------------------------------------------------------------------
 
@@ -109,8 +115,16 @@ class Accounts:
             NoAccountFree: with the seconds until a budget or cooldown frees, if one will.
             StoreUnavailable, StoreMisused: see `redis_client`.
         """
+        account, *answer = await self._acquire(holder, before)
+        if not account and await self._end_needs():
+            account, *answer = await self._acquire(holder, before)
+        if not account:
+            raise NoAccountFree(*(ms / 1000 if ms >= 0 else None for ms in answer))
+        return Lease(account, answer[0], holder)
+
+    async def _acquire(self, holder: str, before: str | None) -> list[Any]:
         k = self._keys
-        account, *answer = await self._scripts.acquire.run(
+        answer: list[Any] = await self._scripts.acquire.run(
             self._redis,
             [
                 *(k.checkouts, k.leases, k.holders, k.cooldowns, k.cooldown_reasons),
@@ -127,9 +141,17 @@ class Accounts:
                 *self.avoided(),
             ],
         )
-        if not account:
-            raise NoAccountFree(*(ms / 1000 if ms >= 0 else None for ms in answer))
-        return Lease(account, answer[0], holder)
+        return answer
+
+    async def _end_needs(self) -> int:
+        """Let accounts be tried whose refused credentials a client has replaced; return how many."""
+        k = self._keys
+        keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
+        try:
+            ended: int = await self._scripts.end_needs.run(self._redis, keys, [NEED])
+        except StoreMisused:  # a key that is none of the checkouts' own
+            return 0
+        return ended
 
     def avoid(self, account: str, seconds: float, reason: str) -> None:
         """Check `account` out no more for a while, in this process alone: Redis is told nothing."""
@@ -172,6 +194,7 @@ class Accounts:
             await self._store_unsaved(lease)
         self._auth.let_go(lease.account)
         self._steam_ids_noted.pop(lease.account, None)
+        self._credentials_used.pop(lease.account, None)
         await self._scripts.release.run(
             self._redis,
             [k.checkouts, k.leases, k.holders, k.hints, k.fencing],
@@ -196,17 +219,31 @@ class Accounts:
                 found[holder] = str(account)
         return found
 
-    async def cool_down(self, lease: Lease, seconds: float, reason: str) -> None:
+    async def cool_down(
+        self, lease: Lease, seconds: float, reason: str, *, repeated_s: float | None = None
+    ) -> None:
         """Let nobody check the account out for a while.
+
+        Args:
+            lease: of the account.
+            seconds: for how long.
+            reason: in words.
+            repeated_s: for how long instead where these credentials were refused before, in whatever
+                process; other ones end the cooldown. None: it has nothing to do with credentials.
 
         Raises:
             LeaseLost: the account is not ours to judge any more.
         """
         k = self._keys
+        token, used = self._credentials_used.get(lease.account, (0, ""))
         cooled = await self._scripts.cool_down.run(
             self._redis,
-            [k.holders, k.cooldowns, k.cooldown_reasons],
-            [lease.account, lease.fencing_token, int(seconds * 1000), reason],
+            [k.holders, k.cooldowns, k.cooldown_reasons, k.passwords, k.secrets, k.refused],
+            [
+                *(lease.account, lease.fencing_token, int(seconds * 1000), reason),
+                "" if repeated_s is None else int(repeated_s * 1000),
+                used if token == lease.fencing_token else "",
+            ],
         )
         self._require(lease, cooled)
 
@@ -214,7 +251,7 @@ class Accounts:
         """End the cooldown of an account if it still has this reason."""
         k = self._keys
         await self._scripts.lift_cooldown.run(
-            self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [account, reason]
+            self._redis, [k.cooldowns, k.cooldown_reasons, k.hints, k.refused], [account, reason]
         )
 
     # -- budgets -------------------------------------------------------------------------------
@@ -281,6 +318,10 @@ class Accounts:
         with asking(self._redis, "credential"):
             password = await self._field(self._keys.passwords, lease.account)
             shared_secret = await self._field(self._keys.secrets, lease.account)
+        self._credentials_used[lease.account] = (
+            lease.fencing_token,
+            _digest(password, shared_secret),
+        )
         if password is None:
             raise NoPassword(lease.account)
         return Credential(
@@ -357,7 +398,7 @@ class Accounts:
         k = self._keys
         await self._scripts.note_logon.run(
             self._redis,
-            [k.holders, k.last_logons, k.cooldowns, k.cooldown_reasons],
+            [k.holders, k.last_logons, k.cooldowns, k.cooldown_reasons, k.refused],
             [lease.account, lease.fencing_token],
         )
 
@@ -365,12 +406,13 @@ class Accounts:
         """Add an account as the seed does: HSET its password, ZADD it with score 0.
 
         An account that exists keeps its checkout and gets the new password, also where `account` is
-        another spelling of its name. Return the name under which it is stored.
+        another spelling of its name; a cooldown that its old credentials led to ends. Return the name
+        under which it is stored.
         """
         k = self._keys
         keys = [
             *(k.checkouts, k.leases, k.passwords, k.secrets, k.spellings, k.steam_ids),
-            k.hints,
+            *(k.hints, k.cooldowns, k.cooldown_reasons, k.refused),
         ]
         name, known = account, ""
         while name != known:  # sealing binds a secret to the stored name, which only Redis knows
@@ -379,7 +421,7 @@ class Accounts:
             )
             known = name
             sealed = self._sealer.seal(PASSWORD, known, password)
-            name = await self._scripts.add.run(self._redis, keys, [known, sealed, secret])
+            name = await self._scripts.add.run(self._redis, keys, [known, sealed, secret, NEED])
         return name
 
     async def closed_values(self) -> int:
@@ -443,3 +485,9 @@ class Accounts:
     def _require(lease: Lease, done: Any) -> None:
         if not done:
             raise LeaseLost(lease.account, lease.fencing_token)
+
+
+def _digest(password: str | None, shared_secret: str | None) -> str:
+    """Return stored credentials as prelude.lua compares them (credentials_of)."""
+    both = f"{password or ''}\0{shared_secret or ''}"
+    return hashlib.sha1(both.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()

@@ -46,6 +46,16 @@ async def post(
         return answer.status, await answer.json()
 
 
+async def account(w: World, name: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.get(f"{w.service.url}/admin/accounts") as answer,
+    ):
+        rows = {row["account"]: row for row in (await answer.json())["accounts"]}
+    return dict(rows[name])
+
+
 def needs(w: World) -> list[dict[str, str]]:
     """Return the needs on /status, once they differ from what Redis said some seconds ago."""
     expected, until = w.service.status()["router"]["ready"] < 2, time.monotonic() + 10
@@ -67,6 +77,11 @@ async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
         botapi, "status", cwd=tmp_path, env={"BOTAPI_URL": w.service.url}
     )
     assert f"The account mail needs {told['need']}. Type: {told['command']}" in said.out
+
+    assert len(await w.sandbox.mailbox("mail")) == 1
+    row = await account(w, "mail")  # no other bot tries it, ever, and mails another code
+    assert row["cooldown_s"] is None
+    assert row["cooldown_reason"].startswith("needs a Steam Guard code")
 
     # The mail that the bot has caused is about an earlier log-on; this one sends another.
     status, answer = await post(w, body={"code": MAIL["email_code"]})

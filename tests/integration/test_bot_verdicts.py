@@ -15,6 +15,7 @@ from bot_rig import POLICY, BotRig, Stand
 from structlog.testing import capture_logs
 from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
 
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_states import BotState
 from bench.sandbox_process import SandboxProcess
 
@@ -46,7 +47,7 @@ IN_USE = End(cools_for=5 * MINUTE)
 TWIN = End(cools_for=2 * MINUTE)
 LIMITED = End(stops_ip=True)
 THROTTLED = End(stops_ip=True, cools_for=30 * MINUTE)
-PERSON = End(BotState.NEEDS_HUMAN, cools_for=30 * MINUTE, tells="account_needs_human")
+PERSON = End(BotState.NEEDS_HUMAN, cools_for=UNTIL_ACTED_S, tells="account_needs_human")
 DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_reckoning for the second
 ALL_STOP = End(BotState.NEEDS_HUMAN, stops_ip=True, tells="account_needs_human")
 NOT_HERE = End(tells="account_unusable_here")  # another instance, from elsewhere, may use it

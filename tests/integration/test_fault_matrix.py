@@ -21,6 +21,7 @@ from fault_scene import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
 from leaks import held, nothing_is_left
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_states import BotState
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.logon import LogOnTimeouts
@@ -46,7 +47,7 @@ IN_USE = End(_OFF, cools_for=300.0)
 TWIN = End(_OFF, cools_for=120.0)
 NEW_TOKEN = End(_OFF, forgets_token=True)
 LIMITED = End(_OFF, stops_ip=True)
-PERSON = End(BotState.NEEDS_HUMAN, cools_for=1800.0)
+PERSON = End(BotState.NEEDS_HUMAN, cools_for=UNTIL_ACTED_S)
 NO_WELCOME = End(_OFF)
 ROBBED = End(_OFF, keeps_lease=True)  # of the thief
 STOPPED = End(BotState.STOPPED)

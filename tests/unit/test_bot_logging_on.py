@@ -11,6 +11,7 @@ from fake_steam import SERVER, refresh_token
 from structlog.testing import capture_logs
 
 from actors.accounts.pacing import Wait
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_states import BotState
 from actors.errors import (
     CannotUnseal,
@@ -305,7 +306,7 @@ async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: Stage) ->
 async def test_a_fresh_token_that_is_refused_is_no_loop_of_passwords(stage: Stage) -> None:
     stage.script.errors["log_on"] = LogOnRefused("logon", 15)
     await stage.end()
-    assert stage.store.cooldowns["axe"][0] == 1800.0
+    assert stage.store.cooldowns["axe"][0] == UNTIL_ACTED_S
 
 
 async def test_a_new_token_is_held_while_redis_is_away_and_stored_when_it_is_back(

@@ -10,6 +10,7 @@ from fake_clock import FakeClock
 from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 from structlog.testing import capture_logs
 
+from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_log import BotLog
 from actors.bot_ports import BotPorts
 from actors.errors import (
@@ -43,7 +44,6 @@ from actors.verdicts import (
 )
 
 REPLACED = 34
-HUMAN_S = 1800.0
 
 
 async def nobody(_request: GuardRequest) -> str | None:
@@ -139,6 +139,32 @@ async def test_a_token_that_died_while_in_use_is_forgotten(bench: Bench) -> None
     assert bench.store.cooldowns == {}
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        NeedsHuman("axe", "a Steam Guard code (e-mail at example.com)"),
+        NeedsHuman("axe", "approve the log-on in the Steam app"),
+        *(LogOnRefused("credentials", eresult) for eresult in (63, 65, 71, 85, 88, 101, 118)),
+    ],
+    ids=str,
+)
+async def test_what_needs_a_person_is_not_tried_again_before_the_person_acts(
+    bench: Bench, failure: ServiceError
+) -> None:
+    """Each try mails a code, asks in the app or counts as a failure at Steam."""
+    await bench.ended(failure)
+    assert bench.store.repeated["axe"] == UNTIL_ACTED_S
+    assert bench.pause() == UNTIL_ACTED_S
+
+
+@pytest.mark.parametrize("eresult", [6, 20, 27, 84, 87])
+async def test_what_ends_by_itself_has_nothing_to_do_with_credentials(
+    bench: Bench, eresult: int
+) -> None:
+    await bench.ended(LogOnRefused("credentials", eresult))
+    assert bench.store.repeated.get("axe") is None
+
+
 async def test_a_wrong_password_is_forgiven_once_and_then_a_person_is_told(bench: Bench) -> None:
     refused = [LogOnRefused("credentials", 5), LogOnRefused("credentials", 5)]
     with capture_logs() as told:
@@ -172,7 +198,7 @@ async def test_an_unknown_result_is_tried_three_times_and_told_once(bench: Bench
         for _ in range(4):
             await bench.ended(LogOnRefused("logon", 4711))
             pauses.append(bench.store.cooldowns["axe"][0])
-    assert pauses == [120.0, 240.0, HUMAN_S, HUMAN_S]
+    assert pauses == [120.0, 240.0, 86400.0, 86400.0]
     unknown = [one for one in told if one["event"] == "eresult_unknown"]
     assert [(one["eresult"], one["phase"], one["log_level"]) for one in unknown] == [
         (4711, "logon", "warning")
@@ -198,7 +224,7 @@ async def test_an_account_stops_only_when_a_second_answer_ten_minutes_later_conf
             pauses.append(bench.pause())
             assert told == [] or len(pauses) == 4
             await bench.clock.advance(pauses[-1] or 0.0)
-    assert pauses == [120.0, 240.0, 480.0, 86400.0]  # after 0, 2, 6 and 14 minutes
+    assert pauses == [120.0, 240.0, 480.0, UNTIL_ACTED_S]  # after 0, 2, 6 and 14 minutes
     assert [one["event"] for one in told] == ["account_needs_human"]
     assert told[0]["need"] == f"{NEEDS[eresult]} (result {eresult})"
 
@@ -210,7 +236,7 @@ async def test_the_second_answer_counts_from_the_tenth_minute_on(
     await bench.ended(LogOnRefused("logon", 43))
     await bench.clock.advance(after_s)
     await bench.ended(LogOnRefused("logon", 43))
-    assert bench.pause() == (86400.0 if after_s >= CONFIRM_S else 240.0)
+    assert bench.pause() == (UNTIL_ACTED_S if after_s >= CONFIRM_S else 240.0)
 
 
 async def test_a_log_on_in_between_shows_that_the_refusal_was_none_of_the_accounts(

@@ -1,10 +1,11 @@
 -- Add an account as the first BotAPI does; one that exists keeps its checkout and gets the new password.
 -- A second spelling of an account that exists is not added: its caller is told the stored one.
 -- KEYS 1 checkouts  2 leases  3 passwords  4 shared secrets  5 spellings  6 steam ids (see prelude)
---      7 hints (see acquire)
+--      7 hints (see acquire)  8 cooldowns  9 cooldown reasons  10 refused credentials
 -- ARGV 1 account  2 password  3 shared secret, or '' to keep the one that is stored
+--      4 how the reason of a cooldown begins that new credentials end
 -- Returns the name under which it is stored: ARGV[1], or else nothing was written.
-expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[6]})
+expect({KEYS[1], KEYS[2], KEYS[7], KEYS[8]}, {KEYS[3], KEYS[4], KEYS[6], KEYS[9], KEYS[10]})
 refresh_spellings(KEYS[5], KEYS[1], KEYS[2], now_ms())
 local listed = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not listed and redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then
@@ -15,6 +16,8 @@ if not listed and redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then
 end
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3]) end
+redis.call('HDEL', KEYS[10], ARGV[1])
+end_cooldown_for(ARGV[4], KEYS[8], KEYS[9], KEYS[7], ARGV[1])
 if not listed then
   redis.call('ZADD', KEYS[1], 0, ARGV[1])
   redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[1])

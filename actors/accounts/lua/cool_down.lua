@@ -1,8 +1,16 @@
 -- Let nobody check the account out for a while; only its holder may say so.
--- KEYS 1 holders  2 cooldowns  3 cooldown reasons
+-- KEYS 1 holders  2 cooldowns  3 cooldown reasons  4 passwords  5 shared secrets  6 refused credentials
 -- ARGV 1 account  2 fencing token  3 ms  4 reason
-expect({KEYS[2]}, {KEYS[1], KEYS[3]})
+--      5 ms where the same credentials were refused before; '' where other credentials do not end the cooldown
+--      6 the credentials that were refused (see credentials_of), or '' for those that are stored
+expect({KEYS[2]}, {KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6]})
 if not is_held_with(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
-redis.call('ZADD', KEYS[2], now_ms() + ARGV[3], ARGV[1])
+local ms = ARGV[3]
+if ARGV[5] ~= '' then
+  local credentials = ARGV[6] ~= '' and ARGV[6] or credentials_of(KEYS[4], KEYS[5], ARGV[1])
+  if redis.call('HGET', KEYS[6], ARGV[1]) == credentials then ms = ARGV[5] end
+  redis.call('HSET', KEYS[6], ARGV[1], credentials)
+end
+redis.call('ZADD', KEYS[2], now_ms() + ms, ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 1

@@ -1,7 +1,9 @@
 -- Remember when an account was logged on last, for people; an account that could be needs no cooldown.
--- KEYS 1 holders  2 last log-ons  3 cooldowns  4 cooldown reasons      ARGV 1 account  2 fencing token
+-- KEYS 1 holders  2 last log-ons  3 cooldowns  4 cooldown reasons  5 refused credentials
+-- ARGV 1 account  2 fencing token
 if not is_held_with(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], now_ms())
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[5], ARGV[1])
 return 1

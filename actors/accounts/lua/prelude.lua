@@ -217,3 +217,19 @@ local function leave_tokens(bucket, tokens, burst, per_token, now)
   redis.call('HSET', bucket, 'tokens', tokens, 'at', now)
   redis.call('PEXPIRE', bucket, math.ceil(burst * per_token) + 1000)
 end
+
+-- What a person has stored for an account, as one value to compare. It tells no more than the values beside it.
+local function credentials_of(passwords, secrets, account)
+  local password, secret = redis.call('HGET', passwords, account), redis.call('HGET', secrets, account)
+  return redis.sha1hex((password or '') .. '\0' .. (secret or ''))
+end
+
+-- End the cooldown of an account if its reason begins with `front`. Returns whether it did.
+local function end_cooldown_for(front, cooldowns, reasons, hints, account)
+  local reason = redis.call('HGET', reasons, account)
+  if not reason or string.sub(reason, 1, #front) ~= front then return false end
+  redis.call('ZREM', cooldowns, account)
+  redis.call('HDEL', reasons, account)
+  redis.call('ZADD', hints, 0, account)
+  return true
+end

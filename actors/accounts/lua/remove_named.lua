@@ -1,10 +1,11 @@
 -- Forget an account with everything that is stored for it, but for the day counters that people
 -- read, and for the newest fencing token: who has the account finds out, also when it is added again.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 secrets  6 sentries  7 cooldowns  8 reasons  9 budget
---      10 last log-ons  11 fencing  12 spellings  13 steam ids
+--      10 last log-ons  11 fencing  12 spellings  13 steam ids  14 refused credentials
 -- ARGV 1 account  2 '1' to remove it although somebody has it  3 key of a budget without the account's name
 -- Returns 1 when removed, 0 when it is in use, -1 when there is no such account.
-expect({KEYS[1], KEYS[2], KEYS[7]}, {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11], KEYS[12], KEYS[13]})
+local hashes = {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]}
+expect({KEYS[1], KEYS[2], KEYS[7]}, hashes)
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score and redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)
@@ -12,7 +13,7 @@ local in_use = lease_ends > now_ms() or (lease_ends < 0 and tonumber(score or 0)
 if ARGV[2] ~= '1' and in_use then return 0 end
 end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[11], ARGV[1])
 redis.call('ZREM', KEYS[1], ARGV[1])
-for _, key in ipairs({KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10]}) do
+for _, key in ipairs({KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[14]}) do
   redis.call('HDEL', key, ARGV[1])
 end
 redis.call('ZREM', KEYS[7], ARGV[1])
