@@ -165,7 +165,11 @@ class Bot(Actor[RouterToBot]):
                 lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
                 self._ports.causes.forget(self._id)
-                self._publish(nothing_free=True, budget_frees_in=none.budget_frees_in)
+                self._publish(
+                    nothing_free=True,
+                    budget_frees_in=none.budget_frees_in,
+                    usable_in=none.usable_in,
+                )
             except AccountError as error:
                 self._fail(error)
                 raise

@@ -137,6 +137,7 @@ class BotChanged:
     seat: Seat | None = None  # exactly when state is READY
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
+    usable_in: float | None = None  # with nothing_free: seconds until some account rests no more
     goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
     waits: WaitReason | None = None  # what holds up its log-on
     verdict: Verdict | None = None  # on what Steam said, where that ended this life
@@ -200,6 +201,8 @@ class RouterReport:
         budget: "spent" when a spent budget alone is why.
         frees_at: UTC seconds, when the first of what is spent frees.
         spent_addresses: egress addresses whose budget is spent, and when each frees.
+        retry_after: with `refusal`: seconds after which asking again makes sense; None while nobody
+            knows, e.g. where a person has to act first.
     """
 
     ready: int
@@ -209,6 +212,8 @@ class RouterReport:
     budget: Literal["left", "spent"] = "left"
     frees_at: int | None = None
     spent_addresses: Mapping[str, int] = field(default_factory=dict)
+    # It changes with every look, which is no reason to tell pages that watch.
+    retry_after: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from actors.messages import (
     ServeAliases,
     ServeProfile,
 )
+from actors.spent_budgets import RestingAccounts
 
 TRIES: Final = 2  # bots that are asked one question
 MOST_PER_BOT: Final = 8  # questions under way, on average
@@ -71,6 +72,7 @@ class Players(Actor[PlayersMessage]):
         self._log = log.bind(actor="players")
         self._failures = FirstFailures()
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # by bot, in order of last use
+        self._resting = RestingAccounts()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -93,9 +95,11 @@ class Players(Actor[PlayersMessage]):
         match envelope.message:
             case FetchProfile() | FetchAliases() as fetch:
                 self._on_fetch(fetch, envelope.reply)
-            case BotChanged(bot_id=bot_id, seat=seat):
+            case BotChanged(bot_id=bot_id, seat=seat) as changed:
+                self._resting.note(changed, self._clock.now())
                 self._seat(bot_id, seat)
             case BotRemoved(bot_id=bot_id):
+                self._resting.forget(bot_id)
                 self._seat(bot_id, None)
             case other:
                 assert_never(other)
@@ -146,7 +150,8 @@ class Players(Actor[PlayersMessage]):
                 self._failures.succeeded(seat.account)
                 return answer
         if not asked:
-            raise NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
+            error = NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
+            raise self._resting.corrected(error, self._clock.now())
         raise TimedOut(f"nobody answered about the player: {reason}", RETRY_S)
 
     def _next(self, but: set[str]) -> Seat | None:

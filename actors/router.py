@@ -45,6 +45,7 @@ from actors.messages import (
 )
 from actors.pilot import Pilot
 from actors.seats import LONGEST_TURN_S, Seats
+from actors.spent_budgets import RestingAccounts
 from actors.tally import Lookup, Tally
 from actors.tasks import Tasks
 from actors.tries import ReservesBudget, Tries
@@ -114,6 +115,7 @@ class Router(Actor[RouterMessage]):
             clock=clock,
             log=log,
         )
+        self._resting = RestingAccounts()
         self._flights: dict[int, Flight] = {}
         self._flying = Tasks()
         self._storing = Tasks()
@@ -181,7 +183,7 @@ class Router(Actor[RouterMessage]):
             self._tally.looked_up(Lookup.REDIS)
             self._land(flight, known)
         except RequestError as error:
-            flight.fail(error)
+            flight.fail(self._corrected(error))
         finally:
             self._on_pilot_done(flight)
 
@@ -241,6 +243,7 @@ class Router(Actor[RouterMessage]):
     def _on_news(self, news: BotChanged | BotExpected | BotRemoved) -> None:
         if isinstance(news, BotRemoved):
             self._seats.forget(news.bot_id)
+            self._resting.forget(news.bot_id)
         elif self._seats.is_retired(news.bot_id):  # whatever it does now, it does not come back
             return
         elif isinstance(news, BotExpected):
@@ -249,6 +252,7 @@ class Router(Actor[RouterMessage]):
             self._on_bot_changed(news)
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
+        self._resting.note(changed, self._clock.now())
         if changed.seat is not None:
             is_silent = self._conduct.is_silent(changed.seat.account)
             self._seats.join(changed.seat, is_probed=is_silent)
@@ -269,7 +273,14 @@ class Router(Actor[RouterMessage]):
         ):
             self._seats.stop_rotating(changed.bot_id)
 
+    def _corrected(self, error: RequestError) -> RequestError:
+        if isinstance(error, NotReady):
+            return self._resting.corrected(error, self._clock.now())
+        return error
+
     def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
+        self._resting.forget(bot_id)
+
         def on_idle() -> None:
             if reply is not None:
                 reply.set(None)
@@ -295,7 +306,8 @@ class Router(Actor[RouterMessage]):
     def _report(self) -> RouterReport:
         seats, now = self._seats, self._wall()
         ahead_s = now - self._clock.now()
-        refusal, frees_at = seats.refusal(), None
+        refused, frees_at = seats.refusal(), None
+        refusal = None if refused is None else self._corrected(refused)
         if isinstance(refusal, QuotaExhausted) and refusal.retry_after is not None:
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
@@ -306,6 +318,7 @@ class Router(Actor[RouterMessage]):
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,
             spent_addresses={ip: round(at + ahead_s) for ip, at in seats.spent_addresses.items()},
+            retry_after=None if refusal is None else refusal.retry_after,
         )
 
     def _on_reconfigure(self, change: Reconfigure) -> None:

@@ -1,4 +1,4 @@
-"""Seats that are out of use until a daily budget frees: of their account, or of their egress address.
+"""What is out of use for a while: seats whose daily budget is spent, and accounts that rest.
 
 Pure bookkeeping: instants are arguments, in clock seconds.
 """
@@ -9,8 +9,10 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from actors.errors import QuotaExhausted
-from actors.messages import Seat
+from actors.accounts.quota import UNTIL_ACTED_S
+from actors.bot_states import BotState
+from actors.errors import NotReady, QuotaExhausted
+from actors.messages import BotChanged, Seat
 
 
 @dataclass(slots=True)
@@ -99,6 +101,44 @@ class SpentBudgets:
         if not frees_at:
             return None
         return QuotaExhausted(_whose(sorted(addresses)), max(0.0, min(frees_at) - now))
+
+
+class RestingAccounts:
+    """When the first account may be used again, where no bot is on its way with one."""
+
+    def __init__(self) -> None:
+        self._usable_at: dict[str, float | None] = {}  # by bot that found no account
+        self._others: set[str] = set()  # bots that do something else
+
+    def note(self, changed: BotChanged, now: float) -> None:
+        """Take note of one change of a bot."""
+        if changed.nothing_free:
+            usable_in = changed.usable_in
+            self._usable_at[changed.bot_id] = None if usable_in is None else now + usable_in
+            self._others.discard(changed.bot_id)
+        elif changed.state is not BotState.WAITING_FOR_ACCOUNT:
+            self.forget(changed.bot_id)
+            if changed.state not in (BotState.PARKED, BotState.STOPPED):
+                self._others.add(changed.bot_id)
+
+    def forget(self, bot_id: str) -> None:
+        """Forget a bot that has left."""
+        self._usable_at.pop(bot_id, None)
+        self._others.discard(bot_id)
+
+    def corrected(self, error: NotReady, now: float) -> NotReady:
+        """Return `error` with the truth about when to ask again, where that is known better.
+
+        No time at all is said where all that rest do so until a person acts.
+        """
+        known = [at for at in self._usable_at.values() if at is not None]
+        if known and not self._others:
+            usable_in = min(known) - now
+            if usable_in > UNTIL_ACTED_S / 2:
+                return NotReady(f"{error}: no account is free, and those that rest need a person")
+            if usable_in > (error.retry_after or 0.0):
+                return NotReady(str(error), usable_in)
+        return error
 
 
 def _whose(addresses: list[str]) -> str:

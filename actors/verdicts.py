@@ -36,7 +36,7 @@ class Verdict(enum.StrEnum):
     ONCE_MORE = "once_more"  # try again; a second time would annoy a person
     UNKNOWN = "unknown"  # a number nobody has seen: try again, but not for ever
     TOKEN_DEAD = "token_dead"  # noqa: S105 - a word, not a token. Log on with the password, once
-    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. The account cools down
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. A person is needed; it is tried once more
     RATE_LIMITED = "rate_limited"  # too many logons: wait long, each try restarts the ban
     THROTTLED = "throttled"  # as above, and of this account, too
     IP_BANNED = "ip_banned"  # as above, for good
@@ -125,11 +125,16 @@ STOPS_IP: Final = frozenset(
     {Verdict.RATE_LIMITED, Verdict.THROTTLED, Verdict.IP_BANNED, Verdict.OUTDATED}
 )
 NEEDS_PERSON: Final = frozenset(
-    {Verdict.NEEDS_HUMAN, Verdict.UNUSABLE, Verdict.IP_BANNED, Verdict.OUTDATED}
+    {
+        Verdict.NEEDS_HUMAN,
+        Verdict.WRONG_PASSWORD,
+        Verdict.UNUSABLE,
+        Verdict.IP_BANNED,
+        Verdict.OUTDATED,
+    }
 )
 # So many strikes within hours are forgiven; with the next one a person has to look.
 FORGIVEN: Final[Mapping[Verdict, int]] = {
-    Verdict.WRONG_PASSWORD: 1,  # Steam says so sometimes when it means "too often"
     Verdict.ONCE_MORE: 1,
     Verdict.UNKNOWN: 2,
 }
@@ -152,6 +157,7 @@ COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.ONCE_MORE: None,
     Verdict.UNKNOWN: 2 * MINUTE_S,
     Verdict.TOKEN_DEAD: None,
+    # Steam says so sometimes when it means "too often": tried once more, and then until a person acts.
     Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
     Verdict.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
     Verdict.THROTTLED: 30 * MINUTE_S,

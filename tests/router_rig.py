@@ -169,10 +169,18 @@ class Stage:
     def change(self, name: str, state: BotState) -> None:
         self.address.tell(BotChanged(name, state))
 
-    def nothing_free(self, name: str, budget_frees_in: float | None = None) -> None:
+    def nothing_free(
+        self, name: str, budget_frees_in: float | None = None, usable_in: float | None = None
+    ) -> None:
         state = BotState.WAITING_FOR_ACCOUNT
         self.address.tell(
-            BotChanged(name, state, nothing_free=True, budget_frees_in=budget_frees_in)
+            BotChanged(
+                name,
+                state,
+                nothing_free=True,
+                budget_frees_in=budget_frees_in,
+                usable_in=usable_in,
+            )
         )
 
     def ask(

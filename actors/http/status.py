@@ -26,7 +26,6 @@ from actors.messages import FleetReport, GetFleet, GetRouter, RouterMessage, Rou
 from actors.roster import RosterMessage
 
 ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
-NOT_READY_RETRY_S: Final = 5.0
 # Kinds of alerts that name accounts, in words for who may not see the names.
 _NAMELESS: Final[Mapping[str, str]] = {
     "account-needs-person": "There are accounts that need a person.",
@@ -99,7 +98,7 @@ class StatusRoutes:
         if router.budget == "spent":
             answer |= {"budget": "spent", "frees_at": router.frees_at, "message": router.refusal}
         elif router.refusal is not None:
-            return error_body(503, "notready", router.refusal, NOT_READY_RETRY_S)
+            return error_body(503, "notready", router.refusal, router.retry_after)
         return json_response(request, orjson.dumps(answer))
 
     async def status(self, request: web.Request) -> web.Response:

@@ -42,7 +42,7 @@ AGAIN = End()  # the account is free at once; the supervisor backs the bot off
 ELSEWHERE = End(marks_cm=True)
 LATER = End(marks_cm=True)  # and the next backoff is longer
 NEW_TOKEN = End(forgets_token=True)  # the next life takes the password
-WRONG_PASSWORD = End(cools_for=30 * MINUTE)
+WRONG_PASSWORD = End(BotState.NEEDS_HUMAN, cools_for=30 * MINUTE, tells="account_needs_human")
 IN_USE = End(cools_for=5 * MINUTE)
 TWIN = End(cools_for=2 * MINUTE)
 LIMITED = End(stops_ip=True)

@@ -8,7 +8,7 @@ import pytest
 from fake_clock import settle
 from router_rig import Stage, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
 
-from actors.accounts.quota import Refused
+from actors.accounts.quota import UNTIL_ACTED_S, Refused
 from actors.bot_states import BotState
 from actors.circuit import OPENS_AFTER, PAUSE_S
 from actors.conduct import LEFT_FOR_SPARE_S
@@ -190,6 +190,43 @@ async def test_a_spent_ip_is_used_again_when_its_budget_frees(stage: Stage) -> N
     stage.budgets.refusals.clear()
     await stage.clock.advance(60.0)
     assert (await stage.ask(7)).match_id == 7
+
+
+@pytest.mark.parametrize(
+    ("usable_in", "expected"),
+    [((1800.0,), 1800.0), ((1800.0, 60.0), 60.0), ((1800.0, None), 1800.0), ((None,), 5.0)],
+)
+async def test_who_waits_for_accounts_that_rest_is_told_how_long(
+    stage: Stage, usable_in: tuple[float | None, ...], expected: float
+) -> None:
+    for name, seconds in zip("ab", usable_in, strict=False):
+        stage.nothing_free(name, usable_in=seconds)
+    with pytest.raises(NotReady) as refused:
+        await stage.ask(7)
+    assert refused.value.retry_after == expected
+    report = await stage.report()
+    assert (report.refusal, report.retry_after) == (str(refused.value), expected)
+    if expected > 60.0:
+        await stage.clock.advance(60.0)
+        assert (await stage.report()).retry_after == expected - 60.0
+
+
+async def test_no_time_is_said_where_a_person_has_to_act_first(stage: Stage) -> None:
+    stage.nothing_free("a", usable_in=UNTIL_ACTED_S)
+    with pytest.raises(NotReady, match="those that rest need a person") as refused:
+        await stage.ask(7)
+    assert refused.value.retry_after is None
+
+
+@pytest.mark.parametrize("state", [BotState.CONNECTING, BotState.BACKING_OFF])
+async def test_a_bot_on_its_way_is_sooner_than_an_account_that_rests(
+    stage: Stage, state: BotState
+) -> None:
+    stage.nothing_free("a", usable_in=1800.0)
+    stage.change("b", state)
+    report = await stage.report()
+    assert report.retry_after is not None
+    assert report.retry_after < 60.0
 
 
 async def test_a_bot_on_its_way_is_worth_more_than_a_budget_tomorrow(stage: Stage) -> None:
