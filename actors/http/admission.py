@@ -25,6 +25,7 @@ from actors.http.api_keys import ApiKey, KeyRing
 from actors.http.client import ANONYMOUS, CLIENT, SLOWED, Client
 from actors.http.cross_site import CrossSitePolicy
 from actors.http.rates import Rate, Rates
+from actors.http.sessions import COOKIE
 
 BEARER: Final = "Bearer "
 KEY_HEADER: Final = "X-API-Key"
@@ -180,6 +181,19 @@ def shown_key(request: web.Request) -> str | None:
     if shown is None and request.path.startswith(QUERY_KEY_PREFIXES):
         return request.query.get(QUERY_KEY)
     return shown
+
+
+def shows_credential(request: web.Request) -> bool:
+    """Tell whether a request shows a key, a token or a session, whether or not that is a valid one.
+
+    A shared cache must not give the answer to another client (RFC 9111, section 3.5, which knows only
+    the Authorization header).
+    """
+    return (
+        hdrs.AUTHORIZATION in request.headers
+        or shown_key(request) is not None
+        or COOKIE in request.cookies
+    )
 
 
 def _key_of(shown: str | None, keys: KeyRing) -> ApiKey:

@@ -78,7 +78,7 @@ class Express:
             return None
         request_id = new_request_id()
         shown = represent(answer, media_type, head.headers.accept_encoding)
-        control = cache_control(answer, shows_key=head.headers.key is not None)
+        control = cache_control(answer, shows_credential=head.headers.key is not None)
         lines = (
             f"{hdrs.AGE}: {age_s(answer, wall)}\r\n{hdrs.DATE}: {_date(int(wall))}\r\n"
             f"{ID_HEADER}: {request_id}\r\n\r\n"

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from actors.http.admission import KEY_HEADER
+from actors.http.admission import shows_credential
 from actors.matches.answer import MatchAnswer, Source
 
 X_CACHE: Final = "X-Cache"
@@ -23,17 +23,16 @@ def add_freshness(
     headers: CIMultiDict[str], request: web.Request, answer: MatchAnswer, now: float
 ) -> None:
     """Add the headers for `answer` to `request`; `now` in UTC seconds."""
-    # What somebody gets for a key is not for a cache that serves others without one.
-    shows_key = hdrs.AUTHORIZATION in request.headers or KEY_HEADER in request.headers
-    headers[hdrs.CACHE_CONTROL] = cache_control(answer, shows_key=shows_key)
+    control = cache_control(answer, shows_credential=shows_credential(request))
+    headers[hdrs.CACHE_CONTROL] = control
     headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
 
 
-def cache_control(answer: MatchAnswer, *, shows_key: bool) -> str:
+def cache_control(answer: MatchAnswer, *, shows_credential: bool) -> str:
     """Return who may keep `answer`, and for how long."""
     lifetime = max(0, int(answer.fresh_until - answer.stored_at))
-    return f"{'private' if shows_key else 'public'}, max-age={lifetime}"
+    return f"{'private' if shows_credential else 'public'}, max-age={lifetime}"
 
 
 def age_s(answer: MatchAnswer, now: float) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from actors.http.admission import shows_credential
 from actors.http.request_ids import HEADER as ID_HEADER
 from actors.http.request_ids import TRACE_HEADER, new_request_id, request_id_of, trace_id_of
 
@@ -46,6 +47,9 @@ def complete(request: web.Request, response: web.StreamResponse) -> None:
     headers[ID_HEADER] = request_id_of(request) or new_request_id()
     if TRACE_HEADER in request.headers and trace_id_of(request) is not None:
         headers[TRACE_HEADER] = request.headers[TRACE_HEADER]
+    # What a route says of its answer stays: pages may be kept, matches for their client alone.
+    if hdrs.CACHE_CONTROL not in headers and shows_credential(request):
+        headers[hdrs.CACHE_CONTROL] = "no-store"
     # What is there already stays. `merge` does that for all of them for the price of one by hand.
     if response.content_type == "text/html":
         headers.merge(PAGE_HEADERS)

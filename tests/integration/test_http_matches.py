@@ -11,6 +11,7 @@ import orjson
 import pytest
 from quick_world import quick_world
 
+from actors.http.sessions import COOKIE
 from bench.world import World
 from sandbox.matches.catalogue import Catalogue
 
@@ -127,7 +128,11 @@ async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.Client
         assert int(second.headers["Age"]) >= 0
         for answer in (first, second):
             assert answer.headers["Cache-Control"] == "public, max-age=604800"
-    for header in ({"Authorization": "Bearer x"}, {"X-API-Key": "x"}):
+    for header in (
+        {"Authorization": "Bearer x"},
+        {"X-API-Key": "x"},
+        {"Cookie": f"theme=dark; {COOKIE}=x"},
+    ):
         async with http.get("/matches/4242", headers=header) as keyed:
             assert keyed.headers["Cache-Control"] == "private, max-age=604800"
 

@@ -141,3 +141,13 @@ async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: World) -> 
         for path in ("/page/nothing.js", "/page/..%2f__init__.py", "/page/__init__.py"):
             async with client.get(w.service.url + path) as answer:
                 assert answer.status == 404
+
+
+@pytest.mark.parametrize("path", ["/status", "/admin/accounts", "/admin/none", "/match-details"])
+async def test_no_cache_keeps_what_a_session_opened(w: World, path: str) -> None:
+    async with browser() as client:
+        async with client.get(f"{w.service.url}/status") as answer:
+            assert "Cache-Control" not in answer.headers
+        await sign_in(client, w)
+        async with client.get(w.service.url + path) as answer:
+            assert answer.headers["Cache-Control"] == "no-store"

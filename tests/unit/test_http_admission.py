@@ -11,7 +11,7 @@ from fake_clock import FakeClock
 
 from actors.errors import RateLimited, Unauthorized
 from actors.http.access import AdminToken
-from actors.http.admission import OPERATOR, WRONG, Admission
+from actors.http.admission import OPERATOR, WRONG, Admission, shows_credential
 from actors.http.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.client import Client, client_of
 from actors.http.errors import TABLE
@@ -64,6 +64,23 @@ def test_a_key_is_shown_in_a_header(clock: FakeClock, headers: dict[str, str]) -
 @pytest.mark.parametrize("path", ["/match/5", "/profile/5", "/aliases/5"])
 def test_where_opendota_has_it_the_key_may_be_in_the_query(clock: FakeClock, path: str) -> None:
     assert admitted(admission(clock), asked(f"{path}?key={KEY}")).name == "alice"
+
+
+@pytest.mark.parametrize(
+    ("request_", "shows"),
+    [
+        (asked(), False),
+        (asked(Cookie="theme=dark"), False),
+        (asked("/matches/5?key=x"), False),  # no key there, whatever it is called
+        (asked(Cookie="botapi_session=x"), True),
+        (asked(Authorization="Basic YTpi"), True),
+        (asked(Authorization=""), True),
+        (asked(X_API_Key="x"), True),
+        (asked("/profile/5?key=x"), True),
+    ],
+)
+def test_a_cache_is_told_of_every_credential(request_: web.Request, *, shows: bool) -> None:
+    assert shows_credential(request_) is shows
 
 
 @pytest.mark.parametrize(
