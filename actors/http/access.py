@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-SCHEME: Final = "Bearer "
+SCHEME: Final = "bearer"
 SHORTEST: Final = 16  # characters of a token that cannot be guessed
 RANDOM_BYTES: Final = 24  # of one that we make
 
@@ -35,13 +35,21 @@ class AdminToken:
 
     def opens(self, header: str | None) -> bool:
         """Tell whether an Authorization header shows the token."""
-        if header is None or not header.startswith(SCHEME):
-            return False
-        return hmac.compare_digest(_digest(header.removeprefix(SCHEME).strip()), self._digest)
+        shown = bearer_token(header)
+        return shown is not None and hmac.compare_digest(_digest(shown), self._digest)
 
     def is_shown_in(self, request: web.Request) -> bool:
         """Tell whether a request shows the token."""
         return self.opens(request.headers.get(hdrs.AUTHORIZATION))
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Return the token of an Authorization header, None where it shows none.
+
+    The name of a scheme is case-insensitive (RFC 9110, section 11.1).
+    """
+    scheme, space, token = (header or "").partition(" ")
+    return token.strip() if space and scheme.lower() == SCHEME else None
 
 
 def new_token() -> str:

@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 
 from actors.clock import Clock
 from actors.errors import RateLimited, Unauthorized
+from actors.http.access import bearer_token
 from actors.http.addresses import HEADER as FORWARDED
 from actors.http.addresses import Networks, address_of, group_of
 from actors.http.api_keys import ApiKey, KeyRing
@@ -27,7 +28,6 @@ from actors.http.cross_site import CrossSitePolicy
 from actors.http.rates import Rate, Rates
 from actors.http.sessions import COOKIE
 
-BEARER: Final = "Bearer "
 KEY_HEADER: Final = "X-API-Key"
 SIGN_IN: Final = "/session"
 # Asked by machines that have no keys, or the same for everybody; what happens below /admin and /session
@@ -146,7 +146,7 @@ class Admission:
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
         if self.is_operator(request):
             return OPERATOR, None
-        if self._keys is None and request.headers.get(hdrs.AUTHORIZATION, "").startswith(BEARER):
+        if self._keys is None and bearer_token(request.headers.get(hdrs.AUTHORIZATION)) is not None:
             request[_GUESSED] = True
         shown = shown_key(request)
         try:
@@ -174,9 +174,9 @@ def _anonymous(address: str) -> Client:
 
 def shown_key(request: web.Request) -> str | None:
     """Return what a request shows as its API key, None where it shows nothing."""
-    header = request.headers.get(hdrs.AUTHORIZATION, "")
-    if header.startswith(BEARER):
-        return header.removeprefix(BEARER).strip()
+    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
+    if token is not None:
+        return token
     shown = request.headers.get(KEY_HEADER)
     if shown is None and request.path.startswith(QUERY_KEY_PREFIXES):
         return request.query.get(QUERY_KEY)

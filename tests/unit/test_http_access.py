@@ -23,8 +23,18 @@ def named(file: Path | None, data_dir: Path) -> Settings:
 
 def test_only_the_token_opens() -> None:
     token = AdminToken(f" {TEXT}\n")
-    assert token.opens(f"Bearer {TEXT}")
-    for wrong in (None, "", TEXT, f"Basic {TEXT}", f"Bearer {TEXT}x", "Bearer \udcff", "Bearer "):
+    for scheme in ("Bearer", "bearer", "BEARER", "bEaReR "):
+        assert token.opens(f"{scheme} {TEXT}")
+    for wrong in (
+        None,
+        "",
+        TEXT,
+        f"Basic {TEXT}",
+        f"Bearer{TEXT}",
+        f"Bearer {TEXT}x",
+        "Bearer \udcff",
+        "Bearer ",
+    ):
         assert not token.opens(wrong)
     assert token.is_shown_in(
         make_mocked_request("GET", "/", headers={"Authorization": f"Bearer {TEXT}"})

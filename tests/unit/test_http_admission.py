@@ -52,6 +52,8 @@ def admitted(door: Admission, request: web.Request) -> Client:
     [
         {"Authorization": f"Bearer {KEY}"},
         {"Authorization": f"Bearer  {KEY} "},
+        {"Authorization": f"bearer {KEY}"},
+        {"Authorization": f"BEARER {KEY}", "X_API_Key": "another"},
         {"X_API_Key": KEY},
         {"X_API_Key": KEY, "Authorization": "Basic YTpi"},
     ],
