@@ -8,7 +8,6 @@ for whatever reason, everybody who waits is told at once.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -39,7 +38,9 @@ ONE_LOOK_S: Final = 0.02  # for the reader to fetch what has come while we were 
 LAST_WORDS_S: Final = 5.0
 KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
-MAX_READS: Final = 64  # messages in a row before the other bots have their turn
+MAX_READS: Final = (
+    64  # messages in a row, also inside a Multi, before the other bots have their turn
+)
 CLOSE_S: Final = 1.0
 _KEEP_ALIVE: Final = b""  # in the queue of the unsent: no message is empty
 
@@ -66,6 +67,7 @@ class Connection:
         self._unsent: deque[bytes] = deque()
         self._has_unsent = Event()
         self._unanswered = 0
+        self._in_a_row = 0  # messages since the other greenlets had a turn
         self._longest_sleep_s = math.inf
         self._beat_at = self._heard_at = clock.now()
         self.death: SteamUnreachable | None = None
@@ -181,18 +183,25 @@ class Connection:
 
     def _read(self) -> None:
         with self._dying_of_trouble():
-            for count in itertools.count(1):
+            while True:
                 data = self._transport.receive()
                 if self._must_not_be_used():
                     return
                 self._unanswered = 0
                 self._heard_at = self._clock.now()
+                self._let_others_run()
                 for message in parse(data):
                     self._handle(message)
+                    self._let_others_run()
                 if self.death is not None:
                     return
-                if count % MAX_READS == 0:  # receiving what is there already lets nobody else run
-                    gevent.sleep(0)
+
+    def _let_others_run(self) -> None:
+        """Give the other greenlets a turn now and then: receiving what is there already gives none."""
+        self._in_a_row += 1
+        if self._in_a_row >= MAX_READS:
+            self._in_a_row = 0
+            gevent.sleep(0)
 
     def _handle(self, message: Message) -> None:
         handler = self._handlers.get(message.emsg)

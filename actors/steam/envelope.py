@@ -17,6 +17,12 @@ from actors.steam.emsg import MULTI, PROTO_BIT
 from actors.steam.wire import ParseError, content, fields, int32, number
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024  # bytes; a rich account's welcome is well below one
+# Messages in one, all Multis inside it together; Steam sends some tens. A few bytes that compress well
+# would otherwise hold the hub for seconds.
+MAX_PARTS: Final = 10_000
+MAX_DECODED: Final = (
+    64 * 1024
+)  # bytes of a body for the pure Python parser; ours have some hundreds
 MAX_NESTING: Final = 3  # Multis in Multis; Steam sends none
 NO_JOB: Final = 0xFFFFFFFFFFFFFFFF
 _PROTO_HEAD = struct.Struct("<II")  # emsg with proto bit, header length
@@ -43,9 +49,9 @@ def parse(data: bytes) -> Iterator[Message]:
     An inner message that cannot be parsed is skipped; its neighbours are not lost.
 
     Raises:
-        ParseError: the outermost message, or a Multi's frame, is broken.
+        ParseError: the outermost message, or a Multi's frame, is broken, or there are too many inside.
     """
-    return _open(data, 0, _Room(MAX_MESSAGE))
+    return _open(data, 0, _Room(MAX_MESSAGE, MAX_PARTS))
 
 
 def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
@@ -58,24 +64,36 @@ def decode(kind: Any, body: bytes) -> Any:
     """Return `body` as a message of the protobuf class `kind`.
 
     Raises:
-        ParseError: it is none; the pure Python parser raises all sorts of errors then.
+        ParseError: it is none, or too large; the pure Python parser raises all sorts of errors then.
     """
+    if len(body) > MAX_DECODED:
+        raise ParseError(f"a {kind.__name__} is too large")
     try:
         return kind.FromString(body)
     except Exception as error:
         raise ParseError(f"no {kind.__name__}: {type(error).__name__}") from error
 
 
-class _Room:
-    """How much one message may still unzip to; all Multis inside it share it."""
+class _TooMany(ParseError):
+    """One message holds too many; the rest of it is not looked at."""
 
-    def __init__(self, size: int) -> None:
+
+class _Room:
+    """How much one message may still unzip to, and hold; all Multis inside it share it."""
+
+    def __init__(self, size: int, parts: int) -> None:
         self._left = size
+        self._parts_left = parts
 
     def take(self, size: int) -> None:
         if size > self._left:
             raise ParseError("a Multi is too large")
         self._left -= size
+
+    def take_part(self) -> None:
+        if self._parts_left == 0:
+            raise _TooMany("too many messages in one")
+        self._parts_left -= 1
 
 
 def _open(data: bytes, depth: int, room: _Room) -> Iterator[Message]:
@@ -86,8 +104,11 @@ def _open(data: bytes, depth: int, room: _Room) -> Iterator[Message]:
     if depth >= MAX_NESTING:
         raise ParseError("Multis are nested too deeply")
     for part in _split(_unzip(message.body, room)):
+        room.take_part()
         try:
             yield from _open(part, depth + 1, room)
+        except _TooMany:
+            raise
         except ParseError:
             continue
 

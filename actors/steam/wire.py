@@ -11,6 +11,9 @@ import struct
 from typing import Final
 
 MAX_VARINT_SHIFT: Final = 63
+MAX_FIELDS: Final = (
+    1024  # of an envelope, which has some twenty; each costs the hub half a microsecond
+)
 _ONE_BYTE: Final = 0x7F
 _64_BITS: Final = 0xFFFFFFFFFFFFFFFF
 _FIXED64 = struct.Struct("<Q")
@@ -57,12 +60,15 @@ def fields(data: bytes) -> dict[int, Value]:
     Varints and fixed values come as unsigned ints, everything with a length as bytes.
 
     Raises:
-        ParseError: not protobuf, or cut short.
+        ParseError: not protobuf, cut short, or of too many fields.
     """
     found: dict[int, Value] = {}
-    pos, end = 0, len(data)
+    pos, end, count = 0, len(data), 0
     try:
         while pos < end:
+            count += 1
+            if count > MAX_FIELDS:
+                raise ParseError("an envelope has too many fields")
             tag, pos = read_varint(data, pos)
             number, kind = tag >> 3, tag & 7
             if kind == 0:

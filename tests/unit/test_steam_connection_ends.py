@@ -9,12 +9,14 @@ import gevent
 import pytest
 import structlog
 from scripted_transport import PATIENCE_S, ScriptedTransport
+from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 from structlog.testing import capture_logs
 
 from actors.errors import SteamUnreachable
 from actors.steam import connection as module
 from actors.steam.connection import MAX_SLEPT, Connection
-from actors.steam.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF
+from actors.steam.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF, MULTI
+from actors.steam.envelope import build
 
 BEAT_S = 0.02
 UNUSED = 4242  # a number of a message
@@ -192,6 +194,24 @@ def test_what_the_server_said_before_it_closed_is_read_although_sending_fails(
         server.say(UNUSED)
         server.break_with(ConnectionResetError())
         assert wait_death(connection) == "logged off"
+
+
+def test_one_multi_lets_the_others_have_their_turn(clock: StoppedClock) -> None:
+    with opened(clock) as (connection, server, _):
+        handled, turns = [0], []
+
+        def handle(_: object) -> None:
+            handled[0] += 1
+
+        connection.on(UNUSED, handle)
+        part = build(UNUSED, CMsgProtoBufHeader())
+        body = (len(part).to_bytes(4, "little") + part) * 1000
+        server.say(MULTI, CMsgMulti(message_body=body))
+        gevent.spawn(lambda: turns.append(handled[0]))
+        gevent.sleep(0)
+        gevent.sleep(0)
+        assert turns
+        assert turns[0] < 1000
 
 
 def test_endless_traffic_lets_the_others_have_their_turn(clock: StoppedClock) -> None:

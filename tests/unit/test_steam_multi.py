@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import struct
+import time
 import tracemalloc
 from collections.abc import Iterable
 
@@ -12,7 +14,7 @@ from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 
 from actors.steam import envelope
 from actors.steam.emsg import MULTI
-from actors.steam.envelope import MAX_MESSAGE, build, parse
+from actors.steam.envelope import MAX_DECODED, MAX_MESSAGE, MAX_PARTS, build, decode, parse
 from actors.steam.wire import ParseError
 
 
@@ -148,3 +150,58 @@ def test_bombs_in_a_row_do_not_unzip_more_than_one_message_may_hold(
     bombs = [multi([one(703, bytes(4_000))]) for _ in range(20)]
     emsgs(multi(bombs))
     assert sum(unzipped) <= 2 * 10_000
+
+
+def bomb(plain: bytes) -> bytes:
+    """Wrap `plain`, of MAX_MESSAGE bytes at most, into a Multi of some kilobytes."""
+    plain = plain[:MAX_MESSAGE]
+    body = CMsgMulti(size_unzipped=len(plain), message_body=gzip.compress(plain))
+    return one(MULTI, body.SerializeToString())
+
+
+def one_part(data: bytes) -> bytes:
+    data = data[: MAX_MESSAGE - 4]
+    return struct.pack("<I", len(data)) + data
+
+
+FIELD = b"\x08\x00"
+PROTO_MULTI = struct.pack("<II", MULTI | 0x80000000, 0)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        framed([one(751)]) * (MAX_MESSAGE // 12),  # 1.4 million messages
+        bytes(MAX_MESSAGE),  # 4 million parts of no bytes
+        framed([multi([one(751)] * 100)]) * 20_000,
+        framed([multi([multi([one(751)] * 100)] * 100)] * 20),
+        one_part(
+            struct.pack("<II", 751 | 0x80000000, MAX_MESSAGE - 12) + FIELD * (MAX_MESSAGE // 2)
+        ),
+        one_part(PROTO_MULTI + FIELD * (MAX_MESSAGE // 2)),
+    ],
+    ids=["messages", "empty", "multis", "nested", "header", "frame"],
+)
+def test_no_small_message_holds_the_hub(plain: bytes) -> None:
+    data, begun = bomb(plain), time.thread_time()
+    assert len(data) < 64 * 1024
+    seen = 0
+    with contextlib.suppress(ParseError):
+        for _ in parse(data):
+            seen += 1
+    assert seen <= MAX_PARTS
+    assert time.thread_time() - begun < 0.5
+
+
+def test_too_many_messages_are_an_error_behind_those_that_fit() -> None:
+    assert len(emsgs(multi([one(751)] * MAX_PARTS))) == MAX_PARTS
+    inner = multi([one(751)] * MAX_PARTS)
+    messages = parse(multi([one(5501), inner, one(768)]))
+    assert next(messages).emsg == 5501
+    with pytest.raises(ParseError, match="too many"):
+        list(messages)
+
+
+def test_a_body_for_the_slow_parser_is_bounded() -> None:
+    with pytest.raises(ParseError, match="too large"):
+        decode(CMsgMulti, FIELD * MAX_DECODED)
