@@ -35,6 +35,25 @@ def bodies_first(admission: Admission) -> Middleware:
     return middleware
 
 
+def refuse_lost_body(request: web.Request) -> None:
+    """Refuse a request behind which the parser sees the next one, although something else follows.
+
+    llhttp takes a Content-Length of 2**64 - 1 for none, and behind CONNECT comes another protocol.
+
+    Raises:
+        HTTPError: the connection ends with its answer, and nothing that follows is read as a request.
+    """
+    if request.method == hdrs.METH_CONNECT:
+        raise web.HTTPBadRequest
+    if request.body_exists or hdrs.CONTENT_LENGTH not in request.headers:
+        return
+    announced = request.content_length or 0
+    if announced > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, announced)
+    if announced:
+        raise web.HTTPBadRequest
+
+
 async def _read(request: web.Request, most: int) -> None:
     """Raises HTTPError: the body is too large, too slow, packed or broken."""
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":

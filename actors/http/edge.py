@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.admission import QUERY_KEY_PREFIXES, Admission
+from actors.http.bodies import refuse_lost_body
 from actors.http.client import ANONYMOUS, Client
 from actors.http.errors import error_response, protocol_error
 from actors.http.notes import Outcome, outcome_of
@@ -60,6 +61,7 @@ class Edge:
             address = self._admission.address_of(request)
             client, route, is_routed = ANONYMOUS, None, False
             try:
+                refuse_lost_body(request)
                 client = self._admission.admit(request, address)
                 shortcut = shortcuts.get((request.method, request.path))
                 if shortcut is not None and not request.body_exists:

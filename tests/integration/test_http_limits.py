@@ -76,6 +76,51 @@ async def test_what_cannot_be_served_is_refused_in_our_own_form(
         assert (await edge.ask(get("/ok"))).status == 200
 
 
+INNER = get("/inner")
+UPGRADE = "Connection: upgrade\r\nUpgrade: foo"
+
+
+@pytest.mark.parametrize(
+    ("begin", "headers", "statuses"),
+    [
+        ("POST /ok", f"Content-Length: {2**64 - 1}", {413}),  # llhttp's own mark for "no length"
+        ("GET /ok", f"Content-Length: 00{2**64 - 1}", {413}),
+        (
+            "GET /healthz",
+            f"Content-Length: {2**64 - 1}",
+            {413},
+        ),  # answered without a look for a route
+        ("POST /ok", f"Content-Length: {2**64 - 2}", {413}),
+        ("POST /ok", f"Content-Length: {2**63}", {413}),
+        ("POST /ok", f"Content-Length: {2**64}", {400}),
+        ("POST /ok", "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff", {408}),
+        ("POST /ok", f"Content-Length: {len(INNER)}\r\n{UPGRADE}", {200}),
+        ("CONNECT test:80", f"Content-Length: {len(INNER)}", {400}),
+        ("HEAD /ok", f"Content-Length: {len(INNER)}", {200}),
+        ("OPTIONS /ok", f"Content-Length: {len(INNER)}", {200}),
+    ],
+)
+async def test_nothing_of_a_body_is_answered_as_a_request(
+    monkeypatch: pytest.MonkeyPatch, begin: str, headers: str, statuses: set[int]
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_S", SOON_S)
+    asked = []
+
+    async def inner(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response()
+
+    async with serving({"/inner": inner, "/healthz": inner}) as edge, edge.wire() as wire:
+        await wire.send(f"{begin} HTTP/1.1\r\nHost: test\r\n{headers}\r\n\r\n".encode() + INNER)
+        head = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
+        assert int(head.split()[1]) in statuses
+        await wire.send(INNER)  # behind a body that was read whole it is a request
+        if "200 OK" not in head:
+            await wire.wait_closed()
+            assert asked == []
+    assert asked in ([], ["/inner"])
+
+
 async def test_what_is_just_within_the_limits_is_served() -> None:
     async with serving() as edge:
         headers = {f"X_{number}": "y" for number in range(connections.MAX_HEADERS - 1)}
