@@ -2,18 +2,20 @@
 
 aiohttp bounds a line, a header, their number and an idle connection. What is added here, on its own class
 for connections: a time for the head of a request, a size for the whole of it, a time in which a client
-must read what it is answered, a limit of connections, and errors in our form. The time for a body is kept
+must read what it is answered, a limit of connections, answers to clients that shut their sending half,
+and errors in our form. The time for a body is kept
 where bodies are read, in app.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from structlog.typing import FilteringBoundLogger
 
@@ -30,6 +32,7 @@ UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
 IDLE_S: Final = 75.0
 LINGER_S: Final = 2.0  # for the rest of a body that nobody reads; then the connection is closed
 FAREWELL_S: Final = 1.0  # to read why a connection ends, where there is no request to answer
+GONE_S: Final = 0.2  # between two looks whether a client that sends no more is gone altogether
 MOST_REFUSED: Final = (
     100  # told so at once that there are too many; the next are closed without a word
 )
@@ -41,6 +44,9 @@ MAX_HEADERS: Final = 64
 MAX_HEAD: Final = 64 * 1024
 TOO_MANY: Final = "too many connections; try again soon"
 _MANY_HEADERS: Final = "Too many headers received"  # how aiohttp says it, without a type of its own
+
+# May precede any answer (RFC 9110, section 15.2); clients that know nothing else skip this one.
+_INTERIM: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
     "max_line_size": MAX_LINE,
@@ -102,8 +108,15 @@ class Connection(web.RequestHandler):
     """See the module."""
 
     __slots__ = (
-        *("_capacity", "_head_bytes", "_head_timer", "_is_between", "_log", "_peer", "_ready"),
-        *("_unread_timer", "_wire"),
+        *(
+            "_capacity",
+            "_gone_timer",
+            "_head_bytes",
+            "_head_timer",
+            "_is_between",
+            "_is_half_closed",
+        ),
+        *("_is_probed", "_log", "_newest_body", "_peer", "_ready", "_unread_timer", "_wire"),
     )
 
     def __init__(
@@ -123,6 +136,10 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._newest_body: StreamReader | None = None  # of the last request that came
+        self._is_half_closed = False
+        self._is_probed = False
+        self._gone_timer: asyncio.TimerHandle | None = None
 
     # -- from its beginning to its end -----------------------------------------------------------
 
@@ -146,7 +163,41 @@ class Connection(web.RequestHandler):
         self._capacity.release(self._peer)
         self._stop_head_timer()
         self._stop_unread_timer()
+        if self._gone_timer is not None:
+            self._gone_timer.cancel()
         super().connection_lost(exc)
+
+    # -- a client that sends no more -------------------------------------------------------------
+
+    def eof_received(self) -> bool | None:  # type: ignore[override] # as asyncio has it
+        """Keep the connection for what is not answered yet: the client may have shut its half alone."""
+        is_cut = self._newest_body is not None and not self._newest_body.is_eof()
+        if self._is_waiting or is_cut:
+            return None  # asyncio closes the connection
+        self._is_half_closed = True
+        if not self._messages:
+            self.close()
+        if self._gone_timer is None:
+            self._gone_timer = self._loop.call_later(GONE_S, self._look_for_reset)
+        return True
+
+    def _look_for_reset(self) -> None:
+        """Abort the connection if the client is gone altogether, and with it the request.
+
+        A client that closed its socket ends the connection like one that shut its sending half. But
+        its system answers with a reset whatever is sent, so something is sent, once.
+        """
+        if self._wire.is_closing():
+            return
+        sock: socket.socket = self._wire.get_extra_info("socket")
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._wire.abort()
+            return
+        request = self._current_request
+        if not self._is_probed and request is not None and _takes_interim(request):
+            self._is_probed = True
+            self._wire.write(_INTERIM)
+        self._gone_timer = self._loop.call_later(GONE_S, self._look_for_reset)
 
     # -- the head of a request -------------------------------------------------------------------
 
@@ -163,6 +214,8 @@ class Connection(web.RequestHandler):
                 return
         self._is_between = data.endswith(END)
         super().data_received(data)
+        if self._messages:
+            self._newest_body = self._messages[-1][1]
         if not self._is_waiting:
             self._stop_head_timer()
             return
@@ -263,6 +316,8 @@ class Connection(web.RequestHandler):
         """Send an answer; one that aiohttp gave before the application was asked becomes ours."""
         if isinstance(resp, web.HTTPError):
             resp = _complete(protocol_error(resp.status), request_id_of(request))
+        if self._is_half_closed and not self._messages:
+            resp.force_close()
         return super().finish_response(request, resp, start_time)
 
 
@@ -294,6 +349,11 @@ class _Farewell(asyncio.Protocol):
         """Forget it."""
         self._timer.cancel()
         self._capacity.leaving -= 1
+
+
+def _takes_interim(request: web.BaseRequest) -> bool:
+    """Whether an interim response may be sent: none in HTTP/1.0, none behind a head."""
+    return request.version >= HttpVersion11 and request.writer.output_size == 0
 
 
 def _address(transport: asyncio.Transport) -> str:

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 from aiohttp import web
-from http_rig import Answer, Edge, get, serving
+from http_rig import WITHIN_S, Answer, Edge, get, serving
 
 from actors.http import bodies, connections
 from actors.http.client import client_of
@@ -389,3 +389,78 @@ async def test_a_page_may_run_its_own_scripts_and_stand_in_no_frame() -> None:
         answer = await edge.ask(get("/own"))
         assert answer.headers["content-security-policy"] == "default-src 'self'"
         assert "aiohttp" not in repr(answer).lower()
+
+
+# -- clients that send no more ---------------------------------------------------------------------
+
+
+async def slow(request: web.Request) -> web.Response:
+    await asyncio.sleep(2 * connections.GONE_S + 0.1)
+    return web.Response(text=request.query_string)
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    for _ in range(3):
+        await asyncio.sleep(connections.GONE_S)
+        await answer.write(b"line\n")
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "end"),
+    [
+        (get("/ok"), 1, b'{"ok": true}'),
+        (get("/ok") * 3, 3, b'{"ok": true}'),
+        (get("/slow?first") + get("/ok") + get("/slow?last"), 3, b"last"),
+        (post(b"x" * 20_000, path="/slow?body"), 1, b"body"),
+        (CHUNKED + b"5\r\nabcde\r\n0\r\n\r\n", 1, b'{"ok": true}'),
+        (get("/slow?a").replace(b"HTTP/1.1", b"HTTP/1.0"), 1, b"a"),
+        (get("/stream"), 1, b"line\n\r\n0\r\n\r\n"),
+        (get("/nothing"), 1, b'"retry_after":null}'),
+        (b"NONSENSE\r\n\r\n", 1, b'"retry_after":null}'),
+    ],
+)
+async def test_a_client_that_shuts_its_sending_half_is_answered(
+    data: bytes, count: int, end: bytes
+) -> None:
+    async with serving({"/slow": slow, "/stream": stream}) as edge, edge.wire() as wire:
+        await wire.send(data)
+        wire.writer.write_eof()
+        heard = await wire.wait_closed()
+        await edge.wait_open(0)
+    heads = heard.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"").count(b"\r\nServer: botapi")
+    assert (heads, heard[-len(end) :]) == (count, end)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GET /ok HT", post(b"x" * 1000)[:-500], CHUNKED + b"5\r\nab"]
+)
+async def test_half_of_a_request_is_none(data: bytes) -> None:
+    async with serving() as edge, edge.wire() as wire:
+        await wire.send(data)
+        wire.writer.write_eof()
+        await wire.wait_closed()
+        await edge.wait_open(0)
+        assert not [line for line in edge.log if line.get("status") == 200]
+
+
+async def test_the_request_of_a_client_that_is_gone_ends() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: web.Request) -> web.Response:
+        begun.set()
+        try:
+            await asyncio.sleep(WITHIN_S)
+        finally:
+            ended.set()
+        return web.Response()
+
+    async with serving({"/wait": wait}) as edge:
+        async with edge.wire() as wire:
+            await wire.send(get("/wait"))
+            await begun.wait()
+        async with asyncio.timeout(WITHIN_S / 2):
+            await ended.wait()
+        await edge.wait_open(0)
