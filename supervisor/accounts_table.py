@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from actors.accounts.admin import AccountRow
-from supervisor.terminal import span
+from supervisor.terminal import cell, span
 
 
 def table_of(rows: list[AccountRow]) -> Table:
@@ -18,14 +18,15 @@ def table_of(rows: list[AccountRow]) -> Table:
         rests = [f"{span(row.cooldown_s)}: {why}"] if row.cooldown_s else []
         if row.cooldown_s is None and row.cooldown_reason:  # for as long as no person acts
             rests = [row.cooldown_reason]
-        table.add_row(
+        cells = (
             row.account,
             row.state.value,
-            str(row.used),
-            str(row.left),
+            row.used,
+            row.left,
             row.holder or "",
             span(row.held_for_s),
             "; ".join([*rests, row.problem] if row.problem else rests),
             f"{span(row.last_logon_s)} ago" if row.last_logon_s is not None else "",
         )
+        table.add_row(*map(cell, cells))
     return table

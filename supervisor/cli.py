@@ -23,6 +23,7 @@ from supervisor.cli_options import AsJson, ConfigFile, Exit
 from supervisor.cli_replay import replay
 from supervisor.cli_status import status
 from supervisor.settings import ConfigError, Loaded, load
+from supervisor.terminal import say
 
 
 def _accounts() -> typer.Typer:
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=argv)
     except ConfigError as exc:
-        typer.echo(f"botapi: {exc}", err=True)
+        say(f"botapi: {exc}", err=True)
         sys.exit(Exit.MISUSED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
@@ -145,7 +146,7 @@ def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"ok": True, "file": loaded.file and str(loaded.file)}))
     else:
-        typer.echo(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
+        say(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
 
 
 @config_app.command("show")
@@ -155,7 +156,7 @@ def show(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     from supervisor.settings_show import as_toml  # noqa: PLC0415 - as above
 
     loaded = load(config)
-    typer.echo(to_json(loaded) if as_json else as_toml(loaded))
+    say(to_json(loaded) if as_json else as_toml(loaded))
 
 
 @app.command(hidden=True)

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
-import orjson
 import typer
 from rich.console import Console
 
@@ -28,6 +27,7 @@ from supervisor.account_desk import Desk, at_the_desk
 from supervisor.accounts_table import table_of
 from supervisor.cli_options import AsJson, ConfigFile, Exit
 from supervisor.settings import ConfigError
+from supervisor.terminal import say, say_json
 
 PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
 
@@ -69,7 +69,7 @@ def add(
         seals=True,
     )
     if stored_as != name.strip():
-        typer.echo(same_account(name.strip(), stored_as), err=True)
+        say(same_account(name.strip(), stored_as), err=True)
     _say(stored_as, "added", as_json=as_json)
 
 
@@ -95,14 +95,14 @@ def import_(
     stored_as = at_the_desk(config, add_all, as_json=as_json, seals=True)
     for one, name in zip(good, stored_as, strict=True):
         if name != one.name:
-            typer.echo(same_account(one.name, name), err=True)
+            say(same_account(one.name, name), err=True)
     for entry in bad:
-        typer.echo(f"{entry.where}: {entry.problem}", err=True)
+        say(f"{entry.where}: {entry.problem}", err=True)
     if as_json:
         refused = [{"where": entry.where, "problem": entry.problem} for entry in bad]
         typer.echo(json.dumps({"imported": len(good), "refused": refused}))
     else:
-        typer.echo(f"{len(good)} imported, {len(bad)} refused")
+        say(f"{len(good)} imported, {len(bad)} refused")
     raise typer.Exit(Exit.FAILED if bad else Exit.OK)
 
 
@@ -114,7 +114,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     """
     rows = at_the_desk(config, lambda desk: desk.admin.overview(), as_json=as_json)
     if as_json:
-        typer.echo(orjson.dumps([asdict(row) for row in rows]).decode())
+        say_json([asdict(row) for row in rows])
     else:
         Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table_of(rows))
 
@@ -137,7 +137,7 @@ def login(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> 
         steam_id = str(logged_on.steam_id)  # beyond what JSON's readers take for an exact number
         typer.echo(json.dumps({"account": name, "done": "logged on", "steam_id": steam_id}))
     else:
-        typer.echo(f"{name}: logged on as {logged_on.steam_id}; the token is stored")
+        say(f"{name}: logged on as {logged_on.steam_id}; the token is stored")
 
 
 @app.command()
@@ -170,7 +170,7 @@ def remove(
 
 def _say(name: str, done: str, *, as_json: bool) -> None:
     name = shown(stored(name))
-    typer.echo(json.dumps({"account": name, "done": done}) if as_json else f"{name}: {done}")
+    say(json.dumps({"account": name, "done": done}) if as_json else f"{name}: {done}")
 
 
 def _secret(prompt: str) -> str:

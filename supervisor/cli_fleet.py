@@ -18,6 +18,7 @@ import typer
 from supervisor.api import Service
 from supervisor.cli_options import AsJson, ConfigFile, Url, refusals, service_at
 from supervisor.settings import ConfigError, load
+from supervisor.terminal import say
 
 TIMEOUT_S: Final = 30.0
 LOOK_AGAIN_S: Final = 0.2
@@ -175,7 +176,7 @@ def _order(
 ) -> None:
     with refusals(as_json=as_json):
         plan = asyncio.run(_ask(service, method, path, body, wait=wait))
-    typer.echo(json.dumps(plan) if as_json else in_words(plan))
+    say(json.dumps(plan) if as_json else in_words(plan))
 
 
 async def _ask(service: Service, method: str, path: str, body: Any, *, wait: bool) -> Any:

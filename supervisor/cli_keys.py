@@ -34,6 +34,7 @@ from actors.http.rates import Rate
 from supervisor.cli_options import AsJson, ConfigFile, Exit, fail
 from supervisor.live_keys import SETTING, read_keys
 from supervisor.settings import ConfigError, load
+from supervisor.terminal import cell, say
 
 PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
 HEAD: Final = "# API keys: names and hashes, never a key. `botapi keys add NAME` appends a line.\n"
@@ -82,8 +83,8 @@ def add(
     if as_json:
         typer.echo(json.dumps({**_facts(key), "key": shown}))
     else:
-        typer.echo(f"{name}: added to {file}; the key, which is shown this once:", err=True)
-        typer.echo(shown)
+        say(f"{name}: added to {file}; the key, which is shown this once:", err=True)
+        say(shown)
 
 
 @app.command("list")
@@ -104,7 +105,7 @@ def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) ->
         sentence = f"there is no key called {name}"
         raise fail(Exit.NOT_FOUND, sentence, as_json=as_json, word="not-found")
     _replace(file, without_key(file.read_text("utf-8-sig"), name) or HEAD)
-    typer.echo(json.dumps({"name": name, "done": "removed"}) if as_json else f"{name}: removed")
+    say(json.dumps({"name": name, "done": "removed"}) if as_json else f"{name}: removed")
 
 
 def _file(config: Path | None) -> Path:
@@ -153,11 +154,12 @@ def _table(keys: tuple[ApiKey, ...]) -> Table:
     for head in ("name", "per minute", "burst", "priority", "rights"):
         table.add_column(head, justify="left" if head in {"name", "rights"} else "right")
     for key in keys:
-        table.add_row(
+        cells = (
             key.client.name,
             f"{key.rate.per_minute:g}" if key.rate else "",
-            str(key.rate.burst) if key.rate else "",
-            str(key.client.priority),
+            key.rate.burst if key.rate else "",
+            key.client.priority,
             "refresh" if key.client.may_refresh else "",
         )
+        table.add_row(*map(cell, cells))
     return table

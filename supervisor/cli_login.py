@@ -10,7 +10,6 @@ import sys
 from typing import Final
 
 import structlog
-import typer
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
@@ -25,6 +24,7 @@ from actors.steam.port import GuardKind, GuardRequest, LoggedOn, Transport
 from actors.steam.trust import Trust
 from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError, Settings
+from supervisor.terminal import say
 
 WHERE: Final = {
     GuardKind.EMAIL: "the e-mail Steam has sent",
@@ -89,11 +89,11 @@ class Prompt:
             again = "The time is over, and Steam has sent another code. "
         hint = f" ({request.hint})" if request.hint else ""
         asked = f"{again}Steam Guard code from {WHERE[request.kind]}{hint}: "
-        typer.echo(asked, nl=False, err=True)
+        say(asked, nl=False, err=True)
         try:
             return await self._line() or None
         except asyncio.CancelledError:  # approved elsewhere, or another code is wanted
-            typer.echo(err=True)
+            say("", err=True)
             raise
 
     async def _line(self) -> str:

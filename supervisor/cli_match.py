@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from supervisor.cli_options import (
     refusals,
     service_at,
 )
+from supervisor.terminal import say_json
 
 MatchId = Annotated[int, typer.Argument(metavar="ID", help="The match's id.", show_default=False)]
 
@@ -40,7 +40,7 @@ def match(
     with refusals(as_json=as_json):
         answer = asyncio.run(ask(service, match_id, timeout))
     if as_json:
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        say_json(answer)
         return
     from supervisor.match_table import show  # noqa: PLC0415 - see cli.py
 

@@ -15,6 +15,7 @@ import typer
 
 from supervisor.api import ApiRefused, ApiUnreachable, Service
 from supervisor.settings import ConfigError, load
+from supervisor.terminal import say
 
 
 class Exit(IntEnum):
@@ -121,7 +122,7 @@ def fail(
 ) -> typer.Exit:
     """Say what went wrong, to programs on stdout as the API does; return what to raise."""
     hint = "" if retry_after is None else f" (try again in {retry_after:.0f} s)"
-    typer.echo(f"botapi: {sentence}{hint}", err=True)
+    say(f"botapi: {sentence}{hint}", err=True)
     if as_json:
         refusal = {"error": word, "message": sentence, "retry_after": retry_after}
         typer.echo(json.dumps(refusal))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,6 +20,7 @@ from supervisor.cli_options import (
     service_at,
 )
 from supervisor.settings import load
+from supervisor.terminal import say_json
 
 TIMEOUT_S: Final = 10.0
 
@@ -50,7 +50,7 @@ def status(
             return
         answer = asyncio.run(_ask(service))
     if as_json:
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        say_json(answer)
         return
     from supervisor.status_view import show  # noqa: PLC0415 - see cli.py
 

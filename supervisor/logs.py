@@ -27,6 +27,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from supervisor.log_output import Output
 from supervisor.settings_errors import without_password
 from supervisor.settings_model import Log
+from supervisor.terminal import printable_lines
 
 HIDDEN: Final = "***"
 
@@ -168,7 +169,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         stream = sys.stderr
     is_json = _is_json(log.format, is_terminal=stream.isatty())
     renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
-    chain = _Chain(_shared(), renderer)
+    chain = _Chain(_shared() if is_json else [*_shared(), _for_terminal], renderer)
     close()
     _sink.output = Output(stream, functools.partial(_gap_line, chain))
     _sink.is_json = is_json
@@ -187,7 +188,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
 def say(text: str) -> None:
     """Have a text for people written behind what was logged, e.g. why the service cannot start."""
     if _sink.output is not None:
-        _sink.output.write(f"{text}\n")
+        _sink.output.write(f"{printable_lines(text)}\n")
 
 
 def drain() -> None:
@@ -262,6 +263,14 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         )
     }
     event.update(hidden)
+    return event
+
+
+def _for_terminal(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the control characters in texts, which may be of a client; a structlog processor."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = printable_lines(value)
     return event
 
 

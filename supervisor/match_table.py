@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.terminal import printable
+from supervisor.terminal import cell, printable
 
 PIPE_WIDTH: Final = 160  # columns; a table in a pipe is for grep, and one line each
 _DIRE: Final = 128  # player_slot of the first dire player
@@ -75,8 +75,8 @@ def _players(players: list[Mapping[str, Any]]) -> Table:
     for player in players:
         table.add_row(
             "Radiant" if player.get("player_slot", 0) < _DIRE else "Dire",
-            Text(printable(player.get("player_name") or "anonymous")),
-            *(str(player.get(key, "")) for _, key in _COLUMNS),
+            cell(player.get("player_name") or "anonymous"),
+            *(cell(player.get(key, "")) for _, key in _COLUMNS),
         )
     return table
 

@@ -26,7 +26,7 @@ from supervisor.part_file import InUse, PartFile
 from supervisor.plain_file import Nowhere, PlainFile
 from supervisor.replay_download import Download, GaveUp, NotThere, Patience
 from supervisor.replay_progress import Bar
-from supervisor.terminal import size_of, span
+from supervisor.terminal import say, size_of, span
 
 # Valve uploads a replay some minutes after the match, and rarely later than this.
 UPLOAD_S: Final = 24 * 3600
@@ -158,7 +158,7 @@ def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]
         where = error.filename or part
         raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{kept()}", "disk") from None
     except asyncio.CancelledError:
-        typer.echo(f"botapi: interrupted{kept()}", err=True)
+        say(f"botapi: interrupted{kept()}", err=True)
         raise
 
 
@@ -199,4 +199,4 @@ def _say_done(order: Order, target: Path, url: str, compression: Compression | N
         typer.echo(json.dumps({**done, "compression": how}))
     else:
         kind = "an unpacked replay" if how is None else f"a whole replay ({how})"
-        typer.echo(f"{target}: {kind}, {size_of(size)}")
+        say(f"{target}: {kind}, {size_of(size)}")

@@ -15,13 +15,15 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from supervisor.terminal import printable
+
 
 class Bar:
     """A bar with speed and time left, on stderr; nothing at all where that is no terminal."""
 
     def __init__(self, name: str) -> None:
         console = Console(stderr=True)
-        self._name = name
+        self._name = printable(name)
         self._last = 0
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -66,4 +68,6 @@ class Bar:
     def waiting(self, seconds: float, reason: str) -> None:
         """The next try comes in some seconds."""
         self._is_coming = False
-        self._progress.update(self._task, description=f"{reason}; again in {seconds:.0f} s")
+        self._progress.update(
+            self._task, description=f"{printable(reason)}; again in {seconds:.0f} s"
+        )

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import orjson
 from rich.console import Console, Group
 from rich.live import Live
 from rich.styled import Styled
@@ -25,7 +24,7 @@ from supervisor.clock import SystemClock
 from supervisor.settings import ConfigError
 from supervisor.settings_errors import without_password
 from supervisor.status_view import picture
-from supervisor.terminal import printable, span
+from supervisor.terminal import json_line, printable, span
 
 EVERY_S: Final = 1.0
 PATIENCE_S: Final = 3.0  # with one answer
@@ -62,7 +61,7 @@ async def _print_lines(service: Service) -> None:
         while True:
             seen = await _look(api, seen)
             line = seen.status if seen.lost_at is None else {"error": seen.reason}
-            sys.stdout.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
+            sys.stdout.write(f"{json_line(line)}\n")
             sys.stdout.flush()
             await asyncio.sleep(EVERY_S)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 _KB: Final = 1000
@@ -13,6 +19,36 @@ _SIZES: Final = ("bytes", "kB", "MB", "GB")
 def printable(text: object) -> str:
     """Return `text` without control characters: names that strangers chose must not steer a terminal."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` without control characters but line feeds."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Return `text` for a table: rich reads no markup in it, and the terminal no control character."""
+    from rich.text import Text  # noqa: PLC0415 - see cli.py
+
+    return Text(printable(text), style=style)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for people on stdout, or on stderr; `nl`: end the line."""
+    typer.echo(printable_lines(text), err=err, nl=nl)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as one line of JSON on stdout."""
+    typer.echo(json_line(value))
+
+
+def json_line(value: Any) -> str:
+    """Return a value as JSON; of the characters in it those are escaped that are not printable."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def span(seconds: float | None) -> str:

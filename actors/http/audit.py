@@ -41,7 +41,7 @@ class Audit:
         targets = request.match_info.values()
         self._log.info(
             "admin_action",
-            action=f"{request.method} {short(path)}",
+            action=short(f"{request.method} {path}"),
             target=short(next(iter(targets), None)),
             who=who,
             address=self._address_of(request),

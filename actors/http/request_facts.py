@@ -41,7 +41,14 @@ def request_facts(
 
 
 def short(text: str | None) -> str | None:
-    """Return what a client wrote so that it can stand in a log line, whatever its bytes were."""
-    if text is None or (text.isascii() and len(text) <= LONGEST_LOGGED):
+    r"""Return what a client wrote so that it can stand in a log line, whatever its bytes were.
+
+    What is not printable is escaped: ESC is `\x1b`. Such a line may end up on a terminal.
+    """
+    if text is None or (text.isascii() and text.isprintable() and len(text) <= LONGEST_LOGGED):
         return text
-    return text[:LONGEST_LOGGED].encode(errors="backslashreplace").decode()
+    return "".join(one if one.isprintable() else _escaped(one) for one in text[:LONGEST_LOGGED])
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape", errors="backslashreplace").decode()

@@ -151,3 +151,12 @@ async def test_no_cache_keeps_what_a_session_opened(w: World, path: str) -> None
         await sign_in(client, w)
         async with client.get(w.service.url + path) as answer:
             assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_line_about_an_action_holds_no_control_character_and_has_an_end(w: World) -> None:
+    url = URL(f"{w.service.url}/admin/bots/%1b[31m%C2%9B{'x' * 500}/park", encoded=True)
+    async with browser() as client, client.post(url) as answer:
+        assert answer.status == 401
+    target = list(w.service.events("admin_action"))[-1]["target"]
+    assert target.startswith("\\x1b[31m\\x9bxx")
+    assert len(target) < 250
