@@ -222,7 +222,7 @@ class Bot(Actor[RouterToBot]):
             self._id,
             lease.account,
             lease.fencing_token,
-            logged_on.public_ip,
+            logged_on.egress_ip,
             self.address,
             logged_on.steam_id,
         )

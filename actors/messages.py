@@ -121,7 +121,7 @@ class Seat:
     bot_id: str
     account: str
     fencing_token: int
-    ip: str | None  # the egress IP that is charged; None when Steam did not say
+    ip: str | None  # the egress IP that is charged; None for none
     address: Address[RouterToBot]
     steam_id: int | None = None
 
@@ -173,7 +173,7 @@ class BotReport:
     up_since: float | None = (
         None  # UTC seconds; ready with this account since then, but for pauses of the GC
     )
-    ip: str | None = None  # egress IP that Steam saw last
+    ip: str | None = None  # egress IP of its last session
     waits: WaitReason | None = None  # what holds up its log-on
     cause: CauseKind | None = None  # the shared cause of its last failure, until it is ready again
     last_error_at: float | None = None  # UTC seconds

@@ -45,6 +45,7 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "logon_eresult": (int, "refuse logons with this result"),
     "logon_struct": (int, "refuse logons with this result in the old struct form"),
     "logon_corrupt": (str, "answer logons with bytes that have this flaw"),
+    "logon_no_public_ip": (bool, "the answer to a logon does not say where it came from"),
     "logon_limit": (dict, "too many logons are refused with 84 or 87; numbers in limits.py"),
     "guard_types": (list, "these guard types are offered before the real ones"),
     "tls_untrusted": (bool, "WebSocket CMs show a certificate nobody signed; limit with cms"),

@@ -146,7 +146,7 @@ def _admit(session: Session, account: Account, request: Mapping[str, Any]) -> No
 
 def _response(session: Session, account: Account, heartbeat_s: float) -> bytes:
     seconds = max(1, round(heartbeat_s))
-    values = {
+    values: dict[str, Any] = {
         "eresult": EResult.OK,
         "legacy_out_of_game_heartbeat_seconds": seconds,
         "heartbeat_seconds": seconds,
@@ -163,6 +163,8 @@ def _response(session: Session, account: Account, heartbeat_s: float) -> bytes:
         "client_instance_id": session.services.rng.getrandbits(62),
         "token_id": session.services.rng.getrandbits(63),
     }
+    if session.services.faults.take("logon_no_public_ip", account=account.name):
+        del values["public_ip"]
     return messages.LOGON_RESPONSE.encode(values)
 
 

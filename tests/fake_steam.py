@@ -170,7 +170,7 @@ class FakeLink:
     async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
         del account, timeout_s
         await self._script.do("log_on")
-        return LoggedOn(auth.steam_id, "192.0.2.1", 5, 9.0)
+        return LoggedOn(auth.steam_id, "192.0.2.1", 5, 9.0, "192.0.2.1")
 
     async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
         del timeout_s

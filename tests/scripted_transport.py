@@ -50,6 +50,7 @@ class ScriptedTransport:
     reads: bool = True  # whether the other end takes what is sent
     on_message: Callable[[Received], None] | None = None
     keep_alives: int = 0
+    local_ip: str = "10.0.0.5"
 
     def __post_init__(self) -> None:
         self._incoming: Any = Queue()

@@ -80,6 +80,11 @@ class Connection:
         self._reader = gevent.spawn(self._read)
         self._greenlets = [self._reader, gevent.spawn(self._write)]
 
+    @property
+    def local_ip(self) -> str:
+        """The address of this machine that the connection leaves from."""
+        return self._transport.local_ip
+
     # -- sending -------------------------------------------------------------------------------
 
     def header(self, **fields: Any) -> CMsgProtoBufHeader:

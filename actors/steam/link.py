@@ -80,15 +80,18 @@ class SteamLink:
         waiting: WaitingSessions,
         clock: SteamTime,
         log: FilteringBoundLogger,
+        public_ips: dict[str, str] | None = None,
     ) -> None:
-        """`waiting`: the GC sessions of all links of the hub."""
+        """`waiting`: the GC sessions of all links of the hub; `public_ips`: see `Session`."""
         self._bridge = bridge
         self._listener = listener
         self._clock = clock
         gc_jobs = itertools.count(1)
         self.matches, self.cards = Unanswered(gc_jobs, most=MOST_PENDING), Unanswered(gc_jobs)
         self.names = Unanswered(itertools.count(FIRST_STEAM_JOB))
-        self._hub = _HubLink(self, bridge, waiting=waiting, clock=clock, log=log)
+        self._hub = _HubLink(
+            self, bridge, waiting=waiting, clock=clock, log=log, public_ips=public_ips
+        )
         self._closed = False
 
     def set_fence(self, at: float) -> None:
@@ -234,8 +237,10 @@ class _HubLink:
         waiting: WaitingSessions,
         clock: SteamTime,
         log: FilteringBoundLogger,
+        public_ips: dict[str, str] | None,
     ) -> None:
         self._owner = owner
+        self._public_ips = public_ips
         self._bridge = bridge
         self._waiting = waiting
         self._clock = clock
@@ -262,7 +267,7 @@ class _HubLink:
             raise SteamUnreachable("connect", f"{server.endpoint}: no answer in time")
         connection = Connection(transport, self._on_death, clock=self._clock, log=self._log)
         self._connection = connection
-        self._session = Session(connection, self._clock.learn_from_cm)
+        self._session = Session(connection, self._clock.learn_from_cm, self._public_ips)
         self._services = Services(connection)
         self._gc = GcSession(
             connection,

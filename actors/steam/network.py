@@ -31,12 +31,18 @@ class SteamNetwork:
         self._trust = trust
         self._clock = clock
         self._waiting = WaitingSessions(rng)
+        self._public_ips: dict[str, str] = {}  # by local address; used in the hub's thread alone
         self._log = log.bind(actor="steam")
 
     async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> SteamLink:
         """See `port.Steam`."""
         link = SteamLink(
-            self._hub.bridge, listener, waiting=self._waiting, clock=self._clock, log=self._log
+            self._hub.bridge,
+            listener,
+            waiting=self._waiting,
+            clock=self._clock,
+            log=self._log,
+            public_ips=self._public_ips,
         )
         await link.open(server, self._trust, timeout_s=timeout_s)
         return link

@@ -62,9 +62,10 @@ class LoggedOn:
     """A logon that Steam accepted."""
 
     steam_id: int
-    public_ip: str | None  # our egress IP as Steam sees it: the key for per-IP quotas
+    public_ip: str | None  # our egress IP as Steam sees it; None where the answer does not say
     cell_id: int
     heartbeat_s: float
+    egress_ip: str  # whose budget is charged: `public_ip`, or what stands for it (see `Session`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,26 @@ SERVICE_UNAVAILABLE: Final = 20
 
 
 class Session:
-    """Logs one account on and off over one connection."""
+    """Logs one account on and off over one connection.
+
+    Where Steam's answer names no public IP, the egress IP is the one that it named last to a connection
+    from the same local address, and that local address where it has named none.
+    """
 
     def __init__(
-        self, connection: Connection, on_time: Callable[[int], None] = lambda _seconds: None
+        self,
+        connection: Connection,
+        on_time: Callable[[int], None] = lambda _seconds: None,
+        public_ips: dict[str, str] | None = None,
     ) -> None:
-        """`on_time` is told Steam's time of day, in whole UTC seconds, with each log-on."""
+        """Take over a connection's messages.
+
+        Args:
+            connection: open, and nothing sent yet.
+            on_time: is told Steam's time of day, in whole UTC seconds, with each log-on.
+            public_ips: by local address; shared by all sessions of the process.
+        """
+        self._public_ips = {} if public_ips is None else public_ips
         self._connection = connection
         self._on_time = on_time
         self.is_logging_off = False
@@ -81,7 +95,16 @@ class Session:
         heartbeat_s = answer.heartbeat_seconds or answer.legacy_out_of_game_heartbeat_seconds
         heartbeat_s = float(heartbeat_s if heartbeat_s > 0 else DEFAULT_HEARTBEAT_S)
         self._connection.start_pulse(heartbeat_s)
-        return LoggedOn(self._connection.steam_id, _public_ip(answer), answer.cell_id, heartbeat_s)
+        public_ip, local_ip = _public_ip(answer), self._connection.local_ip
+        if public_ip is not None:
+            self._public_ips[local_ip] = public_ip
+        return LoggedOn(
+            self._connection.steam_id,
+            public_ip,
+            answer.cell_id,
+            heartbeat_s,
+            self._public_ips.get(local_ip, local_ip),
+        )
 
     def log_off(self, timeout_s: float) -> None:
         """Say goodbye and wait until Steam closes, or until the time is over."""

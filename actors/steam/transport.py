@@ -17,6 +17,10 @@ ATTEMPT_S: Final = (
 class Transport(Protocol):
     """Whole messages both ways. A transport is open when it exists."""
 
+    @property
+    def local_ip(self) -> str:
+        """The address of this machine that the connection leaves from."""
+
     def send(self, message: bytes) -> None:
         """Send one message; waits (this greenlet) while the network is slow. Raises OSError."""
 

@@ -54,6 +54,11 @@ class TcpTransport:
             self.close()
             raise
 
+    @property
+    def local_ip(self) -> str:
+        """See Transport."""
+        return str(self._sock.getsockname()[0])
+
     def send(self, message: bytes) -> None:
         """See Transport."""
         if self._key is not None:

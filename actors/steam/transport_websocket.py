@@ -54,6 +54,11 @@ class WebSocketTransport:
             self.close()
             raise
 
+    @property
+    def local_ip(self) -> str:
+        """See Transport."""
+        return str(self._sock.getsockname()[0])
+
     def send(self, message: bytes) -> None:
         """See Transport."""
         self._send(BytesMessage(message))

@@ -96,6 +96,16 @@ async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
         assert sum((await w.sandbox.summary())["requests"].values()) == 3
 
 
+async def test_an_address_that_steam_does_not_name_has_a_budget_too() -> None:
+    with world(2, in_redis=0, settings={"quota": {"per_ip": 3}}) as w:
+        await w.sandbox.faults(logon_no_public_ip=True)
+        w.add_accounts()
+        w.service.wait_ready(2)
+        statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in range(5, 10)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert sum((await w.sandbox.summary())["requests"].values()) == 3
+
+
 async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> None:
     """Refused at once with the address and the time; the instance stays in the balancer's rotation."""
     with world(2, settings={"quota": {"per_ip": 1}, "http": {"deadline": 30}}) as w:

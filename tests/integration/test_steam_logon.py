@@ -228,3 +228,9 @@ async def test_a_session_is_replaced_by_its_twin(rig: Rig) -> None:
     dropped = await first.wait_event(Dropped)
     assert dropped.eresult == 34
     assert second.events == []
+
+
+async def test_a_log_on_that_names_no_public_ip_is_charged_all_the_same(rig: Rig) -> None:
+    await rig.sandbox.faults(logon_no_public_ip=True)
+    logged_on = await (await rig.open("bane")).log_on()
+    assert (logged_on.public_ip, logged_on.egress_ip) == (None, "127.0.0.1")

@@ -113,6 +113,29 @@ def test_the_public_ip_is_what_steam_sees(address: str | None) -> None:
         assert logging_on.get().public_ip == address
 
 
+def test_where_steam_names_no_public_ip_another_name_is_charged() -> None:
+    """What it named last to a connection from the same local address, or that address."""
+    known: dict[str, str] = {}
+
+    def log_on(local_ip: str, public_ip: str | None) -> tuple[str | None, str]:
+        answer = accepted()
+        if public_ip is not None:
+            answer.public_ip.v4 = int(ipaddress.ip_address(public_ip))
+        with connected() as (connection, server):
+            server.local_ip = local_ip
+            logging_on = start(Session(connection, public_ips=known), server)
+            server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=1)
+            logged_on = logging_on.get()
+        return logged_on.public_ip, logged_on.egress_ip
+
+    assert log_on("10.0.0.5", None) == (None, "10.0.0.5")
+    assert log_on("10.0.0.5", "203.0.113.9") == ("203.0.113.9", "203.0.113.9")
+    assert log_on("10.0.0.6", "203.0.113.10") == ("203.0.113.10", "203.0.113.10")
+    assert log_on("10.0.0.5", None) == (None, "203.0.113.9")
+    assert log_on("10.0.0.6", None) == (None, "203.0.113.10")
+    assert log_on("2001:db8::7", None) == (None, "2001:db8::7")
+
+
 def test_a_public_ip_of_an_odd_length_does_not_cost_the_log_on() -> None:
     answer = accepted()
     answer.public_ip.v6 = b"odd"
@@ -120,6 +143,7 @@ def test_a_public_ip_of_an_odd_length_does_not_cost_the_log_on() -> None:
         logging_on = start(one, server)
         server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=1)
         assert logging_on.get().public_ip is None
+        assert logging_on.get().egress_ip == server.local_ip
 
 
 @pytest.mark.parametrize("eresult", [5, 15, 27, 84, 126, 131, 9999, 0])
