@@ -10,6 +10,7 @@ MINUTES ?= 10
 BOTS ?= 100
 SEED ?= 1
 EXAMPLES ?= 500
+REQUESTS ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCKED := --require-hashes --only-binary :all: --no-binary dota2,steam --no-build-isolation
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
-.PHONY: help run test lint types check bench chaos soak outage schema lock clean
+.PHONY: help run test lint types check bench chaos soak outage schema fuzz lock clean
 
 help:
 	@echo 'make run     start the service on a simulated Steam network with demo accounts'
@@ -28,6 +29,7 @@ help:
 	@echo 'make soak    100 bots, clients and faults for MINUTES=10'
 	@echo 'make outage  Steam away for MINUTES=10, BOTS=100: when all bots are back (ARGS="--kind silent")'
 	@echo 'make schema  try the API against its OpenAPI document, EXAMPLES=500 for each operation'
+	@echo 'make fuzz    send REQUESTS=20000 mutated requests to an idle service (FUZZ_SEED=2: others)'
 	@echo 'make lock    write the lock files again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter.'
@@ -58,6 +60,9 @@ outage: $(VENV)/.installed-tests
 
 schema: $(VENV)/.installed-tests
 	@SCHEMA_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 3600 tests/integration/test_http_schema.py $(ARGS)
+
+fuzz: $(VENV)/.installed-tests
+	@REQUESTS=$(REQUESTS) $(BIN)/python -m pytest --timeout 7200 tests/integration/test_http_fuzz.py $(ARGS)
 
 bench: $(VENV)/.installed-tests
 	@$(BIN)/python -m bench.fleet
