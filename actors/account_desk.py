@@ -5,6 +5,7 @@ The command line does the same to the same Redis without us; nothing is remember
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
@@ -12,7 +13,7 @@ from actors.accounts.admin import AccountRow
 from actors.accounts.importing import NewAccount
 from actors.actor import Actor, Address, Ask, Envelope
 from actors.clock import Clock
-from actors.errors import ServiceError
+from actors.errors import PasswordNeeded, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class ListAccounts(Ask[tuple[AccountRow, ...]]):
 class AddAccounts(Ask[tuple[str, ...]]):
     """Add accounts; those that are there already get the new password.
 
-    The answer: the names under which they are stored; another one where it was a second spelling.
+    The answer: the names under which they are stored; another one where it was a second spelling. Fails
+    with PasswordNeeded, and stores none, where one has no password, here or in Redis.
     """
 
     accounts: tuple[NewAccount, ...]
@@ -59,8 +61,26 @@ AccountOrder = ListAccounts | AddAccounts | ReleaseAccount | ResetAccount | Remo
 class KeepsAccounts(Protocol):
     """What the desk needs of the store."""
 
-    async def add(self, account: str, password: str, shared_secret: str | None = None) -> str:
+    async def add(
+        self, account: str, password: str | None, shared_secret: str | None = None
+    ) -> str:
         """Add one, or change its password; return its stored name. Raises StoreUnavailable."""
+
+    async def without_password(self, accounts: Iterable[str]) -> tuple[str, ...]:
+        """Return those for which no password is stored. Raises StoreUnavailable."""
+
+
+async def add_all(store: KeepsAccounts, accounts: Sequence[NewAccount]) -> tuple[str, ...]:
+    """Add accounts, or change their passwords; return their stored names.
+
+    Raises:
+        PasswordNeeded: some have no password, here or in Redis. None is added then.
+        StoreUnavailable, StoreMisused: some may be added.
+    """
+    bare = [one.name for one in accounts if one.password is None]
+    if bare and (lacking := await store.without_password(bare)):
+        raise PasswordNeeded(lacking)
+    return tuple([await store.add(one.name, one.password, one.shared_secret) for one in accounts])
 
 
 class LooksAfterAccounts(Protocol):
@@ -110,10 +130,7 @@ class AccountDesk(Actor[AccountOrder]):
             case ListAccounts():
                 return tuple(await self._admin.overview())
             case AddAccounts(accounts=accounts):
-                add = self._store.add
-                return tuple(
-                    [await add(one.name, one.password, one.shared_secret) for one in accounts]
-                )
+                return await add_all(self._store, accounts)
             case ReleaseAccount(account=account, force=force):
                 await self._admin.release(account, force=force)
             case ResetAccount(account=account):

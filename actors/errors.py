@@ -9,6 +9,7 @@
     │   ├── AccountInUse          somebody has it checked out
     │   ├── BadAccountName        Steam cannot have an account of that name
     │   ├── NoPassword            the account has none in Redis
+    │   ├── PasswordNeeded        it is to get a shared secret, but has no password
     │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
     │   ├── StoreUnavailable      Redis does not answer, or cannot serve (retryable)
     │   └── StoreMisused          Redis refuses what we ask, e.g. a key holds another type
@@ -36,6 +37,11 @@ Errors carry fields and build their own text; callers branch on type and fields,
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+_NAMED: Final = 10  # accounts that a text names
 
 
 class ServiceError(Exception):
@@ -129,6 +135,17 @@ class NoPassword(AccountError):
     def __init__(self, account: str) -> None:
         self.account = account
         super().__init__(f"account {account} has no password in Redis")
+
+
+class PasswordNeeded(AccountError):
+    """What is known of accounts, such as a maFile, is to be stored, but no password of theirs is."""
+
+    def __init__(self, accounts: Sequence[str]) -> None:
+        names = ", ".join(accounts[:_NAMED]) + (", ..." if len(accounts) > _NAMED else "")
+        super().__init__(
+            f"no password is known for {names}: add the account with its password first (botapi accounts "
+            "add), or import a file with the passwords together with this one; nothing was stored"
+        )
 
 
 class NoSuchAccount(AccountError):

@@ -16,19 +16,17 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from actors.accounts.importing import (
-    BadEntry,
-    NewAccount,
-    bad_shared_secret,
-    parse_accounts,
-)
+from actors.account_desk import add_all
+from actors.accounts.importing import LARGEST, read_accounts
 from actors.accounts.names import bad_name, same_account, shown, stored
-from supervisor.account_desk import Desk, at_the_desk
+from actors.accounts.shared_secrets import bad_shared_secret, canonical
+from supervisor.account_desk import at_the_desk
 from supervisor.accounts_table import table_of
 from supervisor.cli_options import AsJson, ConfigFile, Exit
 from supervisor.settings import ConfigError
 from supervisor.terminal import say, say_json
 
+SHOWN: Final = 20  # problems of an import
 PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
 
 # Its help stands in cli.py, which imports this file as late as it can.
@@ -55,7 +53,7 @@ def add(
     if problem := bad_name(name):
         raise ConfigError("name", problem)
     password = _secret("Password")
-    shared_secret = _secret("Shared secret (base64)") if with_shared_secret else None
+    shared_secret = _secret("Shared secret") if with_shared_secret else None
     if not password:
         raise ConfigError(
             "password", "it is missing; type it, or give it as the first line of stdin"
@@ -64,7 +62,9 @@ def add(
         raise ConfigError("shared secret", problem)
     stored_as = at_the_desk(
         config,
-        lambda desk: desk.store.add(name.strip(), password, shared_secret),
+        lambda desk: desk.store.add(
+            name.strip(), password, shared_secret and canonical(shared_secret)
+        ),
         as_json=as_json,
         seals=True,
     )
@@ -75,32 +75,38 @@ def add(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON, CSV or name:password lines; - for stdin.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="name:password lines, CSV, JSON, maFiles or ASF bot files; - for stdin.",
+            show_default=False,
+        ),
+    ],
     config: ConfigFile = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Add all accounts of a file.
+    """Add all accounts of some files.
 
-    What is bad in it is reported and left out.
+    All of them or, with the reasons, none. Files that are named together are read together: maFiles and a
+    list of their accounts' passwords.
     """
-    entries = list(parse_accounts(_read(file)))
-    good = [entry for entry in entries if isinstance(entry, NewAccount)]
-    bad = [entry for entry in entries if isinstance(entry, BadEntry)]
-
-    async def add_all(desk: Desk) -> list[str]:
-        add = desk.store.add
-        return [await add(one.name, one.password, one.shared_secret) for one in good]
-
-    stored_as = at_the_desk(config, add_all, as_json=as_json, seals=True)
-    for one, name in zip(good, stored_as, strict=True):
-        if name != one.name:
-            say(same_account(one.name, name), err=True)
-    for entry in bad:
+    found = read_accounts((str(file) if len(files) > 1 else "", _read(file)) for file in files)
+    good, bad = found.accounts, found.problems
+    if good:
+        stored_as = at_the_desk(
+            config, lambda desk: add_all(desk.store, good), as_json=as_json, seals=True
+        )
+        for one, name in zip(good, stored_as, strict=True):
+            if name != one.name:
+                say(same_account(one.name, name), err=True)
+    for entry in bad[:SHOWN]:
         say(f"{entry.where}: {entry.problem}", err=True)
+    if len(bad) > SHOWN:
+        say(f"and {len(bad) - SHOWN} more", err=True)
     if as_json:
         refused = [{"where": entry.where, "problem": entry.problem} for entry in bad]
-        typer.echo(json.dumps({"imported": len(good), "refused": refused}))
+        say_json({"imported": len(good), "refused": refused})
     else:
         say(f"{len(good)} imported, {len(bad)} refused")
     raise typer.Exit(Exit.FAILED if bad else Exit.OK)
@@ -135,7 +141,7 @@ def login(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> 
     )
     if as_json:
         steam_id = str(logged_on.steam_id)  # beyond what JSON's readers take for an exact number
-        typer.echo(json.dumps({"account": name, "done": "logged on", "steam_id": steam_id}))
+        say_json({"account": name, "done": "logged on", "steam_id": steam_id})
     else:
         say(f"{name}: logged on as {logged_on.steam_id}; the token is stored")
 
@@ -180,10 +186,12 @@ def _secret(prompt: str) -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> bytes:
+    """Return what is in a file; of one that is too large, enough to see that."""
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        if str(file) == "-":
+            return sys.stdin.buffer.read(LARGEST + 1)
+        with file.open("rb") as opened:
+            return opened.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(str(file), f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(str(file), "is not UTF-8 text") from None

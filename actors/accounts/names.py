@@ -15,6 +15,11 @@ WHITE_SPACE: Final = " \t\n\v\f\r"  # as `%s` in the scripts
 NOT_STEAMS: Final = (
     "Steam has no such name: Steam's names are 1 to 64 letters, digits and signs of ASCII"
 )
+NEW_NAME: Final = rf"^[A-Za-z0-9_.@-]{{1,{LONGEST_NAME}}}$"
+NOT_A_NEW_NAME: Final = (
+    "the name is not one that Steam gives: "
+    f"expected 1 to {LONGEST_NAME} letters and digits of ASCII, or _ - . @"
+)
 _FORM: Final = re.compile(r"[!-\[\]-~]+")  # no backslash: it begins an escape
 _ESCAPE: Final = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _FIRST_RAW: Final = 0xDC00  # the surrogate of byte 0
@@ -45,9 +50,7 @@ def bad_name(name: Any) -> str | None:
     """Say what is wrong with the name of a new account, if anything is."""
     if not isinstance(name, str) or not name.strip():
         return "the name is missing"
-    if not is_text(name) or folded(name.strip()) is None:
-        return "the name is not one that Steam gives"
-    return None
+    return None if re.fullmatch(NEW_NAME, name.strip()) else NOT_A_NEW_NAME
 
 
 def same_account(name: str, stored_as: str) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,12 +26,14 @@ from actors.accounts.names import folded, is_text, shown, steam_name
 from actors.accounts.quota import BUDGET_SPENT, NEED, QuotaLimits, Refused, Reserved, Unmet
 from actors.accounts.sealed_values import closed_values, seal_plain_values
 from actors.accounts.sealing import Sealer
+from actors.accounts.shared_secrets import canonical
 from actors.errors import (
     CannotUnseal,
     LeaseLost,
     NeedsHuman,
     NoAccountFree,
     NoPassword,
+    PasswordNeeded,
     SameSteamAccount,
     StoreMisused,
 )
@@ -324,10 +327,12 @@ class Accounts:
         )
         if password is None:
             raise NoPassword(lease.account)
+        secret = shared_secret and self._opened(SHARED_SECRET, lease.account, shared_secret)
         return Credential(
             steam_name(lease.account),
             self._opened(PASSWORD, lease.account, password),
-            shared_secret and self._opened(SHARED_SECRET, lease.account, shared_secret),
+            # An earlier version stored hex and base32 as they came.
+            secret and (canonical(secret) or secret),
         )
 
     def _opened(self, kind: str, account: str, stored: str) -> str:
@@ -402,12 +407,17 @@ class Accounts:
             [lease.account, lease.fencing_token],
         )
 
-    async def add(self, account: str, password: str, shared_secret: str | None = None) -> str:
+    async def add(
+        self, account: str, password: str | None, shared_secret: str | None = None
+    ) -> str:
         """Add an account as the seed does: HSET its password, ZADD it with score 0.
 
         An account that exists keeps its checkout and gets the new password, also where `account` is
-        another spelling of its name; a cooldown that its old credentials led to ends. Return the name
-        under which it is stored.
+        another spelling of its name; a cooldown that its old credentials led to ends. None keeps the
+        password or the secret that is stored. Return the name under which it is stored.
+
+        Raises:
+            PasswordNeeded: no password is given, and none is stored.
         """
         k = self._keys
         keys = [
@@ -420,9 +430,22 @@ class Accounts:
                 "" if not shared_secret else self._sealer.seal(SHARED_SECRET, name, shared_secret)
             )
             known = name
-            sealed = self._sealer.seal(PASSWORD, known, password)
+            sealed = "" if password is None else self._sealer.seal(PASSWORD, known, password)
             name = await self._scripts.add.run(self._redis, keys, [known, sealed, secret, NEED])
+            if not name:
+                raise PasswordNeeded((known,))
         return name
+
+    async def without_password(self, accounts: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some account names for which no password is stored, in any spelling.
+
+        Raises:
+            StoreUnavailable, StoreMisused: see `redis_client`.
+        """
+        with asking(self._redis, "without_password"):
+            stored = await self._redis.hkeys(self._keys.passwords)
+        known = {folded(str(name)) for name in stored}
+        return tuple(name for name in accounts if folded(name) not in known)
 
     async def closed_values(self) -> int:
         """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.

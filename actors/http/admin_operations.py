@@ -9,15 +9,14 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from actors.accounts.names import LONGEST_NAME
+from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
+from actors.accounts.shared_secrets import NOT_ONE, PATTERN
 from actors.fleet_orders import LARGEST_FLEET
 from actors.http.inputs import Input, without_point
 from actors.http.operation import BODY, Answer, Needs, Operation, Words
 from actors.http.outputs import Accounts, AccountTouched, Fleet, Imported, LoggedOn
 
 LONGEST_CODE: Final = 10
-NAME: Final = rf"^[!-~]{{1,{LONGEST_NAME}}}$"
-BASE64: Final = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
 _JSON: Final = "application/json"
 
 
@@ -67,13 +66,13 @@ class GuardCode(Input):
 
 AccountName = Annotated[
     str,
-    Field(strict=True, json_schema_extra={"pattern": NAME}),
-    AfterValidator(_like(NAME, "not one that Steam gives")),
+    Field(strict=True, json_schema_extra={"pattern": NEW_NAME}),
+    AfterValidator(_like(NEW_NAME, NOT_A_NEW_NAME)),
 ]
 SharedSecret = Annotated[
     str,
-    Field(strict=True, json_schema_extra={"pattern": BASE64}),
-    AfterValidator(_like(BASE64, "not base64")),
+    Field(strict=True, json_schema_extra={"pattern": PATTERN}),
+    AfterValidator(_like(PATTERN, NOT_ONE)),
 ]
 
 
@@ -83,7 +82,7 @@ class AccountToAdd(Input):
     name: AccountName = Field(examples=["abaddon"])
     password: str = Field(strict=True, min_length=1, repr=False)
     shared_secret: SharedSecret | None = Field(
-        None, repr=False, description="Of the authenticator app, base64."
+        None, repr=False, description="Of the authenticator: base64, hex or base32 of 20 bytes."
     )
 
 
@@ -180,11 +179,12 @@ POST_IMPORT: Final = Operation(
     "POST",
     "/admin/import",
     "Import accounts",
-    "The body is text, 4 MiB at most: a JSON list of objects with name, password and optional "
-    "shared_secret; CSV with these columns; or a line `name:password` each. What is bad in it is left "
-    "out and named.",
+    "The body is a file, 4 MiB at most: lines `name:password` or `name:password:shared-secret` (also "
+    "with `,` `;` `|` or TAB), CSV with a header, JSON with name, password and optional shared_secret, "
+    "maFiles or ASF bot files. All of it is imported, or nothing and `problems` says why. A maFile holds "
+    "no password: its account needs one already, otherwise 409.",
     answers={200: Answer("What became of it.", {_JSON: Imported})},
-    errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
+    errors={400: ("invalid",), 409: ("no-password",), **_EVERYWHERE, **BODY, **_STORE},
     tag="admin",
     body_is_text=True,
     body_is_required=False,

@@ -181,10 +181,10 @@ class ImportProblem(Output):
 
 
 class Imported(Output):
-    """What became of a file of accounts."""
+    """What became of a file of accounts: all are imported, or none."""
 
     imported: int
-    refused: int
+    refused: int = Field(description="Entries that cannot be used; nothing is imported then.")
     problems: list[ImportProblem] = Field(description="The first hundred.")
 
 

@@ -148,10 +148,13 @@ def test_accounts_are_added_imported_reset_released_and_removed(w: World, page: 
     expect_state(page, "added", "free")
 
     page.get_by_role("button", name="Import", exact=True).click()
-    page.get_by_label("Or its content").fill(f"imported:{SECRET}\nno colon\n")
+    page.get_by_label("Or its content").fill(f"imported:{SECRET}\nno separator\n")
     answer(page, "Import")
-    expect(page.locator("#ask")).to_contain_text("line 2: there is no colon")
+    expect(page.locator("#ask")).to_contain_text("line 2: the password is missing: expected lines")
     answer(page, "Well")
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.get_by_label("Or its content").fill(f"imported:{SECRET}")
+    answer(page, "Import")
     expect_state(page, "imported", "free")
     page.get_by_role("button", name="Import", exact=True).click()
     file = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"name,password\nfiled,pw\n"}
@@ -186,12 +189,28 @@ def test_accounts_are_added_imported_reset_released_and_removed(w: World, page: 
     ]
 
 
+def test_a_file_reaches_the_service_as_it_is_and_one_of_another_encoding_is_refused(
+    w: World, page: Page
+) -> None:
+    show(page, "Accounts")
+    page.get_by_role("button", name="Import", exact=True).click()
+    file = {"name": "a.txt", "mimeType": "text/plain", "buffer": "umlaut:pä".encode("latin-1")}
+    page.get_by_label("File", exact=True).set_input_files(file)  # type: ignore[arg-type]
+    answer(page, "Import")
+    expect(page.locator("#ask")).to_contain_text("line 1: it is not UTF-8 text")
+    answer(page, "Well")
+    assert "umlaut" not in w.scores()
+
+
 def test_what_was_typed_is_gone(w: World, page: Page) -> None:
     seen: list[str] = []
     page.on("response", lambda answer: seen.append(answer.text() if "/admin" in answer.url else ""))
     show(page, "Accounts")
     for button, fill in (
-        ("Add account", {"Name": "one", "Password": SECRET, "Shared secret": "c2VjcmV0"}),
+        (
+            "Add account",
+            {"Name": "one", "Password": SECRET, "Shared secret": "dHdlbnR5LWJ5dGUtc2VjcmV0ISE="},
+        ),
         ("Import", {"Or its content": f"two:{SECRET}"}),
     ):
         page.get_by_role("button", name=button, exact=True).click()

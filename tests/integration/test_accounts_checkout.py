@@ -13,7 +13,14 @@ from actors.accounts.lease import Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
 from actors.accounts.sealing import MARK, Sealer
 from actors.accounts.store import Accounts
-from actors.errors import CannotUnseal, LeaseLost, NoAccountFree, NoPassword, StoreMisused
+from actors.errors import (
+    CannotUnseal,
+    LeaseLost,
+    NoAccountFree,
+    NoPassword,
+    PasswordNeeded,
+    StoreMisused,
+)
 from actors.redis_client import connect
 from actors.steam.port import AuthState
 
@@ -294,6 +301,28 @@ async def test_an_account_added_again_keeps_its_checkout(world: World) -> None:
     assert await world.score("axe") == 1
     credential = await store.credential(lease)
     assert (credential.password, credential.shared_secret) == ("new", "c2VjcmV0")
+
+
+@pytest.mark.parametrize("stored", [bytes(20).hex(), "A" * 32, "A" * 27 + "="])
+async def test_a_stored_secret_in_another_form_is_used_as_base64(world: World, stored: str) -> None:
+    store = world.store()
+    await store.add("axe", "pw")
+    await world.redis.hset(f"{world.prefix}:secrets", "axe", stored)
+    credential = await store.credential(await store.acquire("us"))
+    assert credential.shared_secret == "A" * 27 + "="
+
+
+async def test_a_secret_alone_needs_an_account_with_a_password(world: World) -> None:
+    store = world.store(sealer=Sealer([b"k" * 32]))
+    await store.add("Axe", "old")
+    assert await store.without_password(["axe", "AXE", "lina"]) == ("lina",)
+    assert await store.add("AXE", None, "A" * 27 + "=") == "Axe"
+    with pytest.raises(PasswordNeeded, match="lina"):
+        await store.add("lina", None, "A" * 27 + "=")
+    assert await world.redis.hkeys(f"{world.prefix}:secrets") == ["Axe"]
+    assert await world.redis.zcard(f"{world.prefix}:checkouts") == 1
+    credential = await store.credential(await store.acquire("us"))
+    assert (credential.password, credential.shared_secret) == ("old", "A" * 27 + "=")
 
 
 async def test_a_key_of_the_wrong_type_is_said_in_one_sentence(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from bench.valkey import own_valkey
 from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
+
+RAW = b"twenty-byte-secret!!"
+SECRET = base64.b64encode(RAW).decode()
 
 
 @dataclass
@@ -77,10 +81,15 @@ def test_an_added_account_is_there_as_the_seed_would_have_put_it(desk: Desk) -> 
 
 def test_a_shared_secret_is_asked_for_and_checked(desk: Desk) -> None:
     said = desk.run("add", "axe", "--with-shared-secret", typed="pw\nnot base64!\n")
-    assert (said.code, said.err) == (2, "botapi: shared secret: the shared secret is not base64\n")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "shared secret: " in said.err
+    assert "expected 20 bytes as base64" in said.err
     assert desk.redis.hget("botapi:passwords", "axe") is None
-    assert desk.run("add", "axe", "--with-shared-secret", typed="pw\nc2VjcmV0\n").code == 0
-    assert desk.redis.hget("botapi:secrets", "axe") == "c2VjcmV0"
+    for form in (SECRET, RAW.hex(), base64.b32encode(RAW).decode()):
+        said = desk.run("add", "axe", "--with-shared-secret", typed=f"pw\n{form}\n")
+        assert said.code == 0
+        assert desk.redis.hget("botapi:secrets", "axe") == SECRET
+        desk.redis.delete("botapi:secrets")
 
 
 def test_a_missing_password_is_one_line(desk: Desk) -> None:
@@ -100,15 +109,38 @@ def test_a_missing_password_is_one_line(desk: Desk) -> None:
         ),
     ],
 )
-def test_an_import_takes_the_good_and_names_the_bad(desk: Desk, text: str) -> None:
-    for _ in range(2):  # the second time changes nothing
-        said = desk.run("import", "-", typed=text)
-        assert said.code == 1
-        assert said.out.startswith("2 imported, ")
-        assert len(said.err.splitlines()) >= 2
-        assert "pw1" not in said.out + said.err
-        assert desk.redis.hgetall("botapi:passwords") == {"axe": "pw1", "bane": "p:w:2"}
-        assert desk.redis.zrange("botapi:checkouts", 0, -1) == ["axe", "bane"]
+def test_an_import_takes_all_or_nothing_and_names_the_bad(desk: Desk, text: str) -> None:
+    said = desk.run("import", "-", typed=text)
+    assert said.code == 1
+    assert said.out.startswith("0 imported, ")
+    assert len(said.err.splitlines()) >= 2
+    assert "pw1" not in said.out + said.err
+    assert desk.redis.hgetall("botapi:passwords") == {}
+    assert desk.redis.zcard("botapi:checkouts") == 0
+
+
+def test_mafiles_are_imported_with_a_file_of_passwords_or_onto_accounts_that_are_there(
+    desk: Desk, tmp_path: Path
+) -> None:
+    logins, mafile = tmp_path / "logins.csv", tmp_path / "76561198000000001.maFile"
+    logins.write_bytes("Login;Passwort\naxe;pw1\nbane;p:w\n".encode("utf-16"))
+    mafile.write_text(json.dumps({"shared_secret": SECRET, "account_name": "AXE"}))
+
+    said = desk.run("import", str(mafile))
+    assert (said.code, said.out) == (1, "")
+    assert "no password is known for AXE" in said.err
+    assert "botapi accounts add" in said.err
+    assert desk.redis.keys("*") == []
+
+    said = desk.run("import", str(logins), str(mafile))
+    assert (said.code, said.out) == (1, "0 imported, 1 refused\n")
+    assert f"{logins}, line 1: it looks like a header" in said.err
+    logins.write_bytes("Login;Password\naxe;pw1\nbane;p:w\n".encode("utf-16"))
+    for files in ((logins, mafile), (mafile,)):
+        assert desk.run("import", *map(str, files)).code == 0
+        assert desk.redis.hgetall("botapi:passwords") == {"axe": "pw1", "bane": "p:w"}
+        assert desk.redis.hgetall("botapi:secrets") == {"axe": SECRET}
+        desk.redis.delete("botapi:secrets")
 
 
 def test_an_import_of_nothing_but_good_ones_succeeds(desk: Desk, tmp_path: Path) -> None:
@@ -153,8 +185,9 @@ def test_every_command_speaks_json_too(desk: Desk) -> None:
         return json.loads(desk.run(*words, "--json", typed=typed).out)
 
     assert told("add", "axe", typed="pw\n") == {"account": "axe", "done": "added"}
-    imported = told("import", "-", typed="bane:pw\nbroken\n")
-    assert imported["imported"] == 1
+    assert told("import", "-", typed="bane:pw\n") == {"imported": 1, "refused": []}
+    imported = told("import", "-", typed="mars:pw\nbroken\n")
+    assert imported["imported"] == 0
     assert [row["where"] for row in imported["refused"]] == ["line 2"]
     for command, done in (("release", "free"), ("reset", "reset"), ("remove", "removed")):
         assert told(command, "axe") == {"account": "axe", "done": done}

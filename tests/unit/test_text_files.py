@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors.accounts.importing import read_accounts
 from actors.http.api_keys import digest_of, new_key
 from sandbox import accounts as sandbox_accounts
 from sandbox import timeline
@@ -28,7 +29,7 @@ EXAMPLES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "admin token": (TOKEN, lambda path: _token_in(path, log=None).opens(f"Bearer {TOKEN}")),  # type: ignore[arg-type]
     "--token-file": (TOKEN, lambda path: _service("http://x", path, None)),
     "--key-file": (TOKEN, _key),
-    "accounts": ("axe:pw\n", _read),
+    "accounts": ("axe:pw\n", lambda path: read_accounts([("", _read(path))]).accounts),
     "accounts of the sandbox": (
         '[{"name": "axe", "password": "pw"}]',
         lambda path: [one.name for one in sandbox_accounts.load(path)],

@@ -2,9 +2,10 @@
 -- A second spelling of an account that exists is not added: its caller is told the stored one.
 -- KEYS 1 checkouts  2 leases  3 passwords  4 shared secrets  5 spellings  6 steam ids (see prelude)
 --      7 hints (see acquire)  8 cooldowns  9 cooldown reasons  10 refused credentials
--- ARGV 1 account  2 password  3 shared secret, or '' to keep the one that is stored
+-- ARGV 1 account  2 password  3 shared secret; '' for either keeps the one that is stored
 --      4 how the reason of a cooldown begins that new credentials end
--- Returns the name under which it is stored: ARGV[1], or else nothing was written.
+-- Returns the name under which it is stored: ARGV[1], or else nothing was written. Nothing is written and ''
+-- returned where no password is given or stored.
 expect({KEYS[1], KEYS[2], KEYS[7], KEYS[8]}, {KEYS[3], KEYS[4], KEYS[6], KEYS[9], KEYS[10]})
 refresh_spellings(KEYS[5], KEYS[1], KEYS[2], now_ms())
 local listed = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -14,7 +15,11 @@ if not listed and redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then
     if fold(name) == folded and redis.call('ZSCORE', KEYS[1], name) then return name end
   end
 end
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+elseif redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then
+  return ''
+end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3]) end
 redis.call('HDEL', KEYS[10], ARGV[1])
 end_cooldown_for(ARGV[4], KEYS[8], KEYS[9], KEYS[7], ARGV[1])

@@ -58,7 +58,7 @@ export const add = () => ask({
   fields: [
     { name: "name", label: "Name", required: true, maxlength: 64 },
     { name: "password", label: "Password", type: "password", required: true, autocomplete: "new-password" },
-    { name: "shared_secret", label: "Shared secret", type: "password", autocomplete: "new-password", hint: "Optional, base64: of the authenticator app. With it no code is ever asked for." },
+    { name: "shared_secret", label: "Shared secret", type: "password", autocomplete: "new-password", hint: "Optional, of the authenticator: base64, hex or base32. With it no code is ever asked for." },
   ],
   yes: "Add",
   act: async ({ name, password, shared_secret: secret }) => {
@@ -70,19 +70,19 @@ export const add = () => ask({
 
 export const importFile = () => ask({
   title: "Import accounts",
-  text: "A JSON list, a CSV file with name and password, or a line name:password each.",
+  text: "Lines name:password or name:password:shared-secret, CSV with a header, JSON, maFiles or ASF bot files. All of it is imported, or nothing. A maFile holds no password: add its account first.",
   fields: [
-    { name: "file", label: "File", type: "file", accept: ".json,.csv,.txt,text/*" },
+    { name: "file", label: "File", type: "file", accept: ".json,.csv,.tsv,.txt,.maFile,text/*" },
     { name: "text", label: "Or its content", rows: 5 },
   ],
   yes: "Import",
   act: async ({ file, text }) => {
     const told = await api.importAccounts(file || text);
-    tell(`${many(told.imported, "account")} imported.`);
+    if (told.imported) tell(`${many(told.imported, "account")} imported.`);
     if (!told.refused) return undefined;
     const lines = told.problems.map(({ where, problem }) => `${where}: ${problem}`);
     return { again: {
-      title: `${many(told.imported, "account")} imported, ${told.refused} refused`,
+      title: "Nothing is imported",
       text: lines.join("\n"),
       yes: "Well",
       act: () => undefined,

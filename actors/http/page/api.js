@@ -8,7 +8,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Send one request; `body`: an object as JSON, or text as it is. */
+/** Send one request; `body`: an object as JSON, or a text or a file as it is. */
 export async function call(method, path, body) {
   const headers = { "X-BotAPI-Page": "1" };
   let response;
@@ -16,7 +16,7 @@ export async function call(method, path, body) {
     response = await fetch(path, {
       method,
       headers,
-      body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+      body: body === undefined || typeof body === "string" || body instanceof Blob ? body : JSON.stringify(body),
       cache: "no-store",
     });
   } catch {

@@ -39,7 +39,7 @@ export function ask(question) {
     form.onsubmit = async (event) => {
       event.preventDefault();
       refusal.textContent = "";
-      const values = await valuesOf(form);
+      const values = valuesOf(form);
       busy(true);
       try {
         const further = await act(values);
@@ -86,10 +86,10 @@ function field({ name, label, type = "text", value, rows, hint, ...attributes })
   return parts;
 }
 
-async function valuesOf(form) {
+function valuesOf(form) {
   const values = {};
   for (const [name, value] of new FormData(form)) {
-    values[name] = value instanceof File ? (value.size ? await value.text() : "") : value;
+    values[name] = value instanceof File && !value.size ? "" : value;
   }
   return values;
 }
