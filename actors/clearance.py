@@ -17,7 +17,13 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import WallClock
-from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, TimedOut
+from actors.errors import (
+    AccountError,
+    RequestStoreUnavailable,
+    StoreMisused,
+    TimedOut,
+    store_trouble,
+)
 from actors.flight import Flight
 from actors.matches.refusal import Known
 from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
@@ -110,7 +116,7 @@ class Clearance:
                 if isinstance(error, StoreMisused):  # that Redis is away is said once, elsewhere
                     self._log.warning("look_failed", match_id=flight.match_id, reason=str(error))
                 raise RequestStoreUnavailable(
-                    "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
+                    f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
                 ) from error
             if isinstance(found, Claim):
                 self.keep(flight)

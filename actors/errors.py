@@ -38,10 +38,29 @@ Errors carry fields and build their own text; callers branch on type and fields,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 _NAMED: Final = 10  # accounts that a text names
+# What the first word of an error reply of Redis means (Redis's documentation: RESP, ACL, replication,
+# eviction, cluster specification).
+_REDIS_SAYS: Final[Mapping[str, str]] = {
+    "NOAUTH": "it wants a password",
+    "WRONGPASS": "the user name or the password is wrong",
+    "NOPERM": "its access rules (ACL) forbid a command",
+    "OOM": "its memory is full",
+    "WRONGTYPE": "a key holds another type",
+    "READONLY": "it is a read-only replica",
+    "MASTERDOWN": "it is a replica without its primary",
+    "NOREPLICAS": "it has too few replicas",
+    "LOADING": "it is loading its data",
+    "MISCONF": "it cannot save to its disk",
+    "BUSY": "a script keeps it busy",
+    "CLUSTERDOWN": "its cluster is down",
+    "UNBLOCKED": "its role has changed",
+    **dict.fromkeys(("ASK", "CROSSSLOT", "MOVED", "TRYAGAIN"), "it is one node of a cluster"),
+}
 
 
 class ServiceError(Exception):
@@ -102,6 +121,26 @@ class SameSteamAccount(LeaseLost):
         self.args = (f"{account} is the same Steam account as {other}, which is in use",)
 
 
+def redis_says(reply: str) -> str | None:
+    """Return what an error reply of Redis means, without anything that stands in it; None if unknown."""
+    words = re.findall(r"[A-Z]{3,}", reply)
+    return next((_REDIS_SAYS[word] for word in words if word in _REDIS_SAYS), None)
+
+
+def store_trouble(error: ServiceError) -> str:
+    """Return what is wrong with Redis in words that hold no name, address or reply, fit for strangers."""
+    match error:
+        case StoreMisused(answer=reply) | StoreUnavailable(reason=str(reply)):
+            return _refusal(reply)
+        case _:
+            return "Redis is unreachable"
+
+
+def _refusal(reply: str) -> str:
+    said = redis_says(reply)
+    return f"Redis refuses: {said}" if said else "Redis refuses a command"
+
+
 class StoreUnavailable(AccountError):
     """Redis did not answer, or answered that it cannot serve.
 
@@ -115,7 +154,11 @@ class StoreUnavailable(AccountError):
     def __init__(self, operation: str, reason: str | None = None) -> None:
         self.operation = operation
         self.reason = reason
-        super().__init__(f"Redis is unavailable ({operation})" + (f": {reason}" if reason else ""))
+        super().__init__(
+            f"{_refusal(reason)} ({operation}: {reason})"
+            if reason
+            else f"Redis is unavailable ({operation})"
+        )
 
 
 class StoreMisused(AccountError):
@@ -126,7 +169,7 @@ class StoreMisused(AccountError):
     def __init__(self, operation: str, answer: str) -> None:
         self.operation = operation
         self.answer = answer
-        super().__init__(f"Redis refuses ({operation}): {answer}")
+        super().__init__(f"{_refusal(answer)} ({operation}: {answer})")
 
 
 class NoPassword(AccountError):

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, assert_never
 
 from actors.accounts.admin import AccountState
 from actors.bot_states import BotState
+from actors.errors import redis_says
 from actors.fleet_orders import FleetPlan
 from actors.messages import BotReport, RouterReport
 from actors.shared_causes import CauseKind, SharedCause
@@ -22,6 +23,7 @@ _COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
 NAMED: Final = 3  # accounts or bots that a line names
+REDIS_REFUSES: Final = "redis-refuses"
 
 
 class Level(enum.StrEnum):
@@ -99,6 +101,9 @@ def cause_line(cause: SharedCause, bots: int) -> Line:
         case CauseKind.REDIS_UNREACHABLE:
             text = "Redis has not answered since {when}, so no new match can be asked for."
             todo = "Check the Redis server at redis.url. The service recovers by itself."
+            if said := redis_says(cause.reason):
+                text = f"Redis refuses since {{when}}: {said}. No new match can be asked for."
+                return Line(Level.OUTAGE, REDIS_REFUSES, text, todo, when)
         case other:
             assert_never(other)
     return Line(Level.OUTAGE, cause.kind, text, todo, when)
@@ -113,7 +118,7 @@ def _store(facts: Facts) -> Iterator[Line]:
     if facts.store is not None and not _lasts(facts, CauseKind.REDIS_UNREACHABLE):
         yield Line(
             Level.ACT,
-            "redis-refuses",
+            REDIS_REFUSES,
             f"{facts.store}, so that no budget can be counted and nothing new can be asked for.",
             "Check the Redis server at redis.url. The service recovers by itself.",
         )

@@ -21,7 +21,7 @@ from actors.accounts.admin import AccountRow, IpRow
 from actors.actor import Actor, Address, Ask, Envelope, Reply
 from actors.cause_log import CauseLog
 from actors.clock import WallClock
-from actors.errors import AccountError, LocalProtocolError
+from actors.errors import AccountError, LocalProtocolError, store_trouble
 from actors.feed import EventId, Feed, Watching
 from actors.fleet_history import FleetHistory
 from actors.fleet_orders import FleetOrder, FleetPlan, GetFleetPlan
@@ -283,7 +283,7 @@ class Lookout(Actor[LookoutMessage]):
         try:
             rows, budgets = reading.result()
         except AccountError as error:
-            self._store = str(error)
+            self._store = store_trouble(error)
             return old.accounts, old.ips
         self._store, self._knows_accounts, wall = None, True, self._wall()
         return (

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
+from redis.asyncio.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -25,6 +28,19 @@ from actors.redis_line import ANSWER_S, CONNECT_S, Line
 Execute = Callable[..., Awaitable[Any]]  # redis-py's execute_command has no types of its own
 HEALTH_CHECK_S: Final = 15.0
 CONNECTIONS: Final = 8  # for what is no script
+# Options of a URL that are texts; redis-py turns the others into what it needs.
+_TEXTS: Final = frozenset(
+    {
+        *("client_name", "password", "username", "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path"),
+        *("ssl_cert_reqs", "ssl_certfile", "ssl_ciphers", "ssl_keyfile", "ssl_password"),
+    }
+)
+_LEAST: Final = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), 0.1),
+    **dict.fromkeys(("db", "health_check_interval"), 0),
+    **dict.fromkeys(("max_connections", "socket_read_size"), 1),
+}
+_DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
 # redis-py puts the command in front of what Redis answered, and a password is a part of one.
 _COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
@@ -101,7 +117,18 @@ def connect(
     With `raw`, what Redis answers is bytes, not text. `on_lost` is called when the connection of scripts
     broke, also where no script waits for an answer.
     """
-    pool: Any = BlockingConnectionPool.from_url(
+    pool = _pool(url, raw=raw)
+    pool.connection_class = _leaving_wrong_servers(pool.connection_class, pool)
+    client = _Client(connection_pool=pool)
+    client.auto_close_connection_pool = True  # as of one that made its pool itself
+    client.watched_by = watch
+    without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
+    client.line = Line(lambda: pool.connection_class(**without_limits), on_lost=on_lost)
+    return client
+
+
+def _pool(url: str, *, raw: bool) -> Any:
+    return BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=ANSWER_S,
@@ -114,13 +141,50 @@ def connect(
         # While they are on, a connection that Redis has closed meanwhile is used once more, in vain.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    pool.connection_class = _leaving_wrong_servers(pool.connection_class, pool)
-    client = _Client(connection_pool=pool)
-    client.auto_close_connection_pool = True  # as of one that made its pool itself
-    client.watched_by = watch
-    without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
-    client.line = Line(lambda: pool.connection_class(**without_limits), on_lost=on_lost)
-    return client
+
+
+def bad_url(url: str) -> str | None:
+    """Say what keeps `connect` from using a URL, if anything does; nothing is connected.
+
+    No value of the URL is repeated.
+    """
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    if "@" in parts.query + parts.fragment:
+        return "has an @ after ? or #: write the password percent-encoded"
+    if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
+        return "has to end with the number of a database, such as /0, or with nothing"
+    for option, values in options.items():
+        if option not in _TEXTS and option not in URL_QUERY_ARGUMENT_PARSERS:
+            return f"has an option {option!r} that is not known"
+        is_path_too = option == "db" and parts.scheme != "unix" and len(parts.path) > 1
+        if len(values) > 1 or is_path_too or not values[0]:
+            return f"has to have one value for {option!r}"
+    return _unusable(url, options)
+
+
+def _unusable(url: str, options: Iterable[str]) -> str | None:
+    """Make a client and a connection; say what redis-py or ssl cannot use."""
+    try:
+        pool = _pool(url, raw=False)
+        connection = pool.make_connection()
+        numbers = vars(pool) | pool.connection_kwargs
+        out_of_range = [
+            name
+            for name in options
+            if name in _LEAST and not _LEAST[name] <= numbers[name] < math.inf
+        ]
+        if out_of_range:
+            return f"has an option {out_of_range[0]!r} that is out of range"
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()
+    except (TypeError, ValueError, RedisError) as error:
+        # "Invalid value for 'timeout' in connection URL.", "... unexpected keyword argument 'x'"
+        named = [name for name in options if repr(name) in str(error)]
+        return f"has an option {named[0]!r} that cannot be used" if named else "cannot be used"
+    except OSError as error:  # of ssl, too
+        return f"has TLS options that cannot be used: {error.strerror or type(error).__name__}"
+    return None
 
 
 def _leaving_wrong_servers(kind: Any, pool: Any) -> Any:
@@ -156,8 +220,13 @@ def _why_unable(error: RedisError) -> str | None:
     code = _code(error)
     if code not in UNABLE:
         return None
-    text = _PLACE_IN_SCRIPT.sub("", _text(error)).rstrip(".")
-    return text if code in text else f"{code} {text}"
+    return _with_code(error, _PLACE_IN_SCRIPT.sub("", _text(error)).rstrip("."))
+
+
+def _with_code(error: RedisError, text: str) -> str:
+    """Return the text of an error reply with its first word, which redis-py takes from some."""
+    code = error.status_code
+    return f"{code} {text}" if code not in (None, "ERR") and str(code) not in text else text
 
 
 def _text(error: RedisError) -> str:
@@ -182,7 +251,7 @@ def translated(operation: str) -> Iterator[None]:
         # Without its cause: the text, which a traceback would show, may repeat a whole command.
         if (reason := _why_unable(error)) is not None:
             raise StoreUnavailable(operation, reason) from None
-        raise StoreMisused(operation, _text(error)) from None
+        raise StoreMisused(operation, _with_code(error, _text(error))) from None
     except RedisError as error:
         raise StoreUnavailable(operation, _why_unable(error)) from error
     except OSError as error:
@@ -215,14 +284,14 @@ def _watched(redis: Redis, script: str) -> Iterator[None]:
     begun = now()
     try:
         yield
-    except ResponseError as error:
-        if (reason := _why_unable(error)) is not None:
-            watch.unable(script, reason)
-        else:
-            watch.refused(script)
-        raise
     except (RedisError, OSError) as error:
-        watch.failed(script, str(error) or type(error).__name__)
+        # A refused password is a ConnectionError of redis-py, but an answer of Redis.
+        if isinstance(error, RedisError) and (reason := _why_unable(error)) is not None:
+            watch.unable(script, reason)
+        elif isinstance(error, ResponseError):
+            watch.refused(script)
+        else:
+            watch.failed(script, str(error) or type(error).__name__)
         raise
     watch.answered(script, now() - begun)
 

@@ -33,6 +33,7 @@ from actors.errors import (
     RequestStoreUnavailable,
     SteamError,
     StoreMisused,
+    store_trouble,
 )
 from actors.flight import Flight
 from actors.hedging import LEAST_S
@@ -204,9 +205,9 @@ class Tries:
             )
         except StoreMisused as error:  # a key of this account; others may be in order
             raise _TryFailed(str(error), Failure.BROKE) from error
-        except AccountError:
+        except AccountError as error:
             flight.trouble = RequestStoreUnavailable(
-                "Redis is unreachable, so no budget can be counted", STORE_RETRY_S
+                f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
             )
             return False
         if isinstance(verdict, Unmet):

@@ -26,6 +26,7 @@ from supervisor.policies import log_on_limits, quota_limits
 from supervisor.private_file import only_ours_from_now_on
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import Settings, load
+from supervisor.terminal import say
 
 T = TypeVar("T")
 
@@ -60,7 +61,10 @@ def at_the_desk(
     Raises:
         ConfigError: the settings or the key cannot be used.
     """
-    settings = load(config).settings
+    loaded = load(config)
+    settings = loaded.settings
+    for note in loaded.notes():
+        say(f"botapi: {note}", err=True)
     if settings.redis.is_embedded:
         only_ours_from_now_on()
     key = take_secret_key(os.environ, settings.own_key_file)

@@ -144,9 +144,16 @@ def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
             typer.echo(json.dumps(found))
         raise
     if as_json:
-        typer.echo(json.dumps({"ok": True, "file": loaded.file and str(loaded.file)}))
+        found = {
+            "ok": True,
+            "file": loaded.file and str(loaded.file),
+            "unread": list(loaded.unread),
+        }
+        typer.echo(json.dumps(found))
     else:
         say(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
+        for note in loaded.notes():
+            say(f"botapi: {note}", err=True)
 
 
 @config_app.command("show")

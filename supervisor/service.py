@@ -45,6 +45,8 @@ async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(AcceptErrors(now=loop.time, log=log))
     async with planted(loaded, log=log) as tree:
+        for note in loaded.notes():
+            log.warning("variable_unread", reason=note)
         return await _run_until_signal(tree, log)
 
 

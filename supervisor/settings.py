@@ -30,7 +30,13 @@ from supervisor.settings_model import (
     Settings,
     Steam,
 )
-from supervisor.settings_sources import Layer, read_environment, read_file, read_seed_environment
+from supervisor.settings_sources import (
+    Layer,
+    read_environment,
+    read_file,
+    read_seed_environment,
+    unread_redis_variables,
+)
 
 __all__ = [
     "DEFAULT",
@@ -67,6 +73,7 @@ class Loaded:
     # Dotted key -> raw value, overridden or not; it may be a secret.
     in_file: Mapping[str, object] = field(default_factory=dict, repr=False)
     is_sandboxed: bool = False
+    unread: tuple[str, ...] = ()  # variables that name a Redis, while no setting does
 
     def again(self) -> Loaded:
         """Read and check the same sources once more; a file that was read must still be there.
@@ -75,6 +82,13 @@ class Loaded:
             ConfigError: as `load`.
         """
         return load(self.file, sandbox=self.is_sandboxed)
+
+    def notes(self) -> list[str]:
+        """Return one sentence about each variable in `unread`."""
+        return [
+            f"{name} is set, but not read: set REDISTOGO_URL or redis.url to use that server"
+            for name in self.unread
+        ]
 
     def rows(self) -> list[tuple[str, str, Any, str]]:
         """Return (section, key, value fit for showing, source) in the model's order."""
@@ -106,12 +120,14 @@ def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
     sources = {key: name for layer in layers for key, name in layer.sources.items()}
     settings = _validated(_merged(layers), sources, fallback=str(file or "environment"))
     _check_readable(settings, sources)
+    _check_redis_url(settings, sources)
     return Loaded(
         settings.in_sandbox() if sandbox else settings,
         file,
         MappingProxyType(sources),
         in_file=MappingProxyType(_flat(from_file.values)),
         is_sandboxed=sandbox,
+        unread=() if "redis.url" in sources else unread_redis_variables(),
     )
 
 
@@ -161,6 +177,16 @@ def _validated(values: dict[str, Any], sources: Mapping[str, str], fallback: str
     except ValidationError as exc:
         # `from None`: pydantic's own text repeats the values, and one of them may be a secret.
         raise from_pydantic(exc.errors()[0], sources, fallback) from None
+
+
+def _check_redis_url(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.redis.is_embedded:
+        return
+    from actors.redis_client import bad_url  # noqa: PLC0415 - heavy, and only for a server elsewhere
+
+    if problem := bad_url(settings.redis.url.get_secret_value()):
+        dotted = "redis.url"
+        raise ConfigError(sources[dotted], f"{dotted} {problem}", key=dotted)
 
 
 def _check_readable(settings: Settings, sources: Mapping[str, str]) -> None:

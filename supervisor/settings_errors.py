@@ -21,6 +21,7 @@ from supervisor.settings_model import RELATION, Settings, Wanted
 MAX_SHOWN: Final = 60  # characters of a refused value worth repeating
 _KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+_PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])((?:ssl_)?password=)[^&#\s]*")
 
 
 class ConfigError(Exception):
@@ -57,7 +58,7 @@ def sections() -> dict[str, type[BaseModel]]:
 
 def without_password(text: str) -> str:
     """Return `text` with the user and password of any URL in it replaced by ``***``."""
-    return _PASSWORD_IN_URL.sub("***@", text)
+    return _PASSWORD_IN_QUERY.sub(r"\1***", _PASSWORD_IN_URL.sub("***@", text))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

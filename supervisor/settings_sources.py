@@ -29,6 +29,10 @@ PREFIX: Final = "BOTAPI_"
 # The variables of the original BotAPI, still set by its scripts and by hosting platforms.
 SEED_VARIABLES: Final = {"REDISTOGO_URL": ("redis", "url"), "PORT": ("http", "port")}
 
+# What hosting platforms call the address of a Redis. They are not read: a variable of another program
+# would move the accounts to another server.
+OTHER_REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_TLS_URL", "REDISCLOUD_URL", "VALKEY_URL")
+
 # Ours by prefix, but no settings: what the command reads itself, the key that seals, the tests' data.
 OTHER_VARIABLES: Final = frozenset(
     {
@@ -108,6 +112,11 @@ def read_seed_environment() -> Layer:
         section, key = SEED_VARIABLES[name]
         values.setdefault(section, {})[key] = value
     return Layer(values, {".".join(SEED_VARIABLES[name]): name for name in found})
+
+
+def unread_redis_variables() -> tuple[str, ...]:
+    """Return the variables that name a Redis for other programs and are set."""
+    return tuple(name for name in OTHER_REDIS_VARIABLES if os.environ.get(name))
 
 
 def _variable(section: str, key: str) -> str:

@@ -101,6 +101,27 @@ def test_a_password_in_a_bad_url_is_not_printed(here: Path) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("command", [["config", "check"], ["run"], ["accounts", "list"]])
+def test_a_redis_url_that_no_client_takes_is_one_line_everywhere(
+    here: Path, command: list[str]
+) -> None:
+    done = botapi(here, *command, env={"REDISTOGO_URL": "redis://h/0?timeout=5s"})
+    problem = "REDISTOGO_URL: redis.url has an option 'timeout' that cannot be used"
+    assert_refused(done, problem)
+
+
+def test_a_redis_variable_that_is_not_read_is_said(here: Path) -> None:
+    env = {"REDIS_URL": "redis://u:hunter2@h", "BOTAPI_REDIS__DATA_DIR": str(here / "data")}
+    done = botapi(here, "config", "check", env=env)
+    assert done.returncode == 0
+    assert "REDIS_URL is set, but not read" in done.stderr
+    assert "hunter2" not in done.stderr
+    told = json.loads(botapi(here, "config", "check", "--json", env=env).stdout)
+    assert told["unread"] == ["REDIS_URL"]
+    listed = botapi(here, "accounts", "list", env=env)
+    assert "REDIS_URL is set, but not read" in listed.stderr
+
+
 def test_an_unknown_option_is_exit_code_2(here: Path) -> None:
     done = botapi(here, "run", "--nope")
     assert done.returncode == 2
@@ -115,6 +136,8 @@ def test_show_prints_what_is_in_effect_and_why(here: Path) -> None:
     values = tomllib.loads(shown)
     assert values["bots"]["count"] == 3
     assert values["redis"]["url"] == "redis://***@h:6379/0"
+    in_query = {"REDISTOGO_URL": "unix:///s?db=1&password=hunter2"}
+    assert "hunter2" not in botapi(here, "config", "show", env=in_query).stdout
     assert "# BOTAPI_LOG__LEVEL" in shown
     sources = json.loads(botapi(here, "config", "show", "--json", env=env).stdout)
     assert sources["bots"]["count"] == {"value": 3, "source": "config.toml"}

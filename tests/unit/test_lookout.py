@@ -205,7 +205,7 @@ async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so
     scene.redis.is_away = True
     await scene.clock.advance(6)
     told = [data for _, data in events(watching) if "headlines" in data]
-    assert "Redis is unavailable" in told[-1]["headlines"][0]["text"]
+    assert "Redis is unreachable" in told[-1]["headlines"][0]["text"]
     assert not any("gone_accounts" in data for data in told)
     ((name, whole),) = events(await scene.watch())
     assert name == "snapshot"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis._parsers.base import BaseParser
 
-from actors.errors import StoreMisused, StoreUnavailable
+from actors.errors import StoreMisused, StoreUnavailable, redis_says, store_trouble
 from actors.redis_client import UNABLE, WRONG_SERVER, translated
 
 REPLIES = [
@@ -36,6 +36,37 @@ FORMS = {
     "script of Valkey 9": "{} script: on @user_script:79",
     "script of Redis 6.2": "ERR Error running script (f_6b1b): @user_script:5: @user_script: 5: -{}",
 }
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("reply", [*REPLIES, *ABOUT_THE_CALL], ids=lambda reply: reply.split()[0])
+def test_a_refusal_is_named_and_nothing_of_the_reply_reaches_strangers(
+    reply: str, form: str
+) -> None:
+    reply = form.format(reply)
+    for error in (StoreUnavailable("reserve", reply), StoreMisused("reserve", reply)):
+        said = store_trouble(error)
+        assert said.startswith("Redis refuses")
+        assert "unreachable" not in str(error) + said
+        assert str(error).startswith(said)
+        assert reply in str(error)  # for operators
+        assert said == store_trouble(StoreMisused("reserve", reply.replace("user", "hunter2")))
+    assert store_trouble(StoreUnavailable("reserve")) == "Redis is unreachable"
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        *(("WRONGPASS", "password"), ("NOAUTH", "password"), ("NOPERM", "ACL")),
+        *(("OOM", "memory is full"), ("WRONGTYPE", "another type"), ("READONLY", "replica")),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(word: str, meaning: str) -> None:
+    said = redis_says(f"{word} of user botapi-7")
+    assert said is not None
+    assert meaning in said
+    assert {one for one in UNABLE if redis_says(one) is None} == set()
+    assert redis_says("ERR unknown command") is None
 
 
 def test_every_word_has_its_reply_here() -> None:

@@ -216,6 +216,74 @@ def test_a_refused_redis_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch, ur
     assert "hunter2" not in refusal()
 
 
+def url_problem(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("REDISTOGO_URL", url)
+    line = refusal()
+    assert line.startswith("REDISTOGO_URL: redis.url ")
+    return line.removeprefix("REDISTOGO_URL: redis.url ")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        *(
+            (f"redis://h/{path}", "number of a database")
+            for path in ("abc", "0/1", "-1", "1.5", "%31")
+        ),
+        ("redis://h/0?family=0", "'family' that is not known"),
+        ("redis://h/0?decode_responses=no", "'decode_responses' that is not known"),
+        ("redis://h?timeout=5s", "'timeout' that cannot be used"),
+        ("redis://h?db=one", "'db' that cannot be used"),
+        ("redis://h?db=-1", "'db' that is out of range"),
+        ("redis://h?db=1&db=2", "one value for 'db'"),
+        ("redis://h/1?db=2", "one value for 'db'"),
+        ("redis://h?db=", "one value for 'db'"),
+        *((f"redis://h?socket_timeout={one}", "out of range") for one in ("0", "-1", "nan", "inf")),
+        ("redis://h?protocol=4", "cannot be used"),
+        ("redis://h?retry_on_timeout=1&ssl_ca_certs=/x", "'ssl_ca_certs' that cannot be used"),
+        ("rediss://h?ssl_ca_certs=/there-is-none", "No such file"),
+        ("rediss://h?ssl_cert_reqs=perhaps", "cannot be used"),
+        ("unix:///run/valkey.sock?db=one", "'db' that cannot be used"),
+        ("redis://u:1?hunter2@h", "percent-encoded"),
+    ],
+)
+def test_a_redis_url_is_checked_by_making_the_client(
+    monkeypatch: pytest.MonkeyPatch, url: str, problem: str
+) -> None:
+    line = url_problem(url, monkeypatch)
+    assert problem in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://h:6379/12", "redis://u:p%40ss@[::1]:6379/0"),
+        *("redis://h?db=3&client_name=botapi", "redis://h/0?socket_timeout=2.5&max_connections=20"),
+        *("rediss://h/0?ssl_cert_reqs=none", "unix:///run/valkey.sock?db=1&password=x"),
+    ],
+)
+def test_a_redis_url_with_options_that_the_client_knows_is_taken(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REDISTOGO_URL", url)
+    assert load().settings.redis.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "REDIS_TLS_URL", "REDISCLOUD_URL", "VALKEY_URL"])
+def test_a_variable_that_is_not_read_is_named_where_no_setting_names_a_redis(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "redis://u:hunter2@h")
+    loaded = load()
+    assert loaded.settings.redis.is_embedded
+    (note,) = loaded.notes()
+    assert note.startswith(f"{name} is set, but not read")
+    assert "hunter2" not in note
+    monkeypatch.setenv("REDISTOGO_URL", "redis://h")
+    assert load().notes() == []
+
+
 def test_a_refusal_carries_no_chained_error_with_the_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
