@@ -22,6 +22,7 @@ from supervisor.private_file import keep_private, write_once
 from supervisor.settings import ConfigError, Settings
 
 KEY: Final = "http.admin_token_file"
+DATA_DIR: Final = "redis.data_dir"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -42,10 +43,10 @@ def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken 
             log.warning("admin_api_off", reason=f"{KEY} is not set, and {problem}")
             return None
         raise ConfigError(KEY, problem) from None
-    except UnicodeDecodeError:
-        raise ConfigError(KEY if named else "", f"{named or own} is not a text file") from None
     except ValueError as error:
         remedy = "make one with: openssl rand -hex 24" if named else f"delete {own}"
+        if isinstance(error, UnicodeDecodeError):
+            error = ValueError("it is not a text file")
         raise ConfigError(KEY if named else "", f"{named or own}: {error}; {remedy}") from None
 
 

@@ -23,7 +23,7 @@ from supervisor.cli_options import AsJson, ConfigFile, Exit
 from supervisor.cli_replay import replay
 from supervisor.cli_status import status
 from supervisor.settings import ConfigError, Loaded, load
-from supervisor.terminal import say
+from supervisor.terminal import escape_what_the_terminal_lacks, say
 
 
 def _accounts() -> typer.Typer:
@@ -80,6 +80,7 @@ keys_app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; the console script `botapi`."""
+    escape_what_the_terminal_lacks()
     try:
         app(args=argv)
     except ConfigError as exc:

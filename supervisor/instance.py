@@ -8,12 +8,14 @@ directory, a directory that is read-only) has an id of its own for as long as it
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -38,9 +40,14 @@ def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Insta
     with contextlib.ExitStack() as stack:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((data_dir / FILE).open("a+", encoding="utf-8"))
+            file = stack.enter_context((data_dir / FILE).open("a+b", buffering=0))
             keep_private(data_dir / FILE)  # who can open it can hold its lock
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.seek(0)
+            known = file.read().decode(errors="replace").strip()
+            if not known:
+                known = _new_id()
+                write_whole(file, f"{known}\n")
         except OSError as error:
             log.warning(
                 "instance_unnamed",
@@ -49,14 +56,27 @@ def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Insta
             )
             yield Instance(_new_id(), is_lasting=False)
             return
-        file.seek(0)
-        known = file.read().strip()
-        if not known:
-            known = _new_id()
-            file.write(known + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         yield Instance(known, is_lasting=True)
+
+
+def write_whole(file: FileIO, text: str) -> None:
+    """Replace what is in a file, to the disk; what cannot be written whole leaves the file empty.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
+    data, written = text.encode(), 0
+    file.seek(0)
+    file.truncate()
+    try:
+        written = file.write(data)
+        os.fsync(file.fileno())
+    finally:
+        if written < len(data):
+            with contextlib.suppress(OSError):
+                file.truncate(0)
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _new_id() -> str:

@@ -6,8 +6,10 @@ A file is written whole or not at all: a full disk leaves no empty one behind.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +35,7 @@ def keep_private(path: Path) -> None:
 
 
 def write_once(file: Path, text: str) -> bool:
-    """Write `file`, with its directory, unless it is there; return whether it was written.
+    """Write `file`, with its directory, unless it holds something; return whether it was written.
 
     Of two processes that do so at the same time one writes, and both find the same text.
 
@@ -41,7 +43,7 @@ def write_once(file: Path, text: str) -> bool:
         OSError: it cannot be written; nothing is left of it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists():
+    if _holds_something(file):
         return False
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
     try:
@@ -49,19 +51,29 @@ def write_once(file: Path, text: str) -> bool:
             new.write(text)
             new.flush()
             os.fsync(new.fileno())
-        os.link(name, file)  # refuses to replace, unlike a rename
-    except FileExistsError:
-        return False
+        with _locked(file.parent) as directory:
+            if _holds_something(file):
+                return False
+            Path(name).replace(file)
+            os.fsync(directory)  # the name is on disk before anything relies on the file
     finally:
         Path(name).unlink(missing_ok=True)
-    _sync_directory(file.parent)
     return True
 
 
-def _sync_directory(directory: Path) -> None:
-    """Have the name of a new file on disk before anything relies on the file."""
+def _holds_something(file: Path) -> bool:
+    """Tell whether it is there; an empty one is what a full disk left to an earlier version."""
+    try:
+        return bool(file.read_bytes().strip())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)

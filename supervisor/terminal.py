@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
+_ESCAPES: Final = "botapi-escapes"
 _KB: Final = 1000
 _SIZES: Final = ("bytes", "kB", "MB", "GB")
 
@@ -49,6 +53,22 @@ def json_line(value: Any) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
+def escape_what_the_terminal_lacks() -> None:
+    """Write what the encoding of stdout or stderr does not have as escapes, as JSON has them."""
+    codecs.register_error(_ESCAPES, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPES)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    escapes = (f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return "".join(escapes), error.end
 
 
 def span(seconds: float | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from botapi_command import Said, botapi, environment
+from botapi_command import COMMAND, Said, botapi, environment
 
 from actors.bot_states import BotState
 from bench.service_process import toml
@@ -45,6 +46,23 @@ def test_a_match_is_what_the_service_said_for_programs(running: World, tmp_path:
     assert json.loads(said.out) == json.loads(
         running.service.get(f"/match-details?match_id={MATCH}")[1]
     )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_terminal_without_unicode_gets_escapes(
+    running: World, tmp_path: Path, encoding: str
+) -> None:
+    env = environment({"BOTAPI_URL": running.service.url, "PYTHONIOENCODING": encoding})
+    for words in (("match", MATCH), ("match", MATCH, "--json"), ("status",)):
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=tmp_path, env=env, capture_output=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        text = done.stdout.decode(encoding)
+        if "--json" in words:
+            answer = running.service.get(f"/match-details?match_id={MATCH}")[1]
+            assert not answer.isascii()
+            assert json.loads(text) == json.loads(answer)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from scripted_child import capturing_log
 from actors.http.access import AdminToken, new_token
 from actors.http.addresses import is_loopback
 from supervisor.admin_desk import admin_token
+from supervisor.instance import own_instance
 from supervisor.settings import ConfigError, Http, Redis, Settings
 
 TEXT = "a token of some length"
@@ -106,6 +110,48 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: bytes |
     log, _ = capturing_log()
     with pytest.raises(ConfigError, match=r"^http\.admin_token_file: [^\n]*$"):
         admin_token(named(file, tmp_path), log=log)
+
+
+def test_a_full_disk_leaves_nothing_that_blocks_a_later_start(tmp_path: Path) -> None:
+    log, lines = capturing_log()
+    with full_disk():
+        assert admin_token(named(None, tmp_path), log=log) is None
+        with own_instance(tmp_path, log=log) as instance:
+            assert not instance.is_lasting
+    assert [line["event"] for line in lines] == ["admin_api_off", "instance_unnamed"]
+    token = admin_token(named(None, tmp_path), log=log)
+    assert token is not None
+    assert token.opens(f"Bearer {(tmp_path / 'admin-token').read_text().strip()}")
+    with own_instance(tmp_path, log=log) as first:
+        assert first.is_lasting
+    with own_instance(tmp_path, log=log) as again:
+        assert again == first
+
+
+@pytest.mark.parametrize("left", [b"", b"\n"])
+def test_an_empty_file_of_an_earlier_start_is_filled(tmp_path: Path, left: bytes) -> None:
+    log, _ = capturing_log()
+    (tmp_path / "admin-token").write_bytes(left)
+    assert admin_token(named(None, tmp_path), log=log) is not None
+
+
+@pytest.mark.parametrize("left", [b"short", b"\xff" * 20])
+def test_a_broken_file_of_our_own_blames_no_setting(tmp_path: Path, left: bytes) -> None:
+    log, _ = capturing_log()
+    (tmp_path / "admin-token").write_bytes(left)
+    with pytest.raises(ConfigError, match=r"^/.*/admin-token.* delete "):
+        admin_token(named(None, tmp_path), log=log)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file of this process grow: a write fails, as on a full disk (EFBIG instead of ENOSPC)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_two_tokens_are_the_same() -> None:
