@@ -145,11 +145,8 @@ def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
             typer.echo(json.dumps(found))
         raise
     if as_json:
-        found = {
-            "ok": True,
-            "file": loaded.file and str(loaded.file),
-            "unread": list(loaded.unread),
-        }
+        unread = {"unread": loaded.unread} if loaded.unread else {}
+        found = {"ok": True, "file": loaded.file and str(loaded.file), **unread}
         typer.echo(json.dumps(found))
     else:
         say(f"{loaded.file or 'defaults (there is no config.toml here)'}: ok")
