@@ -88,7 +88,9 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(raw: Callable[[Wor
         assert "WRONGTYPE" in err
         assert w.service.stop() == 0
         w.service.start()
-        wait_until(lambda: said(w, "a key holds another type (acquire: WRONGTYPE"), "a line about it")
+        wait_until(
+            lambda: said(w, "a key holds another type (acquire: WRONGTYPE"), "a line about it"
+        )
         assert not said(w, "Traceback")
         wire.rename("aside", "botapi:checkouts")
         w.service.wait_ready(2)
