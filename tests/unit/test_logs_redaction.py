@@ -166,7 +166,9 @@ def test_a_value_nested_without_end_does_not_hang() -> None:
 
 
 @pytest.mark.parametrize(
-    "ending", [f"redis://user:{SECRET}@host", new_key(), f"password='{SECRET}'", f"pwd={SECRET}"]
+    "ending",
+    [f"redis://user:{SECRET}@host", new_key(), f"password='{SECRET}'", f"pwd={SECRET}"],
+    ids=["url", "key", "password", "pwd"],
 )
 def test_a_long_value_is_cut_and_shows_no_part_of_a_secret(ending: str) -> None:
     for length in range(LONGEST - len(ending), LONGEST):
