@@ -108,7 +108,7 @@ def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
     """Yield the alerts; in place of those about accounts that need a person, which name a few, all."""
     needs = list(status.get("needs", []))
     for alert in status.get("alerts", []):
-        if alert["kind"] != NEEDS_PERSON or not status.get("needs"):
+        if alert.get("kind") != NEEDS_PERSON or not status.get("needs"):
             yield alert
             continue
         for one in needs:
