@@ -67,7 +67,7 @@ class Member:
     async def refuse_to_start(self, env: dict[str, str], *, unless: str | None = None) -> None:
         """Start it with other variables, and see that it ends by itself with one line.
 
-        `unless`: a log event after which it may start; empty: it may start in any case.
+        `unless`: a log event after which it may start.
         """
         right = self.service.env
         self.service.env = right | env
@@ -83,7 +83,7 @@ class Member:
             await asyncio.to_thread(self.service.kill)
         else:
             await asyncio.to_thread(self.service.stop)
-            if unless is None or (unless and not any(self.service.events(unless))):
+            if unless is None or not any(self.service.events(unless)):
                 text = f"{self.name}: started with {', '.join(env)} that is wrong"
                 self.unexpected_ends.append(text)
         finally:
