@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import Any, Final, assert_never
 
-from actors.accounts.lease import Lease
+from actors.accounts.lease import ANY_HELD, Lease
 from actors.accounts.pacing import Wait
 from actors.accounts.quota import BUDGET_SPENT
 from actors.actor import Actor, Address, Envelope
@@ -171,6 +171,7 @@ class Bot(Actor[RouterToBot]):
                     usable_in=none.usable_in,
                 )
             except AccountError as error:
+                self._memory.account = ANY_HELD
                 self._fail(error)
                 raise
             else:

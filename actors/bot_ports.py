@@ -9,7 +9,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.lease import Lease
+from actors.accounts.lease import ANY_HELD, Lease
 from actors.accounts.pacing import Wait
 from actors.bot_log import BotLog
 from actors.clock import WallClock
@@ -25,7 +25,9 @@ from actors.strikes import OwnFaults, Strikes, UnknownResults
 class BotMemory:
     """What one bot remembers from life to life; only its present life touches it."""
 
-    account: str | None = None  # the last one checked out: taken back if it is still leased to us
+    # The last one checked out: taken back if it is still leased to us. Unknown at first, and after a
+    # checkout without an answer.
+    account: str = ANY_HELD
 
 
 class Pacing(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
+# In place of an account's name, which Steam cannot have: any account that Redis says a holder has.
+ANY_HELD: Final = "*"
 LONGEST_NUMBER: Final = 15  # digits of a fencing token or an instant in ms
 
 

@@ -112,7 +112,8 @@ class Accounts:
 
         Args:
             holder: names who uses it; unique in the world.
-            before: the account this holder had; taken back at once if it still holds the lease.
+            before: the account this holder had; taken back at once if it still holds the lease. With
+                ANY_HELD that is any account: an earlier checkout may have succeeded without an answer.
 
         Raises:
             NoAccountFree: with the seconds until a budget or cooldown frees, if one will.

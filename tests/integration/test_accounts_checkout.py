@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.lease import Lease
+from actors.accounts.lease import ANY_HELD, Lease
 from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
 from actors.accounts.sealing import MARK, Sealer
 from actors.accounts.store import Accounts
@@ -184,6 +184,22 @@ async def test_a_lease_that_redis_forgot_is_put_up_again(world: World) -> None:
     assert await world.score("axe") == 1
     with pytest.raises(NoAccountFree):
         await store.acquire("them")
+
+
+async def test_a_checkout_whose_answer_was_lost_is_found_by_the_next_of_its_holder(
+    world: World,
+) -> None:
+    await world.add("axe", "bane", "cm")
+    store = world.store()
+    other = await store.acquire("us/bot-2", before=ANY_HELD)
+    unheard = await store.acquire("us/bot-1", before=ANY_HELD)
+    found = await store.acquire("us/bot-1", before=ANY_HELD)
+    assert found.account == unheard.account != other.account
+    assert found.fencing_token > unheard.fencing_token
+    assert (await store.acquire("us/bot-1")).account not in {
+        found.account,
+        other.account,
+    }  # a spare
 
 
 @pytest.mark.parametrize("next_script", ["acquire", "renew"])

@@ -10,6 +10,7 @@ from bot_stage import LEASE_S, Stage, staged
 from fake_clock import FakeClock, settle
 from structlog.testing import capture_logs
 
+from actors.accounts.lease import ANY_HELD
 from actors.accounts.pacing import Wait
 from actors.bot_states import BotState
 from actors.errors import (
@@ -127,6 +128,15 @@ async def test_redis_that_is_away_is_no_reason_to_leave(clock: FakeClock) -> Non
         stage.address.tell(Relog("silent", spare_rest_s=600.0))
         await settle()
         assert stage.states[-1] is BotState.READY
+
+
+async def test_a_checkout_without_an_answer_may_have_leased_any_account(clock: FakeClock) -> None:
+    async with staged(clock, accounts=("axe",)) as stage:
+        memory = stage.bot._memory
+        memory.account = "bane"  # of the life before
+        stage.script.errors["acquire"] = StoreUnavailable("acquire")
+        assert isinstance(await stage.end(), StoreUnavailable)
+        assert memory.account == ANY_HELD
 
 
 async def test_questions_about_players_are_served_only_while_it_is_ready(stage: Stage) -> None:

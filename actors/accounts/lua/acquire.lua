@@ -7,9 +7,9 @@
 -- No account is leased while another name of the same Steam account is in use, nor one that Steam cannot have.
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
 --      9 spellings  10 steam ids (see prelude)  11 server time
--- ARGV 1 holder  2 lease ms  3 account this holder had before, or ''  4 key of a budget without the
---      account's name  5 budget per account  6 window  7 reason of cooldowns for a spent budget
---      8... accounts that this caller cannot use; others may
+-- ARGV 1 holder  2 lease ms  3 account this holder had before, '*' for any that it has, or ''
+--      4 key of a budget without the account's name  5 budget per account  6 window
+--      7 reason of cooldowns for a spent budget  8... accounts that this caller cannot use; others may
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
 local spellings, steam_ids = KEYS[9], KEYS[10]
 expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7], steam_ids})
@@ -45,6 +45,11 @@ local function holder_of(account)
 end
 
 if fold(ARGV[3]) and holder_of(ARGV[3]) == ARGV[1] then return lease_to_us(ARGV[3]) end
+if ARGV[3] == '*' then -- a checkout whose answer was lost may have leased one to this holder
+  for _, account in ipairs(redis.call('HKEYS', KEYS[3])) do
+    if fold(account) and holder_of(account) == ARGV[1] then return lease_to_us(account) end
+  end
+end
 
 local avoided = {}
 for i = 8, #ARGV do avoided[ARGV[i]] = true end
