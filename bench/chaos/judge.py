@@ -52,6 +52,14 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a process: what it had not stored in Redis by then is gone. `at`: UTC seconds."""
+
+    source: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is judged: the journal, from `begun` on a journal number, and what Redis holds at the end.
 
@@ -68,6 +76,7 @@ class Evidence:
     losses: Sequence[Loss] = ()
     unreachable: Sequence[Unreachable] = ()
     renewal_s: float = 0.0
+    ends: Sequence[Ended] = ()
 
     def allows_overlap(self, begin: float, end: float, older: str) -> bool:
         """Whether two sessions of an account may be there from `begin` to `end`.
@@ -82,6 +91,23 @@ class Evidence:
                 if begin <= limit and end <= max(begin, reachable) + self.renewal_s + SLACK_S:
                     return True
         return False
+
+    def has_lost_token(self, given: Event | None, at: float) -> bool:
+        """Whether the token of the log-on `given` may be gone at `at`, by a loss or an end.
+
+        A process that ends before Redis could take the token has it alone. `given` is None for a token
+        that is older than the events.
+        """
+        since = -math.inf if given is None else given["t"]
+        if any(one.since <= since + ON_ITS_WAY_S and since <= one.at <= at for one in self.losses):
+            return True
+        if given is None:
+            return False
+        stored_by = self._reachable_from(since, given["source"]) + ON_ITS_WAY_S
+        return any(
+            one.source == given["source"] and since <= one.at <= min(at, stored_by)
+            for one in self.ends
+        )
 
     def _reachable_from(self, instant: float, source: str) -> float:
         """Return when that service could renew first, at or after `instant`."""
@@ -184,7 +210,7 @@ def _within_quota(verdict: Verdict, events: list[Event], evidence: Evidence) -> 
 
 def _no_token_lost(verdict: Verdict, events: list[Event], evidence: Evidence) -> None:
     """P3: no account needs its password again, except once where Redis has lost its token."""
-    given_at: dict[str, float] = {}
+    given: dict[str, Event] = {}
     for event in events:
         account, at = event.get("account", ""), event["t"]
         if event["kind"] == "token_logon" and event["n"] > evidence.begun:
@@ -192,14 +218,9 @@ def _no_token_lost(verdict: Verdict, events: list[Event], evidence: Evidence) ->
         if event["kind"] != "credential_logon":
             continue
         if event["n"] > evidence.begun:
-            before = given_at.get(account, -math.inf)
-            is_lost = any(
-                one.since <= before + ON_ITS_WAY_S and before <= one.at <= at
-                for one in evidence.losses
-            )
-            text = f"{account} needed its password again at {at:.1f}"
-            verdict.check("tokens", is_lost, text)
-        given_at[account] = at
+            is_lost = evidence.has_lost_token(given.get(account), at)
+            verdict.check("tokens", is_lost, f"{account} needed its password again at {at:.1f}")
+        given[account] = event
 
 
 def accounts_in_order(facts: Mapping[str, Any], *, all_free: bool) -> Verdict:

@@ -22,7 +22,7 @@ from bench.chaos.agreement import (
 )
 from bench.chaos.arena import SERVICE, Arena, Shape, arena
 from bench.chaos.faults import KINDS, Kind, possible
-from bench.chaos.judge import Evidence, Unreachable, Verdict, accounts_in_order, judge
+from bench.chaos.judge import Ended, Evidence, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.load import Load
 from bench.chaos.member import Member
 from bench.chaos.plan import Planned, plan
@@ -278,6 +278,11 @@ async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
             if one.kind in NO_REDIS
         ],
         stage.lease_s / 3,
+        [
+            Ended(member.links.source, since)
+            for member in stage.members
+            for since, _ in member.downs
+        ],
     )
     outcome.add_verdict(judge(evidence))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.chaos.faults import KINDS
-from bench.chaos.judge import Evidence, Loss, Unreachable, Verdict, accounts_in_order, judge
+from bench.chaos.judge import Ended, Evidence, Loss, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.plan import plan
 
 Event = dict[str, Any]
@@ -158,7 +158,12 @@ def test_a_plan_follows_from_its_seed_and_has_every_kind() -> None:
 RENEWAL_S = 5.0
 
 
-def after(journal: Journal, *losses: Loss, unreachable: tuple[Unreachable, ...] = ()) -> Verdict:
+def after(
+    journal: Journal,
+    *losses: Loss,
+    unreachable: tuple[Unreachable, ...] = (),
+    ends: tuple[Ended, ...] = (),
+) -> Verdict:
     counted = {"account:axe": 0, "ip:10.0.0.1": 0, "ip:10.0.0.2": 0}
     return judge(
         Evidence(
@@ -171,6 +176,7 @@ def after(journal: Journal, *losses: Loss, unreachable: tuple[Unreachable, ...] 
             losses=losses,
             unreachable=unreachable,
             renewal_s=RENEWAL_S,
+            ends=ends,
         )
     )
 
@@ -245,6 +251,32 @@ def test_a_password_is_needed_once_for_each_loss_of_the_token(journal: Journal) 
     assert after(journal, ALL_LOST, Loss(105.0, 115.0)).violations == []  # an old snapshot
     since_it_was_stored = Loss(113.0, 115.0)
     assert after(journal, ALL_LOST, since_it_was_stored).violations == [f"{NEEDED} 120.0"]
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "source", "unreachable", "ok"),
+    [
+        (111.0, "10.0.0.1", (), True),  # at once after the log-on
+        (113.0, "10.0.0.1", (), False),  # the token was stored by then
+        (113.0, "10.0.0.1", (Unreachable("10.0.0.1", 109.0, 115.0),), True),
+        (118.0, "10.0.0.1", (Unreachable("10.0.0.1", 109.0, 115.0),), False),
+        (113.0, "10.0.0.1", (Unreachable("10.0.0.2", 109.0, 115.0),), False),
+        (111.0, "10.0.0.2", (), False),
+    ],
+)
+def test_a_token_is_gone_with_a_process_that_could_not_store_it(
+    journal: Journal,
+    ended_at: float,
+    source: str,
+    unreachable: tuple[Unreachable, ...],
+    *,
+    ok: bool,
+) -> None:
+    for t in (110.0, 120.0):
+        journal.add("credential_logon", "axe", t=t)
+    ends = (Ended(source, ended_at),)
+    found = after(journal, ALL_LOST, unreachable=unreachable, ends=ends).violations
+    assert found == ([] if ok else [f"{NEEDED} 120.0"])
 
 
 def test_even_faults_come_at_even_times() -> None:
