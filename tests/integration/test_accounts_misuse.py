@@ -150,6 +150,9 @@ async def test_what_others_wrote_into_our_keys_stops_nothing(rig: Rig) -> None:
     for key in ("holders", "sentries", "cooldown-reasons"):
         for account in ("bane", JUNK):
             await rig.redis.hset(rig.key(key), account, JUNK)
+    with pytest.raises(NoAccountFree):  # a holder without a lease gets one: it may be alive
+        await rig.store.acquire("us/bot-2")
+    await rig.redis.zadd(rig.key("leases"), {"bane": 1, JUNK: 1})  # and it was not
     await rig.redis.zadd(rig.key("checkouts"), {JUNK: 0})
     await rig.redis.hset(rig.key("passwords"), JUNK, "pw")
     assert await rig.store.held_by("us/") == {"us/bot-1": lease.account}

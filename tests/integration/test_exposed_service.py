@@ -22,7 +22,7 @@ EXPOSED = """
 import sys
 from supervisor import ground
 from supervisor.cli import main
-ground.is_loopback_only = lambda _address: False
+ground.is_loopback = lambda _address: False
 main(sys.argv[1:])
 """
 

@@ -79,9 +79,9 @@ class Dying:
     def __del__(self):
         raise RuntimeError(f"dying with {self.token}")
 
-def run(self, guard_data, run=Authenticator.run):
+def run(self, *args, run=Authenticator.run):
     if self._credential.account != "mailed":
-        return run(self, guard_data)
+        return run(self, *args)
     password, credential = self._credential.password, self._credential
     raise RuntimeError(f"{credential} failed; password={password!r}, code_secret: '{password}'")
 
