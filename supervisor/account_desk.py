@@ -67,7 +67,7 @@ def at_the_desk(
         say(f"botapi: {note}", err=True)
     if settings.redis.is_embedded:
         only_ours_from_now_on()
-    key = take_secret_key(os.environ, settings.own_key_file)
+    key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
     try:
         sealer = Sealer(parse_keys(key.text))
     except ValueError as error:

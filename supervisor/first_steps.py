@@ -31,7 +31,7 @@ async def first_steps(
         async with asyncio.timeout(PATIENCE_S):
             accounts = await admin.overview()
     except (AccountError, TimeoutError) as error:
-        state, command = f"not known: {error or 'Redis does not answer'}", "botapi status"
+        state, command = f"not known: {str(error) or 'Redis does not answer'}", "botapi status"
     else:
         state, command = _state_of(accounts), _next_command(accounts)
     lines = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,10 +53,17 @@ class SecretKey:
         return ConfigError(self.source, f"{problem}; {WHICH_KEY}")
 
 
-def take_secret_key(environ: MutableMapping[str, str], own_file: Path | None = None) -> SecretKey:
-    """Return what is set, and take it out of `environ`; else the key in `own_file`, made if need be.
+def take_secret_key(
+    environ: MutableMapping[str, str], own_file: Path | None = None, *, may_make: bool = True
+) -> SecretKey:
+    """Return what is set, and take it out of `environ`; else the key in `own_file`.
 
-    Where `own_file` is None and nothing is set, there is no key.
+    Where both are there, the key that is set seals, and both open.
+
+    Args:
+        environ: the environment.
+        own_file: where the service keeps a key of its own; None where it must not.
+        may_make: whether that file is made where it is missing and nothing is set.
 
     Raises:
         ConfigError: both variables are set, or a file cannot be used.
@@ -65,15 +72,22 @@ def take_secret_key(environ: MutableMapping[str, str], own_file: Path | None = N
     if text and file:
         raise ConfigError("environment", f"{VARIABLE} and {FILE_VARIABLE} are both set; use one")
     if not file:
-        if text.strip() or own_file is None:
-            return SecretKey(text, VARIABLE)
-        return _own_key(own_file)
+        if not text.strip() and own_file is not None and (may_make or own_file.exists()):
+            return _own_key(own_file)
+        return _with_own(SecretKey(text, VARIABLE), own_file)
     try:
-        return SecretKey(Path(file).read_text("utf-8-sig"), FILE_VARIABLE)
+        return _with_own(SecretKey(Path(file).read_text("utf-8-sig"), FILE_VARIABLE), own_file)
     except OSError as error:
         raise ConfigError(FILE_VARIABLE, f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(FILE_VARIABLE, f"{file} is not a text file") from None
+
+
+def _with_own(given: SecretKey, own_file: Path | None) -> SecretKey:
+    """Return the given key, with the service's own for what was sealed before it was given."""
+    if own_file is None or not given.text.strip() or not own_file.exists():
+        return given
+    return replace(given, text=f"{given.text} {_own_key(own_file).text}")
 
 
 def _own_key(file: Path) -> SecretKey:

@@ -350,9 +350,7 @@ class Tree:
         )
         http = self._settings.http
         is_private = (
-            self._ground.is_exposed
-            or http.admin_token_file is not None
-            or http.api_keys_file is not None
+            self._is_exposed or http.admin_token_file is not None or http.api_keys_file is not None
         )
         return Operators(
             around, self._gate, is_private=is_private, clock=self._clock, log=self._log
@@ -362,7 +360,12 @@ class Tree:
         """Tell whether who asks may see account names: all where only this machine can ask."""
         admits_by_key = self._settings.http.api_keys_file is not None
         is_operator = self._gate is not None and self._gate.is_operator(request)
-        return not self._ground.is_exposed or admits_by_key or is_operator
+        return not self._is_exposed or admits_by_key or is_operator
+
+    @property
+    def _is_exposed(self) -> bool:
+        """Whether others than this machine reach the API, by its address or through a proxy."""
+        return self._ground.is_exposed or bool(self._settings.http.trusted_proxies)
 
     def _make_guard_desk(self, address: Address[SubmitGuard]) -> GuardDesk:
         ports = self._bot_ports

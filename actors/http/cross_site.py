@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from actors.errors import ForeignHost, ForeignPage
+from actors.http.addresses import parse_address
 
 SITE: Final = "Sec-Fetch-Site"
 MODE: Final = "Sec-Fetch-Mode"
@@ -73,7 +74,9 @@ class CrossSitePolicy:
         if not host or not (self._is_local or self._allowed):
             return True
         name = _name_of(host)
-        return name in self._allowed or _is_loopback(name)
+        # No DNS answer leads a browser to an address: probes and scrapers ask by it.
+        is_reached_by_address = not self._is_local and parse_address(name) is not None
+        return name in self._allowed or _is_loopback(name) or is_reached_by_address
 
 
 def is_own_origin(request: web.Request) -> bool:

@@ -25,6 +25,7 @@ _IGNORED: Final = frozenset(
     {
         *("user-agent", "accept-language", "x-real-ip"),
         *("x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"),
+        *("sec-fetch-mode", "sec-fetch-dest"),  # they count only beside sec-fetch-site
     }
 )
 _READ: Final = frozenset({"host", "accept", "accept-encoding", "x-forwarded-for", "x-api-key"})

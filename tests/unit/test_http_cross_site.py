@@ -132,10 +132,19 @@ LOOPBACK = [
 ]
 FOREIGN = [
     *("evil.example", "evil.example:5000", "localhost.evil.example", "127.0.0.1.evil.example"),
-    *("evillocalhost", "notlocalhost.", "192.0.2.1:5000", "[2001:db8::9]:80", "0.0.0.0:80"),
-    *("localhost:x", "localhost:5000:5000", "[::1", "[::1]x", "::1", "127.0.0.1@evil.example"),
+    *("evillocalhost", "notlocalhost.", "localhost:x", "localhost:5000:5000"),
+    *("[::1", "[::1]x", "::1", "127.0.0.1@evil.example"),
     *("localhost/", "localhost,evil.example", "l\u043ecalhost", "x" * 8000),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1:5000", "[2001:db8::9]:80", "0.0.0.0:80"])
+def test_an_address_is_refused_on_loopback_alone(host: str) -> None:
+    """A pod's address or a scraper's target: no DNS answer leads a browser there."""
+    for policy in (LOCAL, LOCAL_NAMED):
+        assert verdict(policy, asked(host=host)) is ForeignHost
+    for policy in (NAMED, REACHED_BY_OTHERS):
+        assert verdict(policy, asked(host=host)) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

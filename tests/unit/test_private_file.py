@@ -76,3 +76,21 @@ def test_what_a_link_leads_to_is_not_ours_to_change(tmp_path: Path) -> None:
     keep_private(inside)
     assert stat.S_IMODE(outside.stat().st_mode) == 0o644
     assert stat.S_IMODE(inside.stat().st_mode) == 0o700
+
+
+def test_a_key_that_is_given_later_seals_and_the_own_one_still_opens(tmp_path: Path) -> None:
+    own = tmp_path / "sealing-key"
+    key = take_secret_key({}, own).text.strip()
+    assert take_secret_key({"BOTAPI_SECRET_KEY": "given"}, own).text.split() == ["given", key]
+    named = tmp_path / "named"
+    named.write_text("in a file")
+    found = take_secret_key({"BOTAPI_SECRET_KEY_FILE": str(named)}, own).text
+    assert found.split() == ["in", "a", "file", key]
+
+
+def test_a_command_that_seals_nothing_makes_no_key(tmp_path: Path) -> None:
+    own = tmp_path / "sealing-key"
+    assert take_secret_key({}, own, may_make=False).text == ""
+    assert not own.exists()
+    made = take_secret_key({}, own).text
+    assert take_secret_key({}, own, may_make=False).text == made
