@@ -164,6 +164,8 @@ class Bot(Actor[RouterToBot]):
             try:
                 lease = await self._ports.store.acquire(self._holder, before=self._memory.account)
             except NoAccountFree as none:
+                if self._memory.account == ANY_HELD:
+                    self._memory.account = ""  # Redis has answered: there is none
                 self._ports.causes.forget(self._id)
                 self._publish(
                     nothing_free=True,

@@ -25,8 +25,8 @@ from actors.strikes import OwnFaults, Strikes, UnknownResults
 class BotMemory:
     """What one bot remembers from life to life; only its present life touches it."""
 
-    # The last one checked out: taken back if it is still leased to us. Unknown at first, and after a
-    # checkout without an answer.
+    # The last one checked out: taken back if it is still leased to us; "" for none. Unknown at first, and
+    # after a checkout without an answer.
     account: str = ANY_HELD
 
 

@@ -12,7 +12,6 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.lease import Lease
-from actors.accounts.quota import UNTIL_ACTED_S
 from actors.bot_ports import BotMemory, BotPorts
 from actors.errors import (
     AccountError,
@@ -140,8 +139,9 @@ class Reckoning:
             if pause_s is None and self._still_counts(reason):
                 pause_s = ruling.cooldown_s
             if pause_s is not None:
-                # What a person has to do is not tried again with the same credentials.
-                repeated_s = UNTIL_ACTED_S if ruling.need else None
+                # The same credentials are tried once a day: Steam also refuses good accounts while its
+                # own parts are in trouble. What mails a code or asks in the app waits for a person.
+                repeated_s = max(pause_s, CONFIRMED_S) if ruling.need else None
                 await store.cool_down(self._lease, pause_s, reason, repeated_s=repeated_s)
             await give_back(store, self._lease, for_s=patience_s, clock=self._ports.clock)
             for account, written in ruling.to_lift:

@@ -145,6 +145,7 @@ class Tries:
         self._log = log
         self._failures = FirstFailures()
         self._running = Tasks()
+        self._watched: set[str] = set()  # spent addresses
 
     def start(self, flight: Flight, seat: Seat, *, if_: Condition | None = None) -> Try:
         """Let a bot try; the seat is given back when it is over.
@@ -218,9 +219,9 @@ class Tries:
         if isinstance(verdict, Refused):
             self._tally.refused(verdict.scope)
             ip, seats = seat.ip, self._seats
-            is_known = ip in seats.spent_addresses
             self._conduct.refused(seat, verdict)
-            if ip is not None and ip in seats.spent_addresses and not is_known:
+            if ip is not None and ip in seats.spent_addresses and ip not in self._watched:
+                self._watched.add(ip)
                 self._running.start(self._watch_address(ip), name=f"address-{ip}")
             return False
         return True
@@ -232,6 +233,7 @@ class Tries:
             with contextlib.suppress(AccountError):  # the time at which it frees is known
                 if not await self._budgets.address_frees_in(ip):
                     self._seats.free_address(ip)
+        self._watched.discard(ip)
 
     async def _ask(self, one: Try) -> Known:
         """Raises _TryFailed."""

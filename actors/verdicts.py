@@ -139,8 +139,7 @@ FORGIVEN: Final[Mapping[Verdict, int]] = {
     Verdict.UNKNOWN: 2,
 }
 # Steam says so to good accounts, too, when its own parts are in trouble. A second such answer that comes
-# at least `CONFIRM_S` after the first confirms it, and then the account stops: until a person acts
-# where it needs one, else for `CONFIRMED_S`.
+# at least `CONFIRM_S` after the first confirms it, and then the account is tried once in `CONFIRMED_S`.
 TO_CONFIRM: Final = frozenset({Verdict.UNUSABLE, Verdict.OUR_BUG})
 CONFIRM_S: Final = 10 * MINUTE_S
 CONFIRMED_S: Final = 24 * HOUR_S
@@ -230,7 +229,7 @@ def cooldown_s(verdict: Verdict, strikes: int, *, confirmed: bool = False) -> fl
     `strikes`: how often the verdict was given within hours. `confirmed`: see `TO_CONFIRM`.
     """
     if confirmed:
-        return UNTIL_ACTED_S if verdict in NEEDS_PERSON else CONFIRMED_S
+        return CONFIRMED_S
     seconds = COOLDOWN_S[verdict]
     if seconds is None or verdict not in GROWING:
         return seconds

@@ -127,11 +127,15 @@ def _colon_rows(lines: Sequence[str], columns: Sequence[str | None]) -> Iterator
         if not line.strip():
             continue
         # A key URI contains colons itself.
-        uri = re.search(r":((?:otpauth|steam)://\S*)\s*$", line)
-        cells = (line[: uri.start()] if uri else line).split(":") + ([uri[1]] if uri else [])
+        text = line.rstrip()
+        at = max(text.rfind(f":{scheme}://") for scheme in ("otpauth", "steam"))
+        has_uri = at >= 0 and not any(map(str.isspace, text[at:]))
+        cells = [*text[:at].split(":"), text[at + 1 :]] if has_uri else line.split(":")
         password = cells[1] if len(cells) > 1 else ""
         if len(password) > 1 and password[0] == password[-1] == '"':
             yield Row(f"line {number}", problem=_QUOTES)
+        elif columns is _COLUMNS and cells[2:] and not cells[-1].strip():
+            yield Row(f"line {number}", problem=_MORE)  # the colon may end the password
         else:
             yield _row(f"line {number}", columns, cells)
 

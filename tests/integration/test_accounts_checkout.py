@@ -210,7 +210,9 @@ async def test_an_account_is_free_one_lease_after_redis_lost_the_lease_of_a_dead
     await world.add("axe", "bane", "cm")
     assert await world.old_checkout() == "axe"
     store = world.store(lease_s=0.5)
-    dead, alive = await store.acquire("dead"), await store.acquire("alive")
+    dead, alive = await store.acquire("us/bot-1"), await store.acquire("us/bot-2")
+    await world.add("dp")
+    by_hand = await store.acquire("login-host-1/dp")
     await world.redis.delete(f"{world.prefix}:leases")
     if next_script == "renew":
         await store.renew(alive)
@@ -223,6 +225,10 @@ async def test_an_account_is_free_one_lease_after_redis_lost_the_lease_of_a_dead
         await store.renew(dead)
     assert await world.score("axe") == 1
     assert await world.redis.zscore(f"{world.prefix}:leases", "axe") is None
+    seconds, _ = await world.redis.time()
+    ends = await world.redis.zscore(f"{world.prefix}:leases", by_hand.account)
+    assert ends is not None
+    assert 890 < ends / 1000 - seconds < 901  # a person needs longer, and does not renew
 
 
 async def test_a_forgotten_lease_is_given_up_when_somebody_newer_had_the_account(

@@ -34,6 +34,7 @@ from actors.strikes import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
 from actors.verdicts import (
     AVOID_S,
     CONFIRM_S,
+    CONFIRMED_S,
     MARKS_CM,
     NEEDS_PERSON,
     STOPS_IP,
@@ -165,14 +166,16 @@ async def test_what_ends_by_itself_has_nothing_to_do_with_credentials(
     assert bench.store.repeated.get("axe") is None
 
 
-async def test_a_wrong_password_is_a_need_at_once_and_tried_once_more(bench: Bench) -> None:
+async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
+    bench: Bench,
+) -> None:
     """How often these very credentials were refused is known to the store, over all processes."""
     refused = LogOnRefused("credentials", 5)
     with capture_logs() as told:
         reckoning = await bench.ended(refused)
     assert reckoning.ruling(refused).need == f"{NEEDS[5]} (result 5)"
     assert bench.store.cooldowns["axe"] == (1800.0, f"needs {NEEDS[5]} (result 5)")
-    assert bench.store.repeated["axe"] == UNTIL_ACTED_S
+    assert bench.store.repeated["axe"] == CONFIRMED_S
     assert [one["event"] for one in told] == ["account_needs_human"]
 
 
@@ -225,7 +228,7 @@ async def test_an_account_stops_only_when_a_second_answer_ten_minutes_later_conf
             pauses.append(bench.pause())
             assert told == [] or len(pauses) == 4
             await bench.clock.advance(pauses[-1] or 0.0)
-    assert pauses == [120.0, 240.0, 480.0, UNTIL_ACTED_S]  # after 0, 2, 6 and 14 minutes
+    assert pauses == [120.0, 240.0, 480.0, CONFIRMED_S]  # after 0, 2, 6 and 14 minutes
     assert [one["event"] for one in told] == ["account_needs_human"]
     assert told[0]["need"] == f"{NEEDS[eresult]} (result {eresult})"
 
@@ -237,7 +240,7 @@ async def test_the_second_answer_counts_from_the_tenth_minute_on(
     await bench.ended(LogOnRefused("logon", 43))
     await bench.clock.advance(after_s)
     await bench.ended(LogOnRefused("logon", 43))
-    assert bench.pause() == (UNTIL_ACTED_S if after_s >= CONFIRM_S else 240.0)
+    assert bench.pause() == (CONFIRMED_S if after_s >= CONFIRM_S else 240.0)
 
 
 async def test_a_log_on_in_between_shows_that_the_refusal_was_none_of_the_accounts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -328,3 +329,17 @@ def test_a_problem_names_its_file_of_several() -> None:
 def test_a_large_file_is_refused_before_it_is_read_and_a_broken_one_soon() -> None:
     assert "16 MiB" in read_accounts([("", bytes(LARGEST + 1))]).problems[0].problem
     assert len(read_accounts([("", b"axe:pw\n" + b"x\n" * 100_000)]).problems) == MOST_PROBLEMS
+
+
+@pytest.mark.parametrize("line", ["bob:pw:", "al:x::", "cy:pw: "])
+def test_a_colon_at_the_end_may_belong_to_the_password(line: str) -> None:
+    found = read_accounts([("", f"{line}\nok:fine\n".encode())])
+    assert found.accounts == ()
+    assert [one.where for one in found.problems] == ["line 1"]
+
+
+def test_a_long_line_of_key_uris_is_read_in_linear_time() -> None:
+    """A quadratic search took minutes for a file of this size, and stopped all threads meanwhile."""
+    begun = time.thread_time()
+    read_accounts([("", b":steam://" * 400_000 + b" y\n")])
+    assert time.thread_time() - begun < 5

@@ -227,6 +227,22 @@ async def test_an_address_whose_count_redis_has_lost_is_used_again_within_second
     assert len(stage.budgets.looks) == looks
 
 
+async def test_an_address_that_frees_and_is_spent_again_is_looked_at_once_at_a_time(
+    stage: Stage,
+) -> None:
+    """As in a rolling window, in which one request frees after the other."""
+    await stage.add_bot("a")
+    for match_id in range(3):
+        refuse(stage, Refused("ip", 0.5), "a")
+        await told(stage.ask(match_id))
+        await stage.clock.advance(0.6)
+    refuse(stage, SPENT_IP, "a")
+    await told(stage.ask(9))
+    stage.budgets.looks.clear()
+    await stage.clock.advance(10 * ADDRESS_LOOK_S)
+    assert stage.budgets.looks == [HERE] * 10
+
+
 async def test_a_bot_that_fails_for_ever_does_not_hide_that_the_address_is_spent(
     stage: Stage,
 ) -> None:

@@ -24,10 +24,13 @@ end
 
 -- Every holder has a lease, unless Redis has lost it (DEL, an eviction). It gets a new one: the holder renews it, or
 -- the account is free when it ends. Without, the account of a dead holder would look like a first BotAPI client's.
+-- A holder that is no bot logs on by hand, with a lease of 15 minutes that is not renewed.
 local function restore_leases(holders, leases, now, lease_ms)
   if redis.call('HLEN', holders) <= redis.call('ZCARD', leases) then return end
-  for _, account in ipairs(redis.call('HKEYS', holders)) do
-    redis.call('ZADD', leases, 'NX', now + lease_ms, account)
+  local entries = redis.call('HGETALL', holders)
+  for i = 1, #entries, 2 do
+    local is_bot = string.find(entries[i + 1], '/bot%-%d+$')
+    redis.call('ZADD', leases, 'NX', now + (is_bot and lease_ms or 900000), entries[i])
   end
 end
 
