@@ -5,7 +5,6 @@ These act on any account, whoever holds it; what could hurt somebody who is usin
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 from collections.abc import Sequence
@@ -18,7 +17,13 @@ from actors.accounts.keys import Keys
 from actors.accounts.lease import HolderEntry, Lease
 from actors.accounts.names import NOT_STEAMS, folded, shown, stored
 from actors.accounts.quota import NEED, UNTIL_ACTED_S, QuotaLimits
-from actors.errors import AccountInUse, BadAccountName, NoSuchAccount, StoreMisused
+from actors.errors import (
+    AccountInUse,
+    BadAccountName,
+    NoSuchAccount,
+    StoreMisused,
+    StoreUnavailable,
+)
 from actors.redis_client import Script
 
 COLUMNS: Final = 11  # of a row of overview.lua
@@ -100,8 +105,13 @@ class AccountAdmin:
         """
         k = self._keys
         keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
-        with contextlib.suppress(StoreMisused):  # the list shows what can be shown
+        try:
             await self._run("end_needs", keys, [NEED])
+        except StoreMisused:  # the list shows what can be shown
+            pass
+        except StoreUnavailable as error:
+            if error.reason is None:  # no answer, so there is none to the list either
+                raise
         now, *cells = await self._run(
             "overview",
             [

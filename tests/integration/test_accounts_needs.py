@@ -96,6 +96,18 @@ async def test_it_is_nobodys_for_years_and_the_list_says_why_and_no_end(world: W
     assert row.cooldown_reason == REASON
 
 
+async def test_the_list_is_shown_by_a_redis_that_cannot_write(world: World) -> None:
+    await world.refused()
+    await world.redis.hset(world.key("passwords"), "axe", "other")
+    await world.redis.config_set("min-replicas-to-write", 1)
+    try:
+        row = await world.row()
+    finally:
+        await world.redis.config_set("min-replicas-to-write", 0)
+    assert row.state is AccountState.COOLING_DOWN
+    assert (await world.row()).state is AccountState.FREE
+
+
 async def test_a_cooldown_with_an_end_shows_it(world: World) -> None:
     await world.refused(HALF_HOUR_S)
     assert (await world.row()).cooldown_s == pytest.approx(HALF_HOUR_S, abs=5)
