@@ -186,6 +186,29 @@ async def test_a_lease_that_redis_forgot_is_put_up_again(world: World) -> None:
         await store.acquire("them")
 
 
+async def test_leases_of_an_old_snapshot_end_when_their_holder_renews_another(
+    world: World,
+) -> None:
+    await world.add("axe", "bane", "cm")
+    store = world.store()
+    first, other = await store.acquire("us/bot-1"), await store.acquire("us/bot-2")
+    keys = [f"{world.prefix}:{name}" for name in ("checkouts", "leases", "holders", "fencing-tokens")]
+    snapshot = [await world.redis.dump(key) for key in keys]
+    await store.release(first)
+    await world.redis.zadd(f"{world.prefix}:checkouts", {first.account: 9})  # in use elsewhere
+    second = await store.acquire("us/bot-1")
+    for key, value in zip(keys, snapshot, strict=True):
+        await world.redis.restore(key, 0, value, replace=True)
+    assert await store.renew(second)  # it was lost
+    assert await store.renew(other) is False
+    assert await store.held_by("us/") == {
+        "us/bot-1": second.account,
+        "us/bot-2": other.account,
+    }
+    assert await world.score(first.account) == 0
+    assert await world.redis.zscore(f"{world.prefix}:leases", first.account) is None
+
+
 async def test_a_checkout_whose_answer_was_lost_is_found_by_the_next_of_its_holder(
     world: World,
 ) -> None:

@@ -1,4 +1,5 @@
 -- Prolong a lease, and let its score say so; put it up again when Redis lost it and nobody took the account meanwhile.
+-- A Redis that went back to an old state also knows leases of this holder from before. It uses one account: they end.
 -- KEYS 1 checkouts  2 leases  3 holders  4 fencing  5 spellings  6 steam ids  7 server time
 -- ARGV 1 account  2 fencing token  3 lease ms  4 holder
 -- Returns 1; 2 when Redis had lost the lease or it had lapsed, and it holds again; 0 when the lease is lost.
@@ -11,10 +12,20 @@ local now = now_ms()
 note_time(KEYS[7], KEYS[2], now, tonumber(ARGV[3]))
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
 restore_leases(KEYS[3], KEYS[2], now, ARGV[3])
+local function end_older_ones()
+  local entries = redis.call('HGETALL', KEYS[3])
+  for i = 1, #entries, 2 do
+    if entries[i] ~= ARGV[1] and string.match(entries[i + 1], '^%d+ %d+ (.*)$') == ARGV[4] then
+      end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[4], entries[i])
+    end
+  end
+end
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
   demand(KEYS[1], ARGV[1])
-  return lease_ends > now and 1 or 2
+  if lease_ends > now then return 1 end
+  end_older_ones()
+  return 2
 end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 or not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local newest, ours = newest_token(KEYS[4], ARGV[1]), tonumber(ARGV[2])
@@ -26,4 +37,5 @@ redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
 demand(KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. ' ' .. now .. ' ' .. ARGV[4])
+end_older_ones()
 return 2
