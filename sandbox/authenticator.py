@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import math
 import random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -62,7 +63,6 @@ class AuthSession:
     guards: tuple[Guard, ...]
     source: str
     started: float  # UTC seconds by Steam's clock
-    email_code: str | None = field(default=None, repr=False)  # in the mail of this session's Begin
     approved: bool = False
     denied: bool = False
     used_code: bool = False
@@ -106,7 +106,9 @@ class Authenticator:
         self._issued: OrderedDict[int, tuple[str, float]] = OrderedDict()  # timestamp -> name, when
         self._open: OrderedDict[int, AuthSession] = OrderedDict()  # by client id
         self._last_step: dict[str, int] = {}  # account -> step of the last TOTP code it used
-        self._mailed: set[str] = set()  # accounts that were sent the code of the accounts file
+        self._mailed: defaultdict[str, dict[str, float]] = defaultdict(
+            dict
+        )  # account -> code -> when
 
     def password_key(self, name: str) -> tuple[str, str, int]:
         """Return modulus and exponent (hex) and a fresh timestamp, for unknown names too."""
@@ -151,7 +153,6 @@ class Authenticator:
             guards=guards,
             source=source,
             started=self._now(),
-            email_code=code,
             approved=guards == (Guard.NONE,),
         )
         self._open[session.client_id] = session
@@ -178,8 +179,11 @@ class Authenticator:
         if code_type not in session.guards:
             raise Refused(EResult.INVALID_PARAM)
         if code_type == Guard.EMAIL_CODE:
-            if code != session.email_code:
+            # Also in a later session: node-steam-user shows the code of one Begin after the next Begin.
+            mailed = self._mailed[session.account.name]
+            if self._now() - mailed.get(code, -math.inf) > SESSION_LIFETIME_S:
                 raise Refused(EResult.INVALID_LOGIN_AUTH_CODE)
+            mailed[code] = -math.inf  # good once
         else:
             self._use_totp(session.account, code)
         session.approved = session.used_code = True
@@ -231,10 +235,12 @@ class Authenticator:
 
     def _new_code(self, account: Account) -> str:
         """Return the code of one mail: the one of the accounts file first, then one never sent."""
-        if account.email_code is not None and account.name not in self._mailed:
-            self._mailed.add(account.name)
-            return account.email_code
-        return "".join(self._rng.choices(_CODE_ALPHABET, k=_CODE_LENGTH))
+        mailed = self._mailed[account.name]
+        code = account.email_code
+        if code is None or mailed:
+            code = "".join(self._rng.choices(_CODE_ALPHABET, k=_CODE_LENGTH))
+        mailed[code] = self._now()
+        return code
 
     def _is_password(self, encrypted: str, account: Account | None) -> bool:
         try:

@@ -157,6 +157,8 @@ class Recording:
 def command_lines(pid: int) -> str:
     """Return the arguments of a process and of all that it has started."""
     root = psutil.Process(pid)
+    # They are there a moment after the exec.
+    wait_until(lambda: bool(root.cmdline()), "a process has no arguments")
     return "\n".join(" ".join(one.cmdline()) for one in [root, *root.children(recursive=True)])
 
 

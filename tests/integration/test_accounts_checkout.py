@@ -192,13 +192,15 @@ async def test_leases_of_an_old_snapshot_end_when_their_holder_renews_another(
     await world.add("axe", "bane", "cm")
     store = world.store()
     first, other = await store.acquire("us/bot-1"), await store.acquire("us/bot-2")
-    keys = [f"{world.prefix}:{name}" for name in ("checkouts", "leases", "holders", "fencing-tokens")]
+    keys = [
+        f"{world.prefix}:{name}" for name in ("checkouts", "leases", "holders", "fencing-tokens")
+    ]
     snapshot = [await world.redis.dump(key) for key in keys]
     await store.release(first)
     await world.redis.zadd(f"{world.prefix}:checkouts", {first.account: 9})  # in use elsewhere
     second = await store.acquire("us/bot-1")
     for key, value in zip(keys, snapshot, strict=True):
-        await world.redis.restore(key, 0, value, replace=True)
+        await world.redis.restore(key, 0, value or b"", replace=True)
     assert await store.renew(second)  # it was lost
     assert await store.renew(other) is False
     assert await store.held_by("us/") == {
