@@ -30,6 +30,7 @@ QUIET_S: Final = 10.0  # after an event; from then on what a bot could serve is 
 # From the beginning of a fault, or the start of the process, to its name on top of the page: three
 # seconds for an answer of Redis, a pause before the command, a look of the service and of the witness.
 NAMED_S: Final = 6.0
+SAMPLE_S: Final = 1.0  # that a sample may take: a fault that begins meanwhile may be in it
 TAIL_S: Final = 10.0  # after a fault, in which its name may still be there
 # Faults that no request has to notice, however long they last: the event is their begin.
 TOLERABLE: Final = frozenset({"log_unwritable"})
@@ -375,8 +376,11 @@ def _cause(
             one for one in happened if one.kind == DOWN and one.covers(member, instant, TAIL_S)
         ]
         since = min((one.began for one in stops), default=instant)
+        tail_s = instant - since + TAIL_S
         near = {
-            one.kind for one in happened if one.covers(member, instant, instant - since + TAIL_S)
+            one.kind
+            for one in happened
+            if one.covers(member, instant, tail_s) or one.covers(member, instant + SAMPLE_S)
         }
         if near & CAUSES[first]:
             return "right", ""

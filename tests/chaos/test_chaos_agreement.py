@@ -199,6 +199,13 @@ def test_the_cause_on_top_is_the_fault_that_is_on(
     assert (found.verdict.violations == []) is ok
 
 
+def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
+    for began, expected in ((4.9, {"right"}), (5.1, {"wrong"})):
+        fault = Happened("redis_hole", "m0", began, 6.0)
+        seen = sample(4.0, alerts=["redis-unreachable"], level="outage")
+        assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
+
+
 @pytest.mark.parametrize(
     ("redis", "alerts", "causes"),
     [
