@@ -61,7 +61,7 @@ class AccountStore(KeepsAuth, Protocol):
     async def cool_down(
         self, lease: Lease, seconds: float, reason: str, *, repeated_s: float | None = None
     ) -> None:
-        """Let nobody check the account out for a while; see `Accounts.cool_down`."""
+        """Keep the account out of every checkout for a while; see `Accounts.cool_down`."""
 
     async def lift_cooldown(self, account: str, reason: str) -> None:
         """End the cooldown of an account if it still has this reason."""

@@ -236,7 +236,7 @@ class Reckoning:
             confirmed = confirmed and strike.others_log_on
         seconds = cooldown_s(verdict, strike.count, confirmed=confirmed)
         if struck is Verdict.UNKNOWN and verdict is Verdict.NEEDS_HUMAN:
-            seconds = CONFIRMED_S  # nobody knows that it is a person who ends it
+            seconds = CONFIRMED_S  # a person may not be able to end it
         if confirmed and verdict is Verdict.OUR_BUG:
             assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see judge()
             self._log.error("message_refused", eresult=failure.eresult, phase=failure.phase)

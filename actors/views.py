@@ -69,7 +69,7 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
 
 
 def need_of_row(row: AccountRow) -> str | None:
-    """Return what only a person can give an account; None where it needs nobody."""
+    """Return what only a person can give an account; None where it needs no person."""
     if row.cooldown_reason is not None and is_need(row.cooldown_reason):
         return need_in(row.cooldown_reason)
     if row.state is AccountState.NO_PASSWORD:

@@ -40,7 +40,7 @@ def status(
     With --watch --json, one line of JSON a second.
     """
     service = service_at(url, key_file, config)
-    if url is None and service.token is None:  # our own service: nobody else is shown its token
+    if url is None and service.token is None:  # another service must not see this token
         service = replace(service, token=_own_token(config))
     with refusals(as_json=as_json):
         if watch:

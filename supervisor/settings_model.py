@@ -283,8 +283,7 @@ class Settings(BaseModel):
     def own_key_file(self) -> Path | None:
         """Where a service with a private Valkey keeps its sealing key when none is given.
 
-        None with a Redis of somebody else: two instances with a key of their own each would lock each
-        other out.
+        None with an outside Redis: two instances with a key of their own each would lock each other out.
         """
         return self.redis.data_dir / "sealing-key" if self.redis.is_embedded else None
 

@@ -457,7 +457,7 @@ class Accounts:
         return await closed_values(self._redis, self._secret_hashes(), self._sealer)
 
     async def seal_plain_values(self) -> int:
-        """Seal what is stored plain; return how many values. For a Redis that nobody shares with us.
+        """Seal what is stored plain; return how many values. For a Redis of this service alone.
 
         Raises:
             StoreUnavailable, StoreMisused: see `redis_client`.

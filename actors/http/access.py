@@ -53,7 +53,7 @@ def bearer_token(header: str | None) -> str | None:
 
 
 def new_token() -> str:
-    """Return a token that nobody can guess."""
+    """Return a token that cannot be guessed."""
     return secrets.token_urlsafe(RANDOM_BYTES)
 
 

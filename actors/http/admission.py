@@ -65,7 +65,7 @@ class Admission:
         """Make it.
 
         Args:
-            keys: None to let everybody ask.
+            keys: None where a request needs no key.
             per_minute: for one address, 0 for no limit.
             proxies: whose X-Forwarded-For is believed.
             is_operator: whether a request is an operator's.
