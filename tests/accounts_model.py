@@ -160,3 +160,14 @@ class Model:
     def reap(self) -> None:
         for account in self.accounts.values():
             account.reap()
+
+    def renew(self, lease: Lease) -> bool:
+        """Return whether the caller may go on. Where Redis had lost its lease, its older ones end."""
+        account = self.accounts[lease.account]
+        was_lost = not (account.is_leased and account.is_held_with(lease.fencing_token))
+        may = account.renew(lease)
+        if may and was_lost:
+            for other in self.accounts.values():
+                if other is not account and other.held and other.held.holder == lease.holder:
+                    other.give_back()
+        return may

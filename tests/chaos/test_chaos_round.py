@@ -10,7 +10,7 @@ from bench.chaos.agreement import ANSWERS, LONGEST_S, REDIS_STATUS
 from bench.chaos.arena import BROKEN, LEASE_S, Shape
 from bench.chaos.round import Round
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(240)]
 
 FEWER_ACCOUNTS_THAN_BOTS = Shape(members=2, bots=3, accounts=4)
 

@@ -87,17 +87,23 @@ class Checkouts(CheckoutsUnderTest):
     @precondition(lambda self: self.issued)
     @rule(which=whiches)
     def a_lease_is_renewed(self, which: int) -> None:
-        self.renew(*self.any_lease(which))
+        self.renew(self.any_lease(which)[0])
 
     @rule()
     def all_bots_renew(self) -> None:
         for lease in sorted(self.believers, key=lambda one: one.fencing_token):
-            self.renew(lease, self.model.accounts[lease.account])
+            self.renew(lease)
 
-    def renew(self, lease: Lease, account: Account) -> None:
-        assert self.may(self.store.renew(lease)) == account.renew(lease)
+    def renew(self, lease: Lease) -> None:
+        held = {name for name, _ in self.accounts if self.is_held_by(name, lease.holder)}
+        may = self.model.renew(lease)
+        assert self.may(self.store.renew(lease)) == may
         self.in_doubt.discard(lease)
-        if account.is_held_with(lease.fencing_token):
+        ended = {name for name in held if not self.is_held_by(name, lease.holder)}
+        self.believers -= {
+            one for one in self.believers if one.holder == lease.holder and one.account in ended
+        }
+        if may:
             self.believers.add(lease)
         else:
             self.believers.discard(lease)
