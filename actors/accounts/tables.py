@@ -67,10 +67,12 @@ def role_of(called: str) -> str | None:
 
 
 def rows_of(text: str) -> Iterator[Row]:
-    """Yield every account of a delimited text, in order, without empty lines and comments (#)."""
-    lines = [
-        "" if line.lstrip().startswith("#") else line for line in re.split(r"\r\n|\r|\n", text)
-    ]
+    """Yield every account of a delimited text, in order, without empty lines and comments (#).
+
+    There are no comments below a header whose first column is not the name.
+    """
+    read = re.split(r"\r\n|\r|\n", text)
+    lines = ["" if line.lstrip().startswith("#") else line for line in read]
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
         return
@@ -91,6 +93,8 @@ def rows_of(text: str) -> Iterator[Row]:
     if NAME in header:
         columns, skips = header, f"{separator} " in lines[first]
         lines[first] = ""
+        if header[0] != NAME:  # a password or a title may begin with #, a name does not
+            lines[first + 1 :] = read[first + 1 :]
     if separator == ":":
         yield from _colon_rows(lines, columns)
     else:

@@ -95,6 +95,10 @@ IMPORTED: dict[str, tuple[bytes, list[tuple[str, str | None, str | None]]]] = {
         f"Email;Shared Secret;PASSWORD;Login\na@b.c;{HEX};{PW};axe\n".encode(),
         [AXE_TOTP],
     ),
+    "a first column that begins with #": (
+        b"# mine\npassword,name\n#la,axe\n#,mars\n",
+        [("axe", "#la", None), ("mars", "#", None)],
+    ),
     "CSV of 1Password": (
         f"Title,Url,Username,Password,OTPAuth\nSteam,https://x.y,axe,{PW},{URI}\n".encode(),
         [AXE_TOTP],
