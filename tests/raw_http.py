@@ -26,14 +26,15 @@ class RawAnswer:
 
 
 class RawConnection:
-    """One connection; a context manager."""
+    """One connection, from the local address `source` where that is given; a context manager."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, source: str = "") -> None:
         self._address = urlsplit(url)
+        self._source = source
 
     def __enter__(self) -> Self:
         host, port = self._address.hostname, self._address.port
-        self.socket = socket.create_connection((host, port), PATIENCE_S)
+        self.socket = socket.create_connection((host, port), PATIENCE_S, (self._source, 0))
         self._left = b""
         return self
 
