@@ -40,7 +40,7 @@ def own_valkey(
 
 
 def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) -> ValkeyServer:
-    """Start one on a port that is free; where somebody else is quicker to take it, on another."""
+    """Start one on a port that is free; where another process is quicker to take it, on another."""
     for left in reversed(range(TRIES)):
         valkey = ValkeyServer(port=_free_port(), data_dir=folder, persist=True, **config)
         if clock is not None:
@@ -48,7 +48,7 @@ def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) 
             valkey._binary_path = program_under(clock, program, folder)  # noqa: SLF001
         try:
             valkey.start()
-        except ValkeyServerStartupError:
+        except (ValkeyServerStartupError, OSError):  # the latter from its own look at the port
             if not left:
                 raise
         else:
