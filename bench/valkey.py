@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 EVERY_SECOND: Final = {"appendonly": "yes", "appendfsync": "everysec"}
 FORGETFUL: Final = {"appendonly": "no", "save": ""}
 TRIES: Final = 5
+PORTS: Final = (20_000, 32_768)  # the end is the default of net.ipv4.ip_local_port_range
 
 
 @contextlib.contextmanager
@@ -57,7 +59,9 @@ def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) 
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return one below those that the system gives to connections: a restart would find these taken."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

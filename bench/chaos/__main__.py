@@ -14,6 +14,7 @@ from bench.chaos.round import FAULT_EVERY_S, PLENTY, Outcome, Round
 from bench.report import print_machine, print_table
 
 ALONE_EVERY_S = 32.0  # with `--only`: longer than a fault, and the 10 s after it
+MOST_VIOLATIONS = 50  # of a round that are printed
 
 
 def main() -> None:
@@ -49,7 +50,10 @@ def main() -> None:
             fault_every_s=ALONE_EVERY_S if options.only else FAULT_EVERY_S,
         )
         outcome = asyncio.run(one.run())
-        print(f"round {number}, seed {one.seed}: {outcome.summary()}", flush=True)
+        print(f"round {number}, seed {one.seed}: {outcome.summary()}")
+        for violation in outcome.verdict.violations[:MOST_VIOLATIONS]:
+            print(f"  {violation}")
+        sys.stdout.flush()
         total.add(outcome)
         number += 1
     report(total)
@@ -71,8 +75,6 @@ def report(total: Outcome) -> None:
     print(f"\nslowest recovery after the last fault of a round: {total.recovery_s:.1f} s")
     print(f"{sum(total.faults.values())} faults of {len(total.faults)} kinds, ", end="")
     print(f"{len(total.verdict.violations)} violations")
-    for violation in total.verdict.violations[:50]:
-        print(f"  {violation}")
 
 
 def _rows(counts: Counter[str]) -> list[list[str]]:
