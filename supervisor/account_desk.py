@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.embedded import EmbeddedValkey
 from actors.accounts.pacing import LogOnPacing
-from actors.accounts.sealing import Sealer, parse_keys
+from actors.accounts.sealing import Sealer
 from actors.accounts.store import Accounts
 from actors.errors import ServiceError, StoreUnavailable
 from actors.redis_client import connect, ping
@@ -68,10 +68,7 @@ def at_the_desk(
     if settings.redis.is_embedded:
         only_ours_from_now_on()
     key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
-    try:
-        sealer = Sealer(parse_keys(key.text))
-    except ValueError as error:
-        raise key.refused(str(error)) from None
+    sealer = key.sealer()
 
     async def run() -> T:
         async with _redis(settings) as redis:

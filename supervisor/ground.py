@@ -15,7 +15,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.embedded import EmbeddedValkey
-from actors.accounts.sealing import Sealer, parse_keys
+from actors.accounts.sealing import Sealer
 from actors.http.access import AdminToken
 from actors.http.addresses import is_loopback
 from supervisor.admin_desk import admin_token
@@ -66,7 +66,7 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
         token = admin_token(settings, log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
-        sealer = _sealer(key)
+        sealer = key.sealer()
         if key.is_new:
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
@@ -85,10 +85,3 @@ def _own_valkey(
     if valkey.is_exposed:
         log.warning("data_exposed", file=str(valkey.data_dir), reason=EXPOSED)
     return valkey
-
-
-def _sealer(key: SecretKey) -> Sealer:
-    try:
-        return Sealer(parse_keys(key.text))
-    except ValueError as error:
-        raise key.refused(str(error)) from None

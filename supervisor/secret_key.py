@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from actors.accounts.sealing import Sealer, parse_keys
 from supervisor.private_file import keep_private, write_once
 from supervisor.settings_errors import ConfigError
 
@@ -33,11 +34,19 @@ class SecretKey:
     own_file: Path | None = None  # where it lies, when the service keeps a key of its own
     is_new: bool = False  # the file was made just now
 
-    def refused(self, problem: str) -> ConfigError:
-        """Return the error that says that this is no key, without showing it."""
-        if self.own_file is not None:
-            return ConfigError("", f"{self.own_file}: {problem}; put the file back from the backup")
-        return ConfigError(self.source, f"{problem}; {HOW_TO_MAKE}")
+    def sealer(self) -> Sealer:
+        """Return what seals with these keys.
+
+        Raises:
+            ConfigError: one is no key; the error does not show it.
+        """
+        try:
+            return Sealer(parse_keys(self.text))
+        except ValueError as error:
+            if self.own_file is None:
+                raise ConfigError(self.source, f"{error}; {HOW_TO_MAKE}") from None
+            problem = f"{self.own_file}: {error}; put the file back from the backup"
+            raise ConfigError("", problem) from None
 
     def opens_none_of(self, values: int) -> ConfigError:
         """Return the error that says that no sealed value in Redis opens."""
@@ -87,7 +96,9 @@ def _with_own(given: SecretKey, own_file: Path | None) -> SecretKey:
     """Return the given key, with the service's own for what was sealed before it was given."""
     if own_file is None or not given.text.strip() or not own_file.exists():
         return given
-    return replace(given, text=f"{given.text} {_own_key(own_file).text}")
+    own = _own_key(own_file)
+    own.sealer()  # here, so that an error names this file and not the variable
+    return replace(given, text=f"{given.text} {own.text}")
 
 
 def _own_key(file: Path) -> SecretKey:

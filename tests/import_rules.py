@@ -31,6 +31,7 @@ SEES_BOTH_HALVES: Final = {
     "supervisor.front_door",
     "supervisor.metering",
     "supervisor.stores",
+    "supervisor.secret_key",
     "supervisor.settings",
     "supervisor.live_keys",
     "supervisor.cli_accounts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import os
@@ -16,6 +17,8 @@ from supervisor.admin_desk import admin_token
 from supervisor.private_file import keep_private, write_once
 from supervisor.secret_key import take_secret_key
 from supervisor.settings import ConfigError, Http, Redis, Settings
+
+GIVEN = base64.b64encode(bytes(32)).decode()
 
 
 def make_token(directory: Path) -> object:
@@ -86,6 +89,18 @@ def test_a_key_that_is_given_later_seals_and_the_own_one_still_opens(tmp_path: P
     named.write_text("in a file")
     found = take_secret_key({"BOTAPI_SECRET_KEY_FILE": str(named)}, own).text
     assert found.split() == ["in", "a", "file", key]
+
+
+@pytest.mark.parametrize("given", [{}, {"BOTAPI_SECRET_KEY": GIVEN}], ids=["alone", "beside"])
+def test_a_damaged_own_key_is_named_also_beside_a_good_one(
+    given: dict[str, str], tmp_path: Path
+) -> None:
+    own = tmp_path / "sealing-key"
+    own.write_text("c2hvcnQ=\n")
+    with pytest.raises(ConfigError) as refused:
+        take_secret_key(given, own).sealer()
+    assert str(own) in str(refused.value)
+    assert "put the file back from the backup" in str(refused.value)
 
 
 def test_a_command_that_seals_nothing_makes_no_key(tmp_path: Path) -> None:
