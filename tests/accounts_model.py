@@ -167,7 +167,11 @@ class Model:
         was_lost = not (account.is_leased and account.is_held_with(lease.fencing_token))
         may = account.renew(lease)
         if may and was_lost:
-            for other in self.accounts.values():
-                if other is not account and other.held and other.held.holder == lease.holder:
-                    other.give_back()
+            self.end_others(lease)
         return may
+
+    def end_others(self, lease: Lease) -> None:
+        """End all other checkouts of a holder."""
+        for name, other in self.accounts.items():
+            if name != lease.account and other.held and other.held.holder == lease.holder:
+                other.give_back()

@@ -6,6 +6,7 @@ tests/property/test_accounts_machine.py makes things happen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -112,6 +113,16 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         self.believers.add(lease)
         self.issued.append(lease)
         self.model.accounts[lease.account].lease(lease.fencing_token, lease.holder)
+
+    @contextlib.contextmanager
+    def only_one_of(self, lease: Lease) -> Iterator[None]:
+        """Note that the holder of `lease` no longer uses those of its accounts that end within."""
+        held = {name for name, _ in self.accounts if self.is_held_by(name, lease.holder)}
+        yield
+        ended = {name for name in held if not self.is_held_by(name, lease.holder)}
+        self.believers -= {
+            one for one in self.believers if one.holder == lease.holder and one.account in ended
+        }
 
     def doubt(self, name: str) -> None:
         """Something was done to the account behind its holder's back."""

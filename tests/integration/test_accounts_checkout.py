@@ -186,8 +186,9 @@ async def test_a_lease_that_redis_forgot_is_put_up_again(world: World) -> None:
         await store.acquire("them")
 
 
-async def test_leases_of_an_old_snapshot_end_when_their_holder_renews_another(
-    world: World,
+@pytest.mark.parametrize("how", ["renews", "comes back"])
+async def test_leases_of_an_old_snapshot_end_when_their_holder_has_another(
+    world: World, how: str
 ) -> None:
     await world.add("axe", "bane", "cm")
     store = world.store()
@@ -200,9 +201,13 @@ async def test_leases_of_an_old_snapshot_end_when_their_holder_renews_another(
     await world.redis.zadd(f"{world.prefix}:checkouts", {first.account: 9})  # in use elsewhere
     second = await store.acquire("us/bot-1")
     for key, value in zip(keys, snapshot, strict=True):
-        await world.redis.restore(key, 0, value or b"", replace=True)
-    assert await store.renew(second)  # it was lost
-    assert await store.renew(other) is False
+        await world.redis.restore(key, 0, value, replace=True)
+    if how == "renews":
+        assert await store.renew(second)  # it was lost
+        assert await store.renew(other) is False
+    else:
+        again = await store.acquire("us/bot-1", before=second.account)
+        assert again.account == second.account
     assert await store.held_by("us/") == {
         "us/bot-1": second.account,
         "us/bot-2": other.account,

@@ -78,6 +78,9 @@ class Checkouts(CheckoutsUnderTest):
         else:
             assert lease.account in ([before] if own else usable)
             self.leased(lease)
+            if before is not None:
+                with self.only_one_of(lease):
+                    self.model.end_others(lease)
 
     def look_at_waiting(self, none: NoAccountFree) -> None:
         """A time is told when time alone helps."""
@@ -95,14 +98,10 @@ class Checkouts(CheckoutsUnderTest):
             self.renew(lease)
 
     def renew(self, lease: Lease) -> None:
-        held = {name for name, _ in self.accounts if self.is_held_by(name, lease.holder)}
-        may = self.model.renew(lease)
+        with self.only_one_of(lease):
+            may = self.model.renew(lease)
         assert self.may(self.store.renew(lease)) == may
         self.in_doubt.discard(lease)
-        ended = {name for name in held if not self.is_held_by(name, lease.holder)}
-        self.believers -= {
-            one for one in self.believers if one.holder == lease.holder and one.account in ended
-        }
         if may:
             self.believers.add(lease)
         else:

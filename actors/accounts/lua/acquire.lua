@@ -8,6 +8,7 @@
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
 --      9 spellings  10 steam ids (see prelude)  11 server time
 -- ARGV 1 holder  2 lease ms  3 account this holder had before, '*' for any that it has, or ''
+--        (with either, all others that it has end)
 --      4 key of a budget without the account's name  5 budget per account  6 window
 --      7 reason of cooldowns for a spent budget  8... accounts that this caller cannot use; others may
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
@@ -36,6 +37,7 @@ local function lease_to_us(account)
   note_spelling(spellings, account)
   redis.call('ZADD', KEYS[2], now + ARGV[2], account)
   redis.call('HSET', KEYS[3], account, token .. ' ' .. now .. ' ' .. ARGV[1])
+  if ARGV[3] ~= '' then end_others_of(ARGV[1], account, KEYS[1], KEYS[2], KEYS[3], KEYS[7]) end
   return {account, token}
 end
 

@@ -87,6 +87,16 @@ local function end_checkout(checkouts, leases, holders, fencing, account)
   redis.call('ZADD', checkouts, 'XX', 0, account)
 end
 
+-- A holder uses one account. Others that a Redis which went back to an old state knows of it are used by nothing.
+local function end_others_of(holder, account, checkouts, leases, holders, fencing)
+  local entries = redis.call('HGETALL', holders)
+  for i = 1, #entries, 2 do
+    if entries[i] ~= account and string.match(entries[i + 1], '^%d+ %d+ (.*)$') == holder then
+      end_checkout(checkouts, leases, holders, fencing, entries[i])
+    end
+  end
+end
+
 -- Steam ignores the case of a name and white space around it: the folded name. Nil for a name that Steam
 -- cannot have: Steam's names are 1 to 64 printable ASCII characters, and no backslash. See `folded` in names.py.
 local function fold(name)

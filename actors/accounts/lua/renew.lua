@@ -12,19 +12,12 @@ local now = now_ms()
 note_time(KEYS[7], KEYS[2], now, tonumber(ARGV[3]))
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)
 restore_leases(KEYS[3], KEYS[2], now, ARGV[3])
-local function end_older_ones()
-  local entries = redis.call('HGETALL', KEYS[3])
-  for i = 1, #entries, 2 do
-    if entries[i] ~= ARGV[1] and string.match(entries[i + 1], '^%d+ %d+ (.*)$') == ARGV[4] then
-      end_checkout(KEYS[1], KEYS[2], KEYS[3], KEYS[4], entries[i])
-    end
-  end
-end
+local function end_others() end_others_of(ARGV[4], ARGV[1], KEYS[1], KEYS[2], KEYS[3], KEYS[4]) end
 if is_held_with(KEYS[3], ARGV[1], ARGV[2]) then
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
   demand(KEYS[1], ARGV[1])
   if lease_ends > now then return 1 end
-  end_older_ones()
+  end_others()
   return 2
 end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 or not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
@@ -37,5 +30,5 @@ redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
 demand(KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. ' ' .. now .. ' ' .. ARGV[4])
-end_older_ones()
+end_others()
 return 2
