@@ -201,7 +201,7 @@ async def test_leases_of_an_old_snapshot_end_when_their_holder_has_another(
     await world.redis.zadd(f"{world.prefix}:checkouts", {first.account: 9})  # in use elsewhere
     second = await store.acquire("us/bot-1")
     for key, value in zip(keys, snapshot, strict=True):
-        await world.redis.restore(key, 0, value, replace=True)
+        await world.redis.restore(key, 0, value or b"", replace=True)
     if how == "renews":
         assert await store.renew(second)  # it was lost
         assert await store.renew(other) is False

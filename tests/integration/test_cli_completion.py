@@ -77,7 +77,8 @@ def test_bash_takes_the_script(tmp_path: Path) -> None:
 
 def test_installing_writes_what_the_shell_reads(tmp_path: Path) -> None:
     said = botapi("--install-completion", cwd=tmp_path, env={"HOME": str(tmp_path)})
-    if "Shell" in said.err:  # typer looks for the shell among our parents, and a CI may have none
+    # typer looks for the shell among the parent processes; a CI has none, or one that it does not know
+    if "Shell" in said.err or "is not supported" in said.out:
         pytest.skip("no shell above us")
     assert said.code == 0
     assert any(tmp_path.rglob("*"))
