@@ -85,7 +85,7 @@ def at_the_desk(
 
 @contextlib.asynccontextmanager
 async def _redis(settings: Settings) -> AsyncIterator[Redis]:
-    """Yield the Redis of the settings; a private Valkey that nobody runs is run meanwhile."""
+    """Yield the Redis of the settings; it starts the embedded Valkey if that is not running."""
     if not settings.redis.is_embedded:
         async with contextlib.aclosing(connect(settings.redis.url.get_secret_value())) as redis:
             yield redis

@@ -11,7 +11,7 @@ from supervisor.settings_errors import without_password
 
 
 class ApiUnreachable(Exception):
-    """Nobody answers at the address, or not in time."""
+    """The service does not answer at the address, or not in time."""
 
     def __init__(self, url: str, reason: str) -> None:
         self.url = url

@@ -23,7 +23,7 @@ class Child(Protocol):
     """Something that lives under a supervisor. Each life is a fresh object from the factory."""
 
     async def start(self) -> None:
-        """Get ready; whoever is next in the order starts after this.
+        """Get ready; the next child in the order starts after this.
 
         A start that fails or is cancelled leaves nothing behind: neither `run` nor `stop` follows.
         """
@@ -63,8 +63,8 @@ class GiveUp(enum.StrEnum):
 class Backoff:
     """How long to wait before a restart, in seconds: up to base, 2 base, 4 base, ... cap.
 
-    `stable_after`: a life that served this long starts the series anew; a mere start does not, also
-    where this is 0.
+    `stable_after`: after a life that served this long the series starts again at `base`; a start alone
+    does not reset it, even where this is 0.
     """
 
     base: float
@@ -130,7 +130,7 @@ class ChildSpec:
 
 
 def check_reachable(intensity: RestartIntensity, backoff: Backoff) -> None:
-    """Refuse an intensity that the backoff never lets happen: nobody would ever give up.
+    """Refuse an intensity that the backoff makes unreachable: the supervisor would never give up.
 
     A child that fails at once fails for the last time after all `max_restarts` waits.
 
@@ -172,7 +172,7 @@ class ChildStatus:
         last_error: how the last life that failed ended, in words.
         last_error_at: when, in clock seconds.
         next_try_at: clock seconds; only while backing off or parked, and not for one that stays parked
-            until somebody wants it back.
+            until an operator unparks it.
     """
 
     id: str

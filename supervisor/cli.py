@@ -27,7 +27,7 @@ from supervisor.terminal import escape_what_the_terminal_lacks, say
 
 
 def _accounts() -> typer.Typer:
-    from supervisor.cli_accounts import app as commands  # noqa: PLC0415 - see the module docstring
+    from supervisor.cli_accounts import app as commands  # noqa: PLC0415 - imported when it is used
 
     return commands
 

@@ -1,7 +1,7 @@
 """`botapi accounts`: add, import, list, login, release, reset, remove.
 
-No secret is ever an argument: passwords and codes are prompted for, or come from stdin. Nobody's answer
-holds one either.
+No secret is an argument: the commands prompt for passwords and codes, or read them from stdin. No output
+contains a secret.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line 
 app = typer.Typer(rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="The account's name.")]
-Force = Annotated[bool, typer.Option("--force", help="Also when somebody is using it.")]
+Force = Annotated[bool, typer.Option("--force", help="Also while the account is in use.")]
 
 
 @app.command()

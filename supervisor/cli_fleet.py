@@ -65,7 +65,7 @@ def restart(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a bot finish what it has, log off, and begin anew."""
+    """Restart a bot: it finishes its requests, logs off, and starts again."""
     service = _service(url, token_file, config)
     _order(service, "POST", _bot(name, "restart"), wait=wait, as_json=as_json)
 
@@ -149,7 +149,7 @@ def resume(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let every bot work again that nobody parked."""
+    """Resume all bots except those that an operator parked."""
     service = _service(url, token_file, config)
     _order(service, "POST", "/admin/fleet/resume", as_json=as_json)
 

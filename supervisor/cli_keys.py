@@ -99,7 +99,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Take a key away; whoever shows it is refused."""
+    """Remove a key; the service then refuses it."""
     file = _file(config)
     if all(key.client.name != name for key in read_keys(file)):
         sentence = f"there is no key called {name}"
@@ -127,7 +127,7 @@ def _append(file: Path, line: str) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write the file anew; whoever reads it meanwhile sees the old one or the new one."""
+    """Replace the file atomically; a concurrent reader sees the old content or the new content."""
     target = file.resolve()  # a link stays a link
     try:
         descriptor, new = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

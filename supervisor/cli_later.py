@@ -1,4 +1,4 @@
-"""Groups of commands that are imported when somebody asks for one of them, not before."""
+"""Groups of commands that are imported when one of them is used, not before."""
 
 from __future__ import annotations
 

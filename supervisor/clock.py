@@ -41,7 +41,7 @@ class SystemClock:
         return time.clock_gettime(_CLOCK)
 
     def wall(self) -> float:
-        """Return UTC seconds since 1970, to show to people. It may jump: never reckon with it."""
+        """Return UTC seconds since 1970, for display. It may jump: never compute durations from it."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:

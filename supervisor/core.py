@@ -23,7 +23,7 @@ def core_child(
     intensity: RestartIntensity = CORE_INTENSITY,
     give_up: GiveUp = GiveUp.ESCALATE,
 ) -> ChildSpec:
-    """Return the recipe; whoever can be missed for a while has `GiveUp.PARK`."""
+    """Return the child spec; use `GiveUp.PARK` for a child that the service can run without."""
     return ChildSpec(
         id=child_id,
         factory=factory,

@@ -1,7 +1,7 @@
-"""Bots on their way out, for a while or for good: the router lets go of them before anybody stops them.
+"""Drains bots before they stop: the router stops using a bot before the supervisor parks or removes it.
 
-So no request is lost by it, and none is charged in vain. What is done with one bot is done one after the
-other, in the order in which it was asked for.
+So no request is lost, and none is charged without a result. Operations on one bot run one at a time, in
+the order in which they were requested.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from supervisor.supervisor import UnknownChild
 
 MAILBOX_RETRY_S: Final = 0.05
 
-Errand = Callable[[], Awaitable[None]]
+Operation = Callable[[], Awaitable[None]]
 
 
 class Departures:
-    """See the module."""
+    """Runs drain, park and restart operations, one at a time for each bot."""
 
     def __init__(self, router: Address[RouterMessage], *, clock: SystemClock) -> None:
         self._router = router
@@ -32,13 +32,13 @@ class Departures:
 
     @property
     def under_way(self) -> tuple[str, ...]:
-        """The bots that something is being done with."""
+        """The bots with a pending operation."""
         return tuple(self._tasks)
 
-    def begin(self, bot_id: str, errand: Errand) -> None:
-        """Do `errand` with a bot, after what is being done with it already."""
+    def begin(self, bot_id: str, operation: Operation) -> None:
+        """Run `operation` on a bot, after its earlier operations have ended."""
         before = self._tasks.get(bot_id)
-        task = asyncio.create_task(self._do(bot_id, before, errand), name=f"{bot_id}-errand")
+        task = asyncio.create_task(self._do(bot_id, before, operation), name=f"{bot_id}-operation")
         self._tasks[bot_id] = task
 
     async def close(self) -> None:
@@ -62,12 +62,14 @@ class Departures:
             except ActorStopped:
                 return None  # its next life knows of no retirement
 
-    async def _do(self, bot_id: str, before: asyncio.Task[None] | None, errand: Errand) -> None:
+    async def _do(
+        self, bot_id: str, before: asyncio.Task[None] | None, operation: Operation
+    ) -> None:
         if before is not None:
             await asyncio.wait({before})
         try:
             with contextlib.suppress(UnknownChild):  # it has left for good meanwhile
-                await errand()
+                await operation()
         finally:
             if self._tasks.get(bot_id) is asyncio.current_task():
                 del self._tasks[bot_id]

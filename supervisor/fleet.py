@@ -1,11 +1,10 @@
-"""The fleet: bot-1 .. bot-N under a supervisor of their own; how it grows, shrinks, rests and goes on.
+"""The fleet: bot-1 .. bot-N under a supervisor of their own, with scaling, parking, drain and resume.
 
-A bot that leaves, or is parked, loses nobody's request: the router gives it no more of them, what it
-has in flight is finished, it logs off, its account is given back, and only then it is forgotten, or at
-rest.
+A bot that is removed or parked loses no request: the router sends it no more of them, it finishes those
+in flight, logs off and gives its account back. Only then it is removed or parked.
 
-How many there shall be is what the settings say, until an operator says otherwise; an edit of that number
-in the settings wins again. Who is parked, and that all are drained, is forgotten with the process.
+The settings determine the number of bots until an operator changes it; a later edit of that setting takes
+precedence again. Parked bots and the drained state are not kept across a restart of the process.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to e
 
 
 class Fleet:
-    """See the module. `supervisor` makes the child that the tree runs; once."""
+    """Scales, parks and resumes bots. `supervisor` makes the child that the tree runs; call it once."""
 
     def __init__(
         self,
@@ -135,7 +134,7 @@ class Fleet:
         await self._fit()
 
     async def _fit(self) -> None:
-        """Let as many come or leave as it takes; while drained, nobody comes and nobody is missed."""
+        """Add or remove bots until their number is right; while drained, add and remove none."""
         async with self._changing_size:
             if self._is_drained or self._supervisor is None:
                 return
@@ -197,7 +196,7 @@ class Fleet:
     # -- rest ----------------------------------------------------------------------------------
 
     def restart(self, bot_id: str) -> None:
-        """Let a bot finish and begin anew, parked or not.
+        """Restart a bot after it finished its requests; also start a parked one.
 
         Raises:
             NoSuchBot, FleetIsDrained.
@@ -229,14 +228,14 @@ class Fleet:
 
     async def drain(self) -> None:
         """Let all bots finish and stay away until `resume`."""
-        async with self._changing_size:  # nobody comes in between who would be missed
+        async with self._changing_size:  # no bot is added meanwhile that the drain would miss
             if not self._is_drained:
                 self._is_drained = True
                 for bot_id in self._present():
                     self._departures.begin(bot_id, partial(self._rest, bot_id))
 
     async def resume(self) -> None:
-        """Let all bots work that nobody parked, as many as there shall be."""
+        """Resume all bots except those that an operator parked, then adjust the number of bots."""
         self._is_drained = False
         for bot_id in self._present():
             self._departures.begin(bot_id, partial(self._revive, bot_id))
@@ -249,7 +248,7 @@ class Fleet:
         await self._departures.readmit(bot_id)
 
     async def _revive(self, bot_id: str) -> None:
-        """Let a bot work, unless somebody has changed their mind meanwhile."""
+        """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
             self._there().revive(bot_id)
 

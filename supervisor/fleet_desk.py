@@ -1,4 +1,4 @@
-"""Takes an operator's orders to the fleet, one at a time; like fleet.py it sees both halves."""
+"""Actor that applies operators' orders to the fleet; like fleet.py it imports `actors` too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supervisor.fleet import Fleet
 
 
 class FleetDesk(Actor[FleetOrder]):
-    """See the module."""
+    """Applies the orders, one at a time."""
 
     def __init__(self, fleet: Fleet, *, address: Address[FleetOrder], clock: SystemClock) -> None:
         super().__init__(address, clock=clock)

@@ -1,6 +1,7 @@
-"""A file that people edit while the service runs, read again when it changed or somebody asks.
+"""A file that people edit while the service runs, read again when it changes or an operator asks.
 
-Knows neither what is in the file nor how changes are noticed (watch.py). Readings come one at a time.
+This module knows neither the content of the file nor how changes are noticed (watch.py). It runs one read
+at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NEVER_READ: Final = object()
 
 
 class FollowedFile(ABC):
-    """See the module."""
+    """Base class of files that are reloaded while the service runs."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._sleep = sleep
@@ -57,7 +58,7 @@ class FollowedFile(ABC):
         await self._take_in(content, is_asked_for=is_asked_for)
 
     async def _settled(self) -> bytes | None:
-        """Return the content once nobody writes on it any more."""
+        """Return the content once it has stopped changing."""
         content = await asyncio.to_thread(_content, self.file)
         while True:
             await self._sleep(SETTLE_S)
@@ -69,5 +70,5 @@ class FollowedFile(ABC):
 def _content(file: Path) -> bytes | None:
     try:
         return file.read_bytes()
-    except OSError:  # whoever opens it to read it will say what is wrong
+    except OSError:  # the subclass that parses the file reports the error
         return None

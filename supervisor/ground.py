@@ -1,6 +1,6 @@
-"""What a process of the service stands on, taken before anything runs: all that could be refused.
+"""Acquires everything that can fail at startup (socket, data directory, keys) before any child starts.
 
-A part of tree.py; sees both halves.
+A part of tree.py; imports `actors` too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXPOSED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """See the module."""
+    """The resources that the process acquired at startup."""
 
     network: Network
     listener: socket.socket

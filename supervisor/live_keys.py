@@ -20,7 +20,7 @@ SETTING: Final = "http.api_keys_file"
 
 
 class LiveKeys(FollowedFile):
-    """See the module."""
+    """The API keys in effect, reloaded when their file changes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class LiveKeys(FollowedFile):
     def _checked(self, content: bytes | None) -> tuple[ApiKey, ...]:
         if content is not None and not content.strip() and self._keys:
             # A full disk or a slow writer leaves the same.
-            raise BadKeys("it is empty; to let nobody in leave a comment in it")
+            raise BadKeys("it is empty; to refuse all clients, write a comment into it")
         return _parsed(content)
 
 

@@ -36,7 +36,7 @@ class ConfigReport:
 
 
 class LiveSettings(FollowedFile):
-    """See the module."""
+    """The settings in effect, reloaded when config.toml changes."""
 
     def __init__(
         self,

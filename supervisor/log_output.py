@@ -26,7 +26,7 @@ RETRY_S: Final = 1.0  # between two looks at a descriptor that is in non-blockin
 
 
 class Output:
-    """See the module. `write` may be used from any thread."""
+    """Writes log lines to a stream from its own thread. `write` may be called from any thread."""
 
     def __init__(
         self, stream: TextIO, gap_line: Callable[[int], str], *, capacity: int = CAPACITY

@@ -328,9 +328,9 @@ def _route_standard_library(chain: _Chain) -> None:
 
 
 def _route_uncaught() -> None:
-    """Let what nobody catches go the same way; Python would print it as it is.
+    """Log uncaught exceptions instead of printing them, as Python would.
 
-    Hooks that somebody else has taken, e.g. a test runner, stay theirs.
+    Hooks that another component has installed, e.g. a test runner, stay in place.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_uncaught

@@ -1,4 +1,4 @@
-"""All that is counted and measured, put together for the tree; like tree.py it sees both halves."""
+"""Builds the metrics of the service for the tree; like tree.py it imports `actors` too."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Watched:
 
 
 class Metering:
-    """See the module. Lives as long as the process; what is restarted goes on counting."""
+    """All metrics. They live as long as the process: a restarted child continues its counts."""
 
     def __init__(self, *, version: str, clock: SystemClock) -> None:
         instruments = self._instruments = Instruments()

@@ -1,9 +1,8 @@
-"""What operators see and touch, put together for the tree: desks, lookout, page; sees both halves.
+"""Builds the operators' part for the tree: desks, lookout, page; imports `actors` too.
 
-There is always a page. What changes something asks for the admin token, and without one there is nothing
-that changes anything. Who may watch is who may see /status, but for two cases: an operator who has
-named a token wants to be the only one, and where others than this machine reach the API, only operators
-see the names of accounts.
+The page is always served. Operations that change something require the admin token; without a token they
+do not exist. Only operators may watch if other machines can reach the API, since the page shows account
+names, or if an admin token file or an API key file is configured. Otherwise every client may watch.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Surroundings:
 
 
 class Operators:
-    """See the module."""
+    """The admin API, the page and their actors."""
 
     def __init__(
         self,

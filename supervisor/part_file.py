@@ -42,7 +42,7 @@ class PartFile:
         """Open or make it.
 
         Raises:
-            InUse: somebody else has it open.
+            InUse: another process has it open.
             OSError: the directory cannot be written.
         """
         # Not O_TRUNC, and unbuffered: what is written is there, whatever happens next.
@@ -70,7 +70,7 @@ class PartFile:
 
     @property
     def origin(self) -> Origin | None:
-        """Return what the bytes are of; None where nobody knows any more."""
+        """Return the origin of the bytes; None if it is not recorded or not readable."""
         try:
             return Origin(**orjson.loads(self._about.read_bytes()))
         except (OSError, ValueError, TypeError):

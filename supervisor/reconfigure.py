@@ -1,6 +1,6 @@
-"""Lets everything that runs go by other settings; a part of tree.py, sees both halves.
+"""Applies changed settings to the running components; a part of tree.py, imports `actors` too.
 
-Actors are told, the few plain objects have one method each that replaces their limits; what starts
+Actors get a message; each plain object has one method that replaces its limits. A component that starts
 later is built from the settings of that moment anyway.
 """
 
@@ -29,7 +29,7 @@ MAILBOX_RETRY_S: Final = 0.05
 
 
 class Reconfigurer:
-    """See the module."""
+    """Applies changed settings to the running components."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Reconfigurer:
         self._forgiving: asyncio.Task[None] | None = None
 
     async def apply(self, before: Settings, settings: Settings) -> None:
-        """Let everybody go by `settings` from now on, after they went by `before`."""
+        """Change all running components from the settings `before` to `settings`."""
         quota_changed = before.quota != settings.quota
         self._pacing.change_limits(log_on_limits(settings))
         self._asker.change_deadline(settings.http.deadline)

@@ -47,7 +47,7 @@ class Watcher(Protocol):
         """So many bytes of an earlier try are checked now."""
 
     def coming(self, length: int, size: int | None) -> None:
-        """So many bytes of `size` are there; None: nobody knows of how many."""
+        """`length` bytes of `size` have arrived; None: the server does not tell the size."""
 
     def waiting(self, seconds: float, reason: str) -> None:
         """The next try comes in some seconds."""
@@ -103,7 +103,7 @@ class Download:
         """Bring the whole file; `through_proxy`: through the one that the environment names, if any.
 
         Raises:
-            NotThere, GaveUp, BadReplay: see there; a damaged file is fetched anew once before.
+            NotThere, GaveUp, BadReplay: see these classes; BadReplay only after a second download.
             OSError: the disk does not take it.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
@@ -191,7 +191,7 @@ class Download:
         return is_behind and answer.headers.get(hdrs.CONTENT_RANGE) == whole
 
     def _size_by(self, answer: aiohttp.ClientResponse) -> int | None:
-        """Return the whole file's size; what does not go on where we are begins anew."""
+        """Return the size of the whole file; start over if the response does not continue ours."""
         match answer.status:
             case HTTPStatus.OK:
                 self._start_over(_validator(answer))

@@ -1,4 +1,4 @@
-"""How a download is watched: by a bar on a terminal, or by nobody."""
+"""Progress of a download: a bar on a terminal, or no output."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The line that every request has, written in a hurry.
+"""Writes the log line of each request, without structlog where the format is JSON.
 
-It is the one event that may come thousands of times per second, and on structlog's way it would cost as
-much as an answer from memory. Where lines are JSON it is written straight from the facts; the result is
-the same line. Where they are for people, nobody is in a hurry.
+This is the only event that may occur thousands of times per second, and structlog would take as long for
+it as the service takes to answer from memory. In the JSON format the line is built directly from the
+facts; the result is the same. structlog writes the lines of the console format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLIENTS_WORDS: Final = ("path", "match_id", "request_id")  # so there may be sec
 
 
 class RequestLog:
-    """See the module. Called on the event loop's thread."""
+    """Writes request lines. Call it on the event loop's thread."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log.bind(actor=ACTOR)

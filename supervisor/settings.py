@@ -1,8 +1,9 @@
 """The settings of one run: sources put together, checked, and where each value came from.
 
 Sources, the later wins: the defaults, config.toml, ``BOTAPI_SECTION__KEY``, and last REDISTOGO_URL
-and PORT, because a hosting platform that assigns a port listens on that one alone. Read once, at
-the root; everybody else is handed the smallest part it needs and never looks at the environment.
+and PORT, because a hosting platform that assigns a port listens on that one alone. The entry
+point reads them once; each other component gets only the part that it needs and never reads the
+environment.
 """
 
 from __future__ import annotations

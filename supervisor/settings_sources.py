@@ -48,7 +48,7 @@ OTHER_VARIABLES: Final = frozenset(
 )
 
 # Kubernetes gives every pod the addresses of a Service named "botapi" in variables like these
-# (kubernetes.io, "Service: environment variables"); they are nobody's mistake.
+# (kubernetes.io, "Service: environment variables"); they are no mistake of the operator.
 _SERVICE_LINK: Final = re.compile(
     r"BOTAPI_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -1,4 +1,4 @@
-"""`botapi status --watch`: the fleet once a second, until somebody has seen enough."""
+"""`botapi status --watch`: shows the fleet once a second, until the user quits."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _Screen:
 
 @contextlib.contextmanager
 def _keys(end: Callable[[], None]) -> Iterator[None]:
-    """Call `end` when somebody presses q; keys are not echoed meanwhile."""
+    """Call `end` when the user presses q; keys are not echoed meanwhile."""
     if not sys.stdin.isatty():
         yield
         return

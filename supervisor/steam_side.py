@@ -45,6 +45,6 @@ def directory_of(
     return CmDirectory(network.directory_url, kind, clock=clock, rng=rng, log=log, time=time)
 
 
-async def nobody_to_ask(_request: GuardRequest) -> str | None:
+async def no_guard_code(_request: GuardRequest) -> str | None:
     """A Steam Guard code cannot be entered while the service runs: the bot says what it needs."""
     return None

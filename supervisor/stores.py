@@ -1,4 +1,4 @@
-"""All that stands on Redis, opened for the tree; like tree.py it sees both halves."""
+"""Opens the stores in Redis for the tree; like tree.py it imports `actors` too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supervisor.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """See the module."""
+    """The open stores."""
 
     accounts: Accounts
     admin: AccountAdmin

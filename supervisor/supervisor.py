@@ -38,7 +38,7 @@ class SupervisorStopped(RuntimeError):
 
 
 class Supervisor:
-    """See the module. One instance lives once: `start`, then `run` to its end."""
+    """Starts, restarts and stops children. One instance runs once: `start`, then `run` to its end."""
 
     def __init__(
         self,

@@ -87,7 +87,7 @@ from supervisor.policies import router_policy
 from supervisor.reconfigure import Reconfigurer
 from supervisor.request_log import RequestLog
 from supervisor.settings import ConfigError, Loaded, Settings
-from supervisor.steam_side import directory_of, nobody_to_ask, steam_of
+from supervisor.steam_side import directory_of, no_guard_code, steam_of
 from supervisor.stores import check_key, open_stores
 from supervisor.supervisor import Supervisor
 from supervisor.watch import FileWatch
@@ -254,7 +254,7 @@ class Tree:
                 network, transport, clock=clock, time=at_steam, rng=self._rng, log=log
             ),
             pacing=self._metering.pacing(self._stores.pacing),
-            on_guard=nobody_to_ask,
+            on_guard=no_guard_code,
             publish=self._announcer.publish,
             clock=clock,
             wall=at_steam.wall,
@@ -434,7 +434,7 @@ class Tree:
 
     def _own_valkey(self, valkey: EmbeddedValkey) -> list[ChildSpec]:
         specs = [core_child("valkey", lambda: valkey)]
-        if self._ground.network.demo_accounts:  # never into a Redis that somebody else brought
+        if self._ground.network.demo_accounts:  # never into a Redis that the operator provides
             specs.append(core_child("demo", self._make_demo))
         return specs
 

@@ -3,7 +3,7 @@
 A ward is a loop in a task of its own: live, decide, wait, live again. Each life is a task too, for
 three reasons: whatever it raises comes back as a value and not as an exception on its way through
 the supervisor; a child that cancels itself cannot be taken for a supervisor that is cancelled; and a
-child that ignores cancellation holds up nobody. Knows its spec, not its siblings.
+child that ignores cancellation blocks no other task. A ward knows its spec, not its siblings.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Ward:
         log: FilteringBoundLogger,
     ) -> None:
         self.status = ChildStatus(spec.id, ChildState.STARTING, since=clock.now())
-        self.settled = asyncio.Event()  # nobody need wait any more for the first start to be over
+        self.settled = asyncio.Event()  # set once no task has to wait for the first start any more
         self._spec = spec
         self._name = f"{owner}/{spec.id}"
         self._clock = clock
@@ -198,7 +198,7 @@ class Ward:
             self._past = Past() if self._recalled.result() else replace(self._past, attempt=0)
 
     async def _hold(self) -> None:
-        """Wait for as long as somebody wants this child parked."""
+        """Wait for as long as the supervisor holds this child parked."""
         while self._is_held and not self._stop_asked.done():
             self._recalled = asyncio.get_running_loop().create_future()
             self._change(ChildState.PARKED)

@@ -1,7 +1,7 @@
 """Notices that a file has changed, the settings or the API keys, and has it read.
 
 Watches the directory and not the file: editors save by rename, and Kubernetes swaps a symbolic link
-beside it (`..data`); both leave a watch on the file itself with a file that nobody reads any more.
+beside it (`..data`); after both, a watch on the file itself would watch a file that is no longer in use.
 A look every few seconds besides sees what no watch is told of: a file that is mounted alone into a
 container, a network file system, a link's target elsewhere.
 """
@@ -24,7 +24,7 @@ LONGEST_BURST_MS: Final = 500
 
 
 class FileWatch:
-    """A child for the supervisor: serves changes of the file, and whoever asks to have it read."""
+    """A child for the supervisor: reads the file when it changes, and when a caller asks for it."""
 
     def __init__(
         self,

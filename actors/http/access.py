@@ -1,8 +1,8 @@
-"""Who may use the admin API: whoever shows its token.
+"""The admin token, which opens the admin API.
 
-Compared in constant time; only its hash is kept, so that no dump of this process shows it. Without a
-token there is no admin API, whatever the address: what comes from this machine may come through a proxy
-that runs here, or from a page that a browser here has open.
+The token is compared in constant time. The process keeps only its hash, so that no memory dump shows the
+token. Without a token there is no admin API, not even for local clients: a local request may come through
+a reverse proxy on this machine, or from a web page that is open in a browser on this machine.
 """
 
 from __future__ import annotations

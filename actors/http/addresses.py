@@ -1,8 +1,8 @@
-"""Which address a request came from: the peer's, or what proxies that we trust say about it.
+"""The client address of a request: the address of the peer, or the one that trusted proxies report.
 
-`X-Forwarded-For` is written by whoever sends it. Each proxy appends the address it was called from, so
-reading from the right, every entry was vouched for by the hop behind it, as long as that hop is trusted;
-the first that is not trusted is the client, and all to the left of it may be invented.
+A client can send any `X-Forwarded-For`. Each proxy appends the address of its own peer. Read from the
+right, an entry is reliable as long as the proxy that appended it is trusted. The first address that is no
+trusted proxy is the client; the entries to the left of it may be forged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Network = IPv4Network | IPv6Network
 Networks = Sequence[Network]
 
 HEADER: Final = "X-Forwarded-For"
-MOST_HOPS: Final = 16  # proxies in a row; nobody has more
+MOST_HOPS: Final = 16  # proxies in a row; no deployment has more
 # One customer of a provider has this much of IPv6, so one client does not get by with another address.
 ONE_CLIENT_V6: Final = 64
 
@@ -24,7 +24,7 @@ def address_of(peer: str, forwarded: str, proxies: Networks) -> str:
     """Return the client's address.
 
     Args:
-        peer: whoever the connection is from; "" where there is none any more, and then in the answer.
+        peer: the remote address of the connection; "" if it is closed, and then the result is "" too.
         forwarded: all values of `HEADER`, joined by commas.
         proxies: whose word is good.
     """
@@ -77,7 +77,7 @@ def is_within(address: str, networks: Networks) -> bool:
 def _client(
     peer: IPv4Address | IPv6Address, forwarded: str, proxies: Networks
 ) -> IPv4Address | IPv6Address:
-    """Walk from the right; what is no address ends it, and so does what nobody vouches for."""
+    """Read from the right; stop at an invalid entry, or at the first address that is no trusted proxy."""
     client = peer
     for entry in reversed(forwarded.rsplit(",", MOST_HOPS)[-MOST_HOPS:]):
         address = parse_address(entry)

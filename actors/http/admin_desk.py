@@ -27,7 +27,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.http.audit import NOBODY, Audit, add_facts
+from actors.http.audit import UNAUTHENTICATED, Audit, add_facts
 from actors.http.errors import error_body
 from actors.http.gate import READING, Gate, Operator
 
@@ -81,7 +81,7 @@ def operators_only(gate: Gate, audit: Audit, on_change: Callable[[], None]) -> M
         if isinstance(operator, Operator):
             who, answer = operator.name, await _answer(request, handler)
         else:
-            who, answer = NOBODY, operator
+            who, answer = UNAUTHENTICATED, operator
         if request.method not in READING:
             audit.write(request, who, answer)
             on_change()

@@ -57,7 +57,7 @@ class FleetRoutes:
         )
 
     async def restart(self, request: web.Request) -> web.Response:
-        """Let a bot finish what it has, log off, and begin anew."""
+        """Restart a bot: it finishes its requests, logs off, and starts again."""
         return await self._order(request, RestartBot(request.match_info["bot_id"]))
 
     async def park(self, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ class FleetRoutes:
         return await self._order(request, DrainFleet())
 
     async def resume(self, request: web.Request) -> web.Response:
-        """Let every bot work again that nobody parked."""
+        """Resume all bots except those that an operator parked."""
         return await self._order(request, ResumeFleet())
 
     async def _order(

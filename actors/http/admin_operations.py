@@ -44,9 +44,9 @@ class OneBot(Input):
 
 
 class ForceQuery(Input):
-    """How sure you are."""
+    """Query of an operation that may be forced."""
 
-    force: Literal["0", "1"] = Field("0", description="`1`: also while somebody is using it.")
+    force: Literal["0", "1"] = Field("0", description="`1`: also while the account is in use.")
 
 
 class GuardCode(Input):
@@ -194,8 +194,8 @@ DELETE_ACCOUNT: Final = _on_account(
     "DELETE",
     "",
     "Remove an account",
-    "With its password, tokens and budget. Refused while somebody is using it, unless forced: then its "
-    "bot finds out and leaves.",
+    "Removes it with its password, tokens and budget. Refused while the account is in use, unless "
+    "forced: then its bot notices within seconds and stops using it.",
 )
 POST_RELEASE: Final = _on_account(
     "POST",
@@ -242,7 +242,8 @@ _DRAINED: Final[Words] = {409: ("drained",)}
 POST_RESTART: Final = _on_bot(
     "restart",
     "Restart a bot",
-    "It finishes what it has, logs off and begins anew, its failures forgotten; parked or not.",
+    "It finishes its requests, logs off and starts again, with its failure count reset. Also starts a "
+    "parked bot.",
     refused=_DRAINED,
 )
 POST_PARK: Final = _on_bot(
@@ -286,5 +287,5 @@ POST_DRAIN: Final = _on_fleet(
     "it is resumed, or the service restarts, only matches that are cached are answered.",
 )
 POST_RESUME: Final = _on_fleet(
-    "resume", "Resume the fleet", "Every bot works again that nobody parked."
+    "resume", "Resume the fleet", "All bots work again except those that an operator parked."
 )

@@ -1,11 +1,12 @@
-"""Who may ask, and how often: an API key or an address becomes the client of a request.
+"""Admission of requests: authenticates the client by API key or address, and applies rate limits.
 
-Without a key ring everybody may ask, and each address is a client. With one, all but a few paths want a
-key, or the admin token, which opens whatever a key opens. Rates are counted per client.
+Without a key ring every client is admitted, and each address is a client. With one, all but a few paths
+require an API key or the admin token; the admin token opens every path that a key opens. Rates are
+counted per client.
 
-Wrong credentials are counted per address. An address with too many of them is told to wait, and the admin
-token is not compared meanwhile. API keys still open: they are random and cannot be guessed, and clients
-behind one proxy may share an address.
+Wrong credentials are counted per address. An address with too many of them is refused for a while, and
+the admin token is not compared in that time. API keys are still accepted: they are random and cannot be
+guessed, and clients behind one proxy may share an address.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from actors.http.sessions import COOKIE
 
 KEY_HEADER: Final = "X-API-Key"
 SIGN_IN: Final = "/session"
-# Asked by machines that have no keys, or the same for everybody; what happens below /admin and /session
-# is the admin token's business. /status and /events are not here: they name the accounts.
+# Open without a key: machines without keys request these paths, or the response is the same for every
+# client. Paths below /admin and /session require the admin token instead. /status and /events are not
+# listed: their responses contain account names.
 OPEN_PATHS: Final = frozenset(
     {"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", SIGN_IN, "/favicon.ico"}
 )
@@ -50,7 +52,7 @@ _RATE: Final = web.RequestKey("rate", Rate)
 
 
 class Admission:
-    """See the module."""
+    """Admits or refuses requests, and identifies their clients."""
 
     def __init__(
         self,

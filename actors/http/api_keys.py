@@ -4,8 +4,8 @@ One line per key, empty lines and ``#`` comments beside::
 
     NAME sha256:HEX [per-minute=N] [burst=N] [priority=N] [refresh]
 
-The file holds hashes, never a key. Plain SHA-256 is right for that: a key is 256 random bits, so nobody
-finds it by trying, and slow salted hashes are for passwords, which people choose.
+The file holds hashes, never a key. Plain SHA-256 is right for that: a key is 256 random bits, so a
+brute-force search cannot find it. Slow salted hashes are for passwords, which people choose.
 """
 
 from __future__ import annotations
@@ -74,13 +74,14 @@ class KeyRing:
     def find(self, shown: str) -> ApiKey | None:
         """Return the key that `shown` is, or None."""
         digest = digest_of(shown)
-        # The time of the look-up tells of a hash that nobody can choose; the comparison tells nothing.
+        # The time of the look-up depends on a hash that a client cannot choose; the comparison takes
+        # constant time.
         key = self._keys.get(digest[:FOUND_BY])
         return key if key is not None and hmac.compare_digest(key.digest, digest) else None
 
 
 def new_key() -> str:
-    """Return a key that nobody can guess."""
+    """Return a new random key."""
     return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
 
 

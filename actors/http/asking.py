@@ -88,10 +88,10 @@ class MatchAsker:
     async def fetch(
         self, match_id: int, wish: Wish, *, patience_s: float = math.inf
     ) -> MatchAnswer:
-        """Return the match. A client that goes away cancels this, and with it the errand.
+        """Return the match. A client that disconnects cancels this call and its request to the router.
 
-        `patience_s`: go away after that time, as such a client would. The router is not told, so that
-        it spends no more on the match than for those who wait as long as they may.
+        `patience_s`: stop waiting after that many seconds, as if the client had disconnected. The router
+        gets the usual deadline, so that it spends no more on the match than for other requests.
 
         Raises:
             RequestError: as the router has it, or it has no answer in time.

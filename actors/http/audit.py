@@ -17,7 +17,7 @@ from actors.http.request_facts import short
 from actors.http.request_ids import request_id_of
 from actors.observing import contained
 
-NOBODY: Final = "nobody"
+UNAUTHENTICATED: Final = "unauthenticated"
 _FACTS: Final = web.RequestKey("audit facts", dict[str, Any])
 
 

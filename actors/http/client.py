@@ -15,7 +15,7 @@ from actors.errors import RateLimited
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whoever shows one API key, or sends from one address where there are no keys."""
+    """The sender of requests with one API key, or from one address where there are no keys."""
 
     name: str = ""  # for logs and for fairness; never the key itself
     priority: int = 0  # higher ones are served first

@@ -30,7 +30,7 @@ HEAD_S: Final = 10.0  # from a request's first byte to the end of its head
 UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
 # Longer than proxies keep a connection for reuse (60 s as a rule): the one that opened it closes it.
 IDLE_S: Final = 75.0
-LINGER_S: Final = 2.0  # for the rest of a body that nobody reads; then the connection is closed
+LINGER_S: Final = 2.0  # for the rest of a body that is discarded; then the connection closes
 FAREWELL_S: Final = 1.0  # to read why a connection ends, where there is no request to answer
 GONE_S: Final = 0.2  # between two looks whether a client that sends no more is gone altogether
 MOST_REFUSED: Final = (
@@ -105,7 +105,7 @@ class Capacity:
 
 
 class Connection(web.RequestHandler):
-    """See the module."""
+    """aiohttp's handler of one connection, with limits on time, size and the number of connections."""
 
     __slots__ = (
         *(
@@ -357,7 +357,7 @@ def _takes_interim(request: web.BaseRequest) -> bool:
 
 
 def _address(transport: asyncio.Transport) -> str:
-    """Return who is at the other end, as aiohttp has it; "" where nobody is any more."""
+    """Return the peer's address, as aiohttp has it; "" if the connection is closed."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, list | tuple) else str(peer or "")
 

@@ -33,7 +33,7 @@ BY_PATH: Final = ("/matches/", "/replays/", "/match/")  # then a match's id
 
 
 class Edge:
-    """See the module. Outlives no server: `around` is told what it stands before."""
+    """Wraps the application's request handler. It lives as long as its server."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Edge:
         if isinstance(error, web.HTTPError):
             return _in_our_form(error)
         if isinstance(error, web.HTTPException | ConnectionError):
-            raise error  # what is no answer, or has nobody any more to go to
+            raise error  # it is no response, or the client has disconnected
         # A bug here must not look like silence.
         self._log.exception(
             "request_crashed", request_id=request_id_of(request), path=short(request.path)

@@ -21,7 +21,7 @@ from actors.lookout import LookoutMessage, Unwatch, Watch
 
 MOST: Final = 100  # streams at once
 ASK_S: Final = 10.0  # the first picture may have to wait for Redis
-SESSION_OVER: Final = b"event: over\ndata: {}\n\n"  # do not come back before somebody signs in
+SESSION_OVER: Final = b"event: over\ndata: {}\n\n"  # wait for a sign-in, then reconnect
 BEGIN: Final = b"retry: 2000\n\n"  # ms after which a browser comes back
 LAST_EVENT_ID: Final = "Last-Event-ID"
 

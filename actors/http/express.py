@@ -36,7 +36,7 @@ OK: Final = 200
 
 
 class Express:
-    """See the module."""
+    """Answers plain requests for known matches without aiohttp's request objects."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
-"""Who may do what an operator does: whoever shows the admin token, or a session that was begun with it.
+"""Authenticates operators: by the admin token, or by a session that was started with it.
 
-A browser sends its cookie whoever wrote the page that makes it send a request. So a request by cookie
-that changes something must also carry a header that no foreign page can add, and come from our own page.
+A browser also sends its cookie with requests that a foreign page triggers. So a request that changes
+something and authenticates by cookie must come from the service's own page, and carry a header that a
+foreign page cannot add.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody who may. `name` is for the audit log and opens nothing."""
+    """An authenticated operator. `name` is for the audit log; it is no credential."""
 
     name: str
 
 
 class Gate:
-    """See the module."""
+    """Checks the credentials of operators."""
 
     def __init__(self, token: AdminToken, sessions: Sessions) -> None:
         self.sessions = sessions
         self._token = token
 
     def is_operator(self, request: web.Request) -> bool:
-        """Tell whether whoever asks may."""
+        """Tell whether an operator sent the request."""
         return self.operator(request) is not None
 
     def opens_for(self, token: str) -> bool:
@@ -46,7 +47,7 @@ class Gate:
         return self._token.opens(f"Bearer {token}")
 
     def operator(self, request: web.Request) -> Operator | None:
-        """Return who asks, or None for nobody who may.
+        """Return the operator who sent the request, or None.
 
         A token from an address that showed too many wrong ones is not compared.
         """

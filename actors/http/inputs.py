@@ -77,8 +77,8 @@ class MatchHeaders(Input):
     cache_control: str | None = Field(
         None,
         alias="Cache-Control",
-        description="`no-cache` has the Game Coordinator asked although the match is known, for "
-        "API keys that may; it is ignored from everybody else.",
+        description="`no-cache` requests the match from the Game Coordinator even if it is known. Only "
+        "for API keys with the right to refresh; ignored for other clients.",
         examples=["no-cache"],
     )
 

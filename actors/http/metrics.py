@@ -1,4 +1,4 @@
-"""`GET /metrics`: what is counted and measured, for Prometheus and whoever speaks its language."""
+"""`GET /metrics`: the metrics, in the text format of Prometheus or OpenMetrics."""
 
 from __future__ import annotations
 

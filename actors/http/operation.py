@@ -1,4 +1,4 @@
-"""One method of one path, told to those who serve it and to those who describe it."""
+"""One operation of the API, a method of a path, as the routes and the OpenAPI document use it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """See the module. Input types double as what the request is validated by."""
+    """One method of one path. Its input types also validate the request."""
 
     method: str
     path: str
@@ -90,7 +90,7 @@ def shortcuts(*groups: Routes) -> dict[tuple[str, str], Handler]:
 
 
 def _methods(operation: Operation) -> tuple[str, ...]:
-    """A GET is a HEAD too, as everybody expects."""
+    """Return the methods of the route: GET includes HEAD (RFC 9110)."""
     return {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
 
 

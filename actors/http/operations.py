@@ -153,9 +153,9 @@ _EXPOSITION: Final[dict[str, str]] = {"type": "string"}
 GET_METRICS: Final = Operation(
     "GET",
     "/metrics",
-    "What is counted and measured",
-    "For Prometheus: its text format, or OpenMetrics where that is liked better. Within a second "
-    "everybody is given the same.",
+    "Metrics",
+    "For Prometheus: its text format, or OpenMetrics if the Accept header prefers that. The response is "
+    "cached for a second.",
     answers={
         200: Answer(
             "All of it.", {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION}

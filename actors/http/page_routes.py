@@ -1,7 +1,8 @@
-"""`GET /` and `/page/...`: the page and the files that it is made of, as they lie in `page/`.
+"""`GET /` and `/page/...`: the page and its files, as they are in `page/`.
 
-Nothing on it comes from elsewhere and nothing in it is inline; `security_headers` tells the browser so.
-So whatever somebody smuggled into a name or an error is text there, never a program.
+The page loads nothing from other hosts and contains no inline script or style; the headers of
+`security_headers` make the browser enforce that. So a script that an attacker puts into a name or an
+error message is shown as text and never runs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Heads of requests that ask for a match and nothing else, read as bytes.
+"""Parses the heads of plain requests for one match, as bytes.
 
-Clients send the same head all day, but for the number in its first line. So the first line is matched
-whole, and the headers below it are read once and known again byte by byte.
+A client sends the same head with every request, except for the match ID in the first line. So the first
+line is matched as a whole, and the headers below it are parsed once and then recognised byte by byte.
 
-Strict on purpose. A header that is not listed here, or stands there twice, or is not written as everybody
-writes it, makes a head that is not plain: then the long way's parser has to say what it means.
+The parser is strict on purpose. A head with a header that is not listed here, that occurs twice, or that
+does not have the usual form is not plain: then aiohttp's parser handles the request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIRST_LINE: Final = re.compile(
 )
 _BY_QUERY: Final = b"/match-details?match_id="
 _HEADER: Final = re.compile(r"([A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)")
-# Whoever sends these may as well not: nothing is answered or noted otherwise.
+# Ignored: these headers affect neither the response nor the log.
 _IGNORED: Final = frozenset(
     {
         *("user-agent", "accept-language", "x-real-ip"),

@@ -48,7 +48,7 @@ def represent(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Rep
     return Representation(answer.json, etag, _head(JSON, etag))
 
 
-@functools.lru_cache(1024)  # whoever is asked for once is asked for again
+@functools.lru_cache(1024)  # a match that was requested once is requested again
 def _head(media_type: str, etag: str, coding: str | None = None) -> CIMultiDict[str]:
     head = CIMultiDict({hdrs.CONTENT_TYPE: media_type, hdrs.ETAG: etag, hdrs.VARY: VARY})
     if coding is not None:

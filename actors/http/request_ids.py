@@ -1,8 +1,8 @@
-"""What one request is called in the logs, ours and those of whoever sent it.
+"""Request and trace IDs, which name a request in the logs of this service and of the client.
 
-`X-Request-Id` is taken over where it can stand in a log line, else made; every answer has it.
-`traceparent` is read by W3C Trace Context, level 1 (https://www.w3.org/TR/trace-context/, 3.2), and
-passed on as it came: this service opens no spans of its own.
+A valid `X-Request-Id` of the client is used; otherwise the service generates one. Every response has it.
+`traceparent` is parsed by W3C Trace Context, level 1 (https://www.w3.org/TR/trace-context/, 3.2), and
+passed on unchanged: this service opens no spans of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def request_id_of(request: web.BaseRequest) -> str:
 
 
 def new_request_id() -> str:
-    """Return an id that nobody else makes; it is no secret."""
+    """Return a new unique ID; it is no secret."""
     return f"{random.getrandbits(64):016x}"
 
 

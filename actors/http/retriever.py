@@ -1,8 +1,8 @@
 """`/match/{id}`, `/profile/{account_id}`, `/aliases/{steam_ids}`: compatible with OpenDota's retriever.
 
-For those who ask a retriever today and change nothing but its host name. Everybody else has better
-routes: these say little about what is wrong, and say it as their callers expect it. What is raised here
-takes their form at the edge (see `app`).
+For clients of a retriever that change nothing but its host name. Other clients use the other routes: the
+errors of these say little, in the form that a retriever's clients expect. `app` converts the exceptions
+that are raised here to that form.
 """
 
 from __future__ import annotations

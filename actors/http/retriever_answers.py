@@ -67,7 +67,7 @@ def packed(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web
 
 
 def asked(outcome: MatchAnswer | RequestError) -> dict[str, str]:
-    """Say which account asked the GC, and from where; nobody did for what was known."""
+    """Return headers with the account that asked the GC and its IP; empty for a known match."""
     by = {STEAM_ID: outcome.steam_id, IP: outcome.ip}
     return {name: str(value) for name, value in by.items() if value is not None}
 

@@ -34,7 +34,7 @@ _REFUSALS: Final[Mapping[int, Answer]] = {
     429: _said("`too many requests`, of one client or of all together.", "Retry-After"),
     500: _said("`not ready`: no bot is.", "Retry-After"),
 }
-_SILENCE: Final = _said("Nobody had an answer in time.", "Retry-After")
+_SILENCE: Final = _said("No answer arrived in time.", "Retry-After")
 
 GET_RETRIEVER_MATCH: Final = Operation(
     "GET",

@@ -51,7 +51,7 @@ class HttpServer:
         """Accept connections.
 
         Raises:
-            OSError: somebody else listens on the address.
+            OSError: another process listens on the address.
         """
         await self._runner.setup()
         server = self._server

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from actors.http.admin_desk import BadInput, body_of
 from actors.http.admission import SIGN_IN
-from actors.http.audit import NOBODY, Audit, add_facts
+from actors.http.audit import UNAUTHENTICATED, Audit, add_facts
 from actors.http.client import SLOWED
 from actors.http.errors import error_body, error_response
 from actors.http.gate import Gate, is_own_page
@@ -23,7 +23,7 @@ class SignIn(BaseModel):
 
 
 class SessionRoutes:
-    """`gate` is None where there is no admin token, and so nobody to sign in."""
+    """Routes to sign in and out. `gate` is None without an admin token; then no operator can sign in."""
 
     def __init__(self, gate: Gate | None, audit: Audit, *, is_private: bool) -> None:
         """`is_private`: only operators may watch."""
@@ -50,7 +50,7 @@ class SessionRoutes:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Begin a session with the admin token: `{"token": ...}`."""
         answer = await self._try(request, self._there)
-        self._audit.write(request, NOBODY, answer)
+        self._audit.write(request, UNAUTHENTICATED, answer)
         return answer
 
     async def sign_out(self, request: web.Request) -> web.Response:
@@ -61,7 +61,7 @@ class SessionRoutes:
         self._there.sessions.close(request)
         answer = self._answer(request, "signed-out")
         drop_cookie(answer)
-        self._audit.write(request, operator.name if operator else NOBODY, answer)
+        self._audit.write(request, operator.name if operator else UNAUTHENTICATED, answer)
         return answer
 
     @property

@@ -94,7 +94,7 @@ def drop_cookie(answer: web.Response) -> None:
 
 def _is_encrypted(request: web.Request) -> bool:
     """Whether the browser speaks TLS, to us or to a proxy in front of us."""
-    # Whoever lies about it keeps only their own cookie from coming back.
+    # A false header harms only its sender: the browser does not send the cookie back.
     return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 

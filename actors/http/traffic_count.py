@@ -1,4 +1,4 @@
-"""Notes requests in the traffic of the last hour: those that the service is for, not its keepers'."""
+"""Counts client requests in the traffic of the last hour, without those of operators and monitoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUSEKEEPING: Final = (
 
 
 class TrafficCount:
-    """See the module. `wall`: UTC seconds."""
+    """Observer of requests. `wall` returns UTC seconds."""
 
     def __init__(self, traffic: Traffic, *, wall: Callable[[], float]) -> None:
         self._traffic = traffic

@@ -1,7 +1,7 @@
 """One match as the service hands it out: made once from the GC's answer, then only copied.
 
-Whatever a client may ask for is here as bytes: JSON, the same gzipped, and what the GC sent. Nobody
-parses or packs it again.
+It holds every representation as bytes: JSON, gzipped JSON, and the protobuf message of the GC. No
+component parses or compresses it again.
 """
 
 from __future__ import annotations

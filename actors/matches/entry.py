@@ -1,6 +1,6 @@
 """What is known of a match as Redis holds it: a hash, packed once and copied from then on.
 
-    facts       JSON, for us and for whoever looks: `HGET botapi:match:7490235544 facts`
+    facts       JSON, for the service and for an operator: `HGET botapi:match:7490235544 facts`
     json        the API's answer, gzipped, as it goes out: `HGET botapi:match:7490235544 json | gunzip`
     protobuf    the GC's bytes, deflated (zlib)
 

@@ -1,7 +1,7 @@
-"""What this process knows of matches: a bounded table, the longest unused leave first (LRU).
+"""The match cache of this process: a bounded LRU table.
 
-One per process. The router puts in what it hears; whoever is about to ask it may look here first, which
-spares a known match the way through the router's mailbox.
+There is one per process. The router stores each match that it learns of. A caller looks here before it
+sends a message to the router, so that a known match does not pass through the router's mailbox.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from actors.matches.refusal import Known
 
 
 class Memory:
-    """See the module. Time is an argument, in UTC seconds. An answer takes about 35 KB."""
+    """LRU cache of known matches. Times are arguments, in UTC seconds. An answer takes about 35 KB."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries

@@ -18,7 +18,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """See the module. Times are UTC seconds."""
+    """The GC's refusal to give out a match. Times are UTC seconds."""
 
     match_id: int
     verdict: Verdict

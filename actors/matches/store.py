@@ -1,7 +1,7 @@
-"""What all containers know of matches, in Redis, and who of them is under way for one.
+"""The matches that all instances share in Redis, and which instance fetches one from the GC.
 
-A *flight* is a key that ends by itself: whoever has it asks the GC, everybody else looks again soon. It
-outlives a process that dies by `FLIGHT_S`; one that lives holds it by renewing it.
+A *flight* is a key with an expiry: the instance that has it asks the GC, the other instances poll Redis
+for the result. The owner renews the key; after a crash it expires within `FLIGHT_S`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Somebody else is under way; look again soon, for what lands after that."""
+    """Another fetch of the match is under way; look again soon for a result that lands after `after`."""
 
     after: int
 
 
 class MatchStore:
-    """See the module. One per process. Every method raises StoreUnavailable and StoreMisused."""
+    """Matches and flights in Redis. One per process. All methods raise StoreUnavailable, StoreMisused."""
 
     def __init__(self, redis: Redis, *, prefix: str, log: FilteringBoundLogger) -> None:
         """`redis`: one that answers with bytes."""
@@ -57,7 +57,7 @@ class MatchStore:
         self._flights = itertools.count()
 
     def claim(self, match_id: int) -> Claim:
-        """Return a new claim; it is nobody else's."""
+        """Return a new claim with a unique token."""
         return Claim(match_id, f"{self._process}.{next(self._flights)}")
 
     def ours(self, claim: Claim) -> Condition:
@@ -67,8 +67,8 @@ class MatchStore:
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
         """Return what is known of the match; if nothing is, take the flight and return the claim.
 
-        Whoever does not hear the answer (cancelled, or Redis went away) may have the flight all the same:
-        see `give_up`.
+        A caller that gets no answer (it is cancelled, or Redis is unreachable) may still own the flight:
+        call `give_up`.
 
         Args:
             claim: a new one, or one that is granted already.
@@ -105,7 +105,7 @@ class MatchStore:
         return bool(held)
 
     async def give_up(self, claim: Claim) -> None:
-        """End a flight that brought nothing, if it is ours at all: somebody else may try."""
+        """End the claim's flight without a result, if it owns it, so that another instance may fetch."""
         await self._give_up.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
 
     async def close(self) -> None:

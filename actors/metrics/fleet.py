@@ -1,4 +1,4 @@
-"""Bots by their changes: every change of state, how log-ons and sessions end. Watches the announcer."""
+"""Metrics of bots: state changes, and the results of log-ons and sessions. Watches the announcer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_SESSION: Final = frozenset({BotState.LAUNCHING, BotState.READY})
 
 
 class FleetMetrics:
-    """See the module."""
+    """Counts the changes of bots."""
 
     name: Final = "metrics"
 

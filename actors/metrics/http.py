@@ -36,7 +36,7 @@ class MatchMetrics:
 
 
 class HttpMetrics:
-    """See the module. Called for every request."""
+    """Counts HTTP requests and measures their latency. Called for every request."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._requests = instruments.counts(

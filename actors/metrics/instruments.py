@@ -39,7 +39,7 @@ __all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies"
 
 OPENMETRICS_VERSION: Final = "1.0.0"
 
-# When each series began: as many lines again, and nobody draws them.
+# The creation time of each series would double the output, and no dashboard uses it.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
@@ -156,7 +156,7 @@ class Instruments:
         labels: tuple[str, ...],
         read: Callable[[], Mapping[tuple[object, ...], int]],
     ) -> None:
-        """Show counts, by the labels' values, that somebody else keeps."""
+        """Export counts, by label values, that `read` returns."""
         self._registry.register(_Counts(name, text, labels, read))
 
     def latencies(self, name: str, text: str, bounds: Sequence[float], label: str) -> Latencies:

@@ -1,4 +1,4 @@
-"""The pacing of log-ons, measured on its way: a Pacing in front of the one that decides."""
+"""Metrics of log-on pacing: a wrapper around another Pacing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REASONS: Final = ("pacing", "rate-limit")
 
 
 class MeasuredPacing:
-    """See the module."""
+    """Forwards to `pacing` and measures the waits."""
 
     def __init__(self, pacing: Pacing, instruments: Instruments, *, clock: Clock) -> None:
         self._pacing = pacing
@@ -28,7 +28,7 @@ class MeasuredPacing:
             self._waits.labels(reason)
         instruments.gauge(
             "botapi_logon_circuit_open_seconds",
-            "For how long nobody logs on from here, as Steam said that it was too often; 0: they may.",
+            "Seconds until log-ons from this IP resume after Steam's rate limit; 0: they are allowed.",
         ).set_function(self._open_s)
 
     async def ask(self, *, with_password: bool) -> Wait | None:

@@ -11,7 +11,7 @@ LATENCIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 
 class RedisMetrics:
-    """See the module."""
+    """Measures the latency of Redis calls and counts their failures."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._latency = instruments.histogram(

@@ -14,12 +14,12 @@ LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 1
 
 
 class RouterMetrics:
-    """See the module. Children are looked up once: these methods are called for every request."""
+    """Counts for the router. Looks up labelled children once, since each request calls its methods."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._lookups = instruments.counts(
             "botapi_cache_lookups_total",
-            "Matches looked up for requests that joined nobody, by where they were known.",
+            "Matches looked up for requests that joined no other request, by source.",
             "source",
         )
         failures = instruments.counter(

@@ -1,7 +1,7 @@
-"""One scrape: what is asked for is asked, all of it is written out.
+"""One scrape: refreshes the polled metrics, then writes all metrics out.
 
-Nobody needs a key for that, so it has to be cheap however often it is done: within a second everybody is
-given the same.
+A scrape requires no API key, so it must be cheap at any rate: within a second all clients get the same
+text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Refreshes(Protocol):
 
 
 class Scrape:
-    """See the module."""
+    """Refreshes and formats the metrics, at most once per second."""
 
     def __init__(self, survey: Refreshes, instruments: Instruments, *, clock: Clock) -> None:
         self._survey = survey

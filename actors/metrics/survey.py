@@ -1,7 +1,7 @@
-"""What nobody tells by itself, asked for a scrape: the fleet, the router, the accounts and their budgets.
+"""Metrics that are polled for a scrape: the fleet, the router, the accounts and their budgets.
 
-Whoever does not answer in time is left out and said to be down: an old number would look like a new one.
-Redis is asked at most every few seconds, however often somebody scrapes.
+A source that does not answer in time is left out and marked as down: an old value would look current.
+Redis is queried at most every few seconds, however frequent the scrapes are.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Sources:
 
 
 class Survey:
-    """See the module."""
+    """Polls its sources and sets the gauges."""
 
     def __init__(self, sources: Sources, instruments: Instruments, *, clock: Clock) -> None:
         self._sources = sources
@@ -105,7 +105,7 @@ class Survey:
         )
 
     async def refresh(self) -> None:
-        """Ask everybody, and show what they say; Redis last, as bots know the addresses."""
+        """Poll all sources and set the gauges; Redis last, since the fleet reports the IP addresses."""
         await asyncio.gather(
             self._ask("roster", self._look_at_fleet), self._ask("router", self._look_at_router)
         )

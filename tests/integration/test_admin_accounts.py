@@ -208,7 +208,7 @@ async def test_nobody_else_may_and_the_log_says_that_they_tried(w: World) -> Non
             assert (status, answer["error"]) == (401, "unauthorized")
     tried = actions(w)[before:]
     assert len(tried) == 9  # reading is no action
-    assert {(one["who"], one["outcome"]) for one in tried} == {("nobody", "unauthorized")}
+    assert {(one["who"], one["outcome"]) for one in tried} == {("unauthenticated", "unauthorized")}
     assert TOKEN not in w.service.log
 
 

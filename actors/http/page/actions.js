@@ -14,7 +14,7 @@ async function just(what, done) {
   }
 }
 
-export const restart = (id) => just(() => api.bot(id, "restart"), `${id} finishes what it has and logs on anew.`);
+export const restart = (id) => just(() => api.bot(id, "restart"), `${id} finishes its requests and logs on again.`);
 export const unpark = (id) => just(() => api.bot(id, "unpark"), `${id} goes on.`);
 
 export const park = (id) => ask({
@@ -110,8 +110,8 @@ const forced = ({ title, text, warning, yes, act, done }) => ask({
 
 export const release = (name) => forced({
   title: `Release ${name}?`,
-  text: "Right when whoever had it checked out is gone without giving it back.",
-  warning: "Somebody has it and is alive. A bot finds out within seconds and leaves; a client of another kind does not, and both would use the account.",
+  text: "Use this when the process that checked the account out has crashed and did not give it back.",
+  warning: "The account is in use. A bot notices within seconds and stops using it; another kind of client does not, and then both use the account.",
   yes: "Release",
   act: (force) => api.account(name, "release", force),
   done: `${name} is released.`,
@@ -119,7 +119,7 @@ export const release = (name) => forced({
 
 export const remove = (name) => forced({
   title: `Remove ${name}?`,
-  text: "Its password, its tokens and its budget are forgotten. There is no way back but to add it anew.",
+  text: "Its password, its tokens and its budget are deleted. To undo this, add the account again.",
   warning: "A bot is using it. It finds out within seconds and takes another account; what it has under way may fail.",
   yes: "Remove",
   act: (force) => api.removeAccount(name, force),

@@ -8,7 +8,7 @@ export function tell(text, kind = "well") {
   const box = $("told");
   box.append(note);
   box.hidePopover();
-  box.showPopover(); // anew, to lie over a dialog that was opened meanwhile
+  box.showPopover(); // show it again, so that it is above a dialog that has opened since
   setTimeout(() => note.remove(), kind === "act" ? 12000 : 6000);
 }
 

@@ -1,6 +1,6 @@
--- Return what is known of a match; if nothing is, take its flight, unless somebody has it.
+-- Return what is known of a match; if nothing is, take its flight, unless another instance has it.
 -- KEYS 1 the match  2 its flight
--- ARGV 1 a token that nobody else has  2 ms for which a flight is taken
+-- ARGV 1 a unique token  2 ms for which a flight is taken
 --      3 only what landed after that will do: 0 for anything, -1 for what lands from now on
 -- Returns {'known', landed, facts, json, protobuf}, {'yours', after} or {'theirs', after}; `after` is for
 -- the next look.

@@ -4,7 +4,8 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Whose flight it is, or nil. A key of another type, or one that never ends, is nobody's and in the way.
+-- Return the token of the flight's owner, or nil. A key of another type, or without an expiry, has no owner:
+-- `look` overwrites it.
 local function pilot(flight)
   local token = redis.pcall('GET', flight)
   if type(token) == 'string' and redis.call('PTTL', flight) >= 0 then return token end
