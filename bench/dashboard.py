@@ -114,8 +114,8 @@ def measure(bots: int, changes: float, seconds: float) -> list[list[str]]:
         row("scripting per update, median", percentile(scripting, 50), "ms", f"< {GOAL_MS:.0f}"),
         row("scripting per update, most", most, "ms", f"< {GOAL_MS:.0f}"),
         row("rendering per update, median", percentile(rendering, 50), "ms", ""),
-        row("service, nobody watches", idle * 100, "% of a core", ""),
-        row("service, for one page more", cost * 100, "% of a core", f"< {GOAL_SHARE:.0%}"),
+        row("service, without a page", idle * 100, "% of a core", ""),
+        row("service, for each page", cost * 100, "% of a core", f"< {GOAL_SHARE:.0%}"),
     ]
 
 

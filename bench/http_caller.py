@@ -1,4 +1,4 @@
-"""A cheap HTTP client for loads in which every request is another one: what it costs is in no figure.
+"""A small HTTP client for benchmarks in which every request differs.
 
 async with Caller(url) as caller:
     status = await caller.get("/match-details?match_id=1")
@@ -54,7 +54,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Caller:
-    """See the module. Has as many connections as there were requests at once."""
+    """An HTTP client that opens a connection for each concurrent request and keeps it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)

@@ -70,7 +70,7 @@ class InstantBot(Address[RouterToBot]):
 
 
 class NoRedis:
-    """Budgets without end, and matches that nobody knows."""
+    """A store in which no budget is ever spent and no match is known."""
 
     async def reserve(
         self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
@@ -89,7 +89,7 @@ class NoRedis:
         return Claim(match_id, "")
 
     def ours(self, claim: Claim) -> Condition:
-        """Return what nobody looks at."""
+        """Return a condition; `reserve` ignores it."""
         return Condition(str(claim.match_id), claim.token)
 
     async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim:

@@ -88,7 +88,7 @@ def account_of(number: int) -> str:
 
 
 class Stage:
-    """See the module."""
+    """An HTTP server and the actors behind its page, with bots that only change state."""
 
     def __init__(self, bots: int, changes: float, redis_url: str) -> None:
         self._clock = SystemClock()
@@ -233,7 +233,7 @@ class StageProcess:
                     process.terminate()
 
     def _add_accounts(self, url: str) -> None:
-        """Add one for each bot, which has it, and one more, which needs somebody."""
+        """Add a leased account for each bot, and one that is cooling down and needs an operator."""
         names = [account_of(number) for number in range(self._bots + 1)]
         *held, needy = names
         rng, ahead = random.Random(1), 10**13

@@ -18,7 +18,7 @@ DOTA_PACKAGE = 35_000 + DOTA  # stands for the package that grants the game
 _FEATURE_GROUP = Shape(
     "CMsgClientFeatureGroupInfo", field(1, "groupid", "uint32"), field(2, "members", "bytes")
 )
-_UNKNOWN_NOTIFICATION = "SandboxUnknown.NotifyNobodyKnows#1"
+_UNKNOWN_NOTIFICATION = "SandboxUnknown.NotifyUnknown#1"
 
 
 def first(session: Session, answer: bytes) -> list[bytes]:

@@ -21,16 +21,16 @@ _DEFAULT_MAX: Final = 100
 
 
 class Directory:
-    """Lists the CMs, truthfully but with all the noise of the real one.
+    """Serves the list of CMs, with the noise of the real directory.
 
-    Every CM stands in the list twice; one entry per type belongs to a foreign realm, on a port where
-    nobody listens: a client that does not filter finds out.
+    The list has every CM twice. For each type it also has an entry of a foreign realm, whose port
+    refuses connections: a client that does not filter by realm fails there.
     """
 
     def __init__(self, services: Services, cms: Sequence[ConnectionManager]) -> None:
         self._services = services
         self._cms = cms
-        self._nobody = ReservedPort()
+        self._foreign = ReservedPort()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Serve both methods; v1 and v0001 are the same."""
@@ -41,7 +41,7 @@ class Directory:
 
     def close(self) -> None:
         """Give the foreign realm's port back."""
-        self._nobody.close()
+        self._foreign.close()
 
     def endpoints(self) -> dict[str, list[str]]:
         """Return every CM's endpoint once, by type."""
@@ -106,10 +106,10 @@ class Directory:
             for copy in (0, 1):
                 centre = _CENTRES[(index + copy) % len(_CENTRES)]
                 rows.append(_row(endpoint, cm.kind, centre, REALM, load=20 + index + 7 * copy))
-        nobody = f"127.0.0.1:{self._nobody.number}"
+        foreign = f"127.0.0.1:{self._foreign.number}"
         kinds = sorted({cm.kind for cm in self._cms})
-        # The least load of all: who does not filter by realm tries it first.
-        return rows + [_row(nobody, kind, "pvgd", FOREIGN_REALM, load=1) for kind in kinds]
+        # The lowest load of all: a client that does not filter by realm tries it first.
+        return rows + [_row(foreign, kind, "pvgd", FOREIGN_REALM, load=1) for kind in kinds]
 
 
 _JSON: Final = "application/json"

@@ -23,7 +23,7 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "gc_duplicate": (bool, "send every answer of the GC twice"),
     "profile_silent": (bool, "requests for profile cards of these accounts get no answer"),
     "aliases_silent": (bool, "requests for former names of these accounts get no answer"),
-    "aliases_eresult": (int, "this result, and no names, for everybody asked for"),
+    "aliases_eresult": (int, "this result, and no names, for every player of a request"),
     "gc_result": (int, "answer match requests with this result and no match"),
     "gc_other_match": (bool, "answer match requests with another match"),
     "gc_garbled": (bool, "answer match requests with bytes that are no message"),
@@ -48,7 +48,7 @@ SWITCHES: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "logon_no_public_ip": (bool, "the answer to a logon does not say where it came from"),
     "logon_limit": (dict, "too many logons are refused with 84 or 87; numbers in limits.py"),
     "guard_types": (list, "these guard types are offered before the real ones"),
-    "tls_untrusted": (bool, "WebSocket CMs show a certificate nobody signed; limit with cms"),
+    "tls_untrusted": (bool, "WebSocket CMs show a certificate of an unknown CA; limit with cms"),
     "close_handshake": (
         (bool, str),
         "CMs close connections in the middle of the handshake; or 'reset', 'garbage'",

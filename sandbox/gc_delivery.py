@@ -115,7 +115,10 @@ def _put_out(session: Session, epoch: int, message: _Answer) -> None:
 
 
 def _heir(session: Session) -> Session | None:
-    """Return who gets the late answer of a session that is over; normally nobody."""
+    """Return the session that gets the late answer of a session that has ended.
+
+    That is None unless the switch `gc_stale_answers` is on.
+    """
     if not session.services.faults.take("gc_stale_answers", account=session.name):
         return None
     later = [one for one in session.sessions.of(session.name or "") if one.gc.is_welcomed]

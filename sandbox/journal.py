@@ -1,8 +1,8 @@
-"""What happened, in order: the evidence that tests judge the service by.
+"""The events of the sandbox in order: the evidence by which tests judge the service.
 
-In memory, append-only, numbered from 1. Every kind of event has its fixed fields (`KINDS`).
-Derived facts (sessions now, most at once per account, requests per account) are kept up to date with
-each entry, so that reading them costs nothing. The journal knows nobody who writes to it.
+The journal is in memory, append-only and numbered from 1. Every kind of event has fixed fields
+(`KINDS`). Each entry updates the derived facts (sessions now, most at once per account, requests per
+account), so that reading them is cheap. The journal does not import the components that write to it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Keys:
     ca_file: Path
     universe_key_file: Path
     tls: ssl.SSLContext
-    stranger_tls: ssl.SSLContext  # whose certificate nobody trusts
+    stranger_tls: ssl.SSLContext  # its certificate is of a CA that no client trusts
 
 
 def load_or_make(state: Path) -> Keys:

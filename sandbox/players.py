@@ -6,7 +6,7 @@ import random
 from typing import Any, Final
 
 FIRST_STEAM_ID: Final = 76_561_197_960_265_728  # of the individual with account id 0
-_NEWEST: Final = 1_750_000_000  # unix seconds; nobody was renamed later
+_NEWEST: Final = 1_750_000_000  # unix seconds of the latest change of a name
 _MOST_NAMES: Final = 10  # Steam keeps no more
 _LONGEST_PERIOD_S: Final = 400 * 86_400
 _RANKS: Final = (

@@ -10,7 +10,10 @@ _BACKLOG: Final = 1024
 
 
 class ReservedPort:
-    """A loopback port that stays ours while nobody listens on it (connections are then refused)."""
+    """A loopback port that stays reserved while no socket listens on it.
+
+    Connections to it are then refused.
+    """
 
     def __init__(self) -> None:
         self._holder = _bound(0)

@@ -48,7 +48,7 @@ def _outcome_of_card(session: Session) -> str:
 
 
 def on_aliases(session: Session, message: Message) -> None:
-    """Answer with the former names of everybody asked for."""
+    """Answer with the former names of every player of the request."""
     asked = [row.get("steamid", 0) for row in messages.ALIASES.decode(message.body).get("ids", [])]
     faults = session.services.faults
     silent = faults.take("aliases_silent", account=session.name)

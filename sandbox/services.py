@@ -1,4 +1,4 @@
-"""What all sessions share: one value made at start and handed to whoever needs it."""
+"""The state that all sessions share: one object, made at the start and passed to each session."""
 
 from __future__ import annotations
 

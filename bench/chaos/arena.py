@@ -105,7 +105,7 @@ async def arena(shape: Shape, seed: int, module: str = SERVICE) -> AsyncIterator
         sandbox = stack.enter_context(SandboxProcess(accounts, options))
         made = Arena(shape, store, sandbox)
         add_accounts_as_the_seed_did(made.redis_url, accounts)
-        await asyncio.to_thread(_log_everybody_on_once, made)
+        await asyncio.to_thread(_log_all_accounts_on, made)
         made.members = await asyncio.gather(
             *(_member(stack, made, number, module) for number in range(shape.members))
         )
@@ -132,8 +132,11 @@ async def _member(
     return await stack.enter_async_context(member(f"m{number}", mine, settings, module, env))
 
 
-def _log_everybody_on_once(made: Arena) -> None:
-    """So that from here on no password is needed any more: a second one means a lost token."""
+def _log_all_accounts_on(made: Arena) -> None:
+    """Log on with every account, so that Redis has a refresh token for each.
+
+    A later log-on with a password then means that a token was lost.
+    """
     settings = service_settings(made.shape.accounts, made.sandbox, made.redis_url)
     with ServiceProcess(settings, env={SECRET_KEY: secret_key("right")}) as first:
         first.wait_ready(made.shape.accounts)

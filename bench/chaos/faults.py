@@ -29,7 +29,7 @@ async def kill_and_restart(_: Arena, member: Member, rng: random.Random) -> None
 
 
 async def kill_and_leave(arena: Arena, member: Member, rng: random.Random) -> None:
-    """Kill -9, and nobody starts it before its leases have lapsed."""
+    """Kill the process with SIGKILL and start it again after its leases have lapsed."""
     await member.kill()
     await asyncio.sleep(arena.lease_s + rng.uniform(1, 4))
     await member.start()
@@ -201,7 +201,7 @@ async def redis_clock_step(arena: Arena, _: Member, rng: random.Random) -> None:
 
 
 async def steam_drops_some(arena: Arena, _: Member, rng: random.Random) -> None:
-    """Steam drops a part of all sessions, whoever's they are."""
+    """Steam drops a random part of the sessions of all processes."""
     mode = rng.choice(("close", "reset", "mid_message"))
     await arena.sandbox.drop(mode, fraction=rng.uniform(0.2, 1.0))
 

@@ -224,7 +224,10 @@ def _no_token_lost(verdict: Verdict, events: list[Event], evidence: Evidence) ->
 
 
 def accounts_in_order(facts: Mapping[str, Any], *, all_free: bool) -> Verdict:
-    """Judge what Redis says after a lease without faults; `all_free`: after everybody has stopped."""
+    """Judge the accounts in Redis once no fault has happened for the length of a lease.
+
+    `all_free` says that every process has stopped, so that no account may be checked out.
+    """
     verdict = Verdict()
     for account, score in facts["scores"].items():
         lease = facts["leases"].get(account)

@@ -68,7 +68,7 @@ class Outcome:
         self.recovery_s = max(self.recovery_s, other.recovery_s)
 
     def add_verdict(self, verdict: Verdict) -> None:
-        """Take in what somebody found."""
+        """Add the checks and violations of another verdict."""
         self.verdict.checks += verdict.checks
         self.verdict.violations += verdict.violations
 
@@ -83,7 +83,7 @@ class Outcome:
 
 @dataclass
 class Round:
-    """See the module. The seed decides everything but how fast the machine is."""
+    """One round of faults. The seed determines everything except the speed of the machine."""
 
     seed: int
     length_s: float = 70.0
@@ -135,7 +135,7 @@ class Round:
             await asyncio.sleep(max(0.0, began + self.length_s - loop.time()))
 
     async def _end(self, stage: Arena, outcome: Outcome) -> None:
-        """Stop everybody; then every account must be free."""
+        """Stop every process and check that every account is free."""
         await asyncio.gather(*(member.stop() for member in stage.members))
         outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=True))
         for member in stage.members:
@@ -241,9 +241,10 @@ async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
 
 
 def _usable(shape: Shape, facts: Mapping[str, Any]) -> int:
-    """Count the accounts that a bot could have.
+    """Count the accounts that a bot can use.
 
-    Whoever was killed with a spent account set no cooldown for it; it is of no use all the same.
+    A process that is killed sets no cooldown for its spent account. So an account whose budget is
+    spent does not count, with or without a cooldown.
     """
     return sum(
         account not in facts["cooldowns"]
