@@ -35,7 +35,7 @@ def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
 
 
 def test_what_redis_has_replaces_what_was_known_to_be_stored() -> None:
-    """Somebody else had the account meanwhile; what they stored is not to be overwritten."""
+    """Another instance held the account meanwhile; the service must not overwrite what it stored."""
     known = KnownAuth()
     known.is_stored("axe", NEW)
     known.is_stored("axe", OLD)
@@ -51,7 +51,7 @@ def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() ->
 
 
 def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
-    """It may be changed by whoever has the account next, or by its owner."""
+    """The next instance that holds the account may change it, and so may the owner of the account."""
     known = KnownAuth()
     known.is_stored("axe", NEW)
     known.let_go("axe")

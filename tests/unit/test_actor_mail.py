@@ -169,7 +169,7 @@ async def test_an_asker_cancelled_as_its_answer_fails_makes_no_noise(
 ) -> None:
     asked = asking(address, Keep())
     await settle()
-    desk.kept.pop().fail(RuntimeError("nobody looks"))
+    desk.kept.pop().fail(RuntimeError("the caller is gone"))
     asked.cancel()
     await settle()
     del asked
@@ -210,7 +210,7 @@ async def test_a_full_mailbox_refuses_the_sender_at_once(
     address.tell(Note("room again"))
 
 
-async def test_nobody_at_the_address_is_told_at_once(address: Address[Message]) -> None:
+async def test_an_address_without_an_actor_refuses_at_once(address: Address[Message]) -> None:
     with pytest.raises(ActorStopped, match="desk is not running"):
         address.tell(Note("hello"))
     with pytest.raises(ActorStopped):
@@ -295,7 +295,7 @@ async def test_the_address_outlives_the_actor(address: Address[Message], clock: 
         address.tell(Note("burn"))
         await settle()
         with pytest.raises(ActorStopped):
-            address.tell(Note("nobody"))
+            address.tell(Note("too late"))
     async with working(Desk(address, clock)):
         assert await address.ask(Double(4), deadline=2000.0) == 8
 

@@ -1,4 +1,4 @@
-"""Changes of bots reach everybody who watches, late comers included."""
+"""The announcer: every watcher gets every change of a bot, a late watcher the latest of each bot."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ async def test_a_spent_budget_cools_the_account_down_until_it_frees(stage: Stage
 
 async def test_a_lost_lease_is_left_at_once_and_not_released(stage: Stage) -> None:
     await stage.until_ready()
-    stage.store.held["axe"] = 99  # somebody newer
+    stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
     assert isinstance(await stage.end(), LeaseLost)
     assert stage.script.deeds[-2:] == ["log_off", "close"]
@@ -216,7 +216,7 @@ async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_
 
 async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(stage: Stage) -> None:
     await stage.until_ready()
-    stage.store.held["axe"] = 99  # somebody newer
+    stage.store.held["axe"] = 99  # the token of a newer holder
     stage.address.tell(CheckLease())
     assert isinstance(await stage.end(), LeaseLost)
     assert stage.states[-1] is BotState.BACKING_OFF
@@ -229,7 +229,7 @@ async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: Stage)
     deadline = stage.clock.now() + 600
     asked = asyncio.create_task(stage.address.ask(ServeMatch(5, 5.0), deadline=deadline))
     await settle()
-    stage.store.held["axe"] = 99  # somebody newer
+    stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
     with pytest.raises(GcUnavailable):
         await asked
@@ -246,7 +246,7 @@ async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(stag
     stage.bot.stop()
     await settle()
     assert "log_off" not in stage.script.deeds
-    stage.store.held["axe"] = 99  # somebody newer
+    stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
     assert await stage.end() is None
     with pytest.raises(GcUnavailable):
@@ -300,7 +300,7 @@ async def test_a_request_to_a_bot_without_a_gc_session_fails_at_once(stage: Stag
         await stage.address.ask(ServeMatch(5, 5.0), deadline=stage.clock.now() + 60)
 
 
-async def test_after_its_life_nobody_waits_for_a_bot_in_vain(stage: Stage) -> None:
+async def test_a_bot_that_has_ended_refuses_a_match_at_once(stage: Stage) -> None:
     await stage.until_ready()
     stage.drop(Dropped("gone"))
     await stage.end()
@@ -310,7 +310,7 @@ async def test_after_its_life_nobody_waits_for_a_bot_in_vain(stage: Stage) -> No
 
 async def test_a_bot_without_an_account_is_silent(stage: Stage) -> None:
     for _ in range(2):
-        await stage.store.acquire("somebody else")
+        await stage.store.acquire("another instance")
     with capture_logs() as lines:
         await stage.until_settled()
         await stage.clock.advance(3600.0)

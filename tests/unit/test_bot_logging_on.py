@@ -148,7 +148,7 @@ async def test_a_refusal_ends_the_life_in_the_state_that_fits(
     assert stage.directory.bad == ([SERVER] if cm_is_bad else [])
 
 
-async def test_a_rate_limit_stops_everybody_behind_the_ip(stage: Stage) -> None:
+async def test_a_rate_limit_stops_all_log_ons_from_the_ip(stage: Stage) -> None:
     stage.script.errors["authenticate"] = LogOnRefused("credentials", 84)
     await stage.end()
     assert stage.pacing.limited == 1

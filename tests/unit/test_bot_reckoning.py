@@ -47,7 +47,7 @@ from actors.verdicts import (
 REPLACED = 34
 
 
-async def nobody(_request: GuardRequest) -> str | None:
+async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
@@ -66,7 +66,7 @@ class Bench:
             steam=FakeSteam(self.script),
             directory=self.directory,
             pacing=self.pacing,
-            on_guard=nobody,
+            on_guard=no_code,
             publish=lambda _: None,
             clock=clock,
             wall=clock.wall,
@@ -84,15 +84,13 @@ class Bench:
         self, failure: Exception, *, logged_on: bool = False, account: str = "axe"
     ) -> Reckoning:
         """Live once more, to this end."""
-        reckoning = self.life(account)
-        await self.end(reckoning, failure, logged_on=logged_on)
-        return reckoning
+        policy = self.life(account)
+        await self.end(policy, failure, logged_on=logged_on)
+        return policy
 
-    async def end(
-        self, reckoning: Reckoning, failure: Exception, *, logged_on: bool = False
-    ) -> None:
-        await reckoning.blame(SERVER, failure, logged_on=logged_on)
-        await reckoning.let_go(failure, pause_s=None, patience_s=0.0)
+    async def end(self, policy: Reckoning, failure: Exception, *, logged_on: bool = False) -> None:
+        await policy.blame(SERVER, failure, logged_on=logged_on)
+        await policy.let_go(failure, pause_s=None, patience_s=0.0)
 
     def pause(self, account: str = "axe") -> float | None:
         """Return the account's cooldown, in seconds, and forget it."""
@@ -126,7 +124,7 @@ async def test_a_cm_is_avoided_when_it_is_at_fault(
 
 
 @pytest.mark.parametrize("eresult", [7, 25, 84, 87, 105])
-async def test_a_limit_stops_everybody_behind_the_ip_also_when_logged_off_with_it(
+async def test_a_limit_stops_all_log_ons_from_the_ip_also_when_logged_off_with_it(
     bench: Bench, eresult: int
 ) -> None:
     await bench.ended(logged_off(eresult), logged_on=True)
@@ -172,8 +170,8 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
     """How often these very credentials were refused is known to the store, over all processes."""
     refused = LogOnRefused("credentials", 5)
     with capture_logs() as told:
-        reckoning = await bench.ended(refused)
-    assert reckoning.ruling(refused).need == f"{NEEDS[5]} (result 5)"
+        policy = await bench.ended(refused)
+    assert policy.ruling(refused).need == f"{NEEDS[5]} (result 5)"
     assert bench.store.cooldowns["axe"] == (1800.0, f"needs {NEEDS[5]} (result 5)")
     assert bench.store.repeated["axe"] == CONFIRMED_S
     assert [one["event"] for one in told] == ["account_needs_human"]
@@ -181,12 +179,12 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
 
 async def test_what_ended_a_life_is_one_strike_however_often_it_is_judged(bench: Bench) -> None:
     refused = LogOnRefused("credentials", 5)
-    reckoning = await bench.ended(refused)
-    assert reckoning.ruling(refused).verdict is Verdict.WRONG_PASSWORD
-    assert reckoning.ruling(refused).verdict is Verdict.WRONG_PASSWORD
+    policy = await bench.ended(refused)
+    assert policy.ruling(refused).verdict is Verdict.WRONG_PASSWORD
+    assert policy.ruling(refused).verdict is Verdict.WRONG_PASSWORD
 
 
-async def test_an_account_that_somebody_plays_on_is_left_alone_longer_each_time(
+async def test_an_account_in_use_elsewhere_is_left_alone_longer_each_time(
     bench: Bench,
 ) -> None:
     pauses = []
@@ -511,11 +509,11 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
     bench: Bench, failure: Exception
 ) -> None:
     with capture_logs() as told:
-        reckoning = await bench.ended(failure)
+        policy = await bench.ended(failure)
         await bench.ended(failure)
     assert bench.store.held == {}
     assert {account: s for account, (s, _) in bench.store.avoided.items()} == {"axe": AVOID_S}
-    assert (reckoning.verdict, reckoning.ruling(failure).need) == (Verdict.NOT_HERE, None)
+    assert (policy.verdict, policy.ruling(failure).need) == (Verdict.NOT_HERE, None)
     assert [(one["event"], one["log_level"]) for one in told] == [
         ("account_unusable_here", "error")
     ]

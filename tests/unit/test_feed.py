@@ -1,4 +1,4 @@
-"""The stream of events: the same bytes for all, nothing lost for who comes back, nobody waited for."""
+"""The event stream: all clients get the same bytes, resume without loss and never wait for a slow one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_who_was_away_for_too_long_gets_the_whole() -> None:
     assert b"snapshot" not in await read(feed.join(EventId("e", 2), snapshot))
 
 
-async def test_a_slow_watcher_is_let_go_and_holds_up_nobody() -> None:
+async def test_a_slow_watcher_is_dropped_and_delays_no_other() -> None:
     feed = Feed("e")
     slow, quick = feed.join(None, snapshot), feed.join(None, snapshot)
     for _ in range(BACKLOG + 1):
@@ -100,5 +100,5 @@ async def test_the_end_of_the_feed_is_the_end_of_all_streams() -> None:
     assert feed.watchers == 0
     with pytest.raises(StopAsyncIteration):
         await waiting
-    feed.publish("update", b"{}")  # nobody hears it
+    feed.publish("update", b"{}")  # no stream gets it
     assert not watchers[1].put(b"late")

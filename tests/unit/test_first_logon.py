@@ -38,12 +38,12 @@ class ByName:
         return await self._store.acquire(holder)
 
 
-async def nobody(_request: GuardRequest) -> str | None:
+async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
 @pytest.mark.parametrize("eresult", [84, 87, 105])
-async def test_a_limit_met_by_hand_stops_everybody_behind_the_ip(
+async def test_a_limit_met_by_hand_stops_all_log_ons_from_the_ip(
     clock: FakeClock, eresult: int
 ) -> None:
     script, pacing = Script(), FakePacing()
@@ -60,7 +60,7 @@ async def test_a_limit_met_by_hand_stops_everybody_behind_the_ip(
     )
     script.errors["authenticate"] = LogOnRefused("credentials", eresult)
     with pytest.raises(LogOnRefused):
-        await by_hand.log_on("axe", nobody)
+        await by_hand.log_on("axe", no_code)
     assert pacing.limited == 1
     assert store.held == {}
 
@@ -78,7 +78,7 @@ async def test_the_session_ends_by_itself_before_the_lease_does(clock: FakeClock
         rng=random.Random(1),
         holder="hand",
     )
-    await by_hand.log_on("axe", nobody)
+    await by_hand.log_on("axe", no_code)
     assert steam.link is not None
     assert begun < steam.link.fence_at < begun + LEASE_S - FENCED_S
 
@@ -222,7 +222,7 @@ async def test_it_is_not_begun_again_too_soon_nor_too_late(
     assert mail.store.held == {}
 
 
-async def test_nobody_is_waited_for_longer_than_promised(clock: FakeClock) -> None:
+async def test_a_person_is_waited_for_no_longer_than_promised(clock: FakeClock) -> None:
     mail = Mail(clock, [AuthInterrupted(BEGUN, BROKEN)])
     await mail.lasts(PERSON_S)
     with pytest.raises(SteamUnreachable):

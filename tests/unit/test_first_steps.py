@@ -59,6 +59,6 @@ async def test_without_redis_it_says_so() -> None:
     assert found["next"].strip() == "botapi status"
 
 
-@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])  # noqa: S104 - nobody listens
+@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])  # noqa: S104 - never bound
 async def test_the_page_is_at_an_address_that_can_be_opened(host: str, url: str) -> None:
     assert (await told([], host))["page"].strip() == f"http://{url}:5000/"

@@ -30,7 +30,7 @@ class Steam:
 
     async def log_on(self, account: str, ask: GuardCallback) -> object:
         self.begun += 1
-        if account == "nobody":
+        if account == "absent":
             raise NoSuchAccount(account)
         if self.held is not None:
             await self.held.wait()
@@ -127,7 +127,7 @@ async def test_two_accounts_do_not_wait_for_each_other(stage: Stage) -> None:
     assert (await stage.submit("mail", "GOOD5")).need is None
 
 
-async def test_a_log_on_that_nobody_helps_ends(stage: Stage) -> None:
+async def test_a_log_on_that_gets_no_code_ends(stage: Stage) -> None:
     await stage.submit("mail")
     await stage.clock.advance(PERSON_S)
     assert stage.steam.asked == ["None"]
@@ -142,9 +142,9 @@ async def test_an_account_that_needs_no_code_is_simply_logged_on(stage: Stage) -
 
 async def test_a_log_on_that_fails_says_why(stage: Stage) -> None:
     with pytest.raises(NoSuchAccount):
-        await stage.submit("nobody")
+        await stage.submit("absent")
     with pytest.raises(NoSuchAccount):  # and leaves nothing behind
-        await stage.submit("nobody")
+        await stage.submit("absent")
 
 
 async def test_a_refusal_after_the_code_reaches_who_brought_it(stage: Stage) -> None:

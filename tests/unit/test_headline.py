@@ -144,7 +144,7 @@ def test_the_most_urgent_line_comes_first_and_no_trouble_is_left_out() -> None:
     assert "Redis" in lines[0].text
 
 
-def test_many_accounts_that_need_somebody_are_counted_not_listed() -> None:
+def test_many_accounts_that_need_a_person_are_counted_not_listed() -> None:
     needy = [replace(NEEDY, account=f"mail{number}") for number in range(10)]
     lines = headlines(facts(S.READY, accounts=needy))
     assert len(lines) == 4

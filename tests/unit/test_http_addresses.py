@@ -49,7 +49,7 @@ def test_the_rightmost_address_that_is_not_trusted_is_the_client(
     assert address_of(peer, ",".join(forwarded), PROXIES) == client
 
 
-def test_without_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_the_peer_is_the_client() -> None:
     assert address_of("10.0.0.1", "198.51.100.1", ()) == "10.0.0.1"
 
 

@@ -105,7 +105,7 @@ def test_a_cache_is_told_of_every_credential(request_: web.Request, *, shows: bo
         asked("/admin"),
     ],
 )
-def test_without_a_known_key_nobody_gets_in(clock: FakeClock, request_: web.Request) -> None:
+def test_without_a_known_key_a_request_is_refused(clock: FakeClock, request_: web.Request) -> None:
     with pytest.raises(Unauthorized, match="Authorization: Bearer KEY"):
         admitted(admission(clock), request_)
 
@@ -124,7 +124,7 @@ def test_without_a_known_key_nobody_gets_in(clock: FakeClock, request_: web.Requ
         "/admin/x",
     ],
 )
-def test_some_paths_need_no_key_and_count_for_nobody(clock: FakeClock, path: str) -> None:
+def test_some_paths_need_no_key_and_count_for_no_client(clock: FakeClock, path: str) -> None:
     door = admission(clock, per_minute=1)
     for _ in range(5):
         assert admitted(door, asked(path)) == Client()

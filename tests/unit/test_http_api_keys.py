@@ -31,7 +31,7 @@ def test_a_file_of_keys_is_read() -> None:
         ApiKey(Client("alice", -3, may_refresh=True), digest_of("a key"), Rate(60, 10)),
         ApiKey(Client("bob@example.org"), digest_of("another key")),
     )
-    assert parse_keys("# nobody\n") == ()
+    assert parse_keys("# no keys\n") == ()
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_words_of_one_status_are_collected() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in FILES.values()])
-def test_the_page_has_nothing_inline_and_needs_nobody_else(name: str) -> None:
+def test_the_page_has_nothing_inline_and_needs_no_other_host(name: str) -> None:
     text = (STATIC / name).read_text()
     assert not re.search(r"https?://|//[a-z0-9.-]+\.[a-z]{2,}|@import|\burl\(", text)
     if name.endswith(".html"):

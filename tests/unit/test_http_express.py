@@ -59,7 +59,7 @@ def facts_without_chance(line: tuple[str, dict[str, Any]]) -> Iterator[tuple[str
         ("Accept: application/x-protobuf;q=0.1, application/json",),
         ("Connection: keep-alive",),
         ("Connection: Keep-Alive",),
-        ("X-API-Key: nobody asked for one",),
+        ("X-API-Key: not needed here",),
         ("X-Forwarded-For: 203.0.113.9",),
     ],
 )

@@ -39,7 +39,7 @@ def head(*lines: str, first: str = "GET /matches/5 HTTP/1.1", host: str = "Host:
         ),
     ],
 )
-def test_what_everybody_sends_is_plain(data: bytes, said: PlainHead) -> None:
+def test_a_head_of_a_usual_client_is_plain(data: bytes, said: PlainHead) -> None:
     assert read_plain_head(data) == said
 
 
@@ -89,7 +89,7 @@ def test_what_everybody_sends_is_plain(data: bytes, said: PlainHead) -> None:
         head("X-Request-Timeout: 5"),
         head("traceparent: 00-0-0-0"),
         head("X-Whatever: 1"),
-        # Headers that are not written as everybody writes them.
+        # Headers in a form that usual clients do not use.
         head("Accept: */*", "accept: application/json"),
         head("Host: y"),
         head(host="Accept: */*"),

@@ -100,7 +100,7 @@ async def test_a_short_absence_of_redis_is_survived(clock: FakeClock) -> None:
     await asyncio.wait({keeping})
 
 
-async def test_the_end_is_reckoned_from_before_the_question_was_sent(clock: FakeClock) -> None:
+async def test_the_lease_end_counts_from_before_the_request_was_sent(clock: FakeClock) -> None:
     """A checkout that took ten seconds to be answered has ten seconds less to live."""
     store = Store(clock)
     asked_at = clock.now()

@@ -19,7 +19,7 @@ def line(name: str, more: str = "") -> str:
 
 
 async def _at_once(_seconds: float) -> None:
-    """Nobody writes on the file meanwhile."""
+    """Return at once: no other process writes to the file meanwhile."""
 
 
 class Desk:
@@ -89,7 +89,7 @@ async def test_what_changes_no_key_is_not_worth_a_line(desk: Desk) -> None:
     assert await desk.save("# a comment\n" + line("alice")) == []
 
 
-async def test_a_comment_alone_lets_nobody_in(desk: Desk) -> None:
+async def test_a_comment_alone_lets_no_client_in(desk: Desk) -> None:
     (told,) = await desk.save("# closed\n")
     assert told["removed"] == ["alice"]
     assert desk.known("alice") == [False]

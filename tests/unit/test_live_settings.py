@@ -96,7 +96,7 @@ async def test_looking_at_the_same_file_does_nothing(stage: Stage) -> None:
     assert stage.applied == []
 
 
-async def test_a_file_is_read_when_nobody_writes_on_it_any_more(stage: Stage) -> None:
+async def test_a_file_is_read_once_no_editor_writes_to_it_any_more(stage: Stage) -> None:
     await stage.live.look()
     stage.while_settling = ["[bots]\ncount", "[bots]\ncount = 1", "[bots]\ncount = 12\n"]
     line = await stage.edit("")

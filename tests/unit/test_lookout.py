@@ -1,4 +1,4 @@
-"""The lookout asks others no more often than somebody watches, and tells what it saw to all at once."""
+"""The lookout: asks its sources often only while a page is open, and sends all pages the same events."""
 
 from __future__ import annotations
 
@@ -182,7 +182,9 @@ async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
     assert len(told) <= 1
 
 
-async def test_nobody_waits_long_for_redis_and_an_order_makes_it_look_at_once(scene: Scene) -> None:
+async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
+    scene: Scene,
+) -> None:
     watching = await scene.watch()
     events(watching)
     scene.redis.rows = [account("axe"), account("bane")]
@@ -288,7 +290,7 @@ STEAM = SharedCause(CauseKind.STEAM_UNREACHABLE, 0.0, "connection refused", froz
 REDIS = SharedCause(CauseKind.REDIS_UNREACHABLE, 0.0, "timed out", frozenset())
 
 
-async def test_the_alerts_are_of_now_whether_somebody_watches_or_not(scene: Scene) -> None:
+async def test_the_alerts_are_of_now_with_and_without_an_open_page(scene: Scene) -> None:
     assert await scene.alerts() == ["well"]
     scene.fleet(bot("bot-1", BotState.BACKING_OFF))
     scene.causes.append(STEAM)
@@ -315,7 +317,7 @@ async def test_who_asks_for_alerts_waits_for_no_redis_that_is_known_to_be_away(
     assert scene.redis.times == before
 
 
-async def test_a_cause_is_in_the_log_within_a_second_also_when_nobody_watches(
+async def test_a_cause_is_in_the_log_within_a_second_also_when_no_page_is_open(
     scene: Scene,
 ) -> None:
     await scene.clock.advance(3)

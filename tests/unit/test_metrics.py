@@ -294,7 +294,7 @@ async def surveyed_fixture(clock: FakeClock) -> Any:
     await running
 
 
-async def test_a_survey_shows_what_everybody_says(surveyed: Surveyed) -> None:
+async def test_a_survey_shows_what_every_source_says(surveyed: Surveyed) -> None:
     found = await surveyed.look()
     assert found.values("botapi_source_up", "source") == {"roster": 1, "router": 1, "redis": 1}
     bots = found.values("botapi_bots", "state")
@@ -366,7 +366,7 @@ async def test_what_is_not_known_is_not_shown(surveyed: Surveyed, clock: FakeClo
     assert found.value("botapi_quota_left") == 80  # at once, though it was asked just now
 
 
-async def test_within_a_second_everybody_is_given_the_same(
+async def test_within_a_second_every_scrape_is_given_the_same(
     surveyed: Surveyed, clock: FakeClock
 ) -> None:
     scrape = Scrape(surveyed.survey, surveyed.instruments, clock=clock)

@@ -55,7 +55,7 @@ def test_what_is_discarded_is_gone(target: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": 1, "nothing": 2}'])
-def test_bytes_that_nobody_knows_have_no_origin(target: Path, text: str) -> None:
+def test_bytes_without_a_readable_note_have_no_origin(target: Path, text: str) -> None:
     with PartFile(target) as part:
         part.restart(ORIGIN)
         part.append(b"abc")

@@ -70,7 +70,7 @@ def test_an_account_that_rests_is_the_same_a_while_later() -> None:
     assert (used.used, used.frees_at, used.held_since) == (4, first.frees_at, first.held_since)
 
 
-def test_instants_are_reckoned_from_ages() -> None:
+def test_instants_are_computed_from_ages() -> None:
     view = account_view(row(cooldown_s=30.0, cooldown_reason="needs a code"), NOW, None)
     assert (view.held_since, view.last_logon_at) == (NOW - 50, NOW - 60)
     assert (view.frees_at, view.cooldown_until) == (NOW + 100, NOW + 30)

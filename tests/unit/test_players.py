@@ -217,7 +217,7 @@ async def test_too_many_at_once_are_refused(stage: Stage) -> None:
     await stage.profile()
 
 
-async def test_nobody_is_asked_for_one_who_has_gone(stage: Stage) -> None:
+async def test_no_other_bot_is_asked_once_the_caller_has_gone(stage: Stage) -> None:
     await stage.add_bot("a", silent)
     other = await stage.add_bot("b")
     asked = stage.profile()

@@ -53,7 +53,7 @@ async def test_all_who_ask_for_one_match_share_a_flight(stage: Stage) -> None:
     assert len({answer.json for answer in answers}) == 1
 
 
-async def test_it_says_which_account_was_asked_and_nobody_was_for_what_is_known(
+async def test_it_says_which_account_was_asked_and_none_was_for_what_is_known(
     stage: Stage,
 ) -> None:
     bot = await stage.add_bot("a", lambda _: None)
@@ -85,7 +85,7 @@ async def test_it_says_which_account_was_asked_and_nobody_was_for_what_is_known(
     assert known.value.ip is None
 
 
-async def test_a_cancelled_asker_takes_nobody_with_it(stage: Stage) -> None:
+async def test_a_cancelled_request_leaves_the_other_one_waiting(stage: Stage) -> None:
     bot = await stage.add_bot("a", lambda _: None)
     first, second = stage.ask(7), stage.ask(7)
     await settle()
@@ -244,7 +244,7 @@ async def test_without_redis_nothing_is_asked(stage: Stage) -> None:
     assert bot.asked == []
 
 
-async def test_nobody_is_left_waiting_when_the_router_ends(stage: Stage) -> None:
+async def test_no_request_is_left_waiting_when_the_router_ends(stage: Stage) -> None:
     await stage.add_bot("a", lambda _: None)
     asked = stage.ask(7)
     await settle()
@@ -323,7 +323,7 @@ async def test_a_match_that_two_working_accounts_do_not_get_burns_no_third_budge
     assert len(stage.budgets.granted) == 3 + 2
 
 
-async def test_silence_is_heard_to_its_end_though_nobody_waits_for_it_any_more(
+async def test_silence_is_heard_to_its_end_though_no_request_waits_any_more(
     stage: Stage,
 ) -> None:
     """Only a try of full length is evidence; a shorter one may have missed a slow answer."""
@@ -394,7 +394,7 @@ async def pause(stage: Stage) -> None:
     assert (await stage.report()).ready == 0
 
 
-async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_anew(stage: Stage) -> None:
+async def test_a_bot_that_is_silent_is_paused_probed_and_told_to_log_on_again(stage: Stage) -> None:
     silent = await stage.add_bot("a", lambda _: None)
     await pause(stage)
     assert await refused_for(stage) is not None

@@ -244,7 +244,7 @@ async def test_who_waits_in_line_holds_up_no_other_container(
         assert busy.asked == [1, 2]  # its turn came, and it was not needed
 
 
-async def test_a_flight_somebody_else_does_not_finish_is_a_timeout(
+async def test_a_flight_another_router_does_not_finish_is_a_timeout(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
     async with routing(clock, matches) as one, routing(clock, matches) as two:

@@ -1,4 +1,4 @@
-"""The waiting line: fair between clients, the urgent first, nobody for ever last."""
+"""The waiting line: fair between clients, urgent requests first, and no request waits without end."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_in_a_full_line_the_greediest_makes_room() -> None:
     assert line.displaced_by(Place("b", 0, 0.0)) is None
 
 
-async def test_the_less_important_displace_nobody_more_important() -> None:
+async def test_a_less_important_request_displaces_no_more_important_one() -> None:
     line = Line()
     add(line, *"aaaaaa", priority=5)
     assert line.displaced_by(Place("b", 0, 0.0)) is None
@@ -107,7 +107,7 @@ async def test_the_less_important_displace_nobody_more_important() -> None:
         max_size=60,
     )
 )
-async def test_nobody_is_lost_or_served_twice(steps: list[tuple[str, str, int]]) -> None:
+async def test_no_request_is_lost_or_served_twice(steps: list[tuple[str, str, int]]) -> None:
     line = Line()
     inside: list[Place] = []
     for step, client, number in steps:

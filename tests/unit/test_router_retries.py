@@ -95,7 +95,7 @@ async def test_a_slow_bot_may_still_be_the_first(stage: Stage) -> None:
     await stage.clock.advance(10.0)
 
 
-async def test_with_one_bot_there_is_nobody_to_move_on_to(stage: Stage) -> None:
+async def test_with_one_bot_there_is_no_other_to_move_on_to(stage: Stage) -> None:
     bot = await stage.add_bot("a", after(4.0))
     asked = stage.ask(7, within=5.0)
     await stage.clock.advance(4.0)
@@ -112,7 +112,7 @@ async def test_when_all_are_busy_a_hedge_makes_it_no_worse(stage: Stage) -> None
     assert len(stage.budgets.granted) == 4
 
 
-async def test_when_everybody_is_slow_hedges_end(stage: Stage) -> None:
+async def test_when_every_bot_is_slow_hedges_end(stage: Stage) -> None:
     """Then it is the Game Coordinator, and asking twice makes it slower."""
     for number in range(20):
         await stage.add_bot(str(number), after(3.0))
@@ -191,7 +191,7 @@ async def test_two_silent_bots_leave_time_for_a_third(stage: Stage) -> None:
     await stage.clock.advance(10.0)
 
 
-async def test_nobody_is_asked_who_would_have_no_time_to_answer(stage: Stage) -> None:
+async def test_no_bot_is_asked_that_would_have_no_time_to_answer(stage: Stage) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
     asked = stage.ask(7, within=OVERDUE_S + 0.1)
@@ -249,7 +249,7 @@ async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: Stage
     assert (await stage.report()).in_flight == 0
 
 
-async def test_what_was_sent_for_somebody_who_went_away_is_kept(stage: Stage) -> None:
+async def test_the_answer_for_a_caller_that_went_away_is_kept(stage: Stage) -> None:
     bot = await stage.add_bot("a", after(1.0))
     asked = stage.ask(7)
     await settle()
@@ -259,7 +259,7 @@ async def test_what_was_sent_for_somebody_who_went_away_is_kept(stage: Stage) ->
     assert bot.asked == [7]
 
 
-async def test_nobody_is_asked_for_somebody_who_went_away(stage: Stage) -> None:
+async def test_no_other_bot_is_asked_for_a_caller_that_went_away(stage: Stage) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
     asked = stage.ask(7)

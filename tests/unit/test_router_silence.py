@@ -137,7 +137,7 @@ def test_accounts_that_answered_nothing_lately_say_nothing_about_a_match() -> No
     assert not silence.silent("b", 10, late)
 
 
-def test_when_everybody_is_silent_nobody_is_blamed() -> None:
+def test_when_every_account_is_silent_none_is_blamed() -> None:
     silence = Silence()
     for match_id in range(100):
         for account in "abc":

@@ -71,7 +71,7 @@ def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
     assert (turns.take(0.0), turns.loads()) == (None, {})
 
 
-def test_a_seat_that_somebody_else_took_since_rests_from_then() -> None:
+def test_a_seat_that_another_request_took_since_rests_from_then() -> None:
     turns = Turns(max_in_flight=2, min_interval_s=10.0)
     turns.join(seat(0))
     one = turns.take(0.0)

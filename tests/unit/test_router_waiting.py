@@ -92,7 +92,7 @@ async def test_who_goes_away_frees_the_place_in_line_at_once(stage: Stage) -> No
     asked[2].cancel()
     asked[3].cancel()
     await settle()
-    assert (await stage.report()).waiting == 1  # for whoever shares it
+    assert (await stage.report()).waiting == 1  # for the caller that shares it
     late = stage.ask(5)
     await stage.clock.advance(2.0)
     await asyncio.gather(shared, late)
@@ -147,7 +147,7 @@ async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(stage
 
 
 @pytest.mark.parametrize("ends", ["nothing_free", "backing_off"])
-async def test_when_there_is_no_other_account_nobody_waits_on(stage: Stage, ends: str) -> None:
+async def test_when_there_is_no_other_account_no_request_waits_on(stage: Stage, ends: str) -> None:
     await stage.add_bot("a")
     stage.change("a", BotState.EXHAUSTED)
     asked = stage.ask(7)

@@ -170,7 +170,7 @@ def test_names_and_errors_cannot_steer_the_terminal() -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 24), (200, 60)])
 @pytest.mark.parametrize("count", [1, 5, 12, 16, 17, 18, 19, 1000])
 @pytest.mark.parametrize("alerts", [0, 1, 12])
-def test_the_live_view_fits_and_forgets_nobody(
+def test_the_live_view_fits_and_counts_every_bot_and_alert(
     width: int, height: int, count: int, alerts: int
 ) -> None:
     long = "a very long error that says in many words what has happened to this bot, and why"

@@ -81,7 +81,7 @@ def steam() -> Iterator[tuple[FakeSteam, Services]]:
 
 
 def no_code(request: GuardRequest) -> str | None:
-    raise AssertionError(f"nobody should be asked: {request}")
+    raise AssertionError(f"no code should be asked for: {request}")
 
 
 def run(
@@ -262,7 +262,7 @@ def test_three_wrong_codes_are_enough() -> None:
         assert fake.names().count(UPDATE) == 3
 
 
-def test_nobody_with_a_code_means_that_a_person_is_needed() -> None:
+def test_no_code_means_that_a_person_is_needed() -> None:
     with steam() as (fake, services):
         fake.offer(2, hint="example.com")
         with pytest.raises(NeedsHuman, match=r"example\.com"):
@@ -288,7 +288,7 @@ def test_approved_meanwhile_is_as_good_as_a_right_code(offered: int, secret: str
 
 
 @pytest.mark.parametrize("kinds", [(1,), (99, 1), (7, 6, 1), ()])
-def test_kinds_that_nobody_knows_are_skipped_when_no_guard_is_needed(
+def test_unknown_kinds_are_skipped_when_no_guard_is_needed(
     kinds: tuple[int, ...],
 ) -> None:
     with steam() as (fake, services):
@@ -398,7 +398,7 @@ def test_a_connection_that_dies_ends_the_flow() -> None:
             running.get()
 
 
-def test_answers_to_nobody_are_dropped() -> None:
+def test_answers_to_unknown_jobs_are_dropped() -> None:
     with connected() as (connection, server):
         services = Services(connection)
         for job in (0, 5, 2**64 - 1):

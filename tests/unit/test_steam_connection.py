@@ -59,7 +59,7 @@ def test_a_handler_that_fails_costs_only_its_message() -> None:
         (ParseError("no VT01"), "garbage: no VT01"),
     ],
 )
-def test_everybody_who_waits_is_told_when_it_breaks(broken: Exception, text: str) -> None:
+def test_every_waiting_greenlet_is_told_when_it_breaks(broken: Exception, text: str) -> None:
     with connected() as (connection, server):
         waiting = [gevent.spawn(connection.wait, number) for number in range(20)]
         settle()

@@ -78,7 +78,7 @@ def test_a_peer_that_does_not_read_is_noticed_though_a_keep_alive_is_due(
 def test_a_process_that_was_stopped_for_long_sends_nothing_more(
     clock: StoppedClock, awake: str
 ) -> None:
-    """Whoever is the first to run afterwards; the account may be another holder's by now."""
+    """Whichever greenlet runs first must notice it: another instance may hold the account by now."""
     heartbeat_s = BEAT_S if awake == "pulse" else 60.0
     with opened(clock) as (connection, server, _):
         handled: list[int] = []

@@ -196,7 +196,7 @@ def test_answers_go_to_who_asked_for_their_kind() -> None:
         assert asked.gc.body == b"\x08\x07"
         server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"card", job=2)
         server.say_gc(emsg.GC_MATCH_DETAILS_RESPONSE, b"match", job=1)
-        server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"nobody's")
+        server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"not asked for")
         settle()
         assert (seen.bodies, seen.cards) == ([(1, b"match")], [(2, b"card")])
 
@@ -223,7 +223,7 @@ def test_a_lost_session_is_told_and_greeted_again(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [7, 9, 100])
-def test_a_status_that_nobody_knows_is_no_session(number: int) -> None:
+def test_an_unknown_status_is_no_session(number: int) -> None:
     """The old class reads it as its default, which is HAVE_SESSION."""
     with welcomed() as (gc, server, seen):
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(number))

@@ -175,7 +175,7 @@ async def test_the_same_id_twice_is_refused(world: World) -> None:
             await supervisor.add(world.spec("a"))
 
 
-async def test_a_stopping_supervisor_takes_nobody_in(world: World) -> None:
+async def test_a_stopping_supervisor_takes_no_child_in(world: World) -> None:
     supervisor = world.supervisor()
     supervisor.stop()
     with pytest.raises(SupervisorStopped):
@@ -217,7 +217,7 @@ async def test_another_spec_holds_from_the_next_life_on(world: World) -> None:
         assert world.last_of("a").state is ChildState.RUNNING
 
 
-async def test_nobody_is_nobody_to_respec(world: World) -> None:
+async def test_an_unknown_child_cannot_be_respecced(world: World) -> None:
     supervisor = world.supervisor()
     async with world.running(supervisor):
         with pytest.raises(UnknownChild):

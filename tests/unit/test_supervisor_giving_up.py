@@ -79,7 +79,7 @@ async def test_an_escalating_child_fails_its_supervisor_after_the_others_have_st
     assert world.what_happened("ended") == ["b", "c", "a"]
 
 
-async def test_an_escalation_during_the_start_starts_nobody_else(world: World) -> None:
+async def test_an_escalation_during_the_start_starts_no_other_child(world: World) -> None:
     specs = (
         world.spec("a", CRASHES, intensity=NEVER, give_up=GiveUp.ESCALATE),
         world.spec("b", Life(start_s=5.0), grace=1.0),

@@ -58,7 +58,7 @@ async def test_the_waits_double_until_the_cap(world: World) -> None:
     assert waits == [1, 2, 4, 8, 8, 8]
 
 
-async def test_only_a_stable_life_starts_the_waits_anew(world: World) -> None:
+async def test_only_a_stable_life_resets_the_waits(world: World) -> None:
     lives = [CRASHES, CRASHES, Life(serve_s=9.9, error=Crash()), Life(serve_s=10.0, error=Crash())]
     many = RestartIntensity(max_restarts=10, period=600.0)
     async with world.running(world.supervisor(world.spec("a", *lives, intensity=many))):
@@ -134,7 +134,7 @@ async def test_a_crash_touches_no_sibling(world: World) -> None:
         assert world.lives == {"a": 1, "b": 3, "c": 1}
 
 
-async def test_a_child_that_cancels_itself_is_restarted_and_nobody_else_is_cancelled(
+async def test_a_child_that_cancels_itself_is_restarted_and_nothing_else_is_cancelled(
     world: World,
 ) -> None:
     spec = world.spec("a", Life(serve_s=1.0, error=asyncio.CancelledError()))

@@ -106,7 +106,7 @@ async def test_stopping_twice_is_harmless(world: World) -> None:
     assert world.what_happened("stopping") == ["a"]
 
 
-async def test_a_stop_during_the_start_starts_nobody_else(world: World) -> None:
+async def test_a_stop_during_the_start_starts_no_other_child(world: World) -> None:
     supervisor = world.supervisor(
         world.spec("a"), world.spec("b", Life(start_s=2.0)), world.spec("c")
     )

@@ -75,7 +75,7 @@ async def test_a_stop_during_the_start_of_a_subtree_reaches_the_leaf(world: Worl
     assert world.what_happened("starting") == ["b"]
 
 
-async def test_a_subtree_out_of_grace_is_cancelled_and_leaves_nobody(world: World) -> None:
+async def test_a_subtree_out_of_grace_is_cancelled_and_leaves_no_child(world: World) -> None:
     fleet = nested(world, world.spec("b"), world.spec("c", HANGS_ON_STOP, grace=50.0), grace=5.0)
     root = world.supervisor(fleet)
     async with world.running(root) as task:
