@@ -100,7 +100,7 @@ class LooksAfterAccounts(Protocol):
 
 
 class AccountDesk(Actor[AccountOrder]):
-    """See the module."""
+    """Actor that runs the account orders of the admin API, one at a time."""
 
     def __init__(
         self,

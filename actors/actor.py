@@ -49,7 +49,7 @@ class Address(Generic[M_contra]):
 
         Raises:
             MailboxFull: the actor is behind; nothing was delivered.
-            ActorStopped: nobody is there.
+            ActorStopped: no actor reads the mailbox.
         """
         self._bound().put(Envelope(message, None))
 
@@ -60,7 +60,7 @@ class Address(Generic[M_contra]):
 
         Raises:
             MailboxFull: the actor is behind; nothing was delivered.
-            ActorStopped: nobody is there, or the actor ended before it answered.
+            ActorStopped: no actor reads the mailbox, or the actor ended before it answered.
             TimeoutError: `deadline` has passed.
         """
         answer = await self._bound().ask(cast("M_contra", message), deadline=deadline)

@@ -15,7 +15,7 @@ from actors.messages import BotChanged, BotRemoved
 
 
 class Watcher(Protocol):
-    """Whoever is told about bots; an `Address` is one."""
+    """A receiver of bot changes, e.g. the `Address` of an actor."""
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ _ENDED: Final = frozenset(
 
 
 class Bot(Actor[RouterToBot]):
-    """See the module. A fresh instance per life; `holder` names its checkouts in Redis."""
+    """Actor that runs one account. A new instance per life; `holder` names its checkouts in Redis."""
 
     def __init__(
         self,

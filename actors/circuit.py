@@ -67,7 +67,7 @@ class _Trials:
 
 
 class Circuits:
-    """See the module. Owned by the router."""
+    """The circuit breakers of all accounts. Owned by the router."""
 
     def __init__(self) -> None:
         self._circuits: dict[str, _Circuit] = {}  # those that are not closed

@@ -1,12 +1,11 @@
-"""Whether a flight may go, among all containers: one of them asks the GC, the others look again soon.
+"""Cross-instance single flight: one instance asks the GC for a match, the others poll Redis for it.
 
-    known in Redis?    that is the answer
-    nobody flies it    cleared: it is ours, and held while it lasts
-    somebody does      look again after a moment, until it is known, or free because they failed or died
+    Redis has the match         that is the answer
+    no instance has a claim     cleared: this instance claims the match and renews the claim
+    another instance has one    look again after a pause, until Redis has the match or the claim is gone
 
-They look again instead of being called back: nothing can be missed that way, neither by a lost connection
-nor by a failover, and the few who ask for the same match in the same second in several containers cost
-Redis a few look-ups each.
+Instances poll instead of waiting for a notification: neither a lost connection nor a failover can make
+them miss a result. The cost is a few look-ups for each match that several instances fetch at once.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class KnowsMatches(Protocol):
 
 
 class Clearance:
-    """See the module. Owned by the router."""
+    """Obtains and renews the claims of flights in Redis. Owned by the router."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Clearance:
         self._clock = clock
         self._rng = rng
         self._log = log
-        self._errands = Tasks()
+        self._tasks = Tasks()
 
     def claim(self, match_id: int) -> Claim:
         """Return a claim for a new flight."""
@@ -90,7 +89,7 @@ class Clearance:
 
         Raises:
             RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
-            TimedOut: somebody else flew it until the deadline.
+            TimedOut: another instance held the claim until the deadline.
         """
         pause_s, was_taken = FIRST_LOOK_S, isinstance(found, Taken)
         while isinstance(found, Taken):
@@ -122,7 +121,7 @@ class Clearance:
                 self.keep(flight)
                 return found
             flight.may_be_claimed = False
-            if flight.after == after:  # else somebody joined who wants news
+            if flight.after == after:  # else a client joined that wants news
                 if isinstance(found, Taken):
                     flight.after = found.after
                 return found
@@ -152,11 +151,11 @@ class Clearance:
         if flight.may_be_claimed:
             flight.may_be_claimed = False
             claim, flight.claim = flight.claim, self._matches.claim(flight.match_id)
-            self._errands.start(self._give_up(claim), name=f"give-up-{claim.match_id}")
+            self._tasks.start(self._give_up(claim), name=f"give-up-{claim.match_id}")
 
     async def finish(self) -> None:
         """Wait for what still goes on; each is bounded by Redis's time limits."""
-        await self._errands.finish()
+        await self._tasks.finish()
 
     async def _give_up(self, claim: Claim) -> None:
         try:
@@ -180,6 +179,6 @@ class Clearance:
 
         def on_time() -> None:
             if is_ours():
-                self._errands.start(hold(), name=f"hold-{claim.match_id}")
+                self._tasks.start(hold(), name=f"hold-{claim.match_id}")
 
         self._clock.call_at(self._clock.now() + HOLD_EVERY_S, on_time)

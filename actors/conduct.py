@@ -38,7 +38,7 @@ UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
 class Conduct:
-    """See the module. Owned by the router."""
+    """Changes the seats of bots by the outcome of their requests. Owned by the router."""
 
     def __init__(
         self, seats: Seats, *, tally: Tally, clock: Clock, log: FilteringBoundLogger

@@ -13,7 +13,7 @@ LONGEST_S: Final = 60.0
 
 
 class Demerits:
-    """See the module. Owned by the router."""
+    """The demotions of each account in a row. Owned by the router."""
 
     def __init__(self) -> None:
         self._times: defaultdict[str, int] = defaultdict(int)  # in a row

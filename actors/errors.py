@@ -3,10 +3,10 @@
     ServiceError                  ours; never raised itself
     ├── AccountError              Redis and what it holds for one account
     │   ├── NoAccountFree         nothing to check out right now (normal, not a crash)
-    │   ├── LeaseLost             somebody else may hold the account: stop using it now
+    │   ├── LeaseLost             another holder may have the account: stop using it now
     │   │   └── SameSteamAccount  it is in use under another name: the lease has ended
-    │   ├── NoSuchAccount         nobody has added it
-    │   ├── AccountInUse          somebody has it checked out
+    │   ├── NoSuchAccount         no account of that name is stored
+    │   ├── AccountInUse          a holder has it checked out
     │   ├── BadAccountName        Steam cannot have an account of that name
     │   ├── NoPassword            the account has none in Redis
     │   ├── PasswordNeeded        it is to get a shared secret, but has no password
@@ -30,7 +30,7 @@
     └── LocalProtocolError        our own misuse
         ├── IllegalTransition     a state machine was driven off its table
         ├── MailboxFull           backpressure: the caller decides what to do
-        ├── ActorStopped          nobody is there to answer
+        ├── ActorStopped          the actor does not run
         └── WrongThread           the asyncio/gevent border was crossed outside the bridge
 
 Errors carry fields and build their own text; callers branch on type and fields, never on strings.

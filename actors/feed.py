@@ -1,7 +1,8 @@
-"""One stream of server-sent events for all who watch: each is encoded once, and all share its bytes.
+"""One stream of server-sent events for all watchers: each event is encoded once, and all share its bytes.
 
-A watcher that does not keep up is let go: it comes back by itself, says what it saw last, and gets
-what it missed, or everything anew. So a slow one costs nobody memory. Knows nothing of what is sent.
+The feed disconnects a watcher that does not keep up. The watcher reconnects with the id of its last
+event and gets the events that it missed, or the whole snapshot again. So the memory that slow watchers
+use is bounded. The feed does not look into the data.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Watching:
 
 
 class Feed:
-    """See the module. `epoch` tells this stream from an earlier life's, whose numbers mean nothing."""
+    """Event stream with replay. `epoch`: tells its event ids from those of an earlier stream."""
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
@@ -90,7 +91,7 @@ class Feed:
         return len(self._watchers)
 
     def publish(self, name: str, data: bytes) -> None:
-        """Send one event to everybody. `data`: JSON on one line."""
+        """Send one event to all watchers. `data`: JSON on one line."""
         self._number += 1
         chunk = self._encode(name, data)
         self._kept.append((self._number, chunk))
@@ -116,7 +117,7 @@ class Feed:
         self._watchers.discard(watching)
 
     def close(self) -> None:
-        """Let go of everybody."""
+        """Disconnect all watchers."""
         for watching in tuple(self._watchers):
             self.leave(watching)
 

@@ -44,12 +44,12 @@ class DrainFleet(Ask[FleetPlan]):
 
 @dataclass(frozen=True, slots=True)
 class ResumeFleet(Ask[FleetPlan]):
-    """Let every bot work again that nobody parked."""
+    """Start every bot again, except those that an operator parked."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestartBot(Ask[FleetPlan]):
-    """Let a bot finish, log off and begin anew at once, its failures forgotten. Fails with NoSuchBot."""
+    """Restart a bot once its requests end, and clear its failures. Fails with NoSuchBot."""
 
     bot_id: str
 

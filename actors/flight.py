@@ -1,10 +1,10 @@
-"""One flight: the one errand for a match that any number of askers wait for (single-flight).
+"""One flight: the fetch of one match, shared by all requests that wait for it (single-flight).
 
     asked ──► cleared among all containers ──► try ──► landed
                                                 └────► another try, while the first may still land
 
-A flight holds who waits and until when, which tries are in the air, and which accounts failed it. It is
-pure state: the pilot flies it, tries end it, the router knows it by its match.
+A flight holds the waiting requests and their deadlines, the running tries and the accounts that failed.
+It is pure state: the pilot runs it, tries end it, the router finds it by its match.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from actors.messages import FetchMatch, Seat
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """See the module. Times are clock seconds.
+    """The state of one fetch. Times are clock seconds.
 
     Attributes:
         claim: what it has, or wants to have, among all containers.
@@ -90,18 +90,18 @@ class Flight:
 
     @property
     def is_abandoned(self) -> bool:
-        """Nobody waits any more."""
+        """Whether no request waits for it any more."""
         return self._waiting <= 0
 
     def land(self, known: Known, now: float) -> None:
-        """Tell everybody what the match is, or why there is none; `now` in UTC seconds."""
+        """Answer all requests with the match, or why there is none; `now` in UTC seconds."""
         self.has_landed = True
         waiters, self._waiters = self._waiters, []
         for reply in waiters:
             answer(reply, known, now, self.asked)
 
     def fail(self, error: RequestError) -> None:
-        """Tell everybody what went wrong; whoever asks from now on may have better luck."""
+        """Fail all waiting requests with `error`; a later request may still succeed."""
         waiters, self._waiters = self._waiters, []
         for reply in waiters:
             refuse(reply, error, self.asked)

@@ -58,13 +58,13 @@ class _Pending:
     code: str | None  # brought, and not asked for yet
     is_early: bool  # that code was brought before this log-on began
     reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
-    wanted: asyncio.Future[str | None] | None = None  # Steam has asked, and nobody has brought it
+    wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
     need: str | None = None
     task: asyncio.Task[None] | None = None
 
 
 class GuardDesk(Actor[SubmitGuard]):
-    """See the module. `log_on`: runs one log-on of an account with this way to ask for a code."""
+    """Actor that logs accounts on by hand. `log_on`: runs one log-on with a callback for the code."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class GuardDesk(Actor[SubmitGuard]):
             reply.set(outcome)
 
     def _say_what_is_wanted(self, pending: _Pending, reply: Reply[GuardOutcome] | None) -> None:
-        """Somebody asks about a log-on that is under way already."""
+        """Answer an order for an account whose log-on runs already."""
         if reply is None:
             return
         if pending.wanted is not None:

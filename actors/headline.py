@@ -31,7 +31,7 @@ class Level(enum.StrEnum):
 
     WELL = "well"
     WATCH = "watch"  # it is being seen to, or will do harm later
-    ACT = "act"  # somebody has to do something
+    ACT = "act"  # the operator has to do something
     OUTAGE = "outage"  # a cause that many bots share
 
 

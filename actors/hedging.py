@@ -29,7 +29,7 @@ AT_MOST: Final = 10.0
 
 
 class Hedging:
-    """See the module. Owned by the router."""
+    """Measures answer times and bounds hedges. Owned by the router."""
 
     def __init__(self) -> None:
         self._answers: deque[tuple[float, float]] = deque(maxlen=LATELY)  # when, and after how long

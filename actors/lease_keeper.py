@@ -1,8 +1,8 @@
 """Keeps one lease alive, and says so in time when it cannot (self-fencing).
 
-Renews every third of the lease. The end of the lease is reckoned from *before* the last successful
-call was sent, on our own monotonic clock, so that it never lies later than what Redis believes; the
-keeper gives up a margin before that, which leaves time to log off while the account is still ours.
+Renews every third of the lease. The end of the lease counts from *before* the last successful call was
+sent, on the monotonic clock of this process, so that it never lies later than the end in Redis. The
+keeper stops a margin before that end, which leaves time to log off while the lease still holds.
 
 A sign that Redis may have lost leases (see `LeaseChecks.ask`) makes every keeper of the process renew
 at once.
@@ -139,7 +139,7 @@ class LeaseKeeper:
         """Return after the next renewal: in a third of the lease, at once when a check is asked for.
 
         Raises:
-            LeaseLost: somebody else has the account, or Redis could not be asked in time.
+            LeaseLost: another holder has the account, or Redis did not answer in time.
         """
         await self._wait_until_due()
         while not await self._renew():

@@ -28,7 +28,10 @@ class HoldsLeases(Protocol):
 
 
 class Leases:
-    """See the module. `memories`: of the bots, by holder; filled before the fleet starts."""
+    """Takes leases back at the start, releases them at the end.
+
+    `memories`: of the bots, by holder; filled before the fleet starts.
+    """
 
     def __init__(
         self,

@@ -1,11 +1,11 @@
-"""The waiting line: fair between clients, the urgent first, nobody for ever last. Pure bookkeeping.
+"""Fair queue of clients: higher priorities first, without starvation of the lower ones. No I/O.
 
     level 5   ann: ■ ■     bob: ■            served in turns: ann, bob, ann
     level 0   carl: ■ ■ ■ ■ ■                one of these after every PATIENCE of the above
 
-Nobody gets sooner through by asking more often: a client with a hundred places is served as often as one
-with a single place. Whoever comes when the line is full takes the last place of the client that has most,
-if that one keeps as many as the newcomer gets.
+More requests give a client no larger share: a client with a hundred places is served as often as one with
+a single place. When the line is full, a new request takes the last place of the client that has most, if
+that client keeps as many places as the new client gets.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _Level = OrderedDict[str, dict[Place, None]]  # by client, in turn; each client'
 
 
 class Line:
-    """See the module. Everything is O(1) in places; levels are few."""
+    """The fair queue. Every operation is O(1) in places; levels are few."""
 
     def __init__(self) -> None:
         self._levels: dict[int, _Level] = {}

@@ -73,7 +73,7 @@ class NotesSuccess(Protocol):
 
 
 class LogOn:
-    """Logs accounts on over links that somebody else opened."""
+    """Logs accounts on over links that the caller has opened."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class LogOn:
         """Return when new auth state is stored for good, however long Redis is away.
 
         Raises:
-            LeaseLost: the account is somebody else's by now.
+            LeaseLost: another holder has the account by now.
         """
         while True:
             try:

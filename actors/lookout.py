@@ -2,9 +2,9 @@
 
     roster, router, fleet, accounts ──asked──► Lookout ──► Feed ──► every page, the same bytes
 
-It asks instead of being told: at most twice a second while somebody watches, and once per point of the
-fleet's history otherwise. So a busy fleet costs no more than one that rests, and neither the
-roster nor the router knows of pages.
+It polls: at most twice a second while a client watches, and once per point of the fleet's history
+otherwise. So a busy fleet costs no more than an idle one, and neither the roster nor the router knows of
+pages.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from actors.tasks import end
 from actors.traffic import MINUTE_S, MINUTES, MinuteReport, Traffic
 from actors.views import AccountView, IpView, account_view, ip_view
 
-TICK_S: Final = 0.5  # between two events, while somebody watches
-ACCOUNTS_S: Final = 5.0  # between two looks at Redis, while somebody watches
-UNWATCHED_S: Final = 60.0  # the same, while nobody does
+TICK_S: Final = 0.5  # between two events, while a client watches
+ACCOUNTS_S: Final = 5.0  # between two looks at Redis, while a client watches
+UNWATCHED_S: Final = 60.0  # the same, while no client watches
 REDIS_S: Final = (
     0.5  # that a look waits for Redis: what it does not say in time is seen by a later one
 )
@@ -59,14 +59,14 @@ class Watch(Ask[Watching]):
 
 @dataclass(frozen=True, slots=True)
 class Unwatch:
-    """HTTP -> lookout: nobody reads this any more."""
+    """HTTP -> lookout: the client has disconnected."""
 
     watching: Watching
 
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """HTTP -> lookout: somebody did something to the accounts; do not wait until they are due."""
+    """HTTP -> lookout: an operator changed the accounts; read them now, not when they are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Sights:
 
 
 class Lookout(Actor[LookoutMessage]):
-    """See the module."""
+    """Actor that keeps the picture and publishes its changes through the feed."""
 
     def __init__(
         self, sights: Sights, *, address: Address[LookoutMessage], epoch: str, clock: WallClock
@@ -132,7 +132,7 @@ class Lookout(Actor[LookoutMessage]):
         self._seen_ips: dict[str, None] = {}  # in the order of their first use
 
     async def run(self) -> None:
-        """Serve until stopped; whoever watches is let go then."""
+        """Serve until stopped, then disconnect all watchers."""
         ticking = asyncio.create_task(self._tick_for_ever(), name="lookout-ticks")
         try:
             await super().run()

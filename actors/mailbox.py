@@ -37,7 +37,7 @@ class Reply(Generic[R]):
 
     @property
     def done(self) -> bool:
-        """Whether nobody waits any more: answered, failed or abandoned."""
+        """Whether the asker waits no more: answered, failed or abandoned."""
         return self._future.done()
 
     @property
@@ -46,7 +46,7 @@ class Reply(Generic[R]):
         return self._expired or self._future.cancelled()
 
     def when_done(self, fn: Callable[[], None]) -> None:
-        """Call `fn` on the loop once nobody waits any more."""
+        """Call `fn` on the loop once the asker waits no more."""
         self._future.add_done_callback(lambda _: fn())
 
     def set(self, value: R) -> None:
@@ -150,7 +150,7 @@ class Mailbox(Generic[M]):
         return self
 
     async def __anext__(self) -> Envelope[M]:
-        """Return the next envelope that somebody still cares about."""
+        """Return the next envelope, without those whose asker has gone."""
         while True:
             while self._mail:
                 envelope = self._mail.popleft()

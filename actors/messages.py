@@ -201,8 +201,8 @@ class RouterReport:
         budget: "spent" when a spent budget alone is why.
         frees_at: UTC seconds, when the first of what is spent frees.
         spent_addresses: egress addresses whose budget is spent, and when each frees.
-        retry_after: with `refusal`: seconds after which asking again makes sense; None while nobody
-            knows, e.g. where a person has to act first.
+        retry_after: with `refusal`: seconds after which asking again makes sense; None while it is
+            not known, e.g. where an operator has to act first.
     """
 
     ready: int
@@ -235,7 +235,7 @@ class GetAsked(Ask[Seat | None]):
 
 @dataclass(frozen=True, slots=True)
 class Hurry:
-    """Tree -> router: the service stops, and nobody waits for what is under way any more."""
+    """Tree -> router: the service stops; do not wait for running tries any more."""
 
 
 @dataclass(frozen=True, slots=True)

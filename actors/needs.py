@@ -41,7 +41,7 @@ NEEDS: Final[Mapping[int, str]] = {
     118: "the Steam Subscriber Agreement accepted in the Steam client",
     126: _FRESH_TOKEN,
 }
-_UNKNOWN: Final = "a look: Steam answers with a result that nobody has seen, again and again"
+_UNKNOWN: Final = "a look: Steam answers with an unknown result, again and again"
 
 
 # Words of a need -> the command of `botapi accounts` that ends it; the first that fits. What is not

@@ -1,6 +1,6 @@
-"""Everything a page shows at one moment, and what changed from one moment to the next. Pure.
+"""Snapshot of everything that a page shows, and the difference of two snapshots. No I/O.
 
-Parts are compared by identity first: whoever makes a picture keeps what did not change.
+Parts are compared by identity first: the lookout reuses the parts that did not change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PARTS: Final = ("fleet", "router", "config", "headlines", "about")  # sent whole
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """See the module."""
+    """Snapshot of the service for the pages."""
 
     bots: Mapping[str, BotReport]
     accounts: Mapping[str, AccountView]

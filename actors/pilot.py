@@ -37,7 +37,7 @@ LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
 
 
 class Pilot:
-    """See the module. Flies any number of flights; owned by the router."""
+    """Runs any number of flights. Owned by the router."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Pilot:
     async def _cleared_seat(self, flight: Flight, found: Known | Claim | Taken) -> Seat | Known:
         """Return a seat once the flight is cleared, or what is known of the match.
 
-        Nobody waits in line with a clearance: another container may have a bot to spare.
+        A flight in line holds no claim: another instance may have a free bot.
         """
         while True:
             known = await self._clearance.obtain(flight, found)

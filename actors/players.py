@@ -53,7 +53,7 @@ class _TryFailed(Exception):
 
 
 class Players(Actor[PlayersMessage]):
-    """See the module."""
+    """Actor that answers player requests with the ready bots in turn."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Players(Actor[PlayersMessage]):
         if not asked:
             error = NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
             raise self._resting.corrected(error, self._clock.now())
-        raise TimedOut(f"nobody answered about the player: {reason}", RETRY_S)
+        raise TimedOut(f"no bot answered about the player: {reason}", RETRY_S)
 
     def _next(self, but: set[str]) -> Seat | None:
         """Return the seat whose turn it is; it goes to the end of the line."""

@@ -1,6 +1,6 @@
-"""What the end of a life means: which CM is avoided, who pauses, who is told, whose the account is.
+"""Applies the consequences of a failed life of a bot: to the CM, to log-ons from this IP, to the account.
 
-One per life, from its checkout on. Knows no states and no order of letting go: that is the bot's.
+One instance per life, from the checkout on. The states and the order of the cleanup belong to the bot.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ LONGEST_UNEXPECTED_S: Final = 600.0
 
 
 class Reckoning:
-    """See the module."""
+    """Classifies failures, and marks the CM, the IP and the account accordingly."""
 
     def __init__(
         self, bot_id: str, ports: BotPorts, lease: Lease, *, log: FilteringBoundLogger
@@ -101,7 +101,7 @@ class Reckoning:
         return _NOTHING if failure is None else self._ruling
 
     async def blame(self, server: Server, failure: BaseException, *, logged_on: bool) -> None:
-        """Say who is at fault: the CM is avoided, a rate limit stops everybody behind our IP."""
+        """Mark the culprit: avoid the CM, or pause all log-ons from this IP after a rate limit."""
         verdict = self.ruling(failure).verdict
         broke = verdict is None and isinstance(failure, SteamUnreachable)
         if verdict in MARKS_CM or (broke and not logged_on):
@@ -125,7 +125,7 @@ class Reckoning:
 
         Args:
             failure: what ended the life.
-            pause_s: for how long nobody tries the account, where that is no verdict of Steam's.
+            pause_s: cooldown of the account in seconds, where Steam's verdict sets none.
             patience_s: for how long to try while Redis is away.
         """
         if stays_leased(failure):

@@ -1,9 +1,9 @@
 """One connection to Redis that all scripts share: commands go out as they come, answers return in order.
 
 redis-py lends a connection to one command at a time and guards each of its steps, which costs several
-times what the command does; and whoever is cancelled while waiting costs the connection. Here an answer
-that nobody waits for any more is dropped, and a connection that breaks is noticed when it does. To
-connect, to log on, to pack commands and to parse answers stays redis-py's.
+times as much as the command itself; and a caller that is cancelled while it waits costs the connection.
+Here an answer whose caller was cancelled is dropped, and a broken connection is noticed at once. redis-py
+still connects, authenticates, packs commands and parses answers.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class _Lane:
         self._reading = asyncio.create_task(self._read(), name="redis-line")
 
     def send(self, args: tuple[Any, ...]) -> asyncio.Future[Any]:
-        """Return what will be the answer.
+        """Return a future of the answer.
 
-        Does not wait, not even for room: so commands go out in the order of the queue, nobody who is
-        cancelled ends the connection, and what Redis does not read is bounded by the time limit.
+        Does not wait, not even for room: so commands go out in the order of the queue, a cancelled
+        caller does not end the connection, and the time limit bounds what Redis has not read.
 
         Raises:
             RedisError: the connection has failed already.
@@ -96,7 +96,7 @@ class _Lane:
         except (RedisError, OSError) as error:
             self._fail(error)
         except IndexError:
-            self._fail(RedisConnectionError("Redis answered what nobody asked"))
+            self._fail(RedisConnectionError("Redis sent an answer without a command"))
 
     def _settle(self, answer: object, error: Exception | None) -> None:
         reply = self._waiting.popleft().reply
@@ -108,7 +108,7 @@ class _Lane:
             reply.set_exception(error)
 
     def _fail(self, error: Exception) -> None:
-        """Let go of everybody; what became of their commands nobody knows."""
+        """Fail all waiting commands; whether Redis has run them is unknown."""
         on_lost, self._on_lost = self._on_lost, None
         self.failure = self.failure or error
         if self._timer is not None:
@@ -141,7 +141,7 @@ class _Lane:
 
 
 class Line:
-    """See the module. Connects when first used, and anew after it broke."""
+    """The shared connection. Connects at its first use, and again after it broke."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Line:
         return await lane.send(args)
 
     async def aclose(self) -> None:
-        """End the connection and whoever waits for something."""
+        """Close the connection and fail the commands that wait."""
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -208,7 +208,7 @@ class Line:
         if self._connecting is connecting:
             self._connecting = None
         if not connecting.cancelled():
-            connecting.exception()  # looked at, also when everybody has gone
+            connecting.exception()  # retrieved, also when no caller waits
 
 
 def _again(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
-"""The roster: what is known of every bot, for those who look at the fleet.
+"""The roster: the state of every bot, for the status routes and the lookout.
 
-Bots tell it their changes, the supervisor (through the tree) tells it what it does with them between
-two lives; anybody may ask for the whole.
+Bots report their changes, and the supervisor (through the tree) reports what it does with a bot between
+two lives.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FAILED: Final = frozenset({BotState.BACKING_OFF, BotState.NEEDS_HUMAN, BotState.
 
 
 class Roster(Actor[RosterMessage]):
-    """See the module."""
+    """Actor that holds the latest report of every bot."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ OFF_COURSE: Final = frozenset(BotState) - COMING - {
 
 
 class Router(Actor[RouterMessage]):
-    """See the module."""
+    """Actor that answers match requests."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class Router(Actor[RouterMessage]):
             self._close_if_over(flight)
 
     def _on_abandoned(self, flight: Flight) -> None:
-        """Nobody waits any more: leave the line, start no more tries. What is in the air is heard."""
+        """No request waits: leave the line, start no more tries. Running tries still get answers."""
         if flight.pilot is not None:
             flight.pilot.cancel()
             flight.pilot = None

@@ -17,7 +17,7 @@ from actors.messages import Seat
 from actors.spent_budgets import SpentBudgets
 from actors.turns import Turns
 
-NOT_READY_RETRY_S = 5.0  # when nobody knows
+NOT_READY_RETRY_S = 5.0  # when no better estimate exists
 LOG_ON_S = 2.0  # about what a bot needs from its first step to being ready
 LONGEST_RETRY_S = 30.0  # for what is overdue: it may be back any moment
 BUSY_RETRY_S = 1.0
@@ -42,7 +42,7 @@ class Seats:
         self._wake_up: Cancellable | None = None
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float, queue: int) -> None:
-        """Go by other limits from now on; whoever waits already keeps the place."""
+        """Apply new limits from now on; requests that wait already keep their places."""
         self._turns.change_limits(max_in_flight=max_in_flight, min_interval_s=min_interval_s)
         self._queue = queue
         self._hand_out()
@@ -288,7 +288,7 @@ class Seats:
                 place.alarm.cancel()
 
     def keep_up(self, place: Place | None, priority: int, deadline: float) -> None:
-        """Somebody joined who stands in line: be as important and as patient as they are."""
+        """Raise a place to the priority and deadline of a request that joined its flight."""
         if place is None or place.seat.done():
             return
         place.deadline = max(place.deadline, deadline)
@@ -309,7 +309,7 @@ class Seats:
 
     def refusal(self) -> NotReady | QuotaExhausted | None:
         """Return what a new request is refused with, or None while it may be served or wait."""
-        return None if self.ready or self._rotating else self._nobody()
+        return None if self.ready or self._rotating else self._unavailable()
 
     def _refuse_waiting(self, *, only_if_spent: bool = False) -> None:
         """Refuse those in line what they cannot get in time: a spent budget frees too late for all."""
@@ -320,7 +320,7 @@ class Seats:
             return
         for place in self._waiting:
             if (is_spent or not place.patient) and not place.seat.done():
-                place.seat.set_exception(self._nobody())
+                place.seat.set_exception(self._unavailable())
 
     def _tell_if_idle(self, bot_id: str) -> None:
         on_idle = self._retired.get(bot_id)
@@ -348,7 +348,7 @@ class Seats:
 
     def _no_seat_in_time(self) -> RequestError:
         if not self.ready:
-            return self._nobody()
+            return self._unavailable()
         if not self._turns.is_any_answered:
             return TimedOut("the Game Coordinator answers no bot at the moment", NOT_READY_RETRY_S)
         return Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
@@ -398,7 +398,7 @@ class Seats:
         self._turns.resume(seat)
         self._hand_out()
 
-    def _nobody(self) -> NotReady | QuotaExhausted:
+    def _unavailable(self) -> NotReady | QuotaExhausted:
         now = self._clock.now()
         spent = self._spent.refusal(now)
         if spent is not None and not self._is_budget_coming:

@@ -17,7 +17,7 @@ from actors.steam.port import Link
 
 
 class Serving:
-    """See the module. One per life of a bot."""
+    """Runs each request of a bot in its own task. One instance per life of a bot."""
 
     def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:
         """`log`: knows the bot already."""
@@ -34,7 +34,7 @@ class Serving:
         task.add_done_callback(self._tasks.pop)
 
     def cancel(self) -> None:
-        """Give up what is under way; whoever asked is told."""
+        """Cancel all running requests; their askers get an error."""
         for task in self._tasks:
             task.cancel()
 

@@ -5,7 +5,7 @@ so are requests of a GC that is overloaded. The difference is what others hear i
 
     silent on several matches that others then get    -> the account is spent, earlier than we counted
     silent on two accounts that answer other matches  -> it is the match: leave it alone for a while
-    everybody silent                                  -> it is the GC; nobody is to blame
+    silent on all accounts                            -> it is the GC: no account or match is at fault
 
 A match that many ask for is the first that an account misses which falls silent, so two such accounts
 may slander it: it is left alone only briefly at first, longer each time it happens again, and not at all
@@ -56,7 +56,7 @@ class _Aside:
 
 
 class Silence:
-    """See the module. Owned by the router."""
+    """Evidence of silent accounts and unlucky matches. Owned by the router."""
 
     def __init__(self) -> None:
         # match -> account -> when; newest last

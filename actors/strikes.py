@@ -99,7 +99,7 @@ class Strikes:
 
 
 class UnknownResults:
-    """Tells of each result that nobody has seen, once."""
+    """Reports each unknown Steam result once."""
 
     def __init__(self) -> None:
         self._told: set[int] = set()

@@ -1,4 +1,4 @@
-"""What the router and its parts count, whoever keeps the count."""
+"""Interface of the counters of the router and its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actors.circuit import Step
 
 
 class Lookup(enum.StrEnum):
-    """Where the match of a request that joined nobody was known."""
+    """Where the match of a request that joined no flight was found."""
 
     MEMORY = "memory"
     REDIS = "redis"

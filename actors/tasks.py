@@ -14,7 +14,7 @@ async def end(task: asyncio.Task[Any]) -> None:
 
 
 class Tasks:
-    """Tasks that nobody waits for one by one; kept, so that none is lost."""
+    """Background tasks; holds a reference to each, so that none is garbage collected."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,7 +1,7 @@
-"""What was asked of this service in the last hour, by the minute: how often, how fast, what came of it.
+"""Requests of the last hour by the minute: their number, their times and their outcomes.
 
-Pure: whoever answers requests notes them, whoever draws charts reads. An hour is sixty small buckets,
-however much is asked.
+No I/O: the HTTP handlers note requests, the lookout reads the minutes. An hour is sixty small buckets,
+for any number of requests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Minute:
 
 
 class Traffic:
-    """See the module. All times are UTC seconds; a clock that jumps back only blurs a minute."""
+    """Request statistics. All times are UTC seconds; a clock that jumps back only blurs a minute."""
 
     def __init__(self) -> None:
         self._minutes: deque[_Minute] = deque(maxlen=MINUTES)

@@ -110,7 +110,7 @@ class Try:
 
 
 class Tries:
-    """See the module. Owned by the router."""
+    """Starts tries and applies their outcomes. Owned by the router."""
 
     def __init__(
         self,
@@ -127,10 +127,10 @@ class Tries:
         clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
-        """See the module.
+        """Store the collaborators and callbacks.
 
-        `on_cleared`: the condition of a try holds; `on_brought`: the GC has said what there is;
-        `on_over`: a try has ended, or is late; after all else.
+        `on_cleared`: called when the condition of a try holds; `on_brought`: when the GC has answered;
+        `on_over`: last, when a try has ended or is late.
         """
         self.policy = policy
         self._budgets = budgets

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from actors.circuit import OPENS_AFTER
 from actors.messages import Seat
 
-NOBODY: frozenset[str] = frozenset()
+_NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Turns:
         self._seconds = 0  # places, busy ones included
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
-        """Go by other limits from now on; whoever has more in flight than allowed gets no more."""
+        """Apply new limits from now on; a seat with more in flight than allowed gets no more."""
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         for place in self._places.values():
@@ -216,7 +216,7 @@ class Turns:
 
     # -- taking turns --------------------------------------------------------------------------
 
-    def take(self, now: float, avoid: frozenset[str] = NOBODY) -> Seat | None:
+    def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> Seat | None:
         """Give the seat whose turn it is one more request, or None when no seat has room.
 
         Seats of accounts in `avoid` (they failed this request before) are used only when there is no
@@ -224,7 +224,7 @@ class Turns:
         """
         place = self._best(now, avoid)
         if place is None and avoid:
-            place = self._best(now, NOBODY)
+            place = self._best(now, _NO_ACCOUNTS)
         return None if place is None else self._taken(place, now)
 
     def take_idle(self, now: float, avoid: frozenset[str], *, heard_since: float) -> Seat | None:
@@ -263,7 +263,7 @@ class Turns:
     def put_back(self, seat: Seat, taken_at: float) -> None:
         """A request of `seat` was not made after all: it is still its turn, and it need not rest.
 
-        Unless somebody else took it since `taken_at`: a seat may rest too long, never too short.
+        Unless another request took it since `taken_at`: a seat may rest too long, never too short.
         """
         self.give_back(seat)
         if (place := self._place(seat)) is not None and place.used_at <= taken_at:
@@ -316,8 +316,8 @@ class Turns:
         return len(self._places) - self._seconds > avoided_good
 
     def _first(self, line: _Line, now: float, avoid: frozenset[str]) -> _Place | None:
-        # In order of last use: whoever stands behind a resting seat is resting too, but for one that
-        # just came back from a full house, and that one waits no longer than one interval.
+        # In order of last use: the seats behind a resting seat rest too, except one that was at its
+        # limit until now, and that one waits no longer than one interval.
         for place in line.values():
             if self._rests_until(place) > now:
                 return None

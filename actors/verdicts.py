@@ -1,7 +1,7 @@
 """What a Steam result means for us: the only place that knows the numbers (their words: needs.py).
 
 The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); what to do with each follows
-node-steam-user, ArchiSteamFarm and public reports of their users. A number nobody has seen is retried.
+node-steam-user, ArchiSteamFarm and public reports of their users. An unknown number is retried.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Verdict(enum.StrEnum):
     OTHER_CM = "other_cm"  # this CM will not serve us: take another
     TRY_LATER = "try_later"  # as above, and give it more time
     ONCE_MORE = "once_more"  # try again; a second time would annoy a person
-    UNKNOWN = "unknown"  # a number nobody has seen: try again, but not for ever
+    UNKNOWN = "unknown"  # no table has this number: try again, a limited number of times
     TOKEN_DEAD = "token_dead"  # noqa: S105 - a word, not a token. Log on with the password, once
     WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. A person is needed; it is tried once more
     RATE_LIMITED = "rate_limited"  # too many logons: wait long, each try restarts the ban
     THROTTLED = "throttled"  # as above, and of this account, too
     IP_BANNED = "ip_banned"  # as above, for good
-    OUTDATED = "outdated"  # nobody can log on with what we are
+    OUTDATED = "outdated"  # Steam refuses this client version for all accounts
     PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
     REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
@@ -148,7 +148,7 @@ GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {Verdict.UNKNOWN}  # twice as l
 LONGEST_GROWN_S: Final = HOUR_S
 AVOID_S: Final = 30 * MINUTE_S  # how long this process leaves alone what it cannot use (NOT_HERE)
 
-# How long nobody should try the account again; None: the account is not at fault.
+# Cooldown of the account in seconds, for all instances; None: the account is not at fault.
 COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
     Verdict.RETRY: None,
     Verdict.OTHER_CM: None,
@@ -180,7 +180,7 @@ RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: 15.0}
 
 
 def is_known(eresult: int) -> bool:
-    """Whether somebody has seen this number, and we know what it asks of us."""
+    """Whether the tables have this number."""
     return eresult in _EVERYWHERE or eresult in _WITH_TOKEN
 
 
@@ -195,7 +195,7 @@ def verdict_on_password(eresult: int) -> Verdict:
 
 
 def verdict_on_log_off(eresult: int) -> Verdict:
-    """Judge a ClientLoggedOff. A number nobody knows is a reason to come back, as no number is."""
+    """Judge a ClientLoggedOff. An unknown number means a retry, as no number does."""
     return verdict_on_token(eresult) if is_known(eresult) else Verdict.RETRY
 
 

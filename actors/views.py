@@ -13,7 +13,7 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.names import NOT_STEAMS
 from actors.needs import command_for, is_need, need_in
 
-JITTER_S: Final = 2  # by so much an instant differs that is reckoned from an age, twice
+JITTER_S: Final = 2  # by which an instant may differ between two readings of its age
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class IpView:
 
 
 def account_view(row: AccountRow, now: float, before: AccountView | None) -> AccountView:
-    """Return a row as a page shows it; where only the reckoning differs, it is as `before`."""
+    """Return a row as a page shows it; `before` where only rounding differs."""
     need = need_of_row(row)
     view = AccountView(
         account=row.account,

@@ -1,6 +1,7 @@
-"""What an operator does to accounts: look, take, free, forgive, forget. Not used by bots.
+"""Account operations of an operator: list, check out, free, reset, remove. Not used by bots.
 
-These act on any account, whoever holds it; what could hurt somebody who is using it asks for `force`.
+They act on any account, also one that a bot holds; an operation that could harm its holder asks for
+`force`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class IpRow:
 
 
 class AccountAdmin:
-    """See the module."""
+    """The accounts in Redis, as an operator changes them."""
 
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
         self._redis = redis
@@ -187,7 +188,7 @@ class AccountAdmin:
 
         Raises:
             NoSuchAccount.
-            AccountInUse: somebody has it.
+            AccountInUse: a holder has it checked out.
         """
         k, account = self._keys, stored(account)
         keys = [

@@ -11,7 +11,7 @@ DemoAccount = tuple[str, str, str | None]  # name, password, shared secret
 
 
 class DemoAccounts:
-    """See the module."""
+    """Child that adds the accounts of the sandbox."""
 
     def __init__(self, store: Accounts, accounts: Sequence[DemoAccount]) -> None:
         self._store = store

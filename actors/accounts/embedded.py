@@ -100,7 +100,7 @@ class EmbeddedValkey:
         """Wait for its end.
 
         Raises:
-            EmbeddedValkeyError: it ended though nobody stopped it.
+            EmbeddedValkeyError: it ended without a call of `stop`.
         """
         process = self._running()
         self._is_up = True

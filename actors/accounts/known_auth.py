@@ -1,8 +1,8 @@
-"""What this process knows of auth state that Redis does not know yet, or has forgotten.
+"""Auth state that Redis does not have yet, or has lost.
 
-Steam tells a refresh token once. Until Redis has acknowledged it, and again when Redis comes back without
-what it had acknowledged, it exists only here; whoever of this process has the account next, stores it.
-Nothing of it survives the process.
+Steam sends a refresh token once. Until Redis has acknowledged it, and again when Redis comes back without
+it, the token exists only in this process; the next bot of this process that has the account stores it.
+Nothing here survives the process.
 """
 
 from __future__ import annotations
@@ -55,6 +55,6 @@ class KnownAuth:
 
 
 def _is_newer(stored: AuthState, held: AuthState) -> bool:
-    """Whoever else had the account meanwhile may have got a token, too; the later end counts."""
+    """Another instance may have stored a newer token meanwhile; the later expiry counts."""
     ends = expires_at(stored.refresh_token)
     return ends is not None and ends > (expires_at(held.refresh_token) or 0.0)

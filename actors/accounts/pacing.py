@@ -44,7 +44,7 @@ class Wait:
 
 
 class LogOnPacing:
-    """See the module. One per process."""
+    """Token bucket and circuit breaker of log-ons. One instance per process."""
 
     def __init__(self, redis: Redis, *, prefix: str, limits: LogOnLimits) -> None:
         self._redis = redis

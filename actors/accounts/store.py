@@ -66,7 +66,7 @@ class _Scripts:
 
 
 class Accounts:
-    """See the module. One per process; safe to share between actors.
+    """The accounts in Redis, for bots. One instance per process; safe to share between actors.
 
     Of an account's state it holds only auth state that Redis may not have (see `known_auth`).
     """
@@ -173,7 +173,7 @@ class Accounts:
         Return whether the lease had lapsed or was lost in Redis, and holds again.
 
         Raises:
-            LeaseLost: somebody else has the account, or it was taken away.
+            LeaseLost: another holder has the account, or an operator freed or removed it.
         """
         k = self._keys
         renewed = await self._scripts.renew.run(
@@ -226,7 +226,7 @@ class Accounts:
     async def cool_down(
         self, lease: Lease, seconds: float, reason: str, *, repeated_s: float | None = None
     ) -> None:
-        """Let nobody check the account out for a while.
+        """Block checkouts of the account for a while.
 
         Args:
             lease: of the account.
@@ -265,7 +265,7 @@ class Accounts:
         self._quota = quota
 
     async def forgive_spent(self) -> None:
-        """End every cooldown for a spent budget; whose budget is still spent is found out anew."""
+        """End every cooldown for a spent budget; checkouts find out again which are still spent."""
         k = self._keys
         await self._scripts.forgive_spent.run(
             self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [BUDGET_SPENT]

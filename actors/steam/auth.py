@@ -154,7 +154,7 @@ class Authenticator:
     # -- Steam Guard ---------------------------------------------------------------------------
 
     def _satisfy_guard(self, session: AuthSession, guard_data: str | None) -> AuthState | None:
-        """Do what the first usable kind of confirmation asks for; kinds nobody knows are skipped.
+        """Do what the first usable kind of confirmation asks for; unknown kinds are skipped.
 
         Return what Steam gives where the log-on is approved while a code is awaited.
         """

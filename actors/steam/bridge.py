@@ -51,7 +51,7 @@ class Bridge:
         self._loop_thread = threading.get_ident()
         self._hub: Any = None
         self._hub_thread: int | None = None
-        # Held by whoever uses the hub's loop or takes it away: once destroyed, it is freed memory.
+        # Guards the hub's loop: a thread that uses or destroys it holds this, as it is freed memory then.
         self._door = threading.Lock()
         self._greenlets: Any = None  # of the calls; touched in the hub only
         self._replies: set[asyncio.Future[Any]] = set()  # of the calls; touched on the loop only
@@ -118,7 +118,7 @@ class Bridge:
         if len(self._outbox) == 1:
             try:
                 self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:  # the loop is closed: nobody is left to hear it
+            except RuntimeError:  # the loop is closed: no receiver is left
                 self._outbox.clear()
 
     def ask_loop(self, fn: Callable[..., Awaitable[T]], *args: object) -> T:
@@ -127,7 +127,7 @@ class Bridge:
         self.post(self._start_asked, fn, args, question)
         try:
             return question.answer.get()  # type: ignore[no-any-return] # gevent has no types
-        except BaseException:  # killed, or out of time: nobody wants to know any more
+        except BaseException:  # killed, or out of time: this greenlet waits no more
             self.post(self._give_up, question)
             raise
 

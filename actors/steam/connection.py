@@ -1,8 +1,8 @@
-"""One connection inside the hub: who reads, who writes, who waits for which answer.
+"""One connection inside the hub: its reader, its writer, and the answers that greenlets wait for.
 
 Three greenlets: the reader hands every message to its handler in order, the writer empties a queue (so
-that sending never waits), the pulse sends heartbeats and notices silence. When the connection dies,
-for whatever reason, everybody who waits is told at once.
+that sending never waits), the pulse sends heartbeats and notices silence. When the connection ends,
+every greenlet that waits for an answer gets the error at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Handler = Callable[[Message], None]
 
 
 class Connection:
-    """See the module. Lives and dies in the hub's thread."""
+    """One connection to a CM. Used in the hub's thread only."""
 
     def __init__(
         self,
@@ -121,12 +121,12 @@ class Connection:
         return answer
 
     def resolve(self, key: Hashable, value: object) -> None:
-        """Settle one expectation; does nothing when nobody expects it (any more)."""
+        """Settle one expectation; does nothing when no greenlet expects it."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set(value)
 
     def refuse(self, key: Hashable, error: Exception) -> None:
-        """Settle one expectation with an error; does nothing when nobody expects it (any more)."""
+        """Settle one expectation with an error; does nothing when no greenlet expects it."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set_exception(error)
 
@@ -164,7 +164,7 @@ class Connection:
             self.die(SteamUnreachable("session", "silence, also after a probe"))
 
     def die(self, why: SteamUnreachable) -> None:
-        """End the connection and tell everybody who waits. The first reason counts."""
+        """End the connection and fail every greenlet that waits. The first reason counts."""
         if self.death is not None:
             return
         self.death = why = self.ending or why

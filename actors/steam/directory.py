@@ -37,7 +37,7 @@ USER_AGENT: Final = "Valve/Steam HTTP Client 1.0"
 
 
 class CmDirectory:
-    """See the module and `port.Directory`."""
+    """The list of CMs; implements `port.Directory`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class CmDirectory:
         self._bad_until[endpoint] = self._clock.now() + BAD_MARK_S
 
     async def _refresh_if_old(self) -> None:
-        """Fetch the list at most once at a time, whoever asks; keep the old one when that fails."""
+        """Fetch the list, one fetch at a time for all callers; keep the old list when that fails."""
         async with self._refresh:
             now = self._clock.now()
             if self._fetched_at is not None and now - self._fetched_at < FRESH_S:

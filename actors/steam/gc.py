@@ -73,7 +73,7 @@ class Status(enum.IntEnum):
 
 
 class GcSession:
-    """See the module. Lives in the hub; what it calls back is called there and must not wait."""
+    """One GC session. Runs in the hub; it calls its callbacks there, and they must not wait."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class HubDied(ServiceError):
 
 
 class Hub:
-    """See the module. `bridge` is usable from `start` to the end of `run`."""
+    """The gevent thread as a child. `bridge` is usable from `start` to the end of `run`."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Hub:
     # -- in the thread -------------------------------------------------------------------------
 
     def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
-        # Else each greenlet keeps where it was spawned, ten frames deep, for a debugger that nobody runs.
+        # Saves memory: else each greenlet keeps ten frames of the stack that spawned it, for a debugger.
         gevent.config.track_greenlet_tree = False
         hub = gevent.get_hub()
         hub.handle_error = self._on_error

@@ -70,7 +70,7 @@ FIRST_STEAM_JOB: Final = 1 << 32
 
 
 class SteamLink:
-    """See the module and `port.Link`."""
+    """The side of a link on the loop; implements `port.Link`."""
 
     def __init__(
         self,
@@ -198,13 +198,13 @@ class SteamLink:
             await self._bridge.call(self._hub.wait_closed)
 
     def _probe(self) -> None:
-        with contextlib.suppress(SteamUnreachable):  # no hub: everybody learns that anyway
+        with contextlib.suppress(SteamUnreachable):  # no hub: all callers get that error anyway
             self._bridge.submit(self._hub.probe)
 
     # -- from the hub --------------------------------------------------------------------------
 
     def deliver_event(self, event: LinkEvent) -> None:
-        """Something happened; nobody waits in vain because of it."""
+        """Handle an event of the hub; fail the requests that it leaves without an answer."""
         if isinstance(event, Dropped):
             self._refuse_all(SteamUnreachable("session", event.reason, event.eresult))
         elif isinstance(event, GcLost):

@@ -112,7 +112,7 @@ class GuardRequest:
     )
 
 
-# Returns the code, or None when nobody can give one (the logon then ends with NeedsHuman).
+# Returns the code, or None when no code is available (the logon then ends with NeedsHuman).
 GuardCallback = Callable[[GuardRequest], Awaitable[str | None]]
 
 

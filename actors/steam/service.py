@@ -18,7 +18,7 @@ REALM_GLOBAL: Final = 1
 
 
 class Services:
-    """Own job ids, 64 bits, never reused: a late answer finds nobody and is dropped."""
+    """Service calls with their own 64-bit job ids, never reused: a late answer matches no call."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -36,7 +36,7 @@ _OK: Final = 1
 
 
 class TcpTransport:
-    """See the module."""
+    """Transport over TCP with the encrypted channel."""
 
     def __init__(self, server: Server, trust: Trust) -> None:
         """Connect and agree on a session key; the caller sets the time limit.

@@ -28,7 +28,7 @@ PATH: Final = "/cmsocket/"
 
 
 class WebSocketTransport:
-    """See the module. wsproto knows the protocol, gevent the socket."""
+    """Transport over WebSocket: wsproto handles the protocol, gevent the socket."""
 
     def __init__(self, server: Server, trust: Trust) -> None:
         """Connect, TLS, upgrade; the caller sets the time limit.

@@ -36,7 +36,7 @@ class Unanswered:
             self._waiting.pop(job, None)
 
     def answer(self, job: int, body: bytes) -> None:
-        """The answer has come; one that nobody waits for (late, or a second one) is dropped."""
+        """Set the answer of a job; one without a waiting call (late, or a second one) is dropped."""
         answer = self._waiting.get(job)
         if answer is not None and not answer.done():
             answer.set_result(body)

@@ -30,7 +30,7 @@ for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMI
 end
 local has_new = refresh_spellings(spellings, KEYS[1], KEYS[2], now)
 
--- Make it 1: whoever does so owns it, for clients of the first BotAPI, too.
+-- Set the score to 1: this client owns the account then, also for clients of the first BotAPI.
 local function lease_to_us(account)
   local token = new_token(KEYS[7], account, now)
   demand(KEYS[1], account)
@@ -63,7 +63,7 @@ local function not_before(ms, is_budget)
   if is_budget and (soonest_budget < 0 or ms < soonest_budget) then soonest_budget = ms end
 end
 
--- `lease_ends`: of a lease that is alive although the score says free, because somebody put it to 0.
+-- `lease_ends`: of a lease that is alive although the score says free, because another client set it to 0.
 local function is_usable(account, lease_ends, cool_until, password)
   if lease_ends or avoided[account] or not fold(account) then return false end
   if cool_until then

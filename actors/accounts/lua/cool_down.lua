@@ -1,4 +1,4 @@
--- Let nobody check the account out for a while; only its holder may say so.
+-- Block checkouts of the account for a while; only its holder may do so.
 -- KEYS 1 holders  2 cooldowns  3 cooldown reasons  4 passwords  5 shared secrets  6 refused credentials
 -- ARGV 1 account  2 fencing token  3 ms  4 reason
 --      5 ms where the same credentials were refused before; '' where other credentials do not end the cooldown

@@ -1,4 +1,4 @@
--- Free an account by name, whoever has it; for an operator.
+-- Free an account by name, for an operator; the caller need not be its holder.
 -- KEYS 1 checkouts  2 leases  3 holders  4 fencing
 -- ARGV 1 account  2 '1' to free it although its lease is alive
 -- Returns 1 when freed, 0 when it is in use, -1 when there is no such account.

@@ -8,7 +8,7 @@ local now = now_ms()
 
 local open_until = number_of(redis.call('HGET', KEYS[2], 'until'), 0)
 if open_until > now then return {open_until - now, 'rate-limit'} end
-if open_until > 0 then -- half-open: one probe at a time, and nobody else until it is decided
+if open_until > 0 then -- half-open: one probe, and no other log-on until its result is known
   local probe_until = number_of(redis.call('HGET', KEYS[2], 'probe_until'), 0)
   if probe_until > now then return {probe_until - now, 'rate-limit'} end
   redis.call('HSET', KEYS[2], 'probe_until', now + ARGV[4])

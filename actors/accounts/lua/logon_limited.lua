@@ -1,4 +1,4 @@
--- Steam said "too many log-ons": nobody behind this IP tries again for a while.
+-- Steam answered "too many log-ons": pause all log-ons from this IP.
 -- KEYS 1 circuit      ARGV 1 ms
 local pause = tonumber(ARGV[1])
 redis.call('HSET', KEYS[1], 'until', now_ms() + pause)

@@ -1,5 +1,5 @@
--- Steam let somebody in, and said which egress IP that was: the circuit is closed, and what was taken from
--- the bucket that we shared while nobody knew the IP counts for the IP too, or it had two bursts.
+-- A log-on succeeded and Steam told the egress IP: close the circuit, and count the tokens taken from the
+-- bucket for unknown IPs in the bucket of this IP too; otherwise the IP would get two bursts.
 -- KEYS 1 bucket asked so far  2 its circuit  3 bucket of the IP  4 its circuit
 -- ARGV 1 burst (tokens)  2 ms per token, 0 for no pacing
 expect({}, KEYS)

@@ -54,13 +54,13 @@ local function is_held_with(holders, account, token)
   return entry and string.sub(entry, 1, #token + 1) == token .. ' '
 end
 
--- Nobody demands it. Below 0 is what somebody left who counted down twice; it is lost to nobody.
+-- No client holds it. A client that counted down twice leaves a score below 0: that is free, too.
 local function is_free(checkouts, account)
   local score = redis.call('ZSCORE', checkouts, account)
   return score and tonumber(score) <= 0
 end
 
--- Make the score say, also to clients of the first BotAPI, that somebody has it.
+-- Mark the account as checked out in the score, also for clients of the first BotAPI.
 local function demand(checkouts, account)
   if is_free(checkouts, account) then redis.call('ZADD', checkouts, 1, account) end
 end

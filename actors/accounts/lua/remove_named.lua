@@ -1,8 +1,8 @@
--- Forget an account with everything that is stored for it, but for the day counters that people
--- read, and for the newest fencing token: who has the account finds out, also when it is added again.
+-- Remove an account and everything stored for it, except the day counters that people read and the
+-- newest fencing token: a holder notices the removal, also when the account is added again.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 secrets  6 sentries  7 cooldowns  8 reasons  9 budget
 --      10 last log-ons  11 fencing  12 spellings  13 steam ids  14 refused credentials
--- ARGV 1 account  2 '1' to remove it although somebody has it  3 key of a budget without the account's name
+-- ARGV 1 account  2 '1' to remove it although it is checked out  3 key of a budget without the account's name
 -- Returns 1 when removed, 0 when it is in use, -1 when there is no such account.
 local hashes = {KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[8], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]}
 expect({KEYS[1], KEYS[2], KEYS[7]}, hashes)

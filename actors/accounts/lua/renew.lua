@@ -1,5 +1,5 @@
--- Prolong a lease, and let its score say so; put it up again when Redis lost it and nobody took the account meanwhile.
--- A Redis that went back to an old state also knows leases of this holder from before. It uses one account: they end.
+-- Extend a lease and its score; restore a lease that Redis lost when no other holder took the account meanwhile.
+-- A Redis that went back to an old state may have older leases of this holder. A holder uses one account: they end.
 -- KEYS 1 checkouts  2 leases  3 holders  4 fencing  5 spellings  6 steam ids  7 server time
 -- ARGV 1 account  2 fencing token  3 lease ms  4 holder
 -- Returns 1; 2 when Redis had lost the lease or it had lapsed, and it holds again; 0 when the lease is lost.
