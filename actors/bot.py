@@ -30,12 +30,12 @@ from actors.errors import (
     SteamError,
     SteamUnreachable,
 )
+from actors.failure_policy import FailurePolicy
 from actors.lease_keeper import LeaseKeeper
 from actors.log_on_turn import LogOnTurn
 from actors.logon import LogOn, needs_password, usable_auth
 from actors.mailbox import Reply
 from actors.messages import BotChanged, BudgetSpent, CheckLease, Relog, RouterToBot, Seat, Serve
-from actors.reckoning import Reckoning
 from actors.serving import Serving
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent
 from actors.tasks import end
@@ -80,7 +80,7 @@ class Bot(Actor[RouterToBot]):
         self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
         self._state = BotState.WAITING_FOR_ACCOUNT
         self._lease: Lease | None = None
-        self._reckoning: Reckoning | None = None
+        self._failures: FailurePolicy | None = None
         self._link: Link | None = None
         self._token_keeper: TokenKeeper | None = None
         self._keeping_token: asyncio.Task[None] | None = None
@@ -135,7 +135,7 @@ class Bot(Actor[RouterToBot]):
         self._publish()
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
-        reckoning = self._reckoning = Reckoning(self._id, self._ports, self._lease, log=self._log)
+        failures = self._failures = FailurePolicy(self._id, self._ports, self._lease, log=self._log)
         keeper = LeaseKeeper(
             self._ports.store,
             self._lease,
@@ -149,12 +149,12 @@ class Bot(Actor[RouterToBot]):
         self._change(BotEvent.CHECKED_OUT)
         failure: BaseException | None = None
         try:
-            await self._session(keeper, reckoning)
+            await self._session(keeper, failures)
         except BaseException as error:
             failure = self._interruption or error
             raise
         finally:
-            await self._let_go(reckoning, failure)
+            await self._let_go(failures, failure)
             await end(renewing)
 
     async def _check_out(self) -> tuple[float, Lease]:
@@ -182,7 +182,7 @@ class Bot(Actor[RouterToBot]):
             # Jitter: bots that wait together must not ask together.
             await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
 
-    async def _session(self, keeper: LeaseKeeper, reckoning: Reckoning) -> None:
+    async def _session(self, keeper: LeaseKeeper, failures: FailurePolicy) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
             stored = await self._ports.store.load_auth(keeper.lease)
@@ -193,11 +193,11 @@ class Bot(Actor[RouterToBot]):
             try:
                 connect_s = self._policy.connect_s
                 self._link = await turn.open(server, self._on_link_event, timeout_s=connect_s)
-                await self._open_session(self._link, reckoning, keeper, auth)
+                await self._open_session(self._link, failures, keeper, auth)
                 await asyncio.get_running_loop().create_future()  # serve until interrupted
             except (ServiceError, asyncio.CancelledError) as error:
                 why = self._interruption or error
-                await reckoning.blame(server, why, logged_on=self._seat is not None)
+                await failures.blame(server, why, logged_on=self._seat is not None)
                 raise
         except (SteamError, AccountError) as error:
             self._fail(error)
@@ -209,13 +209,13 @@ class Bot(Actor[RouterToBot]):
         self._publish(goes_on_in=wait.seconds, waits=wait.reason)
 
     async def _open_session(
-        self, link: Link, reckoning: Reckoning, keeper: LeaseKeeper, auth: AuthState | None
+        self, link: Link, failures: FailurePolicy, keeper: LeaseKeeper, auth: AuthState | None
     ) -> None:
         lease = keeper.lease
         keeper.fence(link)
         self._change(BotEvent.CONNECTED)
         logged_on, auth = await self._log_on.run(link, lease, auth)
-        reckoning.logged_on()
+        failures.logged_on()
         self._keep_token_young(link, lease, auth)
         self._noting = asyncio.create_task(
             self._log_on.note(lease, logged_on, self._ports.pacing, log=self._log),
@@ -260,11 +260,11 @@ class Bot(Actor[RouterToBot]):
         await end(self._keeping_token)
         await self._token_keeper.finish(0.0 if self._lease_lost else FINISH_S)
 
-    async def _let_go(self, reckoning: Reckoning, failure: BaseException | None) -> None:
+    async def _let_go(self, failures: FailurePolicy, failure: BaseException | None) -> None:
         pause_s = self._spent_for if isinstance(failure, BudgetIsSpent) else None
         # After a stop no next life would try again.
         patience_s = GIVE_BACK_S if isinstance(self._interruption, _StopAsked) else 0.0
-        await reckoning.let_go(failure, pause_s=pause_s, patience_s=patience_s)
+        await failures.let_go(failure, pause_s=pause_s, patience_s=patience_s)
 
     # -- interruptions -------------------------------------------------------------------------
 
@@ -350,7 +350,7 @@ class Bot(Actor[RouterToBot]):
             case Relog(reason=reason, spare_rest_s=rest_s):
                 if rest_s is None and self._state is BotState.READY:
                     self._interrupt(BotEvent.FAILED, GcUnavailable(reason))
-                elif rest_s and self._reckoning and await self._reckoning.take_spare(self._memory):
+                elif rest_s and self._failures and await self._failures.take_spare(self._memory):
                     self._leave_account(reason, rest_s)
             case CheckLease():
                 self._ports.lease_checks.ask("a request was refused for its lease")
@@ -379,7 +379,7 @@ class Bot(Actor[RouterToBot]):
         self._change(self._ending(error), failure=error)
 
     def _ending(self, error: ServiceError) -> BotEvent:
-        needs_person = self._reckoning is not None and self._reckoning.ruling(error).need
+        needs_person = self._failures is not None and self._failures.ruling(error).need
         return BotEvent.PERSON_NEEDED if needs_person else BotEvent.FAILED
 
     def _change(
@@ -400,7 +400,7 @@ class Bot(Actor[RouterToBot]):
             self._state,
             reason or (str(failure) if failure else None),
             failure,
-            self._reckoning.verdict if self._reckoning else None,
+            self._failures.verdict if self._failures else None,
         )
         cause = self._ports.bot_log.note(change, self._log)
         self._publish(reason=change.reason, cause=cause)
@@ -413,7 +413,7 @@ class Bot(Actor[RouterToBot]):
                 state=self._state,
                 account=self._lease.account if self._lease else None,
                 seat=self._seat if self._state is BotState.READY else None,
-                verdict=self._reckoning.verdict if self._reckoning else None,
+                verdict=self._failures.verdict if self._failures else None,
                 **more,
             )
         )

@@ -166,7 +166,7 @@ async def test_counters_do_not_stay_for_ever(world: World) -> None:
 @pytest.mark.parametrize(
     "day", ["1970-01-01", "1999-12-31", "2000-02-29", "2024-02-29", "2026-11-24", "2100-03-01"]
 )
-async def test_the_date_reckoned_in_lua_is_the_calendars(world: World, day: str) -> None:
+async def test_the_date_computed_in_lua_is_the_calendars(world: World, day: str) -> None:
     """The script's own arithmetic, with a clock put in front of it."""
     from importlib import resources  # noqa: PLC0415 - for this test alone
 

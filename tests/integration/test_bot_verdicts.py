@@ -48,7 +48,7 @@ TWIN = End(cools_for=2 * MINUTE)
 LIMITED = End(stops_ip=True)
 THROTTLED = End(stops_ip=True, cools_for=30 * MINUTE)
 PERSON = End(BotState.NEEDS_HUMAN, cools_for=UNTIL_ACTED_S, tells="account_needs_human")
-DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_reckoning for the second
+DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_failure_policy for the second
 ALL_STOP = End(BotState.NEEDS_HUMAN, stops_ip=True, tells="account_needs_human")
 NOT_HERE = End(tells="account_unusable_here")  # another instance, from elsewhere, may use it
 UNSEEN = End(cools_for=2 * MINUTE)

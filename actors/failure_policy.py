@@ -74,7 +74,7 @@ UNEXPECTED_S: Final = 30.0
 LONGEST_UNEXPECTED_S: Final = 600.0
 
 
-class Reckoning:
+class FailurePolicy:
     """Classifies failures, and marks the CM, the IP and the account accordingly."""
 
     def __init__(

@@ -25,9 +25,9 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
+from actors.failure_policy import FailurePolicy
 from actors.lease_keeper import LeaseChecks
 from actors.needs import NEEDS
-from actors.reckoning import Reckoning
 from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, GuardRequest
 from actors.strikes import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
@@ -76,19 +76,21 @@ class Bench:
             lease_checks=LeaseChecks(clock=clock, log=structlog.get_logger()),
         )
 
-    def life(self, account: str = "axe") -> Reckoning:
+    def life(self, account: str = "axe") -> FailurePolicy:
         lease = self.store._lease(account, "us")
-        return Reckoning(f"bot of {account}", self.ports, lease, log=self.ports.log)
+        return FailurePolicy(f"bot of {account}", self.ports, lease, log=self.ports.log)
 
     async def ended(
         self, failure: Exception, *, logged_on: bool = False, account: str = "axe"
-    ) -> Reckoning:
+    ) -> FailurePolicy:
         """Live once more, to this end."""
         policy = self.life(account)
         await self.end(policy, failure, logged_on=logged_on)
         return policy
 
-    async def end(self, policy: Reckoning, failure: Exception, *, logged_on: bool = False) -> None:
+    async def end(
+        self, policy: FailurePolicy, failure: Exception, *, logged_on: bool = False
+    ) -> None:
         await policy.blame(SERVER, failure, logged_on=logged_on)
         await policy.let_go(failure, pause_s=None, patience_s=0.0)
 
