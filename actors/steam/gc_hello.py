@@ -40,6 +40,7 @@ class HelloSchedule:
         self._restart_after_s = RESTART_GAME_S
         self._slow_s: float | None = None
         self._after_loss = after_loss
+        self._is_hurried = False
         self.due_at = now + (self._spread(LOST_S) if after_loss else 0.0)
 
     def said(self, now: float) -> None:
@@ -47,6 +48,7 @@ class HelloSchedule:
         pause_s = PAUSES_S[self._count] if self._count < len(PAUSES_S) else SLOW_S
         self._count += 1
         self._said_at = now
+        self._is_hurried = False
         pause_s = pause_s if self._slow_s is None else self._slow_s
         self.due_at = now + pause_s * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
 
@@ -68,9 +70,14 @@ class HelloSchedule:
         return True
 
     def hurry(self, now: float, delay_s: float) -> bool:
-        """Say hello in `delay_s`, unless one is planned sooner or just sent; return whether it will."""
-        if now - self._said_at < HURRY_GAP_S or now + delay_s >= self.due_at:
+        """Say hello in `delay_s`, unless one is planned sooner or just sent; return whether it will.
+
+        Once until that hello: every welcome hurries the sessions that wait, and those that are hurried
+        again and again would lose their distance.
+        """
+        if self._is_hurried or now - self._said_at < HURRY_GAP_S or now + delay_s >= self.due_at:
             return False
+        self._is_hurried = True
         self.due_at = now + delay_s
         return True
 

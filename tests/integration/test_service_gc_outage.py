@@ -32,8 +32,6 @@ async def test_an_outage_of_the_gc_costs_no_log_on(how: object) -> None:
         )
         assert not await w.sandbox.journal("token_logon,credential_logon", since=since)
         first, last = (end(one["t"] for one in welcomes) for end in (min, max))
-        # Out of step, also on a machine that stands still for two of the three seconds; and no bot waits
-        # for its own long pause.
-        assert 0.3 < last - first < BACK_S
+        assert 1.0 < last - first < BACK_S  # out of step, and no bot waits for its own long pause
         assert {one["account"] for one in welcomes} == {one["name"] for one in w.sandbox.accounts}
         await asyncio.to_thread(w.service.wait_ready, BOTS)

@@ -94,6 +94,30 @@ def test_a_hurry_is_never_later_than_what_is_planned(delay_s: float) -> None:
     assert schedule.due_at == min(planned, 4.0 + delay_s)
 
 
+def test_sessions_that_hurry_each_other_come_back_as_far_apart_as_the_first_has_said() -> None:
+    class Scheduled:
+        def __init__(self, schedule: HelloSchedule) -> None:
+            self.schedule = schedule
+
+        def hurry(self, delay_s: float) -> None:
+            self.schedule.hurry(now, delay_s)
+
+    for seed in range(50):
+        now, waiting = 0.0, WaitingSessions(random.Random(seed))
+        left = [Scheduled(HelloSchedule(0.0, waiting.rng, after_loss=True)) for _ in range(12)]
+        for one in left:
+            one.schedule.answered(0.0, slow=True)
+            one.schedule.due_at = 25.0
+            waiting.add(one)
+        now = first = 10.0
+        while left:  # each is welcomed when it says hello
+            one = min(left, key=lambda one: one.schedule.due_at)
+            now = max(now, one.schedule.due_at) if len(left) < 12 else now
+            left.remove(one)
+            waiting.welcomed(one)
+        assert 2.5 - 1e-6 <= now - first <= 2.75 + 1e-6
+
+
 class Session:
     def __init__(self) -> None:
         self.delays: list[float] = []
