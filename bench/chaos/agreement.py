@@ -28,9 +28,8 @@ Key = tuple[str, str, str]  # member, pair, what differs
 LONGEST_S: Final = 2.0  # that two of them may differ
 QUIET_S: Final = 10.0  # after an event; from then on what a bot could serve is served
 # From the beginning of a fault, or the start of the process, to its name on top of the page: three
-# seconds for an answer of Redis, a pause before the command, a look of the service and of the witness,
-# and a second in which the machine does something else.
-NAMED_S: Final = 7.0
+# seconds for an answer of Redis, a pause before the command, a look of the service and of the witness.
+NAMED_S: Final = 6.0
 SAMPLE_S: Final = 1.0  # that a sample may take: a fault that begins meanwhile may be in it
 TAIL_S: Final = 10.0  # after a fault, in which its name may still be there
 # Faults that no request has to notice, however long they last: the event is their begin.

@@ -95,8 +95,8 @@ class Evidence:
     def has_lost_token(self, given: Event | None, at: float) -> bool:
         """Whether the token of the log-on `given` may be gone at `at`, by a loss or an end.
 
-        A process that ends before Redis could take the token has it alone, also where its request was on
-        its way when it ended. `given` is None for a token that is older than the events.
+        A process that ends before Redis could take the token has it alone. `given` is None for a token
+        that is older than the events.
         """
         since = -math.inf if given is None else given["t"]
         if any(one.since <= since + ON_ITS_WAY_S and since <= one.at <= at for one in self.losses):
@@ -105,7 +105,7 @@ class Evidence:
             return False
         stored_by = self._reachable_from(since, given["source"]) + ON_ITS_WAY_S
         return any(
-            one.source == given["source"] and since - ON_ITS_WAY_S <= one.at <= min(at, stored_by)
+            one.source == given["source"] and since <= one.at <= min(at, stored_by)
             for one in self.ends
         )
 

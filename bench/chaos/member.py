@@ -30,6 +30,9 @@ class Member:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # one fault of the process at a time
     unexpected_ends: list[str] = field(default_factory=list)
     downs: list[tuple[float, float]] = field(default_factory=list)  # UTC seconds, from and until
+    ends: list[float] = field(
+        default_factory=list
+    )  # UTC seconds: told to end, and dead after a kill
 
     _down_at: float = 0.0
 
@@ -37,6 +40,7 @@ class Member:
         """End it as a crash would."""
         self._disturb(is_up=False)
         await asyncio.to_thread(self.service.kill)
+        self.ends.append(time.time())
 
     async def stop(self) -> None:
         """Ask it to end, and see that it does so well."""
@@ -121,6 +125,7 @@ class Member:
         self.disturbed += 1
         if self.is_up and not is_up:
             self._down_at = time.time()
+            self.ends.append(self._down_at)
         elif is_up and not self.is_up:
             self.downs.append((self._down_at, time.time()))
         self.is_up = is_up

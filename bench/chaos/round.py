@@ -279,11 +279,7 @@ async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
             if one.kind in NO_REDIS
         ],
         stage.lease_s / 3,
-        [
-            Ended(member.links.source, since)
-            for member in stage.members
-            for since, _ in member.downs
-        ],
+        [Ended(member.links.source, at) for member in stage.members for at in member.ends],
     )
     outcome.add_verdict(judge(evidence))
 
