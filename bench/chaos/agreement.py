@@ -30,7 +30,7 @@ QUIET_S: Final = 10.0  # after an event; from then on what a bot could serve is 
 # From the beginning of a fault, or the start of the process, to its name on top of the page: three
 # seconds for an answer of Redis, a pause before the command, a look of the service and of the witness.
 NAMED_S: Final = 6.0
-SAMPLE_S: Final = 1.0  # that a sample may take: a fault that begins meanwhile may be in it
+SAMPLE_S: Final = 1.0  # that a sample may take: faults begin and end meanwhile
 TAIL_S: Final = 10.0  # after a fault, in which its name may still be there
 # Faults that no request has to notice, however long they last: the event is their begin.
 TOLERABLE: Final = frozenset({"log_unwritable"})
@@ -391,12 +391,14 @@ def _cause(
     # A process that has just started has to find out first.
     downs = (one.ended for one in happened if one.kind == DOWN and one.member == member)
     up_since = max((ended for ended in downs if ended <= instant), default=0.0)
+    # A fault that ends while the sample is taken may no longer be in it.
     on = {
         one.kind: instant - max(one.began, up_since)
         for one in happened
-        if one.covers(member, instant)
+        if one.covers(member, instant) and one.covers(member, instant + SAMPLE_S)
     }
     missing = [kind for kind in MUST_BE_NAMED if on.get(kind, 0.0) > NAMED_S]
-    if missing and DOWN not in on:
+    is_down = any(one.kind == DOWN and one.covers(member, instant) for one in happened)
+    if missing and not is_down:
         return "missing", f"{member} does not name {', '.join(sorted(missing))}"
     return "", ""

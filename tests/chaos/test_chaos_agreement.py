@@ -206,6 +206,13 @@ def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
         assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
 
 
+def test_a_fault_that_ends_while_a_sample_is_taken_may_no_longer_be_in_it() -> None:
+    for ended, expected in ((15.9, set()), (16.1, {"missing"})):
+        fault = Happened("redis_hole", "m0", 3.0, ended)
+        seen = sample(15.0, alerts=[], level="outage")
+        assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
+
+
 @pytest.mark.parametrize(
     ("redis", "alerts", "causes"),
     [
