@@ -10,11 +10,12 @@ from bench.chaos.agreement import ANSWERS, LONGEST_S, REDIS_STATUS
 from bench.chaos.arena import BROKEN, LEASE_S, Shape
 from bench.chaos.round import Round
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 FEWER_ACCOUNTS_THAN_BOTS = Shape(members=2, bots=3, accounts=4)
 
 
+@pytest.mark.alone
 async def test_a_round_of_faults_breaks_no_promise() -> None:
     outcome = await Round(seed=20, length_s=25.0).run()
     assert outcome.verdict.violations == []
