@@ -380,7 +380,9 @@ def _cause(
         near = {
             one.kind
             for one in happened
-            if one.covers(member, instant, tail_s) or one.covers(member, instant + SAMPLE_S)
+            if one.member in {None, member}
+            and one.began <= instant + SAMPLE_S  # it may begin, or begin and end, within the sample
+            and instant <= one.ended + tail_s
         }
         if near & CAUSES[first]:
             return "right", ""

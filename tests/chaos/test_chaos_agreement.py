@@ -200,8 +200,12 @@ def test_the_cause_on_top_is_the_fault_that_is_on(
 
 
 def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
-    for began, expected in ((4.9, {"right"}), (5.1, {"wrong"})):
-        fault = Happened("redis_hole", "m0", began, 6.0)
+    for began, ended, expected in (
+        (4.9, 6.0, {"right"}),
+        (4.1, 4.9, {"right"}),
+        (5.1, 6.0, {"wrong"}),
+    ):
+        fault = Happened("redis_hole", "m0", began, ended)
         seen = sample(4.0, alerts=["redis-unreachable"], level="outage")
         assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
 
