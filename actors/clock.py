@@ -1,4 +1,4 @@
-"""Time as an actor sees it: an argument, never a global.
+"""Clock protocols and task helpers.
 
 The composition root hands in the system's clock, tests hand in a fake one. All instants are
 monotonic seconds of one clock; they mean nothing on another machine or after a reboot.
@@ -6,8 +6,9 @@ monotonic seconds of one clock; they mean nothing on another machine or after a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 
 class Cancellable(Protocol):
@@ -35,3 +36,33 @@ class WallClock(Clock, Protocol):
 
     def wall(self) -> float:
         """Return UTC seconds since 1970."""
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel `task` and wait until it is over, whatever it raises."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
+class Tasks:
+    """Background tasks; holds a reference to each, so that none is garbage collected."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Let `work` go on by itself."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel all that run now."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def finish(self) -> None:
+        """Wait for all, also for those that are started meanwhile."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)

@@ -25,10 +25,10 @@ from typing import Final, NamedTuple
 import structlog
 from aiohttp import web
 
-from actors.matches.answer import answer_of
-from actors.matches.decoder import MatchDecoder
+from actors.matches.match import answer_of
+from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import MatchStore
-from actors.redis_client import connect
+from actors.redis.client import connect
 
 PATH: Final = "/match-details"  # a fixed one, which aiohttp finds quickest
 

@@ -15,9 +15,9 @@ import time
 
 from redis.asyncio import Redis
 
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
-from actors.redis_client import connect
+from actors.redis.client import connect
 from bench.report import percentile, print_machine, print_table
 from bench.valkey import own_valkey
 

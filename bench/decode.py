@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import orjson
 
-from actors.matches.decoder import MatchDecoder
+from actors.matches.protobuf.decoder import MatchDecoder
 from bench.report import print_machine, print_table
-from sandbox.matches import schema
-from sandbox.matches.catalogue import Catalogue
+from sandbox.gc.matches import schema
+from sandbox.gc.matches.catalogue import Catalogue
 
 FIRST_MATCH = 7_000_000_001
 

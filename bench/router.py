@@ -22,29 +22,21 @@ from typing import Any
 
 import structlog
 
-from actors.accounts.quota import Reserved
+from actors.accounts.models import Reserved
 from actors.actor import Address, Ask
-from actors.bot_states import BotState
-from actors.matches.decoder import MatchDecoder
-from actors.matches.freshness import Freshness
-from actors.matches.memory import Memory
-from actors.matches.refusal import Known
+from actors.bot.messages import BotChanged, RouterToBot, Seat, ServeMatch
+from actors.bot.states import BotState
+from actors.matches.cache import Freshness, Memory
+from actors.matches.match import Known
+from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import ANYTHING, Claim
-from actors.messages import (
-    BotChanged,
-    FetchMatch,
-    RouterMessage,
-    RouterPolicy,
-    RouterToBot,
-    Seat,
-    ServeMatch,
-)
-from actors.metrics.instruments import Instruments
-from actors.metrics.router import RouterMetrics
-from actors.redis_client import Condition
-from actors.router import Router
+from actors.metrics import Instruments
+from actors.redis.client import Condition
+from actors.router.messages import FetchMatch, RouterMessage, RouterPolicy
+from actors.router.metrics import RouterMetrics
+from actors.router.router import Router
 from bench.report import print_machine, print_table
-from sandbox.matches.schema import encode_response
+from sandbox.gc.matches.schema import encode_response
 from supervisor.clock import SystemClock
 
 SIZES = (10, 100, 1000)

@@ -29,7 +29,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from actors.silence import MISSED_MATCHES
+from actors.router.unanswered import MISSED_MATCHES
 from bench.report import percentile, print_machine, print_table
 from bench.sandbox_process import SandboxProcess
 from bench.world import World, world

@@ -23,27 +23,24 @@ import structlog
 from aiohttp import web
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
-from actors.cause_log import CauseLog
-from actors.fleet_history import HOUR_S, POINT_S, FleetHistory
-from actors.fleet_orders import FleetOrder, FleetPlan
-from actors.http.audit import Audit
-from actors.http.events import EventsRoute
-from actors.http.page_routes import PageRoutes
-from actors.http.security_headers import on_prepare
-from actors.http.session_routes import SessionRoutes
-from actors.lookout import Lookout, LookoutMessage, Sights
-from actors.messages import BotChanged, BotReport, RouterMessage, RouterReport, Seat
-from actors.redis_client import connect
-from actors.roster import BotSupervised, Roster, RosterMessage
-from actors.traffic import Traffic
+from actors.bot.messages import BotChanged, BotReport, FleetOrder, FleetPlan, Seat
+from actors.bot.registry import BotSupervised, Roster, RosterMessage
+from actors.bot.states import BotState
+from actors.dashboard.cause_log import CauseLog
+from actors.dashboard.dashboard import Lookout, LookoutMessage, Sights
+from actors.dashboard.history import HOUR_S, POINT_S, FleetHistory, Traffic
+from actors.http.auth.admin import Audit
+from actors.http.headers import on_prepare
+from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
+from actors.redis.client import connect
+from actors.router.messages import RouterMessage, RouterReport
 from bench.valkey import own_valkey
 from supervisor import __version__
 from supervisor.clock import SystemClock
-from supervisor.logs import configure
-from supervisor.settings import Settings
+from supervisor.config.model import Settings
+from supervisor.logs.setup import configure
 
 STEP_S = 0.1
 IP = "192.0.2.1"

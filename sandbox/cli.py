@@ -75,7 +75,7 @@ def simulate(
     import logging  # noqa: PLC0415 - as above
     import sys  # noqa: PLC0415 - as above
 
-    from sandbox.program import run  # noqa: PLC0415 - as above
+    from sandbox.server import run  # noqa: PLC0415 - as above
 
     options = Options(
         accounts=accounts,

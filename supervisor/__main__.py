@@ -1,5 +1,7 @@
 """`python -m supervisor`: the `botapi` command where the script is not on the path."""
 
-from supervisor.cli import main
+from __future__ import annotations
+
+from supervisor.cli.main import main
 
 main()

@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from supervisor.child import ChildSpec, ChildStatus, InvalidSpec
+from supervisor.child_runner import Observer, Ward
 from supervisor.clock import Clock
-from supervisor.ward import ChildGaveUp, Observer, Ward
-
-__all__ = ["ChildGaveUp", "Supervisor", "SupervisorStopped", "UnknownChild"]
 
 
 class UnknownChild(LookupError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.accounts.admin import AccountState
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease
 
 
 @dataclass

@@ -17,27 +17,26 @@ from typing import Any, Self
 import structlog
 from redis.asyncio import Redis
 
-from actors.accounts.auth_json import auth_from_json
+from actors.accounts.auth_state import auth_from_json
 from actors.accounts.keys import Keys
-from actors.accounts.pacing import LogOnLimits, LogOnPacing
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.actor import Address
-from actors.bot import Bot
-from actors.bot_log import BotLog
-from actors.bot_ports import BotMemory, BotPolicy, BotPorts
-from actors.bot_states import BotState
+from actors.bot.bot import Bot
+from actors.bot.log import BotLog
+from actors.bot.messages import BotChanged, RouterToBot, ServeMatch
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LogOnTimeouts
+from actors.bot.renewals import LeaseChecks
+from actors.bot.states import BotState
 from actors.errors import ServiceError
-from actors.lease_keeper import LeaseChecks
-from actors.logon import LogOnTimeouts
-from actors.messages import BotChanged, RouterToBot, ServeMatch
-from actors.redis_client import connect
-from actors.steam.clock import SteamTime
+from actors.redis.client import connect
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
 from actors.steam.port import AuthState, Credential, GuardCallback, GuardRequest, Server, Transport
-from actors.steam.trust import Trust
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
 

@@ -13,13 +13,13 @@ from fake_clock import FakeClock, settle
 from fake_steam import FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 
 from actors.actor import Address
-from actors.bot import Bot
-from actors.bot_log import BotLog
-from actors.bot_ports import BotMemory, BotPolicy, BotPorts
-from actors.bot_states import BotState
-from actors.lease_keeper import LeaseChecks
-from actors.messages import BotChanged, RouterToBot
-from actors.shared_causes import SharedCauses
+from actors.bot.bot import Bot
+from actors.bot.log import BotLog
+from actors.bot.messages import BotChanged, RouterToBot
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts
+from actors.bot.renewals import LeaseChecks
+from actors.bot.shared_causes import SharedCauses
+from actors.bot.states import BotState
 from actors.steam.port import Dropped, GcLost, GcReady, GuardRequest
 
 LEASE_S = 60.0

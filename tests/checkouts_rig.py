@@ -16,11 +16,10 @@ from accounts_model import Account, Held, Model
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import AccountInUse, LeaseLost, NoSuchAccount
-from actors.redis_client import connect
+from actors.redis.client import connect
 
 T = TypeVar("T")
 PREFIX = "machine"

@@ -14,21 +14,20 @@ from fake_clock import FakeClock, settle
 from fake_tally import FakeTally
 
 from actors.actor import Address
-from actors.http.addresses import Networks
-from actors.http.admission import Admission
-from actors.http.api_keys import KeyRing
-from actors.http.app import bare_app
-from actors.http.asking import MatchAsker
-from actors.http.connections import Capacity, Connection
-from actors.http.edge import Edge
+from actors.http.auth.admission import Admission
+from actors.http.auth.api_keys import KeyRing
+from actors.http.auth.client_address import Networks
+from actors.http.connection import Capacity, Connection
 from actors.http.express import Express
-from actors.http.match_details import MatchRoutes
-from actors.http.notes import Outcome
-from actors.http.operation import add_routes, shortcuts
-from actors.matches.answer import MatchAnswer, ReplayFacts
-from actors.matches.memory import Memory
-from actors.matches.refusal import Known
-from actors.messages import RouterMessage
+from actors.http.openapi.operation import add_routes, shortcuts
+from actors.http.outcome import Outcome
+from actors.http.pipeline import Edge
+from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.routes.matches import MatchRoutes
+from actors.http.server import bare_app
+from actors.matches.cache import Memory
+from actors.matches.match import Known, MatchAnswer, ReplayFacts
+from actors.router.messages import RouterMessage
 
 PEER: Final = "198.51.100.7"
 

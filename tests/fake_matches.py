@@ -10,10 +10,9 @@ from typing import Final
 from fake_clock import FakeClock
 
 from actors.errors import StoreUnavailable
-from actors.matches.answer import MatchAnswer, Source
-from actors.matches.refusal import Known
+from actors.matches.match import Known, MatchAnswer, Source
 from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
-from actors.redis_client import Condition
+from actors.redis.client import Condition
 
 TURNS: Final = 5  # of the loop, that an answer takes
 

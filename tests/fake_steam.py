@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.accounts.lease import Lease
-from actors.accounts.pacing import Wait
+from actors.accounts.logon_limiter import Wait
+from actors.accounts.models import Lease
 from actors.errors import LeaseLost, NoAccountFree, ServiceError
 from actors.steam.port import (
     AuthSession,

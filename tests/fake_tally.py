@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from actors.accounts.quota import Scope
-from actors.circuit import Step
-from actors.tally import Failure, Lookup
+from actors.accounts.models import Scope
+from actors.router.circuit_breaker import Step
+from actors.router.metrics import Failure, Lookup
 
 
 class FakeTally:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from bot_rig import POLICY, BotRig, Stand
 
-from actors.bot_states import BotState
-from actors.logon import LogOnTimeouts
+from actors.bot.ports import LogOnTimeouts
+from actors.bot.states import BotState
 from actors.steam.port import GuardRequest, Transport
 
 NEIGHBOUR: Final = "neighbour"

@@ -14,14 +14,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from scripted_child import capturing_log
 
-from actors.http.app import Site, bare_app
-from actors.http.connections import Capacity
-from actors.http.edge import Edge as RequestEdge
-from actors.http.request_facts import Count
-from actors.http.server import HttpServer
+from actors.http.connection import Capacity
+from actors.http.outcome import Count
+from actors.http.pipeline import Edge as RequestEdge
+from actors.http.server import HttpServer, Site, bare_app
+from supervisor.app.web import FrontDoor
 from supervisor.clock import SystemClock
-from supervisor.front_door import FrontDoor
-from supervisor.settings import Http
+from supervisor.config.model import Http
 
 WITHIN_S = 20.0  # far more than anything here takes
 

@@ -1,7 +1,7 @@
-"""Who may import whom, read from the source with `ast`; nothing is imported to find out.
+"""Import rules between packages, checked on the source with `ast`; nothing is imported.
 
-Arrows point down: cli and tree see both halves, the halves do not see each other, and the parts of
-`actors` that talk to Redis, to Steam and about matches know neither the bots nor the router.
+`LAYERS` and `HALVES` are the whole table: a package imports what stands to its left. There is no list of
+exemptions.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("supervisor", "actors", "sandbox")
-SEES_BOTH_HALVES: Final = {
-    "supervisor.tree",
-    "supervisor.bot_specs",
-    "supervisor.departures",
-    "supervisor.first_steps",
-    "supervisor.fleet",
-    "supervisor.fleet_desk",
-    "supervisor.ground",
-    "supervisor.operators",
-    "supervisor.policies",
-    "supervisor.reconfigure",
-    "supervisor.steam_side",
-    "supervisor.admin_desk",
-    "supervisor.front_door",
-    "supervisor.metering",
-    "supervisor.stores",
-    "supervisor.secret_key",
-    "supervisor.settings",
-    "supervisor.live_keys",
-    "supervisor.cli_accounts",
-    "supervisor.cli_keys",
-    "supervisor.account_desk",
-    "supervisor.accounts_table",
-    "supervisor.cli_login",
-    "supervisor.replay_download",
-    "supervisor.replay_fetch",
+# The base of `actors`, then its packages: each imports itself and what stands to its left.
+BASE: Final = ("errors", "clock", "actor", "metrics")
+LAYERS: Final = (
+    "redis",
+    "steam",
+    "accounts",
+    "egress",
+    "matches",
+    "replays",
+    "bot",
+    "router",
+    "jobs",
+    "dashboard",
+    "http",
+)
+NEIGHBOURS: Final = frozenset({"accounts", "egress"})  # do not import each other
+# The core of `supervisor` imports itself; these packages import the core and what stands to their left.
+CORE: Final = ("supervisor", "child", "child_runner", "restart", "clock")
+PARTS: Final = ("config", "logs", "app", "cli")
+COMPOSES: Final = ("supervisor.app", "supervisor.cli")  # the only parts that import `actors`
+CLOCK: Final = "actors.clock"  # but for the one protocol that the core shares with them
+# Libraries, and the modules that may import them.
+HOMES: Final = {
+    "gevent": ("actors.steam",),
+    "steam": ("actors.steam",),
+    "dota2": ("actors.steam", "actors.matches.protobuf.schema"),
+    "prometheus_client": ("actors.metrics",),
+    "redis": ("actors.redis", "actors.accounts", "actors.egress", "actors.matches", "actors.jobs"),
+    "time": ("supervisor.clock",),  # time is an argument everywhere else
 }
-LOWER_PARTS: Final = ("actors.accounts", "actors.matches", "actors.replays", "actors.steam")
-# What the lower parts stand on, beside one another.
-GROUND: Final = ("actors.clock", "actors.errors", "actors.redis_client")
-GENERIC: Final = ("child", "clock", "restart", "supervisor", "ward")  # files of supervisor/
+SANDBOX_MAY_NOT: Final = ("actors", "supervisor", "gevent")
 WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -63,60 +63,64 @@ class Module:
 
 
 def violations(root: Path) -> list[str]:
-    """Return one line for each arrow, cycle or word that should not be there."""
+    """Return one line for each import, cycle or word that breaks a rule."""
     modules = list(read_modules(root))
     return [
-        *foreign_gevent(modules),
-        *sandbox_of_the_service(modules),
-        *halves_that_meet(modules),
-        *arrows_that_point_up(modules),
+        *libraries_outside_their_home(modules),
+        *imports_of_the_sandbox(modules),
+        *imports_between_the_halves(modules),
+        *imports_of_a_right_neighbour(modules),
         *imports_of_tests(modules),
-        *hidden_clocks(modules),
         *cycles(modules),
-        *words_too_many(modules),
+        *words_in_the_core(modules),
     ]
 
 
 # -- the rules -------------------------------------------------------------------------------------
 
 
-def foreign_gevent(modules: list[Module]) -> Iterator[str]:
-    """Only actors/steam imports gevent, and the libraries that are built on it.
-
-    `steam` and `dota2` are named too where they pull gevent in: their clients.
-    """
+def libraries_outside_their_home(modules: list[Module]) -> Iterator[str]:
+    """Each of these libraries is imported in its own package only."""
     for module in modules:
-        if not is_within(module.name, "actors.steam"):
-            for used in module.uses("gevent", "steam.client", "dota2.client"):
-                yield f"{module.name} imports {used}: gevent stays inside actors.steam"
+        if not is_within(module.name, "sandbox"):
+            for library, homes in HOMES.items():
+                if not is_within(module.name, *homes):
+                    for used in module.uses(library):
+                        yield f"{module.name} imports {used}: {library} stays in {', '.join(homes)}"
 
 
-def sandbox_of_the_service(modules: list[Module]) -> Iterator[str]:
-    """The sandbox is a program of its own: what it shares with the service it cannot judge."""
+def imports_of_the_sandbox(modules: list[Module]) -> Iterator[str]:
+    """The sandbox shares no code with the service, so that it can judge it."""
     for module in modules:
         if is_within(module.name, "sandbox"):
-            for used in module.uses("actors", "supervisor"):
-                yield f"{module.name} imports {used}: the sandbox knows nothing of the service"
+            for used in module.uses(*SANDBOX_MAY_NOT):
+                yield f"{module.name} imports {used}: the sandbox is a program of its own"
 
 
-def halves_that_meet(modules: list[Module]) -> Iterator[str]:
-    """Neither half imports the other; tree and cli put them together."""
+def imports_between_the_halves(modules: list[Module]) -> Iterator[str]:
+    """`actors` never imports `supervisor`; in `supervisor` only the composition root imports `actors`."""
     for module in modules:
-        if is_within(module.name, "supervisor") and module.name not in SEES_BOTH_HALVES:
+        if is_within(module.name, "supervisor") and not is_within(module.name, *COMPOSES):
             for used in module.uses("actors"):
-                yield f"{module.name} imports {used}: only tree and cli see both halves"
+                if used != CLOCK or module.name.count(".") > 1:
+                    yield f"{module.name} imports {used}: only app and cli import actors"
         if is_within(module.name, "actors"):
             for used in module.uses("supervisor", "sandbox"):
-                yield f"{module.name} imports {used}: an actor does not know who supervises it"
+                yield f"{module.name} imports {used}: actors imports neither"
 
 
-def arrows_that_point_up(modules: list[Module]) -> Iterator[str]:
-    """The lower parts of actors stand on each other and on the ground, on nothing above."""
+def imports_of_a_right_neighbour(modules: list[Module]) -> Iterator[str]:
+    """A package imports what stands to its left in its table."""
     for module in modules:
-        if is_within(module.name, *LOWER_PARTS):
-            for used in module.uses("actors"):
-                if used != "actors" and not is_within(used, *LOWER_PARTS, *GROUND):
-                    yield f"{module.name} imports {used}: the arrow points up"
+        for top, base, layers in (("actors", BASE, LAYERS), ("supervisor", CORE, PARTS)):
+            if not is_within(module.name, top) or module.name == f"{top}.__main__":
+                continue
+            own = rank(module.name, base, layers)
+            for used in module.uses(top):
+                its = rank(used, base, layers)
+                are_neighbours = {part_of(module.name), part_of(used)} == NEIGHBOURS
+                if its > own or are_neighbours:
+                    yield f"{module.name} imports {used}: it stands to its right"
 
 
 def imports_of_tests(modules: list[Module]) -> Iterator[str]:
@@ -124,14 +128,6 @@ def imports_of_tests(modules: list[Module]) -> Iterator[str]:
     for module in modules:
         for used in module.uses("tests", "bench"):
             yield f"{module.name} imports {used}: nothing that ships imports it"
-
-
-def hidden_clocks(modules: list[Module]) -> Iterator[str]:
-    """Time is an argument; one file reads the system's. (The sandbox has a time of its own.)"""
-    for module in modules:
-        if is_within(module.name, "supervisor", "actors") and module.name != "supervisor.clock":
-            for used in module.uses("time"):
-                yield f"{module.name} imports {used}: only supervisor.clock reads the system's time"
 
 
 def cycles(modules: list[Module]) -> Iterator[str]:
@@ -144,14 +140,25 @@ def cycles(modules: list[Module]) -> Iterator[str]:
         yield f"import cycle: {' -> '.join(reversed(found.args[1]))}"
 
 
-def words_too_many(modules: list[Module]) -> Iterator[str]:
+def words_in_the_core(modules: list[Module]) -> Iterator[str]:
     """The supervision itself serves any child: it never needs the word "bot"."""
-    generic = {f"supervisor.{name}" for name in GENERIC}
+    core = {f"supervisor.{name}" for name in CORE}
     for module in modules:
-        if module.name in generic and {"bot", "bots"} & {
-            w.lower() for w in WORD.findall(module.text)
-        }:
+        if module.name in core and {"bot", "bots"} & {w.lower() for w in WORD.findall(module.text)}:
             yield f'{module.name} says "bot": the supervision knows no kind of child'
+
+
+def part_of(name: str) -> str:
+    """Return the package or base module inside its half: "steam" for actors.steam.port."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def rank(name: str, base: tuple[str, ...], layers: tuple[str, ...]) -> int:
+    """Return the place in the table: 0 for the half itself and its base, then 1, 2, ..."""
+    part = part_of(name)
+    return (
+        0 if part in ("", *base) else 1 + layers.index(part) if part in layers else len(layers) + 1
+    )
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from gevent import Greenlet
 from redis.asyncio import Redis
 
-from actors.bot import Bot
+from actors.bot.bot import Bot
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
 

@@ -28,16 +28,16 @@ class Event:
 
 
 # Two are written by a method that is handed on or looked up by name; these are all places of that kind.
-# One is written by no logger: by the output itself, in `supervisor/logs.py`.
+# One is written by no logger: by the output itself, in `supervisor/logs/setup.py`.
 INDIRECT: Final = {
     "request_answered": Event({"debug", "info"}, set(), has_more=True),
     "config_unchanged": Event({"debug", "info"}, set(), has_more=True),
     "log_lines_dropped": Event({"warning"}, {"lines"}),
 }
 INDIRECT_IN: Final = {
-    "actors/http/edge.py": 1,
-    "supervisor/request_log.py": 1,
-    "supervisor/live_settings.py": 2,
+    "actors/http/pipeline.py": 1,
+    "supervisor/logs/access_log.py": 1,
+    "supervisor/app/reload.py": 2,
 }
 
 

@@ -15,30 +15,26 @@ from fake_clock import FakeClock, settle
 from fake_matches import TURNS, FakeMatches
 from fake_tally import FakeTally
 
-from actors.accounts.quota import Refused, Reserved, Unmet
+from actors.accounts.models import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
-from actors.errors import StoreUnavailable
-from actors.matches.answer import MatchAnswer
-from actors.matches.decoder import MatchDecoder
-from actors.matches.memory import Memory
-from actors.messages import (
+from actors.bot.messages import (
     BotChanged,
     BudgetSpent,
     CheckLease,
-    FetchMatch,
-    GetRouter,
     Relog,
-    RouterMessage,
-    RouterPolicy,
-    RouterReport,
     RouterToBot,
     Seat,
     ServeMatch,
 )
-from actors.redis_client import Condition
-from actors.router import Router
-from sandbox.matches.schema import encode_response
+from actors.bot.states import BotState
+from actors.errors import StoreUnavailable
+from actors.matches.cache import Memory
+from actors.matches.match import MatchAnswer
+from actors.matches.protobuf.decoder import MatchDecoder
+from actors.redis.client import Condition
+from actors.router.messages import FetchMatch, GetRouter, RouterMessage, RouterPolicy, RouterReport
+from actors.router.router import Router
+from sandbox.gc.matches.schema import encode_response
 
 POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=0.0, queue=2)
 

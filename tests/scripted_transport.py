@@ -22,9 +22,9 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import CMsgGCClient
 
 from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection
-from actors.steam.emsg import CLIENT_FROM_GC, CLIENT_TO_GC, DOTA, PROTO_BIT
-from actors.steam.envelope import build
-from actors.steam.gc_envelope import GcMessage, gc_message, parse_gc
+from actors.steam.protocol.emsg import CLIENT_FROM_GC, CLIENT_TO_GC, DOTA, PROTO_BIT
+from actors.steam.protocol.envelope import build
+from actors.steam.protocol.gc_envelope import GcMessage, gc_message, parse_gc
 from supervisor.clock import SystemClock
 
 PATIENCE_S = 5.0

@@ -25,8 +25,8 @@ from typing import Any, Final, Self
 import psutil
 import redis as sync_redis
 
-from actors.accounts.auth_json import auth_from_json
-from actors.accounts.sealing import Sealer, parse_keys
+from actors.accounts.auth_state import auth_from_json
+from actors.accounts.encryption import Sealer, parse_keys
 from actors.accounts.store import AUTH_STATE
 from actors.errors import CannotUnseal
 from bench.service_process import ServiceProcess

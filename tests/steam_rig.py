@@ -18,7 +18,6 @@ from typing import Any, Self, TypeVar
 import structlog
 from gevent import Greenlet
 
-from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
@@ -32,7 +31,8 @@ from actors.steam.port import (
     LoggedOn,
     Transport,
 )
-from actors.steam.trust import Trust
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
 

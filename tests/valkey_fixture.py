@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from actors.redis_client import connect
+from actors.redis.client import connect
 from bench.valkey import FORGETFUL, own_valkey
 
 _prefixes = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Account operations of an operator: list, check out, free, reset, remove. Not used by bots.
+"""Operator view of accounts: list, check out, release, reset, remove.
 
 They act on any account, also one that a bot holds; an operation that could harm its holder asks for
 `force`.
@@ -15,9 +15,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.accounts.lease import HolderEntry, Lease
+from actors.accounts.models import NEED, UNTIL_ACTED_S, HolderEntry, Lease, QuotaLimits
 from actors.accounts.names import NOT_STEAMS, folded, shown, stored
-from actors.accounts.quota import NEED, UNTIL_ACTED_S, QuotaLimits
 from actors.errors import (
     AccountInUse,
     BadAccountName,
@@ -25,7 +24,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.redis_client import Script
+from actors.redis.client import Script
 
 COLUMNS: Final = 11  # of a row of overview.lua
 LONGEST_SHOWN: Final = 200  # characters of a text that other clients may have written

@@ -1,4 +1,4 @@
-"""The accounts in Redis: checkouts with leases, budgets, auth state. Every change is one Lua script.
+"""AccountStore: leases, budgets, auth state. Each change is one Lua script.
 
 Leases are ordered by fencing tokens, and every write on behalf of an account carries the token and is
 refused when a newer checkout exists. All time is Redis server time. What Redis loses (a failover to a
@@ -18,14 +18,20 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from actors.accounts.auth_json import auth_from_json, auth_to_json
+from actors.accounts.auth_state import KnownAuth, auth_from_json, auth_to_json
+from actors.accounts.encryption import Sealer, closed_values, seal_plain_values
 from actors.accounts.keys import Keys
-from actors.accounts.known_auth import KnownAuth
-from actors.accounts.lease import HolderEntry, Lease
+from actors.accounts.models import (
+    BUDGET_SPENT,
+    NEED,
+    HolderEntry,
+    Lease,
+    QuotaLimits,
+    Refused,
+    Reserved,
+    Unmet,
+)
 from actors.accounts.names import folded, is_text, shown, steam_name
-from actors.accounts.quota import BUDGET_SPENT, NEED, QuotaLimits, Refused, Reserved, Unmet
-from actors.accounts.sealed_values import closed_values, seal_plain_values
-from actors.accounts.sealing import Sealer
 from actors.accounts.shared_secrets import canonical
 from actors.errors import (
     CannotUnseal,
@@ -37,7 +43,7 @@ from actors.errors import (
     SameSteamAccount,
     StoreMisused,
 )
-from actors.redis_client import Condition, Script, asking, ping
+from actors.redis.client import Condition, Script, asking, ping
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.

@@ -1,4 +1,4 @@
-"""The error table: which RequestError becomes which status and word. The words are the API's promise.
+"""Error -> status table.
 
 Every error body is ``{"error": word, "message": sentence, "retry_after": seconds or null}``; a
 ``retry_after`` also goes out as the Retry-After header, in whole seconds, rounded up.
@@ -31,7 +31,7 @@ from actors.errors import (
     Unauthorized,
     Unusable,
 )
-from actors.http.notes import ERROR
+from actors.http.outcome import ERROR
 
 UNAUTHORIZED: Final = 401
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {

@@ -18,19 +18,24 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import WallClock
 from actors.errors import RequestError
-from actors.http.admission import Admission
-from actors.http.asking import MatchAsker
-from actors.http.client import Client
-from actors.http.freshness import HIT, X_CACHE, age_s, cache_control
-from actors.http.notes import Outcome
-from actors.http.operations import GET_MATCH, GET_MATCH_DETAILS
+from actors.http.auth.admission import Admission
+from actors.http.auth.clients import Client
+from actors.http.content import (
+    HIT,
+    JSON,
+    X_CACHE,
+    Representation,
+    acceptable,
+    age_s,
+    cache_control,
+    represent,
+)
+from actors.http.headers import HEADERS, ID_HEADER, new_request_id
+from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS
+from actors.http.outcome import Count, Outcome, Record, request_facts
 from actors.http.plain_head import PlainHead, read_plain_head
-from actors.http.representation import JSON, Representation, acceptable, represent
-from actors.http.request_facts import Count, Record, request_facts
-from actors.http.request_ids import HEADER as ID_HEADER
-from actors.http.request_ids import new_request_id
-from actors.http.security_headers import HEADERS
-from actors.observing import contained
+from actors.http.routes.match_fetcher import MatchAsker
+from actors.metrics import contained
 
 OK: Final = 200
 

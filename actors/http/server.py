@@ -1,17 +1,47 @@
-"""The HTTP server as a child of the supervisor: accept, serve, drain."""
+"""HttpServer and the assembly of the aiohttp application."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.app import Site
-from actors.http.connections import Capacity, Connection, Ready
-from actors.http.edge import Answering, Edge
+from actors.http.auth.admission import Admission
+from actors.http.connection import Capacity, Connection, Ready
+from actors.http.headers import on_prepare
+from actors.http.openapi.document import document
+from actors.http.openapi.operation import Routes, add_routes, shortcuts
+from actors.http.pipeline import MAX_BODY, Answering, Edge, Shortcuts, bodies_first
+from actors.http.routes.api_docs import DocsRoutes
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The application, and what need not be looked for in it."""
+
+    app: web.Application
+    shortcuts: Shortcuts = field(default_factory=dict)
+
+
+def make_site(groups: Sequence[Routes], admission: Admission, *, version: str) -> Site:
+    """Serve `groups`, and what describes them."""
+    app = bare_app(admission)
+    operations = tuple(add_routes(app, *groups))
+    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
+    return Site(app, shortcuts(*groups))
+
+
+def bare_app(admission: Admission) -> web.Application:
+    """Return an application without routes."""
+    app = web.Application(middlewares=[bodies_first(admission)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(on_prepare)
+    return app
+
 
 BACKLOG: Final = 512  # connections that the kernel holds while we are busy
 # Connections that asyncio accepts in one go. A refused one keeps its file for four turns of the event

@@ -1,4 +1,4 @@
-"""What Steam and the GC say about players, as JSON in the form that OpenDota's retriever gives it."""
+"""Profile cards, former names and matches in the JSON of OpenDota's retriever."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from typing import Any, Final
 import orjson
 from google.protobuf.descriptor import FieldDescriptor as F
 
-from actors.matches.decoder import DecodeError, Decoder
-from actors.matches.patch import CARD, FieldSpec
-from actors.matches.schema import Schema, card_schema
+from actors.matches.protobuf import values
+from actors.matches.protobuf.decoder import Decoder
+from actors.matches.protobuf.schema import (
+    CARD,
+    RESPONSE,
+    FieldSpec,
+    Schema,
+    card_schema,
+    match_schema,
+)
+from actors.matches.protobuf.wire import DecodeError
 
 OK: Final = 1  # EResult
 _NAMES: Final = "CMsgClientAMGetPersonaNameHistoryResponse"
@@ -74,3 +82,18 @@ class PlayerDecoder:
 def _name(one: dict[str, Any]) -> dict[str, str]:
     since = datetime.fromtimestamp(one.get("name_since", 0), UTC)
     return {"name_since": f"{since:%Y-%m-%dT%H:%M:%S}.000Z", "name": one.get("name", "")}
+
+
+class RetrieverDecoder:
+    """Decodes CMsgGCMatchDetailsResponse; compiles its tables once.
+
+    protobufjs prints as protobuf's JSON mapping has it (names of enums, 64-bit integers as strings), but
+    for floats: JavaScript knows none of 32 bits, and prints what 64 bits make of them.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(match_schema(), RESPONSE, float32=values.widened)
+
+    def json(self, body: bytes) -> bytes:
+        """Return the GC's answer as JSON. Raises DecodeError."""
+        return orjson.dumps(self._decoder.fields(body))

@@ -1,4 +1,4 @@
-"""Verifies a replay file while it comes: compression, content, the match it is of. No I/O."""
+"""Verifies a replay file while it arrives: compression, content, match id. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import cramjam
 from backports import zstd
 
-from actors.matches.wire import BYTES, VARINT, DecodeError, read_tag, skip, stretch, varint
+from actors.matches.protobuf.wire import BYTES, VARINT, DecodeError, read_tag, skip, stretch, varint
 
 AT_ONCE: Final = 1 << 20  # bytes; a few compressed ones can mean gigabytes
 LARGEST_INFO: Final = 4 << 20  # bytes of the file info; real ones have a few thousand

@@ -20,12 +20,12 @@ from steam.core.crypto import pkcs1v15_encrypt, rsa_publickey
 from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.clock import SteamTime
-from actors.steam.envelope import decode
+from actors.steam.connection import Services
 from actors.steam.port import AuthSession, AuthState, Credential, GuardKind, GuardRequest
-from actors.steam.service import Services
-from actors.steam.totp import code_at, until_next_step
-from actors.steam.wire import ParseError
+from actors.steam.protocol.envelope import decode
+from actors.steam.protocol.totp import code_at, until_next_step
+from actors.steam.protocol.wire import ParseError
+from actors.steam.steam_time import SteamTime
 
 OK: Final = 1
 DUPLICATE_REQUEST: Final = 29  # approved meanwhile, e.g. in the app

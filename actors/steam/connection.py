@@ -1,4 +1,4 @@
-"""One connection inside the hub: its reader, its writer, and the answers that greenlets wait for.
+"""One connection in the hub: reader, writer, heartbeat, service calls.
 
 Three greenlets: the reader hands every message to its handler in order, the writer empties a queue (so
 that sending never waits), the pulse sends heartbeats and notices silence. When the connection ends,
@@ -8,9 +8,11 @@ every greenlet that waits for an answer gets the error at once.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -20,11 +22,16 @@ from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientHeart
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import SteamUnreachable
-from actors.steam.clock import WallClock
-from actors.steam.emsg import CLIENT_HEARTBEAT
-from actors.steam.envelope import Message, build, parse
-from actors.steam.transport import Transport
-from actors.steam.wire import ParseError
+from actors.steam.protocol.emsg import (
+    CLIENT_HEARTBEAT,
+    SERVICE_METHOD_CALL,
+    SERVICE_METHOD_CALL_NON_AUTHED,
+    SERVICE_METHOD_RESPONSE,
+)
+from actors.steam.protocol.envelope import Message, build, parse
+from actors.steam.protocol.wire import ParseError
+from actors.steam.steam_time import WallClock
+from actors.steam.transport.base import Transport
 
 # Every heartbeat asks for a reply; so many in a row without a word and the connection is dead. Counted
 # and not timed: after a busy moment of ours the replies are there, only not read yet.
@@ -287,3 +294,32 @@ class Connection:
             kind = type(error).__name__
             self._log.error("connection_crashed", error_type=kind)
             self.die(SteamUnreachable("session", f"we could not go on: {kind}"))
+
+
+REALM_GLOBAL: Final = 1
+
+
+class Services:
+    """Service calls with their own 64-bit job ids, never reused: a late answer matches no call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._jobs = itertools.count(1)
+        connection.on(SERVICE_METHOD_RESPONSE, self._on_response)
+
+    def call(self, method: str, request: Any) -> tuple[int, bytes]:
+        """Return (EResult, body); waits (this greenlet), the caller sets the time limit.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        job = next(self._jobs)
+        authed = self._connection.session_id != 0
+        emsg = SERVICE_METHOD_CALL if authed else SERVICE_METHOD_CALL_NON_AUTHED
+        header = {"jobid_source": job, "target_job_name": method, "realm": REALM_GLOBAL}
+        send = partial(self._connection.send, emsg, request, **header)
+        answer: tuple[int, bytes] = self._connection.wait(("service", job), send)
+        return answer
+
+    def _on_response(self, message: Message) -> None:
+        self._connection.resolve(("service", message.job_target), (message.eresult, message.body))

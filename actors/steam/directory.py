@@ -21,8 +21,8 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import SteamUnreachable
-from actors.steam.clock import SteamTime
 from actors.steam.port import Server, Transport
+from actors.steam.steam_time import SteamTime
 
 REALM: Final = "steamglobal"
 FRESH_S: Final = 300.0

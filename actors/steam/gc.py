@@ -1,4 +1,4 @@
-"""The session with Dota 2's Game Coordinator: play, say hello until welcomed, keep it, ask it things.
+"""Game Coordinator session, and former names of players.
 
 The GC may go away while Steam stays (maintenance, a restart, another session that plays): then hellos
 follow as gc_hello.py plans them, and the owner of the link is told of the loss and of the return.
@@ -7,7 +7,7 @@ follow as gc_hello.py plans them, and the owner of the link is told of the loss 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import gevent
@@ -17,15 +17,20 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientPlayingSessionState,
     CMsgClientRequestFreeLicense,
 )
-from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
+from steam.protobufs.steammessages_clientserver_pb2 import (
+    CMsgClientAMGetPersonaNameHistory,
+    CMsgClientGamesPlayed,
+)
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, PlayingElsewhere
-from actors.steam.clock import WallClock
 from actors.steam.connection import Connection
-from actors.steam.emsg import (
+from actors.steam.gc_hello import HelloSchedule, WaitingSessions
+from actors.steam.protocol.emsg import (
     CLIENT_FROM_GC,
     CLIENT_GAMES_PLAYED,
+    CLIENT_GET_PERSONA_NAME_HISTORY,
+    CLIENT_PERSONA_NAME_HISTORY_RESPONSE,
     CLIENT_PLAYING_SESSION_STATE,
     CLIENT_REQUEST_FREE_LICENSE,
     DOTA,
@@ -39,8 +44,8 @@ from actors.steam.emsg import (
     GC_PROFILE_CARD_RESPONSE,
     GC_REQUEST_DROPPED,
 )
-from actors.steam.envelope import NO_JOB, Message, decode
-from actors.steam.gc_envelope import (
+from actors.steam.protocol.envelope import NO_JOB, Message, decode
+from actors.steam.protocol.gc_envelope import (
     GcMessage,
     decompressed,
     gc_head,
@@ -49,8 +54,29 @@ from actors.steam.gc_envelope import (
     parse_gc,
     profile_card_request,
 )
-from actors.steam.gc_hello import HelloSchedule, WaitingSessions
-from actors.steam.wire import ParseError, fields, number
+from actors.steam.protocol.wire import ParseError, fields, number
+from actors.steam.steam_time import WallClock
+
+
+class NameHistories:
+    """Lives in the hub; `on_body` gets (job, body) of every answer there and must not wait."""
+
+    def __init__(self, connection: Connection, *, on_body: Callable[[int, bytes], None]) -> None:
+        self._connection = connection
+        self._on_body = on_body
+        connection.on(CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_response)
+
+    def request(self, steam_ids: Iterable[int], job: int) -> None:
+        """Send one request; the answer comes to `on_body` with the same job."""
+        request = CMsgClientAMGetPersonaNameHistory()
+        for steam_id in steam_ids:
+            request.Ids.add().steamid = steam_id
+        request.id_count = len(request.Ids)
+        self._connection.send(CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
+
+    def _on_response(self, message: Message) -> None:
+        self._on_body(message.job_target, message.body)
+
 
 LICENSE_AFTER_HELLOS: Final = 4  # unanswered; then perhaps the account does not own the (free) game
 SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends

@@ -21,12 +21,10 @@ from structlog.typing import FilteringBoundLogger
 from actors.errors import GcUnavailable, PlayingElsewhere, RequestDropped, SteamUnreachable
 from actors.steam.auth import Authenticator
 from actors.steam.bridge import Bridge
-from actors.steam.clock import SteamTime
-from actors.steam.connection import Connection
-from actors.steam.envelope import NO_JOB
-from actors.steam.gc import GcSession
+from actors.steam.connection import Connection, Services
+from actors.steam.gc import GcSession, NameHistories
 from actors.steam.gc_hello import WaitingSessions
-from actors.steam.names import NameHistories
+from actors.steam.pending import Unanswered
 from actors.steam.port import (
     FENCED_S,
     AuthInterrupted,
@@ -44,14 +42,13 @@ from actors.steam.port import (
     Server,
     Transport,
 )
-from actors.steam.renewal import renew
-from actors.steam.service import Services
-from actors.steam.session import Session
-from actors.steam.transport import Transport as TransportInUse
-from actors.steam.transport_tcp import TcpTransport
-from actors.steam.transport_websocket import WebSocketTransport
-from actors.steam.trust import Trust
-from actors.steam.unanswered import Unanswered
+from actors.steam.protocol.envelope import NO_JOB
+from actors.steam.session import Session, renew
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.base import Transport as TransportInUse
+from actors.steam.transport.tcp import TcpTransport
+from actors.steam.transport.trust import Trust
+from actors.steam.transport.websocket import WebSocketTransport
 
 # How long before the end of an unanswered request the server is made to say something. Whether it does
 # tells a GC that is silent from a connection that is dead without knowing it (half-open).

@@ -6,12 +6,12 @@ import random
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.steam.clock import SteamTime
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import LinkListener, Server
-from actors.steam.trust import Trust
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 
 
 class SteamNetwork:

@@ -1,7 +1,11 @@
-"""A Steam session: hello, log-on with a refresh token, being logged off, log-off.
+"""Steam session: hello, log-on, log-off, token renewal.
 
 Fields and values are what node-steam-user and SteamKit send; what Steam does with a wrong one is in
-`actors/verdicts.py`, not here.
+`actors/bot/eresults.py`, not here.
+
+Since April 2025 this works only there, and Steam decides: near the end of a token's 200 days it hands out
+another one, and the old one is dead from that moment; else there is only an access token, which is of no
+use here (node-steam-user's `renewRefreshTokens`).
 """
 
 from __future__ import annotations
@@ -15,10 +19,14 @@ from typing import Any, Final
 
 import gevent
 from steam.protobufs import steammessages_clientserver_login_pb2 as pb
+from steam.protobufs.steammessages_auth_pb2 import (
+    CAuthentication_AccessToken_GenerateForApp_Request,
+)
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam.connection import Connection
-from actors.steam.emsg import (
+from actors.steam.connection import Connection, Services
+from actors.steam.port import AuthState, LoggedOn
+from actors.steam.protocol.emsg import (
     CLIENT_HELLO,
     CLIENT_LOG_OFF,
     CLIENT_LOG_ON,
@@ -26,9 +34,8 @@ from actors.steam.emsg import (
     CLIENT_LOGGED_OFF,
     CLIENT_SERVER_UNAVAILABLE,
 )
-from actors.steam.envelope import Message, decode
-from actors.steam.port import AuthState, LoggedOn
-from actors.steam.wire import ParseError
+from actors.steam.protocol.envelope import Message, decode
+from actors.steam.protocol.wire import ParseError, fields
 
 PROTOCOL_VERSION: Final = 65580
 PACKAGE_VERSION: Final = 1771  # SteamKit's
@@ -189,3 +196,32 @@ def _public_ip(answer: Any) -> str | None:
         return str(ipaddress.ip_address(ip.v4)) if ip.v4 else None
     except ValueError:  # an address of an odd length: better none than no log-on
         return None
+
+
+METHOD: Final = "Authentication.GenerateAccessTokenForApp#1"
+# Two fields are newer than the library's classes: `renewal_type` (3) of the request, here as it travels
+# with the value "allow", and `refresh_token` (2) of the answer.
+RENEWAL_ALLOWED: Final = b"\x18\x01"
+REFRESH_TOKEN: Final = 2
+
+
+def renew(services: Services, auth: AuthState) -> AuthState | None:
+    """Return the newer state, or None when Steam keeps the one we have; the caller sets the time limit.
+
+    Raises:
+        LogOnRefused: with phase ``"renewal"``.
+        SteamUnreachable: the connection died, or the server sent garbage.
+    """
+    request = CAuthentication_AccessToken_GenerateForApp_Request(
+        refresh_token=auth.refresh_token, steamid=auth.steam_id
+    )
+    request.MergeFromString(RENEWAL_ALLOWED)
+    eresult, body = services.call(METHOD, request)
+    if eresult != OK:
+        raise LogOnRefused("renewal", eresult)
+    try:
+        token = fields(body).get(REFRESH_TOKEN, b"")
+        text = token.decode("ascii") if isinstance(token, bytes) else ""
+    except (ParseError, UnicodeDecodeError) as error:
+        raise SteamUnreachable("renewal", "the server sent garbage") from error
+    return AuthState(auth.steam_id, text, auth.guard_data) if text else None

@@ -11,7 +11,7 @@ import time
 from types import FrameType
 from typing import Final
 
-from supervisor.cli import main
+from supervisor.cli.main import main
 
 BLOCK_S: Final = "CHAOS_BLOCK_S"  # environment variable: seconds
 

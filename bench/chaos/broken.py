@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from actors.lease_keeper import LeaseKeeper
+from actors.bot.renewals import LeaseKeeper
 from bench.chaos.blockable import install
-from supervisor.cli import main
+from supervisor.cli.main import main
 
 
 async def _pretend(self: LeaseKeeper) -> bool:

@@ -9,11 +9,10 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits, Refused, Reserved, Unmet, Window
+from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved, Unmet, Window
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
-from actors.redis_client import Condition
+from actors.redis.client import Condition
 
 pytestmark = pytest.mark.integration
 

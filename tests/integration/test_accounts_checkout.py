@@ -9,9 +9,8 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.lease import ANY_HELD, Lease
-from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
-from actors.accounts.sealing import MARK, Sealer
+from actors.accounts.encryption import MARK, Sealer
+from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import (
     CannotUnseal,
@@ -21,7 +20,7 @@ from actors.errors import (
     PasswordNeeded,
     StoreMisused,
 )
-from actors.redis_client import connect
+from actors.redis.client import connect
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration

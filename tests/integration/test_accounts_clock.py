@@ -9,8 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import LeaseLost, NoAccountFree
 

@@ -15,16 +15,15 @@ from rich.console import Console
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
-from actors.accounts.lease import Lease
+from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.models import Lease, QuotaLimits, Reserved
 from actors.accounts.names import shown
-from actors.accounts.pacing import LogOnLimits, LogOnPacing
-from actors.accounts.quota import QuotaLimits, Reserved
 from actors.accounts.store import Accounts
+from actors.dashboard.views import account_view
 from actors.errors import AccountError, BadAccountName, NeedsHuman, NoAccountFree, NoSuchAccount
-from actors.redis_client import connect
+from actors.redis.client import connect
 from actors.steam.port import AuthState
-from actors.views import account_view
-from supervisor.accounts_table import table_of
+from supervisor.cli.accounts import table_of
 
 pytestmark = pytest.mark.integration
 

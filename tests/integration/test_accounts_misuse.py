@@ -10,11 +10,10 @@ from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountState
-from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import AccountError, NoAccountFree, NoSuchAccount, StoreMisused
-from actors.redis_client import connect
+from actors.redis.client import connect
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,7 @@ import pytest
 import redis as sync_redis
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
-from actors.accounts.sealing import Sealer
+from actors.accounts.encryption import Sealer
 from bench.service_process import Sections, toml
 from bench.world import World, world
 

@@ -16,17 +16,11 @@ from seed_client import SeedClient
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved
 from actors.accounts.names import bad_name, folded, shown, stored
-from actors.accounts.quota import QuotaLimits, Refused, Reserved
 from actors.accounts.store import Accounts
-from actors.errors import (
-    AccountInUse,
-    LeaseLost,
-    NoAccountFree,
-    SameSteamAccount,
-)
-from actors.redis_client import connect
+from actors.errors import AccountInUse, LeaseLost, NoAccountFree, SameSteamAccount
+from actors.redis.client import connect
 from actors.steam.port import AuthState
 
 pytestmark = pytest.mark.integration

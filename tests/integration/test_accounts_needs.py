@@ -10,9 +10,8 @@ from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
-from actors.accounts.lease import Lease
-from actors.accounts.quota import BUDGET_SPENT, NEED, UNTIL_ACTED_S, QuotaLimits
-from actors.accounts.sealing import Sealer
+from actors.accounts.encryption import Sealer
+from actors.accounts.models import BUDGET_SPENT, NEED, UNTIL_ACTED_S, Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import CannotUnseal, NeedsHuman, NoAccountFree
 

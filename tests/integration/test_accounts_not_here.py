@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.quota import QuotaLimits
-from actors.accounts.sealing import Sealer
+from actors.accounts.encryption import Sealer
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
 from actors.steam.port import AuthState

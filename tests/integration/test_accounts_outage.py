@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.accounts.embedded import EmbeddedValkey, EmbeddedValkeyError
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
-from actors.redis_client import connect
+from actors.redis.client import connect
+from actors.redis.embedded import EmbeddedValkey, EmbeddedValkeyError
 from actors.steam.port import AuthState
 from bench.valkey import own_valkey
 

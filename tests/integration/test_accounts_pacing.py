@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.keys import Keys
-from actors.accounts.pacing import LogOnLimits, LogOnPacing, Wait
+from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing, Wait
 from actors.errors import StoreMisused
 
 pytestmark = pytest.mark.integration

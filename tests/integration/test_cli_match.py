@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from botapi_command import COMMAND, Said, botapi, environment
 
-from actors.bot_states import BotState
+from actors.bot.states import BotState
 from bench.service_process import toml
 from bench.world import World, world
 

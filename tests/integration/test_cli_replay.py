@@ -18,11 +18,10 @@ import pytest
 from backports import zstd
 from botapi_command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
+from actors.replays import download
+from actors.replays.files import Nowhere, PartFile
 from bench.world import World, world
-from supervisor import replay_download
-from supervisor.part_file import PartFile
-from supervisor.plain_file import Nowhere
-from supervisor.replay_progress import Bar
+from supervisor.cli.replay_fetch import Bar
 
 pytestmark = pytest.mark.integration
 
@@ -416,7 +415,7 @@ async def test_a_server_in_trouble_is_tried_again_then_left(here: Here) -> None:
 async def test_a_connection_that_falls_silent_is_given_up(
     here: Here, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_download, "SILENCE_S", 0.3)
+    monkeypatch.setattr(download, "SILENCE_S", 0.3)
     await here.faults(replay_stall_kb={"value": 500, "times": 1})
     waits: list[float] = []
 
@@ -425,11 +424,11 @@ async def test_a_connection_that_falls_silent_is_given_up(
 
     url = f"{here.world.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
-        patience = replay_download.Patience(3, sleep)
-        download = replay_download.Download(
+        patience = download.Patience(3, sleep)
+        fetched = download.Download(
             MATCH, url, part=part, sink=Nowhere(), watcher=bar, patience=patience
         )
-        await download.run(through_proxy=False)
+        await fetched.run(through_proxy=False)
         part.become_target()
     assert (here.cwd / "x").read_bytes() == whole
     assert waits == [1.0]

@@ -11,8 +11,7 @@ from typing import cast
 import pytest
 from scripted_child import capturing_log
 
-from supervisor.followed_file import FollowedFile
-from supervisor.watch import FileWatch
+from supervisor.config.file_watch import FileWatch, FollowedFile
 
 pytestmark = pytest.mark.integration
 

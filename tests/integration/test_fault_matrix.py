@@ -21,10 +21,10 @@ from fault_scene import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
 from leaks import held, nothing_is_left
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
-from actors.accounts.quota import UNTIL_ACTED_S
-from actors.bot_states import BotState
+from actors.accounts.models import UNTIL_ACTED_S
+from actors.bot.ports import LogOnTimeouts
+from actors.bot.states import BotState
 from actors.errors import GcUnavailable, SteamUnreachable
-from actors.logon import LogOnTimeouts
 from actors.steam.connection import Connection
 from actors.steam.port import Transport
 from bench.sandbox_process import SandboxProcess

@@ -14,8 +14,8 @@ import orjson
 import pytest
 from quick_world import quick_world, wait_idle
 
-from actors.http.bulk import AT_ONCE
-from actors.http.inputs import MOST_IDS
+from actors.http.openapi.inputs import MOST_IDS
+from actors.http.routes.matches import AT_ONCE
 from bench.world import World
 
 pytestmark = pytest.mark.integration

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from http_rig import WITHIN_S, Answer, Edge, get, serving
 
-from actors.http import bodies, connections
-from actors.http.client import client_of
-from supervisor.settings import Http
+from actors.http import connection, pipeline
+from actors.http.auth.clients import client_of
+from supervisor.config.model import Http
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 
@@ -37,7 +37,7 @@ def is_complete(answer: Answer) -> bool:
     )
 
 
-MANY = b"".join(b"X-%d: y\r\n" % number for number in range(connections.MAX_HEADERS + 1))
+MANY = b"".join(b"X-%d: y\r\n" % number for number in range(connection.MAX_HEADERS + 1))
 FAT = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(60))
 
 
@@ -59,7 +59,7 @@ FAT = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(60))
         (get("/ok", Expect="a miracle"), 417, "expectation-failed"),
         (get("/nothing"), 404, "not-found"),
         (get("/%ff?%ff=%00"), 404, "not-found"),
-        (post(b"x" * (bodies.MAX_BODY + 1)), 413, "too-large"),
+        (post(b"x" * (pipeline.MAX_BODY + 1)), 413, "too-large"),
         (post(b"x" * 10_000_000), 413, "too-large"),
         (CHUNKED + b"100000\r\n" + b"x" * 0x100000 + b"\r\n0\r\n\r\n", 413, "too-large"),
         (post(gzip.compress(b"x" * 1_000_000), "Content-Encoding: gzip"), 415,
@@ -103,7 +103,7 @@ UPGRADE = "Connection: upgrade\r\nUpgrade: foo"
 async def test_nothing_of_a_body_is_answered_as_a_request(
     monkeypatch: pytest.MonkeyPatch, begin: str, headers: str, statuses: set[int]
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", SOON_S)
+    monkeypatch.setattr(pipeline, "BODY_S", SOON_S)
     asked = []
 
     async def inner(request: web.Request) -> web.Response:
@@ -123,12 +123,12 @@ async def test_nothing_of_a_body_is_answered_as_a_request(
 
 async def test_what_is_just_within_the_limits_is_served() -> None:
     async with serving() as edge:
-        headers = {f"X_{number}": "y" for number in range(connections.MAX_HEADERS - 1)}
+        headers = {f"X_{number}": "y" for number in range(connection.MAX_HEADERS - 1)}
         for data in (
             get("/ok?" + "a" * 8000),
             get("/ok", X="a" * 8000),
             get("/ok", **headers),
-            post(b"x" * bodies.MAX_BODY),
+            post(b"x" * pipeline.MAX_BODY),
             post(b"x", "Content-Encoding: identity"),
             post(b"x", "Expect: 100-continue")[:-1],
         ):
@@ -160,7 +160,7 @@ async def test_a_head_that_dribbles_is_answered_408_and_closed(
     async with serving() as edge, edge.wire() as used:
         await used.send(get("/ok"))
         assert (await used.answer()).status == 200
-        monkeypatch.setattr(connections, "HEAD_S", SOON_S)
+        monkeypatch.setattr(connection, "HEAD_S", SOON_S)
         async with edge.wire() as fresh:
             await fresh.send(b"GET /ok HTTP/1.1\r\nHo")
             await used.send(b"GET /ok HTTP/1.1\r\nHo")
@@ -173,7 +173,7 @@ async def test_a_head_that_dribbles_is_answered_408_and_closed(
 
 
 async def test_one_byte_now_and_then_does_not_win_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", SOON_S)
+    monkeypatch.setattr(connection, "HEAD_S", SOON_S)
 
     async def dribble(edge: Edge) -> int:
         async with edge.wire() as wire:
@@ -200,7 +200,7 @@ async def test_a_head_in_pieces_but_in_time_is_served() -> None:
 async def test_who_connects_and_says_nothing_is_let_go_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", SOON_S)
+    monkeypatch.setattr(connection, "HEAD_S", SOON_S)
     async with serving() as edge, edge.wire() as wire:
         assert await wire.wait_closed() == b""
 
@@ -208,9 +208,9 @@ async def test_who_connects_and_says_nothing_is_let_go_without_a_word(
 async def test_a_body_that_dribbles_is_answered_408_and_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", SOON_S)
-    limits = {**connections.AIOHTTP_LIMITS, "lingering_time": SOON_S}
-    monkeypatch.setattr(connections, "AIOHTTP_LIMITS", limits)
+    monkeypatch.setattr(pipeline, "BODY_S", SOON_S)
+    limits = {**connection.AIOHTTP_LIMITS, "lingering_time": SOON_S}
+    monkeypatch.setattr(connection, "AIOHTTP_LIMITS", limits)
     async with serving() as edge:
         for begun in (post(b"x" * 1000)[:-500], CHUNKED + b"5\r\nab"):
             async with edge.wire() as wire:
@@ -239,7 +239,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(
 
     async with serving({"/large": large}) as edge:
         with small_window(edge) as slow, monkeypatch.context() as patch:
-            patch.setattr(connections, "UNREAD_S", SOON_S)
+            patch.setattr(connection, "UNREAD_S", SOON_S)
             slow.sendall(get("/large"))
             await edge.wait_open(1)
             await edge.wait_open(0)
@@ -250,7 +250,7 @@ async def test_small_answers_that_nobody_reads_are_given_up_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Many of them on one connection, until the kernel takes no more."""
-    monkeypatch.setattr(connections, "UNREAD_S", SOON_S)
+    monkeypatch.setattr(connection, "UNREAD_S", SOON_S)
 
     async def some(_request: web.Request) -> web.Response:
         return web.Response(body=b"x" * 20_000)
@@ -273,8 +273,8 @@ def small_window(edge: Edge) -> socket.socket:
 
 
 async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {**connections.AIOHTTP_LIMITS, "keepalive_timeout": 1.0}
-    monkeypatch.setattr(connections, "AIOHTTP_LIMITS", limits)
+    limits = {**connection.AIOHTTP_LIMITS, "keepalive_timeout": 1.0}
+    monkeypatch.setattr(connection, "AIOHTTP_LIMITS", limits)
     async with serving() as edge, edge.wire() as wire:
         await wire.send(get("/ok"))
         assert (await wire.answer()).status == 200
@@ -304,7 +304,7 @@ async def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
 
 async def test_one_address_leaves_connections_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     peers = iter(["198.51.100.1"] * 7 + ["127.0.0.1", "203.0.113.2"])
-    monkeypatch.setattr(connections, "_address", lambda _: next(peers))
+    monkeypatch.setattr(connection, "_address", lambda _: next(peers))
     async with serving(http=Http(connections=10)) as edge, contextlib.AsyncExitStack() as stack:
         for number in range(7):
             wire = await stack.enter_async_context(edge.wire())
@@ -316,7 +316,7 @@ async def test_one_address_leaves_connections_to_others(monkeypatch: pytest.Monk
 
 
 async def test_those_that_are_told_so_are_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST_REFUSED", 3)
+    monkeypatch.setattr(connection, "MOST_REFUSED", 3)
     async with serving(http=Http(connections=1)) as edge, contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(edge.wire())
         await edge.wait_open(1)
@@ -395,7 +395,7 @@ async def test_a_page_may_run_its_own_scripts_and_stand_in_no_frame() -> None:
 
 
 async def slow(request: web.Request) -> web.Response:
-    await asyncio.sleep(2 * connections.GONE_S + 0.1)
+    await asyncio.sleep(2 * connection.GONE_S + 0.1)
     return web.Response(text=request.query_string)
 
 
@@ -403,7 +403,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
     for _ in range(3):
-        await asyncio.sleep(connections.GONE_S)
+        await asyncio.sleep(connection.GONE_S)
         await answer.write(b"line\n")
     return answer
 

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from quick_world import quick_world
 
-from actors.http.sessions import COOKIE
+from actors.http.auth.sessions import COOKIE
 from bench.world import World
-from sandbox.matches.catalogue import Catalogue
+from sandbox.gc.matches.catalogue import Catalogue
 
 pytestmark = pytest.mark.integration
 

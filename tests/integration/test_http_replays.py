@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from quick_world import given_match, quick_world
 
-from actors.matches.availability import UPLOADED_WITHIN_S
+from actors.replays.availability import UPLOADED_WITHIN_S
 from bench.world import World
 
 pytestmark = pytest.mark.integration

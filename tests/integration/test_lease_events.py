@@ -21,10 +21,10 @@ import pytest
 import redis as sync_redis
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import NoAccountFree
-from actors.redis_client import connect
+from actors.redis.client import connect
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.valkey import own_valkey

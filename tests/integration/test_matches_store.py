@@ -12,12 +12,11 @@ from structlog.testing import capture_logs
 from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.errors import StoreUnavailable
-from actors.matches.answer import MatchAnswer, Source, answer_of
-from actors.matches.decoder import MatchDecoder
-from actors.matches.refusal import Known, Refusal, Verdict
+from actors.matches.match import Known, MatchAnswer, Refusal, Source, Verdict, answer_of
+from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, MatchStore, Taken
-from actors.redis_client import connect
-from sandbox.matches.schema import encode_response
+from actors.redis.client import connect
+from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.integration
 

@@ -11,19 +11,19 @@ import pytest
 from exposition import Exposition
 from scripted_child import capturing_log
 
-from actors.account_desk import AccountDesk
-from actors.guard_desk import GuardDesk
-from actors.lookout import Lookout
-from actors.players import Players
-from actors.router import Router
+from actors.accounts.desk import AccountDesk
+from actors.bot.steam_guard import GuardDesk
+from actors.dashboard.dashboard import Lookout
+from actors.router.players import Players
+from actors.router.router import Router
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
 from bench.valkey import FORGETFUL, own_valkey
 from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
-from supervisor.settings import load
-from supervisor.supervisor import ChildGaveUp
-from supervisor.tree import Tree, planted
-from supervisor.watch import FileWatch
+from supervisor.app.settings import load
+from supervisor.app.tree import Tree, planted
+from supervisor.child_runner import ChildGaveUp
+from supervisor.config.file_watch import FileWatch
 
 pytestmark = pytest.mark.integration
 

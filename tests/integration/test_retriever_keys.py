@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.http.api_keys import SCHEME, digest_of
+from actors.http.auth.api_keys import SCHEME, digest_of
 from bench.world import world
 
 pytestmark = pytest.mark.integration

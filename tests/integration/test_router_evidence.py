@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import redis
 
-from actors.silence import APART_S
+from actors.router.unanswered import APART_S
 from bench.service_process import Sections
 from bench.world import World, simple_accounts, world
 

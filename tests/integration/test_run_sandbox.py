@@ -16,7 +16,7 @@ import pytest
 import redis
 from botapi_command import botapi
 
-from actors.accounts.embedded import EmbeddedValkey
+from actors.redis.embedded import EmbeddedValkey
 from bench.service_process import ServiceProcess
 
 pytestmark = pytest.mark.integration

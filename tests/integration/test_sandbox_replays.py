@@ -15,7 +15,7 @@ import pytest
 from backports import zstd
 
 from bench.sandbox_process import SandboxProcess
-from sandbox.matches.catalogue import Catalogue
+from sandbox.gc.matches.catalogue import Catalogue
 
 pytestmark = pytest.mark.integration
 

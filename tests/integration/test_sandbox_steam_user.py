@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.sandbox_process import SandboxProcess
-from sandbox import totp
+from sandbox.protocol import totp
 
 HERE = Path(__file__).resolve().parent.parent / "steam_user"
 NODE = shutil.which("node")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from actors.http.connections import HEAD_S
+from actors.http.connection import HEAD_S
 from bench.world import World, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

@@ -15,7 +15,7 @@ from exposition import Exposition
 from queries import queries, wanted
 from quick_world import given_match, quick_world
 
-from actors.http.api_keys import digest_of
+from actors.http.auth.api_keys import digest_of
 from actors.http.errors import PROTOCOL
 from bench.world import World, world
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from steam_rig import ACCOUNTS, Rig
 
-from actors.accounts.refresh_token import expires_at
+from actors.accounts.auth_state import expires_at
 from actors.steam.port import Transport
 from bench.sandbox_process import SandboxProcess
 from bench.world import world

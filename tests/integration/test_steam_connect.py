@@ -15,7 +15,7 @@ from steam_rig import ACCOUNTS, Bot, Rig, running_greenlets
 
 from actors.errors import SteamError, SteamUnreachable
 from actors.steam.port import Dropped, Server, Transport
-from actors.steam.trust import Trust
+from actors.steam.transport.trust import Trust
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration

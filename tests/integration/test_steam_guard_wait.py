@@ -10,9 +10,9 @@ import pytest
 from fake_steam import FakePacing, FakeStore, Script
 from steam_rig import ACCOUNTS, WAIT_S, Rig
 
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease
+from actors.bot.steam_guard import ByHand
 from actors.errors import SteamUnreachable
-from actors.first_logon import ByHand
 from actors.steam.auth import as_steam_writes
 from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, Transport
 from bench.sandbox_process import SandboxProcess

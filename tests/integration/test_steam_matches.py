@@ -10,7 +10,7 @@ import pytest
 from steam_rig import ACCOUNTS, Bot, Rig
 
 from actors.errors import GcUnavailable, RequestDropped, SteamUnreachable
-from actors.matches.decoder import MatchDecoder
+from actors.matches.protobuf.decoder import MatchDecoder
 from actors.steam import gc_hello
 from actors.steam.port import Dropped, GcLost, GcReady, Transport
 from bench.sandbox_process import SandboxProcess

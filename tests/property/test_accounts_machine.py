@@ -35,8 +35,7 @@ from hypothesis.stateful import (
 from seed_client import SeedClient
 from valkey_fixture import valkey_url  # noqa: F401 - a fixture
 
-from actors.accounts.lease import Lease
-from actors.accounts.quota import Refused, Reserved
+from actors.accounts.models import Lease, Refused, Reserved
 from actors.errors import NoAccountFree
 from actors.steam.port import AuthState
 

@@ -12,10 +12,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.matches.decoder import DecodeError, MatchDecoder
-from actors.matches.retriever import RetrieverDecoder
-from sandbox.matches import schema
-from sandbox.matches.catalogue import Catalogue
+from actors.matches.players import RetrieverDecoder
+from actors.matches.protobuf.decoder import MatchDecoder
+from actors.matches.protobuf.wire import DecodeError
+from sandbox.gc.matches import schema
+from sandbox.gc.matches.catalogue import Catalogue
 
 REAL = Path(
     os.environ.get("BOTAPI_REAL_MATCHES")

@@ -18,14 +18,7 @@ from supervisor.child import (
     RestartIntensity,
     check_reachable,
 )
-from supervisor.restart import (
-    Escalate,
-    Exit,
-    Past,
-    RestartAfter,
-    backoff_delay,
-    decide,
-)
+from supervisor.restart import Escalate, Exit, Past, RestartAfter, backoff_delay, decide
 
 BOOM = RuntimeError("boom")
 

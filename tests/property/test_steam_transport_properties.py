@@ -24,12 +24,13 @@ from steam.core.crypto import (
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
-from actors.steam import envelope, transport_tcp, transport_websocket
 from actors.steam.port import Server, Transport
-from actors.steam.transport_tcp import TcpTransport
-from actors.steam.transport_websocket import WebSocketTransport
-from actors.steam.trust import Trust
-from actors.steam.wire import ParseError
+from actors.steam.protocol import envelope
+from actors.steam.protocol.wire import ParseError
+from actors.steam.transport import tcp, websocket
+from actors.steam.transport.tcp import TcpTransport
+from actors.steam.transport.trust import Trust
+from actors.steam.transport.websocket import WebSocketTransport
 
 KEY = RSA.generate(1024)  # noqa: S505 - as large as Valve's own
 NO_JOB = b"\xff" * 8
@@ -107,7 +108,7 @@ def open_websocket(
     patch: pytest.MonkeyPatch, reply: Callable[[bytes], bytes], cut: int
 ) -> tuple[WebSocketTransport, ScriptedSocket]:
     sock = ScriptedSocket(reply, cut)
-    patch.setattr(transport_websocket, "dial", lambda _server: sock)
+    patch.setattr(websocket, "dial", lambda _server: sock)
     return WebSocketTransport(server_for(Transport.WEBSOCKET), Trust(NoTls(), None)), sock
 
 
@@ -171,14 +172,14 @@ def test_garbage_instead_of_the_upgrade_closes_the_socket(
     monkeypatch: pytest.MonkeyPatch, hostile: bytes, cut: int
 ) -> None:
     sock = ScriptedSocket(lambda _: hostile, cut)
-    monkeypatch.setattr(transport_websocket, "dial", lambda _server: sock)
+    monkeypatch.setattr(websocket, "dial", lambda _server: sock)
     with pytest.raises((ParseError, OSError)):
         WebSocketTransport(server_for(Transport.WEBSOCKET), Trust(NoTls(), None))
     assert sock.is_closed
 
 
 def test_a_websocket_message_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_websocket, "MAX_MESSAGE", 1000)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 1000)
     end = WebSocketEnd()
     transport, sock = open_websocket(monkeypatch, end.reply, 4096)
     for _ in range(11):
@@ -190,7 +191,7 @@ def test_a_websocket_message_without_end_is_refused(monkeypatch: pytest.MonkeyPa
 def test_many_websocket_messages_may_be_larger_together_than_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport_websocket, "MAX_MESSAGE", 1000)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 1000)
     end = WebSocketEnd()
     transport, sock = open_websocket(monkeypatch, end.reply, 4096)
     for _ in range(5):
@@ -241,7 +242,7 @@ def open_tcp(patch: pytest.MonkeyPatch, cut: int) -> tuple[TcpTransport, Scripte
     end = TcpEnd()
     sock = ScriptedSocket(end.reply, cut)
     sock.push(end.hello())
-    patch.setattr(transport_tcp, "dial", lambda _server: sock)
+    patch.setattr(tcp, "dial", lambda _server: sock)
     trust = Trust(None, KEY.public_key())
     return TcpTransport(server_for(Transport.TCP), trust), sock, end
 
@@ -300,7 +301,7 @@ def test_garbage_instead_of_the_handshake_closes_the_socket(
 ) -> None:
     sock = ScriptedSocket(lambda _: b"", cut)
     sock.push(hostile)
-    monkeypatch.setattr(transport_tcp, "dial", lambda _server: sock)
+    monkeypatch.setattr(tcp, "dial", lambda _server: sock)
     with pytest.raises((ParseError, OSError)):
         TcpTransport(server_for(Transport.TCP), Trust(None, KEY.public_key()))
     assert sock.is_closed
@@ -312,7 +313,7 @@ def test_a_channel_that_is_refused_is_told(monkeypatch: pytest.MonkeyPatch, eres
     refusal = frame(struct.pack("<I", 1305) + NO_JOB * 2 + struct.pack("<I", eresult))
     sock = ScriptedSocket(lambda _: refusal, 4096)
     sock.push(end.hello())
-    monkeypatch.setattr(transport_tcp, "dial", lambda _server: sock)
+    monkeypatch.setattr(tcp, "dial", lambda _server: sock)
     with pytest.raises(ParseError, match=f"result {eresult}"):
         TcpTransport(server_for(Transport.TCP), Trust(None, KEY.public_key()))
     assert sock.is_closed

@@ -15,10 +15,10 @@ from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 from steam.protobufs.steammessages_clientserver_2_pb2 import CMsgGCClient
 from steam.utils.proto import set_proto_bit
 
-from actors.steam.emsg import CLIENT_TO_GC, DOTA, MULTI
-from actors.steam.envelope import NO_JOB, build, parse
-from actors.steam.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
-from actors.steam.wire import ParseError, fields, int32, read_varint, varint
+from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, MULTI
+from actors.steam.protocol.envelope import NO_JOB, build, parse
+from actors.steam.protocol.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
+from actors.steam.protocol.wire import ParseError, fields, int32, read_varint, varint
 
 uint32 = st.integers(0, 2**32 - 1)
 int32s = st.integers(-(2**31), 2**31 - 1)

@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 from scripted_child import Crash, Life, World, start_and_run
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
-from supervisor.supervisor import ChildGaveUp, SupervisorStopped
-from supervisor.ward import CANCEL_S
+from supervisor.child_runner import CANCEL_S, ChildGaveUp
+from supervisor.supervisor import SupervisorStopped
 
 FOREVER = float("inf")
 GRACE_S = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from actors.accounts.known_auth import KnownAuth
+from actors.accounts.auth_state import KnownAuth
 from actors.steam.port import AuthState
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.accounts.sealing import MARK, Sealer, parse_keys
+from actors.accounts.encryption import MARK, Sealer, parse_keys
 from actors.errors import CannotUnseal
-from supervisor.secret_key import take_secret_key
-from supervisor.settings import ConfigError
+from supervisor.app.secrets import take_secret_key
+from supervisor.config.errors import ConfigError
 
 OLD, NEW = b"o" * 32, b"n" * 32
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import structlog
 
-from actors.announcer import Announcer
-from actors.bot_states import BotState
+from actors.bot.messages import BotChanged, BotRemoved
+from actors.bot.registry import Announcer
+from actors.bot.states import BotState
 from actors.errors import ActorStopped
-from actors.messages import BotChanged, BotRemoved
 
 
 class Watcher:

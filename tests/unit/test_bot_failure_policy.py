@@ -10,9 +10,26 @@ from fake_clock import FakeClock
 from fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
 from structlog.testing import capture_logs
 
-from actors.accounts.quota import UNTIL_ACTED_S
-from actors.bot_log import BotLog
-from actors.bot_ports import BotPorts
+from actors.accounts.models import UNTIL_ACTED_S
+from actors.bot.eresults import (
+    AVOID_S,
+    CONFIRM_S,
+    CONFIRMED_S,
+    MARKS_CM,
+    NEEDS,
+    NEEDS_PERSON,
+    STOPS_IP,
+    Verdict,
+    is_known,
+    verdict_on_password,
+    verdict_on_token,
+)
+from actors.bot.failure_counter import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
+from actors.bot.failure_policy import FailurePolicy
+from actors.bot.log import BotLog
+from actors.bot.ports import BotPorts
+from actors.bot.renewals import LeaseChecks
+from actors.bot.shared_causes import CauseKind
 from actors.errors import (
     CannotUnseal,
     ClockUncertain,
@@ -25,24 +42,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.failure_policy import FailurePolicy
-from actors.lease_keeper import LeaseChecks
-from actors.needs import NEEDS
-from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, GuardRequest
-from actors.strikes import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
-from actors.verdicts import (
-    AVOID_S,
-    CONFIRM_S,
-    CONFIRMED_S,
-    MARKS_CM,
-    NEEDS_PERSON,
-    STOPS_IP,
-    Verdict,
-    is_known,
-    verdict_on_password,
-    verdict_on_token,
-)
 
 REPLACED = 34
 

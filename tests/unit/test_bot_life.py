@@ -10,9 +10,19 @@ from bot_stage import LEASE_S, Stage, staged
 from fake_clock import FakeClock, settle
 from structlog.testing import capture_logs
 
-from actors.accounts.lease import ANY_HELD
-from actors.accounts.pacing import Wait
-from actors.bot_states import BotState
+from actors.accounts.logon_limiter import Wait
+from actors.accounts.models import ANY_HELD
+from actors.bot.eresults import Verdict
+from actors.bot.messages import (
+    BudgetSpent,
+    CheckLease,
+    Relog,
+    ServeAliases,
+    ServeMatch,
+    ServeProfile,
+)
+from actors.bot.shared_causes import CauseKind
+from actors.bot.states import BotState
 from actors.errors import (
     ActorStopped,
     BudgetIsSpent,
@@ -22,17 +32,7 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.messages import (
-    BudgetSpent,
-    CheckLease,
-    Relog,
-    ServeAliases,
-    ServeMatch,
-    ServeProfile,
-)
-from actors.shared_causes import CauseKind
 from actors.steam.port import Dropped, GcLost, GcReady
-from actors.verdicts import Verdict
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

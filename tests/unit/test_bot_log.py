@@ -6,8 +6,10 @@ import pytest
 from fake_clock import FakeClock
 from scripted_child import capturing_log
 
-from actors.bot_log import FEW, HOLD_S, BotLog, Change, FirstFailures
-from actors.bot_states import BotState
+from actors.bot.eresults import judge
+from actors.bot.log import FEW, HOLD_S, BotLog, Change, FirstFailures
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
 from actors.errors import (
     BudgetIsSpent,
     GcUnavailable,
@@ -18,8 +20,6 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.shared_causes import CauseKind, SharedCause
-from actors.verdicts import judge
 
 S, K = BotState, CauseKind
 

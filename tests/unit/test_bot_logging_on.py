@@ -10,9 +10,10 @@ from fake_clock import FakeClock, settle
 from fake_steam import SERVER, refresh_token
 from structlog.testing import capture_logs
 
-from actors.accounts.pacing import Wait
-from actors.accounts.quota import UNTIL_ACTED_S
-from actors.bot_states import BotState
+from actors.accounts.logon_limiter import Wait
+from actors.accounts.models import UNTIL_ACTED_S
+from actors.bot.shared_causes import CauseKind
+from actors.bot.states import BotState
 from actors.errors import (
     CannotUnseal,
     GcUnavailable,
@@ -24,7 +25,6 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
-from actors.shared_causes import CauseKind
 from actors.steam.port import AuthState, Dropped
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from actors.bot_states import TRANSITIONS, BotEvent, BotState, next_state
+from actors.bot.states import TRANSITIONS, BotEvent, BotState, next_state
 from actors.errors import IllegalTransition
 
 LEGAL = [

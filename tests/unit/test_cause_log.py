@@ -8,8 +8,8 @@ import pytest
 from fake_clock import FakeClock
 from scripted_child import capturing_log
 
-from actors.cause_log import SUMMARY_S, CauseLog
-from actors.shared_causes import CauseKind, SharedCause
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.dashboard.cause_log import SUMMARY_S, CauseLog
 
 K = CauseKind
 BOTS = frozenset(f"bot-{number}" for number in range(100))

@@ -7,7 +7,15 @@ import itertools
 
 import pytest
 
-from actors.feed import BACKLOG, HEARTBEAT, KEPT, EventId, Feed, Watching, event_id
+from actors.dashboard.event_stream import (
+    BACKLOG,
+    HEARTBEAT,
+    KEPT,
+    EventId,
+    Feed,
+    Watching,
+    event_id,
+)
 
 
 def snapshot() -> bytes:

@@ -10,9 +10,9 @@ import pytest
 from fake_clock import FakeClock, settle
 from fake_steam import FakeDirectory, FakeLink, FakePacing, FakeSteam, FakeStore, Script
 
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease
+from actors.bot.steam_guard import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, ByHand
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.first_logon import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, ByHand
 from actors.steam.port import (
     FENCED_S,
     AuthInterrupted,

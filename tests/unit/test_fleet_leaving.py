@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.bot_states import BotState
-from actors.leaving import choose_leaving
-from actors.messages import BotReport
+from actors.bot.messages import BotReport
+from actors.bot.states import BotState
+from supervisor.app.fleet import choose_leaving
 
 
 def report(bot_id: str, state: BotState, account: str | None) -> BotReport:

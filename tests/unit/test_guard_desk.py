@@ -11,8 +11,8 @@ import structlog
 from fake_clock import FakeClock, settle
 
 from actors.actor import Address
+from actors.bot.steam_guard import CODE_S, GuardDesk, GuardOutcome, SubmitGuard
 from actors.errors import LogOnRefused, NeedsHuman, NoSuchAccount
-from actors.guard_desk import PERSON_S, GuardDesk, GuardOutcome, SubmitGuard
 from actors.steam.port import GuardCallback, GuardKind, GuardRequest
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -129,7 +129,7 @@ async def test_two_accounts_do_not_wait_for_each_other(stage: Stage) -> None:
 
 async def test_a_log_on_that_gets_no_code_ends(stage: Stage) -> None:
     await stage.submit("mail")
-    await stage.clock.advance(PERSON_S)
+    await stage.clock.advance(CODE_S)
     assert stage.steam.asked == ["None"]
     await stage.submit("mail")
     assert stage.steam.begun == 2

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from actors.accounts.admin import AccountState
-from actors.bot_states import BotState
-from actors.fleet_orders import FleetPlan
-from actors.headline import Facts, Level, Line, headlines
-from actors.messages import BotReport, RouterReport
-from actors.shared_causes import CauseKind, SharedCause
-from actors.views import AccountView, IpView
+from actors.bot.messages import BotReport, FleetPlan
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
+from actors.dashboard.alerts import Facts, Level, Line, headlines
+from actors.dashboard.views import AccountView, IpView
+from actors.router.messages import RouterReport
 
 NOW = 1_700_000_000.0
 PLAN = FleetPlan(2, 2, drained=False, parked=(), leaving=())

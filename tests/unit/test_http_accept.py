@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.http.accept import accepts_gzip, best_media_type
+from actors.http.content import accepts_gzip, best_media_type
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 

@@ -12,11 +12,12 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from scripted_child import capturing_log
 
-from actors.http.access import AdminToken, new_token
-from actors.http.addresses import is_loopback
-from supervisor.admin_desk import admin_token
-from supervisor.instance import own_instance
-from supervisor.settings import ConfigError, Http, Redis, Settings
+from actors.http.auth.admin import AdminToken, new_token
+from actors.http.auth.client_address import is_loopback
+from supervisor.app.secrets import admin_token
+from supervisor.app.startup import own_instance
+from supervisor.config.errors import ConfigError
+from supervisor.config.model import Http, Redis, Settings
 
 TEXT = "a token of some length"
 

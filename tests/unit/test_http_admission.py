@@ -10,13 +10,12 @@ from aiohttp.test_utils import make_mocked_request
 from fake_clock import FakeClock
 
 from actors.errors import RateLimited, Unauthorized
-from actors.http.access import AdminToken
-from actors.http.admission import OPERATOR, WRONG, Admission, shows_credential
-from actors.http.api_keys import KeyRing, digest_of, parse_keys
-from actors.http.client import Client, client_of
+from actors.http.auth.admin import AdminToken, Gate
+from actors.http.auth.admission import OPERATOR, WRONG, Admission, shows_credential
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
+from actors.http.auth.clients import Client, client_of
+from actors.http.auth.sessions import Sessions
 from actors.http.errors import TABLE
-from actors.http.gate import Gate
-from actors.http.sessions import Sessions
 
 KEY = "botapi_the-key-of-alice"
 ADMIN = "the operator's own token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.http.api_keys import (
+from actors.http.auth.api_keys import (
     ApiKey,
     BadKeys,
     KeyRing,
@@ -13,8 +13,7 @@ from actors.http.api_keys import (
     parse_keys,
     without_key,
 )
-from actors.http.client import Client
-from actors.http.rates import Rate
+from actors.http.auth.clients import Client, Rate
 
 HEX = digest_of("a key").hex()
 OTHER = digest_of("another key").hex()

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from actors.http.connections import Capacity
+from actors.http.connection import Capacity
 
 STRANGER, OTHER, LOCAL = "198.51.100.1", "203.0.113.2", "127.0.0.1"
 

@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from actors.errors import ForeignHost, ForeignPage, RequestError
-from actors.http.cross_site import CrossSitePolicy, is_own_origin
+from actors.http.auth.cross_site import CrossSitePolicy, is_own_origin
 
 LOCAL = CrossSitePolicy(is_local=True)
 REACHED_BY_OTHERS = CrossSitePolicy()

@@ -11,17 +11,17 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from actors.http import admin_operations, operations, retriever_operations
-from actors.http.docs import FILES, STATIC
 from actors.http.errors import TABLE
-from actors.http.match_schema import MATCH
-from actors.http.openapi import document
-from actors.http.operation import Operation, add_routes, words
+from actors.http.openapi import admin_operations, operations
+from actors.http.openapi.document import document
+from actors.http.openapi.match_schema import MATCH
+from actors.http.openapi.operation import Operation, add_routes, words
+from actors.http.routes.api_docs import FILES, STATIC
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 OPERATIONS = [
     value
-    for module in (operations, retriever_operations, admin_operations)
+    for module in (operations, admin_operations)
     for value in vars(module).values()
     if isinstance(value, Operation)
 ]

@@ -7,7 +7,7 @@ import pytest
 
 from actors import errors
 from actors.http.errors import TABLE, error_response
-from actors.http.inputs import parse_match_id
+from actors.http.openapi.inputs import parse_match_id
 
 
 def request_errors() -> set[type[errors.RequestError]]:

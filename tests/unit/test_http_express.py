@@ -11,10 +11,10 @@ import pytest
 from express_rig import PEER, Answer, Counter, known_match
 from fake_clock import FakeClock, settle
 
-from actors.http.api_keys import KeyRing, digest_of, parse_keys
-from actors.http.connections import IDLE_S, Connection
-from actors.http.cross_site import CrossSitePolicy
-from actors.matches.refusal import Refusal, Verdict
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
+from actors.http.auth.cross_site import CrossSitePolicy
+from actors.http.connection import IDLE_S, Connection
+from actors.matches.match import Refusal, Verdict
 
 KEY = "botapi_the-key-of-alice"
 RING = KeyRing(parse_keys(f"alice sha256:{digest_of(KEY).hex()} per-minute=60 burst=2"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.http.rates import Rate, Rates
+from actors.http.auth.clients import Rate, Rates
 
 PER_SECOND = Rate.of(60, burst=3)
 

@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from actors.http.request_ids import (
+from actors.http.headers import (
     name_request,
     new_request_id,
     parse_trace_id,

@@ -14,13 +14,14 @@ from fake_clock import FakeClock, settle
 
 from actors.accounts.admin import AccountState
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
-from actors.headline import Level, Line
-from actors.http.outputs import Status
-from actors.http.status import ASK_S, StatusRoutes
-from actors.messages import BotReport, FleetReport, RouterReport
-from actors.picture import Picture
-from actors.views import AccountView
+from actors.bot.messages import BotReport, FleetReport
+from actors.bot.states import BotState
+from actors.dashboard.alerts import Level, Line
+from actors.dashboard.snapshot import Picture
+from actors.dashboard.views import AccountView
+from actors.http.openapi.outputs import Status
+from actors.http.routes.status import ASK_S, StatusRoutes
+from actors.router.messages import RouterReport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.accounts.importing import LARGEST, MOST_PROBLEMS, NewAccount, new_account, read_accounts
+from actors.accounts.import_file import (
+    LARGEST,
+    MOST_PROBLEMS,
+    NewAccount,
+    new_account,
+    read_accounts,
+)
 from actors.accounts.names import bad_name
 from actors.accounts.shared_secrets import canonical
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from fake_clock import FakeClock
 
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease
+from actors.bot.logon import give_back
 from actors.errors import StoreUnavailable
-from actors.logon import give_back
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -9,9 +9,9 @@ import pytest
 import structlog
 from fake_clock import FakeClock
 
-from actors.accounts.lease import Lease
+from actors.accounts.models import Lease
+from actors.bot.renewals import RETRY_S, LeaseChecks, LeaseKeeper
 from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
-from actors.lease_keeper import RETRY_S, LeaseChecks, LeaseKeeper
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

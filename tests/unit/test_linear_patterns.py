@@ -15,8 +15,8 @@ import pytest
 import actors
 import sandbox
 import supervisor
-from actors.http.inputs import MatchHeaders
-from supervisor.logs import redact, without_secrets
+from actors.http.openapi.inputs import MatchHeaders
+from supervisor.logs.redaction import redact, without_secrets
 
 LENGTH = 24_000  # characters: linear time is some milliseconds, quadratic time is seconds
 MOST_S = 0.25  # of processor time
@@ -64,7 +64,10 @@ PATTERNS = patterns()
 
 
 def test_the_patterns_are_found() -> None:
-    assert {"actors.http.inputs._NUMBER", "supervisor.logs._NAMED"} <= PATTERNS.keys()
+    assert {
+        "actors.http.openapi.inputs._NUMBER",
+        "supervisor.logs.redaction._NAMED",
+    } <= PATTERNS.keys()
 
 
 @pytest.mark.parametrize("name", PATTERNS)

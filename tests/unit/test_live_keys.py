@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from scripted_child import capturing_log
 
-from actors.http.api_keys import digest_of
-from supervisor.live_keys import LiveKeys
-from supervisor.settings import ConfigError
+from actors.http.auth.api_keys import digest_of
+from supervisor.app.web import LiveKeys
+from supervisor.config.errors import ConfigError
 
 
 def line(name: str, more: str = "") -> str:

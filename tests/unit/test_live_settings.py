@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from scripted_child import capturing_log
 
-from supervisor.live_settings import LiveSettings
-from supervisor.settings import Settings, load
+from supervisor.app.reload import LiveSettings
+from supervisor.app.settings import load
+from supervisor.config.model import Settings
 
 FIRST = "[bots]\ncount = 2\n"
 

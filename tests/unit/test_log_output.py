@@ -14,7 +14,7 @@ from typing import Final, TextIO
 
 import pytest
 
-from supervisor.log_output import BATCH, CLOSE_S, SOON_S, Output
+from supervisor.logs.output import BATCH, CLOSE_S, SOON_S, Output
 
 PATIENCE_S: Final = 10.0
 PIPE: Final = 1 << 16  # bytes that a pipe holds; `pipe_of` makes it so

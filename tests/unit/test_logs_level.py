@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from supervisor import logs
-from supervisor.settings import Log
+from supervisor.config.model import Log
+from supervisor.logs import setup as logs
 
 
 @pytest.fixture(autouse=True)

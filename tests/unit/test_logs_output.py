@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
-from supervisor import logs
-from supervisor.settings import Log
+from supervisor.config.model import Log
+from supervisor.logs import setup as logs
 
 
 class Terminal(io.StringIO):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.http.api_keys import new_key
-from supervisor.logs import LONGEST, redact, without_secrets
+from actors.http.auth.api_keys import new_key
+from supervisor.logs.redaction import LONGEST, redact, without_secrets
 
 SECRET = "hunter2"
 

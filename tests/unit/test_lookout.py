@@ -15,13 +15,11 @@ from scripted_child import capturing_log
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
-from actors.cause_log import CauseLog
-from actors.errors import StoreUnavailable
-from actors.feed import Watching
-from actors.fleet_history import FleetHistory
-from actors.fleet_orders import FleetPlan
-from actors.lookout import (
+from actors.bot.messages import BotReport, FleetPlan, FleetReport
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
+from actors.dashboard.cause_log import CauseLog
+from actors.dashboard.dashboard import (
     REDIS_S,
     GetPicture,
     LookAgain,
@@ -31,9 +29,10 @@ from actors.lookout import (
     Unwatch,
     Watch,
 )
-from actors.messages import BotReport, FleetReport, RouterReport
-from actors.shared_causes import CauseKind, SharedCause
-from actors.traffic import Traffic
+from actors.dashboard.event_stream import Watching
+from actors.dashboard.history import FleetHistory, Traffic
+from actors.errors import StoreUnavailable
+from actors.router.messages import RouterReport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

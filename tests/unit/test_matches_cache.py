@@ -12,13 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.matches.answer import MatchAnswer, Source, answer_of
-from actors.matches.decoder import MatchDecoder
-from actors.matches.entry import Entry, Garbled, pack, unpack
-from actors.matches.freshness import RECENT_S, Freshness
-from actors.matches.memory import Memory
-from actors.matches.refusal import Refusal, Verdict
-from sandbox.matches.schema import encode_response
+from actors.matches.cache import RECENT_S, Freshness, Memory
+from actors.matches.match import MatchAnswer, Refusal, Source, Verdict, answer_of
+from actors.matches.protobuf.decoder import MatchDecoder
+from actors.matches.store import Entry, Garbled, pack, unpack
+from sandbox.gc.matches.schema import encode_response
 
 NOW = 1_700_000_000.0
 DECODER = MatchDecoder()

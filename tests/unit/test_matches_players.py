@@ -17,10 +17,10 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
     CMsgClientAMGetPersonaNameHistoryResponse,
 )
 
-from actors.matches.decoder import DecodeError
 from actors.matches.players import PlayerDecoder
-from sandbox import players
-from sandbox.gc_messages import PROFILE_CARD
+from actors.matches.protobuf.wire import DecodeError
+from sandbox.gc import players
+from sandbox.gc.messages import PROFILE_CARD
 
 REAL = Path(
     os.environ.get("BOTAPI_REAL_MATCHES")

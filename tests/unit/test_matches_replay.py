@@ -7,10 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.matches.answer import ReplayFacts
-from actors.matches.availability import Availability, availability, upload_left_s
-from actors.matches.details import MatchDetails
-from actors.matches.replay import replay_url, to_json
+from actors.matches.match import MatchDetails, ReplayFacts, replay_url, to_json
+from actors.replays.availability import Availability, availability, upload_left_s
 
 GOOD = {"match_id": "7490235544", "cluster": 153, "replay_salt": 447089001}
 URL = "http://replay153.valve.net/570/7490235544_447089001.dem.bz2"

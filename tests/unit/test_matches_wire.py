@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
-from actors.matches.decoder import MAX_COUNTED, DecodeError, MatchDecoder
-from sandbox.matches.catalogue import Catalogue
-from sandbox.matches.schema import encode_response
+from actors.matches.protobuf.decoder import MAX_COUNTED, MatchDecoder
+from actors.matches.protobuf.wire import DecodeError
+from sandbox.gc.matches.catalogue import Catalogue
+from sandbox.gc.matches.schema import encode_response
 
 MATCH, PLAYERS, TOWERS = 2, 5, 8  # field numbers
 

@@ -17,35 +17,24 @@ from fake_clock import FakeClock
 from http_rig import get, serving
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.accounts.pacing import Wait
-from actors.accounts.quota import BUDGET_SPENT, QuotaLimits
+from actors.accounts.logon_limiter import Wait
+from actors.accounts.models import BUDGET_SPENT, QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
+from actors.bot.eresults import Verdict, as_reason
+from actors.bot.messages import BotChanged, BotRemoved, BotReport, FleetReport
+from actors.bot.metrics import FleetMetrics, MeasuredPacing
+from actors.bot.registry import RosterMessage
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
 from actors.errors import StoreUnavailable
-from actors.http.metrics import MetricsRoute
-from actors.messages import (
-    BotChanged,
-    BotRemoved,
-    BotReport,
-    FleetReport,
-    GetRouter,
-    RouterMessage,
-    RouterReport,
-)
-from actors.metrics.fleet import FleetMetrics
-from actors.metrics.http import HttpMetrics
-from actors.metrics.instruments import Format, Instruments
-from actors.metrics.pacing import MeasuredPacing
-from actors.metrics.redis import RedisMetrics
-from actors.metrics.scrape import SAME_S, Scrape
-from actors.metrics.survey import ACCOUNTS_S, Sources, Survey
-from actors.needs import as_reason
-from actors.roster import RosterMessage
-from actors.shared_causes import CauseKind, SharedCause
-from actors.verdicts import Verdict
+from actors.http.metrics import SAME_S, HttpMetrics, MetricsRoute, Scrape
+from actors.http.polled_metrics import ACCOUNTS_S, Sources, Survey
+from actors.metrics import Format, Instruments
+from actors.redis.metrics import RedisMetrics
+from actors.router.messages import GetRouter, RouterMessage, RouterReport
+from supervisor.app.metrics import Metering
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
-from supervisor.metering import Metering
 
 ROOT = Path(__file__).parents[2]
 S = BotState
@@ -74,7 +63,7 @@ def test_one_file_knows_the_library() -> None:
         for path in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] == "prometheus_client" for name in imports(path))
     }
-    assert found == {"actors/metrics/instruments.py"}
+    assert found == {"actors/metrics.py"}
 
 
 def test_both_forms_say_the_same(instruments: Instruments) -> None:

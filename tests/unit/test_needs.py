@@ -9,8 +9,8 @@ import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
 from actors.accounts.names import NOT_STEAMS
-from actors.needs import NEEDS, as_reason, command_for, need_in
-from actors.views import account_view
+from actors.bot.eresults import NEEDS, as_reason, command_for, need_in
+from actors.dashboard.views import account_view
 
 LOGIN = {9, 63, 65, 66, 71, 85}
 REMOVE = {17, 18, 19, 43, 51, 80, 114}

@@ -11,13 +11,13 @@ from express_rig import Counter, known_match
 from fake_clock import FakeClock
 from scripted_child import CRASHES, SERVES, Life, TopJitter, World, capturing_log
 
-from actors.announcer import Announcer
-from actors.bot_states import BotState
-from actors.http import edge, express
-from actors.http.audit import Audit
-from actors.messages import BotChanged, BotRemoved
-from actors.observing import contained
-from actors.redis_log import RedisLog
+from actors.bot.messages import BotChanged, BotRemoved
+from actors.bot.registry import Announcer
+from actors.bot.states import BotState
+from actors.dashboard.cause_log import RedisLog
+from actors.http import express, pipeline
+from actors.http.auth.admin import Audit
+from actors.metrics import contained
 from supervisor.child import ChildState, ChildStatus
 from supervisor.supervisor import Supervisor
 
@@ -147,7 +147,7 @@ async def test_a_request_that_could_not_be_noted_is_answered(
 ) -> None:
     counter = Counter(clock)
     counter.knows(known_match(5, clock))
-    for module in (edge, express):
+    for module in (pipeline, express):
         monkeypatch.setattr(module, "request_facts", fail)
     async with counter.talk(is_express=is_express) as talk:
         for _ in range(2):  # the first request of a connection is aiohttp's

@@ -11,11 +11,17 @@ import sys
 import pytest
 from scripted_child import capturing_log
 
-from supervisor.open_files import LOG_EVERY_S, NO_ACCEPT, RESERVE, AcceptErrors, most_connections
+from supervisor.app.open_files import (
+    LOG_EVERY_S,
+    NO_ACCEPT,
+    RESERVE,
+    AcceptErrors,
+    most_connections,
+)
 
 RAISE = """
 import resource, sys
-from supervisor.open_files import open_files_limit, raise_open_files_limit
+from supervisor.app.open_files import open_files_limit, raise_open_files_limit
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 soft, hard = (int(text) if text != "same" else hard for text in sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

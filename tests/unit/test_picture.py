@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.bot_states import BotState
-from actors.fleet_history import POINT_S, FleetHistory
-from actors.fleet_orders import FleetPlan
-from actors.messages import BotReport, RouterReport
-from actors.picture import Picture, changes, whole
-from actors.views import account_view, ip_view
+from actors.bot.messages import BotReport, FleetPlan
+from actors.bot.states import BotState
+from actors.dashboard.history import POINT_S, FleetHistory
+from actors.dashboard.snapshot import Picture, changes, whole
+from actors.dashboard.views import account_view, ip_view
+from actors.router.messages import RouterReport
 
 NOW = 1_700_000_000.0
 

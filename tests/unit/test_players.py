@@ -12,24 +12,22 @@ import structlog
 from fake_clock import FakeClock, settle
 
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
-from actors.errors import ActorStopped, Busy, GcUnavailable, NotReady, SteamUnreachable, TimedOut
-from actors.matches.players import PlayerDecoder
-from actors.messages import (
+from actors.bot.messages import (
     BotChanged,
     BotRemoved,
-    FetchAliases,
-    FetchProfile,
-    PlayersMessage,
     RouterToBot,
     Seat,
     ServeAliases,
     ServeProfile,
 )
-from actors.players import BOT_GRACE_S, MOST_PER_BOT, Players
-from sandbox import players as known
-from sandbox.gc_messages import PROFILE_CARD
-from sandbox.messages import ALIASES_RESPONSE
+from actors.bot.states import BotState
+from actors.errors import ActorStopped, Busy, GcUnavailable, NotReady, SteamUnreachable, TimedOut
+from actors.matches.players import PlayerDecoder
+from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
+from actors.router.players import BOT_GRACE_S, MOST_PER_BOT, Players
+from sandbox.gc import players as known
+from sandbox.gc.messages import PROFILE_CARD
+from sandbox.protocol.messages import ALIASES_RESPONSE
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from scripted_child import capturing_log
 
-from supervisor.admin_desk import admin_token
-from supervisor.private_file import keep_private, write_once
-from supervisor.secret_key import take_secret_key
-from supervisor.settings import ConfigError, Http, Redis, Settings
+from supervisor.app.private_files import keep_private, write_once
+from supervisor.app.secrets import admin_token, take_secret_key
+from supervisor.config.errors import ConfigError
+from supervisor.config.model import Http, Redis, Settings
 
 GIVEN = base64.b64encode(bytes(32)).decode()
 

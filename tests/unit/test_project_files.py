@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.accounts.sealing import parse_keys
+from actors.accounts.encryption import parse_keys
 from supervisor import __version__
-from supervisor.settings import Settings
-from supervisor.settings_errors import fields
+from supervisor.config.errors import fields
+from supervisor.config.model import Settings
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-build.lock")

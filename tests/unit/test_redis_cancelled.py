@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from actors.errors import StoreUnavailable
-from actors.redis_client import translated
+from actors.redis.client import translated
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import structlog
 
-from supervisor import logs
-from supervisor.request_log import RequestLog
-from supervisor.settings import Log
+from supervisor.config.model import Log
+from supervisor.logs import setup as logs
+from supervisor.logs.access_log import RequestLog
 
 
 @pytest.fixture(autouse=True)

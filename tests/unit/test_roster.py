@@ -10,10 +10,10 @@ import pytest
 from fake_clock import FakeClock, settle
 
 from actors.actor import Address
-from actors.bot_states import BotState
-from actors.messages import BotChanged, BotReport, GetFleet
-from actors.roster import BotSupervised, Roster, RosterMessage
-from actors.shared_causes import CauseKind
+from actors.bot.messages import BotChanged, BotReport, GetFleet
+from actors.bot.registry import BotSupervised, Roster, RosterMessage
+from actors.bot.shared_causes import CauseKind
+from actors.bot.states import BotState
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -16,10 +16,10 @@ from router_rig import (
     routing,
 )
 
-from actors.accounts.quota import Refused
-from actors.matches.answer import Source
+from actors.accounts.models import Refused
+from actors.matches.match import Source
 from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
-from actors.messages import RouterPolicy
+from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

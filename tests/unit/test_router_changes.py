@@ -12,16 +12,16 @@ from fake_clock import FakeClock, settle
 from fake_matches import TURNS, FakeMatches
 from fake_tally import FakeTally
 
-from actors.accounts.quota import Refused, Reserved, Unmet
+from actors.accounts.models import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
-from actors.bot_states import BotState
+from actors.bot.messages import BotChanged, BotRemoved, RouterToBot, Seat, ServeMatch
+from actors.bot.states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
-from actors.matches.answer import MatchAnswer
-from actors.matches.decoder import MatchDecoder
-from actors.matches.memory import Memory
-from actors.messages import (
-    BotChanged,
-    BotRemoved,
+from actors.matches.cache import Memory
+from actors.matches.match import MatchAnswer
+from actors.matches.protobuf.decoder import MatchDecoder
+from actors.redis.client import Condition
+from actors.router.messages import (
     FetchMatch,
     GetLoads,
     Hurry,
@@ -29,13 +29,9 @@ from actors.messages import (
     RetireBot,
     RouterMessage,
     RouterPolicy,
-    RouterToBot,
-    Seat,
-    ServeMatch,
 )
-from actors.redis_client import Condition
-from actors.router import Router
-from sandbox.matches.schema import encode_response
+from actors.router.router import Router
+from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -8,10 +8,9 @@ import pytest
 from fake_clock import settle
 from router_rig import Stage, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
 
-from actors.accounts.quota import UNTIL_ACTED_S, Refused
-from actors.bot_states import BotState
-from actors.circuit import OPENS_AFTER, PAUSE_S
-from actors.conduct import LEFT_FOR_SPARE_S
+from actors.accounts.models import UNTIL_ACTED_S, Refused
+from actors.bot.messages import BotChanged, BotExpected
+from actors.bot.states import BotState
 from actors.errors import (
     ActorStopped,
     MatchBlocked,
@@ -24,9 +23,11 @@ from actors.errors import (
     TimedOut,
     Unusable,
 )
-from actors.messages import BotChanged, BotExpected, GetAsked
-from actors.seats import LOG_ON_S, LONGEST_RETRY_S
-from sandbox.matches.schema import encode_response
+from actors.router.bot_health import LEFT_FOR_SPARE_S
+from actors.router.bot_pool import LOG_ON_S, LONGEST_RETRY_S
+from actors.router.circuit_breaker import OPENS_AFTER, PAUSE_S
+from actors.router.messages import GetAsked
+from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

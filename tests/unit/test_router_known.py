@@ -18,7 +18,7 @@ from router_rig import (
     stage_fixture,  # noqa: F401 - a fixture
 )
 
-from actors.accounts.quota import Refused
+from actors.accounts.models import Refused
 from actors.errors import (
     ActorStopped,
     MatchBlocked,
@@ -27,11 +27,11 @@ from actors.errors import (
     SteamUnreachable,
     TimedOut,
 )
-from actors.matches.answer import Source
-from actors.matches.freshness import Freshness
+from actors.matches.cache import Freshness
+from actors.matches.match import Source
 from actors.matches.store import FLIGHT_S, HOLD_EVERY_S
-from actors.messages import Reconfigure, RouterPolicy
-from sandbox.matches.schema import encode_response
+from actors.router.messages import Reconfigure, RouterPolicy
+from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

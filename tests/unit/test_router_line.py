@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.line import PATIENCE, Line, Place
+from actors.router.wait_queue import PATIENCE, Line, Place
 
 
 def add(line: Line, *clients: str, priority: int = 0) -> list[Place]:

@@ -17,8 +17,8 @@ from router_rig import (
 )
 from structlog.testing import capture_logs
 
-from actors.accounts.quota import Refused
-from actors.bot_log import FEW
+from actors.accounts.models import Refused
+from actors.bot.log import FEW
 from actors.errors import RequestError, SteamUnreachable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -14,15 +14,15 @@ from router_rig import (
     stage_fixture,  # noqa: F401 - a fixture
 )
 
-from actors.accounts.quota import Refused
+from actors.accounts.models import Refused
 from actors.actor import DEFAULT_CAPACITY
-from actors.bot_states import BotState
-from actors.conduct import UNCERTAIN_S
+from actors.bot.messages import BotChanged, BotExpected, CheckLease, Seat
+from actors.bot.states import BotState
 from actors.errors import NotReady, QuotaExhausted, RequestError
-from actors.matches.answer import MatchAnswer
-from actors.messages import BotChanged, BotExpected, CheckLease, Seat
-from actors.seats import LONGEST_TURN_S
-from actors.tries import ADDRESS_LOOK_S
+from actors.matches.match import MatchAnswer
+from actors.router.attempt import ADDRESS_LOOK_S
+from actors.router.bot_health import UNCERTAIN_S
+from actors.router.bot_pool import LONGEST_TURN_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

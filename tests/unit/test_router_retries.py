@@ -21,10 +21,10 @@ from router_rig import (
     stage_fixture,  # noqa: F401 - a fixture
 )
 
-from actors.demerits import FIRST_S, LONGEST_S, Demerits
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
-from actors.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
-from actors.messages import RouterPolicy
+from actors.router.bot_health import FIRST_S, LONGEST_S, Demerits
+from actors.router.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
+from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

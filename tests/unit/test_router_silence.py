@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.silence import (
+from actors.router.unanswered import (
     APART_S,
     FORGET_S,
     IN_SERVICE_S,

@@ -21,12 +21,13 @@ from router_rig import (
     stage_fixture,  # noqa: F401 - a fixture
 )
 
-from actors.bot_states import BotState
-from actors.circuit import OPENS_AFTER
+from actors.bot.messages import BotChanged
+from actors.bot.states import BotState
 from actors.errors import GcUnavailable, TimedOut
-from actors.hedging import ALONE_TIMES, LEAST_S, TIMES, Hedging
-from actors.messages import BotChanged, RetireBot, RouterPolicy
-from actors.tries import BOT_GRACE_S
+from actors.router.attempt import BOT_GRACE_S
+from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.hedging import ALONE_TIMES, LEAST_S, TIMES, Hedging
+from actors.router.messages import RetireBot, RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -19,11 +19,12 @@ from router_rig import (
     routing,
 )
 
-from actors.bot_states import BotState
-from actors.circuit import OPENS_AFTER
-from actors.conduct import LEFT_FOR_SPARE_S, SPENT_EARLY_S
+from actors.bot.messages import BotChanged, Seat
+from actors.bot.states import BotState
 from actors.errors import RequestDropped, RequestError, TimedOut
-from actors.messages import BotChanged, RouterPolicy, Seat
+from actors.router.bot_health import LEFT_FOR_SPARE_S, SPENT_EARLY_S
+from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -17,10 +17,10 @@ from router_rig import (  # noqa: F401 - two are fixtures
     stage_fixture,
 )
 
-from actors.accounts.quota import Refused
-from actors.circuit import OPENS_AFTER
+from actors.accounts.models import Refused
 from actors.errors import GcUnavailable, RequestError, StoreUnavailable
-from actors.hedging import ALONE_TIMES
+from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.hedging import ALONE_TIMES
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.actor import Address
-from actors.circuit import OPENS_AFTER
-from actors.messages import RouterToBot, Seat
-from actors.turns import Turns
+from actors.bot.messages import RouterToBot, Seat
+from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.rotation import Turns
 
 
 def seat(number: int) -> Seat:

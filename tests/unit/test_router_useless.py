@@ -13,10 +13,10 @@ from router_rig import (
 )
 
 from actors.errors import RequestError, SteamUnreachable, TimedOut, Unusable
-from actors.hedging import LEAST_S
-from actors.matches.decoder import MAX_BODY
-from actors.silence import LONGEST_ASIDE_S, SET_ASIDE_S, Silence, Why
-from sandbox.matches.schema import encode_response
+from actors.matches.protobuf.decoder import MAX_BODY
+from actors.router.hedging import LEAST_S
+from actors.router.unanswered import LONGEST_ASIDE_S, SET_ASIDE_S, Silence, Why
+from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

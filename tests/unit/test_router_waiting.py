@@ -8,15 +8,10 @@ import pytest
 from fake_clock import settle
 from router_rig import Stage, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
 
-from actors.accounts.quota import Refused
-from actors.bot_states import BotState
-from actors.errors import (
-    Busy,
-    NotReady,
-    QuotaExhausted,
-    SteamUnreachable,
-)
-from actors.seats import LONGEST_TURN_S
+from actors.accounts.models import Refused
+from actors.bot.states import BotState
+from actors.errors import Busy, NotReady, QuotaExhausted, SteamUnreachable
+from actors.router.bot_pool import LONGEST_TURN_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

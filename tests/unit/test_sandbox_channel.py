@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from steam.core import crypto
 
-from sandbox.channel import Channel, ChannelError
+from sandbox.network.channel import Channel, ChannelError
 
 KEY = bytes(range(32))
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.matches import facts, schema
-from sandbox.matches.catalogue import Catalogue, MatchesError, load
+from sandbox.gc.matches import facts, schema
+from sandbox.gc.matches.catalogue import Catalogue, MatchesError, load
 
 REAL = Path(
     os.environ.get("BOTAPI_REAL_MATCHES", Path(__file__).resolve().parents[3] / "shared" / "data")

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import accounts
-from sandbox.faults import FaultError, Faults
-from sandbox.held import Held
-from sandbox.journal import Journal
-from sandbox.limits import Limits, Rule
-from sandbox.quota import WINDOW_S, Quotas, Verdict
+from sandbox.control.faults import FaultError, Faults
+from sandbox.control.journal import Journal
+from sandbox.gc.quota import WINDOW_S, Quotas, Verdict
+from sandbox.gc.reordering import Held
+from sandbox.steam import accounts
+from sandbox.steam.logon_limits import Limits, Rule
 
 DAY = float(WINDOW_S)
 
@@ -206,7 +206,7 @@ def write(tmp_path: Path, value: object) -> Path:
 
 
 def test_the_demo_accounts_load() -> None:
-    file = Path(accounts.__file__).with_name("demo_accounts.json")
+    file = Path(accounts.__file__).parents[1] / "demo_accounts.json"
     known = list(accounts.load(file))
     assert len(known) == 5
     assert [bool(account.shared_secret) for account in known].count(True) == 1

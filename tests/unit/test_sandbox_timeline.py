@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.timeline import TimelineError, read
+from sandbox.control.timeline import TimelineError, read
 
 
 def steps(tmp_path: Path, text: str) -> list[dict[str, object]]:

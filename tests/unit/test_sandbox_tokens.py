@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from steam.guard import generate_twofactor_code_for_time
 
-from sandbox import jwt, keys, totp
-from sandbox.accounts import Account
-from sandbox.tokens import Platform, TokenRefused, Tokens
+from sandbox.protocol import totp
+from sandbox.steam import jwt, keys
+from sandbox.steam.accounts import Account
+from sandbox.steam.tokens import Platform, TokenRefused, Tokens
 
 ACCOUNT = Account("abaddon", "p", account_id=7)
 OTHER = Account("bane", "p", account_id=8)

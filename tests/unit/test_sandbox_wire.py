@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_base_pb2 as base_pb
 
-from sandbox import messages
-from sandbox.wire import Shape, WireError, field, read_varint, varint
+from sandbox.protocol import messages
+from sandbox.protocol.wire import Shape, WireError, field, read_varint, varint
 
 INNER = Shape("Inner", field(1, "text", "string"), field(2, "numbers", "sint32", many=True))
 EVERYTHING = Shape(

@@ -10,8 +10,8 @@ from typing import Any, Never, cast
 import pytest
 from structlog.typing import FilteringBoundLogger
 
-from supervisor import service
-from supervisor.tree import Tree
+from supervisor.app import run
+from supervisor.app.tree import Tree
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -70,14 +70,14 @@ class Log:
 async def test_both_signals_act_although_nothing_can_be_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service, "_keep_what_is_there", lambda: None)
+    monkeypatch.setattr(run, "_keep_what_is_there", lambda: None)
     loop, deeds = asyncio.get_running_loop(), list[str]()
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, about: complaints.append(about))
     tree, log = cast("Tree", FakeTree(deeds)), cast("FilteringBoundLogger", Log(deeds))
     try:
         async with asyncio.timeout(10):
-            assert await service._run_until_signal(tree, log) == service.EXIT_CLEAN
+            assert await run._run_until_signal(tree, log) == run.EXIT_CLEAN
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)

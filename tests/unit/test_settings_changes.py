@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from supervisor.settings import Settings
-from supervisor.settings_changes import AT_ONCE, change
-from supervisor.settings_errors import fields
+from supervisor.config.changes import AT_ONCE, change
+from supervisor.config.errors import fields
+from supervisor.config.model import Settings
 
 KEYS = [f"{section}.{key}" for section, key, _ in fields()]
 CONFIG = Path(__file__).parents[2] / "config.toml"

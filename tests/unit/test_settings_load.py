@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.settings import ConfigError, Settings, load
+from supervisor.app.settings import load
+from supervisor.config.errors import ConfigError
+from supervisor.config.model import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from itertools import islice
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from supervisor.settings import (
+from supervisor.config.errors import fields
+from supervisor.config.model import (
     LIVE_DIRECTORY_URL,
     LOGOFF_S,
     SAFETY_MARGIN_S,
@@ -19,7 +20,6 @@ from supervisor.settings import (
     Settings,
     Steam,
 )
-from supervisor.settings_errors import fields
 
 
 def test_the_defaults_are_valid_and_keep_every_relation() -> None:

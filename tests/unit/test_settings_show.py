@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from supervisor.settings import Loaded, Redis, Settings, public_value
-from supervisor.settings_errors import without_password
-from supervisor.settings_show import as_json, as_toml
+from supervisor.cli.config import as_json, as_toml
+from supervisor.config.errors import without_password
+from supervisor.config.load import Loaded, public_value
+from supervisor.config.model import Redis, Settings
 
 LOADED = Loaded(
     Settings(redis=Redis(url=SecretStr("redis://u:hunter2@h:6379/0"), data_dir=Path('a "b"'))),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import GcUnavailable, LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
-from actors.shared_causes import (
+from actors.bot.eresults import judge
+from actors.bot.shared_causes import (
     EXCUSED_S,
     QUIET_S,
     WINDOW_S,
@@ -15,7 +15,7 @@ from actors.shared_causes import (
     kind_of,
     several_of,
 )
-from actors.verdicts import judge
+from actors.errors import GcUnavailable, LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 
 NOW = 1_700_000_000.0
 REFUSED = SteamUnreachable("connect", "cm1:443: [Errno 111] Connection refused")

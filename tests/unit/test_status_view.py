@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from supervisor.status_view import SEVERITIES, STATES, picture
+from supervisor.cli.status_screen import SEVERITIES, STATES, picture
 
 NOW = 1_800_000_000.0
 
@@ -188,12 +188,12 @@ def test_the_live_view_fits_and_counts_every_bot_and_alert(
 
 
 def test_every_severity_has_a_colour() -> None:
-    from actors.headline import Level  # noqa: PLC0415 - the view itself does not know it
+    from actors.dashboard.alerts import Level  # noqa: PLC0415 - the view itself does not know it
 
     assert set(SEVERITIES) == {level.value for level in Level}
 
 
 def test_every_state_has_a_colour() -> None:
-    from actors.bot_states import BotState  # noqa: PLC0415 - the view itself does not know it
+    from actors.bot.states import BotState  # noqa: PLC0415 - the view itself does not know it
 
     assert set(STATES) == {state.value for state in BotState}

@@ -16,12 +16,12 @@ from scripted_transport import Received, ScriptedTransport, connected
 from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam import emsg
 from actors.steam.auth import Authenticator
-from actors.steam.clock import SteamTime
+from actors.steam.connection import Services
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
-from actors.steam.service import Services
-from actors.steam.totp import code_at
+from actors.steam.protocol import emsg
+from actors.steam.protocol.totp import code_at
+from actors.steam.steam_time import SteamTime
 
 KEY = RSA.generate(2048)
 SECRET = base64.b64encode(b"a shared secret").decode()

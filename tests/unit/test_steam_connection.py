@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from actors.errors import SteamUnreachable
 from actors.steam import connection as connection_module
-from actors.steam.emsg import CLIENT_HEARTBEAT
-from actors.steam.envelope import Message
-from actors.steam.wire import ParseError
+from actors.steam.protocol.emsg import CLIENT_HEARTBEAT
+from actors.steam.protocol.envelope import Message
+from actors.steam.protocol.wire import ParseError
 
 
 def settle() -> None:

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from actors.errors import SteamUnreachable
 from actors.steam import connection as module
 from actors.steam.connection import MAX_SLEPT, Connection
-from actors.steam.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF, MULTI
-from actors.steam.envelope import build
+from actors.steam.protocol.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF, MULTI
+from actors.steam.protocol.envelope import build
 
 BEAT_S = 0.02
 UNUSED = 4242  # a number of a message

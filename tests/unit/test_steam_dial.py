@@ -10,9 +10,9 @@ import gevent
 import pytest
 from gevent import socket
 
-from actors.steam import transport
 from actors.steam.port import Server, Transport
-from actors.steam.transport import dial
+from actors.steam.transport import base
+from actors.steam.transport.base import dial
 
 HOSTS = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
@@ -62,7 +62,7 @@ def test_an_address_that_refuses_is_followed_by_the_next(refusing: str, acceptin
 def test_an_address_that_stays_silent_is_left_in_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "ATTEMPT_S", 0.1)
+    monkeypatch.setattr(base, "ATTEMPT_S", 0.1)
     with full("127.0.0.1") as port, listening("::1", port), gevent.Timeout(3):
         sock = dial(server(port, "127.0.0.1", "::1"))
         assert sock.gettimeout() is None  # a session waits for as long as it likes

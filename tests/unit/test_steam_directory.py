@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 
 from actors.errors import SteamUnreachable
 from actors.steam import directory as directory_module
-from actors.steam.clock import SteamTime
 from actors.steam.directory import CmDirectory
 from actors.steam.port import Server, Transport
+from actors.steam.steam_time import SteamTime
 
 Json = dict[str, Any]
 

@@ -21,12 +21,13 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
 from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
 
 from actors.errors import GcUnavailable, PlayingElsewhere, SteamUnreachable
-from actors.steam import emsg, gc_hello
 from actors.steam import gc as gc_module
-from actors.steam.envelope import NO_JOB
+from actors.steam import gc_hello
 from actors.steam.gc import GcSession
 from actors.steam.gc_hello import WaitingSessions
-from actors.steam.wire import varint
+from actors.steam.protocol import emsg
+from actors.steam.protocol.envelope import NO_JOB
+from actors.steam.protocol.wire import varint
 from supervisor.clock import SystemClock
 
 

@@ -14,12 +14,12 @@ import structlog
 from scripted_transport import ScriptedTransport
 
 from actors.steam import link as module
-from actors.steam.clock import SteamTime
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import LinkEvent, Server, Transport
-from actors.steam.trust import Trust
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

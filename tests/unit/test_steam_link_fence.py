@@ -14,13 +14,13 @@ from scripted_transport import ScriptedTransport
 from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientLoggedOff
 
 from actors.steam import link as module
-from actors.steam.clock import SteamTime
-from actors.steam.emsg import CLIENT_HELLO, CLIENT_LOG_OFF, CLIENT_LOGGED_OFF
 from actors.steam.gc_hello import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import Dropped, LinkEvent, Server, Transport
-from actors.steam.trust import Trust
+from actors.steam.protocol.emsg import CLIENT_HELLO, CLIENT_LOG_OFF, CLIENT_LOGGED_OFF
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 import pytest
 from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 
-from actors.steam import envelope
-from actors.steam.emsg import MULTI
-from actors.steam.envelope import MAX_DECODED, MAX_MESSAGE, MAX_PARTS, build, decode, parse
-from actors.steam.wire import ParseError
+from actors.steam.protocol import envelope
+from actors.steam.protocol.emsg import MULTI
+from actors.steam.protocol.envelope import MAX_DECODED, MAX_MESSAGE, MAX_PARTS, build, decode, parse
+from actors.steam.protocol.wire import ParseError
 
 
 def one(emsg: int, body: bytes = b"") -> bytes:

@@ -10,10 +10,10 @@ from steam.protobufs.steammessages_auth_pb2 import (
 )
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam import emsg
+from actors.steam.connection import Services
 from actors.steam.port import AuthState
-from actors.steam.renewal import METHOD, renew
-from actors.steam.service import Services
+from actors.steam.protocol import emsg
+from actors.steam.session import METHOD, renew
 
 AUTH = AuthState(76561197960265728 + 5, "old", "guard")
 ACCESS_TOKEN_ONLY = b"\x0a\x06access"

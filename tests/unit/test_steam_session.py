@@ -14,9 +14,9 @@ from scripted_transport import ScriptedTransport, connected
 from steam.protobufs import steammessages_clientserver_login_pb2 as pb
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam import emsg
 from actors.steam.connection import Connection
 from actors.steam.port import AuthState
+from actors.steam.protocol import emsg
 from actors.steam.session import Session
 
 STEAM_ID = 76561197960287930

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.steam.port import AuthState
+from actors.steam.protocol.totp import ALPHABET, code_at, until_next_step
 from actors.steam.session import _log_on_request, log_on_id, machine_id
-from actors.steam.totp import ALPHABET, code_at, until_next_step
 
 SECRET = base64.b64encode(b"sandbox-demo-secret").decode()
 

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gevent import socket
 
-from actors.steam import transport_tcp
 from actors.steam.port import Server, Transport
-from actors.steam.transport_tcp import TcpTransport
-from actors.steam.trust import Trust
-from actors.steam.wire import ParseError
+from actors.steam.protocol.wire import ParseError
+from actors.steam.transport import tcp
+from actors.steam.transport.tcp import TcpTransport
+from actors.steam.transport.trust import Trust
 
 SERVER = Server("127.0.0.1:27017", "127.0.0.1", "127.0.0.1", 27017, Transport.TCP)
 KEY = RSA.generate(1024)  # noqa: S505 - the size that Valve's universe key has
@@ -99,7 +99,7 @@ class OtherEnd:
 @contextmanager
 def connecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, OtherEnd]]:
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(transport_tcp, "dial", lambda _: ours)
+    monkeypatch.setattr(tcp, "dial", lambda _: ours)
     try:
         with gevent.Timeout(5):
             yield gevent.spawn(TcpTransport, SERVER, TRUST), OtherEnd(theirs)

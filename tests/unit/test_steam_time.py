@@ -8,10 +8,10 @@ from fake_clock import WALL_AT_ZERO, FakeClock
 from scripted_transport import connected
 from steam.protobufs import steammessages_clientserver_login_pb2 as pb
 
-from actors.steam import emsg
-from actors.steam.clock import SteamTime
 from actors.steam.port import AuthState
+from actors.steam.protocol import emsg
 from actors.steam.session import Session
+from actors.steam.steam_time import SteamTime
 
 DATE = "Fri, 27 Nov 2026 12:00:00 GMT"
 DATE_S = 1795780800.0

@@ -21,10 +21,10 @@ from wsproto.events import (
     TextMessage,
 )
 
-from actors.steam import transport_websocket
 from actors.steam.port import Server, Transport
-from actors.steam.transport_websocket import WebSocketTransport
-from actors.steam.wire import ParseError
+from actors.steam.protocol.wire import ParseError
+from actors.steam.transport import websocket
+from actors.steam.transport.websocket import WebSocketTransport
 
 SERVER = Server("cm.example:27020", "cm.example", "127.0.0.1", 27020, Transport.WEBSOCKET)
 
@@ -51,8 +51,8 @@ class OtherEnd:
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherEnd]:
     """Let the next transport have one end of a pair; give the other end."""
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(transport_websocket, "dial", lambda _: ours)
-    monkeypatch.setattr(transport_websocket, "_secure", lambda sock, *_: sock)
+    monkeypatch.setattr(websocket, "dial", lambda _: ours)
+    monkeypatch.setattr(websocket, "_secure", lambda sock, *_: sock)
     try:
         with gevent.Timeout(5):
             yield OtherEnd(theirs)
@@ -151,7 +151,7 @@ def test_the_end_of_the_stream_ends_reading(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_message_without_end_is_not_collected_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_websocket, "MAX_MESSAGE", 10_000)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 10_000)
     with connected(monkeypatch) as (transport, other):
         gevent.spawn(other.say, *[BytesMessage(bytes(900), message_finished=False)] * 20)
         with pytest.raises(ParseError, match="too large"):

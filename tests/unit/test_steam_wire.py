@@ -12,10 +12,10 @@ from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 from steam.protobufs.steammessages_clientserver_2_pb2 import CMsgGCClient
 from steam.utils.proto import set_proto_bit
 
-from actors.steam.emsg import CLIENT_TO_GC, DOTA, GC_CLIENT_HELLO, GC_MATCH_DETAILS_REQUEST
-from actors.steam.envelope import NO_JOB, build, parse
-from actors.steam.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
-from actors.steam.wire import ParseError, content, fields, number, read_varint, varint
+from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, GC_CLIENT_HELLO, GC_MATCH_DETAILS_REQUEST
+from actors.steam.protocol.envelope import NO_JOB, build, parse
+from actors.steam.protocol.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
+from actors.steam.protocol.wire import ParseError, content, fields, number, read_varint, varint
 
 STEAM_ID = 76561197960287930
 SESSION = 1234567

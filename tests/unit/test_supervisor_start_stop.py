@@ -17,7 +17,7 @@ from scripted_child import (
 )
 
 from supervisor.child import ChildState
-from supervisor.ward import CANCEL_S
+from supervisor.child_runner import CANCEL_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

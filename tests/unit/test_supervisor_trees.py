@@ -9,7 +9,7 @@ from fake_clock import settle
 from scripted_child import CRASHES, HANGS_ON_STOP, SERVES, Crash, Life, World
 
 from supervisor.child import ChildSpec, ChildState, GiveUp, RestartIntensity
-from supervisor.supervisor import ChildGaveUp
+from supervisor.child_runner import ChildGaveUp
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -15,14 +15,17 @@ from rich.progress import Progress
 from typer import Exit as TyperExit
 
 from actors.accounts.admin import AccountRow, AccountState
-from actors.http.api_keys import ApiKey
-from actors.http.client import Client
-from supervisor import accounts_table, cli_keys, logs, match_table, status_view
-from supervisor.cli_fleet import in_words
-from supervisor.cli_options import Exit, fail
-from supervisor.replay_progress import Bar
-from supervisor.settings import Log
-from supervisor.terminal import json_line, printable, printable_lines, say
+from actors.http.auth.api_keys import ApiKey
+from actors.http.auth.clients import Client
+from supervisor.cli import accounts, keys, status_screen
+from supervisor.cli import match as match_command
+from supervisor.cli.fleet import in_words
+from supervisor.cli.options import Exit, fail
+from supervisor.cli.replay_fetch import Bar
+from supervisor.cli.terminal import json_line, say
+from supervisor.config.model import Log
+from supervisor.logs import setup as logs
+from supervisor.logs.redaction import printable, printable_lines
 
 # Title of the window, C1's way to begin a sequence, a mark that turns the line around, backspace, markup.
 EVIL = "[/red]\x1b]0;x\x07\x9b31m\u202e\b\x7f[bold]evil"
@@ -46,7 +49,7 @@ ROW = AccountRow(
 def match() -> RenderableType:
     player = {"player_name": EVIL, "kills": EVIL, "player_slot": 1}
     facts = {"radiant_team_name": EVIL, "game_mode": EVIL, "match_outcome": EVIL}
-    return match_table.table_of(
+    return match_command.table_of(
         {"id": EVIL, "replay_url": EVIL, "match": {**facts, "players": [player]}}
     )
 
@@ -56,7 +59,7 @@ def status() -> RenderableType:
     alert = {"text": EVIL, "todo": EVIL, "severity": EVIL}
     counts = {"count": 1, EVIL: 1}
     whole = {"version": EVIL, "instance": EVIL, "bots": counts, "alerts": [alert], "fleet": [bot]}
-    return status_view.picture(whole, 2.0)
+    return status_screen.picture(whole, 2.0)
 
 
 def is_harmless(text: str) -> bool:
@@ -66,8 +69,8 @@ def is_harmless(text: str) -> bool:
 @pytest.mark.parametrize(
     "shown",
     [
-        lambda: accounts_table.table_of([ROW]),
-        lambda: cli_keys._table((ApiKey(Client(EVIL), b""),)),
+        lambda: accounts.table_of([ROW]),
+        lambda: keys._table((ApiKey(Client(EVIL), b""),)),
         match,
         status,
     ],

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from actors.accounts.importing import read_accounts
-from actors.http.api_keys import digest_of, new_key
-from sandbox import accounts as sandbox_accounts
-from sandbox import timeline
-from supervisor.admin_desk import _token_in
-from supervisor.cli_accounts import _read
-from supervisor.cli_fleet import _service
-from supervisor.cli_options import _key
-from supervisor.live_keys import read_keys
-from supervisor.secret_key import FILE_VARIABLE, take_secret_key
-from supervisor.settings_sources import read_file
+from actors.accounts.import_file import read_accounts
+from actors.http.auth.api_keys import digest_of, new_key
+from sandbox.control import timeline
+from sandbox.steam import accounts as sandbox_accounts
+from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key
+from supervisor.app.web import read_keys
+from supervisor.cli.accounts import _read
+from supervisor.cli.fleet import _service
+from supervisor.cli.options import _key
+from supervisor.config.load import read_file
 
 TOKEN = "a-token-of-sixteen-characters"
 EXAMPLES: dict[str, tuple[str, Callable[[Path], Any]]] = {

@@ -14,10 +14,10 @@ import pytest
 import structlog
 from fake_clock import FakeClock, settle
 
-from actors.accounts.refresh_token import expires_at
+from actors.accounts.auth_state import expires_at
+from actors.bot.renewals import DAY_S, FINISH_S, TokenKeeper
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
-from actors.token_keeper import DAY_S, FINISH_S, TokenKeeper
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

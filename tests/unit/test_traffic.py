@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.traffic import MINUTES, Traffic
+from actors.dashboard.history import MINUTES, Traffic
 
 AT = 1_700_000_040  # the beginning of a minute
 

@@ -1,0 +1,1 @@
+"""One account's session: the bot actor and what it depends on."""

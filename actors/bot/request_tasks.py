@@ -1,0 +1,97 @@
+"""Requests that a bot serves, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from functools import partial
+from typing import Any, assert_never
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.actor import Reply
+from actors.bot.messages import Serve, ServeAliases, ServeMatch, ServeProfile
+from actors.clock import Clock
+from actors.errors import GcUnavailable, SteamError
+from actors.steam.port import Link
+
+
+class Serving:
+    """Runs each request of a bot in its own task. One instance per life of a bot."""
+
+    def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        """`log`: knows the bot already."""
+        self._name = f"{bot_id}-serve"
+        self._clock = clock
+        self._log = log
+        self._tasks: dict[asyncio.Task[None], float] = {}  # and when each is late, in clock seconds
+
+    def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
+        """Ask Steam; the answer goes to `reply`. Does not wait."""
+        log = self._log.bind(request_id=serve.request_id, **_about(serve))
+        task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
+        self._tasks[task] = self._late_at(serve)
+        task.add_done_callback(self._tasks.pop)
+
+    def cancel(self) -> None:
+        """Cancel all running requests; their askers get an error."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def finish(self) -> None:
+        """Wait for what is under way; a request that is late, or becomes so, is cancelled."""
+        alarms = [
+            self._clock.call_at(late_at, partial(_cancel, task))
+            for task, late_at in self._tasks.items()
+            if late_at < math.inf
+        ]
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        for alarm in alarms:
+            alarm.cancel()
+
+    def _late_at(self, serve: Serve) -> float:
+        """Return when a late answer begins; inf where the request ends by itself then."""
+        if isinstance(serve, ServeMatch) and serve.late_s:
+            return self._clock.now() + serve.timeout_s
+        return math.inf
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
+    log.debug("gc_asked")
+    try:
+        reply.set(await _asked(link, serve))
+    except (SteamError, TimeoutError) as error:
+        log.debug("gc_failed", reason=str(error) or "silence")
+        reply.fail(error)
+    except asyncio.CancelledError:
+        reply.fail(GcUnavailable("the bot had to leave"))
+        raise
+
+
+async def _asked(link: Link, serve: Serve) -> bytes:
+    match serve:
+        case ServeMatch(match_id=match_id, timeout_s=timeout_s, late_s=late_s):
+            return await link.request_match(match_id, timeout_s=timeout_s, late_s=late_s)
+        case ServeProfile(account_id=account_id, timeout_s=timeout_s):
+            return await link.request_profile(account_id, timeout_s=timeout_s)
+        case ServeAliases(steam_ids=steam_ids, timeout_s=timeout_s):
+            return await link.request_aliases(steam_ids, timeout_s=timeout_s)
+        case other:
+            assert_never(other)
+
+
+def _about(serve: Serve) -> dict[str, int]:
+    match serve:
+        case ServeMatch(match_id=match_id):
+            return {"match_id": match_id}
+        case ServeProfile(account_id=account_id):
+            return {"player": account_id}
+        case ServeAliases(steam_ids=steam_ids):
+            return {"players": len(steam_ids)}
+        case other:
+            assert_never(other)

@@ -1,0 +1,290 @@
+"""Failures that several bots share: Steam or GC away, log-ons limited, one refusal.
+
+Pure bookkeeping: the time is an argument (UTC seconds), nothing is written or awaited here. Bots report
+failures and successes; `active` names the causes that several bots share at this moment.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors.bot.eresults import Verdict
+from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
+
+WINDOW_S: Final = 60.0  # refusals of several accounts within this time are one refusal
+QUIET_S: Final = 300.0  # without another refusal or limit for this long, a cause is over
+EXCUSED_S: Final = 1800.0  # a refusal that lasts longer than this counts for each account again
+SEVERAL: Final = 3  # bots, in a fleet that has as many
+SHARE: Final = 0.1  # of a large fleet
+
+_AWAY: Final = frozenset({Verdict.RETRY, Verdict.OTHER_CM, Verdict.TRY_LATER})
+_LIMITED: Final = frozenset({Verdict.RATE_LIMITED, Verdict.THROTTLED, Verdict.IP_BANNED})
+# Verdicts on an account that Steam also gives to good accounts when its own parts are in trouble.
+_DOUBTFUL: Final = frozenset(
+    {Verdict.UNUSABLE, Verdict.OUR_BUG, Verdict.UNKNOWN, Verdict.WRONG_PASSWORD}
+)
+_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
+
+
+class CauseKind(enum.StrEnum):
+    """What several bots suffer from; the words of `/status`."""
+
+    STEAM_UNREACHABLE = "steam-unreachable"
+    GC_UNAVAILABLE = "gc-unavailable"
+    LOGONS_LIMITED = "logons-limited"
+    SAME_REFUSAL = "same-refusal"
+    REDIS_UNREACHABLE = "redis-unreachable"  # noted by `redis_log`, not here
+
+
+_STEAM: Final = CauseKind.STEAM_UNREACHABLE
+# Also of one bot alone, the fault is not the bot's, nor its account's.
+NEVER_OWN: Final = frozenset({CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED})
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCause:
+    """One cause at one moment.
+
+    Attributes:
+        since: UTC seconds of the first failure.
+        reason: the most frequent reason, in words.
+        bots: ids of the bots that it affects now.
+        until: UTC seconds at which it is expected to end; None when unknown.
+        address: egress IP whose log-ons are limited; None of other kinds, and when unknown.
+    """
+
+    kind: CauseKind
+    since: float
+    reason: str
+    bots: frozenset[str]
+    until: float | None = None
+    address: str | None = None
+
+
+@dataclass(slots=True)
+class _Cause:
+    """`bots`: the last reason of each; `tried`: those that failed on their way to Steam or the GC."""
+
+    kind: CauseKind
+    since: float
+    bots: dict[str, str] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    accounts: dict[str, float] = field(default_factory=dict)  # UTC seconds of the last refusal
+    last: float = 0.0
+    is_active: bool = False
+    until: float | None = None
+    address: str | None = None
+
+    def add(self, bot_id: str, reason: str, now: float) -> None:
+        self.bots[bot_id] = reason
+        self.last = now
+
+    def remove(self, bot_id: str) -> None:
+        self.bots.pop(bot_id, None)
+        self.tried.discard(bot_id)
+
+    def shown(self) -> SharedCause:
+        # Why attempts fail says more than how sessions ended.
+        told = [self.bots[bot_id] for bot_id in self.tried or self.bots if bot_id in self.bots]
+        reasons = Counter(told or self.bots.values()).most_common(1)
+        reason = reasons[0][0] if reasons else ""
+        bots = frozenset(self.bots)
+        return SharedCause(self.kind, self.since, reason, bots, self.until, self.address)
+
+
+_Key = tuple[CauseKind, int | str | None]  # with the EResult or the egress IP where there is one
+
+
+class SharedCauses:
+    """The causes of one process. `on_end` is called with each active cause that a success ends.
+
+    `fleet_size` is how many bots there are meant to be. It decides how many of them are several, unless
+    fewer have an account.
+    """
+
+    def __init__(self, fleet_size: int = 1) -> None:
+        self.fleet_size = fleet_size
+        self.on_end: Callable[[SharedCause], None] = lambda _: None
+        self._with_account: set[str] = set()
+        self._causes: dict[_Key, _Cause] = {}
+        self._logged_on: dict[str, float] = {}  # account -> UTC seconds, of the last minute
+        self._steam_back_at = -math.inf
+
+    def began(self, bot_id: str) -> None:
+        """Note that a bot has an account."""
+        self._with_account.add(bot_id)
+
+    def failed(
+        self, bot_id: str, account: str, failure: BaseException, verdict: Verdict | None, now: float
+    ) -> CauseKind | None:
+        """Note how a bot's life ended; return the active cause that it is part of, if any."""
+        kind, eresult = kind_of(failure, verdict), getattr(failure, "eresult", None)
+        if kind is None:
+            self._leave_all(bot_id)
+            return None
+        if kind is CauseKind.LOGONS_LIMITED:  # `limited` says for how long, and where
+            return kind
+        key = (kind, eresult if kind is CauseKind.SAME_REFUSAL else None)
+        cause = self._note(key, bot_id, _in_words(failure), now)
+        if not (isinstance(failure, SteamUnreachable) and failure.phase == "session"):
+            cause.tried.add(
+                bot_id
+            )  # a connection that breaks says little; one that fails says much
+        if kind is CauseKind.SAME_REFUSAL:
+            cause.accounts[account] = now
+        self._judge(cause, now)
+        return kind if cause.is_active else None
+
+    def limited(self, bot_id: str, address: str | None, until: float, now: float) -> None:
+        """Note that a bot may not log on before `until` (UTC seconds), as Steam limits `address`."""
+        cause = self._note(
+            (CauseKind.LOGONS_LIMITED, address),
+            bot_id,
+            "Steam limits log-ons from this address",
+            now,
+        )
+        cause.until, cause.address, cause.is_active = until, address, True
+
+    def gc_lost(self, bot_id: str, reason: str, now: float) -> None:
+        """Note that a bot that stays logged on has lost its GC session."""
+        cause = self._note((CauseKind.GC_UNAVAILABLE, None), bot_id, reason, now)
+        cause.tried.add(bot_id)
+        self._judge(cause, now)
+
+    def gc_ready(self, bot_id: str) -> None:
+        """Note that the GC has welcomed a bot: it is there again for all."""
+        self._leave_all(bot_id)
+        self._end(CauseKind.GC_UNAVAILABLE)
+
+    def succeeded(self, bot_id: str, account: str, now: float) -> None:
+        """Note a log-on: Steam is there again, and lets accounts in again."""
+        self._logged_on[account] = now
+        if any(one.is_active for one in self._causes.values() if one.kind is _STEAM):
+            self._steam_back_at = now
+        ended = (CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED, CauseKind.SAME_REFUSAL)
+        for cause in self._causes.values():
+            if cause.kind in ended:
+                cause.remove(bot_id)
+                cause.accounts.pop(account, None)
+        for kind in ended:
+            self._end(kind)
+
+    def steam_came_back_since(self, since: float) -> bool:
+        """Return whether an outage of Steam has ended since then: attempts from before it fail yet."""
+        return self._steam_back_at >= since
+
+    def forget(self, bot_id: str) -> None:
+        """Drop a bot that has been stopped, or has no account."""
+        self._with_account.discard(bot_id)
+        self._leave_all(bot_id)
+
+    def refused_accounts(self, eresult: int, now: float) -> frozenset[str]:
+        """Return the accounts that Steam refused with this EResult within the last minute."""
+        cause = self._causes.get((CauseKind.SAME_REFUSAL, eresult))
+        return frozenset() if cause is None else frozenset(_recent(cause.accounts, now))
+
+    def refused_for(self, eresult: int, now: float) -> float:
+        """Return for how many seconds Steam has refused accounts with this EResult."""
+        cause = self._causes.get((CauseKind.SAME_REFUSAL, eresult))
+        return 0.0 if cause is None else max(0.0, now - cause.since)
+
+    def active(self, now: float) -> tuple[SharedCause, ...]:
+        """Return what several bots share now, the oldest first."""
+        self._prune(now)
+        found = [cause.shown() for cause in self._causes.values() if cause.is_active and cause.bots]
+        return tuple(sorted(found, key=lambda cause: cause.since))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _note(self, key: _Key, bot_id: str, reason: str, now: float) -> _Cause:
+        self._prune(now)
+        for other, cause in self._causes.items():
+            if other != key:
+                cause.remove(bot_id)
+        cause = self._causes.setdefault(key, _Cause(key[0], since=now))
+        cause.add(bot_id, reason, now)
+        return cause
+
+    def _judge(self, cause: _Cause, now: float) -> None:
+        if cause.kind is CauseKind.SAME_REFUSAL:
+            refused = set(_recent(cause.accounts, now))
+            others = set(_recent(self._logged_on, now)) - refused
+            is_shared = len(refused) > max(1, len(others))
+            cause.is_active = (cause.is_active or is_shared) and now - cause.since < EXCUSED_S
+        elif not cause.is_active:
+            several = several_of(min(self.fleet_size, len(self._with_account) or self.fleet_size))
+            cause.is_active = len(cause.bots) >= several and len(cause.tried) >= min(2, several)
+
+    def _end(self, kind: CauseKind) -> None:
+        """End the causes of this kind; how long a refusal has lasted is kept, see `EXCUSED_S`."""
+        for key, cause in list(self._causes.items()):
+            if cause.kind is not kind:
+                continue
+            shown, was_active = cause.shown(), cause.is_active
+            if kind is CauseKind.SAME_REFUSAL:
+                cause.is_active = False
+                cause.bots.clear()
+            else:
+                del self._causes[key]
+            if was_active and shown.bots:
+                self.on_end(shown)
+
+    def _leave_all(self, bot_id: str) -> None:
+        for cause in self._causes.values():
+            cause.remove(bot_id)
+
+    def _prune(self, now: float) -> None:
+        """Drop what is over without a success, and the log-ons of more than a minute ago."""
+        self._logged_on = _recent(self._logged_on, now)
+        for key, cause in list(self._causes.items()):
+            is_kept = cause.bots or cause.kind is CauseKind.SAME_REFUSAL
+            if cause.kind in (CauseKind.SAME_REFUSAL, CauseKind.LOGONS_LIMITED):
+                is_kept = is_kept and now - max(cause.last, cause.until or 0.0) < QUIET_S
+            if not is_kept:
+                del self._causes[key]
+
+
+def kind_of(failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
+    """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own.
+
+    See also `NEVER_OWN`.
+    """
+    if isinstance(failure, GcUnavailable):
+        return None if isinstance(failure, PlayingElsewhere) else CauseKind.GC_UNAVAILABLE
+    if not isinstance(failure, LogOnRefused | SteamUnreachable):
+        return None
+    if verdict is None:
+        is_ours = isinstance(failure, SteamUnreachable) and failure.phase == "hub"
+        return None if is_ours else CauseKind.STEAM_UNREACHABLE
+    if verdict in _AWAY:
+        return CauseKind.STEAM_UNREACHABLE
+    if verdict in _LIMITED:
+        return CauseKind.LOGONS_LIMITED
+    return CauseKind.SAME_REFUSAL if verdict in _DOUBTFUL else None
+
+
+def several_of(fleet_size: int) -> int:
+    """Return how many bots of a fleet share a cause before it is one: all of two, a tenth of many."""
+    return max(1, min(SEVERAL, fleet_size), math.ceil(SHARE * fleet_size))
+
+
+def _recent(instants: dict[str, float], now: float) -> dict[str, float]:
+    return {name: at for name, at in instants.items() if abs(now - at) < WINDOW_S}
+
+
+def _in_words(failure: BaseException) -> str:
+    """Return the reason without what differs from bot to bot."""
+    if isinstance(failure, LogOnRefused):
+        return f"result {failure.eresult} at the log-on"
+    if not isinstance(failure, SteamUnreachable | GcUnavailable):
+        return str(failure)
+    reason = failure.reason
+    if isinstance(failure, SteamUnreachable) and failure.phase == "connect":
+        reason = reason.partition(": ")[2] or reason  # after the endpoint
+    return _ERRNO.sub("", reason)

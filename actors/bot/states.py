@@ -1,0 +1,110 @@
+"""BotState, BotEvent and the transition table.
+
+waiting_for_account ─► connecting ─► authenticating ─► launching ⇄ ready
+            ▲                  │               │               │         │
+            └── (next run) ── backing_off ◄────┴───────────────┴─────────┤
+                               needs_human ◄───┴───────────────┴─────────┤
+                               exhausted ◄───────────────────────────────┘
+
+Any state but `stopped` may start draining. `backing_off` and `parked` are what the supervisor does
+with a bot between two runs; the run itself only ever ends in one of the terminal states.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from actors.errors import IllegalTransition
+
+
+class BotState(enum.StrEnum):
+    """Where a bot is in its life; the words of `/status`."""
+
+    WAITING_FOR_ACCOUNT = "waiting_for_account"
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    LAUNCHING = "launching"
+    READY = "ready"
+    EXHAUSTED = "exhausted"
+    NEEDS_HUMAN = "needs_human"
+    BACKING_OFF = "backing_off"
+    PARKED = "parked"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class BotEvent(enum.StrEnum):
+    """What happens to a bot."""
+
+    CHECKED_OUT = "checked_out"
+    CONNECTED = "connected"
+    LOGGED_ON = "logged_on"
+    WELCOMED = "welcomed"
+    GC_LOST = "gc_lost"
+    BUDGET_SPENT = "budget_spent"
+    PERSON_NEEDED = "person_needed"
+    FAILED = "failed"
+    STOP_ASKED = "stop_asked"
+    ENDED = "ended"
+    RESTARTED = "restarted"
+    GIVEN_UP = "given_up"
+
+
+_S, _E = BotState, BotEvent
+
+TRANSITIONS: Final[Mapping[BotState, Mapping[BotEvent, BotState]]] = {
+    _S.WAITING_FOR_ACCOUNT: {
+        _E.CHECKED_OUT: _S.CONNECTING,
+        _E.FAILED: _S.BACKING_OFF,
+        _E.STOP_ASKED: _S.DRAINING,
+    },
+    _S.CONNECTING: {
+        _E.CONNECTED: _S.AUTHENTICATING,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
+        _E.FAILED: _S.BACKING_OFF,
+        _E.STOP_ASKED: _S.DRAINING,
+    },
+    _S.AUTHENTICATING: {
+        _E.LOGGED_ON: _S.LAUNCHING,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
+        _E.FAILED: _S.BACKING_OFF,
+        _E.STOP_ASKED: _S.DRAINING,
+    },
+    _S.LAUNCHING: {
+        _E.WELCOMED: _S.READY,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
+        _E.FAILED: _S.BACKING_OFF,
+        _E.STOP_ASKED: _S.DRAINING,
+    },
+    _S.READY: {
+        _E.GC_LOST: _S.LAUNCHING,
+        _E.BUDGET_SPENT: _S.EXHAUSTED,
+        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
+        _E.FAILED: _S.BACKING_OFF,
+        _E.STOP_ASKED: _S.DRAINING,
+    },
+    _S.EXHAUSTED: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.DRAINING},
+    _S.NEEDS_HUMAN: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.DRAINING},
+    _S.BACKING_OFF: {
+        _E.RESTARTED: _S.WAITING_FOR_ACCOUNT,
+        _E.GIVEN_UP: _S.PARKED,
+        _E.STOP_ASKED: _S.STOPPED,
+    },
+    _S.PARKED: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.STOPPED},
+    _S.DRAINING: {_E.ENDED: _S.STOPPED},
+    _S.STOPPED: {},
+}
+
+
+def next_state(state: BotState, event: BotEvent) -> BotState:
+    """Return the state after `event`.
+
+    Raises:
+        IllegalTransition: the table has no such cell; a bug, never an outside influence.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransition(state, event) from None

@@ -1,0 +1,198 @@
+"""Logs of shared causes and Redis outages: begin, one line a minute, end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.clock import WallClock
+from actors.dashboard.alerts import Line, cause_line
+from actors.metrics import contained
+from actors.redis.client import Watch
+
+BACK_AFTER: Final = 3  # answers in a row: one may have been on its way already
+OUTAGE_SUMMARY_S: Final = 60.0  # between two lines about an outage that lasts
+# A Redis that cannot write still answers what only reads: it is back when a script that always writes is
+# answered, or after so long without a refusal.
+WRITERS: Final = frozenset({"acquire", "renew", "release", "note_logon"})
+WRITES_AFTER_S: Final = 30.0
+
+
+class RedisLog:
+    """A watch on scripts; passes on to another what it is told."""
+
+    def __init__(self, watch: Watch, *, clock: WallClock, log: FilteringBoundLogger) -> None:
+        self._clock = clock
+        self._log = log.bind(actor="redis")
+        # Redis has done what the script says, whether or not that could be counted.
+        self._answered = contained(watch.answered, "redis", log=self._log)
+        self._refused = contained(watch.refused, "redis", log=self._log)
+        self._unable = contained(watch.unable, "redis", log=self._log)
+        self._failed = contained(watch.failed, "redis", log=self._log)
+        self._lost_at: float | None = None
+        self._said_at = 0.0
+        self._failed_at = 0.0
+        self._told: set[bool] = set()  # of this outage: by whether Redis answered
+        self._failures = 0
+        self._answers = 0
+        self._outage: SharedCause | None = None
+
+    @property
+    def outage(self) -> SharedCause | None:
+        """The outage that lasts, as a cause that all bots share."""
+        return self._outage
+
+    def answered(self, script: str, seconds: float) -> None:
+        """See Watch, as of the others."""
+        self._answered(script, seconds)
+        self._note_answer(script)
+
+    def refused(self, script: str) -> None:
+        """It did answer."""
+        self._refused(script)
+        self._note_answer(script)
+
+    def unable(self, script: str, reason: str) -> None:
+        """It did answer, and cannot serve."""
+        self._unable(script, reason)
+        self._note_failure(script, reason, answered=True)
+
+    def failed(self, script: str, reason: str) -> None:
+        """It did not answer."""
+        self._failed(script, reason)
+        self._note_failure(script, reason, answered=False)
+
+    def _note_failure(self, script: str, reason: str, *, answered: bool) -> None:
+        """Log the outage, at most once a minute."""
+        now = self._failed_at = self._clock.now()
+        self._failures += 1
+        self._answers = 0
+        if self._lost_at is None:
+            self._lost_at = self._said_at = now
+        if answered not in self._told:
+            self._told.add(answered)
+            self._outage = SharedCause(
+                CauseKind.REDIS_UNREACHABLE,
+                self._clock.wall() - (now - self._lost_at),
+                reason,
+                frozenset(),
+            )
+            self._log.warning("redis_lost", script=script, reason=reason)
+        elif now - self._said_at >= OUTAGE_SUMMARY_S:
+            self._said_at = now
+            lasted_s = round(now - self._lost_at, 3)
+            self._log.info(
+                "redis_still_lost", reason=reason, duration_s=lasted_s, failures=self._failures
+            )
+
+    def _note_answer(self, script: str) -> None:
+        if self._lost_at is None:
+            return
+        now, cannot_write = self._clock.now(), True in self._told
+        is_sign = not cannot_write or script in WRITERS
+        if not is_sign and now - self._failed_at < WRITES_AFTER_S:
+            return
+        self._answers += 1
+        if self._answers >= BACK_AFTER:
+            lasted_s = round((self._failed_at if cannot_write else now) - self._lost_at, 3)
+            self._log.info("redis_back", duration_s=lasted_s, failures=self._failures)
+            self._lost_at, self._failures, self._outage = None, 0, None
+            self._told.clear()
+
+
+SUMMARY_S: Final = 60.0  # between two lines about a cause that lasts
+
+_Key = tuple[CauseKind, str | None]  # with what tells two causes of a kind apart
+
+
+@dataclass(slots=True)
+class _Logged:
+    """A cause whose begin is in the log."""
+
+    cause: SharedCause
+    said_at: float  # clock seconds
+
+
+class CauseLog:
+    """Logs every shared cause but an outage of Redis, which `redis_log` reports.
+
+    `summary_s`: seconds between two lines about a cause that lasts.
+    """
+
+    def __init__(
+        self, *, clock: WallClock, log: FilteringBoundLogger, summary_s: float = SUMMARY_S
+    ) -> None:
+        self._clock = clock
+        self._log = log.bind(actor="causes")
+        self._summary_s = summary_s
+        self._logged: dict[_Key, _Logged] = {}
+
+    def is_due(self, causes: Sequence[SharedCause]) -> bool:
+        """Whether `note` has something to log."""
+        now = self._clock.now()
+        return _by_key(causes).keys() != self._logged.keys() or any(
+            now - one.said_at >= self._summary_s for one in self._logged.values()
+        )
+
+    def note(self, causes: Sequence[SharedCause], bots: int) -> None:
+        """Log what is new. `causes`: all that last; `bots`: the size of the fleet."""
+        lasting, now = _by_key(causes), self._clock.now()
+        for key in self._logged.keys() - lasting.keys():
+            ended = self._logged.pop(key).cause
+            self._log.info(
+                "shared_cause_ended",
+                kind=ended.kind,
+                reason=ended.reason,
+                duration_s=self._lasted_s(ended),
+            )
+        for key, cause in lasting.items():
+            if (logged := self._logged.get(key)) is None:
+                self._log_begin(cause, bots)
+                self._logged[key] = _Logged(cause, now)
+            else:
+                logged.cause = cause
+                if now - logged.said_at >= self._summary_s:
+                    self._log_summary(cause, bots)
+                    logged.said_at = now
+
+    def _log_begin(self, cause: SharedCause, bots: int) -> None:
+        self._log.warning(
+            "shared_cause_begun",
+            kind=cause.kind,
+            reason=cause.reason,
+            bots=len(cause.bots),
+            of=bots,
+            text=_in_words(cause_line(cause, bots)),
+        )
+
+    def _log_summary(self, cause: SharedCause, bots: int) -> None:
+        self._log.info(
+            "shared_cause_lasts",
+            kind=cause.kind,
+            reason=cause.reason,
+            bots=len(cause.bots),
+            of=bots,
+            duration_s=self._lasted_s(cause),
+        )
+
+    def _lasted_s(self, cause: SharedCause) -> float:
+        return round(max(0.0, self._clock.wall() - cause.since), 3)
+
+
+def _by_key(causes: Sequence[SharedCause]) -> Mapping[_Key, SharedCause]:
+    return {_key(one): one for one in causes if one.kind is not CauseKind.REDIS_UNREACHABLE}
+
+
+def _key(cause: SharedCause) -> _Key:
+    return cause.kind, cause.reason if cause.kind is CauseKind.SAME_REFUSAL else cause.address
+
+
+def _in_words(line: Line) -> str:
+    """Return an alert as the page shows it; the time is UTC, as all times in the log."""
+    when = "" if line.when is None else f"{datetime.fromtimestamp(line.when, UTC):%H:%M} UTC"
+    return " ".join(filter(None, (line.text, line.todo))).replace("{when}", when)

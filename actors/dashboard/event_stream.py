@@ -1,0 +1,145 @@
+"""Server-sent events fan-out: each event is encoded once.
+
+The feed disconnects a watcher that does not keep up. The watcher reconnects with the id of its last
+event and gets the events that it missed, or the whole snapshot again. So the memory that slow watchers
+use is bounded. The feed does not look into the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+KEPT: Final = 120  # events for those who come back; a minute of the busiest stream
+BACKLOG: Final = 16  # events that one watcher may be behind
+HEARTBEAT: Final = b":\n\n"  # a comment: keeps proxies from closing a quiet stream
+_EVENT_ID: Final = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,15})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """The id of one event: which stream, and its number there from 1."""
+
+    epoch: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.number}"
+
+
+def event_id(text: str | None) -> EventId | None:
+    """Read a Last-Event-ID header; None where there is none, or one that no stream has sent."""
+    found = _EVENT_ID.fullmatch(text or "")
+    return None if found is None else EventId(found[1], int(found[2]))
+
+
+class Watching:
+    """One watcher's end of the stream; an async iterator of bytes that ends when it is let go."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._is_over = False
+        self._news = asyncio.Event()
+
+    def put(self, chunk: bytes) -> bool:
+        """Add a chunk; False when this watcher is too far behind, and let go."""
+        if self._is_over or len(self._chunks) >= BACKLOG:
+            self.end()
+            return False
+        self._chunks.append(chunk)
+        self._news.set()
+        return True
+
+    def end(self) -> None:
+        """Let go of the watcher; what it has not read is dropped. Harmless when repeated."""
+        self._is_over = True
+        self._chunks.clear()
+        self._news.set()
+
+    def __aiter__(self) -> Watching:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return everything that is new, when there is something."""
+        while not self._chunks and not self._is_over:
+            self._news.clear()
+            await self._news.wait()
+        if self._is_over:
+            raise StopAsyncIteration
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        return chunk
+
+
+class Feed:
+    """Event stream with replay. `epoch`: tells its event ids from those of an earlier stream."""
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._number = 0
+        self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        self._watchers: set[Watching] = set()
+        self._whole: tuple[int, bytes] | None = None  # the snapshot after so many events
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
+    def publish(self, name: str, data: bytes) -> None:
+        """Send one event to all watchers. `data`: JSON on one line."""
+        self._number += 1
+        chunk = self._encode(name, data)
+        self._kept.append((self._number, chunk))
+        self._send(chunk)
+
+    def beat(self) -> None:
+        """Send a sign of life."""
+        self._send(HEARTBEAT)
+
+    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watching:
+        """Take in a watcher, with what it missed since `last_seen` or with the whole.
+
+        `snapshot` is called for those who come first after a change; all others share its bytes.
+        """
+        watching = Watching()
+        watching.put(self._missed_since(last_seen) or self._snapshot(snapshot))
+        self._watchers.add(watching)
+        return watching
+
+    def leave(self, watching: Watching) -> None:
+        """Forget a watcher."""
+        watching.end()
+        self._watchers.discard(watching)
+
+    def close(self) -> None:
+        """Disconnect all watchers."""
+        for watching in tuple(self._watchers):
+            self.leave(watching)
+
+    def _send(self, chunk: bytes) -> None:
+        behind = [watching for watching in self._watchers if not watching.put(chunk)]
+        self._watchers.difference_update(behind)
+
+    def _snapshot(self, snapshot: Callable[[], bytes]) -> bytes:
+        if self._whole is None or self._whole[0] != self._number:
+            self._whole = (self._number, self._encode("snapshot", snapshot()))
+        return self._whole[1]
+
+    def _missed_since(self, last_seen: EventId | None) -> bytes | None:
+        """Return all events after that one, or None when that cannot be told."""
+        if last_seen is None or last_seen.epoch != self._epoch:
+            return None
+        seen = last_seen.number
+        if seen > self._number or seen + len(self._kept) < self._number:
+            return None
+        missed = [chunk for at, chunk in self._kept if at > seen]
+        return b"".join(missed) or HEARTBEAT
+
+    def _encode(self, name: str, data: bytes) -> bytes:
+        head = f"id: {EventId(self._epoch, self._number)}\nevent: {name}\ndata: "
+        return head.encode() + data + b"\n\n"

@@ -1,0 +1,145 @@
+"""Fleet and request history of the last hour.
+
+Eleven states are too many for a glance: ready, recovering (it will be back by itself), parked. Beside
+them the accounts that only a person can help.
+
+No I/O: the HTTP handlers note requests, the lookout reads the minutes. An hour is sixty small buckets,
+for any number of requests.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors.bot.messages import BotReport
+from actors.bot.states import BotState
+
+POINT_S: Final = 10
+HOUR_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPoint:
+    """The fleet at one moment: numbers of bots, and of accounts that wait for a person."""
+
+    at: int  # UTC seconds
+    ready: int
+    recovering: int
+    parked: int
+    needs_you: int
+
+
+class FleetHistory:
+    """The last hour's points, oldest first."""
+
+    def __init__(self) -> None:
+        self._points: deque[FleetPoint] = deque(maxlen=HOUR_S // POINT_S)
+
+    def add(self, at: float, bots: Iterable[BotReport], needs_you: int) -> None:
+        """Put the fleet of this moment down, unless that was done a moment ago."""
+        if self.is_due(at):
+            self._points.append(point(at, bots, needs_you))
+
+    def is_due(self, at: float) -> bool:
+        """Whether it is time for another point."""
+        return not self._points or int(at) - self._points[-1].at >= POINT_S
+
+    def points(self) -> list[FleetPoint]:
+        """Return them all."""
+        return list(self._points)
+
+    def latest(self) -> FleetPoint | None:
+        """Return the newest, if there is one."""
+        return self._points[-1] if self._points else None
+
+
+def point(at: float, bots: Iterable[BotReport], needs_you: int) -> FleetPoint:
+    """Count the bots."""
+    counts = Counter(bot.state for bot in bots)
+    ready, parked = counts[BotState.READY], counts[BotState.PARKED]
+    return FleetPoint(
+        at=int(at),
+        ready=ready,
+        recovering=counts.total() - ready - parked,
+        parked=parked,
+        needs_you=needs_you,
+    )
+
+
+MINUTE_S: Final = 60
+MINUTES: Final = 60
+# Upper bounds of the latency bins in seconds: 1 ms, and each a quarter more than the one before, to 90 s.
+BOUNDS: Final = tuple(0.001 * 1.25**power for power in range(52))
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteReport:
+    """One minute, for people. Latencies in seconds, None when nothing was asked."""
+
+    at: int  # UTC seconds of its beginning
+    requests: int
+    errors: dict[str, int]  # by error word
+    sources: dict[str, int]  # by where the answer came from: the Game Coordinator, or a cache
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(slots=True)
+class _Minute:
+    number: int
+    requests: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)  # by bin
+
+
+class Traffic:
+    """Request statistics. All times are UTC seconds; a clock that jumps back only blurs a minute."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
+
+    def note(self, at: float, took_s: float, *, error: str | None, source: str | None) -> None:
+        """One request was answered."""
+        number = int(at) // MINUTE_S
+        if not self._minutes or self._minutes[-1].number < number:
+            self._minutes.append(_Minute(number))
+        minute = self._minutes[-1]
+        minute.requests += 1
+        minute.latencies[bisect.bisect_left(BOUNDS, took_s)] += 1
+        if error is not None:
+            minute.errors[error] += 1
+        if source is not None:
+            minute.sources[source] += 1
+
+    def since(self, at: float) -> list[MinuteReport]:
+        """Return the minutes that ended after `at` and in which something was asked, oldest first."""
+        first = int(at) // MINUTE_S
+        return [_report(minute) for minute in self._minutes if minute.number >= first]
+
+
+def _report(minute: _Minute) -> MinuteReport:
+    return MinuteReport(
+        at=minute.number * MINUTE_S,
+        requests=minute.requests,
+        errors=dict(minute.errors),
+        sources=dict(minute.sources),
+        p50=_quantile(minute.latencies.items(), 0.50),
+        p95=_quantile(minute.latencies.items(), 0.95),
+    )
+
+
+def _quantile(bins: Iterable[tuple[int, int]], share: float) -> float | None:
+    """Return the bound of the bin in which the request lies that `share` of all were faster than."""
+    ordered = sorted(bins)
+    rank = share * sum(count for _, count in ordered)
+    seen = 0
+    for number, count in ordered:
+        seen += count
+        if seen >= rank:
+            return float(f"{BOUNDS[min(number, len(BOUNDS) - 1)]:.3g}")
+    return None

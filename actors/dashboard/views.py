@@ -1,0 +1,98 @@
+"""Account and IP rows as the page shows them.
+
+A row of the store says "cools down for 512 s more", which is another row every second. A page that is
+told of changes wants "until 14:05", once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.accounts.names import NOT_STEAMS
+from actors.bot.eresults import command_for, is_need, need_in
+
+JITTER_S: Final = 2  # by which an instant may differ between two readings of its age
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One account. Instants in UTC seconds; None where there is nothing to say."""
+
+    account: str
+    state: AccountState
+    used: int
+    left: int
+    holder: str | None
+    held_since: int | None
+    cooldown_until: int | None
+    cooldown_reason: str | None
+    last_logon_at: int | None
+    frees_at: int | None  # when the first of what is used can be used again
+    needs_you: bool  # `need` is not None
+    problem: str | None = None  # why it is not used, where that is neither a cooldown nor a budget
+    need: str | None = None  # what only a person can give it
+    command: str | None = None  # what a person types for that
+
+
+@dataclass(frozen=True, slots=True)
+class IpView:
+    """One egress address."""
+
+    ip: str
+    used: int
+    left: int
+    frees_at: int | None
+
+
+def account_view(row: AccountRow, now: float, before: AccountView | None) -> AccountView:
+    """Return a row as a page shows it; `before` where only rounding differs."""
+    need = need_of_row(row)
+    view = AccountView(
+        account=row.account,
+        state=row.state,
+        used=row.used,
+        left=row.left,
+        holder=row.holder,
+        held_since=_past(now, row.held_for_s, before.held_since if before else None),
+        cooldown_until=_coming(now, row.cooldown_s, before.cooldown_until if before else None),
+        cooldown_reason=row.cooldown_reason,
+        last_logon_at=_past(now, row.last_logon_s, before.last_logon_at if before else None),
+        frees_at=_coming(now, row.frees_in_s, before.frees_at if before else None),
+        needs_you=need is not None,
+        problem=row.problem,
+        need=need,
+        command=None if need is None else command_for(row.account, need),
+    )
+    return before if before is not None and view == before else view
+
+
+def need_of_row(row: AccountRow) -> str | None:
+    """Return what only a person can give an account; None where it needs no person."""
+    if row.cooldown_reason is not None and is_need(row.cooldown_reason):
+        return need_in(row.cooldown_reason)
+    if row.state is AccountState.NO_PASSWORD:
+        return "its password: none is stored"
+    if row.problem == NOT_STEAMS:
+        return f"the right name: {row.problem}"
+    return None
+
+
+def ip_view(row: IpRow, now: float, before: IpView | None) -> IpView:
+    """Return a budget as a page shows it, as `account_view`."""
+    frees_at = _coming(now, row.frees_in_s, before.frees_at if before else None)
+    view = IpView(row.ip, row.used, row.left, frees_at)
+    return before if before is not None and view == before else view
+
+
+def _past(now: float, age_s: float | None, before: int | None) -> int | None:
+    return None if age_s is None else _steady(round(now - age_s), before)
+
+
+def _coming(now: float, left_s: float | None, before: int | None) -> int | None:
+    return None if left_s is None else _steady(round(now + left_s), before)
+
+
+def _steady(instant: int, before: int | None) -> int:
+    return before if before is not None and abs(instant - before) <= JITTER_S else instant

@@ -1,0 +1,1 @@
+"""Who may ask: API keys, client addresses, sessions, the admin token."""

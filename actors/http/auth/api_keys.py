@@ -1,0 +1,186 @@
+"""API key file and lookup.
+
+One line per key, empty lines and ``#`` comments beside::
+
+    NAME sha256:HEX [per-minute=N] [burst=N] [priority=N] [refresh]
+
+The file holds hashes, never a key. Plain SHA-256 is right for that: a key is 256 random bits, so a
+brute-force search cannot find it. Slow salted hashes are for passwords, which people choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from actors.http.auth.clients import Client, Rate
+
+PREFIX: Final = "botapi_"  # so that people, and scanners for leaked secrets, know what they see
+RANDOM_BYTES: Final = 32
+SCHEME: Final = "sha256:"
+REFRESH: Final = "refresh"
+FOUND_BY: Final = 8  # bytes of the hash by which a key is looked up
+MOST_PER_MINUTE: Final = 1_000_000.0
+MOST_BURST: Final = 1_000_000
+MOST_PRIORITY: Final = 100
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+NAME_RULE: Final = "1 to 64 of the characters A-Z a-z 0-9 . _ @ -, a letter or digit first"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key: who shows it, and how often it may be shown."""
+
+    client: Client
+    digest: bytes = field(repr=False)
+    rate: Rate | None = None  # None for as often as one likes
+
+    @property
+    def line(self) -> str:
+        """The key's line in the file."""
+        words = [self.client.name, SCHEME + self.digest.hex()]
+        if self.rate is not None:
+            words += [f"per-minute={self.rate.per_minute:g}", f"burst={self.rate.burst}"]
+        if self.client.priority:
+            words.append(f"priority={self.client.priority}")
+        if self.client.may_refresh:
+            words.append(REFRESH)
+        return " ".join(words)
+
+
+class BadKeys(ValueError):
+    """A keys file that cannot be used; the text is one line for people, and repeats no whole hash."""
+
+
+class KeyRing:
+    """The keys in effect."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Let these be the keys from now on."""
+        self._keys = {key.digest[:FOUND_BY]: key for key in keys}
+
+    def find(self, shown: str) -> ApiKey | None:
+        """Return the key that `shown` is, or None."""
+        digest = digest_of(shown)
+        # The time of the look-up depends on a hash that a client cannot choose; the comparison takes
+        # constant time.
+        key = self._keys.get(digest[:FOUND_BY])
+        return key if key is not None and hmac.compare_digest(key.digest, digest) else None
+
+
+def new_key() -> str:
+    """Return a new random key."""
+    return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+
+
+def digest_of(shown: str) -> bytes:
+    """Return the hash of what a client shows, whatever that is."""
+    return hashlib.sha256(shown.encode(errors="surrogateescape")).digest()
+
+
+def is_name(text: str) -> bool:
+    """Whether a key may be called that."""
+    return _NAME.fullmatch(text) is not None
+
+
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
+    """Read a keys file.
+
+    Raises:
+        BadKeys: naming the line and what is wrong with it.
+    """
+    keys: list[ApiKey] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        try:
+            keys += [_key(words)] if words else []
+        except BadKeys as problem:
+            raise BadKeys(f"line {number}: {problem}") from None
+    _refuse_twins("called", [key.client.name for key in keys])
+    _refuse_twins("with the hash", [f"{SCHEME}{key.digest.hex()[:8]}..." for key in keys])
+    return tuple(keys)
+
+
+def without_key(text: str, name: str) -> str:
+    """Return a file's text without the line of that key."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.partition("#")[0].split()[:1] != [name])
+
+
+def _refuse_twins(what: str, values: list[str]) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise BadKeys(f"there are {count} keys {what} {value}")
+
+
+def _key(words: list[str]) -> ApiKey:
+    name, *rest = words
+    if not is_name(name):
+        raise BadKeys(f"a name is {NAME_RULE}")
+    if not rest or not _DIGEST.fullmatch(rest[0]):
+        raise BadKeys(f"{name} needs {SCHEME} and 64 hex digits; make a key with: botapi keys add")
+    options = _options(name, rest[1:])
+    per_minute, burst = options.get("per-minute"), options.get("burst")
+    if per_minute is None and burst is not None:
+        raise BadKeys(f"{name} has a burst but no per-minute")
+    return ApiKey(
+        client=Client(name, options.get("priority", 0), options.get(REFRESH, False)),
+        digest=bytes.fromhex(rest[0].removeprefix(SCHEME)),
+        rate=None if per_minute is None else Rate.of(per_minute, burst),
+    )
+
+
+def _options(name: str, words: Iterable[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for word in words:
+        option, _, value = word.partition("=")
+        read = _OPTIONS.get(option)
+        if read is None or option in options:
+            raise BadKeys(f'{name}: "{option}" is unknown or twice there; {_KNOWN}')
+        try:
+            options[option] = read(value)
+        except ValueError:
+            raise BadKeys(f"{name}: {option} {_WANTED[option]}") from None
+    return options
+
+
+def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def _flag(text: str) -> bool:
+    if text:
+        raise ValueError(text)
+    return True
+
+
+_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "per-minute": _number(0.001, MOST_PER_MINUTE, float),
+    "burst": _number(1, MOST_BURST, int),
+    "priority": _number(-MOST_PRIORITY, MOST_PRIORITY, int),
+    REFRESH: _flag,
+}
+_WANTED: Final[Mapping[str, str]] = {
+    "per-minute": f"is a number from 0.001 to {MOST_PER_MINUTE:g}",
+    "burst": f"is a whole number from 1 to {MOST_BURST}",
+    "priority": f"is a whole number from {-MOST_PRIORITY} to {MOST_PRIORITY}",
+    REFRESH: "takes no value",
+}
+_KNOWN: Final = "there is per-minute=N, burst=N, priority=N and refresh"

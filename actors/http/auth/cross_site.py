@@ -1,0 +1,120 @@
+"""Protection from pages of other sites: cross-site requests and DNS rebinding.
+
+A browser sends what a page of any site makes it send, also to a service that listens on loopback. It says
+in `Sec-Fetch-Site` and `Origin` where the page is from (Fetch Metadata Request Headers, W3C; RFC 6454). A
+name of another site that resolves to a loopback address is in the `Host` header. Clients that are no
+browsers send neither, and are not affected.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from actors.errors import ForeignHost, ForeignPage
+from actors.http.auth.client_address import parse_address
+
+SITE: Final = "Sec-Fetch-Site"
+MODE: Final = "Sec-Fetch-Mode"
+DEST: Final = "Sec-Fetch-Dest"
+OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: a person typed the address
+SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})  # RFC 9110, 9.2.1
+LOCALHOST: Final = "localhost"
+_PAGE: Final = "this did not come from the service's own page"
+_HOST: Final = (
+    "the Host header names no loopback address; a name of this service belongs into http.allowed_hosts, "
+    "a proxy in front of it into http.trusted_proxies"
+)
+
+
+class CrossSitePolicy:
+    """What browsers may send.
+
+    Requests that change something must come from the service's own page. Where only this machine reaches
+    the service, that holds for all requests except a person's visit by a link, and `Host` must be a
+    loopback name or an allowed one.
+    """
+
+    def __init__(self, allowed_hosts: Iterable[str] = (), *, is_local: bool = False) -> None:
+        """Make a policy.
+
+        Args:
+            allowed_hosts: names in lower case, without ports. Where there are any, other names are
+                refused also where `is_local` is false; loopback names never are.
+            is_local: the service listens on a loopback address, and no proxy is in front of it.
+        """
+        self._allowed = frozenset(allowed_hosts)
+        self._is_local = is_local
+
+    def check(self, request: web.Request) -> None:
+        """Let a request pass.
+
+        Raises:
+            ForeignHost: it was sent to a name that is none of the service's.
+            ForeignPage: a page of another site sent it.
+        """
+        if not all(self.allows_host(host) for host in request.headers.getall(hdrs.HOST, ())):
+            raise ForeignHost(_HOST)
+        is_safe = request.method in SAFE
+        if is_safe and not self._is_local:
+            return
+        if (site := request.headers.getall(SITE, None)) is not None:
+            if not OWN_SITE.issuperset(site) and not (is_safe and _is_visit(request)):
+                raise ForeignPage(_PAGE)
+        elif not is_own_origin(request):
+            raise ForeignPage(_PAGE)
+
+    def allows_host(self, host: str) -> bool:
+        """Whether requests may be sent to this `Host`; an empty one is not a browser's."""
+        if not host or not (self._is_local or self._allowed):
+            return True
+        name = _name_of(host)
+        # No DNS answer leads a browser to an address: probes and scrapers ask by it.
+        is_reached_by_address = not self._is_local and parse_address(name) is not None
+        return name in self._allowed or _is_loopback(name) or is_reached_by_address
+
+
+def is_own_origin(request: web.Request) -> bool:
+    """Whether the page that made a browser send a request was served under the request's `Host`."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == request.headers.get(hdrs.HOST, "").lower()
+    except ValueError:  # no URL at all
+        return False
+
+
+def _is_visit(request: web.Request) -> bool:
+    """Whether the browser shows the answer as a page of its own, and not inside another one."""
+    return request.headers.get(MODE) == "navigate" and request.headers.get(DEST) == "document"
+
+
+@functools.lru_cache(1024)
+def _name_of(host: str) -> str:
+    """Return the name in a `Host` header, without port, brackets and final dot; "" for none."""
+    if host.startswith("["):
+        name, closed, port = host[1:].partition("]")
+        port = port.removeprefix(":") if closed else "no port"
+    else:
+        name, _, port = host.partition(":")
+    if port and not (port.isascii() and port.isdecimal()):
+        return ""
+    return name.lower().removesuffix(".")
+
+
+@functools.lru_cache(1024)
+def _is_loopback(name: str) -> bool:
+    if name == LOCALHOST or name.endswith(
+        f".{LOCALHOST}"
+    ):  # RFC 6761, 6.3: never resolved elsewhere
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,291 @@
+"""Admin operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
+from actors.accounts.shared_secrets import NOT_ONE, PATTERN
+from actors.bot.messages import LARGEST_FLEET
+from actors.http.openapi.inputs import Input, without_point
+from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words
+from actors.http.openapi.outputs import Accounts, AccountTouched, Fleet, Imported, LoggedOn
+
+LONGEST_CODE: Final = 10
+_JSON: Final = "application/json"
+
+
+def _like(pattern: str, problem: str) -> Callable[[str], str]:
+    """Return what refuses a text in words that people understand better than a pattern."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("unusable", "{problem}", {"problem": problem})
+        return text
+
+    return check
+
+
+class OneAccount(Input):
+    """The account that is meant."""
+
+    name: str = Field(description="An account's name.")
+
+
+class OneBot(Input):
+    """The bot that is meant."""
+
+    bot_id: str = Field(description="A bot's name, as /status has it.", examples=["bot-1"])
+
+
+class ForceQuery(Input):
+    """Query of an operation that may be forced."""
+
+    force: Literal["0", "1"] = Field("0", description="`1`: also while the account is in use.")
+
+
+class GuardCode(Input):
+    """What a person has read somewhere."""
+
+    code: (
+        Annotated[
+            str,
+            Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$"),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="A Steam Guard code, from the e-mail or the app; case and spaces do not matter.",
+    )
+
+
+AccountName = Annotated[
+    str,
+    Field(strict=True, json_schema_extra={"pattern": NEW_NAME}),
+    AfterValidator(_like(NEW_NAME, NOT_A_NEW_NAME)),
+]
+SharedSecret = Annotated[
+    str,
+    Field(strict=True, json_schema_extra={"pattern": PATTERN}),
+    AfterValidator(_like(PATTERN, NOT_ONE)),
+]
+
+
+class AccountToAdd(Input):
+    """One account; one that is there already gets the new password."""
+
+    name: AccountName = Field(examples=["abaddon"])
+    password: str = Field(strict=True, min_length=1, repr=False)
+    shared_secret: SharedSecret | None = Field(
+        None, repr=False, description="Of the authenticator: base64, hex or base32 of 20 bytes."
+    )
+
+
+class FleetSize(Input):
+    """How many bots there shall be."""
+
+    count: Annotated[
+        int, Field(strict=True, ge=1, le=LARGEST_FLEET), BeforeValidator(without_point)
+    ]
+
+
+_EVERYWHERE: Final[Words] = {
+    401: ("unauthorized",),
+    403: ("foreign-page", "foreign-host"),
+    429: ("rate-limited",),
+    504: ("timeout",),
+}
+_STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
+_TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
+_PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: Fleet})
+
+
+def _on_account(method: str, more: str, summary: str, details: str) -> Operation:
+    """Return something that is done to one account; by force where it is in use."""
+    return Operation(
+        method,
+        f"/admin/accounts/{{name}}{more}",
+        summary,
+        details,
+        answers=_TOUCHED,
+        errors={
+            400: ("invalid",),
+            **_EVERYWHERE,
+            404: ("not-found",),
+            409: ("in-use",),
+            **_STORE,
+        },
+        tag="admin",
+        in_path=OneAccount,
+        in_query=ForceQuery,
+        needs=Needs.ADMIN,
+    )
+
+
+def _on_bot(what: str, summary: str, details: str, *, refused: Words) -> Operation:
+    return Operation(
+        "POST",
+        f"/admin/bots/{{bot_id}}/{what}",
+        summary,
+        details,
+        answers={202: _PLAN},
+        errors={**_EVERYWHERE, 404: ("not-found",), **refused},
+        tag="admin",
+        in_path=OneBot,
+        needs=Needs.ADMIN,
+    )
+
+
+def _on_fleet(what: str, summary: str, details: str) -> Operation:
+    return Operation(
+        "POST",
+        f"/admin/fleet/{what}",
+        summary,
+        details,
+        answers={202: _PLAN},
+        errors=_EVERYWHERE,
+        tag="admin",
+        needs=Needs.ADMIN,
+    )
+
+
+GET_ACCOUNTS: Final = Operation(
+    "GET",
+    "/admin/accounts",
+    "List the accounts",
+    "State, budget and when it frees, holder, cooldown and why, last log-on; never a secret.",
+    answers={200: Answer("Every account, by name.", {_JSON: Accounts})},
+    errors={**_EVERYWHERE, **_STORE},
+    tag="admin",
+    needs=Needs.ADMIN,
+)
+POST_ACCOUNT: Final = Operation(
+    "POST",
+    "/admin/accounts",
+    "Add an account, or change its password",
+    "The next free bot takes it, within seconds.",
+    answers={201: Answer("It is added.", {_JSON: AccountTouched})},
+    errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
+    tag="admin",
+    body=AccountToAdd,
+    needs=Needs.ADMIN,
+)
+POST_IMPORT: Final = Operation(
+    "POST",
+    "/admin/import",
+    "Import accounts",
+    "The body is a file, 4 MiB at most: lines `name:password` or `name:password:shared-secret` (also "
+    "with `,` `;` `|` or TAB), CSV with a header, JSON with name, password and optional shared_secret, "
+    "maFiles or ASF bot files. All of it is imported, or nothing and `problems` says why. A maFile holds "
+    "no password: its account needs one already, otherwise 409.",
+    answers={200: Answer("What became of it.", {_JSON: Imported})},
+    errors={400: ("invalid",), 409: ("no-password",), **_EVERYWHERE, **BODY, **_STORE},
+    tag="admin",
+    body_is_text=True,
+    body_is_required=False,
+    needs=Needs.ADMIN,
+)
+DELETE_ACCOUNT: Final = _on_account(
+    "DELETE",
+    "",
+    "Remove an account",
+    "Removes it with its password, tokens and budget. Refused while the account is in use, unless "
+    "forced: then its bot notices within seconds and stops using it.",
+)
+POST_RELEASE: Final = _on_account(
+    "POST",
+    "/release",
+    "Release an account",
+    "For a checkout that a crashed client left behind. Refused while its lease is alive, unless forced.",
+)
+POST_RESET: Final = Operation(
+    "POST",
+    "/admin/accounts/{name}/reset",
+    "Reset an account",
+    "It rests no longer, and has its whole budget again.",
+    answers=_TOUCHED,
+    errors={**_EVERYWHERE, 404: ("not-found",), **_STORE},
+    tag="admin",
+    in_path=OneAccount,
+    needs=Needs.ADMIN,
+)
+POST_GUARD: Final = Operation(
+    "POST",
+    "/admin/accounts/{name}/guard",
+    "Log an account on by hand",
+    "With a Steam Guard code, or without: then the log-on begins, and the answer says what is wanted.",
+    answers={
+        200: Answer("It is logged on, and its token stored.", {_JSON: LoggedOn}),
+        202: Answer("A code is wanted (again).", {_JSON: LoggedOn}),
+    },
+    errors={
+        400: ("invalid",),
+        **_EVERYWHERE,
+        404: ("not-found",),
+        409: ("bad-name", "in-use", "no-password", "sealed"),
+        **BODY,
+        502: ("steam-refused",),
+        **_STORE,
+    },
+    tag="admin",
+    in_path=OneAccount,
+    body=GuardCode,
+    body_is_required=False,
+    needs=Needs.ADMIN,
+)
+_DRAINED: Final[Words] = {409: ("drained",)}
+POST_RESTART: Final = _on_bot(
+    "restart",
+    "Restart a bot",
+    "It finishes its requests, logs off and starts again, with its failure count reset. Also starts a "
+    "parked bot.",
+    refused=_DRAINED,
+)
+POST_PARK: Final = _on_bot(
+    "park",
+    "Park a bot",
+    "It finishes what it has, logs off, gives its account back and stays away: until it is unparked, or "
+    "the service restarts.",
+    refused={},
+)
+POST_UNPARK: Final = _on_bot(
+    "unpark",
+    "Let a bot work",
+    "One that is parked, or waits for its next try, begins now.",
+    refused=_DRAINED,
+)
+GET_FLEET: Final = Operation(
+    "GET",
+    "/admin/fleet",
+    "What the fleet is meant to be",
+    "How many bots there shall be and how many the settings say, who is parked, who still finishes.",
+    answers={200: Answer("The plan.", {_JSON: Fleet})},
+    errors=_EVERYWHERE,
+    tag="admin",
+    needs=Needs.ADMIN,
+)
+POST_SCALE: Final = Operation(
+    "POST",
+    "/admin/fleet/scale",
+    "Have another number of bots",
+    "It holds until bots.count is edited in the settings, or the service restarts.",
+    answers={202: _PLAN},
+    errors={400: ("invalid",), **_EVERYWHERE, **BODY},
+    tag="admin",
+    body=FleetSize,
+    needs=Needs.ADMIN,
+)
+POST_DRAIN: Final = _on_fleet(
+    "drain",
+    "Drain the fleet",
+    "No bot takes another request; each finishes what it has, logs off and gives its account back. Until "
+    "it is resumed, or the service restarts, only matches that are cached are answered.",
+)
+POST_RESUME: Final = _on_fleet(
+    "resume", "Resume the fleet", "All bots work again except those that an operator parked."
+)

@@ -1,0 +1,235 @@
+"""OpenAPI 3.1 document.
+
+The types that validate requests become parameters and bodies, the types that answers are built of become
+schemas, and the error table becomes the responses that are errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from actors.http.auth.admission import KEY_HEADER, QUERY_KEY
+from actors.http.openapi.match_schema import Json, valve_components
+from actors.http.openapi.operation import Answer, Needs, Operation, Words
+from actors.http.openapi.outputs import (
+    RETRIEVER_IP,
+    RETRIEVER_NO_RETRY,
+    RETRIEVER_REASON,
+    RETRIEVER_STEAM_ID,
+    Error,
+)
+from actors.http.routes.retriever import BLOCKED, NOT_FOUND
+
+VERSION: Final = "3.1.0"
+SCHEMAS: Final = "#/components/schemas/"
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+
+SCHEMES: Final[Mapping[str, Json]] = {
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKeyHeader": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+    "apiKeyQuery": {
+        "type": "apiKey",
+        "in": "query",
+        "name": QUERY_KEY,
+        "description": "An API key, where OpenDota's retriever takes it. Proxies may log it.",
+    },
+    "adminToken": {"type": "http", "scheme": "bearer", "description": "The admin token."},
+}
+# An API key is only wanted where the service has any, so nothing may do as well.
+SECURITY: Final[Mapping[Needs, list[Json]]] = {
+    Needs.NOTHING: [],
+    Needs.KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}],
+    Needs.ANY_KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}, {"apiKeyQuery": []}],
+    Needs.ADMIN: [{"adminToken": []}],
+}
+_WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
+HEADERS: Final[Mapping[str, Json]] = {
+    "Age": {
+        "description": "Seconds since the Game Coordinator said so.",
+        "schema": _WHOLE,
+    },
+    "Cache-Control": {
+        "description": "`max-age`: seconds, counted from when the Game Coordinator said so, for which "
+        "the answer is good. `private` for those who show an API key.",
+        "schema": {"type": "string"},
+    },
+    "ETag": {
+        "description": "Of this very sequence of bytes: another one for gzip and for protobuf.",
+        "schema": {"type": "string", "pattern": '^"[0-9a-z-]+"$'},
+    },
+    "Location": {"description": "Of the replay file.", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "Seconds until asking again makes sense; `retry_after` in a body says the same.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-Cache": {
+        "description": "HIT: the match was known. MISS: the Game Coordinator was asked for it.",
+        "schema": {"enum": ["HIT", "MISS"]},
+    },
+    RETRIEVER_STEAM_ID: {
+        "description": "SteamID64 of the account that asked the Game Coordinator; absent where none did.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    RETRIEVER_IP: {"description": "From where it asked.", "schema": {"type": "string"}},
+    RETRIEVER_NO_RETRY: {
+        "description": "Asking again does not change this.",
+        "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
+    },
+    RETRIEVER_REASON: {
+        "description": "Why not.",
+        "schema": {"enum": ["not-found", "invalid", "blocked"]},
+    },
+}
+
+
+def document(operations: Iterable[Operation], *, version: str) -> Json:
+    """Return the description of `operations`; `version` is the service's."""
+    writer = _Writer()
+    paths: dict[str, Json] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = writer.operation(operation)
+    return {
+        "openapi": VERSION,
+        "info": {
+            "title": "BotAPI",
+            "version": version,
+            "description": "Dota 2 match details and replay locations from a fleet of Steam accounts.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": {**valve_components(SCHEMAS), **dict(sorted(writer.schemas.items()))},
+            "headers": dict(HEADERS),
+            "securitySchemes": dict(SCHEMES),
+        },
+    }
+
+
+class _Writer:
+    """Writes operations, and collects the schemas that they refer to."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Json] = {}
+        self._component(Error)
+
+    def operation(self, operation: Operation) -> Json:
+        """Return one operation object."""
+        written: Json = {
+            "operationId": _operation_id(operation),
+            "tags": [operation.tag],
+            "summary": operation.summary,
+            "description": operation.details,
+        }
+        if parameters := self._parameters(operation):
+            written["parameters"] = parameters
+        if body := self._body(operation):
+            written["requestBody"] = {"required": operation.body_is_required, "content": body}
+        written["security"] = SECURITY[operation.needs]
+        written["responses"] = self._responses(operation)
+        return written
+
+    def _body(self, operation: Operation) -> Json:
+        if operation.body is not None:
+            return {JSON: {"schema": self._component(operation.body)}}
+        return {TEXT: {"schema": {"type": "string"}}} if operation.body_is_text else {}
+
+    def _parameters(self, operation: Operation) -> list[Json]:
+        places = {
+            "path": operation.in_path,
+            "query": operation.in_query,
+            "header": operation.in_headers,
+        }
+        return [
+            parameter
+            for place, model in places.items()
+            if model is not None
+            for parameter in self._fields(place, model)
+        ]
+
+    def _fields(self, place: str, model: type[BaseModel]) -> Iterable[Json]:
+        schema = self._schema(model)
+        for name, one in schema["properties"].items():
+            one.pop("title", None)
+            yield {
+                "name": name,
+                "in": place,
+                "required": name in schema.get("required", ()),
+                "description": one.pop("description", ""),
+                "schema": _present(one),
+            }
+
+    def _responses(self, operation: Operation) -> Json:
+        answers = {
+            str(status): self._answer(answer) for status, answer in operation.answers.items()
+        }
+        return answers | self._errors(operation.errors)
+
+    def _answer(self, answer: Answer) -> Json:
+        written: Json = {"description": answer.summary}
+        if answer.content:
+            written["content"] = {
+                media_type: {"schema": self._reference(schema)}
+                for media_type, schema in answer.content.items()
+            }
+        if answer.headers:
+            written["headers"] = _header_references(answer.headers)
+        return written
+
+    def _errors(self, words: Words) -> Json:
+        return {
+            str(status): {
+                "description": " or ".join(f"`{word}`" for word in some),
+                "content": {
+                    JSON: {
+                        "schema": {
+                            "allOf": [
+                                {"$ref": f"{SCHEMAS}{Error.__name__}"},
+                                {"properties": {"error": {"enum": list(some)}}},
+                            ]
+                        }
+                    }
+                },
+                "headers": _header_references(("Retry-After",)),
+            }
+            for status, some in sorted(words.items())
+        }
+
+    def _reference(self, schema: type[BaseModel] | str | Json) -> Json:
+        if isinstance(schema, str):
+            return {"$ref": SCHEMAS + schema}
+        return schema if isinstance(schema, dict) else self._component(schema)
+
+    def _component(self, model: type[BaseModel]) -> Json:
+        self.schemas[model.__name__] = self._schema(model)
+        return {"$ref": SCHEMAS + model.__name__}
+
+    def _schema(self, model: type[BaseModel]) -> Json:
+        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}", mode="validation")
+        self.schemas |= schema.pop("$defs", {})
+        return schema
+
+
+def _operation_id(operation: Operation) -> str:
+    words = re.findall(r"[a-z]+", operation.path)
+    return operation.method.lower() + "".join(word.title() for word in words)
+
+
+def _present(schema: Json) -> Json:
+    """Return what an optional parameter is where it is sent: null cannot be."""
+    some = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(some) == 1:
+        schema = {**schema, **some[0]}
+        del schema["anyOf"]
+    if schema.get("default", "") is None:
+        del schema["default"]
+    return schema
+
+
+def _header_references(names: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,198 @@
+"""Metrics that are polled for a scrape: fleet, router, accounts and budgets.
+
+A source that does not answer in time is left out and marked as down: an old value would look current.
+Redis is queried at most every few seconds, however frequent the scrapes are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.accounts.models import BUDGET_SPENT, QuotaLimits
+from actors.actor import Address
+from actors.bot.messages import GetFleet
+from actors.bot.registry import RosterMessage
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
+from actors.clock import Clock
+from actors.dashboard.views import need_of_row
+from actors.errors import AccountError, LocalProtocolError
+from actors.metrics import Instruments
+from actors.router.messages import GetRouter, RouterMessage
+
+ASK_S: Final = 2.0
+ACCOUNTS_S: Final = 10.0  # between two looks at Redis
+MOST_IPS: Final = 50  # egress addresses that have a series
+NO_USE: Final = frozenset(
+    {AccountState.NO_PASSWORD, AccountState.NOT_LISTED, AccountState.UNUSABLE}
+)
+
+
+class LooksAtAccounts(Protocol):
+    """What a survey needs of the store."""
+
+    @property
+    def quota(self) -> QuotaLimits:
+        """The limits that count."""
+
+    async def overview(self) -> list[AccountRow]:
+        """Return every account. Raises AccountError, as the other."""
+
+    async def ip_budgets(self, ips: Sequence[str]) -> list[IpRow]:
+        """Return the budgets of these addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Who is asked."""
+
+    roster: Address[RosterMessage]
+    router: Address[RouterMessage]
+    accounts: LooksAtAccounts
+    names_accounts: Callable[[], bool]  # whether each account has a series of its own
+    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
+
+
+class Survey:
+    """Polls its sources and sets the gauges."""
+
+    def __init__(self, sources: Sources, instruments: Instruments, *, clock: Clock) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._asked_accounts_at = -math.inf
+        self._ips: dict[str, None] = {}  # egress addresses, in the order of their first use
+        gauge = instruments.gauge
+        self._up = gauge(
+            "botapi_source_up", "Whether who is asked for a scrape answered: 1, or 0.", "source"
+        )
+        self._causes = gauge(
+            "botapi_shared_cause", "Whether a cause that many bots share lasts: 1, or 0.", "kind"
+        )
+        self._bots = gauge("botapi_bots", "Bots, by state.", "state")
+        self._waiting = gauge("botapi_requests_waiting", "Matches that wait for a bot.")
+        self._in_flight = gauge(
+            "botapi_flights", "Matches that are asked for, waiting ones included."
+        )
+        self._accounts = gauge("botapi_accounts", "Accounts in Redis, by state.", "state")
+        self._limit = gauge(
+            "botapi_quota_limit", "Requests per day that the settings allow.", "scope"
+        )
+        self._usable = gauge(
+            "botapi_accounts_usable",
+            "Accounts that can be used today, or were until they were spent.",
+        )
+        self._left = gauge(
+            "botapi_quota_left", "Requests that all usable accounts have left today, together."
+        )
+        self._worst = gauge(
+            "botapi_quota_left_worst_account", "The same, of the usable account with the fewest."
+        )
+        self._ip_left = gauge(
+            "botapi_ip_quota_left", "Requests that an egress address has left today.", "ip"
+        )
+        self._needy = gauge(
+            "botapi_accounts_needing_human", "Accounts that wait for a person, each in its own way."
+        )
+        self._account_left = gauge(
+            "botapi_account_quota_left",
+            "Requests that an account has left today (only with metrics.accounts).",
+            "account",
+        )
+
+    async def refresh(self) -> None:
+        """Poll all sources and set the gauges; Redis last, since the fleet reports the IP addresses."""
+        await asyncio.gather(
+            self._ask("roster", self._look_at_fleet), self._ask("router", self._look_at_router)
+        )
+        await self._ask("redis", self._look_at_accounts)
+        lasting = {cause.kind for cause in self._sources.causes()}
+        for kind in CauseKind:
+            self._causes.labels(kind).set(kind in lasting)
+
+    async def _ask(self, source: str, look: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(ASK_S):
+                await look()
+        except (TimeoutError, AccountError, LocalProtocolError):
+            self._forget(source)
+            self._up.labels(source).set(0)
+        else:
+            self._up.labels(source).set(1)
+
+    async def _look_at_fleet(self) -> None:
+        deadline = self._clock.now() + ASK_S
+        fleet = await self._sources.roster.ask(GetFleet(), deadline=deadline)
+        states = Counter(bot.state for bot in fleet.bots)
+        for state in BotState:
+            self._bots.labels(state).set(states[state])
+        self._ips |= dict.fromkeys(bot.ip for bot in fleet.bots if bot.ip is not None)
+
+    async def _look_at_router(self) -> None:
+        deadline = self._clock.now() + ASK_S
+        router = await self._sources.router.ask(GetRouter(), deadline=deadline)
+        self._waiting.set(router.waiting)
+        self._in_flight.set(router.in_flight)
+
+    async def _look_at_accounts(self) -> None:
+        quota = self._sources.accounts.quota
+        self._limit.labels("account").set(quota.per_account)
+        self._limit.labels("ip").set(quota.per_ip)
+        now = self._clock.now()
+        if now - self._asked_accounts_at < ACCOUNTS_S:
+            return
+        rows = await self._sources.accounts.overview()
+        budgets = await self._sources.accounts.ip_budgets(list(self._ips)[-MOST_IPS:])
+        self._asked_accounts_at = now
+        self._show_accounts(rows)
+        self._ip_left.clear()
+        for budget in budgets:
+            self._ip_left.labels(budget.ip).set(budget.left)
+
+    def _show_accounts(self, rows: Sequence[AccountRow]) -> None:
+        states = Counter(row.state for row in rows)
+        for state in AccountState:
+            self._accounts.labels(state).set(states[state])
+        usable = [_left(row) for row in rows if _is_usable(row)]
+        self._usable.set(len(usable))
+        self._needy.set(sum(need_of_row(row) is not None for row in rows))
+        self._left.set(sum(usable))
+        self._worst.set(min(usable, default=0))
+        self._account_left.clear()
+        if self._sources.names_accounts():
+            for row in rows:
+                self._account_left.labels(row.account).set(row.left)
+
+    def _forget(self, source: str) -> None:
+        """Show nothing of what `source` would have said."""
+        if source == "roster":
+            self._bots.clear()
+        elif source == "router":
+            self._waiting.set(math.nan)
+            self._in_flight.set(math.nan)
+        else:
+            self._asked_accounts_at = -math.inf
+            self._accounts.clear()
+            self._ip_left.clear()
+            self._account_left.clear()
+            self._needy.set(math.nan)
+            self._usable.set(math.nan)
+            self._left.set(math.nan)
+            self._worst.set(math.nan)
+
+
+def _is_usable(row: AccountRow) -> bool:
+    """Whether nothing is wrong with an account but that its budget may be spent."""
+    if row.state is AccountState.COOLING_DOWN:
+        return row.cooldown_reason == BUDGET_SPENT
+    return row.state not in NO_USE
+
+
+def _left(row: AccountRow) -> int:
+    """Return what can be spent of an account; nothing while it cools down, though some may be free."""
+    return 0 if row.state is AccountState.COOLING_DOWN else row.left

@@ -1,0 +1,130 @@
+"""What all admin routes share: the operator check, the body, the refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel, ValidationError
+
+from actors.actor import Address, Ask
+from actors.clock import Clock
+from actors.errors import (
+    AccountInUse,
+    BadAccountName,
+    CannotUnseal,
+    FleetIsDrained,
+    LocalProtocolError,
+    NoPassword,
+    NoSuchAccount,
+    NoSuchBot,
+    PasswordNeeded,
+    SameSteamAccount,
+    ServiceError,
+    StoreMisused,
+    StoreUnavailable,
+)
+from actors.http.auth.admin import READING, UNAUTHENTICATED, Audit, Gate, Operator, add_facts
+from actors.http.errors import error_body
+
+PREFIX: Final = "/admin"
+ANSWER_S: Final = 10.0
+REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
+    NoSuchAccount: (404, "not-found"),
+    NoSuchBot: (404, "not-found"),
+    AccountInUse: (409, "in-use"),
+    SameSteamAccount: (409, "in-use"),
+    BadAccountName: (409, "bad-name"),
+    FleetIsDrained: (409, "drained"),
+    NoPassword: (409, "no-password"),
+    PasswordNeeded: (409, "no-password"),
+    CannotUnseal: (409, "sealed"),
+    StoreUnavailable: (503, "store-unavailable"),
+    StoreMisused: (503, "store-misused"),
+}
+
+R = TypeVar("R")
+Body = TypeVar("Body", bound=BaseModel)
+M = TypeVar("M")
+
+
+class BadInput(ValueError):
+    """What was sent cannot be used; the text says what should be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Asks actors on behalf of a route."""
+
+    clock: Clock
+
+    async def ask(self, whom: Address[M], what: Ask[R], *, within_s: float = ANSWER_S) -> R:
+        """Return the answer; raises what `Address.ask` does, or the ServiceError that is it."""
+        return await whom.ask(what, deadline=self.clock.now() + within_s)
+
+
+def operators_only(gate: Gate, audit: Audit, on_change: Callable[[], None]) -> Middleware:
+    """Return a middleware for paths below PREFIX: it refuses who may not, and notes who changes what.
+
+    `on_change` is called after each change.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith(f"{PREFIX}/"):
+            return await handler(request)
+        operator = gate.check(request)
+        if isinstance(operator, Operator):
+            who, answer = operator.name, await _answer(request, handler)
+        else:
+            who, answer = UNAUTHENTICATED, operator
+        if request.method not in READING:
+            audit.write(request, who, answer)
+            on_change()
+        return answer
+
+    return middleware
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except BadInput as error:
+        return error_body(400, "invalid", str(error))
+    except (TimeoutError, LocalProtocolError):
+        return error_body(504, "timeout", "it takes too long; look what became of it", 5.0)
+    except ServiceError as error:
+        # What is not in the table was Steam's decision.
+        status, word = REFUSALS.get(type(error), (502, "steam-refused"))
+        return error_body(status, word, str(error), getattr(error, "retry_after", None))
+
+
+async def body_of(request: web.Request, kind: type[Body]) -> Body:
+    """Return what is in a request's body.
+
+    Raises:
+        BadInput: it is something else; the text never repeats what was sent.
+    """
+    try:
+        return kind.model_validate_json(await request.read())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise BadInput(f"{where}: {first['msg']}") from None
+
+
+def is_forced(request: web.Request) -> bool:
+    """Whether the operator said `?force=1`.
+
+    Raises:
+        BadInput: it is neither 0 nor 1.
+    """
+    said = request.query.getall("force", ["0"])
+    if said not in (["0"], ["1"]):
+        raise BadInput("force must be 0 or 1")
+    if said == ["1"]:
+        add_facts(request, force=True)
+    return said == ["1"]

@@ -1,0 +1,256 @@
+"""`/`, `/page/...`, `/session`, `/events`: the page.
+
+The page loads nothing from other hosts and contains no inline script or style; the headers of
+`security_headers` make the browser enforce that. So a script that an attacker puts into a name or an
+error message is shown as text and never runs.
+
+`snapshot` has the whole, `update` what changed since; both are JSON objects (docs/api.md). A client that
+reconnects with Last-Event-ID gets what it missed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import orjson
+from aiohttp import hdrs, web
+from pydantic import BaseModel, Field
+
+from actors.actor import Address
+from actors.clock import Clock
+from actors.dashboard.dashboard import LookoutMessage, Unwatch, Watch
+from actors.dashboard.event_stream import Watching, event_id
+from actors.errors import LocalProtocolError
+from actors.http.auth.admin import UNAUTHENTICATED, Audit, Gate, add_facts, is_own_page
+from actors.http.auth.admission import SIGN_IN
+from actors.http.auth.clients import SLOWED
+from actors.http.auth.sessions import Session, drop_cookie, set_cookie
+from actors.http.content import json_response
+from actors.http.errors import error_body, error_response
+from actors.http.headers import PAGE_HEADERS
+from actors.http.routes.admin_request import BadInput, body_of
+
+INDEX: Final = "index.html"
+TYPES: Final = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    type: str
+    etag: str
+
+
+class PageRoutes:
+    """Serves the files from memory; there are few."""
+
+    def __init__(self) -> None:
+        folder = resources.files("actors.http") / "page"
+        self._files = {
+            one.name: _read(one.name, one.read_bytes())
+            for one in folder.iterdir()
+            if one.name.rpartition(".")[2] in TYPES
+        }
+
+    def add_to(self, app: web.Application) -> None:
+        """Put the routes into the application."""
+        app.router.add_get("/", self.index)
+        app.router.add_get("/page/{name}", self.file)
+
+    async def index(self, request: web.Request) -> web.Response:
+        """The page itself."""
+        return _answer(request, self._files[INDEX])
+
+    async def file(self, request: web.Request) -> web.Response:
+        """One of the files that it needs."""
+        found = self._files.get(request.match_info["name"])
+        if found is None:
+            raise web.HTTPNotFound
+        return _answer(request, found)
+
+
+def _read(name: str, content: bytes) -> _File:
+    kind = TYPES[name.rpartition(".")[2]]
+    return _File(content, kind, hashlib.blake2b(content, digest_size=12).hexdigest())
+
+
+def _answer(request: web.Request, file: _File) -> web.Response:
+    seen = request.if_none_match or ()
+    if any(etag.value == file.etag for etag in seen):
+        answer = web.Response(status=304)
+    else:
+        answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
+        answer.enable_compression()
+    answer.etag = file.etag
+    # Asked for every time: a page of another version than the service is trouble.
+    answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
+    if (
+        file.type == "text/html"
+    ):  # a 304 is none, but what it says replaces what the browser has kept
+        answer.headers.extend(PAGE_HEADERS)
+    return answer
+
+
+class SignIn(BaseModel):
+    """What a person types."""
+
+    token: str = Field(strict=True, repr=False)
+
+
+class SessionRoutes:
+    """Routes to sign in and out. `gate` is None without an admin token; then no operator can sign in."""
+
+    def __init__(self, gate: Gate | None, audit: Audit, *, is_private: bool) -> None:
+        """`is_private`: only operators may watch."""
+        self._gate = gate
+        self._audit = audit
+        self._is_private = is_private
+
+    def add_to(self, app: web.Application) -> None:
+        """Put the routes into the application."""
+        app.router.add_get(SIGN_IN, self.show)
+        if self._gate is not None:
+            app.router.add_post(SIGN_IN, self.sign_in)
+            app.router.add_delete(SIGN_IN, self.sign_out)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Whether there is an admin API, and whether this browser is signed in to it; for anybody."""
+        if self._gate is None:
+            return self._answer(request, "no-admin")
+        session = self._gate.sessions.of(request)
+        if session is None:
+            return self._answer(request, "signed-out")
+        return self._signed_in(request, self._gate, session)
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """Begin a session with the admin token: `{"token": ...}`."""
+        answer = await self._try(request, self._there)
+        self._audit.write(request, UNAUTHENTICATED, answer)
+        return answer
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """End the session of this browser."""
+        if not is_own_page(request):
+            return _foreign()
+        operator = self._there.operator(request)
+        self._there.sessions.close(request)
+        answer = self._answer(request, "signed-out")
+        drop_cookie(answer)
+        self._audit.write(request, operator.name if operator else UNAUTHENTICATED, answer)
+        return answer
+
+    @property
+    def _there(self) -> Gate:
+        assert self._gate is not None  # noqa: S101 - without one the routes do not exist
+        return self._gate
+
+    async def _try(self, request: web.Request, gate: Gate) -> web.Response:
+        if not is_own_page(request):
+            return _foreign()
+        if SLOWED in request:
+            return error_response(request[SLOWED])
+        try:
+            token = (await body_of(request, SignIn)).token
+        except BadInput as error:
+            return error_body(400, "invalid", str(error))
+        if not gate.opens_for(token):
+            return error_body(401, "unauthorized", "this is not the admin token")
+        secret, session = gate.sessions.open()
+        add_facts(request, session=session.name)
+        answer = self._signed_in(request, gate, session)
+        set_cookie(answer, secret, request)
+        return answer
+
+    def _signed_in(self, request: web.Request, gate: Gate, session: Session) -> web.Response:
+        return self._answer(request, "signed-in", round(gate.sessions.left_s(session)))
+
+    def _answer(self, request: web.Request, state: str, ends_in: int | None = None) -> web.Response:
+        may_watch = state == "signed-in" or not self._is_private
+        body = orjson.dumps({"state": state, "may_watch": may_watch, "ends_in": ends_in})
+        answer = json_response(request, body)
+        answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+        return answer
+
+
+def _foreign() -> web.Response:
+    return error_body(403, "foreign-page", "this did not come from the service's own page")
+
+
+MOST: Final = 100  # streams at once
+ASK_S: Final = 10.0  # the first picture may have to wait for Redis
+SESSION_OVER: Final = b"event: over\ndata: {}\n\n"  # wait for a sign-in, then reconnect
+BEGIN: Final = b"retry: 2000\n\n"  # ms after which a browser comes back
+LAST_EVENT_ID: Final = "Last-Event-ID"
+
+
+class EventsRoute:
+    """`may_watch`: asked when a stream begins, and with every event."""
+
+    def __init__(
+        self,
+        lookout: Address[LookoutMessage],
+        may_watch: Callable[[web.Request], bool],
+        *,
+        clock: Clock,
+    ) -> None:
+        self._lookout = lookout
+        self._may_watch = may_watch
+        self._clock = clock
+        self._open: set[Watching] = set()
+
+    def add_to(self, app: web.Application) -> None:
+        """Put the route into the application; when that stops, all streams end."""
+        app.router.add_get("/events", self.get, allow_head=False)
+        app.on_shutdown.append(self._end_all)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Stream until one of the two sides has enough."""
+        if not self._may_watch(request):
+            return error_body(401, "unauthorized", "sign in at /, or show the admin token")
+        if len(self._open) >= MOST:
+            return error_body(503, "busy", "too many watch already", 10.0)
+        try:
+            watch = Watch(event_id(request.headers.get(LAST_EVENT_ID)))
+            watching = await self._lookout.ask(watch, deadline=self._clock.now() + ASK_S)
+        except (TimeoutError, LocalProtocolError):
+            return error_body(503, "unhealthy", "an actor does not answer", 2.0)
+        self._open.add(watching)
+        try:
+            return await self._stream(request, watching)
+        finally:
+            self._open.discard(watching)
+            watching.end()
+            with contextlib.suppress(LocalProtocolError):
+                self._lookout.tell(Unwatch(watching))
+
+    async def _stream(self, request: web.Request, watching: Watching) -> web.StreamResponse:
+        stream = web.StreamResponse(
+            headers={
+                hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+                hdrs.CACHE_CONTROL: "no-store",
+                "X-Accel-Buffering": "no",  # nginx would hold events back
+            }
+        )
+        await stream.prepare(request)
+        with contextlib.suppress(ConnectionError):  # they have left
+            await stream.write(BEGIN)
+            async for chunk in watching:
+                await stream.write(chunk)
+                if not self._may_watch(request):
+                    await stream.write(SESSION_OVER)
+                    break
+        return stream
+
+    async def _end_all(self, _app: web.Application) -> None:
+        for watching in tuple(self._open):
+            watching.end()

@@ -1,0 +1,170 @@
+"""Asks the router for a match on behalf of a client."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+
+from aiohttp import hdrs, web
+
+from actors.actor import Address, Ask
+from actors.bot.messages import Seat
+from actors.clock import WallClock
+from actors.errors import (
+    ActorStopped,
+    Busy,
+    LocalProtocolError,
+    MailboxFull,
+    NotReady,
+    RequestError,
+    TimedOut,
+)
+from actors.http.auth.clients import Client, client_of
+from actors.http.errors import TABLE
+from actors.http.headers import request_id_of
+from actors.http.openapi.inputs import parse_timeout
+from actors.matches.cache import Memory
+from actors.matches.match import MatchAnswer, Refusal
+from actors.router.messages import FetchMatch, GetAsked, RouterMessage
+from actors.router.metrics import Lookup, Tally
+
+ROUTER_GRACE_S: Final = 0.25
+WHO_S: Final = 0.1
+TIMEOUT_HEADER: Final = "X-Request-Timeout"
+
+CountMatch = Callable[[str], None]  # what came of it: the error word, or "" where there is data
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+
+class Wish(NamedTuple):
+    """What one HTTP request says about the matches it asks for."""
+
+    client: Client
+    timeout_s: float  # for each of them
+    refresh: bool
+    request_id: str
+
+
+class MatchAsker:
+    """Asks; `deadline_s` is how long a client waits for a match at most."""
+
+    def __init__(
+        self,
+        router: Address[RouterMessage],
+        memory: Memory,
+        *,
+        deadline_s: float,
+        tally: Tally,
+        count: CountMatch,
+        clock: WallClock,
+    ) -> None:
+        self._router = router
+        self._memory = memory
+        self._deadline_s = deadline_s
+        self._tally = tally
+        self._count = count
+        self._clock = clock
+
+    def change_deadline(self, deadline_s: float) -> None:
+        """Let those who ask from now on wait that long at most."""
+        self._deadline_s = deadline_s
+
+    def wish(self, request: web.Request) -> Wish:
+        """Read what `request` wants.
+
+        Raises:
+            InvalidRequest: its time limit is no number of seconds.
+        """
+        client, timeout_s = client_of(request), self._deadline_s
+        if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
+            timeout_s = min(timeout_s, parse_timeout(text))
+        refresh = client.may_refresh and _is_no_cache(request)
+        return Wish(client, timeout_s, refresh, request_id_of(request))
+
+    async def fetch(
+        self, match_id: int, wish: Wish, *, patience_s: float = math.inf
+    ) -> MatchAnswer:
+        """Return the match. A client that disconnects cancels this call and its request to the router.
+
+        `patience_s`: stop waiting after that many seconds, as if the client had disconnected. The router
+        gets the usual deadline, so that it spends no more on the match than for other requests.
+
+        Raises:
+            RequestError: as the router has it, or it has no answer in time.
+        """
+        try:
+            answer = await self._fetch(match_id, wish, patience_s)
+        except RequestError as error:
+            self._count(TABLE[type(error)][1])
+            raise
+        self._count("")
+        return answer
+
+    async def _fetch(self, match_id: int, wish: Wish, patience_s: float) -> MatchAnswer:
+        if not wish.refresh and (known := self._remembered(match_id)):
+            return known
+        now = self._clock.now()
+        deadline = now + wish.timeout_s
+        fetch = FetchMatch(
+            match_id,
+            deadline,
+            client=wish.client.name,
+            priority=wish.client.priority,
+            refresh=wish.refresh,
+            request_id=wish.request_id,
+        )
+        # The router keeps the deadline and knows best why; the time on top is for its answer.
+        until = min(deadline + ROUTER_GRACE_S, now + patience_s)
+        return await ask_in_time(self._router, fetch, until=until)
+
+    def recall(self, match_id: int, now: float) -> MatchAnswer | None:
+        """Return the match if this process knows it at `now` (UTC seconds), not yet counted."""
+        known = self._memory.get(match_id, now)
+        return known if isinstance(known, MatchAnswer) else None
+
+    def count_recalled(self) -> None:
+        """Count a match that was recalled, and answered, as one that was fetched."""
+        self._tally.looked_up(Lookup.MEMORY)
+        self._count("")
+
+    async def asked_last(self, match_id: int) -> Seat | None:
+        """Return who was asked last for a match that the router still waits for."""
+        until = self._clock.now() + WHO_S
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
+            return await self._router.ask(GetAsked(match_id), deadline=until)
+        return None
+
+    def _remembered(self, match_id: int) -> MatchAnswer | None:
+        """Return the match if this process knows it; no mailbox, no turn of the loop."""
+        now = self._clock.wall()
+        known = self._memory.get(match_id, now)
+        if known is not None:
+            self._tally.looked_up(Lookup.MEMORY)
+        if isinstance(known, Refusal):
+            raise known.error(now)
+        return known
+
+
+async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R:
+    """Return an actor's answer.
+
+    Raises:
+        RequestError: the actor's own, or it has no answer until then.
+    """
+    try:
+        return await actor.ask(question, deadline=until)
+    except TimeoutError:
+        raise TimedOut("no bot had an answer within the deadline", 5.0) from None
+    except MailboxFull:
+        raise Busy("too many requests at once; try again soon", 1.0) from None
+    except ActorStopped:
+        raise NotReady("the service is starting or stopping", 5.0) from None
+
+
+def _is_no_cache(request: web.Request) -> bool:
+    directives = request.headers.get(hdrs.CACHE_CONTROL, "").lower().split(",")
+    return "no-cache" in (directive.strip() for directive in directives)

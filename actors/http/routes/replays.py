@@ -1,0 +1,76 @@
+"""`GET /replays/M`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from multidict import CIMultiDict
+
+from actors.errors import RequestError
+from actors.http.content import JSON, add_freshness
+from actors.http.errors import error_body, error_response
+from actors.http.openapi.inputs import parse_match_id, parse_redirect
+from actors.http.openapi.operation import Operation
+from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
+from actors.http.openapi.outputs import Replay
+from actors.http.outcome import noted
+from actors.http.routes.match_fetcher import MatchAsker
+from actors.matches.match import MatchAnswer, on_mirror
+from actors.replays.availability import Availability, availability, upload_left_s
+
+
+class ReplayRoute:
+    """Leads to replay files; holds nothing itself."""
+
+    def __init__(self, asker: MatchAsker, *, mirror: str | None, wall: Callable[[], float]) -> None:
+        """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
+        self._asker = asker
+        self._mirror = mirror
+        self._wall = wall
+
+    def routes(self) -> Iterable[tuple[Operation, Handler]]:
+        """Return what it does."""
+        return ((GET_REPLAY, self.get),)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """302 to the file, 404 with the reason why there is none; `?redirect=0`: the facts."""
+        try:
+            match_id = parse_match_id(request.match_info["match_id"])
+            is_redirect = parse_redirect(request.query.get("redirect", "1"))
+            answer = await self._asker.fetch(match_id, self._asker.wish(request))
+        except RequestError as error:
+            return error_response(error)
+        now = self._wall()
+        facts = self._facts(answer, now)
+        if is_redirect and facts.availability in NO_REPLAY:
+            word, sentence = NO_REPLAY[facts.availability]
+            return error_body(404, word, sentence, facts.retry_after)
+        headers = CIMultiDict[str]()
+        add_freshness(headers, request, answer, now)
+        if facts.retry_after is not None:  # true for minutes, however long the match stays known
+            headers[hdrs.CACHE_CONTROL] = "no-store"
+        if is_redirect:
+            headers[hdrs.LOCATION] = facts.url or ""
+            return noted(web.Response(status=302, headers=headers), answer.source)
+        headers[hdrs.CONTENT_TYPE] = JSON
+        body = facts.model_dump_json().encode()
+        return noted(web.Response(body=body, headers=headers), answer.source)
+
+    def _facts(self, answer: MatchAnswer, now: float) -> Replay:
+        replay = answer.replay
+        verdict = availability(replay, now)
+        is_coming = verdict is Availability.NOT_YET
+        url = replay.url
+        return Replay(
+            id=answer.match_id,
+            availability=verdict,
+            url=on_mirror(url, self._mirror) if url and self._mirror else url,
+            state=replay.state,
+            cluster=replay.cluster,
+            salt=replay.salt,
+            ended_at=replay.ended_at,
+            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
+        )

@@ -1,0 +1,1 @@
+"""Decoder of the GC's match answers and profile cards."""

@@ -1,0 +1,202 @@
+"""Metrics registry: counters, gauges, histograms and their text formats.
+
+The one file that imports prometheus_client. The registry is ours alone: what another library registers in
+the global one does not get out.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, ParamSpec
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+from structlog.typing import FilteringBoundLogger
+
+P = ParamSpec("P")
+
+
+def contained(
+    observe: Callable[P, object], name: str, *, log: FilteringBoundLogger
+) -> Callable[P, None]:
+    """Return `observe` with every exception swallowed.
+
+    The first exception is logged as an error with its traceback, the others at debug: an observer may be
+    called for every request. `name` says in the log which observer it is.
+    """
+    has_failed = False
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        nonlocal has_failed
+        try:
+            observe(*args, **kwargs)
+        except Exception as error:
+            kind = type(error).__name__
+            if has_failed:
+                log.debug("observer_failed", observer=name, error_type=kind)
+            else:
+                has_failed = True
+                log.exception("observer_failed", observer=name, error_type=kind)
+
+    return call
+
+
+__all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies", "Latency"]
+
+OPENMETRICS_VERSION: Final = "1.0.0"
+
+# The creation time of each series would double the output, and no dashboard uses it.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+class Format(enum.StrEnum):
+    """How metrics may be written; the values are media types."""
+
+    TEXT = "text/plain"
+    OPENMETRICS = "application/openmetrics-text"
+
+    @property
+    def content_type(self) -> str:
+        """What HTTP calls it, with its version."""
+        if self is Format.TEXT:
+            return CONTENT_TYPE_PLAIN_0_0_4
+        return f"{self.value}; version={OPENMETRICS_VERSION}; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts(Collector):
+    """A counter that is kept in a mapping; read at each scrape."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    read: Callable[[], Mapping[tuple[object, ...], int]]
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for values, count in list(self.read().items()):
+            family.add_metric([str(value) for value in values], count)
+        yield family
+
+
+class Latency:
+    """One series of a histogram that is kept in a list, without a lock; on the loop's thread only."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Measure one."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
+        """Show what was measured so far."""
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        family.add_metric([label], buckets, self._sum)
+
+
+class Latencies(Collector):
+    """A histogram by one label, as `Latency` keeps it."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], label: str) -> None:
+        self._name, self._text, self._bounds, self._label = name, text, bounds, label
+        self._series: dict[str, Latency] = {}
+
+    def of(self, value: str) -> Latency:
+        """Return the series with that label."""
+        if value not in self._series:
+            self._series[value] = Latency(self._bounds)
+        return self._series[value]
+
+    def collect(self) -> Iterator[Metric]:
+        """Show every series."""
+        family = HistogramMetricFamily(self._name, self._text, labels=(self._label,))
+        for value, series in self._series.items():
+            series.add_to(family, value)
+        yield family
+
+
+class Instruments:
+    """Makes instruments and writes out what they show. Names are whole, to be searched for."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        for about_the_process in (ProcessCollector, PlatformCollector, GCCollector):
+            about_the_process(registry=self._registry)
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Make a counter; `name` ends in `_total`."""
+        return Counter(name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """Make a gauge."""
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        """Make a histogram; `buckets` are upper bounds, ascending."""
+        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+
+    def facts(self, name: str, text: str, facts: Mapping[str, str]) -> None:
+        """Show constants as labels of a gauge that is 1; its name gets an `_info`."""
+        Info(name, text, registry=self._registry).info(dict(facts))
+
+    def counts(self, name: str, text: str, *labels: str) -> defaultdict[tuple[object, ...], int]:
+        """Return a counter as a mapping, by the labels' values: for what happens all the time.
+
+        An increment costs a tenth of a Counter's, which has a lock. On the loop's thread only.
+        """
+        kept: defaultdict[tuple[object, ...], int] = defaultdict(int)
+        self.counted_elsewhere(name, text, labels, lambda: kept)
+        return kept
+
+    def counted_elsewhere(
+        self,
+        name: str,
+        text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Mapping[tuple[object, ...], int]],
+    ) -> None:
+        """Export counts, by label values, that `read` returns."""
+        self._registry.register(_Counts(name, text, labels, read))
+
+    def latencies(self, name: str, text: str, bounds: Sequence[float], label: str) -> Latencies:
+        """Make a histogram for what happens all the time; see `counts`."""
+        latencies = Latencies(name, text, bounds, label)
+        self._registry.register(latencies)
+        return latencies
+
+    def written(self, form: Format) -> bytes:
+        """Return all of it as it is now."""
+        if form is Format.TEXT:
+            return generate_latest(self._registry)
+        text: bytes = openmetrics.generate_latest(self._registry, version=OPENMETRICS_VERSION)  # type: ignore[no-untyped-call]
+        return text

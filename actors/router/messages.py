@@ -1,0 +1,136 @@
+"""Messages to the router.
+
+Whatever is answered is an `Ask` of its answer's type; everything else is told. The reply slot lives
+in the envelope, so messages can be compared, logged and replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from actors.actor import Ask
+from actors.bot.messages import BotChanged, BotExpected, BotRemoved, Seat
+from actors.matches.cache import Freshness
+from actors.matches.match import MatchAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMatch(Ask[MatchAnswer]):
+    """HTTP -> router: one match's details; answered exactly once, by data or a RequestError."""
+
+    match_id: int
+    deadline: float  # clock seconds
+    client: str = ""  # who asks, by the name of its API key; the waiting line is fair between them
+    priority: int = 0  # higher ones are served first
+    refresh: bool = False  # ask the GC even where the match is known
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProfile(Ask[bytes]):
+    """HTTP -> players: one player's profile card as JSON; answered by that or a RequestError."""
+
+    account_id: int
+    deadline: float  # clock seconds
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAliases(Ask[bytes]):
+    """HTTP -> players: some players' former names as JSON; answered by that or a RequestError."""
+
+    steam_ids: tuple[int, ...]
+    deadline: float  # clock seconds
+    request_id: str = ""  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class RouterReport:
+    """The router as `/status` shows it; what it says of new matches holds everywhere.
+
+    Attributes:
+        ready: bots that may be asked for a match, busy ones included.
+        refusal: why no new match can be asked for now; None while one can.
+        budget: "spent" when a spent budget alone is why.
+        frees_at: UTC seconds, when the first of what is spent frees.
+        spent_addresses: egress addresses whose budget is spent, and when each frees.
+        retry_after: with `refusal`: seconds after which asking again makes sense; None while it is
+            not known, e.g. where an operator has to act first.
+    """
+
+    ready: int
+    in_flight: int
+    waiting: int
+    refusal: str | None = None
+    budget: Literal["left", "spent"] = "left"
+    frees_at: int | None = None
+    spent_addresses: Mapping[str, int] = field(default_factory=dict)
+    # It changes with every look, which is no reason to tell pages that watch.
+    retry_after: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GetRouter(Ask[RouterReport]):
+    """HTTP -> router: how busy are you."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetLoads(Ask[Mapping[str, int]]):
+    """Tree -> router: how many requests has each ready bot in flight, by bot id."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetAsked(Ask[Seat | None]):
+    """HTTP -> router: who was asked last for a match that is still being fetched."""
+
+    match_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """Tree -> router: the service stops; do not wait for running tries any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetireBot(Ask[None]):
+    """Tree -> router: give this bot no more requests; answered when it has none in flight."""
+
+    bot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPolicy:
+    """The numbers the router lives by; times in seconds."""
+
+    request_timeout_s: float  # one try at one bot
+    max_in_flight: int  # per bot
+    min_interval_s: float  # per bot, between two requests
+    queue: int  # flights that may wait for a bot
+    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
+    breaks: int = 6  # bots that may be lost while they are asked
+    freshness: Freshness = field(default_factory=Freshness)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """Tree -> router: live by these numbers from the next request on."""
+
+    policy: RouterPolicy
+    budgets_changed: bool = False  # then what was refused for a spent budget may be tried again
+
+
+PlayersMessage = FetchProfile | FetchAliases | BotChanged | BotRemoved
+RouterMessage = (
+    FetchMatch
+    | BotChanged
+    | BotExpected
+    | BotRemoved
+    | GetRouter
+    | GetLoads
+    | GetAsked
+    | RetireBot
+    | Reconfigure
+    | Hurry
+)

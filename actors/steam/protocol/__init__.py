@@ -1,0 +1,1 @@
+"""Steam and GC messages as bytes."""

@@ -1,0 +1,120 @@
+"""GC message framing.
+
+Steam header (constant for a session) + CMsgGCClient { appid, msgtype, payload }, where the payload is
+u32 msgtype with bit 31, i32 header length, GC header { 10 source job / 11 target job }, body.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from actors.steam.connection import Connection
+from actors.steam.protocol.emsg import (
+    CLIENT_TO_GC,
+    DOTA,
+    GC_MATCH_DETAILS_REQUEST,
+    GC_PROFILE_CARD_REQUEST,
+    PROTO_BIT,
+)
+from actors.steam.protocol.envelope import NO_JOB, build
+from actors.steam.protocol.wire import ParseError, content, fields, number, varint
+
+_HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
+_SOURCE_JOB = struct.Struct("<BQ")  # tag of field 10, fixed64
+_SOURCE_JOB_TAG: Final = 10 << 3 | 1
+# zlib reads both of its own formats, zlib and gzip, when it is told to look at the first bytes.
+_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32
+LARGEST_BODY: Final = 16 * 1024 * 1024  # bytes, decompressed
+_APP = b"\x08" + varint(DOTA)  # field 1, varint
+_TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x08", b"\x08"
+
+
+@dataclass(frozen=True, slots=True)
+class GcMessage:
+    """One message from the GC; `body` is not parsed."""
+
+    type: int
+    job: int  # whose request it answers; NO_JOB for none
+    body: bytes
+
+
+def gc_head(connection: Connection) -> bytes:
+    """Return what every message to the GC begins with in this session."""
+    return build(CLIENT_TO_GC, connection.header(routing_appid=DOTA)) + _APP
+
+
+def gc_message(head: bytes, message_type: int, body: bytes = b"", job: int | None = None) -> bytes:
+    """Return a complete message to the GC; `head` is from `gc_head`."""
+    header = b"" if job is None else _SOURCE_JOB.pack(_SOURCE_JOB_TAG, job)
+    kind = message_type | PROTO_BIT
+    payload = _HEAD.pack(kind, len(header)) + header + body
+    return head + _TYPE_TAG + varint(kind) + _PAYLOAD_TAG + varint(len(payload)) + payload
+
+
+def match_details_request(head: bytes, match_id: int, job: int) -> bytes:
+    """Return a complete CMsgGCMatchDetailsRequest { 1 match_id }."""
+    return gc_message(head, GC_MATCH_DETAILS_REQUEST, _MATCH_ID_TAG + varint(match_id), job)
+
+
+def profile_card_request(head: bytes, account_id: int, job: int) -> bytes:
+    """Return a complete CMsgClientToGCGetProfileCard { 1 account_id }."""
+    return gc_message(head, GC_PROFILE_CARD_REQUEST, _ACCOUNT_ID_TAG + varint(account_id), job)
+
+
+def parse_gc(body: bytes) -> GcMessage | None:
+    """Return what is inside a ClientFromGC; None when it is of another app.
+
+    Raises:
+        ParseError: it is broken.
+    """
+    outer = fields(body)
+    if number(outer, 1) != DOTA:
+        return None
+    return parse_payload(number(outer, 2), content(outer, 3))
+
+
+def parse_payload(kind: int, payload: bytes) -> GcMessage:
+    """Return the message in a payload; `kind` is its number, with bit 31 for the protobuf form.
+
+    Raises:
+        ParseError: it is broken.
+    """
+    if not kind & PROTO_BIT:
+        return GcMessage(kind, NO_JOB, payload)  # no message of ours is of the old kind
+    try:
+        _, size = _HEAD.unpack_from(payload)
+    except struct.error:
+        raise ParseError("a GC message is cut short") from None
+    body_at = _HEAD.size + size
+    if size < 0 or body_at > len(payload):
+        raise ParseError("a GC header is longer than its message")
+    header = fields(payload[_HEAD.size : body_at])
+    return GcMessage(kind & ~PROTO_BIT, number(header, 11, NO_JOB), payload[body_at:])
+
+
+def decompressed(message: GcMessage) -> GcMessage | None:
+    """Return the message inside a CompressedMsgToClient { 1 msg_id, 2 compressed_msg }, or None.
+
+    How the GC compresses is not documented (ValvePython, SteamKit and odota/core do not read it): zlib
+    and gzip are tried, and None means neither. Inside is either a whole payload, which names its own
+    job, or a body alone, which belongs to the job of the outer message.
+
+    Raises:
+        ParseError: it is broken.
+    """
+    outer = fields(message.body)
+    kind, data = number(outer, 1), content(outer, 2)
+    opener = zlib.decompressobj(_ZLIB_OR_GZIP)
+    try:
+        inner = opener.decompress(data, LARGEST_BODY)
+    except zlib.error:
+        return None
+    if not opener.eof:  # cut short, or larger than any message
+        return None
+    whole = kind | PROTO_BIT
+    if inner[:4] == whole.to_bytes(4, "little"):
+        return parse_payload(whole, inner)
+    return GcMessage(kind & ~PROTO_BIT, message.job, inner)

@@ -1,0 +1,1 @@
+"""TCP and WebSocket connections to a CM."""

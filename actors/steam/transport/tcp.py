@@ -1,0 +1,131 @@
+"""Steam over TCP: VT01 frames and channel encryption.
+
+The server speaks first. The session key travels under the universe's public key; after that every
+payload is AES with an IV that is also its checksum, as the `steam` package's crypto does it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from os import urandom
+from typing import Any, Final
+
+from steam.core.crypto import PKCS1_OAEP, SHA1, symmetric_decrypt_HMAC, symmetric_encrypt_HMAC
+
+from actors.steam.port import Server
+from actors.steam.protocol.emsg import (
+    CHANNEL_ENCRYPT_REQUEST,
+    CHANNEL_ENCRYPT_RESPONSE,
+    CHANNEL_ENCRYPT_RESULT,
+)
+from actors.steam.protocol.envelope import MAX_MESSAGE, NO_JOB
+from actors.steam.protocol.wire import ParseError
+from actors.steam.transport.base import CHUNK, dial
+from actors.steam.transport.trust import Trust
+
+MAGIC: Final = b"VT01"
+PROTOCOL: Final = 1
+KEY_SIZE: Final = 128  # bytes of the RSA blob
+CHALLENGE_SIZE: Final = 16
+HMAC_KEY_SIZE: Final = 16
+_FRAME = struct.Struct("<I4s")
+_HEADER = struct.Struct("<IQQ")  # emsg, target job, source job
+_REQUEST = struct.Struct("<II16s")  # protocol, universe, challenge
+_OK: Final = 1
+
+
+class TcpTransport:
+    """Transport over TCP with the encrypted channel."""
+
+    def __init__(self, server: Server, trust: Trust) -> None:
+        """Connect and agree on a session key; the caller sets the time limit.
+
+        Raises:
+            OSError: refused, or closed during the handshake.
+            ParseError: the server does not follow the protocol, or refuses our key.
+        """
+        self._buffer = bytearray()
+        self._key: bytes | None = None
+        self._sock: Any = dial(server)
+        try:
+            self._handshake(trust)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def local_ip(self) -> str:
+        """See Transport."""
+        return str(self._sock.getsockname()[0])
+
+    def send(self, message: bytes) -> None:
+        """See Transport."""
+        if self._key is not None:
+            message = symmetric_encrypt_HMAC(message, self._key, self._key[:HMAC_KEY_SIZE])
+        self._sock.sendall(_FRAME.pack(len(message), MAGIC) + message)
+
+    def receive(self) -> bytes:
+        """See Transport."""
+        size, magic = _FRAME.unpack(self._exactly(_FRAME.size))
+        if magic != MAGIC:
+            raise ParseError("a frame does not begin with VT01")
+        if size > MAX_MESSAGE:
+            raise ParseError("a frame is too large")
+        payload = self._exactly(size)
+        return payload if self._key is None else self._decrypt(payload, self._key)
+
+    def keep_alive(self) -> None:
+        """Nothing: the session's heartbeats are enough."""
+
+    def close(self) -> None:
+        """See Transport."""
+        self._sock.close()
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            data = self._sock.recv(CHUNK)
+            if not data:
+                raise ConnectionResetError("the server closed the connection")
+            self._buffer += data
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    @staticmethod
+    def _decrypt(payload: bytes, key: bytes) -> bytes:
+        try:
+            return bytes(symmetric_decrypt_HMAC(payload, key, key[:HMAC_KEY_SIZE]))
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ParseError("a frame does not decrypt") from error
+
+    def _handshake(self, trust: Trust) -> None:
+        challenge = self._challenge(self.receive())
+        session_key = urandom(32)
+        blob = PKCS1_OAEP.new(trust.universe_key, SHA1).encrypt(session_key + challenge)
+        header = _HEADER.pack(CHANNEL_ENCRYPT_RESPONSE, NO_JOB, NO_JOB)
+        sizes = struct.pack("<II", PROTOCOL, len(blob))
+        self.send(header + sizes + blob + struct.pack("<II", zlib.crc32(blob), 0))
+        self._check_result(self.receive())
+        self._key = session_key
+
+    @staticmethod
+    def _challenge(message: bytes) -> bytes:
+        try:
+            emsg, _, _ = _HEADER.unpack_from(message)
+            _, _, challenge = _REQUEST.unpack_from(message, _HEADER.size)
+        except struct.error:
+            raise ParseError("the channel request is cut short") from None
+        if emsg != CHANNEL_ENCRYPT_REQUEST:
+            raise ParseError(f"message {emsg} before the channel is secured")
+        return bytes(challenge)
+
+    @staticmethod
+    def _check_result(message: bytes) -> None:
+        try:
+            emsg, _, _ = _HEADER.unpack_from(message)
+            (eresult,) = struct.unpack_from("<I", message, _HEADER.size)
+        except struct.error:
+            raise ParseError("the channel result is cut short") from None
+        if emsg != CHANNEL_ENCRYPT_RESULT or eresult != _OK:
+            raise ParseError(f"the channel was refused (message {emsg}, result {eresult})")

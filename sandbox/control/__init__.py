@@ -1,0 +1,1 @@
+"""Control API, fault switches, scenarios and the journal."""

@@ -1,0 +1,1 @@
+"""Matches of the simulated GC: generated, real ones from files, hidden ones."""

@@ -1,1 +1,0 @@
-"""The matches this GC knows: generated ones, real ones from files, and which of them are hidden."""

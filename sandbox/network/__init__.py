@@ -1,0 +1,1 @@
+"""Connections of simulated CMs, and the CM directory."""

@@ -1,0 +1,167 @@
+"""ISteamDirectory over HTTP, as JSON or VDF."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from sandbox.network.cm import ConnectionManager
+from sandbox.network.ports import ReservedPort
+from sandbox.steam.context import Services
+
+REALM: Final = "steamglobal"
+FOREIGN_REALM: Final = "steamchina"
+_CENTRES: Final = ("sgp1", "fra2", "iad1", "sto1", "lax1")
+_DEFAULT_MAX: Final = 100
+
+
+class Directory:
+    """Serves the list of CMs, with the noise of the real directory.
+
+    The list has every CM twice. For each type it also has an entry of a foreign realm, whose port
+    refuses connections: a client that does not filter by realm fails there.
+    """
+
+    def __init__(self, services: Services, cms: Sequence[ConnectionManager]) -> None:
+        self._services = services
+        self._cms = cms
+        self._foreign = ReservedPort()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Serve both methods; v1 and v0001 are the same."""
+        for version in ("v1", "v0001"):
+            base = f"/ISteamDirectory/{{method:GetCMList|GetCMListForConnect}}/{version}"
+            router.add_get(base + "/", self._on_request)
+            router.add_get(base, self._on_request)
+
+    def close(self) -> None:
+        """Give the foreign realm's port back."""
+        self._foreign.close()
+
+    def endpoints(self) -> dict[str, list[str]]:
+        """Return every CM's endpoint once, by type."""
+        found: dict[str, list[str]] = {}
+        for index, cm in enumerate(self._cms):
+            found.setdefault(cm.kind, []).append(_endpoint(cm, index))
+        return found
+
+    async def _on_request(self, request: web.Request) -> web.Response:
+        method = request.match_info["method"]
+        faults = self._services.faults
+        delay_ms = faults.take("directory_delay_ms")
+        if delay_ms:
+            await asyncio.sleep(delay_ms / 1000)
+        fault = faults.take("directory_status", "")
+        if fault in {"500", "403"}:
+            answer = web.Response(status=int(fault), text="<html>error</html>")
+        elif fault == "invalid_json":
+            answer = web.Response(text='{"response": {"serverlist": [', content_type=_JSON)
+        elif method == "GetCMList" and "cellid" not in request.query:
+            answer = web.Response(status=400, text="Required parameter 'cellid' is missing")
+        else:
+            lists = self._old_list if method == "GetCMList" else self._list_for_connect
+            answer = _written(lists(request, fault), request.query.get("format", "json"))
+        answer.headers["Date"] = formatdate(self._services.now(), usegmt=True)
+        self._services.journal.add(
+            "directory_request",
+            method=method,
+            cmtype=request.query.get("cmtype"),
+            status=fault or "ok",
+            source=request.remote,
+        )
+        return answer
+
+    def _list_for_connect(self, request: web.Request, fault: str) -> dict[str, Any]:
+        if fault == "success_false":
+            return {"serverlist": [], "success": False, "message": "Unavailable"}
+        rows = [] if fault == "empty" else self._rows()
+        for key, field in (("cmtype", "type"), ("realm", "realm")):
+            wanted = request.query.get(key)
+            if wanted:
+                rows = [row for row in rows if row[field] == wanted]
+        most = _number(request.query.get("maxcount"))
+        rows = _at_most(sorted(rows, key=lambda row: float(row["wtd_load"])), most)
+        return {"serverlist": rows, "success": True, "message": ""}
+
+    def _old_list(self, request: web.Request, fault: str) -> dict[str, Any]:
+        if fault == "success_false":
+            return {"serverlist": [], "result": 2, "message": "Unavailable"}
+        most = _number(request.query.get("maxcount"))
+        known = {} if fault == "empty" else self.endpoints()
+        lists = {
+            "serverlist": (known.get("netfilter", []) * 2)[:most],
+            "serverlist_websockets": (known.get("websockets", []) * 2)[:most],
+        }
+        return {**lists, "result": 1, "message": ""}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for index, cm in enumerate(self._cms):
+            endpoint = _endpoint(cm, index)
+            for copy in (0, 1):
+                centre = _CENTRES[(index + copy) % len(_CENTRES)]
+                rows.append(_row(endpoint, cm.kind, centre, REALM, load=20 + index + 7 * copy))
+        foreign = f"127.0.0.1:{self._foreign.number}"
+        kinds = sorted({cm.kind for cm in self._cms})
+        # The lowest load of all: a client that does not filter by realm tries it first.
+        return rows + [_row(foreign, kind, "pvgd", FOREIGN_REALM, load=1) for kind in kinds]
+
+
+_JSON: Final = "application/json"
+
+
+def _endpoint(cm: ConnectionManager, index: int) -> str:
+    # WebSocket CMs go by DNS names, TCP ones by address; some of ours by either.
+    host = "localhost" if cm.kind == "websockets" and index % 2 == 0 else "127.0.0.1"
+    return f"{host}:{cm.port}"
+
+
+def _row(endpoint: str, kind: str, centre: str, realm: str, *, load: int) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint,
+        "legacy_endpoint": endpoint,
+        "type": kind,
+        "dc": centre,
+        "realm": realm,
+        "load": load,
+        "wtd_load": load * 0.731 + 1.338743209838867,
+    }
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and int(text) else _DEFAULT_MAX
+
+
+def _at_most(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Keep the first `most` of each type, as the real directory does."""
+    kept: dict[str, int] = {}
+    found = []
+    for row in rows:
+        kept[row["type"]] = kept.get(row["type"], 0) + 1
+        if kept[row["type"]] <= most:
+            found.append(row)
+    return found
+
+
+def _written(response: dict[str, Any], form: str) -> web.Response:
+    """Return a response as JSON, or as Valve's KeyValues text for `vdf` (what steam-user asks for)."""
+    if form == "vdf":
+        return web.Response(text=_vdf("response", response, depth=0), content_type="text/vdf")
+    return web.Response(body=orjson.dumps({"response": response}), content_type=_JSON)
+
+
+def _vdf(key: str, value: Any, *, depth: int) -> str:
+    """Write a value as KeyValues: a list is an object with the keys 0, 1, ..., a bool is 1 or 0."""
+    indent = "\t" * depth
+    if isinstance(value, list):
+        value = {str(index): one for index, one in enumerate(value)}
+    if isinstance(value, dict):
+        inner = "".join(_vdf(name, one, depth=depth + 1) for name, one in value.items())
+        return f'{indent}"{key}"\n{indent}{{\n{inner}{indent}}}\n'
+    text = str(int(value) if isinstance(value, bool) else value)
+    return f'{indent}"{key}"\t\t"{text}"\n'

@@ -1,0 +1,1 @@
+"""Steam messages as bytes."""

@@ -1,0 +1,124 @@
+"""Accounts of the simulated Steam, and the file they come from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+INDIVIDUAL: Final = 0x0110000100000000  # SteamID64 of account id 0: universe 1, type 1, instance 1
+_DEFAULT_LIFETIME_S: Final = 200 * 86400.0
+
+
+class AccountsError(ValueError):
+    """The accounts file cannot be used; the text says which entry and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `email_code` or `shared_secret` switch on that kind of Steam Guard."""
+
+    name: str
+    password: str = field(repr=False)
+    account_id: int
+    shared_secret: bytes | None = field(default=None, repr=False)
+    email_code: str | None = field(default=None, repr=False)
+    disabled: bool = False
+    locked: bool = False
+    needs_ssa: bool = False  # has to accept the subscriber agreement first
+    no_license: bool = False  # owns no Dota 2 until it asks for the free licence
+    token_lifetime_s: float = _DEFAULT_LIFETIME_S
+
+    @property
+    def steamid(self) -> int:
+        """The account's SteamID64."""
+        return INDIVIDUAL + self.account_id
+
+
+class Accounts:
+    """All accounts, by name (Steam folds case) and by SteamID64."""
+
+    def __init__(self, accounts: list[Account]) -> None:
+        self._by_name = {account.name.casefold(): account for account in accounts}
+        self._by_steamid = {account.steamid: account for account in accounts}
+        if len(self._by_name) != len(accounts) or len(self._by_steamid) != len(accounts):
+            raise AccountsError("two accounts share a name or an account_id")
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._by_name.values())
+
+    def by_name(self, name: str) -> Account | None:
+        """Find by account name."""
+        return self._by_name.get(name.casefold())
+
+    def by_steamid(self, steamid: int) -> Account | None:
+        """Find by SteamID64."""
+        return self._by_steamid.get(steamid)
+
+
+_TEXTS: Final = ("name", "password", "shared_secret", "email_code")
+_FLAGS: Final = ("disabled", "locked", "needs_ssa", "no_license")
+_NUMBERS: Final = ("account_id", "token_lifetime_s")
+
+
+def load(path: Path) -> Accounts:
+    """Read the accounts file: a JSON list of objects, keys as in `Account`.
+
+    Raises:
+        AccountsError: missing, not JSON, or of the wrong shape.
+    """
+    try:
+        entries = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise AccountsError(f"cannot read {path}: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise AccountsError(f"{path} is not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise AccountsError(f"{path} must be a JSON list with at least one account")
+    return Accounts([_account(entry, f"{path}, entry {n}") for n, entry in enumerate(entries, 1)])
+
+
+def _account(entry: Any, where: str) -> Account:
+    if not isinstance(entry, dict):
+        raise AccountsError(f"{where}: must be an object")
+    for key, value in entry.items():
+        _check(key, value, where)
+    if not entry.get("name") or not entry.get("password"):
+        raise AccountsError(f"{where}: name and password are required")
+    values = {key: value for key, value in entry.items() if value is not None}
+    if "shared_secret" in values:
+        values["shared_secret"] = _secret(values["shared_secret"], where)
+    values.setdefault("account_id", account_id_of(values["name"]))
+    return Account(**values)
+
+
+def _check(key: str, value: Any, where: str) -> None:
+    if key in _TEXTS:
+        good = value is None or isinstance(value, str)
+    elif key in _FLAGS:
+        good = isinstance(value, bool)
+    elif key in _NUMBERS:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    else:
+        raise AccountsError(f"{where}: unknown key {key!r}")
+    if not good:
+        raise AccountsError(f"{where}: bad value for {key!r}")
+
+
+def _secret(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise AccountsError(f"{where}: shared_secret is not base64") from error
+
+
+def account_id_of(name: str) -> int:
+    """Derive a stable 30-bit account id from a name."""
+    return int.from_bytes(hashlib.sha256(name.casefold().encode()).digest()[:4], "big") >> 2 | 1

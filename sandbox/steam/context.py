@@ -1,0 +1,65 @@
+"""State that all sessions share."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+
+from sandbox.control.faults import Faults
+from sandbox.control.journal import Journal
+from sandbox.gc.matches.catalogue import Catalogue
+from sandbox.gc.quota import Quotas
+from sandbox.gc.reordering import Held
+from sandbox.options import Options
+from sandbox.steam.accounts import Accounts
+from sandbox.steam.authenticator import Authenticator
+from sandbox.steam.keys import Keys
+from sandbox.steam.logon_limits import Limits
+from sandbox.steam.mailbox import Mailbox
+from sandbox.steam.tokens import Tokens
+
+
+class Calendar:
+    """Steam's time of day: quotas, tokens, codes and limits live by it. Tests may move it forward.
+
+    Args:
+        ahead_s: seconds before this machine's clock.
+    """
+
+    def __init__(self, ahead_s: float = 0.0) -> None:
+        self._ahead_s = ahead_s
+
+    def now(self) -> float:
+        """Return UTC seconds."""
+        return time.time() + self._ahead_s
+
+    def advance(self, seconds: float) -> None:
+        """Move forward."""
+        self._ahead_s += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The simulated Steam's inside."""
+
+    options: Options
+    keys: Keys
+    accounts: Accounts
+    journal: Journal
+    faults: Faults
+    tokens: Tokens
+    authenticator: Authenticator
+    mailbox: Mailbox
+    quotas: Quotas  # of match requests
+    card_quotas: Quotas
+    catalogue: Catalogue
+    rng: random.Random
+    calendar: Calendar
+    held: Held
+    limits: Limits = field(default_factory=Limits)
+    licensed: set[str] = field(default_factory=set)  # names of accounts that own Dota 2
+
+    def now(self) -> float:
+        """Return Steam's time of day, in UTC seconds."""
+        return self.calendar.now()

@@ -1,0 +1,161 @@
+"""Reads the secret key and the admin token from the environment or from files.
+
+Taken out of the environment as it is read, so that no process started from here inherits it.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import stat
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.encryption import Sealer, parse_keys
+from actors.http.auth.admin import AdminToken, new_token
+from supervisor.app.private_files import keep_private, write_once
+from supervisor.config.errors import ConfigError
+from supervisor.config.model import Settings
+
+VARIABLE: Final = "BOTAPI_SECRET_KEY"
+KEY_SIZE: Final = 32  # bytes, as sealing.py wants them
+FILE_VARIABLE: Final = "BOTAPI_SECRET_KEY_FILE"
+HOW_TO_MAKE: Final = "make one with: openssl rand -base64 32"
+WHICH_KEY: Final = (
+    "set the key that sealed them; if it is lost, remove the accounts and add them again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One or more keys as the operator wrote them, newest first; empty for none."""
+
+    text: str = field(repr=False)
+    source: str  # the variable it came from
+    own_file: Path | None = None  # where it lies, when the service keeps a key of its own
+    is_new: bool = False  # the file was made just now
+
+    def sealer(self) -> Sealer:
+        """Return what seals with these keys.
+
+        Raises:
+            ConfigError: one is no key; the error does not show it.
+        """
+        try:
+            return Sealer(parse_keys(self.text))
+        except ValueError as error:
+            if self.own_file is None:
+                raise ConfigError(self.source, f"{error}; {HOW_TO_MAKE}") from None
+            problem = f"{self.own_file}: {error}; put the file back from the backup"
+            raise ConfigError("", problem) from None
+
+    def opens_none_of(self, values: int) -> ConfigError:
+        """Return the error that says that no sealed value in Redis opens."""
+        if self.own_file is not None:
+            problem = (
+                f"it is not set, and the key in {self.own_file} opens none of the sealed values "
+                f"in Redis ({values})"
+            )
+        elif self.text.strip():
+            problem = f"it opens none of the sealed values in Redis ({values})"
+        else:
+            problem = f"it is not set, and Redis holds sealed values ({values})"
+        return ConfigError(self.source, f"{problem}; {WHICH_KEY}")
+
+
+def take_secret_key(
+    environ: MutableMapping[str, str], own_file: Path | None = None, *, may_make: bool = True
+) -> SecretKey:
+    """Return what is set, and take it out of `environ`; else the key in `own_file`.
+
+    Where both are there, the key that is set seals, and both open.
+
+    Args:
+        environ: the environment.
+        own_file: where the service keeps a key of its own; None where it must not.
+        may_make: whether that file is made where it is missing and nothing is set.
+
+    Raises:
+        ConfigError: both variables are set, or a file cannot be used.
+    """
+    text, file = environ.pop(VARIABLE, ""), environ.pop(FILE_VARIABLE, "")
+    if text and file:
+        raise ConfigError("environment", f"{VARIABLE} and {FILE_VARIABLE} are both set; use one")
+    if not file:
+        if not text.strip() and own_file is not None and (may_make or own_file.exists()):
+            return _own_key(own_file)
+        return _with_own(SecretKey(text, VARIABLE), own_file)
+    try:
+        return _with_own(SecretKey(Path(file).read_text("utf-8-sig"), FILE_VARIABLE), own_file)
+    except OSError as error:
+        raise ConfigError(FILE_VARIABLE, f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(FILE_VARIABLE, f"{file} is not a text file") from None
+
+
+def _with_own(given: SecretKey, own_file: Path | None) -> SecretKey:
+    """Return the given key, with the service's own for what was sealed before it was given."""
+    if own_file is None or not given.text.strip() or not own_file.exists():
+        return given
+    own = _own_key(own_file)
+    own.sealer()  # here, so that an error names this file and not the variable
+    return replace(given, text=f"{given.text} {own.text}")
+
+
+def _own_key(file: Path) -> SecretKey:
+    try:
+        made = write_once(file, base64.b64encode(secrets.token_bytes(KEY_SIZE)).decode() + "\n")
+        keep_private(file)
+        return SecretKey(file.read_text("utf-8-sig"), VARIABLE, file, is_new=made)
+    except OSError as error:
+        raise ConfigError("", f"{file} cannot be used: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError("", f"{file} is not a text file; put it back from the backup") from None
+
+
+KEY: Final = "http.admin_token_file"
+DATA_DIR: Final = "redis.data_dir"
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken | None:
+    """Return the token in the file that the settings name; else in our own, made if need be.
+
+    None, for no admin API, where none is named and our own cannot be read or written.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no usable token.
+    """
+    named, own = settings.http.admin_token_file, settings.own_token_file
+    try:
+        return _token_in(named or _own_file(own, log), log)
+    except OSError as error:
+        problem = f"{error.filename or own} cannot be used: {error.strerror}"
+        if named is None:
+            log.warning("admin_api_off", reason=f"{KEY} is not set, and {problem}")
+            return None
+        raise ConfigError(KEY, problem) from None
+    except ValueError as error:
+        remedy = "make one with: openssl rand -hex 24" if named else f"delete {own}"
+        if isinstance(error, UnicodeDecodeError):
+            error = ValueError("it is not a text file")
+        raise ConfigError(KEY if named else "", f"{named or own}: {error}; {remedy}") from None
+
+
+def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
+    token = AdminToken(file.read_text("utf-8-sig"))
+    if file.stat().st_mode & OTHERS:
+        log.warning("admin_token_exposed", file=str(file), reason="others may read it: chmod 600")
+    return token
+
+
+def _own_file(file: Path, log: FilteringBoundLogger) -> Path:
+    """Return the file with our own token, made if it is not there yet."""
+    if write_once(file, new_token() + "\n"):
+        log.info("admin_token_made", file=str(file))
+    keep_private(file)
+    return file

@@ -1,0 +1,1 @@
+"""The `botapi` command."""

@@ -1,0 +1,127 @@
+"""`botapi accounts login`: one interactive log-on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import sys
+from typing import Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from actors.accounts.admin import AccountAdmin
+from actors.accounts.logon_limiter import LogOnPacing
+from actors.accounts.store import Accounts
+from actors.bot.steam_guard import ByHand
+from actors.steam.directory import CmDirectory
+from actors.steam.hub import Hub
+from actors.steam.network import SteamNetwork
+from actors.steam.port import GuardKind, GuardRequest, LoggedOn, Transport
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
+from supervisor.cli.terminal import say
+from supervisor.clock import SystemClock
+from supervisor.config.errors import ConfigError
+from supervisor.config.model import Settings
+
+WHERE: Final = {
+    GuardKind.EMAIL: "the e-mail Steam has sent",
+    GuardKind.DEVICE: "the mobile app, or approve it there",
+}
+
+
+async def login(
+    settings: Settings, store: Accounts, admin: AccountAdmin, pacing: LogOnPacing, name: str
+) -> LoggedOn:
+    """Take the account, log it on, keep its token, give it back.
+
+    Raises:
+        ConfigError: the settings name no network.
+        ServiceError: Steam or the store refused; the text says why.
+    """
+    url = settings.steam.effective_directory_url
+    if url is None:
+        raise ConfigError(
+            "steam.directory_url",
+            "it is not set, and a sandbox of our own knows only demo accounts",
+        )
+    clock, log = SystemClock(), _quiet()
+    at_steam = SteamTime(clock)
+    hub = Hub(clock=clock, log=log)
+    trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
+    # The credential flow is known to work over WebSocket; whether over TCP is uncertain.
+    directory = CmDirectory(
+        url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log, time=at_steam
+    )
+    by_hand = ByHand(
+        admin=admin,
+        store=store,
+        steam=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
+        directory=directory,
+        pacing=pacing,
+        clock=clock,
+        rng=random.Random(),
+        holder=f"login-{socket.gethostname()}-{os.getpid()}",
+    )
+    await hub.start()
+    running = asyncio.create_task(hub.run())
+    try:
+        return await by_hand.log_on(name, Prompt(sys.stdin.fileno()))
+    finally:
+        hub.stop()
+        await running
+
+
+class Prompt:
+    """Asks the person at the terminal, or takes the next line of stdin, until it is cancelled."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._read = b""  # more than the lines that were asked for
+        self._is_over = False
+
+    async def __call__(self, request: GuardRequest) -> str | None:
+        """Return the line that answers `request`; None at the end of the input."""
+        again = "That code was wrong. " if request.attempt > 1 else ""
+        if request.is_renewed:
+            again = "The time is over, and Steam has sent another code. "
+        hint = f" ({request.hint})" if request.hint else ""
+        asked = f"{again}Steam Guard code from {WHERE[request.kind]}{hint}: "
+        say(asked, nl=False, err=True)
+        try:
+            return await self._line() or None
+        except asyncio.CancelledError:  # approved elsewhere, or another code is wanted
+            say("", err=True)
+            raise
+
+    async def _line(self) -> str:
+        while b"\n" not in self._read and not self._is_over:
+            await self._readable()
+            more = os.read(self._descriptor, 4096)
+            self._read += more
+            self._is_over = not more
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    async def _readable(self) -> None:
+        """Wait without a thread, which could not be told to give up."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            loop.add_reader(self._descriptor, ready.set)
+        except PermissionError:  # a file, which never lets a reader wait
+            return
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._descriptor)
+
+
+def _quiet() -> FilteringBoundLogger:
+    """Return a logger for warnings and worse; a person reads this."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(30)
+    )
+    return logger

@@ -1,0 +1,266 @@
+"""`botapi replay`: asks the service, downloads the file, shows the progress."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from actors.matches.match import is_valves, on_mirror
+from actors.replays.availability import Availability
+from actors.replays.download import Download, GaveUp, NotThere, Patience
+from actors.replays.files import InUse, Nowhere, PartFile, PlainFile
+from actors.replays.verify import BadReplay, Compression
+from supervisor.cli.client import ApiClient
+from supervisor.cli.options import Exit, Service, fail
+from supervisor.cli.terminal import say, size_of, span
+from supervisor.clock import SystemClock
+from supervisor.logs.redaction import printable
+
+
+class Bar:
+    """A bar with speed and time left, on stderr; nothing at all where that is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        console = Console(stderr=True)
+        self._name = printable(name)
+        self._last = 0
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            expand=True,
+        )
+        self._task = self._progress.add_task("asking", total=None)
+        self._is_coming = False
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def reading(self, length: int) -> None:
+        """So many bytes of an earlier try are checked now."""
+        self._progress.update(self._task, description="checking what is there", total=length)
+
+    def coming(self, length: int, size: int | None) -> None:
+        """So many bytes of `size` are there."""
+        if self._is_coming and length >= self._last:
+            self._progress.update(self._task, completed=length, total=size)
+        else:  # what was there before says nothing about the speed
+            self._progress.reset(
+                self._task, total=size, completed=length, description=self._name, visible=True
+            )
+        self._is_coming, self._last = True, length
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """The next try comes in some seconds."""
+        self._is_coming = False
+        self._progress.update(
+            self._task, description=f"{printable(reason)}; again in {seconds:.0f} s"
+        )
+
+
+# Valve uploads a replay some minutes after the match, and rarely later than this.
+UPLOAD_S: Final = 24 * 3600
+LOOK_AGAIN_S: Final = 300.0
+STDOUT: Final = Path("-")  # of `--output`
+NO_REPLAY: Final[Mapping[str, str]] = {
+    Availability.NOT_RECORDED: "the replay of match {} was not recorded",
+    Availability.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
+    Availability.OLD_FORMAT: "match {} has no replay; it is from before there were replays of this kind",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted."""
+
+    match_id: int
+    service: Service
+    output: Path | None
+    extract: bool
+    force: bool
+    mirror: str | None
+    retries: int
+    timeout_s: float
+    as_json: bool
+    is_piped: bool = False  # `output` is a directory that lasts until the replay is on stdout
+
+    def fail(
+        self, code: Exit, sentence: str, word: str, retry_after: float | None = None
+    ) -> typer.Exit:
+        """Say what went wrong; return what to raise."""
+        return fail(code, sentence, as_json=self.as_json, word=word, retry_after=retry_after)
+
+
+async def fetch(order: Order) -> None:
+    """Do it; say on stdout what has come.
+
+    Raises:
+        typer.Exit: it cannot be had; the reason has been said.
+        ApiUnreachable, ApiRefused: the service did not answer well.
+    """
+    if order.output == STDOUT:
+        await _to_stdout(order)
+        return
+    if order.output is not None and not order.output.is_dir():
+        _check_free(order, order.output)
+    target, url, compression = await _to_file(order)
+    _say_done(order, target, url, compression)
+
+
+async def _to_stdout(order: Order) -> None:
+    """Download to a temporary file, which is verified before a byte of it is written to stdout."""
+    if order.as_json or sys.stdout.isatty():
+        why = "--json writes to stdout too" if order.as_json else "stdout is a terminal"
+        raise order.fail(Exit.MISUSED, f"{why}: name a file with -o", "stdout")
+    with tempfile.TemporaryDirectory(prefix="botapi-replay-") as directory:
+        piped = replace(order, output=Path(directory), is_piped=True)
+        target, _, _ = await _to_file(piped)
+        try:
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            sys.stdout = None  # nothing is left to flush at exit
+            raise order.fail(Exit.FAILED, "the reader of stdout has gone", "stdout") from None
+
+
+async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
+    """Return the verified file, its URL and how Valve's server compressed it."""
+    async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
+        facts = await api.get(f"/replays/{order.match_id}", redirect=0)
+    availability, url = str(facts["availability"]), facts["url"]
+    if url is None:
+        sentence = NO_REPLAY.get(availability, "match {} has no replay").format(order.match_id)
+        raise order.fail(Exit.NOT_FOUND, sentence, f"replay-{availability}")
+    url = on_mirror(url, order.mirror) if order.mirror else str(url)
+    target = _target(order, url)
+    _check_free(order, target)
+    with _words(order, facts["ended_at"], target):
+        compression = await _download(order, url, target)
+    return target, url, compression
+
+
+async def _download(order: Order, url: str, target: Path) -> Compression | None:
+    """Bring the file to its place; return how it was compressed."""
+    patience = Patience(order.retries, SystemClock().sleep)
+    with (
+        PartFile(target) as part,
+        PlainFile(target) if order.extract else Nowhere() as sink,
+        Bar(target.name) as bar,
+    ):
+        download = Download(
+            order.match_id, url, part=part, sink=sink, watcher=bar, patience=patience
+        )
+        await download.run(through_proxy=is_valves(url))
+        if isinstance(sink, PlainFile):
+            sink.become_target()
+            part.discard()
+        else:
+            part.become_target()
+    return download.compression
+
+
+@contextlib.contextmanager
+def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]:
+    """Let what goes wrong in the block be one line and an exit code."""
+    part = target.with_name(target.name + ".part")
+
+    def kept() -> str:
+        """Say what is left of the download; asked when the files are closed."""
+        if order.is_piped or not part.exists():
+            return ""
+        return f"; what has come is kept in {part}; the same command goes on from there"
+
+    try:
+        yield
+    except NotThere:
+        raise _not_there(order, ended_at) from None
+    except GaveUp as error:
+        raise order.fail(
+            Exit.RETRY_LATER, f"the download broke: {error}{kept()}", "download-broke"
+        ) from None
+    except BadReplay as error:
+        sentence = f"the server's file is no good, twice: {error}; nothing is kept"
+        raise order.fail(Exit.FAILED, sentence, "bad-replay") from None
+    except InUse as error:
+        raise order.fail(Exit.FAILED, str(error), "in-use") from None
+    except OSError as error:
+        where = error.filename or part
+        raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{kept()}", "disk") from None
+    except asyncio.CancelledError:
+        say(f"botapi: interrupted{kept()}", err=True)
+        raise
+
+
+def _not_there(order: Order, ended_at: float | None) -> typer.Exit:
+    """The server says no more than 404; how long ago the match was says the rest."""
+    name = f"the replay of match {order.match_id}"
+    age = None if ended_at is None else SystemClock().wall() - ended_at
+    if age is not None and age < 0:  # of a broken answer
+        age = None
+    if age is not None and age < UPLOAD_S:
+        sentence = (
+            f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"
+        )
+        return order.fail(Exit.RETRY_LATER, sentence, "replay-not-yet-available", LOOK_AGAIN_S)
+    since = "" if age is None else f": the match ended {span(age)} ago"
+    sentence = f"{name} is not on the server any more{since}, and most are kept about two weeks"
+    return order.fail(Exit.NOT_FOUND, sentence, "replay-expired")
+
+
+def _target(order: Order, url: str) -> Path:
+    name = url.rpartition("/")[2]
+    name = name.removesuffix(".bz2") if order.extract else name
+    if order.output is None:
+        return Path(name)
+    return order.output / name if order.output.is_dir() else order.output
+
+
+def _check_free(order: Order, target: Path) -> None:
+    if target.exists() and not order.force:
+        raise order.fail(Exit.MISUSED, f"{target} exists; --force replaces it", "exists")
+
+
+def _say_done(order: Order, target: Path, url: str, compression: Compression | None) -> None:
+    size = target.stat().st_size
+    how = None if order.extract or compression is None else compression.name
+    if order.as_json:
+        done = {"match_id": order.match_id, "file": str(target), "bytes": size, "url": url}
+        typer.echo(json.dumps({**done, "compression": how}))
+    else:
+        kind = "an unpacked replay" if how is None else f"a whole replay ({how})"
+        say(f"{target}: {kind}, {size_of(size)}")

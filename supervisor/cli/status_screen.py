@@ -1,0 +1,337 @@
+"""The fleet on a terminal, once or live.
+
+Pure: the same answer, time and size give the same picture. The service judges, this shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import termios
+import textwrap
+import tty
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.styled import Styled
+from rich.table import Table
+from rich.text import Text
+
+from supervisor.cli.client import ApiClient
+from supervisor.cli.options import ApiRefused, ApiUnreachable, Service
+from supervisor.cli.terminal import clock_time, json_line, span
+from supervisor.clock import SystemClock
+from supervisor.config.errors import ConfigError, without_password
+from supervisor.logs.redaction import printable
+
+PIPE_WIDTH: Final = 200  # columns; a table in a pipe is for grep, and one line each
+
+# Every state with its colour, those first that want a look.
+STATES: Final[Mapping[str, str]] = {
+    "needs_human": "bold red",
+    "parked": "red",
+    "stopped": "red",
+    "backing_off": "yellow",
+    "exhausted": "yellow",
+    "waiting_for_account": "yellow",
+    "connecting": "cyan",
+    "authenticating": "cyan",
+    "launching": "cyan",
+    "draining": "blue",
+    "ready": "green",
+}
+# Every severity of an alert with its colour.
+SEVERITIES: Final[Mapping[str, str]] = {
+    "outage": "red",
+    "act": "red",
+    "watch": "yellow",
+    "well": "green",
+}
+NEEDS_PERSON: Final = "account-needs-person"  # a kind of alert
+_RANK: Final = {state: rank for rank, state in enumerate(STATES)}
+_HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
+_RIGHT: Final = frozenset({"for", "restarts", "next try"})
+
+Status = Mapping[str, Any]
+Bot = Mapping[str, Any]
+
+
+def show(status: Status) -> None:
+    """Print the fleet once, whole."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(picture(status, SystemClock().wall()))
+
+
+def picture(
+    status: Status, now: float, lines: int | None = None, width: int | None = None
+) -> Group:
+    """Lay out an answer of `/status`.
+
+    Args:
+        status: the answer.
+        now: UTC seconds.
+        lines: how many there are room for, and then each is cut to the width; None for no cut.
+        width: columns to which the first alert is wrapped instead; None for no wrapping.
+    """
+    bots = sorted(status.get("fleet", []), key=_urgency)
+    alerts = list(_alerts(status, now))
+    if lines is not None and len(alerts) > (most := max(2, lines // 4)):
+        hidden = len(alerts) - most + 1
+        alerts = [*alerts[: most - 1], _line(f"and {hidden} more alerts", "dim")]
+    if width is not None:
+        alerts[:1] = [
+            _line(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
+        ]
+    head = [*_head(status), *alerts, *_counts(status), Text("")]
+    if lines is None:
+        return Group(*head, _table(bots, now))
+    for line in head:
+        _cut(line)
+    room = max(0, lines - len(head) - 1)  # the table has a heading
+    shown = bots if len(bots) <= room else bots[: max(0, room - 1)]
+    rest = [_line(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
+    return Group(*head, _table(shown, now, cut=True), *rest)
+
+
+def _head(status: Status) -> Iterator[Text]:
+    yield _line(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
+
+
+def _alerts(status: Status, now: float) -> Iterator[Text]:
+    """Yield the alerts as the page shows them; of a service that tells none, how many are ready."""
+    if not status.get("alerts"):
+        bots = status.get("bots", {})
+        yield _line(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
+    for number, alert in enumerate(_with_all_needs(status)):
+        text = " ".join(filter(None, (alert["text"], alert.get("todo"))))
+        if alert.get("when") is not None:
+            text = text.replace("{when}", clock_time(alert["when"], now))
+        style = SEVERITIES.get(alert["severity"], "")
+        yield _line(text, style if number else f"bold {style}".strip())
+
+
+def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
+    """Yield the alerts; in place of those about accounts that need a person, which name a few, all."""
+    needs = list(status.get("needs", []))
+    for alert in status.get("alerts", []):
+        if alert.get("kind") != NEEDS_PERSON or not status.get("needs"):
+            yield alert
+            continue
+        for one in needs:
+            text = f"The account {one['account']} needs {one['need']}. Type: {one['command']}"
+            yield {"severity": alert["severity"], "text": text}
+        needs.clear()
+
+
+def _counts(status: Status) -> Iterator[Text]:
+    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
+    router = status.get("router", {})
+    named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
+    yield _line(f"bots      {named or 'none'}")
+    yield _line(
+        f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
+    )
+
+
+def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:
+    """One line per bot if `cut`; else the last column takes as many as it needs."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in _HEADS:
+        table.add_column(
+            _cut(Text(head)),
+            justify="right" if head in _RIGHT else "left",
+            no_wrap=head != _HEADS[-1],  # where the width does not suffice, the last one gives way
+            overflow="ellipsis",
+        )
+    for bot in bots:
+        *cells, last = _cells(bot, now)
+        table.add_row(*cells, _cut(last) if cut else last)
+    return table
+
+
+def _cells(bot: Bot, now: float) -> Iterator[Text]:
+    state, next_try = bot["state"], bot.get("next_try_at")
+    is_well = state == "ready"
+    yield _line(bot["bot_id"])
+    yield _line(bot.get("account") or "-")
+    waits = f" ({bot['waits']})" if bot.get("waits") else ""
+    yield _line(_words(state) + waits, STATES.get(state, ""))
+    yield _line(span(now - bot["since"]))
+    yield _line(str(bot.get("restarts", 0)))
+    yield _line("" if next_try is None else span(next_try - now))
+    yield _line(_last_error(bot, now), "dim" if is_well else "")
+
+
+def _last_error(bot: Bot, now: float) -> str:
+    error, at = bot.get("last_error") or "", bot.get("last_error_at")
+    return error if at is None else f"{span(now - at)} ago: {error}"
+
+
+def _urgency(bot: Bot) -> tuple[int, float, int, str]:
+    """Sort by what wants a look, the longest first; those that are well by their numbers."""
+    since = 0.0 if bot["state"] == "ready" else bot["since"]
+    number = bot["bot_id"].rpartition("-")[2]
+    order = int(number) if number.isdecimal() else 0
+    return (_RANK.get(bot["state"], 0), since, order, bot["bot_id"])
+
+
+def _by_rank(count: tuple[str, int]) -> int:
+    return _RANK.get(count[0], 0)
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _cut(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)
+
+
+EVERY_S: Final = 1.0
+PATIENCE_S: Final = 3.0  # with one answer
+_UNAVAILABLE: Final = 503  # not well, but it is the service; what else it refuses does not change
+_QUIT: Final = frozenset(b"qQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last answer, and since when there has been none (UTC seconds)."""
+
+    status: dict[str, Any] | None = None
+    lost_at: float | None = None
+    reason: str = ""
+
+
+def watch(service: Service, *, as_json: bool) -> None:
+    """Show the fleet until q, Ctrl-C or the end of stdout.
+
+    Raises:
+        ConfigError: there is no terminal to show it on.
+        ApiRefused: the service does not let us see it.
+    """
+    console = Console(highlight=False)
+    if not (as_json or console.is_terminal):
+        raise ConfigError("--watch", "needs a terminal; in a pipe, add --json or leave it out")
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(_print_lines(service) if as_json else _Screen(service, console).run())
+
+
+async def _print_lines(service: Service) -> None:
+    async with ApiClient(service, timeout_s=PATIENCE_S) as api:
+        seen = Seen()
+        while True:
+            seen = await _look(api, seen)
+            line = seen.status if seen.lost_at is None else {"error": seen.reason}
+            sys.stdout.write(f"{json_line(line)}\n")
+            sys.stdout.flush()
+            await asyncio.sleep(EVERY_S)
+
+
+class _Screen:
+    """The live view: looks, draws and listens to keys, each when there is something new."""
+
+    def __init__(self, service: Service, console: Console) -> None:
+        self._service = service
+        self._console = console
+        self._clock = SystemClock()
+        self._seen = Seen()
+        self._is_over = False
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Draw until a key ends it, or the service refuses for good."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._news.set)
+        looking = asyncio.create_task(self._look_on(), name="look")
+        # No refresh of its own: the screen changes when there is something new, once and whole.
+        with _keys(self._end), Live(console=self._console, screen=True, auto_refresh=False) as live:
+            try:
+                while not (self._is_over or looking.done()):
+                    live.update(self._drawn(), refresh=True)
+                    await self._news.wait()
+                    self._news.clear()
+            finally:
+                looking.cancel()
+                await asyncio.wait({looking})
+        if not looking.cancelled():
+            looking.result()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._news.set()
+
+    async def _look_on(self) -> None:
+        try:
+            async with ApiClient(self._service, timeout_s=PATIENCE_S) as api:
+                while True:
+                    self._seen = await _look(api, self._seen)
+                    self._news.set()
+                    await asyncio.sleep(EVERY_S)
+        finally:
+            self._news.set()
+
+    def _drawn(self) -> Group:
+        seen, now = self._seen, self._clock.wall()
+        foot = Text("q ends", style="dim")
+        if seen.lost_at is not None:
+            lost = f"no answer for {span(now - seen.lost_at)}: {seen.reason}; still trying"
+            foot = Text.assemble((printable(lost), "bold white on red"), "  ", foot)
+        if seen.status is None:
+            return Group(Text(f"asking {without_password(self._service.url)}"), foot)
+        width, height = self._console.size
+        shown = picture(seen.status, now, height - 1, width)
+        return Group(shown if seen.lost_at is None else Styled(shown, "dim"), foot)
+
+
+@contextlib.contextmanager
+def _keys(end: Callable[[], None]) -> Iterator[None]:
+    """Call `end` when the user presses q; keys are not echoed meanwhile."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    terminal, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+    before = termios.tcgetattr(terminal)
+
+    def pressed() -> None:
+        keys = os.read(terminal, 64)
+        if not keys or _QUIT & set(keys):
+            loop.remove_reader(terminal)
+            end()
+
+    tty.setcbreak(terminal)  # Ctrl-C stays a signal
+    loop.add_reader(terminal, pressed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+async def _look(api: ApiClient, before: Seen) -> Seen:
+    """Ask once; keep the last answer where there is none.
+
+    Raises:
+        ApiRefused: for good.
+    """
+    try:
+        return Seen(await api.get("/status"))
+    except ApiUnreachable as error:
+        reason = error.reason
+    except ApiRefused as error:
+        if error.status != _UNAVAILABLE:
+            raise
+        reason = error.message
+    lost_at = SystemClock().wall() if before.lost_at is None else before.lost_at
+    return replace(before, lost_at=lost_at, reason=reason)

@@ -1,0 +1,147 @@
+"""ConfigError and the sentences of its messages.
+
+Knows the model's fields and pydantic's error records; opens no file and reads no environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from supervisor.config.model import RELATION, Settings, Wanted
+
+MAX_SHOWN: Final = 60  # characters of a refused value worth repeating
+_KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+_PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])((?:ssl_)?password=)[^&#\s]*")
+
+
+class ConfigError(Exception):
+    """The settings cannot be used as they are; the text is one line made for people.
+
+    Attributes:
+        source: where the mistake is: a file's name, an environment variable, or both.
+        key: the dotted key concerned, or None when it is the file itself.
+        problem: what is wrong with it, without the source.
+    """
+
+    def __init__(self, source: str, problem: str, *, key: str | None = None) -> None:
+        self.source = source
+        self.key = key
+        self.problem = problem
+        super().__init__(f"{source}: {problem}" if source else problem)
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield (section, key, field) for all there is to set, in the model's order."""
+    for section, model in sections().items():
+        for key, field in model.model_fields.items():
+            yield section, key, field
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Return the model of each section by its name, in the model's order."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def without_password(text: str) -> str:
+    """Return `text` with the user and password of any URL in it replaced by ``***``."""
+    return _PASSWORD_IN_QUERY.sub(r"\1***", _PASSWORD_IN_URL.sub("***@", text))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to `name`, or None when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def from_pydantic(error: ErrorDetails, source_of: Mapping[str, str], fallback: str) -> ConfigError:
+    """Turn one of pydantic's error records into our sentence.
+
+    Args:
+        error: the record.
+        source_of: the source of each dotted key that was set, e.g. ``"config.toml"``.
+        fallback: the source to name for what no known key explains.
+    """
+    if error["type"] == RELATION:
+        keys: tuple[str, ...] = error["ctx"]["keys"]
+        found = dict.fromkeys(source_of[key] for key in keys if key in source_of)
+        return ConfigError(", ".join(found) or fallback, error["msg"], key=keys[0])
+    path = tuple(str(part) for part in error["loc"])
+    key = ".".join(path[:2])
+    if error["type"] == "extra_forbidden":
+        return ConfigError(fallback, _unknown(path, error["input"]), key=key)
+    if len(path) == 1:
+        return ConfigError(fallback, f"{key} must be a section: [{key}]", key=key)
+    field = sections()[path[0]].model_fields[path[1]]
+    return ConfigError(
+        source_of.get(key, fallback), f"{key} must be {_wanted(field, error['input'])}", key=key
+    )
+
+
+def _unknown(path: tuple[str, ...], value: object) -> str:
+    name = ".".join(path)
+    if len(path) == 1:
+        return _unknown_at_top(name, value)
+    return f"unknown key {name}; {_suggest_key(path[0], path[1])}"
+
+
+def _unknown_at_top(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        close = nearest(name, sections())
+        known = ", ".join(f"[{section}]" for section in sections())
+        hint = f"did you mean [{close}]?" if close else f"the sections are {known}"
+        return f"unknown section [{name}]; {hint}"
+    homes = [f"{section}.{key}" for section, key, _ in fields() if nearest(name, [key])]
+    hint = f"; did you mean {homes[0]}?" if homes else ""
+    return f"{name} stands outside of any section{hint}"
+
+
+def _suggest_key(section: str, key: str) -> str:
+    own = sections()[section].model_fields
+    close = nearest(key, own)
+    if close:
+        return f"did you mean {section}.{close}?"
+    elsewhere = [f"{home}.{name}" for home, name, _ in fields() if name == key]
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    return f"[{section}] has {', '.join(own)}"
+
+
+def _wanted(field: FieldInfo, value: object) -> str:
+    wanted = _marker(field)
+    text = _description(field)
+    if wanted is not None and wanted.secret:
+        return text
+    return f"{text}, not {_shown(value)}"
+
+
+def _marker(field: FieldInfo) -> Wanted | None:
+    return next((mark for mark in field.metadata if isinstance(mark, Wanted)), None)
+
+
+def _description(field: FieldInfo) -> str:
+    wanted = _marker(field)
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(json.dumps(choice) for choice in get_args(field.annotation))
+    text = wanted.text if wanted else _KINDS.get(field.annotation, "a text")
+    low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
+    high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
+    return text if low is None else f"{text} from {low} to {high}"
+
+
+def _shown(value: object) -> str:
+    text = without_password(json.dumps(value, default=str, ensure_ascii=False))
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -1,0 +1,285 @@
+"""Loads the settings: the file, the environment and the source of each value.
+
+Each source is read into a Layer: what it sets, and the name under which a person knows it.
+Checking values is not done here, with one exception: an environment variable that starts with
+BOTAPI_ and means nothing is refused, because a misspelt one would otherwise be silently ignored.
+
+Sources, the later wins: the defaults, config.toml, ``BOTAPI_SECTION__KEY``, and last REDISTOGO_URL
+and PORT, because a hosting platform that assigns a port listens on that one alone. The entry
+point reads them once; each other component gets only the part that it needs and never reads the
+environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    SettingsConfigDict,
+)
+
+from supervisor.config.errors import ConfigError, fields, from_pydantic, nearest, without_password
+from supervisor.config.model import (
+    RELATION,
+    Settings,
+)
+
+PREFIX: Final = "BOTAPI_"
+
+# The variables of the original BotAPI, still set by its scripts and by hosting platforms.
+SEED_VARIABLES: Final = {"REDISTOGO_URL": ("redis", "url"), "PORT": ("http", "port")}
+
+# What hosting platforms call the address of a Redis. They are not read: a variable of another program
+# would move the accounts to another server.
+OTHER_REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_TLS_URL", "REDISCLOUD_URL", "VALKEY_URL")
+
+# Ours by prefix, but no settings: what the command reads itself, the key that seals, the tests' data.
+OTHER_VARIABLES: Final = frozenset(
+    {
+        "BOTAPI_CONFIG",
+        "BOTAPI_URL",
+        "BOTAPI_API_KEY",
+        "BOTAPI_API_KEY_FILE",
+        "BOTAPI_REPLAY_MIRROR",
+        "BOTAPI_SECRET_KEY",
+        "BOTAPI_SECRET_KEY_FILE",
+        "BOTAPI_REAL_MATCHES",
+    }
+)
+
+# Kubernetes gives every pod the addresses of a Service named "botapi" in variables like these
+# (kubernetes.io, "Service: environment variables"); they are no mistake of the operator.
+_SERVICE_LINK: Final = re.compile(
+    r"BOTAPI_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_URL: Final = re.compile(r"(tcp|udp|sctp)://")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source sets."""
+
+    values: dict[str, Any]  # section -> key -> raw value; for a bad file, whatever stands there
+    sources: dict[str, str]  # dotted key -> the name of what sets it
+
+
+class _Names(Settings, BaseSettings):
+    """Tells pydantic-settings which variables to look for; never instantiated."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
+
+
+def read_file(path: Path) -> Layer:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML.
+    """
+    name = str(path)
+    if not path.exists():
+        raise ConfigError(name, "there is no such file")
+    if not path.is_file():
+        raise ConfigError(name, "is not a file")
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may begin with a BOM
+    except OSError as exc:
+        raise ConfigError(name, f"cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(name, "is not UTF-8 text") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(name, f"is not valid TOML: {exc}") from exc
+    return Layer(values, dict.fromkeys(_dotted(values), name))
+
+
+def read_environment() -> Layer:
+    """Read ``BOTAPI_SECTION__KEY`` variables; values stay texts.
+
+    Raises:
+        ConfigError: a variable with our prefix names no setting.
+    """
+    known = {_variable(section, key): f"{section}.{key}" for section, key, _ in fields()}
+    for name, value in os.environ.items():
+        _refuse_unknown(name, value, known)
+    values = EnvSettingsSource(_Names)()
+    return Layer(values, {key: _variable(*key.split(".")) for key in _dotted(values)})
+
+
+def read_seed_environment() -> Layer:
+    """Read REDISTOGO_URL and PORT; an empty one counts as not set."""
+    found = {name: os.environ[name] for name in SEED_VARIABLES if os.environ.get(name)}
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        section, key = SEED_VARIABLES[name]
+        values.setdefault(section, {})[key] = value
+    return Layer(values, {".".join(SEED_VARIABLES[name]): name for name in found})
+
+
+def unread_redis_variables() -> tuple[str, ...]:
+    """Return the variables that name a Redis for other programs and are set."""
+    return tuple(name for name in OTHER_REDIS_VARIABLES if os.environ.get(name))
+
+
+def _variable(section: str, key: str) -> str:
+    return f"{PREFIX}{section}__{key}".upper()
+
+
+def _refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
+    upper = name.upper()
+    if not upper.startswith(PREFIX) or upper in known or upper in OTHER_VARIABLES:
+        return
+    if _SERVICE_LINK.fullmatch(upper) or _SERVICE_LINK_URL.match(value):
+        return
+    close = nearest(upper, known)
+    hint = f"did you mean {close}?" if close else f"the names are {PREFIX}SECTION__KEY"
+    raise ConfigError("environment", f"unknown setting {name}; {hint}")
+
+
+def _dotted(values: dict[str, Any]) -> list[str]:
+    return [
+        f"{section}.{key}"
+        for section, keys in values.items()
+        if isinstance(keys, dict)
+        for key in keys
+    ]
+
+
+DEFAULT: Final = "default"
+DEFAULT_FILE: Final = Path("config.toml")
+_READABLE_FILES: Final = ("ca_file", "universe_key_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that can be used, and how they came about."""
+
+    settings: Settings
+    file: Path | None  # the file that was read, if any
+    sources: Mapping[str, str]  # dotted key -> "default", the file, or the variable
+    # Dotted key -> raw value, overridden or not; it may be a secret.
+    in_file: Mapping[str, object] = field(default_factory=dict, repr=False)
+    is_sandboxed: bool = False
+    unread: tuple[str, ...] = ()  # variables that name a Redis, while no setting does
+
+    def again(self) -> Loaded:
+        """Read and check the same sources once more; a file that was read must still be there.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        return load(self.file, sandbox=self.is_sandboxed)
+
+    def notes(self) -> list[str]:
+        """Return one sentence about each variable in `unread`."""
+        return [
+            f"{name} is set, but not read: set REDISTOGO_URL or redis.url to use that server"
+            for name in self.unread
+        ]
+
+    def rows(self) -> list[tuple[str, str, Any, str]]:
+        """Return (section, key, value fit for showing, source) in the model's order."""
+        return [
+            (
+                section,
+                key,
+                public_value(getattr(getattr(self.settings, section), key)),
+                self.sources.get(f"{section}.{key}", DEFAULT),
+            )
+            for section, key, _ in fields()
+        ]
+
+
+def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
+    """Read, merge and check the settings.
+
+    Args:
+        path: the file to read; None means ./config.toml if there is one.
+        sandbox: put them on a simulated network of our own, whatever network they name.
+
+    Raises:
+        ConfigError: with one line that says where the mistake is.
+    """
+    file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    from_file = read_file(file) if file else Layer({}, {})
+    _check_file_alone(from_file, str(file))
+    layers = (from_file, read_environment(), read_seed_environment())
+    sources = {key: name for layer in layers for key, name in layer.sources.items()}
+    settings = _validated(_merged(layers), sources, fallback=str(file or "environment"))
+    _check_readable(settings, sources)
+    return Loaded(
+        settings.in_sandbox() if sandbox else settings,
+        file,
+        MappingProxyType(sources),
+        in_file=MappingProxyType(_flat(from_file.values)),
+        is_sandboxed=sandbox,
+        unread=() if "redis.url" in sources else unread_redis_variables(),
+    )
+
+
+def public_value(value: object) -> str | int | float | list[str]:
+    """Return a setting's value without secrets, as TOML would write it ("" for none)."""
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return without_password(value.get_secret_value())
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for section, keys in layer.values.items():
+            merged[section] = merged.get(section, {}) | keys
+    return merged
+
+
+def _flat(values: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    return {
+        f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()
+    }
+
+
+def _check_file_alone(layer: Layer, name: str) -> None:
+    """Refuse wrong types in the file, where the text "5" is no number (in a variable it is).
+
+    Relations wait: a variable may still set the other side.
+    """
+    try:
+        Settings.model_validate(layer.values)
+    except ValidationError as exc:
+        for error in exc.errors():
+            if error["type"] != RELATION:
+                raise from_pydantic(error, layer.sources, name) from None
+
+
+def _validated(values: dict[str, Any], sources: Mapping[str, str], fallback: str) -> Settings:
+    try:
+        return Settings.model_validate(values, strict=False)
+    except ValidationError as exc:
+        # `from None`: pydantic's own text repeats the values, and one of them may be a secret.
+        raise from_pydantic(exc.errors()[0], sources, fallback) from None
+
+
+def _check_readable(settings: Settings, sources: Mapping[str, str]) -> None:
+    for key in _READABLE_FILES:
+        path: Path | None = getattr(settings.steam, key)
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as exc:
+            dotted = f"steam.{key}"
+            problem = f'{dotted} ("{path}") cannot be read: {exc.strerror}'
+            raise ConfigError(sources[dotted], problem, key=dotted) from exc

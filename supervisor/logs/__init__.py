@@ -1,0 +1,1 @@
+"""Logging: structlog set-up, redaction, output."""

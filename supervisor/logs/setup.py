@@ -1,0 +1,283 @@
+"""Configures structlog and the standard library's logging.
+
+Owns the structlog set-up and the redaction. Everything goes through it, including what libraries
+log through the standard library and Python's warnings. Knows no event and no actor by name.
+A log call never waits and never raises: see log_output.py for the stream, `_Chain` for the line.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from supervisor.config.model import Log
+from supervisor.logs.output import Output
+from supervisor.logs.redaction import _cut, _for_terminal, printable_lines, redact, without_secrets
+
+# They log every request at info or debug; our own line per request says more. watchfiles says that a
+# file was written: the log itself may be that file.
+_CHATTY: Final = ("aiohttp.access", "asyncio", "urllib3", "watchfiles")
+
+
+class _Threshold:
+    """Drops what is below a level; a structlog processor.
+
+    Not structlog's filtering logger, whose level is that of the moment at which an actor bound it.
+    """
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if structlog.processors.NAME_TO_LEVEL[method] < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+class _Sink:
+    """Where lines go; one per process, as structlog's own configuration."""
+
+    def __init__(self) -> None:
+        self.output: Output | None = None  # until the set-up
+        self.is_json = False
+
+
+class _Chain:
+    """Turns an event into a line; a structlog processor that never raises but for a dropped event.
+
+    A value that cannot be shown must not stop the code that logs it.
+    """
+
+    def __init__(self, processors: Sequence[Processor], renderer: Processor) -> None:
+        self._processors = (*processors, renderer)
+        self._renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        name = event.get("event")
+        try:
+            line: Any = event
+            for processor in self._processors:
+                line = processor(logger, method, line)
+        except structlog.DropEvent:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the value does when it is shown
+            shown = without_secrets(_cut(name)) if isinstance(name, str) else type(name).__name__
+            bare = {"event": shown, "level": method, "unreadable": type(error).__name__}
+            line = self._renderer(logger, method, _stamp(logger, method, bare))
+        return str(line)
+
+
+class _LineLogger:
+    """What structlog hands a finished line to.
+
+    Not one of structlog's own, whose lock is not reentrant: the garbage collector may find something to
+    log while it is held.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        if _sink.output is not None:
+            _sink.output.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Handler(logging.Handler):
+    """The way of the standard library's records to the output."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        if _sink.output is None:
+            return
+        try:
+            _sink.output.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - arguments that do not fit the text, and the like
+            _sink.output.note_dropped()
+
+
+_stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
+_sink: Final = _Sink()
+_threshold: Final = _Threshold()
+
+
+def configure(log: Log, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's root logger. Call once, at the root.
+
+    Args:
+        log: level and format; ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+        stream: where to write; None means stderr.
+    """
+    if stream is None:
+        if sys.stderr is None:  # it was closed before the start
+            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the process's life
+        stream = sys.stderr
+    is_json = _is_json(log.format, is_terminal=stream.isatty())
+    renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
+    chain = _Chain(_shared() if is_json else [*_shared(), _for_terminal], renderer)
+    close()
+    _sink.output = Output(stream, functools.partial(_gap_line, chain))
+    _sink.is_json = is_json
+    structlog.configure(
+        processors=[_threshold, chain],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=_LineLogger,
+        cache_logger_on_first_use=False,
+    )
+    _route_standard_library(chain)
+    change_level(log.level)
+    atexit.unregister(close)
+    atexit.register(close)
+
+
+def say(text: str) -> None:
+    """Have a text for people written behind what was logged, e.g. why the service cannot start."""
+    if _sink.output is not None:
+        _sink.output.write(f"{printable_lines(text)}\n")
+
+
+def drain() -> None:
+    """Wait, for a second at most, until what was logged is written."""
+    if _sink.output is not None:
+        _sink.output.drain()
+
+
+def close() -> None:
+    """Write what waits, within a second, and end the output's thread. Harmless when repeated.
+
+    What is logged later is not written.
+    """
+    if _sink.output is not None:
+        _sink.output.close()
+
+
+def dropped_lines() -> int:
+    """Return how many lines could not be written since the start."""
+    return 0 if _sink.output is None else _sink.output.dropped
+
+
+def report() -> Mapping[str, int]:
+    """Return how many lines could not be written, and how many wait for the stream."""
+    output = _sink.output
+    return {"dropped_lines": dropped_lines(), "waiting_lines": output.waiting if output else 0}
+
+
+def change_level(name: str) -> None:
+    """Log from this level on, everywhere and at once; `name` as in the settings."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    _threshold.level = level
+    logging.getLogger().setLevel(level)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    _route_uncaught()
+
+
+def is_logged(level: str) -> bool:
+    """Whether events of this level are written."""
+    return structlog.processors.NAME_TO_LEVEL[level] >= _threshold.level
+
+
+def direct_output() -> Output | None:
+    """Return what takes finished lines of JSON; None while lines are for people."""
+    return _sink.output if _sink.is_json else None
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,  # a text without local variables
+        redact,  # after all that could bring a secret: it also reads the traceback
+        _stamp,
+    ]
+
+
+def _is_json(chosen: str, *, is_terminal: bool) -> bool:
+    return chosen == "json" or (chosen == "auto" and not is_terminal)
+
+
+def _console_renderer(*, colors: bool) -> Processor:
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _json_renderer() -> Processor:
+    return structlog.processors.JSONRenderer(serializer=_json)
+
+
+def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
+    try:
+        return orjson.dumps(event, default=default).decode()
+    except TypeError:  # a number beyond 64 bits, or a text with half a character
+        return json.dumps(event, default=default)
+
+
+def _gap_line(chain: _Chain, lines: int) -> str:
+    """Return the line that says how many are missing before it; empty below the level."""
+    with contextlib.suppress(structlog.DropEvent):
+        event = _threshold(None, "warning", {"event": "log_lines_dropped", "lines": lines})
+        return chain(None, "warning", event) + "\n"
+    return ""
+
+
+def _route_standard_library(chain: _Chain) -> None:
+    handler = _Handler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, chain],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    logging.captureWarnings(capture=True)
+
+
+def _route_uncaught() -> None:
+    """Log uncaught exceptions instead of printing them, as Python would.
+
+    Hooks that another component has installed, e.g. a test runner, stay in place.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda args: _log_uncaught(
+            args.exc_type, args.exc_value, args.exc_traceback, where=str(args.thread)
+        )
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda args: _log_uncaught(
+            args.exc_type, args.exc_value, args.exc_traceback, where=repr(args.object)
+        )
+
+
+def _log_uncaught(
+    kind: type[BaseException],
+    error: BaseException | None,
+    trace: TracebackType | None,
+    where: str = "main",
+) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    structlog.get_logger().error(
+        "error_uncaught",
+        where=where,
+        error_type=kind.__name__,
+        exc_info=(kind, error or kind(), trace),
+    )
