@@ -18,9 +18,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
 
-from bot_stage import Stage, staged
-from fake_clock import FakeClock
-from scripted_child import World
+from support.bot_unit_env import Stage, staged
+from support.fake_clock import FakeClock
+from support.scripted_child import World
 
 # A busy machine is no failure: how long an example takes is not what a property is about.
 hypothesis.settings.register_profile("botapi", deadline=None)

@@ -17,7 +17,7 @@ botapi (root)
     ├── api_keys      follows the file with the API keys, where there is one
     └── config        follows the settings file
 
-Children start in this order and stop in reverse. With its parts (`tests/import_rules.py` lists them) and
+Children start in this order and stop in reverse. With its parts (`tests/support/import_rules.py`) and
 with the commands, this is the only file that sees both halves; it holds no logic of its own.
 """
 

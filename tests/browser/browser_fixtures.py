@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_client import with_token
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from support.operator_client import with_token
 
 from bench.browser import MISSING, chromium, executable
 from bench.world import World, world

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from operator_client import TOKEN
 from playwright.sync_api import Locator, Page, expect
+from support.operator_client import TOKEN
 
 
 def sign_in(page: Page, token: str = TOKEN) -> None:

@@ -13,7 +13,6 @@ import browser_fixtures
 import pytest
 import redis
 from browser_fixtures import MakeWorld, OpenPage
-from operator_client import TOKEN
 from page_words import (
     answer,
     close,
@@ -27,6 +26,7 @@ from page_words import (
     sign_in,
 )
 from playwright.sync_api import Browser, Page, expect
+from support.operator_client import TOKEN
 
 from bench.world import World, simple_accounts
 

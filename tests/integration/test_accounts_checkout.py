@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.encryption import MARK, Sealer
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease, QuotaLimits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from redis.asyncio import Redis
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 from rich.console import Console
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psutil
 import pytest
 import redis as sync_redis
-from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.encryption import Sealer
 from bench.service_process import Sections, toml

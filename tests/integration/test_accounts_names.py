@@ -12,8 +12,8 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from seed_client import SeedClient
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.seed_client import SeedClient
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 from redis.asyncio import Redis
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.encryption import Sealer
 from actors.accounts.models import QuotaLimits

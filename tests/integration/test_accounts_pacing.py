@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis.asyncio import Redis
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.keys import Keys
 from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing, Wait

@@ -18,8 +18,8 @@ from typing import Any, Final, Self
 
 import pytest
 import redis as sync_redis
-from seed_client import SeedClient
-from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
+from support.seed_client import SeedClient
+from support.valkey import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import Accounts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from operator_client import TOKEN, ask, with_token
+from support.operator_client import TOKEN, ask, with_token
 
 from bench.world import World, simple_accounts, world
 

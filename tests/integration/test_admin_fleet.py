@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from operator_client import ask, with_token
+from support.operator_client import ask, with_token
 
 from bench.service_process import toml
 from bench.world import World, simple_accounts, world

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from botapi_command import botapi
+from support.command import botapi
 
 from bench.world import World, simple_accounts, world
 

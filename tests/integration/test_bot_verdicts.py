@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
-from bot_rig import POLICY, BotRig, Stand
 from structlog.testing import capture_logs
-from valkey_fixture import prefix, valkey_url  # noqa: F401 - fixtures
+from support.bot_env import POLICY, BotRig, Stand
+from support.valkey import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.states import BotState

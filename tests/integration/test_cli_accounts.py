@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis as sync_redis
-from botapi_command import on_terminal
+from support.command import on_terminal
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess, toml

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from botapi_command import botapi, environment
+from support.command import botapi, environment
 
 pytestmark = pytest.mark.integration
 

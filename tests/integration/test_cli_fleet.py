@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from botapi_command import Said, botapi
-from operator_client import with_token
+from support.command import Said, botapi
+from support.operator_client import with_token
 
 from bench.world import World, simple_accounts, world
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from botapi_command import COMMAND, Said, botapi, environment
+from support.command import COMMAND, Said, botapi, environment
 
 from actors.bot.states import BotState
 from bench.service_process import toml

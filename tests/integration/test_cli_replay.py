@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from backports import zstd
-from botapi_command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
+from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
 from actors.replays import download
 from actors.replays.files import Nowhere, PartFile

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from botapi_command import COMMAND, WITHIN_S, botapi, environment, on_terminal
+from support.command import COMMAND, WITHIN_S, botapi, environment, on_terminal
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from scripted_child import capturing_log
+from support.scripted_child import capturing_log
 
 from supervisor.config.file_watch import FileWatch, FollowedFile
 

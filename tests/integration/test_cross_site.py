@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 import redis
-from quick_world import quick_world
-from raw_http import RawConnection
+from support.quick_service import quick_world
+from support.raw_http import RawConnection
 
 from bench.world import World
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_client import Stream, ask, with_token
+from support.operator_client import Stream, ask, with_token
 
 from bench.world import World, simple_accounts, world
 

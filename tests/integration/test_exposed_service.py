@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botapi_command import botapi
+from support.command import botapi
 
 from bench import service_process
 from bench.service_process import ServiceProcess

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from bot_rig import BotRig
-from fault_scene import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
-from leaks import held, nothing_is_left
-from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+from support.bot_env import BotRig
+from support.fault_env import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
+from support.leaks import held, nothing_is_left
+from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.ports import LogOnTimeouts

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 import pytest
-from quick_world import quick_world, wait_idle
+from support.quick_service import quick_world, wait_idle
 
 from actors.http.openapi.inputs import MOST_IDS
 from actors.http.routes.matches import AT_ONCE

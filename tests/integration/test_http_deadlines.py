@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
-from quick_world import quick_world, wait_idle
+from support.quick_service import quick_world, wait_idle
 
 from bench.world import World
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
-from quick_world import quick_world
+from support.quick_service import quick_world
 
 from bench.world import World
 

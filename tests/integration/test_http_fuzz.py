@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from operator_client import TOKEN, with_token
-from quick_world import quick_world
-from raw_http import RawAnswer, RawConnection
+from support.operator_client import TOKEN, with_token
+from support.quick_service import quick_world
+from support.raw_http import RawAnswer, RawConnection
 
 from bench.world import World
 

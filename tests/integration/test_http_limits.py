@@ -9,7 +9,7 @@ import socket
 
 import pytest
 from aiohttp import web
-from http_rig import WITHIN_S, Answer, Edge, get, serving
+from support.http_env import WITHIN_S, Answer, Edge, get, serving
 
 from actors.http import connection, pipeline
 from actors.http.auth.clients import client_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
-from quick_world import quick_world
+from support.quick_service import quick_world
 
 from actors.http.auth.sessions import COOKIE
 from bench.world import World

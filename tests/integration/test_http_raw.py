@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quick_world import quick_world
-from raw_http import RawAnswer, RawConnection
+from support.quick_service import quick_world
+from support.raw_http import RawAnswer, RawConnection
 
 from bench.world import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from quick_world import given_match, quick_world
+from support.quick_service import given_match, quick_world
 
 from actors.replays.availability import UPLOADED_WITHIN_S
 from bench.world import World

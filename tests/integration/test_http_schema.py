@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from quick_world import quick_world
+from support.quick_service import quick_world
 
 from bench.world import World
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 TOKEN = "an-admin-token-of-some-length"
 EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "15")  # for each operation
 SEED = os.environ.get("SCHEMA_SEED", "1")
-HOOKS = Path(__file__).parents[1] / "schemathesis_hooks.py"
+HOOKS = Path(__file__).parents[1] / "support" / "schemathesis_hooks.py"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from exposition import Exposition
+from support.exposition import Exposition
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import START_S, ServiceProcess

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
-from valkey_fixture import prefix, redis, valkey_url  # noqa: F401 - fixtures
+from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.errors import StoreUnavailable
 from actors.matches.match import Known, MatchAnswer, Refusal, Source, Verdict, answer_of

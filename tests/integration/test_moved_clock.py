@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from clock_fixture import MakeClock, make_clock  # noqa: F401 - a fixture
+from support.clock_fixture import MakeClock, make_clock  # noqa: F401 - a fixture
 
 import bench.moved_clock
 from bench.moved_clock import DAY_S, MovedClock, NoFaketime, moved_clock

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from exposition import Exposition
-from scripted_child import capturing_log
+from support.exposition import Exposition
+from support.scripted_child import capturing_log
 
 from actors.accounts.desk import AccountDesk
 from actors.bot.steam_guard import GuardDesk

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from operator_client import TOKEN, with_token
+from support.operator_client import TOKEN, with_token
 from yarl import URL
 
 from bench.world import World, simple_accounts, world

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
-from botapi_command import Said, botapi, on_terminal
-from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+from support.command import Said, botapi, on_terminal
+from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.encryption import MARK
 from actors.redis.embedded import EmbeddedValkey

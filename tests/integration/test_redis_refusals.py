@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 import redis as sync_redis
-from botapi_command import botapi
+from support.command import botapi
 
 from bench.service_process import Sections, toml
 from bench.world import World, world

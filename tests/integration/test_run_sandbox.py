@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import redis
-from botapi_command import botapi
+from support.command import botapi
 
 from actors.redis.embedded import EmbeddedValkey
 from bench.service_process import ServiceProcess

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sandbox_client import (
+from steam.guard import generate_twofactor_code
+from steam.protobufs import steammessages_auth_pb2 as auth_pb
+from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
+from support.sandbox_client import (
     Connecting,
     SandboxClient,
     ServiceError,
@@ -15,9 +18,6 @@ from sandbox_client import (
     logged_on,
     steamid_of,
 )
-from steam.guard import generate_twofactor_code
-from steam.protobufs import steammessages_auth_pb2 as auth_pb
-from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 
 from bench.sandbox_process import SandboxProcess
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_client import Connecting, ServiceError, logged_on, steamid_of
 from steam.guard import generate_twofactor_code_for_time
+from support.sandbox_client import Connecting, ServiceError, logged_on, steamid_of
 
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 
-STOCK = Path(__file__).resolve().parent.parent / "stock_steam.py"
+STOCK = Path(__file__).resolve().parent.parent / "support" / "stock_steam.py"
 SECRET = base64.b64encode(b"a shared secret 1234").decode()
 DAY_S = 86_400
 LIFETIME_S = 200 * DAY_S

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
-from sandbox_client import Connecting, logged_on, read_frame, steamid_of
+from support.sandbox_client import Connecting, logged_on, read_frame, steamid_of
 
 from bench.sandbox_process import ROOT, SandboxError, SandboxProcess
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sandbox_client import Connecting, logged_on
+from support.sandbox_client import Connecting, logged_on
 
 from bench.sandbox_process import DEMO_ACCOUNTS, SandboxProcess
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 
 import aiohttp
 import pytest
-from sandbox_client import (
+from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
+from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
+from steam.protobufs import steammessages_clientserver_pb2 as server_pb
+from support.sandbox_client import (
     Closed,
     Connecting,
     Flawed,
@@ -20,9 +23,6 @@ from sandbox_client import (
     shake_hands,
     steamid_of,
 )
-from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
-from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
-from steam.protobufs import steammessages_clientserver_pb2 as server_pb
 
 from bench.sandbox_process import SandboxProcess
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_client import Connecting, logged_on
+from support.sandbox_client import Connecting, logged_on
 
 from bench.sandbox_process import SandboxProcess
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 import redis as sync_redis
-from secret_search import (
+from support.secret_search import (
     ACCOUNTS,
     KEY,
     REDIS_PASSWORD,

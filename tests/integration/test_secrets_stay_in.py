@@ -18,7 +18,7 @@ import urllib.request
 
 import pytest
 import redis as sync_redis
-from secret_search import (
+from support.secret_search import (
     ACCOUNTS,
     ADMIN_TOKEN,
     CODE,

@@ -8,7 +8,7 @@ from collections import defaultdict
 import aiohttp
 import pytest
 import redis.asyncio as redis
-from quick_world import quick_world
+from support.quick_service import quick_world
 
 pytestmark = pytest.mark.integration
 

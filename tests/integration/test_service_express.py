@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from exposition import Exposition
-from quick_world import quick_world
-from raw_http import RawAnswer, RawConnection
+from support.exposition import Exposition
+from support.quick_service import quick_world
+from support.raw_http import RawAnswer, RawConnection
 
 from bench.world import World
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from quick_world import quick_world
-from raw_http import RawConnection
+from support.quick_service import quick_world
+from support.raw_http import RawConnection
 
 from bench.world import World
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from exposition import Exposition
-from queries import queries, wanted
-from quick_world import given_match, quick_world
+from support.exposition import Exposition
+from support.queries import queries, wanted
+from support.quick_service import given_match, quick_world
 
 from actors.http.auth.api_keys import digest_of
 from actors.http.errors import PROTOCOL

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from operator_client import ask, with_token
+from support.operator_client import ask, with_token
 
 from bench.service_process import Sections
 from bench.world import World, world

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botapi_command import botapi
-from exposition import Exposition
+from support.command import botapi
+from support.exposition import Exposition
 
 from bench.service_process import Sections
 from bench.world import World, world

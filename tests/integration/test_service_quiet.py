@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from exposition import Exposition
+from support.exposition import Exposition
 
 from bench.world import World, simple_accounts, world
 

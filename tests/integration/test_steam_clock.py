@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from steam_rig import ACCOUNTS, Rig
+from support.steam_env import ACCOUNTS, Rig
 
 from actors.accounts.auth_state import expires_at
 from actors.steam.port import Transport

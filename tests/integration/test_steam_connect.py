@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from steam_rig import ACCOUNTS, Bot, Rig, running_greenlets
+from support.steam_env import ACCOUNTS, Bot, Rig, running_greenlets
 
 from actors.errors import SteamError, SteamUnreachable
 from actors.steam.port import Dropped, Server, Transport

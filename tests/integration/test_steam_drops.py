@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from steam_rig import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, Bot, Rig
 
 from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection

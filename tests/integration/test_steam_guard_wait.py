@@ -7,8 +7,8 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from fake_steam import FakePacing, FakeStore, Script
-from steam_rig import ACCOUNTS, WAIT_S, Rig
+from support.fake_steam import FakePacing, FakeStore, Script
+from support.steam_env import ACCOUNTS, WAIT_S, Rig
 
 from actors.accounts.models import Lease
 from actors.bot.steam_guard import ByHand

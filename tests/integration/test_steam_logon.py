@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from steam_rig import ACCOUNTS, Rig
+from support.steam_env import ACCOUNTS, Rig
 
 from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.port import AuthState, Dropped, GuardKind, GuardRequest, Transport

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from steam_rig import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, Bot, Rig
 
 from actors.errors import GcUnavailable, RequestDropped, SteamUnreachable
 from actors.matches.protobuf.decoder import MatchDecoder

@@ -10,7 +10,7 @@ from dota2.protobufs.dota_gcmessages_common_pb2 import CMsgDOTAProfileCard
 from steam.protobufs.steammessages_clientserver_pb2 import (
     CMsgClientAMGetPersonaNameHistoryResponse,
 )
-from steam_rig import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, Bot, Rig
 
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.steam import gc_hello

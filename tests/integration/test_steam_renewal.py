@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from steam_rig import Rig
+from support.steam_env import Rig
 
 from actors.errors import LogOnRefused
 from actors.steam.port import AuthState, Transport

@@ -11,8 +11,16 @@ import copy
 import time
 
 import pytest
-from accounts_model import Account
-from checkouts_rig import (
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support.accounts_model import Account
+from support.checkouts_env import (
     DAY_MS,
     HOLDERS,
     IP,
@@ -24,16 +32,8 @@ from checkouts_rig import (
     CheckoutsUnderTest,
     Snapshot,
 )
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
-from seed_client import SeedClient
-from valkey_fixture import valkey_url  # noqa: F401 - a fixture
+from support.seed_client import SeedClient
+from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.models import Lease, Refused, Reserved
 from actors.errors import NoAccountFree

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from express_rig import Counter, known_match
-from fake_clock import FakeClock
 from hypothesis import event, example, given
 from hypothesis import strategies as st
+from support.express_env import Counter, known_match
+from support.fake_clock import FakeClock
 
 PLAIN = b"GET /matches/%d HTTP/1.1\r\nHost: x\r\n\r\n"
 ASKED = st.sampled_from((5, 6))

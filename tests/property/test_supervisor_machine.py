@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock, settle
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,7 +23,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from scripted_child import Crash, Life, World, start_and_run
+from support.fake_clock import FakeClock, settle
+from support.scripted_child import Crash, Life, World, start_and_run
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 from supervisor.child_runner import CANCEL_S, ChildGaveUp

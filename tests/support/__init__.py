@@ -1,0 +1,1 @@
+"""Environments, fakes, processes and checks for the tests."""

@@ -1,0 +1,146 @@
+"""The edge of the API on a real socket, with a test's own routes, and a client that sends any bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from actors.http.connection import Capacity
+from actors.http.outcome import Count
+from actors.http.pipeline import Edge as RequestEdge
+from actors.http.server import HttpServer, Site, bare_app
+from supervisor.app.web import FrontDoor
+from supervisor.clock import SystemClock
+from supervisor.config.model import Http
+from support.scripted_child import capturing_log
+
+WITHIN_S = 20.0  # far more than anything here takes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, taken apart."""
+
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def word(self) -> str:
+        """The word of an error, which has the one form that all errors have."""
+        error = orjson.loads(self.body)
+        assert set(error) == {"error", "message", "retry_after"}
+        return str(error["error"])
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send, as far as the other side lets us."""
+        with contextlib.suppress(ConnectionError):
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def answer(self) -> Answer:
+        """Read one answer."""
+        async with asyncio.timeout(WITHIN_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            status, *lines = head.decode().split("\r\n")
+            headers = {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+            }
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Answer(int(status.split()[1]), headers, body)
+
+    async def wait_closed(self) -> bytes:
+        """Return what still comes until the other side closes."""
+        async with asyncio.timeout(WITHIN_S):
+            with contextlib.suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
+    def close(self) -> None:
+        """Close our side."""
+        self.writer.close()
+
+
+@dataclass
+class Edge:
+    """A running server."""
+
+    address: tuple[str, int]
+    capacity: Capacity
+    log: list[MutableMapping[str, Any]]
+
+    @contextlib.asynccontextmanager
+    async def wire(self) -> AsyncIterator[Wire]:
+        """Yield a connection."""
+        wire = Wire(*await asyncio.open_connection(*self.address))
+        try:
+            yield wire
+        finally:
+            wire.close()
+
+    async def ask(self, data: bytes) -> Answer:
+        """Send `data` over a connection of its own and return the answer."""
+        async with self.wire() as wire:
+            await wire.send(data)
+            return await wire.answer()
+
+    async def wait_open(self, count: int) -> None:
+        """Wait until there are that many connections."""
+        async with asyncio.timeout(WITHIN_S):
+            while self.capacity.open != count:  # noqa: ASYNC110 - the server has no reason to tell
+                await asyncio.sleep(0.01)
+
+
+def get(path: str = "/", **headers: str) -> bytes:
+    """Return a request; `_` in a header's name stands for `-`."""
+    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
+    return f"GET {path} HTTP/1.1\r\nHost: test\r\n{''.join(lines)}\r\n".encode()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    routes: dict[str, Handler] | None = None,
+    http: Http | None = None,
+    count: Count | None = None,
+    *,
+    address: str = "0.0.0.0",  # noqa: S104 - where it says that it listens
+) -> AsyncIterator[Edge]:
+    """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
+    log, lines = capturing_log()
+    clock = SystemClock()
+    door = FrontDoor(http or Http(), lambda _: False, address, clock=clock, log=log)
+    app = bare_app(door.admission)
+    edge = RequestEdge(door.admission, clock=clock, log=log, count=count)
+    for path, handler in {"/ok": _ok, **(routes or {})}.items():
+        app.router.add_route("*", path, handler)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = HttpServer(
+            Site(app), listener.dup(), edge=edge, capacity=door.capacity, drain_s=1.0, log=log
+        )
+        await server.start()
+        running = asyncio.create_task(server.run())
+        try:
+            yield Edge(listener.getsockname()[:2], door.capacity, lines)
+        finally:
+            server.stop()
+            await running
+
+
+async def _ok(_request: web.Request) -> web.StreamResponse:
+    return web.json_response({"ok": True})

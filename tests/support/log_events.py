@@ -1,0 +1,120 @@
+"""Every event that the service may log, read from its source with `ast`: name, levels, keys."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ("actors", "supervisor")
+# Methods of a logger, and the level that they log at.
+LEVELS: Final = {
+    **{level: level for level in ("debug", "info", "warning", "error")},
+    "exception": "error",
+}
+
+
+@dataclass
+class Event:
+    """One event, wherever it is logged."""
+
+    levels: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)  # those written out at its call
+    has_more: bool = False  # keys that come by `**`
+
+
+# Two are written by a method that is handed on or looked up by name; these are all places of that kind.
+# One is written by no logger: by the output itself, in `supervisor/logs/setup.py`.
+INDIRECT: Final = {
+    "request_answered": Event({"debug", "info"}, set(), has_more=True),
+    "config_unchanged": Event({"debug", "info"}, set(), has_more=True),
+    "log_lines_dropped": Event({"warning"}, {"lines"}),
+}
+INDIRECT_IN: Final = {
+    "actors/http/pipeline.py": 1,
+    "supervisor/logs/access_log.py": 1,
+    "supervisor/app/reload.py": 2,
+}
+
+
+def logged_events() -> dict[str, Event]:
+    """Return all events by name."""
+    found = {name: replace(event, keys=set(event.keys)) for name, event in INDIRECT.items()}
+    for path, tree in _sources():
+        for function in _functions(tree):
+            bound = _bound_keys(function)
+            for level, call in _calls(function):
+                name = call.args[0]
+                assert isinstance(name, ast.Constant), f"{path}:{call.lineno}: a nameless event"
+                event = found.setdefault(str(name.value), Event())
+                event.levels.add(level)
+                event.keys |= bound | {one.arg for one in call.keywords if one.arg} - {"exc_info"}
+                event.has_more |= any(one.arg is None for one in call.keywords)
+    return found
+
+
+def indirect_calls() -> dict[str, int]:
+    """Return how often a logger's method is handed on or looked up by name, by file."""
+    found: Counter[str] = Counter()
+    for path, tree in _sources():
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in LEVELS and _is_logger(node.value):
+                found[path] += id(node) not in called
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                found[path] += node.func.id == "getattr" and _is_logger(node.args[0])
+    return dict(+found)
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text(), str(path))
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the outermost functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        else:
+            yield from _functions(node)
+
+
+def _bound_keys(function: ast.AST) -> set[str]:
+    """Return what a function binds to the logger that it logs with."""
+    return {
+        one.arg
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr == "bind" and _is_logger(node.func.value)
+        for one in node.keywords
+        if one.arg
+    }
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in LEVELS
+            and node.args
+            and _is_logger(node.func.value)
+        ):
+            yield LEVELS[node.func.attr], node
+
+
+def _is_logger(node: ast.expr) -> bool:
+    """Whether this is `log`, `self._log`, or `structlog.get_logger()`."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name.strip("_") == "log"
+        case ast.Call(func=ast.Attribute(attr="get_logger")):
+            return True
+        case _:
+            return False

@@ -1,0 +1,64 @@
+"""The two halves together: an actor is a child, and its address survives the restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from support.fake_clock import FakeClock
+from support.scripted_child import World
+
+from actors.actor import Actor, Address, Ask, Envelope
+from actors.errors import ActorStopped
+from supervisor.child import Child
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Ask[int]):
+    """How many messages has this incarnation seen; a negative step breaks it."""
+
+    step: int = 1
+
+
+class Counter(Actor[Count]):
+    """Counts."""
+
+    def __init__(self, address: Address[Count], clock: FakeClock) -> None:
+        super().__init__(address, clock=clock)
+        self._count = 0
+
+    async def handle(self, envelope: Envelope[Count]) -> None:
+        if envelope.message.step < 0:
+            raise ValueError("cannot count backwards")
+        self._count += envelope.message.step
+        if envelope.reply is not None:
+            envelope.reply.set(self._count)
+
+
+async def test_an_actor_that_crashes_comes_back_fresh_at_the_same_address(world: World) -> None:
+    address: Address[Count] = Address("counter")
+
+    def factory() -> Child:
+        return Counter(address, world.clock)
+
+    async with world.running(world.supervisor(world.spec("counter", factory=factory))):
+        assert await address.ask(Count(), deadline=2000.0) == 1
+        assert await address.ask(Count(), deadline=2000.0) == 2
+        with pytest.raises(ActorStopped):
+            await address.ask(Count(-1), deadline=2000.0)
+        await world.clock.advance(1)
+        assert await address.ask(Count(), deadline=2000.0) == 1
+    with pytest.raises(ActorStopped):
+        address.tell(Count())
+    (report,) = world.logged("child_crashed")
+    assert report["reason"] == "cannot count backwards"
+
+
+def test_an_actor_whose_handler_is_not_written_cannot_be_made(clock: FakeClock) -> None:
+    class Blank(Actor[Count]):
+        pass
+
+    with pytest.raises(TypeError, match="handle"):
+        Blank(Address("blank"), clock=clock)  # type: ignore[abstract] # what mypy says, too

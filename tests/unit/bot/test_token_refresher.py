@@ -1,0 +1,173 @@
+"""When a newer token is asked for, and that it is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import structlog
+from support.fake_clock import FakeClock, settle
+
+from actors.accounts.auth_state import expires_at
+from actors.bot.renewals import DAY_S, FINISH_S, TokenKeeper
+from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
+from actors.steam.port import AuthState
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+def token(exp: Any) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": exp}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+@dataclass
+class Link:
+    """Steam's side: grants tokens that live 200 days, or does what it is told."""
+
+    clock: FakeClock
+    asked: list[str] = field(default_factory=list)
+    grants: bool = True
+    error: ServiceError | None = None
+    held: asyncio.Event | None = None
+
+    async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
+        assert timeout_s > 0
+        self.asked.append(auth.refresh_token)
+        if self.held is not None:
+            await self.held.wait()
+        if self.error is not None:
+            raise self.error
+        fresh = token(self.clock.wall() + 200 * DAY_S)
+        return AuthState(auth.steam_id, fresh, auth.guard_data) if self.grants else None
+
+
+@dataclass
+class Stage:
+    clock: FakeClock
+    link: Link
+    saved: list[AuthState]
+    keeper: TokenKeeper
+    task: asyncio.Task[None] | None = None
+
+    def begin(self, days_left: float | str) -> None:
+        left = token(self.clock.wall() + days_left * DAY_S) if isinstance(days_left, float) else ""
+        self.keeper._auth = AuthState(7, left or str(days_left), "guard")
+        self.task = asyncio.create_task(self.keeper.keep())
+
+
+@pytest.fixture
+async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    link, saved = Link(clock), list[AuthState]()
+
+    async def save(auth: AuthState) -> None:
+        saved.append(auth)
+
+    keeper = TokenKeeper(
+        link,
+        AuthState(7, "", None),
+        save,
+        clock=clock,
+        wall=clock.wall,
+        rng=random.Random(3),
+        log=structlog.get_logger(),
+    )
+    stage = Stage(clock, link, saved, keeper)
+    yield stage
+    if stage.task is not None:
+        stage.task.cancel()
+        await asyncio.wait({stage.task})
+    await keeper.finish()
+
+
+async def test_a_young_token_is_left_alone_until_a_month_before_its_end(stage: Stage) -> None:
+    stage.begin(200.0)
+    await stage.clock.advance(168 * DAY_S)
+    assert stage.link.asked == []
+    await stage.clock.advance(4 * DAY_S)
+    assert len(stage.link.asked) == 1
+    assert len(stage.saved) == 1
+
+
+async def test_a_newer_token_is_stored_and_then_young_itself(stage: Stage) -> None:
+    stage.begin(20.0)
+    await settle()
+    (saved,) = stage.saved
+    assert saved.guard_data == "guard"
+    await stage.clock.advance(100 * DAY_S)
+    assert len(stage.link.asked) == 1
+
+
+async def test_while_steam_keeps_the_old_one_it_is_asked_about_once_a_day(stage: Stage) -> None:
+    stage.link.grants = False
+    stage.begin(29.0)
+    await stage.clock.advance(20 * DAY_S)
+    assert len(stage.link.asked) in range(18, 24)
+    assert stage.saved == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [LogOnRefused("renewal", 15), SteamUnreachable("renewal", "late"), LeaseLost("axe", 1)],
+)
+async def test_a_refusal_is_tried_again_the_next_day(stage: Stage, error: ServiceError) -> None:
+    stage.link.error = error
+    stage.begin(20.0)
+    await settle()
+    stage.link.error = None
+    await stage.clock.advance(1.2 * DAY_S)
+    assert len(stage.link.asked) == 2
+    assert len(stage.saved) == 1
+
+
+async def test_a_renewal_that_has_begun_is_seen_to_its_end(stage: Stage) -> None:
+    """The old token is dead from the moment Steam answers."""
+    stage.link.held = asyncio.Event()
+    stage.begin(20.0)
+    await settle()
+    assert stage.task is not None
+    stage.task.cancel()
+    finishing = asyncio.create_task(stage.keeper.finish())
+    await settle()
+    assert not finishing.done()
+    stage.link.held.set()
+    await finishing
+    assert len(stage.saved) == 1
+
+
+async def test_a_renewal_that_takes_too_long_is_not_waited_for(stage: Stage) -> None:
+    stage.link.held = asyncio.Event()
+    stage.begin(20.0)
+    await settle()
+    finishing = asyncio.create_task(stage.keeper.finish())
+    await stage.clock.advance(FINISH_S)
+    assert finishing.done()
+    assert stage.saved == []
+
+
+async def test_what_is_no_token_is_left_alone(stage: Stage) -> None:
+    stage.begin("something else")
+    await stage.clock.advance(400 * DAY_S)
+    assert stage.link.asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expires"),
+    [
+        (token(1700000000), 1700000000.0),
+        (token("soon"), None),
+        (token(None), None),
+        ("a.b", None),
+        ("a.!.c", None),
+        ("a.W10.c", None),  # []
+        ("", None),
+    ],
+)
+def test_the_end_of_a_token_is_in_its_claims(text: str, expires: float | None) -> None:
+    assert expires_at(text) == expires

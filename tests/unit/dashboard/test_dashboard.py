@@ -1,0 +1,329 @@
+"""The lookout: asks its sources often only while a page is open, and sends all pages the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from support.fake_clock import FakeClock, settle
+from support.scripted_child import capturing_log
+
+from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.actor import Actor, Address, Envelope
+from actors.bot.messages import BotReport, FleetPlan, FleetReport
+from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.states import BotState
+from actors.dashboard.cause_log import CauseLog
+from actors.dashboard.dashboard import (
+    REDIS_S,
+    GetPicture,
+    LookAgain,
+    Lookout,
+    LookoutMessage,
+    Sights,
+    Unwatch,
+    Watch,
+)
+from actors.dashboard.event_stream import Watching
+from actors.dashboard.history import FleetHistory, Traffic
+from actors.errors import StoreUnavailable
+from actors.router.messages import RouterReport
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+class Asked(Actor[Any]):
+    """Answers whatever it is asked with `answer`, and counts."""
+
+    def __init__(self, name: str, answer: object, clock: FakeClock) -> None:
+        super().__init__(Address(name), clock=clock)
+        self.answer = answer
+        self.times = 0
+
+    async def handle(self, envelope: Envelope[Any]) -> None:
+        self.times += 1
+        assert envelope.reply is not None
+        envelope.reply.set(self.answer)
+
+
+@dataclass
+class Redis:
+    """What Redis knows, and how often it was asked."""
+
+    rows: list[AccountRow] = field(default_factory=list)
+    is_away: bool = False
+    times: int = 0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+
+    async def overview(self) -> list[AccountRow]:
+        self.times += 1
+        await self.answers.wait()
+        if self.is_away:
+            raise StoreUnavailable("overview")
+        return self.rows
+
+    async def ip_budgets(self, ips: list[str]) -> list[IpRow]:
+        return [IpRow(ip, 1, 449, 60.0) for ip in ips]
+
+
+def bot(bot_id: str, state: BotState = BotState.READY, ip: str | None = None) -> BotReport:
+    return BotReport(bot_id, state, 0.0, None, 0, None, None, ip=ip)
+
+
+def account(name: str) -> AccountRow:
+    return AccountRow(name, AccountState.FREE, 0, 90, None, None, None, None, None, None)
+
+
+@dataclass
+class Scene:
+    """A lookout, what it looks at, and the clock."""
+
+    clock: FakeClock
+    roster: Asked
+    redis: Redis
+    traffic: Traffic
+    address: Address[LookoutMessage]
+    causes: list[SharedCause]
+    lines: list[MutableMapping[str, Any]]  # of the log
+
+    async def alerts(self) -> list[str]:
+        found = await self.address.ask(GetPicture(), deadline=self.clock.now() + 10)
+        return [line.kind for line in found.headlines]
+
+    async def watch(self) -> Watching:
+        return await self.address.ask(Watch(), deadline=self.clock.now() + 10)
+
+    def fleet(self, *bots: BotReport) -> None:
+        self.roster.answer = FleetReport(bots)
+
+
+@pytest.fixture
+async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """Yield the scene; `request.param`: whether Redis answers from the beginning."""
+    plan = FleetPlan(1, 1, drained=False, parked=(), leaving=())
+    roster = Asked("roster", FleetReport((bot("bot-1"),)), clock)
+    others = [Asked("router", RouterReport(1, 0, 0), clock), Asked("fleet_desk", plan, clock)]
+    redis, traffic = Redis([account("axe")]), Traffic()
+    if not getattr(request, "param", True):
+        redis.answers.clear()
+    causes: list[SharedCause] = []
+    log, lines = capturing_log()
+    sights = Sights(
+        roster=roster.address,
+        router=others[0].address,
+        fleet=others[1].address,
+        accounts=redis,
+        traffic=traffic,
+        history=FleetHistory(),
+        config=dict,
+        about={"version": "0"},
+        causes=lambda: tuple(causes),
+        cause_log=CauseLog(clock=clock, log=log),
+    )
+    address: Address[LookoutMessage] = Address("lookout")
+    lookout = Lookout(sights, address=address, epoch="e", clock=clock)
+    actors = [roster, *others, lookout]
+    for one in actors:
+        await one.start()
+    tasks = [asyncio.create_task(one.run()) for one in actors]
+    await settle()
+    yield Scene(clock, roster, redis, traffic, address, causes, lines)
+    for one in reversed(actors):
+        one.stop()
+    await settle()
+    await clock.advance(60)
+    await asyncio.gather(*tasks)
+
+
+def events(watching: Watching) -> list[tuple[str, dict[str, Any]]]:
+    """Take what has arrived."""
+    chunks, found = b"".join(watching._chunks), []
+    watching._chunks.clear()
+    for block in chunks.decode().split("\n\n"):
+        with contextlib.suppress(ValueError):
+            _, name, data = block.split("\n")
+            found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+async def test_unwatched_it_looks_once_per_point_of_the_history(scene: Scene) -> None:
+    before = scene.roster.times, scene.redis.times
+    await scene.clock.advance(600)
+    assert scene.roster.times - before[0] == 60
+    assert scene.redis.times - before[1] == 10
+
+
+async def test_watched_it_looks_and_tells_twice_a_second_however_much_happens(scene: Scene) -> None:
+    watching = await scene.watch()
+    events(watching)
+    told = 0
+    for step in range(100):  # ten seconds
+        scene.fleet(bot("bot-1", list(BotState)[step % 11]))
+        await scene.clock.advance(0.1)
+        told += len(events(watching))
+    assert 18 <= told <= 21
+
+
+async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
+    watching = await scene.watch()
+    events(watching)
+    await scene.clock.advance(9)
+    told = events(watching)
+    assert all(set(data) <= {"at", "history"} for _, data in told)
+    assert len(told) <= 1
+
+
+async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
+    scene: Scene,
+) -> None:
+    watching = await scene.watch()
+    events(watching)
+    scene.redis.rows = [account("axe"), account("bane")]
+    await scene.clock.advance(1)
+    assert not any("accounts" in data for _, data in events(watching))
+    scene.address.tell(LookAgain())
+    await scene.clock.advance(1)
+    told = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    assert [row["account"] for row in told[0]] == ["bane"]
+    scene.redis.rows = [account("axe")]
+    await scene.clock.advance(6)
+    assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watching))
+
+
+async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so(
+    scene: Scene,
+) -> None:
+    watching = await scene.watch()
+    events(watching)
+    scene.redis.is_away = True
+    await scene.clock.advance(6)
+    told = [data for _, data in events(watching) if "headlines" in data]
+    assert "Redis is unreachable" in told[-1]["headlines"][0]["text"]
+    assert not any("gone_accounts" in data for data in told)
+    ((name, whole),) = events(await scene.watch())
+    assert name == "snapshot"
+    assert [row["account"] for row in whole["accounts"]] == ["axe"]
+
+
+async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
+    scene: Scene,
+) -> None:
+    watching = await scene.watch()
+    events(watching)
+    scene.redis.answers.clear()
+    await scene.clock.advance(6)
+    events(watching)
+    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
+    scene.causes.append(
+        SharedCause(CauseKind.REDIS_UNREACHABLE, scene.clock.wall(), "silence", frozenset())
+    )
+    await scene.clock.advance(0.5)
+    told = [data for _, data in events(watching)]
+    assert told[0]["bots"][0]["state"] == "backing_off"
+    assert told[0]["headlines"][0]["kind"] == "redis-unreachable"
+    assert await scene.alerts() == [line["kind"] for line in told[0]["headlines"]]
+    scene.redis.rows = [account("bane")]
+    scene.redis.answers.set()
+    await scene.clock.advance(0.5)
+    known = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    assert [row["account"] for row in known[0]] == ["bane"]
+
+
+@pytest.mark.parametrize("scene", [False], indirect=True)
+async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
+    scene: Scene,
+) -> None:
+    scene.redis.rows = []
+    await scene.clock.advance(REDIS_S)
+    assert await scene.alerts() == ["well"]
+    scene.redis.answers.set()
+    await settle()
+    assert await scene.alerts() == ["no-accounts"]
+
+
+async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
+    watching = await scene.watch()
+    events(watching)
+    scene.fleet(bot("bot-1", ip="192.0.2.1"))
+    await scene.clock.advance(0.5)
+    told = [data["ips"] for _, data in events(watching) if "ips" in data]
+    assert [row["ip"] for row in told[0]] == ["192.0.2.1"]
+
+
+async def test_a_roster_that_does_not_answer_leaves_the_picture_as_it_was(scene: Scene) -> None:
+    scene.roster.stop()
+    await settle()
+    ((_, whole),) = events(await scene.watch())
+    assert [row["bot_id"] for row in whole["bots"]] == ["bot-1"]
+
+
+async def test_who_left_is_looked_out_for_no_more(scene: Scene) -> None:
+    watching = await scene.watch()
+    scene.address.tell(Unwatch(watching))
+    await settle()
+    before = scene.roster.times
+    await scene.clock.advance(100)
+    assert scene.roster.times - before == 10
+
+
+async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:
+    watching = await scene.watch()
+    events(watching)
+    seen = 0
+    for _ in range(30):
+        await scene.clock.advance(1)
+        seen += len(watching._chunks)
+        watching._chunks.clear()
+    assert seen >= 2
+
+
+STEAM = SharedCause(CauseKind.STEAM_UNREACHABLE, 0.0, "connection refused", frozenset({"bot-1"}))
+REDIS = SharedCause(CauseKind.REDIS_UNREACHABLE, 0.0, "timed out", frozenset())
+
+
+async def test_the_alerts_are_of_now_with_and_without_an_open_page(scene: Scene) -> None:
+    assert await scene.alerts() == ["well"]
+    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
+    scene.causes.append(STEAM)
+    assert await scene.alerts() == ["steam-unreachable"]
+
+
+async def test_the_alerts_are_those_of_the_page_that_is_open(scene: Scene) -> None:
+    watching = await scene.watch()
+    scene.causes.append(STEAM)
+    await scene.clock.advance(0.5)
+    told = [data["headlines"] for _, data in events(watching) if "headlines" in data]
+    assert [line["kind"] for line in told[-1]] == await scene.alerts()
+
+
+async def test_who_asks_for_alerts_waits_for_no_redis_that_is_known_to_be_away(
+    scene: Scene,
+) -> None:
+    await scene.alerts()
+    await scene.clock.advance(6)
+    scene.redis.is_away = True
+    scene.causes.append(REDIS)
+    before = scene.redis.times
+    assert (await scene.alerts())[0] == "redis-unreachable"
+    assert scene.redis.times == before
+
+
+async def test_a_cause_is_in_the_log_within_a_second_also_when_no_page_is_open(
+    scene: Scene,
+) -> None:
+    await scene.clock.advance(3)
+    scene.causes.append(STEAM)
+    await scene.clock.advance(1)
+    assert [line["event"] for line in scene.lines] == ["shared_cause_begun"]
+    assert (scene.lines[0]["bots"], scene.lines[0]["of"]) == (1, 1)
+    scene.causes.clear()
+    await scene.clock.advance(1)
+    assert [line["event"] for line in scene.lines] == ["shared_cause_begun", "shared_cause_ended"]

@@ -1,0 +1,169 @@
+"""`/status` carries the alerts of the page, and has them also when the lookout is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from support.fake_clock import FakeClock, settle
+
+from actors.accounts.admin import AccountState
+from actors.actor import Actor, Address, Envelope
+from actors.bot.messages import BotReport, FleetReport
+from actors.bot.states import BotState
+from actors.dashboard.alerts import Level, Line
+from actors.dashboard.snapshot import Picture
+from actors.dashboard.views import AccountView
+from actors.http.openapi.outputs import Status
+from actors.http.routes.status import ASK_S, StatusRoutes
+from actors.router.messages import RouterReport
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+LINES = (
+    Line(Level.OUTAGE, "steam-unreachable", "Away since {when}.", "Nothing to do.", 1_800_000_000),
+    Line(Level.ACT, "account-needs-person", "mail needs a code.", about=("account", "mail")),
+)
+ALERTS = [
+    {
+        "severity": "outage",
+        "kind": "steam-unreachable",
+        "text": "Away since {when}.",
+        "todo": "Nothing to do.",
+        "when": 1_800_000_000,
+        "about": None,
+    },
+    {
+        "severity": "act",
+        "kind": "account-needs-person",
+        "text": "mail needs a code.",
+        "todo": None,
+        "when": None,
+        "about": {"type": "account", "name": "mail"},
+    },
+]
+NEEDY = AccountView(
+    *("mail", AccountState.COOLING_DOWN, 0, 90, None, None, 1, "needs a code", None, None),
+    needs_you=True,
+    need="a code",
+    command="botapi accounts login mail",
+)
+WELL = AccountView(
+    *("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None), needs_you=False
+)
+PICTURE = Picture({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
+NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
+FACTS = {"version": "1", "instance": "host"}
+CONFIG = {"refused": None}
+
+
+class Asked(Actor[Any]):
+    """Answers whatever it is asked with `answer`; None: not at all."""
+
+    def __init__(self, name: str, answer: object, clock: FakeClock) -> None:
+        super().__init__(Address(name), clock=clock)
+        self.answer = answer
+
+    async def handle(self, envelope: Envelope[Any]) -> None:
+        if self.answer is not None and envelope.reply is not None:
+            envelope.reply.set(self.answer)
+
+
+@dataclass
+class Served:
+    """The route, and what it asks."""
+
+    routes: StatusRoutes
+    roster: Asked
+    lookout: Asked
+    clock: FakeClock
+
+    async def status(self) -> dict[str, Any]:
+        asking = asyncio.create_task(self.routes.status(make_mocked_request("GET", "/status")))
+        await self.clock.advance(ASK_S * 2)
+        answer = await asking
+        assert answer.status == 200
+        assert isinstance(answer.body, bytes)
+        found: dict[str, Any] = orjson.loads(answer.body)
+        Status.model_validate(found)
+        return found
+
+
+names: list[bool] = []  # whether the next one who asks may see them
+
+
+@pytest.fixture
+async def served(clock: FakeClock) -> AsyncIterator[Served]:
+    roster = Asked("roster", FleetReport(()), clock)
+    router = Asked("router", RouterReport(0, 0, 0), clock)
+    lookout = Asked("lookout", PICTURE, clock)
+    actors = (roster, router, lookout)
+    for one in actors:
+        await one.start()
+    running = [asyncio.create_task(one.run()) for one in actors]
+    routes = StatusRoutes(
+        *(one.address for one in actors),
+        clock=clock,
+        about=FACTS,
+        config=lambda: CONFIG,
+        log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
+        may_see_names=lambda _: names.pop() if names else True,
+    )
+    yield Served(routes, roster, lookout, clock)
+    for one in actors:
+        one.stop()
+    await settle()
+    await asyncio.gather(*running)
+
+
+async def test_alerts_and_needs_are_those_of_the_page(served: Served) -> None:
+    found = await served.status()
+    assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)
+
+
+@pytest.mark.parametrize("states", [(), (BotState.READY,), (BotState.PARKED, BotState.PARKED)])
+async def test_every_state_is_counted_also_where_no_bot_has_it(
+    served: Served, states: tuple[BotState, ...]
+) -> None:
+    served.roster.answer = FleetReport(
+        tuple(BotReport(f"bot-{n}", one, 0.0, None, 0, None, None) for n, one in enumerate(states))
+    )
+    counts = (await served.status())["bots"]
+    assert counts == {"count": len(states)} | {one.value: states.count(one) for one in BotState}
+
+
+async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> None:
+    served.lookout.answer = None
+    found = await served.status()
+    assert (found["alerts"], found["needs"]) == ([], [])
+    served.lookout.answer = PICTURE
+    assert (await served.status())["alerts"] == ALERTS
+    served.lookout.answer = None
+    found = await served.status()
+    assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)  # as they were known last
+    assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "needs", "log", "fleet"}
+
+
+async def test_who_may_not_see_names_sees_all_but_them(served: Served) -> None:
+    report = BotReport("bot-1", BotState.READY, 1.0, "mail", 2, "mail: the password is wrong", None)
+    served.roster.answer = FleetReport((report,))
+    lines = (*LINES, LINES[1], Line(Level.ACT, "unusable-here", "This cannot use 1: mail is bad."))
+    served.lookout.answer = replace(PICTURE, headlines=lines)
+    whole = await served.status()
+    names.append(False)
+    found = await served.status()
+    assert "mail" in repr(whole)
+    assert "mail" not in repr(found)
+    assert found.keys() == whole.keys()
+    assert [one["kind"] for one in found["alerts"]] == [
+        "steam-unreachable",
+        "account-needs-person",
+        "unusable-here",
+    ]
+    (bot,) = found["fleet"]
+    assert (bot["bot_id"], bot["state"], bot["restarts"]) == ("bot-1", "ready", 2)

@@ -1,0 +1,183 @@
+"""The router in virtual time: a match is looked up and its request counted with one wait for Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from support.fake_clock import FakeClock, settle
+from support.fake_matches import FakeMatches
+from support.router_env import (
+    Stage,
+    after,
+    matches_fixture,  # noqa: F401 - a fixture
+    routing,
+)
+
+from actors.accounts.models import Refused
+from actors.matches.match import Source
+from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.router.messages import RouterPolicy
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+REST_S = 60.0  # of a bot between two requests
+POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=REST_S, queue=2)
+
+
+class SlowMatches(FakeMatches):
+    """Answers a look when it is told to; what it says was so when it was asked."""
+
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> object:  # type: ignore[override]
+        found = await super().look(claim, after=after)
+        await self.open.wait()
+        return found
+
+    @property
+    def open(self) -> asyncio.Event:
+        return self.__dict__.setdefault("_open", asyncio.Event())  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def stage(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[Stage]:
+    async with routing(clock, matches, POLICY) as stage:
+        yield stage
+
+
+async def test_a_request_is_counted_and_sent_while_the_look_is_not_answered_yet(
+    clock: FakeClock,
+) -> None:
+    slow = SlowMatches(clock)
+    async with routing(clock, slow, POLICY) as stage:
+        bot = await stage.add_bot("a")
+        asked = stage.ask(7)
+        await settle()
+        assert stage.budgets.granted == ["account of a"]
+        assert bot.asked == [7]
+        slow.open.set()
+        assert (await asked).source is Source.GC
+        assert slow.looks == 1
+
+
+async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
+    clock: FakeClock,
+    matches: FakeMatches,
+    stage: Stage,
+) -> None:
+    bots = [await stage.add_bot("a"), await stage.add_bot("b")]
+    async with routing(clock, matches, POLICY) as other:
+        await other.add_bot("c")
+        for match_id in (1, 2, 3):
+            await clock.advance(REST_S)
+            await other.ask(match_id)
+    for match_id in (1, 2, 3):
+        assert (await stage.ask(match_id)).source is Source.REDIS
+    assert stage.budgets.granted == []
+    assert stage.tally.counts == {"redis": 3}
+    for match_id in (4, 5):  # both bots are as rested as they were, and in the same order
+        await stage.ask(match_id)
+    assert [bot.asked for bot in bots] == [[4], [5]]
+    assert stage.tally.counts["miss"] == 2
+
+
+async def test_what_another_container_is_under_way_for_is_not_asked_for_again(
+    clock: FakeClock,
+    matches: FakeMatches,
+    stage: Stage,
+) -> None:
+    bot = await stage.add_bot("a")
+    async with routing(clock, matches, POLICY) as other:
+        await other.add_bot("b", after(2.0))
+        first = other.ask(7)
+        await clock.advance(1.0)
+        second = stage.ask(7)
+        await clock.advance(0.5)
+        assert stage.matches.looks > 2  # it goes on looking
+        await clock.advance(2.0)
+        assert ((await first).source, (await second).source) == (Source.GC, Source.REDIS)
+    assert (bot.asked, stage.budgets.granted) == ([], [])
+
+
+async def test_who_takes_over_asks_a_bot_then(
+    clock: FakeClock,
+    matches: FakeMatches,
+    stage: Stage,
+) -> None:
+    bot = await stage.add_bot("a")
+    claim = matches.claim(7)
+    assert not isinstance(await matches.look(claim), Taken)
+    asked = stage.ask(7)
+    await clock.advance(1.0)
+    assert bot.asked == []
+    await matches.give_up(claim)
+    await clock.advance(1.0)
+    assert (await asked).source is Source.GC
+    assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
+
+
+async def test_a_spent_account_is_followed_by_another(stage: Stage) -> None:
+    await stage.add_bot("a")
+    bot = await stage.add_bot("b")
+    stage.budgets.refusals["account of a"] = Refused("account", 60.0)
+    assert (await stage.ask(7)).source is Source.GC
+    assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
+    assert stage.tally.counts == {"miss": 1, "refused_account": 1}
+
+
+async def test_a_condition_that_did_not_hold_by_mistake_costs_no_second_look(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may run the two in the other order, when it has forgotten a script."""
+    matches = FakeMatches(clock)
+    async with routing(clock, matches, POLICY) as stage:
+        bot = await stage.add_bot("a")
+        monkeypatch.setattr(stage.budgets, "holds", lambda _: False)
+        assert (await stage.ask(7)).source is Source.GC
+        assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
+        assert matches.looks == 1
+        assert stage.tally.counts["miss"] == 1
+
+
+async def test_what_is_counted_is_held_though_the_look_was_given_up(clock: FakeClock) -> None:
+    slow = SlowMatches(clock)
+    async with routing(clock, slow, POLICY) as stage:
+        bot = await stage.add_bot("a", after(3.0))
+        asked = stage.ask(7)
+        await settle()
+        assert (bot.asked, slow.looks) == ([7], 1)
+        asked.cancel()
+        await clock.advance(HOLD_EVERY_S * 2.5)
+        assert slow.holds == 2
+        await clock.advance(3.0)
+        assert 7 in slow.known
+
+
+@pytest.mark.parametrize("turns", range(24))
+async def test_who_goes_away_leaves_nothing_half_done(
+    clock: FakeClock,
+    matches: FakeMatches,
+    stage: Stage,
+    turns: int,
+) -> None:
+    """At whatever moment: what is counted is asked for and heard, what is not is free for others."""
+    bot = await stage.add_bot("a", after(3.0))
+    asked = stage.ask(7)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asked
+    await settle()
+    assert len(stage.budgets.granted) == len(bot.asked)
+    await clock.advance(HOLD_EVERY_S * 1.5)
+    assert bool(matches.flights) == bool(bot.asked) == bool(matches.holds)
+    await clock.advance(3.0)
+    assert (7 in matches.known) == bool(bot.asked)
+    assert matches.flights == {}
+    assert stage.router._flights == {}
+    again = stage.ask(7)
+    await clock.advance(REST_S)
+    assert (await again).match_id == 7
+    assert bot.asked == [7]

@@ -1,0 +1,274 @@
+"""The router gives up bots and takes other numbers while requests run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import structlog
+from support.fake_clock import FakeClock, settle
+from support.fake_matches import TURNS, FakeMatches
+from support.fake_tally import FakeTally
+
+from actors.accounts.models import Refused, Reserved, Unmet
+from actors.actor import Actor, Address, Envelope
+from actors.bot.messages import BotChanged, BotRemoved, RouterToBot, Seat, ServeMatch
+from actors.bot.states import BotState
+from actors.errors import Busy, NotReady, QuotaExhausted
+from actors.matches.cache import Memory
+from actors.matches.match import MatchAnswer
+from actors.matches.protobuf.decoder import MatchDecoder
+from actors.redis.client import Condition
+from actors.router.messages import (
+    FetchMatch,
+    GetLoads,
+    Hurry,
+    Reconfigure,
+    RetireBot,
+    RouterMessage,
+    RouterPolicy,
+)
+from actors.router.router import Router
+from sandbox.gc.matches.schema import encode_response
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=1, min_interval_s=0.0, queue=1)
+
+
+class HeldBot(Actor[RouterToBot]):
+    """Answers when it is told to."""
+
+    def __init__(self, name: str, clock: FakeClock) -> None:
+        super().__init__(Address(name), clock=clock)
+        self.asked: list[Envelope[RouterToBot]] = []
+
+    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
+        if isinstance(envelope.message, ServeMatch):
+            self.asked.append(envelope)
+
+    def answer(self, number: int = -1) -> None:
+        envelope = self.asked[number]
+        assert isinstance(envelope.message, ServeMatch)
+        assert envelope.reply is not None
+        envelope.reply.set(
+            encode_response({"result": 1, "match": {"match_id": str(envelope.message.match_id)}})
+        )
+
+
+class Budgets:
+    """Grants everything, unless `refusal` says otherwise; answers while `open` is set."""
+
+    def __init__(self, holds: Callable[[Condition], bool]) -> None:
+        self._holds = holds
+        self.refusal: Refused | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def reserve(
+        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
+    ) -> Reserved | Refused | Unmet:
+        del account, fencing_token, ip
+        for _ in range(TURNS + 1):
+            await asyncio.sleep(0)
+        await self.open.wait()
+        if if_ is not None and not self._holds(if_):
+            return Unmet()
+        return self.refusal or Reserved(1, 1)
+
+    async def address_frees_in(self, ip: str) -> float:
+        del ip
+        return self.refusal.retry_after if self.refusal else 0.0
+
+
+class Stage:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.address: Address[RouterMessage] = Address("router")
+        matches = FakeMatches(clock)
+        self.budgets = Budgets(matches.holds_in_redis)
+        self.bots: list[HeldBot] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.router = Router(
+            address=self.address,
+            budgets=self.budgets,
+            matches=matches,
+            memory=Memory(POLICY.freshness.memory_entries),
+            decoder=MatchDecoder(),
+            policy=POLICY,
+            tally=FakeTally(),
+            catch_up=lambda _: None,
+            clock=clock,
+            rng=random.Random(1),
+            log=structlog.get_logger(),
+        )
+
+    async def add_bot(self, name: str) -> HeldBot:
+        bot = HeldBot(name, self.clock)
+        await bot.start()
+        self.bots.append(bot)
+        self.tasks.append(asyncio.create_task(bot.run()))
+        self.ready(bot)
+        await settle()
+        return bot
+
+    def ready(self, bot: HeldBot) -> None:
+        name = bot.address.name
+        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+
+    def ask(self, match_id: int) -> asyncio.Task[MatchAnswer]:
+        deadline = self.clock.now() + 30.0
+        return asyncio.create_task(
+            self.address.ask(FetchMatch(match_id, deadline), deadline=deadline + 1)
+        )
+
+    def retire(self, name: str) -> asyncio.Task[None]:
+        deadline = self.clock.now() + 10
+        return asyncio.create_task(self.address.ask(RetireBot(name), deadline=deadline))
+
+    async def loads(self) -> dict[str, int]:
+        return dict(await self.address.ask(GetLoads(), deadline=self.clock.now() + 1))
+
+
+@pytest.fixture
+async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    stage = Stage(clock)
+    await stage.router.start()
+    running = asyncio.create_task(stage.router.run())
+    yield stage
+    for bot in stage.bots:
+        bot.stop()
+    stage.router.stop()
+    await asyncio.wait([running, *stage.tasks])
+
+
+async def test_retiring_is_answered_when_the_bot_has_nothing_in_flight(stage: Stage) -> None:
+    bot = await stage.add_bot("a")
+    asked = stage.ask(7)
+    await settle()
+    retired = stage.retire("a")
+    await settle()
+    assert not retired.done()
+    assert await stage.loads() == {"a": 1}
+    bot.answer()
+    assert (await asked).match_id == 7
+    await retired
+
+
+async def test_a_retired_bot_is_asked_nothing_more_even_when_it_says_that_it_is_ready(
+    stage: Stage,
+) -> None:
+    leaving, staying = await stage.add_bot("a"), await stage.add_bot("b")
+    await stage.retire("a")
+    stage.ready(leaving)
+    for match_id in range(1, 4):
+        asked = stage.ask(match_id)
+        await settle()
+        staying.answer()
+        await asked
+    assert leaving.asked == []
+
+
+async def test_a_bot_of_the_same_name_may_come_after_the_removal(stage: Stage) -> None:
+    await stage.add_bot("a")
+    await stage.retire("a")
+    stage.address.tell(BotRemoved("a"))
+    again = await stage.add_bot("a")
+    asked = stage.ask(7)
+    await settle()
+    again.answer()
+    assert (await asked).match_id == 7
+
+
+async def test_who_waits_is_served_at_once_when_bots_may_do_more(stage: Stage) -> None:
+    bot = await stage.add_bot("a")
+    first, second = stage.ask(1), stage.ask(2)
+    await settle()
+    assert len(bot.asked) == 1
+    stage.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=2, min_interval_s=0.0, queue=1)))
+    await settle()
+    assert len(bot.asked) == 2
+    bot.answer(0)
+    bot.answer(1)
+    await asyncio.gather(first, second)
+
+
+async def test_a_longer_queue_holds_from_now_on(stage: Stage) -> None:
+    bot = await stage.add_bot("a")
+    first, second, third = stage.ask(1), stage.ask(2), stage.ask(3)
+    await settle()
+    with pytest.raises(Busy):
+        await third
+    stage.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=1, min_interval_s=0.0, queue=2)))
+    third = stage.ask(3)
+    for _ in range(3):
+        await settle()
+        bot.answer()
+    await asyncio.gather(first, second, third)
+
+
+async def test_a_shorter_timeout_holds_for_the_next_try(stage: Stage) -> None:
+    await stage.add_bot("a")
+    other = await stage.add_bot("b")
+    stage.address.tell(Reconfigure(RouterPolicy(1.0, max_in_flight=1, min_interval_s=0.0, queue=1)))
+    asked = stage.ask(7)
+    await settle()
+    await stage.clock.advance(2.5)
+    assert len(other.asked) == 1
+    other.answer()
+    assert (await asked).match_id == 7
+
+
+@pytest.mark.parametrize("scope", ["account", "ip"])
+async def test_new_budgets_bring_spent_seats_back(stage: Stage, scope: str) -> None:
+    bot = await stage.add_bot("a")
+    stage.budgets.refusal = Refused("ip" if scope == "ip" else "account", 3600.0)
+    first = stage.ask(1)
+    await settle()
+    stage.budgets.refusal = None
+    if scope == "ip":
+        with pytest.raises(QuotaExhausted):
+            await first
+    stage.address.tell(Reconfigure(POLICY, budgets_changed=True))
+    asked = stage.ask(1)
+    await settle()
+    bot.answer()
+    assert (await asked).match_id == 1
+
+
+async def test_a_seat_that_left_while_its_budget_was_asked_for_does_not_come_back(
+    stage: Stage,
+) -> None:
+    bot = await stage.add_bot("a")
+    stage.budgets.refusal = Refused("ip", 1.0)
+    stage.budgets.open.clear()
+    asked = stage.ask(1)
+    await settle()
+    stage.address.tell(BotChanged("a", BotState.NEEDS_HUMAN))
+    await settle()
+    stage.budgets.open.set()
+    with pytest.raises(NotReady):
+        await asked
+    stage.budgets.refusal = None
+    await stage.clock.advance(5.0)
+    assert await stage.loads() == {}
+    assert bot.asked == []
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_hurry_fails_what_is_under_way_and_frees_every_seat(stage: Stage, turns: int) -> None:
+    """At whatever moment it comes."""
+    await stage.add_bot("a")
+    asked = [stage.ask(match_id) for match_id in (1, 2)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stage.address.tell(Hurry())
+    await settle()
+    for one in asked:
+        with pytest.raises(NotReady):
+            await one
+    assert await stage.loads() == {"a": 0}
+    assert stage.router._flights == {}

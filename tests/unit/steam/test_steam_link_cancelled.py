@@ -1,0 +1,124 @@
+"""Cancelling what a bot waits for on a link leaves no connection behind: Steam would keep it alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import structlog
+from support.scripted_transport import ScriptedTransport
+
+from actors.steam import link as module
+from actors.steam.gc_hello import WaitingSessions
+from actors.steam.hub import Hub
+from actors.steam.link import SteamLink
+from actors.steam.port import LinkEvent, Server, Transport
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
+from supervisor.clock import SystemClock
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+TRUST = Trust(None, None)
+
+
+@pytest.fixture
+async def hub(no_leaks: None) -> AsyncIterator[Hub]:
+    del no_leaks  # checked after this fixture has ended
+    hub = Hub(clock=SystemClock(), log=structlog.get_logger())
+    await hub.start()
+    watch = asyncio.create_task(hub.run())
+    yield hub
+    hub.stop()
+    await watch
+
+
+@pytest.fixture
+def transports(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedTransport]:
+    made: list[ScriptedTransport] = []
+
+    def make(*_: object) -> ScriptedTransport:
+        made.append(ScriptedTransport())
+        return made[-1]
+
+    monkeypatch.setattr(module, "WebSocketTransport", make)
+    return made
+
+
+def new_link(hub: Hub) -> tuple[SteamLink, list[LinkEvent]]:
+    events: list[LinkEvent] = []
+    link = SteamLink(
+        hub.bridge,
+        events.append,
+        waiting=WaitingSessions(random.Random(1)),
+        clock=SteamTime(SystemClock()),
+        log=structlog.get_logger(),
+    )
+    return link, events
+
+
+def server_at(port: int, transport: Transport) -> Server:
+    return Server(f"127.0.0.1:{port}", "127.0.0.1", "127.0.0.1", port, transport)
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(
+    hub: Hub, transports: list[ScriptedTransport]
+) -> None:
+    """The supervisor cancels a bot that takes too long to stop; the bot is just closing its link."""
+    link, _ = new_link(hub)
+    await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
+    busy = threading.Event()  # the hub, so that the cancellation comes before the close has begun
+
+    def hold_up() -> None:
+        busy.wait(5)
+
+    hub.bridge.submit(hold_up)
+    closing = asyncio.create_task(link.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    busy.set()
+    connection: Any = link._hub._connection
+    await hub.bridge.call(connection.wait_closed)
+    assert transports[0].is_closed
+    assert all(one.dead for one in connection._greenlets)
+
+
+async def test_after_close_nothing_of_a_link_runs(
+    hub: Hub, transports: list[ScriptedTransport]
+) -> None:
+    link, events = new_link(hub)
+    await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
+    await link.close()
+    connection: Any = link._hub._connection
+    assert all(one.dead for one in connection._greenlets)
+    assert transports[0].is_closed
+    await link.close()
+    assert events == []  # our own doing is no news
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_an_open_that_is_cancelled_leaves_no_socket(hub: Hub, transport: Transport) -> None:
+    """The server accepts and says nothing: neither the TLS nor the TCP handshake goes on."""
+    accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    silent = await asyncio.start_server(lambda *peer: accepted.put_nowait(peer), "127.0.0.1", 0)
+    trust = Trust.load(None, None)
+    async with silent:
+        link, _ = new_link(hub)
+        server = server_at(silent.sockets[0].getsockname()[1], transport)
+        opening = asyncio.create_task(link.open(server, trust, timeout_s=30))
+        reader, writer = await accepted.get()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        async with asyncio.timeout(5):
+            while await reader.read(1000):  # the beginning of TLS, then the end
+                pass
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

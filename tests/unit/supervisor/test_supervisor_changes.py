@@ -1,0 +1,281 @@
+"""Children come, go and are revived while the supervisor runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from support.fake_clock import settle
+from support.scripted_child import (
+    CRASHES,
+    CRASHES_AT_START,
+    IGNORES_CANCELLATION,
+    SERVES,
+    Crash,
+    Life,
+    World,
+)
+
+from supervisor.child import ChildState, InvalidSpec, RestartIntensity
+from supervisor.supervisor import SupervisorStopped, UnknownChild
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+async def test_an_added_child_is_started_and_is_the_first_to_be_stopped(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"))
+    async with world.running(supervisor):
+        await supervisor.add(world.spec("b"))
+        assert [status.state for status in supervisor.children()] == [ChildState.RUNNING] * 2
+    assert world.what_happened("ended") == ["b", "a"]
+
+
+async def test_adding_returns_when_the_first_start_failed(world: World) -> None:
+    supervisor = world.supervisor()
+    async with world.running(supervisor):
+        await supervisor.add(world.spec("a", CRASHES_AT_START))
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_a_removed_child_drains_and_is_forgotten(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"), world.spec("b"))
+    async with world.running(supervisor):
+        await supervisor.remove("a")
+        assert world.journal[-2:] == [("a", "stopping"), ("a", "ended")]
+        assert [status.id for status in supervisor.children()] == ["b"]
+        assert world.last_of("a").state is ChildState.STOPPED
+        await supervisor.add(world.spec("a"))
+        assert [status.id for status in supervisor.children()] == ["b", "a"]
+
+
+async def test_a_backing_off_child_can_be_removed(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
+    async with world.running(supervisor):
+        await supervisor.remove("a")
+        assert supervisor.children() == ()
+        assert world.clock.pending == 0
+
+
+@pytest.mark.parametrize("max_restarts", [0, 3])
+async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
+    world: World, max_restarts: int
+) -> None:
+    intensity = RestartIntensity(max_restarts=max_restarts, period=60.0)
+    supervisor = world.supervisor(world.spec("a", CRASHES, SERVES, intensity=intensity))
+    async with world.running(supervisor):
+        waiting = ChildState.BACKING_OFF if max_restarts else ChildState.PARKED
+        assert world.last_of("a").state is waiting
+        supervisor.revive("a")
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+    assert world.clock.pending == 0
+
+
+async def test_reviving_forgets_the_failures(world: World) -> None:
+    lives = [CRASHES] * 4
+    intensity = RestartIntensity(max_restarts=1, period=60.0)
+    supervisor = world.supervisor(world.spec("a", *lives, intensity=intensity))
+    async with world.running(supervisor):
+        await world.clock.advance(1)
+        assert world.last_of("a").state is ChildState.PARKED
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_reviving_a_running_child_changes_nothing(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(serve_s=5.0)))
+    async with world.running(supervisor):
+        supervisor.revive("a")
+        await world.clock.advance(5)
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+
+
+async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(world: World) -> None:
+    intensity = RestartIntensity(max_restarts=3, period=60.0)
+    supervisor = world.supervisor(world.spec("a", *[CRASHES] * 9, intensity=intensity))
+    async with world.running(supervisor):
+        waits = []
+        for lives in range(1, 4):
+            assert world.lives == {"a": lives}
+            status = world.last_of("a")
+            assert status.state is ChildState.BACKING_OFF
+            assert status.next_try_at is not None
+            waits.append(status.next_try_at - world.clock.now())
+            supervisor.wake("a")
+            supervisor.wake("a")
+            await settle()
+        assert len(set(waits)) == 1  # each backoff is the first of its series
+        assert world.last_of("a").state is ChildState.PARKED
+    assert world.clock.pending == 0
+
+
+async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_fails(
+    world: World,
+) -> None:
+    late = Life(start_s=2.0, start_error=Crash("begun too early"))
+    specs = [world.spec("a", CRASHES, late, late), world.spec("b", Life(serve_s=2.0))]
+    supervisor = world.supervisor(*specs)
+    async with world.running(supervisor):
+        supervisor.wake("a")
+        await settle()
+        for name in ("a", "b"):
+            supervisor.wake(name)
+        await world.clock.advance(2)
+        states = {name: world.last_of(name).state for name in ("a", "b")}
+        assert states == {"a": ChildState.STARTING, "b": ChildState.BACKING_OFF}
+        await world.clock.advance(2)
+        assert world.last_of("a").state is ChildState.BACKING_OFF  # woken once, tried once
+        assert world.lives["a"] == 3
+
+
+async def test_only_a_child_that_backs_off_is_woken(world: World) -> None:
+    intensity = RestartIntensity(max_restarts=0, period=60.0)
+    specs = [
+        world.spec("failing", CRASHES, SERVES, intensity=intensity),
+        world.spec("held", CRASHES, SERVES),
+        world.spec("busy"),
+    ]
+    supervisor = world.supervisor(*specs)
+    async with world.running(supervisor):
+        await supervisor.park("held")
+        for name in ("failing", "held", "busy"):
+            supervisor.wake(name)
+        await settle()
+        states = {name: world.last_of(name).state for name in ("failing", "held", "busy")}
+        assert states == {
+            "failing": ChildState.PARKED,
+            "held": ChildState.PARKED,
+            "busy": ChildState.RUNNING,
+        }
+        assert world.lives == {"failing": 1, "held": 1, "busy": 1}
+
+
+async def test_unknown_children_are_refused_by_name(world: World) -> None:
+    supervisor = world.supervisor(name="fleet")
+    async with world.running(supervisor):
+        with pytest.raises(UnknownChild, match="supervisor fleet has no child x"):
+            supervisor.revive("x")
+        with pytest.raises(UnknownChild):
+            supervisor.wake("x")
+        with pytest.raises(UnknownChild):
+            await supervisor.remove("x")
+        with pytest.raises(UnknownChild):
+            await supervisor.park("x")
+
+
+async def test_the_same_id_twice_is_refused(world: World) -> None:
+    with pytest.raises(InvalidSpec, match="2 children a"):
+        world.supervisor(world.spec("a"), world.spec("a"))
+    supervisor = world.supervisor(world.spec("a"))
+    async with world.running(supervisor):
+        with pytest.raises(InvalidSpec, match="already has a child a"):
+            await supervisor.add(world.spec("a"))
+
+
+async def test_a_stopping_supervisor_takes_no_child_in(world: World) -> None:
+    supervisor = world.supervisor()
+    supervisor.stop()
+    with pytest.raises(SupervisorStopped):
+        await supervisor.add(world.spec("a"))
+
+
+async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    async with world.running(supervisor) as task:
+        removing = asyncio.create_task(supervisor.remove("a"))
+        adding = asyncio.create_task(supervisor.add(world.spec("b", Life(start_s=2.0))))
+        await settle()
+        supervisor.stop()
+        await world.clock.advance(2)
+        assert task.done()
+        await removing
+        await adding
+    assert sorted(world.what_happened("ended")) == ["a", "b"]
+
+
+async def test_another_spec_holds_from_the_next_stop_on(world: World) -> None:
+    slow = Life(drain_s=20.0)
+    supervisor = world.supervisor(world.spec("a", slow))
+    async with world.running(supervisor):
+        supervisor.respec(replace(world.spec("a", slow), grace=60.0))
+        removing = asyncio.create_task(supervisor.remove("a"))
+        await settle()
+        await world.clock.advance(20.0)
+        await removing
+        assert world.journal[-1] == ("a", "ended")
+
+
+async def test_another_spec_holds_from_the_next_life_on(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
+    async with world.running(supervisor):
+        supervisor.respec(world.spec("a", SERVES))
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+
+
+async def test_an_unknown_child_cannot_be_respecced(world: World) -> None:
+    supervisor = world.supervisor()
+    async with world.running(supervisor):
+        with pytest.raises(UnknownChild):
+            supervisor.respec(world.spec("a"))
+
+
+async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)), world.spec("b"))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await settle()
+        assert world.last_of("a").state is ChildState.STOPPING
+        assert not parking.done()
+        await world.clock.advance(2)
+        await parking
+        await world.clock.advance(100_000)
+        assert world.last_of("a").state is ChildState.PARKED
+        assert world.last_of("a").next_try_at is None
+        assert world.lives == {"a": 1, "b": 1}
+        supervisor.revive("a")
+        await settle()
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert world.last_of("a").restarts == 1
+    assert world.clock.pending == 0
+
+
+async def test_a_waiting_child_is_parked_at_once(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES))
+    async with world.running(supervisor):
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        await supervisor.park("a")
+        await world.clock.advance(100_000)
+        assert world.last_of("a").state is ChildState.PARKED
+        assert world.lives == {"a": 1}
+
+
+async def test_a_child_revived_while_it_drains_lives_again_when_it_has(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await settle()
+        supervisor.revive("a")
+        await world.clock.advance(2)
+        await parking
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert world.lives == {"a": 2}
+
+
+async def test_beside_a_life_that_ignores_everything_no_other_begins(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
+    async with world.running(supervisor):
+        parking = asyncio.create_task(supervisor.park("a"))
+        await world.clock.advance(10)  # grace, and then the time to obey a cancellation
+        await parking
+        supervisor.revive("a")
+        await world.clock.advance(100)
+        assert world.lives == {"a": 1}
+        assert len(world.logged("child_stuck")) == 1
+    stuck = next(task for task in asyncio.all_tasks() if task.get_name() == "test/a")
+    stuck.cancel()
+    await settle()

@@ -1,0 +1,280 @@
+"""Which ends are followed by another life, when, and what is said about them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import math
+import weakref
+
+import pytest
+from support.fake_clock import settle
+from support.scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Life, World
+
+from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+class AskedToWait(Exception):
+    """Says how long to wait."""
+
+    def __init__(self, retry_after: float | None) -> None:
+        self.retry_after = retry_after
+        super().__init__("not now")
+
+
+@pytest.mark.parametrize(
+    ("restart", "life", "lives"),
+    [
+        (Restart.PERMANENT, CRASHES, 2),
+        (Restart.PERMANENT, RETURNS, 2),
+        (Restart.TRANSIENT, CRASHES, 2),
+        (Restart.TRANSIENT, RETURNS, 1),
+        (Restart.TEMPORARY, CRASHES, 1),
+        (Restart.TEMPORARY, CRASHES_AT_START, 1),
+        (Restart.TEMPORARY, RETURNS, 1),
+    ],
+)
+async def test_the_restart_rule_decides_who_lives_again(
+    world: World, restart: Restart, life: Life, lives: int
+) -> None:
+    async with world.running(world.supervisor(world.spec("a", life, restart=restart))) as task:
+        await world.clock.advance(1)
+        assert world.lives == {"a": lives}
+        expected = ChildState.RUNNING if lives == 2 else ChildState.STOPPED
+        assert world.last_of("a").state is expected
+        assert not task.done()
+
+
+async def test_the_waits_double_until_the_cap(world: World) -> None:
+    many = RestartIntensity(max_restarts=10, period=600.0)
+    spec = world.spec("a", *[CRASHES_AT_START] * 6, intensity=many)
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(100)
+    starts = [status.since for status in world.statuses if status.state is ChildState.STARTING]
+    waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert waits == [1, 2, 4, 8, 8, 8]
+
+
+async def test_only_a_stable_life_resets_the_waits(world: World) -> None:
+    lives = [CRASHES, CRASHES, Life(serve_s=9.9, error=Crash()), Life(serve_s=10.0, error=Crash())]
+    many = RestartIntensity(max_restarts=10, period=600.0)
+    async with world.running(world.supervisor(world.spec("a", *lives, intensity=many))):
+        await world.clock.advance(100)
+    backing_off = [s for s in world.statuses if s.state is ChildState.BACKING_OFF]
+    assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4, 1])
+
+
+async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: World) -> None:
+    class Waits:
+        """Lives for long, and serves for as long as `serves` says, if at all."""
+
+        def __init__(self) -> None:
+            self.in_service_since: float | None = None
+
+        async def start(self) -> None: ...
+
+        async def run(self) -> None:
+            await world.clock.sleep(100.0)
+            if serves:
+                self.in_service_since = world.clock.now()
+                await world.clock.sleep(serves.pop(0))
+            raise Crash
+
+        def stop(self) -> None: ...
+
+    serves = [10.0, 9.9]
+    spec = world.spec("a", factory=Waits, intensity=RestartIntensity(10, 600.0), expected=(Crash,))
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(400)
+    backing_off = [s for s in world.statuses if s.state is ChildState.BACKING_OFF]
+    assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4])
+
+
+async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(world: World) -> None:
+    """What died is held by the traceback of what it died of, and may be large."""
+
+    class Large:
+        async def start(self) -> None:
+            remains.append(weakref.ref(self))
+
+        async def run(self) -> None:
+            raise Crash
+
+        def stop(self) -> None: ...
+
+    remains: list[weakref.ref[Large]] = []
+    async with world.running(world.supervisor(world.spec("a", factory=Large, expected=(Crash,)))):
+        await world.clock.advance(0.5)
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        gc.collect()
+        assert [remain() for remain in remains] == [None]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait"), [(30.0, 31.0), (None, 1.0), (-5.0, 1.0), (math.inf, 1.0)]
+)
+async def test_an_error_may_ask_for_more_time(
+    world: World, retry_after: float | None, wait: float
+) -> None:
+    spec = world.spec("a", Life(serve_s=0.0, error=AskedToWait(retry_after)))
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(wait - 0.1)
+        assert world.lives == {"a": 1}
+        await world.clock.advance(0.1)
+        assert world.lives == {"a": 2}
+
+
+async def test_a_crash_touches_no_sibling(world: World) -> None:
+    specs = (world.spec("a"), world.spec("b", CRASHES, CRASHES), world.spec("c"))
+    async with world.running(world.supervisor(*specs)):
+        await world.clock.advance(10)
+        assert world.lives == {"a": 1, "b": 3, "c": 1}
+
+
+async def test_a_child_that_cancels_itself_is_restarted_and_nothing_else_is_cancelled(
+    world: World,
+) -> None:
+    spec = world.spec("a", Life(serve_s=1.0, error=asyncio.CancelledError()))
+    async with world.running(world.supervisor(spec)) as task:
+        await world.clock.advance(1)
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        assert world.last_of("a").last_error == "CancelledError"
+        await world.clock.advance(1)
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert not task.done()
+
+
+async def test_an_exception_outside_the_exception_family_is_a_crash_too(world: World) -> None:
+    class Foreign(BaseException):
+        """Like gevent's Timeout."""
+
+    spec = world.spec("a", Life(serve_s=1.0, error=Foreign("odd")))
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(2)
+        assert world.last_of("a").state is ChildState.RUNNING
+        assert world.last_of("a").last_error == "odd"
+
+
+async def test_a_factory_that_raises_is_a_crash_of_the_child(world: World) -> None:
+    def broken() -> ScriptedNever:
+        raise Crash("no such part")
+
+    async with world.running(world.supervisor(world.spec("a", factory=broken))):
+        assert world.last_of("a").state is ChildState.BACKING_OFF
+        assert world.last_of("a").last_error == "no such part"
+
+
+class ScriptedNever:
+    """A child that is never made."""
+
+    async def start(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+async def test_a_crash_is_one_report_with_all_the_facts(world: World) -> None:
+    crash = Crash("boom")
+    spec = world.spec("a", Life(serve_s=3.0, error=crash))
+    async with world.running(world.supervisor(spec, name="fleet")):
+        await world.clock.advance(3)
+        assert world.logged("child_crashed") == [
+            {
+                "event": "child_crashed",
+                "log_level": "error",
+                "supervisor": "fleet",
+                "child_id": "a",
+                "context": "run",
+                "duration_s": 3.0,
+                "attempt": 1,
+                "decision": "RestartAfter",
+                "delay_s": 1.0,
+                "error_type": "Crash",
+                "reason": "boom",
+                "exc_info": crash,
+            }
+        ]
+        assert world.logged("child_ended") == []
+
+
+async def test_an_expected_end_is_told_without_a_traceback(world: World) -> None:
+    spec = world.spec("a", Life(serve_s=0.0, error=Crash("dropped")), expected=(Crash,))
+    async with world.running(world.supervisor(spec)):
+        (told,) = world.logged("child_ended")
+        assert told["log_level"] == "info"
+        assert told["reason"] == "dropped"
+        assert "exc_info" not in told
+        assert world.logged("child_crashed") == []
+
+
+def reported() -> Crash:
+    """Return an error that the log has another line about."""
+    error = Crash("dropped")
+    error.is_reported = True  # type: ignore[attr-defined] # a child's own; see ServiceError
+    return error
+
+
+async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_parking(
+    world: World,
+) -> None:
+    lives = [Life(serve_s=0.0, error=reported()) for _ in range(6)]
+    spec = world.spec(
+        "a",
+        *lives,
+        expected=(Crash,),
+        intensity=RestartIntensity(max_restarts=3, period=3600.0),
+        give_up=GiveUp.PARK,
+        park_for=10.0,
+    )
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(100)
+        told = [(line["decision"], line["log_level"]) for line in world.logged("child_ended")]
+    assert told[:5] == [
+        *[("RestartAfter", "debug")] * 3,
+        ("ParkFor", "info"),
+        ("ParkFor", "debug"),
+    ]
+
+
+async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: World) -> None:
+    spec = world.spec("a", Life(serve_s=1.0, error=Crash("boom")), Life())
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(10)
+        starts = [(line["restarts"], line["log_level"]) for line in world.logged("child_started")]
+        assert starts == [(0, "debug"), (1, "info")]
+    assert [line["log_level"] for line in world.logged("child_ended")] == ["debug"]
+
+
+async def test_a_child_that_ends_unasked_is_news(world: World) -> None:
+    spec = world.spec("a", Life(serve_s=1.0), Life())
+    async with world.running(world.supervisor(spec)):
+        await world.clock.advance(2)
+        (told,) = world.logged("child_ended")
+        assert told["log_level"] == "info"
+
+
+async def test_an_error_while_stopping_is_reported_and_not_followed_by_a_life(
+    world: World,
+) -> None:
+    class FailsToDrain(ScriptedNever):
+        def __init__(self) -> None:
+            self._stopping = asyncio.Event()
+
+        async def run(self) -> None:
+            await self._stopping.wait()
+            raise Crash("while draining")
+
+        def stop(self) -> None:
+            self._stopping.set()
+
+    supervisor = world.supervisor(world.spec("a", factory=FailsToDrain))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await settle()
+        assert task.done()
+    assert [event["reason"] for event in world.logged("child_crashed")] == ["while draining"]
+    assert world.last_of("a").state is ChildState.STOPPED

@@ -1,0 +1,215 @@
+"""Start in order, stop in reverse, bounded, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.fake_clock import settle
+from support.scripted_child import (
+    CRASHES_AT_START,
+    HANGS_ON_STOP,
+    SERVES,
+    Crash,
+    Life,
+    World,
+    start_and_run,
+)
+
+from supervisor.child import ChildState
+from supervisor.child_runner import CANCEL_S
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+async def test_children_start_in_order_each_after_the_one_before(world: World) -> None:
+    slow = Life(start_s=2.0)
+    supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
+    async with world.running(supervisor):
+        assert world.journal == [("a", "starting")]
+        await world.clock.advance(2)
+        assert world.journal == [("a", "starting"), ("a", "serving"), ("b", "starting")]
+        await world.clock.advance(4)
+        assert world.what_happened("serving") == ["a", "b", "c"]
+
+
+async def test_children_stop_in_reverse_each_after_the_one_behind(world: World) -> None:
+    slow = Life(drain_s=2.0)
+    supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await settle()
+        assert world.what_happened("stopping") == ["c"]
+        await world.clock.advance(6)
+        assert world.what_happened("ended") == ["c", "b", "a"]
+        assert task.done()
+
+
+async def test_a_fleet_of_equals_is_stopped_together(world: World) -> None:
+    slow = Life(drain_s=4.0)
+    supervisor = world.supervisor(
+        *(world.spec(f"bot-{n}", slow) for n in range(300)), stop_together=True
+    )
+    async with world.running(supervisor) as task:
+        assert len(world.what_happened("serving")) == 300
+        supervisor.stop()
+        await world.clock.advance(4)
+        assert task.done()
+
+
+async def test_a_child_that_fails_to_start_does_not_keep_the_next_from_starting(
+    world: World,
+) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START), world.spec("b"))
+    async with world.running(supervisor):
+        assert [status.state for status in supervisor.children()] == [
+            ChildState.BACKING_OFF,
+            ChildState.RUNNING,
+        ]
+
+
+async def test_a_child_that_outstays_its_grace_is_cancelled(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP, grace=5.0))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await world.clock.advance(4.9)
+        assert world.what_happened("ended") == []
+        await world.clock.advance(0.1)
+        assert world.what_happened("ended") == ["a"]
+        assert task.done()
+    assert len(world.logged("child_grace_exceeded")) == 1
+    assert world.logged("child_crashed") == []  # it was us
+
+
+async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: World) -> None:
+    stubborn = Life(drain_s=10_000.0, cancel_s=10_000.0)
+    supervisor = world.supervisor(world.spec("a"), world.spec("b", stubborn, grace=5.0))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await world.clock.advance(5 + CANCEL_S)
+        assert task.done()
+        assert world.what_happened("ended") == ["a"]
+    assert [event["child_id"] for event in world.logged("child_stuck")] == ["b"]
+    assert world.last_of("b").last_error == "it ignores cancellation"
+    await world.clock.advance(20_000)  # it ends in the end, so that this test leaves nothing
+
+
+async def test_stopping_twice_is_harmless(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(drain_s=1.0)))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await settle()
+        supervisor.stop()
+        await world.clock.advance(1)
+        assert task.done()
+        supervisor.stop()
+    assert world.what_happened("stopping") == ["a"]
+
+
+async def test_a_stop_during_the_start_starts_no_other_child(world: World) -> None:
+    supervisor = world.supervisor(
+        world.spec("a"), world.spec("b", Life(start_s=2.0)), world.spec("c")
+    )
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await world.clock.advance(2)
+        assert task.done()
+    assert world.what_happened("starting") == ["a", "b"]
+    assert world.what_happened("ended") == ["b", "a"]
+    assert ChildState.RUNNING not in world.states_of("b")
+
+
+async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", Life(start_s=10_000.0), grace=5.0))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await world.clock.advance(5)
+        assert task.done()
+
+
+async def test_a_stop_during_backoff_is_immediate(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await settle()
+        assert task.done()
+    assert world.lives == {"a": 1}
+    assert world.clock.pending == 0
+
+
+async def test_a_stop_before_the_start_starts_nothing(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"))
+    supervisor.stop()
+    await start_and_run(supervisor)
+    assert world.journal == []
+
+
+async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP), world.spec("b"))
+    async with world.running(supervisor) as task:
+        task.cancel()
+        await settle()
+        assert task.cancelled()
+    assert sorted(world.what_happened("ended")) == ["a", "b"]
+    assert world.what_happened("stopping") == []
+
+
+async def test_a_cancelled_start_leaves_no_child(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"), world.spec("b", Life(start_s=5.0)))
+    async with world.running(supervisor) as task:
+        task.cancel()
+        await settle()
+        assert task.cancelled()
+    assert world.what_happened("ended") == ["a"]
+    assert [status.state for status in supervisor.children()] == [ChildState.STOPPED] * 2
+
+
+async def test_a_cancelled_stop_cancels_who_is_still_draining(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"), world.spec("b", HANGS_ON_STOP))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await settle()
+        task.cancel()
+        await settle()
+        assert task.cancelled()
+    assert sorted(world.what_happened("ended")) == ["a", "b"]
+
+
+async def test_a_child_whose_stop_raises_is_drained_and_cancelled_like_any_other(
+    world: World,
+) -> None:
+    class Rude:
+        async def start(self) -> None: ...
+
+        async def run(self) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        def stop(self) -> None:
+            raise Crash("no")
+
+    supervisor = world.supervisor(world.spec("a"), world.spec("b", factory=Rude))
+    async with world.running(supervisor) as task:
+        supervisor.stop()
+        await world.clock.advance(5)
+        assert task.done()
+        assert task.exception() is None
+    assert [event["child_id"] for event in world.logged("child_stop_failed")] == ["b"]
+    assert world.what_happened("ended") == ["a"]
+
+
+async def test_every_task_is_named_after_its_supervisor_and_child(world: World) -> None:
+    supervisor = world.supervisor(world.spec("a"), name="fleet")
+    async with world.running(supervisor):
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert {"fleet/a", "ward of fleet/a"} <= names
+
+
+async def test_status_tells_every_state_of_a_life(world: World) -> None:
+    async with world.running(world.supervisor(world.spec("a", SERVES))):
+        pass
+    assert world.states_of("a") == [
+        ChildState.STARTING,
+        ChildState.RUNNING,
+        ChildState.STOPPING,
+        ChildState.STOPPED,
+    ]
