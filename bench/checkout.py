@@ -16,7 +16,7 @@ import time
 from redis.asyncio import Redis
 
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.redis.client import connect
 from bench.report import percentile, print_machine, print_table
 from bench.valkey import own_valkey
@@ -43,7 +43,7 @@ async def measure(redis: Redis, kind: str, count: int, rounds: int) -> list[floa
     """Return the seconds that each of `rounds` checkouts took, sorted."""
     prefix = f"{kind.replace(' ', '-')}-{count}"
     await fill(redis, prefix, kind, count)
-    store = Accounts(redis, prefix=prefix, quota=QuotaLimits(), lease_s=60)
+    store = AccountStore(redis, prefix=prefix, quota=QuotaLimits(), lease_s=60)
     took = []
     for _ in range(rounds):
         begun = time.perf_counter()

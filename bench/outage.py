@@ -30,7 +30,7 @@ import redis
 
 from bench.report import print_machine, print_table
 from bench.service_process import Sections, toml
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 SLACK_S: Final = 30.0
 NOT_FOUND_S: Final = 180.0
@@ -74,7 +74,9 @@ class Returned:
     lines: Counter[str]
 
 
-async def outage(w: World, bots: int, *, kind: str, seconds: float, within_s: float) -> Returned:
+async def outage(
+    w: ServiceEnv, bots: int, *, kind: str, seconds: float, within_s: float
+) -> Returned:
     """Take Steam away from `w` for so long, and wait until all bots are back."""
     since, begun = await w.sandbox.last_event(), time.time()
     before = len(w.service.log.splitlines())
@@ -111,7 +113,7 @@ async def outage(w: World, bots: int, *, kind: str, seconds: float, within_s: fl
     )
 
 
-def _until_ready(w: World, bots: int, since: float, within_s: float) -> float | None:
+def _until_ready(w: ServiceEnv, bots: int, since: float, within_s: float) -> float | None:
     """Wait until the bots were away, which a drop takes a moment for, and are all ready."""
     was_away = False
     while (passed := time.monotonic() - since) < within_s:
@@ -123,7 +125,7 @@ def _until_ready(w: World, bots: int, since: float, within_s: float) -> float | 
     return None
 
 
-def _events(w: World, before: int) -> Counter[str]:
+def _events(w: ServiceEnv, before: int) -> Counter[str]:
     lines = w.service.log.splitlines()[before:]
     return Counter(str(json.loads(line)["event"]) for line in lines if line.startswith("{"))
 

@@ -32,7 +32,7 @@ from bench.decode import bodies
 from bench.http_caller import Caller
 from bench.report import percentile, print_machine, print_table
 from bench.valkey import DURABLE, EVERY_SECOND, own_valkey
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 FIRST_ID = 5_000_000_000
 WARM_UP = 200  # requests
@@ -115,7 +115,7 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def own_times(w: World) -> dict[int, float]:
+async def own_times(w: ServiceEnv) -> dict[int, float]:
     """Return how long the GC itself took for each match, in seconds: its first answer counts."""
     answers = await w.sandbox.journal("match_answer")
     return {answer["match_id"]: answer["took_s"] for answer in reversed(answers)}
@@ -135,7 +135,7 @@ def row(name: str, load: Load, own_s: Callable[[int], float]) -> list[str]:
 
 
 async def measure(
-    w: World, ids: Iterator[int], pattern: Pattern, seconds: float
+    w: ServiceEnv, ids: Iterator[int], pattern: Pattern, seconds: float
 ) -> tuple[Load, dict[int, float]]:
     """Load the service; return that, and how long the GC took for each match."""
     load = await drive(w.service.url, w.service.process.pid, ids, pattern, seconds)

@@ -24,9 +24,9 @@ import structlog
 
 from actors.accounts.models import Reserved
 from actors.actor import Address, Ask
-from actors.bot.messages import BotChanged, RouterToBot, Seat, ServeMatch
+from actors.bot.messages import BotChanged, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.states import BotState
-from actors.matches.cache import Freshness, Memory
+from actors.matches.cache import Freshness, MatchCache
 from actors.matches.match import Known
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import ANYTHING, Claim
@@ -109,7 +109,7 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
         address=address,
         budgets=redis,
         matches=redis,
-        memory=Memory(POLICY.freshness.memory_entries),
+        memory=MatchCache(POLICY.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=POLICY,
         tally=RouterMetrics(Instruments()),
@@ -122,7 +122,7 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
     running = asyncio.create_task(router.run())
     for number in range(bots):
         name = f"bot-{number}"
-        seat = Seat(name, f"account-{number}", 1, "192.0.2.1", InstantBot(name))
+        seat = ReadyBot(name, f"account-{number}", 1, "192.0.2.1", InstantBot(name))
         address.tell(BotChanged(name, BotState.READY, seat=seat))
     yield address
     router.stop()

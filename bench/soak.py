@@ -32,7 +32,7 @@ import aiohttp
 from actors.router.unanswered import MISSED_MATCHES
 from bench.report import percentile, print_machine, print_table
 from bench.sandbox_process import SandboxProcess
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 FIRST_MATCH: Final = 6_500_000_000
 WORDS: Final = frozenset({"notready", "busy", "timeout", "store-unavailable"})
@@ -147,7 +147,9 @@ class Soaked:
         return self.rss_end / self.rss_begin - 1
 
 
-async def soak(w: World, *, seconds: float, rate: float, seed: int, warm_up_s: float) -> Soaked:
+async def soak(
+    w: ServiceEnv, *, seconds: float, rate: float, seed: int, warm_up_s: float
+) -> Soaked:
     """Run clients and faults against `w` for so long, then let it rest."""
     rng, seen = random.Random(seed), Seen()
     bots = len(w.sandbox.accounts)
@@ -215,7 +217,9 @@ def times_away(events: Iterable[Mapping[str, Any]]) -> list[float]:
 
 
 @contextlib.asynccontextmanager
-async def _asking(w: World, seen: Seen, rate: float, rng: random.Random) -> AsyncIterator[None]:
+async def _asking(
+    w: ServiceEnv, seen: Seen, rate: float, rng: random.Random
+) -> AsyncIterator[None]:
     async def ask_on() -> None:
         async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as asking:
             while True:
@@ -307,7 +311,7 @@ def main() -> None:
     sys.exit(0 if report(outcome, options.bots) else 1)
 
 
-def soak_world(bots: int, seed: int) -> contextlib.AbstractContextManager[World]:
+def soak_world(bots: int, seed: int) -> contextlib.AbstractContextManager[ServiceEnv]:
     """Run a service and all around it."""
     return world(
         bots,

@@ -25,11 +25,11 @@ from aiohttp import web
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotChanged, BotReport, FleetOrder, FleetPlan, Seat
+from actors.bot.messages import BotChanged, BotReport, FleetOrder, FleetPlan, ReadyBot
 from actors.bot.registry import BotSupervised, Roster, RosterMessage
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import Lookout, LookoutMessage, Sights
+from actors.dashboard.dashboard import Dashboard, DashboardMessage, Sources
 from actors.dashboard.history import HOUR_S, POINT_S, FleetHistory, Traffic
 from actors.http.auth.admin import Audit
 from actors.http.headers import on_prepare
@@ -84,7 +84,7 @@ def account_of(number: int) -> str:
     return f"account{number:04}"
 
 
-class Stage:
+class PageEnv:
     """An HTTP server and the actors behind its page, with bots that only change state."""
 
     def __init__(self, bots: int, changes: float, redis_url: str) -> None:
@@ -97,12 +97,12 @@ class Stage:
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._desk: Address[FleetOrder] = Address("fleet_desk")
-        self._lookout: Address[LookoutMessage] = Address("lookout")
+        self._lookout: Address[DashboardMessage] = Address("lookout")
         self._admin = AccountAdmin(connect(redis_url), prefix="botapi", quota=QuotaLimits())
 
     async def run(self) -> None:
         """Serve until terminated."""
-        sights = Sights(
+        sights = Sources(
             roster=self._roster,
             router=self._router,
             fleet=self._desk,
@@ -121,7 +121,7 @@ class Stage:
             ),
             _Router(self._router, clock=clock),
             _Desk(self._bots, self._desk, clock),
-            Lookout(sights, address=self._lookout, epoch="stage", clock=clock),
+            Dashboard(sights, address=self._lookout, epoch="stage", clock=clock),
         ]
         for actor in actors:
             await actor.start()
@@ -189,7 +189,9 @@ class Stage:
 
     def _change(self, number: int, state: BotState, reason: str | None) -> BotChanged:
         bot_id, account = f"bot-{number + 1}", account_of(number)
-        seat = Seat(bot_id, account, 1, IP, Address(bot_id)) if state is BotState.READY else None
+        seat = (
+            ReadyBot(bot_id, account, 1, IP, Address(bot_id)) if state is BotState.READY else None
+        )
         return BotChanged(bot_id, state, account, reason, seat)
 
 
@@ -263,7 +265,7 @@ def main() -> None:
     parser.add_argument("--changes", type=float, default=200.0)
     parser.add_argument("--redis", required=True)
     options = parser.parse_args()
-    stage = Stage(options.bots, options.changes, options.redis)
+    stage = PageEnv(options.bots, options.changes, options.redis)
     stage.live_through_an_hour()
     asyncio.run(stage.run())
 

@@ -23,7 +23,7 @@ PLENTY = 1_000_000  # a budget that no benchmark spends
 
 
 @dataclass(frozen=True)
-class World:
+class ServiceEnv:
     """One service with its surroundings, all running."""
 
     service: ServiceProcess
@@ -57,7 +57,7 @@ def world(
     settings: Sections | None = None,
     redis_config: Mapping[str, Any] = DURABLE,
     clock: MovedClock | None = None,
-) -> Iterator[World]:
+) -> Iterator[ServiceEnv]:
     """Run a service with `bots` bots.
 
     Args:
@@ -80,7 +80,7 @@ def world(
         url = f"redis://127.0.0.1:{valkey.port}/0"
         add_accounts_as_the_seed_did(url, known[:in_redis])
         with ServiceProcess(service_settings(bots, sandbox, url, settings), env=env) as service:
-            yield World(service, sandbox, url, valkey)
+            yield ServiceEnv(service, sandbox, url, valkey)
 
 
 def simple_accounts(count: int) -> list[dict[str, Any]]:

@@ -17,14 +17,14 @@ import orjson
 from aiohttp import web
 
 from sandbox.control import scenario, timeline
-from sandbox.control.actions import Deeds
+from sandbox.control.actions import Actions
 from sandbox.control.api import PREFIX, Control
 from sandbox.control.faults import Faults
 from sandbox.control.journal import Journal
 from sandbox.gc import gc
 from sandbox.gc.matches import catalogue
 from sandbox.gc.quota import Quotas
-from sandbox.gc.reordering import Held
+from sandbox.gc.reordering import Reordering
 from sandbox.network.cm import ConnectionManager, Place
 from sandbox.network.directory import Directory
 from sandbox.network.ports import HOST
@@ -34,7 +34,7 @@ from sandbox.options import Options
 from sandbox.replays.server import ReplayServer
 from sandbox.steam import accounts, keys
 from sandbox.steam.authenticator import Authenticator
-from sandbox.steam.context import Calendar, Services
+from sandbox.steam.context import Calendar, Context
 from sandbox.steam.mailbox import Mailbox
 from sandbox.steam.session import Sessions
 from sandbox.steam.tokens import Tokens
@@ -45,7 +45,7 @@ PARENT_CHECK_S: Final = 0.5
 _AFTER_S: Final = 0.001  # surely behind the instant
 
 
-def build(options: Options, state: Path) -> Services:
+def build(options: Options, state: Path) -> Context:
     """Make the simulated Steam's inside.
 
     Raises:
@@ -60,7 +60,7 @@ def build(options: Options, state: Path) -> Services:
     calendar = Calendar(options.clock_offset_s)
     tokens = Tokens(ring, state / "tokens.json" if options.state else None, calendar.now)
     mailbox = Mailbox()
-    return Services(
+    return Context(
         options=options,
         keys=ring,
         accounts=known,
@@ -74,7 +74,7 @@ def build(options: Options, state: Path) -> Services:
         catalogue=catalogue.Catalogue(options.seed, given),
         rng=rng,
         calendar=calendar,
-        held=Held(rng),
+        held=Reordering(rng),
         licensed={account.name for account in known if not account.no_license},
     )
 
@@ -82,7 +82,7 @@ def build(options: Options, state: Path) -> Services:
 class Sandbox:
     """All servers of one sandbox."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Context) -> None:
         self._services = services
         self._sessions = Sessions()
         options = services.options
@@ -92,7 +92,7 @@ class Sandbox:
         self._cms += [TcpCm(self._place(name)) for name in names]
         self._directory = Directory(services, self._cms)
         self._replays = ReplayServer(services)
-        deeds = Deeds(services, self._sessions, self._apply_faults)
+        deeds = Actions(services, self._sessions, self._apply_faults)
         file = options.scenario
         self._timeline = scenario.check(timeline.read(file), deeds) if file else []
         self._control = Control(services, self._sessions, deeds)

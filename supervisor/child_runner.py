@@ -44,7 +44,7 @@ class ChildGaveUp(Exception):
         super().__init__(f"child {child_id} failed too often, last with: {last_error or 'nothing'}")
 
 
-class Ward:
+class ChildRunner:
     """One child's lives. Begins when it is made, on the loop; `task` ends when no life follows.
 
     The task fails with ChildGaveUp when the child escalates.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from supervisor.child import ChildSpec, ChildStatus, InvalidSpec
-from supervisor.child_runner import Observer, Ward
+from supervisor.child_runner import ChildRunner, Observer
 from supervisor.clock import Clock
 
 
@@ -66,8 +66,8 @@ class Supervisor:
         self._observe = observe
         self._log = log
         self._stop_together = stop_together
-        self._wards: dict[str, Ward] = {}  # in the order of their start
-        self._starting: Ward | None = None
+        self._wards: dict[str, ChildRunner] = {}  # in the order of their start
+        self._starting: ChildRunner | None = None
         self._over = asyncio.Event()  # stop was asked for, or a child escalated
         self._failure: BaseException | None = None
 
@@ -178,14 +178,14 @@ class Supervisor:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _ward(self, child_id: str) -> Ward:
+    def _ward(self, child_id: str) -> ChildRunner:
         try:
             return self._wards[child_id]
         except KeyError:
             raise UnknownChild(self._name, child_id) from None
 
-    def _take_in(self, spec: ChildSpec) -> Ward:
-        ward = Ward(
+    def _take_in(self, spec: ChildSpec) -> ChildRunner:
+        ward = ChildRunner(
             spec,
             owner=self._name,
             clock=self._clock,

@@ -18,9 +18,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the fakes beside it
 
-from support.bot_unit_env import Stage, staged
+from support.bot_unit_env import BotUnitEnv, bot_unit_env
 from support.fake_clock import FakeClock
-from support.scripted_child import World
+from support.scripted_child import SupervisorEnv
 
 # A busy machine is no failure: how long an example takes is not what a property is about.
 hypothesis.settings.register_profile("botapi", deadline=None)
@@ -33,15 +33,15 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def world(clock: FakeClock) -> World:
+def world(clock: FakeClock) -> SupervisorEnv:
     """Return a world with supervised children, in virtual time."""
-    return World(clock)
+    return SupervisorEnv(clock)
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+async def stage(clock: FakeClock) -> AsyncIterator[BotUnitEnv]:
     """Yield a bot with everything around it, in virtual time; it lives when it is first asked for."""
-    async with staged(clock) as stage:
+    async with bot_unit_env(clock) as stage:
         yield stage
 
 

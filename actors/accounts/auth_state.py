@@ -92,7 +92,7 @@ def auth_from_json(text: str) -> AuthState | None:
     return AuthState(steam_id, token, guard_data if isinstance(guard_data, str) else None)
 
 
-class KnownAuth:
+class UnsavedAuth:
     """By account; pure bookkeeping."""
 
     def __init__(self) -> None:

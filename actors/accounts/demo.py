@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 
 DemoAccount = tuple[str, str, str | None]  # name, password, shared secret
 
@@ -13,7 +13,7 @@ DemoAccount = tuple[str, str, str | None]  # name, password, shared secret
 class DemoAccounts:
     """Child that adds the accounts of the sandbox."""
 
-    def __init__(self, store: Accounts, accounts: Sequence[DemoAccount]) -> None:
+    def __init__(self, store: AccountStore, accounts: Sequence[DemoAccount]) -> None:
         self._store = store
         self._accounts = accounts
         self._stop_asked = asyncio.Event()

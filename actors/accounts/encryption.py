@@ -30,7 +30,7 @@ NONCE_SIZE: Final = 12  # bytes, random: far below 2^32 values are ever sealed u
 KEY_ID_SIZE: Final = 8  # hex digits
 
 
-class Sealer:
+class Encryption:
     """Seals and opens. `keys`: each 32 bytes; empty for none."""
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
@@ -99,7 +99,7 @@ def _place(kind: str, account: str) -> bytes:
 SCAN: Final = 1000  # fields of a hash at once
 
 
-async def closed_values(redis: Redis, hashes: Mapping[str, str], sealer: Sealer) -> int:
+async def closed_values(redis: Redis, hashes: Mapping[str, str], sealer: Encryption) -> int:
     """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.
 
     Args:
@@ -125,7 +125,7 @@ async def closed_values(redis: Redis, hashes: Mapping[str, str], sealer: Sealer)
     return closed
 
 
-async def seal_plain_values(redis: Redis, hashes: Mapping[str, str], sealer: Sealer) -> int:
+async def seal_plain_values(redis: Redis, hashes: Mapping[str, str], sealer: Encryption) -> int:
     """Seal every value that is stored plain and drop it from the log on disk; return how many.
 
     A value that changes meanwhile stays as it was changed. Arguments and errors as `closed_values`.

@@ -26,7 +26,7 @@ WaitReason = Literal["pacing", "rate-limit"]
 
 
 @dataclass(frozen=True, slots=True)
-class LogOnLimits:
+class LogonLimits:
     """`per_minute`: token log-ons in the long run, 0 for no pacing; `burst`: at once after a rest."""
 
     per_minute: float = 6.0
@@ -43,10 +43,10 @@ class Wait:
     address: str | None = None  # the egress IP, where it is known
 
 
-class LogOnPacing:
+class LogonLimiter:
     """Token bucket and circuit breaker of log-ons. One instance per process."""
 
-    def __init__(self, redis: Redis, *, prefix: str, limits: LogOnLimits) -> None:
+    def __init__(self, redis: Redis, *, prefix: str, limits: LogonLimits) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
         self._limits = limits
@@ -56,7 +56,7 @@ class LogOnPacing:
         self._limited = Script(__package__, "logon_limited")
         self._succeeded = Script(__package__, "logon_succeeded")
 
-    def change_limits(self, limits: LogOnLimits) -> None:
+    def change_limits(self, limits: LogonLimits) -> None:
         """Ask by other limits from now on."""
         self._limits = limits
 

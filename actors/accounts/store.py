@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from actors.accounts.auth_state import KnownAuth, auth_from_json, auth_to_json
-from actors.accounts.encryption import Sealer, closed_values, seal_plain_values
+from actors.accounts.auth_state import UnsavedAuth, auth_from_json, auth_to_json
+from actors.accounts.encryption import Encryption, closed_values, seal_plain_values
 from actors.accounts.keys import Keys
 from actors.accounts.models import (
     BUDGET_SPENT,
@@ -71,7 +71,7 @@ class _Scripts:
     note_steam_id: Script
 
 
-class Accounts:
+class AccountStore:
     """The accounts in Redis, for bots. One instance per process; safe to share between actors.
 
     Of an account's state it holds only auth state that Redis may not have (see `known_auth`).
@@ -84,7 +84,7 @@ class Accounts:
         prefix: str,
         quota: QuotaLimits,
         lease_s: float,
-        sealer: Sealer | None = None,
+        sealer: Encryption | None = None,
         counting: Redis | None = None,
     ) -> None:
         """`counting`: for `reserve`, one that answers with bytes; `redis` itself when None.
@@ -96,7 +96,7 @@ class Accounts:
         self._counting = redis if counting is None else counting
         self._keys = Keys(prefix)
         self._quota = quota
-        self._sealer = sealer or Sealer()
+        self._sealer = sealer or Encryption()
         self._lease_ms = int(lease_s * 1000)
         self._scripts = _Scripts(
             *(Script(__package__, name) for name in _Scripts.__dataclass_fields__)
@@ -104,7 +104,7 @@ class Accounts:
         # Names every request in the budgets: distinct between processes, counted within one.
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
-        self._auth = KnownAuth()
+        self._auth = UnsavedAuth()
         self._avoided: dict[str, tuple[float, str]] = {}  # until when on the loop's clock, and why
         self._steam_ids_noted: dict[str, int] = {}  # account -> fencing token
         self._credentials_used: dict[

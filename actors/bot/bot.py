@@ -15,12 +15,20 @@ from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot.failure_policy import FailurePolicy
-from actors.bot.log import Change
+from actors.bot.log import StateChange
 from actors.bot.logon import LogOn, LogOnTurn, needs_password, usable_auth
-from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, Relog, RouterToBot, Seat, Serve
+from actors.bot.messages import (
+    BotChanged,
+    BudgetSpent,
+    CheckLease,
+    ReadyBot,
+    Relog,
+    RouterToBot,
+    Serve,
+)
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts
-from actors.bot.renewals import FINISH_S, LeaseKeeper, TokenKeeper
-from actors.bot.request_tasks import Serving
+from actors.bot.renewals import FINISH_S, LeaseRenewer, TokenRefresher
+from actors.bot.request_tasks import RequestTasks
 from actors.bot.states import BotEvent, BotState, next_state
 from actors.clock import Cancellable, end
 from actors.errors import (
@@ -77,11 +85,11 @@ class Bot(Actor[RouterToBot]):
         self._lease: Lease | None = None
         self._failures: FailurePolicy | None = None
         self._link: Link | None = None
-        self._token_keeper: TokenKeeper | None = None
+        self._token_keeper: TokenRefresher | None = None
         self._keeping_token: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
-        self._seat: Seat | None = None
-        self._serving = Serving(bot_id, clock=ports.clock, log=self._log)
+        self._seat: ReadyBot | None = None
+        self._serving = RequestTasks(bot_id, clock=ports.clock, log=self._log)
         self._life: asyncio.Task[None] | None = None
         self._interruption: ServiceError | None = None
         self._dropped: SteamUnreachable | None = None
@@ -131,7 +139,7 @@ class Bot(Actor[RouterToBot]):
         asked_at, self._lease = await self._check_out()
         self._log = self._log.bind(account=self._lease.account)
         failures = self._failures = FailurePolicy(self._id, self._ports, self._lease, log=self._log)
-        keeper = LeaseKeeper(
+        keeper = LeaseRenewer(
             self._ports.store,
             self._lease,
             asked_at=asked_at,
@@ -177,7 +185,7 @@ class Bot(Actor[RouterToBot]):
             # Jitter: bots that wait together must not ask together.
             await self._clock.sleep(LOOK_AGAIN_S * (0.5 + self._ports.rng.random()))
 
-    async def _session(self, keeper: LeaseKeeper, failures: FailurePolicy) -> None:
+    async def _session(self, keeper: LeaseRenewer, failures: FailurePolicy) -> None:
         """Connect, log on, launch and serve until interrupted; log off and close in any case."""
         try:
             stored = await self._ports.store.load_auth(keeper.lease)
@@ -204,7 +212,7 @@ class Bot(Actor[RouterToBot]):
         self._publish(goes_on_in=wait.seconds, waits=wait.reason)
 
     async def _open_session(
-        self, link: Link, failures: FailurePolicy, keeper: LeaseKeeper, auth: AuthState | None
+        self, link: Link, failures: FailurePolicy, keeper: LeaseRenewer, auth: AuthState | None
     ) -> None:
         lease = keeper.lease
         keeper.fence(link)
@@ -216,7 +224,7 @@ class Bot(Actor[RouterToBot]):
             self._log_on.note(lease, logged_on, self._ports.pacing, log=self._log),
             name=f"{self._id}-note",
         )
-        self._seat = Seat(
+        self._seat = ReadyBot(
             self._id,
             lease.account,
             lease.fencing_token,
@@ -312,7 +320,7 @@ class Bot(Actor[RouterToBot]):
         if self._state is BotState.LAUNCHING:
             self._interrupt(self._ending(why), why)
 
-    async def _keep(self, keeper: LeaseKeeper) -> None:
+    async def _keep(self, keeper: LeaseRenewer) -> None:
         try:
             while True:
                 await keeper.renewed()
@@ -324,7 +332,7 @@ class Bot(Actor[RouterToBot]):
             self._serving.cancel()  # no time to be nice, also while draining
 
     def _keep_token_young(self, link: Link, lease: Lease, auth: AuthState) -> None:
-        keeper = self._token_keeper = TokenKeeper(
+        keeper = self._token_keeper = TokenRefresher(
             link,
             auth,
             partial(self._log_on.store, lease),
@@ -388,7 +396,7 @@ class Bot(Actor[RouterToBot]):
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()
-        change = Change(
+        change = StateChange(
             self._id,
             self._lease.account if self._lease else None,
             before,

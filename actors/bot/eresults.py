@@ -28,7 +28,7 @@ MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 
 
-class Verdict(enum.StrEnum):
+class LogonResult(enum.StrEnum):
     """What a result asks of us."""
 
     RETRY = "retry"  # trouble inside Steam: back off, try again
@@ -50,134 +50,134 @@ class Verdict(enum.StrEnum):
     OUR_BUG = "our_bug"  # our message is wrong, once it is confirmed
 
 
-_EVERYWHERE: Final[Mapping[int, Verdict]] = {
-    0: Verdict.OTHER_CM,  # Invalid: closed without a reason
-    1: Verdict.RETRY,  # OK: logged off, and nothing is wrong
-    2: Verdict.OTHER_CM,  # Fail
-    3: Verdict.OTHER_CM,  # NoConnection
-    6: Verdict.PLAYING_ELSEWHERE,  # LoggedInElsewhere
-    7: Verdict.OUTDATED,  # InvalidProtocolVer
-    8: Verdict.OUR_BUG,  # InvalidParam
-    9: Verdict.RETRY,  # FileNotFound
-    10: Verdict.RETRY,  # Busy
-    16: Verdict.OTHER_CM,  # Timeout
-    17: Verdict.UNUSABLE,  # Banned
-    18: Verdict.UNUSABLE,  # AccountNotFound
-    19: Verdict.UNUSABLE,  # InvalidSteamID
-    20: Verdict.OTHER_CM,  # ServiceUnavailable
-    21: Verdict.RETRY,  # NotLoggedOn
-    25: Verdict.RATE_LIMITED,  # LimitExceeded
-    29: Verdict.RETRY,  # DuplicateRequest: approved meanwhile
-    34: Verdict.REPLACED,  # LogonSessionReplaced
-    35: Verdict.OTHER_CM,  # ConnectFailed
-    36: Verdict.OTHER_CM,  # HandshakeFailed
-    38: Verdict.OTHER_CM,  # RemoteDisconnect
-    43: Verdict.UNUSABLE,  # AccountDisabled
-    48: Verdict.OTHER_CM,  # TryAnotherCM
-    49: Verdict.PLAYING_ELSEWHERE,  # PasswordRequiredToKickSession
-    50: Verdict.PLAYING_ELSEWHERE,  # AlreadyLoggedInElsewhere
-    51: Verdict.UNUSABLE,  # Suspended
-    55: Verdict.OTHER_CM,  # RemoteCallFailed
-    63: Verdict.NEEDS_HUMAN,  # AccountLogonDenied: e-mail code
-    65: Verdict.NEEDS_HUMAN,  # InvalidLoginAuthCode
-    66: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedNoMail
-    71: Verdict.NEEDS_HUMAN,  # ExpiredLoginAuthCode
-    72: Verdict.NOT_HERE,  # IPLoginRestrictionFailed: not from our address
-    73: Verdict.UNUSABLE,  # AccountLockedDown
-    74: Verdict.NEEDS_HUMAN,  # AccountLogonDeniedVerifiedEmailRequired
-    77: Verdict.NEEDS_HUMAN,  # RequirePasswordReEntry
-    80: Verdict.UNUSABLE,  # Disabled
-    84: Verdict.RATE_LIMITED,  # RateLimitExceeded
-    85: Verdict.NEEDS_HUMAN,  # AccountLoginDeniedNeedTwoFactor
-    87: Verdict.THROTTLED,  # AccountLoginDeniedThrottle
-    88: Verdict.NEEDS_HUMAN,  # TwoFactorCodeMismatch
-    89: Verdict.NEEDS_HUMAN,  # TwoFactorActivationCodeMismatch
-    101: Verdict.NEEDS_HUMAN,  # NeedCaptcha
-    102: Verdict.OUR_BUG,  # GSLTDenied: we are no game server
-    105: Verdict.IP_BANNED,  # IPBanned
-    106: Verdict.OUR_BUG,  # GSLTExpired: as 102
-    112: Verdict.RETRY,  # LimitedUserAccount: of features that we do not use
-    114: Verdict.UNUSABLE,  # AccountDeleted
-    118: Verdict.NEEDS_HUMAN,  # MustAgreeToSSA
-    123: Verdict.RETRY,  # NoVerifiedPhone: as 112
-    131: Verdict.TRY_LATER,  # TryLater
+_EVERYWHERE: Final[Mapping[int, LogonResult]] = {
+    0: LogonResult.OTHER_CM,  # Invalid: closed without a reason
+    1: LogonResult.RETRY,  # OK: logged off, and nothing is wrong
+    2: LogonResult.OTHER_CM,  # Fail
+    3: LogonResult.OTHER_CM,  # NoConnection
+    6: LogonResult.PLAYING_ELSEWHERE,  # LoggedInElsewhere
+    7: LogonResult.OUTDATED,  # InvalidProtocolVer
+    8: LogonResult.OUR_BUG,  # InvalidParam
+    9: LogonResult.RETRY,  # FileNotFound
+    10: LogonResult.RETRY,  # Busy
+    16: LogonResult.OTHER_CM,  # Timeout
+    17: LogonResult.UNUSABLE,  # Banned
+    18: LogonResult.UNUSABLE,  # AccountNotFound
+    19: LogonResult.UNUSABLE,  # InvalidSteamID
+    20: LogonResult.OTHER_CM,  # ServiceUnavailable
+    21: LogonResult.RETRY,  # NotLoggedOn
+    25: LogonResult.RATE_LIMITED,  # LimitExceeded
+    29: LogonResult.RETRY,  # DuplicateRequest: approved meanwhile
+    34: LogonResult.REPLACED,  # LogonSessionReplaced
+    35: LogonResult.OTHER_CM,  # ConnectFailed
+    36: LogonResult.OTHER_CM,  # HandshakeFailed
+    38: LogonResult.OTHER_CM,  # RemoteDisconnect
+    43: LogonResult.UNUSABLE,  # AccountDisabled
+    48: LogonResult.OTHER_CM,  # TryAnotherCM
+    49: LogonResult.PLAYING_ELSEWHERE,  # PasswordRequiredToKickSession
+    50: LogonResult.PLAYING_ELSEWHERE,  # AlreadyLoggedInElsewhere
+    51: LogonResult.UNUSABLE,  # Suspended
+    55: LogonResult.OTHER_CM,  # RemoteCallFailed
+    63: LogonResult.NEEDS_HUMAN,  # AccountLogonDenied: e-mail code
+    65: LogonResult.NEEDS_HUMAN,  # InvalidLoginAuthCode
+    66: LogonResult.NEEDS_HUMAN,  # AccountLogonDeniedNoMail
+    71: LogonResult.NEEDS_HUMAN,  # ExpiredLoginAuthCode
+    72: LogonResult.NOT_HERE,  # IPLoginRestrictionFailed: not from our address
+    73: LogonResult.UNUSABLE,  # AccountLockedDown
+    74: LogonResult.NEEDS_HUMAN,  # AccountLogonDeniedVerifiedEmailRequired
+    77: LogonResult.NEEDS_HUMAN,  # RequirePasswordReEntry
+    80: LogonResult.UNUSABLE,  # Disabled
+    84: LogonResult.RATE_LIMITED,  # RateLimitExceeded
+    85: LogonResult.NEEDS_HUMAN,  # AccountLoginDeniedNeedTwoFactor
+    87: LogonResult.THROTTLED,  # AccountLoginDeniedThrottle
+    88: LogonResult.NEEDS_HUMAN,  # TwoFactorCodeMismatch
+    89: LogonResult.NEEDS_HUMAN,  # TwoFactorActivationCodeMismatch
+    101: LogonResult.NEEDS_HUMAN,  # NeedCaptcha
+    102: LogonResult.OUR_BUG,  # GSLTDenied: we are no game server
+    105: LogonResult.IP_BANNED,  # IPBanned
+    106: LogonResult.OUR_BUG,  # GSLTExpired: as 102
+    112: LogonResult.RETRY,  # LimitedUserAccount: of features that we do not use
+    114: LogonResult.UNUSABLE,  # AccountDeleted
+    118: LogonResult.NEEDS_HUMAN,  # MustAgreeToSSA
+    123: LogonResult.RETRY,  # NoVerifiedPhone: as 112
+    131: LogonResult.TRY_LATER,  # TryLater
 }
 
 # The same numbers mean something else while a token is shown (ArchiSteamFarm drops it on these).
-_WITH_TOKEN: Final[Mapping[int, Verdict]] = {
-    5: Verdict.TOKEN_DEAD,  # InvalidPassword: wrong audience or account
-    15: Verdict.TOKEN_DEAD,  # AccessDenied: revoked, password changed
-    26: Verdict.TOKEN_DEAD,  # Revoked
-    27: Verdict.TOKEN_DEAD,  # Expired
-    126: Verdict.TOKEN_DEAD,  # CachedCredentialInvalid
+_WITH_TOKEN: Final[Mapping[int, LogonResult]] = {
+    5: LogonResult.TOKEN_DEAD,  # InvalidPassword: wrong audience or account
+    15: LogonResult.TOKEN_DEAD,  # AccessDenied: revoked, password changed
+    26: LogonResult.TOKEN_DEAD,  # Revoked
+    27: LogonResult.TOKEN_DEAD,  # Expired
+    126: LogonResult.TOKEN_DEAD,  # CachedCredentialInvalid
 }
 
-_WITH_PASSWORD: Final[Mapping[int, Verdict]] = {
-    5: Verdict.WRONG_PASSWORD,
-    9: Verdict.ONCE_MORE,  # the owner said no, or the auth session is gone
-    15: Verdict.NEEDS_HUMAN,  # of a token that is fresh: the password will not mend it
-    26: Verdict.NEEDS_HUMAN,
-    27: Verdict.RETRY,  # the auth session grew too old: start again
-    126: Verdict.NEEDS_HUMAN,
+_WITH_PASSWORD: Final[Mapping[int, LogonResult]] = {
+    5: LogonResult.WRONG_PASSWORD,
+    9: LogonResult.ONCE_MORE,  # the owner said no, or the auth session is gone
+    15: LogonResult.NEEDS_HUMAN,  # of a token that is fresh: the password will not mend it
+    26: LogonResult.NEEDS_HUMAN,
+    27: LogonResult.RETRY,  # the auth session grew too old: start again
+    126: LogonResult.NEEDS_HUMAN,
 }
 
-MARKS_CM: Final = frozenset({Verdict.OTHER_CM, Verdict.TRY_LATER})
+MARKS_CM: Final = frozenset({LogonResult.OTHER_CM, LogonResult.TRY_LATER})
 STOPS_IP: Final = frozenset(
-    {Verdict.RATE_LIMITED, Verdict.THROTTLED, Verdict.IP_BANNED, Verdict.OUTDATED}
+    {LogonResult.RATE_LIMITED, LogonResult.THROTTLED, LogonResult.IP_BANNED, LogonResult.OUTDATED}
 )
 NEEDS_PERSON: Final = frozenset(
     {
-        Verdict.NEEDS_HUMAN,
-        Verdict.WRONG_PASSWORD,
-        Verdict.UNUSABLE,
-        Verdict.IP_BANNED,
-        Verdict.OUTDATED,
+        LogonResult.NEEDS_HUMAN,
+        LogonResult.WRONG_PASSWORD,
+        LogonResult.UNUSABLE,
+        LogonResult.IP_BANNED,
+        LogonResult.OUTDATED,
     }
 )
 # So many strikes within hours are forgiven; with the next one a person has to look.
-FORGIVEN: Final[Mapping[Verdict, int]] = {
-    Verdict.ONCE_MORE: 1,
-    Verdict.UNKNOWN: 2,
+FORGIVEN: Final[Mapping[LogonResult, int]] = {
+    LogonResult.ONCE_MORE: 1,
+    LogonResult.UNKNOWN: 2,
 }
 # Steam says so to good accounts, too, when its own parts are in trouble. A second such answer that comes
 # at least `CONFIRM_S` after the first confirms it, and then the account is tried once in `CONFIRMED_S`.
-TO_CONFIRM: Final = frozenset({Verdict.UNUSABLE, Verdict.OUR_BUG})
+TO_CONFIRM: Final = frozenset({LogonResult.UNUSABLE, LogonResult.OUR_BUG})
 CONFIRM_S: Final = 10 * MINUTE_S
 CONFIRMED_S: Final = 24 * HOUR_S
-IN_USE_ELSEWHERE: Final = frozenset({Verdict.PLAYING_ELSEWHERE, Verdict.REPLACED})
-GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {Verdict.UNKNOWN}  # twice as long each time
+IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
+GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {LogonResult.UNKNOWN}  # twice as long each time
 LONGEST_GROWN_S: Final = HOUR_S
 AVOID_S: Final = 30 * MINUTE_S  # how long this process leaves alone what it cannot use (NOT_HERE)
 
 # Cooldown of the account in seconds, for all instances; None: the account is not at fault.
-COOLDOWN_S: Final[Mapping[Verdict, float | None]] = {
-    Verdict.RETRY: None,
-    Verdict.OTHER_CM: None,
-    Verdict.TRY_LATER: None,  # see RETRY_AFTER_S
-    Verdict.ONCE_MORE: None,
-    Verdict.UNKNOWN: 2 * MINUTE_S,
-    Verdict.TOKEN_DEAD: None,
+COOLDOWN_S: Final[Mapping[LogonResult, float | None]] = {
+    LogonResult.RETRY: None,
+    LogonResult.OTHER_CM: None,
+    LogonResult.TRY_LATER: None,  # see RETRY_AFTER_S
+    LogonResult.ONCE_MORE: None,
+    LogonResult.UNKNOWN: 2 * MINUTE_S,
+    LogonResult.TOKEN_DEAD: None,
     # Steam says so sometimes when it means "too often": tried once more, and then until a person acts.
-    Verdict.WRONG_PASSWORD: 30 * MINUTE_S,
-    Verdict.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
-    Verdict.THROTTLED: 30 * MINUTE_S,
-    Verdict.IP_BANNED: None,
-    Verdict.OUTDATED: None,  # after an upgrade every account is as good as before
-    Verdict.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    Verdict.REPLACED: 2 * MINUTE_S,  # a twin of ours finds out meanwhile that it has no lease
-    Verdict.NEEDS_HUMAN: UNTIL_ACTED_S,  # each try mails a code, asks in the app or counts at Steam
-    Verdict.NOT_HERE: None,  # a fault of this instance: Redis is shared, and not told of it
-    Verdict.UNUSABLE: 2 * MINUTE_S,
-    Verdict.OUR_BUG: 2 * MINUTE_S,
+    LogonResult.WRONG_PASSWORD: 30 * MINUTE_S,
+    LogonResult.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
+    LogonResult.THROTTLED: 30 * MINUTE_S,
+    LogonResult.IP_BANNED: None,
+    LogonResult.OUTDATED: None,  # after an upgrade every account is as good as before
+    LogonResult.PLAYING_ELSEWHERE: 5 * MINUTE_S,
+    LogonResult.REPLACED: 2 * MINUTE_S,  # a twin of ours finds out meanwhile that it has no lease
+    LogonResult.NEEDS_HUMAN: UNTIL_ACTED_S,  # each try mails a code, asks in the app or counts at Steam
+    LogonResult.NOT_HERE: None,  # a fault of this instance: Redis is shared, and not told of it
+    LogonResult.UNUSABLE: 2 * MINUTE_S,
+    LogonResult.OUR_BUG: 2 * MINUTE_S,
 }
 # How long an account waits that was refused together with others; of other verdicts no longer than the
 # backoff. Each wrong password brings the limit of log-ons nearer, also when it is right.
-SHARED_COOLDOWN_S: Final[Mapping[Verdict, float]] = {Verdict.WRONG_PASSWORD: 2 * MINUTE_S}
+SHARED_COOLDOWN_S: Final[Mapping[LogonResult, float]] = {LogonResult.WRONG_PASSWORD: 2 * MINUTE_S}
 # The longer a shared refusal lasts, the less often Steam is asked: refused log-ons count most.
 SHARED_WAIT_SHARE: Final = 0.25  # of how long it lasts
 SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
 # How long a bot waits before its backoff begins, whatever the account.
-RETRY_AFTER_S: Final[Mapping[Verdict, float]] = {Verdict.TRY_LATER: 15.0}
+RETRY_AFTER_S: Final[Mapping[LogonResult, float]] = {LogonResult.TRY_LATER: 15.0}
 
 
 def is_known(eresult: int) -> bool:
@@ -185,46 +185,46 @@ def is_known(eresult: int) -> bool:
     return eresult in _EVERYWHERE or eresult in _WITH_TOKEN
 
 
-def verdict_on_token(eresult: int) -> Verdict:
+def verdict_on_token(eresult: int) -> LogonResult:
     """Judge a refused logon with a refresh token."""
-    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, Verdict.UNKNOWN)
+    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, LogonResult.UNKNOWN)
 
 
-def verdict_on_password(eresult: int) -> Verdict:
+def verdict_on_password(eresult: int) -> LogonResult:
     """Judge a refusal inside the credential flow."""
-    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, Verdict.UNKNOWN)
+    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, LogonResult.UNKNOWN)
 
 
-def verdict_on_log_off(eresult: int) -> Verdict:
+def verdict_on_log_off(eresult: int) -> LogonResult:
     """Judge a ClientLoggedOff. An unknown number means a retry, as no number does."""
-    return verdict_on_token(eresult) if is_known(eresult) else Verdict.RETRY
+    return verdict_on_token(eresult) if is_known(eresult) else LogonResult.RETRY
 
 
-def judge(failure: BaseException | None) -> Verdict | None:
+def classify(failure: BaseException | None) -> LogonResult | None:
     """Return what a failure says about the account or the CM; None when it says nothing."""
     match failure:
         case CannotUnseal() | ClockUncertain():
-            return Verdict.NOT_HERE
+            return LogonResult.NOT_HERE
         case LogOnRefused(phase=phase, eresult=eresult):
             of_phase = verdict_on_password if phase == "credentials" else verdict_on_token
             return of_phase(eresult)
         case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
             return verdict_on_log_off(eresult)
         case PlayingElsewhere():
-            return Verdict.PLAYING_ELSEWHERE
+            return LogonResult.PLAYING_ELSEWHERE
         case NoPassword() | NeedsHuman():
-            return Verdict.NEEDS_HUMAN
+            return LogonResult.NEEDS_HUMAN
         case _:
             return None
 
 
-def after_strikes(verdict: Verdict, strikes: int) -> Verdict:
+def after_strikes(verdict: LogonResult, strikes: int) -> LogonResult:
     """Return `verdict` as it is when it has been given `strikes` times within hours."""
     forgiven = FORGIVEN.get(verdict)
-    return verdict if forgiven is None or strikes <= forgiven else Verdict.NEEDS_HUMAN
+    return verdict if forgiven is None or strikes <= forgiven else LogonResult.NEEDS_HUMAN
 
 
-def cooldown_s(verdict: Verdict, strikes: int, *, confirmed: bool = False) -> float | None:
+def cooldown_s(verdict: LogonResult, strikes: int, *, confirmed: bool = False) -> float | None:
     """Return for how many seconds no bot tries the account; None when it is not at fault.
 
     `strikes`: how often the verdict was given within hours. `confirmed`: see `TO_CONFIRM`.
@@ -254,7 +254,7 @@ def stays_leased(failure: BaseException | None) -> bool:
 _FRESH_TOKEN: Final = "a look: Steam refuses a token that it has just given out"  # noqa: S105 - words
 _BANNED: Final = "to be replaced: Steam has banned, suspended or disabled it"
 
-NEEDS: Final[Mapping[int, str]] = {
+OPERATOR_ACTION: Final[Mapping[int, str]] = {
     5: "the right password: Steam refuses the one that is stored",
     7: "a newer BotAPI: Steam does not accept our protocol version any more",
     9: "an approval: the log-on was denied in the Steam app, or not given in time",
@@ -328,6 +328,6 @@ def need_of(failure: BaseException) -> str:
         case NeedsHuman(need=need):
             return need
         case LogOnRefused(eresult=eresult) | SteamUnreachable(eresult=int(eresult)):
-            return f"{NEEDS.get(eresult, _UNKNOWN)} (result {eresult})"
+            return f"{OPERATOR_ACTION.get(eresult, _UNKNOWN)} (result {eresult})"
         case _:
             return str(failure)

@@ -11,7 +11,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.eresults import Verdict, is_known, need_of
+from actors.bot.eresults import LogonResult, is_known, need_of
 from actors.errors import CannotUnseal, ClockUncertain
 
 FORGET_S: Final = 6 * 3600.0  # without another one, a strike is history
@@ -20,11 +20,11 @@ FORGET_S: Final = 6 * 3600.0  # without another one, a strike is history
 # Verdicts that keep an account from logging on: a log-on shows that they hold no longer.
 _AT_LOG_ON: Final = frozenset(
     {
-        Verdict.UNUSABLE,
-        Verdict.OUR_BUG,
-        Verdict.UNKNOWN,
-        Verdict.WRONG_PASSWORD,
-        Verdict.ONCE_MORE,
+        LogonResult.UNUSABLE,
+        LogonResult.OUR_BUG,
+        LogonResult.UNKNOWN,
+        LogonResult.WRONG_PASSWORD,
+        LogonResult.ONCE_MORE,
     }
 )
 
@@ -53,7 +53,7 @@ class _Series:
     is_forgiven: bool = False  # the last one
 
 
-class Strikes:
+class FailureCounter:
     """Counts verdicts per account; as many entries as there are accounts with trouble."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Strikes:
         # The account's own log-on would have ended the series.
         return Strike(series.count, now - series.first, self._last_log_on >= series.first)
 
-    def cooled(self, account: str, verdict: Verdict, reason: str) -> bool:
+    def cooled(self, account: str, verdict: LogonResult, reason: str) -> bool:
         """Note the reason of a cooldown about to be stored; False when the strike was forgiven."""
         series = self._struck.get((account, verdict))
         if series is None or series.is_forgiven:
@@ -78,7 +78,7 @@ class Strikes:
         series.reason = reason
         return True
 
-    def forgive(self, account: str, verdict: Verdict) -> str | None:
+    def forgive(self, account: str, verdict: LogonResult) -> str | None:
         """Take the last strike back; return the reason of the cooldown that it led to, if any."""
         series = self._struck.get((account, verdict))
         if series is None or series.is_forgiven:

@@ -25,11 +25,11 @@ from actors.bot.eresults import (
     SHARED_WAIT_SHARE,
     STOPS_IP,
     TO_CONFIRM,
-    Verdict,
+    LogonResult,
     after_strikes,
     as_reason,
+    classify,
     cooldown_s,
-    judge,
     need_of,
     stays_leased,
 )
@@ -59,7 +59,7 @@ class Ruling:
         to_lift: accounts and the reasons of their cooldowns, which are lifted.
     """
 
-    verdict: Verdict | None = None
+    verdict: LogonResult | None = None
     need: str | None = None
     cooldown_s: float | None = None
     is_strike: bool = False
@@ -90,7 +90,7 @@ class FailurePolicy:
         self._ruling = _NOTHING
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> LogonResult | None:
         """What was judged so far."""
         return self._ruling.verdict
 
@@ -133,7 +133,7 @@ class FailurePolicy:
         store, ruling = self._ports.store, self.ruling(failure)
         with contextlib.suppress(StoreUnavailable, LeaseLost):
             # A refused log-on forgets its token itself, even when there is no time to let go.
-            if ruling.verdict is Verdict.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
+            if ruling.verdict is LogonResult.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
             reason = as_reason(ruling.need) if ruling.need else ruling.reason or str(failure)
             if pause_s is None and self._still_counts(reason):
@@ -163,13 +163,13 @@ class FailurePolicy:
         return True
 
     def _judge(self, failure: BaseException) -> Ruling:
-        verdict = judge(failure)
+        verdict = classify(failure)
         shared = self._note_cause(failure, verdict)
         if verdict is None:
             return self._unexpected(failure)
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
             self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
-        if verdict is Verdict.NOT_HERE:
+        if verdict is LogonResult.NOT_HERE:
             reason = self._ports.own_faults.note(self._lease.account, failure, self._log)
             self._ports.store.avoid(self._lease.account, AVOID_S, reason)
             return Ruling(verdict)
@@ -179,7 +179,7 @@ class FailurePolicy:
             return self._shared_ruling(failure, verdict, failure.eresult)
         return self._own_ruling(failure, verdict)
 
-    def _note_cause(self, failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
+    def _note_cause(self, failure: BaseException, verdict: LogonResult | None) -> CauseKind | None:
         """Return the cause that other bots share; the failure learns whether it is external."""
         causes, kind = self._ports.causes, kind_of(failure, verdict)
         shared = causes.failed(
@@ -188,7 +188,7 @@ class FailurePolicy:
         if not isinstance(failure, ServiceError):
             return shared
         failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN
-        if verdict is Verdict.TOKEN_DEAD and isinstance(failure, LogOnRefused):
+        if verdict is LogonResult.TOKEN_DEAD and isinstance(failure, LogOnRefused):
             failure.is_blameless = True  # the token is forgotten: the next life takes the password
         elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
             failure.is_blameless = True  # an attempt from before Steam came back
@@ -197,7 +197,7 @@ class FailurePolicy:
         return shared
 
     def _shared_ruling(
-        self, failure: LogOnRefused | SteamUnreachable, verdict: Verdict, eresult: int
+        self, failure: LogOnRefused | SteamUnreachable, verdict: LogonResult, eresult: int
     ) -> Ruling:
         """Blame no account: what the others were blamed for within the last minute is taken back."""
         ports, now = self._ports, self._ports.clock.wall()
@@ -228,16 +228,16 @@ class FailurePolicy:
         reason = f"an unexpected error in a bot: {type(failure).__name__}"
         return Ruling(cooldown_s=pause_s, reason=reason)
 
-    def _own_ruling(self, failure: BaseException, verdict: Verdict) -> Ruling:
+    def _own_ruling(self, failure: BaseException, verdict: LogonResult) -> Ruling:
         strike = self._ports.strikes.add(self._lease.account, verdict, self._ports.clock.now())
         struck, verdict = verdict, after_strikes(verdict, strike.count)
         confirmed = verdict in TO_CONFIRM and strike.for_s >= CONFIRM_S
-        if verdict is Verdict.OUR_BUG:
+        if verdict is LogonResult.OUR_BUG:
             confirmed = confirmed and strike.others_log_on
         seconds = cooldown_s(verdict, strike.count, confirmed=confirmed)
-        if struck is Verdict.UNKNOWN and verdict is Verdict.NEEDS_HUMAN:
+        if struck is LogonResult.UNKNOWN and verdict is LogonResult.NEEDS_HUMAN:
             seconds = CONFIRMED_S  # a person may not be able to end it
-        if confirmed and verdict is Verdict.OUR_BUG:
+        if confirmed and verdict is LogonResult.OUR_BUG:
             assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see judge()
             self._log.error("message_refused", eresult=failure.eresult, phase=failure.phase)
         if verdict in IN_USE_ELSEWHERE and strike.count == SAID_AT:

@@ -27,7 +27,7 @@ class HoldsLeases(Protocol):
         """Give back whatever holders of that prefix have."""
 
 
-class Leases:
+class InstanceLeases:
     """Takes leases back at the start, releases them at the end.
 
     `memories`: of the bots, by holder; filled before the fleet starts.

@@ -14,7 +14,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.eresults import Verdict
+from actors.bot.eresults import LogonResult
 from actors.bot.shared_causes import CauseKind, SharedCause, kind_of
 from actors.bot.states import BotState
 from actors.clock import Cancellable, Clock
@@ -25,7 +25,7 @@ FEW: Final = 3  # accounts that fail while no other succeeds, before it is no ne
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """One change of a bot's state. `failure`: what it is due to, where that is one."""
 
     bot_id: str
@@ -34,7 +34,7 @@ class Change:
     state: BotState
     reason: str | None
     failure: ServiceError | None
-    verdict: Verdict | None
+    verdict: LogonResult | None
 
     def write(self, log: FilteringBoundLogger, *, is_news: bool) -> None:
         """Write the line: at info if it is news, else at debug."""
@@ -73,7 +73,7 @@ class BotLog:
         self._failures: dict[str, _Failure] = {}
         self._lasted_at: dict[CauseKind | None, float] = {}  # when a cause was seen last
 
-    def note(self, change: Change, log: FilteringBoundLogger) -> CauseKind | None:
+    def note(self, change: StateChange, log: FilteringBoundLogger) -> CauseKind | None:
         """Log a change at the level that it is worth; return the shared cause that it is part of."""
         if change.failure is None:
             self._note_success(change, log)
@@ -81,7 +81,7 @@ class BotLog:
         failure = self._note_failure(change, change.failure, log)
         return failure.kind if failure.is_shared else None
 
-    def _note_success(self, change: Change, log: FilteringBoundLogger) -> None:
+    def _note_success(self, change: StateChange, log: FilteringBoundLogger) -> None:
         is_ready = change.state is BotState.READY
         failure = self._failures.get(change.bot_id)
         if failure is not None and (is_ready or change.state is BotState.DRAINING):
@@ -90,7 +90,7 @@ class BotLog:
         change.write(log, is_news=is_ready and (failure is None or not failure.is_shared))
 
     def _note_failure(
-        self, change: Change, error: ServiceError, log: FilteringBoundLogger
+        self, change: StateChange, error: ServiceError, log: FilteringBoundLogger
     ) -> _Failure:
         before, kind = self._failures.get(change.bot_id), _kind(error, change.verdict)
         error.is_reported = True
@@ -155,7 +155,7 @@ class FirstFailures:
         self._in_a_row = 0
 
 
-def _kind(failure: ServiceError, verdict: Verdict | None) -> CauseKind | None:
+def _kind(failure: ServiceError, verdict: LogonResult | None) -> CauseKind | None:
     """Return the kind of the causes that a failure may be part of; None: it is the bot's own."""
     if isinstance(failure, StoreUnavailable | LeaseLost):
         return CauseKind.REDIS_UNREACHABLE

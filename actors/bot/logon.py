@@ -16,8 +16,8 @@ from actors.accounts.auth_state import flaw_of
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import Lease
 from actors.accounts.names import steam_name
-from actors.bot.eresults import Verdict, verdict_on_token
-from actors.bot.ports import BotPorts, KeepsAuth, LogOnTimeouts, Pacing
+from actors.bot.eresults import LogonResult, verdict_on_token
+from actors.bot.ports import BotPorts, KeepsAuth, Limiter, LogOnTimeouts
 from actors.clock import Clock
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable, StoreUnavailable
 from actors.steam.port import (
@@ -75,7 +75,7 @@ def note_limit(bot_id: str, ports: BotPorts, wait: Wait) -> None:
 
 
 @contextlib.asynccontextmanager
-async def refunded_unless_reached(pacing: Pacing, *, with_password: bool) -> AsyncIterator[None]:
+async def refunded_unless_reached(pacing: Limiter, *, with_password: bool) -> AsyncIterator[None]:
     """Return a turn when the block, which connects to Steam, fails: no log-on was tried."""
     try:
         yield
@@ -148,7 +148,7 @@ class LogOn:
                 steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
             ), auth
         except LogOnRefused as refused:
-            if verdict_on_token(refused.eresult) is not Verdict.TOKEN_DEAD:
+            if verdict_on_token(refused.eresult) is not LogonResult.TOKEN_DEAD:
                 raise
             await self._store.forget_token(lease)
             if fresh:  # not a loop of password logons: judged as a password that does not work

@@ -11,7 +11,7 @@ from typing import Final
 
 from actors.accounts.logon_limiter import WaitReason
 from actors.actor import Address, Ask
-from actors.bot.eresults import Verdict
+from actors.bot.eresults import LogonResult
 from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 
@@ -82,7 +82,7 @@ RouterToBot = Serve | BudgetSpent | Relog | CheckLease
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ReadyBot:
     """What the router needs to use a ready bot; gone as soon as the bot is not ready."""
 
     bot_id: str
@@ -101,13 +101,13 @@ class BotChanged:
     state: BotState
     account: str | None = None
     reason: str | None = None  # in words: the failure due to which the state was entered
-    seat: Seat | None = None  # exactly when state is READY
+    seat: ReadyBot | None = None  # exactly when state is READY
     nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
     usable_in: float | None = None  # with nothing_free: seconds until some account rests no more
     goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
     waits: WaitReason | None = None  # what holds up its log-on
-    verdict: Verdict | None = None  # on what Steam said, where that ended this life
+    verdict: LogonResult | None = None  # on what Steam said, where that ended this life
     cause: CauseKind | None = None  # the shared cause that its failure is part of
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from actors.accounts.logon_limiter import Wait
-from actors.bot.eresults import Verdict
+from actors.bot.eresults import LogonResult
 from actors.bot.messages import BotChanged, BotRemoved
-from actors.bot.ports import Pacing
+from actors.bot.ports import Limiter
 from actors.bot.states import BotState
 from actors.clock import Clock
 from actors.metrics import Instruments
@@ -43,9 +43,9 @@ class FleetMetrics:
             "Sessions that ended without our doing, by what Steam said (none: nothing).",
             "verdict",
         )
-        for verdict in (OK, NO_VERDICT, *Verdict):
+        for verdict in (OK, NO_VERDICT, *LogonResult):
             self._log_ons.labels(verdict)
-        for verdict in (NO_VERDICT, *Verdict):
+        for verdict in (NO_VERDICT, *LogonResult):
             self._sessions_ended.labels(verdict)
 
     def tell(self, message: BotChanged | BotRemoved) -> None:
@@ -75,7 +75,7 @@ REASONS: Final = ("pacing", "rate-limit")
 class MeasuredPacing:
     """Forwards to `pacing` and measures the waits."""
 
-    def __init__(self, pacing: Pacing, instruments: Instruments, *, clock: Clock) -> None:
+    def __init__(self, pacing: Limiter, instruments: Instruments, *, clock: Clock) -> None:
         self._pacing = pacing
         self._clock = clock
         self._closes_at = 0.0

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD, Lease
-from actors.bot.failure_counter import OwnFaults, Strikes, UnknownResults
+from actors.bot.failure_counter import FailureCounter, OwnFaults, UnknownResults
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged
 from actors.bot.renewals import LeaseChecks
@@ -62,7 +62,7 @@ class BotMemory:
     account: str = ANY_HELD
 
 
-class Pacing(Protocol):
+class Limiter(Protocol):
     """Who may log on when."""
 
     async def ask(self, *, with_password: bool) -> Wait | None:
@@ -78,7 +78,7 @@ class Pacing(Protocol):
         """Steam said "too many log-ons"; return for how long nothing more is to be tried."""
 
 
-class AccountStore(KeepsAuth, Protocol):
+class BotStore(KeepsAuth, Protocol):
     """What a bot needs of the store."""
 
     async def acquire(self, holder: str, *, before: str | None = None) -> Lease:
@@ -122,10 +122,10 @@ class BotPolicy:
 class BotPorts:
     """What a bot stands on."""
 
-    store: AccountStore
+    store: BotStore
     steam: Steam
     directory: Directory
-    pacing: Pacing
+    pacing: Limiter
     on_guard: GuardCallback
     publish: Callable[[BotChanged], None]
     clock: WallClock
@@ -134,7 +134,7 @@ class BotPorts:
     log: FilteringBoundLogger
     bot_log: BotLog
     lease_checks: LeaseChecks
-    strikes: Strikes = field(default_factory=Strikes)
+    strikes: FailureCounter = field(default_factory=FailureCounter)
     causes: SharedCauses = field(default_factory=SharedCauses)
     unknown_results: UnknownResults = field(default_factory=UnknownResults)
     own_faults: OwnFaults = field(default_factory=OwnFaults)

@@ -86,7 +86,7 @@ class Fenced(Protocol):
         """End at the instant `at` (clock seconds), unless a later call moves that."""
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """Renews `lease` until cancelled; `keep` ends only by LeaseLost."""
 
     def __init__(
@@ -204,7 +204,7 @@ class RenewsTokens(Protocol):
         """See `actors.steam.port.Link`."""
 
 
-class TokenKeeper:
+class TokenRefresher:
     """Keeps one account's token young; `keep` runs until it is cancelled."""
 
     def __init__(

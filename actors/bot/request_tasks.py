@@ -16,7 +16,7 @@ from actors.errors import GcUnavailable, SteamError
 from actors.steam.port import Link
 
 
-class Serving:
+class RequestTasks:
     """Runs each request of a bot in its own task. One instance per life of a bot."""
 
     def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:

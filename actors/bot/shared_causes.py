@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.bot.eresults import Verdict
+from actors.bot.eresults import LogonResult
 from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
 
 WINDOW_S: Final = 60.0  # refusals of several accounts within this time are one refusal
@@ -23,11 +23,13 @@ EXCUSED_S: Final = 1800.0  # a refusal that lasts longer than this counts for ea
 SEVERAL: Final = 3  # bots, in a fleet that has as many
 SHARE: Final = 0.1  # of a large fleet
 
-_AWAY: Final = frozenset({Verdict.RETRY, Verdict.OTHER_CM, Verdict.TRY_LATER})
-_LIMITED: Final = frozenset({Verdict.RATE_LIMITED, Verdict.THROTTLED, Verdict.IP_BANNED})
+_AWAY: Final = frozenset({LogonResult.RETRY, LogonResult.OTHER_CM, LogonResult.TRY_LATER})
+_LIMITED: Final = frozenset(
+    {LogonResult.RATE_LIMITED, LogonResult.THROTTLED, LogonResult.IP_BANNED}
+)
 # Verdicts on an account that Steam also gives to good accounts when its own parts are in trouble.
 _DOUBTFUL: Final = frozenset(
-    {Verdict.UNUSABLE, Verdict.OUR_BUG, Verdict.UNKNOWN, Verdict.WRONG_PASSWORD}
+    {LogonResult.UNUSABLE, LogonResult.OUR_BUG, LogonResult.UNKNOWN, LogonResult.WRONG_PASSWORD}
 )
 _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
 
@@ -121,7 +123,12 @@ class SharedCauses:
         self._with_account.add(bot_id)
 
     def failed(
-        self, bot_id: str, account: str, failure: BaseException, verdict: Verdict | None, now: float
+        self,
+        bot_id: str,
+        account: str,
+        failure: BaseException,
+        verdict: LogonResult | None,
+        now: float,
     ) -> CauseKind | None:
         """Note how a bot's life ended; return the active cause that it is part of, if any."""
         kind, eresult = kind_of(failure, verdict), getattr(failure, "eresult", None)
@@ -250,7 +257,7 @@ class SharedCauses:
                 del self._causes[key]
 
 
-def kind_of(failure: BaseException, verdict: Verdict | None) -> CauseKind | None:
+def kind_of(failure: BaseException, verdict: LogonResult | None) -> CauseKind | None:
     """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own.
 
     See also `NEVER_OWN`.

@@ -20,9 +20,9 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Lease
 from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.bot.eresults import STOPS_IP, judge
+from actors.bot.eresults import STOPS_IP, classify
 from actors.bot.logon import LogOn, refunded_unless_reached
-from actors.bot.ports import KeepsAuth, LogOnTimeouts, Pacing
+from actors.bot.ports import KeepsAuth, Limiter, LogOnTimeouts
 from actors.clock import Clock, end
 from actors.errors import AccountError, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import (
@@ -69,14 +69,14 @@ class TakesByName(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ByHand:
+class InteractiveLogon:
     """Logs accounts on for people. `holder`: who is named as using the account meanwhile."""
 
     admin: TakesByName
     store: GivesBack
     steam: Steam
     directory: Directory
-    pacing: Pacing
+    pacing: Limiter
     clock: Clock
     rng: random.Random
     holder: str
@@ -95,7 +95,7 @@ class ByHand:
             with contextlib.suppress(AccountError):  # a note; what counts is stored
                 await self.pacing.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
-            if judge(refused) in STOPS_IP:
+            if classify(refused) in STOPS_IP:
                 await self.pacing.was_limited()
             raise
         else:

@@ -26,7 +26,7 @@ NAMED: Final = 3  # accounts or bots that a line names
 REDIS_REFUSES: Final = "redis-refuses"
 
 
-class Level(enum.StrEnum):
+class Severity(enum.StrEnum):
     """How urgent a line is."""
 
     WELL = "well"
@@ -36,13 +36,13 @@ class Level(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Alert:
     """One line. Where `text` has `{when}`, the instant `when` (UTC seconds) is meant, in local time.
 
     `kind` is a word for programs. `todo` is what a person does about it, or None.
     """
 
-    level: Level
+    level: Severity
     kind: str
     text: str
     todo: str | None = None
@@ -67,14 +67,14 @@ class Facts:
     knows_accounts: bool = True  # Redis has said which there are
 
 
-def headlines(facts: Facts) -> tuple[Line, ...]:
+def alerts(facts: Facts) -> tuple[Alert, ...]:
     """Return the lines there are, the most urgent first; one at least."""
     found = [line for judge in _JUDGES for line in judge(facts)]
-    order = list(reversed(Level))
+    order = list(reversed(Severity))
     return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(facts),)
 
 
-def cause_line(cause: SharedCause, bots: int) -> Line:
+def cause_line(cause: SharedCause, bots: int) -> Alert:
     """Return the line about a cause that many of `bots` bots share."""
     affected = len(cause.bots)
     share = f"{affected} of {max(bots, affected)} bots"
@@ -103,55 +103,55 @@ def cause_line(cause: SharedCause, bots: int) -> Line:
             todo = "Check the Redis server at redis.url. The service recovers by itself."
             if said := redis_says(cause.reason):
                 text = f"Redis refuses since {{when}}: {said}. No new match can be asked for."
-                return Line(Level.OUTAGE, REDIS_REFUSES, text, todo, when)
+                return Alert(Severity.OUTAGE, REDIS_REFUSES, text, todo, when)
         case other:
             assert_never(other)
-    return Line(Level.OUTAGE, cause.kind, text, todo, when)
+    return Alert(Severity.OUTAGE, cause.kind, text, todo, when)
 
 
-def _causes(facts: Facts) -> Iterator[Line]:
+def _causes(facts: Facts) -> Iterator[Alert]:
     for cause in facts.causes:
         yield cause_line(cause, len(facts.bots))
 
 
-def _store(facts: Facts) -> Iterator[Line]:
+def _store(facts: Facts) -> Iterator[Alert]:
     if facts.store is not None and not _lasts(facts, CauseKind.REDIS_UNREACHABLE):
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             REDIS_REFUSES,
             f"{facts.store}, so that no budget can be counted and nothing new can be asked for.",
             "Check the Redis server at redis.url. The service recovers by itself.",
         )
 
 
-def _config(facts: Facts) -> Iterator[Line]:
+def _config(facts: Facts) -> Iterator[Alert]:
     if refused := facts.config.get("refused"):
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "settings-refused",
             f"The settings as they are now are not in effect: {refused}",
             "Correct the file and save it.",
         )
 
 
-def _drained(facts: Facts) -> Iterator[Line]:
+def _drained(facts: Facts) -> Iterator[Alert]:
     if facts.fleet is not None and facts.fleet.drained:
         left = len(facts.fleet.leaving)
         text = f"{left} of the bots still finish" if left else "Every account is free"
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "drained",
             f"The fleet is drained. {text}.",
             "Resume it to serve matches again.",
         )
 
 
-def _needs(facts: Facts) -> Iterator[Line]:
+def _needs(facts: Facts) -> Iterator[Alert]:
     kind = "account-needs-person"
     needy = [one for one in facts.accounts.values() if one.needs_you]
     for one in needy[:NAMED]:
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             kind,
             f"The account {one.account} needs {one.need}.",
             f"Open it on the page, or type: {one.command}",
@@ -159,33 +159,33 @@ def _needs(facts: Facts) -> Iterator[Line]:
         )
     if len(needy) > NAMED:
         more = f"{len(needy) - NAMED} more accounts need you."
-        yield Line(Level.ACT, kind, more, "`botapi status` lists them.")
+        yield Alert(Severity.ACT, kind, more, "`botapi status` lists them.")
 
 
-def _not_here(facts: Facts) -> Iterator[Line]:
+def _not_here(facts: Facts) -> Iterator[Alert]:
     if facts.not_here:
         number, reason = len(facts.not_here), next(iter(facts.not_here.values()))
         accounts = "1 account" if number == 1 else f"{number} accounts"
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "unusable-here",
             f"This instance cannot use {accounts}: {reason}.",
             "Mend that here and restart; other instances may use them meanwhile.",
         )
 
 
-def _no_accounts(facts: Facts) -> Iterator[Line]:
+def _no_accounts(facts: Facts) -> Iterator[Alert]:
     # Without any account no log-on could have failed: what Redis said is some seconds old.
     if facts.knows_accounts and not facts.accounts and facts.store is None and not facts.causes:
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "no-accounts",
             "There is no account yet.",
             "Add one, or import a file of them.",
         )
 
 
-def _none_ready(facts: Facts) -> Iterator[Line]:
+def _none_ready(facts: Facts) -> Iterator[Alert]:
     if not facts.bots or _ready(facts) or (facts.fleet is not None and facts.fleet.drained):
         return
     spent = [one for one in facts.accounts.values() if one.left == 0]
@@ -194,22 +194,22 @@ def _none_ready(facts: Facts) -> Iterator[Line]:
         text = "The budget of every account is spent" + (
             "; the first frees at {when}." if frees_at else "."
         )
-        yield Line(Level.ACT, "budgets-spent", text, "Wait, or add accounts.", frees_at)
+        yield Alert(Severity.ACT, "budgets-spent", text, "Wait, or add accounts.", frees_at)
     elif facts.causes:
         return  # it is why
     elif coming := _coming(facts):
         text = f"No bot is ready yet; {len(coming)} {_are(len(coming))} on the way"
-        yield Line(Level.WATCH, "none-ready", f"{text}{_waiting(coming)}.")
+        yield Alert(Severity.WATCH, "none-ready", f"{text}{_waiting(coming)}.")
     elif facts.accounts:
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "none-ready",
             "No bot is ready, and none finds a free account.",
             "The table of accounts says why; release, reset or add some.",
         )
 
 
-def _spent_ips(facts: Facts) -> Iterator[Line]:
+def _spent_ips(facts: Facts) -> Iterator[Alert]:
     spent: dict[str, float | None] = {
         one.ip: one.frees_at for one in facts.ips.values() if one.left == 0
     }
@@ -217,8 +217,8 @@ def _spent_ips(facts: Facts) -> Iterator[Line]:
         spent |= facts.router.spent_addresses
     for ip, frees_at in spent.items():
         frees = "" if frees_at is None else "; it frees at {when}"
-        yield Line(
-            Level.OUTAGE,
+        yield Alert(
+            Severity.OUTAGE,
             "address-spent",
             f"The budget of the address {ip} is spent{frees}.",
             "Wait, or let another instance serve from another address.",
@@ -226,24 +226,24 @@ def _spent_ips(facts: Facts) -> Iterator[Line]:
         )
 
 
-def _refused(facts: Facts) -> Iterator[Line]:
+def _refused(facts: Facts) -> Iterator[Alert]:
     """Bots are ready and the router can ask none: a spent budget has a line of its own."""
     router = facts.router
     if _ready(facts) and router is not None and router.refusal and router.budget != "spent":
-        yield Line(
-            Level.WATCH, "matches-refused", f"New matches are refused for now: {router.refusal}."
+        yield Alert(
+            Severity.WATCH, "matches-refused", f"New matches are refused for now: {router.refusal}."
         )
 
 
-def _parked(facts: Facts) -> Iterator[Line]:
+def _parked(facts: Facts) -> Iterator[Alert]:
     parked = [one for one in facts.bots.values() if one.state is BotState.PARKED]
     by_hand = set(facts.fleet.parked) if facts.fleet is not None else set()
     if facts.fleet is not None and facts.fleet.drained:
         return
     failed = [one.bot_id for one in parked if one.bot_id not in by_hand and one.cause is None]
     if failed:
-        yield Line(
-            Level.ACT,
+        yield Alert(
+            Severity.ACT,
             "bots-parked",
             f"{_names(failed)} failed too often and {_are(len(failed))} parked.",
             "Look at the last error, then restart.",
@@ -251,10 +251,10 @@ def _parked(facts: Facts) -> Iterator[Line]:
         )
     if resting := [one.bot_id for one in parked if one.bot_id in by_hand]:
         text = f"{_names(resting)} {_are(len(resting))} parked by hand."
-        yield Line(Level.WATCH, "bots-parked-by-hand", text)
+        yield Alert(Severity.WATCH, "bots-parked-by-hand", text)
 
 
-def _recovering(facts: Facts) -> Iterator[Line]:
+def _recovering(facts: Facts) -> Iterator[Alert]:
     ready, kind = _ready(facts), "recovering"
     away = [
         one for one in facts.bots.values() if one.state not in (BotState.READY, BotState.PARKED)
@@ -264,33 +264,33 @@ def _recovering(facts: Facts) -> Iterator[Line]:
         return
     text = f"{ready} of {len(facts.bots)} bots are ready"
     if facts.causes:
-        yield Line(Level.WATCH, kind, f"{text}.")
+        yield Alert(Severity.WATCH, kind, f"{text}.")
     elif len(idle) == len(away):
         free = [one for one in facts.accounts.values() if one.state is AccountState.FREE]
         todo = None if free else "Add accounts, or have fewer bots."
-        yield Line(Level.WATCH, kind, f"{text}; the others find no free account.", todo)
+        yield Alert(Severity.WATCH, kind, f"{text}; the others find no free account.", todo)
     else:
         text = f"{text}; the others are on their way{_waiting(away)}."
-        yield Line(Level.WATCH, kind, text)
+        yield Alert(Severity.WATCH, kind, text)
 
 
-def _restart(facts: Facts) -> Iterator[Line]:
+def _restart(facts: Facts) -> Iterator[Alert]:
     if waiting := facts.config.get("needs_restart"):
         text = f"Edits that wait for a restart: {', '.join(waiting)}."
-        yield Line(Level.WATCH, "restart-needed", text)
+        yield Alert(Severity.WATCH, "restart-needed", text)
 
 
-def _all_well(facts: Facts) -> Line:
+def _all_well(facts: Facts) -> Alert:
     ready = _ready(facts)
     if not ready:
-        return Line(Level.WATCH, "starting", "The fleet is starting.")
+        return Alert(Severity.WATCH, "starting", "The fleet is starting.")
     left = sum(one.left for one in facts.accounts.values())
     budget = f", {left} requests left" if facts.accounts else ""
     text = f"All is well: {ready} of {len(facts.bots)} bots are ready{budget}."
-    return Line(Level.WELL, "well", text)
+    return Alert(Severity.WELL, "well", text)
 
 
-_JUDGES: Final[tuple[Callable[[Facts], Iterator[Line]], ...]] = (
+_JUDGES: Final[tuple[Callable[[Facts], Iterator[Alert]], ...]] = (
     _causes,
     _store,
     _config,

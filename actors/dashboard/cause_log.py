@@ -11,9 +11,9 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.clock import WallClock
-from actors.dashboard.alerts import Line, cause_line
+from actors.dashboard.alerts import Alert, cause_line
 from actors.metrics import contained
-from actors.redis.client import Watch
+from actors.redis.client import CallObserver
 
 BACK_AFTER: Final = 3  # answers in a row: one may have been on its way already
 OUTAGE_SUMMARY_S: Final = 60.0  # between two lines about an outage that lasts
@@ -26,7 +26,7 @@ WRITES_AFTER_S: Final = 30.0
 class RedisLog:
     """A watch on scripts; passes on to another what it is told."""
 
-    def __init__(self, watch: Watch, *, clock: WallClock, log: FilteringBoundLogger) -> None:
+    def __init__(self, watch: CallObserver, *, clock: WallClock, log: FilteringBoundLogger) -> None:
         self._clock = clock
         self._log = log.bind(actor="redis")
         # Redis has done what the script says, whether or not that could be counted.
@@ -192,7 +192,7 @@ def _key(cause: SharedCause) -> _Key:
     return cause.kind, cause.reason if cause.kind is CauseKind.SAME_REFUSAL else cause.address
 
 
-def _in_words(line: Line) -> str:
+def _in_words(line: Alert) -> str:
     """Return an alert as the page shows it; the time is UTC, as all times in the log."""
     when = "" if line.when is None else f"{datetime.fromtimestamp(line.when, UTC):%H:%M} UTC"
     return " ".join(filter(None, (line.text, line.todo))).replace("{when}", when)

@@ -23,11 +23,11 @@ from actors.bot.messages import BotReport, FleetOrder, FleetPlan, GetFleet, GetF
 from actors.bot.registry import RosterMessage
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.clock import WallClock, end
-from actors.dashboard.alerts import Facts, headlines
+from actors.dashboard.alerts import Facts, alerts
 from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.event_stream import EventId, Feed, Watching
+from actors.dashboard.event_stream import EventId, EventStream, Watching
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
-from actors.dashboard.snapshot import Picture, changes, whole
+from actors.dashboard.snapshot import Snapshot, changes, whole
 from actors.dashboard.views import AccountView, IpView, account_view, ip_view
 from actors.errors import AccountError, LocalProtocolError, store_trouble
 from actors.router.messages import GetRouter, RouterMessage, RouterReport
@@ -63,12 +63,12 @@ class Unwatch:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
+class Refresh:
     """HTTP -> lookout: an operator changed the accounts; read them now, not when they are due."""
 
 
 @dataclass(frozen=True, slots=True)
-class GetPicture(Ask[Picture]):
+class GetPicture(Ask[Snapshot]):
     """HTTP -> lookout: everything that a page would show now."""
 
 
@@ -77,10 +77,10 @@ class _Tick(Ask[None]):
     """Lookout -> itself: look around if it is time."""
 
 
-LookoutMessage = Watch | Unwatch | LookAgain | GetPicture | _Tick
+DashboardMessage = Watch | Unwatch | Refresh | GetPicture | _Tick
 
 
-class LooksAtAccounts(Protocol):
+class AccountsView(Protocol):
     """What the lookout needs of the store."""
 
     async def overview(self) -> list[AccountRow]:
@@ -91,13 +91,13 @@ class LooksAtAccounts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sights:
+class Sources:
     """Where the lookout looks."""
 
     roster: Address[RosterMessage]
     router: Address[RouterMessage]
     fleet: Address[FleetOrder]
-    accounts: LooksAtAccounts
+    accounts: AccountsView
     traffic: Traffic
     history: FleetHistory  # outlives a lookout that fails
     config: Callable[[], Mapping[str, Any]]
@@ -107,20 +107,20 @@ class Sights:
     not_here: Callable[[], Mapping[str, str]] = dict  # accounts that this instance cannot use: why
 
 
-class Lookout(Actor[LookoutMessage]):
+class Dashboard(Actor[DashboardMessage]):
     """Actor that keeps the picture and publishes its changes through the feed."""
 
     def __init__(
-        self, sights: Sights, *, address: Address[LookoutMessage], epoch: str, clock: WallClock
+        self, sights: Sources, *, address: Address[DashboardMessage], epoch: str, clock: WallClock
     ) -> None:
         """`epoch`: unique to this life; see Feed."""
         super().__init__(address, clock=clock)
         self._sights = sights
         self._clock = clock
         self._wall = clock.wall
-        self._feed = Feed(epoch)
+        self._feed = EventStream(epoch)
         self._history = sights.history
-        self._picture = Picture({}, {}, {}, None, None, {}, (), sights.about)
+        self._picture = Snapshot({}, {}, {}, None, None, {}, (), sights.about)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
         self._knows_accounts = False
@@ -140,7 +140,7 @@ class Lookout(Actor[LookoutMessage]):
                 await end(self._reading)
             self._feed.close()
 
-    async def handle(self, envelope: Envelope[LookoutMessage]) -> None:
+    async def handle(self, envelope: Envelope[DashboardMessage]) -> None:
         """One message."""
         reply = envelope.reply
         match envelope.message:
@@ -149,7 +149,7 @@ class Lookout(Actor[LookoutMessage]):
                 self._take_in(last_seen, reply)
             case Unwatch(watching=watching):
                 self._feed.leave(watching)
-            case LookAgain():
+            case Refresh():
                 self._looked_at_accounts = None
             case GetPicture():
                 if not self._feed.watchers:  # a page that is open gets these twice a second anyway
@@ -226,7 +226,7 @@ class Lookout(Actor[LookoutMessage]):
             }
         )
 
-    async def _look_around(self, patience_s: float) -> Picture:
+    async def _look_around(self, patience_s: float) -> Snapshot:
         old = self._picture
         fleet = await self._ask(self._sights.roster, GetFleet())
         bots = old.bots if fleet is None else {one.bot_id: one for one in fleet.bots}
@@ -250,8 +250,8 @@ class Lookout(Actor[LookoutMessage]):
             not_here,
             self._knows_accounts,
         )
-        lines = headlines(facts)
-        return Picture(bots, accounts, ips, plan, router, config, lines, old.about)
+        lines = alerts(facts)
+        return Snapshot(bots, accounts, ips, plan, router, config, lines, old.about)
 
     def _note_ips(self, bots: Iterable[BotReport]) -> None:
         for bot in bots:

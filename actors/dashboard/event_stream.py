@@ -75,7 +75,7 @@ class Watching:
         return chunk
 
 
-class Feed:
+class EventStream:
     """Event stream with replay. `epoch`: tells its event ids from those of an earlier stream."""
 
     def __init__(self, epoch: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from actors.bot.messages import BotReport, FleetPlan
-from actors.dashboard.alerts import Line
+from actors.dashboard.alerts import Alert
 from actors.dashboard.views import AccountView, IpView
 from actors.router.messages import RouterReport
 
@@ -19,7 +19,7 @@ PARTS: Final = ("fleet", "router", "config", "headlines", "about")  # sent whole
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """Snapshot of the service for the pages."""
 
     bots: Mapping[str, BotReport]
@@ -28,17 +28,17 @@ class Picture:
     fleet: FleetPlan | None
     router: RouterReport | None
     config: Mapping[str, Any]
-    headlines: tuple[Line, ...]
+    headlines: tuple[Alert, ...]
     about: Mapping[str, Any]
 
 
-def whole(picture: Picture) -> dict[str, Any]:
+def whole(picture: Snapshot) -> dict[str, Any]:
     """Return all of it, ready to be encoded."""
     tables = {table: list(getattr(picture, table).values()) for table in TABLES}
     return tables | {part: getattr(picture, part) for part in PARTS}
 
 
-def changes(before: Picture, after: Picture) -> dict[str, Any]:
+def changes(before: Snapshot, after: Snapshot) -> dict[str, Any]:
     """Return what is new or other (`bots`, ...) and what is gone (`gone_bots`, ...)."""
     found: dict[str, Any] = {}
     for table in TABLES:

@@ -34,7 +34,7 @@ from actors.http.headers import HEADERS, ID_HEADER, new_request_id
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS
 from actors.http.outcome import Count, Outcome, Record, request_facts
 from actors.http.plain_head import PlainHead, read_plain_head
-from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.routes.match_fetcher import MatchFetcher
 from actors.metrics import contained
 
 OK: Final = 200
@@ -46,7 +46,7 @@ class Express:
     def __init__(
         self,
         admission: Admission,
-        asker: MatchAsker,
+        asker: MatchFetcher,
         *,
         clock: WallClock,
         record: Record,

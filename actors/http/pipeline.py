@@ -89,7 +89,7 @@ QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  
 BY_PATH: Final = ("/matches/", "/replays/", "/match/")  # then a match's id
 
 
-class Edge:
+class Pipeline:
     """Wraps the application's request handler. It lives as long as its server."""
 
     def __init__(

@@ -16,7 +16,7 @@ from actors.http.connection import Capacity, Connection, Ready
 from actors.http.headers import on_prepare
 from actors.http.openapi.document import document
 from actors.http.openapi.operation import Routes, add_routes, shortcuts
-from actors.http.pipeline import MAX_BODY, Answering, Edge, Shortcuts, bodies_first
+from actors.http.pipeline import MAX_BODY, Answering, Pipeline, Shortcuts, bodies_first
 from actors.http.routes.api_docs import DocsRoutes
 
 
@@ -61,7 +61,7 @@ class HttpServer:
         site: Site,
         listener: socket.socket,
         *,
-        edge: Edge,
+        edge: Pipeline,
         capacity: Capacity,
         drain_s: float,
         log: FilteringBoundLogger,

@@ -40,7 +40,7 @@ def has_just_ended(ended_at: float, now: float) -> bool:
     return -CLOCKS_DIFFER_S < now - ended_at < RECENT_S
 
 
-class Memory:
+class MatchCache:
     """LRU cache of known matches. Times are arguments, in UTC seconds. An answer takes about 35 KB."""
 
     def __init__(self, entries: int) -> None:

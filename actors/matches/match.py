@@ -175,7 +175,7 @@ def answer_of(
     )
 
 
-class Verdict(enum.StrEnum):
+class NoMatchReason(enum.StrEnum):
     """Why there is no match."""
 
     NOT_FOUND = "not-found"
@@ -183,11 +183,11 @@ class Verdict(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NoMatch:
     """The GC's refusal to give out a match. Times are UTC seconds."""
 
     match_id: int
-    verdict: Verdict
+    verdict: NoMatchReason
     stored_at: float  # when the GC said so
     fresh_until: float  # until when a cache may answer with it
 
@@ -197,10 +197,10 @@ class Refusal:
         A match that does not exist may only be too young: asking again makes sense as soon as the GC
         would be asked again.
         """
-        if self.verdict is Verdict.BLOCKED:
+        if self.verdict is NoMatchReason.BLOCKED:
             return MatchBlocked("Valve does not give out this match")
         retry_after = max(0.0, self.fresh_until - now)
         return MatchNotFound("there is no such match, or it is not available yet", retry_after)
 
 
-Known = MatchAnswer | Refusal  # what may be known of a match
+Known = MatchAnswer | NoMatch  # what may be known of a match

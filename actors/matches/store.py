@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
-from actors.matches.match import Known, MatchAnswer, Refusal, ReplayFacts, Source, Verdict
+from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, ReplayFacts, Source
 from actors.redis.client import Condition, Script
 
 VERSION: Final = 1
@@ -33,7 +33,7 @@ GZIP: Final = zlib.MAX_WBITS | 16
 LONGEST: Final = 16 * 1024 * 1024  # bytes unpacked; a match has some ten thousand
 
 
-class Garbled(ValueError):
+class CorruptEntry(ValueError):
     """This is no entry of ours."""
 
 
@@ -43,7 +43,7 @@ class _Facts:
     id: int
     stored_at: float
     fresh_until: float
-    verdict: Verdict | None = None  # exactly when there is no match
+    verdict: NoMatchReason | None = None  # exactly when there is no match
     etag: str = ""
     replay: ReplayFacts | None = None
 
@@ -62,7 +62,7 @@ _FACTS: Final = TypeAdapter(_Facts)
 
 def pack(known: Known) -> Entry:
     """Return the fields to store."""
-    if isinstance(known, Refusal):
+    if isinstance(known, NoMatch):
         facts = _Facts(
             VERSION, known.match_id, known.stored_at, known.fresh_until, verdict=known.verdict
         )
@@ -87,13 +87,13 @@ def unpack(match_id: int, entry: Entry) -> Known:
     try:
         facts = _FACTS.validate_json(entry.facts)
     except ValidationError as error:
-        raise Garbled(f"facts: {error.error_count()} errors") from None
+        raise CorruptEntry(f"facts: {error.error_count()} errors") from None
     if facts.id != match_id:
-        raise Garbled(f"about match {facts.id}")
+        raise CorruptEntry(f"about match {facts.id}")
     if facts.verdict is not None:
-        return Refusal(match_id, facts.verdict, facts.stored_at, facts.fresh_until)
+        return NoMatch(match_id, facts.verdict, facts.stored_at, facts.fresh_until)
     if facts.replay is None or not facts.etag:
-        raise Garbled("facts are missing")
+        raise CorruptEntry("facts are missing")
     return MatchAnswer(
         match_id=match_id,
         json=_unpacked(entry.json, GZIP),
@@ -113,9 +113,9 @@ def _unpacked(packed: bytes, bits: int) -> bytes:
     try:
         text = unpacker.decompress(packed, LONGEST)
     except zlib.error as error:
-        raise Garbled(str(error)) from None
+        raise CorruptEntry(str(error)) from None
     if not unpacker.eof or unpacker.unused_data:
-        raise Garbled("cut off, or too long")
+        raise CorruptEntry("cut off, or too long")
     return text
 
 
@@ -135,7 +135,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Locked:
     """Another fetch of the match is under way; look again soon for a result that lands after `after`."""
 
     after: int
@@ -165,7 +165,7 @@ class MatchStore:
         """Return what holds in Redis as long as the flight is the claim's."""
         return Condition(self._keys(claim.match_id)[1], claim.token)
 
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Locked:
         """Return what is known of the match; if nothing is, take the flight and return the claim.
 
         A caller that gets no answer (it is cancelled, or Redis is unreachable) may still own the flight:
@@ -173,7 +173,7 @@ class MatchStore:
 
         Args:
             claim: a new one, or one that is granted already.
-            after: only what landed after that will do: ANYTHING, NEWS, or what `Taken` says.
+            after: only what landed after that will do: ANYTHING, NEWS, or what `Locked` says.
         """
         keys = self._keys(claim.match_id)
         while True:
@@ -183,10 +183,10 @@ class MatchStore:
             if found == b"yours":
                 return claim
             if found == b"theirs":
-                return Taken(landed)
+                return Locked(landed)
             try:
                 return unpack(claim.match_id, Entry(*(field or b"" for field in fields)))
-            except Garbled as error:
+            except CorruptEntry as error:
                 self._log.warning("match_entry_garbled", match_id=claim.match_id, reason=str(error))
                 after = landed
 

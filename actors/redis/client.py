@@ -76,7 +76,7 @@ class Condition(NamedTuple):
     value: str
 
 
-class Watch(Protocol):
+class CallObserver(Protocol):
     """Is told how Redis does. `script`: the name of a script, or of a command that is none."""
 
     def answered(self, script: str, seconds: float) -> None:
@@ -95,7 +95,7 @@ class Watch(Protocol):
 class RedisClient(Redis):
     """redis-py's, with a line for scripts, and who watches it."""
 
-    watched_by: Watch | None = None
+    watched_by: CallObserver | None = None
     line: Line
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
@@ -108,7 +108,7 @@ def connect(
     url: str,
     *,
     raw: bool = False,
-    watch: Watch | None = None,
+    watch: CallObserver | None = None,
     on_lost: Callable[[], None] | None = None,
 ) -> RedisClient:
     """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.

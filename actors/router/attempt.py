@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Refused, Reserved, Unmet
 from actors.bot.log import FirstFailures
-from actors.bot.messages import Seat, ServeMatch
+from actors.bot.messages import ReadyBot, ServeMatch
 from actors.clock import Cancellable, Tasks, WallClock
 from actors.errors import (
     AccountError,
@@ -34,14 +34,14 @@ from actors.errors import (
     StoreMisused,
     store_trouble,
 )
-from actors.matches.match import Known, Refusal, Verdict, answer_of
+from actors.matches.match import Known, NoMatch, NoMatchReason, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.protobuf.wire import DecodeError
 from actors.redis.client import Condition
-from actors.router.bot_health import Conduct
-from actors.router.bot_pool import Seats
+from actors.router.bot_health import BotHealth
+from actors.router.bot_pool import BotPool
 from actors.router.claim import STORE_RETRY_S
-from actors.router.fetch import Flight
+from actors.router.fetch import Fetch
 from actors.router.hedging import LEAST_S
 from actors.router.messages import RouterPolicy
 from actors.router.metrics import Failure, Lookup, Tally
@@ -49,7 +49,7 @@ from actors.router.unanswered import Why
 
 # CMsgGCMatchDetailsResponse.result, as odota/core reads it.
 RESULT_OK: Final = 1
-VERDICTS: Final = {2: Verdict.NOT_FOUND, 15: Verdict.BLOCKED}
+VERDICTS: Final = {2: NoMatchReason.NOT_FOUND, 15: NoMatchReason.BLOCKED}
 
 # Trouble inside the GC (Busy, Timeout, ServiceUnavailable); it may be over soon.
 TROUBLE: Final = frozenset({10, 16, 20})
@@ -84,11 +84,11 @@ class _TryFailed(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Try:
+class Attempt:
     """One of them. `if_`: what had to hold for its request to be counted."""
 
-    flight: Flight
-    seat: Seat
+    flight: Fetch
+    seat: ReadyBot
     begun: float  # clock seconds
     if_: Condition | None
     is_void: bool = False  # nothing was to be counted after all
@@ -109,19 +109,19 @@ class Try:
         self._settled.set()
 
 
-class Tries:
+class Attempts:
     """Starts tries and applies their outcomes. Owned by the router."""
 
     def __init__(
         self,
         *,
         budgets: ReservesBudget,
-        seats: Seats,
-        conduct: Conduct,
+        seats: BotPool,
+        conduct: BotHealth,
         decoder: MatchDecoder,
-        on_cleared: Callable[[Flight], None],
-        on_brought: Callable[[Flight, Known], None],
-        on_over: Callable[[Flight], None],
+        on_cleared: Callable[[Fetch], None],
+        on_brought: Callable[[Fetch, Known], None],
+        on_over: Callable[[Fetch], None],
         policy: RouterPolicy,
         tally: Tally,
         clock: WallClock,
@@ -147,21 +147,21 @@ class Tries:
         self._running = Tasks()
         self._watched: set[str] = set()  # spent addresses
 
-    def start(self, flight: Flight, seat: Seat, *, if_: Condition | None = None) -> Try:
+    def start(self, flight: Fetch, seat: ReadyBot, *, if_: Condition | None = None) -> Attempt:
         """Let a bot try; the seat is given back when it is over.
 
         `if_`: only if that holds when its request is to be counted; else it was none.
         """
         if if_ is None:
             self.missed(flight)
-        one = Try(flight, seat, self._clock.now(), if_)
+        one = Attempt(flight, seat, self._clock.now(), if_)
         flight.took_off(seat.account, one.begun)
         task = self._running.start(self._try(one), name=f"try-{flight.match_id}-{seat.bot_id}")
         # Not in the task: one that is cancelled before its first step would never get there.
         task.add_done_callback(lambda _: self._end(one))
         return one
 
-    def missed(self, flight: Flight) -> None:
+    def missed(self, flight: Fetch) -> None:
         """The match is nowhere; counted once for a flight."""
         if not flight.was_missed:
             flight.was_missed = True
@@ -175,7 +175,7 @@ class Tries:
         """Wait for all that run."""
         await self._running.finish()
 
-    async def _try(self, one: Try) -> None:
+    async def _try(self, one: Attempt) -> None:
         flight = one.flight
         if flight.is_abandoned:
             one.is_void = True
@@ -187,7 +187,7 @@ class Tries:
         except _TryFailed as failed:
             self._note_failure(one, failed)
 
-    def _end(self, one: Try) -> None:
+    def _end(self, one: Attempt) -> None:
         if one.is_void:
             self._seats.put_back(one.seat, one.begun)
         elif not one.is_late:
@@ -197,7 +197,7 @@ class Tries:
             one.flight.came_down(one.seat.account)
             self._on_over(one.flight)
 
-    async def _charge(self, one: Try) -> bool:
+    async def _charge(self, one: Attempt) -> bool:
         """Return whether the request is counted. Raises _TryFailed."""
         flight, seat = one.flight, one.seat
         try:
@@ -235,7 +235,7 @@ class Tries:
                     self._seats.free_address(ip)
         self._watched.discard(ip)
 
-    async def _ask(self, one: Try) -> Known:
+    async def _ask(self, one: Attempt) -> Known:
         """Raises _TryFailed."""
         flight, seat = one.flight, one.seat
         flight.asked = seat
@@ -268,22 +268,22 @@ class Tries:
         self._failures.succeeded(seat.account)
         return known
 
-    def _look_again(self, one: Try, at: float, look: Callable[[Try], None]) -> None:
+    def _look_again(self, one: Attempt, at: float, look: Callable[[Attempt], None]) -> None:
         one.alarm = self._clock.call_at(at, lambda: look(one))
 
-    def _on_overdue(self, one: Try) -> None:
+    def _on_overdue(self, one: Attempt) -> None:
         """Look whether others are quicker: now, and then when it has taken twice as long each time."""
         self._note_overdue(one)
         if not self._conduct.slow(one.seat, one.asked_at) and not one.is_late:
             now = self._clock.now()
             self._look_again(one, now + max(now - one.asked_at, LEAST_S), self._on_overdue)
 
-    def _note_overdue(self, one: Try) -> None:
+    def _note_overdue(self, one: Attempt) -> None:
         if not one.is_overdue:
             one.is_overdue = True
             self._seats.overdue(one.seat)
 
-    def _on_late(self, one: Try) -> None:
+    def _on_late(self, one: Attempt) -> None:
         """It is no load of its bot any more; from now on look whether it is silence."""
         if one.alarm is not None:
             one.alarm.cancel()
@@ -293,7 +293,7 @@ class Tries:
         self._on_over(one.flight)
         self._look_for_silence(one)
 
-    def _look_for_silence(self, one: Try) -> None:
+    def _look_for_silence(self, one: Attempt) -> None:
         timeout_s, now = self.policy.request_timeout_s, self._clock.now()
         hedging = self._conduct.hedging
         silent_at = hedging.silent_at(one.asked_at, timeout_s)
@@ -308,7 +308,7 @@ class Tries:
         one.flight.came_down(one.seat.account)
         self._on_over(one.flight)
 
-    def _judged(self, one: Try, body: bytes) -> tuple[Known | None, _TryFailed | None]:
+    def _judged(self, one: Attempt, body: bytes) -> tuple[Known | None, _TryFailed | None]:
         """Return what is known of the match now, or why the answer is of no use."""
         match_id, seat = one.flight.match_id, one.seat
         now, freshness = self._clock.wall(), self.policy.freshness
@@ -318,7 +318,7 @@ class Tries:
             return None, _TryFailed(str(error), useless=Why.USELESS)
         self._tally.answered(self._clock.now() - one.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
-            return Refusal(match_id, verdict, now, now + freshness.negative_ttl_s), None
+            return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s), None
         if details.result != RESULT_OK:
             useless = Why.TROUBLE if details.result in TROUBLE else Why.USELESS
             return None, _TryFailed(f"result {details.result}", useless=useless)
@@ -329,7 +329,7 @@ class Tries:
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
         return replace(answer, steam_id=seat.steam_id, ip=seat.ip), None
 
-    def _note_failure(self, one: Try, failed: _TryFailed) -> None:
+    def _note_failure(self, one: Attempt, failed: _TryFailed) -> None:
         if one.is_silent:  # noted by then
             return
         flight, seat = one.flight, one.seat

@@ -20,20 +20,20 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Refused
 from actors.bot.log import FirstFailures
-from actors.bot.messages import BudgetSpent, CheckLease, Relog, Seat
+from actors.bot.messages import BudgetSpent, CheckLease, ReadyBot, Relog
 from actors.clock import Clock
 from actors.errors import LocalProtocolError, TimedOut, Unusable
-from actors.router.bot_pool import Seats
-from actors.router.circuit_breaker import Circuits, Step
+from actors.router.bot_pool import BotPool
+from actors.router.circuit_breaker import CircuitBreakers, Step
 from actors.router.hedging import Hedging
 from actors.router.metrics import Tally
-from actors.router.unanswered import Silence, Why
+from actors.router.unanswered import UnansweredTracker, Why
 
 FIRST_S: Final = 2.0  # anybody may be late once
 LONGEST_S: Final = 60.0
 
 
-class Demerits:
+class SlowPenalty:
     """The demotions of each account in a row. Owned by the router."""
 
     def __init__(self) -> None:
@@ -60,23 +60,23 @@ LEFT_FOR_SPARE_S: Final = 600.0
 UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
-class Conduct:
+class BotHealth:
     """Changes the seats of bots by the outcome of their requests. Owned by the router."""
 
     def __init__(
-        self, seats: Seats, *, tally: Tally, clock: Clock, log: FilteringBoundLogger
+        self, seats: BotPool, *, tally: Tally, clock: Clock, log: FilteringBoundLogger
     ) -> None:
         self.hedging = Hedging()
         self._seats = seats
         self._tally = tally
-        self._silence = Silence()
-        self._circuits = Circuits()
-        self._demerits = Demerits()
+        self._silence = UnansweredTracker()
+        self._circuits = CircuitBreakers()
+        self._demerits = SlowPenalty()
         self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
         self._opened = FirstFailures()
         self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
         # The seat left for a spare account: what its bot hears next is evidence.
-        self._trial: Seat | None = None
+        self._trial: ReadyBot | None = None
         self._clock = clock
         self._log = log
 
@@ -101,7 +101,7 @@ class Conduct:
         """Whether a match would be set aside if none of these accounts gets it."""
         return self._silence.may_be_the_match(accounts, self._clock.now())
 
-    def answered(self, seat: Seat, match_id: int, asked_at: float, useless: Why | None) -> None:
+    def answered(self, seat: ReadyBot, match_id: int, asked_at: float, useless: Why | None) -> None:
         """The GC said something about the match; `useless`: why that is of no use, if it is not."""
         account, now = seat.account, self._clock.now()
         if not self.slow(seat, asked_at):
@@ -121,7 +121,7 @@ class Conduct:
                 self._note_aside(match_id, useless)
         self._judge_trial(seat)
 
-    def slow(self, seat: Seat, asked_at: float) -> bool:
+    def slow(self, seat: ReadyBot, asked_at: float) -> bool:
         """Demote a seat if it is slower than others are meanwhile; return whether it is."""
         is_slow = bool(self.hedging.is_slow(asked_at, self._clock.now()))
         if is_slow and self._seats.demote(seat):
@@ -134,7 +134,7 @@ class Conduct:
             self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
         return is_slow
 
-    def dropped(self, seat: Seat, match_id: int, *, others_got_it: bool) -> None:
+    def dropped(self, seat: ReadyBot, match_id: int, *, others_got_it: bool) -> None:
         """The GC threw a request away: what silence is, without the time that silence takes.
 
         One such request is over too soon to see whether others are answered meanwhile, so the time since
@@ -145,7 +145,7 @@ class Conduct:
         self._dropped_at[seat.account] = now
         self.silent(seat, match_id, since, others_got_it=others_got_it)
 
-    def silent(self, seat: Seat, match_id: int, since: float, *, others_got_it: bool) -> None:
+    def silent(self, seat: ReadyBot, match_id: int, since: float, *, others_got_it: bool) -> None:
         """Nothing came for long enough to be evidence, over a connection that is alive.
 
         `since`: clock seconds from which on it matters whether others are answered.
@@ -162,7 +162,7 @@ class Conduct:
         self._dropped_at.pop(account, None)
         self._silence.exonerate(account)
 
-    def refused(self, seat: Seat, refused: Refused) -> None:
+    def refused(self, seat: ReadyBot, refused: Refused) -> None:
         """The store did not reserve a request for it."""
         self._log_refused(seat, refused)
         if self._seats.is_retired(seat.bot_id):
@@ -179,7 +179,7 @@ class Conduct:
                 self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
                 self._seats.bench(seat, refused.retry_after if is_told else UNCERTAIN_S)
 
-    def _log_refused(self, seat: Seat, refused: Refused) -> None:
+    def _log_refused(self, seat: ReadyBot, refused: Refused) -> None:
         """Log a refused budget; that of an address at info for its first bot alone."""
         log = self._log.bind(account=seat.account, scope=refused.scope, delay_s=refused.retry_after)
         now = self._clock.now()
@@ -199,7 +199,7 @@ class Conduct:
     def _note_aside(self, match_id: int, why: Why) -> None:
         self._log.warning("match_set_aside", match_id=match_id, reason=why.value)
 
-    def _judge_trial(self, seat: Seat) -> None:
+    def _judge_trial(self, seat: ReadyBot) -> None:
         """A spare account was answered after others fell silent: probe those at once."""
         left = self._trial
         if left is None or left.bot_id != seat.bot_id or left.account == seat.account:
@@ -210,7 +210,7 @@ class Conduct:
             if (silent := self._seats.of_account(account)) is not None:
                 self._seats.resume(silent)
 
-    def _break_circuit(self, seat: Seat, since: float) -> None:
+    def _break_circuit(self, seat: ReadyBot, since: float) -> None:
         """Do what the account's circuit breaker asks for after a silence."""
         if not self._seats.holds(seat):  # paused, or gone, since it was asked
             return
@@ -244,7 +244,7 @@ class Conduct:
         else:
             self.refused(seat, Refused("account", SPENT_EARLY_S))
 
-    def _tell(self, seat: Seat, message: BudgetSpent | CheckLease | Relog) -> bool:
+    def _tell(self, seat: ReadyBot, message: BudgetSpent | CheckLease | Relog) -> bool:
         try:
             seat.address.tell(message)
         except LocalProtocolError:  # the bot is about to end, or behind with its mail

@@ -10,12 +10,12 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted, RequestError, TimedOut
-from actors.router.rotation import Turns
+from actors.router.rotation import RoundRobin
 from actors.router.spent_budgets import SpentBudgets
-from actors.router.wait_queue import Line, Place
+from actors.router.wait_queue import FairQueue, Waiter
 
 NOT_READY_RETRY_S = 5.0  # when no better estimate exists
 LOG_ON_S = 2.0  # about what a bot needs from its first step to being ready
@@ -25,16 +25,16 @@ BUSY_RETRY_S = 1.0
 LONGEST_TURN_S = 10.0
 
 
-class Seats:
+class BotPool:
     """The seats of all ready bots. `queue`: how many may wait for one."""
 
-    def __init__(self, turns: Turns, *, queue: int, clock: Clock) -> None:
+    def __init__(self, turns: RoundRobin, *, queue: int, clock: Clock) -> None:
         self._turns = turns
         self._queue = queue
         self._clock = clock
-        self._waiting = Line()
+        self._waiting = FairQueue()
         self._spent = SpentBudgets()
-        self._paused: dict[str, Seat] = {}
+        self._paused: dict[str, ReadyBot] = {}
         self._addresses: dict[str, str | None] = {}  # egress address of each bot's latest seat
         self._coming: dict[str, float] = {}  # when each bot on its way sets out (again)
         self._rotating: dict[str, Cancellable] = {}  # by bot id: the alarm that ends it
@@ -61,7 +61,7 @@ class Seats:
         """Requests in flight by bot id; a bot that was retired is gone when it has none."""
         return self._turns.loads()
 
-    def of_account(self, account: str) -> Seat | None:
+    def of_account(self, account: str) -> ReadyBot | None:
         """Return the seat that uses an account, paused or not, if there is one."""
         paused = (seat for seat in self._paused.values() if seat.account == account)
         return self._turns.of_account(account) or next(paused, None)
@@ -78,7 +78,7 @@ class Seats:
         """When the budget of each spent egress address frees (clock seconds)."""
         return self._spent.addresses
 
-    def join(self, seat: Seat, *, is_probed: bool = False) -> None:
+    def join(self, seat: ReadyBot, *, is_probed: bool = False) -> None:
         """A bot is ready. Said again of the same seat, it means that the lease holds.
 
         Probed, the seat gets one request at a time until it is answered.
@@ -140,7 +140,7 @@ class Seats:
         self._end_rotation(bot_id)
         self._refuse_waiting()
 
-    def bench(self, seat: Seat, seconds: float) -> None:
+    def bench(self, seat: ReadyBot, seconds: float) -> None:
         """Do not use a seat for a while: its account's budget is spent. One that has left is not kept."""
         if not self.knows(seat):
             return
@@ -171,12 +171,12 @@ class Seats:
         self._spent.note_account(None, self._clock.now())
         self._admit_freed(math.inf)
 
-    def await_lease(self, seat: Seat, seconds: float) -> None:
+    def await_lease(self, seat: ReadyBot, seconds: float) -> None:
         """Do not use a seat until its bot says again that it is ready, but no longer than this."""
         self._turns.suspend(seat)
         self._clock.call_at(self._clock.now() + seconds, lambda: self._resume(seat))
 
-    def pause(self, seat: Seat, seconds: float) -> None:
+    def pause(self, seat: ReadyBot, seconds: float) -> None:
         """Give a seat nothing for a while, and then one request at a time until it is trusted again."""
         if not self._turns.holds(seat):
             return
@@ -185,54 +185,54 @@ class Seats:
         self.expect(seat.bot_id, seconds)
         self._clock.call_at(self._clock.now() + seconds, lambda: self.resume(seat))
 
-    def resume(self, seat: Seat) -> None:
+    def resume(self, seat: ReadyBot) -> None:
         """End a seat's pause: it gets one request at a time until it is answered."""
         if self._paused.get(seat.bot_id) is seat:
             del self._paused[seat.bot_id]
             self._coming.pop(seat.bot_id, None)
             self._admit(seat, is_probed=True)
 
-    def is_probed(self, seat: Seat) -> bool:
+    def is_probed(self, seat: ReadyBot) -> bool:
         """Whether a seat is on trial after a pause."""
         return self._turns.is_probed(seat)
 
-    def holds(self, seat: Seat) -> bool:
+    def holds(self, seat: ReadyBot) -> bool:
         """Whether this very seat is used, or may be."""
         return self._turns.holds(seat)
 
-    def knows(self, seat: Seat) -> bool:
+    def knows(self, seat: ReadyBot) -> bool:
         """Whether this very seat is used or paused."""
         return self._turns.holds(seat) or self._paused.get(seat.bot_id) is seat
 
-    def overdue(self, seat: Seat) -> None:
+    def overdue(self, seat: ReadyBot) -> None:
         """One more request of a seat is overdue."""
         self._turns.overdue(seat)
 
-    def not_overdue(self, seat: Seat, *, is_silence: bool) -> None:
+    def not_overdue(self, seat: ReadyBot, *, is_silence: bool) -> None:
         """An overdue request of a seat counts as silence now, or ended by something else."""
         self._turns.not_overdue(seat, is_silence=is_silence)
         self._hand_out()
 
-    def unanswered_by(self, seat: Seat) -> int:
+    def unanswered_by(self, seat: ReadyBot) -> int:
         """Return how many requests of a seat became overdue since its last answer."""
         return self._turns.unanswered_by(seat)
 
-    def trust(self, seat: Seat) -> None:
+    def trust(self, seat: ReadyBot) -> None:
         """A seat was answered: as many requests as any other from now on, also if it is paused."""
         self.resume(seat)
         self._turns.trust(seat, self._clock.now())
         self._hand_out()
 
-    def demote(self, seat: Seat) -> bool:
+    def demote(self, seat: ReadyBot) -> bool:
         """Use a seat only when there is no other, until it is restored; return whether that is new."""
         return self._turns.demote(seat)
 
-    def restore(self, seat: Seat) -> None:
+    def restore(self, seat: ReadyBot) -> None:
         """Give a demoted seat turns again, one request at a time until it is acquitted."""
         self._turns.restore(seat)
         self._hand_out()
 
-    def acquit(self, seat: Seat) -> None:
+    def acquit(self, seat: ReadyBot) -> None:
         """A seat has answered in time: it is as good as any."""
         self._turns.acquit(seat)
         self._hand_out()
@@ -243,7 +243,7 @@ class Seats:
             now = self._clock.now()
             self._spent.note_account(now + frees_in, now)
 
-    def take_now(self, avoid: frozenset[str]) -> Seat | None:
+    def take_now(self, avoid: frozenset[str]) -> ReadyBot | None:
         """Return the seat whose turn it is, or None where one would have to wait in line.
 
         `avoid`: accounts to use only when there is no other.
@@ -252,7 +252,7 @@ class Seats:
             return None
         return self._turns.take(self._clock.now(), avoid)
 
-    def take_idle(self, avoid: frozenset[str], *, heard_since: float) -> Seat | None:
+    def take_idle(self, avoid: frozenset[str], *, heard_since: float) -> ReadyBot | None:
         """Return a seat that is idle or was answered since then, of an account not in `avoid`.
 
         None where one would have to wait in line.
@@ -261,7 +261,7 @@ class Seats:
             return None
         return self._turns.take_idle(self._clock.now(), avoid, heard_since=heard_since)
 
-    async def take(self, place: Place) -> Seat:
+    async def take(self, place: Waiter) -> ReadyBot:
         """Wait in line for a seat; a cancelled place is free at once.
 
         Raises:
@@ -287,7 +287,7 @@ class Seats:
             if place.alarm is not None:
                 place.alarm.cancel()
 
-    def keep_up(self, place: Place | None, priority: int, deadline: float) -> None:
+    def keep_up(self, place: Waiter | None, priority: int, deadline: float) -> None:
         """Raise a place to the priority and deadline of a request that joined its flight."""
         if place is None or place.seat.done():
             return
@@ -295,14 +295,14 @@ class Seats:
         if priority > place.priority:
             self._waiting.promote(place, priority)
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, seat: ReadyBot) -> None:
         """A request of this seat is over."""
         self._turns.give_back(seat)
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
 
-    def put_back(self, seat: Seat, taken_at: float) -> None:
-        """A request of this seat, which was taken then, was not made after all: see `Turns`."""
+    def put_back(self, seat: ReadyBot, taken_at: float) -> None:
+        """A request of this seat, which was taken then, was not made after all: see `RoundRobin`."""
         self._turns.put_back(seat, taken_at)
         self._tell_if_idle(seat.bot_id)
         self._hand_out()
@@ -327,7 +327,7 @@ class Seats:
         if on_idle is not None and not self._turns.is_busy(bot_id):
             on_idle()
 
-    def _make_room_for(self, place: Place) -> None:
+    def _make_room_for(self, place: Waiter) -> None:
         if len(self._waiting) < self._queue:
             return
         busy = Busy("too many requests are waiting for a bot; try again soon", BUSY_RETRY_S)
@@ -337,10 +337,10 @@ class Seats:
         self._waiting.discard(displaced)
         displaced.seat.set_exception(busy)
 
-    def _give_up_later(self, place: Place) -> None:
+    def _give_up_later(self, place: Waiter) -> None:
         place.alarm = self._clock.call_at(place.deadline, lambda: self._give_up(place))
 
-    def _give_up(self, place: Place) -> None:
+    def _give_up(self, place: Waiter) -> None:
         if self._clock.now() < place.deadline:  # later than it was
             self._give_up_later(place)
         elif not place.seat.done():
@@ -374,7 +374,7 @@ class Seats:
         if self._waiting and (rest := self._turns.next_rest_over(now)):
             self._wake_up = self._clock.call_at(now + rest, self._hand_out)
 
-    def _admit(self, seat: Seat, *, is_probed: bool = False) -> None:
+    def _admit(self, seat: ReadyBot, *, is_probed: bool = False) -> None:
         """Let a seat take turns, or wait until the budget of its egress address frees."""
         if self._spent.keep_back(seat):
             self._refuse_waiting(only_if_spent=True)
@@ -394,7 +394,7 @@ class Seats:
         self._spent.forget(bot_id)
         self._paused.pop(bot_id, None)
 
-    def _resume(self, seat: Seat) -> None:
+    def _resume(self, seat: ReadyBot) -> None:
         self._turns.resume(seat)
         self._hand_out()
 

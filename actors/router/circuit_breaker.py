@@ -44,7 +44,7 @@ class Step(enum.Enum):
 
 
 @dataclass(slots=True)
-class _Circuit:
+class _Breaker:
     failed_probes: int = 0
     was_relogged: bool = False
     is_urgent: bool = False  # a spare account has just been answered: no time to lose
@@ -66,11 +66,11 @@ class _Trials:
         return True
 
 
-class Circuits:
+class CircuitBreakers:
     """The circuit breakers of all accounts. Owned by the router."""
 
     def __init__(self) -> None:
-        self._circuits: dict[str, _Circuit] = {}  # those that are not closed
+        self._circuits: dict[str, _Breaker] = {}  # those that are not closed
         self._spares, self._relogs = _Trials(), _Trials()
         self._won_until = float("-inf")
 
@@ -93,7 +93,7 @@ class Circuits:
         """
         if not is_probe and unanswered < OPENS_AFTER:
             return Step.NOTHING
-        circuit = self._circuits.setdefault(account, _Circuit())
+        circuit = self._circuits.setdefault(account, _Breaker())
         circuit.is_urgent = others_answer and now < self._won_until
         if not is_probe:
             return Step.SPARE if not others_answer and self._spares.start(now) else Step.PAUSE
@@ -116,7 +116,7 @@ class Circuits:
 
     def pause_s(self, account: str) -> float:
         """Return how long the pause is: longer after each probe in vain."""
-        circuit = self._circuits.get(account, _Circuit())
+        circuit = self._circuits.get(account, _Breaker())
         if circuit.is_urgent:
             return 0.0
         return min(PAUSE_S * 2.0 ** min(circuit.failed_probes, 10), LONGEST_PAUSE_S)

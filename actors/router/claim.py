@@ -24,9 +24,9 @@ from actors.errors import (
     store_trouble,
 )
 from actors.matches.match import Known
-from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Locked
 from actors.redis.client import Condition
-from actors.router.fetch import Flight
+from actors.router.fetch import Fetch
 from actors.router.metrics import Tally
 
 STORE_RETRY_S: Final = 2.0
@@ -45,7 +45,7 @@ class KnowsMatches(Protocol):
     def ours(self, claim: Claim) -> Condition:
         """Return what holds while the flight is the claim's."""
 
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Locked:
         """Return what is known, or the claim if it is granted."""
 
     async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
@@ -58,7 +58,7 @@ class KnowsMatches(Protocol):
         """End a flight that brought nothing."""
 
 
-class Clearance:
+class MatchClaim:
     """Obtains and renews the claims of flights in Redis. Owned by the router."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Clearance:
         """Return a claim for a new flight."""
         return self._matches.claim(match_id)
 
-    async def obtain(self, flight: Flight, found: Known | Claim | Taken) -> Known | None:
+    async def obtain(self, flight: Fetch, found: Known | Claim | Locked) -> Known | None:
         """Return what is known of the match, or None as soon as the flight is cleared.
 
         `found`: what a look has just found.
@@ -90,8 +90,8 @@ class Clearance:
             RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
             TimedOut: another instance held the claim until the deadline.
         """
-        pause_s, was_taken = FIRST_LOOK_S, isinstance(found, Taken)
-        while isinstance(found, Taken):
+        pause_s, was_taken = FIRST_LOOK_S, isinstance(found, Locked)
+        while isinstance(found, Locked):
             if self._clock.now() >= flight.deadline:
                 raise TimedOut("another instance did not get it in time", TAKEN_RETRY_S)
             await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
@@ -103,7 +103,7 @@ class Clearance:
             self._tally.took_over()
         return None
 
-    async def look(self, flight: Flight) -> Known | Claim | Taken:
+    async def look(self, flight: Fetch) -> Known | Claim | Locked:
         """Look once. Raises RequestStoreUnavailable."""
         while True:
             after = flight.after
@@ -121,21 +121,21 @@ class Clearance:
                 return found
             flight.may_be_claimed = False
             if flight.after == after:  # else a client joined that wants news
-                if isinstance(found, Taken):
+                if isinstance(found, Locked):
                     flight.after = found.after
                 return found
 
-    def ours(self, flight: Flight) -> Condition:
+    def ours(self, flight: Fetch) -> Condition:
         """Return what holds in Redis while the flight is cleared."""
         return self._matches.ours(flight.claim)
 
-    def keep(self, flight: Flight) -> None:
+    def keep(self, flight: Fetch) -> None:
         """It is cleared: stay so while it lasts. Harmless when repeated."""
         if flight.held is not flight.claim:
             flight.held = flight.claim
             self._hold_later(flight, flight.claim)
 
-    async def land(self, flight: Flight, known: Known) -> None:
+    async def land(self, flight: Fetch, known: Known) -> None:
         """Let all containers know what the flight has brought, as well as that can be done."""
         flight.may_be_claimed = False
         try:
@@ -145,7 +145,7 @@ class Clearance:
             if isinstance(error, StoreMisused):
                 self._log.warning("match_not_stored", match_id=flight.match_id, reason=str(error))
 
-    def give_up(self, flight: Flight) -> None:
+    def give_up(self, flight: Fetch) -> None:
         """Let others try. Does not wait; the flight may ask for clearance again."""
         if flight.may_be_claimed:
             flight.may_be_claimed = False
@@ -162,7 +162,7 @@ class Clearance:
         except AccountError as error:  # it ends by itself soon
             self._log.debug("flight_not_given_up", match_id=claim.match_id, reason=str(error))
 
-    def _hold_later(self, flight: Flight, claim: Claim) -> None:
+    def _hold_later(self, flight: Fetch, claim: Claim) -> None:
         def is_ours() -> bool:
             return flight.may_be_claimed and flight.held is claim
 

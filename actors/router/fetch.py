@@ -14,17 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actors.actor import Reply
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.matches.match import Known, MatchAnswer
 from actors.matches.store import ANYTHING, NEWS, Claim
 from actors.router.messages import FetchMatch
-from actors.router.wait_queue import Place
+from actors.router.wait_queue import Waiter
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class Fetch:
     """The state of one fetch. Times are clock seconds.
 
     Attributes:
@@ -55,8 +55,8 @@ class Flight:
     in_air: dict[str, float] = field(default_factory=dict)  # account -> since when
     late: set[str] = field(default_factory=set)  # those of them whose time is over
     pilot: asyncio.Task[None] | None = None
-    place: Place | None = None  # while it stands in line
-    asked: Seat | None = None  # the last one
+    place: Waiter | None = None  # while it stands in line
+    asked: ReadyBot | None = None  # the last one
     _waiters: list[Reply[MatchAnswer]] = field(default_factory=list)
     _waiting: int = 0  # those of them who still do
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,7 +138,9 @@ class Flight:
             self._stirred.clear()
 
 
-def answer(reply: Reply[MatchAnswer], known: Known, now: float, asked: Seat | None = None) -> None:
+def answer(
+    reply: Reply[MatchAnswer], known: Known, now: float, asked: ReadyBot | None = None
+) -> None:
     """Answer with what is known; `now` in UTC seconds, `asked`: whom the flight asked last."""
     if isinstance(known, MatchAnswer):
         reply.set(known)
@@ -146,7 +148,7 @@ def answer(reply: Reply[MatchAnswer], known: Known, now: float, asked: Seat | No
         refuse(reply, known.error(now), asked)
 
 
-def refuse(reply: Reply[MatchAnswer], error: RequestError, asked: Seat | None) -> None:
+def refuse(reply: Reply[MatchAnswer], error: RequestError, asked: ReadyBot | None) -> None:
     """Answer with an error, and with who was asked."""
     if asked is not None:
         error.steam_id, error.ip = asked.steam_id, asked.ip

@@ -18,34 +18,34 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.clock import WallClock
 from actors.errors import QuotaExhausted, RequestError, TimedOut, Unusable
 from actors.matches.match import Known
-from actors.matches.store import Claim, Taken
-from actors.router.attempt import Tries
-from actors.router.bot_health import UNUSABLE, Conduct
-from actors.router.bot_pool import Seats
-from actors.router.claim import Clearance
-from actors.router.fetch import Flight
+from actors.matches.store import Claim, Locked
+from actors.router.attempt import Attempts
+from actors.router.bot_health import UNUSABLE, BotHealth
+from actors.router.bot_pool import BotPool
+from actors.router.claim import MatchClaim
+from actors.router.fetch import Fetch
 from actors.router.metrics import Tally
-from actors.router.wait_queue import Place
+from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
 UNUSABLE_RETRY_S: Final = 30.0
 LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
 
 
-class Pilot:
+class FetchLoop:
     """Runs any number of flights. Owned by the router."""
 
     def __init__(
         self,
         *,
-        clearance: Clearance,
-        seats: Seats,
-        conduct: Conduct,
-        tries: Tries,
+        clearance: MatchClaim,
+        seats: BotPool,
+        conduct: BotHealth,
+        tries: Attempts,
         tally: Tally,
         clock: WallClock,
         log: FilteringBoundLogger,
@@ -58,7 +58,7 @@ class Pilot:
         self._clock = clock
         self._log = log
 
-    async def fly(self, flight: Flight) -> Known:
+    async def fly(self, flight: Fetch) -> Known:
         """Start tries until this is cancelled because one landed; cancelling it ends no try.
 
         Returns what another container has brought meanwhile.
@@ -75,13 +75,13 @@ class Pilot:
                 if found is None:
                     continue
                 cleared = await self._cleared_seat(flight, found)
-                if not isinstance(cleared, Seat):
+                if not isinstance(cleared, ReadyBot):
                     return cleared
                 seat = cleared
             if seat is not None:
                 self._tries.start(flight, seat)
 
-    def _refuse_if_hopeless(self, flight: Flight) -> None:
+    def _refuse_if_hopeless(self, flight: Fetch) -> None:
         if (refusal := self._conduct.refusal_of(flight.match_id)) is not None:
             raise refusal
         if flight.trouble is not None:
@@ -92,7 +92,7 @@ class Pilot:
         if is_useless or not flight.may_try or self._clock.now() >= flight.deadline:
             raise self._in_vain(flight)
 
-    def _in_vain(self, flight: Flight) -> TimedOut | Unusable | QuotaExhausted:
+    def _in_vain(self, flight: Fetch) -> TimedOut | Unusable | QuotaExhausted:
         if isinstance(spent := self._seats.refusal(), QuotaExhausted):  # so no other bot was asked
             return spent
         if flight.is_useless:
@@ -102,7 +102,7 @@ class Pilot:
 
     # -- nothing in the air --------------------------------------------------------------------
 
-    async def _look(self, flight: Flight) -> Known | Claim | Taken | None:
+    async def _look(self, flight: Fetch) -> Known | Claim | Locked | None:
         """Return what a look finds, or None when there is a try by then.
 
         If a seat is free, a try starts with the look. Both of their commands go to Redis at once, the
@@ -121,7 +121,7 @@ class Pilot:
         self._tries.missed(flight)
         return None if await one.is_made() else found
 
-    async def _cleared_seat(self, flight: Flight, found: Known | Claim | Taken) -> Seat | Known:
+    async def _cleared_seat(self, flight: Fetch, found: Known | Claim | Locked) -> ReadyBot | Known:
         """Return a seat once the flight is cleared, or what is known of the match.
 
         A flight in line holds no claim: another instance may have a free bot.
@@ -145,8 +145,8 @@ class Pilot:
             if is_cleared:
                 return seat
 
-    async def _seat_in_line(self, flight: Flight) -> Seat:
-        flight.place = Place(
+    async def _seat_in_line(self, flight: Fetch) -> ReadyBot:
+        flight.place = Waiter(
             flight.client,
             flight.priority,
             flight.deadline,
@@ -160,7 +160,7 @@ class Pilot:
 
     # -- something in the air ------------------------------------------------------------------
 
-    async def _one_more_seat(self, flight: Flight) -> Seat | None:
+    async def _one_more_seat(self, flight: Fetch) -> ReadyBot | None:
         """Return another seat when it is time for it, or None when nothing is in the air any more."""
         not_before = -math.inf
         while flight.in_air:
@@ -178,12 +178,12 @@ class Pilot:
                 return seat
         return None
 
-    async def _wait(self, flight: Flight, until: float) -> None:
+    async def _wait(self, flight: Fetch, until: float) -> None:
         await flight.wait_stirred(min(until, flight.deadline), self._clock)
         if flight.in_air and self._clock.now() >= flight.deadline:
             raise self._in_vain(flight)
 
-    def _one_more_at(self, flight: Flight) -> tuple[float, float]:
+    def _one_more_at(self, flight: Fetch) -> tuple[float, float]:
         """Return when a hedge is due and when another try is, whatever that costs; inf for never."""
         if not self._may_be_one_more(flight):
             return math.inf, math.inf
@@ -200,7 +200,7 @@ class Pilot:
             begun + retry_s if retry_s <= last_s else math.inf,
         )
 
-    def _hedge(self, flight: Flight) -> Seat | None:
+    def _hedge(self, flight: Fetch) -> ReadyBot | None:
         """Return an idle seat, if there is one; only one hedge for each flight."""
         if not self._conduct.hedging.is_answered:
             return None
@@ -220,7 +220,7 @@ class Pilot:
             )
         return seat
 
-    async def _other_seat(self, flight: Flight) -> Seat | None:
+    async def _other_seat(self, flight: Fetch) -> ReadyBot | None:
         """Return a seat of an account that has not been asked for this match, if there is any.
 
         None while others are not answered sooner either: where all are slow, one more request makes it
@@ -241,7 +241,7 @@ class Pilot:
             return None
         return seat
 
-    def _may_be_one_more(self, flight: Flight) -> bool:
+    def _may_be_one_more(self, flight: Fetch) -> bool:
         """Whether another try may start beside those in the air; each of them may still fail."""
         is_aside = self._conduct.refusal_of(flight.match_id) is not None
         is_cleared = flight.may_be_claimed  # not if it was left to others meanwhile

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from actors.actor import Ask
-from actors.bot.messages import BotChanged, BotExpected, BotRemoved, Seat
+from actors.bot.messages import BotChanged, BotExpected, BotRemoved, ReadyBot
 from actors.matches.cache import Freshness
 from actors.matches.match import MatchAnswer
 
@@ -82,7 +82,7 @@ class GetLoads(Ask[Mapping[str, int]]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetAsked(Ask[Seat | None]):
+class GetAsked(Ask[ReadyBot | None]):
     """HTTP -> router: who was asked last for a match that is still being fetched."""
 
     match_id: int

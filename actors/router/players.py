@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot.log import FirstFailures
-from actors.bot.messages import BotChanged, BotRemoved, Seat, ServeAliases, ServeProfile
+from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
 from actors.clock import Clock
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
@@ -30,10 +30,10 @@ BOT_GRACE_S: Final = 0.25  # the bot keeps the time limit and knows best why; th
 RETRY_S: Final = 1.0
 NOT_READY_RETRY_S: Final = 5.0
 
-Fetch = FetchProfile | FetchAliases
+PlayerQuery = FetchProfile | FetchAliases
 
 
-class _TryFailed(Exception):
+class _AttemptFailed(Exception):
     """This bot did not bring the answer; the text says why."""
 
 
@@ -56,7 +56,7 @@ class Players(Actor[PlayersMessage]):
         self._clock = clock
         self._log = log.bind(actor="players")
         self._failures = FirstFailures()
-        self._seats: OrderedDict[str, Seat] = OrderedDict()  # by bot, in order of last use
+        self._seats: OrderedDict[str, ReadyBot] = OrderedDict()  # by bot, in order of last use
         self._resting = RestingAccounts()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,13 +89,13 @@ class Players(Actor[PlayersMessage]):
             case other:
                 assert_never(other)
 
-    def _seat(self, bot_id: str, seat: Seat | None) -> None:
+    def _seat(self, bot_id: str, seat: ReadyBot | None) -> None:
         if seat is None:
             self._seats.pop(bot_id, None)
         else:
             self._seats[bot_id] = seat
 
-    def _on_fetch(self, fetch: Fetch, reply: Reply[bytes] | None) -> None:
+    def _on_fetch(self, fetch: PlayerQuery, reply: Reply[bytes] | None) -> None:
         if reply is None:
             return
         if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._seats)):
@@ -105,7 +105,7 @@ class Players(Actor[PlayersMessage]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, fetch: Fetch, reply: Reply[bytes]) -> None:
+    async def _answer(self, fetch: PlayerQuery, reply: Reply[bytes]) -> None:
         try:
             reply.set(await self._bring(fetch, reply))
         except RequestError as error:
@@ -114,7 +114,7 @@ class Players(Actor[PlayersMessage]):
             reply.fail(NotReady("the service is stopping"))
             raise
 
-    async def _bring(self, fetch: Fetch, reply: Reply[bytes]) -> bytes:
+    async def _bring(self, fetch: PlayerQuery, reply: Reply[bytes]) -> bytes:
         asked: set[str] = set()
         reason = ""
         while len(asked) < TRIES and not reply.done and (seat := self._next(asked)) is not None:
@@ -122,7 +122,7 @@ class Players(Actor[PlayersMessage]):
             may_follow = min(TRIES - len(asked), len(self._seats.keys() - asked))
             try:
                 answer = await self._ask(seat, fetch, tries=1 + may_follow)
-            except _TryFailed as failed:
+            except _AttemptFailed as failed:
                 reason = str(failed)
                 log = self._log.bind(
                     account=seat.account, reason=reason, request_id=fetch.request_id
@@ -139,7 +139,7 @@ class Players(Actor[PlayersMessage]):
             raise self._resting.corrected(error, self._clock.now())
         raise TimedOut(f"no bot answered about the player: {reason}", RETRY_S)
 
-    def _next(self, but: set[str]) -> Seat | None:
+    def _next(self, but: set[str]) -> ReadyBot | None:
         """Return the seat whose turn it is; it goes to the end of the line."""
         for bot_id, seat in self._seats.items():
             if bot_id not in but:
@@ -147,7 +147,7 @@ class Players(Actor[PlayersMessage]):
                 return seat
         return None
 
-    async def _ask(self, seat: Seat, fetch: Fetch, *, tries: int) -> bytes:
+    async def _ask(self, seat: ReadyBot, fetch: PlayerQuery, *, tries: int) -> bytes:
         """Raises _TryFailed. `tries` have to do with the time that is left."""
         now = self._clock.now()
         timeout_s = max(0.0, fetch.deadline - now) / tries
@@ -163,6 +163,6 @@ class Players(Actor[PlayersMessage]):
             )
             return self._decoder.aliases(fetch.steam_ids, names)
         except TimeoutError:
-            raise _TryFailed("silence") from None
+            raise _AttemptFailed("silence") from None
         except (SteamError, LocalProtocolError, DecodeError) as error:
-            raise _TryFailed(str(error)) from error
+            raise _AttemptFailed(str(error)) from error

@@ -18,15 +18,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.router.circuit_breaker import OPENS_AFTER
 
 _NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
-class _Place:
-    seat: Seat
+class _Entry:
+    seat: ReadyBot
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
     used_before: float = -math.inf  # the time before that
@@ -44,20 +44,20 @@ class _Place:
         return self.is_demoted or self.overdue > 0
 
 
-_Line = OrderedDict[str, _Place]  # by bot id, in order of last use
+_Rotation = OrderedDict[str, _Entry]  # by bot id, in order of last use
 
 
-class Turns:
+class RoundRobin:
     """The line of seats. Pure bookkeeping: time is an argument."""
 
     def __init__(self, *, max_in_flight: int, min_interval_s: float) -> None:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
-        self._places: dict[str, _Place] = {}
-        self._of_account: dict[str, _Place] = {}
-        self._retired: dict[str, _Place] = {}  # only while they have requests in flight
-        self._line: _Line = OrderedDict()
-        self._second: _Line = OrderedDict()  # used only when there is no other
+        self._places: dict[str, _Entry] = {}
+        self._of_account: dict[str, _Entry] = {}
+        self._retired: dict[str, _Entry] = {}  # only while they have requests in flight
+        self._line: _Rotation = OrderedDict()
+        self._second: _Rotation = OrderedDict()  # used only when there is no other
         self._seconds = 0  # places, busy ones included
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
@@ -71,11 +71,11 @@ class Turns:
         """How many seats there are, busy ones included."""
         return len(self._places)
 
-    def holds(self, seat: Seat) -> bool:
+    def holds(self, seat: ReadyBot) -> bool:
         """Whether this very seat is in the line or busy."""
         return self._place(seat) is not None
 
-    def of_account(self, account: str) -> Seat | None:
+    def of_account(self, account: str) -> ReadyBot | None:
         """Return the seat that uses an account, busy or not, if there is one."""
         place = self._of_account.get(account)
         return None if place is None else place.seat
@@ -89,7 +89,7 @@ class Turns:
             return self._has_good(accounts)
         return len(self._places) > len(accounts & self._of_account.keys())
 
-    def seats(self) -> list[Seat]:
+    def seats(self) -> list[ReadyBot]:
         """Return all seats, busy or not."""
         return [place.seat for place in self._places.values()]
 
@@ -108,10 +108,10 @@ class Turns:
         places = self._places | self._retired
         return {bot_id: place.in_flight for bot_id, place in places.items()}
 
-    def join(self, seat: Seat, *, is_probed: bool = False) -> None:
+    def join(self, seat: ReadyBot, *, is_probed: bool = False) -> None:
         """Add a seat, or replace the one of the same bot; probed, it gets one request at a time."""
         self.leave(seat.bot_id)
-        place = _Place(seat, is_probed=is_probed)
+        place = _Entry(seat, is_probed=is_probed)
         self._places[seat.bot_id] = self._of_account[seat.account] = place
         self._stand(place)
 
@@ -135,19 +135,19 @@ class Turns:
 
     # -- standing ------------------------------------------------------------------------------
 
-    def is_probed(self, seat: Seat) -> bool:
+    def is_probed(self, seat: ReadyBot) -> bool:
         """Whether this very seat is on probation after a pause."""
         place = self._place(seat)
         return place is not None and place.is_probed
 
-    def overdue(self, seat: Seat) -> None:
+    def overdue(self, seat: ReadyBot) -> None:
         """One more request of a seat is overdue."""
         if (place := self._place(seat)) is not None:
             with self._changing(place):
                 place.overdue += 1
                 place.unanswered += 1
 
-    def not_overdue(self, seat: Seat, *, is_silence: bool) -> None:
+    def not_overdue(self, seat: ReadyBot, *, is_silence: bool) -> None:
         """An overdue request of a seat counts as silence now, or ended by something else."""
         if (place := self._place(seat)) is not None:
             with self._changing(place):
@@ -155,12 +155,12 @@ class Turns:
                 if not is_silence:
                     place.unanswered = max(0, place.unanswered - 1)
 
-    def unanswered_by(self, seat: Seat) -> int:
+    def unanswered_by(self, seat: ReadyBot) -> int:
         """Return how many requests of a seat became overdue since its last answer."""
         place = self._place(seat)
         return 0 if place is None else place.unanswered
 
-    def trust(self, seat: Seat, now: float) -> None:
+    def trust(self, seat: ReadyBot, now: float) -> None:
         """A seat was answered: end its probation, and what was overdue says nothing any more."""
         if (place := self._place(seat)) is not None:
             place.heard_at = now
@@ -170,7 +170,7 @@ class Turns:
                     place.overdue = place.unanswered = 0
 
     @contextlib.contextmanager
-    def _changing(self, place: _Place) -> Iterator[None]:
+    def _changing(self, place: _Entry) -> Iterator[None]:
         """Let a place stand where it belongs after a change."""
         self._line_of(place).pop(place.seat.bot_id, None)
         self._seconds -= place.is_second
@@ -178,7 +178,7 @@ class Turns:
         self._seconds += place.is_second
         self._stand(place)
 
-    def demote(self, seat: Seat) -> bool:
+    def demote(self, seat: ReadyBot) -> bool:
         """Use a seat only when there is no other; return whether that is new."""
         place = self._place(seat)
         if place is None or place.is_demoted or place.is_probed:
@@ -187,7 +187,7 @@ class Turns:
             place.is_demoted = True
         return True
 
-    def restore(self, seat: Seat) -> None:
+    def restore(self, seat: ReadyBot) -> None:
         """Give a demoted seat turns again, on trial."""
         if (place := self._place(seat)) is None or not place.is_demoted:
             return
@@ -195,20 +195,20 @@ class Turns:
             place.is_demoted = False
             place.is_on_trial = True
 
-    def acquit(self, seat: Seat) -> None:
+    def acquit(self, seat: ReadyBot) -> None:
         """End a seat's demotion or trial: it was as fast as any."""
         self.restore(seat)
         if (place := self._place(seat)) is not None and place.is_on_trial:
             place.is_on_trial = False
             self._stand(place)
 
-    def suspend(self, seat: Seat) -> None:
+    def suspend(self, seat: ReadyBot) -> None:
         """Give a seat no requests until it is resumed; it counts as busy."""
         if (place := self._place(seat)) is not None:
             place.is_suspended = True
             self._stand(place)
 
-    def resume(self, seat: Seat) -> None:
+    def resume(self, seat: ReadyBot) -> None:
         """Give a suspended seat requests again; how long it rests, and its standing, are as before."""
         if (place := self._place(seat)) is not None and place.is_suspended:
             place.is_suspended = False
@@ -216,7 +216,7 @@ class Turns:
 
     # -- taking turns --------------------------------------------------------------------------
 
-    def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> Seat | None:
+    def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> ReadyBot | None:
         """Give the seat whose turn it is one more request, or None when no seat has room.
 
         Seats of accounts in `avoid` (they failed this request before) are used only when there is no
@@ -227,7 +227,9 @@ class Turns:
             place = self._best(now, _NO_ACCOUNTS)
         return None if place is None else self._taken(place, now)
 
-    def take_idle(self, now: float, avoid: frozenset[str], *, heard_since: float) -> Seat | None:
+    def take_idle(
+        self, now: float, avoid: frozenset[str], *, heard_since: float
+    ) -> ReadyBot | None:
         """Give a seat one more request that is idle, or was answered since then; None without one.
 
         Whether the others are answered any more is not known. Never one of an account in `avoid`.
@@ -240,7 +242,7 @@ class Turns:
                 return self._taken(place, now)
         return None
 
-    def _taken(self, place: _Place, now: float) -> Seat:
+    def _taken(self, place: _Entry, now: float) -> ReadyBot:
         place.in_flight += 1
         place.used_before, place.used_at = place.used_at, now
         line = self._line_of(place)
@@ -248,7 +250,7 @@ class Turns:
         self._stand(place)
         return place.seat
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, seat: ReadyBot) -> None:
         """One request of `seat` is over; a seat that has left meanwhile is forgotten."""
         retired = self._retired.get(seat.bot_id)
         if retired is not None and retired.seat is seat:
@@ -260,7 +262,7 @@ class Turns:
             place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
             self._stand(place)
 
-    def put_back(self, seat: Seat, taken_at: float) -> None:
+    def put_back(self, seat: ReadyBot, taken_at: float) -> None:
         """A request of `seat` was not made after all: it is still its turn, and it need not rest.
 
         Unless another request took it since `taken_at`: a seat may rest too long, never too short.
@@ -279,15 +281,15 @@ class Turns:
             return None
         return max(0.0, min(map(self._rests_until, firsts)) - now)
 
-    def _place(self, seat: Seat) -> _Place | None:
+    def _place(self, seat: ReadyBot) -> _Entry | None:
         """Return the place of this very seat; one of an earlier life of its bot has none."""
         place = self._places.get(seat.bot_id)
         return place if place is not None and place.seat is seat else None
 
-    def _line_of(self, place: _Place) -> _Line:
+    def _line_of(self, place: _Entry) -> _Rotation:
         return self._second if place.is_second else self._line
 
-    def _stand(self, place: _Place) -> None:
+    def _stand(self, place: _Entry) -> None:
         """Stand in line while there is room, at the end unless it stands there already."""
         if place.is_suspended:
             has_room = False
@@ -300,10 +302,10 @@ class Turns:
         else:
             self._line_of(place).pop(place.seat.bot_id, None)
 
-    def _rests_until(self, place: _Place) -> float:
+    def _rests_until(self, place: _Entry) -> float:
         return place.used_at + self._min_interval_s
 
-    def _best(self, now: float, avoid: frozenset[str]) -> _Place | None:
+    def _best(self, now: float, avoid: frozenset[str]) -> _Entry | None:
         """Return a seat of good standing; where there is none at all, busy or not, another one."""
         found = self._first(self._line, now, avoid)
         if found is None and not self._has_good(avoid):
@@ -315,7 +317,7 @@ class Turns:
         avoided_good = sum(place is not None and not place.is_second for place in avoided)
         return len(self._places) - self._seconds > avoided_good
 
-    def _first(self, line: _Line, now: float, avoid: frozenset[str]) -> _Place | None:
+    def _first(self, line: _Rotation, now: float, avoid: frozenset[str]) -> _Entry | None:
         # In order of last use: the seats behind a resting seat rest too, except one that was at its
         # limit until now, and that one waits no longer than one interval.
         for place in line.values():

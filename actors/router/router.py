@@ -22,15 +22,15 @@ from actors.bot.messages import BotChanged, BotExpected, BotRemoved
 from actors.bot.states import BotState
 from actors.clock import Tasks, WallClock
 from actors.errors import NotReady, QuotaExhausted, RequestError
-from actors.matches.cache import Memory
+from actors.matches.cache import MatchCache
 from actors.matches.match import Known, MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.router.attempt import ReservesBudget, Tries
-from actors.router.bot_health import Conduct
-from actors.router.bot_pool import LONGEST_TURN_S, Seats
-from actors.router.claim import Clearance, KnowsMatches
-from actors.router.fetch import Flight, answer
-from actors.router.fetch_loop import Pilot
+from actors.router.attempt import Attempts, ReservesBudget
+from actors.router.bot_health import BotHealth
+from actors.router.bot_pool import LONGEST_TURN_S, BotPool
+from actors.router.claim import KnowsMatches, MatchClaim
+from actors.router.fetch import Fetch, answer
+from actors.router.fetch_loop import FetchLoop
 from actors.router.messages import (
     FetchMatch,
     GetAsked,
@@ -44,7 +44,7 @@ from actors.router.messages import (
     RouterReport,
 )
 from actors.router.metrics import Lookup, Tally
-from actors.router.rotation import Turns
+from actors.router.rotation import RoundRobin
 from actors.router.spent_budgets import RestingAccounts
 
 # States from which a bot gets ready by itself, soon.
@@ -68,7 +68,7 @@ class Router(Actor[RouterMessage]):
         address: Address[RouterMessage],
         budgets: ReservesBudget,
         matches: KnowsMatches,
-        memory: Memory,
+        memory: MatchCache,
         decoder: MatchDecoder,
         policy: RouterPolicy,
         tally: Tally,
@@ -84,12 +84,12 @@ class Router(Actor[RouterMessage]):
         self._policy = policy
         self._tally = tally
         self._wall = clock.wall
-        turns = Turns(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
-        self._seats = Seats(turns, queue=policy.queue, clock=clock)
-        conduct = self._conduct = Conduct(self._seats, tally=tally, clock=clock, log=log)
+        turns = RoundRobin(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
+        self._seats = BotPool(turns, queue=policy.queue, clock=clock)
+        conduct = self._conduct = BotHealth(self._seats, tally=tally, clock=clock, log=log)
         self._memory = memory
-        self._clearance = Clearance(matches, tally=tally, clock=clock, rng=rng, log=log)
-        self._tries = Tries(
+        self._clearance = MatchClaim(matches, tally=tally, clock=clock, rng=rng, log=log)
+        self._tries = Attempts(
             budgets=budgets,
             seats=self._seats,
             conduct=conduct,
@@ -102,7 +102,7 @@ class Router(Actor[RouterMessage]):
             clock=clock,
             log=log,
         )
-        self._pilot = Pilot(
+        self._pilot = FetchLoop(
             clearance=self._clearance,
             seats=self._seats,
             conduct=conduct,
@@ -112,7 +112,7 @@ class Router(Actor[RouterMessage]):
             log=log,
         )
         self._resting = RestingAccounts()
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, Fetch] = {}
         self._flying = Tasks()
         self._storing = Tasks()
 
@@ -167,13 +167,13 @@ class Router(Actor[RouterMessage]):
         if flight.pilot is None:
             flight.pilot = self._flying.start(self._fly(flight), name=f"flight-{flight.match_id}")
 
-    def _new_flight(self, match_id: int) -> Flight:
+    def _new_flight(self, match_id: int) -> Fetch:
         claim = self._clearance.claim(match_id)
-        flight = Flight(match_id, claim, tries=self._policy.tries, breaks=self._policy.breaks)
+        flight = Fetch(match_id, claim, tries=self._policy.tries, breaks=self._policy.breaks)
         self._flights[match_id] = flight
         return flight
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Fetch) -> None:
         try:
             known = await self._pilot.fly(flight)
             self._tally.looked_up(Lookup.REDIS)
@@ -183,20 +183,20 @@ class Router(Actor[RouterMessage]):
         finally:
             self._on_pilot_done(flight)
 
-    def _on_pilot_done(self, flight: Flight) -> None:
+    def _on_pilot_done(self, flight: Fetch) -> None:
         # A flight that was abandoned may have another one by now, or need none.
         if flight.pilot is asyncio.current_task():
             flight.pilot = None
             self._close_if_over(flight)
 
-    def _on_abandoned(self, flight: Flight) -> None:
+    def _on_abandoned(self, flight: Fetch) -> None:
         """No request waits: leave the line, start no more tries. Running tries still get answers."""
         if flight.pilot is not None:
             flight.pilot.cancel()
             flight.pilot = None
             self._close_if_over(flight)
 
-    def _on_brought(self, flight: Flight, known: Known) -> None:
+    def _on_brought(self, flight: Fetch, known: Known) -> None:
         """A try has landed; a late one serves the flight that is under way for the match now."""
         flight = self._flights.get(flight.match_id, flight)
         if flight.has_landed:
@@ -207,12 +207,12 @@ class Router(Actor[RouterMessage]):
         store = self._clearance.land(flight, known)
         self._storing.start(store, name=f"store-{flight.match_id}")
 
-    def _land(self, flight: Flight, known: Known) -> None:
+    def _land(self, flight: Fetch, known: Known) -> None:
         self._memory.put(known)
         flight.land(known, self._wall())
         self._forget(flight)
 
-    def _close_if_over(self, flight: Flight) -> None:
+    def _close_if_over(self, flight: Fetch) -> None:
         """Forget a flight that has failed, once nothing of it is in the air.
 
         Others may try as soon as all that is in the air is late.
@@ -224,7 +224,7 @@ class Router(Actor[RouterMessage]):
         if flight.in_air.keys() <= flight.late:
             self._clearance.give_up(flight)
 
-    def _forget(self, flight: Flight) -> None:
+    def _forget(self, flight: Fetch) -> None:
         if self._flights.get(flight.match_id) is flight:
             del self._flights[flight.match_id]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from actors.accounts.models import UNTIL_ACTED_S
-from actors.bot.messages import BotChanged, Seat
+from actors.bot.messages import BotChanged, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import NotReady, QuotaExhausted
 
@@ -20,22 +20,22 @@ class _Address:
     """An egress address whose budget is spent, and the seats that leave from it, by bot id."""
 
     frees_at: float
-    seats: dict[str, Seat] = field(default_factory=dict)
+    seats: dict[str, ReadyBot] = field(default_factory=dict)
 
 
 class SpentBudgets:
     """Which seats wait for a budget, and when the first of what is spent frees."""
 
     def __init__(self) -> None:
-        self._by_account: dict[str, tuple[Seat, float]] = {}  # by bot id
+        self._by_account: dict[str, tuple[ReadyBot, float]] = {}  # by bot id
         self._addresses: dict[str, _Address] = {}
         self._others_free_at: float | None = None
 
-    def put_account(self, seat: Seat, until: float) -> None:
+    def put_account(self, seat: ReadyBot, until: float) -> None:
         """Keep a seat whose account's budget frees then."""
         self._by_account[seat.bot_id] = (seat, until)
 
-    def put_address(self, ip: str, seats: Collection[Seat], until: float) -> None:
+    def put_address(self, ip: str, seats: Collection[ReadyBot], until: float) -> None:
         """Keep the seats that leave from an address whose budget frees then."""
         address = self._addresses.setdefault(ip, _Address(until))
         address.frees_at = until
@@ -46,7 +46,7 @@ class SpentBudgets:
         if (address := self._addresses.get(ip)) is not None:
             address.frees_at = -math.inf
 
-    def keep_back(self, seat: Seat) -> bool:
+    def keep_back(self, seat: ReadyBot) -> bool:
         """Keep a seat that may be used otherwise if the budget of its address is spent; return that."""
         address = self._addresses.get(seat.ip or "")
         if address is not None:
@@ -61,7 +61,7 @@ class SpentBudgets:
         else:
             self._others_free_at = min(known, until)
 
-    def freed(self, now: float) -> list[Seat]:
+    def freed(self, now: float) -> list[ReadyBot]:
         """Give up, and return, the seats whose budget has freed by now."""
         addresses = [ip for ip, one in self._addresses.items() if one.frees_at <= now]
         seats = [seat for ip in addresses for seat in self._addresses.pop(ip).seats.values()]
@@ -76,7 +76,7 @@ class SpentBudgets:
         for address in self._addresses.values():
             address.seats.pop(bot_id, None)
 
-    def holds(self, seat: Seat) -> bool:
+    def holds(self, seat: ReadyBot) -> bool:
         """Whether this very seat waits for a budget."""
         kept, _ = self._by_account.get(seat.bot_id, (None, 0.0))
         waiting = (address.seats.get(seat.bot_id) for address in self._addresses.values())

@@ -55,7 +55,7 @@ class _Aside:
     witnesses: frozenset[str]
 
 
-class Silence:
+class UnansweredTracker:
     """Evidence of silent accounts and unlucky matches. Owned by the router."""
 
     def __init__(self) -> None:

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.clock import Cancellable
 
 PATIENCE: Final = 4  # places of higher levels that are served before one of a lower
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Waiter:
     """One place in the line. `seat` is what it waits for."""
 
     client: str
@@ -31,16 +31,16 @@ class Place:
     deadline: float  # clock seconds
     avoid: frozenset[str] = frozenset()  # accounts to use only when there is no other
     patient: bool = False  # waits also when no bot is ready at all
-    seat: asyncio.Future[Seat] = field(
+    seat: asyncio.Future[ReadyBot] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     alarm: Cancellable | None = None  # when it gives up
 
 
-_Level = OrderedDict[str, dict[Place, None]]  # by client, in turn; each client's places in order
+_Level = OrderedDict[str, dict[Waiter, None]]  # by client, in turn; each client's places in order
 
 
-class Line:
+class FairQueue:
     """The fair queue. Every operation is O(1) in places; levels are few."""
 
     def __init__(self) -> None:
@@ -51,26 +51,26 @@ class Line:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[Waiter]:
         """Every place, in no particular order; the line must not change meanwhile."""
         for level in self._levels.values():
             for places in level.values():
                 yield from places
 
-    def add(self, place: Place) -> None:
+    def add(self, place: Waiter) -> None:
         """Stand at the end of what the client has on this level."""
         level = self._levels.setdefault(place.priority, OrderedDict())
         level.setdefault(place.client, {})[place] = None
         self._size += 1
 
-    def first(self) -> Place | None:
+    def first(self) -> Waiter | None:
         """Return whose turn it is."""
         if not self._levels:
             return None
         places = next(iter(self._levels[self._next_level()].values()))
         return next(iter(places))
 
-    def serve(self, place: Place) -> None:
+    def serve(self, place: Waiter) -> None:
         """Let the first one go; it is the next client's turn then."""
         for priority in self._levels:
             if priority < place.priority:
@@ -79,7 +79,7 @@ class Line:
         self._levels[place.priority].move_to_end(place.client)
         self.discard(place)
 
-    def discard(self, place: Place) -> None:
+    def discard(self, place: Waiter) -> None:
         """Take a place out, wherever it is; harmless when it is not in the line."""
         level = self._levels.get(place.priority, OrderedDict())
         places = level.get(place.client, {})
@@ -93,13 +93,13 @@ class Line:
             del self._levels[place.priority]
             self._passed_over.pop(place.priority, None)
 
-    def promote(self, place: Place, priority: int) -> None:
+    def promote(self, place: Waiter, priority: int) -> None:
         """Move a place in the line to a higher level."""
         self.discard(place)
         place.priority = priority
         self.add(place)
 
-    def displaced_by(self, newcomer: Place) -> Place | None:
+    def displaced_by(self, newcomer: Waiter) -> Waiter | None:
         """Return who has to make room for a newcomer in a full line; None when it is the newcomer.
 
         O(clients), and only when the line is full.

@@ -55,7 +55,7 @@ class Shape:
 
 
 @dataclass(eq=False)
-class Arena:
+class ChaosEnv:
     """Everything that runs in one round."""
 
     shape: Shape
@@ -95,7 +95,7 @@ def _facts(url: str) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def arena(shape: Shape, seed: int, module: str = SERVICE) -> AsyncIterator[Arena]:
+async def arena(shape: Shape, seed: int, module: str = SERVICE) -> AsyncIterator[ChaosEnv]:
     """Yield a round's arena: every account has a token already, every member runs."""
     accounts = simple_accounts(shape.accounts)
     options = ["--heartbeat", str(HEARTBEAT_S), "--seed", str(seed)]
@@ -103,7 +103,7 @@ async def arena(shape: Shape, seed: int, module: str = SERVICE) -> AsyncIterator
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(valkeys())
         sandbox = stack.enter_context(SandboxProcess(accounts, options))
-        made = Arena(shape, store, sandbox)
+        made = ChaosEnv(shape, store, sandbox)
         add_accounts_as_the_seed_did(made.redis_url, accounts)
         await asyncio.to_thread(_log_all_accounts_on, made)
         made.members = await asyncio.gather(
@@ -118,7 +118,7 @@ def secret_key(name: str) -> str:
 
 
 async def _member(
-    stack: contextlib.AsyncExitStack, made: Arena, number: int, module: str
+    stack: contextlib.AsyncExitStack, made: ChaosEnv, number: int, module: str
 ) -> Member:
     mine = await stack.enter_async_context(
         links(f"127.0.0.{10 + number}", made.valkeys.port, made.sandbox)
@@ -132,7 +132,7 @@ async def _member(
     return await stack.enter_async_context(member(f"m{number}", mine, settings, module, env))
 
 
-def _log_all_accounts_on(made: Arena) -> None:
+def _log_all_accounts_on(made: ChaosEnv) -> None:
     """Log on with every account, so that Redis has a refresh token for each.
 
     A later log-on with a password then means that a token was lost.

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from actors.bot.renewals import LeaseKeeper
+from actors.bot.renewals import LeaseRenewer
 from bench.chaos.blockable import install
 from supervisor.cli.main import main
 
 
-async def _pretend(self: LeaseKeeper) -> bool:
+async def _pretend(self: LeaseRenewer) -> bool:
     """Instead of asking Redis."""
     self._fence_at = math.inf
     if self._fenced is not None:
@@ -21,6 +21,6 @@ async def _pretend(self: LeaseKeeper) -> bool:
 
 
 if __name__ == "__main__":
-    LeaseKeeper._renew = _pretend  # type: ignore[method-assign] # noqa: SLF001 - on purpose
+    LeaseRenewer._renew = _pretend  # type: ignore[method-assign] # noqa: SLF001 - on purpose
     install()
     main()

@@ -20,7 +20,7 @@ from bench.chaos.agreement import (
     compare,
     refused_in_vain,
 )
-from bench.chaos.arena import SERVICE, Arena, Shape, arena
+from bench.chaos.arena import SERVICE, ChaosEnv, Shape, arena
 from bench.chaos.faults import KINDS, Kind, possible
 from bench.chaos.judge import Ended, Evidence, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.load import Load
@@ -124,7 +124,7 @@ class Round:
             outcome.verdict.violations += load.faults
         return outcome
 
-    async def _do(self, stage: Arena, planned: list[Planned], outcome: Outcome) -> None:
+    async def _do(self, stage: ChaosEnv, planned: list[Planned], outcome: Outcome) -> None:
         """Begin every fault at its time; return when the last has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -134,7 +134,7 @@ class Round:
                 running.create_task(_inject(stage, one, outcome))
             await asyncio.sleep(max(0.0, began + self.length_s - loop.time()))
 
-    async def _end(self, stage: Arena, outcome: Outcome) -> None:
+    async def _end(self, stage: ChaosEnv, outcome: Outcome) -> None:
         """Stop every process and check that every account is free."""
         await asyncio.gather(*(member.stop() for member in stage.members))
         outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=True))
@@ -143,7 +143,7 @@ class Round:
 
 
 @contextlib.asynccontextmanager
-async def _asking(stage: Arena, load: Load) -> AsyncIterator[None]:
+async def _asking(stage: ChaosEnv, load: Load) -> AsyncIterator[None]:
     asking = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in stage.members]
     try:
         yield
@@ -153,7 +153,7 @@ async def _asking(stage: Arena, load: Load) -> AsyncIterator[None]:
         await asyncio.wait(asking)
 
 
-async def _inject(stage: Arena, one: Planned, outcome: Outcome) -> None:
+async def _inject(stage: ChaosEnv, one: Planned, outcome: Outcome) -> None:
     kind, member = KINDS[one.kind], stage.members[one.member]
     rng = random.Random(one.seed)
     if not kind.of_process:
@@ -168,7 +168,7 @@ async def _inject(stage: Arena, one: Planned, outcome: Outcome) -> None:
 
 
 async def _run(
-    stage: Arena, name: str, member: Member, rng: random.Random, outcome: Outcome
+    stage: ChaosEnv, name: str, member: Member, rng: random.Random, outcome: Outcome
 ) -> None:
     outcome.faults[name] += 1
     began = time.time()
@@ -185,7 +185,7 @@ async def _be_quiet(outcome: Outcome) -> None:
     await asyncio.sleep(max(0.0, last + QUIET_S - time.time()) + QUIET_FOR_S)
 
 
-def _where(stage: Arena) -> dict[str, Any]:
+def _where(stage: ChaosEnv) -> dict[str, Any]:
     return {
         "control_url": stage.sandbox.control_url,
         "redis_url": stage.redis_url,
@@ -194,7 +194,7 @@ def _where(stage: Arena) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _pointing(witness: WitnessProcess, stage: Arena) -> AsyncIterator[None]:
+async def _pointing(witness: WitnessProcess, stage: ChaosEnv) -> AsyncIterator[None]:
     """Tell the witness where everything is, for processes come back on other ports."""
 
     async def point() -> None:
@@ -214,7 +214,7 @@ async def _pointing(witness: WitnessProcess, stage: Arena) -> AsyncIterator[None
             await task
 
 
-async def _settle(stage: Arena, outcome: Outcome, within_s: float) -> float:
+async def _settle(stage: ChaosEnv, outcome: Outcome, within_s: float) -> float:
     """Wait until the fleet is whole again, without a hand; return how long it took."""
     loop = asyncio.get_running_loop()
     began, ready, wanted = loop.time(), 0, 1
@@ -262,7 +262,7 @@ def _who_is_away(states: list[dict[str, Any]]) -> str:
     )
 
 
-async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
+async def _judge(stage: ChaosEnv, begun: int, outcome: Outcome) -> None:
     facts = await stage.redis_facts()
     sources = {member.name: member.links.source for member in stage.members}
     evidence = Evidence(
@@ -284,7 +284,7 @@ async def _judge(stage: Arena, begun: int, outcome: Outcome) -> None:
     outcome.add_verdict(judge(evidence))
 
 
-def _all_that_happened(stage: Arena, outcome: Outcome) -> list[Happened]:
+def _all_that_happened(stage: ChaosEnv, outcome: Outcome) -> list[Happened]:
     """Return the faults, and when processes were down."""
     downs = [
         Happened(DOWN, member.name, since, until)
@@ -295,7 +295,7 @@ def _all_that_happened(stage: Arena, outcome: Outcome) -> list[Happened]:
 
 
 def _judge_samples(
-    stage: Arena, samples: list[dict[str, Any]], load: Load, outcome: Outcome
+    stage: ChaosEnv, samples: list[dict[str, Any]], load: Load, outcome: Outcome
 ) -> None:
     witnessed = Witnessed(
         samples,

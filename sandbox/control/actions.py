@@ -11,21 +11,21 @@ from typing import Any, Final
 
 from sandbox.gc import gc
 from sandbox.network.connection import DropMode
-from sandbox.network.corruption import Flaw
+from sandbox.network.corruption import Corruption
 from sandbox.protocol.emsg import EMsg
 from sandbox.steam import post_logon
 from sandbox.steam.accounts import Account
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 from sandbox.steam.session import Session, Sessions, Stage
 
 Json = dict[str, Any]
 
 
-class DeedError(ValueError):
+class ActionError(ValueError):
     """The object does not say what to do; the text says what is wrong with it."""
 
 
-class Deeds:
+class Actions:
     """Everything that can be done.
 
     Args:
@@ -35,7 +35,7 @@ class Deeds:
     """
 
     def __init__(
-        self, services: Services, sessions: Sessions, apply_faults: Callable[[], Awaitable[None]]
+        self, services: Context, sessions: Sessions, apply_faults: Callable[[], Awaitable[None]]
     ) -> None:
         self._services = services
         self._sessions = sessions
@@ -70,7 +70,7 @@ class Deeds:
         try:
             mode = DropMode(body.get("mode", "close"))
         except ValueError as error:
-            raise DeedError(f"mode is one of {', '.join(DropMode)}") from error
+            raise ActionError(f"mode is one of {', '.join(DropMode)}") from error
         chosen = self._chosen(body)
         for session in chosen:
             session.drop(mode)
@@ -94,7 +94,7 @@ class Deeds:
         }
         push = pushes.get(str(body.get("what")))
         if push is None:
-            raise DeedError(f"what is one of {', '.join(pushes)}")
+            raise ActionError(f"what is one of {', '.join(pushes)}")
         chosen = [one for one in self._chosen(body) if one.stage is Stage.LOGGED_ON]
         for session in chosen:
             push(session)
@@ -103,9 +103,9 @@ class Deeds:
     async def corrupt(self, body: Json) -> Json:
         """Send bytes that are wrong in the way `flaw` says."""
         try:
-            flaw = Flaw(body.get("flaw", ""))
+            flaw = Corruption(body.get("flaw", ""))
         except ValueError as error:
-            raise DeedError(f"flaw is one of {', '.join(Flaw)}") from error
+            raise ActionError(f"flaw is one of {', '.join(Corruption)}") from error
         chosen = self._chosen(body)
         for session in chosen:
             session.link.send_flawed(flaw)
@@ -167,7 +167,7 @@ class Deeds:
             ids -= {int(match_id) for match_id in body.get("remove", [])}
             ids |= {int(match_id) for match_id in body.get("add", [])}
         except (TypeError, ValueError) as error:
-            raise DeedError("add and remove are lists of match ids") from error
+            raise ActionError("add and remove are lists of match ids") from error
         return self.hidden()
 
     async def _changed(self) -> Json:
@@ -180,7 +180,7 @@ class Deeds:
         """Return the connections a body means: `all`, or `accounts`, `cms`, `fraction`."""
         accounts, cms, fraction = body.get("accounts"), body.get("cms"), body.get("fraction")
         if not body.get("all") and (accounts, cms, fraction) == (None, None, None):
-            raise DeedError("say which: all, accounts, cms or fraction")
+            raise ActionError("say which: all, accounts, cms or fraction")
         found = [
             session
             for session in self._sessions
@@ -194,7 +194,7 @@ class Deeds:
     def _account(self, body: Json) -> Account:
         account = self._services.accounts.by_name(str(body.get("account", "")))
         if account is None:
-            raise DeedError("no such account")
+            raise ActionError("no such account")
         return account
 
 
@@ -212,4 +212,4 @@ def _int(body: Mapping[str, Any], name: str, default: int) -> int:
     try:
         return int(body.get(name, default))
     except (TypeError, ValueError) as error:
-        raise DeedError(f"{name} must be an integer") from error
+        raise ActionError(f"{name} must be an integer") from error

@@ -13,10 +13,10 @@ import orjson
 from aiohttp import web
 
 from sandbox.control import scenario
-from sandbox.control.actions import Deeds
+from sandbox.control.actions import Actions
 from sandbox.control.faults import SWITCHES
 from sandbox.control.journal import KINDS
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 from sandbox.steam.session import Session, Sessions
 
 PREFIX: Final = "/control"
@@ -44,7 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Control:
     """The handlers: reading by routes of their own, doing by the table of deeds."""
 
-    def __init__(self, services: Services, sessions: Sessions, deeds: Deeds) -> None:
+    def __init__(self, services: Context, sessions: Sessions, deeds: Actions) -> None:
         self._services = services
         self._sessions = sessions
         self._deeds = deeds

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.control.actions import DeedError, Deeds
+from sandbox.control.actions import ActionError, Actions
 from sandbox.control.journal import Journal
 
 Step = Mapping[str, Any]
@@ -35,24 +35,24 @@ def tuesday(gc_first_s: float, down_s: float, return_s: float) -> list[Step]:
     ]
 
 
-def check(steps: Any, deeds: Deeds) -> list[Step]:
+def check(steps: Any, deeds: Actions) -> list[Step]:
     """Return the steps of a request's body.
 
     Raises:
         DeedError: not a list of steps, or a deed that does not exist.
     """
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise DeedError("steps must be a list of objects")
+        raise ActionError("steps must be a list of objects")
     for step in steps:
         unknown = step.keys() - deeds.table.keys() - {"after_s"}
         if unknown:
-            raise DeedError(f"no such deed: {', '.join(sorted(unknown))}")
+            raise ActionError(f"no such deed: {', '.join(sorted(unknown))}")
         if not isinstance(step.get("after_s", 0), int | float):
-            raise DeedError("after_s must be a number")
+            raise ActionError("after_s must be a number")
     return steps
 
 
-async def run(steps: Sequence[Step], deeds: Deeds, journal: Journal, name: str) -> None:
+async def run(steps: Sequence[Step], deeds: Actions, journal: Journal, name: str) -> None:
     """Do the steps; a deed that fails ends the scenario, and the journal says so."""
     outcome = "finished"
     try:

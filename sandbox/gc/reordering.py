@@ -10,7 +10,7 @@ from typing import Final
 PATIENCE_S: Final = 0.5  # a client with few requests still gets its answers
 
 
-class Held:
+class Reordering:
     """Collects sends and lets them go shuffled, when enough are together or time is up."""
 
     def __init__(self, rng: random.Random) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.control.faults import Faults
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 from sandbox.steam.session import Sessions
 
 
@@ -15,7 +15,7 @@ class Place:
     """What a new connection needs to become a session."""
 
     name: str
-    services: Services
+    services: Context
     sessions: Sessions
 
 

@@ -9,7 +9,7 @@ import struct
 from asyncio import BaseTransport
 from typing import Protocol
 
-from sandbox.network.corruption import Flaw
+from sandbox.network.corruption import Corruption
 
 
 class DropMode(enum.StrEnum):
@@ -21,7 +21,7 @@ class DropMode(enum.StrEnum):
     HALF_OPEN = "half_open"  # the socket stays; nothing flows in or out any more
 
 
-class Link(Protocol):
+class ClientConnection(Protocol):
     """Sends whole Steam messages; never waits and never raises for a dead socket."""
 
     cm: str  # which CM was connected to, e.g. "ws1"
@@ -37,7 +37,7 @@ class Link(Protocol):
     def drop(self, mode: DropMode) -> None:
         """Break the connection in this way."""
 
-    def send_flawed(self, flaw: Flaw) -> None:
+    def send_flawed(self, flaw: Corruption) -> None:
         """Send bytes that are wrong in this way."""
 
     def destroy(self) -> None:

@@ -15,7 +15,7 @@ from sandbox.protocol.emsg import PROTO_BIT, EMsg
 from sandbox.protocol.envelope import proto
 
 
-class Flaw(enum.StrEnum):
+class Corruption(enum.StrEnum):
     """What is wrong."""
 
     MAGIC = "magic"  # TCP: not VT01; WebSocket: a reserved opcode
@@ -27,18 +27,18 @@ class Flaw(enum.StrEnum):
     HEADER = "header"  # a header longer than the message
 
 
-OF_FRAMES: Final = frozenset({Flaw.MAGIC, Flaw.HMAC, Flaw.LENGTH})
+OF_FRAMES: Final = frozenset({Corruption.MAGIC, Corruption.HMAC, Corruption.LENGTH})
 _HUGE: Final = 0x7FFFFFF0
 
 
-def message(flaw: Flaw) -> bytes:
+def message(flaw: Corruption) -> bytes:
     """Return a whole message with a flaw inside."""
-    if flaw is Flaw.HEADER:
+    if flaw is Corruption.HEADER:
         return struct.pack("<II", EMsg.PERSONA_STATE | PROTO_BIT, _HUGE) + bytes(20)
     inner = proto(EMsg.PERSONA_STATE, b"", bytes(40))
-    length = _HUGE if flaw is Flaw.INNER_LENGTH else len(inner)
+    length = _HUGE if flaw is Corruption.INNER_LENGTH else len(inner)
     plain = struct.pack("<I", length) + inner
-    zipped = b"\x1f\x8b\x08 no gzip at all" if flaw is Flaw.GZIP else gzip.compress(plain)
-    size = len(plain) + (1 if flaw is Flaw.UNZIPPED_SIZE else 0)
+    zipped = b"\x1f\x8b\x08 no gzip at all" if flaw is Corruption.GZIP else gzip.compress(plain)
+    size = len(plain) + (1 if flaw is Corruption.UNZIPPED_SIZE else 0)
     body = messages.MULTI.encode({"size_unzipped": size, "message_body": zipped})
     return proto(EMsg.MULTI, b"", body)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from sandbox.network.connection import DropMode, Link
-from sandbox.network.corruption import Flaw
+from sandbox.network.connection import ClientConnection, DropMode
+from sandbox.network.corruption import Corruption
 
 _NEXT_S: Final = 1e-6  # timers of one instant may fire in any order
 
 
-class SlowLink:
+class DelayedConnection:
     """Another link, behind a delay that is asked for with each message.
 
     Args:
@@ -21,7 +21,7 @@ class SlowLink:
         delay: returns the seconds by which what is said now is late; 0 as a rule.
     """
 
-    def __init__(self, link: Link, delay: Callable[[], float]) -> None:
+    def __init__(self, link: ClientConnection, delay: Callable[[], float]) -> None:
         self.cm = link.cm
         self.transport_name = link.transport_name
         self.source = link.source
@@ -36,7 +36,7 @@ class SlowLink:
         """See Link."""
         self._in_turn(partial(self._link.send, message))
 
-    def send_flawed(self, flaw: Flaw) -> None:
+    def send_flawed(self, flaw: Corruption) -> None:
         """See Link."""
         self._in_turn(partial(self._link.send_flawed, flaw))
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sandbox.network.cm import ConnectionManager
 from sandbox.network.ports import ReservedPort
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 
 REALM: Final = "steamglobal"
 FOREIGN_REALM: Final = "steamchina"
@@ -27,7 +27,7 @@ class Directory:
     refuses connections: a client that does not filter by realm fails there.
     """
 
-    def __init__(self, services: Services, cms: Sequence[ConnectionManager]) -> None:
+    def __init__(self, services: Context, cms: Sequence[ConnectionManager]) -> None:
         self._services = services
         self._cms = cms
         self._foreign = ReservedPort()

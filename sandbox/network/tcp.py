@@ -11,7 +11,7 @@ from sandbox.control.faults import Faults
 from sandbox.network import channel, dispatch
 from sandbox.network.cm import Place
 from sandbox.network.connection import DropMode, break_handshake, reset
-from sandbox.network.corruption import OF_FRAMES, Flaw, message
+from sandbox.network.corruption import OF_FRAMES, Corruption, message
 from sandbox.network.ports import ReservedPort
 from sandbox.steam.session import Session
 
@@ -113,7 +113,7 @@ class TcpLink(asyncio.Protocol):
             self._write(whole[: len(whole) // 2])
             self.close()
 
-    def send_flawed(self, flaw: Flaw) -> None:
+    def send_flawed(self, flaw: Corruption) -> None:
         """Send bytes that are wrong in this way."""
         if self._channel is None:
             return
@@ -121,9 +121,9 @@ class TcpLink(asyncio.Protocol):
             self.send(message(flaw))
             return
         sealed = bytearray(self._channel.encrypt(b"\0" * 64))
-        sealed[0] ^= flaw is Flaw.HMAC  # another IV: the check over the plain text fails
-        size = HUGE if flaw is Flaw.LENGTH else len(sealed)
-        self._write(_HEAD.pack(size, b"VT02" if flaw is Flaw.MAGIC else MAGIC) + sealed)
+        sealed[0] ^= flaw is Corruption.HMAC  # another IV: the check over the plain text fails
+        size = HUGE if flaw is Corruption.LENGTH else len(sealed)
+        self._write(_HEAD.pack(size, b"VT02" if flaw is Corruption.MAGIC else MAGIC) + sealed)
 
     def destroy(self) -> None:
         """Let go of the socket at once."""

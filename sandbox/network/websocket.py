@@ -16,7 +16,7 @@ from sandbox.control.faults import Faults
 from sandbox.network import dispatch
 from sandbox.network.cm import Place
 from sandbox.network.connection import DropMode, break_handshake, reset
-from sandbox.network.corruption import Flaw, message
+from sandbox.network.corruption import Corruption, message
 from sandbox.network.ports import ReservedPort
 from sandbox.steam.session import Session
 
@@ -85,13 +85,13 @@ class WebSocketLink:
             self.write(whole[: len(whole) // 2])
             self._transport.close()
 
-    def send_flawed(self, flaw: Flaw) -> None:
+    def send_flawed(self, flaw: Corruption) -> None:
         """Send bytes that are wrong in this way."""
-        if flaw is Flaw.MAGIC:
+        if flaw is Corruption.MAGIC:
             self.write(frame(_RESERVED_OPCODE, bytes(64)))
-        elif flaw is Flaw.HMAC:
+        elif flaw is Corruption.HMAC:
             self.write(frame(_BINARY | _RESERVED_BIT, bytes(64)))
-        elif flaw is Flaw.LENGTH:
+        elif flaw is Corruption.LENGTH:
             self.write(struct.pack("!BBQ", _BINARY, 127, HUGE) + bytes(64))
         else:
             self.send(message(flaw))

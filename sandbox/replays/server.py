@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 from sandbox.control.faults import Faults
 from sandbox.gc.matches import facts
 from sandbox.replays.files import FileName, ReplayFiles
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 
 _NAME: Final = re.compile(r"([0-9]{1,13})_([0-9]{1,10})\.(dem|meta)\.bz2", re.ASCII)
 _CHUNK: Final = 64 * 1024
@@ -66,7 +66,7 @@ class _Course:
 class ReplayServer:
     """Serves the replays of the matches in the catalogue."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Context) -> None:
         options = services.options
         self._services = services
         self._files = ReplayFiles(options.seed, int(options.replay_mb * _MB))

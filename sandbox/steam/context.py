@@ -10,7 +10,7 @@ from sandbox.control.faults import Faults
 from sandbox.control.journal import Journal
 from sandbox.gc.matches.catalogue import Catalogue
 from sandbox.gc.quota import Quotas
-from sandbox.gc.reordering import Held
+from sandbox.gc.reordering import Reordering
 from sandbox.options import Options
 from sandbox.steam.accounts import Accounts
 from sandbox.steam.authenticator import Authenticator
@@ -40,7 +40,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Context:
     """The simulated Steam's inside."""
 
     options: Options
@@ -56,7 +56,7 @@ class Services:
     catalogue: Catalogue
     rng: random.Random
     calendar: Calendar
-    held: Held
+    held: Reordering
     limits: Limits = field(default_factory=Limits)
     licensed: set[str] = field(default_factory=set)  # names of accounts that own Dota 2
 

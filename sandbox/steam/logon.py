@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sandbox.network.corruption import Flaw
+from sandbox.network.corruption import Corruption
 from sandbox.protocol import messages
 from sandbox.protocol.emsg import EMsg
 from sandbox.protocol.envelope import Message
@@ -52,7 +52,7 @@ def on_logon(session: Session, message: Message) -> None:
     name = named.name if named else request.get("account_name")
     flaw = faults.take("logon_corrupt", account=name, cm=cm)
     if flaw is not None:
-        session.link.send_flawed(Flaw(flaw))
+        session.link.send_flawed(Corruption(flaw))
         return
     if faults.take("logon_never_answered", account=name, cm=cm):
         session.services.journal.add(

@@ -1,7 +1,7 @@
 """One client's session, and the register of all sessions.
 
-A session sends and ends; what it does with a message that comes in is decided in `dispatch.py` and
-the handlers it names. No sockets here: bytes come in through `dispatch.receive`, go out through `Link`.
+A session sends and ends. `network/dispatch.py` passes its messages to their handlers. No sockets here:
+bytes arrive through `dispatch.receive` and leave through `ClientConnection`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from sandbox.gc.session import GcSession
-from sandbox.network.connection import DropMode, Link
-from sandbox.network.delay import SlowLink
+from sandbox.network.connection import ClientConnection, DropMode
+from sandbox.network.delay import DelayedConnection
 from sandbox.protocol import envelope, messages
 from sandbox.protocol.emsg import EMsg
 from sandbox.protocol.eresult import EResult
 from sandbox.steam.accounts import Account
-from sandbox.steam.context import Services
+from sandbox.steam.context import Context
 
 LOGON_WAIT_S: Final = 60.0
 MISSED_BEATS: Final = 3
@@ -44,10 +44,10 @@ class Session:
         link: the way to the client.
     """
 
-    def __init__(self, services: Services, sessions: Sessions, link: Link) -> None:
+    def __init__(self, services: Context, sessions: Sessions, link: ClientConnection) -> None:
         self.services = services
         self.sessions = sessions
-        self.link: Link = SlowLink(link, self._delay_s)
+        self.link: ClientConnection = DelayedConnection(link, self._delay_s)
         self.number = sessions.next_number()
         self.stage = Stage.SILENT
         self.account: Account | None = None

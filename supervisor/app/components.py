@@ -10,11 +10,11 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.logon_limiter import LogOnPacing
-from actors.accounts.store import Accounts
+from actors.accounts.logon_limiter import LogonLimiter
+from actors.accounts.store import AccountStore
 from actors.errors import StoreMisused, StoreUnavailable
 from actors.matches.store import MatchStore
-from actors.redis.client import Watch, connect
+from actors.redis.client import CallObserver, connect
 from actors.redis.embedded import EmbeddedValkeyError
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
@@ -25,7 +25,7 @@ from actors.steam.transport.trust import Trust
 from supervisor.app.bot_children import PARK_FOR_S
 from supervisor.app.network import Network
 from supervisor.app.policies import log_on_limits, quota_limits
-from supervisor.app.startup import Ground
+from supervisor.app.startup import StartupResources
 from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, RestartIntensity
 from supervisor.clock import SystemClock
 from supervisor.config.model import Settings
@@ -96,9 +96,9 @@ async def no_guard_code(_request: GuardRequest) -> str | None:
 class Stores:
     """The open stores."""
 
-    accounts: Accounts
+    accounts: AccountStore
     admin: AccountAdmin
-    pacing: LogOnPacing
+    pacing: LogonLimiter
     matches: MatchStore
 
     async def close(self) -> None:
@@ -107,7 +107,7 @@ class Stores:
         await self.accounts.close()
 
 
-async def check_key(stores: Stores, ground: Ground) -> None:
+async def check_key(stores: Stores, ground: StartupResources) -> None:
     """Refuse a key that opens nothing of what is sealed, before a bot works with it.
 
     A Redis that is away is no reason not to start; bots then find out one by one, and each leaves its
@@ -132,9 +132,9 @@ async def check_key(stores: Stores, ground: Ground) -> None:
 
 def open_stores(
     settings: Settings,
-    ground: Ground,
+    ground: StartupResources,
     *,
-    watch: Watch,
+    watch: CallObserver,
     on_lost: Callable[[], None],
     log: FilteringBoundLogger,
 ) -> Stores:
@@ -149,7 +149,7 @@ def open_stores(
     # hold up no renewal.
     raw = connect(url, raw=True, watch=watch)
     return Stores(
-        Accounts(
+        AccountStore(
             redis,
             prefix=prefix,
             quota=quota,
@@ -158,6 +158,6 @@ def open_stores(
             counting=raw,
         ),
         AccountAdmin(redis, prefix=prefix, quota=quota),
-        LogOnPacing(redis, prefix=prefix, limits=log_on_limits(settings)),
+        LogonLimiter(redis, prefix=prefix, limits=log_on_limits(settings)),
         MatchStore(raw, prefix=prefix, log=log),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.bot.metrics import FleetMetrics, MeasuredPacing
-from actors.bot.ports import Pacing
+from actors.bot.ports import Limiter
 from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, MatchMetrics, MetricsRoute, Scrape
 from actors.http.outcome import Count, Outcome
@@ -85,7 +85,7 @@ class Metering:
     def _is_restart(status: ChildStatus) -> bool:
         return status.state is ChildState.STARTING and status.restarts > 0
 
-    def pacing(self, pacing: Pacing) -> Pacing:
+    def pacing(self, pacing: Limiter) -> Limiter:
         """Return `pacing`, measured."""
         return MeasuredPacing(pacing, self._instruments, clock=self._clock)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from actors.accounts.logon_limiter import LogOnLimits
+from actors.accounts.logon_limiter import LogonLimits
 from actors.accounts.models import QuotaLimits
 from actors.bot.ports import BotPolicy
 from actors.matches.cache import Freshness
@@ -21,10 +21,10 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     return QuotaLimits(settings.quota.per_account, settings.quota.per_ip, settings.quota.window)
 
 
-def log_on_limits(settings: Settings) -> LogOnLimits:
+def log_on_limits(settings: Settings) -> LogonLimits:
     """How politely to log on."""
     logon = settings.logon
-    return LogOnLimits(settings.logons_per_minute, logon.burst, logon.rate_limit_pause)
+    return LogonLimits(settings.logons_per_minute, logon.burst, logon.rate_limit_pause)
 
 
 def router_policy(settings: Settings) -> RouterPolicy:

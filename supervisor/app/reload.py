@@ -18,15 +18,15 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.logon_limiter import LogOnPacing
-from actors.accounts.store import Accounts
+from actors.accounts.logon_limiter import LogonLimiter
+from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.errors import AccountError, ActorStopped, MailboxFull
-from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.routes.match_fetcher import MatchFetcher
 from actors.router.messages import Reconfigure, RouterMessage
 from supervisor.app.fleet import Fleet
 from supervisor.app.policies import GOODBYE_S, log_on_limits, quota_limits, router_policy
-from supervisor.app.web import FrontDoor, Operators
+from supervisor.app.web import HttpAccess, Operators
 from supervisor.clock import SystemClock
 from supervisor.config.changes import change
 from supervisor.config.errors import ConfigError, without_password
@@ -145,12 +145,12 @@ class Reconfigurer:
     def __init__(
         self,
         *,
-        accounts: Accounts,
-        pacing: LogOnPacing,
-        asker: MatchAsker,
+        accounts: AccountStore,
+        pacing: LogonLimiter,
+        asker: MatchFetcher,
         router: Address[RouterMessage],
         fleet: Fleet,
-        door: FrontDoor,
+        door: HttpAccess,
         operators: Operators,
         clock: SystemClock,
         log: FilteringBoundLogger,

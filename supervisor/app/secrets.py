@@ -15,7 +15,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.encryption import Sealer, parse_keys
+from actors.accounts.encryption import Encryption, parse_keys
 from actors.http.auth.admin import AdminToken, new_token
 from supervisor.app.private_files import keep_private, write_once
 from supervisor.config.errors import ConfigError
@@ -39,14 +39,14 @@ class SecretKey:
     own_file: Path | None = None  # where it lies, when the service keeps a key of its own
     is_new: bool = False  # the file was made just now
 
-    def sealer(self) -> Sealer:
+    def sealer(self) -> Encryption:
         """Return what seals with these keys.
 
         Raises:
             ConfigError: one is no key; the error does not show it.
         """
         try:
-            return Sealer(parse_keys(self.text))
+            return Encryption(parse_keys(self.text))
         except ValueError as error:
             if self.own_file is None:
                 raise ConfigError(self.source, f"{error}; {HOW_TO_MAKE}") from None

@@ -23,7 +23,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.encryption import Sealer
+from actors.accounts.encryption import Encryption
 from actors.http.auth.admin import AdminToken
 from actors.http.auth.client_address import is_loopback
 from actors.redis.embedded import EmbeddedValkey
@@ -131,13 +131,13 @@ EXPOSED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class StartupResources:
     """The resources that the process acquired at startup."""
 
     network: Network
     listener: socket.socket
     valkey: EmbeddedValkey | None
-    sealer: Sealer
+    sealer: Encryption
     secret_key: SecretKey
     instance: str  # who we are, unique in the world
     admin_token: AdminToken | None
@@ -150,7 +150,9 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterator[Ground]:
+async def startup_resources(
+    settings: Settings, *, log: FilteringBoundLogger
+) -> AsyncIterator[StartupResources]:
     """Yield the ground; leave nothing behind.
 
     Raises:
@@ -168,7 +170,9 @@ async def taken(settings: Settings, *, log: FilteringBoundLogger) -> AsyncIterat
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield Ground(network, listener, valkey, sealer, key, instance.id, token, is_exposed)
+            yield StartupResources(
+                network, listener, valkey, sealer, key, instance.id, token, is_exposed
+            )
 
 
 def _own_valkey(

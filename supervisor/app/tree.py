@@ -36,7 +36,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.demo import DemoAccounts
 from actors.actor import Actor, Address
-from actors.bot.instance_leases import Leases
+from actors.bot.instance_leases import InstanceLeases
 from actors.bot.log import BotLog
 from actors.bot.ports import BotPorts
 from actors.bot.registry import Announcer, Roster, RosterMessage
@@ -49,15 +49,15 @@ from actors.http.auth.admin import gate_of, operator_test
 from actors.http.express import Express
 from actors.http.metrics import MetricsRoute
 from actors.http.openapi.operation import Routes
-from actors.http.pipeline import Edge
+from actors.http.pipeline import Pipeline
 from actors.http.polled_metrics import Sources
-from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.routes.matches import BulkRoute, MatchRoutes
 from actors.http.routes.replays import ReplayRoute
 from actors.http.routes.retriever import RetrieverRoutes
 from actors.http.routes.status import StatusRoutes
 from actors.http.server import HttpServer, make_site
-from actors.matches.cache import Memory
+from actors.matches.cache import MatchCache
 from actors.matches.players import PlayerDecoder, RetrieverDecoder
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.redis.embedded import EmbeddedValkey, EmbeddedValkeyError
@@ -83,8 +83,8 @@ from supervisor.app.fleet import Fleet
 from supervisor.app.metrics import Metering, Watched
 from supervisor.app.policies import router_policy
 from supervisor.app.reload import LiveSettings, Reconfigurer
-from supervisor.app.startup import Ground, taken
-from supervisor.app.web import FrontDoor, Operators, Surroundings, guard_desk
+from supervisor.app.startup import StartupResources, startup_resources
+from supervisor.app.web import HttpAccess, Operators, Surroundings, guard_desk
 from supervisor.child import ChildSpec, GiveUp
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError
@@ -106,7 +106,7 @@ async def planted(loaded: Loaded, *, log: FilteringBoundLogger) -> AsyncIterator
         ConfigError: an address, a directory, a key or a file cannot be used; nothing is left behind.
     """
     try:
-        async with taken(loaded.settings, log=log) as ground:
+        async with startup_resources(loaded.settings, log=log) as ground:
             tree = Tree(loaded, ground, log=log)
             try:
                 await tree.check_key()
@@ -123,7 +123,7 @@ class Tree:
     def __init__(
         self,
         loaded: Loaded,
-        ground: Ground,
+        ground: StartupResources,
         *,
         log: FilteringBoundLogger,
     ) -> None:
@@ -133,7 +133,7 @@ class Tree:
         self._clock = SystemClock()
         self._gate = gate_of(ground.admin_token, self._clock)
         is_operator = operator_test(self._gate)
-        self._door = FrontDoor(
+        self._door = HttpAccess(
             self._settings.http, is_operator, ground.address, clock=self._clock, log=log
         )
         self._rng = random.Random()
@@ -147,7 +147,7 @@ class Tree:
             on_lost=partial(self._lease_checks.ask, "the connection to Redis broke", is_loss=False),
             log=log,
         )
-        self._memory = Memory(self._settings.cache.memory_entries)
+        self._memory = MatchCache(self._settings.cache.memory_entries)
         self._roster: Address[RosterMessage] = Address("roster")
         self._router: Address[RouterMessage] = Address("router")
         self._players: Address[PlayersMessage] = Address("players")
@@ -157,7 +157,7 @@ class Tree:
         self._decoder = MatchDecoder()
         self._bot_ports = self._make_bot_ports()
         self._fleet = self._make_fleet()
-        self._asker = MatchAsker(
+        self._asker = MatchFetcher(
             self._router,
             self._memory,
             deadline_s=self._settings.http.deadline,
@@ -325,7 +325,7 @@ class Tree:
         self._operators.add_to(site.app)
         admission, record = self._door.admission, RequestLog(self._log)
         count = self._metering.counting(self._operators.count)
-        edge = Edge(admission, clock=self._clock, log=self._log, record=record, count=count)
+        edge = Pipeline(admission, clock=self._clock, log=self._log, record=record, count=count)
         return HttpServer(
             site,
             self._ground.listener.dup(),  # so that the address stays ours should the server restart
@@ -409,8 +409,8 @@ class Tree:
             log=self._log,
         )
 
-    def _make_leases(self) -> Leases:
-        return Leases(
+    def _make_leases(self) -> InstanceLeases:
+        return InstanceLeases(
             self._stores.accounts, f"{self._ground.instance}/", self._fleet.memories, log=self._log
         )
 

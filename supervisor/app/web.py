@@ -25,18 +25,18 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.desk import AccountDesk, AccountOrder
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.bot.messages import FleetOrder
-from actors.bot.ports import Pacing
+from actors.bot.ports import Limiter
 from actors.bot.registry import RosterMessage
 from actors.bot.shared_causes import SharedCause
-from actors.bot.steam_guard import ByHand, GuardDesk, SubmitGuard
+from actors.bot.steam_guard import GuardDesk, InteractiveLogon, SubmitGuard
 from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import LookAgain, Lookout, LookoutMessage, Sights
+from actors.dashboard.dashboard import Dashboard, DashboardMessage, Refresh, Sources
 from actors.dashboard.history import FleetHistory, Traffic
 from actors.errors import LocalProtocolError
-from actors.http.auth.admin import Audit, Gate
+from actors.http.auth.admin import Audit, OperatorAuth
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import ApiKey, BadKeys, KeyRing, parse_keys
 from actors.http.auth.client_address import Network, is_loopback
@@ -62,16 +62,16 @@ def guard_desk(
     address: Address[SubmitGuard],
     *,
     admin: AccountAdmin,
-    store: Accounts,
+    store: AccountStore,
     steam: Steam,
     directory: Directory,
-    pacing: Pacing,
+    pacing: Limiter,
     instance: str,
     clock: SystemClock,
     log: FilteringBoundLogger,
 ) -> GuardDesk:
     """Return a desk that logs accounts on as `botapi accounts login` does."""
-    by_hand = ByHand(
+    by_hand = InteractiveLogon(
         admin=admin,
         store=store,
         steam=steam,
@@ -172,7 +172,7 @@ def _difference(before: tuple[ApiKey, ...], after: tuple[ApiKey, ...]) -> dict[s
     }
 
 
-class FrontDoor:
+class HttpAccess:
     """What outlives the HTTP server: keys, rates and the count of connections."""
 
     def __init__(
@@ -244,7 +244,7 @@ def _networks(http: Http) -> tuple[Network, ...]:
 class Surroundings:
     """What the operators' parts look at and act on."""
 
-    store: Accounts
+    store: AccountStore
     admin: AccountAdmin
     fleet: Fleet
     roster: Address[RosterMessage]
@@ -262,7 +262,7 @@ class Operators:
     def __init__(
         self,
         around: Surroundings,
-        gate: Gate | None,
+        gate: OperatorAuth | None,
         *,
         is_private: bool,
         clock: SystemClock,
@@ -281,7 +281,7 @@ class Operators:
         self._accounts: Address[AccountOrder] = Address("account_desk")
         self._guard: Address[SubmitGuard] = Address("guard_desk")
         self._fleet: Address[FleetOrder] = Address("fleet_desk")
-        self.lookout: Address[LookoutMessage] = Address("lookout")
+        self.lookout: Address[DashboardMessage] = Address("lookout")
 
     def change_quota(self, quota: QuotaLimits) -> None:
         """Show budgets by other limits from now on."""
@@ -322,7 +322,7 @@ class Operators:
 
     def _look_again(self) -> None:
         with contextlib.suppress(LocalProtocolError):  # it looks again soon anyway
-            self.lookout.tell(LookAgain())
+            self.lookout.tell(Refresh())
 
     def _make_account_desk(self) -> AccountDesk:
         around = self._around
@@ -331,9 +331,9 @@ class Operators:
     def _make_fleet_desk(self) -> FleetDesk:
         return FleetDesk(self._around.fleet, address=self._fleet, clock=self._clock)
 
-    def _make_lookout(self) -> Lookout:
+    def _make_lookout(self) -> Dashboard:
         around = self._around
-        sights = Sights(
+        sights = Sources(
             roster=around.roster,
             router=around.router,
             fleet=self._fleet,
@@ -347,4 +347,4 @@ class Operators:
             not_here=around.store.avoided,
         )
         epoch = secrets.token_hex(4)
-        return Lookout(sights, address=self.lookout, epoch=epoch, clock=self._clock)
+        return Dashboard(sights, address=self.lookout, epoch=epoch, clock=self._clock)

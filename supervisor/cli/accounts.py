@@ -25,12 +25,12 @@ from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.accounts.desk import add_all
-from actors.accounts.encryption import Sealer
+from actors.accounts.encryption import Encryption
 from actors.accounts.import_file import LARGEST, read_accounts
-from actors.accounts.logon_limiter import LogOnPacing
+from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.names import bad_name, same_account, shown, stored
 from actors.accounts.shared_secrets import bad_shared_secret, canonical
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import ServiceError, StoreUnavailable
 from actors.redis.client import RedisClient, connect, ping
 from actors.redis.embedded import EmbeddedValkey
@@ -74,13 +74,13 @@ T = TypeVar("T")
 class Desk:
     """What the commands work with: the store and the operator's view of it."""
 
-    def __init__(self, redis: RedisClient, settings: Settings, sealer: Sealer) -> None:
+    def __init__(self, redis: RedisClient, settings: Settings, sealer: Encryption) -> None:
         quota = quota_limits(settings)
         prefix, lease_s = settings.redis.prefix, settings.bots.lease_seconds
         self.settings = settings
-        self.store = Accounts(redis, prefix=prefix, quota=quota, lease_s=lease_s, sealer=sealer)
+        self.store = AccountStore(redis, prefix=prefix, quota=quota, lease_s=lease_s, sealer=sealer)
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
-        self.pacing = LogOnPacing(redis, prefix=prefix, limits=log_on_limits(settings))
+        self.pacing = LogonLimiter(redis, prefix=prefix, limits=log_on_limits(settings))
 
 
 def at_the_desk(

@@ -13,9 +13,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.logon_limiter import LogOnPacing
-from actors.accounts.store import Accounts
-from actors.bot.steam_guard import ByHand
+from actors.accounts.logon_limiter import LogonLimiter
+from actors.accounts.store import AccountStore
+from actors.bot.steam_guard import InteractiveLogon
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.network import SteamNetwork
@@ -34,7 +34,7 @@ WHERE: Final = {
 
 
 async def login(
-    settings: Settings, store: Accounts, admin: AccountAdmin, pacing: LogOnPacing, name: str
+    settings: Settings, store: AccountStore, admin: AccountAdmin, pacing: LogonLimiter, name: str
 ) -> LoggedOn:
     """Take the account, log it on, keep its token, give it back.
 
@@ -56,7 +56,7 @@ async def login(
     directory = CmDirectory(
         url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log, time=at_steam
     )
-    by_hand = ByHand(
+    by_hand = InteractiveLogon(
         admin=admin,
         store=store,
         steam=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),

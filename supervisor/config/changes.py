@@ -49,7 +49,7 @@ AT_ONCE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingsChange:
     """The way from the settings in effect to the wanted ones, as far as it can be gone now.
 
     Attributes:
@@ -63,7 +63,7 @@ class Change:
     needs_restart: tuple[str, ...]
 
 
-def change(running: Settings, wanted: Settings) -> Change:
+def change(running: Settings, wanted: Settings) -> SettingsChange:
     """Compare the settings in effect with wanted ones."""
     differing = [
         f"{section}.{key}"
@@ -72,7 +72,7 @@ def change(running: Settings, wanted: Settings) -> Change:
     ]
     applied = tuple(key for key in differing if key in AT_ONCE)
     needs_restart = tuple(key for key in differing if key not in AT_ONCE)
-    return Change(_with(running, wanted, applied), applied, needs_restart)
+    return SettingsChange(_with(running, wanted, applied), applied, needs_restart)
 
 
 def _with(running: Settings, wanted: Settings, keys: Iterable[str]) -> Settings:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from support.operator_client import with_token
 
 from bench.browser import MISSING, chromium, executable
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 WITHIN_MS = 20_000
 
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-MakeWorld = Callable[..., World]
+MakeWorld = Callable[..., ServiceEnv]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
     """
     with contextlib.ExitStack() as stack:
 
-        def make(bots: int, *, token: bool = True, **options: Any) -> World:
+        def make(bots: int, *, token: bool = True, **options: Any) -> ServiceEnv:
             settings = with_token(tmp_path) if token else {}
             for section, values in options.pop("settings", {}).items():
                 settings.setdefault(section, {}).update(values)

@@ -28,7 +28,7 @@ from page_words import (
 from playwright.sync_api import Browser, Page, expect
 from support.operator_client import TOKEN
 
-from bench.world import World, simple_accounts
+from bench.world import ServiceEnv, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -41,14 +41,14 @@ SECRET = "typed once and never seen again"
 
 
 @pytest.fixture
-def w(make_world: MakeWorld) -> World:
+def w(make_world: MakeWorld) -> ServiceEnv:
     running = make_world(2, accounts=simple_accounts(4))
     running.service.wait_ready(2)
     return running
 
 
 @pytest.fixture
-def page(w: World, open_page: OpenPage) -> Page:
+def page(w: ServiceEnv, open_page: OpenPage) -> Page:
     """A page that is signed in."""
     page = open_page(w.service.url)
     sign_in(page)
@@ -56,11 +56,11 @@ def page(w: World, open_page: OpenPage) -> Page:
     return page
 
 
-def actions(w: World) -> list[str]:
+def actions(w: ServiceEnv) -> list[str]:
     return [f"{one['action']}: {one['outcome']}" for one in w.service.events("admin_action")]
 
 
-def control(w: World, path: str, body: object) -> None:
+def control(w: ServiceEnv, path: str, body: object) -> None:
     """Ask something of the sandbox, without a loop."""
     request = urllib.request.Request(  # noqa: S310 - ours
         w.sandbox.control_url + path, json.dumps(body).encode(), method="POST"
@@ -69,7 +69,7 @@ def control(w: World, path: str, body: object) -> None:
         pass
 
 
-def test_who_is_not_signed_in_sees_and_does_nothing(w: World, open_page: OpenPage) -> None:
+def test_who_is_not_signed_in_sees_and_does_nothing(w: ServiceEnv, open_page: OpenPage) -> None:
     page = open_page(w.service.url)
     expect(page.get_by_label("Admin token")).to_be_focused()
     expect(page.locator("#all")).to_be_hidden()
@@ -83,7 +83,7 @@ def test_who_is_not_signed_in_sees_and_does_nothing(w: World, open_page: OpenPag
     assert actions(w) == ["POST /session: done", "DELETE /session: done"]
 
 
-def test_what_happens_is_seen_without_a_reload(w: World, page: Page) -> None:
+def test_what_happens_is_seen_without_a_reload(w: ServiceEnv, page: Page) -> None:
     expect_state(page, "bot-1", "ready")
     control(w, "/faults", {"refuse_connect": True})
     control(w, "/drop", {"mode": "close", "all": True})
@@ -104,7 +104,7 @@ def test_what_happens_is_seen_without_a_reload(w: World, page: Page) -> None:
     expect_state(page, "bot-1", "ready")
 
 
-def test_a_bot_is_parked_revived_and_restarted(w: World, page: Page) -> None:
+def test_a_bot_is_parked_revived_and_restarted(w: ServiceEnv, page: Page) -> None:
     do(page, "bot-2", "Park")
     answer(page, "Cancel")
     expect_state(page, "bot-2", "ready")
@@ -122,7 +122,7 @@ def test_a_bot_is_parked_revived_and_restarted(w: World, page: Page) -> None:
     ]
 
 
-def test_the_fleet_is_scaled_drained_and_resumed(w: World, page: Page) -> None:
+def test_the_fleet_is_scaled_drained_and_resumed(w: ServiceEnv, page: Page) -> None:
     page.get_by_role("button", name="Scale").click()
     page.get_by_role("spinbutton", name="Bots").fill("3")
     answer(page, "Scale")
@@ -136,7 +136,7 @@ def test_the_fleet_is_scaled_drained_and_resumed(w: World, page: Page) -> None:
     expect_headline(page, "well", "All is well: 3 of 3")
 
 
-def test_accounts_are_added_imported_reset_released_and_removed(w: World, page: Page) -> None:
+def test_accounts_are_added_imported_reset_released_and_removed(w: ServiceEnv, page: Page) -> None:
     show(page, "Accounts")
     page.get_by_role("button", name="Add account").click()
     page.get_by_label("Name", exact=True).fill("with space")
@@ -190,7 +190,7 @@ def test_accounts_are_added_imported_reset_released_and_removed(w: World, page: 
 
 
 def test_a_file_reaches_the_service_as_it_is_and_one_of_another_encoding_is_refused(
-    w: World, page: Page
+    w: ServiceEnv, page: Page
 ) -> None:
     show(page, "Accounts")
     page.get_by_role("button", name="Import", exact=True).click()
@@ -202,7 +202,7 @@ def test_a_file_reaches_the_service_as_it_is_and_one_of_another_encoding_is_refu
     assert "umlaut" not in w.scores()
 
 
-def test_what_was_typed_is_gone(w: World, page: Page) -> None:
+def test_what_was_typed_is_gone(w: ServiceEnv, page: Page) -> None:
     seen: list[str] = []
     page.on("response", lambda answer: seen.append(answer.text() if "/admin" in answer.url else ""))
     show(page, "Accounts")

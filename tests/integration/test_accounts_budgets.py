@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved, Unmet, Window
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.redis.client import Condition
 
@@ -29,9 +29,9 @@ class World:
 
     async def store(
         self, per_account: int = 3, per_ip: int = 100, window: Window = "rolling-24h"
-    ) -> tuple[Accounts, list[Lease]]:
+    ) -> tuple[AccountStore, list[Lease]]:
         quota = QuotaLimits(per_account, per_ip, window)
-        store = Accounts(self.redis, prefix=self.prefix, quota=quota, lease_s=60.0)
+        store = AccountStore(self.redis, prefix=self.prefix, quota=quota, lease_s=60.0)
         for name in ("axe", "bane"):
             await store.add(name, "pw")
         return store, [await store.acquire("us"), await store.acquire("us")]

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.encryption import MARK, Sealer
+from actors.accounts.encryption import MARK, Encryption
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import (
     CannotUnseal,
     LeaseLost,
@@ -35,8 +35,8 @@ class World:
         self.redis = redis
         self.prefix = prefix
 
-    def store(self, lease_s: float = 60.0, sealer: Sealer | None = None) -> Accounts:
-        return Accounts(
+    def store(self, lease_s: float = 60.0, sealer: Encryption | None = None) -> AccountStore:
+        return AccountStore(
             self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=lease_s, sealer=sealer
         )
 
@@ -131,7 +131,7 @@ async def test_a_lapsed_lease_is_taken_over_and_the_old_token_is_dead(world: Wor
     assert getattr(refused, "scope", None) == "lease"
 
 
-def writes(store: Accounts, lease: Lease) -> list[Callable[[], Awaitable[object]]]:
+def writes(store: AccountStore, lease: Lease) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: store.renew(lease),
         lambda: store.save_auth(lease, AUTH),
@@ -364,7 +364,7 @@ async def test_a_stored_secret_in_another_form_is_used_as_base64(world: World, s
 
 
 async def test_a_secret_alone_needs_an_account_with_a_password(world: World) -> None:
-    store = world.store(sealer=Sealer([b"k" * 32]))
+    store = world.store(sealer=Encryption([b"k" * 32]))
     await store.add("Axe", "old")
     assert await store.without_password(["axe", "AXE", "lina"]) == ("lina",)
     assert await store.add("AXE", None, "A" * 27 + "=") == "Axe"
@@ -400,7 +400,7 @@ async def test_a_hash_tag_serves_as_prefix(valkey_url: str) -> None:  # noqa: F8
 
 
 async def test_with_a_key_nothing_readable_is_stored(world: World) -> None:
-    store = world.store(sealer=Sealer([b"k" * 32]))
+    store = world.store(sealer=Encryption([b"k" * 32]))
     await store.add("axe", "hunter2", "c2VjcmV0")
     lease = await store.acquire("us")
     await store.save_auth(lease, AuthState(7, "token-of-axe", "guard-of-axe"))
@@ -419,7 +419,7 @@ async def test_what_was_stored_plain_is_read_and_sealed_when_it_is_written_next(
     plain = world.store()
     lease = await plain.acquire("us")
     await plain.save_auth(lease, AUTH)
-    sealing = world.store(sealer=Sealer([b"k" * 32]))
+    sealing = world.store(sealer=Encryption([b"k" * 32]))
     assert (await sealing.credential(lease)).password == "pw-axe"
     await sealing.forget_token(lease)
     stored = await world.redis.hget(f"{world.prefix}:sentries", "axe")
@@ -427,7 +427,7 @@ async def test_what_was_stored_plain_is_read_and_sealed_when_it_is_written_next(
 
 
 async def test_the_wrong_key_loses_nothing(world: World) -> None:
-    right, wrong = (world.store(sealer=Sealer([key])) for key in (b"r" * 32, b"w" * 32))
+    right, wrong = (world.store(sealer=Encryption([key])) for key in (b"r" * 32, b"w" * 32))
     await right.add("axe", "pw")
     lease = await right.acquire("us")
     await right.save_auth(lease, AUTH)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import LeaseLost, NoAccountFree
 
 pytestmark = pytest.mark.integration
@@ -28,8 +28,8 @@ class Env:
         self._prefix = prefix
         self.store = self.new_store()
 
-    def new_store(self) -> Accounts:
-        return Accounts(self.redis, prefix=self._prefix, quota=QuotaLimits(), lease_s=LEASE_S)
+    def new_store(self) -> AccountStore:
+        return AccountStore(self.redis, prefix=self._prefix, quota=QuotaLimits(), lease_s=LEASE_S)
 
     def key(self, name: str) -> str:
         return f"{self._prefix}:{name}"

@@ -15,10 +15,10 @@ from rich.console import Console
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
-from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import Lease, QuotaLimits, Reserved
 from actors.accounts.names import shown
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.dashboard.views import account_view
 from actors.errors import AccountError, BadAccountName, NeedsHuman, NoAccountFree, NoSuchAccount
 from actors.redis.client import connect
@@ -79,7 +79,7 @@ class Rig:
         self.raw: Any = raw
         self.prefix = prefix
         quota = QuotaLimits(per_account=5)
-        self.store = Accounts(client, prefix=prefix, quota=quota, lease_s=LEASE_S)
+        self.store = AccountStore(client, prefix=prefix, quota=quota, lease_s=LEASE_S)
         self.admin = AccountAdmin(client, prefix=prefix, quota=quota)
         self.client = client
 
@@ -327,7 +327,7 @@ async def test_a_bad_value_in_the_pacing_of_log_ons_lets_them_start(rig: Rig, te
         for field in ("tokens", "at", "until", "probe_until"):
             await rig.begin()
             await rig.raw.hset(rig.key(f"logons:unknown:{key}"), field, text)
-            pacing = LogOnPacing(rig.client, prefix=rig.prefix, limits=LogOnLimits())
+            pacing = LogonLimiter(rig.client, prefix=rig.prefix, limits=LogonLimits())
             wait = await pacing.ask(with_password=False)
             assert wait is None or wait.seconds <= LONGEST_WAIT_S
             await pacing.succeeded("192.0.2.1")

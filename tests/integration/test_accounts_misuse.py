@@ -11,7 +11,7 @@ from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountState
 from actors.accounts.models import Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import AccountError, NoAccountFree, NoSuchAccount, StoreMisused
 from actors.redis.client import connect
 from actors.steam.port import AuthState
@@ -28,7 +28,7 @@ class Rig:
         self.redis: Any = client
         self.prefix = prefix
         quota = QuotaLimits()
-        self.store = Accounts(client, prefix=prefix, quota=quota, lease_s=600.0)
+        self.store = AccountStore(client, prefix=prefix, quota=quota, lease_s=600.0)
         self.admin = AccountAdmin(client, prefix=prefix, quota=quota)
 
     async def begin(self) -> Lease:

@@ -16,9 +16,9 @@ import pytest
 import redis as sync_redis
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
-from actors.accounts.encryption import Sealer
+from actors.accounts.encryption import Encryption
 from bench.service_process import Sections, toml
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -51,11 +51,11 @@ def command(
 
 
 @pytest.fixture
-def raw() -> Iterator[Callable[[World], Any]]:
+def raw() -> Iterator[Callable[[ServiceEnv], Any]]:
     """Return how to open a client of a world's Redis; closed at the end."""
     opened: list[sync_redis.Redis] = []
 
-    def open_it(w: World) -> Any:
+    def open_it(w: ServiceEnv) -> Any:
         opened.append(sync_redis.Redis.from_url(w.redis_url, decode_responses=True))
         return opened[-1]
 
@@ -71,11 +71,13 @@ def wait_until(condition: Callable[[], object], what: str, within: float = 20.0)
         time.sleep(0.05)
 
 
-def said(w: World, text: str) -> bool:
+def said(w: ServiceEnv, text: str) -> bool:
     return text in w.service.log
 
 
-def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(raw: Callable[[World], Any]) -> None:
+def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
+    raw: Callable[[ServiceEnv], Any],
+) -> None:
     """While it serves, through its stop and a start; put right, nothing of it is left."""
     with world(2, settings=QUICK) as w:
         wire = raw(w)
@@ -99,7 +101,7 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(raw: Callable[[Wor
 
 
 def test_an_account_without_a_password_is_no_bots_and_the_list_says_so(
-    raw: Callable[[World], Any],
+    raw: Callable[[ServiceEnv], Any],
 ) -> None:
     with world(2, settings=QUICK) as w:
         wire = raw(w)
@@ -149,7 +151,7 @@ def key_of(letter: bytes) -> str:
 
 
 def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
-    raw: Callable[[World], Any],
+    raw: Callable[[ServiceEnv], Any],
 ) -> None:
     right, wrong = key_of(b"r"), key_of(b"w")
     opens_none = "botapi: BOTAPI_SECRET_KEY: it opens none of the sealed values in Redis (2); "
@@ -198,7 +200,7 @@ def test_the_private_valkey_is_no_exception(tmp_path: Path) -> None:
 
 
 def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
-    raw: Callable[[World], Any],
+    raw: Callable[[ServiceEnv], Any],
 ) -> None:
     """It cannot look at the start, as Redis is away. Nothing of it is an account's fault (P14)."""
     with world(3, settings=QUICK) as w:
@@ -232,14 +234,14 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
 
 
 def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
-    raw: Callable[[World], Any],
+    raw: Callable[[ServiceEnv], Any],
 ) -> None:
     with world(2, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         foreign = {"BOTAPI_SECRET_KEY": key_of(b"x")}
         w.service.stop()
         botapi(config, "add", "bot0000", typed="pw-bot0000\n", env=foreign)
-        sealed = Sealer([b"r" * 32]).seal("password", "bot0001", "pw-bot0001")
+        sealed = Encryption([b"r" * 32]).seal("password", "bot0001", "pw-bot0001")
         wire.hset("botapi:passwords", "bot0001", sealed)
         wire.delete("botapi:sentries")
         use_key(w, key_of(b"r"))
@@ -250,12 +252,12 @@ def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
         wait_until(lambda: w.scores() == {"bot0000": 0, "bot0001": 1}, "only its own in use")
 
 
-def use_key(w: World, key: str) -> None:
+def use_key(w: ServiceEnv, key: str) -> None:
     w.service.stop()
     w.service.env = {"BOTAPI_SECRET_KEY": key}
 
 
-def serve_once(w: World, match_id: int) -> None:
+def serve_once(w: ServiceEnv, match_id: int) -> None:
     w.service.start()
     w.service.wait_ready(1)
     assert w.service.get(f"/match-details?match_id={match_id}")[0] == 200

@@ -18,7 +18,7 @@ from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved
 from actors.accounts.names import bad_name, folded, shown, stored
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import AccountInUse, LeaseLost, NoAccountFree, SameSteamAccount
 from actors.redis.client import connect
 from actors.steam.port import AuthState
@@ -39,8 +39,8 @@ class Rig:
         self.store = self.process()
         self.admin = AccountAdmin(client, prefix=prefix, quota=self.quota)
 
-    def process(self) -> Accounts:
-        return Accounts(self.redis, prefix=self.prefix, quota=self.quota, lease_s=60.0)
+    def process(self) -> AccountStore:
+        return AccountStore(self.redis, prefix=self.prefix, quota=self.quota, lease_s=60.0)
 
     def key(self, name: str) -> str:
         return f"{self.prefix}:{name}"

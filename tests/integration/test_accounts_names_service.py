@@ -14,7 +14,7 @@ import pytest
 import redis as sync_redis
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ QUICK: Final[Sections] = {
 }
 
 
-def seeded(w: World, *names: bytes) -> None:
+def seeded(w: ServiceEnv, *names: bytes) -> None:
     """Add accounts as clients of the first BotAPI do."""
     with sync_redis.Redis.from_url(w.redis_url) as client:
         wire: Any = client
@@ -36,7 +36,7 @@ def seeded(w: World, *names: bytes) -> None:
             wire.zadd("botapi:checkouts", {name: 0})
 
 
-def asked(w: World, path: str) -> tuple[int, bytes]:
+def asked(w: ServiceEnv, path: str) -> tuple[int, bytes]:
     """Ask as an operator; of an event stream the first event."""
     request = urllib.request.Request(  # noqa: S310 - ours
         w.service.url + path, headers={"Authorization": f"Bearer {TOKEN}"}
@@ -49,7 +49,7 @@ def asked(w: World, path: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def listed(w: World) -> list[dict[str, Any]]:
+def listed(w: ServiceEnv) -> list[dict[str, Any]]:
     """Return what `botapi accounts list --json` says."""
     command = [sys.executable, "-m", "supervisor", "accounts", "list"]
     done = subprocess.run(
@@ -119,14 +119,14 @@ async def test_three_spellings_of_one_account_are_one_session() -> None:
         assert w.service.stop() == 0
 
 
-def in_use(w: World) -> str | None:
+def in_use(w: ServiceEnv) -> str | None:
     """Return the one account that a ready bot has, if any."""
     used = {bot["account"] for bot in w.service.status()["fleet"] if bot["state"] == "ready"}
     assert len(used) <= 1
     return used.pop() if used else None
 
 
-def remove(w: World, account: str | None) -> None:
+def remove(w: ServiceEnv, account: str | None) -> None:
     assert account is not None
     command = [sys.executable, "-m", "supervisor", "accounts", "remove", account]
     subprocess.run(

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
-from actors.accounts.encryption import Sealer
+from actors.accounts.encryption import Encryption
 from actors.accounts.models import BUDGET_SPENT, NEED, UNTIL_ACTED_S, Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import CannotUnseal, NeedsHuman, NoAccountFree
 
 pytestmark = pytest.mark.integration
@@ -32,13 +32,13 @@ class World:
     def key(self, name: str) -> str:
         return f"{self.prefix}:{name}"
 
-    def store(self, sealer: Sealer | None = None) -> Accounts:
+    def store(self, sealer: Encryption | None = None) -> AccountStore:
         """Return the view of one more process."""
-        return Accounts(
+        return AccountStore(
             self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
         )
 
-    async def lease(self, store: Accounts) -> Lease:
+    async def lease(self, store: AccountStore) -> Lease:
         lease = await store.acquire("us")
         with contextlib.suppress(CannotUnseal, NeedsHuman):
             await store.credential(lease)
@@ -121,7 +121,7 @@ async def add_again(world: World) -> None:
 
 async def add_sealed(world: World) -> None:
     """The very same password, typed once more: a person wants it to be tried."""
-    await world.store(Sealer((bytes(range(32)),))).add("axe", "wrong")
+    await world.store(Encryption((bytes(range(32)),))).add("axe", "wrong")
 
 
 async def add_other_spelling(world: World) -> None:

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.encryption import Sealer
+from actors.accounts.encryption import Encryption
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.steam.port import AuthState
 
@@ -25,9 +25,9 @@ class World:
         self.redis = redis
         self.prefix = prefix
 
-    def process(self, letters: str = "") -> Accounts:
-        sealer = Sealer([letter.encode() * 32 for letter in letters])
-        return Accounts(
+    def process(self, letters: str = "") -> AccountStore:
+        sealer = Encryption([letter.encode() * 32 for letter in letters])
+        return AccountStore(
             self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
         )
 

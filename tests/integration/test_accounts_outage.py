@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import StoreUnavailable
 from actors.redis.client import connect
 from actors.redis.embedded import EmbeddedValkey, EmbeddedValkeyError
@@ -24,8 +24,8 @@ from bench.valkey import own_valkey
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 
 
-def accounts(url: str) -> Accounts:
-    return Accounts(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
+def accounts(url: str) -> AccountStore:
+    return AccountStore(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
 
 
 async def test_an_outage_is_said_quickly_and_survived() -> None:

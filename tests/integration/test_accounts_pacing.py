@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.keys import Keys
-from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing, Wait
+from actors.accounts.logon_limiter import LogonLimiter, LogonLimits, Wait
 from actors.errors import StoreMisused
 
 pytestmark = pytest.mark.integration
@@ -22,8 +22,8 @@ class World:
         self.redis = redis
         self.prefix = prefix
 
-    async def container(self, limits: LogOnLimits, ip: str | None = IP) -> LogOnPacing:
-        pacing = LogOnPacing(self.redis, prefix=self.prefix, limits=limits)
+    async def container(self, limits: LogonLimits, ip: str | None = IP) -> LogonLimiter:
+        pacing = LogonLimiter(self.redis, prefix=self.prefix, limits=limits)
         if ip is not None:
             await pacing.succeeded(ip)
         return pacing
@@ -42,7 +42,7 @@ def world(redis: Redis, prefix: str) -> World:  # noqa: F811 - fixtures have the
     return World(redis, prefix)
 
 
-LIMITS = LogOnLimits(per_minute=6, burst=5, rate_limit_pause_s=1800)
+LIMITS = LogonLimits(per_minute=6, burst=5, rate_limit_pause_s=1800)
 
 
 async def test_a_burst_goes_at_once_and_then_one_every_ten_seconds(world: World) -> None:
@@ -60,7 +60,7 @@ async def test_a_burst_goes_at_once_and_then_one_every_ten_seconds(world: World)
 async def test_an_instance_without_pacing_leaves_the_bucket_of_the_others_as_it_is(
     world: World,
 ) -> None:
-    paced, free = await world.container(LIMITS), await world.container(LogOnLimits(per_minute=0))
+    paced, free = await world.container(LIMITS), await world.container(LogonLimits(per_minute=0))
     for _ in range(LIMITS.burst):
         assert await paced.ask(with_password=False) is None
     key = Keys(world.prefix).logon_bucket(IP)
@@ -131,13 +131,13 @@ async def test_a_password_weighs_as_much_as_three_tokens(world: World) -> None:
 
 
 async def test_a_password_goes_through_the_smallest_bucket(world: World) -> None:
-    pacing = await world.container(LogOnLimits(per_minute=6, burst=1))
+    pacing = await world.container(LogonLimits(per_minute=6, burst=1))
     assert await pacing.ask(with_password=True) is None
     assert isinstance(await pacing.ask(with_password=True), Wait)
 
 
 async def test_without_pacing_nobody_waits(world: World) -> None:
-    pacing = await world.container(LogOnLimits(per_minute=0))
+    pacing = await world.container(LogonLimits(per_minute=0))
     assert [await pacing.ask(with_password=True) for _ in range(50)] == [None] * 50
 
 
@@ -211,14 +211,14 @@ async def test_a_refund_never_overfills_the_bucket(world: World) -> None:
 
 
 async def test_a_password_takes_back_what_it_took_of_the_smallest_bucket(world: World) -> None:
-    pacing = await world.container(LogOnLimits(per_minute=6, burst=1))
+    pacing = await world.container(LogonLimits(per_minute=6, burst=1))
     assert await pacing.ask(with_password=True) is None
     await pacing.refund(with_password=True)
     assert await pacing.ask(with_password=True) is None
 
 
 async def test_without_pacing_there_is_nothing_to_take_back(world: World) -> None:
-    pacing = await world.container(LogOnLimits(per_minute=0))
+    pacing = await world.container(LogonLimits(per_minute=0))
     await pacing.refund(with_password=True)
     assert await pacing.ask(with_password=True) is None
 

@@ -22,7 +22,7 @@ from support.seed_client import SeedClient
 from support.valkey import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.redis.client import connect
 
@@ -40,7 +40,7 @@ def ours(url: str, prefix: str, name: str) -> None:  # noqa: F811 - a process is
 
     async def race() -> None:
         client = connect(url)
-        store = Accounts(client, prefix=prefix, quota=QuotaLimits(), lease_s=600.0)
+        store = AccountStore(client, prefix=prefix, quota=QuotaLimits(), lease_s=600.0)
         lease: Lease | None = None
         with shots(url, prefix, name) as (orders, answer):
             for order in orders:
@@ -179,7 +179,7 @@ def test_alice_bob_and_carol_share_accounts_with_us(valkey_url: str, prefix: str
 
     async def ours_comes_and_goes() -> None:
         client = connect(valkey_url)
-        store = Accounts(client, prefix=prefix, quota=QuotaLimits(), lease_s=60.0)
+        store = AccountStore(client, prefix=prefix, quota=QuotaLimits(), lease_s=60.0)
         with pytest.raises(NoAccountFree):
             await store.acquire("us")
         bob.clean_up()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.operator_client import TOKEN, ask, with_token
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -17,7 +17,7 @@ SECRET = "a password that nobody may see"
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     """One bot on the first of three accounts; the tests do not undo what they do to the others."""
     settings = with_token(tmp_path_factory.mktemp("admin"))
     with world(1, accounts=simple_accounts(3), settings=settings) as running:
@@ -25,16 +25,16 @@ def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield running
 
 
-async def accounts(w: World) -> dict[str, dict[str, Any]]:
+async def accounts(w: ServiceEnv) -> dict[str, dict[str, Any]]:
     _, answer = await ask(w.service.url, "GET", "/admin/accounts")
     return {row["account"]: row for row in answer["accounts"]}
 
 
-def actions(w: World) -> list[dict[str, Any]]:
+def actions(w: ServiceEnv) -> list[dict[str, Any]]:
     return list(w.service.events("admin_action"))
 
 
-async def test_the_list_says_where_every_account_is(w: World) -> None:
+async def test_the_list_says_where_every_account_is(w: ServiceEnv) -> None:
     rows = await accounts(w)
     held = rows["bot0000"]
     assert (held["state"], rows["bot0001"]["state"]) == ("in use", "free")
@@ -44,7 +44,7 @@ async def test_the_list_says_where_every_account_is(w: World) -> None:
     assert "password" not in str(rows)
 
 
-async def test_one_is_added_and_another_password_is_no_other_account(w: World) -> None:
+async def test_one_is_added_and_another_password_is_no_other_account(w: ServiceEnv) -> None:
     body = {"name": "new", "password": SECRET}
     for _ in range(2):
         status, answer = await ask(w.service.url, "POST", "/admin/accounts", body)
@@ -66,7 +66,7 @@ async def test_one_is_added_and_another_password_is_no_other_account(w: World) -
         ),
     ],
 )
-async def test_a_file_is_imported_in_any_form(w: World, text: str, names: list[str]) -> None:
+async def test_a_file_is_imported_in_any_form(w: ServiceEnv, text: str, names: list[str]) -> None:
     status, answer = await ask(w.service.url, "POST", "/admin/import", text)
     assert (status, answer) == (200, {"imported": len(names), "refused": 0, "problems": []})
     assert names == sorted(names)
@@ -74,7 +74,7 @@ async def test_a_file_is_imported_in_any_form(w: World, text: str, names: list[s
 
 
 async def test_a_file_with_something_bad_is_refused_whole_and_the_lines_are_named(
-    w: World,
+    w: ServiceEnv,
 ) -> None:
     text = f"good:{SECRET}\nno colon here\n:{SECRET}\n"
     status, answer = await ask(w.service.url, "POST", "/admin/import", text)
@@ -86,7 +86,7 @@ async def test_a_file_with_something_bad_is_refused_whole_and_the_lines_are_name
     assert (actions(w)[-1]["imported"], actions(w)[-1]["refused"]) == (0, 2)
 
 
-async def test_a_mafile_gives_its_secret_to_an_account_that_is_there(w: World) -> None:
+async def test_a_mafile_gives_its_secret_to_an_account_that_is_there(w: ServiceEnv) -> None:
     import redis  # noqa: PLC0415 - to look at what is stored
 
     mafile = {"shared_secret": bytes(20).hex(), "account_name": "Phoned"}
@@ -102,7 +102,7 @@ async def test_a_mafile_gives_its_secret_to_an_account_that_is_there(w: World) -
         assert client.hget("botapi:secrets", "phoned") == base64.b64encode(bytes(20)).decode()
 
 
-async def test_a_file_that_is_no_text_is_refused_in_a_sentence(w: World) -> None:
+async def test_a_file_that_is_no_text_is_refused_in_a_sentence(w: ServiceEnv) -> None:
     for text, phrase in (
         ("\udcff:pw", "UTF-8"),
         ("", "no account"),
@@ -113,7 +113,9 @@ async def test_a_file_that_is_no_text_is_refused_in_a_sentence(w: World) -> None
         assert phrase in answer["problems"][0]["problem"]
 
 
-async def test_a_second_spelling_gets_the_new_password_and_the_answer_says_so(w: World) -> None:
+async def test_a_second_spelling_gets_the_new_password_and_the_answer_says_so(
+    w: ServiceEnv,
+) -> None:
     await ask(w.service.url, "POST", "/admin/accounts", {"name": "Drow", "password": "pw"})
     second = {"name": "drow", "password": "pw2"}
     status, answer = await ask(w.service.url, "POST", "/admin/accounts", second)
@@ -124,7 +126,7 @@ async def test_a_second_spelling_gets_the_new_password_and_the_answer_says_so(w:
     assert answer["problems"] == [{"where": "account DROW", "problem": sentence}]
 
 
-async def test_ten_thousand_lines_are_no_problem(w: World) -> None:
+async def test_ten_thousand_lines_are_no_problem(w: ServiceEnv) -> None:
     text = "\n".join(f"many{number:05}:{SECRET}" for number in range(10_000))
     assert len(text) > 64 * 1024
     status, answer = await ask(w.service.url, "POST", "/admin/import", text)
@@ -132,7 +134,7 @@ async def test_ten_thousand_lines_are_no_problem(w: World) -> None:
     assert len([name for name in w.scores() if name.startswith("many")]) == 10_000
 
 
-async def test_an_account_in_use_is_removed_and_released_only_by_force(w: World) -> None:
+async def test_an_account_in_use_is_removed_and_released_only_by_force(w: ServiceEnv) -> None:
     for method, path in (("DELETE", ""), ("POST", "/release")):
         status, answer = await ask(w.service.url, method, f"/admin/accounts/bot0000{path}")
         assert (status, answer["error"]) == (409, "in-use")
@@ -145,7 +147,7 @@ async def test_an_account_in_use_is_removed_and_released_only_by_force(w: World)
     assert "bot0000" not in await accounts(w)
 
 
-async def test_a_checkout_that_was_left_behind_is_released(w: World) -> None:
+async def test_a_checkout_that_was_left_behind_is_released(w: ServiceEnv) -> None:
     import redis  # noqa: PLC0415 - as somebody else's client
 
     with redis.Redis.from_url(w.redis_url) as client:
@@ -156,7 +158,7 @@ async def test_a_checkout_that_was_left_behind_is_released(w: World) -> None:
     assert w.scores()["bot0002"] == 0
 
 
-async def test_reset_ends_a_cooldown(w: World) -> None:
+async def test_reset_ends_a_cooldown(w: ServiceEnv) -> None:
     import redis  # noqa: PLC0415 - as above
 
     with redis.Redis.from_url(w.redis_url) as client:
@@ -189,13 +191,13 @@ async def test_reset_ends_a_cooldown(w: World) -> None:
     ],
 )
 async def test_what_cannot_be_done_is_said_in_a_word(
-    w: World, *, method: str, path: str, body: Any, status: int, word: str
+    w: ServiceEnv, *, method: str, path: str, body: Any, status: int, word: str
 ) -> None:
     got, answer = await ask(w.service.url, method, path, body)
     assert (got, answer["error"]) == (status, word)
 
 
-async def test_nobody_else_may_and_the_log_says_that_they_tried(w: World) -> None:
+async def test_nobody_else_may_and_the_log_says_that_they_tried(w: ServiceEnv) -> None:
     before = len(actions(w))
     for token in (None, "another token of that length", TOKEN[:-1]):
         for method, path in (
@@ -212,7 +214,7 @@ async def test_nobody_else_may_and_the_log_says_that_they_tried(w: World) -> Non
     assert TOKEN not in w.service.log
 
 
-async def test_an_action_on_a_name_of_any_length_is_one_short_line(w: World) -> None:
+async def test_an_action_on_a_name_of_any_length_is_one_short_line(w: ServiceEnv) -> None:
     path = f"/admin/accounts/{'token' * 1500}=/release"
     status, _ = await ask(w.service.url, "POST", path, token="a token that is not the one")
     assert status == 401

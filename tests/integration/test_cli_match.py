@@ -12,7 +12,7 @@ from support.command import COMMAND, Said, botapi, environment
 
 from actors.bot.states import BotState
 from bench.service_process import toml
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -20,17 +20,17 @@ MATCH = "7490235544"
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[World]:
+def running() -> Iterator[ServiceEnv]:
     with world(1) as one:
         one.service.wait_ready(1)
         yield one
 
 
-def ask(running: World, *words: str, cwd: Path) -> Said:
+def ask(running: ServiceEnv, *words: str, cwd: Path) -> Said:
     return botapi(*words, cwd=cwd, env={"BOTAPI_URL": running.service.url})
 
 
-def test_a_match_is_a_table_for_people(running: World, tmp_path: Path) -> None:
+def test_a_match_is_a_table_for_people(running: ServiceEnv, tmp_path: Path) -> None:
     said = ask(running, "match", MATCH, cwd=tmp_path)
     assert (said.code, said.err) == (0, "")
     assert "http://replay153.valve.net/570/7490235544_447089001.dem.bz2" in said.out
@@ -40,7 +40,7 @@ def test_a_match_is_a_table_for_people(running: World, tmp_path: Path) -> None:
     ] * 5
 
 
-def test_a_match_is_what_the_service_said_for_programs(running: World, tmp_path: Path) -> None:
+def test_a_match_is_what_the_service_said_for_programs(running: ServiceEnv, tmp_path: Path) -> None:
     said = ask(running, "match", MATCH, "--json", cwd=tmp_path)
     assert said.code == 0
     assert json.loads(said.out) == json.loads(
@@ -50,7 +50,7 @@ def test_a_match_is_what_the_service_said_for_programs(running: World, tmp_path:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
 def test_a_terminal_without_unicode_gets_escapes(
-    running: World, tmp_path: Path, encoding: str
+    running: ServiceEnv, tmp_path: Path, encoding: str
 ) -> None:
     env = environment({"BOTAPI_URL": running.service.url, "PYTHONIOENCODING": encoding})
     for words in (("match", MATCH), ("match", MATCH, "--json"), ("status",)):
@@ -75,7 +75,7 @@ def test_a_terminal_without_unicode_gets_escapes(
     ],
 )
 def test_refusals_have_words_and_codes(
-    running: World, tmp_path: Path, match_id: str, code: int, word: str
+    running: ServiceEnv, tmp_path: Path, match_id: str, code: int, word: str
 ) -> None:
     said = ask(running, "match", match_id, "--json", cwd=tmp_path)
     assert said.code == code
@@ -85,7 +85,7 @@ def test_refusals_have_words_and_codes(
     assert ask(running, "match", match_id, cwd=tmp_path).out == ""
 
 
-async def test_what_may_work_later_is_exit_code_4(running: World, tmp_path: Path) -> None:
+async def test_what_may_work_later_is_exit_code_4(running: ServiceEnv, tmp_path: Path) -> None:
     await running.sandbox.faults(gc_other_match=True)
     said = ask(running, "match", "8000000101", "--json", cwd=tmp_path)
     await running.sandbox.clear_faults()
@@ -99,7 +99,7 @@ async def test_what_may_work_later_is_exit_code_4(running: World, tmp_path: Path
     assert "try again in" in said.err
 
 
-def test_the_service_is_found_by_the_settings(running: World, tmp_path: Path) -> None:
+def test_the_service_is_found_by_the_settings(running: ServiceEnv, tmp_path: Path) -> None:
     port = int(running.service.url.rpartition(":")[2])
     everywhere = "0.0.0.0"  # noqa: S104 - only written down
     (tmp_path / "config.toml").write_text(toml({"http": {"port": port, "host": everywhere}}))
@@ -123,7 +123,7 @@ def test_nobody_there_is_exit_code_1_and_shows_no_password(tmp_path: Path) -> No
     assert json.loads(said.out)["error"] == "unreachable"
 
 
-def test_status_shows_the_fleet_to_people_and_programs(running: World, tmp_path: Path) -> None:
+def test_status_shows_the_fleet_to_people_and_programs(running: ServiceEnv, tmp_path: Path) -> None:
     said = ask(running, "status", cwd=tmp_path)
     assert said.code == 0
     assert "well: 1 of 1 bots are ready" in said.out

@@ -20,7 +20,7 @@ from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_ter
 
 from actors.replays import download
 from actors.replays.files import Nowhere, PartFile
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 from supervisor.cli.replay_fetch import Bar
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,7 @@ MAGIC = b"PBDEMS2\0"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     matches = tmp_path_factory.mktemp("matches")
     match = {
         "match_id": str(JUST_PLAYED),
@@ -54,7 +54,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 class Here:
     """A directory to download to, and the world to download from."""
 
-    world: World
+    world: ServiceEnv
     cwd: Path
 
     @property
@@ -95,14 +95,14 @@ class Here:
 
 
 @pytest.fixture
-async def here(running: World, tmp_path: Path) -> Here:
+async def here(running: ServiceEnv, tmp_path: Path) -> Here:
     await running.sandbox.clear_faults()
     await running.sandbox.call("POST", "/matches/no-replay", {"remove": [MATCH, JUST_PLAYED]})
     return Here(running, tmp_path, since=await running.sandbox.last_event())
 
 
 @pytest.fixture(scope="module")
-def whole(running: World) -> bytes:
+def whole(running: ServiceEnv) -> bytes:
     """The replay as it should be, by another way."""
     url = f"{running.sandbox.replay_url}/570/{NAME}"
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the sandbox

@@ -12,7 +12,7 @@ import redis
 from support.quick_service import quick_world
 from support.raw_http import RawConnection
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -21,12 +21,12 @@ WITHIN_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world(1) as running:
         yield running
 
 
-async def post(w: World, ids: list[int], **headers: str) -> tuple[int, str]:
+async def post(w: ServiceEnv, ids: list[int], **headers: str) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession(w.service.url, headers=headers) as client,
         client.post("/match-details", data=json.dumps({"match_ids": ids})) as answer,
@@ -34,7 +34,7 @@ async def post(w: World, ids: list[int], **headers: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def get(w: World, path: str, **headers: str) -> tuple[int, str]:
+async def get(w: ServiceEnv, path: str, **headers: str) -> tuple[int, str]:
     """Return status, and the word of an error."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
@@ -45,7 +45,7 @@ async def get(w: World, path: str, **headers: str) -> tuple[int, str]:
         return answer.status, json.loads(text).get("error", "") if "error" in text else ""
 
 
-def spent(w: World) -> int:
+def spent(w: ServiceEnv) -> int:
     """Return how many requests the accounts have spent."""
     with redis.Redis.from_url(w.redis_url) as client:
         days = list(client.scan_iter("botapi:*-api-requests"))
@@ -63,7 +63,7 @@ def spent(w: World) -> int:
         {"Origin": "null"},
     ],
 )
-async def test_a_foreign_page_spends_nothing(w: World, headers: dict[str, str]) -> None:
+async def test_a_foreign_page_spends_nothing(w: ServiceEnv, headers: dict[str, str]) -> None:
     assert (await post(w, [7200]))[0] == 200
     before = spent(w)
     assert before >= 1
@@ -77,7 +77,7 @@ async def test_a_foreign_page_spends_nothing(w: World, headers: dict[str, str]) 
     assert spent(w) == before
 
 
-async def test_what_programs_and_people_send_is_served(w: World) -> None:
+async def test_what_programs_and_people_send_is_served(w: ServiceEnv) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}  # as of `curl -d`
     for headers in (form, {"Sec-Fetch-Site": "same-origin", "Origin": w.service.url}):
         status, text = await post(w, [8000, 8001], **headers)
@@ -87,7 +87,7 @@ async def test_what_programs_and_people_send_is_served(w: World) -> None:
     assert (await get(w, "/matches/8000", **visit))[0] == 200
 
 
-def test_another_name_for_loopback_opens_nothing(w: World) -> None:
+def test_another_name_for_loopback_opens_nothing(w: ServiceEnv) -> None:
     w.service.get("/matches/8000")
     with RawConnection(w.service.url) as connection:
         for host, status in ((b"evil.example", 403), (b"localhost", 200), (b"evil.example", 403)):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.operator_client import Stream, ask, with_token
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +19,7 @@ WITHIN_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
     with world(2, accounts=simple_accounts(3), settings=settings) as running:
         running.service.wait_ready(2)
@@ -35,7 +35,7 @@ async def until(stream: Stream, is_so: Callable[[], Any]) -> list[tuple[str, dic
     return seen
 
 
-async def test_the_first_event_is_the_whole_picture(w: World) -> None:
+async def test_the_first_event_is_the_whole_picture(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         name, data = await stream.next()
     assert name == "snapshot"
@@ -50,7 +50,7 @@ async def test_the_first_event_is_the_whole_picture(w: World) -> None:
     assert "pw-bot" not in str(data)
 
 
-async def test_a_change_is_told_within_moments_and_only_the_change(w: World) -> None:
+async def test_a_change_is_told_within_moments_and_only_the_change(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         await stream.next()
         await ask(w.service.url, "POST", "/admin/bots/bot-2/park")
@@ -62,7 +62,7 @@ async def test_a_change_is_told_within_moments_and_only_the_change(w: World) -> 
         await until(stream, lambda: stream.bots["bot-2"]["state"] == "ready")
 
 
-async def test_requests_are_counted_by_word_and_source(w: World) -> None:
+async def test_requests_are_counted_by_word_and_source(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         await stream.next()
         for query in ("match_id=7490000001", "match_id=nonsense"):
@@ -81,7 +81,7 @@ async def test_requests_are_counted_by_word_and_source(w: World) -> None:
         assert sum(one["used"] for one in stream.parts["ips"]) == 1
 
 
-async def test_an_account_that_is_added_is_there_at_once(w: World) -> None:
+async def test_an_account_that_is_added_is_there_at_once(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         await stream.next()
         await ask(w.service.url, "POST", "/admin/accounts", {"name": "late", "password": "pw"})
@@ -92,7 +92,7 @@ async def test_an_account_that_is_added_is_there_at_once(w: World) -> None:
         await until(stream, lambda: "late" not in stream.accounts)
 
 
-async def test_who_comes_back_gets_what_was_missed(w: World) -> None:
+async def test_who_comes_back_gets_what_was_missed(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         await stream.next()
         last = stream.last_id
@@ -107,7 +107,7 @@ async def test_who_comes_back_gets_what_was_missed(w: World) -> None:
         assert told
 
 
-async def test_only_operators_may_watch_where_there_are_any(w: World) -> None:
+async def test_only_operators_may_watch_where_there_are_any(w: ServiceEnv) -> None:
     for token in (None, "another token of that length"):
         async with Stream(w.service.url, token=token) as stream:
             assert stream.status == 401
@@ -167,7 +167,9 @@ async def test_while_redis_is_away_the_page_says_so_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "-1", "1" * 16, "0x1", ""])
-async def test_an_event_id_that_no_stream_has_sent_gets_the_whole(w: World, number: str) -> None:
+async def test_an_event_id_that_no_stream_has_sent_gets_the_whole(
+    w: ServiceEnv, number: str
+) -> None:
     async with Stream(w.service.url) as stream:
         await stream.next()
         epoch = str(stream.last_id).partition("-")[0]

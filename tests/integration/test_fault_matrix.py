@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from support.bot_env import BotRig
-from support.fault_env import ACCOUNTS, WITH_TOKEN, At, End, Neighbour, Scene
+from support.bot_env import BotEnv
+from support.fault_env import ACCOUNTS, WITH_TOKEN, At, End, FaultEnv, Neighbour
 from support.leaks import held, nothing_is_left
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
@@ -35,7 +35,7 @@ SOON_S = 0.8
 HEARTBEAT_S = 0.25  # where silence has to be noticed
 POOL = 20  # connections to Redis, all opened before anything is counted
 ON: Any = True
-Inject = Callable[[Scene], Awaitable[object]]
+Inject = Callable[[FaultEnv], Awaitable[object]]
 
 # --- how a life may end -----------------------------------------------------------------------
 _OFF = BotState.BACKING_OFF
@@ -99,7 +99,7 @@ def at_the_cm(switch: str, value: Any = ON) -> Inject:
 
 
 def of_the_account(switch: str, value: Any = ON) -> Inject:
-    async def inject(scene: Scene) -> None:
+    async def inject(scene: FaultEnv) -> None:
         await scene.sandbox.faults(**{switch: {"value": value, "accounts": [scene.account]}})
         if scene.at is At.PASSWORD:
             scene.bring_code()
@@ -107,17 +107,17 @@ def of_the_account(switch: str, value: Any = ON) -> Inject:
     return inject
 
 
-async def end_patience(scene: Scene) -> None:
+async def end_patience(scene: FaultEnv) -> None:
     """The CM waits for a log-on only so long, and then says ClientLoggedOff 2."""
     await scene.hold()
     await at_the_cm("logon_wait_s", 0.3)(scene)
 
 
-async def ask_to_stop(scene: Scene) -> None:
+async def ask_to_stop(scene: FaultEnv) -> None:
     scene.stand.bot.stop()
 
 
-async def steal(scene: Scene) -> None:
+async def steal(scene: FaultEnv) -> None:
     await scene.steal_lease()
 
 
@@ -266,8 +266,8 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotRig]:  # noqa: F811
-    async with BotRig(sandbox, valkey_url) as rig:
+async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
+    async with BotEnv(sandbox, valkey_url) as rig:
         await asyncio.gather(*(rig.redis.ping() for _ in range(POOL)))
         await rig.token(WITH_TOKEN)
         collector.collect()
@@ -277,7 +277,7 @@ async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotRig]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def neighbour(rig: BotRig) -> AsyncIterator[Neighbour]:
+async def neighbour(rig: BotEnv) -> AsyncIterator[Neighbour]:
     neighbour = await Neighbour.moved_in(rig)
     yield neighbour
     assert neighbour.stand.states[-1] is BotState.READY
@@ -297,7 +297,7 @@ def policy(row: Row, end: End) -> dict[str, Any]:
     return changes
 
 
-async def play(scene: Scene, row: Row, end: End) -> None:
+async def play(scene: FaultEnv, row: Row, end: End) -> None:
     """One cell, from the beginning of the bot's life to its end."""
     since = await scene.sandbox.last_event()
     if row.is_early:
@@ -324,7 +324,7 @@ def is_told(end: End) -> bool:
     return end.state in (BotState.BACKING_OFF, BotState.LAUNCHING)
 
 
-async def settle_request(scene: Scene, end: End) -> None:
+async def settle_request(scene: FaultEnv, end: End) -> None:
     """Whoever asked is answered."""
     if scene.request is None:
         return
@@ -333,7 +333,7 @@ async def settle_request(scene: Scene, end: End) -> None:
     assert isinstance(outcome, expected if is_told(end) else (*expected, TimeoutError))
 
 
-async def check(scene: Scene, end: End) -> None:
+async def check(scene: FaultEnv, end: End) -> None:
     expected = STOPPED if end.state in (BotState.LAUNCHING, BotState.READY) else end
     assert await scene.found() == replace(expected, cools_for=None)
     cooldown_s = await scene.stand.cooldown_s()
@@ -341,11 +341,11 @@ async def check(scene: Scene, end: End) -> None:
     assert scene.at.state in scene.stand.states
 
 
-async def live_through(cell: Cell, rig: BotRig, neighbour: Neighbour) -> None:
+async def live_through(cell: Cell, rig: BotEnv, neighbour: Neighbour) -> None:
     """One life, judged, with everything switched off again afterwards."""
     end = cell.row.ends[cell.at]
     async with neighbour.serving():
-        scene = Scene(rig, cell.at, cell.transport)
+        scene = FaultEnv(rig, cell.at, cell.transport)
         await play(scene, cell.row, end)
         await check(scene, end)
     await rig.sandbox.clear_faults()
@@ -353,7 +353,7 @@ async def live_through(cell: Cell, rig: BotRig, neighbour: Neighbour) -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
-    rig: BotRig, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
+    rig: BotEnv, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
 ) -> None:
     if cell.row.is_silent:
         real = Connection.start_pulse
@@ -363,7 +363,7 @@ async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
     await nothing_is_left(before, rig.redis)
 
 
-async def test_many_lives_leave_no_memory_behind(rig: BotRig, neighbour: Neighbour) -> None:
+async def test_many_lives_leave_no_memory_behind(rig: BotEnv, neighbour: Neighbour) -> None:
     """What one life leaves would be five times what this allows: a bot is some 500 blocks."""
     names = ("close-ready-serving", "logged off 26", "close-authenticating-password", "gc: gone")
     cells = [cell for cell in CELLS if str(cell).startswith(names)]

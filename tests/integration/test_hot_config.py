@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from bench.service_process import ServiceProcess, toml
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -275,11 +275,11 @@ class Load:
             self.slowest = max(self.slowest, time.monotonic() - begun)
 
 
-async def ready(w: World, count: int) -> None:
+async def ready(w: ServiceEnv, count: int) -> None:
     await asyncio.to_thread(w.service.wait_ready, count)
 
 
-def ready_now(w: World) -> tuple[int, int]:
+def ready_now(w: ServiceEnv) -> tuple[int, int]:
     status = w.service.status()
     return len(status["fleet"]), status["router"]["ready"]
 

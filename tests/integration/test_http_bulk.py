@@ -16,7 +16,7 @@ from support.quick_service import quick_world, wait_idle
 
 from actors.http.openapi.inputs import MOST_IDS
 from actors.http.routes.matches import AT_ONCE
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -25,12 +25,12 @@ NOT_FOUND, BLOCKED = 9_000_000_001, 4_000_000_015
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world(4) as running:
         yield running
 
 
-async def post(w: World, body: Any, **headers: str) -> tuple[int, list[dict[str, Any]]]:
+async def post(w: ServiceEnv, body: Any, **headers: str) -> tuple[int, list[dict[str, Any]]]:
     async with (
         aiohttp.ClientSession(w.service.url, headers=headers) as http,
         http.post(
@@ -44,7 +44,7 @@ async def post(w: World, body: Any, **headers: str) -> tuple[int, list[dict[str,
         return got.status, [orjson.loads(line) for line in text.splitlines()]
 
 
-async def test_every_match_has_a_line_that_is_what_get_answers(w: World) -> None:
+async def test_every_match_has_a_line_that_is_what_get_answers(w: ServiceEnv) -> None:
     ids = list(range(100, 130))
     status, lines = await post(w, {"match_ids": ids})
     assert status == 200
@@ -53,7 +53,7 @@ async def test_every_match_has_a_line_that_is_what_get_answers(w: World) -> None
     assert one == orjson.loads(w.service.get("/matches/105")[1])
 
 
-async def test_an_error_is_a_line_too_and_spoils_no_other(w: World) -> None:
+async def test_an_error_is_a_line_too_and_spoils_no_other(w: ServiceEnv) -> None:
     status, lines = await post(w, {"match_ids": [NOT_FOUND, 131, BLOCKED]})
     assert status == 200
     by_id = {line["id"]: line for line in lines}
@@ -63,19 +63,19 @@ async def test_an_error_is_a_line_too_and_spoils_no_other(w: World) -> None:
         assert by_id[match_id]["error"] == word
 
 
-async def test_a_match_that_is_named_twice_is_answered_once(w: World) -> None:
+async def test_a_match_that_is_named_twice_is_answered_once(w: ServiceEnv) -> None:
     status, lines = await post(w, {"match_ids": [140, 141, 140, 141, 140]})
     assert status == 200
     assert Counter(line["id"] for line in lines) == {140: 1, 141: 1}
 
 
-async def test_a_whole_number_may_have_a_point(w: World) -> None:
+async def test_a_whole_number_may_have_a_point(w: ServiceEnv) -> None:
     status, lines = await post(w, b'{"match_ids": [142.0, 1.43e2]}')
     assert status == 200
     assert sorted(line["id"] for line in lines) == [142, 143]
 
 
-async def test_as_many_as_allowed_are_answered(w: World) -> None:
+async def test_as_many_as_allowed_are_answered(w: ServiceEnv) -> None:
     ids = list(range(1000, 1000 + MOST_IDS))
     status, lines = await post(w, {"match_ids": ids})
     assert status == 200
@@ -105,17 +105,17 @@ async def test_as_many_as_allowed_are_answered(w: World) -> None:
         b'{"match_ids": [' + b"[" * 5000,
     ],
 )
-async def test_what_is_no_list_of_ids_is_refused_whole(w: World, body: Any) -> None:
+async def test_what_is_no_list_of_ids_is_refused_whole(w: ServiceEnv, body: Any) -> None:
     status, (answer,) = await post(w, body)
     assert (status, answer["error"]) == (400, "invalid")
 
 
-async def test_a_body_that_is_too_large_is_refused(w: World) -> None:
+async def test_a_body_that_is_too_large_is_refused(w: ServiceEnv) -> None:
     status, (answer,) = await post(w, b"[" + b"1," * 40_000 + b"1]")
     assert (status, answer["error"]) == (413, "too-large")
 
 
-async def test_each_match_has_the_clients_time_limit_to_itself(w: World) -> None:
+async def test_each_match_has_the_clients_time_limit_to_itself(w: ServiceEnv) -> None:
     await w.sandbox.faults(gc_silent=True)
     try:
         status, lines = await post(w, {"match_ids": [150, 151]}, **{"X-Request-Timeout": "0.3"})
@@ -169,7 +169,7 @@ async def test_who_does_not_read_is_not_served_further() -> None:
         assert received.count(b'"replay_url"') == MOST_IDS
 
 
-async def settled_requests(w: World) -> int:
+async def settled_requests(w: ServiceEnv) -> int:
     """Return how many matches the GC was asked for, when that has stopped growing."""
     before, quiet = -1, 0
     while quiet < 5:

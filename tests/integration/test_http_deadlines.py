@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from support.quick_service import quick_world, wait_idle
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -18,12 +18,12 @@ PATIENT = {"http": {"deadline": 25}, "bots": {"request_timeout": 20}}
 
 
 @pytest.fixture
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world(1, settings=PATIENT) as running:
         yield running
 
 
-async def test_a_client_in_a_hurry_hears_in_time(w: World) -> None:
+async def test_a_client_in_a_hurry_hears_in_time(w: ServiceEnv) -> None:
     await w.sandbox.faults(gc_silent=True)
     begun = time.monotonic()
     async with (
@@ -46,7 +46,7 @@ async def test_nobody_waits_longer_than_the_service_allows() -> None:
             assert answer.status == 504
 
 
-async def test_a_client_that_goes_away_leaves_no_errand_behind(w: World) -> None:
+async def test_a_client_that_goes_away_leaves_no_errand_behind(w: ServiceEnv) -> None:
     await w.sandbox.faults(gc_silent=True)
     async with aiohttp.ClientSession(w.service.url) as http:
         asking = asyncio.create_task(http.get("/matches/6"))

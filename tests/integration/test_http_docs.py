@@ -8,20 +8,20 @@ import aiohttp
 import pytest
 from support.quick_service import quick_world
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 IN_PATH = {"match_id": 5, "account_id": 5, "steam_ids": 76_561_197_960_265_733}
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world(1) as running:
         yield running
 
 
 @pytest.fixture
-async def http(w: World) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(w: ServiceEnv) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(w.service.url) as session:
         yield session
 

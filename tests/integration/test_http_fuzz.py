@@ -20,7 +20,7 @@ from support.operator_client import TOKEN, with_token
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -75,13 +75,13 @@ class Sent(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
     with quick_world(1, settings={**settings, "http": {**settings["http"], "per_minute": 0}}) as w:
         yield w
 
 
-def routes(w: World) -> list[str]:
+def routes(w: ServiceEnv) -> list[str]:
     """Return all routes, as method and path, with ids in the places of parameters."""
     described = json.loads(w.service.get("/openapi.json")[1])["paths"]
     found = [f"{method.upper()} {path}" for path, item in described.items() for method in item]
@@ -157,7 +157,7 @@ def cpu_ms(pid: int) -> float:
     return total / 1e6
 
 
-def send(w: World, sent: Sent, source: str) -> tuple[RawAnswer | None, float]:
+def send(w: ServiceEnv, sent: Sent, source: str) -> tuple[RawAnswer | None, float]:
     """Return the answer, None where the connection just ends, and the process time that it took."""
     before = cpu_ms(w.service.process.pid)
     with RawConnection(w.service.url, source) as connection:
@@ -169,7 +169,7 @@ def send(w: World, sent: Sent, source: str) -> tuple[RawAnswer | None, float]:
     return answer, cpu_ms(w.service.process.pid) - before
 
 
-def test_no_mutated_request_breaks_or_holds_the_service(w: World) -> None:
+def test_no_mutated_request_breaks_or_holds_the_service(w: ServiceEnv) -> None:
     rng, known = random.Random(SEED), routes(w)
     assert len(known) > 30
     pairs = list(itertools.product(HEADERS, WORDS))

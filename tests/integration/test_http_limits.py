@@ -9,7 +9,7 @@ import socket
 
 import pytest
 from aiohttp import web
-from support.http_env import WITHIN_S, Answer, Edge, get, serving
+from support.http_env import WITHIN_S, Answer, HttpServerEnv, get, serving
 
 from actors.http import connection, pipeline
 from actors.http.auth.clients import client_of
@@ -175,7 +175,7 @@ async def test_a_head_that_dribbles_is_answered_408_and_closed(
 async def test_one_byte_now_and_then_does_not_win_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_S", SOON_S)
 
-    async def dribble(edge: Edge) -> int:
+    async def dribble(edge: HttpServerEnv) -> int:
         async with edge.wire() as wire:
             answer = asyncio.create_task(wire.answer())
             for byte in get("/ok", X="y" * 1000):
@@ -264,7 +264,7 @@ async def test_small_answers_that_nobody_reads_are_given_up_too(
             await edge.wait_open(0)
 
 
-def small_window(edge: Edge) -> socket.socket:
+def small_window(edge: HttpServerEnv) -> socket.socket:
     """Return a connection whose client reads nothing and whose kernel holds little."""
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

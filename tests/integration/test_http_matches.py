@@ -12,7 +12,7 @@ import pytest
 from support.quick_service import quick_world
 
 from actors.http.auth.sessions import COOKIE
-from bench.world import World
+from bench.world import ServiceEnv
 from sandbox.gc.matches.catalogue import Catalogue
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ TOKEN = "an-admin-token-of-some-length"
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     token_file: Path = tmp_path_factory.mktemp("admin") / "token"
     token_file.write_text(TOKEN)
     with quick_world(settings={"http": {"admin_token_file": str(token_file)}}) as running:
@@ -32,7 +32,7 @@ def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-async def http(w: World) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(w: ServiceEnv) -> AsyncIterator[aiohttp.ClientSession]:
     """Return a client that sends no header of its own accord and unpacks nothing."""
     async with aiohttp.ClientSession(
         w.service.url,
@@ -138,7 +138,7 @@ async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.Client
 
 
 async def test_a_known_match_is_asked_for_again_only_for_those_who_may(
-    w: World, http: aiohttp.ClientSession
+    w: ServiceEnv, http: aiohttp.ClientSession
 ) -> None:
     async def asked() -> int:
         found = await w.sandbox.journal("match_request")

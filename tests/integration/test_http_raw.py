@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -21,12 +21,12 @@ SENDABLE = st.binary(max_size=200).map(lambda data: re.sub(rb"[\s\x00#]", b"", d
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world(2) as running:
         yield running
 
 
-def ask(w: World, target: bytes, *headers: bytes) -> RawAnswer:
+def ask(w: ServiceEnv, target: bytes, *headers: bytes) -> RawAnswer:
     with RawConnection(w.service.url) as connection:
         connection.get(target, *headers)
         return connection.answer()
@@ -59,7 +59,7 @@ def assert_is_refusal(answer: RawAnswer, statuses: set[int]) -> None:
         b"/replays/5?redirect=%ff",
     ],
 )
-def test_what_is_no_text_is_a_bad_request(w: World, target: bytes) -> None:
+def test_what_is_no_text_is_a_bad_request(w: ServiceEnv, target: bytes) -> None:
     assert_is_refusal(ask(w, target), {400})
 
 
@@ -74,13 +74,13 @@ def test_what_is_no_text_is_a_bad_request(w: World, target: bytes) -> None:
         b"/docs/../status",
     ],
 )
-def test_what_is_no_path_of_ours_is_not_found(w: World, target: bytes) -> None:
+def test_what_is_no_path_of_ours_is_not_found(w: ServiceEnv, target: bytes) -> None:
     assert_is_refusal(ask(w, target), {404})
 
 
 @given(path=st.sampled_from(PATHS), query=SENDABLE)
 @settings(max_examples=200)
-def test_no_query_makes_a_server_error(w: World, path: bytes, query: bytes) -> None:
+def test_no_query_makes_a_server_error(w: ServiceEnv, path: bytes, query: bytes) -> None:
     answer = ask(w, path + b"?" + query)
     assert answer.status in {200, 302, 400, 403, 404}
     if answer.status >= 400:
@@ -94,12 +94,12 @@ def test_no_query_makes_a_server_error(w: World, path: bytes, query: bytes) -> N
     ),
 )
 @settings(max_examples=200)
-def test_no_header_makes_a_server_error(w: World, name: bytes, value: bytes) -> None:
+def test_no_header_makes_a_server_error(w: ServiceEnv, name: bytes, value: bytes) -> None:
     answer = ask(w, b"/matches/5", name + b": " + value)
     assert answer.status in {200, 304, 400, 406}
 
 
-def test_requests_in_a_row_are_answered_in_a_row(w: World) -> None:
+def test_requests_in_a_row_are_answered_in_a_row(w: ServiceEnv) -> None:
     ids = [*range(20, 40), 0, 41]
     with RawConnection(w.service.url) as connection:
         connection.send(
@@ -112,7 +112,7 @@ def test_requests_in_a_row_are_answered_in_a_row(w: World) -> None:
     assert [answer.status for answer in answers] == [200] * 20 + [400, 200]
 
 
-def test_what_follows_a_body_is_the_next_request(w: World) -> None:
+def test_what_follows_a_body_is_the_next_request(w: ServiceEnv) -> None:
     body = b'{"match_ids": []}'
     with RawConnection(w.service.url) as connection:
         connection.send(
@@ -123,7 +123,7 @@ def test_what_follows_a_body_is_the_next_request(w: World) -> None:
         assert connection.answer().json["id"] == 50
 
 
-def test_a_request_may_come_a_byte_at_a_time(w: World) -> None:
+def test_a_request_may_come_a_byte_at_a_time(w: ServiceEnv) -> None:
     with RawConnection(w.service.url) as connection:
         for byte in b"GET /matches/51 HTTP/1.1\r\nHost: [::1]\r\n\r\n":
             connection.send(bytes((byte,)))
@@ -142,7 +142,7 @@ def test_a_request_may_come_a_byte_at_a_time(w: World) -> None:
         b"GET /matches/5 HTTP/1.1\r\nHost: [::1]\r\nA\x00B: c\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_and_ends_the_connection(w: World, garbage: bytes) -> None:
+def test_what_is_no_http_is_refused_and_ends_the_connection(w: ServiceEnv, garbage: bytes) -> None:
     with RawConnection(w.service.url) as connection:
         connection.send(garbage)
         assert connection.answer().status == 400
@@ -150,7 +150,7 @@ def test_what_is_no_http_is_refused_and_ends_the_connection(w: World, garbage: b
 
 
 @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"TRACE", b"OPTIONS"])
-def test_another_method_is_refused_and_told_which_work(w: World, method: bytes) -> None:
+def test_another_method_is_refused_and_told_which_work(w: ServiceEnv, method: bytes) -> None:
     with RawConnection(w.service.url) as connection:
         connection.send(method + b" /match-details HTTP/1.1\r\nHost: [::1]\r\n\r\n")
         answer = connection.answer()

@@ -11,7 +11,7 @@ import pytest
 from support.quick_service import given_match, quick_world
 
 from actors.replays.availability import UPLOADED_WITHIN_S
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ EXPIRED, NOT_RECORDED, OLD_FORMAT, JUST_ENDED, NO_DATE = 1781962623, 113, 50_000
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     folder: Path = tmp_path_factory.mktemp("matches")
     begun = int(time.time()) - 2000  # it ended ten seconds ago
     given_match(folder, JUST_ENDED, starttime=begun, duration=1900, pre_game_duration=90)
@@ -31,14 +31,14 @@ def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-async def http(w: World) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(w: ServiceEnv) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(w.service.url) as session:
         yield session
 
 
 @pytest.mark.parametrize("query", ["", "?redirect=1"])
 async def test_a_replay_that_is_there_is_led_to(
-    w: World, http: aiohttp.ClientSession, query: str
+    w: ServiceEnv, http: aiohttp.ClientSession, query: str
 ) -> None:
     async with http.get(f"/replays/{MATCH}{query}", allow_redirects=False) as answer:
         assert answer.status == 302
@@ -99,7 +99,7 @@ async def test_the_facts_are_there_whatever_they_are(
     assert (answer.headers["Cache-Control"] == "no-store") == is_coming
 
 
-async def test_the_facts_of_one_match_are_whole(w: World, http: aiohttp.ClientSession) -> None:
+async def test_the_facts_of_one_match_are_whole(w: ServiceEnv, http: aiohttp.ClientSession) -> None:
     async with http.get(f"/replays/{MATCH}?redirect=0") as answer:
         assert await answer.json() == {
             "id": MATCH,

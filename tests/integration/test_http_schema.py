@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.quick_service import quick_world
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ HOOKS = Path(__file__).parents[1] / "support" / "schemathesis_hooks.py"
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     token_file: Path = tmp_path_factory.mktemp("admin") / "token"
     token_file.write_text(TOKEN)
     with quick_world(4, settings={"http": {"admin_token_file": str(token_file)}}) as running:
@@ -43,7 +43,7 @@ def run(folder: Path, module: str, *args: str, **env: str) -> subprocess.Complet
 
 
 @pytest.mark.timeout(300)  # some ten seconds on a machine that has nothing else to do
-def test_the_api_is_as_it_describes_itself(w: World, tmp_path: Path) -> None:
+def test_the_api_is_as_it_describes_itself(w: ServiceEnv, tmp_path: Path) -> None:
     tried = run(
         tmp_path,
         "schemathesis.cli",
@@ -61,7 +61,7 @@ def test_the_api_is_as_it_describes_itself(w: World, tmp_path: Path) -> None:
     assert not list(w.service.events("request_crashed"))
 
 
-def test_the_first_botapis_example_works_as_it_was_typed(w: World, tmp_path: Path) -> None:
+def test_the_first_botapis_example_works_as_it_was_typed(w: ServiceEnv, tmp_path: Path) -> None:
     """`http get HOST:5000/match-details match_id==2417912704`, into a pipe."""
     address = w.service.url.removeprefix("http://")
     typed = ("get", f"{address}/match-details", "match_id==2417912704")

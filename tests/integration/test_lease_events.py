@@ -22,7 +22,7 @@ import redis as sync_redis
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.redis.client import connect
 from bench.sandbox_process import SandboxProcess
@@ -85,7 +85,7 @@ class Env:
         """Ask for an account as another instance; return its name."""
         client = connect(self.url)
         try:
-            store = Accounts(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
+            store = AccountStore(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
             return (await store.acquire("them/bot-1")).account
         except NoAccountFree:
             return None
@@ -220,7 +220,7 @@ async def test_a_dead_holders_lease_ends_in_its_time_whichever_way_the_clock_ste
     """A lease of a holder that renews nothing is over a lease later, also after an hour back."""
     client = connect(env.url)
     try:
-        store = Accounts(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
+        store = AccountStore(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
         await store.add("lonely", "pw")
         assert (await store.acquire("dead/bot-1")).account == "lonely"
         env.step(-HOUR_S)

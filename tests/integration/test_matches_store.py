@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.errors import StoreUnavailable
-from actors.matches.match import Known, MatchAnswer, Refusal, Source, Verdict, answer_of
+from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, Source, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, MatchStore, Taken
+from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Locked, MatchStore
 from actors.redis.client import connect
 from sandbox.gc.matches.schema import encode_response
 
@@ -62,7 +62,7 @@ async def containers(
     await opened.close()
 
 
-async def look(store: MatchStore, match_id: int, after: int = ANYTHING) -> Known | Claim | Taken:
+async def look(store: MatchStore, match_id: int, after: int = ANYTHING) -> Known | Claim | Locked:
     return await store.look(store.claim(match_id), after=after)
 
 
@@ -88,7 +88,7 @@ async def test_what_one_container_brought_the_others_know(containers: Containers
 
 async def test_a_refusal_is_known_too(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
-    said = Refusal(7, Verdict.BLOCKED, NOW, NOW + 5)
+    said = NoMatch(7, NoMatchReason.BLOCKED, NOW, NOW + 5)
     await one.land(await claimed(one), said, ttl_s=5.0)
     assert await look(other, 7) == said
 
@@ -97,7 +97,7 @@ async def test_of_many_who_look_at_once_one_gets_the_flight(containers: Containe
     stores = [containers.open() for _ in range(5)]
     found = await asyncio.gather(*(look(store, 7) for store in stores for _ in range(4)))
     assert sum(isinstance(one, Claim) for one in found) == 1
-    assert sum(isinstance(one, Taken) for one in found) == 19
+    assert sum(isinstance(one, Locked) for one in found) == 19
     assert isinstance(await look(stores[0], 8), Claim)
 
 
@@ -121,7 +121,7 @@ async def test_a_flight_ends_with_its_process_and_lasts_while_it_is_held(
     await claimed(other)
     assert not await one.hold(claim)
     await one.give_up(claim)  # and it takes nothing from its heir
-    assert isinstance(await look(one, 7), Taken)
+    assert isinstance(await look(one, 7), Locked)
 
 
 async def test_a_late_landing_does_not_end_the_flight_of_another(containers: Containers) -> None:
@@ -147,8 +147,8 @@ async def test_who_wants_news_is_not_content_with_what_is_known(containers: Cont
     claim = await look(one, 7, after=NEWS)
     assert isinstance(claim, Claim)
     taken = await look(other, 7, after=NEWS)
-    assert isinstance(taken, Taken)
-    assert isinstance(await look(other, 7, after=taken.after), Taken)  # what is known is older
+    assert isinstance(taken, Locked)
+    assert isinstance(await look(other, 7, after=taken.after), Locked)  # what is known is older
     await one.land(claim, answer(cluster=111), ttl_s=100.0)
     found = await look(other, 7, after=taken.after)
     assert isinstance(found, MatchAnswer)
@@ -180,7 +180,7 @@ async def test_a_flight_that_is_none_is_in_nobodys_way(containers: Containers, j
     await (raw.set(key, "x") if junk == "for ever" else raw.rpush(key, "x"))
     one = containers.open()
     claim = await claimed(one)
-    assert isinstance(await look(containers.open(), 7), Taken)
+    assert isinstance(await look(containers.open(), 7), Locked)
     await one.land(claim, answer(), ttl_s=100.0)
     assert not await containers.redis.exists(key)
 

@@ -21,7 +21,7 @@ from bench.moved_clock import DAY_S, MovedClock, NoFaketime, moved_clock
 from bench.sandbox_process import Event
 from bench.service_process import Sections
 from bench.valkey import own_valkey
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -37,12 +37,12 @@ def valkey_time(url: str) -> float:
     return float(seconds) + float(micros) / 1e6
 
 
-def ask(w: World, match_id: int) -> tuple[int, dict[str, Any]]:
+def ask(w: ServiceEnv, match_id: int) -> tuple[int, dict[str, Any]]:
     status, body = w.service.get(f"/match-details?match_id={match_id}")
     return status, json.loads(body)
 
 
-def ask_until_answered(w: World, match_ids: Iterator[int], within_s: float) -> int:
+def ask_until_answered(w: ServiceEnv, match_ids: Iterator[int], within_s: float) -> int:
     """Ask for other matches until one is answered; return which."""
     until = time.monotonic() + within_s
     while True:
@@ -55,7 +55,7 @@ def ask_until_answered(w: World, match_ids: Iterator[int], within_s: float) -> i
         time.sleep(0.2)
 
 
-def logged_answer(w: World, number: int) -> dict[str, Any]:
+def logged_answer(w: ServiceEnv, number: int) -> dict[str, Any]:
     """Return the answer of that number in the log, waiting for its line."""
     until = time.monotonic() + SLOW_S
     while len(found := list(w.service.events("request_answered"))) < number:

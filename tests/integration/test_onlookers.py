@@ -13,7 +13,7 @@ from support.scripted_child import capturing_log
 
 from actors.accounts.desk import AccountDesk
 from actors.bot.steam_guard import GuardDesk
-from actors.dashboard.dashboard import Lookout
+from actors.dashboard.dashboard import Dashboard
 from actors.router.players import Players
 from actors.router.router import Router
 from bench.sandbox_process import SandboxProcess
@@ -28,7 +28,7 @@ from supervisor.config.file_watch import FileWatch
 pytestmark = pytest.mark.integration
 
 ONLOOKERS = {
-    "lookout": Lookout,
+    "lookout": Dashboard,
     "players": Players,
     "account_desk": AccountDesk,
     "guard_desk": GuardDesk,

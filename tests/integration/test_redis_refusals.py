@@ -13,7 +13,7 @@ import redis as sync_redis
 from support.command import botapi
 
 from bench.service_process import Sections, toml
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -24,14 +24,14 @@ PATIENCE_S: Final = 30.0
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with world(2, settings=SETTINGS) as running:
         running.service.wait_ready(2)
         yield running
 
 
 @pytest.fixture
-def client(w: World) -> Iterator[Any]:
+def client(w: ServiceEnv) -> Iterator[Any]:
     """Return a client whose connection is there before a password is needed."""
     with sync_redis.Redis.from_url(w.redis_url, single_connection_client=True) as opened:
         opened.ping()
@@ -64,7 +64,7 @@ FAULTS: Final[dict[str, tuple[Callable[[Any], object], Callable[[Any], object], 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_refusal_is_named_to_clients_on_the_page_and_by_the_command(
-    w: World, client: Any, tmp_path: Path, fault: str
+    w: ServiceEnv, client: Any, tmp_path: Path, fault: str
 ) -> None:
     begin, end, named = FAULTS[fault]
     match_id = 7_000_000_000 + 1000 * list(FAULTS).index(fault)
@@ -98,12 +98,12 @@ def until(found: Callable[[], Any]) -> Any:
     return value
 
 
-def refused(w: World, match_id: int) -> dict[str, Any] | None:
+def refused(w: ServiceEnv, match_id: int) -> dict[str, Any] | None:
     status, body = w.service.get(f"/match-details?match_id={match_id}")
     answer: dict[str, Any] = json.loads(body)
     return answer if status == 503 and answer["error"] == "store-unavailable" else None
 
 
-def alert_about(w: World, named: str) -> dict[str, Any] | None:
+def alert_about(w: ServiceEnv, named: str) -> dict[str, Any] | None:
     alerts = json.loads(w.service.get("/status")[1])["alerts"]
     return next((one for one in alerts if named in one["text"]), None)

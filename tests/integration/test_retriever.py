@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 REAL = Path(
@@ -79,13 +79,13 @@ class OpenDota:
 
 
 @contextlib.asynccontextmanager
-async def opendota(w: World) -> AsyncIterator[OpenDota]:
+async def opendota(w: ServiceEnv) -> AsyncIterator[OpenDota]:
     async with aiohttp.ClientSession() as session:
         yield OpenDota(session, w.service.url)
 
 
 @pytest.fixture(scope="module")
-def common() -> Iterator[World]:
+def common() -> Iterator[ServiceEnv]:
     debug = {"log": {"level": "debug"}}
     with world(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
         w.service.wait_ready(2)
@@ -99,7 +99,7 @@ def real(name: str) -> Any:
     return json.loads(source.read_text())
 
 
-async def test_a_match_comes_gzipped_and_says_who_asked(common: World) -> None:
+async def test_a_match_comes_gzipped_and_says_who_asked(common: ServiceEnv) -> None:
     match_id = 6_300_000_001  # which nobody has asked for before
     async with opendota(common) as od:
         got = await od.match(match_id)
@@ -112,7 +112,7 @@ async def test_a_match_comes_gzipped_and_says_who_asked(common: World) -> None:
     assert got.data["match"]["match_id"] == str(match_id)
 
 
-async def test_a_real_match_comes_as_the_real_retriever_gave_it(common: World) -> None:
+async def test_a_real_match_comes_as_the_real_retriever_gave_it(common: ServiceEnv) -> None:
     expected = real("retriever_match.json")
     async with opendota(common) as od:
         got = await od.match(int(expected["match"]["match_id"]))
@@ -123,7 +123,7 @@ async def test_a_real_match_comes_as_the_real_retriever_gave_it(common: World) -
 @pytest.mark.parametrize(
     "path", ["/match/6400000001", "/profile/7", f"/aliases/{FIRST_STEAM_ID + 7}"]
 )
-async def test_the_bot_that_serves_it_logs_the_requests_id(common: World, path: str) -> None:
+async def test_the_bot_that_serves_it_logs_the_requests_id(common: ServiceEnv, path: str) -> None:
     request_id = f"mine:{path.partition('/')[2]}"
     async with (
         aiohttp.ClientSession(common.service.url) as session,
@@ -133,7 +133,7 @@ async def test_the_bot_that_serves_it_logs_the_requests_id(common: World, path: 
     assert request_id in {one.get("request_id") for one in common.service.events("gc_asked")}
 
 
-async def test_who_wants_no_gzip_gets_none(common: World) -> None:
+async def test_who_wants_no_gzip_gets_none(common: ServiceEnv) -> None:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         url = f"{common.service.url}/match/{MATCH}"
         async with session.get(url, headers={"Accept-Encoding": "identity"}) as plain:
@@ -153,7 +153,7 @@ async def test_who_wants_no_gzip_gets_none(common: World) -> None:
     ],
 )
 async def test_what_asking_again_does_not_change_is_final(
-    common: World, match_id: int, status: int, result: str, reason: str
+    common: ServiceEnv, match_id: int, status: int, result: str, reason: str
 ) -> None:
     async with opendota(common) as od:
         got = await od.match(match_id)
@@ -164,7 +164,7 @@ async def test_what_asking_again_does_not_change_is_final(
     assert ("x-match-request-steamid" in got.headers) is (reason != "invalid")
 
 
-async def test_an_old_match_is_final_and_one_without_a_salt_is_not(common: World) -> None:
+async def test_an_old_match_is_final_and_one_without_a_salt_is_not(common: ServiceEnv) -> None:
     """As with the real retriever, which tells them apart by the game mode."""
     async with opendota(common) as od:
         for _ in range(2):  # the second is known already
@@ -177,7 +177,9 @@ async def test_an_old_match_is_final_and_one_without_a_salt_is_not(common: World
             assert (other.outcome, other.status) == (Outcome.AGAIN, 200)
 
 
-async def test_a_silent_gc_is_an_empty_answer_and_the_request_is_not_lost(common: World) -> None:
+async def test_a_silent_gc_is_an_empty_answer_and_the_request_is_not_lost(
+    common: ServiceEnv,
+) -> None:
     match_id = 6_100_000_001
     since = await common.sandbox.last_event()
     await common.sandbox.faults(gc_delay_ms=4000)
@@ -194,7 +196,7 @@ async def test_a_silent_gc_is_an_empty_answer_and_the_request_is_not_lost(common
     assert await common.sandbox.journal("match_request", since=since) == asked
 
 
-async def test_a_gc_that_has_trouble_is_asked_again(common: World) -> None:
+async def test_a_gc_that_has_trouble_is_asked_again(common: ServiceEnv) -> None:
     await common.sandbox.faults(gc_result=16)
     async with opendota(common) as od:
         got = await od.match(6_200_000_001)
@@ -202,7 +204,7 @@ async def test_a_gc_that_has_trouble_is_asked_again(common: World) -> None:
     assert (got.outcome, got.status) == (Outcome.AGAIN, 204)
 
 
-async def test_answers_that_are_of_no_use_are_asked_for_again(common: World) -> None:
+async def test_answers_that_are_of_no_use_are_asked_for_again(common: ServiceEnv) -> None:
     await common.sandbox.faults(gc_other_match=True)
     async with opendota(common) as od:
         got = await od.match(6_200_000_101)
@@ -237,7 +239,7 @@ async def test_players_are_known_and_cost_no_match_budget() -> None:
         assert asked["count"] == 100
 
 
-async def test_a_silent_bot_is_followed_by_another_and_two_are_an_error(common: World) -> None:
+async def test_a_silent_bot_is_followed_by_another_and_two_are_an_error(common: ServiceEnv) -> None:
     """Never a 204: today's callers ask at once again then, and earlier ones take it for a profile."""
     [first, second] = [one["name"] for one in simple_accounts(2)]
     async with opendota(common) as od:
@@ -254,7 +256,7 @@ async def test_a_silent_bot_is_followed_by_another_and_two_are_an_error(common: 
     assert "silence" in got.data
 
 
-async def test_who_is_unknown_to_steam_is_left_out(common: World) -> None:
+async def test_who_is_unknown_to_steam_is_left_out(common: ServiceEnv) -> None:
     await common.sandbox.faults(aliases_eresult=2)
     async with opendota(common) as od:
         got = await od.get(f"/aliases/{FIRST_STEAM_ID + 1}")
@@ -266,7 +268,7 @@ ODD_IDS = [0, 1, FIRST_STEAM_ID - 1, FIRST_STEAM_ID + (1 << 32), (1 << 64) - 1]
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
-async def test_one_odd_id_does_not_cost_a_batch_its_names(common: World, odd: int) -> None:
+async def test_one_odd_id_does_not_cost_a_batch_its_names(common: ServiceEnv, odd: int) -> None:
     """The profiler sends a hundred at once, whatever its queue holds, and drops all on an error."""
     players = [FIRST_STEAM_ID, FIRST_STEAM_ID + 7, *(FIRST_STEAM_ID + n for n in range(100, 197))]
     since = await common.sandbox.last_event()
@@ -278,7 +280,7 @@ async def test_one_odd_id_does_not_cost_a_batch_its_names(common: World, odd: in
     assert asked["count"] == 100  # Steam decides which of them it knows
 
 
-async def test_a_player_without_an_account_id_of_ones_own_has_a_card(common: World) -> None:
+async def test_a_player_without_an_account_id_of_ones_own_has_a_card(common: ServiceEnv) -> None:
     async with opendota(common) as od:
         got = await od.get("/profile/0")
     assert (got.status, got.data["account_id"]) == (200, 0)
@@ -305,7 +307,7 @@ async def test_a_player_without_an_account_id_of_ones_own_has_a_card(common: Wor
         f"/aliases/{','.join(str(FIRST_STEAM_ID + n) for n in range(1, 102))}",
     ],
 )
-async def test_what_is_no_id_is_refused(common: World, path: str) -> None:
+async def test_what_is_no_id_is_refused(common: ServiceEnv, path: str) -> None:
     since = await common.sandbox.last_event()
     async with opendota(common) as od:
         got = await od.get(path)
@@ -323,7 +325,7 @@ async def test_without_a_ready_bot_it_is_not_ready_as_the_retriever_says() -> No
                 assert (got.status, got.data) == (500, "not ready")
 
 
-async def test_many_at_once_are_answered_or_asked_to_come_back(common: World) -> None:
+async def test_many_at_once_are_answered_or_asked_to_come_back(common: ServiceEnv) -> None:
     async with opendota(common) as od:
         answers = await asyncio.gather(*(od.get(f"/profile/{n}") for n in range(1, 101)))
     statuses = [got.status for got in answers]

@@ -14,7 +14,7 @@ import pytest
 
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
-from bench.world import World, service_settings, world
+from bench.world import ServiceEnv, service_settings, world
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ MATCH = 7_000_000_001
 
 
 @contextlib.contextmanager
-def three_services(gc_delay_ms: int) -> Iterator[tuple[World, list[ServiceProcess]]]:
+def three_services(gc_delay_ms: int) -> Iterator[tuple[ServiceEnv, list[ServiceProcess]]]:
     """Run three processes with a bot each."""
     accounts = [{"name": f"bot{number}", "password": "pw"} for number in range(3)]
     options = ("--gc-delay", str(gc_delay_ms))
@@ -93,7 +93,7 @@ class Tally:
     slowest_s: float = 0.0
 
 
-async def load(w: World, first_id: int, requests: int, clients: int) -> Tally:
+async def load(w: ServiceEnv, first_id: int, requests: int, clients: int) -> Tally:
     """Ask for different matches, each client one after another."""
     tally, ids = Tally(), iter(range(first_id, first_id + requests))
     loop = asyncio.get_running_loop()

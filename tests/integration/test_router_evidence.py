@@ -15,7 +15,7 @@ import redis
 
 from actors.router.unanswered import APART_S
 from bench.service_process import Sections
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def ask(
-    session: aiohttp.ClientSession, w: World, match_id: int, *, within: float | None = None
+    session: aiohttp.ClientSession, w: ServiceEnv, match_id: int, *, within: float | None = None
 ) -> tuple[int, Any]:
     headers = {} if within is None else {"X-Request-Timeout": str(within)}
     url = f"{w.service.url}/match-details?match_id={match_id}"
@@ -38,11 +38,11 @@ async def ask(
         return answer.status, await answer.json()
 
 
-async def requests(w: World) -> list[dict[str, Any]]:
+async def requests(w: ServiceEnv) -> list[dict[str, Any]]:
     return list(await w.sandbox.journal("match_request"))
 
 
-async def log_ons(w: World) -> Counter[str]:
+async def log_ons(w: ServiceEnv) -> Counter[str]:
     return Counter((await w.sandbox.summary())["logons"])
 
 
@@ -113,7 +113,7 @@ async def test_a_late_answer_is_kept_for_the_next_client_in_every_container() ->
         assert await asyncio.to_thread(knows, w, MATCH)
 
 
-def knows(w: World, match_id: int) -> bool:
+def knows(w: ServiceEnv, match_id: int) -> bool:
     with redis.Redis.from_url(w.redis_url) as store:
         return bool(store.exists(f"botapi:match:{match_id}"))
 
@@ -162,7 +162,7 @@ async def test_useless_answers_cost_two_requests_and_have_a_word_of_their_own() 
         }
 
 
-async def bulk(session: aiohttp.ClientSession, w: World, match_ids: list[int]) -> list[Any]:
+async def bulk(session: aiohttp.ClientSession, w: ServiceEnv, match_ids: list[int]) -> list[Any]:
     url = f"{w.service.url}/match-details"
     async with session.post(url, json={"match_ids": match_ids}) as answer:
         assert answer.status == 200

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from actors.http.connection import HEAD_S
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -60,13 +60,13 @@ async def test_connections_that_dribble_hold_up_nobody_and_are_closed() -> None:
         assert w.service.get("/healthz")[0] == 200
 
 
-async def attack(w: World, rounds: int) -> None:
+async def attack(w: ServiceEnv, rounds: int) -> None:
     for _ in range(rounds):
         for data, status in ATTACKS.items():
             assert await answer(w, data) == status
 
 
-async def answer(w: World, data: bytes) -> bytes:
+async def answer(w: ServiceEnv, data: bytes) -> bytes:
     """Send as much as is taken; return the status of the answer."""
     reader, writer = await connect(w)
     try:
@@ -79,7 +79,7 @@ async def answer(w: World, data: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def dribbling(w: World) -> AsyncIterator[list[asyncio.StreamReader]]:
+async def dribbling(w: ServiceEnv) -> AsyncIterator[list[asyncio.StreamReader]]:
     """Hold connections on which a byte of a head comes every now and then."""
     pairs = [await connect(w) for _ in range(DRIBBLERS)]
 
@@ -99,12 +99,12 @@ async def dribbling(w: World) -> AsyncIterator[list[asyncio.StreamReader]]:
             writer.transport.abort()
 
 
-async def connect(w: World) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(w: ServiceEnv) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = w.service.url.removeprefix("http://").split(":")
     return await asyncio.open_connection(host, int(port))
 
 
-async def wait_connections(w: World, count: int) -> None:
+async def wait_connections(w: ServiceEnv, count: int) -> None:
     """Wait until the service has that many connections of clients."""
     port = int(w.service.url.rsplit(":", 1)[1])
     process = psutil.Process(w.service.process.pid)

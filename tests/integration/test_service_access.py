@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ WITHIN_S = 20.0
 class Desk:
     """The command beside a running service, and requests to it."""
 
-    def __init__(self, file: Path, w: World) -> None:
+    def __init__(self, file: Path, w: ServiceEnv) -> None:
         self.file = file
         self.w = w
         self.shown: list[str] = []
@@ -143,7 +143,7 @@ async def test_a_request_for_many_matches_gets_what_its_keys_rate_allows(desk: D
     assert 0 < int(retry_after or 0) <= 30, "no debt is left"
 
 
-async def spent(w: World) -> list[int]:
+async def spent(w: ServiceEnv) -> list[int]:
     """Return how many requests each account has used."""
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ QUICK: Sections = {
 }
 
 
-async def two_hundred_requests(w: World) -> Counter[str]:
+async def two_hundred_requests(w: ServiceEnv) -> Counter[str]:
     """Ask for 200 matches at once; every answer is the right match or a row of the error table."""
     outcomes: Counter[str] = Counter()
 

@@ -11,20 +11,20 @@ import pytest
 import redis
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
 
-def ask(w: World, match_id: int) -> tuple[int, bytes]:
+def ask(w: ServiceEnv, match_id: int) -> tuple[int, bytes]:
     return w.service.get(f"/match-details?match_id={match_id}")
 
 
-async def asked_for(w: World) -> list[int]:
+async def asked_for(w: ServiceEnv) -> list[int]:
     return [event["match_id"] for event in await w.sandbox.journal("match_request")]
 
 
-def raw(w: World) -> redis.Redis:
+def raw(w: ServiceEnv) -> redis.Redis:
     return redis.Redis.from_url(w.redis_url)
 
 

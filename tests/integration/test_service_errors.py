@@ -12,12 +12,12 @@ import pytest
 import redis
 
 from bench.service_process import Sections
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
 
-def ask(w: World, query: str) -> tuple[int, Any]:
+def ask(w: ServiceEnv, query: str) -> tuple[int, Any]:
     status, body = w.service.get(f"/match-details{query}")
     answer = json.loads(body)
     assert set(answer) == {"error", "message", "retry_after"}

@@ -13,7 +13,7 @@ from support.exposition import Exposition
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ DIFFERENT = frozenset({"x-request-id", "date", "age"})
 
 
 @pytest.fixture(scope="module")
-def w() -> Iterator[World]:
+def w() -> Iterator[ServiceEnv]:
     with quick_world() as running:
         with RawConnection(running.service.url) as wire:
             wire.get(TARGETS[0])
@@ -36,7 +36,7 @@ def w() -> Iterator[World]:
         yield running
 
 
-def asked(w: World, target: bytes, *headers: bytes) -> list[RawAnswer]:
+def asked(w: ServiceEnv, target: bytes, *headers: bytes) -> list[RawAnswer]:
     """Ask as often as `TIMES` says, each time when the answer before is there."""
     answers = []
     with RawConnection(w.service.url) as wire:
@@ -62,7 +62,7 @@ def same(answer: RawAnswer) -> tuple[int, dict[str, str], bytes]:
     ],
 )
 def test_each_of_many_answers_is_the_same_and_has_its_line(
-    w: World, target: bytes, headers: tuple[bytes, ...]
+    w: ServiceEnv, target: bytes, headers: tuple[bytes, ...]
 ) -> None:
     first, *others = asked(w, target, *headers)
     assert first.status == 200
@@ -79,7 +79,7 @@ def test_each_of_many_answers_is_the_same_and_has_its_line(
     }
 
 
-def lines_of(w: World, ids: list[str]) -> list[dict[str, Any]]:
+def lines_of(w: ServiceEnv, ids: list[str]) -> list[dict[str, Any]]:
     """Return the lines of these requests, which are written within some hundredths of a second."""
     until = time.monotonic() + WITHIN_S
     while True:
@@ -102,7 +102,7 @@ def test_each_is_counted() -> None:
     assert shown.values("botapi_cache_lookups_total", "source")["memory"] == 2 * TIMES - 1
 
 
-def test_requests_that_come_together_are_answered_in_a_row(w: World) -> None:
+def test_requests_that_come_together_are_answered_in_a_row(w: ServiceEnv) -> None:
     request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with RawConnection(w.service.url) as wire:
         for _ in range(3):
@@ -115,7 +115,7 @@ def test_requests_that_come_together_are_answered_in_a_row(w: World) -> None:
             assert wire.answer().body == answers[0].body
 
 
-def test_a_client_that_asks_to_close_is_closed(w: World) -> None:
+def test_a_client_that_asks_to_close_is_closed(w: ServiceEnv) -> None:
     with RawConnection(w.service.url) as wire:
         wire.get(TARGETS[0])
         wire.answer()
@@ -124,7 +124,7 @@ def test_a_client_that_asks_to_close_is_closed(w: World) -> None:
         assert wire.is_closed()
 
 
-def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: World) -> None:
+def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: ServiceEnv) -> None:
     """And everything, in the end, when they do."""
     request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % TARGETS[0]
     with RawConnection(w.service.url) as wire:

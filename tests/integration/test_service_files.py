@@ -13,7 +13,7 @@ import pytest
 from support.quick_service import quick_world
 from support.raw_http import RawConnection
 
-from bench.world import World
+from bench.world import ServiceEnv
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -31,7 +31,7 @@ def many_files() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def idle_connections(w: World, count: int) -> Iterator[None]:
+def idle_connections(w: ServiceEnv, count: int) -> Iterator[None]:
     """Open connections that say nothing."""
     parts = urlsplit(w.service.url)
     with contextlib.ExitStack() as stack:
@@ -42,14 +42,14 @@ def idle_connections(w: World, count: int) -> Iterator[None]:
         yield
 
 
-def wait_events(w: World, name: str, count: int = 1) -> None:
+def wait_events(w: ServiceEnv, name: str, count: int = 1) -> None:
     until = time.monotonic() + WITHIN_S
     while len(list(w.service.events(name))) < count:
         assert time.monotonic() < until, w.service.log[-2000:]
         time.sleep(0.05)
 
 
-def wait_status(w: World, status: int) -> None:
+def wait_status(w: ServiceEnv, status: int) -> None:
     """Ask on new connections; while many are refused at once, some are without a word."""
     until = time.monotonic() + WITHIN_S
     while True:

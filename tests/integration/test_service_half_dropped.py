@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import redis
 
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ REQUESTS = 300
 FIRST_MATCH = 5_100_000_000
 
 
-async def ask(client: aiohttp.ClientSession, w: World, match_id: int) -> str:
+async def ask(client: aiohttp.ClientSession, w: ServiceEnv, match_id: int) -> str:
     async with client.get(f"{w.service.url}/match-details?match_id={match_id}") as answer:
         body = await answer.json()
     if answer.status != 200:
@@ -28,7 +28,7 @@ async def ask(client: aiohttp.ClientSession, w: World, match_id: int) -> str:
     return "data"
 
 
-def reserved(w: World) -> Counter[str]:
+def reserved(w: ServiceEnv) -> Counter[str]:
     """Requests counted in Redis, by account."""
     with redis.Redis.from_url(w.redis_url, decode_responses=True) as client:
         front = "botapi:quota:account:"

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -39,13 +39,13 @@ def most_within(instants: list[float], seconds: float) -> int:
     )
 
 
-async def tries(w: World, since: int) -> list[float]:
+async def tries(w: ServiceEnv, since: int) -> list[float]:
     """When log-ons came, those that were refused included."""
     events = await w.sandbox.journal("token_logon,logon_refused", since=since)
     return sorted(one["t"] for one in events)
 
 
-async def ask_meanwhile(w: World, until: asyncio.Event) -> Counter[str]:
+async def ask_meanwhile(w: ServiceEnv, until: asyncio.Event) -> Counter[str]:
     """Ask for matches and note the answers; one that refuses says when to come back."""
     answers: Counter[str] = Counter()
     async with aiohttp.ClientSession(w.service.url) as client, asyncio.TaskGroup() as asking:
@@ -68,7 +68,7 @@ async def _ask(client: aiohttp.ClientSession, match_id: int, answers: Counter[st
         assert answer["retry_after"] >= 1
 
 
-def pace_from_now_on(w: World) -> None:
+def pace_from_now_on(w: ServiceEnv) -> None:
     """Start the service again, with pacing; everybody has a token by then."""
     assert w.service.stop() == 0
     with w.service.config_file.open("a") as config:

@@ -17,7 +17,7 @@ from support.quick_service import given_match, quick_world
 
 from actors.http.auth.api_keys import digest_of
 from actors.http.errors import PROTOCOL
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -27,13 +27,13 @@ ROOT = Path(__file__).parents[2]
 ADDED = {"instance", "job"}
 
 
-def scrape(w: World) -> Exposition:
+def scrape(w: ServiceEnv) -> Exposition:
     status, body = w.service.get("/metrics")
     assert status == 200
     return Exposition(body.decode())
 
 
-def wait_for(w: World, holds: Callable[[Exposition], bool]) -> Exposition:
+def wait_for(w: ServiceEnv, holds: Callable[[Exposition], bool]) -> Exposition:
     until = time.monotonic() + WITHIN_S
     while not holds(found := scrape(w)):
         assert time.monotonic() < until
@@ -46,7 +46,7 @@ def documented() -> set[str]:
     return set(re.findall(r"^\| `(botapi_\w+)` \|", text, re.MULTILINE))
 
 
-def ask(w: World, accept: str) -> tuple[str, bytes]:
+def ask(w: ServiceEnv, accept: str) -> tuple[str, bytes]:
     headers = {"Accept": accept, "Accept-Encoding": "gzip"}
     request = urllib.request.Request(f"{w.service.url}/metrics", headers=headers)  # noqa: S310 - ours
     with urllib.request.urlopen(request) as answer:  # noqa: S310 - ours

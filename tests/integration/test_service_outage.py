@@ -11,7 +11,7 @@ import redis
 from support.operator_client import ask, with_token
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -29,13 +29,13 @@ SLOW: Sections = {
 }
 
 
-def decisions(w: World) -> set[str]:
+def decisions(w: ServiceEnv) -> set[str]:
     """Return what the supervisor decided after any end of a bot."""
     ends = itertools.chain(w.service.events("child_ended"), w.service.events("child_crashed"))
     return {str(end["decision"]) for end in ends}
 
 
-def cooldowns(w: World) -> dict[str, float]:
+def cooldowns(w: ServiceEnv) -> dict[str, float]:
     with redis.Redis.from_url(w.redis_url, decode_responses=True) as client:
         return dict(client.zrange("botapi:cooldowns", 0, -1, withscores=True))
 

@@ -13,7 +13,7 @@ from support.command import botapi
 from support.exposition import Exposition
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -26,13 +26,13 @@ SETTINGS: Sections = {
 }
 
 
-def told(w: World) -> list[dict[str, Any]]:
+def told(w: ServiceEnv) -> list[dict[str, Any]]:
     """Return the lines of the log at info and above."""
     lines = [json.loads(line) for line in w.service.log.splitlines()]
     return [line for line in lines if line["level"] != "debug"]
 
 
-async def wait_for_alert(w: World, kind: str, within_s: float = 30.0) -> dict[str, Any]:
+async def wait_for_alert(w: ServiceEnv, kind: str, within_s: float = 30.0) -> dict[str, Any]:
     """Return the status whose first alert is of that kind."""
     until = time.monotonic() + within_s
     while (status := await asyncio.to_thread(w.service.status))["alerts"][0]["kind"] != kind:
@@ -82,7 +82,7 @@ async def test_an_outage_of_steam_is_one_cause_and_four_lines_a_minute(tmp_path:
             await asyncio.sleep(0.2)
 
 
-def shown_as_lasting(w: World) -> set[str]:
+def shown_as_lasting(w: ServiceEnv) -> set[str]:
     """Return the kinds of causes that last, as the metrics have it."""
     found = Exposition(w.service.get("/metrics")[1].decode())
     return {kind for kind, lasts in found.values("botapi_shared_cause", "kind").items() if lasts}
@@ -129,5 +129,5 @@ async def test_a_game_coordinator_that_is_away_is_one_cause_and_no_bots() -> Non
         assert events == ["shared_cause_begun", "shared_cause_ended"]
 
 
-async def status_of(w: World) -> dict[str, Any]:
+async def status_of(w: ServiceEnv) -> dict[str, Any]:
     return await asyncio.to_thread(w.service.status)

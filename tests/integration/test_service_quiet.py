@@ -8,7 +8,7 @@ import time
 import pytest
 from support.exposition import Exposition
 
-from bench.world import World, simple_accounts, world
+from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ OFTEN_NEW = {"timestamp", "request_id", "match_id", "duration_s"}
 WATCHED = ("/healthz", "/readyz", "/status", "/metrics")
 
 
-def counts(w: World) -> dict[str, float]:
+def counts(w: ServiceEnv) -> dict[str, float]:
     """Return how often what an idle fleet does was done."""
     for path in WATCHED:
         assert w.service.get(path)[0] == 200
@@ -28,7 +28,7 @@ def counts(w: World) -> dict[str, float]:
     return {"beats": beats, **{name: scripts[name] for name in ("renew", "acquire")}}
 
 
-def wait_for(w: World, more: dict[str, float]) -> None:
+def wait_for(w: ServiceEnv, more: dict[str, float]) -> None:
     begun = counts(w)
     until = time.monotonic() + WITHIN_S
     while any(counts(w).get(name, 0) - begun[name] < wanted for name, wanted in more.items()):

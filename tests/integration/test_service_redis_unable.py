@@ -16,7 +16,7 @@ from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
 from bench.world import (
-    World,
+    ServiceEnv,
     add_accounts_as_the_seed_did,
     service_settings,
     simple_accounts,
@@ -59,7 +59,7 @@ async def test_with_redis_full_steam_is_not_asked_until_it_can_write_again() -> 
         assert not list(w.service.events("child_crashed"))
 
 
-def wait_for_tries(w: World, count: int) -> None:
+def wait_for_tries(w: ServiceEnv, count: int) -> None:
     """Wait until bots have tried so often to begin a life, in vain."""
     until = time.monotonic() + 20
     while sum("OOM" in str(one) for one in w.service.events("child_ended")) < count:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -24,14 +24,14 @@ QUICK: Sections = {
 }
 
 
-async def stop(w: World, number: signal.Signals = signal.SIGTERM) -> float:
+async def stop(w: ServiceEnv, number: signal.Signals = signal.SIGTERM) -> float:
     """Ask the service to end and return how long that took."""
     begun = time.monotonic()
     assert await asyncio.to_thread(w.service.stop, number) == 0
     return time.monotonic() - begun
 
 
-async def sessions_left(w: World) -> int:
+async def sessions_left(w: ServiceEnv) -> int:
     return len([one for one in await w.sandbox.sessions() if one.get("account")])
 
 

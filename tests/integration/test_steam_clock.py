@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.steam_env import ACCOUNTS, Rig
+from support.steam_env import ACCOUNTS, SteamEnv
 
 from actors.accounts.auth_state import expires_at
 from actors.steam.port import Transport
@@ -29,13 +29,13 @@ def sandbox(ahead_s: float) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with Rig(sandbox, request.param) as rig:
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
 
 
 async def test_the_first_code_is_right_before_anything_has_logged_on(
-    rig: Rig, ahead_s: float
+    rig: SteamEnv, ahead_s: float
 ) -> None:
     since = await rig.sandbox.last_event()
     bot = await rig.open(f"totp-{rig.transport}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.steam_env import ACCOUNTS, Bot, Rig, running_greenlets
+from support.steam_env import ACCOUNTS, OpenLink, SteamEnv, running_greenlets
 
 from actors.errors import SteamError, SteamUnreachable
 from actors.steam.port import Dropped, Server, Transport
@@ -28,13 +28,15 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with Rig(sandbox, request.param) as rig:
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
 
 
-async def unreachable(rig: Rig, server: Server | None = None, *, timeout_s: float = 5.0) -> str:
+async def unreachable(
+    rig: SteamEnv, server: Server | None = None, *, timeout_s: float = 5.0
+) -> str:
     """Fail to connect, within the time; return why."""
     server = server or await rig.directory.pick()
     loop = asyncio.get_running_loop()
@@ -46,7 +48,7 @@ async def unreachable(rig: Rig, server: Server | None = None, *, timeout_s: floa
     return caught.value.reason
 
 
-async def test_the_directory_lists_servers_of_the_transport(rig: Rig) -> None:
+async def test_the_directory_lists_servers_of_the_transport(rig: SteamEnv) -> None:
     endpoints = set(rig.sandbox.endpoints[rig.transport])
     picked = {(await rig.directory.pick()).endpoint for _ in range(30)}
     assert picked == endpoints
@@ -56,30 +58,30 @@ async def test_the_directory_lists_servers_of_the_transport(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("status", ["500", "403", "invalid_json", "empty", "success_false"])
-async def test_a_directory_in_trouble_is_unreachable(rig: Rig, status: str) -> None:
+async def test_a_directory_in_trouble_is_unreachable(rig: SteamEnv, status: str) -> None:
     await rig.sandbox.faults(directory_status=status)
     with pytest.raises(SteamUnreachable) as caught:
         await rig.directory.pick()
     assert caught.value.phase == "directory"
 
 
-async def test_a_server_that_says_nothing_costs_its_time_limit_and_no_more(rig: Rig) -> None:
+async def test_a_server_that_says_nothing_costs_its_time_limit_and_no_more(rig: SteamEnv) -> None:
     await rig.sandbox.faults(accept_and_silence=True)
     assert "in time" in await unreachable(rig, timeout_s=0.3)
 
 
-async def test_a_server_that_closes_during_the_handshake_is_unreachable(rig: Rig) -> None:
+async def test_a_server_that_closes_during_the_handshake_is_unreachable(rig: SteamEnv) -> None:
     await rig.sandbox.faults(close_handshake=True)
     await unreachable(rig)
 
 
-async def test_a_server_that_refuses_is_unreachable(rig: Rig) -> None:
+async def test_a_server_that_refuses_is_unreachable(rig: SteamEnv) -> None:
     server = await rig.directory.pick()
     await rig.sandbox.faults(refuse_connect=True)
     assert "refused" in await unreachable(rig, server)
 
 
-async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(rig: Rig) -> None:
+async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(rig: SteamEnv) -> None:
     """As behind DNS64, where a name has addresses of both families and one leads nowhere."""
     real = await rig.directory.pick()
     both = replace(real, address="::1", others=("127.0.0.1",))
@@ -92,7 +94,7 @@ async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(rig: 
 
 
 async def test_a_certificate_that_nobody_signed_is_not_trusted(sandbox: SandboxProcess) -> None:
-    async with Rig(sandbox, Transport.WEBSOCKET) as rig:
+    async with SteamEnv(sandbox, Transport.WEBSOCKET) as rig:
         await sandbox.faults(tls_untrusted=True)
         assert "certificate" in await unreachable(rig)
         await sandbox.clear_faults()
@@ -101,12 +103,12 @@ async def test_a_certificate_that_nobody_signed_is_not_trusted(sandbox: SandboxP
 
 async def test_a_certificate_of_another_authority_is_not_trusted(sandbox: SandboxProcess) -> None:
     live = Trust.load(None, None)
-    async with Rig(sandbox, Transport.WEBSOCKET, live) as rig:
+    async with SteamEnv(sandbox, Transport.WEBSOCKET, live) as rig:
         assert "certificate" in await unreachable(rig)
 
 
 async def test_a_certificate_for_another_name_is_not_trusted(sandbox: SandboxProcess) -> None:
-    async with Rig(sandbox, Transport.WEBSOCKET) as rig:
+    async with SteamEnv(sandbox, Transport.WEBSOCKET) as rig:
         real = await rig.directory.pick()
         other = Server(real.endpoint, "cm.example", real.address, real.port, real.transport)
         assert "certificate" in await unreachable(rig, other)
@@ -114,17 +116,17 @@ async def test_a_certificate_for_another_name_is_not_trusted(sandbox: SandboxPro
 
 async def test_a_server_without_our_universe_key_is_refused(sandbox: SandboxProcess) -> None:
     live = Trust.load(sandbox.ca_file, None)
-    async with Rig(sandbox, Transport.TCP, live) as rig:
+    async with SteamEnv(sandbox, Transport.TCP, live) as rig:
         await unreachable(rig)
 
 
-async def test_a_host_that_is_no_name_is_unreachable(rig: Rig) -> None:
+async def test_a_host_that_is_no_name_is_unreachable(rig: SteamEnv) -> None:
     real = await rig.directory.pick()
     odd = Server("odd:1", "a" * 300 + "..b", real.address, real.port, Transport.WEBSOCKET)
     await unreachable(rig, odd)
 
 
-async def test_a_cancelled_connect_closes_its_socket(rig: Rig) -> None:
+async def test_a_cancelled_connect_closes_its_socket(rig: SteamEnv) -> None:
     await rig.sandbox.faults(accept_and_silence=True)
     server = await rig.directory.pick()
     opening = asyncio.create_task(rig.network.open(server, lambda _: None, timeout_s=60))
@@ -158,7 +160,7 @@ def held() -> tuple[int, int, int]:
     return running_greenlets(), psutil.Process().num_fds(), len(threads)
 
 
-async def one_life(rig: Rig, name: str) -> None:
+async def one_life(rig: SteamEnv, name: str) -> None:
     bot = await rig.ready(name)
     await asyncio.gather(
         *(bot.link.request_match(6_000_000_000 + n, timeout_s=5) for n in range(5))
@@ -167,24 +169,24 @@ async def one_life(rig: Rig, name: str) -> None:
     await bot.link.close()
 
 
-async def one_drop(rig: Rig, name: str) -> None:
+async def one_drop(rig: SteamEnv, name: str) -> None:
     bot = await rig.ready(name)
     await rig.sandbox.drop("reset", accounts=[name])
     await bot.wait_event(Dropped)
     await bot.link.close()
 
 
-async def one_failure(rig: Rig, name: str) -> None:
+async def one_failure(rig: SteamEnv, name: str) -> None:
     del name
     await rig.sandbox.faults(close_handshake=True)
     await unreachable(rig)
     await rig.sandbox.clear_faults()
 
 
-async def one_half_way(rig: Rig, name: str) -> None:
+async def one_half_way(rig: SteamEnv, name: str) -> None:
     """Closed in the middle of launching."""
     await rig.sandbox.faults(gc_down="silent")
-    bot: Bot = await rig.logged_on(name)
+    bot: OpenLink = await rig.logged_on(name)
     since = await rig.sandbox.last_event()
     launching = asyncio.create_task(bot.link.launch(timeout_s=60))
     await rig.sandbox.wait_journal("gc_hello", since=since)
@@ -195,7 +197,7 @@ async def one_half_way(rig: Rig, name: str) -> None:
 
 
 @pytest.mark.parametrize("life", [one_life, one_drop, one_failure, one_half_way])
-async def test_closed_links_leave_no_greenlet_no_socket_no_thread(rig: Rig, life: Any) -> None:
+async def test_closed_links_leave_no_greenlet_no_socket_no_thread(rig: SteamEnv, life: Any) -> None:
     await life(rig, "abaddon")  # what is made once, is made now
     before = held()
     for name in ("abaddon", "bane") * 2:
@@ -207,10 +209,10 @@ async def test_closed_links_leave_no_greenlet_no_socket_no_thread(rig: Rig, life
 async def test_an_ended_hub_leaves_nothing(
     sandbox: SandboxProcess, transport: Transport, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async with Rig(sandbox, transport) as rig:
+    async with SteamEnv(sandbox, transport) as rig:
         await one_life(rig, "abaddon")
     before = held()
-    async with Rig(sandbox, transport) as rig:
+    async with SteamEnv(sandbox, transport) as rig:
         await one_life(rig, "abaddon")
         await rig.ready("bane")
     assert held() == before

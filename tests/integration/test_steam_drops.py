@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.steam_env import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, OpenLink, SteamEnv
 
 from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection
@@ -32,8 +32,8 @@ def nervous() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with Rig(sandbox, request.param) as rig:
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
 
@@ -43,16 +43,16 @@ async def nervous_rig(
     nervous: SandboxProcess,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[SteamEnv]:
     """On the wire a heartbeat has whole seconds; both sides agree here on less."""
     real = Connection.start_pulse
     monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
-    async with Rig(nervous, request.param) as rig:
+    async with SteamEnv(nervous, request.param) as rig:
         yield rig
     await nervous.clear_faults()
 
 
-async def waiting_for_matches(rig: Rig, bot: Bot) -> list[asyncio.Task[bytes]]:
+async def waiting_for_matches(rig: SteamEnv, bot: OpenLink) -> list[asyncio.Task[bytes]]:
     """Ask for five matches that the GC does not answer."""
     await rig.sandbox.faults(gc_silent=True)
     since = await rig.sandbox.last_event()
@@ -71,7 +71,7 @@ async def all_unreachable(tasks: list[asyncio.Task[bytes]]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
-async def test_a_broken_connection_fails_what_waits_and_is_told(rig: Rig, mode: str) -> None:
+async def test_a_broken_connection_fails_what_waits_and_is_told(rig: SteamEnv, mode: str) -> None:
     bot = await rig.ready("abaddon")
     waiting = await waiting_for_matches(rig, bot)
     assert await rig.sandbox.drop(mode) == 1
@@ -83,7 +83,9 @@ async def test_a_broken_connection_fails_what_waits_and_is_told(rig: Rig, mode: 
     await bot.link.log_off(timeout_s=4)  # nothing to say goodbye to, and no error
 
 
-async def test_a_half_open_connection_is_noticed_within_three_heartbeats(nervous_rig: Rig) -> None:
+async def test_a_half_open_connection_is_noticed_within_three_heartbeats(
+    nervous_rig: SteamEnv,
+) -> None:
     rig = nervous_rig
     bot = await rig.ready("abaddon")
     waiting = await waiting_for_matches(rig, bot)
@@ -94,7 +96,7 @@ async def test_a_half_open_connection_is_noticed_within_three_heartbeats(nervous
     assert "silence" in (await bot.wait_event(Dropped)).reason
 
 
-async def test_a_request_finds_out_that_its_connection_is_half_open(rig: Rig) -> None:
+async def test_a_request_finds_out_that_its_connection_is_half_open(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.drop("half_open")
     with pytest.raises(SteamUnreachable, match="silence"):  # long before a heartbeat is missed
@@ -102,7 +104,7 @@ async def test_a_request_finds_out_that_its_connection_is_half_open(rig: Rig) ->
     assert "silence" in (await bot.wait_event(Dropped)).reason
 
 
-async def test_a_silent_gc_is_not_taken_for_a_dead_connection(rig: Rig) -> None:
+async def test_a_silent_gc_is_not_taken_for_a_dead_connection(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_silent=True)
     with pytest.raises(TimeoutError):
@@ -112,13 +114,13 @@ async def test_a_silent_gc_is_not_taken_for_a_dead_connection(rig: Rig) -> None:
     assert not [one for one in bot.events if isinstance(one, Dropped)]
 
 
-async def test_unanswered_heartbeats_end_the_session(nervous_rig: Rig) -> None:
+async def test_unanswered_heartbeats_end_the_session(nervous_rig: SteamEnv) -> None:
     bot = await nervous_rig.logged_on("abaddon")
     await nervous_rig.sandbox.faults(heartbeats_ignored=True)
     assert "silence" in (await bot.wait_event(Dropped)).reason
 
 
-async def test_an_idle_session_lives_on_heartbeats(nervous_rig: Rig) -> None:
+async def test_an_idle_session_lives_on_heartbeats(nervous_rig: SteamEnv) -> None:
     since = await nervous_rig.sandbox.last_event()
     bot = await nervous_rig.ready("abaddon")
     with pytest.raises(TimeoutError):  # the sandbox ends sessions after three without one
@@ -130,7 +132,7 @@ async def test_an_idle_session_lives_on_heartbeats(nervous_rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("eresult", [2, 6, 20, 26, 9999])
-async def test_being_logged_off_is_told_with_its_result(rig: Rig, eresult: int) -> None:
+async def test_being_logged_off_is_told_with_its_result(rig: SteamEnv, eresult: int) -> None:
     bot = await rig.ready("abaddon")
     waiting = await waiting_for_matches(rig, bot)
     await rig.sandbox.log_off(eresult)
@@ -139,13 +141,13 @@ async def test_being_logged_off_is_told_with_its_result(rig: Rig, eresult: int) 
     assert [type(one) for one in bot.events].count(Dropped) == 1
 
 
-async def test_a_token_revoked_while_online_is_told(rig: Rig) -> None:
+async def test_a_token_revoked_while_online_is_told(rig: SteamEnv) -> None:
     bot = await rig.logged_on("bane")
     await rig.sandbox.revoke("bane", log_off=26)
     assert (await bot.wait_event(Dropped)).eresult == 26
 
 
-async def test_an_unavailable_server_counts_as_a_drop(rig: Rig) -> None:
+async def test_an_unavailable_server_counts_as_a_drop(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     waiting = await waiting_for_matches(rig, bot)
     await rig.sandbox.call("POST", "/push", {"all": True, "what": "server_unavailable"})
@@ -153,7 +155,7 @@ async def test_an_unavailable_server_counts_as_a_drop(rig: Rig) -> None:
     assert (await bot.wait_event(Dropped)).eresult == 20
 
 
-async def test_a_message_that_never_ends_counts_as_silence(nervous_rig: Rig) -> None:
+async def test_a_message_that_never_ends_counts_as_silence(nervous_rig: SteamEnv) -> None:
     bot = await nervous_rig.logged_on("abaddon")
     await nervous_rig.sandbox.call("POST", "/corrupt", {"all": True, "flaw": "length"})
     dropped = await bot.wait_event(Dropped)
@@ -164,7 +166,7 @@ async def test_a_message_that_never_ends_counts_as_silence(nervous_rig: Rig) -> 
 @pytest.mark.parametrize(
     "flaw", ["magic", "hmac", "gzip", "unzipped_size", "inner_length", "header"]
 )
-async def test_garbage_ends_the_connection(rig: Rig, flaw: str) -> None:
+async def test_garbage_ends_the_connection(rig: SteamEnv, flaw: str) -> None:
     bot = await rig.ready("abaddon")
     waiting = await waiting_for_matches(rig, bot)
     await rig.sandbox.call("POST", "/corrupt", {"all": True, "flaw": flaw})
@@ -172,7 +174,7 @@ async def test_garbage_ends_the_connection(rig: Rig, flaw: str) -> None:
     await bot.wait_event(Dropped)
 
 
-async def test_a_drop_during_launch_ends_the_launch(rig: Rig) -> None:
+async def test_a_drop_during_launch_ends_the_launch(rig: SteamEnv) -> None:
     await rig.sandbox.faults(gc_down="silent")
     bot = await rig.logged_on("abaddon")
     since = await rig.sandbox.last_event()
@@ -183,7 +185,7 @@ async def test_a_drop_during_launch_ends_the_launch(rig: Rig) -> None:
         await launching
 
 
-async def test_a_cancelled_launch_stops_and_the_link_can_be_closed(rig: Rig) -> None:
+async def test_a_cancelled_launch_stops_and_the_link_can_be_closed(rig: SteamEnv) -> None:
     await rig.sandbox.faults(gc_down="silent")
     bot = await rig.logged_on("abaddon")
     since = await rig.sandbox.last_event()
@@ -196,7 +198,7 @@ async def test_a_cancelled_launch_stops_and_the_link_can_be_closed(rig: Rig) -> 
     await rig.sandbox.wait_journal("connection_closed", since=since)
 
 
-async def test_one_connection_that_breaks_does_not_touch_the_others(rig: Rig) -> None:
+async def test_one_connection_that_breaks_does_not_touch_the_others(rig: SteamEnv) -> None:
     bots = [await rig.ready(name) for name in ("abaddon", "bane")]
     await rig.sandbox.drop("reset", accounts=["abaddon"])
     await bots[0].wait_event(Dropped)

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from support.fake_steam import FakePacing, FakeStore, Script
-from support.steam_env import ACCOUNTS, WAIT_S, Rig
+from support.steam_env import ACCOUNTS, WAIT_S, SteamEnv
 
 from actors.accounts.models import Lease
-from actors.bot.steam_guard import ByHand
+from actors.bot.steam_guard import InteractiveLogon
 from actors.errors import SteamUnreachable
 from actors.steam.auth import as_steam_writes
 from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, Transport
@@ -32,9 +32,9 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-async def rig(sandbox: SandboxProcess) -> AsyncIterator[Rig]:
+async def rig(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
     await sandbox.faults(logon_wait_s=PATIENCE_S, poll_interval_s=POLL_S)
-    async with Rig(sandbox, Transport.WEBSOCKET) as rig:
+    async with SteamEnv(sandbox, Transport.WEBSOCKET) as rig:
         yield rig
     await sandbox.clear_faults()
 
@@ -80,9 +80,9 @@ class Passwords(FakeStore):
         return Credential(lease.account, known[lease.account])
 
 
-def by_hand(rig: Rig, account: str) -> tuple[ByHand, Passwords]:
+def by_hand(rig: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
     store = Passwords(Script(), [account])
-    return ByHand(
+    return InteractiveLogon(
         admin=Named(store),
         store=store,
         steam=rig.network,
@@ -94,11 +94,11 @@ def by_hand(rig: Rig, account: str) -> tuple[ByHand, Passwords]:
     ), store
 
 
-async def newest_code(rig: Rig, account: str = "mail") -> str:
+async def newest_code(rig: SteamEnv, account: str = "mail") -> str:
     return str((await rig.sandbox.mailbox(account))[-1]["code"])
 
 
-async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(rig: Rig) -> None:
+async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(rig: SteamEnv) -> None:
     since = await rig.sandbox.last_event()
     person, bot = Person(), await rig.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
@@ -110,7 +110,7 @@ async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(rig:
     assert await rig.sandbox.journal("connection_closed", since=since) == []
 
 
-async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: Rig) -> None:
+async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: SteamEnv) -> None:
     person, bot = Person(), await rig.open("phone")
     bot.account = PHONE | {"shared_secret": None}
     running = asyncio.create_task(bot.authenticate(person))
@@ -123,7 +123,9 @@ async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: Rig) -> None
 
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message", "patience"])
-async def test_an_authentication_continues_over_another_connection(rig: Rig, mode: str) -> None:
+async def test_an_authentication_continues_over_another_connection(
+    rig: SteamEnv, mode: str
+) -> None:
     since = await rig.sandbox.last_event()
     if mode == "patience":  # of the CM: where polls do not keep the connection
         await rig.sandbox.faults(poll_interval_s=30)
@@ -148,7 +150,9 @@ async def test_an_authentication_continues_over_another_connection(rig: Rig, mod
     assert len(await rig.sandbox.journal("credentials_begun", since=since)) == 1
 
 
-async def test_a_log_on_by_hand_asks_once_whatever_happens_to_its_connections(rig: Rig) -> None:
+async def test_a_log_on_by_hand_asks_once_whatever_happens_to_its_connections(
+    rig: SteamEnv,
+) -> None:
     since = await rig.sandbox.last_event()
     hand, store = by_hand(rig, "mail")
     person = Person()
@@ -167,7 +171,7 @@ async def test_a_log_on_by_hand_asks_once_whatever_happens_to_its_connections(ri
 
 
 async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_asked_for_again(
-    rig: Rig,
+    rig: SteamEnv,
 ) -> None:
     since = await rig.sandbox.last_event()
     person, bot = Person(), await rig.open("mail")
@@ -200,7 +204,7 @@ async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_ask
     assert auth.refresh_token
 
 
-async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(rig: Rig) -> None:
+async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(rig: SteamEnv) -> None:
     person, bot = Person(), await rig.open("mail")
     running = asyncio.create_task(
         bot.link.authenticate(bot.credential, None, person, timeout_s=2 * PATIENCE_S)

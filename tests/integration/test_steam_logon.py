@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.steam_env import ACCOUNTS, Rig
+from support.steam_env import ACCOUNTS, SteamEnv
 
 from actors.errors import LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.port import AuthState, Dropped, GuardKind, GuardRequest, Transport
@@ -23,17 +23,17 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with Rig(sandbox, request.param) as rig:
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
 
 
-async def newest_code(rig: Rig) -> str:
+async def newest_code(rig: SteamEnv) -> str:
     return str((await rig.sandbox.mailbox("mail"))[-1]["code"])
 
 
-async def test_a_password_alone_is_enough_without_guard(rig: Rig) -> None:
+async def test_a_password_alone_is_enough_without_guard(rig: SteamEnv) -> None:
     since = await rig.sandbox.last_event()
     bot = await rig.open("abaddon")
     auth = await bot.authenticate()
@@ -48,7 +48,7 @@ async def test_a_password_alone_is_enough_without_guard(rig: Rig) -> None:
     assert entry["steamid"] == str(auth.steam_id)
 
 
-async def test_a_token_alone_is_enough_from_then_on(rig: Rig) -> None:
+async def test_a_token_alone_is_enough_from_then_on(rig: SteamEnv) -> None:
     first = await rig.logged_on("abaddon")
     await first.link.log_off(timeout_s=4)
     since = await rig.sandbox.last_event()
@@ -59,13 +59,13 @@ async def test_a_token_alone_is_enough_from_then_on(rig: Rig) -> None:
     assert not kinds & {"rsa_key_request", "credentials_begun"}
 
 
-async def test_a_totp_code_is_made_from_the_secret(rig: Rig) -> None:
+async def test_a_totp_code_is_made_from_the_secret(rig: SteamEnv) -> None:
     bot = await rig.logged_on(f"totp-{rig.transport}")
     assert bot.auth is not None
     assert bot.auth.guard_data is None
 
 
-async def test_a_mailed_code_is_asked_for_and_guard_data_saves_the_next_one(rig: Rig) -> None:
+async def test_a_mailed_code_is_asked_for_and_guard_data_saves_the_next_one(rig: SteamEnv) -> None:
     asked: list[GuardRequest] = []
 
     async def from_the_mailbox(request: GuardRequest) -> str:
@@ -87,7 +87,7 @@ async def test_a_mailed_code_is_asked_for_and_guard_data_saves_the_next_one(rig:
     assert second.refresh_token != auth.refresh_token
 
 
-async def test_a_wrong_code_may_be_followed_by_the_right_one(rig: Rig) -> None:
+async def test_a_wrong_code_may_be_followed_by_the_right_one(rig: SteamEnv) -> None:
     async def second_try(request: GuardRequest) -> str:
         return "WRONG" if request.attempt == 1 else await newest_code(rig)
 
@@ -98,7 +98,7 @@ async def test_a_wrong_code_may_be_followed_by_the_right_one(rig: Rig) -> None:
     assert [one["eresult"] for one in codes] == [65, 1]
 
 
-async def test_nobody_with_a_code_needs_a_person(rig: Rig) -> None:
+async def test_nobody_with_a_code_needs_a_person(rig: SteamEnv) -> None:
     async def no_code(request: GuardRequest) -> None:
         assert request.account == "mail"
 
@@ -107,7 +107,7 @@ async def test_nobody_with_a_code_needs_a_person(rig: Rig) -> None:
         await bot.authenticate(no_code)
 
 
-async def test_a_code_that_never_comes_ends_with_the_time_limit(rig: Rig) -> None:
+async def test_a_code_that_never_comes_ends_with_the_time_limit(rig: SteamEnv) -> None:
     ended = asyncio.Event()
 
     async def never(_: GuardRequest) -> str:
@@ -125,7 +125,7 @@ async def test_a_code_that_never_comes_ends_with_the_time_limit(rig: Rig) -> Non
 
 
 @pytest.mark.parametrize("known", ["abaddon", "nobody-of-that-name"])
-async def test_a_wrong_password_is_refused(rig: Rig, known: str) -> None:
+async def test_a_wrong_password_is_refused(rig: SteamEnv, known: str) -> None:
     bot = await rig.open("abaddon")
     bot.account = {"name": known, "password": "wrong"}
     with pytest.raises(LogOnRefused) as caught:
@@ -133,7 +133,7 @@ async def test_a_wrong_password_is_refused(rig: Rig, known: str) -> None:
     assert (caught.value.phase, caught.value.eresult) == ("credentials", 5)
 
 
-async def test_a_revoked_token_is_refused_and_the_connection_closed(rig: Rig) -> None:
+async def test_a_revoked_token_is_refused_and_the_connection_closed(rig: SteamEnv) -> None:
     bot = await rig.open("bane")
     await bot.authenticate()
     await rig.sandbox.revoke("bane")
@@ -143,7 +143,7 @@ async def test_a_revoked_token_is_refused_and_the_connection_closed(rig: Rig) ->
     await bot.wait_event(Dropped)
 
 
-async def test_a_token_of_another_account_is_refused(rig: Rig) -> None:
+async def test_a_token_of_another_account_is_refused(rig: SteamEnv) -> None:
     other = await rig.open("bane")
     auth = await other.authenticate()
     bot = await rig.open("abaddon")
@@ -153,14 +153,14 @@ async def test_a_token_of_another_account_is_refused(rig: Rig) -> None:
     assert caught.value.eresult == 5
 
 
-async def test_a_locked_account_is_refused(rig: Rig) -> None:
+async def test_a_locked_account_is_refused(rig: SteamEnv) -> None:
     bot = await rig.open("locked")
     with pytest.raises(LogOnRefused, match="73"):
         await bot.log_on()
 
 
 @pytest.mark.parametrize("eresult", [20, 48, 84, 126, 131, 9999])
-async def test_refusals_carry_their_number_known_or_not(rig: Rig, eresult: int) -> None:
+async def test_refusals_carry_their_number_known_or_not(rig: SteamEnv, eresult: int) -> None:
     bot = await rig.open("bane")
     await bot.authenticate()
     await rig.sandbox.faults(logon_eresult=eresult)
@@ -169,7 +169,7 @@ async def test_refusals_carry_their_number_known_or_not(rig: Rig, eresult: int) 
     assert caught.value.eresult == eresult
 
 
-async def test_a_refusal_of_the_old_kind_is_trouble_of_the_server(rig: Rig) -> None:
+async def test_a_refusal_of_the_old_kind_is_trouble_of_the_server(rig: SteamEnv) -> None:
     bot = await rig.open("bane")
     await bot.authenticate()
     await rig.sandbox.faults(logon_struct=20)
@@ -180,7 +180,7 @@ async def test_a_refusal_of_the_old_kind_is_trouble_of_the_server(rig: Rig) -> N
 
 @pytest.mark.parametrize("flaw", ["gzip", "unzipped_size", "inner_length", "header"])
 async def test_an_unreadable_answer_to_the_logon_is_trouble_of_the_server(
-    rig: Rig, flaw: str
+    rig: SteamEnv, flaw: str
 ) -> None:
     bot = await rig.open("bane")
     await bot.authenticate()
@@ -189,7 +189,7 @@ async def test_an_unreadable_answer_to_the_logon_is_trouble_of_the_server(
         await bot.log_on()
 
 
-async def test_a_logon_that_is_never_answered_ends_with_its_time_limit(rig: Rig) -> None:
+async def test_a_logon_that_is_never_answered_ends_with_its_time_limit(rig: SteamEnv) -> None:
     bot = await rig.open("bane")
     auth = await bot.authenticate()
     await rig.sandbox.faults(logon_never_answered=True)
@@ -199,7 +199,7 @@ async def test_a_logon_that_is_never_answered_ends_with_its_time_limit(rig: Rig)
     assert asyncio.get_running_loop().time() - started < 2
 
 
-async def test_unknown_guard_kinds_before_the_real_ones_are_skipped(rig: Rig) -> None:
+async def test_unknown_guard_kinds_before_the_real_ones_are_skipped(rig: SteamEnv) -> None:
     await rig.sandbox.faults(guard_types=[6, 99])
     bot = await rig.open("mail")
 
@@ -210,7 +210,7 @@ async def test_unknown_guard_kinds_before_the_real_ones_are_skipped(rig: Rig) ->
     await bot.log_on()
 
 
-async def test_log_off_is_clean(rig: Rig) -> None:
+async def test_log_off_is_clean(rig: SteamEnv) -> None:
     for _ in range(3):  # some CMs answer with ClientLoggedOff, some just close
         bot = await rig.logged_on("bane")
         since = await rig.sandbox.last_event()
@@ -221,7 +221,7 @@ async def test_log_off_is_clean(rig: Rig) -> None:
         assert bot.events == []
 
 
-async def test_a_session_is_replaced_by_its_twin(rig: Rig) -> None:
+async def test_a_session_is_replaced_by_its_twin(rig: SteamEnv) -> None:
     first = await rig.logged_on("bane")
     second = await rig.open("bane")
     await second.log_on(first.auth)
@@ -230,7 +230,7 @@ async def test_a_session_is_replaced_by_its_twin(rig: Rig) -> None:
     assert second.events == []
 
 
-async def test_a_log_on_that_names_no_public_ip_is_charged_all_the_same(rig: Rig) -> None:
+async def test_a_log_on_that_names_no_public_ip_is_charged_all_the_same(rig: SteamEnv) -> None:
     await rig.sandbox.faults(logon_no_public_ip=True)
     logged_on = await (await rig.open("bane")).log_on()
     assert (logged_on.public_ip, logged_on.egress_ip) == (None, "127.0.0.1")

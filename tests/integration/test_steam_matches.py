@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.steam_env import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, OpenLink, SteamEnv
 
 from actors.errors import GcUnavailable, RequestDropped, SteamUnreachable
 from actors.matches.protobuf.decoder import MatchDecoder
@@ -30,16 +30,16 @@ async def rig(
     sandbox: SandboxProcess,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[SteamEnv]:
     monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
     monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.1)
     await sandbox.quota(account=100, ip=500, reset=True)
-    async with Rig(sandbox, request.param) as rig:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
 
 
-async def match(bot: Bot, match_id: int = REAL_MATCH, *, timeout_s: float = 5.0) -> int:
+async def match(bot: OpenLink, match_id: int = REAL_MATCH, *, timeout_s: float = 5.0) -> int:
     """Ask for a match; return the id that the answer names."""
     body = await bot.link.request_match(match_id, timeout_s=timeout_s)
     details = MatchDecoder().decode(body)
@@ -47,7 +47,7 @@ async def match(bot: Bot, match_id: int = REAL_MATCH, *, timeout_s: float = 5.0)
     return details.match_id
 
 
-async def test_a_match_is_what_the_gc_knows(rig: Rig) -> None:
+async def test_a_match_is_what_the_gc_knows(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     body = await bot.link.request_match(REAL_MATCH, timeout_s=5)
     details = MatchDecoder().decode(body)
@@ -56,7 +56,7 @@ async def test_a_match_is_what_the_gc_knows(rig: Rig) -> None:
     assert [type(one) for one in bot.events] == [GcReady]
 
 
-async def test_unknown_and_blocked_matches_are_answers_too(rig: Rig) -> None:
+async def test_unknown_and_blocked_matches_are_answers_too(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.hide_matches(not_found=[6_000_000_001], blocked=[6_000_000_002])
     results = [
@@ -66,14 +66,14 @@ async def test_unknown_and_blocked_matches_are_answers_too(rig: Rig) -> None:
     assert results == [2, 15]
 
 
-async def test_fifty_in_flight_find_their_askers_out_of_order(rig: Rig) -> None:
+async def test_fifty_in_flight_find_their_askers_out_of_order(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_out_of_order=10)
     wanted = [6_000_000_100 + n for n in range(50)]
     assert await asyncio.gather(*(match(bot, one) for one in wanted)) == wanted
 
 
-async def test_second_answers_are_dropped(rig: Rig) -> None:
+async def test_second_answers_are_dropped(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_duplicate=True)
     wanted = [6_000_000_200 + n for n in range(20)]
@@ -82,7 +82,7 @@ async def test_second_answers_are_dropped(rig: Rig) -> None:
     assert await asyncio.gather(*(match(bot, one) for one in wanted)) == wanted
 
 
-async def test_unknown_messages_between_answers_cost_nothing(rig: Rig) -> None:
+async def test_unknown_messages_between_answers_cost_nothing(rig: SteamEnv) -> None:
     await rig.sandbox.faults(send_unknown_messages=True)
     bot = await rig.ready("abaddon")
     for one in range(6_000_000_300, 6_000_000_310):
@@ -91,7 +91,7 @@ async def test_unknown_messages_between_answers_cost_nothing(rig: Rig) -> None:
     assert await match(bot) == REAL_MATCH
 
 
-async def test_silence_past_the_quota_is_a_timeout(rig: Rig) -> None:
+async def test_silence_past_the_quota_is_a_timeout(rig: SteamEnv) -> None:
     await rig.sandbox.quota(account=2)
     bot = await rig.ready("abaddon")
     assert [await match(bot, one) for one in (6_000_000_400, 6_000_000_401)]
@@ -101,7 +101,7 @@ async def test_silence_past_the_quota_is_a_timeout(rig: Rig) -> None:
     assert await match(bot) == REAL_MATCH
 
 
-async def test_a_late_answer_finds_nobody_and_nothing_breaks(rig: Rig) -> None:
+async def test_a_late_answer_finds_nobody_and_nothing_breaks(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_delay_ms=300)
     with pytest.raises(TimeoutError):
@@ -109,7 +109,7 @@ async def test_a_late_answer_finds_nobody_and_nothing_breaks(rig: Rig) -> None:
     assert await match(bot, 6_000_000_501) == 6_000_000_501
 
 
-async def test_a_late_answer_is_accepted_as_long_as_the_session_lives(rig: Rig) -> None:
+async def test_a_late_answer_is_accepted_as_long_as_the_session_lives(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_delay_ms=700, gc_out_of_order=3)
     wanted = [6_000_000_510 + n for n in range(6)]
@@ -119,7 +119,7 @@ async def test_a_late_answer_is_accepted_as_long_as_the_session_lives(rig: Rig) 
     assert [MatchDecoder().decode(body).match_id for body in bodies] == wanted
 
 
-async def test_late_requests_end_with_their_time_or_with_the_session(rig: Rig) -> None:
+async def test_late_requests_end_with_their_time_or_with_the_session(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_silent=True)
     with pytest.raises(TimeoutError):
@@ -136,7 +136,7 @@ async def test_late_requests_end_with_their_time_or_with_the_session(rig: Rig) -
 
 
 async def test_late_requests_of_a_connection_are_bounded(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rig: SteamEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bot = await rig.ready("abaddon")
     monkeypatch.setattr(bot.link.matches, "_most", 3)
@@ -157,7 +157,7 @@ async def test_late_requests_of_a_connection_are_bounded(
     assert not bot.link.matches
 
 
-async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:
+async def test_a_cancelled_request_leaves_nothing_behind(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_silent=True)
     since = await rig.sandbox.last_event()
@@ -172,7 +172,7 @@ async def test_a_cancelled_request_leaves_nothing_behind(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", [True, "no_job"])
-async def test_a_dropped_request_fails_at_once(rig: Rig, how: object) -> None:
+async def test_a_dropped_request_fails_at_once(rig: SteamEnv, how: object) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_drop_requests={"value": how, "times": 1})
     with pytest.raises(RequestDropped):
@@ -181,13 +181,13 @@ async def test_a_dropped_request_fails_at_once(rig: Rig, how: object) -> None:
 
 
 @pytest.mark.parametrize("how", ["zlib", "gzip", "whole"])
-async def test_compressed_answers_are_read(rig: Rig, how: str) -> None:
+async def test_compressed_answers_are_read(rig: SteamEnv, how: str) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_compressed={"value": how, "times": 1})
     assert await match(bot) == REAL_MATCH
 
 
-async def test_an_answer_in_an_unknown_compression_fails_at_once(rig: Rig) -> None:
+async def test_an_answer_in_an_unknown_compression_fails_at_once(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_compressed={"value": "unknown", "times": 1})
     with pytest.raises(RequestDropped):
@@ -195,7 +195,7 @@ async def test_an_answer_in_an_unknown_compression_fails_at_once(rig: Rig) -> No
     assert await match(bot) == REAL_MATCH
 
 
-async def test_hellos_that_are_lost_are_repeated(rig: Rig) -> None:
+async def test_hellos_that_are_lost_are_repeated(rig: SteamEnv) -> None:
     since = await rig.sandbox.last_event()
     await rig.sandbox.faults(lose_hellos=3)
     await rig.ready("abaddon")
@@ -203,12 +203,12 @@ async def test_hellos_that_are_lost_are_repeated(rig: Rig) -> None:
     assert [one["outcome"] for one in hellos][:4] == ["lost", "lost", "lost", "welcomed"]
 
 
-async def test_an_account_without_the_game_asks_for_it(rig: Rig) -> None:
+async def test_an_account_without_the_game_asks_for_it(rig: SteamEnv) -> None:
     bot = await rig.ready(f"poor-{rig.transport}")
     assert await match(bot) == REAL_MATCH
 
 
-async def test_a_welcome_that_never_comes_ends_with_the_time_limit(rig: Rig) -> None:
+async def test_a_welcome_that_never_comes_ends_with_the_time_limit(rig: SteamEnv) -> None:
     await rig.sandbox.faults(gc_down="silent")
     bot = await rig.logged_on("abaddon")
     with pytest.raises(GcUnavailable, match="no welcome"):
@@ -220,7 +220,7 @@ async def test_a_welcome_that_never_comes_ends_with_the_time_limit(rig: Rig) -> 
     assert await match(bot) == REAL_MATCH
 
 
-async def test_a_session_that_the_gc_forgot_is_greeted_again(rig: Rig) -> None:
+async def test_a_session_that_the_gc_forgot_is_greeted_again(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     since = await rig.sandbox.last_event()
     await rig.sandbox.call("POST", "/push", {"all": True, "what": "gc_status", "status": 2})
@@ -230,7 +230,7 @@ async def test_a_session_that_the_gc_forgot_is_greeted_again(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["no_session", "going_down", "queue"])
-async def test_a_gc_that_goes_down_is_lost_and_comes_back(rig: Rig, how: str) -> None:
+async def test_a_gc_that_goes_down_is_lost_and_comes_back(rig: SteamEnv, how: str) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_silent=True)
     since = await rig.sandbox.last_event()
@@ -248,7 +248,7 @@ async def test_a_gc_that_goes_down_is_lost_and_comes_back(rig: Rig, how: str) ->
     assert not [one for one in bot.events if isinstance(one, Dropped)]
 
 
-async def test_pings_of_the_gc_are_answered(rig: Rig) -> None:
+async def test_pings_of_the_gc_are_answered(rig: SteamEnv) -> None:
     since = await rig.sandbox.last_event()
     await rig.sandbox.faults(gc_ping_every_s=0.005)
     bot = await rig.ready("abaddon")
@@ -257,7 +257,7 @@ async def test_pings_of_the_gc_are_answered(rig: Rig) -> None:
     assert await match(bot) == REAL_MATCH
 
 
-async def test_requests_before_launch_and_after_close_are_refused(rig: Rig) -> None:
+async def test_requests_before_launch_and_after_close_are_refused(rig: SteamEnv) -> None:
     bot = await rig.logged_on("abaddon")
     with pytest.raises(GcUnavailable):
         await match(bot)
@@ -266,7 +266,7 @@ async def test_requests_before_launch_and_after_close_are_refused(rig: Rig) -> N
         await match(bot)
 
 
-async def test_closing_fails_what_waits(rig: Rig) -> None:
+async def test_closing_fails_what_waits(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_silent=True)
     since = await rig.sandbox.last_event()

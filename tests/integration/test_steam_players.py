@@ -10,7 +10,7 @@ from dota2.protobufs.dota_gcmessages_common_pb2 import CMsgDOTAProfileCard
 from steam.protobufs.steammessages_clientserver_pb2 import (
     CMsgClientAMGetPersonaNameHistoryResponse,
 )
-from support.steam_env import ACCOUNTS, Bot, Rig
+from support.steam_env import ACCOUNTS, OpenLink, SteamEnv
 
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.steam import gc_hello
@@ -32,26 +32,26 @@ async def rig(
     sandbox: SandboxProcess,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[SteamEnv]:
     monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
     await sandbox.quota(account=100, ip=500, cards=10_000, reset=True)
-    async with Rig(sandbox, request.param) as rig:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
     await sandbox.clear_faults()
 
 
-async def card(bot: Bot, account_id: int, timeout_s: float = 5.0) -> int:
+async def card(bot: OpenLink, account_id: int, timeout_s: float = 5.0) -> int:
     body = await bot.link.request_profile(account_id, timeout_s=timeout_s)
     return int(CMsgDOTAProfileCard.FromString(body).account_id)
 
 
-async def names(bot: Bot, *steam_ids: int, timeout_s: float = 5.0) -> list[int]:
+async def names(bot: OpenLink, *steam_ids: int, timeout_s: float = 5.0) -> list[int]:
     body = await bot.link.request_aliases(steam_ids, timeout_s=timeout_s)
     answer = CMsgClientAMGetPersonaNameHistoryResponse.FromString(body)
     return [one.steamid for one in answer.responses]
 
 
-async def test_answers_find_their_askers_out_of_order_and_twice(rig: Rig) -> None:
+async def test_answers_find_their_askers_out_of_order_and_twice(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(gc_out_of_order=5, gc_duplicate=True, send_unknown_messages=True)
     players = list(range(100, 120))
@@ -61,13 +61,13 @@ async def test_answers_find_their_askers_out_of_order_and_twice(rig: Rig) -> Non
     assert await asyncio.gather(*named) == [[FIRST + player] for player in players]
 
 
-async def test_many_names_come_in_one_answer(rig: Rig) -> None:
+async def test_many_names_come_in_one_answer(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     wanted = [FIRST + n for n in range(100)]
     assert await names(bot, *wanted) == wanted
 
 
-async def test_cards_are_answered_past_the_quota_of_matches(rig: Rig) -> None:
+async def test_cards_are_answered_past_the_quota_of_matches(rig: SteamEnv) -> None:
     await rig.sandbox.quota(account=0)
     bot = await rig.ready("abaddon")
     with pytest.raises(TimeoutError):
@@ -78,7 +78,7 @@ async def test_cards_are_answered_past_the_quota_of_matches(rig: Rig) -> None:
         await card(bot, 9, 0.2)
 
 
-async def test_silence_is_a_timeout_and_leaves_nothing_behind(rig: Rig) -> None:
+async def test_silence_is_a_timeout_and_leaves_nothing_behind(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(profile_silent=True, aliases_silent=True)
     with pytest.raises(TimeoutError):
@@ -89,7 +89,7 @@ async def test_silence_is_a_timeout_and_leaves_nothing_behind(rig: Rig) -> None:
     assert not bot.link.names
 
 
-async def test_a_lost_gc_fails_the_cards_and_leaves_the_names(rig: Rig) -> None:
+async def test_a_lost_gc_fails_the_cards_and_leaves_the_names(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(profile_silent=True)
     since = await rig.sandbox.last_event()
@@ -103,7 +103,7 @@ async def test_a_lost_gc_fails_the_cards_and_leaves_the_names(rig: Rig) -> None:
     assert await names(bot, FIRST) == [FIRST]
 
 
-async def test_a_broken_connection_fails_both(rig: Rig) -> None:
+async def test_a_broken_connection_fails_both(rig: SteamEnv) -> None:
     bot = await rig.ready("abaddon")
     await rig.sandbox.faults(profile_silent=True, aliases_silent=True)
     since = await rig.sandbox.last_event()
@@ -115,7 +115,7 @@ async def test_a_broken_connection_fails_both(rig: Rig) -> None:
     assert {type(one) for one in outcomes} == {SteamUnreachable}
 
 
-async def test_who_is_not_logged_on_is_told_nothing(rig: Rig) -> None:
+async def test_who_is_not_logged_on_is_told_nothing(rig: SteamEnv) -> None:
     bot = await rig.logged_on("abaddon")
     with pytest.raises(GcUnavailable):
         await card(bot, 9)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from support.steam_env import Rig
+from support.steam_env import SteamEnv
 
 from actors.errors import LogOnRefused
 from actors.steam.port import AuthState, Transport
@@ -28,12 +28,12 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with Rig(sandbox, request.param) as rig:
+async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as rig:
         yield rig
 
 
-async def test_a_token_near_its_end_is_replaced_and_dead_at_once(rig: Rig) -> None:
+async def test_a_token_near_its_end_is_replaced_and_dead_at_once(rig: SteamEnv) -> None:
     bot = await rig.logged_on("ending")
     old = bot.auth
     assert old is not None
@@ -47,13 +47,13 @@ async def test_a_token_near_its_end_is_replaced_and_dead_at_once(rig: Rig) -> No
     assert refused.value.eresult == 15
 
 
-async def test_a_token_far_from_its_end_stays(rig: Rig) -> None:
+async def test_a_token_far_from_its_end_stays(rig: SteamEnv) -> None:
     bot = await rig.logged_on("fresh")
     assert bot.auth is not None
     assert await bot.link.renew_token(bot.auth, timeout_s=5) is None
 
 
-async def test_a_token_that_is_none_is_refused_and_the_session_goes_on(rig: Rig) -> None:
+async def test_a_token_that_is_none_is_refused_and_the_session_goes_on(rig: SteamEnv) -> None:
     bot = await rig.logged_on("fresh")
     assert bot.auth is not None
     with pytest.raises(LogOnRefused):

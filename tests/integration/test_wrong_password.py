@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from bench.service_process import toml
-from bench.world import World, service_settings, world
+from bench.world import ServiceEnv, service_settings, world
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ WITHIN_S = 30.0
 
 
 @pytest.fixture
-def w(tmp_path: Path) -> Iterator[World]:
+def w(tmp_path: Path) -> Iterator[ServiceEnv]:
     file = tmp_path / "token"
     file.write_text(TOKEN)
     settings = {"http": {"admin_token_file": str(file)}}
@@ -37,7 +37,7 @@ def w(tmp_path: Path) -> Iterator[World]:
         yield running
 
 
-def by_command(w: World, tmp_path: Path) -> None:
+def by_command(w: ServiceEnv, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(toml(service_settings(1, w.sandbox, w.redis_url)))
     command = [sys.executable, "-m", "supervisor", "accounts", "add", "axe"]
@@ -52,7 +52,7 @@ def by_command(w: World, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def by_admin_api(w: World, tmp_path: Path) -> None:
+def by_admin_api(w: ServiceEnv, tmp_path: Path) -> None:
     del tmp_path
     request = urllib.request.Request(  # noqa: S310 - ours
         f"{w.service.url}/admin/accounts",
@@ -63,7 +63,7 @@ def by_admin_api(w: World, tmp_path: Path) -> None:
         assert answer.status == 201
 
 
-def by_the_seeds_hset(w: World, tmp_path: Path) -> None:
+def by_the_seeds_hset(w: ServiceEnv, tmp_path: Path) -> None:
     del tmp_path
     with redis.Redis.from_url(w.redis_url) as client:
         client.hset("botapi:passwords", "axe", "right")
@@ -71,7 +71,7 @@ def by_the_seeds_hset(w: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("store", [by_command, by_admin_api, by_the_seeds_hset])
 def test_it_is_said_with_the_time_and_over_with_the_right_one(
-    w: World, tmp_path: Path, store: Callable[[World, Path], None]
+    w: ServiceEnv, tmp_path: Path, store: Callable[[ServiceEnv, Path], None]
 ) -> None:
     assert "the right password" in w.service.wait_log("account_needs_human", WITHIN_S)["need"]
     (alert,) = wait_for(lambda: alerts(w))
@@ -91,12 +91,12 @@ def test_it_is_said_with_the_time_and_over_with_the_right_one(
     assert alerts(w) == []
 
 
-def asked(w: World, path: str) -> tuple[int, dict[str, Any]]:
+def asked(w: ServiceEnv, path: str) -> tuple[int, dict[str, Any]]:
     status, body = w.service.get(path)
     return status, json.loads(body)
 
 
-def alerts(w: World) -> list[dict[str, Any]]:
+def alerts(w: ServiceEnv) -> list[dict[str, Any]]:
     """Return what `/status` says of accounts that need a person."""
     kind = "account-needs-person"
     return [one for one in w.service.status()["alerts"] if one["kind"] == kind]

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support.fake_clock import FakeClock, settle
-from support.scripted_child import Crash, Life, World, start_and_run
+from support.scripted_child import Crash, Life, SupervisorEnv, start_and_run
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 from supervisor.child_runner import CANCEL_S, ChildGaveUp
@@ -70,7 +70,7 @@ class Supervision(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.world = World(FakeClock())
+        self.world = SupervisorEnv(FakeClock())
         self.errands: list[asyncio.Task[None]] = []
         self.made = 0
         self.parked: set[str] = set()

@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 
 from actors.accounts.auth_state import auth_from_json
 from actors.accounts.keys import Keys
-from actors.accounts.logon_limiter import LogOnLimits, LogOnPacing
+from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.log import BotLog
@@ -77,7 +77,7 @@ class Stand:
 
     def __init__(
         self,
-        rig: BotRig,
+        rig: BotEnv,
         account: str,
         prefix: str,
         *,
@@ -102,7 +102,7 @@ class Stand:
             store=self.store,
             steam=rig.network,
             directory=self.directory,
-            pacing=LogOnPacing(rig.redis, prefix=prefix, limits=LogOnLimits(per_minute=0)),
+            pacing=LogonLimiter(rig.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
             on_guard=on_guard,
             publish=self._hear,
             clock=rig.clock,
@@ -185,7 +185,7 @@ class Stand:
                 await self._news.wait()
 
 
-class BotRig:
+class BotEnv:
     """The hub and what all bots of a test module share."""
 
     def __init__(
@@ -225,8 +225,8 @@ class BotRig:
         await self.redis.aclose()
         assert not self.complaints
 
-    def accounts(self, prefix: str, lease_s: float = LEASE_S) -> Accounts:
-        return Accounts(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=lease_s)
+    def accounts(self, prefix: str, lease_s: float = LEASE_S) -> AccountStore:
+        return AccountStore(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=lease_s)
 
     def directory(self, transport: Transport | None = None) -> WatchedDirectory:
         directory = WatchedDirectory(

@@ -30,7 +30,7 @@ async def nobody(_request: GuardRequest) -> str | None:
 
 
 @dataclass
-class Stage:
+class BotUnitEnv:
     """A bot with everything around it."""
 
     clock: FakeClock
@@ -76,9 +76,9 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(
+async def bot_unit_env(
     clock: FakeClock, *, accounts: Sequence[str] = ("axe", "bane")
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[BotUnitEnv]:
     """Yield a bot, with `accounts` to check out."""
     script, changes = Script(), list[BotChanged]()
     store, steam = FakeStore(script, list(accounts)), FakeSteam(script)
@@ -104,7 +104,7 @@ async def staged(
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)
     await bot.start()
-    stage = Stage(
+    stage = BotUnitEnv(
         clock, script, store, steam, directory, pacing, changes, address, bot, ports.causes
     )
     yield stage

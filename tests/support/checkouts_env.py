@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease, QuotaLimits
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.errors import AccountInUse, LeaseLost, NoSuchAccount
 from actors.redis.client import connect
 from support.accounts_model import Account, Held, Model
@@ -63,8 +63,8 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         self.snapshots: list[Snapshot] = []
         self.saved = 0
 
-    def new_store(self) -> Accounts:
-        return Accounts(self.client, prefix=PREFIX, quota=QUOTA, lease_s=LEASE_S)
+    def new_store(self) -> AccountStore:
+        return AccountStore(self.client, prefix=PREFIX, quota=QUOTA, lease_s=LEASE_S)
 
     def teardown(self) -> None:
         self.runner.run(self.client.aclose())

@@ -19,11 +19,11 @@ from actors.http.connection import Capacity, Connection
 from actors.http.express import Express
 from actors.http.openapi.operation import add_routes, shortcuts
 from actors.http.outcome import Outcome
-from actors.http.pipeline import Edge
-from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.pipeline import Pipeline
+from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.routes.matches import MatchRoutes
 from actors.http.server import bare_app
-from actors.matches.cache import Memory
+from actors.matches.cache import MatchCache
 from actors.matches.match import Known, MatchAnswer, ReplayFacts
 from actors.router.messages import RouterMessage
 from support.fake_clock import FakeClock, settle
@@ -119,7 +119,7 @@ class Counter:
         proxies: Networks = (),
     ) -> None:
         self.clock = clock
-        self.memory = Memory(100)
+        self.memory = MatchCache(100)
         self.tally = FakeTally()
         self.errors: list[str] = []  # of matches; "" for data
         self.outcomes: list[Outcome] = []
@@ -132,7 +132,7 @@ class Counter:
             is_operator=lambda _: False,
             clock=clock,
         )
-        asker = MatchAsker(
+        asker = MatchFetcher(
             Address[RouterMessage]("router"),
             self.memory,
             deadline_s=15.0,
@@ -162,7 +162,7 @@ class Counter:
         app = bare_app(self.admission)
         app.router.add_route("POST", "/echo", _echo)
         list(add_routes(app, self._routes))
-        edge = Edge(
+        edge = Pipeline(
             self.admission,
             clock=self.clock,
             log=log,

@@ -9,7 +9,7 @@ from typing import Final
 
 from actors.errors import StoreUnavailable
 from actors.matches.match import Known, MatchAnswer, Source
-from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Taken
+from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Locked
 from actors.redis.client import Condition
 from support.fake_clock import FakeClock
 
@@ -43,7 +43,7 @@ class FakeMatches:
     def holds_in_redis(self, condition: Condition) -> bool:
         return self._pilot(int(condition.key)) == condition.value
 
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Taken:
+    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Locked:
         self._check()
         self.looks += 1
         for _ in range(TURNS):  # as any answer, it comes later than it was asked for
@@ -57,7 +57,7 @@ class FakeMatches:
                 return replace(known, source=Source.REDIS, steam_id=None, ip=None)
             return known
         if self._pilot(claim.match_id) not in {None, claim.token}:
-            return Taken(after)
+            return Locked(after)
         self.flights[claim.match_id] = (claim.token, self.clock.now() + FLIGHT_S)
         return claim
 

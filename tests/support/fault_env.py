@@ -13,7 +13,7 @@ from typing import Any, Final
 from actors.bot.ports import LogOnTimeouts
 from actors.bot.states import BotState
 from actors.steam.port import GuardRequest, Transport
-from support.bot_env import POLICY, BotRig, Stand
+from support.bot_env import POLICY, BotEnv, Stand
 
 NEIGHBOUR: Final = "neighbour"
 WITH_TOKEN: Final = "victim"
@@ -63,10 +63,10 @@ class End:
     keeps_lease: bool = False
 
 
-class Scene:
+class FaultEnv:
     """One bot in one state. Its connections are those of one CM, its neighbour's of another."""
 
-    def __init__(self, rig: BotRig, at: At, transport: Transport) -> None:
+    def __init__(self, rig: BotEnv, at: At, transport: Transport) -> None:
         self.sandbox = rig.sandbox
         self.at = at
         self.account = WITH_CODE if at is At.PASSWORD else WITH_TOKEN
@@ -168,7 +168,7 @@ class Neighbour:
         self.stand = stand
 
     @classmethod
-    async def moved_in(cls, rig: BotRig) -> Neighbour:
+    async def moved_in(cls, rig: BotEnv) -> Neighbour:
         theirs = rig.sandbox.endpoints[Transport.WEBSOCKET.value][1:]
         stand = await rig.stand(NEIGHBOUR, NEIGHBOUR, with_token=True, avoid=theirs)
         await stand.until(BotState.READY)

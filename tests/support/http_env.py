@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler
 
 from actors.http.connection import Capacity
 from actors.http.outcome import Count
-from actors.http.pipeline import Edge as RequestEdge
+from actors.http.pipeline import Pipeline
 from actors.http.server import HttpServer, Site, bare_app
-from supervisor.app.web import FrontDoor
+from supervisor.app.web import HttpAccess
 from supervisor.clock import SystemClock
 from supervisor.config.model import Http
 from support.scripted_child import capturing_log
@@ -78,7 +78,7 @@ class Wire:
 
 
 @dataclass
-class Edge:
+class HttpServerEnv:
     """A running server."""
 
     address: tuple[str, int]
@@ -120,23 +120,23 @@ async def serving(
     count: Count | None = None,
     *,
     address: str = "0.0.0.0",  # noqa: S104 - where it says that it listens
-) -> AsyncIterator[Edge]:
+) -> AsyncIterator[HttpServerEnv]:
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = FrontDoor(http or Http(), lambda _: False, address, clock=clock, log=log)
+    door = HttpAccess(http or Http(), lambda _: False, address, clock=clock, log=log)
     app = bare_app(door.admission)
-    edge = RequestEdge(door.admission, clock=clock, log=log, count=count)
+    pipeline = Pipeline(door.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = HttpServer(
-            Site(app), listener.dup(), edge=edge, capacity=door.capacity, drain_s=1.0, log=log
+            Site(app), listener.dup(), edge=pipeline, capacity=door.capacity, drain_s=1.0, log=log
         )
         await server.start()
         running = asyncio.create_task(server.run())
         try:
-            yield Edge(listener.getsockname()[:2], door.capacity, lines)
+            yield HttpServerEnv(listener.getsockname()[:2], door.capacity, lines)
         finally:
             server.stop()
             await running

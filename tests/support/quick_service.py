@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.service_process import Sections
-from bench.world import World, world
+from bench.world import ServiceEnv, world
 
 QUICK: Sections = {"bots": {"min_interval": 0}}
 
@@ -22,7 +22,7 @@ def quick_world(
     matches: Path | None = None,
     settings: Sections | None = None,
     sandbox_options: tuple[str, ...] = (),
-) -> Iterator[World]:
+) -> Iterator[ServiceEnv]:
     """Run a service whose bots are ready and need no rest between requests."""
     laid_over = {section: dict(values) for section, values in QUICK.items()}
     for section, values in (settings or {}).items():
@@ -39,7 +39,7 @@ def given_match(folder: Path, match_id: int, **match: Any) -> int:
     return match_id
 
 
-def wait_idle(w: World, within: float = 20) -> None:
+def wait_idle(w: ServiceEnv, within: float = 20) -> None:
     """Wait until nothing is under way for anybody."""
     until = time.monotonic() + within
     while w.service.status()["router"]["in_flight"]:

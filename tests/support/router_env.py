@@ -18,14 +18,14 @@ from actors.bot.messages import (
     BotChanged,
     BudgetSpent,
     CheckLease,
+    ReadyBot,
     Relog,
     RouterToBot,
-    Seat,
     ServeMatch,
 )
 from actors.bot.states import BotState
 from actors.errors import StoreUnavailable
-from actors.matches.cache import Memory
+from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.redis.client import Condition
@@ -138,7 +138,7 @@ class FakeBudgets:
 
 
 @dataclass
-class Stage:
+class RouterEnv:
     clock: FakeClock
     budgets: FakeBudgets
     matches: FakeMatches
@@ -146,14 +146,14 @@ class Stage:
     router: Router
     tally: FakeTally
     bots: dict[str, FakeBot] = field(default_factory=dict)
-    seats: dict[str, Seat] = field(default_factory=dict)
+    seats: dict[str, ReadyBot] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def add_bot(self, name: str, answer: Answer = match, *, ip: str = "192.0.2.1") -> FakeBot:
         bot = self.bots[name] = FakeBot(name, self.clock, answer)
         await bot.start()
         self.tasks.append(asyncio.create_task(bot.run()))
-        self.seats[name] = Seat(name, f"account of {name}", 1, ip, bot.address)
+        self.seats[name] = ReadyBot(name, f"account of {name}", 1, ip, bot.address)
         self.say_ready(name)
         await settle()
         return bot
@@ -199,7 +199,7 @@ class Stage:
 @contextlib.asynccontextmanager
 async def routing(
     clock: FakeClock, matches: FakeMatches, policy: RouterPolicy = POLICY
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RouterEnv]:
     """Run a router; several on the same `matches` are several containers."""
     address: Address[RouterMessage] = Address("router")
     budgets, tally = FakeBudgets(matches.holds_in_redis), FakeTally()
@@ -207,7 +207,7 @@ async def routing(
         address=address,
         budgets=budgets,
         matches=matches,
-        memory=Memory(policy.freshness.memory_entries),
+        memory=MatchCache(policy.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=policy,
         tally=tally,
@@ -218,7 +218,7 @@ async def routing(
     )
     await router.start()
     running = asyncio.create_task(router.run())
-    stage = Stage(clock, budgets, matches, address, router, tally)
+    stage = RouterEnv(clock, budgets, matches, address, router, tally)
     try:
         yield stage
     finally:
@@ -234,6 +234,6 @@ def matches_fixture(clock: FakeClock) -> FakeMatches:
 
 
 @pytest.fixture(name="stage")
-async def stage_fixture(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[Stage]:
+async def stage_fixture(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
     async with routing(clock, matches) as stage:
         yield stage

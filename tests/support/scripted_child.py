@@ -119,7 +119,7 @@ def capturing_log() -> tuple[FilteringBoundLogger, list[MutableMapping[str, Any]
 
 
 @dataclass
-class World:
+class SupervisorEnv:
     """A clock, and everything that is seen of the children in it."""
 
     clock: FakeClock

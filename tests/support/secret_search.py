@@ -26,7 +26,7 @@ import psutil
 import redis as sync_redis
 
 from actors.accounts.auth_state import auth_from_json
-from actors.accounts.encryption import Sealer, parse_keys
+from actors.accounts.encryption import Encryption, parse_keys
 from actors.accounts.store import AUTH_STATE
 from actors.errors import CannotUnseal
 from bench.service_process import ServiceProcess
@@ -164,7 +164,7 @@ def command_lines(pid: int) -> str:
 
 def tokens_in(monitored: str) -> set[str]:
     """Unseal every auth state that was stored: all tokens and guard data that the service got."""
-    sealer, found = Sealer(parse_keys(KEY)), set[str]()
+    sealer, found = Encryption(parse_keys(KEY)), set[str]()
     for sealed in set(SEALED.findall(monitored)):
         for one in ACCOUNTS:
             try:

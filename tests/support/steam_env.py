@@ -52,7 +52,7 @@ Event = TypeVar("Event", bound=LinkEvent)
 
 
 @dataclass
-class Bot:
+class OpenLink:
     """One open link and what it told."""
 
     link: SteamLink
@@ -99,7 +99,7 @@ async def nobody(request: GuardRequest) -> str | None:
     raise AssertionError(f"nobody should be asked: {request}")
 
 
-class Rig:
+class SteamEnv:
     """A hub, a network and a directory; closes every link at the end."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Rig:
             log=log,
             time=clock,
         )
-        self._bots: list[Bot] = []
+        self._bots: list[OpenLink] = []
         self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
 
     async def __aenter__(self) -> Self:
@@ -148,27 +148,27 @@ class Rig:
     def _complain(self, _: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
         self.complaints.append(about)
 
-    async def open(self, name: str, *, timeout_s: float = 5.0) -> Bot:
+    async def open(self, name: str, *, timeout_s: float = 5.0) -> OpenLink:
         """Connect, and no more."""
         account = next(one for one in self.sandbox.accounts if one["name"] == name)
         server = await self.directory.pick()
-        bot: Bot | None = None
+        bot: OpenLink | None = None
 
         def hear(event: LinkEvent) -> None:
             if bot is not None:
                 bot.hear(event)
 
         link = await self.network.open(server, hear, timeout_s=timeout_s)
-        bot = Bot(link, account)
+        bot = OpenLink(link, account)
         self._bots.append(bot)
         return bot
 
-    async def logged_on(self, name: str) -> Bot:
+    async def logged_on(self, name: str) -> OpenLink:
         bot = await self.open(name)
         await bot.log_on()
         return bot
 
-    async def ready(self, name: str) -> Bot:
+    async def ready(self, name: str) -> OpenLink:
         bot = await self.logged_on(name)
         await bot.link.launch(timeout_s=WAIT_S)
         return bot

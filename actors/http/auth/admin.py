@@ -81,7 +81,7 @@ class Operator:
     name: str
 
 
-class Gate:
+class OperatorAuth:
     """Checks the credentials of operators."""
 
     def __init__(self, token: AdminToken, sessions: Sessions) -> None:
@@ -125,12 +125,12 @@ class Gate:
         return operator
 
 
-def gate_of(token: AdminToken | None, clock: Clock) -> Gate | None:
+def gate_of(token: AdminToken | None, clock: Clock) -> OperatorAuth | None:
     """Return the gate for a token, with no session begun yet; None where there is no token."""
-    return None if token is None else Gate(token, Sessions(clock))
+    return None if token is None else OperatorAuth(token, Sessions(clock))
 
 
-def operator_test(gate: Gate | None) -> Callable[[web.Request], bool]:
+def operator_test(gate: OperatorAuth | None) -> Callable[[web.Request], bool]:
     """Return what tells whether a request is an operator's; without a gate there are none."""
     return (lambda _: False) if gate is None else gate.is_operator
 

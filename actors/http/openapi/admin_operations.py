@@ -14,7 +14,13 @@ from actors.accounts.shared_secrets import NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
 from actors.http.openapi.inputs import Input, without_point
 from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words
-from actors.http.openapi.outputs import Accounts, AccountTouched, Fleet, Imported, LoggedOn
+from actors.http.openapi.outputs import (
+    AccountsOutput,
+    AccountTouched,
+    FleetOutput,
+    GuardOutput,
+    Imported,
+)
 
 LONGEST_CODE: Final = 10
 _JSON: Final = "application/json"
@@ -102,7 +108,7 @@ _EVERYWHERE: Final[Words] = {
 }
 _STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
 _TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
-_PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: Fleet})
+_PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: FleetOutput})
 
 
 def _on_account(method: str, more: str, summary: str, details: str) -> Operation:
@@ -159,7 +165,7 @@ GET_ACCOUNTS: Final = Operation(
     "/admin/accounts",
     "List the accounts",
     "State, budget and when it frees, holder, cooldown and why, last log-on; never a secret.",
-    answers={200: Answer("Every account, by name.", {_JSON: Accounts})},
+    answers={200: Answer("Every account, by name.", {_JSON: AccountsOutput})},
     errors={**_EVERYWHERE, **_STORE},
     tag="admin",
     needs=Needs.ADMIN,
@@ -220,8 +226,8 @@ POST_GUARD: Final = Operation(
     "Log an account on by hand",
     "With a Steam Guard code, or without: then the log-on begins, and the answer says what is wanted.",
     answers={
-        200: Answer("It is logged on, and its token stored.", {_JSON: LoggedOn}),
-        202: Answer("A code is wanted (again).", {_JSON: LoggedOn}),
+        200: Answer("It is logged on, and its token stored.", {_JSON: GuardOutput}),
+        202: Answer("A code is wanted (again).", {_JSON: GuardOutput}),
     },
     errors={
         400: ("invalid",),
@@ -264,7 +270,7 @@ GET_FLEET: Final = Operation(
     "/admin/fleet",
     "What the fleet is meant to be",
     "How many bots there shall be and how many the settings say, who is parked, who still finishes.",
-    answers={200: Answer("The plan.", {_JSON: Fleet})},
+    answers={200: Answer("The plan.", {_JSON: FleetOutput})},
     errors=_EVERYWHERE,
     tag="admin",
     needs=Needs.ADMIN,

@@ -34,7 +34,7 @@ from actors.http.openapi.outputs import (
     Healthy,
     Ready,
     Replay,
-    Status,
+    StatusOutput,
 )
 from actors.replays.availability import Availability
 
@@ -187,7 +187,7 @@ GET_STATUS: Final = Operation(
     "/status",
     "How is the fleet?",
     "Every bot, how busy the router is, and how the settings are.",
-    answers={200: Answer("Like this.", {JSON: Status})},
+    answers={200: Answer("Like this.", {JSON: StatusOutput})},
     errors=words(_WHO, _UNHEALTHY),
     tag="service",
 )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from actors.accounts.admin import AccountRow
 from actors.bot.messages import BotReport
-from actors.dashboard.alerts import Level, Line
+from actors.dashboard.alerts import Alert, Severity
 from actors.replays.availability import Availability
 from actors.router.messages import RouterReport
 
@@ -94,10 +94,10 @@ class AlertSubject(Output):
     name: str
 
 
-class Alert(Output):
+class AlertOutput(Output):
     """One line on the state of the service, as the page shows it."""
 
-    severity: Level = Field(
+    severity: Severity = Field(
         description="outage: a cause that many bots share. act: a person has to do something. "
         "watch: the service recovers by itself, or harm comes later. well: nothing is wrong."
     )
@@ -110,7 +110,7 @@ class Alert(Output):
     about: AlertSubject | None
 
     @classmethod
-    def of(cls, line: Line) -> Alert:
+    def of(cls, line: Alert) -> AlertOutput:
         """Return a line of the page as the API shows it."""
         about = None
         if line.about is not None:
@@ -136,7 +136,7 @@ class Need(Output):
     )
 
 
-class Status(Output):
+class StatusOutput(Output):
     """The fleet."""
 
     version: str
@@ -149,7 +149,7 @@ class Status(Output):
         description="How many there are (`count`), and how many in each state, also where it is none."
     )
     router: RouterReport
-    alerts: list[Alert] = Field(
+    alerts: list[AlertOutput] = Field(
         description="What is wrong and what to do, the most urgent first; never empty once started."
     )
     needs: list[Need] = Field(
@@ -160,7 +160,7 @@ class Status(Output):
     fleet: list[BotReport]
 
 
-class LoggedOn(Output):
+class GuardOutput(Output):
     """How far a log-on by hand has come."""
 
     account: str
@@ -168,7 +168,7 @@ class LoggedOn(Output):
     need: str | None = Field(description="What is wanted, in words.")
 
 
-class Accounts(Output):
+class AccountsOutput(Output):
     """All accounts."""
 
     accounts: list[AccountRow]
@@ -196,7 +196,7 @@ class Imported(Output):
     problems: list[ImportProblem] = Field(description="The first hundred.")
 
 
-class Fleet(Output):
+class FleetOutput(Output):
     """What the fleet is meant to be."""
 
     count: int = Field(description="Bots that there shall be.")

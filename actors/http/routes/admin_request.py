@@ -27,7 +27,14 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.http.auth.admin import READING, UNAUTHENTICATED, Audit, Gate, Operator, add_facts
+from actors.http.auth.admin import (
+    READING,
+    UNAUTHENTICATED,
+    Audit,
+    Operator,
+    OperatorAuth,
+    add_facts,
+)
 from actors.http.errors import error_body
 
 PREFIX: Final = "/admin"
@@ -66,7 +73,7 @@ class Desk:
         return await whom.ask(what, deadline=self.clock.now() + within_s)
 
 
-def operators_only(gate: Gate, audit: Audit, on_change: Callable[[], None]) -> Middleware:
+def operators_only(gate: OperatorAuth, audit: Audit, on_change: Callable[[], None]) -> Middleware:
     """Return a middleware for paths below PREFIX: it refuses who may not, and notes who changes what.
 
     `on_change` is called after each change.

@@ -23,10 +23,10 @@ from pydantic import BaseModel, Field
 
 from actors.actor import Address
 from actors.clock import Clock
-from actors.dashboard.dashboard import LookoutMessage, Unwatch, Watch
+from actors.dashboard.dashboard import DashboardMessage, Unwatch, Watch
 from actors.dashboard.event_stream import Watching, event_id
 from actors.errors import LocalProtocolError
-from actors.http.auth.admin import UNAUTHENTICATED, Audit, Gate, add_facts, is_own_page
+from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
 from actors.http.auth.admission import SIGN_IN
 from actors.http.auth.clients import SLOWED
 from actors.http.auth.sessions import Session, drop_cookie, set_cookie
@@ -110,7 +110,7 @@ class SignIn(BaseModel):
 class SessionRoutes:
     """Routes to sign in and out. `gate` is None without an admin token; then no operator can sign in."""
 
-    def __init__(self, gate: Gate | None, audit: Audit, *, is_private: bool) -> None:
+    def __init__(self, gate: OperatorAuth | None, audit: Audit, *, is_private: bool) -> None:
         """`is_private`: only operators may watch."""
         self._gate = gate
         self._audit = audit
@@ -150,11 +150,11 @@ class SessionRoutes:
         return answer
 
     @property
-    def _there(self) -> Gate:
+    def _there(self) -> OperatorAuth:
         assert self._gate is not None  # noqa: S101 - without one the routes do not exist
         return self._gate
 
-    async def _try(self, request: web.Request, gate: Gate) -> web.Response:
+    async def _try(self, request: web.Request, gate: OperatorAuth) -> web.Response:
         if not is_own_page(request):
             return _foreign()
         if SLOWED in request:
@@ -171,7 +171,9 @@ class SessionRoutes:
         set_cookie(answer, secret, request)
         return answer
 
-    def _signed_in(self, request: web.Request, gate: Gate, session: Session) -> web.Response:
+    def _signed_in(
+        self, request: web.Request, gate: OperatorAuth, session: Session
+    ) -> web.Response:
         return self._answer(request, "signed-in", round(gate.sessions.left_s(session)))
 
     def _answer(self, request: web.Request, state: str, ends_in: int | None = None) -> web.Response:
@@ -198,7 +200,7 @@ class EventsRoute:
 
     def __init__(
         self,
-        lookout: Address[LookoutMessage],
+        lookout: Address[DashboardMessage],
         may_watch: Callable[[web.Request], bool],
         *,
         clock: Clock,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 from aiohttp import hdrs, web
 
 from actors.actor import Address, Ask
-from actors.bot.messages import Seat
+from actors.bot.messages import ReadyBot
 from actors.clock import WallClock
 from actors.errors import (
     ActorStopped,
@@ -25,8 +25,8 @@ from actors.http.auth.clients import Client, client_of
 from actors.http.errors import TABLE
 from actors.http.headers import request_id_of
 from actors.http.openapi.inputs import parse_timeout
-from actors.matches.cache import Memory
-from actors.matches.match import MatchAnswer, Refusal
+from actors.matches.cache import MatchCache
+from actors.matches.match import MatchAnswer, NoMatch
 from actors.router.messages import FetchMatch, GetAsked, RouterMessage
 from actors.router.metrics import Lookup, Tally
 
@@ -49,13 +49,13 @@ class Wish(NamedTuple):
     request_id: str
 
 
-class MatchAsker:
+class MatchFetcher:
     """Asks; `deadline_s` is how long a client waits for a match at most."""
 
     def __init__(
         self,
         router: Address[RouterMessage],
-        memory: Memory,
+        memory: MatchCache,
         *,
         deadline_s: float,
         tally: Tally,
@@ -131,7 +131,7 @@ class MatchAsker:
         self._tally.looked_up(Lookup.MEMORY)
         self._count("")
 
-    async def asked_last(self, match_id: int) -> Seat | None:
+    async def asked_last(self, match_id: int) -> ReadyBot | None:
         """Return who was asked last for a match that the router still waits for."""
         until = self._clock.now() + WHO_S
         with contextlib.suppress(TimeoutError, LocalProtocolError):
@@ -144,7 +144,7 @@ class MatchAsker:
         known = self._memory.get(match_id, now)
         if known is not None:
             self._tally.looked_up(Lookup.MEMORY)
-        if isinstance(known, Refusal):
+        if isinstance(known, NoMatch):
             raise known.error(now)
         return known
 

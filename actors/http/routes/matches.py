@@ -17,13 +17,13 @@ from actors.http.openapi.inputs import parse_match_id, parse_match_ids
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS, NDJSON, POST_MATCH_DETAILS
 from actors.http.outcome import noted
-from actors.http.routes.match_fetcher import MatchAsker, Wish
+from actors.http.routes.match_fetcher import MatchFetcher, Wish
 
 
 class MatchRoutes:
     """Answers match requests; holds nothing itself."""
 
-    def __init__(self, asker: MatchAsker, *, wall: Callable[[], float]) -> None:
+    def __init__(self, asker: MatchFetcher, *, wall: Callable[[], float]) -> None:
         """`wall`: UTC seconds."""
         self._asker = asker
         self._wall = wall
@@ -72,7 +72,7 @@ class BulkRoute:
     client has room for more: a slow reader is served slowly, and never more than a few lines wait for it.
     """
 
-    def __init__(self, asker: MatchAsker, take: Take) -> None:
+    def __init__(self, asker: MatchFetcher, take: Take) -> None:
         """`take`: counts one more request of a request's client, or raises RateLimited."""
         self._asker = asker
         self._take = take

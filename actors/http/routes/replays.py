@@ -17,7 +17,7 @@ from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
 from actors.http.outcome import noted
-from actors.http.routes.match_fetcher import MatchAsker
+from actors.http.routes.match_fetcher import MatchFetcher
 from actors.matches.match import MatchAnswer, on_mirror
 from actors.replays.availability import Availability, availability, upload_left_s
 
@@ -25,7 +25,9 @@ from actors.replays.availability import Availability, availability, upload_left_
 class ReplayRoute:
     """Leads to replay files; holds nothing itself."""
 
-    def __init__(self, asker: MatchAsker, *, mirror: str | None, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, asker: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
+    ) -> None:
         """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
         self._asker = asker
         self._mirror = mirror

@@ -51,7 +51,7 @@ from actors.http.openapi.outputs import (
     RETRIEVER_STEAM_ID,
 )
 from actors.http.outcome import ERROR, noted
-from actors.http.routes.match_fetcher import MatchAsker, Wish, ask_in_time
+from actors.http.routes.match_fetcher import MatchFetcher, Wish, ask_in_time
 from actors.matches.match import MatchAnswer
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
@@ -141,7 +141,7 @@ class RetrieverRoutes:
 
     def __init__(
         self,
-        asker: MatchAsker,
+        asker: MatchFetcher,
         players: Address[PlayersMessage],
         decoder: RetrieverDecoder,
         *,

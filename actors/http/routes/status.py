@@ -17,13 +17,13 @@ from actors.bot.messages import FleetReport, GetFleet
 from actors.bot.registry import RosterMessage
 from actors.bot.states import BotState
 from actors.clock import Clock
-from actors.dashboard.dashboard import GetPicture, LookoutMessage
+from actors.dashboard.dashboard import DashboardMessage, GetPicture
 from actors.errors import LocalProtocolError
 from actors.http.content import json_response
 from actors.http.errors import error_body
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_HEALTHZ, GET_READYZ, GET_STATUS
-from actors.http.openapi.outputs import Alert, Need
+from actors.http.openapi.outputs import AlertOutput, Need
 from actors.router.messages import GetRouter, RouterMessage, RouterReport
 
 ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
@@ -42,7 +42,7 @@ class StatusRoutes:
         self,
         roster: Address[RosterMessage],
         router: Address[RouterMessage],
-        lookout: Address[LookoutMessage],
+        lookout: Address[DashboardMessage],
         *,
         clock: Clock,
         about: Mapping[str, Any],
@@ -137,7 +137,7 @@ class StatusRoutes:
         with contextlib.suppress(TimeoutError, LocalProtocolError):
             picture = await self._lookout.ask(GetPicture(), deadline=deadline)
             self._judged = {
-                "alerts": [Alert.of(line).model_dump() for line in picture.headlines],
+                "alerts": [AlertOutput.of(line).model_dump() for line in picture.headlines],
                 "needs": [
                     Need(account=one.account, need=one.need, command=one.command).model_dump()
                     for one in picture.accounts.values()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.accounts.encryption import MARK, Sealer, parse_keys
+from actors.accounts.encryption import MARK, Encryption, parse_keys
 from actors.errors import CannotUnseal
 from supervisor.app.secrets import take_secret_key
 from supervisor.config.errors import ConfigError
@@ -19,44 +19,44 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 @given(st.text(), st.text(), st.text())
 def test_what_is_sealed_opens_again(kind: str, account: str, plain: str) -> None:
-    sealer = Sealer([NEW])
+    sealer = Encryption([NEW])
     sealed = sealer.seal(kind, account, plain)
     assert sealed.startswith(MARK)
     assert sealer.open(kind, account, sealed) == plain
 
 
 def test_sealing_shows_nothing_and_never_repeats() -> None:
-    sealer = Sealer([NEW])
+    sealer = Encryption([NEW])
     sealed = {sealer.seal("password", "axe", "hunter2") for _ in range(10)}
     assert len(sealed) == 10
     assert not any("hunter2" in one for one in sealed)
 
 
 def test_the_first_key_seals_and_all_open() -> None:
-    by_old = Sealer([OLD]).seal("password", "axe", "pw")
-    both = Sealer([NEW, OLD])
+    by_old = Encryption([OLD]).seal("password", "axe", "pw")
+    both = Encryption([NEW, OLD])
     assert both.open("password", "axe", by_old) == "pw"
     by_new = both.seal("password", "axe", "pw")
-    assert Sealer([NEW]).open("password", "axe", by_new) == "pw"
+    assert Encryption([NEW]).open("password", "axe", by_new) == "pw"
     with pytest.raises(CannotUnseal):
-        Sealer([OLD]).open("password", "axe", by_new)
+        Encryption([OLD]).open("password", "axe", by_new)
 
 
 def test_without_a_key_values_are_plain_and_sealed_ones_stay_shut() -> None:
-    sealer = Sealer()
+    sealer = Encryption()
     assert not sealer.is_sealing
     assert sealer.seal("password", "axe", "pw") == "pw"
     with pytest.raises(CannotUnseal, match="BOTAPI_SECRET_KEY"):
-        sealer.open("password", "axe", Sealer([NEW]).seal("password", "axe", "pw"))
+        sealer.open("password", "axe", Encryption([NEW]).seal("password", "axe", "pw"))
 
 
 def test_plain_values_are_read_with_a_key_too() -> None:
-    assert Sealer([NEW]).open("password", "axe", "plain") == "plain"
+    assert Encryption([NEW]).open("password", "axe", "plain") == "plain"
 
 
 @pytest.mark.parametrize(("kind", "account"), [("password", "bane"), ("auth state", "axe")])
 def test_a_sealed_value_cannot_be_moved(kind: str, account: str) -> None:
-    sealer = Sealer([NEW])
+    sealer = Encryption([NEW])
     sealed = sealer.seal("password", "axe", "pw")
     with pytest.raises(CannotUnseal):
         sealer.open(kind, account, sealed)
@@ -64,7 +64,7 @@ def test_a_sealed_value_cannot_be_moved(kind: str, account: str) -> None:
 
 @pytest.mark.parametrize("damage", ["", "!", "AAAA", "A" * 60])
 def test_a_damaged_value_is_said_to_be_so(damage: str) -> None:
-    sealer = Sealer([NEW])
+    sealer = Encryption([NEW])
     front = sealer.seal("password", "axe", "pw").rsplit(":", 1)[0]
     with pytest.raises(CannotUnseal):
         sealer.open("password", "axe", f"{front}:{damage}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from actors.accounts.auth_state import KnownAuth
+from actors.accounts.auth_state import UnsavedAuth
 from actors.steam.port import AuthState
 
 
@@ -18,7 +18,7 @@ OLD, NEW = auth(100), auth(200)
 
 
 def test_what_arrived_is_held_until_it_is_stored() -> None:
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.arrived("axe", NEW)
     assert known.unsaved("axe") == NEW
     known.let_go("axe")
@@ -28,7 +28,7 @@ def test_what_arrived_is_held_until_it_is_stored() -> None:
 
 
 def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.arrived("axe", NEW)
     known.is_stored("axe", OLD)
     assert known.unsaved("axe") == NEW
@@ -36,7 +36,7 @@ def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
 
 def test_what_redis_has_replaces_what_was_known_to_be_stored() -> None:
     """Another instance held the account meanwhile; the service must not overwrite what it stored."""
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.is_stored("axe", NEW)
     known.is_stored("axe", OLD)
     known.may_be_lost("axe")
@@ -44,7 +44,7 @@ def test_what_redis_has_replaces_what_was_known_to_be_stored() -> None:
 
 
 def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() -> None:
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.is_stored("axe", NEW)
     known.may_be_lost("axe")
     assert known.unsaved("axe") == NEW
@@ -52,7 +52,7 @@ def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() ->
 
 def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
     """The next instance that holds the account may change it, and so may the owner of the account."""
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.is_stored("axe", NEW)
     known.let_go("axe")
     known.may_be_lost("axe")
@@ -60,7 +60,7 @@ def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
 
 
 def test_of_two_states_the_one_that_lives_longer_counts() -> None:
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.arrived("axe", OLD)
     assert known.unsaved("axe", NEW) is None
     assert known.unsaved("axe") is None
@@ -70,7 +70,7 @@ def test_of_two_states_the_one_that_lives_longer_counts() -> None:
 
 
 def test_a_state_that_steam_refused_is_forgotten() -> None:
-    known = KnownAuth()
+    known = UnsavedAuth()
     known.arrived("axe", NEW)
     known.forget("axe")
     assert known.unsaved("axe") is None

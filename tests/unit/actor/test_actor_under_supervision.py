@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from support.fake_clock import FakeClock
-from support.scripted_child import World
+from support.scripted_child import SupervisorEnv
 
 from actors.actor import Actor, Address, Ask, Envelope
 from actors.errors import ActorStopped
@@ -37,7 +37,9 @@ class Counter(Actor[Count]):
             envelope.reply.set(self._count)
 
 
-async def test_an_actor_that_crashes_comes_back_fresh_at_the_same_address(world: World) -> None:
+async def test_an_actor_that_crashes_comes_back_fresh_at_the_same_address(
+    world: SupervisorEnv,
+) -> None:
     address: Address[Count] = Address("counter")
 
     def factory() -> Child:

@@ -16,15 +16,15 @@ from actors.bot.eresults import (
     CONFIRM_S,
     CONFIRMED_S,
     MARKS_CM,
-    NEEDS,
     NEEDS_PERSON,
+    OPERATOR_ACTION,
     STOPS_IP,
-    Verdict,
+    LogonResult,
     is_known,
     verdict_on_password,
     verdict_on_token,
 )
-from actors.bot.failure_counter import FORGET_S, OwnFaults, Strike, Strikes, UnknownResults
+from actors.bot.failure_counter import FORGET_S, FailureCounter, OwnFaults, Strike, UnknownResults
 from actors.bot.failure_policy import FailurePolicy
 from actors.bot.log import BotLog
 from actors.bot.ports import BotPorts
@@ -173,8 +173,8 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
     refused = LogOnRefused("credentials", 5)
     with capture_logs() as told:
         policy = await bench.ended(refused)
-    assert policy.ruling(refused).need == f"{NEEDS[5]} (result 5)"
-    assert bench.store.cooldowns["axe"] == (1800.0, f"needs {NEEDS[5]} (result 5)")
+    assert policy.ruling(refused).need == f"{OPERATOR_ACTION[5]} (result 5)"
+    assert bench.store.cooldowns["axe"] == (1800.0, f"needs {OPERATOR_ACTION[5]} (result 5)")
     assert bench.store.repeated["axe"] == CONFIRMED_S
     assert [one["event"] for one in told] == ["account_needs_human"]
 
@@ -182,8 +182,8 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
 async def test_what_ended_a_life_is_one_strike_however_often_it_is_judged(bench: Bench) -> None:
     refused = LogOnRefused("credentials", 5)
     policy = await bench.ended(refused)
-    assert policy.ruling(refused).verdict is Verdict.WRONG_PASSWORD
-    assert policy.ruling(refused).verdict is Verdict.WRONG_PASSWORD
+    assert policy.ruling(refused).verdict is LogonResult.WRONG_PASSWORD
+    assert policy.ruling(refused).verdict is LogonResult.WRONG_PASSWORD
 
 
 async def test_an_account_in_use_elsewhere_is_left_alone_longer_each_time(
@@ -230,7 +230,7 @@ async def test_an_account_stops_only_when_a_second_answer_ten_minutes_later_conf
             await bench.clock.advance(pauses[-1] or 0.0)
     assert pauses == [120.0, 240.0, 480.0, CONFIRMED_S]  # after 0, 2, 6 and 14 minutes
     assert [one["event"] for one in told] == ["account_needs_human"]
-    assert told[0]["need"] == f"{NEEDS[eresult]} (result {eresult})"
+    assert told[0]["need"] == f"{OPERATOR_ACTION[eresult]} (result {eresult})"
 
 
 @pytest.mark.parametrize("after_s", [599.0, 600.0])
@@ -459,7 +459,7 @@ async def test_what_this_machine_lacks_rests_no_account(bench: Bench, failure: E
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
         for verdict in (verdict_on_token(eresult), verdict_on_password(eresult)):
-            assert verdict not in NEEDS_PERSON or eresult in NEEDS, eresult
+            assert verdict not in NEEDS_PERSON or eresult in OPERATOR_ACTION, eresult
 
 
 async def test_a_persons_need_is_told_as_it_was_found(bench: Bench) -> None:
@@ -515,7 +515,7 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
         await bench.ended(failure)
     assert bench.store.held == {}
     assert {account: s for account, (s, _) in bench.store.avoided.items()} == {"axe": AVOID_S}
-    assert (policy.verdict, policy.ruling(failure).need) == (Verdict.NOT_HERE, None)
+    assert (policy.verdict, policy.ruling(failure).need) == (LogonResult.NOT_HERE, None)
     assert [(one["event"], one["log_level"]) for one in told] == [
         ("account_unusable_here", "error")
     ]
@@ -540,25 +540,25 @@ def test_no_verdict_blames_both_the_cm_and_the_address() -> None:
 
 
 def test_strikes_are_counted_by_account_and_kind_and_forgotten_after_hours() -> None:
-    strikes = Strikes()
-    assert strikes.add("axe", Verdict.UNKNOWN, 0.0).count == 1
-    assert strikes.add("axe", Verdict.UNKNOWN, 10.0) == Strike(2, 10.0, others_log_on=False)
-    assert strikes.add("axe", Verdict.WRONG_PASSWORD, 10.0).count == 1
-    assert strikes.add("bane", Verdict.UNKNOWN, 10.0).count == 1
-    assert strikes.add("axe", Verdict.UNKNOWN, 10.0 + FORGET_S) == Strike(
+    strikes = FailureCounter()
+    assert strikes.add("axe", LogonResult.UNKNOWN, 0.0).count == 1
+    assert strikes.add("axe", LogonResult.UNKNOWN, 10.0) == Strike(2, 10.0, others_log_on=False)
+    assert strikes.add("axe", LogonResult.WRONG_PASSWORD, 10.0).count == 1
+    assert strikes.add("bane", LogonResult.UNKNOWN, 10.0).count == 1
+    assert strikes.add("axe", LogonResult.UNKNOWN, 10.0 + FORGET_S) == Strike(
         1, 0.0, others_log_on=False
     )
 
 
 def test_a_strike_is_taken_back_once_and_the_earlier_ones_stay() -> None:
-    strikes = Strikes()
-    strikes.add("axe", Verdict.UNKNOWN, 0.0)
-    strikes.add("axe", Verdict.UNKNOWN, 10.0)
-    assert strikes.cooled("axe", Verdict.UNKNOWN, "why")
-    assert strikes.forgive("axe", Verdict.UNKNOWN) == "why"
-    assert strikes.forgive("axe", Verdict.UNKNOWN) is None
-    assert not strikes.cooled("axe", Verdict.UNKNOWN, "why")
-    assert strikes.add("axe", Verdict.UNKNOWN, 20.0).count == 2
+    strikes = FailureCounter()
+    strikes.add("axe", LogonResult.UNKNOWN, 0.0)
+    strikes.add("axe", LogonResult.UNKNOWN, 10.0)
+    assert strikes.cooled("axe", LogonResult.UNKNOWN, "why")
+    assert strikes.forgive("axe", LogonResult.UNKNOWN) == "why"
+    assert strikes.forgive("axe", LogonResult.UNKNOWN) is None
+    assert not strikes.cooled("axe", LogonResult.UNKNOWN, "why")
+    assert strikes.add("axe", LogonResult.UNKNOWN, 20.0).count == 2
 
 
 def test_each_unknown_number_is_told_once_and_a_known_one_never() -> None:

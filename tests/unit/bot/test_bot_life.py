@@ -7,12 +7,12 @@ import math
 
 import pytest
 from structlog.testing import capture_logs
-from support.bot_unit_env import LEASE_S, Stage, staged
+from support.bot_unit_env import LEASE_S, BotUnitEnv, bot_unit_env
 from support.fake_clock import FakeClock, settle
 
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD
-from actors.bot.eresults import Verdict
+from actors.bot.eresults import LogonResult
 from actors.bot.messages import (
     BudgetSpent,
     CheckLease,
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 LETTING_GO = ["log_off", "close", "release"]
 
 
-async def test_a_stop_logs_off_closes_and_then_gives_the_account_back(stage: Stage) -> None:
+async def test_a_stop_logs_off_closes_and_then_gives_the_account_back(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.bot.stop()
     assert await stage.end() is None
@@ -48,7 +48,7 @@ async def test_a_stop_logs_off_closes_and_then_gives_the_account_back(stage: Sta
     assert stage.store.held == {}
 
 
-async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: Stage) -> None:
+async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.script.errors["release"] = StoreUnavailable("release")
     stage.bot.stop()
@@ -58,7 +58,7 @@ async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: Stag
     assert stage.store.held == {}
 
 
-async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
+async def test_a_stop_lets_a_running_request_finish_first(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     hold = stage.script.held["request 5"] = asyncio.Event()
     deadline = stage.clock.now() + 60
@@ -73,7 +73,7 @@ async def test_a_stop_lets_a_running_request_finish_first(stage: Stage) -> None:
     assert stage.script.deeds[-3:] == LETTING_GO
 
 
-async def test_a_stop_waits_for_no_late_answer(stage: Stage) -> None:
+async def test_a_stop_waits_for_no_late_answer(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.script.held["request 5"] = asyncio.Event()
     serve = ServeMatch(5, 5.0, late_s=math.inf)
@@ -89,7 +89,7 @@ async def test_a_stop_waits_for_no_late_answer(stage: Stage) -> None:
     assert stage.script.deeds[-3:] == LETTING_GO
 
 
-async def test_a_late_answer_of_a_bot_that_stays_is_accepted(stage: Stage) -> None:
+async def test_a_late_answer_of_a_bot_that_stays_is_accepted(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     hold = stage.script.held["request 5"] = asyncio.Event()
     serve = ServeMatch(5, 5.0, late_s=math.inf)
@@ -100,7 +100,7 @@ async def test_a_late_answer_of_a_bot_that_stays_is_accepted(stage: Stage) -> No
 
 
 async def test_a_spare_account_is_taken_before_the_present_one_is_let_go(clock: FakeClock) -> None:
-    async with staged(clock, accounts=("axe", "bane")) as stage:
+    async with bot_unit_env(clock, accounts=("axe", "bane")) as stage:
         await stage.until_ready()
         stage.address.tell(Relog("silent", spare_rest_s=600.0))
         assert isinstance(await stage.end(), BudgetIsSpent)
@@ -111,7 +111,7 @@ async def test_a_spare_account_is_taken_before_the_present_one_is_let_go(clock: 
 
 
 async def test_without_a_spare_account_nothing_changes(clock: FakeClock) -> None:
-    async with staged(clock, accounts=("axe",)) as stage:
+    async with bot_unit_env(clock, accounts=("axe",)) as stage:
         await stage.until_ready()
         stage.address.tell(Relog("silent", spare_rest_s=600.0))
         await settle()
@@ -122,7 +122,7 @@ async def test_without_a_spare_account_nothing_changes(clock: FakeClock) -> None
 
 
 async def test_redis_that_is_away_is_no_reason_to_leave(clock: FakeClock) -> None:
-    async with staged(clock, accounts=("axe", "bane")) as stage:
+    async with bot_unit_env(clock, accounts=("axe", "bane")) as stage:
         await stage.until_ready()
         stage.script.errors["acquire"] = StoreUnavailable("acquire")
         stage.address.tell(Relog("silent", spare_rest_s=600.0))
@@ -131,7 +131,7 @@ async def test_redis_that_is_away_is_no_reason_to_leave(clock: FakeClock) -> Non
 
 
 async def test_a_checkout_without_an_answer_may_have_leased_any_account(clock: FakeClock) -> None:
-    async with staged(clock, accounts=("axe",)) as stage:
+    async with bot_unit_env(clock, accounts=("axe",)) as stage:
         memory = stage.bot._memory
         memory.account = "bane"  # of the life before
         stage.script.errors["acquire"] = StoreUnavailable("acquire")
@@ -139,7 +139,7 @@ async def test_a_checkout_without_an_answer_may_have_leased_any_account(clock: F
         assert memory.account == ANY_HELD
 
 
-async def test_questions_about_players_are_served_only_while_it_is_ready(stage: Stage) -> None:
+async def test_questions_about_players_are_served_only_while_it_is_ready(stage: BotUnitEnv) -> None:
     deadline = stage.clock.now() + 60
     await stage.until_ready()
     assert await stage.address.ask(ServeProfile(7, 5.0), deadline=deadline) == b"card 7"
@@ -153,7 +153,7 @@ async def test_questions_about_players_are_served_only_while_it_is_ready(stage: 
         await stage.address.ask(ServeProfile(7, 5.0), deadline=deadline)
 
 
-async def test_several_requests_run_at_once_and_may_end_in_any_order(stage: Stage) -> None:
+async def test_several_requests_run_at_once_and_may_end_in_any_order(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     holds = {n: stage.script.held.setdefault(f"request {n}", asyncio.Event()) for n in (1, 2)}
     deadline = stage.clock.now() + 60
@@ -169,7 +169,7 @@ async def test_several_requests_run_at_once_and_may_end_in_any_order(stage: Stag
     assert await asked[1] == b"answer 1"
 
 
-async def test_a_dropped_connection_keeps_the_lease_for_the_next_life(stage: Stage) -> None:
+async def test_a_dropped_connection_keeps_the_lease_for_the_next_life(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(Dropped("gone"))
     assert isinstance(await stage.end(), SteamUnreachable)
@@ -178,7 +178,7 @@ async def test_a_dropped_connection_keeps_the_lease_for_the_next_life(stage: Sta
     assert stage.states[-1] is BotState.BACKING_OFF
 
 
-async def test_being_replaced_gives_the_account_up_for_a_while(stage: Stage) -> None:
+async def test_being_replaced_gives_the_account_up_for_a_while(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(Dropped("logged off", 34))
     assert isinstance(await stage.end(), SteamUnreachable)
@@ -186,7 +186,7 @@ async def test_being_replaced_gives_the_account_up_for_a_while(stage: Stage) -> 
     assert stage.store.cooldowns["axe"][0] > 60
 
 
-async def test_a_spent_budget_cools_the_account_down_until_it_frees(stage: Stage) -> None:
+async def test_a_spent_budget_cools_the_account_down_until_it_frees(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.address.tell(BudgetSpent(3600.0))
     assert isinstance(await stage.end(), BudgetIsSpent)
@@ -195,7 +195,7 @@ async def test_a_spent_budget_cools_the_account_down_until_it_frees(stage: Stage
     assert stage.script.deeds[-4:] == ["log_off", "close", "cool_down", "release"]
 
 
-async def test_a_lost_lease_is_left_at_once_and_not_released(stage: Stage) -> None:
+async def test_a_lost_lease_is_left_at_once_and_not_released(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
@@ -204,7 +204,7 @@ async def test_a_lost_lease_is_left_at_once_and_not_released(stage: Stage) -> No
 
 
 async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_is_ready(
-    stage: Stage,
+    stage: BotUnitEnv,
 ) -> None:
     await stage.until_ready()
     said, done = len(stage.changes), len(stage.script.deeds)
@@ -214,7 +214,7 @@ async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_
     assert [one.seat for one in stage.changes[said:]] == [stage.changes[said - 1].seat]
 
 
-async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(stage: Stage) -> None:
+async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.store.held["axe"] = 99  # the token of a newer holder
     stage.address.tell(CheckLease())
@@ -222,7 +222,7 @@ async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(stage: Stag
     assert stage.states[-1] is BotState.BACKING_OFF
 
 
-async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: Stage) -> None:
+async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.script.held["request 5"] = asyncio.Event()
     stage.script.held["log_off"] = asyncio.Event()  # takes its time
@@ -237,7 +237,9 @@ async def test_who_is_served_learns_at_once_that_the_lease_is_lost(stage: Stage)
     assert isinstance(await stage.end(), LeaseLost)
 
 
-async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(stage: Stage) -> None:
+async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(
+    stage: BotUnitEnv,
+) -> None:
     await stage.until_ready()
     stage.script.held["request 5"] = asyncio.Event()
     deadline = stage.clock.now() + 600
@@ -255,7 +257,7 @@ async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(stag
     assert stage.states[-1] is BotState.STOPPED
 
 
-async def test_an_unreachable_redis_fences_the_bot_before_its_lease_ends(stage: Stage) -> None:
+async def test_an_unreachable_redis_fences_the_bot_before_its_lease_ends(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     began = stage.clock.now()
     stage.script.errors["renew"] = StoreUnavailable("renew")
@@ -266,7 +268,7 @@ async def test_an_unreachable_redis_fences_the_bot_before_its_lease_ends(stage: 
     assert stage.clock.now() - began <= LEASE_S - 8.0
 
 
-async def test_a_lost_gc_session_takes_the_seat_away_until_it_is_back(stage: Stage) -> None:
+async def test_a_lost_gc_session_takes_the_seat_away_until_it_is_back(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(GcLost("no session"))
     assert stage.changes[-1].state is BotState.LAUNCHING
@@ -275,7 +277,7 @@ async def test_a_lost_gc_session_takes_the_seat_away_until_it_is_back(stage: Sta
     assert stage.changes[-1].seat is not None
 
 
-async def test_a_gc_session_that_does_not_return_ends_the_life(stage: Stage) -> None:
+async def test_a_gc_session_that_does_not_return_ends_the_life(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(GcLost("no session"))
     await stage.clock.advance(5 * 60.0)
@@ -285,22 +287,22 @@ async def test_a_gc_session_that_does_not_return_ends_the_life(stage: Stage) -> 
     assert stage.script.deeds[-3:] == LETTING_GO
 
 
-async def test_an_account_that_plays_elsewhere_is_left_after_a_minute(stage: Stage) -> None:
+async def test_an_account_that_plays_elsewhere_is_left_after_a_minute(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(GcLost("another session of the account is playing", plays_elsewhere=True))
     await stage.clock.advance(61.0)
     assert isinstance(await stage.end(), PlayingElsewhere)
-    assert stage.changes[-1].verdict is Verdict.PLAYING_ELSEWHERE
+    assert stage.changes[-1].verdict is LogonResult.PLAYING_ELSEWHERE
 
 
-async def test_a_request_to_a_bot_without_a_gc_session_fails_at_once(stage: Stage) -> None:
+async def test_a_request_to_a_bot_without_a_gc_session_fails_at_once(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(GcLost("no session"))
     with pytest.raises(GcUnavailable):
         await stage.address.ask(ServeMatch(5, 5.0), deadline=stage.clock.now() + 60)
 
 
-async def test_a_bot_that_has_ended_refuses_a_match_at_once(stage: Stage) -> None:
+async def test_a_bot_that_has_ended_refuses_a_match_at_once(stage: BotUnitEnv) -> None:
     await stage.until_ready()
     stage.drop(Dropped("gone"))
     await stage.end()
@@ -308,7 +310,7 @@ async def test_a_bot_that_has_ended_refuses_a_match_at_once(stage: Stage) -> Non
         await stage.address.ask(ServeMatch(5, 5.0), deadline=stage.clock.now() + 60)
 
 
-async def test_a_bot_without_an_account_is_silent(stage: Stage) -> None:
+async def test_a_bot_without_an_account_is_silent(stage: BotUnitEnv) -> None:
     for _ in range(2):
         await stage.store.acquire("another instance")
     with capture_logs() as lines:
@@ -319,7 +321,9 @@ async def test_a_bot_without_an_account_is_silent(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("deed", ["acquire", "open", "authenticate", "log_on", "launch"])
-async def test_a_stop_at_any_moment_ends_the_life_without_blame(stage: Stage, deed: str) -> None:
+async def test_a_stop_at_any_moment_ends_the_life_without_blame(
+    stage: BotUnitEnv, deed: str
+) -> None:
     stage.script.held[deed] = asyncio.Event()
     await stage.until_settled()
     assert stage.script.deeds[-1] == deed
@@ -329,14 +333,14 @@ async def test_a_stop_at_any_moment_ends_the_life_without_blame(stage: Stage, de
 
 
 async def test_no_free_account_is_waited_for_and_says_when_a_budget_frees(clock: FakeClock) -> None:
-    async with staged(clock, accounts=()) as stage:
+    async with bot_unit_env(clock, accounts=()) as stage:
         await stage.until_settled()
         await clock.advance(20.0)
         assert stage.script.deeds.count("acquire") in range(3, 10)
         assert stage.changes[-1].budget_frees_in == 30.0
 
 
-async def test_it_is_in_service_from_when_it_is_ready_first(stage: Stage) -> None:
+async def test_it_is_in_service_from_when_it_is_ready_first(stage: BotUnitEnv) -> None:
     stage.script.held["launch"] = asyncio.Event()
     await stage.until_settled()
     await stage.clock.advance(30.0)
@@ -351,7 +355,7 @@ async def test_it_is_in_service_from_when_it_is_ready_first(stage: Stage) -> Non
     assert stage.bot.in_service_since == ready_at
 
 
-async def test_the_session_is_told_until_when_the_lease_allows_it(stage: Stage) -> None:
+async def test_the_session_is_told_until_when_the_lease_allows_it(stage: BotUnitEnv) -> None:
     begun = stage.clock.now()
     await stage.until_ready()
     assert stage.steam.link is not None
@@ -363,7 +367,7 @@ async def test_the_session_is_told_until_when_the_lease_allows_it(stage: Stage) 
 # -- what is told and logged of it --------------------------------------------------------------
 
 
-async def test_a_log_on_that_has_to_wait_says_for_what(stage: Stage) -> None:
+async def test_a_log_on_that_has_to_wait_says_for_what(stage: BotUnitEnv) -> None:
     stage.pacing.waits = [Wait(5.0, "rate-limit"), Wait(5.0, "pacing")]
     await stage.until_settled()
     await stage.clock.advance(30)
@@ -372,7 +376,7 @@ async def test_a_log_on_that_has_to_wait_says_for_what(stage: Stage) -> None:
     assert stage.changes[-1].waits is None
 
 
-async def test_a_failure_tells_the_cause_that_it_is_part_of(stage: Stage) -> None:
+async def test_a_failure_tells_the_cause_that_it_is_part_of(stage: BotUnitEnv) -> None:
     stage.script.errors["open"] = error = SteamUnreachable("connect", "cm1:443: refused")
     with capture_logs() as lines:
         assert await stage.end() is error

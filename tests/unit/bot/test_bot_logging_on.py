@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from structlog.testing import capture_logs
-from support.bot_unit_env import Stage, staged
+from support.bot_unit_env import BotUnitEnv, bot_unit_env
 from support.fake_clock import FakeClock, settle
 from support.fake_steam import SERVER, refresh_token
 
@@ -33,7 +33,7 @@ LETTING_GO = ["log_off", "close", "release"]
 
 
 async def test_a_first_life_takes_the_password_and_stores_the_token_before_using_it(
-    stage: Stage,
+    stage: BotUnitEnv,
 ) -> None:
     await stage.until_ready()
     assert stage.script.deeds == [
@@ -51,7 +51,7 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
     assert (seat.account, seat.fencing_token, seat.ip) == ("axe", 1, "192.0.2.1")
 
 
-async def test_a_stored_token_is_used_and_the_password_not_touched(stage: Stage) -> None:
+async def test_a_stored_token_is_used_and_the_password_not_touched(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
     assert "credential" not in stage.script.deeds
@@ -60,7 +60,7 @@ async def test_a_stored_token_is_used_and_the_password_not_touched(stage: Stage)
 
 @pytest.mark.parametrize(("deed", "stored"), [("save_auth", False), ("load_auth", True)])
 async def test_a_second_name_of_a_steam_account_in_use_is_left_before_its_log_on(
-    stage: Stage,
+    stage: BotUnitEnv,
     deed: str,
     stored: bool,  # noqa: FBT001 - a case
 ) -> None:
@@ -74,7 +74,7 @@ async def test_a_second_name_of_a_steam_account_in_use_is_left_before_its_log_on
     assert stage.changes[-1].reason == "axe is the same Steam account as Axe, which is in use"
 
 
-async def test_what_steam_said_before_it_hung_up_is_heard(stage: Stage) -> None:
+async def test_what_steam_said_before_it_hung_up_is_heard(stage: BotUnitEnv) -> None:
     """It closes the connection after every refusal, and a dead token must not be tried for ever."""
     stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
     held = stage.script.held["log_on"] = asyncio.Event()
@@ -88,7 +88,7 @@ async def test_what_steam_said_before_it_hung_up_is_heard(stage: Stage) -> None:
     assert stage.store.held == {}
 
 
-async def test_a_token_is_stored_though_its_connection_broke(stage: Stage) -> None:
+async def test_a_token_is_stored_though_its_connection_broke(stage: BotUnitEnv) -> None:
     held = stage.script.held["save_auth"] = asyncio.Event()
     await stage.until_settled()
     stage.drop(Dropped("gone"))
@@ -98,7 +98,9 @@ async def test_a_token_is_stored_though_its_connection_broke(stage: Stage) -> No
     assert stage.store.auth["axe"].refresh_token == "token of axe"
 
 
-async def test_a_connection_that_broke_during_the_log_on_makes_no_bot_ready(stage: Stage) -> None:
+async def test_a_connection_that_broke_during_the_log_on_makes_no_bot_ready(
+    stage: BotUnitEnv,
+) -> None:
     held = stage.script.held["log_on"] = asyncio.Event()
     await stage.until_settled()
     stage.drop(Dropped("logged off", 34))
@@ -110,7 +112,7 @@ async def test_a_connection_that_broke_during_the_log_on_makes_no_bot_ready(stag
     assert BotState.LAUNCHING not in stage.states
 
 
-async def test_waiting_is_silent_however_long_it_takes(stage: Stage) -> None:
+async def test_waiting_is_silent_however_long_it_takes(stage: BotUnitEnv) -> None:
     stage.pacing.waits = [Wait(10.0, "pacing"), Wait(60.0, "rate-limit")] * 100
     with capture_logs() as lines:
         await stage.until_settled()
@@ -139,7 +141,13 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
 
 @pytest.mark.parametrize(("deed", "error", "state", "cools", "cm_is_bad"), REFUSALS)
 async def test_a_refusal_ends_the_life_in_the_state_that_fits(
-    stage: Stage, deed: str, error: ServiceError, state: BotState, *, cools: bool, cm_is_bad: bool
+    stage: BotUnitEnv,
+    deed: str,
+    error: ServiceError,
+    state: BotState,
+    *,
+    cools: bool,
+    cm_is_bad: bool,
 ) -> None:
     stage.script.errors[deed] = error
     assert await stage.end() is error
@@ -148,13 +156,15 @@ async def test_a_refusal_ends_the_life_in_the_state_that_fits(
     assert stage.directory.bad == ([SERVER] if cm_is_bad else [])
 
 
-async def test_a_rate_limit_stops_all_log_ons_from_the_ip(stage: Stage) -> None:
+async def test_a_rate_limit_stops_all_log_ons_from_the_ip(stage: BotUnitEnv) -> None:
     stage.script.errors["authenticate"] = LogOnRefused("credentials", 84)
     await stage.end()
     assert stage.pacing.limited == 1
 
 
-async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stage: Stage) -> None:
+async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(
+    stage: BotUnitEnv,
+) -> None:
     stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit")]
     await stage.until_settled()
     assert stage.changes[-1].state is BotState.CONNECTING
@@ -168,7 +178,7 @@ async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(stag
     assert stage.pacing.ips == ["192.0.2.1"]
 
 
-async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: Stage) -> None:
+async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: BotUnitEnv) -> None:
     stage.script.errors["note_logon"] = StoreUnavailable("note_logon", "OOM command not allowed")
     await stage.until_ready()
     await stage.clock.advance(20.0)
@@ -181,20 +191,20 @@ async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: Sta
     assert await stage.end() is None
 
 
-async def test_steam_is_not_asked_while_redis_cannot_write(stage: Stage) -> None:
+async def test_steam_is_not_asked_while_redis_cannot_write(stage: BotUnitEnv) -> None:
     stage.pacing.error = StoreUnavailable("logon_ask", "OOM command not allowed")
     assert isinstance(await stage.end(), StoreUnavailable)
     assert stage.script.deeds == ["acquire", "load_auth"]
     assert stage.states[-1] is BotState.BACKING_OFF
 
 
-async def test_a_log_on_with_a_token_says_so(stage: Stage) -> None:
+async def test_a_log_on_with_a_token_says_so(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
     assert stage.pacing.asked == [False]
 
 
-async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: Stage) -> None:
+async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
     stage.script.errors["log_on"] = LogOnRefused("logon", 15)
     await stage.end()
@@ -218,7 +228,7 @@ async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: Stage) -> N
     ],
 )
 async def test_a_token_that_cannot_work_is_not_shown_and_the_password_is_taken_in_the_same_life(
-    stage: Stage, token: str, reason: str
+    stage: BotUnitEnv, token: str, reason: str
 ) -> None:
     stage.store.auth["axe"] = AuthState(7, token, "guard")
     with capture_logs() as lines:
@@ -234,7 +244,7 @@ async def test_a_token_that_cannot_work_is_not_shown_and_the_password_is_taken_i
     ("seconds_left", "with_password"), [(299.0, True), (300.0, True), (301.0, False)]
 )
 async def test_a_token_about_to_expire_counts_as_expired(
-    stage: Stage, seconds_left: float, *, with_password: bool
+    stage: BotUnitEnv, seconds_left: float, *, with_password: bool
 ) -> None:
     left = ending_token(stage.clock, seconds_left / 86400)
     stage.store.auth["axe"] = AuthState(7, left, "guard")
@@ -244,7 +254,7 @@ async def test_a_token_about_to_expire_counts_as_expired(
 
 @pytest.mark.parametrize("eresult", [5, 15, 26, 27, 126])
 async def test_a_dead_token_is_no_failure_as_the_password_is_tried_next(
-    stage: Stage, eresult: int
+    stage: BotUnitEnv, eresult: int
 ) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), "guard")
     stage.script.errors["log_on"] = LogOnRefused("logon", eresult)
@@ -253,14 +263,16 @@ async def test_a_dead_token_is_no_failure_as_the_password_is_tried_next(
 
 
 @pytest.mark.parametrize("eresult", [5, 15, 26, 27, 126])
-async def test_a_password_whose_token_is_refused_is_a_failure(stage: Stage, eresult: int) -> None:
+async def test_a_password_whose_token_is_refused_is_a_failure(
+    stage: BotUnitEnv, eresult: int
+) -> None:
     stage.script.errors["log_on"] = LogOnRefused("logon", eresult)
     ended = await stage.end()
     assert getattr(ended, "is_blameless") is False  # noqa: B009 - as above
 
 
 async def test_a_bot_without_an_account_is_part_of_no_shared_cause(clock: FakeClock) -> None:
-    async with staged(clock, accounts=()) as stage:
+    async with bot_unit_env(clock, accounts=()) as stage:
         refused = SteamUnreachable("connect", "refused")
         stage.causes.failed("bot-1", "axe", refused, None, clock.wall())
         assert len(stage.causes.active(clock.wall())) == 1
@@ -271,7 +283,7 @@ async def test_a_bot_without_an_account_is_part_of_no_shared_cause(clock: FakeCl
 @pytest.mark.parametrize("deed", ["pick", "open"])
 @pytest.mark.parametrize("with_password", [True, False])
 async def test_a_log_on_that_never_reached_steam_is_refunded(
-    stage: Stage, deed: str, *, with_password: bool
+    stage: BotUnitEnv, deed: str, *, with_password: bool
 ) -> None:
     if not with_password:
         stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
@@ -280,13 +292,13 @@ async def test_a_log_on_that_never_reached_steam_is_refunded(
     assert stage.pacing.asked == stage.pacing.refunded == [with_password]
 
 
-async def test_a_log_on_that_reached_steam_stays_counted(stage: Stage) -> None:
+async def test_a_log_on_that_reached_steam_stays_counted(stage: BotUnitEnv) -> None:
     stage.script.errors["log_on"] = SteamUnreachable("logon", "no answer in time")
     await stage.end()
     assert stage.pacing.refunded == []
 
 
-async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: Stage) -> None:
+async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: BotUnitEnv) -> None:
     stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit", "192.0.2.1")]
     await stage.until_settled()
     assert stage.causes.active(stage.clock.wall()) == ()
@@ -303,14 +315,14 @@ async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: Stage) ->
     assert stage.causes.active(stage.clock.wall()) == ()
 
 
-async def test_a_fresh_token_that_is_refused_is_no_loop_of_passwords(stage: Stage) -> None:
+async def test_a_fresh_token_that_is_refused_is_no_loop_of_passwords(stage: BotUnitEnv) -> None:
     stage.script.errors["log_on"] = LogOnRefused("logon", 15)
     await stage.end()
     assert stage.store.cooldowns["axe"][0] == UNTIL_ACTED_S
 
 
 async def test_a_new_token_is_held_while_redis_is_away_and_stored_when_it_is_back(
-    stage: Stage,
+    stage: BotUnitEnv,
 ) -> None:
     stage.script.errors["save_auth"] = StoreUnavailable("save_auth")
     await stage.until_settled()
@@ -325,13 +337,13 @@ def ending_token(clock: FakeClock, days: float) -> str:
     return refresh_token(exp=clock.wall() + days * 86400)
 
 
-async def test_a_token_near_its_end_is_renewed_and_stored(stage: Stage) -> None:
+async def test_a_token_near_its_end_is_renewed_and_stored(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 20), "guard")
     await stage.until_ready()
     assert stage.store.auth["axe"] == AuthState(7, "newer token", "guard")
 
 
-async def test_a_renewal_under_way_is_finished_before_the_log_off(stage: Stage) -> None:
+async def test_a_renewal_under_way_is_finished_before_the_log_off(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 20), "guard")
     hold = stage.script.held["renew_token"] = asyncio.Event()
     await stage.until_ready()
@@ -344,7 +356,7 @@ async def test_a_renewal_under_way_is_finished_before_the_log_off(stage: Stage) 
     assert stage.script.deeds[-3:] == LETTING_GO
 
 
-async def test_a_token_with_time_left_is_not_renewed(stage: Stage) -> None:
+async def test_a_token_with_time_left_is_not_renewed(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 100), "guard")
     await stage.until_ready()
     assert "renew_token" not in stage.script.deeds

@@ -11,7 +11,7 @@ from support.fake_clock import FakeClock, settle
 from support.fake_steam import FakeDirectory, FakeLink, FakePacing, FakeSteam, FakeStore, Script
 
 from actors.accounts.models import Lease
-from actors.bot.steam_guard import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, ByHand
+from actors.bot.steam_guard import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, InteractiveLogon
 from actors.errors import LogOnRefused, SteamUnreachable
 from actors.steam.port import (
     FENCED_S,
@@ -48,7 +48,7 @@ async def test_a_limit_met_by_hand_stops_all_log_ons_from_the_ip(
 ) -> None:
     script, pacing = Script(), FakePacing()
     store = FakeStore(script, ["axe"])
-    by_hand = ByHand(
+    by_hand = InteractiveLogon(
         admin=ByName(store),
         store=store,
         steam=FakeSteam(script),
@@ -68,7 +68,7 @@ async def test_a_limit_met_by_hand_stops_all_log_ons_from_the_ip(
 async def test_the_session_ends_by_itself_before_the_lease_does(clock: FakeClock) -> None:
     script = Script()
     store, steam, begun = FakeStore(script, ["axe"]), FakeSteam(script), clock.now()
-    by_hand = ByHand(
+    by_hand = InteractiveLogon(
         admin=ByName(store),
         store=store,
         steam=steam,
@@ -99,7 +99,7 @@ class Mail:
         self._outcomes = iter(outcomes)
         self.store = FakeStore(self.script, ["axe"])
         self.directory = FakeDirectory(self.script)
-        by_hand = ByHand(
+        by_hand = InteractiveLogon(
             admin=ByName(self.store),
             store=self.store,
             steam=WaitingSteam(self.script, self),

@@ -10,7 +10,7 @@ import structlog
 from support.fake_clock import FakeClock
 
 from actors.accounts.models import Lease
-from actors.bot.renewals import RETRY_S, LeaseChecks, LeaseKeeper
+from actors.bot.renewals import RETRY_S, LeaseChecks, LeaseRenewer
 from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -38,8 +38,8 @@ class Store:
 
 def keeper_of(
     store: Store, clock: FakeClock, *, asked_at: float, checks: LeaseChecks | None = None
-) -> LeaseKeeper:
-    return LeaseKeeper(
+) -> LeaseRenewer:
+    return LeaseRenewer(
         store,
         LEASE,
         asked_at=asked_at,
@@ -206,7 +206,7 @@ async def test_what_uses_the_account_is_told_until_when_at_each_renewal(
             self.fences.append(at)
 
     store, began, fenced = Store(clock), clock.now(), Fenced()
-    keeper = LeaseKeeper(
+    keeper = LeaseRenewer(
         store,
         LEASE,
         asked_at=began,

@@ -15,7 +15,7 @@ import structlog
 from support.fake_clock import FakeClock, settle
 
 from actors.accounts.auth_state import expires_at
-from actors.bot.renewals import DAY_S, FINISH_S, TokenKeeper
+from actors.bot.renewals import DAY_S, FINISH_S, TokenRefresher
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
 
@@ -53,7 +53,7 @@ class Stage:
     clock: FakeClock
     link: Link
     saved: list[AuthState]
-    keeper: TokenKeeper
+    keeper: TokenRefresher
     task: asyncio.Task[None] | None = None
 
     def begin(self, days_left: float | str) -> None:
@@ -69,7 +69,7 @@ async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
     async def save(auth: AuthState) -> None:
         saved.append(auth)
 
-    keeper = TokenKeeper(
+    keeper = TokenRefresher(
         link,
         AuthState(7, "", None),
         save,

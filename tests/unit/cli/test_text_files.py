@@ -54,6 +54,8 @@ def test_no_file_of_a_person_is_read_in_another_way() -> None:
     """The codec that drops a mark is `utf-8-sig`; a new reader needs it too."""
     folder = Path(__file__).resolve().parents[3] / "supervisor"
     plain = [
-        path.name for path in folder.rglob("*.py") if 'read_text("utf-8")' in path.read_text("utf-8")
+        path.name
+        for path in folder.rglob("*.py")
+        if 'read_text("utf-8")' in path.read_text("utf-8")
     ]
     assert plain == []

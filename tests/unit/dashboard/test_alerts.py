@@ -11,7 +11,7 @@ from actors.accounts.admin import AccountState
 from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.alerts import Facts, Level, Line, headlines
+from actors.dashboard.alerts import Alert, Facts, Severity, alerts
 from actors.dashboard.views import AccountView, IpView
 from actors.router.messages import RouterReport
 
@@ -49,12 +49,12 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
 @pytest.mark.parametrize(
     ("found", "level", "says", "todo"),
     [
-        (facts(S.READY, S.READY), Level.WELL, "2 of 2 bots are ready, 160 requests left", None),
-        (facts(S.READY, S.BACKING_OFF), Level.WATCH, "1 of 2 bots are ready", None),
-        (facts(), Level.WATCH, "starting", None),
+        (facts(S.READY, S.READY), Severity.WELL, "2 of 2 bots are ready, 160 requests left", None),
+        (facts(S.READY, S.BACKING_OFF), Severity.WATCH, "1 of 2 bots are ready", None),
+        (facts(), Severity.WATCH, "starting", None),
         (
             facts(S.READY, router=RouterReport(0, 0, 0, refusal="no bot is ready to ask")),
-            Level.WATCH,
+            Severity.WATCH,
             "New matches are refused for now: no bot is ready to ask.",
             None,
         ),
@@ -65,71 +65,76 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
                     0, 0, 0, "it is spent", "spent", int(NOW) + 60, {"192.0.2.1": int(NOW) + 60}
                 ),
             ),
-            Level.OUTAGE,
+            Severity.OUTAGE,
             "The budget of the address 192.0.2.1 is spent; it frees at {when}.",
             "another address",
         ),
-        (facts(S.CONNECTING), Level.WATCH, "No bot is ready yet; 1 is on the way", None),
+        (facts(S.CONNECTING), Severity.WATCH, "No bot is ready yet; 1 is on the way", None),
         (
             facts(S.WAITING_FOR_ACCOUNT, not_here={"axe": "a wrong key", "bane": "a wrong key"}),
-            Level.ACT,
+            Severity.ACT,
             "cannot use 2 accounts: a wrong key",
             "other instances may",
         ),
         (
             facts(S.READY, accounts=[NEEDY]),
-            Level.ACT,
+            Severity.ACT,
             "mail needs a Steam Guard code",
             "type: botapi accounts login mail",
         ),
-        (facts(S.WAITING_FOR_ACCOUNT, accounts=[]), Level.ACT, "no account yet", "Add one"),
+        (facts(S.WAITING_FOR_ACCOUNT, accounts=[]), Severity.ACT, "no account yet", "Add one"),
         (
             facts(S.WAITING_FOR_ACCOUNT, accounts=[SPENT]),
-            Level.ACT,
+            Severity.ACT,
             "frees at {when}",
             "add accounts",
         ),
-        (facts(S.WAITING_FOR_ACCOUNT), Level.ACT, "none finds a free account", "release"),
+        (facts(S.WAITING_FOR_ACCOUNT), Severity.ACT, "none finds a free account", "release"),
         (
             facts(S.READY, S.WAITING_FOR_ACCOUNT),
-            Level.WATCH,
+            Severity.WATCH,
             "find no free account",
             "Add accounts",
         ),
-        (facts(S.READY, S.PARKED), Level.ACT, "bot-2 failed too often", "restart"),
+        (facts(S.READY, S.PARKED), Severity.ACT, "bot-2 failed too often", "restart"),
         (
             facts(S.READY, S.PARKED, fleet=replace(PLAN, parked=("bot-2",))),
-            Level.WATCH,
+            Severity.WATCH,
             "bot-2 is parked by hand",
             None,
         ),
         (
             facts(S.PARKED, S.PARKED, fleet=replace(PLAN, drained=True)),
-            Level.ACT,
+            Severity.ACT,
             "drained. Every account is free",
             "Resume",
         ),
         (
             facts(S.PARKED, S.DRAINING, fleet=replace(PLAN, drained=True, leaving=("bot-2",))),
-            Level.ACT,
+            Severity.ACT,
             "drained. 1 of the bots still finish",
             "Resume",
         ),
-        (facts(S.READY, store="Redis is unavailable"), Level.ACT, "Redis", "redis.url"),
-        (facts(S.READY, config={"refused": "bad"}), Level.ACT, "bad", "Correct"),
-        (facts(S.READY, config={"needs_restart": ("http.port",)}), Level.WATCH, "http.port", None),
+        (facts(S.READY, store="Redis is unavailable"), Severity.ACT, "Redis", "redis.url"),
+        (facts(S.READY, config={"refused": "bad"}), Severity.ACT, "bad", "Correct"),
+        (
+            facts(S.READY, config={"needs_restart": ("http.port",)}),
+            Severity.WATCH,
+            "http.port",
+            None,
+        ),
         (
             facts(S.READY, ips={"192.0.2.1": IpView("192.0.2.1", 450, 0, int(NOW))}),
-            Level.OUTAGE,
+            Severity.OUTAGE,
             "192.0.2.1 is spent; it frees at {when}",
             "another address",
         ),
     ],
 )
 def test_the_headline_says_what_is_and_what_to_do(
-    found: Facts, level: Level, says: str, todo: str | None
+    found: Facts, level: Severity, says: str, todo: str | None
 ) -> None:
-    headline = headlines(found)[0]
+    headline = alerts(found)[0]
     assert headline.level is level
     assert says in headline.text
     assert (headline.todo is None) is (todo is None)
@@ -139,21 +144,21 @@ def test_the_headline_says_what_is_and_what_to_do(
 
 def test_the_most_urgent_line_comes_first_and_no_trouble_is_left_out() -> None:
     found = facts(S.READY, S.BACKING_OFF, accounts=[NEEDY], store="Redis is unavailable")
-    lines = headlines(found)
-    assert [line.level for line in lines] == [Level.ACT, Level.ACT, Level.WATCH]
+    lines = alerts(found)
+    assert [line.level for line in lines] == [Severity.ACT, Severity.ACT, Severity.WATCH]
     assert "Redis" in lines[0].text
 
 
 def test_many_accounts_that_need_a_person_are_counted_not_listed() -> None:
     needy = [replace(NEEDY, account=f"mail{number}") for number in range(10)]
-    lines = headlines(facts(S.READY, accounts=needy))
+    lines = alerts(facts(S.READY, accounts=needy))
     assert len(lines) == 4
     more = ("7 more accounts need you.", "`botapi status` lists them.")
-    assert lines[-1] == Line(Level.ACT, "account-needs-person", *more)
+    assert lines[-1] == Alert(Severity.ACT, "account-needs-person", *more)
 
 
 def test_many_parked_bots_are_counted_not_listed() -> None:
-    lines = headlines(facts(*[S.PARKED] * 10, S.READY))
+    lines = alerts(facts(*[S.PARKED] * 10, S.READY))
     assert lines[0].text == "bot-1, bot-2, bot-3 and 7 more failed too often and are parked."
 
 
@@ -226,14 +231,14 @@ LIMITED = cause(K.LOGONS_LIMITED, 89, until=UNTIL, address="192.0.2.1")
 def test_a_shared_cause_is_one_line_with_since_when_and_how_many(
     shared: SharedCause, text: str, todo: str | None, when: float
 ) -> None:
-    lines = headlines(facts(*[S.BACKING_OFF] * 296, causes=(shared,)))
-    assert lines == (Line(Level.OUTAGE, shared.kind, text, todo, when),)
+    lines = alerts(facts(*[S.BACKING_OFF] * 296, causes=(shared,)))
+    assert lines == (Alert(Severity.OUTAGE, shared.kind, text, todo, when),)
 
 
 def test_every_kind_of_cause_has_a_line() -> None:
     for kind in CauseKind:
-        (line,) = headlines(facts(S.BACKING_OFF, causes=(cause(kind, 1),)))
-        assert (line.level, line.kind) == (Level.OUTAGE, kind)
+        (line,) = alerts(facts(S.BACKING_OFF, causes=(cause(kind, 1),)))
+        assert (line.level, line.kind) == (Severity.OUTAGE, kind)
 
 
 def test_shared_causes_come_before_what_a_person_must_do_and_that_before_the_rest() -> None:
@@ -246,7 +251,7 @@ def test_shared_causes_come_before_what_a_person_must_do_and_that_before_the_res
         config={"refused": "bad"},
         causes=(LIMITED,),
     )
-    assert [line.kind for line in headlines(found)] == [
+    assert [line.kind for line in alerts(found)] == [
         "logons-limited",
         "address-spent",
         "settings-refused",
@@ -262,14 +267,14 @@ def test_while_a_cause_lasts_no_bot_and_no_account_is_blamed_for_it(
 ) -> None:
     found = facts(*[state] * 10, causes=(cause(kind, 10),), store="Redis is unavailable")
     bots = {name: replace(one, cause=kind) for name, one in found.bots.items()}
-    others = headlines(replace(found, bots=bots))[1:]
+    others = alerts(replace(found, bots=bots))[1:]
     allowed = set() if kind is K.REDIS_UNREACHABLE else {"redis-refuses"}
     assert {line.kind for line in others} <= allowed
 
 
 def test_bots_that_are_ready_are_counted_without_a_word_on_the_others() -> None:
-    lines = headlines(facts(S.READY, S.WAITING_FOR_ACCOUNT, causes=(LIMITED,)))
-    assert lines[1] == Line(Level.WATCH, "recovering", "1 of 2 bots are ready.")
+    lines = alerts(facts(S.READY, S.WAITING_FOR_ACCOUNT, causes=(LIMITED,)))
+    assert lines[1] == Alert(Severity.WATCH, "recovering", "1 of 2 bots are ready.")
 
 
 def test_a_bot_that_failed_by_itself_is_named_also_during_an_outage() -> None:
@@ -277,16 +282,16 @@ def test_a_bot_that_failed_by_itself_is_named_also_during_an_outage() -> None:
     found = replace(
         found, bots={**found.bots, "bot-2": replace(found.bots["bot-2"], cause=K.STEAM_UNREACHABLE)}
     )
-    assert [line.text for line in headlines(found)[1:]] == ["bot-1 failed too often and is parked."]
+    assert [line.text for line in alerts(found)[1:]] == ["bot-1 failed too often and is parked."]
 
 
 def test_after_an_outage_bots_that_it_parked_are_on_the_way() -> None:
     found = facts(S.PARKED)
     bots = {"bot-1": replace(found.bots["bot-1"], cause=K.STEAM_UNREACHABLE)}
-    (line,) = headlines(replace(found, bots=bots))
+    (line,) = alerts(replace(found, bots=bots))
     assert line.text == "No bot is ready yet; 1 is on the way."
     by_hand = replace(PLAN, parked=("bot-1",))
-    lines = headlines(replace(found, bots=bots, fleet=by_hand))
+    lines = alerts(replace(found, bots=bots, fleet=by_hand))
     assert "on the way" not in "".join(line.text for line in lines)
 
 
@@ -296,7 +301,7 @@ def test_bots_that_wait_for_their_turn_to_log_on_are_counted() -> None:
         name: replace(one, waits="pacing") if one.state is S.CONNECTING else one
         for name, one in found.bots.items()
     }
-    (line,) = headlines(replace(found, bots=bots))
+    (line,) = alerts(replace(found, bots=bots))
     assert line.text == (
         "No bot is ready yet; 3 are on the way, 2 of them wait for their turn to log on."
     )
@@ -304,5 +309,5 @@ def test_bots_that_wait_for_their_turn_to_log_on_are_counted() -> None:
 
 def test_an_instant_is_in_a_text_exactly_if_it_is_known() -> None:
     for ip in (IpView("192.0.2.1", 450, 0, None), IpView("192.0.2.1", 450, 0, int(NOW))):
-        line = headlines(facts(S.READY, ips={ip.ip: ip}))[0]
+        line = alerts(facts(S.READY, ips={ip.ip: ip}))[0]
         assert ("{when}" in line.text) is (line.when is not None)

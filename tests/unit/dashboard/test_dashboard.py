@@ -21,11 +21,11 @@ from actors.bot.states import BotState
 from actors.dashboard.cause_log import CauseLog
 from actors.dashboard.dashboard import (
     REDIS_S,
+    Dashboard,
+    DashboardMessage,
     GetPicture,
-    LookAgain,
-    Lookout,
-    LookoutMessage,
-    Sights,
+    Refresh,
+    Sources,
     Unwatch,
     Watch,
 )
@@ -90,7 +90,7 @@ class Scene:
     roster: Asked
     redis: Redis
     traffic: Traffic
-    address: Address[LookoutMessage]
+    address: Address[DashboardMessage]
     causes: list[SharedCause]
     lines: list[MutableMapping[str, Any]]  # of the log
 
@@ -116,7 +116,7 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
         redis.answers.clear()
     causes: list[SharedCause] = []
     log, lines = capturing_log()
-    sights = Sights(
+    sights = Sources(
         roster=roster.address,
         router=others[0].address,
         fleet=others[1].address,
@@ -128,8 +128,8 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
         causes=lambda: tuple(causes),
         cause_log=CauseLog(clock=clock, log=log),
     )
-    address: Address[LookoutMessage] = Address("lookout")
-    lookout = Lookout(sights, address=address, epoch="e", clock=clock)
+    address: Address[DashboardMessage] = Address("lookout")
+    lookout = Dashboard(sights, address=address, epoch="e", clock=clock)
     actors = [roster, *others, lookout]
     for one in actors:
         await one.start()
@@ -189,7 +189,7 @@ async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
     scene.redis.rows = [account("axe"), account("bane")]
     await scene.clock.advance(1)
     assert not any("accounts" in data for _, data in events(watching))
-    scene.address.tell(LookAgain())
+    scene.address.tell(Refresh())
     await scene.clock.advance(1)
     told = [data["accounts"] for _, data in events(watching) if "accounts" in data]
     assert [row["account"] for row in told[0]] == ["bane"]

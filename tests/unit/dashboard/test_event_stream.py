@@ -12,7 +12,7 @@ from actors.dashboard.event_stream import (
     HEARTBEAT,
     KEPT,
     EventId,
-    Feed,
+    EventStream,
     Watching,
     event_id,
 )
@@ -28,7 +28,7 @@ async def read(watching: Watching) -> bytes:
 
 
 async def test_a_new_watcher_gets_the_whole_and_then_what_changes() -> None:
-    feed = Feed("e")
+    feed = EventStream("e")
     feed.publish("update", b'{"n":1}')
     watching = feed.join(None, snapshot)
     assert await read(watching) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
@@ -40,7 +40,7 @@ async def test_a_new_watcher_gets_the_whole_and_then_what_changes() -> None:
 
 
 async def test_all_who_watch_share_the_bytes() -> None:
-    feed, counter = Feed("e"), itertools.count()
+    feed, counter = EventStream("e"), itertools.count()
     watchers = [feed.join(None, lambda: b"%d" % next(counter)) for _ in range(3)]
     assert next(counter) == 1  # encoded once for three
     feed.publish("update", b"{}")
@@ -66,7 +66,7 @@ async def test_all_who_watch_share_the_bytes() -> None:
 async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
     last_seen: str, missed: list[int] | None
 ) -> None:
-    feed = Feed("e")
+    feed = EventStream("e")
     for number in range(1, 6):
         feed.publish("update", b"%d" % number)
     got = await read(feed.join(event_id(last_seen), snapshot))
@@ -79,7 +79,7 @@ async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
 
 
 async def test_who_was_away_for_too_long_gets_the_whole() -> None:
-    feed = Feed("e")
+    feed = EventStream("e")
     for _ in range(KEPT + 2):
         feed.publish("update", b"{}")
     assert b"snapshot" in await read(feed.join(EventId("e", 1), snapshot))
@@ -87,7 +87,7 @@ async def test_who_was_away_for_too_long_gets_the_whole() -> None:
 
 
 async def test_a_slow_watcher_is_dropped_and_delays_no_other() -> None:
-    feed = Feed("e")
+    feed = EventStream("e")
     slow, quick = feed.join(None, snapshot), feed.join(None, snapshot)
     for _ in range(BACKLOG + 1):
         feed.publish("update", b"{}")
@@ -99,7 +99,7 @@ async def test_a_slow_watcher_is_dropped_and_delays_no_other() -> None:
 
 
 async def test_the_end_of_the_feed_is_the_end_of_all_streams() -> None:
-    feed = Feed("e")
+    feed = EventStream("e")
     watchers = [feed.join(None, snapshot) for _ in range(3)]
     await read(watchers[0])
     waiting = asyncio.create_task(read(watchers[0]))

@@ -11,7 +11,7 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.states import BotState
 from actors.dashboard.history import POINT_S, FleetHistory
-from actors.dashboard.snapshot import Picture, changes, whole
+from actors.dashboard.snapshot import Snapshot, changes, whole
 from actors.dashboard.views import account_view, ip_view
 from actors.router.messages import RouterReport
 
@@ -29,10 +29,10 @@ def row(name: str = "axe", **changes: object) -> AccountRow:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def picture(*bots: BotReport) -> Picture:
+def picture(*bots: BotReport) -> Snapshot:
     plan = FleetPlan(2, 2, drained=False, parked=(), leaving=())
     table = {one.bot_id: one for one in bots}
-    return Picture(table, {}, {}, plan, RouterReport(0, 0, 0), {}, (), {})
+    return Snapshot(table, {}, {}, plan, RouterReport(0, 0, 0), {}, (), {})
 
 
 def test_only_what_changed_is_sent() -> None:

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from support.fake_clock import FakeClock
 
 from actors.errors import RateLimited, Unauthorized
-from actors.http.auth.admin import AdminToken, Gate
+from actors.http.auth.admin import AdminToken, OperatorAuth
 from actors.http.auth.admission import OPERATOR, WRONG, Admission, shows_credential
 from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.clients import Client, client_of
@@ -229,7 +229,7 @@ def answered(door: Admission, request: web.Request) -> int:
 
 
 def guarded(clock: FakeClock, keys: KeyRing | None = RING) -> Admission:
-    is_operator = Gate(TOKEN, Sessions(clock)).is_operator
+    is_operator = OperatorAuth(TOKEN, Sessions(clock)).is_operator
     return Admission(keys, per_minute=0, proxies=(), is_operator=is_operator, clock=clock)
 
 

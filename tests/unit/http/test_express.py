@@ -14,7 +14,7 @@ from support.fake_clock import FakeClock, settle
 from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import IDLE_S, Connection
-from actors.matches.match import Refusal, Verdict
+from actors.matches.match import NoMatch, NoMatchReason
 
 KEY = "botapi_the-key-of-alice"
 RING = KeyRing(parse_keys(f"alice sha256:{digest_of(KEY).hex()} per-minute=60 burst=2"))
@@ -103,7 +103,7 @@ async def test_what_it_does_not_answer_is_answered_the_long_way(
     counter: Counter, data: bytes, status: int
 ) -> None:
     now = counter.clock.wall()
-    counter.knows(Refusal(8, Verdict.NOT_FOUND, now, now + 60))
+    counter.knows(NoMatch(8, NoMatchReason.NOT_FOUND, now, now + 60))
     async with counter.talk() as talk:
         await talk.ask(get(PATH))
         assert (await talk.ask(data)).status == status

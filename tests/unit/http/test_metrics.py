@@ -20,7 +20,7 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import BUDGET_SPENT, QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot.eresults import Verdict, as_reason
+from actors.bot.eresults import LogonResult, as_reason
 from actors.bot.messages import BotChanged, BotRemoved, BotReport, FleetReport
 from actors.bot.metrics import FleetMetrics, MeasuredPacing
 from actors.bot.registry import RosterMessage
@@ -96,7 +96,7 @@ def test_both_forms_say_the_same(instruments: Instruments) -> None:
 # -- the fleet ---------------------------------------------------------------------------------
 
 
-def life(fleet: FleetMetrics, *states: BotState, verdict: Verdict | None = None) -> None:
+def life(fleet: FleetMetrics, *states: BotState, verdict: LogonResult | None = None) -> None:
     for state in states:
         fleet.tell(BotChanged("bot-1", state, verdict=verdict if state is states[-1] else None))
 
@@ -114,14 +114,14 @@ def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> Non
     ("ends_in", "verdict", "counted_as"),
     [
         (S.LAUNCHING, None, "ok"),
-        (S.BACKING_OFF, Verdict.RATE_LIMITED, "rate_limited"),
+        (S.BACKING_OFF, LogonResult.RATE_LIMITED, "rate_limited"),
         (S.BACKING_OFF, None, "none"),
-        (S.NEEDS_HUMAN, Verdict.NEEDS_HUMAN, "needs_human"),
+        (S.NEEDS_HUMAN, LogonResult.NEEDS_HUMAN, "needs_human"),
         (S.DRAINING, None, None),  # our own doing
     ],
 )
 def test_log_ons_are_counted_by_verdict(
-    instruments: Instruments, ends_in: BotState, verdict: Verdict | None, counted_as: str | None
+    instruments: Instruments, ends_in: BotState, verdict: LogonResult | None, counted_as: str | None
 ) -> None:
     fleet = FleetMetrics(instruments)
     life(fleet, S.CONNECTING, S.AUTHENTICATING, ends_in, verdict=verdict)
@@ -134,7 +134,7 @@ def test_log_ons_are_counted_by_verdict(
 @pytest.mark.parametrize("state", [S.LAUNCHING, S.READY])
 def test_sessions_end_by_verdict(instruments: Instruments, state: BotState) -> None:
     fleet = FleetMetrics(instruments)
-    life(fleet, state, S.BACKING_OFF, verdict=Verdict.REPLACED)
+    life(fleet, state, S.BACKING_OFF, verdict=LogonResult.REPLACED)
     life(fleet, state, S.BACKING_OFF)
     life(fleet, state, S.EXHAUSTED)
     found = shown(instruments).values("botapi_sessions_ended_total", "verdict")
@@ -431,7 +431,7 @@ def count_series(bots: int) -> int:
         for before in BotState:
             for after in BotState:
                 metering.fleet.tell(BotChanged(name, before, account=name, reason=name))
-                metering.fleet.tell(BotChanged(name, after, verdict=Verdict.RETRY))
+                metering.fleet.tell(BotChanged(name, after, verdict=LogonResult.RETRY))
         for state in ChildState:
             metering.on_bot(ChildStatus(name, state, 0, restarts=number))
     written = metering._instruments.written(Format.TEXT).decode()

@@ -16,18 +16,20 @@ from actors.accounts.admin import AccountState
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotReport, FleetReport
 from actors.bot.states import BotState
-from actors.dashboard.alerts import Level, Line
-from actors.dashboard.snapshot import Picture
+from actors.dashboard.alerts import Alert, Severity
+from actors.dashboard.snapshot import Snapshot
 from actors.dashboard.views import AccountView
-from actors.http.openapi.outputs import Status
+from actors.http.openapi.outputs import StatusOutput
 from actors.http.routes.status import ASK_S, StatusRoutes
 from actors.router.messages import RouterReport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 LINES = (
-    Line(Level.OUTAGE, "steam-unreachable", "Away since {when}.", "Nothing to do.", 1_800_000_000),
-    Line(Level.ACT, "account-needs-person", "mail needs a code.", about=("account", "mail")),
+    Alert(
+        Severity.OUTAGE, "steam-unreachable", "Away since {when}.", "Nothing to do.", 1_800_000_000
+    ),
+    Alert(Severity.ACT, "account-needs-person", "mail needs a code.", about=("account", "mail")),
 )
 ALERTS = [
     {
@@ -56,7 +58,7 @@ NEEDY = AccountView(
 WELL = AccountView(
     *("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None), needs_you=False
 )
-PICTURE = Picture({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
+PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
 NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
 FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
@@ -90,7 +92,7 @@ class Served:
         assert answer.status == 200
         assert isinstance(answer.body, bytes)
         found: dict[str, Any] = orjson.loads(answer.body)
-        Status.model_validate(found)
+        StatusOutput.model_validate(found)
         return found
 
 
@@ -152,7 +154,11 @@ async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> No
 async def test_who_may_not_see_names_sees_all_but_them(served: Served) -> None:
     report = BotReport("bot-1", BotState.READY, 1.0, "mail", 2, "mail: the password is wrong", None)
     served.roster.answer = FleetReport((report,))
-    lines = (*LINES, LINES[1], Line(Level.ACT, "unusable-here", "This cannot use 1: mail is bad."))
+    lines = (
+        *LINES,
+        LINES[1],
+        Alert(Severity.ACT, "unusable-here", "This cannot use 1: mail is bad."),
+    )
     served.lookout.answer = replace(PICTURE, headlines=lines)
     whole = await served.status()
     names.append(False)

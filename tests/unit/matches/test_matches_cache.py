@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.matches.cache import RECENT_S, Freshness, Memory
-from actors.matches.match import MatchAnswer, Refusal, Source, Verdict, answer_of
+from actors.matches.cache import RECENT_S, Freshness, MatchCache
+from actors.matches.match import MatchAnswer, NoMatch, NoMatchReason, Source, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.matches.store import Entry, Garbled, pack, unpack
+from actors.matches.store import CorruptEntry, Entry, pack, unpack
 from sandbox.gc.matches.schema import encode_response
 
 NOW = 1_700_000_000.0
@@ -32,8 +32,8 @@ def answer(match_id: int = 7, ttl_s: float = 100.0) -> MatchAnswer:
     return answer_of(match_id, raw, DECODER.decode(raw), now=NOW, ttl_s=ttl_s)
 
 
-def refusal(verdict: Verdict = Verdict.NOT_FOUND) -> Refusal:
-    return Refusal(7, verdict, NOW, NOW + 60.0)
+def refusal(verdict: NoMatchReason = NoMatchReason.NOT_FOUND) -> NoMatch:
+    return NoMatch(7, verdict, NOW, NOW + 60.0)
 
 
 # -- entries ---------------------------------------------------------------------------------------
@@ -44,8 +44,8 @@ def test_an_answer_comes_out_as_it_went_in() -> None:
     assert unpack(7, packed) == dataclasses.replace(answer(), source=Source.REDIS)
 
 
-@pytest.mark.parametrize("verdict", list(Verdict))
-def test_a_refusal_comes_out_as_it_went_in(verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", list(NoMatchReason))
+def test_a_refusal_comes_out_as_it_went_in(verdict: NoMatchReason) -> None:
     assert unpack(7, pack(refusal(verdict))) == refusal(verdict)
 
 
@@ -57,7 +57,7 @@ def test_the_gzipped_json_is_the_one_that_is_handed_out() -> None:
 
 
 def test_an_entry_about_another_match_is_garbled() -> None:
-    with pytest.raises(Garbled, match="about match 7"):
+    with pytest.raises(CorruptEntry, match="about match 7"):
         unpack(8, pack(answer()))
 
 
@@ -86,7 +86,7 @@ def changed(**facts: object) -> Entry:
     ],
 )
 def test_what_is_no_entry_of_ours_is_garbled(entry: Entry) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(CorruptEntry):
         unpack(7, entry)
 
 
@@ -100,7 +100,7 @@ def test_no_damage_gets_through(junk: bytes, data: st.DataObject) -> None:
     damaged = whole[:at] + junk + whole[at + len(junk) :]
     try:
         found = unpack(7, dataclasses.replace(packed, **{field: damaged}))
-    except Garbled:
+    except CorruptEntry:
         return
     assert isinstance(found, MatchAnswer)
     assert (found.json, found.protobuf) == (answer().json, answer().protobuf)
@@ -110,7 +110,7 @@ def test_no_damage_gets_through(junk: bytes, data: st.DataObject) -> None:
 
 
 def test_memory_hands_out_the_same_bytes_and_says_where_they_are_from() -> None:
-    memory = Memory(10)
+    memory = MatchCache(10)
     brought = dataclasses.replace(answer(), steam_id=76561197960265729)
     memory.put(brought)
     found = memory.get(7, NOW)
@@ -120,7 +120,7 @@ def test_memory_hands_out_the_same_bytes_and_says_where_they_are_from() -> None:
 
 
 def test_memory_forgets_what_is_not_fresh() -> None:
-    memory = Memory(10)
+    memory = MatchCache(10)
     memory.put(answer(ttl_s=100.0))
     assert memory.get(7, NOW + 99.9) is not None
     assert memory.get(7, NOW + 100.0) is None
@@ -128,7 +128,7 @@ def test_memory_forgets_what_is_not_fresh() -> None:
 
 
 def test_the_longest_unused_leave_first() -> None:
-    memory = Memory(2)
+    memory = MatchCache(2)
     memory.put(answer(1))
     memory.put(answer(2))
     memory.get(1, NOW)
@@ -139,7 +139,7 @@ def test_the_longest_unused_leave_first() -> None:
 
 
 def test_a_memory_of_nothing_holds_nothing() -> None:
-    memory = Memory(0)
+    memory = MatchCache(0)
     memory.put(answer())
     memory.put(refusal())
     assert memory.get(7, NOW) is None
@@ -174,4 +174,4 @@ def test_what_is_recent_is_kept_no_longer_than_the_rest() -> None:
 
 def test_a_refusal_says_when_the_gc_would_be_asked_again() -> None:
     assert refusal().error(NOW + 20.0).retry_after == 40.0
-    assert refusal(Verdict.BLOCKED).error(NOW).retry_after is None
+    assert refusal(NoMatchReason.BLOCKED).error(NOW).retry_after is None

@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import Response
 from support.express_env import Counter, known_match
 from support.fake_clock import FakeClock
-from support.scripted_child import CRASHES, SERVES, Life, TopJitter, World, capturing_log
+from support.scripted_child import CRASHES, SERVES, Life, SupervisorEnv, TopJitter, capturing_log
 
 from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import Announcer
@@ -115,7 +115,7 @@ class Unshowable(Exception):
 @pytest.mark.usefixtures("no_leaks")
 @pytest.mark.parametrize("error", [CRASHES.error, Unshowable()], ids=["usual", "unshowable"])
 async def test_an_observer_that_always_fails_changes_no_childs_life(
-    world: World, error: Exception
+    world: SupervisorEnv, error: Exception
 ) -> None:
     seen: list[ChildState] = []
 

@@ -8,13 +8,13 @@ from actors.router.circuit_breaker import (
     OPENS_AFTER,
     PAUSE_S,
     TRIAL_S,
-    Circuits,
+    CircuitBreakers,
     Step,
 )
 
 
 def silent(
-    circuits: Circuits,
+    circuits: CircuitBreakers,
     unanswered: int,
     *,
     account: str = "axe",
@@ -26,7 +26,7 @@ def silent(
     )
 
 
-def opened(circuits: Circuits) -> None:
+def opened(circuits: CircuitBreakers) -> None:
     """Open the circuit of an account that is silent while others are answered."""
     for count in range(1, OPENS_AFTER):
         assert silent(circuits, count, others_answer=True) is Step.NOTHING
@@ -34,20 +34,20 @@ def opened(circuits: Circuits) -> None:
 
 
 def probe(
-    circuits: Circuits, *, others_answer: bool = True, account: str = "axe", now: float = 0.0
+    circuits: CircuitBreakers, *, others_answer: bool = True, account: str = "axe", now: float = 0.0
 ) -> Step:
     return circuits.silent(account, now, unanswered=0, is_probe=True, others_answer=others_answer)
 
 
 def test_silences_in_a_row_open_it_and_others_are_not_concerned() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     opened(circuits)
     assert circuits.pause_s("axe") == PAUSE_S
     assert silent(circuits, 1, account="bane") is Step.NOTHING
 
 
 def test_an_answer_closes_it() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     opened(circuits)
     assert circuits.open_accounts() == ("axe",)
     circuits.answered("axe")
@@ -55,7 +55,7 @@ def test_an_answer_closes_it() -> None:
 
 
 def test_a_probe_in_vain_asks_for_a_new_log_on_once() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     opened(circuits)
     assert probe(circuits) is Step.RELOG
     opened(circuits)
@@ -63,7 +63,7 @@ def test_a_probe_in_vain_asks_for_a_new_log_on_once() -> None:
 
 
 def test_after_the_new_log_on_the_account_goes_if_others_are_answered() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     opened(circuits)
     probe(circuits)
     opened(circuits)
@@ -73,7 +73,7 @@ def test_after_the_new_log_on_the_account_goes_if_others_are_answered() -> None:
 
 
 def test_when_no_account_is_answered_one_at_a_time_tries_a_spare_account() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     steps = [silent(circuits, OPENS_AFTER, account=name) for name in ("axe", "bane", "cm")]
     assert steps == [Step.SPARE, Step.PAUSE, Step.PAUSE]
     assert silent(circuits, OPENS_AFTER, account="dazzle", now=TRIAL_S) is Step.SPARE
@@ -83,7 +83,7 @@ def test_when_no_account_is_answered_one_at_a_time_tries_a_spare_account() -> No
 
 def test_a_gc_that_answers_no_account_costs_fewer_and_fewer_log_ons() -> None:
     """Ten bots for a day: as many trials of each kind as the pauses allow, not ten at a time."""
-    circuits, day_s = Circuits(), 86_400.0
+    circuits, day_s = CircuitBreakers(), 86_400.0
     names = [f"bot-{number}" for number in range(10)]
     counts = dict.fromkeys(Step, 0)
     for number in range(int(day_s / LONGEST_PAUSE_S)):
@@ -99,14 +99,14 @@ def test_a_gc_that_answers_no_account_costs_fewer_and_fewer_log_ons() -> None:
 
 
 def test_an_answer_of_any_account_allows_the_next_trial_at_once() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     assert silent(circuits, OPENS_AFTER) is Step.SPARE
     circuits.answered("bane")
     assert silent(circuits, OPENS_AFTER, account="cm") is Step.SPARE
 
 
 def test_when_no_account_is_answered_the_probes_come_less_and_less_often() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     silent(circuits, OPENS_AFTER)
     assert circuits.pause_s("axe") == PAUSE_S
     pauses = []
@@ -120,7 +120,7 @@ def test_when_no_account_is_answered_the_probes_come_less_and_less_often() -> No
 
 
 def test_beside_a_spare_account_that_is_answered_a_probe_in_vain_is_enough() -> None:
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     assert silent(circuits, OPENS_AFTER, account="bane") is Step.SPARE
     circuits.trial_won(10.0)
     assert silent(circuits, OPENS_AFTER, now=11.0, others_answer=True) is Step.PAUSE

@@ -15,8 +15,8 @@ from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import (
     BotChanged,
     BotRemoved,
+    ReadyBot,
     RouterToBot,
-    Seat,
     ServeAliases,
     ServeProfile,
 )
@@ -86,7 +86,7 @@ class Stage:
         bot = self.bots[name] = FakeBot(name, self.clock, answer)
         await bot.start()
         self.tasks.append(asyncio.create_task(bot.run()))
-        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        seat = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
         self.address.tell(BotChanged(name, BotState.READY, seat=seat))
         await settle()
         return bot

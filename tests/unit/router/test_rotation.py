@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.actor import Address
-from actors.bot.messages import RouterToBot, Seat
+from actors.bot.messages import ReadyBot, RouterToBot
 from actors.router.circuit_breaker import OPENS_AFTER
-from actors.router.rotation import Turns
+from actors.router.rotation import RoundRobin
 
 
-def seat(number: int) -> Seat:
+def seat(number: int) -> ReadyBot:
     name = f"bot-{number}"
-    return Seat(name, f"account-{number}", number, None, Address[RouterToBot](name))
+    return ReadyBot(name, f"account-{number}", number, None, Address[RouterToBot](name))
 
 
 def test_seats_take_turns_in_order_of_last_use() -> None:
-    turns = Turns(max_in_flight=10, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=10, min_interval_s=0.0)
     for number in range(3):
         turns.join(seat(number))
     taken = [turns.take(0.0) for _ in range(7)]
@@ -27,7 +27,7 @@ def test_seats_take_turns_in_order_of_last_use() -> None:
 
 
 def test_a_full_seat_is_passed_over_until_one_of_its_requests_ends() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     turns.join(seat(0))
     taken = turns.take(0.0)
     assert taken is not None
@@ -37,7 +37,7 @@ def test_a_full_seat_is_passed_over_until_one_of_its_requests_ends() -> None:
 
 
 def test_a_seat_rests_between_two_requests() -> None:
-    turns = Turns(max_in_flight=5, min_interval_s=1.0)
+    turns = RoundRobin(max_in_flight=5, min_interval_s=1.0)
     turns.join(seat(0))
     assert turns.take(10.0) is not None
     assert turns.take(10.9) is None
@@ -46,7 +46,7 @@ def test_a_seat_rests_between_two_requests() -> None:
 
 
 def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=60.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=60.0)
     first, second = seat(0), seat(1)
     turns.join(first)
     turns.join(second)
@@ -62,7 +62,7 @@ def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
 
 
 def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
-    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
     one = seat(0)
     turns.join(one)
     assert turns.take(0.0) is one
@@ -72,7 +72,7 @@ def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
 
 
 def test_a_seat_that_another_request_took_since_rests_from_then() -> None:
-    turns = Turns(max_in_flight=2, min_interval_s=10.0)
+    turns = RoundRobin(max_in_flight=2, min_interval_s=10.0)
     turns.join(seat(0))
     one = turns.take(0.0)
     assert one is not None
@@ -82,7 +82,7 @@ def test_a_seat_that_another_request_took_since_rests_from_then() -> None:
 
 
 def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     turns.join(seat(0))
     turns.join(seat(1))
     avoid = frozenset({"account-0"})
@@ -93,7 +93,7 @@ def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
 
 
 def test_what_an_earlier_life_of_a_bot_gives_back_does_not_count_for_the_next() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     turns.join(seat(0))
     old = turns.take(0.0)
     assert old is not None
@@ -107,7 +107,7 @@ def test_what_an_earlier_life_of_a_bot_gives_back_does_not_count_for_the_next() 
 
 @given(st.integers(1, 30), st.integers(1, 200))
 def test_rotation_is_fair_within_one(bots: int, requests: int) -> None:
-    turns = Turns(max_in_flight=10**6, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=10**6, min_interval_s=0.0)
     for number in range(bots):
         turns.join(seat(number))
     used = Counter({f"bot-{n}": 0 for n in range(bots)})
@@ -120,9 +120,9 @@ def test_rotation_is_fair_within_one(bots: int, requests: int) -> None:
 
 @given(st.lists(st.sampled_from(["join", "leave", "take", "give", "put"]), max_size=80), st.data())
 def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataObject) -> None:
-    turns = Turns(max_in_flight=2, min_interval_s=0.0)
-    out: list[Seat] = []
-    present: dict[str, Seat] = {}
+    turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
+    out: list[ReadyBot] = []
+    present: dict[str, ReadyBot] = {}
     for step in steps:
         number = data.draw(st.integers(0, 3))
         if step == "join":
@@ -148,7 +148,7 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
 
 
 def test_other_limits_hold_for_the_seats_that_are_there() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=60.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=60.0)
     turns.join(seat(0))
     taken = turns.take(0.0)
     assert taken is not None
@@ -165,7 +165,7 @@ def test_other_limits_hold_for_the_seats_that_are_there() -> None:
 
 
 def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight() -> None:
-    turns = Turns(max_in_flight=5, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=5, min_interval_s=0.0)
     turns.join(seat(0))
     turns.join(seat(1))
     busy = turns.take(0.0)
@@ -182,7 +182,7 @@ def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight(
 
 
 def test_a_demoted_seat_is_used_only_when_there_is_no_other() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     bad, good = seat(0), seat(1)
     turns.join(bad)
     turns.join(good)
@@ -198,7 +198,7 @@ def test_a_demoted_seat_is_used_only_when_there_is_no_other() -> None:
 
 
 def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     bad, good = seat(0), seat(1)
     turns.join(bad)
     turns.join(good)
@@ -209,7 +209,7 @@ def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
 
 
 def test_a_restored_seat_gets_one_request_at_a_time_until_it_is_acquitted() -> None:
-    turns = Turns(max_in_flight=3, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=3, min_interval_s=0.0)
     one = seat(0)
     turns.join(one)
     turns.demote(one)
@@ -221,7 +221,7 @@ def test_a_restored_seat_gets_one_request_at_a_time_until_it_is_acquitted() -> N
 
 
 def test_a_demoted_seat_that_answers_in_time_is_as_good_as_any() -> None:
-    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
     for number in range(2):
         turns.join(seat(number))
     busy = turns.take(0.0)
@@ -235,7 +235,7 @@ def test_a_demoted_seat_that_answers_in_time_is_as_good_as_any() -> None:
 
 
 def test_who_is_not_there_is_not_demoted() -> None:
-    turns = Turns(max_in_flight=1, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
     turns.join(seat(0))
     assert not turns.demote(seat(0))  # of an earlier life
     probed = seat(1)
@@ -266,11 +266,11 @@ def test_who_is_not_there_is_not_demoted() -> None:
     st.data(),
 )
 def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) -> None:
-    turns = Turns(max_in_flight=2, min_interval_s=0.0)
+    turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
     seats = [seat(number) for number in range(3)]
     for one in seats:
         turns.join(one)
-    out: list[Seat] = []
+    out: list[ReadyBot] = []
     for step in steps:
         one = data.draw(st.sampled_from(seats))
         match step:
@@ -291,7 +291,7 @@ def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) 
         check_standing(turns)
 
 
-def check_standing(turns: Turns) -> None:
+def check_standing(turns: RoundRobin) -> None:
     """Every seat with room stands in one line, and those of the second line are counted."""
     assert turns._seconds == sum(place.is_second for place in turns._places.values())
     for place in turns._places.values():

@@ -10,7 +10,7 @@ import pytest
 from support.fake_clock import FakeClock, settle
 from support.fake_matches import FakeMatches
 from support.router_env import (
-    Stage,
+    RouterEnv,
     after,
     matches_fixture,  # noqa: F401 - a fixture
     routing,
@@ -18,7 +18,7 @@ from support.router_env import (
 
 from actors.accounts.models import Refused
 from actors.matches.match import Source
-from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Taken
+from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Locked
 from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -41,7 +41,7 @@ class SlowMatches(FakeMatches):
 
 
 @pytest.fixture
-async def stage(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[Stage]:
+async def stage(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
     async with routing(clock, matches, POLICY) as stage:
         yield stage
 
@@ -64,7 +64,7 @@ async def test_a_request_is_counted_and_sent_while_the_look_is_not_answered_yet(
 async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     bots = [await stage.add_bot("a"), await stage.add_bot("b")]
     async with routing(clock, matches, POLICY) as other:
@@ -85,7 +85,7 @@ async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
 async def test_what_another_container_is_under_way_for_is_not_asked_for_again(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     bot = await stage.add_bot("a")
     async with routing(clock, matches, POLICY) as other:
@@ -103,11 +103,11 @@ async def test_what_another_container_is_under_way_for_is_not_asked_for_again(
 async def test_who_takes_over_asks_a_bot_then(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     bot = await stage.add_bot("a")
     claim = matches.claim(7)
-    assert not isinstance(await matches.look(claim), Taken)
+    assert not isinstance(await matches.look(claim), Locked)
     asked = stage.ask(7)
     await clock.advance(1.0)
     assert bot.asked == []
@@ -117,7 +117,7 @@ async def test_who_takes_over_asks_a_bot_then(
     assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
 
 
-async def test_a_spent_account_is_followed_by_another(stage: Stage) -> None:
+async def test_a_spent_account_is_followed_by_another(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     bot = await stage.add_bot("b")
     stage.budgets.refusals["account of a"] = Refused("account", 60.0)
@@ -158,7 +158,7 @@ async def test_what_is_counted_is_held_though_the_look_was_given_up(clock: FakeC
 async def test_who_goes_away_leaves_nothing_half_done(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: Stage,
+    stage: RouterEnv,
     turns: int,
 ) -> None:
     """At whatever moment: what is counted is asked for and heard, what is not is free for others."""

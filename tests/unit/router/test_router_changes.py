@@ -14,10 +14,10 @@ from support.fake_tally import FakeTally
 
 from actors.accounts.models import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotChanged, BotRemoved, RouterToBot, Seat, ServeMatch
+from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
-from actors.matches.cache import Memory
+from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.redis.client import Condition
@@ -95,7 +95,7 @@ class Stage:
             address=self.address,
             budgets=self.budgets,
             matches=matches,
-            memory=Memory(POLICY.freshness.memory_entries),
+            memory=MatchCache(POLICY.freshness.memory_entries),
             decoder=MatchDecoder(),
             policy=POLICY,
             tally=FakeTally(),
@@ -116,7 +116,7 @@ class Stage:
 
     def ready(self, bot: HeldBot) -> None:
         name = bot.address.name
-        seat = Seat(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        seat = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
         self.address.tell(BotChanged(name, BotState.READY, seat=seat))
 
     def ask(self, match_id: int) -> asyncio.Task[MatchAnswer]:

@@ -10,7 +10,7 @@ from support.fake_clock import FakeClock, settle
 from support.fake_matches import FakeMatches
 from support.router_env import (
     POLICY,
-    Stage,
+    RouterEnv,
     after,
     matches_fixture,  # noqa: F401 - a fixture
     routing,
@@ -45,7 +45,7 @@ def policy(freshness: Freshness = FRESHNESS) -> RouterPolicy:
 # -- one container ---------------------------------------------------------------------------------
 
 
-async def test_what_is_known_costs_no_request_and_no_look(stage: Stage) -> None:
+async def test_what_is_known_costs_no_request_and_no_look(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a")
     first = await stage.ask(7)
     second = await stage.ask(7)
@@ -55,7 +55,7 @@ async def test_what_is_known_costs_no_request_and_no_look(stage: Stage) -> None:
     assert stage.matches.looks == 1
 
 
-async def test_news_are_asked_for_and_stored(stage: Stage) -> None:
+async def test_news_are_asked_for_and_stored(stage: RouterEnv) -> None:
     salt = 1
     bot = await stage.add_bot(
         "a",
@@ -127,7 +127,7 @@ async def test_memory_is_bounded_and_follows_the_settings(
         assert matches.looks == looks + 1
 
 
-async def test_without_redis_what_is_in_memory_is_still_answered(stage: Stage) -> None:
+async def test_without_redis_what_is_in_memory_is_still_answered(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a")
     await stage.ask(7)
     stage.matches.is_away = True
@@ -137,7 +137,7 @@ async def test_without_redis_what_is_in_memory_is_still_answered(stage: Stage) -
     assert bot.asked == [7]
 
 
-async def test_an_answer_that_cannot_be_stored_is_handed_out_all_the_same(stage: Stage) -> None:
+async def test_an_answer_that_cannot_be_stored_is_handed_out_all_the_same(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(1.0))
     asked = stage.ask(7)
     await settle()

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.router_env import (
     Later,
-    Stage,
+    RouterEnv,
     match,
     matches_fixture,  # noqa: F401 - a fixture
     silence,
@@ -36,7 +36,7 @@ def levels(lines: Lines, event: str) -> list[str]:
     return [line["log_level"] for line in lines if line["event"] == event]
 
 
-async def fetched(stage: Stage, match_id: int) -> None:
+async def fetched(stage: RouterEnv, match_id: int) -> None:
     """Ask for a match and let all the time pass that this may take."""
     asked = stage.ask(match_id)
     await stage.clock.advance(40)
@@ -50,7 +50,7 @@ def unusable(_match_id: int) -> bytes:
 
 
 async def test_an_account_that_fails_is_told_once_until_it_answers(
-    stage: Stage, lines: Lines
+    stage: RouterEnv, lines: Lines
 ) -> None:
     bot = await stage.add_bot("bot-1", unusable)
     for match_id in (1, 2, 3):
@@ -64,7 +64,7 @@ async def test_an_account_that_fails_is_told_once_until_it_answers(
     assert levels(lines, "try_failed").count("info") == 2
 
 
-async def test_a_bot_that_breaks_has_said_so_itself(stage: Stage, lines: Lines) -> None:
+async def test_a_bot_that_breaks_has_said_so_itself(stage: RouterEnv, lines: Lines) -> None:
     def broken(_match_id: int) -> SteamUnreachable:
         return SteamUnreachable("session", "closed")
 
@@ -74,7 +74,7 @@ async def test_a_bot_that_breaks_has_said_so_itself(stage: Stage, lines: Lines) 
 
 
 async def test_a_game_coordinator_that_is_silent_to_all_is_no_line_per_account(
-    stage: Stage, lines: Lines
+    stage: RouterEnv, lines: Lines
 ) -> None:
     for number in range(30):
         await stage.add_bot(f"bot-{number}", silence)
@@ -88,7 +88,7 @@ async def test_a_game_coordinator_that_is_silent_to_all_is_no_line_per_account(
     assert levels(lines, "circuit_opened").count("warning") <= FEW
 
 
-async def test_an_address_whose_budget_is_spent_is_one_line(stage: Stage, lines: Lines) -> None:
+async def test_an_address_whose_budget_is_spent_is_one_line(stage: RouterEnv, lines: Lines) -> None:
     for number in range(10):
         await stage.add_bot(f"bot-{number}")
         stage.budgets.refusals[f"account of bot-{number}"] = Refused("ip", 3600.0)
@@ -97,7 +97,7 @@ async def test_an_address_whose_budget_is_spent_is_one_line(stage: Stage, lines:
 
 
 async def test_requests_refused_together_for_a_spent_address_are_one_line(
-    stage: Stage, lines: Lines
+    stage: RouterEnv, lines: Lines
 ) -> None:
     for number in range(5):
         await stage.add_bot(f"bot-{number}")
@@ -108,7 +108,7 @@ async def test_requests_refused_together_for_a_spent_address_are_one_line(
     assert levels(lines, "budget_refused").count("info") == 1
 
 
-async def test_each_account_whose_budget_is_spent_is_a_line(stage: Stage, lines: Lines) -> None:
+async def test_each_account_whose_budget_is_spent_is_a_line(stage: RouterEnv, lines: Lines) -> None:
     for number in range(3):
         await stage.add_bot(f"bot-{number}")
         stage.budgets.refusals[f"account of bot-{number}"] = Refused("account", 3600.0)
@@ -116,7 +116,7 @@ async def test_each_account_whose_budget_is_spent_is_a_line(stage: Stage, lines:
     assert levels(lines, "budget_refused") == ["info"] * 3
 
 
-async def test_a_bot_that_stays_slow_is_told_once(stage: Stage, lines: Lines) -> None:
+async def test_a_bot_that_stays_slow_is_told_once(stage: RouterEnv, lines: Lines) -> None:
     await stage.add_bot("quick")
     await stage.add_bot("slow", lambda match_id: Later(4.0, match(match_id)))
     for match_id in range(1, 200):

@@ -9,7 +9,7 @@ from support.fake_clock import FakeClock, settle
 from support.fake_matches import FakeMatches
 from support.router_env import (  # noqa: F401 - two are fixtures
     POLICY,
-    Stage,
+    RouterEnv,
     after,
     matches_fixture,
     routing,
@@ -25,7 +25,7 @@ from actors.router.hedging import ALONE_TIMES
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-async def test_each_match_is_looked_up_once(stage: Stage) -> None:
+async def test_each_match_is_looked_up_once(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(0.2))
     asked = [stage.ask(7) for _ in range(3)]
     await settle()
@@ -37,7 +37,7 @@ async def test_each_match_is_looked_up_once(stage: Stage) -> None:
 
 
 async def test_what_another_container_knows_or_drops_is_told_apart(
-    stage: Stage, clock: FakeClock, matches: FakeMatches
+    stage: RouterEnv, clock: FakeClock, matches: FakeMatches
 ) -> None:
     async with routing(clock, matches) as other:
         slow = await other.add_bot("b", silence)
@@ -59,7 +59,7 @@ async def test_what_another_container_knows_or_drops_is_told_apart(
         assert stage.tally.counts == {"miss": 2, "took_over": 1}
 
 
-async def test_failures_are_counted_by_kind(stage: Stage) -> None:
+async def test_failures_are_counted_by_kind(stage: RouterEnv) -> None:
     answers = {7: None, 8: GcUnavailable("no"), 9: b"\xff"}
     await stage.add_bot("a", lambda match_id: answers[match_id])
     for match_id in answers:
@@ -73,7 +73,7 @@ async def test_failures_are_counted_by_kind(stage: Stage) -> None:
     assert stage.tally.latencies == []
 
 
-async def test_refusals_are_counted_by_what_is_spent(stage: Stage) -> None:
+async def test_refusals_are_counted_by_what_is_spent(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     for scope in ("ip", "lease"):
         stage.budgets.refusals["account of a"] = Refused(scope, 1.0)
@@ -87,7 +87,7 @@ async def test_refusals_are_counted_by_what_is_spent(stage: Stage) -> None:
     }
 
 
-async def test_a_redis_that_is_away_is_no_refusal(stage: Stage) -> None:
+async def test_a_redis_that_is_away_is_no_refusal(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     stage.budgets.refusals["account of a"] = StoreUnavailable("reserve")
     with pytest.raises(RequestError):
@@ -95,7 +95,7 @@ async def test_a_redis_that_is_away_is_no_refusal(stage: Stage) -> None:
     assert stage.tally.counts == {"miss": 1}
 
 
-async def test_hedges_are_counted(stage: Stage) -> None:
+async def test_hedges_are_counted(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b", silence)
     asked = stage.ask(7)
@@ -105,7 +105,7 @@ async def test_hedges_are_counted(stage: Stage) -> None:
     await settle()
 
 
-async def test_an_account_that_stays_silent_is_counted(stage: Stage) -> None:
+async def test_an_account_that_stays_silent_is_counted(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     for match_id in range(OPENS_AFTER):
         asked = stage.ask(match_id, within=POLICY.request_timeout_s)

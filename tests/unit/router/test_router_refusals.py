@@ -8,7 +8,7 @@ import pytest
 from support.fake_clock import WALL_AT_ZERO, settle
 from support.router_env import (
     FakeBot,
-    Stage,
+    RouterEnv,
     matches_fixture,  # noqa: F401 - a fixture
     silence,
     stage_fixture,  # noqa: F401 - a fixture
@@ -16,7 +16,7 @@ from support.router_env import (
 
 from actors.accounts.models import Refused
 from actors.actor import DEFAULT_CAPACITY
-from actors.bot.messages import BotChanged, BotExpected, CheckLease, Seat
+from actors.bot.messages import BotChanged, BotExpected, CheckLease, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.matches.match import MatchAnswer
@@ -31,7 +31,7 @@ NO_LEASE = Refused("lease", 0.0)
 SPENT_IP = Refused("ip", 3600.0)
 
 
-def refuse(stage: Stage, refusal: Refused, *names: str) -> None:
+def refuse(stage: RouterEnv, refusal: Refused, *names: str) -> None:
     stage.budgets.refusals |= {f"account of {name}": refusal for name in names}
 
 
@@ -48,7 +48,7 @@ async def told(asked: asyncio.Task[MatchAnswer]) -> QuotaExhausted:
 
 
 async def test_a_bot_whose_lease_is_refused_looks_and_the_request_waits_for_it(
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     bot = await stage.add_bot("a")
     refuse(stage, NO_LEASE, "a")
@@ -62,7 +62,7 @@ async def test_a_bot_whose_lease_is_refused_looks_and_the_request_waits_for_it(
     assert (await asked).match_id == 7
 
 
-async def test_a_bot_that_says_nothing_is_used_again_a_little_later(stage: Stage) -> None:
+async def test_a_bot_that_says_nothing_is_used_again_a_little_later(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a")
     refuse(stage, NO_LEASE, "a")
     asked = stage.ask(7)
@@ -73,7 +73,7 @@ async def test_a_bot_that_says_nothing_is_used_again_a_little_later(stage: Stage
     assert (await asked).match_id == 7
 
 
-async def test_while_one_looks_another_serves(stage: Stage) -> None:
+async def test_while_one_looks_another_serves(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     other = await stage.add_bot("b")
     refuse(stage, NO_LEASE, "a")
@@ -82,7 +82,7 @@ async def test_while_one_looks_another_serves(stage: Stage) -> None:
     assert other.asked == [1, 2, 3]
 
 
-async def test_a_bot_that_lost_its_lease_is_gone_as_any_that_failed(stage: Stage) -> None:
+async def test_a_bot_that_lost_its_lease_is_gone_as_any_that_failed(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     refuse(stage, NO_LEASE, "a")
     asked = stage.ask(7, within=2.0)
@@ -95,7 +95,9 @@ async def test_a_bot_that_lost_its_lease_is_gone_as_any_that_failed(stage: Stage
         await asked
 
 
-async def test_ready_said_again_ends_no_pause_and_forgets_nothing_in_flight(stage: Stage) -> None:
+async def test_ready_said_again_ends_no_pause_and_forgets_nothing_in_flight(
+    stage: RouterEnv,
+) -> None:
     bot = await stage.add_bot("a", silence)
     asked = [stage.ask(match_id) for match_id in (1, 2)]  # as many as one bot may have
     await settle()
@@ -111,13 +113,15 @@ async def test_ready_said_again_ends_no_pause_and_forgets_nothing_in_flight(stag
 @pytest.mark.parametrize(
     "refused", [NO_LEASE, Refused("account", 86_400.0)], ids=["lease", "account"]
 )
-async def test_a_bot_that_cannot_be_told_is_used_again_soon(stage: Stage, refused: Refused) -> None:
+async def test_a_bot_that_cannot_be_told_is_used_again_soon(
+    stage: RouterEnv, refused: Refused
+) -> None:
     """Its mailbox is full. It goes on being ready, so its seat must not be away for long."""
     deaf = FakeBot("deaf", stage.clock, silence)
     await deaf.start()  # and does not run
     for _ in range(DEFAULT_CAPACITY):
         deaf.address.tell(CheckLease())
-    seat = Seat("deaf", "account of deaf", 1, HERE, deaf.address)
+    seat = ReadyBot("deaf", "account of deaf", 1, HERE, deaf.address)
     stage.address.tell(BotChanged("deaf", BotState.READY, seat=seat))
     refuse(stage, refused, "deaf")
     asked = stage.ask(7, within=1.0)
@@ -131,7 +135,7 @@ async def test_a_bot_that_cannot_be_told_is_used_again_soon(stage: Stage, refuse
 # -- a spent address -------------------------------------------------------------------------------
 
 
-async def test_a_spent_address_refuses_at_once_and_is_named(stage: Stage) -> None:
+async def test_a_spent_address_refuses_at_once_and_is_named(stage: RouterEnv) -> None:
     bots = [await stage.add_bot(name) for name in ("a", "b")]
     refuse(stage, SPENT_IP, "a")  # which is news of b as well
     for match_id in (1, 2):
@@ -141,7 +145,7 @@ async def test_a_spent_address_refuses_at_once_and_is_named(stage: Stage) -> Non
     assert [bot.asked for bot in bots] == [[], []]
 
 
-async def test_those_in_line_are_refused_with_the_first(stage: Stage) -> None:
+async def test_those_in_line_are_refused_with_the_first(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     served = [stage.ask(match_id) for match_id in (1, 2)]
     await settle()
@@ -157,7 +161,9 @@ async def test_those_in_line_are_refused_with_the_first(stage: Stage) -> None:
     await asyncio.wait(served)
 
 
-async def test_also_who_failed_once_before_does_not_wait_for_a_spent_address(stage: Stage) -> None:
+async def test_also_who_failed_once_before_does_not_wait_for_a_spent_address(
+    stage: RouterEnv,
+) -> None:
     first = await stage.add_bot("a", lambda _: b"nonsense")
     await stage.add_bot("b")
     refuse(stage, SPENT_IP, "b")
@@ -165,7 +171,7 @@ async def test_also_who_failed_once_before_does_not_wait_for_a_spent_address(sta
     assert first.asked == [1]
 
 
-async def test_an_address_with_budget_left_serves_on(stage: Stage) -> None:
+async def test_an_address_with_budget_left_serves_on(stage: RouterEnv) -> None:
     await stage.add_bot("a", ip=HERE)
     other = await stage.add_bot("b", ip=THERE)
     refuse(stage, SPENT_IP, "a")
@@ -177,7 +183,7 @@ async def test_an_address_with_budget_left_serves_on(stage: Stage) -> None:
     assert set(report.spent_addresses) == {HERE}
 
 
-async def test_two_spent_addresses_are_both_named_and_the_sooner_counts(stage: Stage) -> None:
+async def test_two_spent_addresses_are_both_named_and_the_sooner_counts(stage: RouterEnv) -> None:
     await stage.add_bot("a", ip=HERE)
     await stage.add_bot("b", ip=THERE)
     refuse(stage, Refused("ip", 500.0), "a")
@@ -187,7 +193,7 @@ async def test_two_spent_addresses_are_both_named_and_the_sooner_counts(stage: S
     assert error.retry_after == 300.0
 
 
-async def test_what_comes_back_to_a_spent_address_is_not_asked(stage: Stage) -> None:
+async def test_what_comes_back_to_a_spent_address_is_not_asked(stage: RouterEnv) -> None:
     """A bot that was away meanwhile, and one that is new: the address is as spent for them."""
     await stage.add_bot("a")
     refuse(stage, SPENT_IP, "a")
@@ -202,7 +208,7 @@ async def test_what_comes_back_to_a_spent_address_is_not_asked(stage: Stage) -> 
 
 
 async def test_an_address_whose_count_redis_has_lost_is_used_again_within_seconds(
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     """After FLUSHALL, an old snapshot, or a reset by an operator."""
     bots = [await stage.add_bot(name) for name in ("a", "b")]
@@ -228,7 +234,7 @@ async def test_an_address_whose_count_redis_has_lost_is_used_again_within_second
 
 
 async def test_an_address_that_frees_and_is_spent_again_is_looked_at_once_at_a_time(
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     """As in a rolling window, in which one request frees after the other."""
     await stage.add_bot("a")
@@ -244,7 +250,7 @@ async def test_an_address_that_frees_and_is_spent_again_is_looked_at_once_at_a_t
 
 
 async def test_a_bot_that_fails_for_ever_does_not_hide_that_the_address_is_spent(
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     for name in ("a", "b"):
         await stage.add_bot(name)
@@ -256,7 +262,9 @@ async def test_a_bot_that_fails_for_ever_does_not_hide_that_the_address_is_spent
     assert (await stage.report()).budget == "spent"
 
 
-async def test_a_bot_of_another_address_on_its_way_is_worth_coming_back_for(stage: Stage) -> None:
+async def test_a_bot_of_another_address_on_its_way_is_worth_coming_back_for(
+    stage: RouterEnv,
+) -> None:
     await stage.add_bot("a", ip=HERE)
     await stage.add_bot("b", ip=THERE)
     stage.change("b", BotState.BACKING_OFF)
@@ -266,7 +274,7 @@ async def test_a_bot_of_another_address_on_its_way_is_worth_coming_back_for(stag
     assert (await stage.report()).budget == "left"
 
 
-async def test_the_report_says_what_a_request_is_told(stage: Stage) -> None:
+async def test_the_report_says_what_a_request_is_told(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     refuse(stage, SPENT_IP, "a")
     error = await told(stage.ask(1))
@@ -276,7 +284,7 @@ async def test_the_report_says_what_a_request_is_told(stage: Stage) -> None:
     assert report.frees_at == report.spent_addresses[HERE] == frees_at
 
 
-async def test_without_bots_it_is_no_budget(stage: Stage) -> None:
+async def test_without_bots_it_is_no_budget(stage: RouterEnv) -> None:
     report = await stage.report()
     assert (report.ready, report.budget, report.frees_at) == (0, "left", None)
     assert report.refusal == "no bot is ready to ask the Game Coordinator"
@@ -284,7 +292,7 @@ async def test_without_bots_it_is_no_budget(stage: Stage) -> None:
 
 @pytest.mark.parametrize("seconds", [5.0, 2100.0], ids=["pacing", "rate limit"])
 async def test_a_bot_that_may_log_on_only_much_later_is_not_waited_for(
-    stage: Stage, seconds: float
+    stage: RouterEnv, seconds: float
 ) -> None:
     """It has taken another account, and Steam has had enough of its address."""
     await stage.add_bot("a")
@@ -303,7 +311,7 @@ async def test_a_bot_that_may_log_on_only_much_later_is_not_waited_for(
     assert (await asked).match_id == 1
 
 
-async def test_a_bot_under_way_to_another_account_is_no_refusal(stage: Stage) -> None:
+async def test_a_bot_under_way_to_another_account_is_no_refusal(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     refuse(stage, Refused("account", 60.0), "a")
     asked = stage.ask(1)

@@ -12,7 +12,7 @@ from support.router_env import (
     POLICY,
     Answer,
     Later,
-    Stage,
+    RouterEnv,
     after,
     match,
     matches_fixture,  # noqa: F401 - a fixture
@@ -22,7 +22,7 @@ from support.router_env import (
 )
 
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
-from actors.router.bot_health import FIRST_S, LONGEST_S, Demerits
+from actors.router.bot_health import FIRST_S, LONGEST_S, SlowPenalty
 from actors.router.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
 from actors.router.messages import RouterPolicy
 
@@ -64,7 +64,7 @@ def test_hedges_are_a_share_of_the_answers() -> None:
 
 
 def test_demotions_get_longer_in_a_row_up_to_a_minute() -> None:
-    demerits = Demerits()
+    demerits = SlowPenalty()
     seconds = [demerits.overdue("a") for _ in range(8)]
     assert seconds[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
     assert seconds[-1] == LONGEST_S
@@ -76,7 +76,7 @@ def test_demotions_get_longer_in_a_row_up_to_a_minute() -> None:
 # -- moving on -------------------------------------------------------------------------------------
 
 
-async def test_a_silent_bot_does_not_take_the_whole_deadline(stage: Stage) -> None:
+async def test_a_silent_bot_does_not_take_the_whole_deadline(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
     asked = stage.ask(7, within=5.0)
@@ -86,7 +86,7 @@ async def test_a_silent_bot_does_not_take_the_whole_deadline(stage: Stage) -> No
     await stage.clock.advance(10.0)
 
 
-async def test_a_slow_bot_may_still_be_the_first(stage: Stage) -> None:
+async def test_a_slow_bot_may_still_be_the_first(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(OVERDUE_S + 0.5))
     await stage.add_bot("b", after(3.0))
     asked = stage.ask(7, within=5.0)
@@ -95,7 +95,7 @@ async def test_a_slow_bot_may_still_be_the_first(stage: Stage) -> None:
     await stage.clock.advance(10.0)
 
 
-async def test_with_one_bot_there_is_no_other_to_move_on_to(stage: Stage) -> None:
+async def test_with_one_bot_there_is_no_other_to_move_on_to(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(4.0))
     asked = stage.ask(7, within=5.0)
     await stage.clock.advance(4.0)
@@ -103,7 +103,7 @@ async def test_with_one_bot_there_is_no_other_to_move_on_to(stage: Stage) -> Non
     assert bot.asked == [7]
 
 
-async def test_when_all_are_busy_a_hedge_makes_it_no_worse(stage: Stage) -> None:
+async def test_when_all_are_busy_a_hedge_makes_it_no_worse(stage: RouterEnv) -> None:
     for name in "ab":
         await stage.add_bot(name, after(1.5))
     asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4)]
@@ -112,7 +112,7 @@ async def test_when_all_are_busy_a_hedge_makes_it_no_worse(stage: Stage) -> None
     assert len(stage.budgets.granted) == 4
 
 
-async def test_when_every_bot_is_slow_hedges_end(stage: Stage) -> None:
+async def test_when_every_bot_is_slow_hedges_end(stage: RouterEnv) -> None:
     """Then it is the Game Coordinator, and asking twice makes it slower."""
     for number in range(20):
         await stage.add_bot(str(number), after(3.0))
@@ -124,7 +124,7 @@ async def test_when_every_bot_is_slow_hedges_end(stage: Stage) -> None:
 
 
 async def test_without_a_hedge_left_half_of_the_time_is_kept_for_another(
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
@@ -139,7 +139,7 @@ async def test_without_a_hedge_left_half_of_the_time_is_kept_for_another(
     await stage.clock.advance(10.0)
 
 
-async def test_a_silent_gc_is_not_hedged_when_no_bot_is_idle(stage: Stage) -> None:
+async def test_a_silent_gc_is_not_hedged_when_no_bot_is_idle(stage: RouterEnv) -> None:
     for number in range(30):
         await stage.add_bot(str(number), silence)
     asked = [stage.ask(match_id + 1, within=4.5) for match_id in range(30)]
@@ -150,7 +150,7 @@ async def test_a_silent_gc_is_not_hedged_when_no_bot_is_idle(stage: Stage) -> No
     await stage.clock.advance(10.0)
 
 
-async def test_no_bot_is_asked_twice_at_once_for_the_same_match(stage: Stage) -> None:
+async def test_no_bot_is_asked_twice_at_once_for_the_same_match(stage: RouterEnv) -> None:
     """Also when it is the only one that has room."""
     bot = await stage.add_bot("a", lambda match_id: None if match_id == 7 else match(match_id))
     await stage.add_bot("b", after(4.0))
@@ -180,7 +180,7 @@ async def test_with_one_bot_looking_for_another_costs_no_turn(
         await asyncio.gather(first, second)
 
 
-async def test_two_silent_bots_leave_time_for_a_third(stage: Stage) -> None:
+async def test_two_silent_bots_leave_time_for_a_third(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b", silence)
     asked = stage.ask(7, within=5.0)
@@ -191,7 +191,7 @@ async def test_two_silent_bots_leave_time_for_a_third(stage: Stage) -> None:
     await stage.clock.advance(10.0)
 
 
-async def test_no_bot_is_asked_that_would_have_no_time_to_answer(stage: Stage) -> None:
+async def test_no_bot_is_asked_that_would_have_no_time_to_answer(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
     asked = stage.ask(7, within=OVERDUE_S + 0.1)
@@ -202,7 +202,7 @@ async def test_no_bot_is_asked_that_would_have_no_time_to_answer(stage: Stage) -
     await stage.clock.advance(10.0)
 
 
-async def test_a_broken_bot_beside_one_in_the_air_waits_for_that(stage: Stage) -> None:
+async def test_a_broken_bot_beside_one_in_the_air_waits_for_that(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(2.0))
     await stage.add_bot("b", lambda _: SteamUnreachable("session", "gone"))
     await stage.add_bot("c")
@@ -212,7 +212,7 @@ async def test_a_broken_bot_beside_one_in_the_air_waits_for_that(stage: Stage) -
     assert stage.bots["c"].asked == []
 
 
-async def test_when_redis_goes_away_what_is_in_the_air_still_lands(stage: Stage) -> None:
+async def test_when_redis_goes_away_what_is_in_the_air_still_lands(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(2.0))
     await stage.add_bot("b")
     stage.budgets.refusals["account of b"] = StoreUnavailable("reserve")
@@ -225,7 +225,7 @@ async def test_when_redis_goes_away_what_is_in_the_air_still_lands(stage: Stage)
 # -- what is paid for ------------------------------------------------------------------------------
 
 
-async def test_a_late_answer_is_known_to_the_next_who_asks(stage: Stage) -> None:
+async def test_a_late_answer_is_known_to_the_next_who_asks(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(4.0))
     asked = stage.ask(7, within=1.0)
     await stage.clock.advance(3.0)
@@ -238,7 +238,7 @@ async def test_a_late_answer_is_known_to_the_next_who_asks(stage: Stage) -> None
     assert bot.asked == [7]
 
 
-async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: Stage) -> None:
+async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     asked = stage.ask(7)
     await asyncio.sleep(0)
@@ -249,7 +249,7 @@ async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: Stage
     assert (await stage.report()).in_flight == 0
 
 
-async def test_the_answer_for_a_caller_that_went_away_is_kept(stage: Stage) -> None:
+async def test_the_answer_for_a_caller_that_went_away_is_kept(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(1.0))
     asked = stage.ask(7)
     await settle()
@@ -259,7 +259,7 @@ async def test_the_answer_for_a_caller_that_went_away_is_kept(stage: Stage) -> N
     assert bot.asked == [7]
 
 
-async def test_no_other_bot_is_asked_for_a_caller_that_went_away(stage: Stage) -> None:
+async def test_no_other_bot_is_asked_for_a_caller_that_went_away(stage: RouterEnv) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
     asked = stage.ask(7)
@@ -273,7 +273,7 @@ async def test_no_other_bot_is_asked_for_a_caller_that_went_away(stage: Stage) -
 # -- fewer turns -----------------------------------------------------------------------------------
 
 
-async def serve(stage: Stage, count: int, every_s: float) -> Counter[str]:
+async def serve(stage: RouterEnv, count: int, every_s: float) -> Counter[str]:
     """Ask for `count` matches in turn, and return how many requests each bot got."""
     before = Counter(stage.budgets.granted)
     for number in range(count):
@@ -284,7 +284,7 @@ async def serve(stage: Stage, count: int, every_s: float) -> Counter[str]:
 
 
 @pytest.mark.parametrize("bad", [silence, after(3.0)])
-async def test_a_bot_that_is_slow_or_silent_gets_fewer_turns(stage: Stage, bad: Answer) -> None:
+async def test_a_bot_that_is_slow_or_silent_gets_fewer_turns(stage: RouterEnv, bad: Answer) -> None:
     for name in "bcdefghij":
         await stage.add_bot(name, after(0.05))
     await stage.add_bot("a", bad)
@@ -294,7 +294,7 @@ async def test_a_bot_that_is_slow_or_silent_gets_fewer_turns(stage: Stage, bad: 
     await stage.clock.advance(10.0)
 
 
-async def test_a_bot_that_is_fast_again_gets_its_turns_back(stage: Stage) -> None:
+async def test_a_bot_that_is_fast_again_gets_its_turns_back(stage: RouterEnv) -> None:
     speed = 3.0
     for name in "bcd":
         await stage.add_bot(name, after(0.05))
@@ -312,7 +312,7 @@ async def test_a_bot_that_is_fast_again_gets_its_turns_back(stage: Stage) -> Non
     await asyncio.gather(*asked)
 
 
-async def test_demoted_bots_serve_when_there_are_no_others(stage: Stage) -> None:
+async def test_demoted_bots_serve_when_there_are_no_others(stage: RouterEnv) -> None:
     for name in "ab":
         await stage.add_bot(name, after(2.0))
     for number in range(10):
@@ -325,7 +325,7 @@ async def test_demoted_bots_serve_when_there_are_no_others(stage: Stage) -> None
 
 async def test_one_in_ten_silent_and_one_in_ten_slow_cost_little(
     clock: FakeClock,
-    stage: Stage,
+    stage: RouterEnv,
 ) -> None:
     for number in range(20):
         speed: Answer = {0: silence, 10: silence, 5: after(3.0), 15: after(3.0)}.get(

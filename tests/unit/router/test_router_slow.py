@@ -12,7 +12,7 @@ from support.router_env import (
     POLICY,
     Answer,
     Later,
-    Stage,
+    RouterEnv,
     after,
     match,
     matches_fixture,  # noqa: F401 - a fixture
@@ -37,7 +37,7 @@ LATE_S = POLICY.request_timeout_s + BOT_GRACE_S
 ROOMY = RouterPolicy(POLICY.request_timeout_s, max_in_flight=5, min_interval_s=0.0, queue=100)
 
 
-def unpunished(stage: Stage) -> bool:
+def unpunished(stage: RouterEnv) -> bool:
     bots = stage.bots.values()
     is_left_alone = all((bot.relogs, bot.spares, bot.spent) == (0, [], []) for bot in bots)
     places = stage.router._seats._turns._places.values()
@@ -100,7 +100,7 @@ def test_silence_lasts_several_times_as_long_as_the_answers_of_others(
     assert hedging.silent_at(100.0, timeout_s=5.0) == 100.0 + silent_after_s
 
 
-async def test_a_bot_that_is_slower_than_the_others_is_demoted(stage: Stage) -> None:
+async def test_a_bot_that_is_slower_than_the_others_is_demoted(stage: RouterEnv) -> None:
     for name in "bc":
         await stage.add_bot(name, after(0.1))
     await stage.add_bot("a", after(3.0))
@@ -117,7 +117,7 @@ async def test_a_bot_that_is_slower_than_the_others_is_demoted(stage: Stage) -> 
 
 @pytest.mark.parametrize("late_s", [LATE_S + 1.0, 30.0, 3600.0])
 async def test_a_late_answer_is_remembered_here_and_by_all_containers(
-    stage: Stage, late_s: float
+    stage: RouterEnv, late_s: float
 ) -> None:
     bot = await stage.add_bot("a", after(late_s))
     asked = stage.ask(7, within=3.0)
@@ -148,7 +148,7 @@ async def test_a_late_answer_serves_those_who_wait_by_then(
         assert (await stage.report()).in_flight == 0
 
 
-async def test_a_late_answer_about_another_match_is_never_handed_out(stage: Stage) -> None:
+async def test_a_late_answer_about_another_match_is_never_handed_out(stage: RouterEnv) -> None:
     await stage.add_bot("a", lambda match_id: Later(8.0, match(match_id + 1)))
     asked = [stage.ask(7), stage.ask(8)]
     await stage.clock.advance(30.0)
@@ -175,7 +175,7 @@ async def test_a_late_request_is_no_load_and_a_silent_bot_gets_three_at_most(
         await asyncio.wait(asked)
 
 
-async def test_a_bot_leaves_without_waiting_for_late_answers(stage: Stage) -> None:
+async def test_a_bot_leaves_without_waiting_for_late_answers(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(60.0))
     asked = stage.ask(7, within=3.0)
     await stage.clock.advance(LATE_S)
@@ -190,7 +190,7 @@ async def test_a_bot_leaves_without_waiting_for_late_answers(stage: Stage) -> No
     await retired
 
 
-async def test_an_answer_that_its_session_took_along_is_no_silence(stage: Stage) -> None:
+async def test_an_answer_that_its_session_took_along_is_no_silence(stage: RouterEnv) -> None:
     """The connection broke while late requests were out: they say nothing about the account."""
     for match_id in range(1, 7):
         bot = await stage.add_bot("a", lambda _: Later(8.0, b""))
@@ -206,7 +206,9 @@ async def test_an_answer_that_its_session_took_along_is_no_silence(stage: Stage)
     assert stage.tally.counts["circuit_spare"] == stage.tally.counts["circuit_pause"] == 0
 
 
-async def test_a_silent_bot_among_answered_ones_is_found_out_as_soon_as_ever(stage: Stage) -> None:
+async def test_a_silent_bot_among_answered_ones_is_found_out_as_soon_as_ever(
+    stage: RouterEnv,
+) -> None:
     silent = await stage.add_bot("a", silence)
     await stage.add_bot("b", after(0.1))
     for number in range(8):

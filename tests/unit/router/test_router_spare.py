@@ -12,14 +12,14 @@ from support.fake_clock import FakeClock
 from support.fake_matches import FakeMatches
 from support.router_env import (
     FakeBot,
-    Stage,
+    RouterEnv,
     after,
     match,
     matches_fixture,  # noqa: F401 - a fixture
     routing,
 )
 
-from actors.bot.messages import BotChanged, Seat
+from actors.bot.messages import BotChanged, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import RequestDropped, RequestError, TimedOut
 from actors.router.bot_health import LEFT_FOR_SPARE_S, SPENT_EARLY_S
@@ -42,7 +42,7 @@ def in_vain(request: pytest.FixtureRequest) -> Exception | None:
 class Fleet:
     """Bots that take accounts out of `free`; each account is answered so often at most."""
 
-    stage: Stage
+    stage: RouterEnv
     limit: int
     free: list[str]
     in_vain: Exception | None  # what a request that is not served comes to; None: silence
@@ -72,7 +72,7 @@ class Fleet:
 
     def ready(self, bot: FakeBot) -> None:
         name = bot.address.name
-        seat = Seat(name, self.accounts[name], 1, "192.0.2.1", bot.address)
+        seat = ReadyBot(name, self.accounts[name], 1, "192.0.2.1", bot.address)
         self.log_ons.append(self.stage.clock.now())
         self.stage.address.tell(BotChanged(name, BotState.READY, seat=seat))
 

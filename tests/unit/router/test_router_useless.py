@@ -6,7 +6,7 @@ import pytest
 from support.router_env import (
     Answer,
     Later,
-    Stage,
+    RouterEnv,
     match,
     matches_fixture,  # noqa: F401 - a fixture
     stage_fixture,  # noqa: F401 - a fixture
@@ -15,7 +15,7 @@ from support.router_env import (
 from actors.errors import RequestError, SteamUnreachable, TimedOut, Unusable
 from actors.matches.protobuf.decoder import MAX_BODY
 from actors.router.hedging import LEAST_S
-from actors.router.unanswered import LONGEST_ASIDE_S, SET_ASIDE_S, Silence, Why
+from actors.router.unanswered import LONGEST_ASIDE_S, SET_ASIDE_S, UnansweredTracker, Why
 from sandbox.gc.matches.schema import encode_response
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -36,14 +36,16 @@ USELESS: dict[str, Answer] = {
 TROUBLE = (10, 16, 20)
 
 
-async def refused(stage: Stage, match_id: int, within: float = 15.0) -> RequestError:
+async def refused(stage: RouterEnv, match_id: int, within: float = 15.0) -> RequestError:
     with pytest.raises(RequestError) as caught:
         await stage.ask(match_id, within)
     return caught.value
 
 
 @pytest.mark.parametrize("answer", USELESS.values(), ids=USELESS)
-async def test_two_accounts_that_agree_set_the_match_aside(stage: Stage, answer: Answer) -> None:
+async def test_two_accounts_that_agree_set_the_match_aside(
+    stage: RouterEnv, answer: Answer
+) -> None:
     for name in "abcd":
         await stage.add_bot(name, lambda one: answer(one) if one == 7 else match(one))
     for _ in range(5):  # the first request costs two, all others nothing
@@ -55,7 +57,7 @@ async def test_two_accounts_that_agree_set_the_match_aside(stage: Stage, answer:
 
 
 @pytest.mark.parametrize("number", TROUBLE)
-async def test_trouble_of_the_gc_is_no_verdict_on_the_match(stage: Stage, number: int) -> None:
+async def test_trouble_of_the_gc_is_no_verdict_on_the_match(stage: RouterEnv, number: int) -> None:
     for name in "abcd":
         await stage.add_bot(name, lambda one: result(number) if one == 7 else match(one))
     for _ in range(5):
@@ -65,7 +67,7 @@ async def test_trouble_of_the_gc_is_no_verdict_on_the_match(stage: Stage, number
     assert len(stage.budgets.granted) == 2
 
 
-async def test_it_is_asked_for_again_later_and_one_account_is_enough_then(stage: Stage) -> None:
+async def test_it_is_asked_for_again_later_and_one_account_is_enough_then(stage: RouterEnv) -> None:
     for name in "abcd":
         await stage.add_bot(name, lambda _: result(99))
     waits = []
@@ -79,7 +81,7 @@ async def test_it_is_asked_for_again_later_and_one_account_is_enough_then(stage:
     assert len(stage.budgets.granted) == 2 + 7
 
 
-async def test_a_lone_useless_answer_is_followed_by_one_other_bot(stage: Stage) -> None:
+async def test_a_lone_useless_answer_is_followed_by_one_other_bot(stage: RouterEnv) -> None:
     await stage.add_bot("a", lambda match_id: match(match_id + 1))
     await stage.add_bot("b")
     await stage.add_bot("c")
@@ -87,7 +89,7 @@ async def test_a_lone_useless_answer_is_followed_by_one_other_bot(stage: Stage) 
     assert stage.budgets.granted == ["account of a", "account of b"]
 
 
-async def test_a_good_answer_ends_it(stage: Stage) -> None:
+async def test_a_good_answer_ends_it(stage: RouterEnv) -> None:
     is_good = False
     for name in "ab":
         await stage.add_bot(name, lambda one: match(one) if is_good else result(99))
@@ -98,7 +100,7 @@ async def test_a_good_answer_ends_it(stage: Stage) -> None:
     assert stage.router._conduct.refusal_of(7) is None
 
 
-async def test_the_only_account_is_not_asked_the_same_again(stage: Stage) -> None:
+async def test_the_only_account_is_not_asked_the_same_again(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", lambda _: result(99))
     error = await refused(stage, 7)
     assert isinstance(error, Unusable)
@@ -106,14 +108,14 @@ async def test_the_only_account_is_not_asked_the_same_again(stage: Stage) -> Non
     assert bot.asked == [7]
 
 
-async def test_a_bot_that_breaks_says_nothing_about_the_match(stage: Stage) -> None:
+async def test_a_bot_that_breaks_says_nothing_about_the_match(stage: RouterEnv) -> None:
     await stage.add_bot("a", lambda _: result(99))
     await stage.add_bot("b", lambda _: SteamUnreachable("session", "gone"))
     await stage.add_bot("c")
     assert (await stage.ask(7)).match_id == 7
 
 
-async def test_a_useless_answer_is_an_answer_of_its_account(stage: Stage) -> None:
+async def test_a_useless_answer_is_an_answer_of_its_account(stage: RouterEnv) -> None:
     """It ends no account's row of silences only because the match is odd."""
     bot = await stage.add_bot("a", lambda _: Later(LEAST_S, result(99)))
     for match_id in range(10):
@@ -126,7 +128,7 @@ async def test_a_useless_answer_is_an_answer_of_its_account(stage: Stage) -> Non
 
 
 def test_silence_and_useless_answers_of_two_accounts_do_not_agree() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     silence.answered("a", 1, 0.0)
     silence.answered("b", 2, 0.0)
     assert not silence.silent("a", 10, 1.0)
@@ -135,7 +137,7 @@ def test_silence_and_useless_answers_of_two_accounts_do_not_agree() -> None:
 
 
 def test_tables_of_useless_answers_stay_small() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for number in range(1000):
         silence.useless("a", number, Why.USELESS, float(number * 10))
     assert len(silence._useless_to) <= 61

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from support.fake_clock import settle
-from support.router_env import Stage, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
+from support.router_env import RouterEnv, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
 
 from actors.accounts.models import Refused
 from actors.bot.states import BotState
@@ -16,7 +16,7 @@ from actors.router.bot_pool import LONGEST_TURN_S
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-async def test_the_waiting_line_is_bounded_and_served_in_order(stage: Stage) -> None:
+async def test_the_waiting_line_is_bounded_and_served_in_order(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", lambda _: None)
     asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4, 5)]  # two fly, two wait
     await settle()
@@ -32,7 +32,7 @@ async def test_the_waiting_line_is_bounded_and_served_in_order(stage: Stage) -> 
     assert [(await one).match_id for one in asked[:4]] == [1, 2, 3, 4]
 
 
-async def test_who_waits_in_line_beyond_the_deadline_is_told_so(stage: Stage) -> None:
+async def test_who_waits_in_line_beyond_the_deadline_is_told_so(stage: RouterEnv) -> None:
     await stage.add_bot("a", lambda _: None)
     for match_id in (1, 2):
         stage.ask(match_id).add_done_callback(lambda done: done.exception())
@@ -43,7 +43,7 @@ async def test_who_waits_in_line_beyond_the_deadline_is_told_so(stage: Stage) ->
     await stage.clock.advance(60.0)
 
 
-async def test_who_joins_in_line_has_all_of_its_own_time(stage: Stage) -> None:
+async def test_who_joins_in_line_has_all_of_its_own_time(stage: RouterEnv) -> None:
     await stage.add_bot("a", after(3.0))
     for match_id in (1, 2):
         stage.ask(match_id)
@@ -56,7 +56,7 @@ async def test_who_joins_in_line_has_all_of_its_own_time(stage: Stage) -> None:
         await hasty
 
 
-async def test_who_joins_in_line_makes_it_as_important(stage: Stage) -> None:
+async def test_who_joins_in_line_makes_it_as_important(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(1.0))
     asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4)]
     await settle()
@@ -67,7 +67,7 @@ async def test_who_joins_in_line_makes_it_as_important(stage: Stage) -> None:
     await asyncio.gather(*asked)
 
 
-async def test_clients_in_line_take_turns(stage: Stage) -> None:
+async def test_clients_in_line_take_turns(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(1.0))
     asked = [stage.ask(match_id, client="greedy") for match_id in (1, 2, 3, 4)]
     await settle()
@@ -79,7 +79,7 @@ async def test_clients_in_line_take_turns(stage: Stage) -> None:
     await asyncio.wait(asked)
 
 
-async def test_who_goes_away_frees_the_place_in_line_at_once(stage: Stage) -> None:
+async def test_who_goes_away_frees_the_place_in_line_at_once(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", after(1.0))
     asked = [stage.ask(match_id) for match_id in (1, 2, 3, 4)]
     shared = stage.ask(4)
@@ -95,7 +95,7 @@ async def test_who_goes_away_frees_the_place_in_line_at_once(stage: Stage) -> No
     await asyncio.wait(asked)
 
 
-async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: Stage) -> None:
+async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: RouterEnv) -> None:
     bot = await stage.add_bot("a", lambda _: None)
     asked = stage.ask(7)
     await settle()
@@ -109,7 +109,7 @@ async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: Stage) -
     assert (await asked).match_id == 7
 
 
-async def test_while_a_bot_takes_another_account_requests_wait_for_it(stage: Stage) -> None:
+async def test_while_a_bot_takes_another_account_requests_wait_for_it(stage: RouterEnv) -> None:
     await stage.add_bot("a")
     stage.budgets.refusals["account of a"] = Refused("account", 60.0)
     stage.change("a", BotState.EXHAUSTED)
@@ -122,7 +122,9 @@ async def test_while_a_bot_takes_another_account_requests_wait_for_it(stage: Sta
     assert (await asked).match_id == 7
 
 
-async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(stage: Stage) -> None:
+async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(
+    stage: RouterEnv,
+) -> None:
     """Steam does not answer it: its earlier rotation, which was quick, gives it no time either."""
     await stage.add_bot("a")
     stage.change("a", BotState.EXHAUSTED)
@@ -142,7 +144,9 @@ async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(stage
 
 
 @pytest.mark.parametrize("ends", ["nothing_free", "backing_off"])
-async def test_when_there_is_no_other_account_no_request_waits_on(stage: Stage, ends: str) -> None:
+async def test_when_there_is_no_other_account_no_request_waits_on(
+    stage: RouterEnv, ends: str
+) -> None:
     await stage.add_bot("a")
     stage.change("a", BotState.EXHAUSTED)
     asked = stage.ask(7)

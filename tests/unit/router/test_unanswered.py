@@ -9,17 +9,17 @@ from actors.router.unanswered import (
     LONGEST_ASIDE_S,
     MISSED_MATCHES,
     SET_ASIDE_S,
-    Silence,
+    UnansweredTracker,
 )
 
 
 def test_an_account_that_misses_what_others_get_is_spent() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     silence.answered("b", 1, 0.0)
     assert missed("a", silence, every_s=APART_S) == ["a"]
 
 
-def missed(account: str, silence: Silence, *, every_s: float) -> list[str]:
+def missed(account: str, silence: UnansweredTracker, *, every_s: float) -> list[str]:
     """Let an account miss matches that another one gets; return who is found to be spent."""
     found: list[str] = []
     for n in range(MISSED_MATCHES):
@@ -29,12 +29,12 @@ def missed(account: str, silence: Silence, *, every_s: float) -> list[str]:
 
 
 def test_what_is_missed_at_once_is_missed_once() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     assert missed("a", silence, every_s=APART_S / MISSED_MATCHES) == []
 
 
 def test_what_was_missed_on_a_broken_connection_says_nothing() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for account in "ab":
         silence.answered(account, 1, 0.0)
     silence.silent("a", 10, 1.0)
@@ -52,7 +52,7 @@ def test_what_was_missed_on_a_broken_connection_says_nothing() -> None:
 
 
 def test_a_match_that_others_got_first_counts_the_same() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     found = [
         silence.missed("a", match_id, 10.0 * match_id) for match_id in range(1, MISSED_MATCHES + 1)
     ]
@@ -60,12 +60,12 @@ def test_a_match_that_others_got_first_counts_the_same() -> None:
 
 
 def test_what_was_missed_at_once_is_missed_once() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     assert not any(silence.missed("a", match_id, 1.0) for match_id in range(10))
 
 
 def test_an_answer_in_between_clears_an_account() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for match_id in range(10, 10 + MISSED_MATCHES - 1):
         silence.silent("a", match_id, 1.0)
         assert list(silence.answered("b", match_id, 2.0)) == []
@@ -75,14 +75,14 @@ def test_an_answer_in_between_clears_an_account() -> None:
 
 
 def test_the_same_match_counts_once() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for _ in range(MISSED_MATCHES):
         silence.silent("a", 10, 1.0)
         assert list(silence.answered("b", 10, 2.0)) == []
 
 
 def test_a_match_that_two_working_accounts_do_not_get_is_set_aside() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     silence.answered("a", 1, 0.0)
     silence.answered("b", 2, 0.0)
     assert not silence.silent("a", 10, 1.0)
@@ -93,7 +93,7 @@ def test_a_match_that_two_working_accounts_do_not_get_is_set_aside() -> None:
 
 
 def test_a_match_that_stays_silent_is_left_alone_longer_each_time() -> None:
-    silence, now, asides = Silence(), 0.0, []
+    silence, now, asides = UnansweredTracker(), 0.0, []
     for _ in range(8):
         for account in "ab":
             silence.answered(account, 1, now)
@@ -107,7 +107,7 @@ def test_a_match_that_stays_silent_is_left_alone_longer_each_time() -> None:
 
 
 def test_an_answer_about_it_ends_that() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for account in "ab":
         silence.answered(account, 1, 0.0)
         silence.silent(account, 10, 0.0)
@@ -117,7 +117,7 @@ def test_an_answer_about_it_ends_that() -> None:
 
 def test_who_turns_out_to_be_silent_altogether_was_no_witness() -> None:
     """What many ask for is the first that an account misses when it falls silent."""
-    silence = Silence()
+    silence = UnansweredTracker()
     for account in "ab":
         silence.answered(account, 1, 0.0)
         silence.silent(account, 10, 1.0)
@@ -129,7 +129,7 @@ def test_who_turns_out_to_be_silent_altogether_was_no_witness() -> None:
 
 
 def test_accounts_that_answered_nothing_lately_say_nothing_about_a_match() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     silence.answered("a", 1, 0.0)
     silence.answered("b", 2, 0.0)
     late = IN_SERVICE_S + 1
@@ -138,7 +138,7 @@ def test_accounts_that_answered_nothing_lately_say_nothing_about_a_match() -> No
 
 
 def test_when_every_account_is_silent_none_is_blamed() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for match_id in range(100):
         for account in "abc":
             assert not silence.silent(account, match_id, 1000.0 + match_id)
@@ -146,7 +146,7 @@ def test_when_every_account_is_silent_none_is_blamed() -> None:
 
 
 def test_old_silence_is_forgotten() -> None:
-    silence = Silence()
+    silence = UnansweredTracker()
     for match_id in range(1000):
         silence.silent("a", match_id, 0.0)
     silence.silent("a", 5000, FORGET_S + 1)

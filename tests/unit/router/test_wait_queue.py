@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.router.wait_queue import PATIENCE, Line, Place
+from actors.router.wait_queue import PATIENCE, FairQueue, Waiter
 
 
-def add(line: Line, *clients: str, priority: int = 0) -> list[Place]:
-    places = [Place(client, priority, deadline=0.0) for client in clients]
+def add(line: FairQueue, *clients: str, priority: int = 0) -> list[Waiter]:
+    places = [Waiter(client, priority, deadline=0.0) for client in clients]
     for place in places:
         line.add(place)
     return places
 
 
-def serve(line: Line, times: int = 1000) -> list[str]:
+def serve(line: FairQueue, times: int = 1000) -> list[str]:
     served: list[str] = []
     while len(served) < times and (place := line.first()) is not None:
         line.serve(place)
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.asyncio  # places hold futures
 
 
 async def test_clients_take_turns_however_much_each_asks_for() -> None:
-    line = Line()
+    line = FairQueue()
     add(line, *"aaaaa", *"bb", "c")
     assert serve(line) == list("abcabaaa")
     assert len(line) == 0
 
 
 async def test_what_one_client_asks_for_is_served_in_order() -> None:
-    line = Line()
+    line = FairQueue()
     places = add(line, *"aaaa")
     order = []
     while (place := line.first()) is not None:
@@ -47,14 +47,14 @@ async def test_what_one_client_asks_for_is_served_in_order() -> None:
 
 
 async def test_the_more_important_come_first_but_not_for_ever() -> None:
-    line = Line()
+    line = FairQueue()
     add(line, *"ll")
     add(line, *"hhhhhhhhhh", priority=5)
     assert serve(line, PATIENCE + 2) == ["h"] * PATIENCE + ["l", "h"]
 
 
 async def test_every_level_gets_its_share() -> None:
-    line = Line()
+    line = FairQueue()
     for priority, client in enumerate("abc"):
         add(line, *client * 100, priority=priority)
     served = Counter(serve(line, 60))
@@ -62,7 +62,7 @@ async def test_every_level_gets_its_share() -> None:
 
 
 async def test_a_place_that_is_given_up_is_gone_at_once() -> None:
-    line = Line()
+    line = FairQueue()
     first, second, _ = add(line, *"aab")
     line.discard(second)
     line.discard(second)
@@ -73,28 +73,28 @@ async def test_a_place_that_is_given_up_is_gone_at_once() -> None:
 
 
 async def test_a_place_that_becomes_more_important_moves_ahead() -> None:
-    line = Line()
+    line = FairQueue()
     _, late = add(line, "a", "b")
     line.promote(late, 3)
     assert serve(line) == ["b", "a"]
 
 
 async def test_in_a_full_line_the_greediest_makes_room() -> None:
-    line = Line()
+    line = FairQueue()
     greedy = add(line, *"aaa")
     add(line, "b")
-    assert line.displaced_by(Place("c", 0, 0.0)) is greedy[-1]
-    assert line.displaced_by(Place("b", 0, 0.0)) is greedy[-1]  # two each then
-    assert line.displaced_by(Place("a", 0, 0.0)) is None
+    assert line.displaced_by(Waiter("c", 0, 0.0)) is greedy[-1]
+    assert line.displaced_by(Waiter("b", 0, 0.0)) is greedy[-1]  # two each then
+    assert line.displaced_by(Waiter("a", 0, 0.0)) is None
     line.discard(greedy[-1])
-    assert line.displaced_by(Place("b", 0, 0.0)) is None
+    assert line.displaced_by(Waiter("b", 0, 0.0)) is None
 
 
 async def test_a_less_important_request_displaces_no_more_important_one() -> None:
-    line = Line()
+    line = FairQueue()
     add(line, *"aaaaaa", priority=5)
-    assert line.displaced_by(Place("b", 0, 0.0)) is None
-    assert line.displaced_by(Place("b", 6, 0.0)) is not None
+    assert line.displaced_by(Waiter("b", 0, 0.0)) is None
+    assert line.displaced_by(Waiter("b", 6, 0.0)) is not None
 
 
 @given(
@@ -108,8 +108,8 @@ async def test_a_less_important_request_displaces_no_more_important_one() -> Non
     )
 )
 async def test_no_request_is_lost_or_served_twice(steps: list[tuple[str, str, int]]) -> None:
-    line = Line()
-    inside: list[Place] = []
+    line = FairQueue()
+    inside: list[Waiter] = []
     for step, client, number in steps:
         if step == "add":
             inside += add(line, client, priority=number)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sandbox.control.faults import FaultError, Faults
 from sandbox.control.journal import Journal
 from sandbox.gc.quota import WINDOW_S, Quotas, Verdict
-from sandbox.gc.reordering import Held
+from sandbox.gc.reordering import Reordering
 from sandbox.steam import accounts
 from sandbox.steam.logon_limits import Limits, Rule
 
@@ -192,7 +192,7 @@ async def test_waiting_counts_what_is_there_and_what_comes() -> None:
 def test_held_answers_never_leave_in_the_order_of_the_questions() -> None:
     for seed in range(20):
         sent: list[int] = []
-        held = Held(random.Random(seed))
+        held = Reordering(random.Random(seed))
         held._sends = [partial(sent.append, number) for number in range(3)]
         held.release()
         assert sorted(sent) == [0, 1, 2]

@@ -14,7 +14,7 @@ from support.scripted_child import (
     SERVES,
     Crash,
     Life,
-    World,
+    SupervisorEnv,
 )
 
 from supervisor.child import ChildState, InvalidSpec, RestartIntensity
@@ -23,7 +23,9 @@ from supervisor.supervisor import SupervisorStopped, UnknownChild
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-async def test_an_added_child_is_started_and_is_the_first_to_be_stopped(world: World) -> None:
+async def test_an_added_child_is_started_and_is_the_first_to_be_stopped(
+    world: SupervisorEnv,
+) -> None:
     supervisor = world.supervisor(world.spec("a"))
     async with world.running(supervisor):
         await supervisor.add(world.spec("b"))
@@ -31,14 +33,14 @@ async def test_an_added_child_is_started_and_is_the_first_to_be_stopped(world: W
     assert world.what_happened("ended") == ["b", "a"]
 
 
-async def test_adding_returns_when_the_first_start_failed(world: World) -> None:
+async def test_adding_returns_when_the_first_start_failed(world: SupervisorEnv) -> None:
     supervisor = world.supervisor()
     async with world.running(supervisor):
         await supervisor.add(world.spec("a", CRASHES_AT_START))
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
 
-async def test_a_removed_child_drains_and_is_forgotten(world: World) -> None:
+async def test_a_removed_child_drains_and_is_forgotten(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a"), world.spec("b"))
     async with world.running(supervisor):
         await supervisor.remove("a")
@@ -49,7 +51,7 @@ async def test_a_removed_child_drains_and_is_forgotten(world: World) -> None:
         assert [status.id for status in supervisor.children()] == ["b", "a"]
 
 
-async def test_a_backing_off_child_can_be_removed(world: World) -> None:
+async def test_a_backing_off_child_can_be_removed(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
     async with world.running(supervisor):
         await supervisor.remove("a")
@@ -59,7 +61,7 @@ async def test_a_backing_off_child_can_be_removed(world: World) -> None:
 
 @pytest.mark.parametrize("max_restarts", [0, 3])
 async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
-    world: World, max_restarts: int
+    world: SupervisorEnv, max_restarts: int
 ) -> None:
     intensity = RestartIntensity(max_restarts=max_restarts, period=60.0)
     supervisor = world.supervisor(world.spec("a", CRASHES, SERVES, intensity=intensity))
@@ -73,7 +75,7 @@ async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
     assert world.clock.pending == 0
 
 
-async def test_reviving_forgets_the_failures(world: World) -> None:
+async def test_reviving_forgets_the_failures(world: SupervisorEnv) -> None:
     lives = [CRASHES] * 4
     intensity = RestartIntensity(max_restarts=1, period=60.0)
     supervisor = world.supervisor(world.spec("a", *lives, intensity=intensity))
@@ -85,7 +87,7 @@ async def test_reviving_forgets_the_failures(world: World) -> None:
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
 
-async def test_reviving_a_running_child_changes_nothing(world: World) -> None:
+async def test_reviving_a_running_child_changes_nothing(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", Life(serve_s=5.0)))
     async with world.running(supervisor):
         supervisor.revive("a")
@@ -93,7 +95,9 @@ async def test_reviving_a_running_child_changes_nothing(world: World) -> None:
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
 
-async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(world: World) -> None:
+async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(
+    world: SupervisorEnv,
+) -> None:
     intensity = RestartIntensity(max_restarts=3, period=60.0)
     supervisor = world.supervisor(world.spec("a", *[CRASHES] * 9, intensity=intensity))
     async with world.running(supervisor):
@@ -113,7 +117,7 @@ async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(world
 
 
 async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_fails(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     late = Life(start_s=2.0, start_error=Crash("begun too early"))
     specs = [world.spec("a", CRASHES, late, late), world.spec("b", Life(serve_s=2.0))]
@@ -131,7 +135,7 @@ async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_
         assert world.lives["a"] == 3
 
 
-async def test_only_a_child_that_backs_off_is_woken(world: World) -> None:
+async def test_only_a_child_that_backs_off_is_woken(world: SupervisorEnv) -> None:
     intensity = RestartIntensity(max_restarts=0, period=60.0)
     specs = [
         world.spec("failing", CRASHES, SERVES, intensity=intensity),
@@ -153,7 +157,7 @@ async def test_only_a_child_that_backs_off_is_woken(world: World) -> None:
         assert world.lives == {"failing": 1, "held": 1, "busy": 1}
 
 
-async def test_unknown_children_are_refused_by_name(world: World) -> None:
+async def test_unknown_children_are_refused_by_name(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(name="fleet")
     async with world.running(supervisor):
         with pytest.raises(UnknownChild, match="supervisor fleet has no child x"):
@@ -166,7 +170,7 @@ async def test_unknown_children_are_refused_by_name(world: World) -> None:
             await supervisor.park("x")
 
 
-async def test_the_same_id_twice_is_refused(world: World) -> None:
+async def test_the_same_id_twice_is_refused(world: SupervisorEnv) -> None:
     with pytest.raises(InvalidSpec, match="2 children a"):
         world.supervisor(world.spec("a"), world.spec("a"))
     supervisor = world.supervisor(world.spec("a"))
@@ -175,14 +179,14 @@ async def test_the_same_id_twice_is_refused(world: World) -> None:
             await supervisor.add(world.spec("a"))
 
 
-async def test_a_stopping_supervisor_takes_no_child_in(world: World) -> None:
+async def test_a_stopping_supervisor_takes_no_child_in(world: SupervisorEnv) -> None:
     supervisor = world.supervisor()
     supervisor.stop()
     with pytest.raises(SupervisorStopped):
         await supervisor.add(world.spec("a"))
 
 
-async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: World) -> None:
+async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
     async with world.running(supervisor) as task:
         removing = asyncio.create_task(supervisor.remove("a"))
@@ -196,7 +200,7 @@ async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: Worl
     assert sorted(world.what_happened("ended")) == ["a", "b"]
 
 
-async def test_another_spec_holds_from_the_next_stop_on(world: World) -> None:
+async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) -> None:
     slow = Life(drain_s=20.0)
     supervisor = world.supervisor(world.spec("a", slow))
     async with world.running(supervisor):
@@ -208,7 +212,7 @@ async def test_another_spec_holds_from_the_next_stop_on(world: World) -> None:
         assert world.journal[-1] == ("a", "ended")
 
 
-async def test_another_spec_holds_from_the_next_life_on(world: World) -> None:
+async def test_another_spec_holds_from_the_next_life_on(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
     async with world.running(supervisor):
         supervisor.respec(world.spec("a", SERVES))
@@ -217,14 +221,16 @@ async def test_another_spec_holds_from_the_next_life_on(world: World) -> None:
         assert world.last_of("a").state is ChildState.RUNNING
 
 
-async def test_an_unknown_child_cannot_be_respecced(world: World) -> None:
+async def test_an_unknown_child_cannot_be_respecced(world: SupervisorEnv) -> None:
     supervisor = world.supervisor()
     async with world.running(supervisor):
         with pytest.raises(UnknownChild):
             supervisor.respec(world.spec("a"))
 
 
-async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(world: World) -> None:
+async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
+    world: SupervisorEnv,
+) -> None:
     supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)), world.spec("b"))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
@@ -244,7 +250,7 @@ async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(world: W
     assert world.clock.pending == 0
 
 
-async def test_a_waiting_child_is_parked_at_once(world: World) -> None:
+async def test_a_waiting_child_is_parked_at_once(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES))
     async with world.running(supervisor):
         assert world.last_of("a").state is ChildState.BACKING_OFF
@@ -254,7 +260,9 @@ async def test_a_waiting_child_is_parked_at_once(world: World) -> None:
         assert world.lives == {"a": 1}
 
 
-async def test_a_child_revived_while_it_drains_lives_again_when_it_has(world: World) -> None:
+async def test_a_child_revived_while_it_drains_lives_again_when_it_has(
+    world: SupervisorEnv,
+) -> None:
     supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
@@ -266,7 +274,7 @@ async def test_a_child_revived_while_it_drains_lives_again_when_it_has(world: Wo
         assert world.lives == {"a": 2}
 
 
-async def test_beside_a_life_that_ignores_everything_no_other_begins(world: World) -> None:
+async def test_beside_a_life_that_ignores_everything_no_other_begins(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))

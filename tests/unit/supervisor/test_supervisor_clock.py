@@ -96,7 +96,7 @@ async def test_fake_time_reaches_what_a_woken_sleeper_sets_up(clock: FakeClock) 
 
 
 async def test_tasks_that_never_rest_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fake_clock.SETTLE_ROUNDS", 100)
+    monkeypatch.setattr("support.fake_clock.SETTLE_ROUNDS", 100)
 
     loop = asyncio.get_running_loop()
     restless = True

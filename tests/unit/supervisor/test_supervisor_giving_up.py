@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, CRASHES_AT_START, SERVES, Crash, Life, World
+from support.scripted_child import CRASHES, CRASHES_AT_START, SERVES, Crash, Life, SupervisorEnv
 
 from supervisor.child import ChildState, GiveUp, RestartIntensity
 from supervisor.child_runner import ChildGaveUp
@@ -17,7 +17,9 @@ TWICE = RestartIntensity(max_restarts=2, period=60.0)
 NEVER = RestartIntensity(max_restarts=0, period=60.0)
 
 
-async def test_a_child_beyond_its_intensity_is_parked_and_tried_slowly(world: World) -> None:
+async def test_a_child_beyond_its_intensity_is_parked_and_tried_slowly(
+    world: SupervisorEnv,
+) -> None:
     spec = world.spec("a", *[CRASHES_AT_START] * 5, intensity=TWICE, park_for=300.0)
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(1 + 2)
@@ -32,7 +34,7 @@ async def test_a_child_beyond_its_intensity_is_parked_and_tried_slowly(world: Wo
         assert world.last_of("a").state is ChildState.RUNNING
 
 
-async def test_a_stable_life_ends_the_parking(world: World) -> None:
+async def test_a_stable_life_ends_the_parking(world: SupervisorEnv) -> None:
     lives = [*[CRASHES] * 3, Life(serve_s=10.0, error=Crash()), SERVES]
     spec = world.spec("a", *lives, intensity=TWICE, park_for=300.0)
     async with world.running(world.supervisor(spec)):
@@ -42,7 +44,7 @@ async def test_a_stable_life_ends_the_parking(world: World) -> None:
         assert world.last_of("a").state is ChildState.RUNNING
 
 
-async def test_parking_touches_no_sibling(world: World) -> None:
+async def test_parking_touches_no_sibling(world: SupervisorEnv) -> None:
     specs = (world.spec("a", *[CRASHES] * 3, intensity=TWICE), world.spec("b"))
     async with world.running(world.supervisor(*specs)) as task:
         await world.clock.advance(100)
@@ -51,7 +53,7 @@ async def test_parking_touches_no_sibling(world: World) -> None:
         assert not task.done()
 
 
-async def test_a_stop_while_parked_is_immediate(world: World) -> None:
+async def test_a_stop_while_parked_is_immediate(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES, intensity=NEVER))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -60,7 +62,7 @@ async def test_a_stop_while_parked_is_immediate(world: World) -> None:
 
 
 async def test_an_escalating_child_fails_its_supervisor_after_the_others_have_stopped(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     boom = Crash("boom")
     specs = (
@@ -79,7 +81,7 @@ async def test_an_escalating_child_fails_its_supervisor_after_the_others_have_st
     assert world.what_happened("ended") == ["b", "c", "a"]
 
 
-async def test_an_escalation_during_the_start_starts_no_other_child(world: World) -> None:
+async def test_an_escalation_during_the_start_starts_no_other_child(world: SupervisorEnv) -> None:
     specs = (
         world.spec("a", CRASHES, intensity=NEVER, give_up=GiveUp.ESCALATE),
         world.spec("b", Life(start_s=5.0), grace=1.0),
@@ -91,7 +93,7 @@ async def test_an_escalation_during_the_start_starts_no_other_child(world: World
     assert world.what_happened("starting") == ["a", "b"]
 
 
-async def test_of_two_escalations_in_one_moment_the_first_is_told(world: World) -> None:
+async def test_of_two_escalations_in_one_moment_the_first_is_told(world: SupervisorEnv) -> None:
     storm = asyncio.Event()
 
     class Tree:

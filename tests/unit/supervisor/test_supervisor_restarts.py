@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Life, World
+from support.scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Life, SupervisorEnv
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 
@@ -38,7 +38,7 @@ class AskedToWait(Exception):
     ],
 )
 async def test_the_restart_rule_decides_who_lives_again(
-    world: World, restart: Restart, life: Life, lives: int
+    world: SupervisorEnv, restart: Restart, life: Life, lives: int
 ) -> None:
     async with world.running(world.supervisor(world.spec("a", life, restart=restart))) as task:
         await world.clock.advance(1)
@@ -48,7 +48,7 @@ async def test_the_restart_rule_decides_who_lives_again(
         assert not task.done()
 
 
-async def test_the_waits_double_until_the_cap(world: World) -> None:
+async def test_the_waits_double_until_the_cap(world: SupervisorEnv) -> None:
     many = RestartIntensity(max_restarts=10, period=600.0)
     spec = world.spec("a", *[CRASHES_AT_START] * 6, intensity=many)
     async with world.running(world.supervisor(spec)):
@@ -58,7 +58,7 @@ async def test_the_waits_double_until_the_cap(world: World) -> None:
     assert waits == [1, 2, 4, 8, 8, 8]
 
 
-async def test_only_a_stable_life_resets_the_waits(world: World) -> None:
+async def test_only_a_stable_life_resets_the_waits(world: SupervisorEnv) -> None:
     lives = [CRASHES, CRASHES, Life(serve_s=9.9, error=Crash()), Life(serve_s=10.0, error=Crash())]
     many = RestartIntensity(max_restarts=10, period=600.0)
     async with world.running(world.supervisor(world.spec("a", *lives, intensity=many))):
@@ -67,7 +67,7 @@ async def test_only_a_stable_life_resets_the_waits(world: World) -> None:
     assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4, 1])
 
 
-async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: World) -> None:
+async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: SupervisorEnv) -> None:
     class Waits:
         """Lives for long, and serves for as long as `serves` says, if at all."""
 
@@ -93,7 +93,9 @@ async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: Wor
     assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4])
 
 
-async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(world: World) -> None:
+async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(
+    world: SupervisorEnv,
+) -> None:
     """What died is held by the traceback of what it died of, and may be large."""
 
     class Large:
@@ -117,7 +119,7 @@ async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(wor
     ("retry_after", "wait"), [(30.0, 31.0), (None, 1.0), (-5.0, 1.0), (math.inf, 1.0)]
 )
 async def test_an_error_may_ask_for_more_time(
-    world: World, retry_after: float | None, wait: float
+    world: SupervisorEnv, retry_after: float | None, wait: float
 ) -> None:
     spec = world.spec("a", Life(serve_s=0.0, error=AskedToWait(retry_after)))
     async with world.running(world.supervisor(spec)):
@@ -127,7 +129,7 @@ async def test_an_error_may_ask_for_more_time(
         assert world.lives == {"a": 2}
 
 
-async def test_a_crash_touches_no_sibling(world: World) -> None:
+async def test_a_crash_touches_no_sibling(world: SupervisorEnv) -> None:
     specs = (world.spec("a"), world.spec("b", CRASHES, CRASHES), world.spec("c"))
     async with world.running(world.supervisor(*specs)):
         await world.clock.advance(10)
@@ -135,7 +137,7 @@ async def test_a_crash_touches_no_sibling(world: World) -> None:
 
 
 async def test_a_child_that_cancels_itself_is_restarted_and_nothing_else_is_cancelled(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     spec = world.spec("a", Life(serve_s=1.0, error=asyncio.CancelledError()))
     async with world.running(world.supervisor(spec)) as task:
@@ -147,7 +149,9 @@ async def test_a_child_that_cancels_itself_is_restarted_and_nothing_else_is_canc
         assert not task.done()
 
 
-async def test_an_exception_outside_the_exception_family_is_a_crash_too(world: World) -> None:
+async def test_an_exception_outside_the_exception_family_is_a_crash_too(
+    world: SupervisorEnv,
+) -> None:
     class Foreign(BaseException):
         """Like gevent's Timeout."""
 
@@ -158,7 +162,7 @@ async def test_an_exception_outside_the_exception_family_is_a_crash_too(world: W
         assert world.last_of("a").last_error == "odd"
 
 
-async def test_a_factory_that_raises_is_a_crash_of_the_child(world: World) -> None:
+async def test_a_factory_that_raises_is_a_crash_of_the_child(world: SupervisorEnv) -> None:
     def broken() -> ScriptedNever:
         raise Crash("no such part")
 
@@ -177,7 +181,7 @@ class ScriptedNever:
     def stop(self) -> None: ...
 
 
-async def test_a_crash_is_one_report_with_all_the_facts(world: World) -> None:
+async def test_a_crash_is_one_report_with_all_the_facts(world: SupervisorEnv) -> None:
     crash = Crash("boom")
     spec = world.spec("a", Life(serve_s=3.0, error=crash))
     async with world.running(world.supervisor(spec, name="fleet")):
@@ -201,7 +205,7 @@ async def test_a_crash_is_one_report_with_all_the_facts(world: World) -> None:
         assert world.logged("child_ended") == []
 
 
-async def test_an_expected_end_is_told_without_a_traceback(world: World) -> None:
+async def test_an_expected_end_is_told_without_a_traceback(world: SupervisorEnv) -> None:
     spec = world.spec("a", Life(serve_s=0.0, error=Crash("dropped")), expected=(Crash,))
     async with world.running(world.supervisor(spec)):
         (told,) = world.logged("child_ended")
@@ -219,7 +223,7 @@ def reported() -> Crash:
 
 
 async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_parking(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     lives = [Life(serve_s=0.0, error=reported()) for _ in range(6)]
     spec = world.spec(
@@ -240,7 +244,7 @@ async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_pa
     ]
 
 
-async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: World) -> None:
+async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: SupervisorEnv) -> None:
     spec = world.spec("a", Life(serve_s=1.0, error=Crash("boom")), Life())
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(10)
@@ -249,7 +253,7 @@ async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: World) ->
     assert [line["log_level"] for line in world.logged("child_ended")] == ["debug"]
 
 
-async def test_a_child_that_ends_unasked_is_news(world: World) -> None:
+async def test_a_child_that_ends_unasked_is_news(world: SupervisorEnv) -> None:
     spec = world.spec("a", Life(serve_s=1.0), Life())
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(2)
@@ -258,7 +262,7 @@ async def test_a_child_that_ends_unasked_is_news(world: World) -> None:
 
 
 async def test_an_error_while_stopping_is_reported_and_not_followed_by_a_life(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     class FailsToDrain(ScriptedNever):
         def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.scripted_child import World
+from support.scripted_child import SupervisorEnv
 
 from supervisor.child import Backoff, InvalidSpec, RestartIntensity, check_reachable
 
@@ -49,13 +49,15 @@ def test_an_impossible_intensity_is_refused(max_restarts: int, period: float, me
         ({"park_for": float("inf")}, "park_for (inf) must be more than 0 s, and finite"),
     ],
 )
-def test_an_impossible_spec_is_refused(world: World, changes: dict[str, Any], message: str) -> None:
+def test_an_impossible_spec_is_refused(
+    world: SupervisorEnv, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InvalidSpec) as refused:
         world.spec("a", **changes)
     assert str(refused.value) == message
 
 
-def test_an_intensity_that_the_backoff_never_reaches_is_refused(world: World) -> None:
+def test_an_intensity_that_the_backoff_never_reaches_is_refused(world: SupervisorEnv) -> None:
     """Ten restarts by 1, 2, 4, ... 60 s take up to 303 s: within a minute they hardly ever are."""
     backoff = Backoff(base=1.0, cap=60.0, stable_after=10.0)
     with pytest.raises(InvalidSpec) as refused:

@@ -12,7 +12,7 @@ from support.scripted_child import (
     SERVES,
     Crash,
     Life,
-    World,
+    SupervisorEnv,
     start_and_run,
 )
 
@@ -22,7 +22,7 @@ from supervisor.child_runner import CANCEL_S
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-async def test_children_start_in_order_each_after_the_one_before(world: World) -> None:
+async def test_children_start_in_order_each_after_the_one_before(world: SupervisorEnv) -> None:
     slow = Life(start_s=2.0)
     supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
     async with world.running(supervisor):
@@ -33,7 +33,7 @@ async def test_children_start_in_order_each_after_the_one_before(world: World) -
         assert world.what_happened("serving") == ["a", "b", "c"]
 
 
-async def test_children_stop_in_reverse_each_after_the_one_behind(world: World) -> None:
+async def test_children_stop_in_reverse_each_after_the_one_behind(world: SupervisorEnv) -> None:
     slow = Life(drain_s=2.0)
     supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
     async with world.running(supervisor) as task:
@@ -45,7 +45,7 @@ async def test_children_stop_in_reverse_each_after_the_one_behind(world: World) 
         assert task.done()
 
 
-async def test_a_fleet_of_equals_is_stopped_together(world: World) -> None:
+async def test_a_fleet_of_equals_is_stopped_together(world: SupervisorEnv) -> None:
     slow = Life(drain_s=4.0)
     supervisor = world.supervisor(
         *(world.spec(f"bot-{n}", slow) for n in range(300)), stop_together=True
@@ -58,7 +58,7 @@ async def test_a_fleet_of_equals_is_stopped_together(world: World) -> None:
 
 
 async def test_a_child_that_fails_to_start_does_not_keep_the_next_from_starting(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START), world.spec("b"))
     async with world.running(supervisor):
@@ -68,7 +68,7 @@ async def test_a_child_that_fails_to_start_does_not_keep_the_next_from_starting(
         ]
 
 
-async def test_a_child_that_outstays_its_grace_is_cancelled(world: World) -> None:
+async def test_a_child_that_outstays_its_grace_is_cancelled(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP, grace=5.0))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -81,7 +81,7 @@ async def test_a_child_that_outstays_its_grace_is_cancelled(world: World) -> Non
     assert world.logged("child_crashed") == []  # it was us
 
 
-async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: World) -> None:
+async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: SupervisorEnv) -> None:
     stubborn = Life(drain_s=10_000.0, cancel_s=10_000.0)
     supervisor = world.supervisor(world.spec("a"), world.spec("b", stubborn, grace=5.0))
     async with world.running(supervisor) as task:
@@ -94,7 +94,7 @@ async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: Wor
     await world.clock.advance(20_000)  # it ends in the end, so that this test leaves nothing
 
 
-async def test_stopping_twice_is_harmless(world: World) -> None:
+async def test_stopping_twice_is_harmless(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", Life(drain_s=1.0)))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -106,7 +106,7 @@ async def test_stopping_twice_is_harmless(world: World) -> None:
     assert world.what_happened("stopping") == ["a"]
 
 
-async def test_a_stop_during_the_start_starts_no_other_child(world: World) -> None:
+async def test_a_stop_during_the_start_starts_no_other_child(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(
         world.spec("a"), world.spec("b", Life(start_s=2.0)), world.spec("c")
     )
@@ -119,7 +119,7 @@ async def test_a_stop_during_the_start_starts_no_other_child(world: World) -> No
     assert ChildState.RUNNING not in world.states_of("b")
 
 
-async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: World) -> None:
+async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", Life(start_s=10_000.0), grace=5.0))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -127,7 +127,7 @@ async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: World) -> 
         assert task.done()
 
 
-async def test_a_stop_during_backoff_is_immediate(world: World) -> None:
+async def test_a_stop_during_backoff_is_immediate(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -137,14 +137,14 @@ async def test_a_stop_during_backoff_is_immediate(world: World) -> None:
     assert world.clock.pending == 0
 
 
-async def test_a_stop_before_the_start_starts_nothing(world: World) -> None:
+async def test_a_stop_before_the_start_starts_nothing(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a"))
     supervisor.stop()
     await start_and_run(supervisor)
     assert world.journal == []
 
 
-async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: World) -> None:
+async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP), world.spec("b"))
     async with world.running(supervisor) as task:
         task.cancel()
@@ -154,7 +154,7 @@ async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: World
     assert world.what_happened("stopping") == []
 
 
-async def test_a_cancelled_start_leaves_no_child(world: World) -> None:
+async def test_a_cancelled_start_leaves_no_child(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a"), world.spec("b", Life(start_s=5.0)))
     async with world.running(supervisor) as task:
         task.cancel()
@@ -164,7 +164,7 @@ async def test_a_cancelled_start_leaves_no_child(world: World) -> None:
     assert [status.state for status in supervisor.children()] == [ChildState.STOPPED] * 2
 
 
-async def test_a_cancelled_stop_cancels_who_is_still_draining(world: World) -> None:
+async def test_a_cancelled_stop_cancels_who_is_still_draining(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a"), world.spec("b", HANGS_ON_STOP))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -176,7 +176,7 @@ async def test_a_cancelled_stop_cancels_who_is_still_draining(world: World) -> N
 
 
 async def test_a_child_whose_stop_raises_is_drained_and_cancelled_like_any_other(
-    world: World,
+    world: SupervisorEnv,
 ) -> None:
     class Rude:
         async def start(self) -> None: ...
@@ -197,14 +197,14 @@ async def test_a_child_whose_stop_raises_is_drained_and_cancelled_like_any_other
     assert world.what_happened("ended") == ["a"]
 
 
-async def test_every_task_is_named_after_its_supervisor_and_child(world: World) -> None:
+async def test_every_task_is_named_after_its_supervisor_and_child(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a"), name="fleet")
     async with world.running(supervisor):
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert {"fleet/a", "ward of fleet/a"} <= names
 
 
-async def test_status_tells_every_state_of_a_life(world: World) -> None:
+async def test_status_tells_every_state_of_a_life(world: SupervisorEnv) -> None:
     async with world.running(world.supervisor(world.spec("a", SERVES))):
         pass
     assert world.states_of("a") == [

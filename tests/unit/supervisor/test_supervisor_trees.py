@@ -6,7 +6,7 @@ import math
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, HANGS_ON_STOP, SERVES, Crash, Life, World
+from support.scripted_child import CRASHES, HANGS_ON_STOP, SERVES, Crash, Life, SupervisorEnv
 
 from supervisor.child import ChildSpec, ChildState, GiveUp, RestartIntensity
 from supervisor.child_runner import ChildGaveUp
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 NEVER = RestartIntensity(max_restarts=0, period=60.0)
 
 
-def nested(world: World, *specs: ChildSpec, grace: float = math.inf) -> ChildSpec:
+def nested(world: SupervisorEnv, *specs: ChildSpec, grace: float = math.inf) -> ChildSpec:
     return world.spec("fleet", factory=lambda: world.supervisor(*specs, name="fleet"), grace=grace)
 
 
-async def test_a_tree_starts_and_stops_in_order(world: World) -> None:
+async def test_a_tree_starts_and_stops_in_order(world: SupervisorEnv) -> None:
     fleet = nested(world, world.spec("b"), world.spec("c"))
     root = world.supervisor(world.spec("a"), fleet, world.spec("d"))
     async with world.running(root):
@@ -28,7 +28,7 @@ async def test_a_tree_starts_and_stops_in_order(world: World) -> None:
     assert world.what_happened("ended") == ["d", "c", "b", "a"]
 
 
-async def test_a_nested_supervisor_that_fails_is_restarted_as_a_whole(world: World) -> None:
+async def test_a_nested_supervisor_that_fails_is_restarted_as_a_whole(world: SupervisorEnv) -> None:
     fleet = nested(
         world,
         world.spec("b"),
@@ -50,7 +50,7 @@ async def test_a_nested_supervisor_that_fails_is_restarted_as_a_whole(world: Wor
         assert not task.done()
 
 
-async def test_an_escalation_climbs_the_tree(world: World) -> None:
+async def test_an_escalation_climbs_the_tree(world: SupervisorEnv) -> None:
     core = world.spec("c", CRASHES, intensity=NEVER, give_up=GiveUp.ESCALATE)
     fleet = world.spec(
         "fleet",
@@ -65,7 +65,7 @@ async def test_an_escalation_climbs_the_tree(world: World) -> None:
         assert "child c failed too often" in (failure.last_error or "")
 
 
-async def test_a_stop_during_the_start_of_a_subtree_reaches_the_leaf(world: World) -> None:
+async def test_a_stop_during_the_start_of_a_subtree_reaches_the_leaf(world: SupervisorEnv) -> None:
     fleet = nested(world, world.spec("b", Life(start_s=2.0)), world.spec("c"))
     root = world.supervisor(fleet, world.spec("d"))
     async with world.running(root) as task:
@@ -75,7 +75,9 @@ async def test_a_stop_during_the_start_of_a_subtree_reaches_the_leaf(world: Worl
     assert world.what_happened("starting") == ["b"]
 
 
-async def test_a_subtree_out_of_grace_is_cancelled_and_leaves_no_child(world: World) -> None:
+async def test_a_subtree_out_of_grace_is_cancelled_and_leaves_no_child(
+    world: SupervisorEnv,
+) -> None:
     fleet = nested(world, world.spec("b"), world.spec("c", HANGS_ON_STOP, grace=50.0), grace=5.0)
     root = world.supervisor(fleet)
     async with world.running(root) as task:
