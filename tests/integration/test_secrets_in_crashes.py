@@ -37,15 +37,15 @@ pytestmark = pytest.mark.integration
 # Stands for the `botapi` command; what it breaks, breaks with secrets in every place that errors have.
 CRASHING: Final = """
 import asyncio, gc, os, threading
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore
 from actors.steam.auth import Authenticator
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
-from supervisor.cli import main
-from supervisor.tree import Tree
+from supervisor.cli.main import main
+from supervisor.app.tree import Tree
 
 sealing_key = os.environ["BOTAPI_SECRET_KEY"]
-credential_of, beat = Accounts.credential, Connection.send
+credential_of, beat = AccountStore.credential, Connection.send
 
 async def credential(self, lease):
     found = await credential_of(self, lease)
@@ -89,7 +89,7 @@ async def close(self, close=Tree.close):
     await close(self)
     raise RuntimeError(f"cannot close {self._settings.redis.url.get_secret_value()}")
 
-Accounts.credential, SteamLink.log_on = credential, log_on
+AccountStore.credential, SteamLink.log_on = credential, log_on
 Authenticator.run, Tree.close = run, close
 main()
 """
