@@ -1,4 +1,4 @@
-"""A thousand bots that change all the time: found, sorted, scrolled through, on a phone, by everybody."""
+"""A thousand bots that change all the time: found, sorted, scrolled through; on a phone, accessible."""
 
 from __future__ import annotations
 

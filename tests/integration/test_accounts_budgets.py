@@ -82,7 +82,7 @@ async def test_a_request_with_a_condition_is_counted_only_while_that_holds(world
             await world.redis.set(if_.key, other)
         assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
     await world.redis.delete(if_.key)
-    await world.redis.sadd(if_.key, "ours")  # a key of another type is nobody's
+    await world.redis.sadd(if_.key, "ours")  # a key of another type is no window
     assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
     assert await world.day_count("axe") is None
     await world.redis.delete(if_.key)

@@ -39,7 +39,7 @@ class Rig:
         await self.store.note_logon(lease)
         await self.store.cool_down(lease, 1.0, "a reason")
         await self.store.reserve(lease.account, lease.fencing_token, "192.0.2.1")
-        await self.redis.zadd(self.key("hints"), {"nobody": 0})
+        await self.redis.zadd(self.key("hints"), {"absent": 0})
         return lease
 
     def key(self, name: str) -> str:
@@ -167,8 +167,8 @@ async def test_what_others_wrote_into_our_keys_stops_nothing(rig: Rig) -> None:
 
 @pytest.mark.parametrize("command", ["release", "reset", "remove"])
 async def test_an_unknown_account_is_created_by_no_order(rig: Rig, command: str) -> None:
-    with pytest.raises(NoSuchAccount, match="there is no account nobody"):
-        await getattr(rig.admin, command)("nobody")
+    with pytest.raises(NoSuchAccount, match="there is no account absent"):
+        await getattr(rig.admin, command)("absent")
     with pytest.raises(NoSuchAccount):
-        await rig.admin.take("nobody", "me", lease_s=60.0)
+        await rig.admin.take("absent", "me", lease_s=60.0)
     assert await rig.content() == {}

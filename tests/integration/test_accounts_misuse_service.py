@@ -143,7 +143,7 @@ def test_a_bad_import_names_its_lines_and_stores_nothing(
 def test_a_login_of_an_unknown_account_is_one_line(tmp_path: Path, valkey_url: str) -> None:  # noqa: F811 - a fixture
     config = tmp_path / "config.toml"
     config.write_text(toml({"redis": {"url": valkey_url, "prefix": "unknown"}}))
-    assert botapi(config, "login", "nobody") == (1, "", "botapi: there is no account nobody\n")
+    assert botapi(config, "login", "absent") == (1, "", "botapi: there is no account absent\n")
 
 
 def key_of(letter: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Accounts that need a person, on a real Valkey: left alone until one acts, whoever and however."""
+"""Accounts that need a person, on a real Valkey: no bot takes one until an operator has acted on it."""
 
 from __future__ import annotations
 

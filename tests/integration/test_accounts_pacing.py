@@ -1,4 +1,4 @@
-"""Polite log-ons on a real Valkey: a bucket and a circuit per egress IP, whoever asks."""
+"""Polite log-ons on a real Valkey: a bucket and a circuit per egress IP, for all instances."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_who_learns_the_ip_late_has_no_more_than_the_others_left(world: Wo
     for _ in range(5):
         await others.ask(with_password=False)
     late = await world.container(LIMITS, ip=None)
-    assert await late.ask(with_password=False) is None  # nobody knew
+    assert await late.ask(with_password=False) is None  # the limit was not known yet
     await late.succeeded(IP)
     assert isinstance(await late.ask(with_password=False), Wait)
     await world.pass_time(10)

@@ -1,4 +1,4 @@
-"""A Steam Guard code comes while the service runs: nobody restarts anything, and the bot goes on."""
+"""A Steam Guard code comes while the service runs: the bot goes on without a restart."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_only_who_shows_the_token_gets_in(w: ServiceEnv) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "word"),
     [
-        ("/admin/accounts/nobody/guard", None, 404, "not-found"),
+        ("/admin/accounts/absent/guard", None, 404, "not-found"),
         ("/admin/accounts/bot0000/guard", None, 409, "in-use"),
         (PATH, {"code": 5}, 400, "invalid"),
         (PATH, {"code": ""}, 400, "invalid"),

@@ -1,7 +1,7 @@
 """A refresh token that arrives while Redis is away is held, retried and stored.
 
 The service reaches its Valkey through a gate that shuts at the very moment the token is about to be
-stored: Steam has handed it out, once, and nobody but the process has it.
+stored: Steam has handed it out, once, and only the process has it.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ async def test_a_fresh_token_refused_with(
 
 
 # Without a result: the connection ends, or nothing comes. The lease is kept for the next life, because
-# Steam may not know that we are gone; while nobody is logged on, the CM is to blame.
+# Steam may not know that the session ended; while no session is logged on, the CM is the cause.
 GONE = End(marks_cm=True, keeps_lease=True)
 
 

@@ -102,7 +102,7 @@ def test_a_missing_password_is_one_line(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "axe:pw1\n\n# a comment\nbane:p:w:2\nbroken\n:nobody\n",
+        "axe:pw1\n\n# a comment\nbane:p:w:2\nbroken\n:absent\n",
         'name,password,shared_secret\naxe,pw1,\nbane,p:w:2,\nbroken,,\nx y,pw,\n"c",pw,!!\n',
         json.dumps(
             [{"name": "axe", "password": "pw1"}, {"name": "bane", "password": "p:w:2"}, 5, {}]
@@ -191,15 +191,15 @@ def test_every_command_speaks_json_too(desk: Desk) -> None:
     assert [row["where"] for row in imported["refused"]] == ["line 2"]
     for command, done in (("release", "free"), ("reset", "reset"), ("remove", "removed")):
         assert told(command, "axe") == {"account": "axe", "done": done}
-    said = desk.run("remove", "nobody", "--json")
+    said = desk.run("remove", "absent", "--json")
     assert said.code == 1
-    assert json.loads(said.out)["message"] == "there is no account nobody"
+    assert json.loads(said.out)["message"] == "there is no account absent"
 
 
 @pytest.mark.parametrize("command", ["release", "reset", "remove"])
 def test_an_unknown_account_is_one_line_and_exit_code_1(desk: Desk, command: str) -> None:
-    said = desk.run(command, "nobody")
-    assert (said.code, said.err) == (1, "botapi: there is no account nobody\n")
+    said = desk.run(command, "absent")
+    assert (said.code, said.err) == (1, "botapi: there is no account absent\n")
 
 
 def test_a_key_of_the_wrong_type_is_one_line(desk: Desk) -> None:
@@ -213,14 +213,14 @@ def test_a_key_of_the_wrong_type_is_one_line(desk: Desk) -> None:
 def test_redis_away_is_one_line(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(toml({"redis": {"url": "redis://127.0.0.1:1/0"}}))
-    with sync_redis.Redis() as nobody:
-        said = Desk(config, nobody, "").run("list")
+    with sync_redis.Redis() as unused:
+        said = Desk(config, unused, "").run("list")
     assert (said.code, said.err) == (1, "botapi: Redis is unavailable (end_needs)\n")
 
 
 def test_the_private_valkey_is_used_with_and_without_the_service() -> None:
-    with ServiceProcess({}, args=("--sandbox",)) as service, sync_redis.Redis() as nobody:
-        desk = Desk(service.config_file, nobody, "")
+    with ServiceProcess({}, args=("--sandbox",)) as service, sync_redis.Redis() as unused:
+        desk = Desk(service.config_file, unused, "")
         service.wait_ready(5)
         rows = desk.listed()
         assert {row["state"] for row in rows.values()} == {"in use"}

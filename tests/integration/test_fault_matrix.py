@@ -1,4 +1,4 @@
-"""Each fault in each state of a bot: it ends in the written state, leaks nothing, touches nobody else.
+"""Each fault in each state of a bot: it ends in the written state, leaks nothing, touches no other bot.
 
 The table is in two parts: ROWS says what happens, BESIDE_THE_POINT why a cell has none. A bot that
 "goes on" is shown to serve once the switches are off again.
@@ -129,7 +129,7 @@ class Row:
     inject: Inject
     ends: Ends
     is_early: bool = False  # instead of being held in the state, the bot runs into it
-    is_silent: bool = False  # nobody says a word: noticed by the lack of one
+    is_silent: bool = False  # no message: noticed by its absence
     on_both: bool = False  # transports
 
 
@@ -178,7 +178,7 @@ ROWS = [
     broken("corrupt inner length", corrupt("inner_length")),
     broken("corrupt header", corrupt("header")),
     broken("corrupt length", corrupt("length"), is_silent=True),
-    # CMs that let nobody in; who is in stays.
+    # CMs that refuse new connections and keep the open ones.
     at_connect("refuse", "refuse_connect"),
     Row("refuse", at_the_cm("refuse_connect"), NOT_ITS_BUSINESS),
     Row("silence", at_the_cm("accept_and_silence"), NOT_ITS_BUSINESS),
@@ -325,7 +325,7 @@ def is_told(end: End) -> bool:
 
 
 async def settle_request(scene: FaultEnv, end: End) -> None:
-    """Whoever asked is answered."""
+    """Every request is answered."""
     if scene.request is None:
         return
     (outcome,) = await asyncio.gather(scene.request, return_exceptions=True)

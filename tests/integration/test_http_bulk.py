@@ -150,7 +150,7 @@ async def test_who_goes_away_stops_the_rest() -> None:
 
 
 async def test_who_does_not_read_is_not_served_further() -> None:
-    """The kernel's buffers and a few lines fill up; the rest is not asked for until somebody reads."""
+    """The kernel's buffers and a few lines fill up; the rest is not asked for until the client reads."""
     with quick_world(4) as w:
         address = urlsplit(w.service.url)
         body = orjson.dumps({"match_ids": list(range(2000, 2000 + MOST_IDS))})

@@ -144,14 +144,14 @@ async def test_a_known_match_is_asked_for_again_only_for_those_who_may(
         found = await w.sandbox.journal("match_request")
         return sum(one["match_id"] == 4243 for one in found)
 
-    anew = {"Cache-Control": "max-age=0, No-Cache"}
-    async with http.get("/matches/4243"), http.get("/matches/4243", headers=anew) as known:
+    no_cache = {"Cache-Control": "max-age=0, No-Cache"}
+    async with http.get("/matches/4243"), http.get("/matches/4243", headers=no_cache) as known:
         assert known.headers["X-Cache"] == "HIT"
         assert await asked() == 1
     operator = {"Authorization": f"Bearer {TOKEN}"}
     async with http.get("/matches/4243", headers=operator) as known:
         assert known.headers["X-Cache"] == "HIT"
-    async with http.get("/matches/4243", headers={**anew, **operator}) as asked_for:
+    async with http.get("/matches/4243", headers={**no_cache, **operator}) as asked_for:
         assert asked_for.headers["X-Cache"] == "MISS"
         assert await asked() == 2
     async with http.get("/matches/4243") as known:

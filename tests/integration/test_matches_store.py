@@ -117,7 +117,7 @@ async def test_a_flight_ends_with_its_process_and_lasts_while_it_is_held(
     await containers.redis.pexpire(flight, 500)
     assert await one.hold(claim)
     assert await containers.redis.pttl(flight) > 500
-    await containers.redis.delete(flight)  # as it is when nobody holds it for so long
+    await containers.redis.delete(flight)  # as it is when no instance renews it for so long
     await claimed(other)
     assert not await one.hold(claim)
     await one.give_up(claim)  # and it takes nothing from its heir

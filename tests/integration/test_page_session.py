@@ -44,7 +44,7 @@ async def state(client: aiohttp.ClientSession, w: ServiceEnv) -> Any:
 async def park(
     client: aiohttp.ClientSession, w: ServiceEnv, **headers: str
 ) -> tuple[int, str | None]:
-    """Do something that changes something and hurts nobody: there is no such bot."""
+    """Send a request that would change something and is harmless: there is no such bot."""
     url = f"{w.service.url}/admin/bots/bot-99/park"
     async with client.post(url, headers=headers) as answer:
         return answer.status, (await answer.json()).get("error")

@@ -1,4 +1,4 @@
-"""Scripts that share one connection: each gets its own answer, and nobody waits for ever."""
+"""Scripts that share one connection: each gets its own answer within a bound."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def test_a_server_that_was_restarted_meanwhile_is_not_noticed(
 async def test_a_server_that_hangs_fails_everybody_in_time(
     valkey: ValkeyServer, line: Line
 ) -> None:
-    """Also those whose commands are not sent yet, as it reads nothing; who goes away harms nobody."""
+    """Also calls whose commands are not sent yet; a cancelled caller harms no other."""
     await line.execute("PING")
     begun = time.monotonic()
     with hanging(valkey):
@@ -178,7 +178,7 @@ async def until_sent(line: Line, *words: str) -> list[asyncio.Task[object]]:
 
 
 @pytest.mark.parametrize(
-    "broken", [ConnectionResetError(104, "reset"), TimeoutError(110, "nobody there")]
+    "broken", [ConnectionResetError(104, "reset"), TimeoutError(110, "no answer")]
 )
 async def test_a_connection_that_breaks_is_an_error_for_all_and_the_next_is_new(
     line: Line, broken: OSError
@@ -196,7 +196,7 @@ async def test_a_connection_that_breaks_is_an_error_for_all_and_the_next_is_new(
 
 
 async def test_time_counts_for_each_from_when_it_was_sent(line: Line) -> None:
-    """Somebody is always waiting here, and longer in all than one may; but nobody is."""
+    """At any time a call waits, in all longer than one may; no single one does."""
     slow = ("BLPOP", "nothing", str(ANSWER_S / 4))
     tasks = await until_waiting(line, slow)
     for _ in range(4):

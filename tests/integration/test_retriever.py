@@ -100,7 +100,7 @@ def real(name: str) -> Any:
 
 
 async def test_a_match_comes_gzipped_and_says_who_asked(common: ServiceEnv) -> None:
-    match_id = 6_300_000_001  # which nobody has asked for before
+    match_id = 6_300_000_001  # not asked for before
     async with opendota(common) as od:
         got = await od.match(match_id)
     assert (got.outcome, got.status) == (Outcome.TAKEN, 200)

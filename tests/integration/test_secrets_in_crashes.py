@@ -71,7 +71,7 @@ def crash(error):
     raise error
 
 async def raising(error):
-    raise RuntimeError("in a task that nobody awaits") from error
+    raise RuntimeError("in a task that is never awaited") from error
 
 class Dying:
     def __init__(self, token):
@@ -99,7 +99,7 @@ WHAT_CRASHED: Final = (
     "the key was ***",
     "the header was Bearer ***",
     "a callback had ***",
-    "nobody awaits",
+    "never awaited",
     "dying with ***",
     "password=***",
     "cannot close redis://***@",

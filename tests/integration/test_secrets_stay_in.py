@@ -5,7 +5,7 @@ Redis is told (MONITOR), the log, every HTTP answer, the arguments of every proc
 print. Then everything is searched.
 
 Not searched: /proc/PID/environ, which shows what the operator put there, to the operator's own user and
-root alone. Whoever does not want a key there names a file in BOTAPI_SECRET_KEY_FILE.
+root alone. BOTAPI_SECRET_KEY_FILE names a file instead.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def botapi(file: Path, *arguments: str, code: int = 0) -> str:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     file, token = tmp_path / "keys", tmp_path / "token"
-    file.write_text("# nobody yet\n")
+    file.write_text("# no key yet\n")
     token.write_text(TOKEN)
     token.chmod(0o600)
     http = {"api_keys_file": str(file), "admin_token_file": str(token)}

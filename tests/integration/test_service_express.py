@@ -90,7 +90,7 @@ def lines_of(w: ServiceEnv, ids: list[str]) -> list[dict[str, Any]]:
 
 
 def test_each_is_counted() -> None:
-    with quick_world() as running:  # nobody has looked at its metrics, which may be a second old
+    with quick_world() as running:  # no scrape before this one: metrics may be a second old
         for target in TARGETS:
             asked(running, target)
         status, body = running.service.get("/metrics")

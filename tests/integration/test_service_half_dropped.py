@@ -1,4 +1,4 @@
-"""Half of a large fleet is dropped at once while it serves: no client notices, and nobody pays twice."""
+"""Half of a large fleet is dropped while it serves: no client notices, no request is charged twice."""
 
 from __future__ import annotations
 

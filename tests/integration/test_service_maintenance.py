@@ -1,4 +1,4 @@
-"""Tuesday: Steam drops every bot, refuses for a while and comes back slowly; nobody stampedes."""
+"""Tuesday: Steam drops every bot, refuses for a while and comes back; log-ons stay within the limit."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def _ask(client: aiohttp.ClientSession, match_id: int, answers: Counter[st
 
 
 def pace_from_now_on(w: ServiceEnv) -> None:
-    """Start the service again, with pacing; everybody has a token by then."""
+    """Start the service again, with the log-on limiter; every account has a token by then."""
     assert w.service.stop() == 0
     with w.service.config_file.open("a") as config:
         config.write(f"[logon]\nper_minute = {PER_MINUTE}\nburst = {BURST}\n")

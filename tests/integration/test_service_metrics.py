@@ -92,7 +92,7 @@ def test_rules_and_dashboard_ask_for_what_a_service_shows(tmp_path: Path) -> Non
 
 def test_it_needs_no_key_and_shows_no_secret_and_no_name(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    key = "botapi_the-key-of-alice-whom-nobody-sees"
+    key = "botapi_the-key-of-alice-which-stays-hidden"
     keys.write_text(f"alice sha256:{digest_of(key).hex()}\n")
     with world(2, settings={"http": {"api_keys_file": str(keys)}}) as w:
         wait_for(w, lambda one: one.values("botapi_bots", "state").get("ready") == 2)

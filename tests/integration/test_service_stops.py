@@ -126,5 +126,5 @@ async def test_a_stop_while_redis_is_gone_logs_off_all_the_same() -> None:
         ended = await w.sandbox.journal("session_ended")
         assert [one["clean"] for one in ended] == [True] * BOTS
         w.valkey.start()
-        w.service.start()  # and nobody needs to tidy up after it
+        w.service.start()  # without a cleanup in between
         w.service.wait_ready(BOTS, within=5)

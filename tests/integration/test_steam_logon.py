@@ -81,7 +81,7 @@ async def test_a_mailed_code_is_asked_for_and_guard_data_saves_the_next_one(rig:
     assert auth.guard_data
     mails = len(await rig.sandbox.mailbox("mail"))
     again = await rig.open("mail")
-    second = await again.authenticate(guard_data=auth.guard_data)  # nobody is asked
+    second = await again.authenticate(guard_data=auth.guard_data)  # no code is asked for
     assert len(await rig.sandbox.mailbox("mail")) == mails
     assert second.guard_data == auth.guard_data
     assert second.refresh_token != auth.refresh_token
@@ -124,7 +124,7 @@ async def test_a_code_that_never_comes_ends_with_the_time_limit(rig: SteamEnv) -
         await ended.wait()
 
 
-@pytest.mark.parametrize("known", ["abaddon", "nobody-of-that-name"])
+@pytest.mark.parametrize("known", ["abaddon", "absent-account"])
 async def test_a_wrong_password_is_refused(rig: SteamEnv, known: str) -> None:
     bot = await rig.open("abaddon")
     bot.account = {"name": known, "password": "wrong"}

@@ -1,4 +1,4 @@
-"""Checkouts on a real Valkey against a model: what everybody is answered, and what is stored then.
+"""Checkouts on a real Valkey against a model: the answers and the stored state agree.
 
 Hypothesis writes what bots, operators, clients of the first BotAPI, time and a Redis that loses its last
 writes do. Time passes by moving stored instants into the past. Which of several free accounts a bot gets
@@ -292,7 +292,7 @@ class Checkouts(CheckoutsUnderTest):
         for _, account in self.accounts:
             account.used = 0
 
-    @rule(hints=st.lists(st.sampled_from((*NAMES, "nobody"))))
+    @rule(hints=st.lists(st.sampled_from((*NAMES, "absent"))))
     def hints_are_wrong(self, hints: list[str]) -> None:
         self.raw.delete(self.key("hints"))
         if hints:

@@ -71,7 +71,7 @@ class Supervision(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.world = SupervisorEnv(FakeClock())
-        self.errands: list[asyncio.Task[None]] = []
+        self.calls: list[asyncio.Task[None]] = []
         self.made = 0
         self.parked: set[str] = set()
 
@@ -141,9 +141,9 @@ class Supervision(RuleBasedStateMachine):
             if status.id in self.parked:
                 assert status.state in (S.STOPPING, S.PARKED, S.STOPPED)
 
-    def send(self, errand: Coroutine[Any, Any, None]) -> None:
+    def send(self, call: Coroutine[Any, Any, None]) -> None:
         async def go() -> None:
-            self.errands.append(asyncio.create_task(errand, name="errand"))
+            self.calls.append(asyncio.create_task(call, name="call"))
             await settle()
 
         self.runner.run(go())
@@ -154,7 +154,7 @@ class Supervision(RuleBasedStateMachine):
         return any(e.get("decision") == "Escalate" for e in self.world.events)
 
     @invariant()
-    def nobody_lives_twice(self) -> None:
+    def no_child_runs_twice(self) -> None:
         serving: set[str] = set()
         for child_id, what in self.world.journal:
             if what == "serving":
@@ -216,9 +216,9 @@ class Supervision(RuleBasedStateMachine):
         self.supervisor.stop()
         await self.world.clock.advance(self.bound(len(children)))
         assert self.task.done(), "the stop took longer than its bound"
-        assert all(errand.done() for errand in self.errands)
-        for errand in self.errands:
-            errand.result()
+        assert all(call.done() for call in self.calls)
+        for call in self.calls:
+            call.result()
         self.look_at_order(children, leaving, before)
         await self.look_for_leaks()
 

@@ -36,7 +36,7 @@ class Account:
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody demands it. A score below 0 is somebody's double reset."""
+        """Whether no client demands it. A score below 0 comes from a double reset."""
         return self.score is not None and self.score <= 0
 
     @property
@@ -92,7 +92,7 @@ class Account:
         self.demand()
 
     def demand(self) -> None:
-        """Let others see that somebody has it."""
+        """Mark it as checked out for other clients."""
         if self.is_free:
             self.score = 1
 
@@ -112,7 +112,7 @@ class Account:
         return True
 
     def give_back(self) -> None:
-        """Nobody may renew what was given back."""
+        """A released lease cannot be renewed."""
         self.newest = max(self.newest, self.held.token if self.held else 0) + 1
         self.held = None
         self.score = None if self.score is None else 0

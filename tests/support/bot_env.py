@@ -52,7 +52,7 @@ POLICY = BotPolicy(
 _bot_numbers = itertools.count(1)
 
 
-async def nobody(_request: GuardRequest) -> str | None:
+async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
@@ -84,7 +84,7 @@ class Stand:
         policy: BotPolicy = POLICY,
         transport: Transport | None = None,
         avoid: Sequence[str] = (),
-        on_guard: GuardCallback = nobody,
+        on_guard: GuardCallback = no_code,
     ) -> None:
         """`avoid`: endpoints that the bot does not connect to."""
         self.account = account
@@ -270,7 +270,7 @@ class BotEnv:
             link = await self.network.open(server, lambda _: None, timeout_s=WAIT_S)
             credential = self._credential(account)
             self._tokens[account] = await link.authenticate(
-                credential, None, nobody, timeout_s=WAIT_S
+                credential, None, no_code, timeout_s=WAIT_S
             )
             await link.close()
         return self._tokens[account]

@@ -25,7 +25,7 @@ from support.fake_steam import FakeDirectory, FakePacing, FakeSteam, FakeStore, 
 LEASE_S = 60.0
 
 
-async def nobody(_request: GuardRequest) -> str | None:
+async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
@@ -91,7 +91,7 @@ async def bot_unit_env(
         steam=steam,
         directory=directory,
         pacing=pacing,
-        on_guard=nobody,
+        on_guard=no_code,
         publish=changes.append,
         clock=clock,
         wall=clock.wall,

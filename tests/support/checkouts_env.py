@@ -103,7 +103,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         return iter(self.model.accounts.items())
 
     def leased(self, lease: Lease) -> None:
-        """Note a new lease; nobody but its own holder's past and the doubtful may still believe."""
+        """Note a new lease; only its holder's earlier leases and uncertain ones may still be believed."""
         assert lease.fencing_token > self.newest_issued[lease.account]
         self.newest_issued[lease.account] = lease.fencing_token
         others = {one for one in self.believers if one.account == lease.account} - self.in_doubt

@@ -105,7 +105,7 @@ class Terminal:
             return self.process.poll() is None
         try:
             piece = os.read(self._end, 65536)
-        except OSError:  # so a pty says that nobody has its other end open any more
+        except OSError:  # so a pty says that its other end is closed
             return False
         self.seen += piece.decode(errors="replace")
         return bool(piece)

@@ -21,7 +21,7 @@ class FakeMatches:
     """Serves wherever a router wants a `MatchStore`; one may serve several routers.
 
     Attributes:
-        looks, holds: how often somebody did.
+        looks, holds: the number of calls.
         is_away: whether it fails like a Redis that is away.
     """
 

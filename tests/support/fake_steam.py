@@ -219,7 +219,7 @@ class FakeSteam:
 
 
 class FakePacing:
-    """Lets everybody go, unless the test has put waits in the way."""
+    """Grants every log-on at once, unless the test has set waits."""
 
     def __init__(self) -> None:
         self.waits: list[Wait] = []

@@ -17,7 +17,7 @@ from support.bot_env import POLICY, BotEnv, Stand
 
 NEIGHBOUR: Final = "neighbour"
 WITH_TOKEN: Final = "victim"
-WITH_CODE: Final = "coded"  # logs on with a password and a code that somebody has to bring
+WITH_CODE: Final = "coded"  # logs on with a password and a code that an operator has to bring
 ACCOUNTS: Final = [
     {"name": NEIGHBOUR, "password": "quiet-1"},
     {"name": WITH_TOKEN, "password": "unlucky-2"},
@@ -130,7 +130,7 @@ class FaultEnv:
         self._has_code.set()
 
     async def steal_lease(self) -> None:
-        """Give the account to somebody else, as an operator or a failover may."""
+        """Give the account to another holder, as an operator or a failover may."""
         await self.stand.redis.hset(self.stand.keys.holders, self.account, THIEF)
 
     async def recover(self) -> None:
@@ -138,7 +138,7 @@ class FaultEnv:
         await self.sandbox.clear_faults()
         if self.at is At.PASSWORD:
             self.bring_code()
-        else:  # after a restart the GC welcomes whoever plays
+        else:  # after a restart the GC welcomes every session that plays
             body = {"accounts": [self.account], "what": "gc_welcome"}
             await self.sandbox.call("POST", "/push", body)
         await self.stand.until(BotState.READY)

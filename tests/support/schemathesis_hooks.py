@@ -36,7 +36,7 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
 
 @schemathesis.hook
 def filter_failure(_context: Any, failure: Any, case: Any, _response: Any) -> bool:
-    """Drop what is no failure: headers that nobody knows are to be ignored (RFC 9110, section 5.1).
+    """Drop what is no failure: unknown headers are to be ignored (RFC 9110, section 5.1).
 
     schemathesis knows that too, but takes a number in a header for a text and so for the real mistake.
     And it hands names of accounts over as account ids, because they are called alike.

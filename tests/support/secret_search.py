@@ -45,7 +45,7 @@ ACCOUNTS: Final[list[dict[str, Any]]] = [
     {"name": "totp", "password": "t0tp=Wombat&77", "shared_secret": SHARED_SECRET},
     {"name": "mailed", "password": "m4il?Numbat#55", "email_code": CODE},
     {"name": "posted", "password": "p0st|Dunnart~11", "email_code": POSTED_CODE},
-    {"name": "refused", "password": "the right one that nobody typed"},
+    {"name": "refused", "password": "the right one, never typed"},
 ]
 WRONG_PASSWORD: Final = "wr0ng Bilby%33"
 TYPED: Final = {one["name"]: one["password"] for one in ACCOUNTS} | {"refused": WRONG_PASSWORD}

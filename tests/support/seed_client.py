@@ -1,7 +1,7 @@
 """A client of the first BotAPI, word for word: how Alice, Bob and Carol check accounts out.
 
-It knows passwords and checkouts and nothing else: no lease, no holder, no budget. Whoever shares a Redis
-with us may still be one of these.
+It knows passwords and checkouts and nothing else: no lease, no holder, no budget. A client that shares a
+Redis with the service may still be one of these.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SeedClient:
         return free[0] if free else None
 
     def demand(self, account: str) -> bool:
-        """Count one more checkout; whoever is answered 1 has it, everybody else was too slow."""
+        """Count one more checkout; the client that is answered 1 has it, all others were too slow."""
         if self._redis.zincrby(self._checkouts, 1, account) != 1:
             return False
         self.account = account

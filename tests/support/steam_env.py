@@ -85,7 +85,7 @@ class OpenLink:
         self, ask: GuardCallback | None = None, guard_data: str | None = None
     ) -> AuthState:
         self.auth = await self.link.authenticate(
-            self.credential, guard_data, ask or nobody, timeout_s=WAIT_S
+            self.credential, guard_data, ask or no_code, timeout_s=WAIT_S
         )
         return self.auth
 
@@ -95,8 +95,8 @@ class OpenLink:
         return self.logged_on
 
 
-async def nobody(request: GuardRequest) -> str | None:
-    raise AssertionError(f"nobody should be asked: {request}")
+async def no_code(request: GuardRequest) -> str | None:
+    raise AssertionError(f"no code should be asked for: {request}")
 
 
 class SteamEnv:
