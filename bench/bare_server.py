@@ -82,7 +82,7 @@ def working(body: bytes, delay_s: float, redis_url: str) -> Handler:
 
     async def handler(request: web.Request) -> web.Response:
         match_id = int(request.query["match_id"])
-        await store.look(store.claim(match_id))
+        await store.lookup(store.claim(match_id))
         await asyncio.sleep(delay_s)
         answer = answer_of(match_id, body, decoder.decode(body), now=time.time(), ttl_s=60)
         return _packed(answer.gzip)

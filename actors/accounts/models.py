@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 # In place of an account's name, which Steam cannot have: any account that Redis says a holder has.
 ANY_HELD: Final = "*"
@@ -72,13 +73,25 @@ class Reserved:
     ip_left: int | None  # None when no IP was charged
 
 
-class Unmet:
-    """The condition does not hold, so nothing was counted and nothing may be sent."""
-
-
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was counted, nothing may be sent."""
 
     scope: Scope
     retry_after: float  # seconds until the budget frees; 0 for a lease that is not ours
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One request to count against an account's and an egress IP's budget: the input of reserve.lua."""
+
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+    def outcome(self, answer: Sequence[Any]) -> Reserved | Refused:
+        """Read the answer of the script."""
+        verdict, *numbers = answer
+        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
+        if scope == "ok":
+            return Reserved(numbers[0], None if numbers[1] < 0 else numbers[1])
+        return Refused(scope, numbers[0] / 1000)

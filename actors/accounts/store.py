@@ -24,12 +24,12 @@ from actors.accounts.keys import Keys
 from actors.accounts.models import (
     BUDGET_SPENT,
     NEED,
+    Charge,
     HolderEntry,
     Lease,
     QuotaLimits,
     Refused,
     Reserved,
-    Unmet,
 )
 from actors.accounts.names import folded, is_text, shown, steam_name
 from actors.accounts.shared_secrets import canonical
@@ -43,7 +43,7 @@ from actors.errors import (
     SameSteamAccount,
     StoreMisused,
 )
-from actors.redis.client import Condition, Script, asking, ping
+from actors.redis.client import Script, asking, ping
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -87,11 +87,7 @@ class AccountStore:
         sealer: Encryption | None = None,
         counting: Redis | None = None,
     ) -> None:
-        """`counting`: for `reserve`, one that answers with bytes; `redis` itself when None.
-
-        Commands of one connection are carried out in their order. What a condition is about should
-        come that way, too.
-        """
+        """`counting`: for `reserve`, one that answers with bytes; `redis` itself when None."""
         self._redis = redis
         self._counting = redis if counting is None else counting
         self._keys = Keys(prefix)
@@ -277,19 +273,15 @@ class AccountStore:
             self._redis, [k.cooldowns, k.cooldown_reasons, k.hints], [BUDGET_SPENT]
         )
 
-    async def reserve(
-        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
-    ) -> Reserved | Refused | Unmet:
-        """Count one request of `account` from egress `ip`, if `if_` holds, before it is sent."""
+    def charge(self, account: str, fencing_token: int, ip: str | None) -> Charge:
+        """Return one request of `account` from egress `ip`, to be counted before it is sent."""
         k, quota = self._keys, self._quota
-        conditions, values = ([], []) if if_ is None else ([if_.key], [if_.value])
-        verdict, *numbers = await self._scripts.reserve.run(
-            self._counting,
-            [
+        return Charge(
+            (
                 *(k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or "")),
-                *(k.spellings, k.steam_ids, *conditions),
-            ],
-            [
+                *(k.spellings, k.steam_ids),
+            ),
+            (
                 account,
                 fencing_token,
                 quota.per_account,
@@ -299,15 +291,15 @@ class AccountStore:
                 k.day_front,
                 k.day_end,
                 k.account_budget_front,
-                *values,
-            ],
+            ),
         )
-        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
-        if scope == "unmet":
-            return Unmet()
-        if scope == "ok":
-            return Reserved(numbers[0], None if ip is None else numbers[1])
-        return Refused(scope, numbers[0] / 1000)
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        """Count one request of `account` from egress `ip` before it is sent."""
+        charge = self.charge(account, fencing_token, ip)
+        return charge.outcome(
+            await self._scripts.reserve.run(self._counting, charge.keys, charge.args)
+        )
 
     async def address_frees_in(self, ip: str) -> float:
         """Return the seconds until the budget of an egress address frees; 0 while some is left."""

@@ -301,14 +301,22 @@ def _times_cancelled() -> int:
     return 0 if task is None else task.cancelling()
 
 
+def _text_of(package: str, script: str) -> str:
+    folder = resources.files(package) / "lua"
+    prelude = (folder / "prelude.lua").read_text("utf-8")
+    return prelude + (folder / f"{script}.lua").read_text("utf-8")
+
+
 class Script:
     """One Lua script of a package's `lua/`, with the prelude there in front, called by its hash."""
 
-    def __init__(self, package: str, name: str) -> None:
-        folder = resources.files(package) / "lua"
-        prelude = (folder / "prelude.lua").read_text("utf-8")
-        self.name = name
-        self._text = prelude + (folder / f"{name}.lua").read_text("utf-8")
+    def __init__(self, package: str, name: str, *, then: tuple[str, str] | None = None) -> None:
+        """`then`: another script, which goes on in the same call where this one does not return."""
+        self.name: str = name
+        self._text = _text_of(package, name)
+        if then is not None:
+            self.name = f"{name}_and_{then[1]}"
+            self._text += _text_of(*then)
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(

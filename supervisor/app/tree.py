@@ -270,12 +270,12 @@ class Tree:
     def _make_router(self) -> Actor[RouterMessage]:
         return Router(
             address=self._router,
-            budgets=self._stores.accounts,
+            accounts=self._stores.accounts,
             matches=self._stores.matches,
             memory=self._memory,
             decoder=self._decoder,
             policy=router_policy(self._settings),
-            tally=self._metering.router,
+            metrics=self._metering.router,
             catch_up=self._announcer.catch_up,
             clock=self._clock,
             rng=self._rng,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
-from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved, Unmet, Window
+from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved, Window
 from actors.accounts.store import AccountStore
-from actors.errors import NoAccountFree
-from actors.redis.client import Condition
+from actors.errors import NoAccountFree, StoreMisused
+from actors.matches.match import NoMatch, NoMatchReason
+from actors.matches.store import Claim, Locked, MatchStore
+from actors.redis.client import connect
 
 pytestmark = pytest.mark.integration
 
@@ -74,21 +78,83 @@ async def test_two_hundred_at_once_never_exceed_a_budget(world: World) -> None:
     assert await world.day_count("axe") == 50
 
 
-async def test_a_request_with_a_condition_is_counted_only_while_that_holds(world: World) -> None:
+@pytest.fixture
+async def matches(
+    valkey_url: str,  # noqa: F811 - fixtures have this name
+    prefix: str,  # noqa: F811 - as above
+) -> AsyncIterator[MatchStore]:
+    store = MatchStore(connect(valkey_url, raw=True), prefix=prefix, log=structlog.get_logger())
+    yield store
+    await store.close()
+
+
+async def test_a_request_is_counted_with_a_lookup_only_when_that_claims_the_match(
+    world: World, matches: MatchStore
+) -> None:
     store, (lease, _) = await world.store()
-    if_ = Condition(f"{world.prefix}:flight:7", "ours")
-    for other in (None, "theirs"):
-        if other is not None:
-            await world.redis.set(if_.key, other)
-        assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
-    await world.redis.delete(if_.key)
-    await world.redis.sadd(if_.key, "ours")  # a key of another type is nobody's
-    assert isinstance(await store.reserve("axe", lease.fencing_token, IP, if_=if_), Unmet)
+
+    async def lookup(claim: Claim) -> object:
+        charge = store.charge("axe", lease.fencing_token, IP)
+        return await matches.lookup(claim, charge=charge)
+
+    theirs, ours = matches.claim(7), matches.claim(7)
+    assert await matches.lookup(theirs) == theirs
+    assert await lookup(ours) == Locked(0)
+    known = NoMatch(7, NoMatchReason.BLOCKED, 0.0, 9e9)
+    await matches.publish(theirs, known, ttl_s=60.0)
+    assert await lookup(ours) == known
     assert await world.day_count("axe") is None
-    await world.redis.delete(if_.key)
-    await world.redis.set(if_.key, "ours")
-    assert await store.reserve("axe", lease.fencing_token, IP, if_=if_) == Reserved(2, 99)
+    assert await world.redis.keys(f"{world.prefix}:quota:*") == []
+    assert await world.redis.keys(f"{world.prefix}:flight:*") == []
+    other = matches.claim(8)
+    assert await lookup(other) == Reserved(2, 99)
     assert await world.day_count("axe") == 1
+    assert await lookup(matches.claim(8)) == Locked(0)
+    assert await lookup(other) == Reserved(1, 98)  # its own claim is no hindrance
+    assert await world.day_count("axe") == 2
+
+
+async def test_a_lookup_claims_the_match_though_the_budget_is_spent_or_the_lease_is_gone(
+    world: World, matches: MatchStore
+) -> None:
+    store, (lease, _) = await world.store(per_account=1)
+    await store.reserve("axe", lease.fencing_token, IP)
+    for number, (token, scope) in enumerate([(lease.fencing_token, "account"), (1, "lease")]):
+        claim = matches.claim(number)
+        found = await matches.lookup(claim, charge=store.charge("axe", token, IP))
+        assert isinstance(found, Refused)
+        assert found.scope == scope
+        assert await matches.renew(claim)
+    assert await world.day_count("axe") == 1
+
+
+async def test_a_lookup_whose_request_cannot_be_counted_is_misused_and_counts_nothing(
+    world: World, matches: MatchStore
+) -> None:
+    store, (lease, _) = await world.store()
+    await world.redis.set(f"{world.prefix}:quota:account:axe", "rubbish")
+    claim = matches.claim(7)
+    with pytest.raises(StoreMisused):
+        await matches.lookup(claim, charge=store.charge("axe", lease.fencing_token, IP))
+    assert await world.redis.keys(f"{world.prefix}:quota:ip:*") == []
+    assert await matches.lookup(claim) == claim  # and the match can be claimed
+
+
+async def test_a_lookup_with_a_request_works_with_a_hash_tag_and_after_a_script_flush(
+    valkey_url: str,  # noqa: F811 - a fixture
+    prefix: str,  # noqa: F811 - a fixture
+) -> None:
+    tagged = "{" + prefix + "}"
+    client, raw = connect(valkey_url), connect(valkey_url, raw=True)
+    store, (lease, _) = await World(client, tagged).store()
+    matches = MatchStore(raw, prefix=tagged, log=structlog.get_logger())
+    charge = store.charge("axe", lease.fencing_token, None)
+    keys = [*charge.keys, *(f"{tagged}:{kind}:7" for kind in ("match", "flight"))]
+    assert {key[: len(tagged)] for key in keys} == {tagged}  # one slot of a cluster
+    await client.script_flush()
+    assert await matches.lookup(matches.claim(7), charge=charge) == Reserved(2, None)
+    await store.close()
+    await matches.close()
 
 
 async def test_accounts_share_the_budget_of_their_ip(world: World) -> None:

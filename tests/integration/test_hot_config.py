@@ -313,7 +313,7 @@ async def test_the_fleet_grows_and_shrinks_without_losing_a_request() -> None:
         assert [one["clean"] for one in ends] == [True] * 47
         assert sorted(w.scores().values()) == [0] * 47 + [1] * 3
         # Nobody was asked in vain: what was charged is what was answered.
-        assert list(service.events("try_failed")) == []
+        assert list(service.events("attempt_failed")) == []
         requests = (await w.sandbox.summary())["requests"]
         assert sum(requests.values()) == load.outcomes.total()
         assert list(service.events("child_crashed")) == []

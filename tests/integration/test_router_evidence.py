@@ -96,7 +96,7 @@ async def test_a_gc_that_is_slow_for_all_serves_all_at_no_extra_cost() -> None:
         assert len(await requests(w)) <= 12 + 1
         assert await log_ons(w) == before
         assert list(w.service.events("circuit_opened")) == []
-        assert list(w.service.events("bot_demoted")) == []
+        assert list(w.service.events("bot_deprioritised")) == []
 
 
 async def test_a_late_answer_is_kept_for_the_next_client_in_every_container() -> None:

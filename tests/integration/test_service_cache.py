@@ -45,7 +45,7 @@ async def test_a_known_match_outlives_the_process_and_redis_garbage() -> None:
         w.service.start()
         w.service.wait_ready(1)
         assert ask(w, 7) == first
-        assert [event["match_id"] for event in w.service.events("match_entry_garbled")] == [7]
+        assert [event["match_id"] for event in w.service.events("match_entry_corrupt")] == [7]
         assert await asked_for(w) == [7, 7]
 
 

@@ -117,7 +117,7 @@ def test_without_redis_it_says_so_and_nothing_old() -> None:
         assert (status, json.loads(body)["error"]) == (503, "store-unavailable")
         found = wait_for(w, lambda one: one.value("botapi_source_up", source="redis") == 0)
         assert found.labels("botapi_accounts") == {}
-        assert found.value("botapi_redis_failures_total", script="look") >= 1
+        assert found.value("botapi_redis_failures_total", script="lookup_and_reserve") >= 1
         assert found.value("botapi_matches_total", error="store-unavailable") == 1
         w.valkey.start()
         wait_for(w, lambda one: one.value("botapi_source_up", source="redis") == 1)

@@ -27,7 +27,7 @@ from actors.matches.cache import MatchCache
 from actors.matches.match import Known, MatchAnswer, ReplayFacts
 from actors.router.messages import RouterMessage
 from support.fake_clock import FakeClock, settle
-from support.fake_tally import FakeTally
+from support.router_counts import RouterCounts
 
 PEER: Final = "198.51.100.7"
 
@@ -120,7 +120,7 @@ class Counter:
     ) -> None:
         self.clock = clock
         self.memory = MatchCache(100)
-        self.tally = FakeTally()
+        self.tally = RouterCounts()
         self.errors: list[str] = []  # of matches; "" for data
         self.outcomes: list[Outcome] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []

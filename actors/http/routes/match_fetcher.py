@@ -28,7 +28,7 @@ from actors.http.openapi.inputs import parse_timeout
 from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer, NoMatch
 from actors.router.messages import FetchMatch, GetAsked, RouterMessage
-from actors.router.metrics import Lookup, Tally
+from actors.router.metrics import Lookup, RouterMetrics
 
 ROUTER_GRACE_S: Final = 0.25
 WHO_S: Final = 0.1
@@ -58,7 +58,7 @@ class MatchFetcher:
         memory: MatchCache,
         *,
         deadline_s: float,
-        tally: Tally,
+        tally: RouterMetrics,
         count: CountMatch,
         clock: WallClock,
     ) -> None:

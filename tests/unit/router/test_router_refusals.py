@@ -20,9 +20,8 @@ from actors.bot.messages import BotChanged, BotExpected, CheckLease, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.matches.match import MatchAnswer
-from actors.router.attempt import ADDRESS_LOOK_S
-from actors.router.bot_health import UNCERTAIN_S
-from actors.router.bot_pool import LONGEST_TURN_S
+from actors.router.bot_health import ADDRESS_LOOK_S, UNCERTAIN_S
+from actors.router.bot_pool import LONGEST_ROTATION_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -300,7 +299,7 @@ async def test_a_bot_that_may_log_on_only_much_later_is_not_waited_for(
     stage.address.tell(BotChanged("a", BotState.CONNECTING, goes_on_in=seconds))
     asked = stage.ask(1)
     await settle()
-    assert asked.done() == (seconds > LONGEST_TURN_S)
+    assert asked.done() == (seconds > LONGEST_ROTATION_S)
     if asked.done():
         with pytest.raises(NotReady) as refused:
             await asked

@@ -22,8 +22,17 @@ from support.router_env import (
 )
 
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
-from actors.router.bot_health import FIRST_S, LONGEST_S, SlowPenalty
-from actors.router.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
+from actors.router.bot_health import (
+    AT_MOST,
+    FIRST_S,
+    LEAST_S,
+    LONGEST_S,
+    PER_ANSWER,
+    TIMES,
+    TYPICAL_S,
+    Hedging,
+    SlowPenalty,
+)
 from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -128,7 +137,7 @@ async def test_without_a_hedge_left_half_of_the_time_is_kept_for_another(
 ) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
-    hedging = stage.router._pilot._conduct.hedging
+    hedging = stage.router._health.hedging
     while hedging.is_allowed:
         hedging.hedged()
     asked = stage.ask(7, within=5.0)
@@ -245,7 +254,7 @@ async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: Route
     asked.cancel()
     await settle()
     assert stage.budgets.granted == []
-    assert stage.matches.flights == {}
+    assert stage.matches.claims == {}
     assert (await stage.report()).in_flight == 0
 
 
