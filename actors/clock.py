@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+
+R = TypeVar("R")
 
 
 class Cancellable(Protocol):
@@ -48,9 +51,9 @@ class Tasks:
     """Background tasks; holds a reference to each, so that none is garbage collected."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
         """Let `work` go on by itself."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)

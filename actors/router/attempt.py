@@ -89,7 +89,7 @@ class Attempt:
     """A request of a bot for a match, from the moment in which the bot is acquired.
 
     Attributes:
-        started_at: clock seconds.
+        started_at, asked_at: clock seconds; `asked_at` is inf until the bot is asked.
         is_late: its bot is released.
         is_silent: its outcome is silence, so far.
         others_got_it: the match was brought by another attempt; the fetch sets it.
@@ -103,7 +103,7 @@ class Attempt:
         context: FetchContext,
         changed: asyncio.Event,
     ) -> None:
-        """`changed` is set when it is late, silent or at its end."""
+        """`changed` is set when it is late or silent."""
         self.bot = bot
         self.started_at = context.clock.now()
         self.is_late = self.is_silent = self.others_got_it = False
@@ -112,32 +112,20 @@ class Attempt:
         self._context = context
         self._clock = context.clock
         self._changed = changed
-        self._asked_at = math.inf
+        self.asked_at = math.inf
         self._is_overdue = False
         self._alarm: Cancellable | None = None  # the next look at it
 
-    async def reserve(self) -> Refused | Failed | None:
-        """Count the request before it is sent; return why it must not be sent, if so.
+    async def run(self, *, is_reserved: bool) -> Known | Failed | Refused:
+        """Count the request, unless that is done, and ask the bot, however late it answers.
 
         Raises:
             RequestStoreUnavailable: Redis is away.
         """
-        bot = self.bot
-        try:
-            verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
-        except StoreMisused as error:  # a key of this account; others may be in order
-            return self._failed(Failed(str(error), Failure.BROKE))
-        except AccountError as error:
-            raise store_unavailable(error) from error
-        if isinstance(verdict, Refused):
-            self._context.health.refused(bot, verdict)
-            return verdict
-        return None
-
-    async def ask(self) -> Known | Failed:
-        """Ask the bot and return what the Game Coordinator answers, however late that is."""
+        if not is_reserved and (obstacle := await self._reserve()) is not None:
+            return obstacle
         context, bot, asked_at = self._context, self.bot, self._clock.now()
-        timeout_s, self._asked_at = context.policy.request_timeout_s, asked_at
+        timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
         self._look_later(asked_at + first_look_s)
         try:
@@ -159,13 +147,26 @@ class Attempt:
         context.failures.succeeded(bot.account)
         return outcome
 
+    async def _reserve(self) -> Refused | Failed | None:
+        """Return why the request must not be sent, if so. Raises RequestStoreUnavailable."""
+        bot = self.bot
+        try:
+            verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
+        except StoreMisused as error:  # a key of this account; others may be in order
+            return self._failed(Failed(str(error), Failure.BROKE))
+        except AccountError as error:
+            raise store_unavailable(error) from error
+        if isinstance(verdict, Refused):
+            self._context.health.refused(bot, verdict)
+            return verdict
+        return None
+
     def end(self) -> None:
         """Release the bot, if it is not released yet."""
         if self._alarm is not None:
             self._alarm.cancel()
         if not self.is_late:
             self._context.pool.release(self.bot)
-        self._changed.set()
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
@@ -174,7 +175,7 @@ class Attempt:
             details = context.decoder.decode(body)
         except DecodeError as error:
             return Failed(str(error), useless=Why.USELESS)
-        context.metrics.latency.observe(self._clock.now() - self._asked_at)
+        context.metrics.latency.observe(self._clock.now() - self.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
             return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s)
         if details.result != RESULT_OK:
@@ -194,19 +195,19 @@ class Attempt:
         """Note whether it is overdue, late or silent by now, and look again later."""
         now, health = self._clock.now(), self._context.health
         timeout_s, overdue_s = self._context.policy.request_timeout_s, health.hedging.overdue_s
-        late_at = self._asked_at + timeout_s + BOT_GRACE_S
+        late_at = self.asked_at + timeout_s + BOT_GRACE_S
         if now < late_at:
             self._note_overdue()
-            is_slow = health.slow(self.bot, self._asked_at)
-            look_s = math.inf if is_slow else max(now - self._asked_at, LEAST_S)
+            is_slow = health.slow(self.bot, self.asked_at)
+            look_s = math.inf if is_slow else max(now - self.asked_at, LEAST_S)
             self._look_later(min(late_at, now + look_s))
             return
         if not self.is_late:
             self.is_late = True
             self._context.pool.release(self.bot)
             self._changed.set()
-        silent_at = health.hedging.silent_at(self._asked_at, timeout_s)
-        if now >= min(silent_at, self._asked_at + overdue_s):
+        silent_at = health.hedging.silent_at(self.asked_at, timeout_s)
+        if now >= min(silent_at, self.asked_at + overdue_s):
             self._note_overdue()
         if now < silent_at:
             self._look_later(min(silent_at, now + timeout_s / LOOKS))
@@ -243,7 +244,7 @@ class Attempt:
             context.health.dropped(bot, self._match_id, others_got_it=self.others_got_it)
         elif is_silence:
             got_it = self.others_got_it
-            context.health.silent(bot, self._match_id, self._asked_at, others_got_it=got_it)
+            context.health.silent(bot, self._match_id, self.asked_at, others_got_it=got_it)
         if self._is_overdue:  # after that: a bot that is paused for it gets no further request
             context.pool.not_overdue(bot, is_silence=is_silence)
         return failed

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections import defaultdict, deque
+from collections import deque
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -48,8 +48,7 @@ LONGEST_S: Final = 60.0
 SPENT_EARLY_S: Final = (
     3600.0  # rest of an account whose requests Valve counts differently than we do
 )
-# Until a bot is used again although it has not confirmed its lease, or was not told something because its
-# mailbox was full: longer than Redis may take to answer.
+# Until a bot is used again that has not confirmed its lease: longer than Redis may take to answer.
 UNCERTAIN_S: Final = 5.0
 # Rest of an account that was left for a spare one: the trial may show that it was not at fault.
 LEFT_FOR_SPARE_S: Final = 600.0
@@ -93,14 +92,22 @@ class Hedging:
         return max(LEAST_S, TIMES * self._typical_s)
 
     @property
-    def answer_s(self) -> float:
-        """How much time an answer needs at least, so that asking makes sense."""
-        return self.overdue_s / TIMES
-
-    @property
     def is_allowed(self) -> bool:
         """Whether one more hedge is within bounds."""
         return self._allowance >= 1.0
+
+    def next_attempt_s(self, left_s: float, timeout_s: float) -> tuple[float, float]:
+        """Return when a hedge and when a retry is due, after the start of an attempt; inf for never.
+
+        `left_s`: the time that was left then; an attempt without time for an answer makes no sense.
+        """
+        hedge_s = self.overdue_s if self.is_allowed else math.inf
+        retry_s = max(self.overdue_s, min(timeout_s, left_s / 2))
+        last_s = left_s - self.overdue_s / TIMES
+        return (
+            hedge_s if hedge_s <= last_s else math.inf,
+            retry_s if retry_s <= last_s else math.inf,
+        )
 
     def hedged(self) -> None:
         """Count a hedge."""
@@ -148,21 +155,9 @@ def _median(seconds: list[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
 
 
-class SlowPenalty:
-    """How long an account is deprioritised: twice as long each time in a row."""
-
-    def __init__(self) -> None:
-        self._times: defaultdict[str, int] = defaultdict(int)  # in a row
-
-    def overdue(self, account: str) -> float:
-        """Note one more time; return the seconds."""
-        seconds = min(FIRST_S * 2.0 ** min(self._times[account], 10), LONGEST_S)
-        self._times[account] += 1
-        return seconds
-
-    def in_time(self, account: str) -> None:
-        """Begin at the shortest time again."""
-        self._times.pop(account, None)
+def penalty_s(times: int) -> float:
+    """Return how long a slow bot is deprioritised; `times`: how often it was before, in a row."""
+    return min(FIRST_S * 2.0 ** min(times, 10), LONGEST_S)
 
 
 class BotHealth:
@@ -182,8 +177,9 @@ class BotHealth:
         self._accounts = accounts
         self._metrics = metrics
         self._unanswered = UnansweredTracker()
+        self.aside = self._unanswered.aside  # matches that are, or were, set aside
         self._breakers = CircuitBreakers()
-        self._penalty = SlowPenalty()
+        self._times_slow: dict[str, int] = {}  # by account, in a row
         self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
         self._watched: set[str] = set()  # spent addresses
         self._opened = FirstFailures()
@@ -202,8 +198,6 @@ class BotHealth:
 
     def refusal_of(self, match_id: int) -> TimedOut | Unusable | None:
         """Return the error for a match that is left alone, or None when it is not."""
-        if match_id not in self._unanswered.aside:
-            return None
         left_s = self._unanswered.set_aside_for(match_id, self._clock.now())
         if left_s is None:
             return None
@@ -230,7 +224,7 @@ class BotHealth:
         account, now = bot.account, self._clock.now()
         is_slow = self.slow(bot, asked_at)
         if not is_slow:
-            self._penalty.in_time(account)
+            self._times_slow.pop(account, None)
         is_open = account in self._breakers.open
         self.hedging.answered(now - asked_at, now)
         if not self._breakers.is_quiet:
@@ -256,10 +250,12 @@ class BotHealth:
         standing = self._pool.rotation.standing(bot)
         is_open = bot.account in self._breakers.open
         if not is_open and standing not in (None, Standing.PAUSED, Standing.DEPRIORITISED):
-            seconds = self._penalty.overdue(bot.account)
+            times = self._times_slow.get(bot.account, 0)
+            self._times_slow[bot.account] = times + 1
+            seconds = penalty_s(times)
             self._pool.set_standing(bot, Standing.DEPRIORITISED, seconds)
             log = self._log.bind(account=bot.account, delay_s=seconds)
-            if seconds == FIRST_S:
+            if not times:
                 log.info("bot_deprioritised")
             else:  # again, before it was in time once
                 log.debug("bot_deprioritised")

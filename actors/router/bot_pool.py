@@ -190,7 +190,8 @@ class BotPool:
         if bot.bot_id in self.rotation.paused:
             self.resume(bot)
         self.rotation.answered(bot, self._clock.now(), is_good=is_good)
-        self._hand_out()
+        if self._queue.size:
+            self._hand_out()
 
     def not_overdue(self, bot: ReadyBot, *, is_silence: bool) -> None:
         """An overdue request of a bot counts as silence now, or ended by something else."""
@@ -262,7 +263,8 @@ class BotPool:
         self.rotation.release(bot, unused_since=unused_since)
         if self._retired:
             self._report_if_idle(bot.bot_id)
-        self._hand_out()
+        if self._queue.size:
+            self._hand_out()
 
     def refusal(self) -> NotReady | QuotaExhausted | None:
         """Return the error for a new request, or None while it may be served or wait."""
@@ -311,8 +313,6 @@ class BotPool:
         return Busy("no bot had time within the deadline; try again soon", BUSY_RETRY_S)
 
     def _hand_out(self) -> None:
-        if not self._queue.size and self._wake_up is None:
-            return
         now = self._clock.now()
         while (waiter := self._queue.first()) is not None:
             if waiter.bot.done():

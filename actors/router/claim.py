@@ -21,6 +21,10 @@ from actors.matches.match import Known
 from actors.matches.store import RENEW_EVERY_S, Claim, Locked, MatchStore
 
 STORE_RETRY_S: Final = 2.0
+FIRST_POLL_S: Final = 0.03  # about what a quick answer takes
+LONGEST_POLL_S: Final = 0.25
+GROWTH: Final = 1.5
+START_S: Final = FIRST_POLL_S / GROWTH
 
 
 def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
@@ -31,7 +35,12 @@ def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
 
 
 class MatchClaim:
-    """The claim of one fetch on its match. As a context manager it releases the claim at the end."""
+    """The claim of one fetch on its match. As a context manager it releases the claim at the end.
+
+    Attributes:
+        may_be_held: whether the claim was granted, or may have been.
+        poll_s: when to look again where another instance has it, on average.
+    """
 
     def __init__(
         self,
@@ -45,7 +54,8 @@ class MatchClaim:
         """`tasks`: for calls of Redis that are not waited for."""
         self._matches = matches
         self._claim = matches.claim(match_id)
-        self._may_be_held = False
+        self.may_be_held = False
+        self.poll_s = START_S
         self._alarm: Cancellable | None = None  # of the next renewal; None while it is not held
         self._clock = clock
         self._log = log
@@ -59,11 +69,6 @@ class MatchClaim:
         """Release the claim."""
         self.release()
 
-    @property
-    def may_be_held(self) -> bool:
-        """Whether the claim was granted, or may have been."""
-        return self._may_be_held
-
     async def lookup(
         self, after: int, charge: Charge | None
     ) -> Known | Locked | Claim | Reserved | Refused:
@@ -72,7 +77,7 @@ class MatchClaim:
         Raises:
             RequestStoreUnavailable: Redis is away; without it no budget can be counted either.
         """
-        self._may_be_held = True  # from the moment in which it is asked for
+        self.may_be_held = True  # from the moment in which it is asked for
         try:
             found = await self._lookup(after, charge)
         except AccountError as error:
@@ -80,8 +85,10 @@ class MatchClaim:
                 match_id = self._claim.match_id
                 self._log.warning("match_lookup_failed", match_id=match_id, reason=str(error))
             raise store_unavailable(error) from error
+        is_locked = isinstance(found, Locked)
+        self.poll_s = min(self.poll_s * GROWTH, LONGEST_POLL_S) if is_locked else START_S
         if not isinstance(found, Claim | Reserved | Refused):
-            self._may_be_held = self._alarm is not None and not isinstance(found, Locked)
+            self.may_be_held = self._alarm is not None and not is_locked
         elif self._alarm is None:
             self._renew_later()
         return found
@@ -113,7 +120,7 @@ class MatchClaim:
 
     def release(self) -> None:
         """Let other instances fetch the match. Does not wait; `lookup` may claim it again."""
-        if self._may_be_held:
+        if self.may_be_held:
             self._end()
             # With another token from now on, so that this release never ends a later claim.
             claim, self._claim = self._claim, self._matches.claim(self._claim.match_id)
@@ -126,7 +133,7 @@ class MatchClaim:
             self._log.debug("claim_not_released", match_id=claim.match_id, reason=str(error))
 
     def _end(self) -> None:
-        self._may_be_held = False
+        self.may_be_held = False
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

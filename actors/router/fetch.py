@@ -1,17 +1,14 @@
 """One in-flight match and its waiters (single flight).
 
-nothing is running      look the match up and take the next bot in turn, waiting in the queue for it if
-                        need be; if a bot is free at once, the lookup reserves its request, too
-an attempt is overdue   a second bot is asked too, if one is idle and hedges are within bounds
-an attempt is late, or half the time is gone
-                        so that there is time for an answer: another bot, waiting for it if need be,
-                        unless no bot is answered
+nothing is running      look the match up and take the next bot in turn, waiting in the queue if need be;
+                        if a bot is free at once, the lookup reserves its request, too
+an attempt is overdue   a second bot is asked (a hedge), if one is idle and hedges are within bounds
+it is late, or half the time is gone
+                        another bot, waiting in the queue if need be, unless no bot is answered
 an attempt failed       another one, at once unless one is still running
 
-The first attempt that is answered resolves the fetch. Its cost is bounded: three silent bots at most.
-
-A request outlives its fetch, see attempt.py: an answer that comes after its fetch has ended resolves the
-fetch of the match at that time, and goes to the cache.
+The first answer resolves the fetch; three silent bots at most are asked. A request outlives its fetch: a
+later answer resolves the fetch of the match at that time, and goes to the cache.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable,
 from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
 from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
-from actors.router.bot_health import UNUSABLE
+from actors.router.bot_health import LEAST_S, UNUSABLE
 from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
 from actors.router.metrics import Failure, Lookup
@@ -36,60 +33,54 @@ from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
 UNUSABLE_RETRY_S: Final = 30.0
-LOCKED_RETRY_S: Final = 1.0
-FIRST_POLL_S: Final = 0.03  # about what a quick answer takes
-LONGEST_POLL_S: Final = 0.25
-GROWTH: Final = 1.5
+LOCKED_RETRY_S: Final = 1.0  # after the deadline
 LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
+NO_ANSWER: Final = Failed("no answer within the deadline")
 
 
 class Fetch:
-    """One match that is being fetched. `asked`: the bot that was asked last."""
+    """One match that is being fetched, and the requests that wait for it."""
 
     def __init__(self, match_id: int, fetches: dict[int, Fetch], context: FetchContext) -> None:
         """`fetches`: all of the router, by match."""
-        self.asked: ReadyBot | None = None
         self.task: asyncio.Task[None] | None = None  # of `run`
+        self.waiters: dict[Reply[MatchAnswer], None] = {}
         self._match_id = match_id
         self._fetches = fetches
         self._context = context
         self._clock = context.clock
-        self._claim = MatchClaim(
-            *(context.matches, match_id, context.storing), clock=context.clock, log=context.log
-        )
-        self._waiters: dict[Reply[MatchAnswer], None] = {}
         self._client = ""  # whose share of the queue it uses
         self._priority = 0  # the highest of its waiters
         self._deadline = 0.0  # the latest of its waiters
         self._request_id = ""
         self._after = ANYTHING  # whether what is known already will do
-        self._running: list[Attempt] = []
+        self._attempts: list[Attempt] = []
+        self._running: list[Attempt] = []  # those that may still be answered in time
         self._tries = context.policy.tries  # how many bots may still fail it
         self._breaks = context.policy.breaks  # how many bots may still be lost
         self._failed: frozenset[str] = frozenset()  # accounts; used last from now on
-        self._last_failure: Failed | None = None
-        self._trouble: RequestStoreUnavailable | None = (
-            None  # ends it unless an attempt is answered
-        )
+        self._last_failure = NO_ANSWER
+        self._trouble: RequestStoreUnavailable | None = None  # fails it once nothing is running
         self._was_missed = False  # it was found nowhere, so a bot was, or is, asked for it
         self._has_hedged = False
         self._in_queue: Waiter | None = None
         self._known: Known | None = None
+        self._is_new = False  # other instances do not know it yet
         self._changed = asyncio.Event()
 
     @property
-    def has_waiters(self) -> bool:
-        """Whether a request waits for the match."""
-        return bool(self._waiters)
+    def asked(self) -> ReadyBot | None:
+        """The bot that was asked last."""
+        return next((one.bot for one in self._attempts[::-1] if one.asked_at < math.inf), None)
 
     def join(self, request: FetchMatch, reply: Reply[MatchAnswer]) -> None:
         """Add a waiter; each keeps its own deadline."""
-        if not self._waiters:
+        if not self.waiters:
             self._client, self._request_id = request.client, request.request_id
             self._priority = request.priority
             self._changed.set()
-        self._waiters[reply] = None
-        reply.when_done(lambda: self._on_reply_done(reply))
+        self.waiters[reply] = None
+        reply.when_done(lambda: self._leave(reply))
         self._deadline = max(self._deadline, request.deadline)
         self._priority = max(self._priority, request.priority)
         is_asked_for = bool(self._running) and self._was_missed
@@ -100,18 +91,22 @@ class Fetch:
 
     async def run(self) -> None:
         """Run until resolved, or until there are neither waiters nor running attempts."""
-        with self._claim:
+        matches, tasks, log = self._context.matches, self._context.storing, self._context.log
+        with MatchClaim(matches, self._match_id, tasks, clock=self._clock, log=log) as self._claim:
             try:
-                while self._known is None and (self._waiters or self._running):
+                while self._known is None and (self.waiters or self._running):
                     await self._step()
             finally:
                 self._forget()
+            if self._known is not None and self._is_new:
+                self._claim.publish(self._known)
 
-    def resolve(self, known: Known) -> None:
-        """Answer all waiters with what the Game Coordinator answered, and publish that."""
+    def deliver(self, known: Known) -> None:
+        """Resolve with an answer of the Game Coordinator, also after the end of `run`."""
         if self._known is None:
-            self._claim.publish(known)
-            self._resolve(known)
+            self._resolve(known, is_new=True)
+            if self.task is not None and self.task.done():
+                self._claim.publish(known)
 
     def stop(self, error: RequestError) -> None:
         """Fail all waiters and end `run`."""
@@ -122,7 +117,7 @@ class Fetch:
 
     async def _step(self) -> None:
         try:
-            if not self._waiters:
+            if not self.waiters:
                 if all(one.is_late for one in self._running):
                     self._claim.release()
                 await self._wait(math.inf)
@@ -146,67 +141,65 @@ class Fetch:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def _on_reply_done(self, reply: Reply[MatchAnswer]) -> None:
-        self._waiters.pop(reply, None)
-        if not self._waiters:
-            self._abandon()
+    def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
+        """Remove a waiter; without any, leave the queue and start no more attempts."""
+        if reply is not None:
+            self.waiters.pop(reply, None)
+        if not self.waiters:
+            self._changed.set()
+            if self._in_queue is not None:
+                self._context.pool.leave(self._in_queue)
 
-    def _abandon(self) -> None:
-        """No request waits: leave the queue and start no more attempts."""
-        self._changed.set()
-        if self._in_queue is not None:
-            self._context.pool.leave(self._in_queue)
-
-    def _resolve(self, known: Known) -> None:
+    def _resolve(self, known: Known, *, is_new: bool) -> None:
         """Answer all waiters with the match, or why there is none."""
-        self._known = known
+        self._known, self._is_new = known, is_new
         for one in self._running:
             one.others_got_it = True
         self._context.memory.put(known)
-        waiters, self._waiters = self._waiters, {}
-        for reply in waiters:
-            answer(reply, known, self._clock.wall(), self.asked)
+        if isinstance(known, NoMatch):
+            self._fail(known.error(self._clock.wall()))
+        else:
+            for reply in self.waiters:
+                reply.set(known)
+            self.waiters.clear()
         self._forget()
-        self._abandon()
+        self._leave(None)
 
     def _fail(self, error: RequestError) -> None:
         """Fail all waiters; a later request may still succeed."""
-        waiters, self._waiters = self._waiters, {}
-        for reply in waiters:
-            refuse(reply, error, self.asked)
+        if self.asked is not None:
+            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
+        for reply in self.waiters:
+            reply.fail(error)
+        self.waiters.clear()
 
     def _forget(self) -> None:
         if self._fetches.get(self._match_id) is self:
             del self._fetches[self._match_id]
 
     def _raise_if_hopeless(self) -> None:
-        if (refusal := self._context.health.refusal_of(self._match_id)) is not None:
+        if (refusal := self._refusal()) is not None:
             raise refusal
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
             raise trouble
-        # Its only account would answer the same again.
-        is_useless = self._is_useless and not self._context.pool.rotation.has_others(self._failed)
-        if is_useless or not self._may_try or self._clock.now() >= self._deadline:
-            raise self._failure()
+        is_useless = self._last_failure.useless is Why.USELESS
+        may_try = min(self._tries, self._breaks) > 0 and self._clock.now() < self._deadline
+        if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
+            raise self._failure()  # the only account would answer the same again
+
+    def _refusal(self) -> TimedOut | Unusable | None:
+        health = self._context.health
+        return health.refusal_of(self._match_id) if self._match_id in health.aside else None
 
     def _failure(self) -> TimedOut | Unusable | QuotaExhausted:
         spent = self._context.pool.refusal()
         if isinstance(spent, QuotaExhausted):  # so no other bot was asked
             return spent
         failed = self._last_failure
-        if failed is not None and self._is_useless:
+        if failed.useless is Why.USELESS:
             return Unusable(f"{UNUSABLE}: {failed.reason}", UNUSABLE_RETRY_S)
-        reason = failed.reason if failed else "no answer within the deadline"
-        return TimedOut(f"the Game Coordinator did not answer: {reason}", TIMED_OUT_RETRY_S)
-
-    @property
-    def _is_useless(self) -> bool:
-        return self._last_failure is not None and self._last_failure.useless is Why.USELESS
-
-    @property
-    def _may_try(self) -> bool:
-        return self._tries > 0 and self._breaks > 0
+        return TimedOut(f"the Game Coordinator did not answer: {failed.reason}", TIMED_OUT_RETRY_S)
 
     @property
     def _avoid(self) -> frozenset[str]:
@@ -216,49 +209,41 @@ class Fetch:
     # -- nothing is running --------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """Look the match up, and start an attempt once this instance has the claim.
-
-        A fetch in the queue holds no claim: another instance may have a free bot.
-
-        Raises:
-            RequestError: it failed without a match.
-        """
+        """Look the match up, and start an attempt with the claim. Raises RequestError."""
         self._raise_if_hopeless()
-        pool, poll_s, was_locked = self._context.pool, FIRST_POLL_S, False
+        pool, was_locked = self._context.pool, False
         bot = pool.acquire_now(self._avoid)
-        while self._waiters:
+        while self.waiters:
             found = await self._lookup(bot)
             if isinstance(found, MatchAnswer | NoMatch):
                 if self._known is None:
                     self._context.metrics.looked_up(Lookup.REDIS)
-                    self._resolve(found)
+                    self._resolve(found, is_new=False)
                 return
             if isinstance(found, Locked):
                 bot, was_locked = None, True
                 if self._clock.now() >= self._deadline:
                     raise TimedOut("another instance did not get it in time", LOCKED_RETRY_S)
-                await self._wait(self._clock.now() + poll_s * (0.5 + self._context.rng.random()))
-                poll_s = min(poll_s * GROWTH, LONGEST_POLL_S)
+                pause_s = self._claim.poll_s * (0.5 + self._context.rng.random())
+                await self._wait(self._clock.now() + pause_s)
                 continue
             if was_locked:
                 self._context.metrics.taken_over.inc()
-            if bot is None and self._waiters:
-                bot = pool.acquire_now(self._avoid)
-            if bot is not None:
+            if isinstance(found, Claim) and not self.waiters:  # and nothing is counted
+                break
+            if (bot := bot or pool.acquire_now(self._avoid)) is not None:
                 self._start(bot, found)
                 return
-            self._claim.release()
+            self._claim.release()  # another instance may have a free bot
             bot, was_locked = await self._queue(), False
         if bot is not None:
             pool.release(bot, unused_since=self._clock.now())
 
     async def _lookup(self, bot: ReadyBot | None) -> Known | Locked | Claim | Reserved | Refused:
         """Look the match up, and reserve a request of `bot` with it; release the bot if that failed."""
-        taken_at, accounts = self._clock.now(), self._context.accounts
-        charge = None
+        taken_at, charge, is_ours = self._clock.now(), None, False
         if bot is not None:
-            charge = accounts.charge(bot.account, bot.fencing_token, bot.ip)
-        is_ours = False
+            charge = self._context.accounts.charge(bot.account, bot.fencing_token, bot.ip)
         try:
             while True:
                 after = self._after
@@ -275,7 +260,7 @@ class Fetch:
 
     async def _queue(self) -> ReadyBot:
         """Wait in the queue for a bot. Raises RequestError."""
-        is_patient = self._last_failure is not None
+        is_patient = self._last_failure is not NO_ANSWER
         waiter = self._in_queue = Waiter(
             self._client, self._priority, self._deadline, avoid=self._avoid, patient=is_patient
         )
@@ -289,12 +274,15 @@ class Fetch:
     async def _add_attempt(self) -> None:
         """Start another attempt when it is time for it; return when something else happened."""
         not_before = -math.inf
-        while self._running and self._waiters:
-            hedge_at, retry_at = self._next_attempt_at()
-            at, now = max(min(hedge_at, retry_at), not_before), self._clock.now()
+        while self._running and self.waiters:
+            now = self._clock.now()
+            hedge_at = retry_at = self._last_start + LEAST_S  # nothing is overdue sooner than that
+            if now >= hedge_at:
+                hedge_at, retry_at = self._next_attempt_at()
+            at = max(min(hedge_at, retry_at), not_before)
             if now < at:
                 await self._wait(min(at, self._deadline))
-                if self._running and self._waiters and self._clock.now() >= self._deadline:
+                if self._running and self.waiters and self._clock.now() >= self._deadline:
                     raise self._failure()
                 continue
             not_before = now + LOOK_AGAIN_S
@@ -308,17 +296,11 @@ class Fetch:
         if not self._may_add:
             return math.inf, math.inf
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
-        hedging, begun = health.hedging, self._last_start
-        overdue_s, left_s = hedging.overdue_s, self._deadline - begun
-        last_s = left_s - hedging.answer_s
-        hedge_s = math.inf if self._has_hedged or not hedging.is_allowed else overdue_s
-        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
+        begun = self._last_start
+        hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
         if retry_s >= timeout_s and health.may_be_the_match(self._avoid):
             retry_s = math.inf  # then it is clear soon whether the match is to be set aside
-        return (
-            begun + hedge_s if hedge_s <= last_s else math.inf,
-            begun + retry_s if retry_s <= last_s else math.inf,
-        )
+        return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
 
     @property
     def _last_start(self) -> float:
@@ -327,10 +309,9 @@ class Fetch:
     @property
     def _may_add(self) -> bool:
         """Whether another attempt may start beside those that run; each of them may still fail."""
-        is_aside = self._context.health.refusal_of(self._match_id) is not None
-        is_claimed = self._claim.may_be_held  # not if it was left to other instances meanwhile
-        is_possible = self._may_try and is_claimed and self._trouble is None and not is_aside
-        return is_possible and self._tries > len(self._running)
+        is_claimed = self._claim.may_be_held  # else the match was left to other instances
+        is_possible = is_claimed and self._trouble is None and self._refusal() is None
+        return is_possible and self._breaks > 0 and self._tries > len(self._running)
 
     def _hedge(self) -> ReadyBot | None:
         """Return an idle bot, if there is one; only one hedge for each fetch."""
@@ -345,19 +326,15 @@ class Fetch:
         if bot is not None:
             hedging.hedged()
             self._context.metrics.hedges.inc()
-            self._context.log.info(
-                "fetch_hedged",
-                match_id=self._match_id,
-                account=bot.account,
-                request_id=self._request_id,
-            )
+            log = self._context.log.bind(match_id=self._match_id, account=bot.account)
+            log.info("fetch_hedged", request_id=self._request_id)
         return bot
 
     async def _other_bot(self) -> ReadyBot | None:
-        """Return a bot of an account that has not been asked for this match, if there is any.
+        """Return a bot of an account that was not asked for this match, if there is one to ask.
 
-        None while others are not answered sooner either: where all are slow, one more request makes it
-        slower. While no bot is answered at all, only one that has no overdue request itself.
+        None while all bots are slow: one more request makes that worse. While no bot is answered at all,
+        only a bot without overdue requests.
         """
         health, pool, now = self._context.health, self._context.pool, self._clock.now()
         is_slow = health.hedging.is_slow(self._last_start, now)
@@ -369,12 +346,11 @@ class Fetch:
             bot = await self._queue()
         except RequestError:  # what is running may still be answered
             return None
-        if bot.account in self._avoid or not self._waiters or not self._may_add:
+        self._drop_silent()
+        if bot.account in self._avoid or not self.waiters or not self._may_add:
             pool.release(bot)
             return None
         return bot
-
-    # -- attempts ------------------------------------------------------------------------------
 
     def _start(self, bot: ReadyBot, found: Claim | Reserved | Refused | None) -> None:
         """Start an attempt; `found`: what the lookup has reserved for it."""
@@ -387,36 +363,32 @@ class Fetch:
             context.pool.release(bot)
             return
         one = Attempt(self._match_id, bot, self._request_id, context, self._changed)
+        self._attempts.append(one)
         self._running.append(one)
-        work = self._attempt(one, is_reserved=isinstance(found, Reserved))
-        task = context.attempts.start(work, name=f"attempt-{self._match_id}-{bot.bot_id}")
-        # Not in the task: one that is cancelled before its first step would never get there.
-        task.add_done_callback(lambda _: self._end(one))
+        task = context.attempts.start(
+            one.run(is_reserved=isinstance(found, Reserved)),
+            name=f"attempt-{self._match_id}-{bot.bot_id}",
+        )
+        task.add_done_callback(lambda task: self._on_end(one, task))
 
-    async def _attempt(self, one: Attempt, *, is_reserved: bool) -> None:
+    def _on_end(self, one: Attempt, task: asyncio.Task[Known | Failed | Refused]) -> None:
+        one.end()
+        if was_running := one in self._running:
+            self._running.remove(one)
+            self._changed.set()
+        if task.cancelled():
+            return
         try:
-            refused = None if is_reserved else await one.reserve()
+            outcome = task.result()
         except RequestStoreUnavailable as error:
             self._trouble = error
             return
-        if refused is None:
-            self.asked = one.bot
-            outcome = await one.ask()
-            if not isinstance(outcome, Failed):
-                # A late answer is for the fetch of the match at this time.
-                self._fetches.get(self._match_id, self).resolve(outcome)
-                return
-            refused = outcome
-        if isinstance(refused, Failed) and not one.is_silent:
-            self._note_failure(one.bot.account, refused)
-
-    def _end(self, one: Attempt) -> None:
-        one.end()
-        if one in self._running:
-            self._running.remove(one)
+        if isinstance(outcome, MatchAnswer | NoMatch):
+            self._fetches.get(self._match_id, self).deliver(outcome)
+        elif isinstance(outcome, Failed) and was_running:
+            self._note_failure(one.bot.account, outcome)
 
     def _drop_silent(self) -> None:
-        """Wait no longer for attempts that are silent."""
         for one in [one for one in self._running if one.is_silent]:
             self._running.remove(one)
             self._note_failure(one.bot.account, SILENCE)
@@ -424,24 +396,6 @@ class Fetch:
     def _note_failure(self, account: str, failed: Failed) -> None:
         self._last_failure = failed
         self._failed |= {account}
-        if failed.kind is Failure.BROKE:  # and perhaps the GC was never asked
-            self._breaks -= 1
-        else:
-            self._tries -= 1
-
-
-def answer(
-    reply: Reply[MatchAnswer], known: Known, now: float, asked: ReadyBot | None = None
-) -> None:
-    """Answer with what is known; `now` in UTC seconds, `asked`: the bot that was asked last."""
-    if isinstance(known, MatchAnswer):
-        reply.set(known)
-    else:
-        refuse(reply, known.error(now), asked)
-
-
-def refuse(reply: Reply[MatchAnswer], error: RequestError, asked: ReadyBot | None) -> None:
-    """Answer with an error, and with the bot that was asked last."""
-    if asked is not None:
-        error.steam_id, error.ip = asked.steam_id, asked.ip
-    reply.fail(error)
+        bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
+        self._breaks -= bot_broke
+        self._tries -= not bot_broke

@@ -26,7 +26,7 @@ from actors.matches.store import MatchStore
 from actors.router.attempt import FetchContext
 from actors.router.bot_health import BotHealth
 from actors.router.bot_pool import LONGEST_ROTATION_S, BotPool
-from actors.router.fetch import Fetch, answer
+from actors.router.fetch import Fetch
 from actors.router.messages import (
     FetchMatch,
     GetAsked,
@@ -130,7 +130,10 @@ class Router(Actor[RouterMessage]):
         match_id, now = request.match_id, self._context.clock.wall()
         if not request.refresh and (known := self._context.memory.get(match_id, now)) is not None:
             self._context.metrics.looked_up(Lookup.MEMORY)
-            answer(reply, known, now)
+            if isinstance(known, MatchAnswer):
+                reply.set(known)
+            else:
+                reply.fail(known.error(now))
             return
         if (fetch := self._fetches.get(match_id)) is not None:
             self._context.metrics.joined.inc()
@@ -212,7 +215,7 @@ class Router(Actor[RouterMessage]):
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
             ready=pool.ready,
-            in_flight=sum(one.has_waiters for one in self._fetches.values()),
+            in_flight=sum(bool(one.waiters) for one in self._fetches.values()),
             waiting=pool.waiting,
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",

@@ -196,3 +196,25 @@ async def test_who_goes_away_leaves_nothing_half_done(
     await clock.advance(REST_S)
     assert (await again).match_id == 7
     assert bot.asked == [7]
+
+
+@pytest.mark.parametrize("turns", range(24))
+async def test_who_goes_away_while_no_bot_is_free_leaves_no_place_in_the_queue(
+    stage: RouterEnv, turns: int
+) -> None:
+    bot = await stage.add_bot("a", after(1.0))
+    first = stage.ask(1)
+    await settle()
+    asked = stage.ask(7)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asked
+    await settle()
+    assert (await stage.report()).waiting == 0
+    assert stage.matches.claims.keys() == {1}
+    await stage.clock.advance(REST_S)
+    assert (await first).match_id == 1
+    assert bot.asked == [1]
+    assert stage.router._fetches == {}

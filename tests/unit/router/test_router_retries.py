@@ -24,14 +24,12 @@ from support.router_env import (
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
 from actors.router.bot_health import (
     AT_MOST,
-    FIRST_S,
     LEAST_S,
     LONGEST_S,
     PER_ANSWER,
     TIMES,
     TYPICAL_S,
     Hedging,
-    SlowPenalty,
 )
 from actors.router.messages import RouterPolicy
 
@@ -70,16 +68,6 @@ def test_hedges_are_a_share_of_the_answers() -> None:
             hedges += 1
         hedging.answered(0.1, 1.0)
     assert hedges == pytest.approx(AT_MOST + 1000 * PER_ANSWER, abs=1)
-
-
-def test_demotions_get_longer_in_a_row_up_to_a_minute() -> None:
-    demerits = SlowPenalty()
-    seconds = [demerits.overdue("a") for _ in range(8)]
-    assert seconds[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
-    assert seconds[-1] == LONGEST_S
-    assert demerits.overdue("b") == FIRST_S
-    demerits.in_time("a")
-    assert demerits.overdue("a") == FIRST_S
 
 
 # -- moving on -------------------------------------------------------------------------------------
