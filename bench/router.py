@@ -2,9 +2,9 @@
 
     python -m bench.router [--requests 400] [--rounds 31]
 
-The router as it is, in this process; bots answer at once, and what Redis does is done in memory. The
-answer is as small as one can be, so that the routing shows. The sizes are measured in turns, so that a
-noisy moment hits all of them; what counts is the median of the ratios, each of one round.
+The real router in this process, with bots that answer at once and stores in memory. The answer is as
+small as possible, so that the cost of routing shows. The sizes are measured in turns, so that a noisy
+moment affects all of them; the result is the median of the ratios of each round.
 """
 
 from __future__ import annotations

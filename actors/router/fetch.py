@@ -33,7 +33,7 @@ from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
 UNUSABLE_RETRY_S: Final = 30.0
-LOCKED_RETRY_S: Final = 1.0  # after the deadline
+LOCKED_RETRY_S: Final = 1.0
 LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
 NO_ANSWER: Final = Failed("no answer within the deadline")
 
@@ -56,8 +56,8 @@ class Fetch:
         self._after = ANYTHING  # whether what is known already will do
         self._attempts: list[Attempt] = []
         self._running: list[Attempt] = []  # those that may still be answered in time
-        self._tries = context.policy.tries  # how many bots may still fail it
-        self._breaks = context.policy.breaks  # how many bots may still be lost
+        self._attempts_left = context.policy.attempts  # how many bots may still fail it
+        self._breaks_left = context.policy.breaks  # how many bots may still be lost
         self._failed: frozenset[str] = frozenset()  # accounts; used last from now on
         self._last_failure = NO_ANSWER
         self._trouble: RequestStoreUnavailable | None = None  # fails it once nothing is running
@@ -139,8 +139,6 @@ class Fetch:
                 alarm.cancel()
         self._drop_silent()
 
-    # -- the end -------------------------------------------------------------------------------
-
     def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
         """Remove a waiter; without any, leave the queue and start no more attempts."""
         if reply is not None:
@@ -184,7 +182,9 @@ class Fetch:
         if trouble is not None:
             raise trouble
         is_useless = self._last_failure.useless is Why.USELESS
-        may_try = min(self._tries, self._breaks) > 0 and self._clock.now() < self._deadline
+        may_try = (
+            min(self._attempts_left, self._breaks_left) > 0 and self._clock.now() < self._deadline
+        )
         if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
             raise self._failure()  # the only account would answer the same again
 
@@ -311,7 +311,7 @@ class Fetch:
         """Whether another attempt may start beside those that run; each of them may still fail."""
         is_claimed = self._claim.may_be_held  # else the match was left to other instances
         is_possible = is_claimed and self._trouble is None and self._refusal() is None
-        return is_possible and self._breaks > 0 and self._tries > len(self._running)
+        return is_possible and self._breaks_left > 0 and self._attempts_left > len(self._running)
 
     def _hedge(self) -> ReadyBot | None:
         """Return an idle bot, if there is one; only one hedge for each fetch."""
@@ -394,8 +394,7 @@ class Fetch:
             self._note_failure(one.bot.account, SILENCE)
 
     def _note_failure(self, account: str, failed: Failed) -> None:
-        self._last_failure = failed
-        self._failed |= {account}
+        self._last_failure, self._failed = failed, self._failed | {account}
         bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
-        self._breaks -= bot_broke
-        self._tries -= not bot_broke
+        self._breaks_left -= bot_broke
+        self._attempts_left -= not bot_broke

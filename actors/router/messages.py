@@ -108,7 +108,7 @@ class RouterPolicy:
     max_in_flight: int  # per bot
     min_interval_s: float  # per bot, between two requests
     queue: int  # fetches that may wait for a bot
-    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
+    attempts: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
     breaks: int = 6  # bots that may be lost while they are asked
     freshness: Freshness = field(default_factory=Freshness)
 
