@@ -68,11 +68,11 @@ async def test_both_ways_answer_count_and_log_the_same(
 ) -> None:
     async with counter.talk(is_express=False) as long, counter.talk() as short:
         await short.ask(get(PATH))  # the first request of a connection is aiohttp's
-        for seen in (counter.lines, counter.outcomes, counter.errors, counter.tally.counts):
+        for seen in (counter.lines, counter.outcomes, counter.errors, counter.tally.lookups):
             seen.clear()
         await counter.clock.advance(7.9)
         expected = await long.ask(get(target, *lines))
-        tally = dict(counter.tally.counts)
+        tally = dict(counter.tally.lookups)
         assert not counter.taken
         found = await short.ask(get(target, *lines))
     assert len(counter.taken) == 1
@@ -85,7 +85,7 @@ async def test_both_ways_answer_count_and_log_the_same(
     assert by_short[1]["request_id"] == found.headers["x-request-id"]
     assert counter.outcomes[0] == counter.outcomes[1]
     assert counter.errors == ["", ""]
-    assert dict(counter.tally.counts) == {name: 2 * count for name, count in tally.items()}
+    assert dict(counter.tally.lookups) == {name: 2 * count for name, count in tally.items()}
 
 
 @pytest.mark.parametrize(
