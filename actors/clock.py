@@ -7,7 +7,8 @@ monotonic seconds of one clock; they mean nothing on another machine or after a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 
@@ -36,6 +37,21 @@ class WallClock(Clock, Protocol):
 
     def wall(self) -> float:
         """Return UTC seconds since 1970."""
+
+
+@contextlib.asynccontextmanager
+async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Limit the time of the block.
+
+    Raises:
+        TimeoutError: the block took more than `seconds` of `clock`.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = clock.call_at(clock.now() + seconds, lambda: limit.reschedule(0.0))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def end(task: asyncio.Task[Any]) -> None:

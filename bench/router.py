@@ -25,6 +25,7 @@ import structlog
 from actors.accounts.models import Reserved
 from actors.actor import Address, Ask
 from actors.bot.messages import BotChanged, ReadyBot, RouterToBot, ServeMatch
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.matches.cache import Freshness, MatchCache
 from actors.matches.match import Known
@@ -113,7 +114,7 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
         decoder=MatchDecoder(),
         policy=POLICY,
         tally=RouterMetrics(Instruments()),
-        catch_up=lambda _: None,
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         rng=random.Random(1),
         log=structlog.get_logger(),

@@ -94,7 +94,7 @@ class AccountAdmin:
         """The limits that count."""
         return self._quota
 
-    def change_quota(self, quota: QuotaLimits) -> None:
+    def reconfigure(self, quota: QuotaLimits) -> None:
         """Count by other limits from now on."""
         self._quota = quota
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.accounts.import_table import NAME, PASSWORD, SECRET, UNRECOGNISED, role_of, rows_of
 from actors.accounts.names import bad_name, folded
 from actors.accounts.shared_secrets import bad_shared_secret, canonical
+from actors.accounts.store import AccountStore
+from actors.errors import PasswordNeeded
 
 LARGEST: Final = 16 * 1024 * 1024  # bytes of a file
 MOST_PROBLEMS: Final = 1000  # then the rest is not read
@@ -231,3 +233,16 @@ def _bad_password(password: str) -> str | None:
     if not password.isprintable():
         return "the password has a sign that is not printable, such as a line break: remove it"
     return None
+
+
+async def add_all(store: AccountStore, accounts: Sequence[NewAccount]) -> tuple[str, ...]:
+    """Add accounts, or change their passwords; return their stored names.
+
+    Raises:
+        PasswordNeeded: some have no password, here or in Redis; none is added.
+        StoreUnavailable, StoreMisused: some may be added.
+    """
+    bare = [one.name for one in accounts if one.password is None]
+    if bare and (lacking := await store.without_password(bare)):
+        raise PasswordNeeded(lacking)
+    return tuple([await store.add(one.name, one.password, one.shared_secret) for one in accounts])

@@ -56,7 +56,7 @@ class LogonLimiter:
         self._limited = Script(__package__, "logon_limited")
         self._succeeded = Script(__package__, "logon_succeeded")
 
-    def change_limits(self, limits: LogonLimits) -> None:
+    def reconfigure(self, limits: LogonLimits) -> None:
         """Ask by other limits from now on."""
         self._limits = limits
 

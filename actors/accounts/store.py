@@ -266,7 +266,7 @@ class AccountStore:
 
     # -- budgets -------------------------------------------------------------------------------
 
-    def change_quota(self, quota: QuotaLimits) -> None:
+    def reconfigure(self, quota: QuotaLimits) -> None:
         """Count by other limits from now on; see `forgive_spent` for what they have led to."""
         self._quota = quota
 

@@ -4,7 +4,7 @@ A bot that needs a code has said so and taken another account. Here a person (th
 brings the code: a log-on is begun for the account, waits for the code if it has none yet, and ends with a
 token in Redis. From then on any bot can use the account.
 
-    SubmitGuard(account, code) -> logged on, or: a code is wanted (again), and where it is to be found
+    submit(account, code) -> logged on, or: a code is wanted (again), and where it is to be found
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Lease
-from actors.actor import Actor, Address, Ask, Envelope, Reply
+from actors.actor import Reply
 from actors.bot.eresults import STOPS_IP, classify
 from actors.bot.logon import LogOn, refunded_unless_reached
 from actors.bot.ports import KeepsAuth, Limiter, LogOnTimeouts
 from actors.clock import Clock, end
-from actors.errors import AccountError, LogOnRefused, ServiceError, SteamUnreachable
+from actors.errors import (
+    AccountError,
+    ActorStopped,
+    LogOnRefused,
+    ServiceError,
+    SteamUnreachable,
+)
 from actors.steam.port import (
     AuthInterrupted,
     AuthSession,
@@ -230,6 +236,7 @@ def _nothing(_event: LinkEvent) -> None:
     """Whatever happens to the link is seen by who waits for it."""
 
 
+SERVICE: Final = "steam_guard"
 CODE_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
 WHERE: Final = {
     GuardKind.EMAIL: "the e-mail that Steam has just sent",
@@ -245,17 +252,6 @@ class GuardOutcome:
     need: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitGuard(Ask[GuardOutcome]):
-    """HTTP -> desk: log this account on, with the code if there is one already.
-
-    Fails with the ServiceError that ended the log-on.
-    """
-
-    account: str
-    code: str | None = field(default=None, repr=False)
-
-
 LogsOnByHand = Callable[[str, GuardCallback], Awaitable[object]]
 
 
@@ -264,7 +260,7 @@ class _Pending:
     """One log-on under way."""
 
     account: str
-    code: str | None  # brought, and not asked for yet
+    code: str | None = field(repr=False)  # brought, and not asked for yet
     is_early: bool  # that code was brought before this log-on began
     reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
     wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
@@ -272,54 +268,67 @@ class _Pending:
     task: asyncio.Task[None] | None = None
 
 
-class GuardDesk(Actor[SubmitGuard]):
-    """Actor that logs accounts on by hand. `log_on`: runs one log-on with a callback for the code."""
+class SteamGuard:
+    """Service that runs interactive log-ons. `log_on`: runs one with a callback for the code."""
 
-    def __init__(
-        self,
-        log_on: LogsOnByHand,
-        *,
-        address: Address[SubmitGuard],
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        super().__init__(address, clock=clock)
+    def __init__(self, log_on: LogsOnByHand, *, clock: Clock, log: FilteringBoundLogger) -> None:
         self._log_on = log_on
         self._clock = clock
-        self._log = log.bind(actor="guard_desk")
+        self._log = log.bind(actor=SERVICE)
         self._pending: dict[str, _Pending] = {}
+        self._is_running = False
+        self._stop_asked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Accept codes from now on."""
+        self._is_running = True
+        self._stop_asked.clear()
 
     async def run(self) -> None:
-        """Serve until stopped; log-ons that still wait for a person end then."""
+        """Serve until stopped; log-ons that still wait for a code end then."""
         try:
-            await super().run()
+            await self._stop_asked.wait()
         finally:
+            self._is_running = False
             tasks = [one.task for one in self._pending.values() if one.task is not None]
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
 
-    async def handle(self, envelope: Envelope[SubmitGuard]) -> None:
-        """Begin a log-on, or bring its code to the one that waits."""
-        submit, reply = envelope.message, envelope.reply
-        pending = self._pending.get(submit.account)
+    def stop(self) -> None:
+        """Let `run` return. Harmless when repeated."""
+        self._stop_asked.set()
+
+    async def submit(self, account: str, code: str | None = None) -> GuardOutcome:
+        """Log an account on, with the code if there is one; or pass the code to its log-on.
+
+        Raises:
+            ServiceError: why the log-on ended.
+            ActorStopped: the service does not run.
+        """
+        if not self._is_running:
+            raise ActorStopped(SERVICE)
+        reply: Reply[GuardOutcome] = Reply()
+        self._submit(account, code, reply)
+        return await reply.wait()
+
+    def _submit(self, account: str, code: str | None, reply: Reply[GuardOutcome]) -> None:
+        pending = self._pending.get(account)
         if pending is None:
-            pending = self._pending[submit.account] = _Pending(
-                submit.account, submit.code, is_early=True, reply=reply
-            )
-            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{submit.account}")
-        elif submit.code is None:
+            pending = self._pending[account] = _Pending(account, code, is_early=True, reply=reply)
+            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{account}")
+        elif code is None:
             self._say_what_is_wanted(pending, reply)
         elif pending.wanted is None:  # Steam is about to ask, or checks another code
-            pending.code, pending.is_early = submit.code, False
+            pending.code, pending.is_early = code, False
             if pending.reply is None:
                 pending.reply = reply
             else:
                 self._say_what_is_wanted(pending, reply)
         else:
             pending.reply = reply
-            pending.wanted.set_result(submit.code)
+            pending.wanted.set_result(code)
             pending.wanted = None
 
     async def _run(self, pending: _Pending) -> None:
@@ -335,6 +344,7 @@ class GuardDesk(Actor[SubmitGuard]):
             self._log.info("guard_log_on_succeeded", account=pending.account)
             self._answer(pending, GuardOutcome(pending.account, None))
         finally:
+            self._answer(pending, ActorStopped(SERVICE))  # only a log-on that was cancelled
             del self._pending[pending.account]
 
     async def _ask(self, pending: _Pending, request: GuardRequest) -> str | None:
@@ -367,10 +377,9 @@ class GuardDesk(Actor[SubmitGuard]):
         else:
             reply.set(outcome)
 
-    def _say_what_is_wanted(self, pending: _Pending, reply: Reply[GuardOutcome] | None) -> None:
-        """Answer an order for an account whose log-on runs already."""
-        if reply is None:
-            return
+    @staticmethod
+    def _say_what_is_wanted(pending: _Pending, reply: Reply[GuardOutcome]) -> None:
+        """Answer a request for an account whose log-on runs already."""
         if pending.wanted is not None:
             reply.set(GuardOutcome(pending.account, pending.need))
         else:

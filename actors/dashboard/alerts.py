@@ -7,7 +7,7 @@ headline. While a shared cause lasts no line blames a bot or an account for its 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
@@ -22,7 +22,13 @@ from actors.router.messages import RouterReport
 _COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
-NAMED: Final = 3  # accounts or bots that a line names
+NAMED: Final = 3  # accounts or bots that an alert names
+# Kinds of alerts that name accounts, and their texts without the names.
+_NAMELESS: Final[Mapping[str, str]] = {
+    "account-needs-person": "There are accounts that need a person.",
+    "unusable-here": "There are accounts that this instance cannot use.",
+}
+_SIGN_IN: Final = "Sign in, or show the admin token, to see which."
 REDIS_REFUSES: Final = "redis-refuses"
 
 
@@ -72,6 +78,17 @@ def alerts(facts: Facts) -> tuple[Alert, ...]:
     found = [line for judge in _JUDGES for line in judge(facts)]
     order = list(reversed(Severity))
     return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(facts),)
+
+
+def without_names(shown: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the alerts of `/status`, without the names of accounts and without repetitions."""
+    nameless = [
+        {**one, "text": _NAMELESS[one["kind"]], "todo": _SIGN_IN, "about": None}
+        if one["kind"] in _NAMELESS
+        else one
+        for one in shown
+    ]
+    return list({one["text"]: one for one in nameless}.values())
 
 
 def cause_line(cause: SharedCause, bots: int) -> Alert:

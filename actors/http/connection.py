@@ -73,9 +73,9 @@ class Capacity:
         self.open = 0
         self.leaving = 0  # told why they end
         self._by_address: Counter[str] = Counter()
-        self.change(most, proxies)
+        self.reconfigure(most, proxies)
 
-    def change(self, most: int, proxies: Networks = ()) -> None:
+    def reconfigure(self, most: int, proxies: Networks = ()) -> None:
         """Let there be `most` from now on; those that are open stay."""
         self.most = most
         self._proxies = proxies

@@ -69,7 +69,7 @@ class MatchCache:
         self._known.move_to_end(known.match_id)
         self._shrink()
 
-    def change_size(self, entries: int) -> None:
+    def reconfigure(self, entries: int) -> None:
         """Hold that many from now on."""
         self._entries = entries
         self._shrink()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from actors.actor import Ask
-from actors.bot.messages import BotChanged, BotExpected, BotRemoved, ReadyBot
+from actors.bot.messages import BotChanged, BotRemoved, ReadyBot
 from actors.matches.cache import Freshness
 from actors.matches.match import MatchAnswer
 
@@ -125,7 +125,6 @@ PlayersMessage = FetchProfile | FetchAliases | BotChanged | BotRemoved
 RouterMessage = (
     FetchMatch
     | BotChanged
-    | BotExpected
     | BotRemoved
     | GetRouter
     | GetLoads

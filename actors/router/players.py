@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
@@ -17,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
+from actors.bot.registry import BotRegistry
 from actors.clock import Clock
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
@@ -45,14 +45,14 @@ class Players(Actor[PlayersMessage]):
         *,
         address: Address[PlayersMessage],
         decoder: PlayerDecoder,
-        catch_up: Callable[[Address[PlayersMessage]], None],
+        registry: BotRegistry,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`catch_up` tells one who has just started how every bot is."""
+        """`registry`: tells the state of every bot."""
         super().__init__(address, clock=clock)
         self._decoder = decoder
-        self._catch_up = catch_up
+        self._registry = registry
         self._clock = clock
         self._log = log.bind(actor="players")
         self._failures = FirstFailures()
@@ -63,7 +63,7 @@ class Players(Actor[PlayersMessage]):
     async def start(self) -> None:
         """Take over the address and learn of the bots that are there already."""
         await super().start()
-        self._catch_up(self.address)
+        self._registry.subscribe(self.address)
 
     async def run(self) -> None:
         """Serve until stopped; questions still under way then end with NotReady."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Actor, Address, Envelope, Reply
-from actors.bot.messages import BotChanged, BotExpected, BotRemoved
+from actors.bot.messages import BotChanged, BotRemoved
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.clock import Tasks, WallClock
 from actors.errors import NotReady, QuotaExhausted, RequestError
@@ -72,15 +72,15 @@ class Router(Actor[RouterMessage]):
         decoder: MatchDecoder,
         policy: RouterPolicy,
         tally: Tally,
-        catch_up: Callable[[Address[RouterMessage]], None],
+        registry: BotRegistry,
         clock: WallClock,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        """`memory`: who asks may look there first; `catch_up` tells a new router how every bot is."""
+        """`memory`: the cache, which HTTP routes also read; `registry`: tells the state of every bot."""
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
         log = log.bind(actor="router")
-        self._catch_up = catch_up
+        self._registry = registry
         self._policy = policy
         self._tally = tally
         self._wall = clock.wall
@@ -119,7 +119,7 @@ class Router(Actor[RouterMessage]):
     async def start(self) -> None:
         """Take over the address and learn of the bots that are there already."""
         await super().start()
-        self._catch_up(self.address)
+        self._registry.subscribe(self.address)
 
     async def run(self) -> None:
         """Route until stopped; flights still under way then end with NotReady."""
@@ -135,7 +135,7 @@ class Router(Actor[RouterMessage]):
         match envelope.message:
             case FetchMatch() as fetch:
                 self._on_fetch_match(fetch, envelope.reply)
-            case BotChanged() | BotExpected() | BotRemoved() as news:
+            case BotChanged() | BotRemoved() as news:
                 self._on_news(news)
             case RetireBot(bot_id=bot_id):
                 self._on_retire(bot_id, envelope.reply)
@@ -236,14 +236,12 @@ class Router(Actor[RouterMessage]):
 
     # -- bots ----------------------------------------------------------------------------------
 
-    def _on_news(self, news: BotChanged | BotExpected | BotRemoved) -> None:
+    def _on_news(self, news: BotChanged | BotRemoved) -> None:
         if isinstance(news, BotRemoved):
             self._seats.forget(news.bot_id)
             self._resting.forget(news.bot_id)
         elif self._seats.is_retired(news.bot_id):  # whatever it does now, it does not come back
             return
-        elif isinstance(news, BotExpected):
-            self._seats.expect(news.bot_id, news.in_s)
         else:
             self._on_bot_changed(news)
 
@@ -319,7 +317,7 @@ class Router(Actor[RouterMessage]):
 
     def _on_reconfigure(self, change: Reconfigure) -> None:
         policy = self._policy = self._tries.policy = change.policy
-        self._memory.change_size(policy.freshness.memory_entries)
+        self._memory.reconfigure(policy.freshness.memory_entries)
         if change.budgets_changed:
             self._seats.forget_budgets()
         self._seats.change_limits(

@@ -1,10 +1,8 @@
 """Acquires everything that can fail at startup (socket, data directory, keys) before any child starts.
 
-While we hold the lock no other process has our id, so a predecessor with it is surely dead, and what it
-had checked out may be taken back at once. A process that cannot have the lock (a second one on the same
-directory, a directory that is read-only) has an id of its own for as long as it lives.
-
-A part of tree.py; imports `actors` too.
+The lock on the instance file makes its id unique: a predecessor with the same id has ended, and its
+leases may be taken back at once. A process without the lock (a second one on the same directory, a
+read-only directory) has a new id.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.encryption import Encryption
 from actors.http.auth.admin import AdminToken
-from actors.http.auth.client_address import is_loopback
 from actors.redis.embedded import EmbeddedValkey
 from supervisor.app.network import Network, steam_network
 from supervisor.app.private_files import keep_private
@@ -141,7 +138,6 @@ class StartupResources:
     secret_key: SecretKey
     instance: str  # who we are, unique in the world
     admin_token: AdminToken | None
-    is_exposed: bool  # others than this machine reach the API
 
     @property
     def address(self) -> str:
@@ -161,7 +157,6 @@ async def startup_resources(
     with contextlib.ExitStack() as stack:
         listener = listen(settings.http.host, settings.http.port)
         stack.callback(listener.close)
-        is_exposed = not is_loopback(listener.getsockname()[0])
         token = admin_token(settings, log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
@@ -170,9 +165,7 @@ async def startup_resources(
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield StartupResources(
-                network, listener, valkey, sealer, key, instance.id, token, is_exposed
-            )
+            yield StartupResources(network, listener, valkey, sealer, key, instance.id, token)
 
 
 def _own_valkey(

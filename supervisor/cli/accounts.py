@@ -24,9 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
-from actors.accounts.desk import add_all
 from actors.accounts.encryption import Encryption
-from actors.accounts.import_file import LARGEST, read_accounts
+from actors.accounts.import_file import LARGEST, add_all, read_accounts
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.names import bad_name, same_account, shown, stored
 from actors.accounts.shared_secrets import bad_shared_secret, canonical

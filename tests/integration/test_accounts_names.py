@@ -146,8 +146,8 @@ async def test_a_lease_that_redis_lost_is_not_put_up_again_beside_another_spelli
 @pytest.mark.parametrize("window", ["rolling-24h", "utc-day"])
 async def test_all_spellings_have_one_budget(rig: Rig, window: Any) -> None:
     rig.quota = QuotaLimits(per_account=5, per_ip=50, window=window)
-    rig.store.change_quota(rig.quota)
-    rig.admin.change_quota(rig.quota)
+    rig.store.reconfigure(rig.quota)
+    rig.admin.reconfigure(rig.quota)
     await rig.seed("Alpha", "alpha")
     first = await rig.acquire("Alpha")
     assert await rig.spend(first, 3) == Reserved(2, 47)

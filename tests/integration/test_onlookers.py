@@ -11,8 +11,7 @@ import pytest
 from support.exposition import Exposition
 from support.scripted_child import capturing_log
 
-from actors.accounts.desk import AccountDesk
-from actors.bot.steam_guard import GuardDesk
+from actors.bot.steam_guard import SteamGuard
 from actors.dashboard.dashboard import Dashboard
 from actors.router.players import Players
 from actors.router.router import Router
@@ -21,17 +20,16 @@ from bench.service_process import toml
 from bench.valkey import FORGETFUL, own_valkey
 from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 from supervisor.app.settings import load
-from supervisor.app.tree import Tree, planted
+from supervisor.app.tree import Tree, open_tree
 from supervisor.child_runner import ChildGaveUp
 from supervisor.config.file_watch import FileWatch
 
 pytestmark = pytest.mark.integration
 
 ONLOOKERS = {
-    "lookout": Dashboard,
+    "dashboard": Dashboard,
     "players": Players,
-    "account_desk": AccountDesk,
-    "guard_desk": GuardDesk,
+    "steam_guard": SteamGuard,
     "config": FileWatch,
 }
 WITHIN_S = 30.0
@@ -63,7 +61,7 @@ async def test_an_onlooker_that_fails_for_good_is_parked_and_nothing_else_is_tou
 ) -> None:
     monkeypatch.setattr(ONLOOKERS[name], "run", fail)
     log, events = capturing_log()
-    async with planted(load(config_file), log=log) as tree, aiohttp.ClientSession() as http:
+    async with open_tree(load(config_file), log=log) as tree, aiohttp.ClientSession() as http:
         running = await started(tree)
         async with asyncio.timeout(WITHIN_S):
             while not any(
@@ -93,7 +91,7 @@ async def test_the_router_is_no_onlooker(
 ) -> None:
     monkeypatch.setattr(Router, "run", fail)
     log, _ = capturing_log()
-    async with planted(load(config_file), log=log) as tree, asyncio.timeout(WITHIN_S):
+    async with open_tree(load(config_file), log=log) as tree, asyncio.timeout(WITHIN_S):
         with pytest.raises(ChildGaveUp, match="router"):
             await (await started(tree))
 

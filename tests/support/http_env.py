@@ -124,7 +124,7 @@ async def serving(
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = HttpAccess(http or Http(), lambda _: False, address, clock=clock, log=log)
+    door = HttpAccess(http or Http(), None, address, clock=clock, log=log)
     app = bare_app(door.admission)
     pipeline = Pipeline(door.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():

@@ -23,6 +23,7 @@ from actors.bot.messages import (
     RouterToBot,
     ServeMatch,
 )
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.errors import StoreUnavailable
 from actors.matches.cache import MatchCache
@@ -211,7 +212,7 @@ async def routing(
         decoder=MatchDecoder(),
         policy=policy,
         tally=tally,
-        catch_up=lambda _: None,
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         rng=random.Random(1),
         log=structlog.get_logger(),

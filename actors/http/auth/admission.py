@@ -76,9 +76,9 @@ class Admission:
         self._clock = clock
         self._rates = Rates()
         self._wrong = Rates()  # by address
-        self.change(per_minute=per_minute, proxies=proxies, browsers=browsers)
+        self.reconfigure(per_minute=per_minute, proxies=proxies, browsers=browsers)
 
-    def change(
+    def reconfigure(
         self, *, per_minute: float, proxies: Networks, browsers: CrossSitePolicy | None = None
     ) -> None:
         """Go by these from the next request on."""

@@ -11,17 +11,10 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from actors.accounts.desk import (
-    AccountOrder,
-    AddAccounts,
-    ListAccounts,
-    ReleaseAccount,
-    RemoveAccount,
-    ResetAccount,
-)
-from actors.accounts.import_file import BadEntry, new_account, read_accounts
+from actors.accounts.admin import AccountAdmin
+from actors.accounts.import_file import BadEntry, add_all, new_account, read_accounts
 from actors.accounts.names import same_account
-from actors.actor import Address
+from actors.accounts.store import AccountStore
 from actors.http.auth.admin import add_facts
 from actors.http.content import json_response
 from actors.http.openapi.admin_operations import (
@@ -34,21 +27,22 @@ from actors.http.openapi.admin_operations import (
     AccountToAdd,
 )
 from actors.http.openapi.operation import Operation
-from actors.http.routes.admin_request import BadInput, Desk, body_of, is_forced
+from actors.http.routes.admin_request import BadInput, Orders, body_of, is_forced
 
 IMPORT_S: Final = 60.0
-SHOWN: Final = 100  # bad entries that an answer repeats
+SHOWN: Final = 100  # bad entries in an answer
 
 
 class AccountRoutes:
-    """Hands what an operator wants of accounts to their desk."""
+    """Routes that change accounts in Redis."""
 
-    def __init__(self, accounts: Address[AccountOrder], desk: Desk) -> None:
-        self._accounts = accounts
-        self._desk = desk
+    def __init__(self, store: AccountStore, admin: AccountAdmin, orders: Orders) -> None:
+        self._store = store
+        self._admin = admin
+        self._orders = orders
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return what it does."""
+        """Return the operations and their handlers."""
         return (
             (GET_ACCOUNTS, self.list),
             (POST_ACCOUNT, self.add),
@@ -60,28 +54,28 @@ class AccountRoutes:
 
     async def list(self, request: web.Request) -> web.Response:
         """Every account: state, budget, holder, cooldown, last log-on."""
-        rows = await self._desk.ask(self._accounts, ListAccounts())
+        rows = await self._orders.run(self._admin.overview())
         return json_response(request, orjson.dumps({"accounts": [asdict(row) for row in rows]}))
 
     async def add(self, request: web.Request) -> web.Response:
-        """Add one, or change its password."""
+        """Add an account, or change its password."""
         asked = await body_of(request, AccountToAdd)
         account = new_account(asked.name, asked.password, asked.shared_secret)
         if isinstance(account, BadEntry):
             raise BadInput(account.problem)
         add_facts(request, account=account.name)
-        (name,) = await self._desk.ask(self._accounts, AddAccounts((account,)))
+        (name,) = await self._orders.run(add_all(self._store, (account,)))
         return _done(request, name, "added", status=201)
 
     async def import_(self, request: web.Request) -> web.Response:
-        """Add all accounts of a file, or none and say why."""
+        """Add the accounts of a file."""
         files = (("", await request.read()),)
         found = await asyncio.to_thread(read_accounts, files)  # seconds, for 4 MiB
         add_facts(request, imported=len(found.accounts), refused=len(found.problems))
         problems = list(found.problems)
         if found.accounts:
-            order = AddAccounts(found.accounts)
-            names = await self._desk.ask(self._accounts, order, within_s=IMPORT_S)
+            order = add_all(self._store, found.accounts)
+            names = await self._orders.run(order, within_s=IMPORT_S)
             problems = [
                 BadEntry(f"account {one.name}", same_account(one.name, name))
                 for one, name in zip(found.accounts, names, strict=True)
@@ -95,23 +89,21 @@ class AccountRoutes:
         return json_response(request, orjson.dumps(answer))
 
     async def remove(self, request: web.Request) -> web.Response:
-        """Forget one and its secrets; with `force` also one that is in use."""
+        """Remove an account and its secrets; with `force` also one that is in use."""
         account = request.match_info["name"]
-        order = RemoveAccount(account, force=is_forced(request))
-        await self._desk.ask(self._accounts, order)
+        await self._orders.run(self._admin.remove(account, force=is_forced(request)))
         return _done(request, account, "removed")
 
     async def release(self, request: web.Request) -> web.Response:
-        """Free one that a crashed client left checked out; with `force` also one that a bot has."""
+        """Release an account that a crashed client left checked out; with `force` also a bot's."""
         account = request.match_info["name"]
-        order = ReleaseAccount(account, force=is_forced(request))
-        await self._desk.ask(self._accounts, order)
+        await self._orders.run(self._admin.release(account, force=is_forced(request)))
         return _done(request, account, "released")
 
     async def reset(self, request: web.Request) -> web.Response:
-        """End the cooldown of one and give it its whole budget."""
+        """End an account's cooldown and restore its budget."""
         account = request.match_info["name"]
-        await self._desk.ask(self._accounts, ResetAccount(account))
+        await self._orders.run(self._admin.reset(account))
         return _done(request, account, "reset")
 
 

@@ -21,9 +21,8 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
-from actors.actor import Address
-from actors.clock import Clock
-from actors.dashboard.dashboard import DashboardMessage, Unwatch, Watch
+from actors.clock import Clock, within
+from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.event_stream import Watching, event_id
 from actors.errors import LocalProtocolError
 from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
@@ -200,12 +199,12 @@ class EventsRoute:
 
     def __init__(
         self,
-        lookout: Address[DashboardMessage],
+        dashboard: Dashboard,
         may_watch: Callable[[web.Request], bool],
         *,
         clock: Clock,
     ) -> None:
-        self._lookout = lookout
+        self._dashboard = dashboard
         self._may_watch = may_watch
         self._clock = clock
         self._open: set[Watching] = set()
@@ -222,8 +221,9 @@ class EventsRoute:
         if len(self._open) >= MOST:
             return error_body(503, "busy", "too many watch already", 10.0)
         try:
-            watch = Watch(event_id(request.headers.get(LAST_EVENT_ID)))
-            watching = await self._lookout.ask(watch, deadline=self._clock.now() + ASK_S)
+            async with within(self._clock, ASK_S):
+                last_seen = event_id(request.headers.get(LAST_EVENT_ID))
+                watching = await self._dashboard.watch(last_seen)
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer", 2.0)
         self._open.add(watching)
@@ -231,9 +231,7 @@ class EventsRoute:
             return await self._stream(request, watching)
         finally:
             self._open.discard(watching)
-            watching.end()
-            with contextlib.suppress(LocalProtocolError):
-                self._lookout.tell(Unwatch(watching))
+            self._dashboard.unwatch(watching)
 
     async def _stream(self, request: web.Request, watching: Watching) -> web.StreamResponse:
         stream = web.StreamResponse(

@@ -69,7 +69,7 @@ class MatchFetcher:
         self._count = count
         self._clock = clock
 
-    def change_deadline(self, deadline_s: float) -> None:
+    def reconfigure(self, deadline_s: float) -> None:
         """Let those who ask from now on wait that long at most."""
         self._deadline_s = deadline_s
 

@@ -1,4 +1,4 @@
-"""The lookout: asks its sources often only while a page is open, and sends all pages the same events."""
+"""The dashboard polls often only while a page is open, and sends all pages the same events."""
 
 from __future__ import annotations
 
@@ -7,41 +7,32 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.fake_clock import FakeClock, settle
 from support.scripted_child import capturing_log
 
-from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotReport, FleetPlan, FleetReport
+from actors.bot.messages import BotReport, FleetControl, FleetPlan
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import (
-    REDIS_S,
-    Dashboard,
-    DashboardMessage,
-    GetPicture,
-    Refresh,
-    Sources,
-    Unwatch,
-    Watch,
-)
+from actors.dashboard.dashboard import REDIS_S, Dashboard
 from actors.dashboard.event_stream import Watching
-from actors.dashboard.history import FleetHistory, Traffic
-from actors.errors import StoreUnavailable
+from actors.dashboard.history import Traffic
+from actors.errors import ActorStopped, StoreUnavailable
 from actors.router.messages import RouterReport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-class Asked(Actor[Any]):
-    """Answers whatever it is asked with `answer`, and counts."""
+class FakeRouter(Actor[Any]):
+    """Answers with `answer`, and counts the polls."""
 
-    def __init__(self, name: str, answer: object, clock: FakeClock) -> None:
-        super().__init__(Address(name), clock=clock)
+    def __init__(self, answer: RouterReport, clock: FakeClock) -> None:
+        super().__init__(Address("router"), clock=clock)
         self.answer = answer
         self.times = 0
 
@@ -49,6 +40,21 @@ class Asked(Actor[Any]):
         self.times += 1
         assert envelope.reply is not None
         envelope.reply.set(self.answer)
+
+
+class FakeRegistry:
+    """Reports the bots of a test."""
+
+    def __init__(self, *bots: BotReport) -> None:
+        self.bots = bots
+
+    def reports(self) -> tuple[BotReport, ...]:
+        return self.bots
+
+
+class FakeFleet:
+    def plan(self) -> FleetPlan:
+        return FleetPlan(1, 1, drained=False, parked=(), leaving=())
 
 
 @dataclass
@@ -84,59 +90,56 @@ def account(name: str) -> AccountRow:
 
 @dataclass
 class Scene:
-    """A lookout, what it looks at, and the clock."""
+    """A dashboard, its sources, and the clock."""
 
     clock: FakeClock
-    roster: Asked
+    registry: FakeRegistry
+    router: FakeRouter
     redis: Redis
-    traffic: Traffic
-    address: Address[DashboardMessage]
+    dashboard: Dashboard
     causes: list[SharedCause]
     lines: list[MutableMapping[str, Any]]  # of the log
 
     async def alerts(self) -> list[str]:
-        found = await self.address.ask(GetPicture(), deadline=self.clock.now() + 10)
-        return [line.kind for line in found.headlines]
+        return [line.kind for line in (await self.dashboard.snapshot()).headlines]
 
     async def watch(self) -> Watching:
-        return await self.address.ask(Watch(), deadline=self.clock.now() + 10)
+        return await self.dashboard.watch()
 
     def fleet(self, *bots: BotReport) -> None:
-        self.roster.answer = FleetReport(bots)
+        self.registry.bots = bots
 
 
 @pytest.fixture
 async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """Yield the scene; `request.param`: whether Redis answers from the beginning."""
-    plan = FleetPlan(1, 1, drained=False, parked=(), leaving=())
-    roster = Asked("roster", FleetReport((bot("bot-1"),)), clock)
-    others = [Asked("router", RouterReport(1, 0, 0), clock), Asked("fleet_desk", plan, clock)]
-    redis, traffic = Redis([account("axe")]), Traffic()
+    registry, redis = FakeRegistry(bot("bot-1")), Redis([account("axe")])
+    router = FakeRouter(RouterReport(1, 0, 0), clock)
     if not getattr(request, "param", True):
         redis.answers.clear()
     causes: list[SharedCause] = []
     log, lines = capturing_log()
-    sights = Sources(
-        roster=roster.address,
-        router=others[0].address,
-        fleet=others[1].address,
-        accounts=redis,
-        traffic=traffic,
-        history=FleetHistory(),
-        config=dict,
+    dashboard = Dashboard(
+        registry=cast("BotRegistry", registry),
+        router=router.address,
+        fleet=cast("FleetControl", FakeFleet()),
+        accounts=cast("AccountAdmin", redis),
+        traffic=Traffic(),
         about={"version": "0"},
+        config=dict,
         causes=lambda: tuple(causes),
-        cause_log=CauseLog(clock=clock, log=log),
+        unusable=dict,
+        epoch="e",
+        clock=clock,
+        log=log,
     )
-    address: Address[DashboardMessage] = Address("lookout")
-    lookout = Dashboard(sights, address=address, epoch="e", clock=clock)
-    actors = [roster, *others, lookout]
-    for one in actors:
+    services = (router, dashboard)
+    for one in services:
         await one.start()
-    tasks = [asyncio.create_task(one.run()) for one in actors]
+    tasks = [asyncio.create_task(one.run()) for one in services]
     await settle()
-    yield Scene(clock, roster, redis, traffic, address, causes, lines)
-    for one in reversed(actors):
+    yield Scene(clock, registry, router, redis, dashboard, causes, lines)
+    for one in reversed(services):
         one.stop()
     await settle()
     await clock.advance(60)
@@ -155,9 +158,9 @@ def events(watching: Watching) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_unwatched_it_looks_once_per_point_of_the_history(scene: Scene) -> None:
-    before = scene.roster.times, scene.redis.times
+    before = scene.router.times, scene.redis.times
     await scene.clock.advance(600)
-    assert scene.roster.times - before[0] == 60
+    assert scene.router.times - before[0] == 60
     assert scene.redis.times - before[1] == 10
 
 
@@ -189,7 +192,7 @@ async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
     scene.redis.rows = [account("axe"), account("bane")]
     await scene.clock.advance(1)
     assert not any("accounts" in data for _, data in events(watching))
-    scene.address.tell(Refresh())
+    scene.dashboard.refresh()
     await scene.clock.advance(1)
     told = [data["accounts"] for _, data in events(watching) if "accounts" in data]
     assert [row["account"] for row in told[0]] == ["bane"]
@@ -258,20 +261,53 @@ async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) ->
     assert [row["ip"] for row in told[0]] == ["192.0.2.1"]
 
 
-async def test_a_roster_that_does_not_answer_leaves_the_picture_as_it_was(scene: Scene) -> None:
-    scene.roster.stop()
+async def test_a_router_that_does_not_answer_leaves_the_rest_of_the_snapshot(
+    scene: Scene,
+) -> None:
+    scene.router.stop()
     await settle()
     ((_, whole),) = events(await scene.watch())
     assert [row["bot_id"] for row in whole["bots"]] == ["bot-1"]
+    assert whole["router"] is None
+
+
+async def test_a_dashboard_that_does_not_run_refuses_watchers(scene: Scene) -> None:
+    watching = await scene.watch()
+    scene.dashboard.stop()
+    await settle()
+    with pytest.raises(StopAsyncIteration):
+        await anext(watching)
+    for ask in (scene.watch, scene.alerts):
+        with pytest.raises(ActorStopped):
+            await ask()
+
+
+async def test_a_bug_in_a_poll_ends_the_run_and_the_next_run_works(
+    clock: FakeClock, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = scene.dashboard
+    dashboard.stop()
+    await settle()
+    await dashboard.start()
+    running = asyncio.create_task(dashboard.run())
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.registry, "reports", lambda: 1 / 0)
+        await clock.advance(60)
+        with pytest.raises(ZeroDivisionError):
+            await running
+    await dashboard.start()
+    running = asyncio.create_task(dashboard.run())
+    assert await scene.alerts() == ["well"]
+    dashboard.stop()
+    await running
 
 
 async def test_who_left_is_looked_out_for_no_more(scene: Scene) -> None:
     watching = await scene.watch()
-    scene.address.tell(Unwatch(watching))
-    await settle()
-    before = scene.roster.times
+    scene.dashboard.unwatch(watching)
+    before = scene.router.times
     await scene.clock.advance(100)
-    assert scene.roster.times - before == 10
+    assert scene.router.times - before == 10
 
 
 async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:

@@ -134,7 +134,7 @@ def test_the_longest_unused_leave_first() -> None:
     memory.get(1, NOW)
     memory.put(answer(3))
     assert [memory.get(number, NOW) is not None for number in (1, 2, 3)] == [True, False, True]
-    memory.change_size(1)
+    memory.reconfigure(1)
     assert [memory.get(number, NOW) is not None for number in (1, 3)] == [False, True]
 
 

@@ -12,7 +12,7 @@ from support.fake_clock import FakeClock
 from support.scripted_child import CRASHES, SERVES, Life, SupervisorEnv, TopJitter, capturing_log
 
 from actors.bot.messages import BotChanged, BotRemoved
-from actors.bot.registry import Announcer
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import RedisLog
 from actors.http import express, pipeline
@@ -68,7 +68,7 @@ def test_what_ends_a_task_is_no_failure_of_an_observer() -> None:
         contained(end, "it", log=log)()
 
 
-def test_a_watcher_that_fails_keeps_no_change_from_the_others() -> None:
+def test_a_watcher_that_fails_keeps_no_change_from_the_others(clock: FakeClock) -> None:
     heard: list[BotChanged | BotRemoved] = []
 
     class Watcher:
@@ -81,10 +81,12 @@ def test_a_watcher_that_fails_keeps_no_change_from_the_others() -> None:
             heard.append(message)
 
     log, lines = capturing_log()
-    announcer = Announcer((Watcher("broken"), Watcher("router")), log=log)
+    registry = BotRegistry(stable_after_s=60.0, clock=clock, log=log)
+    for name in ("broken", "router"):
+        registry.subscribe(Watcher(name))
     change = BotChanged("bot-1", BotState.READY)
-    announcer.publish(change)
-    announcer.forget("bot-1")
+    registry.changed(change)
+    registry.remove("bot-1")
     assert heard == [change, BotRemoved("bot-1")]
     assert failures(lines) == [("error", "broken")] * 2
 

@@ -20,6 +20,7 @@ from actors.bot.messages import (
     ServeAliases,
     ServeProfile,
 )
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.errors import ActorStopped, Busy, GcUnavailable, NotReady, SteamUnreachable, TimedOut
 from actors.matches.players import PlayerDecoder
@@ -112,7 +113,7 @@ async def stage(no_leaks: None, clock: FakeClock) -> AsyncIterator[Stage]:
     players = Players(
         address=address,
         decoder=PlayerDecoder(),
-        catch_up=lambda _: None,
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         log=structlog.get_logger(),
     )

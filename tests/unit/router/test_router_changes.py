@@ -15,6 +15,7 @@ from support.fake_tally import FakeTally
 from actors.accounts.models import Refused, Reserved, Unmet
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
 from actors.matches.cache import MatchCache
@@ -99,7 +100,7 @@ class Stage:
             decoder=MatchDecoder(),
             policy=POLICY,
             tally=FakeTally(),
-            catch_up=lambda _: None,
+            registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
             clock=clock,
             rng=random.Random(1),
             log=structlog.get_logger(),
