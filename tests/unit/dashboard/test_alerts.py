@@ -71,7 +71,7 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         ),
         (facts(S.CONNECTING), Severity.WATCH, "No bot is ready yet; 1 is on the way", None),
         (
-            facts(S.WAITING_FOR_ACCOUNT, not_here={"axe": "a wrong key", "bane": "a wrong key"}),
+            facts(S.WAITING_FOR_ACCOUNT, unusable={"axe": "a wrong key", "bane": "a wrong key"}),
             Severity.ACT,
             "cannot use 2 accounts: a wrong key",
             "other instances may",
