@@ -24,6 +24,7 @@ from aiohttp import web
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotChanged, BotReport, FleetControl, FleetPlan, ReadyBot
 from actors.bot.registry import BotRegistry
@@ -65,6 +66,14 @@ class _Router(Actor[RouterMessage]):
             envelope.reply.set(RouterReport(ready=0, in_flight=0, waiting=0))
 
 
+class _Store:
+    """Has no account that this instance cannot use."""
+
+    def avoided(self) -> dict[str, str]:
+        """Return them."""
+        return {}
+
+
 class _Fleet:
     """Returns the intended state of the fleet."""
 
@@ -99,11 +108,11 @@ class PageEnv:
             router=self._router.address,
             fleet=cast("FleetControl", _Fleet(bots)),
             accounts=AccountAdmin(connect(redis_url), prefix="botapi", quota=QuotaLimits()),
+            store=cast("AccountStore", _Store()),
             traffic=self._traffic,
             about={"version": __version__, "instance": "made-up"},
             config=dict,
             causes=tuple,
-            unusable=dict,
             epoch="stage",
             clock=self._clock,
             log=structlog.get_logger(),
@@ -147,7 +156,7 @@ class PageEnv:
         PageRoutes().add_to(app)
         audit = Audit(structlog.get_logger(), lambda request: str(request.remote))
         SessionRoutes(None, audit, is_private=False).add_to(app)
-        EventsRoute(self._dashboard, lambda _: True, clock=self._clock).add_to(app)
+        EventsRoute(self._dashboard, None, is_private=False, clock=self._clock).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

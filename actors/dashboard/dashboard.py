@@ -17,6 +17,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin, AccountRow, IpRow
+from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.bot.messages import BotReport, FleetControl
 from actors.bot.registry import BotRegistry
@@ -53,11 +54,11 @@ class Dashboard:
         router: Address[RouterMessage],
         fleet: FleetControl,
         accounts: AccountAdmin,
+        store: AccountStore,
         traffic: Traffic,
         about: Mapping[str, Any],
         config: Callable[[], Mapping[str, Any]],
         causes: Callable[[], tuple[SharedCause, ...]],
-        unusable: Callable[[], Mapping[str, str]],
         epoch: str,
         clock: WallClock,
         log: FilteringBoundLogger,
@@ -69,11 +70,11 @@ class Dashboard:
             router: the state of match requests.
             fleet: the intended state of the fleet.
             accounts: the accounts in Redis.
+            store: the accounts that this instance cannot use.
             traffic: the request history, which the HTTP server fills.
             about: constant facts, e.g. the version.
             config: returns the state of the settings.
             causes: returns the shared causes that last.
-            unusable: returns the accounts that this instance cannot use, and why.
             epoch: distinguishes the event ids of this process from those of others.
             clock: both times.
             log: of the shared causes.
@@ -83,10 +84,10 @@ class Dashboard:
         self._router = router
         self._fleet = fleet
         self._accounts = accounts
+        self._account_store = store
         self._traffic = traffic
         self._config = config
         self._causes = causes
-        self._unusable = unusable
         self._clock = clock
         self._cause_log = CauseLog(clock=clock, log=log)
         self._stream = EventStream(epoch)
@@ -234,7 +235,7 @@ class Dashboard:
             self._store,
             router,
             causes,
-            self._unusable(),
+            self._account_store.avoided(),
             self._knows_accounts,
         )
         about = self._snapshot.about

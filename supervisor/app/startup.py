@@ -35,7 +35,7 @@ FILE: Final = "instance"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """`id` is unique in the world; `is_lasting`: a restart on the same directory has it again."""
+    """The identity of this process. `is_lasting`: a restart on the same directory has the same id."""
 
     id: str
     is_lasting: bool
@@ -43,12 +43,12 @@ class Instance:
 
 @contextlib.contextmanager
 def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Instance]:
-    """Yield who we are; the lock is held as long as the block."""
+    """Yield the instance; its lock is held as long as the block."""
     with contextlib.ExitStack() as stack:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((data_dir / FILE).open("a+b", buffering=0))
-            keep_private(data_dir / FILE)  # who can open it can hold its lock
+            keep_private(data_dir / FILE)  # other users could lock it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.seek(0)
             known = file.read().decode(errors="replace").strip()
@@ -67,10 +67,10 @@ def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Insta
 
 
 def write_whole(file: FileIO, text: str) -> None:
-    """Replace what is in a file, to the disk; what cannot be written whole leaves the file empty.
+    """Replace the content of a file, on disk; a failed write leaves the file empty.
 
     Raises:
-        OSError: the disk is full, for example.
+        OSError: e.g. the disk is full.
     """
     data, written = text.encode(), 0
     file.seek(0)
@@ -87,15 +87,15 @@ def write_whole(file: FileIO, text: str) -> None:
 
 
 def _new_id() -> str:
-    """Distinct even for two containers with one host name and one process number."""
+    """Return a unique id, also for two containers with the same host name and process id."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind, without accepting anybody yet.
+    """Return a bound socket that does not listen yet.
 
     Raises:
-        ConfigError: the address is in use, not ours, or not an address.
+        ConfigError: the address is in use, of another machine, or invalid.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
@@ -136,7 +136,7 @@ class StartupResources:
     valkey: EmbeddedValkey | None
     sealer: Encryption
     secret_key: SecretKey
-    instance: str  # who we are, unique in the world
+    instance: str  # the id of this instance
     admin_token: AdminToken | None
 
     @property
@@ -149,7 +149,7 @@ class StartupResources:
 async def startup_resources(
     settings: Settings, *, log: FilteringBoundLogger
 ) -> AsyncIterator[StartupResources]:
-    """Yield the ground; leave nothing behind.
+    """Yield the resources, and release them at the end.
 
     Raises:
         ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.

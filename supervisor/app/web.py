@@ -49,7 +49,7 @@ SETTING: Final = "http.api_keys_file"
 
 
 class LiveKeys(FollowedFile):
-    """The API keys in effect, reloaded when their file changes."""
+    """The API keys in effect; reloaded when their file changes."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class LiveKeys(FollowedFile):
 
     @property
     def file(self) -> Path:
-        """The file that is followed."""
+        """The file with the keys."""
         return self._file
 
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
@@ -134,7 +134,7 @@ def _difference(before: tuple[ApiKey, ...], after: tuple[ApiKey, ...]) -> dict[s
 
 
 class HttpAccess:
-    """Who may do what over HTTP, and how much of it. Outlives the HTTP server."""
+    """Permissions and limits of HTTP clients: API keys, rates, connections, the admin token."""
 
     def __init__(
         self,
@@ -185,17 +185,11 @@ class HttpAccess:
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
 
-    def may_watch(self, request: web.Request) -> bool:
-        """Return whether a client may watch the page."""
-        return not self.is_private or self._is_operator(request)
-
     def may_see_names(self, request: web.Request) -> bool:
         """Return whether a client may see account names; each may where all clients are local."""
         admits_by_key = self._http.api_keys_file is not None
-        return not self._is_exposed or admits_by_key or self._is_operator(request)
-
-    def _is_operator(self, request: web.Request) -> bool:
-        return self.gate is not None and self.gate.is_operator(request)
+        is_operator = self.gate is not None and self.gate.is_operator(request)
+        return not self._is_exposed or admits_by_key or is_operator
 
     @property
     def _is_exposed(self) -> bool:
@@ -235,7 +229,7 @@ def make_http(
     """Return a server of the API and the page.
 
     Args:
-        access: who may do what.
+        access: permissions and limits.
         groups: the operations of the API.
         dashboard: what the page shows.
         fetcher: answers known matches at once.
@@ -254,10 +248,11 @@ def make_http(
 
     site = make_site(groups, admission, version=__version__)
     PageRoutes().add_to(site.app)
-    EventsRoute(dashboard, access.may_watch, clock=clock).add_to(site.app)
-    SessionRoutes(access.gate, access.audit, is_private=access.is_private).add_to(site.app)
-    if access.gate is not None:
-        check = operators_only(access.gate, access.audit, dashboard.refresh)
+    gate, is_private = access.gate, access.is_private
+    EventsRoute(dashboard, gate, is_private=is_private, clock=clock).add_to(site.app)
+    SessionRoutes(gate, access.audit, is_private=is_private).add_to(site.app)
+    if gate is not None:
+        check = operators_only(gate, access.audit, dashboard.refresh)
         site.app.middlewares.append(check)
     return HttpServer(
         site,

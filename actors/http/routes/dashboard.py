@@ -1,18 +1,13 @@
-"""`/`, `/page/...`, `/session`, `/events`: the page.
+"""`/`, `/page/...`, `/session`, `/events`: the page, its session and its event stream.
 
-The page loads nothing from other hosts and contains no inline script or style; the headers of
-`security_headers` make the browser enforce that. So a script that an attacker puts into a name or an
-error message is shown as text and never runs.
-
-`snapshot` has the whole, `update` what changed since; both are JSON objects (docs/api.md). A client that
-reconnects with Last-Event-ID gets what it missed.
+The page loads nothing from other hosts and contains no inline script or style; its headers make the
+browser enforce that. So a script in a name or an error message is shown as text and never runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -51,7 +46,7 @@ class _File:
 
 
 class PageRoutes:
-    """Serves the files from memory; there are few."""
+    """Serves the files of the page from memory."""
 
     def __init__(self) -> None:
         folder = resources.files("actors.http") / "page"
@@ -62,16 +57,16 @@ class PageRoutes:
         }
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Add the routes to the application."""
         app.router.add_get("/", self.index)
         app.router.add_get("/page/{name}", self.file)
 
     async def index(self, request: web.Request) -> web.Response:
-        """The page itself."""
+        """Return the page."""
         return _answer(request, self._files[INDEX])
 
     async def file(self, request: web.Request) -> web.Response:
-        """One of the files that it needs."""
+        """Return a file of the page."""
         found = self._files.get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
@@ -91,39 +86,37 @@ def _answer(request: web.Request, file: _File) -> web.Response:
         answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
         answer.enable_compression()
     answer.etag = file.etag
-    # Asked for every time: a page of another version than the service is trouble.
+    # The browser revalidates every file: all must be of one version.
     answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
-    if (
-        file.type == "text/html"
-    ):  # a 304 is none, but what it says replaces what the browser has kept
+    if file.type == "text/html":  # also a 304: its headers replace those in the browser's cache
         answer.headers.extend(PAGE_HEADERS)
     return answer
 
 
 class SignIn(BaseModel):
-    """What a person types."""
+    """The body of a sign-in."""
 
     token: str = Field(strict=True, repr=False)
 
 
 class SessionRoutes:
-    """Routes to sign in and out. `gate` is None without an admin token; then no operator can sign in."""
+    """Routes to sign in and out. `gate`: None without an admin token; then no operator can sign in."""
 
     def __init__(self, gate: OperatorAuth | None, audit: Audit, *, is_private: bool) -> None:
-        """`is_private`: only operators may watch."""
+        """`is_private`: only operators may watch the page."""
         self._gate = gate
         self._audit = audit
         self._is_private = is_private
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Add the routes to the application."""
         app.router.add_get(SIGN_IN, self.show)
         if self._gate is not None:
             app.router.add_post(SIGN_IN, self.sign_in)
             app.router.add_delete(SIGN_IN, self.sign_out)
 
     async def show(self, request: web.Request) -> web.Response:
-        """Whether there is an admin API, and whether this browser is signed in to it; for anybody."""
+        """Return whether there is an admin API, and whether this browser is signed in."""
         if self._gate is None:
             return self._answer(request, "no-admin")
         session = self._gate.sessions.of(request)
@@ -188,34 +181,35 @@ def _foreign() -> web.Response:
 
 
 MOST: Final = 100  # streams at once
-ASK_S: Final = 10.0  # the first picture may have to wait for Redis
+ASK_S: Final = 10.0  # the first snapshot may wait for Redis
 SESSION_OVER: Final = b"event: over\ndata: {}\n\n"  # wait for a sign-in, then reconnect
 BEGIN: Final = b"retry: 2000\n\n"  # ms after which a browser comes back
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
 
 class EventsRoute:
-    """`may_watch`: asked when a stream begins, and with every event."""
+    """The event stream: a `snapshot`, then an `update` for each change (docs/api.md).
+
+    A client that reconnects with Last-Event-ID gets the events since then.
+    """
 
     def __init__(
-        self,
-        dashboard: Dashboard,
-        may_watch: Callable[[web.Request], bool],
-        *,
-        clock: Clock,
+        self, dashboard: Dashboard, gate: OperatorAuth | None, *, is_private: bool, clock: Clock
     ) -> None:
+        """`gate`, `is_private`: see SessionRoutes; checked at the begin and with every event."""
         self._dashboard = dashboard
-        self._may_watch = may_watch
+        self._gate = gate
+        self._is_private = is_private
         self._clock = clock
         self._open: set[Watching] = set()
 
     def add_to(self, app: web.Application) -> None:
-        """Put the route into the application; when that stops, all streams end."""
+        """Add the route to the application; when that stops, all streams end."""
         app.router.add_get("/events", self.get, allow_head=False)
         app.on_shutdown.append(self._end_all)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Stream until one of the two sides has enough."""
+        """Stream until the client or the service ends it."""
         if not self._may_watch(request):
             return error_body(401, "unauthorized", "sign in at /, or show the admin token")
         if len(self._open) >= MOST:
@@ -233,6 +227,10 @@ class EventsRoute:
             self._open.discard(watching)
             self._dashboard.unwatch(watching)
 
+    def _may_watch(self, request: web.Request) -> bool:
+        is_operator = self._gate is not None and self._gate.is_operator(request)
+        return is_operator or not self._is_private
+
     async def _stream(self, request: web.Request, watching: Watching) -> web.StreamResponse:
         stream = web.StreamResponse(
             headers={
@@ -242,7 +240,7 @@ class EventsRoute:
             }
         )
         await stream.prepare(request)
-        with contextlib.suppress(ConnectionError):  # they have left
+        with contextlib.suppress(ConnectionError):  # the client has disconnected
             await stream.write(BEGIN)
             async for chunk in watching:
                 await stream.write(chunk)

@@ -14,6 +14,7 @@ from support.fake_clock import FakeClock, settle
 from support.scripted_child import capturing_log
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotReport, FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
@@ -76,6 +77,9 @@ class Redis:
             raise StoreUnavailable("overview")
         return self.rows
 
+    def avoided(self) -> dict[str, str]:
+        return {}
+
     async def ip_budgets(self, ips: list[str]) -> list[IpRow]:
         return [IpRow(ip, 1, 449, 60.0) for ip in ips]
 
@@ -124,11 +128,11 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
         router=router.address,
         fleet=cast("FleetControl", FakeFleet()),
         accounts=cast("AccountAdmin", redis),
+        store=cast("AccountStore", redis),
         traffic=Traffic(),
         about={"version": "0"},
         config=dict,
         causes=lambda: tuple(causes),
-        unusable=dict,
         epoch="e",
         clock=clock,
         log=log,
