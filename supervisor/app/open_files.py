@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
@@ -40,9 +40,7 @@ def most_connections(files: int) -> int:
 class AcceptErrors:
     """Event loop exception handler: logs failed accepts once a second, other errors by default."""
 
-    def __init__(self, *, now: Callable[[], float], log: FilteringBoundLogger) -> None:
-        """`now`: returns seconds of a monotonic clock."""
-        self._now = now
+    def __init__(self, *, log: FilteringBoundLogger) -> None:
         self._log = log.bind(actor="http")
         self._next_at = float("-inf")
 
@@ -51,6 +49,6 @@ class AcceptErrors:
         if context.get("message") != NO_ACCEPT:
             loop.default_exception_handler(dict(context))
             return
-        if (now := self._now()) >= self._next_at:
+        if (now := loop.time()) >= self._next_at:
             self._next_at = now + LOG_EVERY_S
             self._log.error("accept_failed", reason=str(context.get("exception", "")))

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.store import AccountStore
 from actors.actor import Address
-from actors.clock import end
+from actors.clock import WallClock, end
 from actors.errors import AccountError, ActorStopped, MailboxFull
 from actors.router.messages import Reconfigure, RouterMessage
 from supervisor.app.fleet import Fleet
@@ -50,18 +50,17 @@ class LiveSettings(FollowedFile):
         loaded: Loaded,
         apply: Apply,
         *,
-        wall: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
+        clock: WallClock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`loaded`: the settings in effect; `wall`: returns UTC seconds."""
-        super().__init__(sleep)
+        """`loaded`: the settings in effect."""
+        super().__init__(clock.sleep)
         self._loaded = loaded
         self._running = loaded.settings
         self._apply = apply
-        self._wall = wall
+        self._clock = clock
         self._log = log.bind(actor="config")
-        self._report = ConfigReport(_name(loaded), wall(), None, ())
+        self._report = ConfigReport(_name(loaded), clock.wall(), None, ())
 
     @property
     def file(self) -> Path:
@@ -110,7 +109,7 @@ class LiveSettings(FollowedFile):
         # Last: a line about the new level is still written by the old one.
         change_level(step.effective.log.level)
         self._loaded, self._running = wanted, step.effective
-        applied_at = self._wall() if step.applied else self._report.applied_at
+        applied_at = self._clock.wall() if step.applied else self._report.applied_at
         self._report = ConfigReport(_name(wanted), applied_at, None, step.needs_restart)
 
 

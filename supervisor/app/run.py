@@ -50,7 +50,7 @@ def serve(loaded: Loaded) -> int:
 
 async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(AcceptErrors(now=loop.time, log=log))
+    loop.set_exception_handler(AcceptErrors(log=log))
     async with open_tree(loaded, log=log) as tree:
         for note in loaded.notes():
             log.warning("variable_unread", reason=note)

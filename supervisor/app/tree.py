@@ -142,7 +142,7 @@ class Tree:
             count=self._metrics.matches,
             clock=clock,
         )
-        self.config = LiveSettings(loaded, self._apply, wall=clock.wall, sleep=clock.sleep, log=log)
+        self.config = LiveSettings(loaded, self._apply, clock=clock, log=log)
         self._about = {
             "version": __version__,
             "instance": resources.instance,

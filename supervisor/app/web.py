@@ -11,7 +11,7 @@ names, or if an admin token file or an API key file is configured. Otherwise eve
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from typing import Final
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from actors.clock import Clock
 from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.history import Traffic
 from actors.http.auth.admin import AdminToken, Audit, gate_of, operator_test
@@ -51,19 +52,13 @@ SETTING: Final = "http.api_keys_file"
 class LiveKeys(FollowedFile):
     """The API keys in effect; reloaded when their file changes."""
 
-    def __init__(
-        self,
-        file: Path,
-        *,
-        sleep: Callable[[float], Awaitable[None]],
-        log: FilteringBoundLogger,
-    ) -> None:
+    def __init__(self, file: Path, *, clock: Clock, log: FilteringBoundLogger) -> None:
         """Read the file.
 
         Raises:
             ConfigError: it cannot be read or used.
         """
-        super().__init__(sleep)
+        super().__init__(clock.sleep)
         self._file = file
         self._log = log
         self._keys = read_keys(file)
@@ -161,7 +156,7 @@ class HttpAccess:
         self._log = log.bind(actor="api_keys")
         self._is_local = is_loopback(address)
         file = http.api_keys_file
-        self.keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=self._log)
+        self.keys = None if file is None else LiveKeys(file, clock=clock, log=self._log)
         self.gate = gate_of(token, clock)
         self.capacity = Capacity(_connections(http, log), _networks(http))
         self.admission = Admission(
