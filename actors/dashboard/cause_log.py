@@ -9,7 +9,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
 from actors.clock import WallClock
 from actors.dashboard.alerts import Alert, cause_line
 from actors.metrics import contained
@@ -103,6 +103,20 @@ class RedisLog:
             self._log.info("redis_back", duration_s=lasted_s, failures=self._failures)
             self._lost_at, self._failures, self._outage = None, 0, None
             self._told.clear()
+
+
+class LastingCauses:
+    """The shared causes that last, a lost Redis included."""
+
+    def __init__(self, shared: SharedCauses, redis: RedisLog, *, clock: WallClock) -> None:
+        self._shared = shared
+        self._redis = redis
+        self._clock = clock
+
+    def active(self) -> tuple[SharedCause, ...]:
+        """Return them; a lost Redis first, then the oldest."""
+        shared, lost = self._shared.active(self._clock.wall()), self._redis.outage
+        return shared if lost is None else (lost, *shared)
 
 
 SUMMARY_S: Final = 60.0  # between two lines about a cause

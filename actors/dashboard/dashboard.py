@@ -21,10 +21,10 @@ from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.bot.messages import BotReport, FleetControl
 from actors.bot.registry import BotRegistry
-from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.shared_causes import CauseKind
 from actors.clock import WallClock, end, within
 from actors.dashboard.alerts import Facts, alerts
-from actors.dashboard.cause_log import CauseLog
+from actors.dashboard.cause_log import CauseLog, LastingCauses
 from actors.dashboard.event_stream import EventId, EventStream, Watching
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
 from actors.dashboard.snapshot import Snapshot, changes, whole
@@ -58,7 +58,7 @@ class Dashboard:
         traffic: Traffic,
         about: Mapping[str, Any],
         config: Callable[[], Mapping[str, Any]],
-        causes: Callable[[], tuple[SharedCause, ...]],
+        causes: LastingCauses,
         epoch: str,
         clock: WallClock,
         log: FilteringBoundLogger,
@@ -74,7 +74,7 @@ class Dashboard:
             traffic: the request history, which the HTTP server fills.
             about: constant facts, e.g. the version.
             config: returns the state of the settings.
-            causes: returns the shared causes that last.
+            causes: the shared causes that last.
             epoch: distinguishes the event ids of this process from those of others.
             clock: both times.
             log: of the shared causes.
@@ -170,13 +170,15 @@ class Dashboard:
         while True:
             if self._stream.watchers:
                 await self._poll(patience_s=ACCOUNTS_S)
-            elif self.history.is_due(self._clock.wall()) or self._cause_log.is_due(self._causes()):
+            elif self.history.is_due(self._clock.wall()) or self._cause_log.is_due(
+                self._causes.active()
+            ):
                 await self._poll(patience_s=UNWATCHED_S)
             await self._clock.sleep(TICK_S)
 
     def _patience_s(self) -> float:
         """Return how old the accounts may be for a client that waits; a lost Redis is not awaited."""
-        is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes())
+        is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
         return UNWATCHED_S if is_lost else ACCOUNTS_S
 
     async def _poll(self, *, patience_s: float) -> None:
@@ -223,7 +225,7 @@ class Dashboard:
         plan = self._fleet.plan()
         self._note_ips(bots.values())
         accounts, ips = await self._poll_accounts(patience_s)
-        config, causes = self._config(), self._causes()
+        config, causes = self._config(), self._causes.active()
         self._cause_log.note(causes, len(bots))
         facts = Facts(
             self._clock.wall(),

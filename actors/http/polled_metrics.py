@@ -16,9 +16,10 @@ from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.models import BUDGET_SPENT
 from actors.actor import Address
 from actors.bot.registry import BotRegistry
-from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 from actors.clock import Clock
+from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.views import need_of_row
 from actors.errors import AccountError, LocalProtocolError
 from actors.metrics import Instruments
@@ -40,7 +41,7 @@ class PolledMetrics:
         registry: BotRegistry,
         router: Address[RouterMessage],
         accounts: AccountAdmin,
-        causes: Callable[[], tuple[SharedCause, ...]],
+        causes: LastingCauses,
         instruments: Instruments,
         *,
         names_accounts: bool,
@@ -52,7 +53,7 @@ class PolledMetrics:
             registry: the bots.
             router: the state of match requests.
             accounts: the accounts in Redis.
-            causes: returns the shared causes that last.
+            causes: the shared causes that last.
             instruments: makes the gauges.
             names_accounts: whether each account has a series of its own.
             clock: for the deadlines.
@@ -117,7 +118,7 @@ class PolledMetrics:
         await asyncio.gather(
             self._poll("router", self._poll_router), self._poll("redis", self._poll_accounts)
         )
-        lasting = {cause.kind for cause in self._lasting()}
+        lasting = {cause.kind for cause in self._lasting.active()}
         for kind in CauseKind:
             self._causes.labels(kind).set(kind in lasting)
 

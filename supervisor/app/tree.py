@@ -34,8 +34,9 @@ from actors.bot.log import BotLog
 from actors.bot.metrics import MeasuredPacing
 from actors.bot.ports import BotPorts
 from actors.bot.registry import BotRegistry
-from actors.bot.shared_causes import SharedCause
+from actors.bot.shared_causes import SharedCauses
 from actors.bot.steam_guard import InteractiveLogon, SteamGuard
+from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.history import Traffic
 from actors.errors import LocalProtocolError
@@ -132,7 +133,9 @@ class Tree:
         self.stores = Stores(
             settings, resources, observer=self._metrics.redis, clock=clock, log=log
         )
-        self._ports = self._make_ports()
+        shared = SharedCauses()
+        self._causes = LastingCauses(shared, self.stores.redis_log, clock=clock)
+        self._ports = self._make_ports(shared)
         self._fleet = self._make_fleet()
         self._fetcher = MatchFetcher(
             self._router,
@@ -191,19 +194,13 @@ class Tree:
         if self._access.keys is not None:
             self._access.keys.ask_to_reread()
 
-    def _causes(self) -> tuple[SharedCause, ...]:
-        """Return the shared causes that last; a lost Redis first."""
-        lost = self.stores.redis_log.outage
-        shared = self._ports.causes.active(self._clock.wall())
-        return shared if lost is None else (lost, *shared)
-
     async def _apply(self, settings: Settings) -> None:
         before, self.settings = self.settings, settings
         await self._reconfigurer.apply(before, settings)
 
     # -- components ----------------------------------------------------------------------------
 
-    def _make_ports(self) -> BotPorts:
+    def _make_ports(self, causes: SharedCauses) -> BotPorts:
         network, clock, log = self.resources.network, self._clock, self._log
         steam_time, transport = SteamTime(clock), self.settings.steam.transport
         return BotPorts(
@@ -217,8 +214,9 @@ class Tree:
             wall=steam_time.wall,
             rng=self._rng,
             log=log,
-            bot_log=BotLog(self._causes, clock=clock),
+            bot_log=BotLog(self._causes.active, clock=clock),
             lease_checks=self.stores.lease_checks,
+            causes=causes,
         )
 
     def _make_fleet(self) -> Fleet:

@@ -20,6 +20,7 @@ from actors.bot.messages import BotReport, FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
+from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.dashboard import REDIS_S, Dashboard
 from actors.dashboard.event_stream import Watching
 from actors.dashboard.history import Traffic
@@ -51,6 +52,14 @@ class FakeRegistry:
 
     def reports(self) -> tuple[BotReport, ...]:
         return self.bots
+
+
+class FakeCauses:
+    def __init__(self, causes: list[SharedCause]) -> None:
+        self._causes = causes
+
+    def active(self) -> tuple[SharedCause, ...]:
+        return tuple(self._causes)
 
 
 class FakeFleet:
@@ -132,7 +141,7 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
         traffic=Traffic(),
         about={"version": "0"},
         config=dict,
-        causes=lambda: tuple(causes),
+        causes=cast("LastingCauses", FakeCauses(causes)),
         epoch="e",
         clock=clock,
         log=log,

@@ -26,6 +26,7 @@ from actors.bot.metrics import FleetMetrics, MeasuredPacing
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
+from actors.dashboard.cause_log import LastingCauses
 from actors.errors import StoreUnavailable
 from actors.http.metrics import SAME_S, HttpMetrics, MetricsRoute, Scrape
 from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
@@ -265,11 +266,14 @@ class Surveyed:
             cast("BotRegistry", FakeRegistry()),
             self.router.address,
             cast("AccountAdmin", self.accounts),
-            lambda: self.causes,
+            cast("LastingCauses", self),
             self.instruments,
             names_accounts=False,
             clock=clock,
         )
+
+    def active(self) -> tuple[SharedCause, ...]:
+        return self.causes
 
     async def look(self) -> Exposition:
         await self.polled.refresh()
