@@ -13,7 +13,7 @@ from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
-SECRET = "a password that nobody may see"
+SECRET = "a password that must stay secret"
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ async def test_an_account_in_use_is_removed_and_released_only_by_force(w: Servic
 
 
 async def test_a_checkout_that_was_left_behind_is_released(w: ServiceEnv) -> None:
-    import redis  # noqa: PLC0415 - as somebody else's client
+    import redis  # noqa: PLC0415 - as another client
 
     with redis.Redis.from_url(w.redis_url) as client:
         client.zincrby("botapi:checkouts", 1, "bot0002")
@@ -184,9 +184,9 @@ async def test_reset_ends_a_cooldown(w: ServiceEnv) -> None:
             400,
             "invalid",
         ),
-        ("POST", "/admin/accounts/nobody/reset", None, 404, "not-found"),
-        ("POST", "/admin/accounts/nobody/release", None, 404, "not-found"),
-        ("DELETE", "/admin/accounts/nobody", None, 404, "not-found"),
+        ("POST", "/admin/accounts/unknown/reset", None, 404, "not-found"),
+        ("POST", "/admin/accounts/unknown/release", None, 404, "not-found"),
+        ("DELETE", "/admin/accounts/unknown", None, 404, "not-found"),
         ("PUT", "/admin/accounts", None, 405, "method-not-allowed"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A Steam Guard code comes while the service runs: nobody restarts anything, and the bot goes on."""
+"""A Steam Guard code arrives while the service runs: the bot continues without a restart."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
     need = w.service.wait_log("account_needs_human", 10)
     assert need["account"] == "mail"
     assert "e-mail" in need["need"]
-    w.service.wait_ready(1)  # its place is free for others, who do not wait for it
+    w.service.wait_ready(1)  # other accounts take its place
     (told,) = needs(w)
     assert told["command"] == "botapi accounts login mail"
     said = await asyncio.to_thread(
@@ -117,7 +117,7 @@ async def test_only_who_shows_the_token_gets_in(w: ServiceEnv) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "word"),
     [
-        ("/admin/accounts/nobody/guard", None, 404, "not-found"),
+        ("/admin/accounts/unknown/guard", None, 404, "not-found"),
         ("/admin/accounts/bot0000/guard", None, 409, "in-use"),
         (PATH, {"code": 5}, 400, "invalid"),
         (PATH, {"code": ""}, 400, "invalid"),

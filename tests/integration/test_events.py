@@ -1,4 +1,4 @@
-"""The live stream: the whole first, then what changes, to those who may see it."""
+"""The event stream: first the snapshot, then the changes, for clients that may watch."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_where_there_are_api_keys_watching_takes_more_than_reaching_it(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("# nobody yet\n")
+    keys.write_text("# no key yet\n")
     settings = {"http": {"api_keys_file": str(keys)}}
     with world(1, accounts=simple_accounts(1), settings=settings) as w:
         async with Stream(w.service.url, token=None) as stream:

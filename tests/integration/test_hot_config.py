@@ -231,7 +231,7 @@ def test_a_quota_is_lowered_and_raised() -> None:
         wait_until(lambda: ask() == (429, "quota-exhausted"), service)
         edit(service, quota={"per_account": 50})
         wait_until(lambda: ask() == (200, None), service)
-        # The same for the budget that all share; nobody leaves an account for that.
+        # The same for the shared budget; no bot leaves its account for that.
         edit(service, quota={"per_account": 50, "per_ip": 2})
         wait_until(lambda: ask() == (429, "quota-exhausted"), service)
         edit(service, quota={"per_account": 50})
@@ -312,7 +312,7 @@ async def test_the_fleet_grows_and_shrinks_without_losing_a_request() -> None:
         ends = await w.sandbox.journal("session_ended", since=since)
         assert [one["clean"] for one in ends] == [True] * 47
         assert sorted(w.scores().values()) == [0] * 47 + [1] * 3
-        # Nobody was asked in vain: what was charged is what was answered.
+        # Only answered requests were charged.
         assert list(service.events("try_failed")) == []
         requests = (await w.sandbox.summary())["requests"]
         assert sum(requests.values()) == load.outcomes.total()

@@ -1,4 +1,4 @@
-"""What a person who starts the service on a terminal is told."""
+"""The text that `botapi run` shows on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who only looks on or lends a hand may fail for good: the service goes on answering without it."""
+"""An auxiliary child that always fails is parked: the service answers without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from supervisor.config.file_watch import FileWatch
 
 pytestmark = pytest.mark.integration
 
-ONLOOKERS = {
+AUXILIARY = {
     "dashboard": Dashboard,
     "players": Players,
     "steam_guard": SteamGuard,
@@ -37,7 +37,7 @@ WITHIN_S = 30.0
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield settings of a service whose surroundings run."""
+    """Yield settings of a service whose Valkey and sandbox run."""
     folder = tmp_path_factory.mktemp("service")
     accounts = simple_accounts(1)
     with own_valkey(FORGETFUL) as valkey, SandboxProcess(accounts) as sandbox:
@@ -55,11 +55,11 @@ async def fail(_self: object) -> None:
     raise RuntimeError("it does not work")
 
 
-@pytest.mark.parametrize("name", ONLOOKERS)
-async def test_an_onlooker_that_fails_for_good_is_parked_and_nothing_else_is_touched(
+@pytest.mark.parametrize("name", AUXILIARY)
+async def test_an_auxiliary_child_that_always_fails_is_parked_and_no_other_is_touched(
     config_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(ONLOOKERS[name], "run", fail)
+    monkeypatch.setattr(AUXILIARY[name], "run", fail)
     log, events = capturing_log()
     async with open_tree(load(config_file), log=log) as tree, aiohttp.ClientSession() as http:
         running = await started(tree)
@@ -86,7 +86,7 @@ async def test_an_onlooker_that_fails_for_good_is_parked_and_nothing_else_is_tou
         await running
 
 
-async def test_the_router_is_no_onlooker(
+async def test_the_router_is_not_auxiliary(
     config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Router, "run", fail)
