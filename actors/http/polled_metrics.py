@@ -60,8 +60,8 @@ class PolledMetrics:
         """
         self._registry = registry
         self._router = router
-        self._source = accounts
-        self._lasting = causes
+        self._admin = accounts
+        self._shared_causes = causes
         self._names_accounts = names_accounts
         self._clock = clock
         self._read_accounts_at = -math.inf
@@ -118,7 +118,7 @@ class PolledMetrics:
         await asyncio.gather(
             self._poll("router", self._poll_router), self._poll("redis", self._poll_accounts)
         )
-        lasting = {cause.kind for cause in self._lasting.active()}
+        lasting = {cause.kind for cause in self._shared_causes.active()}
         for kind in CauseKind:
             self._causes.labels(kind).set(kind in lasting)
 
@@ -138,14 +138,14 @@ class PolledMetrics:
         self._in_flight.set(router.in_flight)
 
     async def _poll_accounts(self) -> None:
-        quota = self._source.quota
+        quota = self._admin.quota
         self._limit.labels("account").set(quota.per_account)
         self._limit.labels("ip").set(quota.per_ip)
         now = self._clock.now()
         if now - self._read_accounts_at < ACCOUNTS_S:
             return
-        rows = await self._source.overview()
-        budgets = await self._source.ip_budgets(list(self._ips)[-MOST_IPS:])
+        rows = await self._admin.overview()
+        budgets = await self._admin.ip_budgets(list(self._ips)[-MOST_IPS:])
         self._read_accounts_at = now
         self._show_accounts(rows)
         self._ip_left.clear()

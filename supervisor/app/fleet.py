@@ -203,7 +203,7 @@ class Fleet:
         present = self._present()
         surplus = len(present) - self._count
         if surplus > 0:
-            self._let_leave(await self._choose(present, surplus))
+            self._start_removal(await self._choose(present, surplus))
         elif surplus < 0:
             await self._add(self._supervisor, -surplus)
 
@@ -223,7 +223,7 @@ class Fleet:
             loads = await self._router.ask(GetLoads(), deadline=self._clock.now() + ASK_S)
         return choose_leaving(present, reports, loads, number)
 
-    def _let_leave(self, bot_ids: list[str]) -> None:
+    def _start_removal(self, bot_ids: list[str]) -> None:
         self._log.info("bots_retired", bots=bot_ids)
         for bot_id in bot_ids:
             self._leaving.add(bot_id)
