@@ -66,7 +66,6 @@ class Alert:
 class Facts:
     """The state of the service that alerts are derived from."""
 
-    at: float  # UTC seconds
     bots: Mapping[str, BotReport]
     accounts: Mapping[str, AccountView]  # as far as known
     ips: Mapping[str, IpView]

@@ -25,7 +25,7 @@ from actors.bot.shared_causes import CauseKind
 from actors.clock import WallClock, end, within
 from actors.dashboard.alerts import Facts, alerts
 from actors.dashboard.cause_log import CauseLog, LastingCauses
-from actors.dashboard.event_stream import EventId, EventStream, Watching
+from actors.dashboard.event_stream import EventId, EventStream, Watcher
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
 from actors.dashboard.snapshot import Snapshot, changes, whole
 from actors.dashboard.views import AccountView, IpView, account_view, ip_view
@@ -132,7 +132,7 @@ class Dashboard:
 
     # -- pages ---------------------------------------------------------------------------------
 
-    async def watch(self, last_seen: EventId | None = None) -> Watching:
+    async def watch(self, last_seen: EventId | None = None) -> Watcher:
         """Return a new watcher of the stream. `last_seen`: the last event of an earlier one.
 
         Raises:
@@ -141,9 +141,9 @@ class Dashboard:
         await self._poll(patience_s=ACCOUNTS_S)
         return self._stream.join(last_seen, self._encoded)
 
-    def unwatch(self, watching: Watching) -> None:
+    def unwatch(self, watcher: Watcher) -> None:
         """Remove a watcher whose client has disconnected."""
-        self._stream.leave(watching)
+        self._stream.leave(watcher)
 
     def refresh(self) -> None:
         """Read the accounts at the next poll: an operator changed something."""
@@ -228,7 +228,6 @@ class Dashboard:
         config, causes = self._config(), self._causes.active()
         self._cause_log.note(causes, len(bots))
         facts = Facts(
-            self._clock.wall(),
             bots,
             accounts,
             ips,

@@ -36,7 +36,7 @@ def event_id(text: str | None) -> EventId | None:
     return None if found is None else EventId(found[1], int(found[2]))
 
 
-class Watching:
+class Watcher:
     """A watcher: an async iterator of encoded events, which ends when the watcher is disconnected."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Watching:
         self._chunks.clear()
         self._news.set()
 
-    def __aiter__(self) -> Watching:
+    def __aiter__(self) -> Watcher:
         return self
 
     async def __anext__(self) -> bytes:
@@ -81,7 +81,7 @@ class EventStream:
         self._epoch = epoch
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        self._watchers: set[Watching] = set()
+        self._watchers: set[Watcher] = set()
         self._whole: tuple[int, bytes] | None = None  # the snapshot after so many events
 
     @property
@@ -100,28 +100,28 @@ class EventStream:
         """Send a heartbeat."""
         self._send(HEARTBEAT)
 
-    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watching:
+    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watcher:
         """Return a new watcher, with the events since `last_seen` or with the whole snapshot.
 
         `snapshot`: encodes the whole; called once after each event.
         """
-        watching = Watching()
-        watching.put(self._missed_since(last_seen) or self._snapshot(snapshot))
-        self._watchers.add(watching)
-        return watching
+        watcher = Watcher()
+        watcher.put(self._missed_since(last_seen) or self._snapshot(snapshot))
+        self._watchers.add(watcher)
+        return watcher
 
-    def leave(self, watching: Watching) -> None:
+    def leave(self, watcher: Watcher) -> None:
         """Disconnect and remove a watcher."""
-        watching.end()
-        self._watchers.discard(watching)
+        watcher.end()
+        self._watchers.discard(watcher)
 
     def close(self) -> None:
         """Disconnect all watchers."""
-        for watching in tuple(self._watchers):
-            self.leave(watching)
+        for watcher in tuple(self._watchers):
+            self.leave(watcher)
 
     def _send(self, chunk: bytes) -> None:
-        behind = [watching for watching in self._watchers if not watching.put(chunk)]
+        behind = [watcher for watcher in self._watchers if not watcher.put(chunk)]
         self._watchers.difference_update(behind)
 
     def _snapshot(self, snapshot: Callable[[], bytes]) -> bytes:

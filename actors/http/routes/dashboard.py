@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from actors.clock import Clock, within
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.event_stream import Watching, event_id
+from actors.dashboard.event_stream import Watcher, event_id
 from actors.errors import LocalProtocolError
 from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
 from actors.http.auth.admission import SIGN_IN
@@ -201,7 +201,7 @@ class EventsRoute:
         self._gate = gate
         self._is_private = is_private
         self._clock = clock
-        self._open: set[Watching] = set()
+        self._open: set[Watcher] = set()
 
     def add_to(self, app: web.Application) -> None:
         """Add the route to the application; when that stops, all streams end."""
@@ -217,21 +217,21 @@ class EventsRoute:
         try:
             async with within(self._clock, ASK_S):
                 last_seen = event_id(request.headers.get(LAST_EVENT_ID))
-                watching = await self._dashboard.watch(last_seen)
+                watcher = await self._dashboard.watch(last_seen)
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer", 2.0)
-        self._open.add(watching)
+        self._open.add(watcher)
         try:
-            return await self._stream(request, watching)
+            return await self._stream(request, watcher)
         finally:
-            self._open.discard(watching)
-            self._dashboard.unwatch(watching)
+            self._open.discard(watcher)
+            self._dashboard.unwatch(watcher)
 
     def _may_watch(self, request: web.Request) -> bool:
         is_operator = self._gate is not None and self._gate.is_operator(request)
         return is_operator or not self._is_private
 
-    async def _stream(self, request: web.Request, watching: Watching) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, watcher: Watcher) -> web.StreamResponse:
         stream = web.StreamResponse(
             headers={
                 hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -242,7 +242,7 @@ class EventsRoute:
         await stream.prepare(request)
         with contextlib.suppress(ConnectionError):  # the client has disconnected
             await stream.write(BEGIN)
-            async for chunk in watching:
+            async for chunk in watcher:
                 await stream.write(chunk)
                 if not self._may_watch(request):
                     await stream.write(SESSION_OVER)
@@ -250,5 +250,5 @@ class EventsRoute:
         return stream
 
     async def _end_all(self, _app: web.Application) -> None:
-        for watching in tuple(self._open):
-            watching.end()
+        for watcher in tuple(self._open):
+            watcher.end()

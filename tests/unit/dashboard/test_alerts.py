@@ -31,7 +31,7 @@ def facts(*states: BotState, accounts: list[AccountView] | None = None, **change
         for number, state in enumerate(states, 1)
     }
     known = [account("axe"), account("bane")] if accounts is None else accounts
-    base = Facts(NOW, bots, {one.account: one for one in known}, {}, PLAN, {}, None)
+    base = Facts(bots, {one.account: one for one in known}, {}, PLAN, {}, None)
     return replace(base, **changes)
 
 

@@ -22,7 +22,7 @@ from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.dashboard import REDIS_S, Dashboard
-from actors.dashboard.event_stream import Watching
+from actors.dashboard.event_stream import Watcher
 from actors.dashboard.history import Traffic
 from actors.errors import ActorStopped, StoreUnavailable
 from actors.router.messages import RouterReport
@@ -116,7 +116,7 @@ class Scene:
     async def alerts(self) -> list[str]:
         return [line.kind for line in (await self.dashboard.snapshot()).headlines]
 
-    async def watch(self) -> Watching:
+    async def watch(self) -> Watcher:
         return await self.dashboard.watch()
 
     def fleet(self, *bots: BotReport) -> None:
@@ -159,10 +159,10 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
     await asyncio.gather(*tasks)
 
 
-def events(watching: Watching) -> list[tuple[str, dict[str, Any]]]:
+def events(watcher: Watcher) -> list[tuple[str, dict[str, Any]]]:
     """Take what has arrived."""
-    chunks, found = b"".join(watching._chunks), []
-    watching._chunks.clear()
+    chunks, found = b"".join(watcher._chunks), []
+    watcher._chunks.clear()
     for block in chunks.decode().split("\n\n"):
         with contextlib.suppress(ValueError):
             _, name, data = block.split("\n")
@@ -178,21 +178,21 @@ async def test_unwatched_it_looks_once_per_point_of_the_history(scene: Scene) ->
 
 
 async def test_watched_it_looks_and_tells_twice_a_second_however_much_happens(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     told = 0
     for step in range(100):  # ten seconds
         scene.fleet(bot("bot-1", list(BotState)[step % 11]))
         await scene.clock.advance(0.1)
-        told += len(events(watching))
+        told += len(events(watcher))
     assert 18 <= told <= 21
 
 
 async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     await scene.clock.advance(9)
-    told = events(watching)
+    told = events(watcher)
     assert all(set(data) <= {"at", "history"} for _, data in told)
     assert len(told) <= 1
 
@@ -200,28 +200,28 @@ async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
 async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.rows = [account("axe"), account("bane")]
     await scene.clock.advance(1)
-    assert not any("accounts" in data for _, data in events(watching))
+    assert not any("accounts" in data for _, data in events(watcher))
     scene.dashboard.refresh()
     await scene.clock.advance(1)
-    told = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    told = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in told[0]] == ["bane"]
     scene.redis.rows = [account("axe")]
     await scene.clock.advance(6)
-    assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watching))
+    assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watcher))
 
 
 async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.is_away = True
     await scene.clock.advance(6)
-    told = [data for _, data in events(watching) if "headlines" in data]
+    told = [data for _, data in events(watcher) if "headlines" in data]
     assert "Redis is unreachable" in told[-1]["headlines"][0]["text"]
     assert not any("gone_accounts" in data for data in told)
     ((name, whole),) = events(await scene.watch())
@@ -232,24 +232,24 @@ async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so
 async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.answers.clear()
     await scene.clock.advance(6)
-    events(watching)
+    events(watcher)
     scene.fleet(bot("bot-1", BotState.BACKING_OFF))
     scene.causes.append(
         SharedCause(CauseKind.REDIS_UNREACHABLE, scene.clock.wall(), "silence", frozenset())
     )
     await scene.clock.advance(0.5)
-    told = [data for _, data in events(watching)]
+    told = [data for _, data in events(watcher)]
     assert told[0]["bots"][0]["state"] == "backing_off"
     assert told[0]["headlines"][0]["kind"] == "redis-unreachable"
     assert await scene.alerts() == [line["kind"] for line in told[0]["headlines"]]
     scene.redis.rows = [account("bane")]
     scene.redis.answers.set()
     await scene.clock.advance(0.5)
-    known = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    known = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in known[0]] == ["bane"]
 
 
@@ -266,11 +266,11 @@ async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
 
 
 async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.fleet(bot("bot-1", ip="192.0.2.1"))
     await scene.clock.advance(0.5)
-    told = [data["ips"] for _, data in events(watching) if "ips" in data]
+    told = [data["ips"] for _, data in events(watcher) if "ips" in data]
     assert [row["ip"] for row in told[0]] == ["192.0.2.1"]
 
 
@@ -285,11 +285,11 @@ async def test_a_router_that_does_not_answer_leaves_the_rest_of_the_snapshot(
 
 
 async def test_a_dashboard_that_does_not_run_refuses_watchers(scene: Scene) -> None:
-    watching = await scene.watch()
+    watcher = await scene.watch()
     scene.dashboard.stop()
     await settle()
     with pytest.raises(StopAsyncIteration):
-        await anext(watching)
+        await anext(watcher)
     for ask in (scene.watch, scene.alerts):
         with pytest.raises(ActorStopped):
             await ask()
@@ -316,21 +316,21 @@ async def test_a_bug_in_a_poll_ends_the_run_and_the_next_run_works(
 
 
 async def test_who_left_is_looked_out_for_no_more(scene: Scene) -> None:
-    watching = await scene.watch()
-    scene.dashboard.unwatch(watching)
+    watcher = await scene.watch()
+    scene.dashboard.unwatch(watcher)
     before = scene.router.times
     await scene.clock.advance(100)
     assert scene.router.times - before == 10
 
 
 async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     seen = 0
     for _ in range(30):
         await scene.clock.advance(1)
-        seen += len(watching._chunks)
-        watching._chunks.clear()
+        seen += len(watcher._chunks)
+        watcher._chunks.clear()
     assert seen >= 2
 
 
@@ -346,10 +346,10 @@ async def test_the_alerts_are_of_now_with_and_without_an_open_page(scene: Scene)
 
 
 async def test_the_alerts_are_those_of_the_page_that_is_open(scene: Scene) -> None:
-    watching = await scene.watch()
+    watcher = await scene.watch()
     scene.causes.append(STEAM)
     await scene.clock.advance(0.5)
-    told = [data["headlines"] for _, data in events(watching) if "headlines" in data]
+    told = [data["headlines"] for _, data in events(watcher) if "headlines" in data]
     assert [line["kind"] for line in told[-1]] == await scene.alerts()
 
 

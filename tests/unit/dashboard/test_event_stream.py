@@ -13,7 +13,7 @@ from actors.dashboard.event_stream import (
     KEPT,
     EventId,
     EventStream,
-    Watching,
+    Watcher,
     event_id,
 )
 
@@ -22,19 +22,19 @@ def snapshot() -> bytes:
     return b'{"whole":1}'
 
 
-async def read(watching: Watching) -> bytes:
+async def read(watcher: Watcher) -> bytes:
     async with asyncio.timeout(5):
-        return await anext(watching)
+        return await anext(watcher)
 
 
 async def test_a_new_watcher_gets_the_whole_and_then_what_changes() -> None:
     stream = EventStream("e")
     stream.publish("update", b'{"n":1}')
-    watching = stream.join(None, snapshot)
-    assert await read(watching) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
+    watcher = stream.join(None, snapshot)
+    assert await read(watcher) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
     stream.publish("update", b'{"n":2}')
     stream.publish("update", b'{"n":3}')
-    assert await read(watching) == (
+    assert await read(watcher) == (
         b'id: e-2\nevent: update\ndata: {"n":2}\n\nid: e-3\nevent: update\ndata: {"n":3}\n\n'
     )
 
