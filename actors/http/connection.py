@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from aiohttp import HttpVersion11, StreamReader, web
@@ -21,8 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.http.auth.client_address import Networks, group_of, is_loopback, is_within
 from actors.http.errors import error_body, protocol_error
-from actors.http.headers import HEADERS, ID_HEADER, new_request_id, request_id_of
-from actors.http.plain_head import END
+from actors.http.headers import ID_HEADER, SECURITY_HEADERS, new_request_id, request_id_of
 
 HEAD_S: Final = 10.0  # from a request's first byte to the end of its head
 UNREAD_S: Final = 30.0  # in which a client must read what lies ready for it
@@ -55,11 +54,6 @@ AIOHTTP_LIMITS: Final[Mapping[str, Any]] = {
     "auto_decompress": False,  # a compressed body would be larger than its limit
     "access_log": None,
 }
-
-
-# What lies ready for a request, in parts, given the beginning of what its client sent and the client's
-# address; None for what aiohttp has to make something of.
-Ready = Callable[[bytes, str], Sequence[bytes] | None]
 
 
 class Capacity:
@@ -111,10 +105,10 @@ class Connection(web.RequestHandler):
             "_gone_timer",
             "_head_bytes",
             "_head_timer",
-            "_is_between",
             "_is_half_closed",
+            "_is_probed",
         ),
-        *("_is_probed", "_log", "_newest_body", "_peer", "_ready", "_unread_timer", "_wire"),
+        *("_log", "_newest_body", "_peer", "_unread_timer", "_wire"),
     )
 
     def __init__(
@@ -124,13 +118,10 @@ class Connection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
-        ready: Ready | None = None,
     ) -> None:
         super().__init__(server, loop=loop, **AIOHTTP_LIMITS)
         self._capacity = capacity
         self._log = log
-        self._ready = ready
-        self._is_between = False  # what came last ended a head, or a body that ends like one
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -200,17 +191,7 @@ class Connection(web.RequestHandler):
     # -- the head of a request -------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Answer at once or parse; as long as that completes no head, its time and size are kept."""
-        if self._is_idle and self._ready is not None:
-            answer = self._ready(data, self._peer)
-            if answer is not None:
-                self._stop_head_timer()  # empty lines before a request start it, too
-                # Not `writelines`: before Python 3.12.9 and 3.13.2 it does not notice who does not read
-                # (CVE-2024-12254).
-                self._wire.write(b"".join(answer))
-                self._next_keepalive_close_time = self._loop.time() + IDLE_S
-                return
-        self._is_between = data.endswith(END)
+        """Parse; limit the time and size of a head that `data` does not complete."""
         super().data_received(data)
         if self._messages:
             self._newest_body = self._messages[-1][1]
@@ -227,20 +208,6 @@ class Connection(web.RequestHandler):
     def _is_waiting(self) -> bool:
         """Whether no request is being answered, nor complete and about to be."""
         return self._waiter is not None and not self._waiter.done()
-
-    @property
-    def _is_idle(self) -> bool:
-        """Whether what comes now begins a request, and all that was asked before is answered and read.
-
-        aiohttp's parser cannot be asked whether it holds the beginning of something. Not of a body, or we
-        would not wait for a request; and not of a head, as the last bytes ended one.
-        """
-        return (
-            self._is_between
-            and self._is_waiting
-            and self._unread_timer is None
-            and not self._wire.is_closing()
-        )
 
     def _end_slow_head(self) -> None:
         self._head_timer = None
@@ -367,7 +334,7 @@ def _status_of(exc: HttpProcessingError) -> int:
 
 def _complete(answer: web.Response, request_id: str) -> web.Response:
     """Add what the application would have added."""
-    answer.headers.update(HEADERS)
+    answer.headers.update(SECURITY_HEADERS)
     answer.headers[ID_HEADER] = request_id or new_request_id()
     return answer
 

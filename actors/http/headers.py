@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
-from actors.http.auth.admission import shows_credential
+from actors.http.auth.credentials import shows_credential
 
-ID_HEADER: Final = "X-Request-Id"
-TRACE_HEADER: Final = "traceparent"
+ID_HEADER: Final = istr("X-Request-Id")
+TRACE_HEADER: Final = istr("traceparent")
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 _SANE: Final = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
@@ -32,10 +33,14 @@ _TRACEPARENT: Final = re.compile(
 
 def name_request(request: web.Request) -> str:
     """Give `request` its id and return it."""
-    shown = request.headers.get(ID_HEADER)
-    request_id = shown if shown is not None and _SANE.fullmatch(shown) else new_request_id()
-    request[REQUEST_ID] = request_id
+    request_id = request[REQUEST_ID] = request_id_for(request.headers)
     return request_id
+
+
+def request_id_for(headers: Mapping[str, str]) -> str:
+    """Return the ID that the headers of a request contain, if valid, else a new one."""
+    shown = headers.get(ID_HEADER)
+    return shown if shown is not None and _SANE.fullmatch(shown) else new_request_id()
 
 
 def request_id_of(request: web.BaseRequest) -> str:
@@ -69,7 +74,7 @@ def parse_trace_id(traceparent: str) -> str | None:
 
 SERVER: Final = "botapi"
 POLICY: Final = "Content-Security-Policy"
-HEADERS: Final = CIMultiDict(
+SECURITY_HEADERS: Final = CIMultiDict(
     {
         hdrs.SERVER: SERVER,  # aiohttp would name its own version and Python's
         "X-Content-Type-Options": "nosniff",
@@ -105,7 +110,7 @@ def complete(request: web.Request, response: web.StreamResponse) -> None:
     # What is there already stays. `merge` does that for all of them for the price of one by hand.
     if response.content_type == "text/html":
         headers.merge(PAGE_HEADERS)
-    headers.merge(HEADERS)
+    headers.merge(SECURITY_HEADERS)
 
 
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:

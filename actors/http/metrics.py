@@ -10,6 +10,7 @@ text.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -133,8 +134,9 @@ class TrafficCount:
             )
 
 
+@functools.lru_cache(256)
 def is_traffic(route: str | None) -> bool:
-    """Whether a route is what the service is for; None is no route at all."""
+    """Return whether a route serves users; None is no route."""
     return route is not None and route != "/" and not route.startswith(HOUSEKEEPING)
 
 

@@ -45,18 +45,18 @@ from actors.bot.shared_causes import SharedCause
 from actors.bot.steam_guard import GuardDesk, SubmitGuard
 from actors.dashboard.cause_log import RedisLog
 from actors.errors import LocalProtocolError
-from actors.http.auth.admin import gate_of, operator_test
-from actors.http.express import Express
+from actors.http.auth.admin import OperatorAuth
 from actors.http.metrics import MetricsRoute
 from actors.http.openapi.operation import Routes
 from actors.http.pipeline import Pipeline
 from actors.http.polled_metrics import Sources
+from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.routes.matches import BulkRoute, MatchRoutes
 from actors.http.routes.replays import ReplayRoute
 from actors.http.routes.retriever import RetrieverRoutes
 from actors.http.routes.status import StatusRoutes
-from actors.http.server import HttpServer, make_site
+from actors.http.server import HttpServer, make_app
 from actors.matches.cache import MatchCache
 from actors.matches.players import PlayerDecoder, RetrieverDecoder
 from actors.matches.protobuf.decoder import MatchDecoder
@@ -131,10 +131,10 @@ class Tree:
         self._ground = ground
         self._log = log
         self._clock = SystemClock()
-        self._gate = gate_of(ground.admin_token, self._clock)
-        is_operator = operator_test(self._gate)
+        token = ground.admin_token
+        self._gate = None if token is None else OperatorAuth(token, self._clock)
         self._door = HttpAccess(
-            self._settings.http, is_operator, ground.address, clock=self._clock, log=log
+            self._settings.http, self._gate, ground.address, clock=self._clock, log=log
         )
         self._rng = random.Random()
         self._metering = Metering(version=__version__, clock=self._clock)
@@ -312,7 +312,7 @@ class Tree:
         )
         groups: list[Routes] = [
             MatchRoutes(self._asker, wall=self._clock.wall),
-            BulkRoute(self._asker, self._door.admission.take),
+            BulkRoute(self._asker, self._door.admission),
             ReplayRoute(
                 self._asker, mirror=self._ground.network.replay_mirror, wall=self._clock.wall
             ),
@@ -321,21 +321,21 @@ class Tree:
             self._metrics_route,
             *self._operators.routes(),
         ]
-        site = make_site(groups, self._door.admission, version=__version__)
-        self._operators.add_to(site.app)
         admission, record = self._door.admission, RequestLog(self._log)
+        app = make_app(groups, admission, version=__version__)
+        self._operators.add_to(app)
         count = self._metering.counting(self._operators.count)
-        edge = Pipeline(admission, clock=self._clock, log=self._log, record=record, count=count)
+        cached = CachedMatches(admission, self._asker, clock=self._clock)
+        pipeline = Pipeline(
+            admission, cached, clock=self._clock, log=self._log, record=record, count=count
+        )
         return HttpServer(
-            site,
+            app,
             self._ground.listener.dup(),  # so that the address stays ours should the server restart
-            edge=edge,
+            pipeline=pipeline,
             capacity=self._door.capacity,
             drain_s=LONGEST_DRAIN_S,
             log=self._log,
-            ready=Express(
-                admission, self._asker, clock=self._clock, record=record, count=count, log=self._log
-            ),
         )
 
     def _make_operators(self) -> Operators:

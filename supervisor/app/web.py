@@ -178,7 +178,7 @@ class HttpAccess:
     def __init__(
         self,
         http: Http,
-        is_operator: Callable[[web.Request], bool],
+        operators: OperatorAuth | None,
         address: str,
         *,
         clock: SystemClock,
@@ -186,7 +186,7 @@ class HttpAccess:
     ) -> None:
         """Read the keys.
 
-        `is_operator`: who needs none, because they may do more; `address`: where the service listens.
+        `operators` need no key; the service listens on `address`.
 
         Raises:
             ConfigError: their file cannot be used.
@@ -200,7 +200,7 @@ class HttpAccess:
             None if self._keys is None else self._keys.ring,
             per_minute=http.per_minute,
             proxies=_networks(http),
-            is_operator=is_operator,
+            operators=operators,
             clock=clock,
             browsers=self._browsers(http),
         )

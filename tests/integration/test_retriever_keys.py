@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.http.auth.api_keys import SCHEME, digest_of
+from actors.http.auth.api_keys import SCHEME
+from actors.http.auth.credentials import digest_of
 from bench.world import world
 
 pytestmark = pytest.mark.integration

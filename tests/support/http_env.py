@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from actors.http.connection import Capacity
 from actors.http.outcome import Count
 from actors.http.pipeline import Pipeline
-from actors.http.server import HttpServer, Site, bare_app
+from actors.http.server import HttpServer, make_app
 from supervisor.app.web import HttpAccess
 from supervisor.clock import SystemClock
 from supervisor.config.model import Http
@@ -124,14 +124,14 @@ async def serving(
     """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = HttpAccess(http or Http(), lambda _: False, address, clock=clock, log=log)
-    app = bare_app(door.admission)
+    door = HttpAccess(http or Http(), None, address, clock=clock, log=log)
+    app = make_app((), door.admission, version="test")
     pipeline = Pipeline(door.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = HttpServer(
-            Site(app), listener.dup(), edge=pipeline, capacity=door.capacity, drain_s=1.0, log=log
+            app, listener.dup(), pipeline=pipeline, capacity=door.capacity, drain_s=1.0, log=log
         )
         await server.start()
         running = asyncio.create_task(server.run())

@@ -57,9 +57,6 @@ class Operation:
     body_is_text: bool = False  # whatever it says; then there is no type
     body_is_required: bool = True
     needs: Needs = Needs.KEY
-    is_hot: bool = (
-        False  # asked all the time; its path is plain and its handler asks for no match_info
-    )
 
 
 class Routes(Protocol):
@@ -76,17 +73,6 @@ def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
             for method in _methods(operation):
                 app.router.add_route(method, _route(operation.path), handler)
             yield operation
-
-
-def shortcuts(*groups: Routes) -> dict[tuple[str, str], Handler]:
-    """Return the hot operations by method and path."""
-    return {
-        (method, operation.path): handler
-        for group in groups
-        for operation, handler in group.routes()
-        if operation.is_hot
-        for method in _methods(operation)
-    }
 
 
 def _methods(operation: Operation) -> tuple[str, ...]:

@@ -89,7 +89,6 @@ GET_MATCH_DETAILS: Final = Operation(
     errors=words(errors.MatchIdRequired, _WHICH, _WHO, _SERVICE),
     in_query=OneMatch,
     in_headers=MatchConditions,
-    is_hot=True,
 )
 
 GET_MATCH: Final = Operation(

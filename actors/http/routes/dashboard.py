@@ -11,7 +11,6 @@ reconnects with Last-Event-ID gets what it missed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -27,13 +26,14 @@ from actors.dashboard.dashboard import DashboardMessage, Unwatch, Watch
 from actors.dashboard.event_stream import Watching, event_id
 from actors.errors import LocalProtocolError
 from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
-from actors.http.auth.admission import SIGN_IN
 from actors.http.auth.clients import SLOWED
+from actors.http.auth.credentials import SIGN_IN
 from actors.http.auth.sessions import Session, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
 from actors.http.headers import PAGE_HEADERS
 from actors.http.routes.admin_request import BadInput, body_of
+from actors.matches.match import etag_of
 
 INDEX: Final = "index.html"
 TYPES: Final = {
@@ -81,7 +81,7 @@ class PageRoutes:
 
 def _read(name: str, content: bytes) -> _File:
     kind = TYPES[name.rpartition(".")[2]]
-    return _File(content, kind, hashlib.blake2b(content, digest_size=12).hexdigest())
+    return _File(content, kind, etag_of(content))
 
 
 def _answer(request: web.Request, file: _File) -> web.Response:

@@ -16,7 +16,7 @@ from actors.http.openapi.inputs import parse_match_id, parse_redirect
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
-from actors.http.outcome import noted
+from actors.http.outcome import with_source
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.matches.match import MatchAnswer, on_mirror
 from actors.replays.availability import Availability, availability, upload_left_s
@@ -26,10 +26,10 @@ class ReplayRoute:
     """Leads to replay files; holds nothing itself."""
 
     def __init__(
-        self, asker: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
+        self, fetcher: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
     ) -> None:
         """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
-        self._asker = asker
+        self._fetcher = fetcher
         self._mirror = mirror
         self._wall = wall
 
@@ -42,7 +42,7 @@ class ReplayRoute:
         try:
             match_id = parse_match_id(request.match_info["match_id"])
             is_redirect = parse_redirect(request.query.get("redirect", "1"))
-            answer = await self._asker.fetch(match_id, self._asker.wish(request))
+            answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)
         now = self._wall()
@@ -56,10 +56,10 @@ class ReplayRoute:
             headers[hdrs.CACHE_CONTROL] = "no-store"
         if is_redirect:
             headers[hdrs.LOCATION] = facts.url or ""
-            return noted(web.Response(status=302, headers=headers), answer.source)
+            return with_source(web.Response(status=302, headers=headers), answer.source)
         headers[hdrs.CONTENT_TYPE] = JSON
         body = facts.model_dump_json().encode()
-        return noted(web.Response(body=body, headers=headers), answer.source)
+        return with_source(web.Response(body=body, headers=headers), answer.source)
 
     def _facts(self, answer: MatchAnswer, now: float) -> Replay:
         replay = answer.replay

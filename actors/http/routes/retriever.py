@@ -12,7 +12,6 @@ that are raised here to that form.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -33,7 +32,7 @@ from actors.errors import (
     TimedOut,
     Unauthorized,
 )
-from actors.http.content import LEVEL, accepts_gzip
+from actors.http.content import accepts_gzip
 from actors.http.errors import TABLE, error_response
 from actors.http.headers import request_id_of
 from actors.http.openapi.inputs import (
@@ -50,9 +49,9 @@ from actors.http.openapi.outputs import (
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
 )
-from actors.http.outcome import ERROR, noted
-from actors.http.routes.match_fetcher import MatchFetcher, Wish, ask_in_time
-from actors.matches.match import MatchAnswer
+from actors.http.outcome import ERROR, with_source
+from actors.http.routes.match_fetcher import MatchFetcher, Options, ask_in_time
+from actors.matches.match import MatchAnswer, gzipped
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 
@@ -82,7 +81,7 @@ def packed(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web
     accepted = request.headers.get(hdrs.ACCEPT_ENCODING)
     if accepted is None or accepts_gzip(accepted):
         sent[hdrs.CONTENT_ENCODING] = "gzip"
-        body = gzip.compress(body, LEVEL, mtime=0)
+        body = gzipped(body)
     return web.Response(body=body, content_type="application/json", headers=sent)
 
 
@@ -141,13 +140,13 @@ class RetrieverRoutes:
 
     def __init__(
         self,
-        asker: MatchFetcher,
+        fetcher: MatchFetcher,
         players: Address[PlayersMessage],
         decoder: RetrieverDecoder,
         *,
         clock: Clock,
     ) -> None:
-        self._asker = asker
+        self._fetcher = fetcher
         self._players = players
         self._decoder = decoder
         self._clock = clock
@@ -162,14 +161,14 @@ class RetrieverRoutes:
 
     async def match(self, request: web.Request) -> web.Response:
         """Answer with what the GC said, and with nothing else."""
-        text, wish = request.match_info["match_id"], self._asker.wish(request)
+        text, options = request.match_info["match_id"], self._fetcher.options(request)
         parse_number(text)
         try:
-            answer = await self._fetch_match(parse_match_id(text), wish)
+            answer = await self._fetch_match(parse_match_id(text), options)
         except RequestError as error:
             return match_refusal(request, error)
         body = self._decoder.json(answer.protobuf)
-        return noted(packed(request, body, match_headers(answer)), answer.source)
+        return with_source(packed(request, body, match_headers(answer)), answer.source)
 
     async def profile(self, request: web.Request) -> web.Response:
         """Answer with a player's profile card."""
@@ -187,16 +186,16 @@ class RetrieverRoutes:
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
         return packed(request, names, {})
 
-    async def _fetch_match(self, match_id: int, wish: Wish) -> MatchAnswer:
+    async def _fetch_match(self, match_id: int, options: Options) -> MatchAnswer:
         """Wait less long than the router may take.
 
         A try under way then goes on without us: it is paid for, its silence says something about the
         account, and what it brings is known when the caller asks again.
         """
         try:
-            return await self._asker.fetch(match_id, wish, patience_s=MATCH_S)
+            return await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
         except TimedOut as late:
             # Let callers know which account it is that they wait for.
-            if late.steam_id is None and (seat := await self._asker.asked_last(match_id)):
+            if late.steam_id is None and (seat := await self._fetcher.asked_last(match_id)):
                 late.steam_id, late.ip = seat.steam_id, seat.ip
             raise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.scripted_child import capturing_log
 
-from actors.http.auth.api_keys import digest_of
+from actors.http.auth.credentials import digest_of
 from supervisor.app.web import LiveKeys
 from supervisor.config.errors import ConfigError
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from actors.http.auth.client_address import MOST_HOPS, address_of, group_of, parse_address
+from actors.http.auth.client_address import MAX_HOPS, address_of, group_of, parse_address
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "192.168.1.7/32", "fd00::/8")))
 
@@ -56,7 +56,7 @@ def test_without_trusted_proxies_the_peer_is_the_client() -> None:
 def test_a_list_without_end_is_not_read_to_its_end() -> None:
     hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * 1000)
     assert address_of("10.0.0.1", hops, PROXIES) == "10.0.0.2"
-    hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * (MOST_HOPS - 1))
+    hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * (MAX_HOPS - 1))
     assert address_of("10.0.0.1", hops, PROXIES) == "198.51.100.1"
 
 

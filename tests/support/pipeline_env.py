@@ -1,4 +1,4 @@
-"""Match routes over a memory, with all that stands before them, on connections without sockets."""
+"""The HTTP pipeline with the match routes over a memory, on connections without sockets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import KeyRing
 from actors.http.auth.client_address import Networks
 from actors.http.connection import Capacity, Connection
-from actors.http.express import Express
-from actors.http.openapi.operation import add_routes, shortcuts
 from actors.http.outcome import Outcome
 from actors.http.pipeline import Pipeline
+from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.routes.matches import MatchRoutes
-from actors.http.server import bare_app
+from actors.http.server import make_app
 from actors.matches.cache import MatchCache
 from actors.matches.match import Known, MatchAnswer, ReplayFacts
 from actors.router.messages import RouterMessage
@@ -107,8 +106,8 @@ class Talk:
         return answer
 
 
-class Counter:
-    """Everything but sockets."""
+class PipelineEnv:
+    """Admission, pipeline and match routes."""
 
     def __init__(
         self,
@@ -124,15 +123,14 @@ class Counter:
         self.errors: list[str] = []  # of matches; "" for data
         self.outcomes: list[Outcome] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []
-        self.taken: list[bytes] = []  # heads that went the short way
         self.admission = Admission(
             keys,
             per_minute=per_minute,
             proxies=proxies,
-            is_operator=lambda _: False,
+            operators=None,
             clock=clock,
         )
-        asker = MatchFetcher(
+        fetcher = MatchFetcher(
             Address[RouterMessage]("router"),
             self.memory,
             deadline_s=15.0,
@@ -140,15 +138,9 @@ class Counter:
             count=self.errors.append,
             clock=clock,
         )
-        self.express = Express(
-            self.admission,
-            asker,
-            clock=clock,
-            record=self._record,
-            count=self.outcomes.append,
-            log=structlog.get_logger(),
-        )
-        self._routes = MatchRoutes(asker, wall=clock.wall)
+        self.routed: list[str] = []  # targets that the application was asked for
+        self.cached = CachedMatches(self.admission, fetcher, clock=clock)
+        self._routes = MatchRoutes(fetcher, wall=clock.wall)
 
     def knows(self, *known: Known) -> None:
         """Put into memory."""
@@ -156,28 +148,34 @@ class Counter:
             self.memory.put(one)
 
     @contextlib.asynccontextmanager
-    async def talk(self, *, is_express: bool = True) -> AsyncIterator[Talk]:
-        """Yield a connection; without `is_express` everything goes the long way."""
+    async def talk(self, *, from_memory: bool = True) -> AsyncIterator[Talk]:
+        """Yield a connection; without `from_memory` the application answers every request."""
         log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-        app = bare_app(self.admission)
+        app = make_app((self._routes,), self.admission, version="test")
         app.router.add_route("POST", "/echo", _echo)
-        list(add_routes(app, self._routes))
-        edge = Pipeline(
+        pipeline = Pipeline(
             self.admission,
+            self.cached if from_memory else None,
             clock=self.clock,
             log=log,
-            record=self._record,
+            record=self.record,
             count=self.outcomes.append,
         )
         runner = web.AppRunner(app)
         await runner.setup()
         server = runner.server
         assert server is not None
-        answering: Any = edge.around(server.request_handler, shortcuts(self._routes))
-        server.request_handler = answering
+        application: Any = server.request_handler
+
+        async def routed(request: web.Request) -> web.StreamResponse:
+            self.routed.append(request.raw_path)
+            response: web.StreamResponse = await application(request)
+            return response
+
+        handler: Any = pipeline.wrap(routed)
+        server.request_handler = handler
         loop = asyncio.get_running_loop()
-        ready = self._ready if is_express else None
-        connection = Connection(server, Capacity(10), loop=loop, log=log, ready=ready)
+        connection = Connection(server, Capacity(10), loop=loop, log=log)
         wire = FakeWire()
         connection.connection_made(wire)
         try:
@@ -186,14 +184,9 @@ class Counter:
             connection.connection_lost(None)
             await runner.cleanup()
 
-    def _ready(self, data: bytes, peer: str) -> Any:
-        answer = self.express(data, peer)
-        if answer is not None:
-            self.taken.append(data)
-        return answer
-
-    def _record(self, level: str, facts: dict[str, Any]) -> None:
-        self.lines.append((level, facts))
+    def record(self, level: str, fields: dict[str, Any]) -> None:
+        """Keep a log line."""
+        self.lines.append((level, fields))
 
 
 async def _echo(request: web.Request) -> web.Response:
@@ -210,6 +203,6 @@ def _parsed(data: bytes) -> Iterator[Answer]:
             assert name.lower() not in headers, f"{name} stands there twice"
             headers[name.lower()] = value
         status = int(first.split()[1])
-        size = 0 if status == 304 else int(headers["content-length"])
+        size = 0 if status in {100, 304} else int(headers["content-length"])
         yield Answer(status, headers, data[:size])
         data = data[size:]
