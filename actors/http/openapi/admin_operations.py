@@ -6,14 +6,21 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+)
 from pydantic_core import PydanticCustomError
 
 from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
 from actors.accounts.shared_secrets import NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
-from actors.http.openapi.inputs import Input, without_point
-from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words
+from actors.http.openapi.inputs import without_point
+from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Parameter, Words
 from actors.http.openapi.outputs import (
     AccountsOutput,
     AccountTouched,
@@ -37,25 +44,33 @@ def _like(pattern: str, problem: str) -> Callable[[str], str]:
     return check
 
 
-class OneAccount(Input):
-    """The account that is meant."""
+ACCOUNT: Final = Parameter(
+    "name", "path", TypeAdapter[str](Annotated[str, Field(description="An account's name.")])
+)
+BOT: Final = Parameter(
+    "bot_id",
+    "path",
+    TypeAdapter[str](
+        Annotated[str, Field(description="A bot's name, as in /status.", examples=["bot-1"])]
+    ),
+)
+FORCE: Final = Parameter(
+    "force",
+    "query",
+    TypeAdapter[str](
+        Annotated[Literal["0", "1"], Field(description="`1`: also while the account is in use.")]
+    ),
+    default="0",
+)
 
-    name: str = Field(description="An account's name.")
+
+class Body(BaseModel):
+    """Body of an admin request."""
+
+    model_config = ConfigDict(frozen=True)
 
 
-class OneBot(Input):
-    """The bot that is meant."""
-
-    bot_id: str = Field(description="A bot's name, as /status has it.", examples=["bot-1"])
-
-
-class ForceQuery(Input):
-    """Query of an operation that may be forced."""
-
-    force: Literal["0", "1"] = Field("0", description="`1`: also while the account is in use.")
-
-
-class GuardCode(Input):
+class GuardCode(Body):
     """What a person has read somewhere."""
 
     code: (
@@ -82,7 +97,7 @@ SharedSecret = Annotated[
 ]
 
 
-class AccountToAdd(Input):
+class AccountToAdd(Body):
     """One account; one that is there already gets the new password."""
 
     name: AccountName = Field(examples=["abaddon"])
@@ -92,7 +107,7 @@ class AccountToAdd(Input):
     )
 
 
-class FleetSize(Input):
+class FleetSize(Body):
     """How many bots there shall be."""
 
     count: Annotated[
@@ -127,8 +142,7 @@ def _on_account(method: str, more: str, summary: str, details: str) -> Operation
             **_STORE,
         },
         tag="admin",
-        in_path=OneAccount,
-        in_query=ForceQuery,
+        parameters=(ACCOUNT, FORCE),
         needs=Needs.ADMIN,
     )
 
@@ -142,7 +156,7 @@ def _on_bot(what: str, summary: str, details: str, *, refused: Words) -> Operati
         answers={202: _PLAN},
         errors={**_EVERYWHERE, 404: ("not-found",), **refused},
         tag="admin",
-        in_path=OneBot,
+        parameters=(BOT,),
         needs=Needs.ADMIN,
     )
 
@@ -217,7 +231,7 @@ POST_RESET: Final = Operation(
     answers=_TOUCHED,
     errors={**_EVERYWHERE, 404: ("not-found",), **_STORE},
     tag="admin",
-    in_path=OneAccount,
+    parameters=(ACCOUNT,),
     needs=Needs.ADMIN,
 )
 POST_GUARD: Final = Operation(
@@ -239,7 +253,7 @@ POST_GUARD: Final = Operation(
         **_STORE,
     },
     tag="admin",
-    in_path=OneAccount,
+    parameters=(ACCOUNT,),
     body=GuardCode,
     body_is_required=False,
     needs=Needs.ADMIN,

@@ -126,8 +126,8 @@ class _Writer:
             "summary": operation.summary,
             "description": operation.details,
         }
-        if parameters := self._parameters(operation):
-            written["parameters"] = parameters
+        if operation.parameters:
+            written["parameters"] = [one.described() for one in operation.parameters]
         if body := self._body(operation):
             written["requestBody"] = {"required": operation.body_is_required, "content": body}
         written["security"] = SECURITY[operation.needs]
@@ -138,31 +138,6 @@ class _Writer:
         if operation.body is not None:
             return {JSON: {"schema": self._component(operation.body)}}
         return {TEXT: {"schema": {"type": "string"}}} if operation.body_is_text else {}
-
-    def _parameters(self, operation: Operation) -> list[Json]:
-        places = {
-            "path": operation.in_path,
-            "query": operation.in_query,
-            "header": operation.in_headers,
-        }
-        return [
-            parameter
-            for place, model in places.items()
-            if model is not None
-            for parameter in self._fields(place, model)
-        ]
-
-    def _fields(self, place: str, model: type[BaseModel]) -> Iterable[Json]:
-        schema = self._schema(model)
-        for name, one in schema["properties"].items():
-            one.pop("title", None)
-            yield {
-                "name": name,
-                "in": place,
-                "required": name in schema.get("required", ()),
-                "description": one.pop("description", ""),
-                "schema": _present(one),
-            }
 
     def _responses(self, operation: Operation) -> Json:
         answers = {
@@ -218,17 +193,6 @@ class _Writer:
 def _operation_id(operation: Operation) -> str:
     words = re.findall(r"[a-z]+", operation.path)
     return operation.method.lower() + "".join(word.title() for word in words)
-
-
-def _present(schema: Json) -> Json:
-    """Return what an optional parameter is where it is sent: null cannot be."""
-    some = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    if len(some) == 1:
-        schema = {**schema, **some[0]}
-        del schema["anyOf"]
-    if schema.get("default", "") is None:
-        del schema["default"]
-    return schema
 
 
 def _header_references(names: Iterable[str]) -> Json:

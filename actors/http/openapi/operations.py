@@ -14,14 +14,16 @@ from typing import Final
 from actors import errors
 from actors.http.content import JSON, PROTOBUF
 from actors.http.openapi.inputs import (
+    ACCOUNT_ID,
+    CACHE_CONTROL,
+    IF_NONE_MATCH,
+    MATCH_ID_IN_PATH,
+    MATCH_ID_IN_QUERY,
+    NUMBER,
+    REDIRECT,
+    STEAM_IDS,
+    TIMEOUT,
     ManyMatches,
-    MatchConditions,
-    MatchHeaders,
-    OneMatch,
-    OnePlayer,
-    ReplayQuery,
-    RetrieverMatch,
-    SomePlayers,
 )
 from actors.http.openapi.match_schema import CARD, GC_ANSWER, MATCH
 from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words, words
@@ -68,6 +70,8 @@ _SERVICE: Final = words(
     errors.RequestStoreUnavailable,
     errors.TimedOut,
 )
+_HOW: Final = (TIMEOUT, CACHE_CONTROL)
+_CONDITIONS: Final = (*_HOW, IF_NONE_MATCH)
 _BINARY: Final = {"type": "string", "contentMediaType": PROTOBUF}
 _FRESHNESS: Final = ("Cache-Control", "Age", "X-Cache")
 _MATCH: Final = {
@@ -87,8 +91,7 @@ GET_MATCH_DETAILS: Final = Operation(
     "`Accept: application/x-protobuf` gets its bytes as they are.",
     answers=_MATCH,
     errors=words(errors.MatchIdRequired, _WHICH, _WHO, _SERVICE),
-    in_query=OneMatch,
-    in_headers=MatchConditions,
+    parameters=(MATCH_ID_IN_QUERY, *_CONDITIONS),
 )
 
 GET_MATCH: Final = Operation(
@@ -99,8 +102,7 @@ GET_MATCH: Final = Operation(
     "is, which is an error here.",
     answers=_MATCH,
     errors=words(_WHICH, _WHO, _SERVICE, {406: ("not-acceptable",)}),
-    in_path=OneMatch,
-    in_headers=MatchConditions,
+    parameters=(MATCH_ID_IN_PATH, *_CONDITIONS),
 )
 
 POST_MATCH_DETAILS: Final = Operation(
@@ -115,7 +117,7 @@ POST_MATCH_DETAILS: Final = Operation(
         200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),
     },
     errors=words(errors.InvalidRequest, _WHO, BODY),
-    in_headers=MatchHeaders,
+    parameters=_HOW,
     body=ManyMatches,
 )
 
@@ -132,9 +134,7 @@ GET_REPLAY: Final = Operation(
     },
     errors=words(_WHICH, _WHO, _SERVICE, {404: tuple(word for word, _ in NO_REPLAY.values())}),
     tag="replays",
-    in_path=OneMatch,
-    in_query=ReplayQuery,
-    in_headers=MatchHeaders,
+    parameters=(MATCH_ID_IN_PATH, REDIRECT, *_HOW),
 )
 
 _UNHEALTHY: Final[Words] = {503: ("unhealthy",)}
@@ -233,8 +233,7 @@ GET_RETRIEVER_MATCH: Final = Operation(
     },
     errors={},
     tag="retriever",
-    in_path=RetrieverMatch,
-    in_headers=MatchHeaders,
+    parameters=(NUMBER, *_HOW),
     needs=Needs.ANY_KEY,
 )
 
@@ -246,7 +245,7 @@ GET_PROFILE: Final = Operation(
     answers={200: Answer("The card.", {JSON: CARD}), **_REFUSALS, 504: _SILENCE},
     errors={},
     tag="retriever",
-    in_path=OnePlayer,
+    parameters=(ACCOUNT_ID,),
     needs=Needs.ANY_KEY,
 )
 
@@ -259,6 +258,6 @@ GET_ALIASES: Final = Operation(
     answers={200: Answer("The names.", {JSON: Aliases}), **_REFUSALS, 504: _SILENCE},
     errors={},
     tag="retriever",
-    in_path=SomePlayers,
+    parameters=(STEAM_IDS,),
     needs=Needs.ANY_KEY,
 )

@@ -25,7 +25,7 @@ from actors.errors import (
 from actors.http.auth.clients import Client, client_of
 from actors.http.errors import TABLE
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import parse_timeout
+from actors.http.openapi.inputs import TIMEOUT
 from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer, NoMatch
 from actors.router.messages import FetchMatch, GetAsked, RouterMessage
@@ -33,7 +33,7 @@ from actors.router.metrics import Lookup, Tally
 
 ROUTER_GRACE_S: Final = 0.25  # beyond the deadline, for the router's answer
 ASKED_S: Final = 0.1
-TIMEOUT_HEADER: Final = istr("X-Request-Timeout")
+TIMEOUT_HEADER: Final = istr(TIMEOUT.name)
 
 CountMatch = Callable[[str], None]  # counts a match by its error word; "" if there is data
 
@@ -82,7 +82,7 @@ class MatchFetcher:
         """
         client, timeout_s = client_of(request), self._deadline_s
         if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
-            timeout_s = min(timeout_s, parse_timeout(text))
+            timeout_s = min(timeout_s, TIMEOUT.parse(text))
         refresh = client.may_refresh and _is_no_cache(request)
         return Options(client, timeout_s, refresh, request_id_of(request))
 

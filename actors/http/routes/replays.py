@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from actors.errors import RequestError
 from actors.http.content import JSON, add_freshness
 from actors.http.errors import error_body, error_response
-from actors.http.openapi.inputs import parse_match_id, parse_redirect
+from actors.http.openapi.inputs import REDIRECT, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
@@ -41,7 +41,7 @@ class ReplayRoute:
         """302 to the file, 404 with the reason why there is none; `?redirect=0`: the facts."""
         try:
             match_id = parse_match_id(request.match_info["match_id"])
-            is_redirect = parse_redirect(request.query.get("redirect", "1"))
+            is_redirect = REDIRECT.parse(request.query.get("redirect", "1")) == "1"
             answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)

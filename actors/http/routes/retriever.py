@@ -35,12 +35,7 @@ from actors.errors import (
 from actors.http.content import accepts_gzip
 from actors.http.errors import TABLE, error_response
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import (
-    parse_account_id,
-    parse_match_id,
-    parse_number,
-    parse_steam_ids,
-)
+from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, parse_match_id, parse_steam_ids
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_ALIASES, GET_PROFILE, GET_RETRIEVER_MATCH
 from actors.http.openapi.outputs import (
@@ -162,7 +157,7 @@ class RetrieverRoutes:
     async def match(self, request: web.Request) -> web.Response:
         """Answer with what the GC said, and with nothing else."""
         text, options = request.match_info["match_id"], self._fetcher.options(request)
-        parse_number(text)
+        NUMBER.parse(text)
         try:
             answer = await self._fetch_match(parse_match_id(text), options)
         except RequestError as error:
@@ -172,7 +167,7 @@ class RetrieverRoutes:
 
     async def profile(self, request: web.Request) -> web.Response:
         """Answer with a player's profile card."""
-        account_id = parse_account_id(request.match_info["account_id"])
+        account_id = ACCOUNT_ID.parse(request.match_info["account_id"])
         deadline = self._clock.now() + PROFILE_S
         fetch = FetchProfile(account_id, deadline, request_id_of(request))
         card = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
