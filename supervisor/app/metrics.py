@@ -10,7 +10,7 @@ from typing import Final
 from actors.bot.metrics import FleetMetrics, MeasuredPacing
 from actors.bot.ports import Limiter
 from actors.http.connection import Capacity
-from actors.http.metrics import HttpMetrics, MatchMetrics, MetricsRoute, Scrape
+from actors.http.metrics import HttpMetrics, MatchMetrics, MetricsRoute
 from actors.http.outcome import Count, Outcome
 from actors.http.polled_metrics import Sources, Survey
 from actors.matches.protobuf.decoder import MatchDecoder
@@ -104,7 +104,7 @@ class Metering:
         """Return what answers scrapes; once."""
         self._show(watched)
         survey = Survey(sources, self._instruments, clock=self._clock)
-        return MetricsRoute(Scrape(survey, self._instruments, clock=self._clock))
+        return MetricsRoute(survey, self._instruments, clock=self._clock)
 
     def _show(self, watched: Watched) -> None:
         """Let each scrape look at what can be looked at without waiting."""

@@ -1,8 +1,4 @@
-"""OpenAPI 3.1 document.
-
-The types that validate requests become parameters and bodies, the types that answers are built of become
-schemas, and the error table becomes the responses that are errors.
-"""
+"""OpenAPI 3.1 document, made from operations, their types and the error table."""
 
 from __future__ import annotations
 
@@ -36,11 +32,11 @@ SCHEMES: Final[Mapping[str, Json]] = {
         "type": "apiKey",
         "in": "query",
         "name": QUERY_KEY,
-        "description": "An API key, where OpenDota's retriever takes it. Proxies may log it.",
+        "description": "An API key, for the routes of OpenDota's retriever. Proxies may log it.",
     },
     "adminToken": {"type": "http", "scheme": "bearer", "description": "The admin token."},
 }
-# An API key is only wanted where the service has any, so nothing may do as well.
+# An API key is required only if the service has any, so no credential may suffice.
 SECURITY: Final[Mapping[Needs, list[Json]]] = {
     Needs.NOTHING: [],
     Needs.KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}],
@@ -50,45 +46,45 @@ SECURITY: Final[Mapping[Needs, list[Json]]] = {
 _WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
 HEADERS: Final[Mapping[str, Json]] = {
     "Age": {
-        "description": "Seconds since the Game Coordinator said so.",
+        "description": "Seconds since the Game Coordinator's response.",
         "schema": _WHOLE,
     },
     "Cache-Control": {
-        "description": "`max-age`: seconds, counted from when the Game Coordinator said so, for which "
-        "the answer is good. `private` for those who show an API key.",
+        "description": "`max-age`: seconds, counted from the Game Coordinator's response, for which "
+        "this response is fresh. `private` for clients with an API key.",
         "schema": {"type": "string"},
     },
     "ETag": {
-        "description": "Of this very sequence of bytes: another one for gzip and for protobuf.",
+        "description": "Of this sequence of bytes: gzip and protobuf have their own.",
         "schema": {"type": "string", "pattern": '^"[0-9a-z-]+"$'},
     },
-    "Location": {"description": "Of the replay file.", "schema": {"type": "string"}},
+    "Location": {"description": "URL of the replay file.", "schema": {"type": "string"}},
     "Retry-After": {
-        "description": "Seconds until asking again makes sense; `retry_after` in a body says the same.",
+        "description": "Seconds until a retry makes sense; equals `retry_after` in the body.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "X-Cache": {
-        "description": "HIT: the match was known. MISS: the Game Coordinator was asked for it.",
+        "description": "HIT: the match was known. MISS: the Game Coordinator was asked.",
         "schema": {"enum": ["HIT", "MISS"]},
     },
     RETRIEVER_STEAM_ID: {
-        "description": "SteamID64 of the account that asked the Game Coordinator; absent where none did.",
+        "description": "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
-    RETRIEVER_IP: {"description": "From where it asked.", "schema": {"type": "string"}},
+    RETRIEVER_IP: {"description": "IP address from which it asked.", "schema": {"type": "string"}},
     RETRIEVER_NO_RETRY: {
-        "description": "Asking again does not change this.",
+        "description": "A retry does not change this.",
         "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
     },
     RETRIEVER_REASON: {
-        "description": "Why not.",
+        "description": "Reason.",
         "schema": {"enum": ["not-found", "invalid", "blocked"]},
     },
 }
 
 
 def document(operations: Iterable[Operation], *, version: str) -> Json:
-    """Return the description of `operations`; `version` is the service's."""
+    """Return the OpenAPI document of `operations`; `version` is the service's."""
     writer = _Writer()
     paths: dict[str, Json] = {}
     for operation in operations:
@@ -112,14 +108,14 @@ def document(operations: Iterable[Operation], *, version: str) -> Json:
 
 
 class _Writer:
-    """Writes operations, and collects the schemas that they refer to."""
+    """Writes operation objects and collects the schemas that they refer to."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Json] = {}
         self._component(Error)
 
     def operation(self, operation: Operation) -> Json:
-        """Return one operation object."""
+        """Return an operation object."""
         written: Json = {
             "operationId": _operation_id(operation),
             "tags": [operation.tag],

@@ -1,4 +1,4 @@
-"""Asks the router for a match on behalf of a client."""
+"""Gets matches for HTTP routes: from memory, else from the router."""
 
 from __future__ import annotations
 

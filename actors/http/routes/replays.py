@@ -23,22 +23,22 @@ from actors.replays.availability import Availability, availability, upload_left_
 
 
 class ReplayRoute:
-    """Leads to replay files; holds nothing itself."""
+    """Answers requests for replay files."""
 
     def __init__(
         self, fetcher: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
     ) -> None:
-        """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
+        """`mirror`: base URL of the server with the files, if not Valve's; `wall` returns UTC seconds."""
         self._fetcher = fetcher
         self._mirror = mirror
         self._wall = wall
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return what it does."""
+        """Return the operation and its handler."""
         return ((GET_REPLAY, self.get),)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """302 to the file, 404 with the reason why there is none; `?redirect=0`: the facts."""
+        """Redirect to the file, or answer 404 with the reason; with `?redirect=0` return the facts."""
         try:
             match_id = parse_match_id(request.match_info["match_id"])
             is_redirect = REDIRECT.parse(request.query.get("redirect", "1")) == "1"
@@ -52,7 +52,7 @@ class ReplayRoute:
             return error_body(404, word, sentence, facts.retry_after)
         headers = CIMultiDict[str]()
         add_freshness(headers, request, answer, now)
-        if facts.retry_after is not None:  # true for minutes, however long the match stays known
+        if facts.retry_after is not None:  # changes within minutes, before the match expires
             headers[hdrs.CACHE_CONTROL] = "no-store"
         if is_redirect:
             headers[hdrs.LOCATION] = facts.url or ""

@@ -27,7 +27,7 @@ from actors.bot.registry import RosterMessage
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
 from actors.errors import StoreUnavailable
-from actors.http.metrics import SAME_S, HttpMetrics, MetricsRoute, Scrape
+from actors.http.metrics import REFRESH_S, HttpMetrics, MetricsRoute
 from actors.http.polled_metrics import ACCOUNTS_S, Sources, Survey
 from actors.metrics import Format, Instruments
 from actors.redis.metrics import RedisMetrics
@@ -358,22 +358,17 @@ async def test_what_is_not_known_is_not_shown(surveyed: Surveyed, clock: FakeClo
 async def test_within_a_second_every_scrape_is_given_the_same(
     surveyed: Surveyed, clock: FakeClock
 ) -> None:
-    scrape = Scrape(surveyed.survey, surveyed.instruments, clock=clock)
-    first = await scrape.written(Format.TEXT)
-    assert await scrape.written(Format.TEXT) is first
-    assert (await scrape.written(Format.OPENMETRICS)).endswith(b"# EOF\n")
+    route = MetricsRoute(surveyed.survey, surveyed.instruments, clock=clock)
+    first = await route.written(Format.TEXT)
+    assert await route.written(Format.TEXT) is first
+    assert (await route.written(Format.OPENMETRICS)).endswith(b"# EOF\n")
     assert surveyed.asked.times == 2
-    await clock.advance(SAME_S)
-    assert await scrape.written(Format.TEXT) is not first
+    await clock.advance(REFRESH_S)
+    assert await route.written(Format.TEXT) is not first
     assert surveyed.asked.times == 4
 
 
 # -- HTTP ----------------------------------------------------------------------------------------
-
-
-class Given:
-    async def written(self, form: Format) -> bytes:
-        return form.value.encode()
 
 
 @pytest.mark.parametrize(
@@ -390,12 +385,13 @@ class Given:
         ("application/openmetrics-text;version=no;q=0.1,text/plain", Format.TEXT),
     ],
 )
-async def test_a_scraper_gets_the_form_that_it_likes(accept: str | None, form: Format) -> None:
+async def test_a_scraper_gets_the_form_that_it_likes(
+    surveyed: Surveyed, clock: FakeClock, accept: str | None, form: Format
+) -> None:
     headers = {} if accept is None else {"Accept": accept}
-    answer = await MetricsRoute(Given()).metrics(
-        make_mocked_request("GET", "/metrics", headers=headers)
-    )
-    assert answer.body == form.value.encode()
+    route = MetricsRoute(surveyed.survey, surveyed.instruments, clock=clock)
+    answer = await route.metrics(make_mocked_request("GET", "/metrics", headers=headers))
+    assert answer.body == await route.written(form)
     assert answer.headers["Content-Type"] == form.content_type
     assert "Accept" in answer.headers["Vary"]
 
