@@ -316,14 +316,14 @@ async def test_one_address_leaves_connections_to_others(monkeypatch: pytest.Monk
 
 
 async def test_those_that_are_told_so_are_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MOST_REFUSED", 3)
+    monkeypatch.setattr(connection, "MAX_REFUSED", 3)
     async with serving(http=Http(connections=1)) as edge, contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(edge.wire())
         await edge.wait_open(1)
         wires = [await stack.enter_async_context(edge.wire()) for _ in range(10)]
         said = await asyncio.gather(*(wire.wait_closed() for wire in wires))
         assert sum(b"503" in words for words in said) == 3
-        assert edge.capacity.leaving <= 3
+        assert edge.capacity.closing <= 3
 
 
 # -- who it was ------------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ async def test_a_page_may_run_its_own_scripts_and_stand_in_no_frame() -> None:
 
 
 async def slow(request: web.Request) -> web.Response:
-    await asyncio.sleep(2 * connection.GONE_S + 0.1)
+    await asyncio.sleep(2 * connection.PROBE_S + 0.1)
     return web.Response(text=request.query_string)
 
 
@@ -403,7 +403,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
     for _ in range(3):
-        await asyncio.sleep(connection.GONE_S)
+        await asyncio.sleep(connection.PROBE_S)
         await answer.write(b"line\n")
     return answer
 
