@@ -185,7 +185,8 @@ class Connection(web.RequestHandler):
         if self._messages:
             self._newest_body = self._messages[-1][1]
         if not self._is_waiting:
-            self._stop_head_timer()
+            if self._head_timer is not None:
+                self._stop_head_timer()
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD:

@@ -34,6 +34,8 @@ from actors.http.headers import ID_HEADER, SECURITY_HEADERS, TRACE_HEADER, reque
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS
 from actors.http.outcome import Outcome
 from actors.http.routes.match_fetcher import TIMEOUT_HEADER, MatchFetcher
+from actors.matches.cache import MatchCache
+from actors.matches.match import MatchAnswer
 
 OK: Final = 200
 _QUERY: Final = "/match-details?match_id="
@@ -93,7 +95,10 @@ class CachedMatch(web.StreamResponse):
 class CachedMatches:
     """Answers plain requests for matches in memory, as JSON."""
 
-    def __init__(self, admission: Admission, fetcher: MatchFetcher, *, clock: WallClock) -> None:
+    def __init__(
+        self, memory: MatchCache, admission: Admission, fetcher: MatchFetcher, *, clock: WallClock
+    ) -> None:
+        self._memory = memory
         self._admission = admission
         self._fetcher = fetcher
         self._clock = clock
@@ -105,8 +110,8 @@ class CachedMatches:
             return None
         started, wall = self._clock.now(), self._clock.wall()
         headers, match_id, is_query = request.headers, target[2], target[1] == _QUERY
-        answer = self._fetcher.recall(int(match_id), wall)
-        if answer is None or not _is_plain(request):
+        answer = self._memory.get(int(match_id), wall)
+        if not isinstance(answer, MatchAnswer) or not _is_plain(request):
             return None
         media_type = best_media_type(headers.get(hdrs.ACCEPT, ""))
         if media_type != JSON and not (is_query and media_type is None):
@@ -116,7 +121,7 @@ class CachedMatches:
             client = self._admission.admit_plain(key, headers.getall(hdrs.HOST, ()), address)
         except RequestError:  # the usual way refuses it
             return None
-        self._fetcher.count_recalled()
+        self._fetcher.count_cached()
         coding = "gzip" if accepts_gzip(headers.get(hdrs.ACCEPT_ENCODING, "")) else ""
         body = answer.gzip if coding else answer.json
         scope = "public" if key is None else "private"

@@ -105,13 +105,8 @@ class MatchFetcher:
         self._count("")
         return answer
 
-    def recall(self, match_id: int, now: float) -> MatchAnswer | None:
-        """Return the match if it is in memory at `now` (UTC seconds), not counted yet."""
-        known = self._memory.get(match_id, now)
-        return known if isinstance(known, MatchAnswer) else None
-
-    def count_recalled(self) -> None:
-        """Count a match that `recall` returned."""
+    def count_cached(self) -> None:
+        """Count a match that was answered from memory without `fetch`."""
         self._tally.looked_up(Lookup.MEMORY)
         self._count("")
 
