@@ -1,4 +1,4 @@
-"""Known matches of a running service, asked for again and again on one connection."""
+"""Matches in memory of a running service, requested repeatedly on one connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMES = 20
 WITHIN_S = 10.0
 MOST_ASKED = 5_000
 MOST_KEPT = 16_000_000  # bytes
-# What two answers to the same question may differ in.
+# Headers in which two responses to the same request may differ.
 DIFFERENT = frozenset({"x-request-id", "date", "age"})
 
 
@@ -37,7 +37,7 @@ def w() -> Iterator[ServiceEnv]:
 
 
 def asked(w: ServiceEnv, target: bytes, *headers: bytes) -> list[RawAnswer]:
-    """Ask as often as `TIMES` says, each time when the answer before is there."""
+    """Send `TIMES` requests, each after the response to the one before."""
     answers = []
     with RawConnection(w.service.url) as wire:
         for _ in range(TIMES):
@@ -58,7 +58,7 @@ def same(answer: RawAnswer) -> tuple[int, dict[str, str], bytes]:
         (),
         (b"Accept-Encoding: gzip",),
         (b"Accept: application/x-protobuf",),
-        (b"Accept: application/x-protobuf", b"X-Request-Timeout: 5"),  # always the long way
+        (b"Accept: application/x-protobuf", b"X-Request-Timeout: 5"),  # answered by the application
     ],
 )
 def test_each_of_many_answers_is_the_same_and_has_its_line(
@@ -80,7 +80,7 @@ def test_each_of_many_answers_is_the_same_and_has_its_line(
 
 
 def lines_of(w: ServiceEnv, ids: list[str]) -> list[dict[str, Any]]:
-    """Return the lines of these requests, which are written within some hundredths of a second."""
+    """Return the log lines of these requests, which are written within some hundredths of a second."""
     until = time.monotonic() + WITHIN_S
     while True:
         lines = [line for line in w.service.events("request_answered") if line["request_id"] in ids]
@@ -90,7 +90,7 @@ def lines_of(w: ServiceEnv, ids: list[str]) -> list[dict[str, Any]]:
 
 
 def test_each_is_counted() -> None:
-    with quick_world() as running:  # nobody has looked at its metrics, which may be a second old
+    with quick_world() as running:  # a scrape may be a second old
         for target in TARGETS:
             asked(running, target)
         status, body = running.service.get("/metrics")
@@ -124,8 +124,8 @@ def test_a_client_that_asks_to_close_is_closed(w: ServiceEnv) -> None:
         assert wire.is_closed()
 
 
-def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: ServiceEnv) -> None:
-    """And everything, in the end, when they do."""
+def test_a_client_that_does_not_read_gets_no_more_than_a_socket_holds(w: ServiceEnv) -> None:
+    """When it reads, it gets every response."""
     request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % TARGETS[0]
     with RawConnection(w.service.url) as wire:
         wire.send(request)
@@ -135,10 +135,10 @@ def test_who_does_not_read_is_answered_no_more_than_a_socket_holds(w: ServiceEnv
         wire.socket.settimeout(1.0)
         with contextlib.suppress(TimeoutError):
             while asked < MOST_ASKED:
-                wire.socket.sendall(request)  # times out when nothing is read any more
+                wire.socket.sendall(request)  # times out when the service reads no more
                 asked += 1
         assert w.service.rss - before < MOST_KEPT
-        assert asked * size > MOST_KEPT  # else it would have been no test
+        assert asked * size > MOST_KEPT  # otherwise the test proves nothing
         wire.socket.settimeout(WITHIN_S)
         for _ in range(asked):
             assert len(wire.answer().body) == size

@@ -32,7 +32,7 @@ PEER: Final = "198.51.100.7"
 
 
 def known_match(match_id: int, clock: FakeClock, *, ttl_s: float = 600.0) -> MatchAnswer:
-    """Return an answer that says which match it is about in each of its forms."""
+    """Return a match whose representations all contain its ID."""
     json = f'{{"id":{match_id}}}'.encode()
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     return MatchAnswer(
@@ -48,7 +48,7 @@ def known_match(match_id: int, clock: FakeClock, *, ttl_s: float = 600.0) -> Mat
 
 
 class Answer(NamedTuple):
-    """One answer as it went over the wire; the names of its headers in lower case."""
+    """One parsed response; names of headers in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class FakeWire(asyncio.Transport):
-    """Keeps what is written."""
+    """A transport that keeps what is written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": (PEER, 5555)})
@@ -93,7 +93,7 @@ class Talk:
         self.wire = wire
 
     async def send(self, data: bytes) -> list[Answer]:
-        """Let `data` arrive in one piece; return what is answered by the time all has settled."""
+        """Let `data` arrive in one piece; return the responses once all tasks wait."""
         self.connection.data_received(data)
         await settle()
         answers = list(_parsed(self.wire.written))
@@ -101,7 +101,7 @@ class Talk:
         return answers
 
     async def ask(self, data: bytes) -> Answer:
-        """Send a request that has one answer."""
+        """Send a request that has one response."""
         (answer,) = await self.send(data)
         return answer
 
@@ -143,7 +143,7 @@ class PipelineEnv:
         self._routes = MatchRoutes(fetcher, wall=clock.wall)
 
     def knows(self, *known: Known) -> None:
-        """Put into memory."""
+        """Put matches into memory."""
         for one in known:
             self.memory.put(one)
 
@@ -200,7 +200,7 @@ def _parsed(data: bytes) -> Iterator[Answer]:
         headers = {}
         for line in lines:
             name, _, value = line.partition(": ")
-            assert name.lower() not in headers, f"{name} stands there twice"
+            assert name.lower() not in headers, f"{name} occurs twice"
             headers[name.lower()] = value
         status = int(first.split()[1])
         size = 0 if status in {100, 304} else int(headers["content-length"])

@@ -1,4 +1,4 @@
-"""Who is let in, as whom, and how often; in virtual time."""
+"""Admission: credentials, clients and rates, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys file: what can stand in it, and which key is shown."""
+"""API keys: parsing of the file, and lookup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose address counts: X-Forwarded-For is believed as far as trusted proxies vouch for it."""
+"""Client address: X-Forwarded-For is trusted as far as trusted proxies wrote it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def request_from(peer: str, *forwarded: str) -> web.Request:
     ("peer", "forwarded", "client"),
     [
         ("203.0.113.5", (), "203.0.113.5"),
-        ("203.0.113.5", ("198.51.100.1",), "203.0.113.5"),  # no proxy of ours: invented
+        ("203.0.113.5", ("198.51.100.1",), "203.0.113.5"),  # from no trusted proxy: forged
         ("10.0.0.1", (), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1",), "198.51.100.1"),
-        ("10.0.0.1", ("1.1.1.1, 198.51.100.1",), "198.51.100.1"),  # only the last hop vouches
+        ("10.0.0.1", ("1.1.1.1, 198.51.100.1",), "198.51.100.1"),  # only the last hop is trusted
         ("10.0.0.1", ("1.1.1.1", "198.51.100.1"), "198.51.100.1"),  # two headers are one list
         ("10.0.0.1", ("198.51.100.1, 10.0.0.2, 192.168.1.7",), "198.51.100.1"),
-        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),  # all of them ours
+        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),  # all are trusted
         ("10.0.0.1", ("nonsense",), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1, nonsense",), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1, nonsense, 10.0.0.2",), "10.0.0.2"),

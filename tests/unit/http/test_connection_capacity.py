@@ -1,4 +1,4 @@
-"""How many connections one address may hold, and which are kept for health checks."""
+"""Limits of connections per address, and the reserve for health checks."""
 
 from __future__ import annotations
 

@@ -400,12 +400,12 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
     async def match(request: web.Request) -> web.Response:
         return web.Response(text=request.match_info["match_id"])
 
-    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as edge:
+    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as server:
         series = set()
         for number in range(150):
-            await edge.ask(get(f"/matches/{number}?x={number}"))
-            await edge.ask(get(f"/none/{number}"))
-            await edge.ask(get(f"/ok?{number}", X_Request_Id=str(number)))
+            await server.ask(get(f"/matches/{number}?x={number}"))
+            await server.ask(get(f"/none/{number}"))
+            await server.ask(get(f"/ok?{number}", X_Request_Id=str(number)))
             series.add(len(shown(instruments)))
     assert len(series) == 1
     found = shown(instruments)

@@ -1,4 +1,4 @@
-"""How often one client may ask, instant by instant; time is an argument."""
+"""The rate limiter; time is an argument."""
 
 from __future__ import annotations
 
