@@ -1,4 +1,4 @@
-"""Where others than this machine reach the API, as in a container, strangers see no account."""
+"""If other machines reach the API, as in a container, clients without credentials see no accounts."""
 
 from __future__ import annotations
 

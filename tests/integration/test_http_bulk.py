@@ -1,4 +1,4 @@
-"""Many matches in one request: a line each, as they come, no faster than they are read."""
+"""`POST /match-details`: one line per match, as it arrives, no faster than the client reads."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def test_who_goes_away_stops_the_rest() -> None:
 
 
 async def test_who_does_not_read_is_not_served_further() -> None:
-    """The kernel's buffers and a few lines fill up; the rest is not asked for until somebody reads."""
+    """The kernel's buffers and a few lines fill up; the rest waits until the client reads."""
     with quick_world(4) as w:
         address = urlsplit(w.service.url)
         body = orjson.dumps({"match_ids": list(range(2000, 2000 + MOST_IDS))})
@@ -170,7 +170,7 @@ async def test_who_does_not_read_is_not_served_further() -> None:
 
 
 async def settled_requests(w: ServiceEnv) -> int:
-    """Return how many matches the GC was asked for, when that has stopped growing."""
+    """Return the number of matches requested from the GC, once it has stopped growing."""
     before, quiet = -1, 0
     while quiet < 5:
         asked = sum((await w.sandbox.summary())["requests"].values())

@@ -1,4 +1,4 @@
-"""The description and the page are served, in form and with a policy that lets nothing else in."""
+"""The OpenAPI document and its page, and the page's security policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client may send and how long it may take, over raw sockets."""
+"""Limits on size and time of requests and responses, over raw sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supervisor.config.model import Http
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 
-SOON_S = 0.2  # stands for the seconds that a client has in reality
+SOON_S = 0.2  # replaces the limits of several seconds
 CHUNKED = b"POST /ok HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -27,7 +27,7 @@ def post(body: bytes, *headers: str, path: str = "/ok") -> bytes:
 
 
 def is_complete(answer: Answer) -> bool:
-    """Whether an answer has what all of ours have, also those that no route gave."""
+    """Return whether a response has the headers of every response, also without a route."""
     return (
         answer.headers["server"] == "botapi"
         and answer.headers["x-content-type-options"] == "nosniff"
@@ -89,7 +89,7 @@ UPGRADE = "Connection: upgrade\r\nUpgrade: foo"
             "GET /healthz",
             f"Content-Length: {2**64 - 1}",
             {413},
-        ),  # answered without a look for a route
+        ),  # answered before routing
         ("POST /ok", f"Content-Length: {2**64 - 2}", {413}),
         ("POST /ok", f"Content-Length: {2**63}", {413}),
         ("POST /ok", f"Content-Length: {2**64}", {400}),
@@ -114,7 +114,7 @@ async def test_nothing_of_a_body_is_answered_as_a_request(
         await wire.send(f"{begin} HTTP/1.1\r\nHost: test\r\n{headers}\r\n\r\n".encode() + INNER)
         head = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
         assert int(head.split()[1]) in statuses
-        await wire.send(INNER)  # behind a body that was read whole it is a request
+        await wire.send(INNER)  # after a complete body it is a request
         if "200 OK" not in head:
             await wire.wait_closed()
             assert asked == []
@@ -231,7 +231,7 @@ async def test_a_client_that_goes_away_amid_its_body_is_no_crash() -> None:
 
 
 @pytest.mark.parametrize("size", [10_000_000, 3_000_000])
-async def test_an_answer_that_nobody_reads_is_given_up(
+async def test_a_connection_with_an_unread_response_is_aborted(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     async def large(_request: web.Request) -> web.Response:
@@ -246,10 +246,10 @@ async def test_an_answer_that_nobody_reads_is_given_up(
         assert (await server.ask(get("/large"))).body == b"x" * size
 
 
-async def test_small_answers_that_nobody_reads_are_given_up_too(
+async def test_a_connection_with_small_unread_responses_is_aborted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Many of them on one connection, until the kernel takes no more."""
+    """Many responses on one connection, until the kernel's buffers are full."""
     monkeypatch.setattr(connection, "UNREAD_S", SOON_S)
 
     async def some(_request: web.Request) -> web.Response:
@@ -265,7 +265,7 @@ async def test_small_answers_that_nobody_reads_are_given_up_too(
 
 
 def small_window(server: HttpServerEnv) -> socket.socket:
-    """Return a connection whose client reads nothing and whose kernel holds little."""
+    """Return a connection whose client reads nothing, with small kernel buffers."""
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(server.address)
@@ -326,7 +326,7 @@ async def test_those_that_are_told_so_are_few_at_once(monkeypatch: pytest.Monkey
         assert server.capacity.closing <= 3
 
 
-# -- who it was ------------------------------------------------------------------------------------
+# -- the client's address --------------------------------------------------------------------------
 
 
 async def test_an_id_goes_through_and_every_answer_has_one() -> None:
@@ -347,7 +347,7 @@ async def test_an_id_goes_through_and_every_answer_has_one() -> None:
         assert line["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_trusted_proxy_says_who_asks() -> None:
+async def test_a_trusted_proxy_names_the_client() -> None:
     async def who(request: web.Request) -> web.Response:
         return web.Response(text=client_of(request).name)
 

@@ -1,4 +1,4 @@
-"""What no client library would send: bytes that are no text, many requests at once, halves of some."""
+"""Requests that no client library sends: bytes that are no text, pipelines, partial requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a replay file, and every reason why there is none, over real HTTP."""
+"""`GET /replays/M` over real HTTP: redirects, and every reason for a missing file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key that OpenDota puts into the query (`RETRIEVER_SECRET`) is an API key here."""
+"""The key in OpenDota's queries (`RETRIEVER_SECRET`) is an API key."""
 
 from __future__ import annotations
 

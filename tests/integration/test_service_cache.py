@@ -1,4 +1,4 @@
-"""What is known of a match, as a whole service keeps it: by the sandbox's journal and by Redis itself."""
+"""The match cache of a whole service, observed in the sandbox's journal and in Redis."""
 
 from __future__ import annotations
 

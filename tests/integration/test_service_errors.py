@@ -40,7 +40,7 @@ def test_bad_requests_and_refused_matches_have_their_words() -> None:
         for query, (status, word) in table.items():
             got_status, answer = ask(w, query)
             assert (got_status, answer["error"]) == (status, word), query
-            # A match that is not there may be too young; the rest will not change.
+            # A missing match may be too young; the other errors are final.
             assert (answer["retry_after"] is not None) is (word == "not-found"), query
         for path, status in {"/nothing": 404, "/status/": 404}.items():
             got_status, body = w.service.get(path)
@@ -85,7 +85,7 @@ def test_a_spent_budget_says_so_and_when_it_frees() -> None:
             status, answer = ask(w, "?match_id=7")
             assert (status, answer["error"]) == (429, "quota-exhausted")
             assert 86_000 < answer["retry_after"] <= 86_400
-            w.service.wait_log("child_ended", 10)  # the bot has given the spent account back
+            w.service.wait_log("child_ended", 10)  # the bot has released the spent account
 
 
 async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
@@ -106,8 +106,8 @@ async def test_an_address_that_steam_does_not_name_has_a_budget_too() -> None:
         assert sum((await w.sandbox.summary())["requests"].values()) == 3
 
 
-async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> None:
-    """Refused at once with the address and the time; the instance stays in the balancer's rotation."""
+async def test_a_spent_address_is_named_everywhere_and_requests_do_not_wait() -> None:
+    """Refused at once with the address and the time; the instance stays ready."""
     with world(2, settings={"quota": {"per_ip": 1}, "http": {"deadline": 30}}) as w:
         w.service.wait_ready(2)
         assert json.loads(w.service.get("/readyz")[1]) == {"status": "ready", "ready": 2}
@@ -121,7 +121,9 @@ async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> 
             assert (status, answer["error"]) == (429, "quota-exhausted")
             assert answer["message"] == "the daily budget of the address 127.0.0.1 is spent"
             assert 86_000 < answer["retry_after"] <= 86_400
-        assert w.service.get("/match-details?match_id=5")[0] == 200  # what is known is served on
+        assert (
+            w.service.get("/match-details?match_id=5")[0] == 200
+        )  # known matches are still answered
         status, body = w.service.get("/readyz")
         ready = json.loads(body)
         assert (status, ready["budget"], ready["ready"]) == (200, "spent", 0)

@@ -156,7 +156,7 @@ async def test_a_key_has_its_own_rate_and_is_told_when_to_return(clock: FakeCloc
 
 
 async def test_a_refused_client_has_its_name_in_the_request(clock: FakeClock) -> None:
-    """So that the log says who it was."""
+    """So that the log names the client."""
     door = admission(clock)
     for _ in range(2):
         admitted(door, asked(X_API_Key=KEY))

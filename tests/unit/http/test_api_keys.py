@@ -21,7 +21,7 @@ OTHER = digest_of("another key").hex()
 
 def test_a_file_of_keys_is_read() -> None:
     text = f"""
-        # who may ask
+        # clients
 
         alice sha256:{HEX} per-minute=60 burst=10 priority=-3 refresh  # the web site
         bob@example.org sha256:{OTHER}

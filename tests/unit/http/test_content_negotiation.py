@@ -56,5 +56,5 @@ def test_the_best_form_is_the_one_with_the_highest_weight(header: str, best: str
         ("*", False),  # any coding; identity always works
     ],
 )
-def test_gzip_is_for_those_who_name_it(header: str, *, accepted: bool) -> None:
+def test_gzip_is_for_clients_that_list_it(header: str, *, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted

@@ -62,7 +62,7 @@ def test_names_without_end_need_no_memory_without_end() -> None:
     assert rates.take("9999", slow, 0.0) > 0, "the latest are remembered"
 
 
-def test_who_is_rested_is_forgotten_before_anybody_else() -> None:
+def test_full_buckets_are_dropped_first() -> None:
     rates = RateLimiter(max_names=10)
     slow = Rate.of(1, burst=1)
     for number in range(5):
