@@ -63,9 +63,9 @@ class Capacity:
         self.open = 0
         self.closing = 0  # connections with a final response
         self._by_address: Counter[str] = Counter()
-        self.change(most, proxies)
+        self.reconfigure(most, proxies)
 
-    def change(self, most: int, proxies: Networks = ()) -> None:
+    def reconfigure(self, most: int, proxies: Networks = ()) -> None:
         """Use these limits for later connections; open ones stay."""
         self.most = most
         self._proxies = proxies

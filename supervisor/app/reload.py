@@ -170,7 +170,7 @@ class Reconfigurer:
         """Change all running components from the settings `before` to `settings`."""
         quota_changed = before.quota != settings.quota
         self._pacing.change_limits(log_on_limits(settings))
-        self._asker.change_deadline(settings.http.deadline)
+        self._asker.reconfigure(settings.http.deadline)
         self._door.apply(settings.http)
         self._accounts.change_quota(quota_limits(settings))
         self._operators.change_quota(quota_limits(settings))

@@ -325,7 +325,7 @@ class Tree:
         app = make_app(groups, admission, version=__version__)
         self._operators.add_to(app)
         count = self._metering.counting(self._operators.count)
-        cached = CachedMatches(self._memory, admission, self._asker, clock=self._clock)
+        cached = CachedMatches(admission, self._asker, clock=self._clock)
         pipeline = Pipeline(
             admission, cached, clock=self._clock, log=self._log, record=record, count=count
         )

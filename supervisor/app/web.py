@@ -212,8 +212,8 @@ class HttpAccess:
 
     def apply(self, http: Http) -> None:
         """Go by these settings from now on."""
-        self.capacity.change(_connections(http, self._log), _networks(http))
-        self.admission.change(
+        self.capacity.reconfigure(_connections(http, self._log), _networks(http))
+        self.admission.reconfigure(
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
 

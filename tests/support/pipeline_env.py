@@ -139,7 +139,7 @@ class PipelineEnv:
             clock=clock,
         )
         self.routed: list[str] = []  # targets that the application was asked for
-        self.cached = CachedMatches(self.memory, self.admission, fetcher, clock=clock)
+        self.cached = CachedMatches(self.admission, fetcher, clock=clock)
         self._routes = MatchRoutes(fetcher, wall=clock.wall)
 
     def knows(self, *known: Known) -> None:

@@ -71,9 +71,9 @@ class Admission:
         self._clock = clock
         self._requests = RateLimiter()
         self._wrong = RateLimiter()  # by address
-        self.change(per_minute=per_minute, proxies=proxies, browsers=browsers)
+        self.reconfigure(per_minute=per_minute, proxies=proxies, browsers=browsers)
 
-    def change(
+    def reconfigure(
         self, *, per_minute: float, proxies: Networks, browsers: CrossSitePolicy | None = None
     ) -> None:
         """Use these settings for later requests."""

@@ -34,7 +34,6 @@ from actors.http.headers import ID_HEADER, SECURITY_HEADERS, TRACE_HEADER, reque
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS
 from actors.http.outcome import Outcome
 from actors.http.routes.match_fetcher import TIMEOUT_HEADER, MatchFetcher
-from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer
 
 OK: Final = 200
@@ -95,11 +94,9 @@ class CachedMatch(web.StreamResponse):
 class CachedMatches:
     """Answers plain requests for matches in memory, as JSON."""
 
-    def __init__(
-        self, memory: MatchCache, admission: Admission, fetcher: MatchFetcher, *, clock: WallClock
-    ) -> None:
-        self._memory = memory
+    def __init__(self, admission: Admission, fetcher: MatchFetcher, *, clock: WallClock) -> None:
         self._admission = admission
+        self._memory = fetcher.memory
         self._fetcher = fetcher
         self._clock = clock
 

@@ -64,13 +64,13 @@ class MatchFetcher:
         clock: WallClock,
     ) -> None:
         self._router = router
-        self._memory = memory
+        self.memory = memory
         self._deadline_s = deadline_s
         self._tally = tally
         self._count = count
         self._clock = clock
 
-    def change_deadline(self, deadline_s: float) -> None:
+    def reconfigure(self, deadline_s: float) -> None:
         """Limit the wait of later requests to `deadline_s`."""
         self._deadline_s = deadline_s
 
@@ -137,7 +137,7 @@ class MatchFetcher:
     def _remembered(self, match_id: int) -> MatchAnswer | None:
         """Return the match if it is in memory; raises RequestError if memory has the GC's refusal."""
         now = self._clock.wall()
-        known = self._memory.get(match_id, now)
+        known = self.memory.get(match_id, now)
         if known is not None:
             self._tally.looked_up(Lookup.MEMORY)
         if isinstance(known, NoMatch):

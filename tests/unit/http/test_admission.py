@@ -181,11 +181,11 @@ def test_other_settings_hold_from_the_next_request_on(clock: FakeClock) -> None:
     door = admission(clock, None)
     shown = {"X_Forwarded_For": "203.0.113.9"}
     assert admitted(door, asked(**shown)).name == "198.51.100.1"
-    door.change(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
+    door.reconfigure(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
     assert admitted(door, asked(**shown)).name == "203.0.113.9"
     with pytest.raises(RateLimited):
         admitted(door, asked(**shown))
-    door.change(per_minute=0, proxies=())
+    door.reconfigure(per_minute=0, proxies=())
     admitted(door, asked(**shown))
 
 
