@@ -17,12 +17,12 @@ from bench.service_process import ServiceProcess
 
 pytestmark = pytest.mark.integration
 
-# Tests listen on loopback alone; this one takes it for an address that others reach.
+# Tests listen on loopback only; this service treats it as an address that other machines reach.
 EXPOSED = """
 import sys
-from supervisor import ground
-from supervisor.cli import main
-ground.is_loopback = lambda _address: False
+from supervisor.app import startup, web
+from supervisor.cli.main import main
+startup.is_loopback = web.is_loopback = lambda _address: False
 main(sys.argv[1:])
 """
 
