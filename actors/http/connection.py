@@ -184,7 +184,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._messages:
             self._newest_body = self._messages[-1][1]
-        if not self._is_waiting:
+        if self._waiter is None or self._waiter.done():  # `_is_waiting`, without a call
             if self._head_timer is not None:
                 self._stop_head_timer()
             return

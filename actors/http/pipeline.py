@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -75,7 +75,7 @@ class Pipeline:
             cached = None if self._cached is None else self._cached.answer(request)
             if cached is not None:
                 self._note_cached(cached)
-                return cached
+                return cast("web.StreamResponse", cached)
             started = self._now()
             request_id = name_request(request)
             address = self._admission.address_of(request)

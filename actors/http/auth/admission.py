@@ -122,6 +122,8 @@ class Admission:
             ForeignHost, Unauthorized, RateLimited: as `admit`.
         """
         self.browsers.check_hosts(hosts)
+        if self._keys is None and self._anonymous_rate is None:
+            return _anonymous(address)
         client, rate = self._client_of_key(key, address)
         if rate is not None:
             self._take(client, rate)

@@ -51,6 +51,8 @@ class CrossSitePolicy:
         """
         self._allowed = frozenset(allowed_hosts)
         self._is_local = is_local
+        # Clients repeat their Host header.
+        self.allows_host = functools.lru_cache(256)(self._allows_host)
 
     def check(self, request: web.Request) -> None:
         """Check a request.
@@ -75,7 +77,7 @@ class CrossSitePolicy:
             if not self.allows_host(host):
                 raise ForeignHost(_HOST)
 
-    def allows_host(self, host: str) -> bool:
+    def _allows_host(self, host: str) -> bool:
         """Return whether requests may be sent to this `Host`; browsers never send an empty one."""
         if not host or not (self._is_local or self._allowed):
             return True

@@ -47,8 +47,17 @@ _NOT_PLAIN: Final = (
 )
 
 
-class CachedMatch(web.StreamResponse):
-    """A 200 response that is bytes already, with what the pipeline records of it."""
+class CachedMatch:
+    """A 200 response that is bytes already, with what the pipeline records of it.
+
+    It has what aiohttp's connection needs of a response. A subclass of `StreamResponse` would make
+    objects for headers, cookies and state that it never uses.
+    """
+
+    __slots__ = (
+        *("outcome", "client", "path", "match_id", "request_id", "address"),
+        *("keep_alive", "_data", "_writer"),
+    )
 
     def __init__(
         self,
@@ -62,31 +71,25 @@ class CachedMatch(web.StreamResponse):
         address: str,
     ) -> None:
         """`data`: the head and the body."""
-        super().__init__()
         self.outcome = outcome
         self.client = client
         self.path = path
         self.match_id = match_id
         self.request_id = request_id
         self.address = address
+        self.keep_alive = True  # whether the connection stays open
         self._data = data
-        self._closes = False
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open."""
-        return not self._closes
 
     def force_close(self) -> None:
         """Close the connection after this response."""
-        self._closes = True
+        self.keep_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Use the connection of `request`."""
         self._writer = request.writer
         return self._writer
 
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+    async def write_eof(self) -> None:
         """Send the response."""
         await self._writer.write_eof(self._data)
 
