@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from actors.accounts.names import folded, is_text
 from actors.errors import CannotUnseal
-from actors.redis.client import Script, asking
+from actors.redis.client import Script, redis_call
 
 MARK: Final = "sealed:v1:"
 KEY_SIZE: Final = 32  # bytes
@@ -108,10 +108,10 @@ async def closed_values(redis: Redis, hashes: Mapping[str, str], sealer: Encrypt
         sealer: with our keys.
 
     Raises:
-        StoreUnavailable, StoreMisused: see `redis_client`.
+        StoreUnavailable, StoreMisused: see `redis.errors.translated`.
     """
     closed = 0
-    with asking(redis, "closed_values"):
+    with redis_call(redis, "closed_values"):
         for kind, key in hashes.items():
             async for account, value in redis.hscan_iter(key, count=SCAN):
                 if not value.startswith(MARK):
@@ -138,7 +138,7 @@ async def seal_plain_values(redis: Redis, hashes: Mapping[str, str], sealer: Enc
             box = sealer.seal(kind, account, value)
             sealed += await script.run(redis, [key], [account, value, box])
     if sealed:
-        with asking(redis, "seal_plain_values"):
+        with redis_call(redis, "seal_plain_values"):
             await redis.bgrewriteaof()  # the append-only file still has the plain values
     return sealed
 
@@ -146,7 +146,7 @@ async def seal_plain_values(redis: Redis, hashes: Mapping[str, str], sealer: Enc
 async def _plain_values(redis: Redis, key: str) -> list[tuple[str, str]]:
     """Return account and value of each that can be sealed: of an account's name, and a text."""
     found: list[tuple[Any, Any]] = []
-    with asking(redis, "seal_plain_values"):
+    with redis_call(redis, "seal_plain_values"):
         async for account, value in redis.hscan_iter(key, count=SCAN):
             found.append((account, value))
     return [

@@ -64,7 +64,7 @@ class LogonLimiter:
         """Return None when a log-on may start now; it is counted then, and Redis can write.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
         ms, reason = await self._ask.run(
@@ -76,7 +76,7 @@ class LogonLimiter:
         """Take back a log-on that `ask` counted and that never reached Steam.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
         await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
@@ -85,7 +85,7 @@ class LogonLimiter:
         """Close the circuit after an accepted log-on, which told the egress IP.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`; may be called again.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`; may be called again.
         """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]

@@ -43,7 +43,7 @@ from actors.errors import (
     SameSteamAccount,
     StoreMisused,
 )
-from actors.redis.client import Condition, Script, asking, ping
+from actors.redis.client import Condition, Script, ping, redis_call
 from actors.steam.port import AuthState, Credential
 
 # What a sealed value is; authenticated with it, and named in errors.
@@ -123,7 +123,7 @@ class AccountStore:
 
         Raises:
             NoAccountFree: with the seconds until a budget or cooldown frees, if one will.
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         account, *answer = await self._acquire(holder, before)
         if not account and await self._end_needs():
@@ -220,7 +220,7 @@ class AccountStore:
 
     async def held_by(self, holder_prefix: str) -> dict[str, str]:
         """Return the accounts that holders of that prefix have, by holder."""
-        with asking(self._redis, "held_by"):
+        with redis_call(self._redis, "held_by"):
             entries = await self._redis.hgetall(self._keys.holders)
         found = {}
         for account, entry in entries.items():
@@ -325,7 +325,7 @@ class AccountStore:
             NoPassword: there is none (any more).
             NeedsHuman: what is stored is no UTF-8 text.
         """
-        with asking(self._redis, "credential"):
+        with redis_call(self._redis, "credential"):
             password = await self._field(self._keys.passwords, lease.account)
             shared_secret = await self._field(self._keys.secrets, lease.account)
         self._credentials_used[lease.account] = (
@@ -447,9 +447,9 @@ class AccountStore:
         """Return those of some account names for which no password is stored, in any spelling.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
-        with asking(self._redis, "without_password"):
+        with redis_call(self._redis, "without_password"):
             stored = await self._redis.hkeys(self._keys.passwords)
         known = {folded(str(name)) for name in stored}
         return tuple(name for name in accounts if folded(name) not in known)
@@ -458,7 +458,7 @@ class AccountStore:
         """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         return await closed_values(self._redis, self._secret_hashes(), self._sealer)
 
@@ -466,7 +466,7 @@ class AccountStore:
         """Seal what is stored plain; return how many values. For a Redis of this service alone.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         return await seal_plain_values(self._redis, self._secret_hashes(), self._sealer)
 
@@ -487,7 +487,7 @@ class AccountStore:
         return value.decode() if isinstance(value, bytes) else value
 
     async def _stored_auth(self, lease: Lease) -> AuthState | None:
-        with asking(self._redis, "load_auth"):
+        with redis_call(self._redis, "load_auth"):
             text = await self._field(self._keys.sentries, lease.account)
         if text is None:
             return None

@@ -46,7 +46,7 @@ class LogOnTurn:
         """Return when a log-on may start; it is counted then. `tell` hears of each wait.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         ports = self._ports
         while (wait := await ports.pacing.ask(with_password=self._with_password)) is not None:

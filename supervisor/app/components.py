@@ -144,10 +144,10 @@ def open_stores(
     """
     valkey, prefix = ground.valkey, settings.redis.prefix
     url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
-    redis, quota = connect(url, watch=watch, on_lost=on_lost), quota_limits(settings)
+    redis, quota = connect(url, observer=watch, on_lost=on_lost), quota_limits(settings)
     # Connections of their own, for all that a request needs: they answer with bytes, and many requests
     # hold up no renewal.
-    raw = connect(url, raw=True, watch=watch)
+    raw = connect(url, raw=True, observer=watch)
     return Stores(
         AccountStore(
             redis,

@@ -121,7 +121,7 @@ async def test_a_path_too_long_for_a_socket_works_too(tmp_path: Path) -> None:
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from actors.accounts.embedded import EmbeddedValkey
+from actors.redis.embedded import EmbeddedValkey
 async def main():
     valkey = EmbeddedValkey(Path(sys.argv[1]))
     await valkey.start()

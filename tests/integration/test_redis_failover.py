@@ -47,7 +47,7 @@ class Heard:
 
 
 def accounts(port: int, heard: Heard | None = None) -> AccountStore:
-    redis = connect(f"redis://127.0.0.1:{port}/0", watch=heard or Heard())
+    redis = connect(f"redis://127.0.0.1:{port}/0", observer=heard or Heard())
     return AccountStore(redis, prefix="{botapi}", quota=QuotaLimits(), lease_s=60.0)
 
 
@@ -204,7 +204,7 @@ async def test_no_log_on_begins_while_redis_cannot_write(
     per_minute: float,
 ) -> None:
     """Also where an account can still be checked out: a script that has deleted may go on to write."""
-    redis = connect(f"redis://127.0.0.1:{valkey.port}/0", watch=Heard())
+    redis = connect(f"redis://127.0.0.1:{valkey.port}/0", observer=Heard())
     pacing = LogonLimiter(redis, prefix="botapi", limits=LogonLimits(per_minute=per_minute))
     undo = make(valkey, tmp_path)
     with pytest.raises(StoreUnavailable):

@@ -6,7 +6,7 @@ import pytest
 from redis._parsers.base import BaseParser
 
 from actors.errors import StoreMisused, StoreUnavailable, redis_says, store_trouble
-from actors.redis.client import UNABLE, WRONG_SERVER, translated
+from actors.redis.errors import UNABLE, WRONG_SERVER, translated
 
 REPLIES = [
     "READONLY You can't write against a read only replica.",
