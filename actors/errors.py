@@ -10,7 +10,7 @@
     │   ├── BadAccountName        Steam cannot have an account of that name
     │   ├── NoPassword            the account has none in Redis
     │   ├── PasswordNeeded        it is to get a shared secret, but has no password
-    │   ├── CannotUnseal          a stored secret is sealed under a key that we do not have
+    │   ├── CannotDecrypt          a stored secret is sealed under a key that we do not have
     │   ├── StoreUnavailable      Redis does not answer, or cannot serve (retryable)
     │   └── StoreMisused          Redis refuses what we ask, e.g. a key holds another type
     ├── SteamError                Steam, seen by one bot
@@ -216,7 +216,7 @@ class BadAccountName(AccountError):
         super().__init__(f"account {account} cannot be used: {problem}")
 
 
-class CannotUnseal(AccountError):
+class CannotDecrypt(AccountError):
     """A stored secret is sealed, and none of our keys opens it. It stays as it is."""
 
     def __init__(self, account: str, kind: str) -> None:

@@ -157,7 +157,7 @@ class AccountAdmin:
             *(k.checkouts, k.leases, k.holders, k.passwords, k.fencing),
             *(k.spellings, k.steam_ids),
         ]
-        token = await self._run("take_named", keys, [account, holder, int(lease_s * 1000)])
+        token = await self._run("checkout_named", keys, [account, holder, int(lease_s * 1000)])
         return Lease(account, _checked(account, token), holder)
 
     async def release(self, account: str, *, force: bool = False) -> None:
@@ -169,7 +169,7 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.leases, k.holders, k.fencing]
-        _checked(account, await self._run("free_named", keys, [account, _flag(force)]))
+        _checked(account, await self._run("release_named", keys, [account, _flag(force)]))
 
     async def reset(self, account: str) -> None:
         """End a cooldown and give back the budget, e.g. when Valve counts otherwise than we.

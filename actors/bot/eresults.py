@@ -13,7 +13,7 @@ from typing import Final
 
 from actors.accounts.models import NEED, UNTIL_ACTED_S
 from actors.errors import (
-    CannotUnseal,
+    CannotDecrypt,
     ClockUncertain,
     LeaseLost,
     LogOnRefused,
@@ -203,7 +203,7 @@ def verdict_on_log_off(eresult: int) -> LogonResult:
 def classify(failure: BaseException | None) -> LogonResult | None:
     """Return what a failure says about the account or the CM; None when it says nothing."""
     match failure:
-        case CannotUnseal() | ClockUncertain():
+        case CannotDecrypt() | ClockUncertain():
             return LogonResult.NOT_HERE
         case LogOnRefused(phase=phase, eresult=eresult):
             of_phase = verdict_on_password if phase == "credentials" else verdict_on_token

@@ -12,7 +12,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from actors.bot.eresults import LogonResult, is_known, need_of
-from actors.errors import CannotUnseal, ClockUncertain
+from actors.errors import CannotDecrypt, ClockUncertain
 
 FORGET_S: Final = 6 * 3600.0  # without another one, a strike is history
 
@@ -122,7 +122,7 @@ class OwnFaults:
 
     def note(self, account: str, failure: BaseException, log: FilteringBoundLogger) -> str:
         """Log `failure`, the first time its cause comes up; return the reason in words."""
-        shared = isinstance(failure, CannotUnseal | ClockUncertain)
+        shared = isinstance(failure, CannotDecrypt | ClockUncertain)
         cause = type(failure).__name__ if shared else account
         reason = str(failure) if shared else f"it needs {need_of(failure)}"
         if cause not in self._told:

@@ -223,6 +223,25 @@ class Script:
                 return await execute("EVAL", self._text, len(keys), *keys, *args)
 
 
+class Scripts:
+    """All Lua scripts of a package's `lua/`, by the names of their files."""
+
+    def __init__(self, package: str) -> None:
+        files = (resources.files(package) / "lua").iterdir()
+        names = sorted(file.name.removesuffix(".lua") for file in files)
+        self._scripts = {name: Script(package, name) for name in names if name != "prelude"}
+
+    async def run(
+        self,
+        redis: Redis,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | int | float | bytes] = (),
+    ) -> Any:
+        """Run one; see `Script.run`."""
+        return await self._scripts[name].run(redis, keys, args)
+
+
 async def ping(redis: Redis) -> None:
     """Raise StoreUnavailable unless Redis answers."""
     execute: Callable[..., Awaitable[Any]] = redis.execute_command

@@ -121,9 +121,9 @@ async def check_key(stores: Stores, ground: StartupResources) -> None:
     try:
         if valkey is not None:
             await valkey.start()
-        closed = await stores.accounts.closed_values()
+        closed = await stores.accounts.undecryptable_values()
         if valkey is not None and not closed:
-            await stores.accounts.seal_plain_values()
+            await stores.accounts.encrypt_plain_values()
     except (EmbeddedValkeyError, StoreUnavailable, StoreMisused):
         return
     if closed:
@@ -154,7 +154,7 @@ def open_stores(
             prefix=prefix,
             quota=quota,
             lease_s=settings.bots.lease_seconds,
-            sealer=ground.sealer,
+            encryption=ground.sealer,
             counting=raw,
         ),
         AccountAdmin(redis, prefix=prefix, quota=quota),

@@ -207,7 +207,7 @@ class Reconfigurer:
         is_told = False
         while True:
             try:
-                return await self._accounts.forgive_spent()
+                return await self._accounts.clear_quota_cooldowns()
             except AccountError as error:
                 if not is_told:
                     self._log.warning(

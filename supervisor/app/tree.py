@@ -181,7 +181,7 @@ class Tree:
     @property
     def is_sealing(self) -> bool:
         """Whether secrets are sealed before they are stored."""
-        return self._ground.sealer.is_sealing
+        return self._ground.sealer.has_key
 
     @property
     def admin_token_file(self) -> Path | None:

@@ -78,7 +78,9 @@ class Desk:
         quota = quota_limits(settings)
         prefix, lease_s = settings.redis.prefix, settings.bots.lease_seconds
         self.settings = settings
-        self.store = AccountStore(redis, prefix=prefix, quota=quota, lease_s=lease_s, sealer=sealer)
+        self.store = AccountStore(
+            redis, prefix=prefix, quota=quota, lease_s=lease_s, encryption=sealer
+        )
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
         self.pacing = LogonLimiter(redis, prefix=prefix, limits=log_on_limits(settings))
 
@@ -113,7 +115,7 @@ def at_the_desk(
     async def run() -> T:
         async with _redis(settings) as redis:
             desk = Desk(redis, settings, sealer)
-            if seals and (closed := await desk.store.closed_values()):
+            if seals and (closed := await desk.store.undecryptable_values()):
                 raise key.opens_none_of(closed)
             return await work(desk)
 

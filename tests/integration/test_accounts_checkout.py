@@ -13,7 +13,7 @@ from actors.accounts.encryption import MARK, Encryption
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease, QuotaLimits
 from actors.accounts.store import AccountStore
 from actors.errors import (
-    CannotUnseal,
+    CannotDecrypt,
     LeaseLost,
     NoAccountFree,
     NoPassword,
@@ -35,9 +35,13 @@ class World:
         self.redis = redis
         self.prefix = prefix
 
-    def store(self, lease_s: float = 60.0, sealer: Encryption | None = None) -> AccountStore:
+    def store(self, lease_s: float = 60.0, encryption: Encryption | None = None) -> AccountStore:
         return AccountStore(
-            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=lease_s, sealer=sealer
+            self.redis,
+            prefix=self.prefix,
+            quota=QuotaLimits(),
+            lease_s=lease_s,
+            encryption=encryption,
         )
 
     async def add(self, *names: str) -> None:
@@ -364,7 +368,7 @@ async def test_a_stored_secret_in_another_form_is_used_as_base64(world: World, s
 
 
 async def test_a_secret_alone_needs_an_account_with_a_password(world: World) -> None:
-    store = world.store(sealer=Encryption([b"k" * 32]))
+    store = world.store(encryption=Encryption([b"k" * 32]))
     await store.add("Axe", "old")
     assert await store.without_password(["axe", "AXE", "lina"]) == ("lina",)
     assert await store.add("AXE", None, "A" * 27 + "=") == "Axe"
@@ -400,7 +404,7 @@ async def test_a_hash_tag_serves_as_prefix(valkey_url: str) -> None:  # noqa: F8
 
 
 async def test_with_a_key_nothing_readable_is_stored(world: World) -> None:
-    store = world.store(sealer=Encryption([b"k" * 32]))
+    store = world.store(encryption=Encryption([b"k" * 32]))
     await store.add("axe", "hunter2", "c2VjcmV0")
     lease = await store.acquire("us")
     await store.save_auth(lease, AuthState(7, "token-of-axe", "guard-of-axe"))
@@ -419,7 +423,7 @@ async def test_what_was_stored_plain_is_read_and_sealed_when_it_is_written_next(
     plain = world.store()
     lease = await plain.acquire("us")
     await plain.save_auth(lease, AUTH)
-    sealing = world.store(sealer=Encryption([b"k" * 32]))
+    sealing = world.store(encryption=Encryption([b"k" * 32]))
     assert (await sealing.credential(lease)).password == "pw-axe"
     await sealing.forget_token(lease)
     stored = await world.redis.hget(f"{world.prefix}:sentries", "axe")
@@ -427,12 +431,12 @@ async def test_what_was_stored_plain_is_read_and_sealed_when_it_is_written_next(
 
 
 async def test_the_wrong_key_loses_nothing(world: World) -> None:
-    right, wrong = (world.store(sealer=Encryption([key])) for key in (b"r" * 32, b"w" * 32))
+    right, wrong = (world.store(encryption=Encryption([key])) for key in (b"r" * 32, b"w" * 32))
     await right.add("axe", "pw")
     lease = await right.acquire("us")
     await right.save_auth(lease, AUTH)
     for read in (wrong.credential, wrong.load_auth, wrong.forget_token):
-        with pytest.raises(CannotUnseal):
+        with pytest.raises(CannotDecrypt):
             await read(lease)
     assert await right.load_auth(lease) == AUTH
 

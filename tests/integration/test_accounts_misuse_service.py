@@ -241,7 +241,7 @@ def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
         foreign = {"BOTAPI_SECRET_KEY": key_of(b"x")}
         w.service.stop()
         botapi(config, "add", "bot0000", typed="pw-bot0000\n", env=foreign)
-        sealed = Encryption([b"r" * 32]).seal("password", "bot0001", "pw-bot0001")
+        sealed = Encryption([b"r" * 32]).encrypt("password", "bot0001", "pw-bot0001")
         wire.hset("botapi:passwords", "bot0001", sealed)
         wire.delete("botapi:sentries")
         use_key(w, key_of(b"r"))

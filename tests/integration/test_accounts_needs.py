@@ -13,7 +13,7 @@ from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.encryption import Encryption
 from actors.accounts.models import BUDGET_SPENT, NEED, UNTIL_ACTED_S, Lease, QuotaLimits
 from actors.accounts.store import AccountStore
-from actors.errors import CannotUnseal, NeedsHuman, NoAccountFree
+from actors.errors import CannotDecrypt, NeedsHuman, NoAccountFree
 
 pytestmark = pytest.mark.integration
 
@@ -32,15 +32,15 @@ class World:
     def key(self, name: str) -> str:
         return f"{self.prefix}:{name}"
 
-    def store(self, sealer: Encryption | None = None) -> AccountStore:
+    def store(self, encryption: Encryption | None = None) -> AccountStore:
         """Return the view of one more process."""
         return AccountStore(
-            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
+            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, encryption=encryption
         )
 
     async def lease(self, store: AccountStore) -> Lease:
         lease = await store.acquire("us")
-        with contextlib.suppress(CannotUnseal, NeedsHuman):
+        with contextlib.suppress(CannotDecrypt, NeedsHuman):
             await store.credential(lease)
         return lease
 

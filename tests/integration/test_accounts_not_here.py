@@ -26,9 +26,9 @@ class World:
         self.prefix = prefix
 
     def process(self, letters: str = "") -> AccountStore:
-        sealer = Encryption([letter.encode() * 32 for letter in letters])
+        encryption = Encryption([letter.encode() * 32 for letter in letters])
         return AccountStore(
-            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
+            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, encryption=encryption
         )
 
 
@@ -85,4 +85,4 @@ async def test_whether_a_key_opens_anything_is_known_before_an_account_is_taken(
         lease = await process.acquire("us")
         assert lease.account == name
         await process.save_auth(lease, AuthState(steam_id, "token", "guard"))
-    assert await world.process(ours).closed_values() == closed
+    assert await world.process(ours).undecryptable_values() == closed

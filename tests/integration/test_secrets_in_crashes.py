@@ -37,7 +37,7 @@ pytestmark = pytest.mark.integration
 # Stands for the `botapi` command; what it breaks, breaks with secrets in every place that errors have.
 CRASHING: Final = """
 import asyncio, gc, os, threading
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore as Accounts
 from actors.steam.auth import Authenticator
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink

@@ -26,9 +26,9 @@ import psutil
 import redis as sync_redis
 
 from actors.accounts.auth_state import auth_from_json
+from actors.accounts.credentials import AUTH_STATE
 from actors.accounts.encryption import Encryption, parse_keys
-from actors.accounts.store import AUTH_STATE
-from actors.errors import CannotUnseal
+from actors.errors import CannotDecrypt
 from bench.service_process import ServiceProcess
 from bench.valkey import own_valkey
 
@@ -164,12 +164,12 @@ def command_lines(pid: int) -> str:
 
 def tokens_in(monitored: str) -> set[str]:
     """Unseal every auth state that was stored: all tokens and guard data that the service got."""
-    sealer, found = Encryption(parse_keys(KEY)), set[str]()
+    encryption, found = Encryption(parse_keys(KEY)), set[str]()
     for sealed in set(SEALED.findall(monitored)):
         for one in ACCOUNTS:
             try:
-                auth = auth_from_json(sealer.open(AUTH_STATE, one["name"], sealed))
-            except CannotUnseal:  # a password, or another account's
+                auth = auth_from_json(encryption.decrypt(AUTH_STATE, one["name"], sealed))
+            except CannotDecrypt:  # a password, or another account's
                 continue
             if auth is not None:
                 found |= {text for text in (auth.refresh_token, auth.guard_data) if text}

@@ -15,7 +15,7 @@ from actors.clock import Clock
 from actors.errors import (
     AccountInUse,
     BadAccountName,
-    CannotUnseal,
+    CannotDecrypt,
     FleetIsDrained,
     LocalProtocolError,
     NoPassword,
@@ -48,7 +48,7 @@ REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
     FleetIsDrained: (409, "drained"),
     NoPassword: (409, "no-password"),
     PasswordNeeded: (409, "no-password"),
-    CannotUnseal: (409, "sealed"),
+    CannotDecrypt: (409, "sealed"),
     StoreUnavailable: (503, "store-unavailable"),
     StoreMisused: (503, "store-misused"),
 }

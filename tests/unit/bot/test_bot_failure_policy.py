@@ -31,7 +31,7 @@ from actors.bot.ports import BotPorts
 from actors.bot.renewals import LeaseChecks
 from actors.bot.shared_causes import CauseKind
 from actors.errors import (
-    CannotUnseal,
+    CannotDecrypt,
     ClockUncertain,
     GcUnavailable,
     LeaseLost,
@@ -469,8 +469,8 @@ async def test_a_persons_need_is_told_as_it_was_found(bench: Bench) -> None:
 
 # P14: by what of this instance each of these can come about. Others of the pool are not concerned.
 FAULTS_OF_THIS_INSTANCE: list[tuple[str, Exception]] = [
-    ("key", CannotUnseal("axe", "password")),
-    ("key", CannotUnseal("axe", "auth state")),
+    ("key", CannotDecrypt("axe", "password")),
+    ("key", CannotDecrypt("axe", "auth state")),
     ("clock", ClockUncertain(88)),
     ("clock", SteamUnreachable("connect", "certificate is not yet valid")),
     ("address", LogOnRefused("logon", 72)),
@@ -503,7 +503,7 @@ async def test_a_fault_of_this_instance_is_no_cooldown_for_all(
     assert bench.store.cooldowns == {}
 
 
-NOT_HERE = [CannotUnseal("axe", "password"), ClockUncertain(88), LogOnRefused("logon", 72)]
+NOT_HERE = [CannotDecrypt("axe", "password"), ClockUncertain(88), LogOnRefused("logon", 72)]
 
 
 @pytest.mark.parametrize("failure", NOT_HERE, ids=str)
@@ -525,7 +525,7 @@ def test_a_wrong_key_is_said_once_for_all_accounts_and_an_address_for_each() -> 
     faults, log = OwnFaults(), structlog.get_logger()
     with capture_logs() as told:
         for account in ("axe", "bane"):
-            for failure in (CannotUnseal(account, "password"), LogOnRefused("logon", 72)):
+            for failure in (CannotDecrypt(account, "password"), LogOnRefused("logon", 72)):
                 faults.note(account, failure, log)
     reasons = [str(one["reason"]) for one in told]
     assert [("BOTAPI_SECRET_KEY" in one, "egress address" in one) for one in reasons] == [

@@ -15,7 +15,7 @@ from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 from actors.errors import (
-    CannotUnseal,
+    CannotDecrypt,
     GcUnavailable,
     LogOnRefused,
     NeedsHuman,
@@ -133,7 +133,7 @@ REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
     ("log_on", LogOnRefused("logon", 43), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 87), BotState.BACKING_OFF, True, False),
     ("log_on", LogOnRefused("logon", 4711), BotState.BACKING_OFF, True, False),
-    ("load_auth", CannotUnseal("axe", "auth state"), BotState.BACKING_OFF, False, False),
+    ("load_auth", CannotDecrypt("axe", "auth state"), BotState.BACKING_OFF, False, False),
     ("credential", NoPassword("axe"), BotState.NEEDS_HUMAN, True, False),
     ("launch", GcUnavailable("no welcome"), BotState.BACKING_OFF, False, False),
 ]
