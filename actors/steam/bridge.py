@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
-from actors.errors import SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, SteamUnreachable
 
 T = TypeVar("T")
 KILL_S: Final = 1.0  # for what is under way when the hub ends
@@ -192,7 +192,7 @@ class Bridge:
     @staticmethod
     def _check(thread: int | None, door: str) -> None:
         if threading.get_ident() != thread:
-            raise WrongThread(f"{door} was used on the wrong side of the border")
+            raise LocalProtocolError(f"{door} was used on the wrong side of the border")
 
 
 async def _awaited(fn: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:

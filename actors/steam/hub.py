@@ -18,7 +18,7 @@ from gevent.exceptions import HubDestroyed
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
-from actors.errors import ServiceError, SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, ServiceError, SteamUnreachable
 from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
@@ -65,7 +65,7 @@ class Hub:
     def bridge(self) -> Bridge:
         """The way in."""
         if self._bridge is None:
-            raise WrongThread("the hub was not started")
+            raise LocalProtocolError("the hub was not started")
         return self._bridge
 
     async def start(self) -> None:
@@ -88,7 +88,7 @@ class Hub:
             HubDied: it ended by itself, or its beats stopped.
         """
         if self._ended is None:
-            raise WrongThread("the hub was not started")
+            raise LocalProtocolError("the hub was not started")
         try:
             while not self._ended.done():
                 self._check_beat()

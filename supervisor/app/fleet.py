@@ -37,7 +37,7 @@ from actors.bot.ports import BotMemory, BotPorts
 from actors.bot.registry import Announcer, RosterMessage
 from actors.bot.shared_causes import SharedCause
 from actors.bot.states import BotState
-from actors.errors import FleetError, FleetIsDrained, LocalProtocolError, NoSuchBot
+from actors.errors import FleetIsDrained, LocalProtocolError, NoSuchBot
 from actors.router.messages import GetLoads, RouterMessage
 from supervisor.app.bot_children import BotSpecs, Departures
 from supervisor.app.policies import bot_grace_s
@@ -88,7 +88,7 @@ class FleetDesk(Actor[FleetOrder]):
         reply = envelope.reply
         try:
             await self._carry_out(envelope.message)
-        except FleetError as refusal:
+        except (NoSuchBot, FleetIsDrained) as refusal:
             if reply is not None:
                 reply.fail(refusal)
         else:

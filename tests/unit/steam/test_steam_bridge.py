@@ -14,7 +14,7 @@ import structlog
 from structlog.testing import capture_logs
 from structlog.typing import FilteringBoundLogger
 
-from actors.errors import SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, SteamUnreachable
 from actors.steam import hub as hub_module
 from actors.steam.bridge import Bridge
 from actors.steam.hub import Hub
@@ -200,13 +200,13 @@ async def test_submitted_functions_run_in_the_hub_in_order(bridge: Bridge) -> No
 
 async def test_doors_refuse_the_wrong_thread(bridge: Bridge) -> None:
     def call_from_the_hub() -> None:
-        with pytest.raises(WrongThread):
+        with pytest.raises(LocalProtocolError, match="wrong side"):
             bridge.call(print).send(None)
 
     await bridge.call(call_from_the_hub)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong side"):
         bridge.post(print)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong side"):
         await asyncio.to_thread(bridge.post, print)
 
 
@@ -214,7 +214,7 @@ async def test_a_bridge_without_a_hub_is_unreachable() -> None:
     bridge = Bridge(asyncio.get_running_loop())
     with pytest.raises(SteamUnreachable):
         await bridge.call(print)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong side"):
         bridge.post(print)
 
 

@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 from support.fake_clock import FakeClock
 
-from actors.errors import SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, SteamUnreachable
 from actors.steam import hub as hub_module
 from actors.steam.hub import Hub, HubDied
 from supervisor.clock import SystemClock
@@ -115,9 +115,9 @@ async def test_a_thread_that_ends_by_itself_is_a_dead_hub(hub: CountingHub) -> N
 async def test_a_hub_that_was_not_started_has_no_bridge() -> None:
     hub = Hub(clock=SystemClock(), log=structlog.get_logger())
     hub.stop()
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="not started"):
         _ = hub.bridge
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="not started"):
         await hub.run()
 
 
