@@ -1,8 +1,8 @@
--- Check out one account by name, for a person who works on it; cooldowns and budgets do not matter.
+-- Check out one account by name, for an operator who logs on by hand; cooldowns and budgets do not matter.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 fencing  6 spellings  7 steam ids
 -- ARGV 1 account  2 holder  3 lease ms
--- Returns the fencing token, 0 when it is in use, -1 when there is no such account; the name where another name of
--- the same Steam account is in use.
+-- Returns the fencing token, 0 when the account is in use, -1 when there is no such account, or the other name of the
+-- same Steam account that is in use.
 expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4], KEYS[5], KEYS[7]})
 if redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return -1 end
 local now = now_ms()

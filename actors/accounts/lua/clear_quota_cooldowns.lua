@@ -1,5 +1,5 @@
--- End all cooldowns that have one reason: a spent budget, when budgets are counted by other limits now.
--- KEYS 1 cooldowns  2 cooldown reasons  3 hints
+-- End all cooldowns for a spent budget, after the limits have changed.
+-- KEYS 1 cooldowns  2 cooldown reasons  3 hints (see acquire)
 -- ARGV 1 the reason
 local reasons = redis.call('HGETALL', KEYS[2])
 for i = 1, #reasons, 2 do
