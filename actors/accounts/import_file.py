@@ -1,7 +1,7 @@
-"""Parses account files: JSON, maFiles, ASF bot files, delimited text.
+"""Parses account files: JSON, maFiles, ASF bot files, delimited text (`import_table`).
 
-A file is read as a whole: each of its accounts is certain, or there is a problem with its line and with
-what was expected there. No problem repeats a value of the file.
+An entry is an account, or a problem with its line and the expected form. No problem repeats a value of
+the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from actors.accounts.names import bad_name, folded
 from actors.accounts.shared_secrets import bad_shared_secret, canonical
 
 LARGEST: Final = 16 * 1024 * 1024  # bytes of a file
-MOST_PROBLEMS: Final = 1000  # then the rest is not read
+MOST_PROBLEMS: Final = 1000  # after that the rest is not read
 LONGEST_PASSWORD: Final = 256  # characters; Steam uses the first 64
 # By byte order mark; those of UTF-32 come before those of UTF-16, which begin alike.
 _ENCODINGS: Final[Mapping[bytes, str]] = {
@@ -37,7 +37,7 @@ _MANIFEST: Final = "it is the manifest of an authenticator: import the maFiles b
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """One good entry. A maFile holds no password: its account has one already, or another file has it."""
+    """One valid entry. A maFile has no password: Redis or another file must have it."""
 
     name: str
     password: str | None = field(repr=False)
@@ -46,7 +46,7 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class BadEntry:
-    """One entry that cannot be used; never repeats a secret."""
+    """One invalid entry, without secrets."""
 
     where: str  # e.g. "line 3"
     problem: str
@@ -54,7 +54,7 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What files hold: accounts, or problems."""
+    """Content of files: accounts, or problems."""
 
     accounts: tuple[NewAccount, ...]
     problems: tuple[BadEntry, ...]
@@ -63,8 +63,8 @@ class Import:
 def read_accounts(files: Iterable[tuple[str, bytes]]) -> Import:
     """Read files that are imported together, each with its name ("" for the only one).
 
-    What several entries say of one account is put together: a list of passwords and a folder of maFiles.
-    Two passwords or two secrets of one account are a problem.
+    Entries of one account are merged, e.g. of a list of passwords and of maFiles. Two passwords or two
+    secrets of one account are a problem.
     """
     accounts: dict[str, tuple[str, NewAccount]] = {}
     problems = []
@@ -89,7 +89,7 @@ def read_accounts(files: Iterable[tuple[str, bytes]]) -> Import:
 
 
 def new_account(name: Any, password: Any, shared_secret: Any) -> NewAccount | BadEntry:
-    """Return one account that was not in a file, or what is wrong with it."""
+    """Return one account that is not from a file, or what is wrong with it."""
     shared_secret = shared_secret or None
     problem = bad_name(name) or _missing(password) or bad_shared_secret(shared_secret)
     if problem:
@@ -106,7 +106,7 @@ def _together(one: NewAccount, other: NewAccount) -> NewAccount | None:
 
 
 def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
-    """Yield where each entry stands, and the account or the problem."""
+    """Yield the place of each entry, and the account or the problem."""
     none = True
     try:
         text = _text_of(data)
@@ -121,7 +121,7 @@ def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
 
 
 class _Unusable(Exception):
-    """What is wrong with a whole file, or from `place` on."""
+    """The file is unusable, as a whole or from `place` on."""
 
     def __init__(self, problem: str, place: str = "the file") -> None:
         self.place = place
@@ -140,7 +140,7 @@ def _text_of(data: bytes) -> str:
     except UnicodeDecodeError as error:
         place = f"line {data[: len(mark) + error.start].count(10) + 1}"
         raise _Unusable("it is not UTF-8 text: save the file as UTF-8", place) from None
-    if "\0" in text or "\ufffd" in text:  # U+FFFD: an editor could not read a sign
+    if "\0" in text or "\ufffd" in text:  # U+FFFD: an editor could not decode a character
         line = re.split("[\0\ufffd]", text, maxsplit=1)[0].count("\n") + 1
         raise _Unusable("it is not UTF-8 text: save the file as UTF-8", f"line {line}")
     if re.fullmatch(r"[A-Za-z0-9+/]{100,}={0,2}", text.strip()):
@@ -161,7 +161,7 @@ def _of_json(text: str) -> Iterator[tuple[str, NewAccount | str]]:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Yield what may be an account: JSON values in a row, the items of lists and those of `accounts`."""
+    """Yield the JSON values that may be accounts: each value, or the items of a list or of `accounts`."""
     decoder, at = json.JSONDecoder(object_pairs_hook=_object), _after_space(text, 0)
     while at < len(text):
         try:

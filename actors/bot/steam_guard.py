@@ -64,7 +64,7 @@ class GivesBack(KeepsAuth, Protocol):
 class TakesByName(Protocol):
     """What this needs of the operator's view of the accounts."""
 
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+    async def checkout(self, account: str, holder: str, *, lease_s: float) -> Lease:
         """Check out one account. Raises NoSuchAccount or AccountInUse."""
 
 
@@ -88,7 +88,7 @@ class InteractiveLogon:
             SteamError, AccountError: why it did not work; the account is given back all the same.
         """
         fence_at = self.clock.now() + LEASE_S - MARGIN_S
-        lease = await self.admin.take(account, f"{self.holder}/{account}", lease_s=LEASE_S)
+        lease = await self.admin.checkout(account, f"{self.holder}/{account}", lease_s=LEASE_S)
         question = _Question(on_guard)
         try:
             logged_on = await self._until_decided(lease, question, fence_at)

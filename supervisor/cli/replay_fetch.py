@@ -27,7 +27,7 @@ from rich.progress import (
 
 from actors.matches.match import is_valves, on_mirror
 from actors.replays.availability import Availability
-from actors.replays.download import Download, GaveUp, NotThere, Patience
+from actors.replays.download import Download, GaveUp, NotThere
 from actors.replays.files import InUse, Nowhere, PartFile, PlainFile
 from actors.replays.verify import BadReplay, Compression
 from supervisor.cli.client import ApiClient
@@ -176,14 +176,19 @@ async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
 
 async def _download(order: Order, url: str, target: Path) -> Compression | None:
     """Bring the file to its place; return how it was compressed."""
-    patience = Patience(order.retries, SystemClock().sleep)
     with (
         PartFile(target) as part,
         PlainFile(target) if order.extract else Nowhere() as sink,
         Bar(target.name) as bar,
     ):
         download = Download(
-            order.match_id, url, part=part, sink=sink, watcher=bar, patience=patience
+            order.match_id,
+            url,
+            part=part,
+            sink=sink,
+            watcher=bar,
+            retries=order.retries,
+            clock=SystemClock(),
         )
         await download.run(through_proxy=is_valves(url))
         if isinstance(sink, PlainFile):

@@ -262,7 +262,7 @@ async def test_a_name_that_steam_cannot_have_is_never_leased(rig: Rig, name: byt
     assert "Steam has no such name" in row.problem
     assert set(await rig.all_free("us")) == {BAD, GOOD}
     with pytest.raises(BadAccountName):
-        await rig.admin.take(as_shown, "me", lease_s=60.0)
+        await rig.admin.checkout(as_shown, "me", lease_s=60.0)
     await rig.admin.remove(as_shown)
     assert set(await rig.rows()) == {BAD, GOOD}
     assert await rig.raw.hexists(rig.key("passwords"), name) == 0

@@ -66,7 +66,7 @@ class Rig:
             "release_all": lambda: self.store.release_all("us/"),
             "cool_down": lambda: self.store.cool_down(lease, 60.0, "a reason"),
             "reserve": lambda: self.store.reserve(lease.account, lease.fencing_token, "192.0.2.1"),
-            "take": lambda: self.admin.take("bane", "me", lease_s=60.0),
+            "take": lambda: self.admin.checkout("bane", "me", lease_s=60.0),
             "free": lambda: self.admin.release("axe", force=True),
             "reset": lambda: self.admin.reset("axe"),
             "remove": lambda: self.admin.remove("axe", force=True),
@@ -113,7 +113,7 @@ async def test_a_score_below_0_is_a_free_account(rig: Rig, score: float) -> None
         await rig.redis.zadd(rig.key("checkouts"), {name: score})
     assert {row.state for row in await rig.admin.overview()} == {AccountState.FREE}
     first = await rig.store.acquire("us/bot-1")
-    second = await rig.admin.take("bane", "me", lease_s=60.0)
+    second = await rig.admin.checkout("bane", "me", lease_s=60.0)
     assert {first.account, second.account} == {"axe", "bane"}
     scores = await rig.redis.zrange(rig.key("checkouts"), 0, -1, withscores=True)
     assert [tuple(one) for one in scores] == [("axe", 1), ("bane", 1)]
@@ -170,5 +170,5 @@ async def test_an_unknown_account_is_created_by_no_order(rig: Rig, command: str)
     with pytest.raises(NoSuchAccount, match="there is no account nobody"):
         await getattr(rig.admin, command)("nobody")
     with pytest.raises(NoSuchAccount):
-        await rig.admin.take("nobody", "me", lease_s=60.0)
+        await rig.admin.checkout("nobody", "me", lease_s=60.0)
     assert await rig.content() == {}

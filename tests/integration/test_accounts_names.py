@@ -98,7 +98,7 @@ async def test_of_all_spellings_one_is_leased_at_a_time(rig: Rig) -> None:
                 f"the same Steam account as {shown(leases[0].account)}, which is in use"
             )
             with pytest.raises(AccountInUse, match="in use as"):
-                await rig.admin.take(name, "me", lease_s=60.0)
+                await rig.admin.checkout(name, "me", lease_s=60.0)
         await rig.store.release(leases[0])
     assert {row.state for row in await rig.admin.overview()} == {AccountState.FREE}
 

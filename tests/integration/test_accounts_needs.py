@@ -145,7 +145,7 @@ async def reset(world: World) -> None:
 
 
 async def log_on_by_hand(world: World) -> None:
-    lease = await world.admin.take("axe", "me", lease_s=60.0)
+    lease = await world.admin.checkout("axe", "me", lease_s=60.0)
     store = world.store()
     await store.note_logon(lease)
     await store.release(lease)

@@ -22,6 +22,7 @@ from actors.replays import download
 from actors.replays.files import Nowhere, PartFile
 from bench.world import ServiceEnv, world
 from supervisor.cli.replay_fetch import Bar
+from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.integration
 
@@ -419,14 +420,14 @@ async def test_a_connection_that_falls_silent_is_given_up(
     await here.faults(replay_stall_kb={"value": 500, "times": 1})
     waits: list[float] = []
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
+    class RecordingClock(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
 
     url = f"{here.world.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
-        patience = download.Patience(3, sleep)
         fetched = download.Download(
-            MATCH, url, part=part, sink=Nowhere(), watcher=bar, patience=patience
+            MATCH, url, part=part, sink=Nowhere(), watcher=bar, retries=3, clock=RecordingClock()
         )
         await fetched.run(through_proxy=False)
         part.become_target()

@@ -258,7 +258,7 @@ class Checkouts(CheckoutsUnderTest):
         taken: list[Lease] = []
 
         async def take() -> None:
-            taken.append(await self.admin.take(name, holder, lease_s=LEASE_S))
+            taken.append(await self.admin.checkout(name, holder, lease_s=LEASE_S))
 
         allowed = not account.is_in_use and not account.rests
         if self.is_done(take(), account.has_password, allowed):

@@ -33,7 +33,7 @@ class ByName:
     def __init__(self, store: FakeStore) -> None:
         self._store = store
 
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+    async def checkout(self, account: str, holder: str, *, lease_s: float) -> Lease:
         del account, lease_s
         return await self._store.acquire(holder)
 
