@@ -1,4 +1,4 @@
-"""What people do to Redis by hand, as an operator sees it and as the service takes it: real processes."""
+"""Changes to Redis by hand, seen by an operator and by the service, with real processes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def said(w: ServiceEnv, text: str) -> bool:
 def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    """While it serves, through its stop and a start; put right, nothing of it is left."""
+    """While it serves, through a stop and a start; after the repair all is well."""
     with world(2, settings=QUICK) as w:
         wire = raw(w)
         w.service.wait_ready(2)
@@ -100,7 +100,7 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
         assert set(w.scores().values()) == {0}
 
 
-def test_an_account_without_a_password_is_no_bots_and_the_list_says_so(
+def test_an_account_without_a_password_is_not_used_and_the_list_says_so(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     with world(2, settings=QUICK) as w:
@@ -150,7 +150,7 @@ def key_of(letter: bytes) -> str:
     return base64.b64encode(letter * 32).decode()
 
 
-def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
+def test_the_wrong_secret_key_is_reported_with_a_remedy_and_overwrites_nothing(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     right, wrong = key_of(b"r"), key_of(b"w")
@@ -199,10 +199,10 @@ def test_the_private_valkey_is_no_exception(tmp_path: Path) -> None:
     assert botapi(config, "add", "bane", typed="pw\n", env=right)[0] == 0
 
 
-def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
+def test_what_this_instance_cannot_decrypt_is_left_to_others_and_logged_once(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    """It cannot look at the start, as Redis is away. Nothing of it is an account's fault (P14)."""
+    """It cannot check at startup, as Redis is away. No account is blamed (P14)."""
     with world(3, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         use_key(w, key_of(b"w"))
@@ -233,7 +233,7 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
         w.service.wait_ready(3)
 
 
-def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
+def test_accounts_under_several_keys_are_used_if_the_instance_has_their_key(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     with world(2, settings=QUICK) as w:

@@ -1,4 +1,4 @@
-"""A service on accounts whose names are bad, or the same: real processes, as an operator sees them."""
+"""A service on accounts whose names are bad, or the same: with real processes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seeded(w: ServiceEnv, *names: bytes) -> None:
 
 
 def asked(w: ServiceEnv, path: str) -> tuple[int, bytes]:
-    """Ask as an operator; of an event stream the first event."""
+    """Ask as an operator; return the first event of an event stream."""
     request = urllib.request.Request(  # noqa: S310 - ours
         w.service.url + path, headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -50,7 +50,7 @@ def asked(w: ServiceEnv, path: str) -> tuple[int, bytes]:
 
 
 def listed(w: ServiceEnv) -> list[dict[str, Any]]:
-    """Return what `botapi accounts list --json` says."""
+    """Return the output of `botapi accounts list --json`."""
     command = [sys.executable, "-m", "supervisor", "accounts", "list"]
     done = subprocess.run(
         [*command, "--json", "--config", str(w.service.config_file)],

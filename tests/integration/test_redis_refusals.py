@@ -1,4 +1,4 @@
-"""A Redis that answers and refuses: named as such in answers, alerts and commands, never unreachable."""
+"""A Redis that answers and refuses: reported as such, never as unreachable."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def w() -> Iterator[ServiceEnv]:
 
 @pytest.fixture
 def client(w: ServiceEnv) -> Iterator[Any]:
-    """Return a client whose connection is there before a password is needed."""
+    """Return a client that is connected before a password is needed."""
     with sync_redis.Redis.from_url(w.redis_url, single_connection_client=True) as opened:
         opened.ping()
         yield opened

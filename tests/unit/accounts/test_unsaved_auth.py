@@ -1,4 +1,4 @@
-"""Auth state that Redis does not have (yet, or any more)."""
+"""UnsavedAuth: auth state that Redis does not have yet, or has lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def auth(exp: int) -> AuthState:
 OLD, NEW = auth(100), auth(200)
 
 
-def test_what_arrived_is_held_until_it_is_stored() -> None:
+def test_received_auth_state_is_kept_until_it_is_stored() -> None:
     known = UnsavedAuth()
     known.received("axe", NEW)
     assert known.unsaved("axe") == NEW
@@ -27,7 +27,7 @@ def test_what_arrived_is_held_until_it_is_stored() -> None:
     assert known.unsaved("axe") is None
 
 
-def test_storing_an_older_state_does_not_settle_the_newer_one() -> None:
+def test_storing_an_older_state_does_not_mark_the_newer_one() -> None:
     known = UnsavedAuth()
     known.received("axe", NEW)
     known.mark_stored("axe", OLD)
@@ -43,14 +43,14 @@ def test_what_redis_has_replaces_what_was_known_to_be_stored() -> None:
     assert known.unsaved("axe") == OLD
 
 
-def test_what_redis_may_have_lost_is_stored_again_while_the_account_is_ours() -> None:
+def test_auth_state_that_redis_may_have_lost_is_stored_again_while_leased() -> None:
     known = UnsavedAuth()
     known.mark_stored("axe", NEW)
     known.mark_lost("axe")
     assert known.unsaved("axe") == NEW
 
 
-def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
+def test_stored_auth_state_is_forgotten_after_the_lease() -> None:
     """The next instance that holds the account may change it, and so may the owner of the account."""
     known = UnsavedAuth()
     known.mark_stored("axe", NEW)
@@ -59,7 +59,7 @@ def test_what_is_stored_is_not_remembered_beyond_the_lease() -> None:
     assert known.unsaved("axe") is None
 
 
-def test_of_two_states_the_one_that_lives_longer_counts() -> None:
+def test_of_two_states_the_one_that_expires_later_counts() -> None:
     known = UnsavedAuth()
     known.received("axe", OLD)
     assert known.unsaved("axe", NEW) is None
