@@ -23,7 +23,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.redis.client import Script
+from actors.redis.client import Scripts
 
 COLUMNS: Final = 11  # of a row of overview.lua
 LONGEST_SHOWN: Final = 200  # characters of a text from another client
@@ -86,6 +86,7 @@ class AccountAdmin:
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
+        self._scripts = Scripts(__package__)
         self._quota = quota
 
     @property
@@ -111,15 +112,8 @@ class AccountAdmin:
         now, *cells = await self._run(
             "overview",
             [
-                k.checkouts,
-                k.leases,
-                k.holders,
-                k.passwords,
-                k.cooldowns,
-                k.cooldown_reasons,
-                k.last_logons,
-                k.spellings,
-                k.steam_ids,
+                *(k.checkouts, k.leases, k.holders, k.passwords, k.cooldowns),
+                *(k.cooldown_reasons, k.last_logons, k.spellings, k.steam_ids),
             ],
             [k.account_budget_front, self._quota.window],
         )
@@ -187,38 +181,16 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [
-            k.checkouts,
-            k.leases,
-            k.holders,
-            k.passwords,
-            k.secrets,
-            k.sentries,
-            k.cooldowns,
-            k.cooldown_reasons,
-            k.account_budget(account),
-            k.last_logons,
-            k.fencing,
-            k.spellings,
-            k.steam_ids,
-            k.refused,
+            *(k.checkouts, k.leases, k.holders, k.passwords, k.secrets, k.sentries, k.cooldowns),
+            *(k.cooldown_reasons, k.account_budget(account), k.last_logons, k.fencing),
+            *(k.spellings, k.steam_ids, k.refused),
         ]
         args = [account, _flag(force), k.account_budget_front]
         _checked(account, await self._run("remove_named", keys, args))
 
     def _row(self, cells: list[Any], now: float) -> AccountRow:
-        (
-            name,
-            score,
-            lease_ends,
-            entry,
-            has_password,
-            cool_until,
-            reason,
-            used,
-            last,
-            frees,
-            other,
-        ) = cells
+        name, score, lease_ends, entry, has_password, *rest = cells
+        cool_until, reason, used, last, frees, other = rest
         held = HolderEntry.parse(str(entry)) if entry else None
         lease_left = _ahead(lease_ends, now)
         cooldown = _ahead(cool_until, now)
@@ -259,7 +231,7 @@ class AccountAdmin:
         return f"the same Steam account as {shown(other)}, which is in use" if other else None
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return await Script(__package__, name).run(self._redis, keys, args)
+        return await self._scripts.run(self._redis, name, keys, args)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag

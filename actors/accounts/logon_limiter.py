@@ -8,12 +8,12 @@ the egress IP with the first log-on; until then all instances share the bucket o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.redis.client import Script
+from actors.redis.client import Scripts
 
 UNKNOWN_IP: Final = "unknown"
 TOKEN_COST: Final = 1
@@ -50,10 +50,7 @@ class LogonLimiter:
         self._keys = Keys(prefix)
         self._limits = limits
         self._ip = UNKNOWN_IP
-        self._ask = Script(__package__, "logon_ask")
-        self._refund = Script(__package__, "logon_refund")
-        self._limited = Script(__package__, "logon_limited")
-        self._succeeded = Script(__package__, "logon_succeeded")
+        self._scripts = Scripts(__package__)
 
     def change_limits(self, limits: LogonLimits) -> None:
         """Use other limits from now on."""
@@ -66,9 +63,8 @@ class LogonLimiter:
             StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
-        ms, reason = await self._ask.run(
-            self._redis, self._keys_of(self._ip), [*self._bucket, cost, int(PROBE_S * 1000)]
-        )
+        args = [*self._bucket, cost, int(PROBE_S * 1000)]
+        ms, reason = await self._run("logon_ask", self._keys_of(self._ip), args)
         return Wait(ms / 1000, reason, self._address) if ms else None
 
     async def refund(self, *, with_password: bool) -> None:
@@ -78,7 +74,7 @@ class LogonLimiter:
             StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
-        await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
+        await self._run("logon_refund", self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
         """Close the circuit after an accepted log-on, with which Steam told the egress IP.
@@ -89,7 +85,7 @@ class LogonLimiter:
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
         try:
-            await self._succeeded.run(self._redis, keys, self._bucket)
+            await self._run("logon_succeeded", keys, self._bucket)
         except BaseException:
             self._ip = asked_as  # the next call carries the tokens over
             raise
@@ -97,12 +93,12 @@ class LogonLimiter:
     async def was_limited(self) -> Wait:
         """Open the circuit of this IP for all instances; return how long. Steam said "too many"."""
         pause_s = self._limits.rate_limit_pause_s
-        await self._limited.run(
-            self._redis,
-            [self._keys.logon_circuit(self._ip)],
-            [int(pause_s * 1000)],
-        )
+        circuit = self._keys.logon_circuit(self._ip)
+        await self._run("logon_limited", [circuit], [int(pause_s * 1000)])
         return Wait(pause_s, "rate-limit", self._address)
+
+    async def _run(self, name: str, keys: list[str], args: list[int]) -> Any:
+        return await self._scripts.run(self._redis, name, keys, args)
 
     @property
     def _address(self) -> str | None:
