@@ -62,7 +62,7 @@ def test_a_timeline_that_cannot_be_played_is_one_line(tmp_path: Path) -> None:
         check=False,
     )
     assert said.returncode == 2
-    assert said.stderr == "sandbox: no such deed: explode\n"
+    assert said.stderr == "sandbox: no such action: explode\n"
 
 
 async def test_a_slow_cm_says_everything_later_and_in_order() -> None:

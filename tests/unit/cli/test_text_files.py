@@ -11,7 +11,7 @@ import pytest
 
 from actors.accounts.import_file import read_accounts
 from actors.http.auth.api_keys import digest_of, new_key
-from sandbox.control import timeline
+from sandbox.control import scenario
 from sandbox.steam import accounts as sandbox_accounts
 from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key
 from supervisor.app.web import read_keys
@@ -33,7 +33,7 @@ EXAMPLES: dict[str, tuple[str, Callable[[Path], Any]]] = {
         '[{"name": "axe", "password": "pw"}]',
         lambda path: [one.name for one in sandbox_accounts.load(path)],
     ),
-    "timeline of the sandbox": ("[[at]]\ns = 1\nclear = {}\n", timeline.read),
+    "scenario of the sandbox": ("[[at]]\ns = 1\nclear = {}\n", scenario.read_file),
 }
 
 

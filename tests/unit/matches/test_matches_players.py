@@ -19,7 +19,7 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
-from sandbox.gc import players
+from sandbox.gc import player_queries as players
 from sandbox.gc.messages import PROFILE_CARD
 
 REAL = Path(

@@ -25,7 +25,7 @@ from actors.errors import ActorStopped, Busy, GcUnavailable, NotReady, SteamUnre
 from actors.matches.players import PlayerDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 from actors.router.players import BOT_GRACE_S, MOST_PER_BOT, Players
-from sandbox.gc import players as known
+from sandbox.gc import player_queries as known
 from sandbox.gc.messages import PROFILE_CARD
 from sandbox.protocol.messages import ALIASES_RESPONSE
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.control.timeline import TimelineError, read
+from sandbox.control.scenario import ScenarioError, read_file
 
 
 def steps(tmp_path: Path, text: str) -> list[dict[str, object]]:
     path = tmp_path / "scenario.toml"
     path.write_text(text)
-    return [dict(step) for step in read(path)]
+    return [dict(step) for step in read_file(path)]
 
 
-def test_instants_become_pauses_in_order(tmp_path: Path) -> None:
+def test_times_become_pauses_in_order(tmp_path: Path) -> None:
     text = """
     [[at]]
     s = 8
@@ -31,7 +31,7 @@ def test_instants_become_pauses_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_maintenance_is_a_tuesday_that_begins_at_its_instant(tmp_path: Path) -> None:
+def test_maintenance_is_a_tuesday_that_begins_at_its_time(tmp_path: Path) -> None:
     text = """
     [[at]]
     s = 10
@@ -52,22 +52,20 @@ def test_maintenance_is_a_tuesday_that_begins_at_its_instant(tmp_path: Path) -> 
     [
         ("", "no \\[\\[at\\]\\]"),
         ("at = 5", "no \\[\\[at\\]\\]"),
-        ("[[at]]\ndrop = { all = true }", "needs its instant"),
-        ('[[at]]\ns = "soon"', "needs its instant"),
-        ("[[at]]\ns = -1", "needs its instant"),
+        ("[[at]]\ndrop = { all = true }", "needs its time"),
+        ('[[at]]\ns = "soon"', "needs its time"),
+        ("[[at]]\ns = -1", "needs its time"),
         ("[[at]]\ns = 1\nmaintenance = 60", "is a table of"),
         ("[[at]]\ns = 1\nmaintenance = { days = 1 }", "is a table of"),
         ('[[at]]\ns = 1\nmaintenance = { down_s = "long" }', "are seconds"),
         ("[[at]", "scenario.toml"),
     ],
 )
-def test_what_is_no_timeline_is_refused_with_the_reason(
-    tmp_path: Path, text: str, why: str
-) -> None:
-    with pytest.raises(TimelineError, match=why):
+def test_an_invalid_file_is_refused_with_the_reason(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ScenarioError, match=why):
         steps(tmp_path, text)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TimelineError, match="nowhere"):
-        read(tmp_path / "nowhere.toml")
+    with pytest.raises(ScenarioError, match="nowhere"):
+        read_file(tmp_path / "nowhere.toml")
