@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 import psutil
 
 from bench.bare_server import PATH, bare_server
+from bench.env import service_env
 from bench.http_load import drive
 from bench.report import print_machine, print_table
-from bench.world import world
 
 MATCH = 7_490_235_544
 GOAL = 0.7
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
     print_machine()
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         url = f"{w.service.url}/match-details?match_id={MATCH}"
         body = gzipped(url)

@@ -14,8 +14,8 @@ import redis
 from redis.exceptions import ReadOnlyError
 
 import bench.chaos.faults
-from bench.chaos.arena import LEASE_S, SECRET_KEY, Shape, arena, secret_key
-from bench.chaos.faults import KINDS, possible
+from bench.chaos.env import LEASE_S, SECRET_KEY, RoundConfig, chaos_env, secret_key
+from bench.chaos.faults import KINDS, available_kinds
 from bench.chaos.piped_service import PIPE_BYTES, PipedService
 from bench.chaos.proxy import FaultProxy, Mode
 from bench.chaos.valkeys import Valkeys, valkeys
@@ -132,7 +132,7 @@ async def test_the_clock_of_redis_steps_alone(store: Valkeys) -> None:
 
 def test_what_cannot_be_injected_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.chaos.faults, "library", lambda: None)
-    assert KINDS.keys() - possible().keys() == {"redis_clock_step"}
+    assert KINDS.keys() - available_kinds().keys() == {"redis_clock_step"}
 
 
 @pytest.mark.parametrize("reader", ["stops reading", "is gone"])
@@ -161,29 +161,29 @@ async def test_a_log_that_cannot_be_written(tmp_path: Path, reader: str) -> None
 
 async def test_a_blocked_loop_answers_nothing_while_its_sessions_live_on() -> None:
     """And a process that is started with another key is told from one that is started with its own."""
-    async with arena(Shape(members=1, bots=2, accounts=2), seed=1) as stage:
-        (member,) = stage.members
+    async with chaos_env(RoundConfig(members=1, bots=2, accounts=2), seed=1) as env:
+        (member,) = env.members
         await asyncio.to_thread(member.service.wait_ready, 2)
-        since = await stage.sandbox.last_event()
+        since = await env.sandbox.last_event()
         blocking = asyncio.create_task(member.block(4.0))
         await asyncio.sleep(0.5)
         with pytest.raises(TimeoutError):
             await healthz(member.service.url)
         await asyncio.sleep(3.5)  # longer than Steam waits for a silent connection
-        assert await stage.sandbox.journal("session_ended", since=since) == []
+        assert await env.sandbox.journal("session_ended", since=since) == []
         await blocking
-        assert member.downs[0][1] - member.downs[0][0] >= 4.0
+        assert member.down_periods[0][1] - member.down_periods[0][0] >= 4.0
         member.service.kill()
         await member.start()
         await member.stop()
-        assert member.unexpected_ends == []
+        assert member.violations_seen == []
         await member.refuse_to_start({"BOTAPI_HTTP__PORT": "not a port"})  # ends, with one line
-        assert member.unexpected_ends == []
+        assert member.violations_seen == []
         assert member.service.env[SECRET_KEY] == secret_key("right")
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="service_starting")
-        assert member.unexpected_ends == []
+        assert member.violations_seen == []
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="redis_lost")
-        (said,) = member.unexpected_ends
+        (said,) = member.violations_seen
         assert said == "m0: started with BOTAPI_LOG__LEVEL that is wrong"
 
 

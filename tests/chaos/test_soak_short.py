@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.soak import silent_in_a_row, soak, soak_world, times_away
+from bench.soak import downtimes, silent_in_a_row, soak, soak_env
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -12,15 +12,15 @@ BOTS = 20
 
 
 async def test_no_answer_is_wrong_or_missing_while_everything_fails_a_little() -> None:
-    with soak_world(BOTS, seed=5) as w:
-        w.service.wait_ready(BOTS)
-        outcome = await soak(w, seconds=25.0, rate=20.0, seed=5, warm_up_s=5.0)
-    assert outcome.seen.wrong == []
-    assert outcome.seen.missing == []
-    assert outcome.seen.answers["data"] > 100
-    assert outcome.seen.faults.total() >= 3
-    assert (outcome.ready, outcome.absent, outcome.resting) == (BOTS, [], set())
-    assert outcome.away_s
+    with soak_env(BOTS, seed=5) as env:
+        env.service.wait_ready(BOTS)
+        result = await soak(env, seconds=25.0, rate=20.0, seed=5, warm_up_s=5.0)
+    assert result.stats.wrong == []
+    assert result.stats.missing == []
+    assert result.stats.answers["data"] > 100
+    assert result.stats.faults.total() >= 3
+    assert (result.ready, result.absent, result.cooling) == (BOTS, [], set())
+    assert result.downtimes_s
 
 
 def test_silences_in_a_row_are_those_without_an_answer_between() -> None:
@@ -45,4 +45,4 @@ def test_time_away_is_from_the_end_of_a_session_to_the_next_welcome() -> None:
         {"kind": "gc_welcome", "account": "b", "t": 4.0},
         {"kind": "gc_welcome", "account": "b", "t": 9.0},
     ]
-    assert times_away(events) == [5.0, 2.0]
+    assert downtimes(events) == [5.0, 2.0]

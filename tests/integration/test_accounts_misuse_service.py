@@ -17,8 +17,8 @@ import redis as sync_redis
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.encryption import Encryption
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections, toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -79,7 +79,7 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     """While it serves, through its stop and a start; put right, nothing of it is left."""
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         wire = raw(w)
         w.service.wait_ready(2)
         wire.rename("botapi:checkouts", "aside")
@@ -103,7 +103,7 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
 def test_an_account_without_a_password_is_no_bots_and_the_list_says_so(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         wire = raw(w)
         w.service.wait_ready(2)
         w.service.stop()
@@ -156,7 +156,7 @@ def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
     right, wrong = key_of(b"r"), key_of(b"w")
     opens_none = "botapi: BOTAPI_SECRET_KEY: it opens none of the sealed values in Redis (2); "
     not_set = "botapi: BOTAPI_SECRET_KEY: it is not set, and Redis holds sealed values (2); "
-    with world(1, in_redis=0, settings=QUICK) as w:
+    with service_env(1, in_redis=0, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
 
         def stored() -> list[dict[str, str]]:
@@ -203,7 +203,7 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     """It cannot look at the start, as Redis is away. Nothing of it is an account's fault (P14)."""
-    with world(3, settings=QUICK) as w:
+    with service_env(3, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         use_key(w, key_of(b"w"))
         wire.delete("botapi:sentries")
@@ -236,7 +236,7 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
 def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         foreign = {"BOTAPI_SECRET_KEY": key_of(b"x")}
         w.service.stop()

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 import redis as sync_redis
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_utf_8_is_named_everywhere_and_stops_nothing(tmp_path
         "http": {"admin_token_file": str(token_file)},
         "metrics": {"accounts": True},
     }
-    with world(3, in_redis=2, settings=settings) as w:
+    with service_env(3, in_redis=2, settings=settings) as w:
         seeded(w, MULLER, b"\x1b[31mred")
         w.service.wait_ready(2)
         assert {bot["account"] for bot in w.service.status()["fleet"]} == {
@@ -99,7 +99,7 @@ def test_a_name_that_is_not_utf_8_is_named_everywhere_and_stops_nothing(tmp_path
 
 async def test_three_spellings_of_one_account_are_one_session() -> None:
     """Whichever name it has: each is used once, as the one before it is removed."""
-    with world(3, in_redis=1, settings=QUICK) as w:
+    with service_env(3, in_redis=1, settings=QUICK) as w:
         seeded(w, *NAMES)
         w.service.wait_ready(1)
         for number_left in (2, 1, 0):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.operator_client import TOKEN, ask, with_token
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +20,7 @@ SECRET = "a password that nobody may see"
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     """One bot on the first of three accounts; the tests do not undo what they do to the others."""
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(1, accounts=simple_accounts(3), settings=settings) as running:
+    with service_env(1, accounts=simple_accounts(3), settings=settings) as running:
         running.service.wait_ready(1)
         yield running
 

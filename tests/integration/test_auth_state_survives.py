@@ -24,10 +24,10 @@ from actors.accounts.store import AccountStore
 from actors.errors import LeaseLost, StoreUnavailable
 from actors.redis.client import connect
 from actors.steam.port import AuthState
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -199,7 +199,7 @@ def scene(
         Gate(valkey.port) as gate,
         SandboxProcess(ACCOUNTS) as sandbox,
     ):
-        add_accounts_as_the_seed_did(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
+        seed_accounts(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
         more = {"bots": bots, "log": {"level": "debug"}}
         settings = service_settings(1, sandbox, gate.url, more)
         with ServiceProcess(settings) as service:
@@ -223,7 +223,7 @@ async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> Non
         s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
-        add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
+        seed_accounts(s.redis_url, ACCOUNTS)
         s.gate.open()
         await s.check_that_token_is_kept()
 
@@ -245,7 +245,7 @@ async def test_redis_loses_what_it_had_acknowledged() -> None:
         assert s.stored() is not None
         s.valkey.terminate()
         s.valkey.start()
-        add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
+        seed_accounts(s.redis_url, ACCOUNTS)
         wait_until(lambda: s.stored() is not None, "the token is not stored again")
         await s.check_that_token_is_kept()
 

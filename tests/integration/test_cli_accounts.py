@@ -16,10 +16,10 @@ import pytest
 import redis as sync_redis
 from support.command import on_terminal
 
+from bench.env import service_settings
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess, toml
 from bench.valkey import own_valkey
-from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import pytest
 from support.command import Said, botapi
 from support.operator_client import with_token
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def w() -> Iterator[ServiceEnv]:
     """A service that has made its own token, as on loopback it does."""
-    with world(2, accounts=simple_accounts(4)) as running:
+    with service_env(2, accounts=simple_accounts(4)) as running:
         running.service.wait_ready(2)
         yield running
 

@@ -11,8 +11,8 @@ import pytest
 from support.command import COMMAND, Said, botapi, environment
 
 from actors.bot.states import BotState
+from bench.env import ServiceEnv, service_env
 from bench.service_process import toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ MATCH = "7490235544"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[ServiceEnv]:
-    with world(1) as one:
+    with service_env(1) as one:
         one.service.wait_ready(1)
         yield one
 

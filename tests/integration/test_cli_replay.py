@@ -20,7 +20,7 @@ from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_ter
 
 from actors.replays import download
 from actors.replays.files import Nowhere, PartFile
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 from supervisor.cli.replay_fetch import Bar
 
 pytestmark = pytest.mark.integration
@@ -45,7 +45,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
         "replay_state": "REPLAY_AVAILABLE",
     }
     (matches / "one.json").write_text(json.dumps({"result": 1, "match": match}))
-    with world(1, matches=matches) as one:
+    with service_env(1, matches=matches) as one:
         one.service.wait_ready(1)
         yield one
 

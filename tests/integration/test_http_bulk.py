@@ -16,7 +16,7 @@ from support.quick_service import quick_world, wait_idle
 
 from actors.http.openapi.inputs import MOST_IDS
 from actors.http.routes.matches import AT_ONCE
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

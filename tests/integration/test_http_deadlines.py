@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from support.quick_service import quick_world, wait_idle
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ from support.operator_client import TOKEN, with_token
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

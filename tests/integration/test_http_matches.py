@@ -12,7 +12,7 @@ import pytest
 from support.quick_service import quick_world
 
 from actors.http.auth.sessions import COOKIE
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 from sandbox.gc.matches.catalogue import Catalogue
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

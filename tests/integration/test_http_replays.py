@@ -11,7 +11,7 @@ import pytest
 from support.quick_service import given_match, quick_world
 
 from actors.replays.availability import UPLOADED_WITHIN_S
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.quick_service import quick_world
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

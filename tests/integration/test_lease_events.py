@@ -25,10 +25,10 @@ from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.redis.client import connect
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.valkey import own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -104,7 +104,7 @@ async def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     with own_valkey(BY_HAND) as valkey, unfaked():
         url = f"redis://127.0.0.1:{valkey.port}/0"
         accounts = simple_accounts(BOTS)
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         with (
             SandboxProcess(accounts) as sandbox,
             ServiceProcess(service_settings(BOTS, sandbox, url)) as service,

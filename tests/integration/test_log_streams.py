@@ -22,10 +22,10 @@ from typing import Self
 import pytest
 from support.exposition import Exposition
 
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import START_S, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -130,7 +130,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(
         SandboxProcess(accounts) as sandbox,
     ):
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         settings = service_settings(
             BOTS,
             sandbox,

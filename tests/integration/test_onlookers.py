@@ -16,10 +16,10 @@ from actors.bot.steam_guard import GuardDesk
 from actors.dashboard.dashboard import Dashboard
 from actors.router.players import Players
 from actors.router.router import Router
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 from supervisor.app.settings import load
 from supervisor.app.tree import Tree, planted
 from supervisor.child_runner import ChildGaveUp
@@ -44,7 +44,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     accounts = simple_accounts(1)
     with own_valkey(FORGETFUL) as valkey, SandboxProcess(accounts) as sandbox:
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         settings = service_settings(1, sandbox, url)
         settings["http"]["port"] = 0
         settings["redis"]["data_dir"] = str(folder / "data")

@@ -11,7 +11,7 @@ import pytest
 from support.operator_client import TOKEN, with_token
 from yarl import URL
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ OWN = {"X-BotAPI-Page": "1"}
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(1, accounts=simple_accounts(1), settings=settings) as running:
+    with service_env(1, accounts=simple_accounts(1), settings=settings) as running:
         yield running
 
 

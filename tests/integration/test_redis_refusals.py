@@ -12,8 +12,8 @@ import pytest
 import redis as sync_redis
 from support.command import botapi
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections, toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ PATIENCE_S: Final = 30.0
 
 @pytest.fixture(scope="module")
 def w() -> Iterator[ServiceEnv]:
-    with world(2, settings=SETTINGS) as running:
+    with service_env(2, settings=SETTINGS) as running:
         running.service.wait_ready(2)
         yield running
 

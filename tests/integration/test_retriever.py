@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 REAL = Path(
@@ -87,7 +87,7 @@ async def opendota(w: ServiceEnv) -> AsyncIterator[OpenDota]:
 @pytest.fixture(scope="module")
 def common() -> Iterator[ServiceEnv]:
     debug = {"log": {"level": "debug"}}
-    with world(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
+    with service_env(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
         w.service.wait_ready(2)
         yield w
 
@@ -217,7 +217,7 @@ async def test_players_are_known_and_cost_no_match_budget() -> None:
     card = real("retriever_player.json")
     steam_ids = [FIRST_STEAM_ID + n for n in range(1, 101)]
     settings = {"quota": {"per_ip": 1}}
-    with world(2, sandbox_options=("--quota-account", "1"), settings=settings) as w:
+    with service_env(2, sandbox_options=("--quota-account", "1"), settings=settings) as w:
         w.service.wait_ready(2)
         async with opendota(w) as od:
             assert (await od.match(MATCH)).outcome is Outcome.TAKEN
@@ -318,7 +318,7 @@ async def test_what_is_no_id_is_refused(common: ServiceEnv, path: str) -> None:
 
 
 async def test_without_a_ready_bot_it_is_not_ready_as_the_retriever_says() -> None:
-    with world(1, in_redis=0) as w:
+    with service_env(1, in_redis=0) as w:
         async with opendota(w) as od:
             for path in (f"/match/{MATCH}", "/profile/7", f"/aliases/{FIRST_STEAM_ID + 7}"):
                 got = await od.get(path)

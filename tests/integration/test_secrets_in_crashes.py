@@ -27,10 +27,10 @@ from support.secret_search import (
     wait_until,
 )
 
+from bench.env import service_settings
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
 from bench.valkey import own_valkey
-from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 

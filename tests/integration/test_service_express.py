@@ -13,7 +13,7 @@ from support.exposition import Exposition
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

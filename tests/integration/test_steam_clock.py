@@ -10,8 +10,8 @@ from support.steam_env import ACCOUNTS, SteamEnv
 
 from actors.accounts.auth_state import expires_at
 from actors.steam.port import Transport
+from bench.env import service_env
 from bench.sandbox_process import SandboxProcess
-from bench.world import world
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +54,7 @@ def test_a_whole_service_logs_on_with_a_code_on_such_a_machine(ahead_s: float) -
     account = {"name": "bot0000", "password": "pw", "shared_secret": "b25lIHNlY3JldA=="}
     options = ("--clock-offset", str(ahead_s))
     steps = {"log": {"level": "debug"}}
-    with world(1, accounts=[account], sandbox_options=options, settings=steps) as w:
+    with service_env(1, accounts=[account], sandbox_options=options, settings=steps) as w:
         w.service.wait_ready(1)
         assert not list(w.service.events("account_needs_human"))
         tries = [

@@ -1,6 +1,6 @@
-"""Everything a benchmark needs around the service: a Valkey, a sandbox, accounts in both.
+"""Environment of a benchmark or test: Valkey, the sandbox, accounts in both, and the service.
 
-Each part is a process of its own, as in production, so that what is measured is the service alone.
+Each part is a process of its own, as in production, so measurements show the service alone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import DURABLE, own_valkey
 
-PLENTY = 1_000_000  # a budget that no benchmark spends
+PLENTY = 1_000_000  # more requests than any benchmark sends
 
 
 @dataclass(frozen=True)
 class ServiceEnv:
-    """One service with its surroundings, all running."""
+    """One running service with its environment."""
 
     service: ServiceProcess
     sandbox: SandboxProcess
@@ -32,8 +32,8 @@ class ServiceEnv:
     valkey: ValkeyServer
 
     def add_accounts(self) -> None:
-        """Add all accounts of the sandbox to Redis."""
-        add_accounts_as_the_seed_did(self.redis_url, self.sandbox.accounts)
+        """Add the sandbox's accounts to Redis."""
+        seed_accounts(self.redis_url, self.sandbox.accounts)
 
     def scores(self) -> dict[str, float]:
         """Return `botapi:checkouts`."""
@@ -42,12 +42,12 @@ class ServiceEnv:
 
 
 def account_names(count: int) -> list[str]:
-    """Return `count` names, in the order in which they are checked out."""
+    """Return `count` account names, in the order of checkouts."""
     return [f"bot{number:04}" for number in range(count)]
 
 
 @contextlib.contextmanager
-def world(
+def service_env(
     bots: int,
     *,
     accounts: Sequence[Mapping[str, Any]] | None = None,
@@ -62,13 +62,13 @@ def world(
 
     Args:
         bots: size of the fleet.
-        accounts: of the sandbox; one per bot when None.
-        in_redis: how many of them are added to Redis; all when None.
-        sandbox_options: more of its command line.
-        matches: a directory with whole answers for the sandbox.
-        settings: laid over `service_settings`.
-        redis_config: how Valkey keeps its data.
-        clock: what all three processes read; the real one when None.
+        accounts: accounts of the sandbox; None: one per bot.
+        in_redis: number of accounts added to Redis; None: all.
+        sandbox_options: further command line options of the sandbox.
+        matches: a directory with match answers for the sandbox.
+        settings: override those of `service_settings`.
+        redis_config: Valkey's persistence settings.
+        clock: clock of all three processes; None: the real one.
     """
     known = simple_accounts(bots) if accounts is None else [dict(one) for one in accounts]
     options = ["--quota-account", str(PLENTY), "--quota-ip", str(PLENTY), *sandbox_options]
@@ -78,7 +78,7 @@ def world(
         SandboxProcess(known, options, matches=matches, env=env) as sandbox,
     ):
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, known[:in_redis])
+        seed_accounts(url, known[:in_redis])
         with ServiceProcess(service_settings(bots, sandbox, url, settings), env=env) as service:
             yield ServiceEnv(service, sandbox, url, valkey)
 
@@ -88,8 +88,8 @@ def simple_accounts(count: int) -> list[dict[str, Any]]:
     return [{"name": name, "password": f"pw-{name}"} for name in account_names(count)]
 
 
-def add_accounts_as_the_seed_did(url: str, accounts: Sequence[Mapping[str, Any]]) -> None:
-    """HSET the password, ZADD the account with score 0."""
+def seed_accounts(url: str, accounts: Sequence[Mapping[str, Any]]) -> None:
+    """Add accounts to Redis: HSET the password, ZADD the account with score 0."""
     with redis.Redis.from_url(url) as client:
         for one in accounts:
             client.hset("botapi:passwords", one["name"], one["password"])
@@ -104,7 +104,7 @@ def service_settings(
     redis_url: str,
     more: Sections | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return settings for a fleet on `sandbox`, with budgets and pacing out of the way."""
+    """Return settings for a fleet on `sandbox`, without limits of quota and pacing."""
     settings: dict[str, dict[str, Any]] = {
         "bots": {"count": bots, "min_interval": 0, "max_in_flight": 100},
         "redis": {"url": redis_url},

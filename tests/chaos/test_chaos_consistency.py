@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.chaos.agreement import (
+from bench.chaos.consistency import (
     ALERTS,
     ANSWERS,
     DOWN,
@@ -18,14 +18,14 @@ from bench.chaos.agreement import (
     ROTATION,
     SERVICEABLE_PAGE,
     SERVICEABLE_READYZ,
-    Agreement,
-    Happened,
+    ConsistencyResult,
+    FaultPeriod,
     Refusal,
-    Witnessed,
-    compare,
-    refused_in_vain,
+    SampledRound,
+    check_consistency,
+    check_refusals,
 )
-from bench.chaos.witness import Page, Sessions, alert_kinds
+from bench.chaos.sampler import Page, Sessions, alert_kinds
 
 SOURCE = "127.0.0.10"
 Sample = dict[str, Any]
@@ -54,8 +54,10 @@ def sample(t: float, **other: Any) -> Sample:
     }
 
 
-def witnessed(*samples: Sample, happened: tuple[Happened, ...] = ()) -> Witnessed:
-    return Witnessed(samples, happened, {"m0": SOURCE}, per_account=3, per_ip=5, renewal_s=5.0)
+def sampled(*samples: Sample, fault_periods: tuple[FaultPeriod, ...] = ()) -> SampledRound:
+    return SampledRound(
+        samples, fault_periods, {"m0": SOURCE}, per_account=3, per_ip=5, renewal_s=5.0
+    )
 
 
 def during(seconds: int, **other: Any) -> list[Sample]:
@@ -68,15 +70,15 @@ def during(seconds: int, **other: Any) -> list[Sample]:
     ]
 
 
-def pairs(found: Agreement) -> set[str]:
-    return {line.split(": ", 1)[1].split(" differ")[0] for line in found.verdict.violations}
+def pairs(found: ConsistencyResult) -> set[str]:
+    return {line.split(": ", 1)[1].split(" differ")[0] for line in found.checks.violations}
 
 
 def test_those_that_agree_are_not_reported() -> None:
-    found = compare(witnessed(*during(9)))
-    assert found.verdict.violations == []
+    found = check_consistency(sampled(*during(9)))
+    assert found.checks.violations == []
     assert found.samples == 14
-    assert found.verdict.checks[JOURNAL_STATUS] == 14
+    assert found.checks.counts[JOURNAL_STATUS] == 14
 
 
 NOTHING_READY = {"bot-1": ["connecting", "axe"]}
@@ -103,29 +105,29 @@ LIES = [
 
 @pytest.mark.parametrize(("lie", "expected"), LIES)
 def test_a_lie_that_lasts_is_reported_once(lie: dict[str, Any], expected: set[str]) -> None:
-    found = compare(witnessed(*during(9, **lie)))
+    found = check_consistency(sampled(*during(9, **lie)))
     assert pairs(found) == expected
-    assert len(found.verdict.violations) == len(expected)
+    assert len(found.checks.violations) == len(expected)
     assert {pair for pair, seconds in found.longest.items() if seconds} == expected
     assert all(found.longest[pair] == 9 for pair in expected)
 
 
 @pytest.mark.parametrize("lie", [lie for lie, _ in LIES])
 def test_a_lie_of_two_seconds_is_not(lie: dict[str, Any]) -> None:
-    assert compare(witnessed(*during(2, **lie))).verdict.violations == []
+    assert check_consistency(sampled(*during(2, **lie))).checks.violations == []
 
 
 def test_differences_that_follow_each_other_are_not_one() -> None:
     one, other = {"steam": {SOURCE: ["axe", "bane"]}}, {"steam": {SOURCE: ["axe", "cm"]}}
     samples = [sample(t, **(one if t // 2 % 2 else other)) for t in range(12)]
-    assert compare(witnessed(*samples)).verdict.violations == []
+    assert check_consistency(sampled(*samples)).checks.violations == []
 
 
 def test_requests_wait_for_a_bot_that_takes_its_next_account_but_not_for_long() -> None:
     waits = {"readyz": {"code": 200, "body": {"ready": 0}}, "bots": NOTHING_READY, "level": None}
     told = {"steam": {}, **waits}
-    assert compare(witnessed(*during(11, **told))).verdict.violations == []
-    assert pairs(compare(witnessed(*during(13, **told)))) == {ROTATION}
+    assert check_consistency(sampled(*during(11, **told))).checks.violations == []
+    assert pairs(check_consistency(sampled(*during(13, **told)))) == {ROTATION}
 
 
 def test_a_page_that_is_late_several_times_in_a_row_is_not_late_for_long() -> None:
@@ -135,13 +137,13 @@ def test_a_page_that_is_late_several_times_in_a_row_is_not_late_for_long() -> No
         sample(t, bots=now, page_bots=before, steam=None, readyz=None)
         for t, (before, now) in enumerate(itertools.pairwise(bots))
     ]
-    assert pairs(compare(witnessed(*steps))) == {ANSWERS}
+    assert pairs(check_consistency(sampled(*steps))) == {ANSWERS}
 
 
 def test_a_spent_budget_that_is_said_is_no_lie() -> None:
     spent = {"code": 200, "body": {"budget": "spent"}}
     told = during(9, redis={"used": {"axe": 3}}, readyz=spent, level="act")
-    assert compare(witnessed(*told)).verdict.violations == []
+    assert check_consistency(sampled(*told)).checks.violations == []
 
 
 @pytest.mark.parametrize(
@@ -158,21 +160,24 @@ def test_a_spent_budget_that_is_said_is_no_lie() -> None:
 def test_only_what_a_service_cannot_know_is_excused(
     kind: str, lie: dict[str, Any], *, is_excused: bool
 ) -> None:
-    lasts, ends_early = Happened(kind, "m0", 2.0, 12.0), Happened(kind, "m0", 2.0, 2.5)
-    for samples, happened, ok in (
+    lasts, ends_early = FaultPeriod(kind, "m0", 2.0, 12.0), FaultPeriod(kind, "m0", 2.0, 2.5)
+    for samples, fault_periods, ok in (
         (during(9, alerts=None, **lie), lasts, is_excused),
         (during(25, alerts=None, **lie), ends_early, False),
-        (during(9, alerts=None, **lie), Happened(kind, "m1", 2.0, 12.0), False),
+        (during(9, alerts=None, **lie), FaultPeriod(kind, "m1", 2.0, 12.0), False),
     ):
-        assert (compare(witnessed(*samples, happened=(happened,))).verdict.violations == []) is ok
+        assert (
+            check_consistency(sampled(*samples, fault_periods=(fault_periods,))).checks.violations
+            == []
+        ) is ok
 
 
-GONE = Happened("redis_gone_past_lease", "m0", 3.0, 17.0)
-CUT = Happened("redis_cut", "m0", -5.0, -5.0)
+GONE = FaultPeriod("redis_gone_past_lease", "m0", 3.0, 17.0)
+CUT = FaultPeriod("redis_cut", "m0", -5.0, -5.0)
 
 
 @pytest.mark.parametrize(
-    ("alerts", "happened", "causes", "ok"),
+    ("alerts", "fault_periods", "causes", "ok"),
     [
         (["redis-unreachable"], (GONE,), {"right"}, True),
         (["redis-unreachable", "steam-unreachable"], (GONE,), {"right"}, True),
@@ -181,22 +186,22 @@ CUT = Happened("redis_cut", "m0", -5.0, -5.0)
         (["logons-limited"], (GONE,), {"wrong", "missing"}, False),
         ([], (GONE,), {"missing"}, False),
         (["account-needs-person"], (GONE,), {"missing"}, False),
-        ([], (GONE, Happened(DOWN, "m0", 2.0, 10.5)), set(), True),  # it found out in time
-        ([], (GONE, Happened(DOWN, "m1", 2.0, 10.5)), {"missing"}, False),
+        ([], (GONE, FaultPeriod(DOWN, "m0", 2.0, 10.5)), set(), True),  # it found out in time
+        ([], (GONE, FaultPeriod(DOWN, "m1", 2.0, 10.5)), {"missing"}, False),
         (["redis-unreachable"], (CUT,), {"right", "wrong"}, False),
-        (["redis-unreachable"], (CUT, Happened(DOWN, "m0", -20.0, 6.5)), {"right"}, True),
-        ([], (Happened("steam_slow", "m0", 3.0, 12.0),), set(), True),
-        (None, (GONE,), {"not told by /status"}, True),
+        (["redis-unreachable"], (CUT, FaultPeriod(DOWN, "m0", -20.0, 6.5)), {"right"}, True),
+        ([], (FaultPeriod("steam_slow", "m0", 3.0, 12.0),), set(), True),
+        (None, (GONE,), {"not reported by /status"}, True),
     ],
 )
 def test_the_cause_on_top_is_the_fault_that_is_on(
-    alerts: list[str] | None, happened: tuple[Happened, ...], causes: set[str], *, ok: bool
+    alerts: list[str] | None, fault_periods: tuple[FaultPeriod, ...], causes: set[str], *, ok: bool
 ) -> None:
     samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 17)]
-    found = compare(witnessed(*samples, happened=happened))
+    found = check_consistency(sampled(*samples, fault_periods=fault_periods))
     assert set(found.causes) <= causes
     assert bool(found.causes) is bool(causes)
-    assert (found.verdict.violations == []) is ok
+    assert (found.checks.violations == []) is ok
 
 
 def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
@@ -205,16 +210,16 @@ def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
         (4.1, 4.9, {"right"}),
         (5.1, 6.0, {"wrong"}),
     ):
-        fault = Happened("redis_hole", "m0", began, ended)
+        fault = FaultPeriod("redis_hole", "m0", began, ended)
         seen = sample(4.0, alerts=["redis-unreachable"], level="outage")
-        assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
+        assert set(check_consistency(sampled(seen, fault_periods=(fault,))).causes) == expected
 
 
 def test_a_fault_that_ends_while_a_sample_is_taken_may_no_longer_be_in_it() -> None:
     for ended, expected in ((15.9, set()), (16.1, {"missing"})):
-        fault = Happened("redis_hole", "m0", 3.0, ended)
+        fault = FaultPeriod("redis_hole", "m0", 3.0, ended)
         seen = sample(15.0, alerts=[], level="outage")
-        assert set(compare(witnessed(seen, happened=(fault,))).causes) == expected
+        assert set(check_consistency(sampled(seen, fault_periods=(fault,))).causes) == expected
 
 
 @pytest.mark.parametrize(
@@ -234,33 +239,33 @@ def test_a_spent_budget_is_named(
 ) -> None:
     spent = {"code": 200, "body": {"budget": "spent"}}
     told = [sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 18)]
-    assert set(compare(witnessed(*told)).causes) == causes
+    assert set(check_consistency(sampled(*told)).causes) == causes
 
 
 SPENT = {"redis": {"used": {"axe": 3}}}
 
 
 @pytest.mark.parametrize(
-    ("other", "happened", "could"),
+    ("other", "fault_periods", "could"),
     [
         ({}, (), True),
-        ({}, (Happened("valkey_kill", None, 0.0, 1.0),), False),
-        ({}, (Happened("valkey_kill", None, -20.0, -9.0),), True),
-        ({}, (Happened("redis_cut", "m1", 0.0, 1.0),), True),
-        ({}, (Happened("redis_hole", "m0", -60.0, 60.0),), False),
-        ({}, (Happened("log_unwritable", "m0", -60.0, 60.0),), True),
-        ({}, (Happened("log_unwritable", "m0", -4.0, 60.0),), False),
+        ({}, (FaultPeriod("valkey_kill", None, 0.0, 1.0),), False),
+        ({}, (FaultPeriod("valkey_kill", None, -20.0, -9.0),), True),
+        ({}, (FaultPeriod("redis_cut", "m1", 0.0, 1.0),), True),
+        ({}, (FaultPeriod("redis_hole", "m0", -60.0, 60.0),), False),
+        ({}, (FaultPeriod("log_unwritable", "m0", -60.0, 60.0),), True),
+        ({}, (FaultPeriod("log_unwritable", "m0", -4.0, 60.0),), False),
         (SPENT, (), False),
         ({"steam": {}}, (), False),
         ({"redis": None}, (), False),
     ],
 )
 def test_what_a_bot_could_serve_is_not_refused_in_quiet_times(
-    other: dict[str, Any], happened: tuple[Happened, ...], *, could: bool
+    other: dict[str, Any], fault_periods: tuple[FaultPeriod, ...], *, could: bool
 ) -> None:
     samples = [sample(t, **other) for t in range(10)]
     refusals = [Refusal("m0", "notready", 4.0 + n / 4, 4.1 + n / 4) for n in range(8)]
-    found = refused_in_vain(witnessed(*samples, happened=happened), refusals)
+    found = check_refusals(sampled(*samples, fault_periods=fault_periods), refusals)
     expected = "m0 refused 8 requests (notready) that a bot could serve, from 4.1 to 5.8"
     assert found.violations == ([expected] if could else [])
 
@@ -268,23 +273,23 @@ def test_what_a_bot_could_serve_is_not_refused_in_quiet_times(
 def test_a_bot_that_was_away_for_a_moment_excuses_a_refusal() -> None:
     samples = [sample(t, steam={SOURCE: ["axe"] if t != 4 else []}) for t in range(10)]
     refused = [Refusal("m0", "notready", 4.5, 4.6)]
-    assert refused_in_vain(witnessed(*samples), refused).violations == []
+    assert check_refusals(sampled(*samples), refused).violations == []
 
 
 def test_a_refusal_without_samples_around_it_is_not_judged() -> None:
     refused = [Refusal("m0", "notready", 0.5, 0.6)]
-    assert refused_in_vain(witnessed(sample(1), sample(2)), refused).violations == []
+    assert check_refusals(sampled(sample(1), sample(2)), refused).violations == []
 
 
 def test_the_page_is_what_its_events_say() -> None:
     page, well = Page(), {"level": "well", "kind": "well", "text": "All is well."}
-    assert page.shown() is None
+    assert page.to_sample() is None
     bots = [{"bot_id": name, "state": "ready", "account": name[-1]} for name in ("bot-1", "bot-2")]
-    page.take("snapshot", {"bots": bots, "headlines": [well]})
-    page.take("update", {"gone_bots": ["bot-2"], "bots": [bots[0] | {"state": "parked"}]})
-    assert page.shown() == {"bots": {"bot-1": ["parked", "1"]}, "alerts": [], "level": "well"}
-    page.take("update", {"headlines": [{"level": "act", "kind": "drained"}, well]})
-    assert page.shown() == {
+    page.apply("snapshot", {"bots": bots, "headlines": [well]})
+    page.apply("update", {"gone_bots": ["bot-2"], "bots": [bots[0] | {"state": "parked"}]})
+    assert page.to_sample() == {"bots": {"bot-1": ["parked", "1"]}, "alerts": [], "level": "well"}
+    page.apply("update", {"headlines": [{"level": "act", "kind": "drained"}, well]})
+    assert page.to_sample() == {
         "bots": {"bot-1": ["parked", "1"]},
         "alerts": ["drained"],
         "level": "act",
@@ -312,6 +317,6 @@ def test_sessions_are_those_that_the_game_coordinator_has_welcomed() -> None:
         ([{"kind": "gc_welcome", "account": "axe", "session": 1}], {}),
     ]
     for number, (events, expected) in enumerate(steps, 1):
-        sessions.take({"events": events, "last": number})
+        sessions.apply({"events": events, "last": number})
         assert sessions.by_source() == expected
     assert sessions.last == len(steps)

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
+from bench.chaos.checker import (
+    CheckResult,
+    DataLoss,
+    Observations,
+    ProcessEnd,
+    Unreachable,
+    check_accounts,
+    check_round,
+)
 from bench.chaos.faults import KINDS
-from bench.chaos.judge import Ended, Evidence, Loss, Unreachable, Verdict, accounts_in_order, judge
 from bench.chaos.plan import plan
 
 Event = dict[str, Any]
@@ -48,17 +56,17 @@ def journal() -> Journal:
     return Journal()
 
 
-def verdict(
-    journal: Journal, *, begun: int = 0, counted: int = 10, day: float = 10, per_ip: int = 5
-) -> Verdict:
-    return judge(
-        Evidence(
+def check(
+    journal: Journal, *, since: int = 0, counted: int = 10, day: float = 10, per_ip: int = 5
+) -> CheckResult:
+    return check_round(
+        Observations(
             journal.events,
-            begun,
+            since,
             per_account=3,
             per_ip=per_ip,
             counted={"account:axe": counted, "account:bane": counted, "ip:10.0.0.1": counted},
-            by_day={"axe": day, "bane": day},
+            counted_by_day={"axe": day, "bane": day},
         )
     )
 
@@ -68,16 +76,16 @@ def test_one_session_after_the_other_is_fine(journal: Journal) -> None:
         journal.add("token_logon", "axe", session)
         journal.add("match_request", "axe", session)
         journal.add("session_ended", "axe", session)
-    found = verdict(journal)
+    found = check(journal)
     assert found.violations == []
-    assert found.checks["log-ons"] == 2
+    assert found.counts["log-ons"] == 2
 
 
 def test_two_sessions_at_once_are_not(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("token_logon", "bane", 2)
     journal.add("token_logon", "axe", 3, "10.0.0.2")
-    (violation,) = verdict(journal).violations
+    (violation,) = check(journal).violations
     assert violation == "axe: 10.0.0.2 logged on at 3 beside 10.0.0.1 since 1"
 
 
@@ -86,7 +94,7 @@ def test_a_request_of_an_older_session_is_not(journal: Journal) -> None:
     journal.add("session_ended", "axe", 1)
     journal.add("token_logon", "axe", 2)
     journal.add("match_request", "axe", 1)
-    (violation,) = verdict(journal).violations
+    (violation,) = check(journal).violations
     assert "not the newest" in violation
 
 
@@ -94,7 +102,7 @@ def test_more_than_an_accounts_quota_is_not(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     for _ in range(4):
         journal.add("match_request", "axe", 1)
-    assert verdict(journal).violations == ["account:axe sent 4, 3 are allowed"]
+    assert check(journal).violations == ["account:axe sent 4, 3 are allowed"]
 
 
 def test_more_than_an_addresss_quota_is_not(journal: Journal) -> None:
@@ -102,27 +110,27 @@ def test_more_than_an_addresss_quota_is_not(journal: Journal) -> None:
     journal.add("token_logon", "bane", 2)
     for session, account in ((1, "axe"), (2, "bane")):
         journal.add("match_request", account, session)
-    assert verdict(journal, per_ip=1).violations == ["ip:10.0.0.1 sent 2, 1 are allowed"]
+    assert check(journal, per_ip=1).violations == ["ip:10.0.0.1 sent 2, 1 are allowed"]
 
 
 def test_a_request_that_nobody_counted_is_not(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("match_request", "axe", 1)
-    assert len(verdict(journal, counted=0).violations) == 2  # of the account, of the address
-    assert len(verdict(journal, day=0).violations) == 1
+    assert len(check(journal, counted=0).violations) == 2  # of the account, of the address
+    assert len(check(journal, day=0).violations) == 1
 
 
 def test_a_second_password_is_not(journal: Journal) -> None:
     journal.add("credential_logon", "axe")
-    assert verdict(journal, begun=1).violations == []
+    assert check(journal, since=1).violations == []
     journal.add("credential_logon", "axe")
-    assert verdict(journal, begun=1).violations == ["axe needed its password again at 2.0"]
+    assert check(journal, since=1).violations == ["axe needed its password again at 2.0"]
 
 
 @pytest.mark.parametrize("kind", ["protocol_violation", "sandbox_error"])
 def test_a_message_that_steam_would_not_forgive_is_not(journal: Journal, kind: str) -> None:
     journal.add(kind, "axe")
-    assert len(verdict(journal).violations) == 1
+    assert len(check(journal).violations) == 1
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_an_account_is_free_or_leased(
     score: int, lease: float | None, *, all_free: bool, ok: bool
 ) -> None:
     facts = {"scores": {"axe": score}, "leases": {} if lease is None else {"axe": lease}}
-    assert (accounts_in_order(facts, all_free=all_free).violations == []) is ok
+    assert (check_accounts(facts, all_free=all_free).violations == []) is ok
 
 
 def test_a_plan_follows_from_its_seed_and_has_every_kind() -> None:
@@ -160,19 +168,19 @@ RENEWAL_S = 5.0
 
 def after(
     journal: Journal,
-    *losses: Loss,
+    *losses: DataLoss,
     unreachable: tuple[Unreachable, ...] = (),
-    ends: tuple[Ended, ...] = (),
-) -> Verdict:
+    ends: tuple[ProcessEnd, ...] = (),
+) -> CheckResult:
     counted = {"account:axe": 0, "ip:10.0.0.1": 0, "ip:10.0.0.2": 0}
-    return judge(
-        Evidence(
+    return check_round(
+        Observations(
             journal.events,
             0,
             per_account=3,
             per_ip=9,
             counted=counted,
-            by_day={},
+            counted_by_day={},
             losses=losses,
             unreachable=unreachable,
             renewal_s=RENEWAL_S,
@@ -190,7 +198,7 @@ def overlap(journal: Journal, begin: float, end: float | None) -> None:
         journal.add("session_ended", "axe", 1, t=end)
 
 
-ALL_LOST = Loss(-math.inf, 100.0)
+ALL_LOST = DataLoss(-math.inf, 100.0)
 ON_ITS_WAY = 101.0  # so that the request in between is none that has to be counted
 
 
@@ -210,7 +218,7 @@ def test_an_overlap_of_one_renewal_is_allowed_where_redis_has_lost_its_writes(
     overlap(journal, begin, end)
     violations = [one for one in after(journal, ALL_LOST).violations if "counted" not in one]
     assert (violations == []) is ok
-    assert after(journal, ALL_LOST).checks["overlaps after a loss"] == ok
+    assert after(journal, ALL_LOST).counts["overlaps after a loss"] == ok
 
 
 @pytest.mark.parametrize(("source", "ok"), [("10.0.0.1", True), (None, True), ("10.0.0.2", False)])
@@ -226,7 +234,7 @@ def test_budgets_are_counted_from_zero_where_their_counters_are_lost(journal: Jo
     journal.add("token_logon", "axe", 1, t=1.0)
     for t in (50.0, 60.0, 70.0, 101.0, 110.0, 111.0, 112.0):  # 101: counted before, sent after
         journal.add("match_request", "axe", 1, t=t)
-    emptied, put_back = Loss(-math.inf, 100.0), Loss(65.0, 100.0)
+    emptied, put_back = DataLoss(-math.inf, 100.0), DataLoss(65.0, 100.0)
     assert not [one for one in after(journal, emptied).violations if "allowed" in one]
     assert "account:axe sent 3, 0 are counted" in after(journal, emptied).violations
     # Of those before the loss two are still there, and then there were three.
@@ -245,11 +253,11 @@ def test_a_password_is_needed_once_for_each_loss_of_the_token(journal: Journal) 
     journal.events.clear()
     for t in (110.0, 120.0):
         journal.add("credential_logon", "axe", t=t)
-    assert after(journal, ALL_LOST, Loss(-math.inf, 115.0)).violations == []
+    assert after(journal, ALL_LOST, DataLoss(-math.inf, 115.0)).violations == []
     assert after(journal, ALL_LOST).violations == [f"{NEEDED} 120.0"]
-    assert len(after(journal, Loss(50.0, 100.0)).violations) == 2  # tokens are older than that
-    assert after(journal, ALL_LOST, Loss(105.0, 115.0)).violations == []  # an old snapshot
-    since_it_was_stored = Loss(113.0, 115.0)
+    assert len(after(journal, DataLoss(50.0, 100.0)).violations) == 2  # tokens are older than that
+    assert after(journal, ALL_LOST, DataLoss(105.0, 115.0)).violations == []  # an old snapshot
+    since_it_was_stored = DataLoss(113.0, 115.0)
     assert after(journal, ALL_LOST, since_it_was_stored).violations == [f"{NEEDED} 120.0"]
 
 
@@ -275,7 +283,7 @@ def test_a_token_is_gone_with_a_process_that_could_not_store_it(
 ) -> None:
     for t in (110.0, 120.0):
         journal.add("credential_logon", "axe", t=t)
-    ends = (Ended(source, ended_at),)
+    ends = (ProcessEnd(source, ended_at),)
     found = after(journal, ALL_LOST, unreachable=unreachable, ends=ends).violations
     assert found == ([] if ok else [f"{NEEDED} 120.0"])
 

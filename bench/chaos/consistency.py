@@ -1,6 +1,6 @@
-"""Whether all that describes the fleet says the same. Pure: the witness's samples in, verdict out.
+"""Checks that all descriptions of the fleet agree. Pure functions: samples in, result out.
 
-A sample is what `bench/chaos/witness.py` saw within one second:
+A sample is what `bench/chaos/sampler.py` read within one second:
 
     {"t": UTC seconds,
      "steam": {source: [account with a GC session, ...]} or None,
@@ -8,9 +8,9 @@ A sample is what `bench/chaos/witness.py` saw within one second:
                "leases": {account: seconds left}, "used": {account: n}, "ip_used": {source: n}} or None,
      "members": {name: {"readyz": {"code", "body"}, "status": {...}, "page": {...}}}}
 
-with None in place of what did not answer. `status` and `page` have `bots` ({bot id: [state, account]})
-and `alerts` (kinds, the most urgent first; None where they are not told); `status` has `instance`, `page`
-the `level` of its headline.
+None stands for a missing answer. `status` and `page` have `bots` ({bot id: [state, account]}) and
+`alerts` (kinds, most urgent first; None if unknown); `status` has `instance`, `page` the `level` of its
+headline.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.chaos.judge import Verdict
+from bench.chaos.checker import CheckResult
 
 Sample = Mapping[str, Any]
-Key = tuple[str, str, str]  # member, pair, what differs
+Key = tuple[str, str, str]  # member, pair, difference
 
-LONGEST_S: Final = 2.0  # that two of them may differ
-QUIET_S: Final = 10.0  # after an event; from then on what a bot could serve is served
-# From the beginning of a fault, or the start of the process, to its name on top of the page: three
-# seconds for an answer of Redis, a pause before the command, a look of the service and of the witness.
+LONGEST_S: Final = 2.0  # longest accepted difference
+QUIET_S: Final = 10.0  # after a fault; afterwards no request that a bot could serve may be refused
+# Time from the start of a fault or process until its cause is the first alert: three seconds for Redis's
+# timeout, the pause before the command, and one interval each of service and sampler.
 NAMED_S: Final = 6.0
-SAMPLE_S: Final = 1.0  # that a sample may take: faults begin and end meanwhile
-TAIL_S: Final = 10.0  # after a fault, in which its name may still be there
-# Faults that no request has to notice, however long they last: the event is their begin.
+SAMPLE_S: Final = 1.0  # duration of a sample: faults begin and end during it
+TAIL_S: Final = 10.0  # after a fault, when its cause may still be shown
+# Faults that must not affect requests, however long they last; only their start counts.
 TOLERABLE: Final = frozenset({"log_unwritable"})
-# What a service cannot know of Steam after its link was cut off: three heartbeats, and to log on again.
+# Time to notice a dead link to Steam (three heartbeats) and to log on again.
 STEAM_S: Final = 6.0
 
 JOURNAL_STATUS: Final = "journal and /status"
@@ -50,25 +50,25 @@ ROTATION: Final = "ready without a bot"  # requests wait for a bot that takes it
 _STEAM: Final = frozenset({JOURNAL_STATUS, SERVICEABLE_READYZ, SERVICEABLE_PAGE})
 _REDIS: Final = frozenset({REDIS_STATUS, SERVICEABLE_READYZ, SERVICEABLE_PAGE})
 _ALL: Final = _STEAM | _REDIS | {READYZ_STATUS, PAGE_STATUS, ALERTS, ANSWERS, ROTATION}
-# What may last longer than `LONGEST_S`: the service refuses requests when a rotation takes ten seconds.
+# Pairs with another limit: the service refuses requests after ten seconds of rotation.
 _LONGEST: Final[Mapping[str, float]] = {ROTATION: 10.0 + LONGEST_S}
 
-# While a fault is on, a service cannot know the truth about these; seconds that this lasts after its end.
-_BLIND: Final[Mapping[str, tuple[frozenset[str], float]]] = {
+# Pairs that a service cannot know during a fault, and the seconds after it that this lasts.
+_EXCUSED: Final[Mapping[str, tuple[frozenset[str], float]]] = {
     **dict.fromkeys(("steam_half_open", "steam_slow", "cut_off"), (_STEAM, STEAM_S)),
     **dict.fromkeys(("steam_cut", "steam_refused", "steam_drops_some"), (_STEAM, LONGEST_S)),
 }
-_BLIND_REDIS: Final = frozenset(
+_EXCUSED_REDIS: Final = frozenset(
     {"redis_cut", "redis_refused", "redis_hole", "redis_gone_past_lease", "redis_slow", "cut_off"}
     | {"valkey_restart", "valkey_kill", "old_snapshot", "flush_all", "lost_leases"}
     | {"readonly_failover", "redis_clock_step"}
 )
 DOWN: Final = "down"  # the harness stopped, killed or blocked the process
-# What Redis says by itself, without a fault of the harness.
+# Causes in Redis's data, without an injected fault.
 ADDRESS_SPENT: Final = "address spent"
 ACCOUNTS_SPENT: Final = "all accounts spent"
 
-# Causes that many bots share, and the faults that they are the truth about.
+# Causes that affect many bots, and the faults that justify them.
 CAUSES: Final[Mapping[str, frozenset[str]]] = {
     "redis-unreachable": frozenset(
         {"redis_cut", "redis_refused", "redis_hole", "redis_gone_past_lease", "redis_slow"}
@@ -84,17 +84,17 @@ CAUSES: Final[Mapping[str, frozenset[str]]] = {
     "address-spent": frozenset({ADDRESS_SPENT}),
     "budgets-spent": frozenset({ACCOUNTS_SPENT}),
 }
-# What stops every bot of a service, so that a cause has to be on top.
+# Faults that stop every bot of a service, so their cause must be the first alert.
 MUST_BE_NAMED: Final = frozenset(
     {"redis_refused", "redis_hole", "redis_gone_past_lease", "cut_off", "gc_away", ADDRESS_SPENT}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """One fault that was on, or a time in which a process was `DOWN`. UTC seconds.
+class FaultPeriod:
+    """Period of a fault, or of a process that was `DOWN`. UTC seconds.
 
-    `member`: its name; None where it struck all.
+    `member`: the affected member; None: all.
     """
 
     kind: str
@@ -103,11 +103,11 @@ class Happened:
     ended: float
 
     def covers(self, member: str, instant: float, tail_s: float = 0.0) -> bool:
-        """Whether it was on for `member`, or had ended less than `tail_s` ago."""
+        """Return whether it affects `member` at `instant`, up to `tail_s` seconds after its end."""
         return self.member in {None, member} and self.began <= instant <= self.ended + tail_s
 
     def may_refuse(self, member: str, instant: float) -> bool:
-        """Whether a request that a bot could serve may be refused because of it."""
+        """Return whether it justifies refusing a request that a bot could serve."""
         if self.kind in TOLERABLE and instant > self.began + QUIET_S:
             return False
         return self.covers(member, instant, QUIET_S)
@@ -115,7 +115,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer without a match, as a client saw it. UTC seconds."""
+    """A refused request, as a client saw it. UTC seconds."""
 
     member: str
     word: str
@@ -124,18 +124,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Witnessed:
-    """Everything that is compared. `sources`: egress address by member; `renewal_s`: of leases."""
+class SampledRound:
+    """Input of the checks. `sources`: egress address by member; `renewal_s`: of leases."""
 
     samples: Sequence[Sample]
-    happened: Sequence[Happened]
+    fault_periods: Sequence[FaultPeriod]
     sources: Mapping[str, str]
     per_account: int
     per_ip: int
     renewal_s: float
 
     def serviceable(self, sample: Sample, member: str) -> frozenset[str] | None:
-        """Return accounts that could serve: Steam has their session, Redis their budget."""
+        """Return the accounts with a session at Steam and a budget in Redis; None if unknown."""
         steam, redis, source = sample["steam"], sample["redis"], self.sources[member]
         if steam is None or redis is None:
             return None
@@ -147,14 +147,14 @@ class Witnessed:
             if redis["used"].get(account, 0) < self.per_account
         )
 
-    def is_blind(self, member: str, pair: str, instant: float) -> bool:
-        """Whether `member` could not know the truth about that pair, because of what was on."""
-        for one in self.happened:
-            pairs, tail_s = _BLIND.get(one.kind, (frozenset(), 0.0))
+    def is_excused(self, member: str, pair: str, instant: float) -> bool:
+        """Return whether a fault prevents `member` from knowing that pair's state."""
+        for one in self.fault_periods:
+            pairs, tail_s = _EXCUSED.get(one.kind, (frozenset(), 0.0))
             if pair in pairs and one.covers(member, instant, tail_s):
                 return True
             if (
-                one.kind in _BLIND_REDIS
+                one.kind in _EXCUSED_REDIS
                 and pair in _REDIS
                 and one.covers(member, instant, self.renewal_s + LONGEST_S)
             ):
@@ -165,27 +165,26 @@ class Witnessed:
 
 
 @dataclass
-class Agreement:
-    """What came of it. `longest`: seconds of the longest difference that was not excused, by pair."""
+class ConsistencyResult:
+    """Result of the checks. `longest`: seconds of the longest unexcused difference, by pair."""
 
-    verdict: Verdict = field(default_factory=Verdict)
+    checks: CheckResult = field(default_factory=CheckResult)
     longest: dict[str, float] = field(default_factory=dict)
     causes: Counter[str] = field(default_factory=Counter)
     samples: int = 0
 
-    def add(self, other: Agreement) -> None:
-        """Take in another round."""
-        self.verdict.checks += other.verdict.checks
-        self.verdict.violations += other.verdict.violations
+    def add(self, other: ConsistencyResult) -> None:
+        """Add the result of another round."""
+        self.checks.add(other.checks)
         for pair, seconds in other.longest.items():
             self.longest[pair] = max(seconds, self.longest.get(pair, 0.0))
         self.causes += other.causes
         self.samples += other.samples
 
     def rows(self) -> list[list[str]]:
-        """Return the table: what was compared, how often, the longest difference."""
+        """Return table rows: pair, number of checks, longest difference."""
         rows = [
-            [pair, str(self.verdict.checks[pair]), f"{self.longest.get(pair, 0.0):.1f}"]
+            [pair, str(self.checks.counts[pair]), f"{self.longest.get(pair, 0.0):.1f}"]
             for pair in sorted(_ALL)
         ]
         return [
@@ -194,64 +193,64 @@ class Agreement:
         ]
 
 
-def compare(witnessed: Witnessed) -> Agreement:
-    """Judge all samples."""
-    found = Agreement(samples=len(witnessed.samples))
-    _differences(witnessed, found)
-    _causes(witnessed, found)
+def check_consistency(sampled: SampledRound) -> ConsistencyResult:
+    """Check all samples."""
+    found = ConsistencyResult(samples=len(sampled.samples))
+    _check_differences(sampled, found)
+    _check_causes(sampled, found)
     return found
 
 
-def refused_in_vain(witnessed: Witnessed, refusals: Iterable[Refusal]) -> Verdict:
-    """No request that a bot could serve is refused `QUIET_S` after the last event.
+def check_refusals(sampled: SampledRound, refusals: Iterable[Refusal]) -> CheckResult:
+    """Check that no request that a bot could serve is refused `QUIET_S` after the last fault.
 
-    Those that follow each other are one violation.
+    Consecutive refusals are one violation.
     """
-    verdict = Verdict()
+    checks = CheckResult()
     in_vain: defaultdict[tuple[str, str], list[list[Refusal]]] = defaultdict(
         list
-    )  # one after another
+    )  # consecutive refusals
     for one in sorted(refusals, key=lambda one: one.answered):
-        if any(event.may_refuse(one.member, one.answered) for event in witnessed.happened):
+        if any(event.may_refuse(one.member, one.answered) for event in sampled.fault_periods):
             continue
         around = [
             sample
-            for sample in witnessed.samples
+            for sample in sampled.samples
             if one.asked - 2 * LONGEST_S <= sample["t"] <= one.answered + LONGEST_S
         ]
-        # A sample is taken within a second from its time on: the first has to be over before the request.
+        # Reading a sample takes up to a second: the first sample must be complete before the request.
         is_framed = any(sample["t"] <= one.asked - 1 for sample in around) and any(
             sample["t"] >= one.answered for sample in around
         )
-        known = [witnessed.serviceable(sample, one.member) or frozenset() for sample in around]
+        known = [sampled.serviceable(sample, one.member) or frozenset() for sample in around]
         could = frozenset.intersection(*known) if is_framed else frozenset()
-        verdict.checks["refusals in quiet times"] += 1
+        checks.counts["refusals in quiet times"] += 1
         if could:
             episodes = in_vain[one.member, one.word]
             if not episodes or one.answered - episodes[-1][-1].answered > LONGEST_S:
                 episodes.append([])
             episodes[-1].append(one)
-    verdict.violations += [
+    checks.violations += [
         f"{member} refused {len(episode)} requests ({word}) that a bot could serve, "
         f"from {episode[0].answered:.1f} to {episode[-1].answered:.1f}"
         for (member, word), episodes in in_vain.items()
         for episode in episodes
     ]
-    return verdict
+    return checks
 
 
-def _differences(witnessed: Witnessed, found: Agreement) -> None:
-    """Note what differs for longer than `LONGEST_S`, each once."""
+def _check_differences(sampled: SampledRound, found: ConsistencyResult) -> None:
+    """Report each difference that lasts longer than `LONGEST_S` once."""
     since: dict[Key, float] = {}
-    told: dict[tuple[Key, float], str] = {}
-    for sample in witnessed.samples:
+    reported: dict[tuple[Key, float], str] = {}
+    for sample in sampled.samples:
         at: float = sample["t"]
         now: set[Key] = set()
         for member, seen in sample["members"].items():
-            for pair, items in _pairs(witnessed, sample, member, seen):
-                if witnessed.is_blind(member, pair, at):
+            for pair, items in _pairs(sampled, sample, member, seen):
+                if sampled.is_excused(member, pair, at):
                     continue
-                found.verdict.checks[pair] += 1
+                found.checks.counts[pair] += 1
                 now |= {(member, pair, item) for item in items}
         since = {key: since.get(key, at) for key in now}
         for key, first in since.items():
@@ -260,18 +259,18 @@ def _differences(witnessed: Witnessed, found: Agreement) -> None:
             found.longest[pair] = max(lasted, found.longest.get(pair, 0.0))
             if lasted > _LONGEST.get(pair, LONGEST_S):
                 text = f"{member}: {pair} differ for {lasted:.1f} s from {first:.1f} on: {item}"
-                told[key, first] = text
-    found.verdict.violations += told.values()
+                reported[key, first] = text
+    found.checks.violations += reported.values()
 
 
 def _pairs(
-    witnessed: Witnessed, sample: Sample, member: str, seen: Mapping[str, Any]
+    sampled: SampledRound, sample: Sample, member: str, seen: Mapping[str, Any]
 ) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield every pair that can be compared now, with what differs."""
+    """Yield every pair that is comparable in this sample, with its differences."""
     readyz, status, page = seen["readyz"], seen["status"], seen["page"]
     silent = [name for name, said in (("/readyz", readyz), ("/status", status)) if said is None]
     yield ANSWERS, silent
-    serviceable = witnessed.serviceable(sample, member)
+    serviceable = sampled.serviceable(sample, member)
     if readyz is not None and serviceable is not None:
         spent = readyz["body"].get("budget") == "spent"
         says = readyz["code"] == 200 and not spent and readyz["body"].get("ready", 0) > 0
@@ -293,7 +292,7 @@ def _pairs(
         both = {*status["bots"], *page["bots"]}
         yield (
             PAGE_STATUS,
-            # With what the page shows: it may be late several times in a row.
+            # Includes what the page shows, because the page may be late several times in a row.
             [
                 f"{one} {page['bots'].get(one)}"
                 for one in both
@@ -304,16 +303,16 @@ def _pairs(
             texts = [f"{status['alerts']}, {page['alerts']}"]
             yield ALERTS, [] if status["alerts"] == page["alerts"] else texts
     if sample["steam"] is not None:
-        theirs = set(sample["steam"].get(witnessed.sources[member], ()))
+        theirs = set(sample["steam"].get(sampled.sources[member], ()))
         yield JOURNAL_STATUS, ready ^ theirs
     if sample["redis"] is not None:
-        yield REDIS_STATUS, _not_held_alike(sample["redis"], status, ready)
+        yield REDIS_STATUS, _held_differently(sample["redis"], status, ready)
 
 
-def _not_held_alike(
+def _held_differently(
     redis: Mapping[str, Any], status: Mapping[str, Any], ready: set[str]
 ) -> set[str]:
-    """Return accounts of ready bots that Redis does not give to them, and those that no bot knows of."""
+    """Return accounts of ready bots that Redis does not assign to them, and assigned ones without bot."""
     held = {
         account
         for account, holder in redis["holders"].items()
@@ -323,65 +322,65 @@ def _not_held_alike(
     return (ready - held) | (held - named)
 
 
-def _causes(witnessed: Witnessed, found: Agreement) -> None:
-    """Judge whether the first alert names a fault that is on. What lasts is one violation."""
-    happened = [*witnessed.happened, *_spent(witnessed)]
-    untrue: defaultdict[str, list[float]] = defaultdict(list)  # what is wrong: when
-    for sample in witnessed.samples:
+def _check_causes(sampled: SampledRound, found: ConsistencyResult) -> None:
+    """Check that the first alert names an active fault. Consecutive samples are one violation."""
+    fault_periods = [*sampled.fault_periods, *_spent(sampled)]
+    untrue: defaultdict[str, list[float]] = defaultdict(list)  # violation -> times
+    for sample in sampled.samples:
         for member, seen in sample["members"].items():
             if seen["status"] is None:
                 continue
             alerts = seen["status"]["alerts"]
-            what, text = _cause(happened, sample["t"], member, alerts)
+            what, text = _cause(fault_periods, sample["t"], member, alerts)
             if what:
                 found.causes[what] += 1
-                found.verdict.checks["causes"] += alerts is not None
+                found.checks.counts["causes"] += alerts is not None
             if text:
                 untrue[text].append(sample["t"])
-    found.verdict.violations += [
+    found.checks.violations += [
         f"{text}, in {len(times)} samples from {times[0]:.1f} to {times[-1]:.1f}"
         for text, times in untrue.items()
     ]
 
 
-def _spent(witnessed: Witnessed) -> Iterator[Happened]:
-    """Yield the times in which budgets were spent, by Redis; where it does not answer they go on."""
-    on: dict[tuple[str, str], tuple[float, float]] = {}  # kind, member: first and last sample
-    for sample in witnessed.samples:
+def _spent(sampled: SampledRound) -> Iterator[FaultPeriod]:
+    """Yield the periods of spent budgets in Redis; missing answers extend them."""
+    on: dict[tuple[str, str], tuple[float, float]] = {}  # (kind, member) -> first and last sample
+    for sample in sampled.samples:
         redis, at = sample["redis"], sample["t"]
         if redis is None:
             continue
         used = [redis["used"].get(account, 0) for account in redis["accounts"]]
-        all_spent = bool(used) and min(used) >= witnessed.per_account
-        for member, source in witnessed.sources.items():
-            is_spent = redis["ip_used"].get(source, 0) >= witnessed.per_ip
+        all_spent = bool(used) and min(used) >= sampled.per_account
+        for member, source in sampled.sources.items():
+            is_spent = redis["ip_used"].get(source, 0) >= sampled.per_ip
             for kind, is_on in ((ADDRESS_SPENT, is_spent), (ACCOUNTS_SPENT, all_spent)):
                 if is_on:
                     on[kind, member] = on.get((kind, member), (at, at))[0], at
                 elif (kind, member) in on:
-                    yield Happened(kind, member, *on.pop((kind, member)))
-    yield from (Happened(kind, member, *times) for (kind, member), times in on.items())
+                    yield FaultPeriod(kind, member, *on.pop((kind, member)))
+    yield from (FaultPeriod(kind, member, *times) for (kind, member), times in on.items())
 
 
 def _cause(
-    happened: Sequence[Happened], instant: float, member: str, alerts: Sequence[str] | None
+    fault_periods: Sequence[FaultPeriod], instant: float, member: str, alerts: Sequence[str] | None
 ) -> tuple[str, str]:
-    """Return how the cause on top is ("" where none is due), and what is wrong with it."""
+    """Return the state of the first alert ("" if no cause is due), and the violation."""
     if alerts is None:
-        return "not told by /status", ""
+        return "not reported by /status", ""
     first = alerts[0] if alerts else ""
     if first in CAUSES:
-        # What happens while the process is down is news to it afterwards.
+        # After a stop, the process only then notices what happened meanwhile.
         stops = [
-            one for one in happened if one.kind == DOWN and one.covers(member, instant, TAIL_S)
+            one for one in fault_periods if one.kind == DOWN and one.covers(member, instant, TAIL_S)
         ]
         since = min((one.began for one in stops), default=instant)
         tail_s = instant - since + TAIL_S
         near = {
             one.kind
-            for one in happened
+            for one in fault_periods
             if one.member in {None, member}
-            and one.began <= instant + SAMPLE_S  # it may begin, or begin and end, within the sample
+            and one.began <= instant + SAMPLE_S  # includes faults that begin during the sample
             and instant <= one.ended + tail_s
         }
         if near & CAUSES[first]:
@@ -390,17 +389,17 @@ def _cause(
             "wrong",
             f"{member} names {first} while there is {', '.join(sorted(near)) or 'nothing'}",
         )
-    # A process that has just started has to find out first.
-    downs = (one.ended for one in happened if one.kind == DOWN and one.member == member)
+    # A restarted process first has to detect the fault.
+    downs = (one.ended for one in fault_periods if one.kind == DOWN and one.member == member)
     up_since = max((ended for ended in downs if ended <= instant), default=0.0)
-    # A fault that ends while the sample is taken may no longer be in it.
+    # A fault that ends during the sample may be missing in it.
     on = {
         one.kind: instant - max(one.began, up_since)
-        for one in happened
+        for one in fault_periods
         if one.covers(member, instant) and one.covers(member, instant + SAMPLE_S)
     }
     missing = [kind for kind in MUST_BE_NAMED if on.get(kind, 0.0) > NAMED_S]
-    is_down = any(one.kind == DOWN and one.covers(member, instant) for one in happened)
+    is_down = any(one.kind == DOWN and one.covers(member, instant) for one in fault_periods)
     if missing and not is_down:
         return "missing", f"{member} does not name {', '.join(sorted(missing))}"
     return "", ""

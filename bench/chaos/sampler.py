@@ -1,10 +1,11 @@
-"""A process of its own that samples, each second, everything that says how the fleet is.
+"""Sampler process: reads every second what Steam, Redis and the services say about the fleet.
 
-    python -m bench.chaos.witness TARGETS SAMPLES
+    python -m bench.chaos.sampler TARGETS SAMPLES
 
-TARGETS is a JSON file, read again for each sample, because processes come back on other ports:
-{"control_url": ..., "redis_url": ..., "members": {name: URL}}. SAMPLES gets one line of JSON per second
-(`bench/chaos/agreement.py` has the form, and the judgement). Ends when its stdin is closed.
+TARGETS is a JSON file, read for each sample because restarted processes listen on other ports:
+{"control_url": ..., "redis_url": ..., "members": {name: URL}}. SAMPLES gets one line of JSON per
+second, in the form that `bench/chaos/consistency.py` describes. The process ends when its stdin is
+closed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 EVERY_S: Final = 1.0
-WITHIN_S: Final = 0.9  # what has not answered by then is silent
+WITHIN_S: Final = 0.9  # later answers count as missing
 DAY_MS: Final = 86_400_000
 SESSION_KINDS: Final = "token_logon,session_ended,gc_welcome,gc_session_lost"
 STOP_S: Final = 10.0
@@ -38,13 +39,13 @@ Json = dict[str, Any]
 
 @dataclass
 class Page:
-    """What a browser at `/events` shows, from the events so far. `is_live`: while the stream is open."""
+    """State of the page from the events of `/events`. `is_live`: the stream is open."""
 
     bots: dict[str, list[str | None]] = field(default_factory=dict)
     headlines: list[Json] = field(default_factory=list)
     is_live: bool = False
 
-    def take(self, name: str, data: Json) -> None:
+    def apply(self, name: str, data: Json) -> None:
         """Apply one event."""
         if name == "snapshot":
             self.bots.clear()
@@ -55,8 +56,8 @@ class Page:
         self.headlines = data.get("headlines", self.headlines)
         self.is_live = True
 
-    def shown(self) -> Json | None:
-        """Return what a sample has of it."""
+    def to_sample(self) -> Json | None:
+        """Return the page's part of a sample."""
         if not self.is_live:
             return None
         level = self.headlines[0].get("level") if self.headlines else None
@@ -64,7 +65,7 @@ class Page:
 
 
 def alert_kinds(lines: list[Json] | None) -> list[str] | None:
-    """Return the kinds of alerts, without the line that all is well; None where they have no kinds."""
+    """Return the kinds of alerts without "well"; None if they have no kinds."""
     if lines is None or any("kind" not in line for line in lines):
         return None
     return [line["kind"] for line in lines if line["kind"] != "well"]
@@ -72,13 +73,13 @@ def alert_kinds(lines: list[Json] | None) -> list[str] | None:
 
 @dataclass
 class Sessions:
-    """Accounts with a GC session, by source, from the journal so far."""
+    """Accounts with a GC session, by source, from the journal."""
 
     last: int = 0
     _open: dict[int, list[Any]] = field(default_factory=dict)  # session: account, source, welcomed
 
-    def take(self, answer: Json) -> None:
-        """Apply what is new in the journal."""
+    def apply(self, answer: Json) -> None:
+        """Apply new journal events."""
         for event in answer["events"]:
             session = event["session"]
             if event["kind"] == "token_logon":
@@ -90,7 +91,7 @@ class Sessions:
         self.last = answer["last"]
 
     def by_source(self) -> Mapping[str, list[str]]:
-        """Return accounts that could be asked for a match."""
+        """Return the accounts that can be asked for a match."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for account, source, is_welcomed in self._open.values():
             if is_welcomed:
@@ -98,8 +99,8 @@ class Sessions:
         return found
 
 
-class Witness:
-    """Looks at everything at once; what does not answer is None."""
+class Sampler:
+    """Reads all targets at once; a missing answer is None."""
 
     def __init__(self, http: aiohttp.ClientSession, targets: Path) -> None:
         self._http = http
@@ -130,14 +131,14 @@ class Witness:
     async def _steam(self, control_url: str) -> Mapping[str, list[str]]:
         query = {"since": str(self._sessions.last), "kind": SESSION_KINDS}
         async with self._http.get(f"{control_url}/journal", params=query) as answer:
-            self._sessions.take(await answer.json())
+            self._sessions.apply(await answer.json())
         return self._sessions.by_source()
 
     async def _member(self, name: str, url: str) -> Json:
         readyz, status = await asyncio.gather(
             _or_none(self._readyz(url)), _or_none(self._status(url))
         )
-        return {"readyz": readyz, "status": status, "page": self._pages[name].shown()}
+        return {"readyz": readyz, "status": status, "page": self._pages[name].to_sample()}
 
     async def _readyz(self, url: str) -> Json:
         async with self._http.get(f"{url}/readyz") as answer:
@@ -154,15 +155,15 @@ class Witness:
         }
 
     def _follow(self, name: str, url: str) -> None:
-        """Read the page's feed of that URL, once."""
+        """Follow the page's event stream of that URL."""
         if name in self._streams and self._streams[name][0] == url:
             return
         if name in self._streams:
             self._streams[name][1].cancel()
         page = self._pages[name] = Page()
-        self._streams[name] = url, asyncio.create_task(self._read_feed(url, page))
+        self._streams[name] = url, asyncio.create_task(self._read_events(url, page))
 
-    async def _read_feed(self, url: str, page: Page) -> None:
+    async def _read_events(self, url: str, page: Page) -> None:
         endless = aiohttp.ClientTimeout(total=None, sock_connect=WITHIN_S)
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
@@ -173,7 +174,7 @@ class Witness:
                         if key == "event":
                             name = value
                         elif key == "data":
-                            page.take(name, json.loads(value))
+                            page.apply(name, json.loads(value))
             page.is_live = False
             await asyncio.sleep(EVERY_S / 2)
 
@@ -212,64 +213,64 @@ async def _or_none(asked: Awaitable[T]) -> T | None:
         return None
 
 
-async def _watch(targets: Path, samples: Path) -> None:
+async def _run(targets: Path, samples: Path) -> None:
     loop = asyncio.get_running_loop()
     limit = aiohttp.ClientTimeout(total=WITHIN_S)
     async with aiohttp.ClientSession(timeout=limit) as http:
-        witness, due = Witness(http, targets), loop.time()
+        sampler, due = Sampler(http, targets), loop.time()
         with samples.open("a", buffering=1) as file:
             while True:
-                file.write(json.dumps(await witness.sample()) + "\n")
+                file.write(json.dumps(await sampler.sample()) + "\n")
                 due = max(due + EVERY_S, loop.time())
                 await asyncio.sleep(due - loop.time())
 
 
 async def _until_stdin_closes(targets: Path, samples: Path) -> None:
-    watching = asyncio.create_task(_watch(targets, samples))
+    running = asyncio.create_task(_run(targets, samples))
     closed = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    await asyncio.wait({watching, closed}, return_when=asyncio.FIRST_COMPLETED)
-    watching.cancel()
+    await asyncio.wait({running, closed}, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await watching
+        await running
 
 
 @dataclass(frozen=True)
-class WitnessProcess:
-    """A running witness, as the round sees it."""
+class SamplerProcess:
+    """A running sampler."""
 
     _targets: Path
     _samples: Path
 
-    def look_at(self, *, control_url: str, redis_url: str, members: Mapping[str, str]) -> None:
-        """Say where everything is now."""
+    def set_targets(self, *, control_url: str, redis_url: str, members: Mapping[str, str]) -> None:
+        """Set the addresses of all targets."""
         new = self._targets.with_suffix(".new")
         found = {"control_url": control_url, "redis_url": redis_url, "members": dict(members)}
         new.write_text(json.dumps(found))
         new.replace(self._targets)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it; `look_at` was called before."""
+        """Start the process; requires `set_targets`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "bench.chaos.witness", str(self._targets), str(self._samples)],
+            [sys.executable, "-m", "bench.chaos.sampler", str(self._targets), str(self._samples)],
             stdin=subprocess.PIPE,
         )
 
     def samples(self) -> list[Json]:
-        """Return what it saw so far."""
+        """Return the samples so far."""
         lines = self._samples.read_text().splitlines() if self._samples.exists() else []
         return [json.loads(line) for line in lines]
 
 
 @contextlib.contextmanager
-def witness_process(**where: Any) -> Iterator[WitnessProcess]:
-    """Run a witness; see `WitnessProcess.look_at`.
+def sampler_process(**where: Any) -> Iterator[SamplerProcess]:
+    """Run a sampler; see `SamplerProcess.set_targets`.
 
     Raises:
-        RuntimeError: it ended by itself.
+        RuntimeError: the sampler ended by itself.
     """
     with tempfile.TemporaryDirectory(prefix="botapi-witness-") as folder:
-        made = WitnessProcess(Path(folder) / "targets", Path(folder) / "samples")
-        made.look_at(**where)
+        made = SamplerProcess(Path(folder) / "targets", Path(folder) / "samples")
+        made.set_targets(**where)
         process = made.start()
         try:
             yield made
