@@ -23,9 +23,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round-s", type=float, default=70.0, help="seconds of faults in a round")
-    parser.add_argument("--break", dest="broken", choices=["renewal"], help="see the judge say no")
     parser.add_argument(
-        "--only", nargs="+", choices=sorted(KINDS), metavar="FAULT", help="these, one at a time"
+        "--break",
+        dest="broken",
+        choices=["renewal"],
+        help="do not renew leases",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=sorted(KINDS),
+        metavar="FAULT",
+        help="only these, one at a time",
     )
     options = parser.parse_args()
     kinds = available_kinds()

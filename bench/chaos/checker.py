@@ -190,9 +190,8 @@ def _check_quotas(result: CheckResult, events: list[Event], observations: Observ
 
     Requests counted during a loss of Redis need not be counted any more.
     """
-    sent: defaultdict[str, list[float]] = defaultdict(
-        list
-    )  # times of requests that must be counted, by key
+    # Times of requests that must be counted, by key.
+    sent: defaultdict[str, list[float]] = defaultdict(list)
     most: Counter[str] = Counter()
     losses = sorted(observations.losses, key=lambda loss: loss.at)
     pending = list(losses)

@@ -207,9 +207,8 @@ def check_refusals(sampled: SampledRound, refusals: Iterable[Refusal]) -> CheckR
     Consecutive refusals are one violation.
     """
     checks = CheckResult()
-    in_vain: defaultdict[tuple[str, str], list[list[Refusal]]] = defaultdict(
-        list
-    )  # consecutive refusals
+    # (member, error word) -> lists of consecutive refusals
+    unjustified: defaultdict[tuple[str, str], list[list[Refusal]]] = defaultdict(list)
     for one in sorted(refusals, key=lambda one: one.answered):
         if any(event.may_refuse(one.member, one.answered) for event in sampled.fault_periods):
             continue
@@ -226,14 +225,14 @@ def check_refusals(sampled: SampledRound, refusals: Iterable[Refusal]) -> CheckR
         could = frozenset.intersection(*known) if is_framed else frozenset()
         checks.counts["refusals in quiet times"] += 1
         if could:
-            episodes = in_vain[one.member, one.word]
+            episodes = unjustified[one.member, one.word]
             if not episodes or one.answered - episodes[-1][-1].answered > LONGEST_S:
                 episodes.append([])
             episodes[-1].append(one)
     checks.violations += [
         f"{member} refused {len(episode)} requests ({word}) that a bot could serve, "
         f"from {episode[0].answered:.1f} to {episode[-1].answered:.1f}"
-        for (member, word), episodes in in_vain.items()
+        for (member, word), episodes in unjustified.items()
         for episode in episodes
     ]
     return checks

@@ -186,9 +186,8 @@ async def old_snapshot(env: ChaosEnv, _: Member, rng: random.Random) -> None:
 async def flush_all(env: ChaosEnv, _: Member, rng: random.Random) -> None:
     """Delete all data of Valkey; the operator adds the accounts again."""
     await env.valkeys.flush(env.sandbox.accounts, rng.uniform(0, 3))
-    await env.sandbox.quota(
-        reset=True
-    )  # otherwise Steam's quota would silence the rest of the round
+    # Otherwise Steam's quota would silence the rest of the round.
+    await env.sandbox.quota(reset=True)
 
 
 async def readonly_failover(env: ChaosEnv, _: Member, __: random.Random) -> None:

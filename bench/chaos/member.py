@@ -27,12 +27,10 @@ class Member:
     is_up: bool = True
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # held during a fault of the process
     violations_seen: list[str] = field(default_factory=list)
-    down_periods: list[tuple[float, float]] = field(
-        default_factory=list
-    )  # UTC seconds, (start, end)
-    end_times: list[float] = field(
-        default_factory=list
-    )  # UTC seconds: start of a disruption, and death after a kill
+    # UTC seconds: start and end of each disruption.
+    down_periods: list[tuple[float, float]] = field(default_factory=list)
+    # UTC seconds: start of each disruption, and death after a kill.
+    end_times: list[float] = field(default_factory=list)
 
     _down_at: float = 0.0
 

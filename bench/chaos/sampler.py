@@ -268,14 +268,14 @@ def sampler_process(**where: Any) -> Iterator[SamplerProcess]:
     Raises:
         RuntimeError: the sampler ended by itself.
     """
-    with tempfile.TemporaryDirectory(prefix="botapi-witness-") as folder:
+    with tempfile.TemporaryDirectory(prefix="botapi-sampler-") as folder:
         made = SamplerProcess(Path(folder) / "targets", Path(folder) / "samples")
         made.set_targets(**where)
         process = made.start()
         try:
             yield made
             if process.poll() is not None:
-                raise RuntimeError(f"the witness ended by itself with {process.returncode}")
+                raise RuntimeError(f"the sampler ended by itself with {process.returncode}")
         finally:
             if process.stdin is not None:
                 process.stdin.close()

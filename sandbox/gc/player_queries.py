@@ -83,12 +83,8 @@ FIRST_STEAM_ID: Final = 76_561_197_960_265_728  # of account id 0
 _NEWEST: Final = 1_750_000_000  # unix seconds of the latest change of a name
 _MOST_NAMES: Final = 10  # Steam keeps at most this number
 _LONGEST_PERIOD_S: Final = 400 * 86_400
-_RANKS: Final = (
-    *range(11, 16),
-    *range(41, 46),
-    *range(71, 76),
-    80,
-)  # ten times the medal, plus stars
+# Ten times the medal, plus stars.
+_RANKS: Final = (*range(11, 16), *range(41, 46), *range(71, 76), 80)
 _FIRST_WORDS: Final = ("Quiet", "Late", "Golden", "Lost", "Brave", "Río", "Zoë's", "雪")
 _LAST_WORDS: Final = ("courier", "ward", "creep", "roshan", "<gg>", "mid", "сапог", "🐢")
 

@@ -120,9 +120,8 @@ class Authenticator:
         self._issued: OrderedDict[int, tuple[str, float]] = OrderedDict()  # timestamp -> name, time
         self._open: OrderedDict[int, AuthSession] = OrderedDict()  # by client id
         self._last_step: dict[str, int] = {}  # account -> step of its last used TOTP code
-        self._mailed: defaultdict[str, dict[str, float]] = defaultdict(
-            dict
-        )  # account -> code -> time of the mail
+        # account -> code -> time of the mail
+        self._mailed: defaultdict[str, dict[str, float]] = defaultdict(dict)
 
     def password_key(self, name: str) -> tuple[str, str, int]:
         """Return modulus and exponent (hex) and a new timestamp, also for unknown names."""

@@ -20,14 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
-UNIVERSE_BITS: Final = (
-    1024  # the size of Valve's universe key; the handshake has room for no other size
-)
+UNIVERSE_BITS: Final = 1024  # as Valve's universe key; the handshake has a fixed size
 PASSWORD_BITS: Final = 2048
 _LIFETIME: Final = dt.timedelta(days=3650)
-_BACKDATED: Final = dt.timedelta(
-    days=1
-)  # so that a client with a slow clock accepts the certificate
+_BACKDATED: Final = dt.timedelta(days=1)  # for clients with a slow clock
 
 KeyT = TypeVar("KeyT", bound=PrivateKeyTypes)
 

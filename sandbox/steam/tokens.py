@@ -23,9 +23,7 @@ from sandbox.steam.keys import Keys
 
 ACCESS_TOKEN_S: Final = 86400
 GUARD_DATA_S: Final = 200 * 86400
-RENEWAL_WINDOW_S: Final = (
-    30 * 86400
-)  # Steam's own window is unknown; docs/sandbox.md documents this one
+RENEWAL_WINDOW_S: Final = 30 * 86400  # an assumption: Valve does not publish its own
 
 
 class Platform(enum.IntEnum):

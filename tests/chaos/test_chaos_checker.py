@@ -1,4 +1,4 @@
-"""The judge says no to everything it is there for, and yes to what is allowed."""
+"""The checks report every broken promise and accept what is allowed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """Writes events as the simulated Steam does."""
+    """Collects events in the form of the simulated Steam's journal."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -71,7 +71,7 @@ def check(
     )
 
 
-def test_one_session_after_the_other_is_fine(journal: Journal) -> None:
+def test_consecutive_sessions_are_accepted(journal: Journal) -> None:
     for session in (1, 2):
         journal.add("token_logon", "axe", session)
         journal.add("match_request", "axe", session)
@@ -81,7 +81,7 @@ def test_one_session_after_the_other_is_fine(journal: Journal) -> None:
     assert found.counts["log-ons"] == 2
 
 
-def test_two_sessions_at_once_are_not(journal: Journal) -> None:
+def test_two_sessions_at_once_are_reported(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("token_logon", "bane", 2)
     journal.add("token_logon", "axe", 3, "10.0.0.2")
@@ -89,7 +89,7 @@ def test_two_sessions_at_once_are_not(journal: Journal) -> None:
     assert violation == "axe: 10.0.0.2 logged on at 3 beside 10.0.0.1 since 1"
 
 
-def test_a_request_of_an_older_session_is_not(journal: Journal) -> None:
+def test_a_request_of_an_older_session_is_reported(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("session_ended", "axe", 1)
     journal.add("token_logon", "axe", 2)
@@ -98,14 +98,14 @@ def test_a_request_of_an_older_session_is_not(journal: Journal) -> None:
     assert "not the newest" in violation
 
 
-def test_more_than_an_accounts_quota_is_not(journal: Journal) -> None:
+def test_an_exceeded_account_quota_is_reported(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     for _ in range(4):
         journal.add("match_request", "axe", 1)
     assert check(journal).violations == ["account:axe sent 4, 3 are allowed"]
 
 
-def test_more_than_an_addresss_quota_is_not(journal: Journal) -> None:
+def test_an_exceeded_address_quota_is_reported(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("token_logon", "bane", 2)
     for session, account in ((1, "axe"), (2, "bane")):
@@ -113,14 +113,14 @@ def test_more_than_an_addresss_quota_is_not(journal: Journal) -> None:
     assert check(journal, per_ip=1).violations == ["ip:10.0.0.1 sent 2, 1 are allowed"]
 
 
-def test_a_request_that_nobody_counted_is_not(journal: Journal) -> None:
+def test_an_uncounted_request_is_reported(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1)
     journal.add("match_request", "axe", 1)
     assert len(check(journal, counted=0).violations) == 2  # of the account, of the address
     assert len(check(journal, day=0).violations) == 1
 
 
-def test_a_second_password_is_not(journal: Journal) -> None:
+def test_a_second_password_is_reported(journal: Journal) -> None:
     journal.add("credential_logon", "axe")
     assert check(journal, since=1).violations == []
     journal.add("credential_logon", "axe")
@@ -128,7 +128,7 @@ def test_a_second_password_is_not(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("kind", ["protocol_violation", "sandbox_error"])
-def test_a_message_that_steam_would_not_forgive_is_not(journal: Journal, kind: str) -> None:
+def test_a_protocol_violation_is_reported(journal: Journal, kind: str) -> None:
     journal.add(kind, "axe")
     assert len(check(journal).violations) == 1
 
@@ -138,7 +138,7 @@ def test_a_message_that_steam_would_not_forgive_is_not(journal: Journal, kind: s
     [
         (0, None, False, True),
         (1, 5.0, False, True),
-        (1, -3.0, False, True),  # lapsed: whoever looks for an account next has it
+        (1, -3.0, False, True),  # expired: another instance may take the account
         (1, None, False, False),
         (0, None, True, True),
         (1, 5.0, True, False),
@@ -151,7 +151,7 @@ def test_an_account_is_free_or_leased(
     assert (check_accounts(facts, all_free=all_free).violations == []) is ok
 
 
-def test_a_plan_follows_from_its_seed_and_has_every_kind() -> None:
+def test_a_plan_depends_on_its_seed_and_has_every_kind() -> None:
     weights = {name: kind.weight for name, kind in KINDS.items()}
     plans = [
         plan(seed, weights, members=3, length_s=60, every_s=1)
@@ -190,7 +190,7 @@ def after(
 
 
 def overlap(journal: Journal, begin: float, end: float | None) -> None:
-    """Two sessions of one account: the older one asks once more before it leaves at `end`."""
+    """Add two sessions of one account; the older one sends a request and leaves at `end`."""
     journal.add("token_logon", "axe", 1, t=1.0)
     journal.add("token_logon", "axe", 2, "10.0.0.2", t=begin)
     journal.add("match_request", "axe", 1, t=begin + 0.1)
@@ -199,7 +199,7 @@ def overlap(journal: Journal, begin: float, end: float | None) -> None:
 
 
 ALL_LOST = DataLoss(-math.inf, 100.0)
-ON_ITS_WAY = 101.0  # so that the request in between is none that has to be counted
+ON_ITS_WAY = 101.0  # so that the request in between need not be counted
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ ON_ITS_WAY = 101.0  # so that the request in between is none that has to be coun
         (ON_ITS_WAY, 107.0, True),
         (ON_ITS_WAY, 109.0, False),  # longer than one renewal
         (ON_ITS_WAY, None, False),
-        (99.0, 101.0, False),  # before anything was lost
+        (99.0, 101.0, False),  # before the loss
         (109.0, 110.0, False),  # every holder has renewed by then
     ],
 )
-def test_an_overlap_of_one_renewal_is_allowed_where_redis_has_lost_its_writes(
+def test_an_overlap_of_one_renewal_is_accepted_after_a_loss(
     journal: Journal, begin: float, end: float | None, *, ok: bool
 ) -> None:
     overlap(journal, begin, end)
@@ -222,7 +222,7 @@ def test_an_overlap_of_one_renewal_is_allowed_where_redis_has_lost_its_writes(
 
 
 @pytest.mark.parametrize(("source", "ok"), [("10.0.0.1", True), (None, True), ("10.0.0.2", False)])
-def test_a_holder_that_could_not_renew_has_as_long_after_it_can(
+def test_a_holder_that_could_not_renew_gets_one_renewal_afterwards(
     journal: Journal, source: str | None, *, ok: bool
 ) -> None:
     overlap(journal, ON_ITS_WAY, 113.0)
@@ -230,14 +230,22 @@ def test_a_holder_that_could_not_renew_has_as_long_after_it_can(
     assert (after(journal, ALL_LOST, unreachable=cut_off).violations == []) is ok
 
 
-def test_budgets_are_counted_from_zero_where_their_counters_are_lost(journal: Journal) -> None:
+def test_quotas_are_counted_from_zero_after_a_loss(journal: Journal) -> None:
     journal.add("token_logon", "axe", 1, t=1.0)
-    for t in (50.0, 60.0, 70.0, 101.0, 110.0, 111.0, 112.0):  # 101: counted before, sent after
+    for t in (
+        50.0,
+        60.0,
+        70.0,
+        101.0,
+        110.0,
+        111.0,
+        112.0,
+    ):  # 101: counted before the loss
         journal.add("match_request", "axe", 1, t=t)
     emptied, put_back = DataLoss(-math.inf, 100.0), DataLoss(65.0, 100.0)
     assert not [one for one in after(journal, emptied).violations if "allowed" in one]
     assert "account:axe sent 3, 0 are counted" in after(journal, emptied).violations
-    # Of those before the loss two are still there, and then there were three.
+    # Two of those before the loss remain, and three follow.
     assert "account:axe sent 5, 3 are allowed" in after(journal, put_back).violations
     assert "account:axe sent 5, 0 are counted" in after(journal, put_back).violations
     journal.add("match_request", "axe", 1, t=113.0)
@@ -247,15 +255,17 @@ def test_budgets_are_counted_from_zero_where_their_counters_are_lost(journal: Jo
 NEEDED = "axe needed its password again at"
 
 
-def test_a_password_is_needed_once_for_each_loss_of_the_token(journal: Journal) -> None:
+def test_a_password_is_accepted_once_per_loss_of_the_token(journal: Journal) -> None:
     journal.add("credential_logon", "axe", t=90.0)
-    assert after(journal, ALL_LOST).violations == [f"{NEEDED} 90.0"]  # nothing is lost yet
+    assert after(journal, ALL_LOST).violations == [f"{NEEDED} 90.0"]  # before the loss
     journal.events.clear()
     for t in (110.0, 120.0):
         journal.add("credential_logon", "axe", t=t)
     assert after(journal, ALL_LOST, DataLoss(-math.inf, 115.0)).violations == []
     assert after(journal, ALL_LOST).violations == [f"{NEEDED} 120.0"]
-    assert len(after(journal, DataLoss(50.0, 100.0)).violations) == 2  # tokens are older than that
+    assert (
+        len(after(journal, DataLoss(50.0, 100.0)).violations) == 2
+    )  # the tokens are older than that
     assert after(journal, ALL_LOST, DataLoss(105.0, 115.0)).violations == []  # an old snapshot
     since_it_was_stored = DataLoss(113.0, 115.0)
     assert after(journal, ALL_LOST, since_it_was_stored).violations == [f"{NEEDED} 120.0"]
@@ -264,7 +274,7 @@ def test_a_password_is_needed_once_for_each_loss_of_the_token(journal: Journal) 
 @pytest.mark.parametrize(
     ("ended_at", "source", "unreachable", "ok"),
     [
-        (111.0, "10.0.0.1", (), True),  # at once after the log-on
+        (111.0, "10.0.0.1", (), True),  # shortly after the log-on
         (109.9, "10.0.0.1", (), False),
         (113.0, "10.0.0.1", (), False),  # the token was stored by then
         (113.0, "10.0.0.1", (Unreachable("10.0.0.1", 109.0, 115.0),), True),
@@ -273,7 +283,7 @@ def test_a_password_is_needed_once_for_each_loss_of_the_token(journal: Journal) 
         (111.0, "10.0.0.2", (), False),
     ],
 )
-def test_a_token_is_gone_with_a_process_that_could_not_store_it(
+def test_a_token_may_be_lost_with_a_process_that_could_not_store_it(
     journal: Journal,
     ended_at: float,
     source: str,
@@ -288,6 +298,6 @@ def test_a_token_is_gone_with_a_process_that_could_not_store_it(
     assert found == ([] if ok else [f"{NEEDED} 120.0"])
 
 
-def test_even_faults_come_at_even_times() -> None:
+def test_evenly_planned_faults_have_equal_distances() -> None:
     found = plan(1, {"pause": 1}, members=3, length_s=60, every_s=20, evenly=True)
     assert [one.at_s for one in found] == [0, 20, 40]

@@ -1,4 +1,4 @@
-"""The witness's samples are judged rightly: what lasts is reported, what is short or excused is not."""
+"""Differences between samples are reported if they last; short and excused ones are not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Sample = dict[str, Any]
 
 
 def sample(t: float, **other: Any) -> Sample:
-    """A sample in which one bot is ready, and all agree; `other` replaces parts."""
+    """Return a sample with one ready bot and without differences; `other` replaces parts."""
     bots = other.get("bots", {"bot-1": ["ready", "axe"]})
     said = {
         "readyz": {"code": 200, "body": {"status": "ready", "ready": 1}},
@@ -61,7 +61,7 @@ def sampled(*samples: Sample, fault_periods: tuple[FaultPeriod, ...] = ()) -> Sa
 
 
 def during(seconds: int, **other: Any) -> list[Sample]:
-    """Samples that are well, then `other` for so many seconds, then well."""
+    """Return samples without differences, then `other` for `seconds`, then one without."""
     begun = [sample(t) for t in range(3)]
     return [
         *begun,
@@ -74,7 +74,7 @@ def pairs(found: ConsistencyResult) -> set[str]:
     return {line.split(": ", 1)[1].split(" differ")[0] for line in found.checks.violations}
 
 
-def test_those_that_agree_are_not_reported() -> None:
+def test_samples_without_differences_are_not_reported() -> None:
     found = check_consistency(sampled(*during(9)))
     assert found.checks.violations == []
     assert found.samples == 14
@@ -82,7 +82,7 @@ def test_those_that_agree_are_not_reported() -> None:
 
 
 NOTHING_READY = {"bot-1": ["connecting", "axe"]}
-LIES = [
+DIFFERENCES = [
     ({"steam": {}, "level": None}, {JOURNAL_STATUS, SERVICEABLE_READYZ}),
     ({"steam": {SOURCE: ["axe", "bane"]}}, {JOURNAL_STATUS}),
     ({"steam": {"127.0.0.11": ["axe"]}, "level": None}, {JOURNAL_STATUS, SERVICEABLE_READYZ}),
@@ -103,34 +103,36 @@ LIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("lie", "expected"), LIES)
-def test_a_lie_that_lasts_is_reported_once(lie: dict[str, Any], expected: set[str]) -> None:
-    found = check_consistency(sampled(*during(9, **lie)))
+@pytest.mark.parametrize(("difference", "expected"), DIFFERENCES)
+def test_a_lasting_difference_is_reported_once(
+    difference: dict[str, Any], expected: set[str]
+) -> None:
+    found = check_consistency(sampled(*during(9, **difference)))
     assert pairs(found) == expected
     assert len(found.checks.violations) == len(expected)
     assert {pair for pair, seconds in found.longest.items() if seconds} == expected
     assert all(found.longest[pair] == 9 for pair in expected)
 
 
-@pytest.mark.parametrize("lie", [lie for lie, _ in LIES])
-def test_a_lie_of_two_seconds_is_not(lie: dict[str, Any]) -> None:
-    assert check_consistency(sampled(*during(2, **lie))).checks.violations == []
+@pytest.mark.parametrize("difference", [difference for difference, _ in DIFFERENCES])
+def test_a_difference_of_two_seconds_is_not_reported(difference: dict[str, Any]) -> None:
+    assert check_consistency(sampled(*during(2, **difference))).checks.violations == []
 
 
-def test_differences_that_follow_each_other_are_not_one() -> None:
+def test_consecutive_differences_are_counted_separately() -> None:
     one, other = {"steam": {SOURCE: ["axe", "bane"]}}, {"steam": {SOURCE: ["axe", "cm"]}}
     samples = [sample(t, **(one if t // 2 % 2 else other)) for t in range(12)]
     assert check_consistency(sampled(*samples)).checks.violations == []
 
 
-def test_requests_wait_for_a_bot_that_takes_its_next_account_but_not_for_long() -> None:
+def test_readyz_without_a_bot_is_accepted_for_a_limited_time() -> None:
     waits = {"readyz": {"code": 200, "body": {"ready": 0}}, "bots": NOTHING_READY, "level": None}
-    told = {"steam": {}, **waits}
-    assert check_consistency(sampled(*during(11, **told))).checks.violations == []
-    assert pairs(check_consistency(sampled(*during(13, **told)))) == {ROTATION}
+    samples = {"steam": {}, **waits}
+    assert check_consistency(sampled(*during(11, **samples))).checks.violations == []
+    assert pairs(check_consistency(sampled(*during(13, **samples)))) == {ROTATION}
 
 
-def test_a_page_that_is_late_several_times_in_a_row_is_not_late_for_long() -> None:
+def test_a_page_that_is_late_repeatedly_has_no_lasting_difference() -> None:
     states = ["ready", "backing_off", "connecting", "launching", "authenticating", "ready"]
     bots = [{"bot-1": [state, "axe"]} for state in states]
     steps = [
@@ -140,14 +142,14 @@ def test_a_page_that_is_late_several_times_in_a_row_is_not_late_for_long() -> No
     assert pairs(check_consistency(sampled(*steps))) == {ANSWERS}
 
 
-def test_a_spent_budget_that_is_said_is_no_lie() -> None:
+def test_a_reported_spent_budget_is_no_difference() -> None:
     spent = {"code": 200, "body": {"budget": "spent"}}
-    told = during(9, redis={"used": {"axe": 3}}, readyz=spent, level="act")
-    assert check_consistency(sampled(*told)).checks.violations == []
+    samples = during(9, redis={"used": {"axe": 3}}, readyz=spent, level="act")
+    assert check_consistency(sampled(*samples)).checks.violations == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "lie", "is_excused"),
+    ("kind", "difference", "is_excused"),
     [
         ("steam_half_open", {"steam": {}, "level": None}, True),
         ("steam_half_open", {"redis": {"leases": {}}}, False),
@@ -157,14 +159,14 @@ def test_a_spent_budget_that_is_said_is_no_lie() -> None:
         (DOWN, {"readyz": None, "status": None, "page": None}, True),
     ],
 )
-def test_only_what_a_service_cannot_know_is_excused(
-    kind: str, lie: dict[str, Any], *, is_excused: bool
+def test_only_differences_that_a_service_cannot_know_are_excused(
+    kind: str, difference: dict[str, Any], *, is_excused: bool
 ) -> None:
     lasts, ends_early = FaultPeriod(kind, "m0", 2.0, 12.0), FaultPeriod(kind, "m0", 2.0, 2.5)
     for samples, fault_periods, ok in (
-        (during(9, alerts=None, **lie), lasts, is_excused),
-        (during(25, alerts=None, **lie), ends_early, False),
-        (during(9, alerts=None, **lie), FaultPeriod(kind, "m1", 2.0, 12.0), False),
+        (during(9, alerts=None, **difference), lasts, is_excused),
+        (during(25, alerts=None, **difference), ends_early, False),
+        (during(9, alerts=None, **difference), FaultPeriod(kind, "m1", 2.0, 12.0), False),
     ):
         assert (
             check_consistency(sampled(*samples, fault_periods=(fault_periods,))).checks.violations
@@ -186,7 +188,7 @@ CUT = FaultPeriod("redis_cut", "m0", -5.0, -5.0)
         (["logons-limited"], (GONE,), {"wrong", "missing"}, False),
         ([], (GONE,), {"missing"}, False),
         (["account-needs-person"], (GONE,), {"missing"}, False),
-        ([], (GONE, FaultPeriod(DOWN, "m0", 2.0, 10.5)), set(), True),  # it found out in time
+        ([], (GONE, FaultPeriod(DOWN, "m0", 2.0, 10.5)), set(), True),  # detected in time
         ([], (GONE, FaultPeriod(DOWN, "m1", 2.0, 10.5)), {"missing"}, False),
         (["redis-unreachable"], (CUT,), {"right", "wrong"}, False),
         (["redis-unreachable"], (CUT, FaultPeriod(DOWN, "m0", -20.0, 6.5)), {"right"}, True),
@@ -194,7 +196,7 @@ CUT = FaultPeriod("redis_cut", "m0", -5.0, -5.0)
         (None, (GONE,), {"not reported by /status"}, True),
     ],
 )
-def test_the_cause_on_top_is_the_fault_that_is_on(
+def test_the_first_alert_names_the_active_fault(
     alerts: list[str] | None, fault_periods: tuple[FaultPeriod, ...], causes: set[str], *, ok: bool
 ) -> None:
     samples = [sample(t, alerts=alerts, level="outage") for t in range(4, 17)]
@@ -204,7 +206,7 @@ def test_the_cause_on_top_is_the_fault_that_is_on(
     assert (found.checks.violations == []) is ok
 
 
-def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
+def test_a_fault_that_begins_during_a_sample_may_be_in_it() -> None:
     for began, ended, expected in (
         (4.9, 6.0, {"right"}),
         (4.1, 4.9, {"right"}),
@@ -215,7 +217,7 @@ def test_a_fault_that_begins_while_a_sample_is_taken_may_be_in_it() -> None:
         assert set(check_consistency(sampled(seen, fault_periods=(fault,))).causes) == expected
 
 
-def test_a_fault_that_ends_while_a_sample_is_taken_may_no_longer_be_in_it() -> None:
+def test_a_fault_that_ends_during_a_sample_may_be_missing_in_it() -> None:
     for ended, expected in ((15.9, set()), (16.1, {"missing"})):
         fault = FaultPeriod("redis_hole", "m0", 3.0, ended)
         seen = sample(15.0, alerts=[], level="outage")
@@ -238,8 +240,10 @@ def test_a_spent_budget_is_named(
     redis: dict[str, Any], alerts: list[str], causes: set[str]
 ) -> None:
     spent = {"code": 200, "body": {"budget": "spent"}}
-    told = [sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 18)]
-    assert set(check_consistency(sampled(*told)).causes) == causes
+    samples = [
+        sample(t, redis=redis, alerts=alerts, readyz=spent, level="act") for t in range(4, 18)
+    ]
+    assert set(check_consistency(sampled(*samples)).causes) == causes
 
 
 SPENT = {"redis": {"used": {"axe": 3}}}
@@ -260,7 +264,7 @@ SPENT = {"redis": {"used": {"axe": 3}}}
         ({"redis": None}, (), False),
     ],
 )
-def test_what_a_bot_could_serve_is_not_refused_in_quiet_times(
+def test_refusals_without_a_fault_are_reported_if_a_bot_could_serve(
     other: dict[str, Any], fault_periods: tuple[FaultPeriod, ...], *, could: bool
 ) -> None:
     samples = [sample(t, **other) for t in range(10)]
@@ -270,18 +274,18 @@ def test_what_a_bot_could_serve_is_not_refused_in_quiet_times(
     assert found.violations == ([expected] if could else [])
 
 
-def test_a_bot_that_was_away_for_a_moment_excuses_a_refusal() -> None:
+def test_a_bot_that_was_briefly_away_excuses_a_refusal() -> None:
     samples = [sample(t, steam={SOURCE: ["axe"] if t != 4 else []}) for t in range(10)]
     refused = [Refusal("m0", "notready", 4.5, 4.6)]
     assert check_refusals(sampled(*samples), refused).violations == []
 
 
-def test_a_refusal_without_samples_around_it_is_not_judged() -> None:
+def test_a_refusal_without_samples_around_it_is_not_checked() -> None:
     refused = [Refusal("m0", "notready", 0.5, 0.6)]
     assert check_refusals(sampled(sample(1), sample(2)), refused).violations == []
 
 
-def test_the_page_is_what_its_events_say() -> None:
+def test_the_page_state_follows_its_events() -> None:
     page, well = Page(), {"level": "well", "kind": "well", "text": "All is well."}
     assert page.to_sample() is None
     bots = [{"bot_id": name, "state": "ready", "account": name[-1]} for name in ("bot-1", "bot-2")]
@@ -296,17 +300,20 @@ def test_the_page_is_what_its_events_say() -> None:
     }
 
 
-def test_alerts_without_kinds_are_not_told() -> None:
+def test_alerts_without_kinds_are_unknown() -> None:
     assert alert_kinds(None) is None
     assert alert_kinds([{"level": "act", "text": "?"}]) is None
 
 
-def test_alerts_are_compared_without_the_line_that_all_is_well() -> None:
-    told = [{"severity": "outage", "kind": "address-spent"}, {"severity": "well", "kind": "well"}]
-    assert alert_kinds(told) == ["address-spent"]
+def test_alerts_are_compared_without_the_kind_well() -> None:
+    samples = [
+        {"severity": "outage", "kind": "address-spent"},
+        {"severity": "well", "kind": "well"},
+    ]
+    assert alert_kinds(samples) == ["address-spent"]
 
 
-def test_sessions_are_those_that_the_game_coordinator_has_welcomed() -> None:
+def test_sessions_are_those_with_a_gc_welcome() -> None:
     sessions, log_on = Sessions(), {"kind": "token_logon", "account": "axe", "source": SOURCE}
     steps = [
         ([log_on | {"session": 1}], {}),

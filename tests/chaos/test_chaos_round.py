@@ -1,4 +1,4 @@
-"""A short round of faults breaks nothing; where leases are not renewed, judge and witness see it."""
+"""A short round of faults has no violations; without lease renewal the checks report some."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWER_ACCOUNTS_THAN_BOTS = RoundConfig(members=2, bots=3, accounts=4)
 
 
 @pytest.mark.alone
-async def test_a_round_of_faults_breaks_no_promise() -> None:
+async def test_a_round_of_faults_has_no_violations() -> None:
     result = await Round(seed=20, length_s=25.0).run()
     assert result.checks.violations == []
     assert len(result.faults) >= 8
@@ -26,7 +26,7 @@ async def test_a_round_of_faults_breaks_no_promise() -> None:
     assert result.consistency.checks.counts[ANSWERS] > 25
 
 
-async def test_leases_that_are_not_renewed_are_seen_by_judge_and_witness() -> None:
+async def test_missing_lease_renewal_is_reported_by_both_checks() -> None:
     quiet = Round(
         seed=21,
         length_s=LEASE_S * 1.8,

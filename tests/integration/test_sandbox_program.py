@@ -1,4 +1,4 @@
-"""The program: bad input, clean ends, kept state, the directory, the control API, faults at connect."""
+"""The program: invalid input, shutdown, stored state, the directory, the control API, CM faults."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(sandbox: SandboxProcess, tmp_
     assert "in use" in ended.stderr
 
 
-async def test_it_ends_cleanly_with_connections_open_and_leaves_nothing() -> None:
+async def test_it_stops_with_open_connections_and_leaves_no_files() -> None:
     sandbox = SandboxProcess(ACCOUNTS).start()
     folder = sandbox.ca_file.parent
     async with (
@@ -93,7 +93,7 @@ async def test_it_ends_cleanly_with_connections_open_and_leaves_nothing() -> Non
     assert not folder.exists()
 
 
-def test_it_ends_with_its_parent() -> None:
+def test_it_stops_with_its_parent() -> None:
     program = (
         "import subprocess, sys;"
         "child = subprocess.Popen([sys.executable, '-m', 'sandbox', '--exit-with-parent',"
@@ -110,7 +110,7 @@ def test_it_ends_with_its_parent() -> None:
         return
 
 
-def test_interrupt_is_a_clean_end_too(tmp_path: Path) -> None:
+def test_an_interrupt_stops_it_cleanly(tmp_path: Path) -> None:
     file = tmp_path / "accounts.json"
     file.write_text(json.dumps(ACCOUNTS))
     with subprocess.Popen(
@@ -125,7 +125,7 @@ def test_interrupt_is_a_clean_end_too(tmp_path: Path) -> None:
         assert process.stdout.read() == b""
 
 
-async def test_tokens_revocations_and_keys_outlive_a_restart(tmp_path: Path) -> None:
+async def test_tokens_revocations_and_keys_survive_a_restart(tmp_path: Path) -> None:
     with SandboxProcess(ACCOUNTS, state=tmp_path) as first:
         ca = first.ca_file.read_bytes()
         async with Connecting(first, "websockets") as client:
@@ -147,7 +147,7 @@ async def test_tokens_revocations_and_keys_outlive_a_restart(tmp_path: Path) -> 
             assert (await client.log_on(kept, steamid_of(kept))).eresult == 5
 
 
-async def test_given_matches_are_served(tmp_path: Path) -> None:
+async def test_stored_matches_are_served(tmp_path: Path) -> None:
     answer = {"result": 1, "match": {"match_id": "42", "cluster": 417, "replay_salt": 99}}
     (tmp_path / "42.json").write_text(json.dumps(answer))
     with SandboxProcess(ACCOUNTS, matches=tmp_path) as sandbox:
@@ -160,7 +160,7 @@ async def test_given_matches_are_served(tmp_path: Path) -> None:
 
 
 # --- the directory ----------------------------------------------------------------------------
-async def test_the_list_for_connect_is_sorted_mixed_and_full_of_noise(
+async def test_the_list_for_connect_is_sorted_and_has_duplicates_and_other_realms(
     sandbox: SandboxProcess,
 ) -> None:
     response = (await get(sandbox.directory_url + CONNECT_LIST))["response"]
@@ -179,7 +179,7 @@ async def test_the_list_for_connect_is_sorted_mixed_and_full_of_noise(
         await asyncio.open_connection(host, int(port))
 
 
-async def test_the_list_honours_what_is_asked_for(sandbox: SandboxProcess) -> None:
+async def test_the_list_honours_its_parameters(sandbox: SandboxProcess) -> None:
     url = sandbox.directory_url + "/ISteamDirectory/GetCMListForConnect/v0001"
     asked = {"cmtype": "websockets", "realm": "steamglobal", "maxcount": "3", "cellid": "0"}
     rows = (await get(url, **asked))["response"]["serverlist"]
@@ -206,8 +206,8 @@ def read_vdf(text: str) -> dict[str, Any]:
     return read_object()
 
 
-async def test_the_lists_are_vdf_where_that_is_asked_for(sandbox: SandboxProcess) -> None:
-    """node-steam-user and OpenDota's retriever ask for it."""
+async def test_the_lists_are_vdf_on_request(sandbox: SandboxProcess) -> None:
+    """node-steam-user and OpenDota's retriever request this form."""
     url = sandbox.directory_url + CONNECT_LIST
     expected = (await get(url, cmtype="websockets"))["response"]
     async with (
@@ -230,7 +230,7 @@ async def test_the_old_list_still_works(sandbox: SandboxProcess) -> None:
     assert set(response["serverlist_websockets"]) == set(sandbox.endpoints["websockets"])
 
 
-async def test_the_directory_fails_in_every_way_it_is_told_to(sandbox: SandboxProcess) -> None:
+async def test_the_directory_has_every_fault(sandbox: SandboxProcess) -> None:
     url = sandbox.directory_url + CONNECT_LIST
     seen = {}
     for fault in ("500", "403", "invalid_json", "empty", "success_false"):
@@ -243,11 +243,13 @@ async def test_the_directory_fails_in_every_way_it_is_told_to(sandbox: SandboxPr
         json.loads(seen["invalid_json"][1])
     assert json.loads(seen["empty"][1])["response"]["serverlist"] == []
     assert json.loads(seen["success_false"][1])["response"]["success"] is False
-    assert (await get(url))["response"]["serverlist"]  # each counted once only
+    assert (await get(url))["response"]["serverlist"]  # each is counted once
 
 
 # --- faults at connect ------------------------------------------------------------------------
-async def test_a_cm_can_refuse_and_come_back_on_its_port(sandbox: SandboxProcess) -> None:
+async def test_a_cm_can_stop_listening_and_listen_again_on_its_port(
+    sandbox: SandboxProcess,
+) -> None:
     for transport, cm in (("websockets", "ws1"), ("netfilter", "tcp1")):
         await sandbox.faults(refuse_connect={"cms": [cm]})
         with pytest.raises((ConnectionRefusedError, aiohttp.ClientConnectorError)):
@@ -260,7 +262,7 @@ async def test_a_cm_can_refuse_and_come_back_on_its_port(sandbox: SandboxProcess
             await client.hello()
 
 
-async def test_a_refusal_ends_by_itself(sandbox: SandboxProcess) -> None:
+async def test_a_refusal_with_a_duration_ends(sandbox: SandboxProcess) -> None:
     await sandbox.faults(refuse_connect={"for_s": 0.3})
     for transport in ("websockets", "netfilter"):
         with pytest.raises((ConnectionRefusedError, aiohttp.ClientConnectorError)):
@@ -273,7 +275,7 @@ async def test_a_refusal_ends_by_itself(sandbox: SandboxProcess) -> None:
 
 
 async def connected(sandbox: SandboxProcess, transport: str) -> None:
-    """Try until a connection stands."""
+    """Retry until a connection is established."""
     while True:
         try:
             async with Connecting(sandbox, transport) as client:
@@ -284,7 +286,7 @@ async def connected(sandbox: SandboxProcess, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["websockets", "netfilter"])
-async def test_a_cm_can_accept_and_say_nothing(sandbox: SandboxProcess, transport: str) -> None:
+async def test_a_cm_can_accept_and_stay_silent(sandbox: SandboxProcess, transport: str) -> None:
     await sandbox.faults(accept_and_silence=True)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5), Connecting(sandbox, transport):
@@ -303,7 +305,7 @@ async def test_a_cm_can_close_within_the_handshake(sandbox: SandboxProcess, tran
         await client.hello()
 
 
-async def test_a_cm_can_show_a_strangers_certificate(sandbox: SandboxProcess) -> None:
+async def test_a_cm_can_use_an_untrusted_certificate(sandbox: SandboxProcess) -> None:
     await sandbox.faults(tls_untrusted=True)
     with pytest.raises((aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
         async with Connecting(sandbox, "websockets"):
@@ -313,7 +315,7 @@ async def test_a_cm_can_show_a_strangers_certificate(sandbox: SandboxProcess) ->
         await client.hello()
 
 
-async def test_logons_fail_as_often_as_told(sandbox: SandboxProcess) -> None:
+async def test_logons_fail_as_often_as_configured(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         token = await logged_on(client, ACCOUNTS[0])
     await sandbox.faults(logon_eresult={"value": 126, "times": 2, "accounts": ["bot0"]})
@@ -344,7 +346,7 @@ async def test_logons_fail_as_often_as_told(sandbox: SandboxProcess) -> None:
         ("POST", "/drop", {"all": True, "mode": "gently"}),
         ("POST", "/push", {"all": True, "what": "?"}),
         ("POST", "/corrupt", {"all": True, "flaw": "?"}),
-        ("POST", "/tokens/revoke", {"account": "nobody"}),
+        ("POST", "/tokens/revoke", {"account": "unknown"}),
         ("POST", "/matches/blocked", {"add": ["x"]}),
         ("POST", "/quota", {"account": "many"}),
         ("POST", "/scenario", {"steps": [{"explode": {}}]}),
@@ -352,7 +354,7 @@ async def test_logons_fail_as_often_as_told(sandbox: SandboxProcess) -> None:
         ("GET", "/journal/wait", None),
     ],
 )
-async def test_nonsense_is_refused_with_a_reason(
+async def test_an_invalid_request_is_refused_with_a_reason(
     sandbox: SandboxProcess, method: str, path: str, body: Any
 ) -> None:
     with pytest.raises(SandboxError, match=r"400 .*error"):
@@ -364,7 +366,7 @@ async def test_kinds_that_do_not_exist_are_refused(sandbox: SandboxProcess) -> N
         await sandbox.journal("birthday")
 
 
-async def test_waiting_in_vain_is_a_timeout(sandbox: SandboxProcess) -> None:
+async def test_waiting_for_a_missing_event_times_out(sandbox: SandboxProcess) -> None:
     with pytest.raises(TimeoutError, match="0 of 1 play_kicked"):
         await sandbox.wait_journal("play_kicked", within_s=0.05)
 
@@ -389,7 +391,7 @@ async def test_a_scenario_does_its_steps_in_order(sandbox: SandboxProcess) -> No
     assert (await sandbox.call("GET", "/faults"))["faults"] == {}
 
 
-async def test_on_tuesday_everything_goes_and_comes_back(sandbox: SandboxProcess) -> None:
+async def test_on_tuesday_all_servers_stop_and_return(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "netfilter") as client:
         token = await logged_on(client, ACCOUNTS[0])
         since = await sandbox.last_event()
@@ -405,7 +407,7 @@ async def test_on_tuesday_everything_goes_and_comes_back(sandbox: SandboxProcess
         await client.launch()
 
 
-async def test_a_silent_tcp_cm_lets_its_clients_wait(sandbox: SandboxProcess) -> None:
+async def test_a_silent_tcp_cm_keeps_its_clients_waiting(sandbox: SandboxProcess) -> None:
     await sandbox.faults(accept_and_silence={"cms": ["tcp2"]})
     host, port = sandbox.endpoints["netfilter"][1].split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -1,4 +1,4 @@
-"""Timelines from a file, seeded; and CMs that are slow."""
+"""Scenario files with a seed, and delayed CMs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ faults = { gc_silent = true }
 
 
 async def dropped(timeline: Path, seed: int) -> list[int]:
-    """Return which of six connections a run's timeline drops."""
+    """Return which of six connections a run of the scenario drops."""
     options = ("--scenario", str(timeline), "--seed", str(seed))
     with SandboxProcess(DEMO_ACCOUNTS, options) as sandbox:
         host, port = sandbox.endpoints["netfilter"][0].split(":")
@@ -40,7 +40,7 @@ async def dropped(timeline: Path, seed: int) -> list[int]:
         return sorted(set(range(1, 7)) - alive)
 
 
-async def test_a_timeline_drops_the_same_connections_for_the_same_seed(tmp_path: Path) -> None:
+async def test_a_scenario_drops_the_same_connections_for_the_same_seed(tmp_path: Path) -> None:
     timeline = tmp_path / "t.toml"
     timeline.write_text(TIMELINE)
     first, again = await dropped(timeline, 1), await dropped(timeline, 1)
@@ -49,7 +49,7 @@ async def test_a_timeline_drops_the_same_connections_for_the_same_seed(tmp_path:
     assert first != await dropped(timeline, 3)
 
 
-def test_a_timeline_that_cannot_be_played_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_scenario_is_one_line(tmp_path: Path) -> None:
     timeline = tmp_path / "t.toml"
     timeline.write_text("[[at]]\ns = 1\nexplode = {}\n")
     accounts = Path(__file__).parents[2] / "sandbox" / "demo_accounts.json"
@@ -65,7 +65,7 @@ def test_a_timeline_that_cannot_be_played_is_one_line(tmp_path: Path) -> None:
     assert said.stderr == "sandbox: no such action: explode\n"
 
 
-async def test_a_slow_cm_says_everything_later_and_in_order() -> None:
+async def test_a_slow_cm_sends_everything_later_and_in_order() -> None:
     with SandboxProcess(DEMO_ACCOUNTS) as sandbox:
         async with Connecting(sandbox, "websockets") as client:
             await logged_on(client, DEMO_ACCOUNTS[0])

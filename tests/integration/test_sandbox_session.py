@@ -1,4 +1,4 @@
-"""The life of a session: what comes after logon, heartbeats, twins, kicks, strictness, drops."""
+"""Sessions: messages after the log-on, heartbeats, replaced sessions, kicks, violations, drops."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from steam.protobufs import steammessages_clientserver_pb2 as server_pb
 from support.sandbox_client import (
     Closed,
     Connecting,
-    Flawed,
+    Corrupted,
     SandboxClient,
+    handshake,
     logged_on,
     read_frame,
-    shake_hands,
     steamid_of,
 )
 
@@ -37,14 +37,14 @@ each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxProcess]:
-    """Serve with the usual heartbeat."""
+    """A sandbox with the default heartbeat."""
     with SandboxProcess(ACCOUNTS) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[SandboxProcess]:
-    """Serve with a heartbeat that is soon missed."""
+    """A sandbox with a short heartbeat."""
     with SandboxProcess(ACCOUNTS, ("--heartbeat", str(HEARTBEAT_S))) as running:
         yield running
 
@@ -54,7 +54,7 @@ def eresult_of(body: bytes) -> int:
 
 
 @each_transport
-async def test_the_logon_answer_comes_in_a_burst_with_unknown_things(
+async def test_the_logon_answer_is_sent_among_unknown_messages(
     sandbox: SandboxProcess, transport: str
 ) -> None:
     async with Connecting(sandbox, transport) as client:
@@ -73,7 +73,7 @@ async def test_the_logon_answer_comes_in_a_burst_with_unknown_things(
     assert log.count(798) == log.count(782) == 1  # the two in struct form
 
 
-async def test_the_answer_says_who_we_are_and_where_from(sandbox: SandboxProcess) -> None:
+async def test_the_answer_has_the_accounts_id_and_address(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await client.hello()
         token = await client.token("bot1", "p1")
@@ -99,7 +99,7 @@ async def test_missed_heartbeats_end_the_session(hasty: SandboxProcess, transpor
     async with Connecting(hasty, transport) as client:
         await logged_on(client, ACCOUNTS[0])
         since = await hasty.last_event()
-        for _ in range(8):  # beats keep it alive well beyond three intervals
+        for _ in range(8):  # heartbeats keep it open for more than three intervals
             await client.send(703, login_pb.CMsgClientHeartBeat(send_reply=True))
             await client.wait_for(703)
             await asyncio.sleep(HEARTBEAT_S / 2)
@@ -126,7 +126,9 @@ async def test_a_log_off_is_clean_and_the_connection_closes(sandbox: SandboxProc
 
 
 @each_transport
-async def test_a_twin_replaces_the_older_session(sandbox: SandboxProcess, transport: str) -> None:
+async def test_a_log_on_with_the_same_ids_replaces_a_session(
+    sandbox: SandboxProcess, transport: str
+) -> None:
     async with Connecting(sandbox, transport) as older, Connecting(sandbox, transport) as newer:
         await logged_on(older, ACCOUNTS[2], logon_id=7)
         await logged_on(newer, ACCOUNTS[2], logon_id=7)
@@ -147,7 +149,7 @@ async def test_of_two_sessions_the_first_plays_until_it_is_kicked(sandbox: Sandb
         await logged_on(first, ACCOUNTS[3], logon_id=1)
         await first.launch()
         await logged_on(second, ACCOUNTS[3], logon_id=2)
-        assert (await second.playing_state()).playing_blocked  # in the burst
+        assert (await second.playing_state()).playing_blocked  # in the messages after the log-on
         await second.play(570)
         state = await second.playing_state()
         assert (state.playing_blocked, state.playing_app) == (True, 570)
@@ -173,7 +175,7 @@ async def test_a_session_that_ends_unblocks_the_other(sandbox: SandboxProcess) -
         assert not (await waiting.playing_state()).playing_blocked
 
 
-async def test_a_missing_licence_can_be_had_for_the_asking(sandbox: SandboxProcess) -> None:
+async def test_a_missing_licence_is_granted_on_request(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await logged_on(client, ACCOUNTS[6])
         await client.play(570)
@@ -195,7 +197,7 @@ async def test_a_missing_licence_can_be_had_for_the_asking(sandbox: SandboxProce
         await client.receive_gc(4004)
 
 
-async def test_former_names_and_server_time_are_told(sandbox: SandboxProcess) -> None:
+async def test_former_names_and_server_time_are_answered(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "netfilter") as client:
         await logged_on(client, ACCOUNTS[5])
         request = server_pb.CMsgClientAMGetPersonaNameHistory(id_count=1)
@@ -256,7 +258,7 @@ VIOLATIONS = (
 
 @each_transport
 @pytest.mark.parametrize("violate", VIOLATIONS)
-async def test_who_breaks_the_protocol_is_thrown_out(
+async def test_a_protocol_violation_closes_the_connection(
     sandbox: SandboxProcess, transport: str, violate: Callable[[SandboxClient], object]
 ) -> None:
     since = await sandbox.last_event()
@@ -290,7 +292,7 @@ async def test_a_wrong_handshake_is_closed(
     host, port = sandbox.endpoints["netfilter"][0].split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     with pytest.raises(asyncio.IncompleteReadError):
-        await shake_hands(reader, writer, sandbox, break_it=break_it)
+        await handshake(reader, writer, sandbox, alter=break_it)
     writer.close()
     [event] = await sandbox.wait_journal("protocol_violation", since=since)
     assert event["reason"].startswith("channel")
@@ -344,7 +346,7 @@ async def test_a_text_frame_is_closed_and_other_paths_are_not_there(
 
 
 @pytest.mark.parametrize("greets", [True, False])
-async def test_who_does_not_log_on_in_time_is_logged_off(
+async def test_a_connection_without_a_log_on_is_logged_off(
     sandbox: SandboxProcess, *, greets: bool
 ) -> None:
     await sandbox.faults(logon_wait_s=0.3)
@@ -361,14 +363,14 @@ async def test_who_does_not_log_on_in_time_is_logged_off(
     await sandbox.clear_faults()
 
 
-async def test_who_talks_is_not_logged_off(sandbox: SandboxProcess) -> None:
-    """Section 3.1: a connection that neither logs on nor talks is ended."""
+async def test_a_connection_that_sends_is_not_logged_off(sandbox: SandboxProcess) -> None:
+    """Section 3.1: a connection that neither logs on nor sends is closed."""
     await sandbox.faults(logon_wait_s=0.6)
     async with Connecting(sandbox, "websockets") as client:
         begun = asyncio.get_running_loop().time()
         while asyncio.get_running_loop().time() - begun < 1.5:
             await client.hello()
-            with contextlib.suppress(TimeoutError):  # nothing comes: the time goes by
+            with contextlib.suppress(TimeoutError):  # nothing arrives, so this waits
                 await client.receive(within_s=0.2)
         assert 757 not in client.log
         assert eresult_of((await client.wait_for(757)).body) == 2
@@ -378,7 +380,7 @@ async def test_who_talks_is_not_logged_off(sandbox: SandboxProcess) -> None:
 # --- drops ------------------------------------------------------------------------------------
 @each_transport
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
-async def test_dropped_connections_end_and_the_session_with_them(
+async def test_dropped_connections_end_with_their_sessions(
     sandbox: SandboxProcess, transport: str, mode: str
 ) -> None:
     async with Connecting(sandbox, transport) as client:
@@ -391,7 +393,7 @@ async def test_dropped_connections_end_and_the_session_with_them(
 
 
 @each_transport
-async def test_half_open_nothing_flows_and_the_session_dies_of_missed_beats(
+async def test_a_half_open_connection_ends_after_missed_heartbeats(
     hasty: SandboxProcess, transport: str
 ) -> None:
     async with Connecting(hasty, transport) as client:
@@ -449,13 +451,13 @@ async def test_a_fraction_can_be_dropped(sandbox: SandboxProcess) -> None:
         ("magic", Closed),
         ("hmac", Closed),
         ("length", Closed),
-        ("gzip", Flawed),
-        ("unzipped_size", Flawed),
-        ("inner_length", Flawed),
-        ("header", Flawed),
+        ("gzip", Corrupted),
+        ("unzipped_size", Corrupted),
+        ("inner_length", Corrupted),
+        ("header", Corrupted),
     ],
 )
-async def test_flawed_bytes_reach_the_client_and_hurt(
+async def test_corrupted_bytes_reach_the_client(
     sandbox: SandboxProcess, transport: str, flaw: str, seen: type[Exception]
 ) -> None:
     async with Connecting(sandbox, transport) as client:

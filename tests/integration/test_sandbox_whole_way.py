@@ -1,4 +1,4 @@
-"""From the directory to a match over both transports, against the real process."""
+"""From the directory to a match over both transports, with the real process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process holds: counted before and after, to see what was left behind."""
+"""Counts the resources of a process before and after a test, to detect leaks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from actors.bot.bot import Bot
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
 
-SETTLE_S = 3.0  # for the last greenlets and sockets to end
+SETTLE_S = 3.0  # time for the last greenlets and sockets to end
 
 
 @dataclass(frozen=True)
 class Held:
-    """How many there are."""
+    """Numbers of resources."""
 
     tasks: int
     greenlets: int
-    descriptors: int  # but for those of the pool of connections to Redis
+    descriptors: int  # without those of the Redis connection pool
     threads: int
     bots: int
     links: int
@@ -48,13 +48,13 @@ def held(redis: Redis) -> Held:
 
 
 async def nothing_is_left(before: Held, redis: Redis) -> None:
-    """Raise AssertionError unless everything that came has gone again.
+    """Raise AssertionError if there are more resources than `before`.
 
-    Fewer is no leak: what was about to end when `before` was counted has ended since.
+    Fewer are accepted: some may have been about to end when `before` was counted.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_S
-    while (more := _more(held(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - they end without a word
+    while (more := _more(held(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.02)
     assert not more, f"left behind: {more}"
 
@@ -65,7 +65,7 @@ def _more(now: Held, before: Held) -> dict[str, int]:
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count alone, also of those just closed
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the count, including descriptors that were just closed
 
 
 def _pooled(redis: Redis) -> int:

@@ -1,7 +1,7 @@
-"""A small Steam client for the sandbox's own tests, built on the `steam` package's message classes.
+"""A small Steam client for the sandbox's tests, built on the `steam` package's messages.
 
-It is the second reading of the protocol: what it cannot parse, the sandbox got wrong. One connection,
-asyncio, no reconnects.
+It is a second implementation of the protocol: a message that it cannot parse is an error of the sandbox.
+One connection, asyncio, no reconnects.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class ServiceError(Exception):
 
 
 class Closed(Exception):
-    """The connection is over: the CM closed it, or a frame was not one."""
+    """The connection has ended: closed by the CM, or after an invalid frame."""
 
 
-class Flawed(Exception):
-    """A whole message that cannot be read."""
+class Corrupted(Exception):
+    """A message that cannot be decoded."""
 
 
 class SandboxClient:
@@ -70,7 +70,7 @@ class SandboxClient:
         self._send_raw = send
         self._close = close
         self.inbox: list[Received] = []
-        self.log: list[int] = []  # every EMsg in order, Multis opened
+        self.log: list[int] = []  # every EMsg in order, including those inside Multis
         self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.steamid = 0
         self.session_id = 0
@@ -93,7 +93,7 @@ class SandboxClient:
         await self._send_raw(data)
 
     async def receive(self, within_s: float = 5.0) -> Received:
-        """Return the next message, in order, Multis opened; raises Closed at the end."""
+        """Return the next message, in order, including those inside Multis; raises Closed at the end."""
         while not self.inbox:
             async with asyncio.timeout(within_s):
                 piece = await self.pieces.get()
@@ -110,7 +110,7 @@ class SandboxClient:
                 struct.error,
                 AssertionError,
             ) as error:
-                raise Flawed from error
+                raise Corrupted from error
         return self.inbox.pop(0)
 
     def _take(self, data: bytes) -> None:
@@ -147,7 +147,7 @@ class SandboxClient:
                     return found
 
     async def wait_closed(self, within_s: float = 5.0) -> list[Received]:
-        """Return what comes until the connection ends."""
+        """Return the remaining messages until the connection ends."""
         rest = []
         async with asyncio.timeout(within_s):
             while True:
@@ -276,7 +276,7 @@ class SandboxClient:
             return job, wrapped.payload[8 + size :]
 
     async def launch(self) -> None:
-        """Play Dota 2 and get welcomed."""
+        """Play Dota 2 and wait for the GC's welcome."""
         await self.play(570)
         await self.send_gc(4006)
         _, self.welcome = await self.receive_gc(4004)
@@ -342,7 +342,7 @@ class Connecting:
         async def close() -> None:
             await socket.close()
             if transport is not None:
-                transport.abort()  # TLS would wait for a goodbye that half-open CMs never say
+                transport.abort()  # TLS would wait for a close_notify that half-open CMs never send
                 await asyncio.sleep(0)
 
         client = SandboxClient(socket.send_bytes, close)
@@ -362,7 +362,7 @@ class Connecting:
         host, port = self._endpoint.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         self._writer = writer
-        key = await shake_hands(reader, writer, self._sandbox)
+        key = await handshake(reader, writer, self._sandbox)
 
         async def send(data: bytes) -> None:
             sealed = crypto.symmetric_encrypt_HMAC(data, key, key[:16])
@@ -396,12 +396,12 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(size)
 
 
-async def shake_hands(
+async def handshake(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     sandbox: SandboxProcess,
     *,
-    break_it: Callable[[bytes], bytes] = lambda response: response,
+    alter: Callable[[bytes], bytes] = lambda response: response,
 ) -> bytes:
     """Do the channel encryption handshake and return the session key."""
     request = await read_frame(reader)
@@ -412,7 +412,7 @@ async def shake_hands(
     blob = PKCS1_OAEP.new(public).encrypt(session_key + request[28:])
     head = struct.pack("<IqqII", 1304, -1, -1, 1, 128)
     response = head + blob + struct.pack("<II", zlib.crc32(blob), 0)
-    response = break_it(response)
+    response = alter(response)
     writer.write(struct.pack("<I", len(response)) + b"VT01" + response)
     result = await read_frame(reader)
     assert struct.unpack("<IqqI", result)[0] == 1305
@@ -421,13 +421,13 @@ async def shake_hands(
 
 
 def steamid_of(token: str) -> int:
-    """Return the account that a refresh token names."""
+    """Return the SteamID in a refresh token."""
     return int(claims_of(token)["sub"])
 
 
 def claims_of(token: str) -> Mapping[str, Any]:
     """Return a token's claims, unverified."""
-    import json  # noqa: PLC0415 - placed here to keep the names above short
+    import json  # noqa: PLC0415 - imported here because only this function needs it
 
     part = token.split(".")[1]
     claims: Mapping[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -435,7 +435,7 @@ def claims_of(token: str) -> Mapping[str, Any]:
 
 
 async def logged_on(client: SandboxClient, account: Mapping[str, Any], **logon: Any) -> str:
-    """Take a client from Hello to a logon; return its refresh token."""
+    """Log a client on, from Hello; return its refresh token."""
     await client.hello()
     token = await client.token(account["name"], account["password"])
     answer = await client.log_on(token, steamid_of(token), **logon)

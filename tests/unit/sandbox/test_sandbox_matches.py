@@ -1,4 +1,4 @@
-"""Generated and given matches, read back through protobuf's own parser."""
+"""Generated and stored matches, decoded by protobuf's own parser."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_newer_enum_values_and_fields_are_known() -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real matches in {REAL}")
-def test_a_real_answer_survives_the_way_to_bytes_and_back() -> None:
+def test_a_real_answer_is_unchanged_by_encoding_and_decoding() -> None:
     answer = json.loads((REAL / "retriever_match.json").read_bytes())
     body = load(REAL)[1_781_962_623].body
     assert schema.decode_response(body) == answer

@@ -1,4 +1,4 @@
-"""Quotas, logon limits, switches, the journal and the accounts file: the rules without sockets."""
+"""Quotas, log-on limits, switches, journal and accounts file, without sockets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_try_during_a_ban_restarts_it() -> None:
         False,
     ]
     assert not limits.admit("ip", 3, RULE, 1, 102)  # the ban of 3 would have ended at 103
-    assert not limits.admit("ip", 3, RULE, 1, 150)  # and this one is of 102
+    assert not limits.admit("ip", 3, RULE, 1, 150)  # and this one started at 102
     assert limits.admit("ip", 3, RULE, 1, 251)
 
 
@@ -69,7 +69,7 @@ def test_a_failure_weighs_more() -> None:
     assert not limits.admit("ip", 3, RULE, 1, 1)
 
 
-def test_what_weighs_nothing_is_refused_only_by_a_ban_and_prolongs_it() -> None:
+def test_a_log_on_of_no_weight_is_refused_only_by_a_ban_and_prolongs_it() -> None:
     limits = PointCounter()
     assert all(limits.admit("ip", 3, RULE, 0, now) for now in range(50))
     assert [limits.admit("ip", 3, RULE, 1, 50 + now) for now in range(4)] == [True] * 3 + [False]
@@ -120,7 +120,7 @@ def test_a_bad_switch_changes_nothing(faults: Faults, wanted: dict[str, Any]) ->
     assert faults.to_json() == {}
 
 
-def test_a_chance_is_taken_about_that_often(faults: Faults) -> None:
+def test_a_chance_is_applied_about_that_often(faults: Faults) -> None:
     faults.set({"gc_silent": {"chance": 0.25}})
     taken = sum(faults.take("gc_silent", default=False) for _ in range(2000))
     assert 400 < taken < 600
@@ -175,7 +175,7 @@ def test_an_event_needs_exactly_its_fields() -> None:
         Journal().add("tokens_revoked", name="a")
 
 
-async def test_waiting_counts_what_is_there_and_what_comes() -> None:
+async def test_waiting_counts_past_and_new_events() -> None:
     journal = Journal()
     logon(journal, "a", 1)
     kinds = frozenset({"token_logon"})
@@ -189,7 +189,7 @@ async def test_waiting_counts_what_is_there_and_what_comes() -> None:
     assert not await journal.wait(kinds, 1, 0.01, since=3)
 
 
-def test_held_answers_never_leave_in_the_order_of_the_questions() -> None:
+def test_held_answers_are_never_sent_in_their_original_order() -> None:
     for seed in range(20):
         sent: list[int] = []
         reordering = Reordering(random.Random(seed))

@@ -1,4 +1,4 @@
-"""Timelines: a TOML file becomes steps with pauses in between."""
+"""Scenario files: TOML becomes steps with pauses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_times_become_pauses_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_maintenance_is_a_tuesday_that_begins_at_its_time(tmp_path: Path) -> None:
+def test_maintenance_is_the_scenario_tuesday_at_its_time(tmp_path: Path) -> None:
     text = """
     [[at]]
     s = 10
@@ -66,6 +66,6 @@ def test_an_invalid_file_is_refused_with_the_reason(tmp_path: Path, text: str, w
         steps(tmp_path, text)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="nowhere"):
         read_file(tmp_path / "nowhere.toml")

@@ -1,4 +1,4 @@
-"""The sandbox's own protobuf codec, checked against Google's."""
+"""The sandbox's protobuf codec, compared with Google's."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_truncated_and_malformed_bytes_are_refused(data: bytes) -> None:
         EVERYTHING.decode(data)
 
 
-def test_a_name_the_shape_does_not_have_is_a_mistake() -> None:
+def test_a_name_that_the_message_type_lacks_is_an_error() -> None:
     with pytest.raises(KeyError, match="typo"):
         EVERYTHING.encode({"typo": 1})
 
