@@ -24,13 +24,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
-import psutil
-
 from bench.bare_server import bare_server
 from bench.decode import bodies
 from bench.env import ServiceEnv, service_env
 from bench.http_caller import Caller
 from bench.report import percentile, print_machine, print_table
+from bench.service_process import cpu_seconds
 from bench.valkey import DURABLE, EVERY_SECOND, own_valkey
 
 FIRST_ID = 5_000_000_000
@@ -108,12 +107,6 @@ async def drive(url: str, pid: int, ids: Iterator[int], pattern: Pattern, second
         await pattern(client, begun + seconds)
         took = time.perf_counter() - begun
         return Load(took, client.latencies, client.failures, cpu_seconds(pid) - cpu)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the process's user plus system time so far."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 async def gc_times(env: ServiceEnv) -> dict[int, float]:

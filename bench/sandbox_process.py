@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 # Steam's strict order of messages after a log-on, and no random refusals or delays.
@@ -147,7 +146,7 @@ class SandboxProcess:
                 line += chunk
         return line
 
-    # --- addresses and resources --------------------------------------------------------------
+    # --- addresses ----------------------------------------------------------------------------
     @property
     def directory_url(self) -> str:
         """Base URL of the directory."""
@@ -183,17 +182,6 @@ class SandboxProcess:
     def pid(self) -> int:
         """Process id."""
         return int(self._ready["pid"])
-
-    @property
-    def rss(self) -> int:
-        """Resident memory in bytes."""
-        return int(psutil.Process(self.pid).memory_info().rss)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time used so far."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
 
     # --- control API --------------------------------------------------------------------------
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def toml(settings: Sections) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return a process's user plus system time so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 @dataclass
 class ServiceProcess:
     """`botapi run` on a free port; a context manager. `log` is its output."""
@@ -218,5 +224,4 @@ class ServiceProcess:
     @property
     def cpu_seconds(self) -> float:
         """User plus system time of the service process so far."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self.process.pid)

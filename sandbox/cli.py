@@ -69,34 +69,13 @@ def simulate(
     ] = False,
 ) -> None:
     """Run the simulated Steam network on loopback until SIGTERM or Ctrl-C."""
+    options = Options(**locals())  # the parameters are its fields
     import asyncio  # noqa: PLC0415 - `--help` and completion need none of this
     import logging  # noqa: PLC0415 - as above
     import sys  # noqa: PLC0415 - as above
 
     from sandbox.server import run  # noqa: PLC0415 - as above
 
-    options = Options(
-        accounts=accounts,
-        port=port,
-        matches=matches,
-        state=state,
-        websocket_cms=websocket_cms,
-        tcp_cms=tcp_cms,
-        gc_delay_ms=gc_delay_ms,
-        welcome_delay_ms=welcome_delay_ms,
-        heartbeat_s=heartbeat_s,
-        quota_account=quota_account,
-        quota_ip=quota_ip,
-        quota_cards=quota_cards,
-        replay_mb=replay_mb,
-        seed=seed,
-        scenario=scenario,
-        exit_with_parent=exit_with_parent,
-        clock_offset_s=clock_offset_s,
-        stock_clients=stock_clients,
-        logon_limits=logon_limits,
-        early_hellos=early_hellos,
-    )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         asyncio.run(run(options))

@@ -151,16 +151,14 @@ class SampledRound:
         """Return whether a fault prevents `member` from knowing that pair's state."""
         for one in self.fault_periods:
             pairs, tail_s = _EXCUSED.get(one.kind, (frozenset(), 0.0))
-            if pair in pairs and one.covers(member, instant, tail_s):
-                return True
-            if (
-                one.kind in _EXCUSED_REDIS
-                and pair in _REDIS
-                and one.covers(member, instant, self.renewal_s + LONGEST_S)
+            is_redis = pair in _REDIS and one.kind in _EXCUSED_REDIS
+            for applies, seconds in (
+                (pair in pairs, tail_s),
+                (is_redis, self.renewal_s + LONGEST_S),
+                (one.kind == DOWN, LONGEST_S),
             ):
-                return True
-            if one.kind == DOWN and one.covers(member, instant, LONGEST_S):
-                return True
+                if applies and one.covers(member, instant, seconds):
+                    return True
         return False
 
 
@@ -187,10 +185,7 @@ class ConsistencyResult:
             [pair, str(self.checks.counts[pair]), f"{self.longest.get(pair, 0.0):.1f}"]
             for pair in sorted(_ALL)
         ]
-        return [
-            *rows,
-            *([f"causes: {name}", str(n), ""] for name, n in sorted(self.causes.items())),
-        ]
+        return rows + [[f"causes: {name}", str(n), ""] for name, n in sorted(self.causes.items())]
 
 
 def check_consistency(sampled: SampledRound) -> ConsistencyResult:

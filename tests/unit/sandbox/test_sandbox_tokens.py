@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 from steam.guard import generate_twofactor_code_for_time
+from support.sandbox_client import claims_of
 
 from sandbox.protocol import totp
 from sandbox.steam import jwt, keys
@@ -29,12 +29,6 @@ def key_ring(tmp_path_factory: pytest.TempPathFactory) -> keys.Keys:
 @pytest.fixture
 def tokens(key_ring: keys.Keys) -> Tokens:
     return Tokens(key_ring, None)
-
-
-def claims_of(token: str) -> dict[str, object]:
-    part = token.split(".")[1]
-    claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return claims
 
 
 def refused_with(tokens: Tokens, token: str) -> int:
