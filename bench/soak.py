@@ -69,23 +69,23 @@ async def _silent_logon(sandbox: SandboxProcess, rng: random.Random) -> None:
     await sandbox.drop("close", fraction=0.1)
 
 
-async def _one_cm_away(sandbox: SandboxProcess, rng: random.Random) -> None:
+async def _cm_down(sandbox: SandboxProcess, rng: random.Random) -> None:
     cms = [rng.choice(("ws1", "ws2"))]
     await sandbox.faults(refuse_connect={"value": True, "cms": cms, "for_s": rng.uniform(2, 6)})
     await sandbox.drop("close", cms=cms)
 
 
-async def _gc_away(sandbox: SandboxProcess, rng: random.Random) -> None:
+async def _gc_down(sandbox: SandboxProcess, rng: random.Random) -> None:
     state = rng.choice((True, "going_down", "silent"))
     await sandbox.faults(gc_down={"value": state, "for_s": rng.uniform(1, 5)})
 
 
-async def _some_silent(sandbox: SandboxProcess, rng: random.Random) -> None:
+async def _silent_accounts(sandbox: SandboxProcess, rng: random.Random) -> None:
     names = rng.sample([one["name"] for one in sandbox.accounts], 5)
     await sandbox.faults(gc_silent={"value": True, "accounts": names, "for_s": rng.uniform(2, 8)})
 
 
-async def _strange_answers(sandbox: SandboxProcess, rng: random.Random) -> None:
+async def _odd_answers(sandbox: SandboxProcess, rng: random.Random) -> None:
     seconds = rng.uniform(2, 8)
     await sandbox.faults(
         gc_out_of_order={"value": 5, "for_s": seconds},
@@ -95,9 +95,9 @@ async def _strange_answers(sandbox: SandboxProcess, rng: random.Random) -> None:
     )
 
 
-async def _garbage(sandbox: SandboxProcess, rng: random.Random) -> None:
-    flaw = rng.choice(("magic", "gzip", "unzipped_size", "inner_length", "header"))
-    await sandbox.call("POST", "/corrupt", {"fraction": 0.1, "flaw": flaw})
+async def _corrupt(sandbox: SandboxProcess, rng: random.Random) -> None:
+    kind = rng.choice(("magic", "gzip", "unzipped_size", "inner_length", "header"))
+    await sandbox.call("POST", "/corrupt", {"fraction": 0.1, "flaw": kind})
 
 
 FAULTS: Final[Mapping[str, Callable[[SandboxProcess, random.Random], Awaitable[None]]]] = {
@@ -107,11 +107,11 @@ FAULTS: Final[Mapping[str, Callable[[SandboxProcess, random.Random], Awaitable[N
         _log_off,
         _no_logon,
         _silent_logon,
-        _one_cm_away,
-        _gc_away,
-        _some_silent,
-        _strange_answers,
-        _garbage,
+        _cm_down,
+        _gc_down,
+        _silent_accounts,
+        _odd_answers,
+        _corrupt,
     )
 }
 
@@ -168,13 +168,15 @@ async def soak(
         with contextlib.suppress(TimeoutError):
             await asyncio.to_thread(env.service.wait_ready, bots, SETTLE_S)
     status = await asyncio.to_thread(env.service.status)
-    away = sorted(downtimes(await env.sandbox.journal("session_ended,gc_welcome", since=since)))
+    downtimes_s = sorted(
+        downtimes(await env.sandbox.journal("session_ended,gc_welcome", since=since))
+    )
     silences = silent_in_a_row(await env.sandbox.journal("match_request", since=since))
     ends = (*env.service.events("child_ended"), *env.service.events("child_crashed"))
     parked = sum(end.get("decision") == "ParkFor" for end in ends)
     return SoakResult(
         stats,
-        away,
+        downtimes_s,
         parked,
         rss_begin,
         env.service.rss,
@@ -221,10 +223,10 @@ async def _running_clients(
     env: ServiceEnv, stats: ClientStats, rate: float, rng: random.Random
 ) -> AsyncIterator[None]:
     async def send_requests() -> None:
-        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as asking:
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as requests:
             while True:
                 match_id = FIRST_MATCH + 20 * int(rng.paretovariate(0.8))
-                asking.create_task(_request(client, env.service.url, match_id, stats))
+                requests.create_task(_request(client, env.service.url, match_id, stats))
                 await asyncio.sleep(rng.expovariate(rate))
 
     task = asyncio.create_task(send_requests())
@@ -267,7 +269,10 @@ def report(result: SoakResult, bots: int) -> bool:
         rows = [[name, str(count)] for name, count in sorted(counts.items())]
         print_table([head, "number"], rows)
         print()
-    for name, values in (("answered after", sorted(stats.latencies)), ("away", result.downtimes_s)):
+    for name, values in (
+        ("answered after", sorted(stats.latencies)),
+        ("downtime", result.downtimes_s),
+    ):
         figures = (
             ", ".join(f"p{p} {percentile(values, p):.2f} s" for p in (50, 99)) if values else "-"
         )
@@ -279,14 +284,12 @@ def report(result: SoakResult, bots: int) -> bool:
     print(f"ready at the end: {result.ready} of {bots}")
     for line in result.absent:
         print(f"  {line}")
-    rightly = result.cooling & result.silenced
-    print(
-        f"accounts at rest, taken for spent: {len(result.cooling)}, {len(rightly)} of them rightly"
-    )
+    correct = result.cooling & result.silenced
+    print(f"accounts treated as spent: {len(result.cooling)}, {len(correct)} of them correctly")
     for line in (stats.wrong + stats.missing)[:20]:
         print(f"  {line}")
     are_answers_good = not stats.wrong and not stats.missing
-    is_fleet_back = result.ready + len(rightly) >= bots
+    is_fleet_back = result.ready + len(correct) >= bots
     return are_answers_good and is_fleet_back and result.growth < GROWTH
 
 

@@ -34,27 +34,27 @@ class Load:
 
     async def run(self, member: Member, every_s: float) -> None:
         """Send requests to one member until cancelled."""
-        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as asking:
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as requests:
             while True:
                 member.detect_exit()
                 if member.is_up:
-                    asking.create_task(self._ask(client, member, next(self._ids)))
+                    requests.create_task(self._request(client, member, next(self._ids)))
                 await asyncio.sleep(every_s)
 
-    async def _ask(self, client: aiohttp.ClientSession, member: Member, match_id: int) -> None:
+    async def _request(self, client: aiohttp.ClientSession, member: Member, match_id: int) -> None:
         disruptions, asked = member.disruptions, time.time()
         url = f"{member.service.url}/match-details?match_id={match_id}"
         timeout = aiohttp.ClientTimeout(total=DEADLINE_S + SLACK_S)
         try:
             async with client.get(url, timeout=timeout) as answer:
-                self._note(member, match_id, asked, answer.status, await answer.json())
+                self._record(member, match_id, asked, answer.status, await answer.json())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             if member.disruptions == disruptions and member.service.process.poll() is None:
                 self.violations.append(f"{member.name}: match {match_id} unanswered: {error!r}")
             else:
                 self.answers["process gone"] += 1
 
-    def _note(
+    def _record(
         self, member: Member, match_id: int, asked: float, status: int, body: dict[str, object]
     ) -> None:
         if status == 200:

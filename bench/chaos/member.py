@@ -26,7 +26,7 @@ class Member:
     disruptions: int = 0  # number of disruptions; a request without any must be answered
     is_up: bool = True
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # held during a fault of the process
-    violations_seen: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     # UTC seconds: start and end of each disruption.
     down_periods: list[tuple[float, float]] = field(default_factory=list)
     # UTC seconds: start of each disruption, and death after a kill.
@@ -47,10 +47,10 @@ class Member:
             code = await asyncio.to_thread(self.service.stop)
         except subprocess.TimeoutExpired as error:
             text = f"{self.name}: killed, {error.timeout:.0f} s after SIGTERM"
-            self.violations_seen.append(text)
+            self.violations.append(text)
             return
         if code != 0:
-            self.violations_seen.append(f"{self.name}: exit code {code} after SIGTERM")
+            self.violations.append(f"{self.name}: exit code {code} after SIGTERM")
 
     async def start(self) -> None:
         """Start the process; retry as a container engine does if it exits."""
@@ -58,7 +58,7 @@ class Member:
             try:
                 await asyncio.to_thread(self.service.start)
             except (RuntimeError, TimeoutError) as error:
-                self.violations_seen.append(f"{self.name}: {str(error)[-300:]}")
+                self.violations.append(f"{self.name}: {str(error)[-300:]}")
                 await asyncio.to_thread(self.service.kill)
                 await asyncio.sleep(1)
             else:
@@ -79,15 +79,15 @@ class Member:
             code, lines = self.service.process.returncode, self.service.log.strip().splitlines()
             if code == 0 or len(lines) != 1:
                 said = f"exit code {code}, {len(lines)} lines: {' '.join(lines)[:300]}"
-                self.violations_seen.append(f"{self.name}: refused to start, but with {said}")
+                self.violations.append(f"{self.name}: refused to start, but with {said}")
         except TimeoutError:
-            self.violations_seen.append(f"{self.name}: neither started nor ended")
+            self.violations.append(f"{self.name}: neither started nor ended")
             await asyncio.to_thread(self.service.kill)
         else:
             await asyncio.to_thread(self.service.stop)
             if unless is None or not any(self.service.events(unless)):
                 text = f"{self.name}: started with {', '.join(env)} that is wrong"
-                self.violations_seen.append(text)
+                self.violations.append(text)
         finally:
             self.service.env = right
 
@@ -116,7 +116,7 @@ class Member:
         """Record a violation if the process has ended by itself."""
         if self.is_up and not self.busy.locked() and self.service.process.poll() is not None:
             code = self.service.process.returncode
-            self.violations_seen.append(f"{self.name}: ended by itself with {code}")
+            self.violations.append(f"{self.name}: ended by itself with {code}")
             self.is_up = False
 
     def _record_disruption(self, *, is_up: bool) -> None:

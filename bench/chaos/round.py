@@ -143,18 +143,18 @@ class Round:
         await asyncio.gather(*(member.stop() for member in env.members))
         result.checks.add(check_accounts(await env.redis_facts(), all_free=True))
         for member in env.members:
-            result.checks.violations += member.violations_seen
+            result.checks.violations += member.violations
 
 
 @contextlib.asynccontextmanager
 async def _running_load(env: ChaosEnv, load: Load) -> AsyncIterator[None]:
-    asking = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in env.members]
+    tasks = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in env.members]
     try:
         yield
     finally:
-        for task in asking:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(asking)
+        await asyncio.wait(tasks)
 
 
 async def _inject(env: ChaosEnv, one: PlannedFault, result: RoundResult) -> None:

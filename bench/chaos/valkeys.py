@@ -23,8 +23,12 @@ from bench.valkey import DURABLE, own_valkey
 APPEND_ONLY: Final = "appendonlydir"  # the append-only log, in Valkey's data directory
 SEALED: Final = "sealed:"  # prefix of an encrypted value
 SYNC_S: Final = 30.0  # timeout of replication and of failover
-# Valkey would wait 5 s for further replicas before it sends its data.
-REPLICATED: Final = {**DURABLE, "repl-diskless-sync-delay": "0"}
+REPLICATED: Final = {
+    **DURABLE,
+    "repl-diskless-sync-delay": "0",  # by default it waits 5 s for further replicas
+    # Longer than a step of the clock, which otherwise ends the replication link and stops a failover.
+    "repl-timeout": "86400",
+}
 
 
 @dataclass(eq=False)

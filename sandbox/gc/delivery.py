@@ -54,8 +54,8 @@ def _payload(msgtype: int, body: bytes, job: int) -> bytes:
 def _compressed(how: str, msgtype: int, body: bytes, job: int) -> bytes:
     """Return the body of a CompressedMsgToClient; see the switch `gc_compressed`."""
     content = _payload(msgtype, body, job) if how == "whole" else body
-    squeeze = _COMPRESSIONS.get(how, zlib.compress)
-    return COMPRESSED.encode({"msg_id": msgtype | PROTO_BIT, "compressed_msg": squeeze(content)})
+    compress = _COMPRESSIONS.get(how, zlib.compress)
+    return COMPRESSED.encode({"msg_id": msgtype | PROTO_BIT, "compressed_msg": compress(content)})
 
 
 def answer(
@@ -85,9 +85,9 @@ def answer(
 def _deliver(session: Session, epoch: int, message: _Answer) -> None:
     """Send an answer now, or hold it for reordering."""
     faults = session.context.faults
-    together = faults.take("gc_out_of_order", account=session.name)
-    if together:
-        session.context.reordering.add(lambda: _send_answer(session, epoch, message), together)
+    batch_size = faults.take("gc_out_of_order", account=session.name)
+    if batch_size:
+        session.context.reordering.add(lambda: _send_answer(session, epoch, message), batch_size)
     else:
         _send_answer(session, epoch, message)
 

@@ -18,10 +18,10 @@ class Reordering:
         self._sends: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, send: Callable[[], None], together: int) -> None:
-        """Hold `send` until `together` sends are held."""
+    def add(self, send: Callable[[], None], batch_size: int) -> None:
+        """Hold `send` until `batch_size` sends are held."""
         self._sends.append(send)
-        if len(self._sends) >= together:
+        if len(self._sends) >= batch_size:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_HOLD_S, self.flush)

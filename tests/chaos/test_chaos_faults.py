@@ -130,6 +130,13 @@ async def test_only_the_clock_of_redis_steps(store: Valkeys) -> None:
                     await asyncio.sleep(0.05)
 
 
+@pytest.mark.skipif(library() is None, reason=MISSING)
+async def test_a_failover_after_a_step_of_the_clock_ends(store: Valkeys) -> None:
+    await store.fail_over()
+    await store.step_clock(3600.0)
+    await store.fail_over()
+
+
 def test_faults_that_cannot_be_injected_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.chaos.faults, "library", lambda: None)
     assert KINDS.keys() - available_kinds().keys() == {"redis_clock_step"}
@@ -176,14 +183,14 @@ async def test_a_blocked_loop_does_not_answer_and_keeps_its_sessions() -> None:
         member.service.kill()
         await member.start()
         await member.stop()
-        assert member.violations_seen == []
+        assert member.violations == []
         await member.refuse_to_start({"BOTAPI_HTTP__PORT": "not a port"})  # ends, with one line
-        assert member.violations_seen == []
+        assert member.violations == []
         assert member.service.env[SECRET_KEY] == secret_key("right")
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="service_starting")
-        assert member.violations_seen == []
+        assert member.violations == []
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="redis_lost")
-        (said,) = member.violations_seen
+        (said,) = member.violations
         assert said == "m0: started with BOTAPI_LOG__LEVEL that is wrong"
 
 

@@ -10,14 +10,8 @@ import pytest
 from steam.guard import generate_twofactor_code
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
-from support.sandbox_client import (
-    Connecting,
-    SandboxClient,
-    ServiceError,
-    claims_of,
-    logged_on,
-    steamid_of,
-)
+from support.sandbox_client import SandboxClient, ServiceError, claims_of, logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from steam.guard import generate_twofactor_code_for_time
-from support.sandbox_client import Connecting, ServiceError, logged_on, steamid_of
+from support.sandbox_client import ServiceError, logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 

@@ -10,7 +10,8 @@ from dota2.protobufs import dota_gcmessages_client_pb2 as dota_pb
 from dota2.protobufs import dota_gcmessages_common_pb2 as common_pb
 from dota2.protobufs import gcsdk_gcmessages_pb2 as gc_pb
 from google.protobuf.message import DecodeError
-from support.sandbox_client import Connecting, SandboxClient, logged_on
+from support.sandbox_client import SandboxClient, logged_on
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 

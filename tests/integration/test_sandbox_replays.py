@@ -193,8 +193,8 @@ async def test_every_request_is_in_the_journal(sandbox: SandboxProcess) -> None:
     since = await sandbox.last_event()
     await get(sandbox, Range="bytes=1000-1999")
     (event,) = await sandbox.wait_journal("replay_request", since=since)
-    told = {key: event[key] for key in ("name", "method", "status", "start", "sent")}
-    assert told == {"name": FILE, "method": "GET", "status": 206, "start": 1000, "sent": 1000}
+    fields = {key: event[key] for key in ("name", "method", "status", "start", "sent")}
+    assert fields == {"name": FILE, "method": "GET", "status": 206, "start": 1000, "sent": 1000}
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])

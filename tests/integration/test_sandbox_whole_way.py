@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.sandbox_client import Connecting, logged_on
+from support.sandbox_client import logged_on
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 
