@@ -52,7 +52,7 @@ def build_context(options: Options, state: Path) -> Context:
         OSError, ValueError: the state directory cannot be used.
     """
     known = accounts.load(options.accounts)
-    given = catalogue.load(options.matches) if options.matches else None
+    stored = catalogue.load(options.matches) if options.matches else None
     rng = random.Random(options.seed)
     key_ring = keys.load_or_create(state)
 
@@ -71,7 +71,7 @@ def build_context(options: Options, state: Path) -> Context:
         mailbox=mailbox,
         quotas=Quotas(options.quota_account, options.quota_ip),
         card_quotas=Quotas(options.quota_cards, options.quota_cards * CARDS_PER_IP),
-        catalogue=catalogue.Catalogue(options.seed, given),
+        catalogue=catalogue.Catalogue(options.seed, stored),
         rng=rng,
         clock=clock,
         reordering=Reordering(rng),

@@ -127,12 +127,12 @@ def _timed_actions(entry: Any) -> Iterator[tuple[float, Mapping[str, Any]]]:
             yield entry["s"] + pause, {k: body for k, body in step.items() if k != "after_s"}
 
 
-def _durations(given: Any) -> dict[str, float]:
-    if not isinstance(given, dict) or given.keys() - DURATIONS.keys():
+def _durations(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict) or value.keys() - DURATIONS.keys():
         raise ValueError(f"{MAINTENANCE} is a table of {', '.join(DURATIONS)}")
-    if not all(_is_duration(seconds) for seconds in given.values()):
+    if not all(_is_duration(seconds) for seconds in value.values()):
         raise ValueError(f"{MAINTENANCE}: durations are seconds")
-    return DURATIONS | given
+    return DURATIONS | value
 
 
 def _is_duration(value: Any) -> bool:

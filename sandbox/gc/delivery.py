@@ -51,10 +51,10 @@ def _payload(msgtype: int, body: bytes, job: int) -> bytes:
     return b"".join((_HEAD.pack(msgtype | PROTO_BIT, len(header)), header, body))
 
 
-def _compressed(how: str, msgtype: int, body: bytes, job: int) -> bytes:
+def _compressed(mode: str, msgtype: int, body: bytes, job: int) -> bytes:
     """Return the body of a CompressedMsgToClient; see the switch `gc_compressed`."""
-    content = _payload(msgtype, body, job) if how == "whole" else body
-    compress = _COMPRESSIONS.get(how, zlib.compress)
+    content = _payload(msgtype, body, job) if mode == "whole" else body
+    compress = _COMPRESSIONS.get(mode, zlib.compress)
     return COMPRESSED.encode({"msg_id": msgtype | PROTO_BIT, "compressed_msg": compress(content)})
 
 
@@ -104,9 +104,9 @@ def _send_answer(session: Session, epoch: int, message: _Answer) -> None:
         session.connection.send(post_logon.unknown_notification(session))
         send(session, UNKNOWN_GC_MSG, b"\x08\x01")
     msgtype, body, job, on_sent = message
-    if how := session.context.faults.take("gc_compressed", account=session.name):
-        body = _compressed(str(how), msgtype, body, job)
-        msgtype, job = GcMsg.COMPRESSED, NO_JOB if how == "whole" else job
+    if mode := session.context.faults.take("gc_compressed", account=session.name):
+        body = _compressed(str(mode), msgtype, body, job)
+        msgtype, job = GcMsg.COMPRESSED, NO_JOB if mode == "whole" else job
     # Taken before the send: the woken client may occupy the CPU first.
     sent_at = asyncio.get_running_loop().time()
     send(session, msgtype, body, job)

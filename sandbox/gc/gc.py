@@ -75,14 +75,14 @@ def _is_early(session: Session) -> bool:
     return asyncio.get_running_loop().time() < session.gc.starts_at
 
 
-def _refuse_hello(session: Session, how: object) -> None:
+def _refuse_hello(session: Session, mode: object) -> None:
     """Answer a hello while the GC is down."""
-    if how == "silent":
+    if mode == "silent":
         return
     status = {"going_down": GcStatus.GC_GOING_DOWN, "queue": GcStatus.IN_LOGON_QUEUE}
     numbers = {"queue_position": 42, "queue_size": 1000, "wait_seconds": 5}
-    session.gc.is_queued = how == "queue"
-    send_status(session, status.get(str(how), GcStatus.NO_SESSION), numbers)
+    session.gc.is_queued = mode == "queue"
+    send_status(session, status.get(str(mode), GcStatus.NO_SESSION), numbers)
 
 
 def push_welcome(session: Session) -> None:
@@ -173,8 +173,8 @@ def _look_up(session: Session, match_id: int, job: int) -> tuple[str, bytes | No
     context, name = session.context, session.name
     if context.faults.take("gc_silent", account=name):
         return "silent_fault", None
-    if (how := context.faults.take("gc_drop_requests", account=name)) is not None:
-        named = NO_JOB if how == "no_job" else job
+    if (mode := context.faults.take("gc_drop_requests", account=name)) is not None:
+        named = NO_JOB if mode == "no_job" else job
         delivery.send(session, GcMsg.REQUEST_DROPPED, b"", named)
         return "silent_dropped", None
     result = context.faults.take("gc_result", account=name)

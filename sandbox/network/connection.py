@@ -105,13 +105,13 @@ def reset(transport: BaseTransport | None) -> None:
     abort()
 
 
-def break_handshake(transport: asyncio.WriteTransport, how: object, half: bytes) -> None:
+def break_handshake(transport: asyncio.WriteTransport, mode: object, half: bytes) -> None:
     """Close a connection during its handshake.
 
-    `how` is "reset" (RST), "garbage" (after invalid bytes) or anything else: after `half` of the answer.
+    `mode` is "reset" (RST), "garbage" (after invalid bytes) or anything else: after `half` of the answer.
     """
-    if how == "reset":
+    if mode == "reset":
         reset(transport)
         return
-    transport.write(b"garbage" * 8 if how == "garbage" else half)
+    transport.write(b"garbage" * 8 if mode == "garbage" else half)
     transport.close()

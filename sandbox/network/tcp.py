@@ -58,9 +58,9 @@ class TcpConnection(asyncio.Protocol):
             self._is_frozen = True
             return
         hello = frame(channel.request(self._challenge))
-        how = self._context.faults.take("close_handshake", cm=self.cm)
-        if how is not None:
-            break_handshake(transport, how, hello[: len(hello) // 2])
+        mode = self._context.faults.take("close_handshake", cm=self.cm)
+        if mode is not None:
+            break_handshake(transport, mode, hello[: len(hello) // 2])
             return
         transport.write(hello)
 

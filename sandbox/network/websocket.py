@@ -160,10 +160,10 @@ class WebSocketCm(ConnectionManager):
     async def _on_socket(self, request: web.Request) -> web.StreamResponse:
         if self.context.faults.take("accept_and_silence", cm=self.name):
             await self._stall()
-        how = self.context.faults.take("close_handshake", cm=self.name)
-        if how is not None:
+        mode = self.context.faults.take("close_handshake", cm=self.name)
+        if mode is not None:
             if request.transport is not None:
-                break_handshake(request.transport, how, b"HTTP/1.1 101 Swit")
+                break_handshake(request.transport, mode, b"HTTP/1.1 101 Swit")
             return web.Response()
         # `_read` answers pings and close frames, so that a half-open connection does not.
         socket = web.WebSocketResponse(

@@ -258,12 +258,12 @@ class Authenticator:
     def _password_matches(self, encrypted: str, account: Account | None) -> bool:
         try:
             blob = base64.b64decode(encrypted, validate=True)
-            given = self._key.decrypt(blob, padding.PKCS1v15())
+            password = self._key.decrypt(blob, padding.PKCS1v15())
         except (binascii.Error, ValueError):
             return False
         return (
             account is not None
-            and given[:_MAX_PASSWORD] == (account.password.encode()[:_MAX_PASSWORD])
+            and password[:_MAX_PASSWORD] == (account.password.encode()[:_MAX_PASSWORD])
         )
 
     def _use_totp(self, account: Account, code: str) -> None:

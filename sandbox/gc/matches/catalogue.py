@@ -36,9 +36,9 @@ class StoredAnswer:
 class Catalogue:
     """Answers to requests for match details, and the replays that exist."""
 
-    def __init__(self, seed: int, given: dict[int, StoredAnswer] | None = None) -> None:
+    def __init__(self, seed: int, stored: dict[int, StoredAnswer] | None = None) -> None:
         self._generator = Generator(seed)
-        self._given = given or {}
+        self._stored = stored or {}
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self.not_found: set[int] = set()
         self.blocked: set[int] = set()
@@ -50,9 +50,9 @@ class Catalogue:
             return "blocked", self.refusal(BLOCKED)
         if match_id in self.not_found:
             return "not_found", self.refusal(NOT_FOUND)
-        given = self._given.get(match_id)
-        if given is not None:
-            return "answered", given.body
+        stored = self._stored.get(match_id)
+        if stored is not None:
+            return "answered", stored.body
         if not 0 < match_id < facts.FIRST_FUTURE_ID:
             return "not_found", self.refusal(NOT_FOUND)
         return "answered", self._generated(match_id)
@@ -61,9 +61,9 @@ class Catalogue:
         """Return the salt in the name of a match's replay file; None if there is no file."""
         if match_id in self.no_replay:
             return None
-        given = self._given.get(match_id)
-        if given is not None:
-            return given.replay_salt
+        stored = self._stored.get(match_id)
+        if stored is not None:
+            return stored.replay_salt
         is_played = 0 < match_id < facts.FIRST_FUTURE_ID
         return self._generator.replay_salt(match_id) if is_played else None
 

@@ -119,7 +119,7 @@ def test_answers_of_files_come_before_generated_ones(tmp_path: Path) -> None:
     }
     (tmp_path / "one.json").write_text(json.dumps(answer))
     (tmp_path / "else.json").write_text('{"players": []}')
-    catalogue = Catalogue(seed=0, given=load(tmp_path))
+    catalogue = Catalogue(seed=0, stored=load(tmp_path))
     assert match_of(catalogue, 77) == answer["match"]
 
 
