@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from support.bot_env import BotEnv
 from support.fault_env import ACCOUNTS, WITH_TOKEN, At, End, FaultEnv, Neighbour
-from support.leaks import held, nothing_is_left
+from support.leaks import assert_no_leaks, count_resources
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.models import UNTIL_ACTED_S
@@ -358,9 +358,9 @@ async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
     if cell.row.is_silent:
         real = Connection.start_pulse
         monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
-    before = held(rig.redis)
+    before = count_resources(rig.redis)
     await live_through(cell, rig, neighbour)
-    await nothing_is_left(before, rig.redis)
+    await assert_no_leaks(before, rig.redis)
 
 
 async def test_many_lives_leave_no_memory_behind(rig: BotEnv, neighbour: Neighbour) -> None:

@@ -19,7 +19,7 @@ SETTLE_S = 3.0  # time for the last greenlets and sockets to end
 
 
 @dataclass(frozen=True)
-class Held:
+class Resources:
     """Numbers of resources."""
 
     tasks: int
@@ -31,12 +31,12 @@ class Held:
     connections: int  # to Steam
 
 
-def held(redis: Redis) -> Held:
+def count_resources(redis: Redis) -> Resources:
     gc.collect()
     objects = gc.get_objects()
     greenlets = [one for one in objects if isinstance(one, Greenlet)]
     threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
-    return Held(
+    return Resources(
         tasks=len(asyncio.all_tasks()),
         greenlets=sum(not one.dead for one in greenlets),
         descriptors=_descriptors() - _pooled(redis),
@@ -47,19 +47,19 @@ def held(redis: Redis) -> Held:
     )
 
 
-async def nothing_is_left(before: Held, redis: Redis) -> None:
+async def assert_no_leaks(before: Resources, redis: Redis) -> None:
     """Raise AssertionError if there are more resources than `before`.
 
     Fewer are accepted: some may have been about to end when `before` was counted.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_S
-    while (more := _more(held(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
+    while (more := _more(count_resources(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.02)
     assert not more, f"left behind: {more}"
 
 
-def _more(now: Held, before: Held) -> dict[str, int]:
+def _more(now: Resources, before: Resources) -> dict[str, int]:
     counts = {what: count - getattr(before, what) for what, count in asdict(now).items()}
     return {what: count for what, count in counts.items() if count > 0}
 
