@@ -1,6 +1,6 @@
 """A supervisor and children that do whatever they like: order, bounds and cleanliness hold.
 
-Hypothesis writes the children's lives and what is done to the supervisor; everything is in virtual
+Hypothesis writes the children's runs and what is done to the supervisor; everything is in virtual
 time. After each step the supervisor's view must agree with the children's own journal, and in the
 end it must stop within its bound and leave nothing but what ignores cancellation.
 """
@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support.fake_clock import FakeClock, settle
-from support.scripted_child import Crash, Life, SupervisorEnv, start_and_run
+from support.scripted_child import Crash, Run, SupervisorEnv, start_and_run
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 from supervisor.child_runner import CANCEL_S, ChildGaveUp
@@ -44,8 +44,8 @@ MAY_FOLLOW = {
     S.STOPPED: set[S](),
 }
 
-lives = st.builds(
-    Life,
+runs = st.builds(
+    Run,
     start_s=st.sampled_from([0.0, 0.0, 1.0, 30.0]),
     start_error=st.sampled_from([None, None, None, Crash("start")]),
     serve_s=st.sampled_from([0.0, 5.0, 20.0, FOREVER, FOREVER]),
@@ -55,7 +55,7 @@ lives = st.builds(
 )
 recipes = st.fixed_dictionaries(
     {
-        "lives": st.lists(lives, max_size=5),
+        "runs": st.lists(runs, max_size=5),
         "restart": st.sampled_from(Restart),
         "intensity": st.builds(RestartIntensity, st.integers(0, 3), st.just(60.0)),
         "give_up": st.sampled_from([GiveUp.PARK, GiveUp.PARK, GiveUp.ESCALATE]),
@@ -97,7 +97,7 @@ class Supervision(RuleBasedStateMachine):
     def spec(self, recipe: dict[str, Any]) -> Any:
         self.made += 1
         recipe = dict(recipe)
-        return self.world.spec(f"child-{self.made}", *recipe.pop("lives"), grace=GRACE_S, **recipe)
+        return self.world.spec(f"child-{self.made}", *recipe.pop("runs"), grace=GRACE_S, **recipe)
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 5.0, 20.0, 300.0]))
     def time_passes(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import Response
 from support.express_env import Counter, known_match
 from support.fake_clock import FakeClock
-from support.scripted_child import CRASHES, SERVES, Life, SupervisorEnv, TopJitter, capturing_log
+from support.scripted_child import CRASHES, SERVES, Run, SupervisorEnv, TopJitter, capturing_log
 
 from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import Announcer
@@ -125,7 +125,7 @@ async def test_an_observer_that_always_fails_changes_no_childs_life(
 
     supervisor = Supervisor(
         "test",
-        [world.spec("a", Life(serve_s=0.0, error=error), SERVES)],
+        [world.spec("a", Run(serve_s=0.0, error=error), SERVES)],
         clock=world.clock,
         rng=TopJitter(),
         observe=observe,
