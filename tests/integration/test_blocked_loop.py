@@ -30,7 +30,7 @@ BLOCKABLE = f"""
 import signal
 import time
 
-from supervisor.cli import main
+from supervisor.cli.main import main
 
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep({BLOCKED_S}))
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def completed(line: str, cwd: Path) -> list[str]:
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(words) - 1),
     }
-    program = "from supervisor.cli import app; app(prog_name='botapi')"
+    program = "from supervisor.cli.main import app; app(prog_name='botapi')"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=cwd,
@@ -120,7 +120,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     program = (
         "import sys\n"
-        "from supervisor.cli import main\n"
+        "from supervisor.cli.main import main\n"
         "try:\n"
         f"    main({words!r})\n"
         "except SystemExit as done:\n"

@@ -158,7 +158,7 @@ def test_version_and_help_answer(here: Path) -> None:
 def test_config_check_loads_neither_steam_nor_redis(here: Path) -> None:
     program = (
         "import sys\n"
-        "from supervisor.cli import main\n"
+        "from supervisor.cli.main import main\n"
         "try:\n"
         "    main(['config', 'check'])\n"
         "except SystemExit as done:\n"

@@ -183,7 +183,7 @@ async def test_nothing_is_written_to_stdout_of_a_replay_that_is_not_whole(here: 
     with here.start("-o", "-", "--retries", "0") as process:
         out, err = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, out) == (4, b"")
-    assert err.startswith(b"botapi: the download broke: ")
+    assert err.startswith(b"botapi: the download failed: ")
     assert b"kept" not in err
     assert here.files() == set()
 
@@ -238,7 +238,7 @@ async def test_the_bar_tells_speed_and_time_left(here: Here) -> None:
     with on_terminal("replay", str(MATCH), "-o", "x", cwd=here.cwd, env=here.env) as terminal:
         terminal.wait_for("kB/s 00:0")
         terminal.press("\x03")
-        terminal.wait_for("the same command goes on from there")
+        terminal.wait_for("the same command continues from there")
         assert terminal.ended() == 130
 
 
@@ -253,7 +253,7 @@ async def test_ctrl_c_leaves_a_part_from_which_the_next_goes_on(here: Here, whol
         _, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130
     assert err.decode() == (
-        "botapi: interrupted; what has come is kept in x.part; the same command goes on from there\n"
+        "botapi: interrupted; the part so far is kept in x.part; the same command continues from there\n"
     )
     assert here.files() == {"x.part", "x.part.json"}
     start = (here.cwd / "x.part").stat().st_size
@@ -358,7 +358,7 @@ async def test_a_file_that_stays_wrong_is_refused(
     ("match_id", "word", "words"),
     [
         (NOT_RECORDED, "replay-not-recorded", "was not recorded"),
-        (EXPIRED, "replay-expired", "has expired"),
+        (EXPIRED, "replay-expired", "replay is deleted"),
         (OLD_FORMAT, "replay-old-format", "before there were replays"),
         (NO_SUCH, "not-found", "match"),
     ],
@@ -398,7 +398,7 @@ async def test_a_file_that_is_gone_is_told_by_its_age(here: Here) -> None:
     await here.world.sandbox.hide_replays(MATCH)
     said = here.replay("-o", "x")
     assert said.code == 3
-    assert "is not on the server any more" in said.err
+    assert "is no longer on the server" in said.err
     assert here.files() == set()
 
 
@@ -447,7 +447,7 @@ def test_a_full_disk_is_one_line_and_what_has_come_is_kept(here: Here, whole: by
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("botapi: x.part: File too large; what has come is kept")
+    assert done.stderr.startswith("botapi: x.part: File too large; the part so far is kept")
     assert done.stderr.count("\n") == 1
     assert here.replay("-o", "x").code == 0
     assert (here.cwd / "x").read_bytes() == whole

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 EXPOSED = """
 import sys
 from supervisor import ground
-from supervisor.cli import main
+from supervisor.cli.main import main
 ground.is_loopback = lambda _address: False
 main(sys.argv[1:])
 """

@@ -41,7 +41,7 @@ from actors.accounts.store import Accounts
 from actors.steam.auth import Authenticator
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
-from supervisor.cli import main
+from supervisor.cli.main import main
 from supervisor.tree import Tree
 
 sealing_key = os.environ["BOTAPI_SECRET_KEY"]

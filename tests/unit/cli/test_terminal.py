@@ -17,8 +17,9 @@ from typer import Exit as TyperExit
 from actors.accounts.admin import AccountRow, AccountState
 from actors.http.auth.api_keys import ApiKey
 from actors.http.auth.clients import Client
-from supervisor.cli import accounts, keys, status_screen
+from supervisor.cli import accounts, keys
 from supervisor.cli import match as match_command
+from supervisor.cli import status as status_command
 from supervisor.cli.fleet import in_words
 from supervisor.cli.options import Exit, fail
 from supervisor.cli.replay_fetch import Bar
@@ -59,7 +60,7 @@ def status() -> RenderableType:
     alert = {"text": EVIL, "todo": EVIL, "severity": EVIL}
     counts = {"count": 1, EVIL: 1}
     whole = {"version": EVIL, "instance": EVIL, "bots": counts, "alerts": [alert], "fleet": [bot]}
-    return status_screen.picture(whole, 2.0)
+    return status_command.picture(whole, 2.0)
 
 
 def is_harmless(text: str) -> bool:

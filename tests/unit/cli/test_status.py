@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from supervisor.cli.status_screen import SEVERITIES, STATES, picture
+from supervisor.cli.status import SEVERITIES, STATES, picture
 
 NOW = 1_800_000_000.0
 

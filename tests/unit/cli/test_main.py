@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from supervisor.cli.config import as_json, as_toml
+from supervisor.cli.main import settings_as_json as as_json
+from supervisor.cli.main import settings_as_toml as as_toml
 from supervisor.config.errors import without_password
 from supervisor.config.load import Loaded, public_value
 from supervisor.config.model import Redis, Settings
