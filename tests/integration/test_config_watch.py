@@ -100,7 +100,7 @@ async def test_where_nothing_can_be_watched_it_looks_now_and_then(tmp_path: Path
         await looks.wait_seen("a")
         file.write_text("b")
         await looks.wait_seen("b")
-    assert events == ["file_unwatched"]
+    assert events == ["file_watch_failed"]
 
 
 async def test_what_no_watch_is_told_of_is_seen_by_the_next_look(tmp_path: Path) -> None:

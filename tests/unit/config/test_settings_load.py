@@ -122,7 +122,7 @@ def test_an_empty_text_means_none() -> None:
         ("[bot]\ncount = 5", "config.toml: unknown section [bot]; did you mean [bots]?"),
         (
             "count = 5",
-            "config.toml: count stands outside of any section; did you mean bots.count?",
+            "config.toml: count is outside of any section; did you mean bots.count?",
         ),
         ("bots = 5", "config.toml: bots must be a section: [bots]"),
         (
