@@ -6,7 +6,8 @@ All instants are monotonic seconds of one clock; they mean nothing on another ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 LARGEST_POWER: Final = 1023  # 2.0 ** 1024 does not fit a float
@@ -41,6 +42,21 @@ WallClock = Clock
 def backoff_s(attempt: int, *, base: float, cap: float) -> float:
     """Return min(cap, base * 2 ** (attempt - 1)), the longest wait in seconds before `attempt` >= 1."""
     return min(cap, base * 2.0 ** min(attempt - 1, LARGEST_POWER))
+
+
+@contextlib.asynccontextmanager
+async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Limit the time of the block.
+
+    Raises:
+        TimeoutError: the block took more than `seconds` of `clock`.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = clock.call_at(clock.now() + seconds, lambda: limit.reschedule(0.0))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def end(task: asyncio.Task[Any]) -> None:

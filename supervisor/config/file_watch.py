@@ -86,12 +86,11 @@ LONGEST_BURST_MS: Final = 500
 
 
 class FileWatch:
-    """Child: reads the file when it changes and when a caller requests it."""
+    """Child: reads each file when it changes and when a caller requests it."""
 
     def __init__(
         self,
-        followed: FollowedFile,
-        *,
+        *followed: FollowedFile,
         log: FilteringBoundLogger,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
@@ -105,35 +104,38 @@ class FileWatch:
         """Do nothing: the first check of `run` sees earlier changes."""
 
     async def run(self) -> None:
-        """Follow the file until stopped."""
+        """Follow the files until stopped."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(), name="file-watch")
-            asked = group.create_task(self._followed.reread_when_asked(), name="file-asked")
+            asked = []
+            for one in self._followed:
+                group.create_task(self._follow(one), name="file-watch")
+                asked.append(group.create_task(one.reread_when_asked(), name="file-asked"))
             await self._stopping.wait()
-            asked.cancel()
+            for task in asked:
+                task.cancel()
 
     def stop(self) -> None:
         """End `run`. Harmless when repeated."""
         self._stopping.set()
 
-    async def _follow(self) -> None:
-        await self._followed.look()
-        async with contextlib.aclosing(self._hints()) as hints:
+    async def _follow(self, followed: FollowedFile) -> None:
+        await followed.look()
+        async with contextlib.aclosing(self._hints(followed)) as hints:
             async for _ in hints:
-                await self._followed.look()
+                await followed.look()
 
-    async def _hints(self) -> AsyncGenerator[None, None]:
+    async def _hints(self, followed: FollowedFile) -> AsyncGenerator[None, None]:
         """Yield when the file may have changed, until stopped."""
         is_reported = False
         while not self._stopping.is_set():
             try:
-                async for _ in self._changes():
+                async for _ in self._changes(followed):
                     yield
             except (OSError, RuntimeError) as error:  # no directory, or no free watches
                 if not is_reported:
                     self._log.warning(
                         "file_watch_failed",
-                        file=str(self._followed.file),
+                        file=str(followed.file),
                         reason=str(error),
                         look_every_s=self._look_every_s,
                     )
@@ -142,8 +144,8 @@ class FileWatch:
                     await asyncio.wait_for(self._stopping.wait(), self._look_every_s)
                 yield
 
-    def _changes(self) -> AsyncIterator[object]:
-        file = self._followed.file.absolute()
+    def _changes(self, followed: FollowedFile) -> AsyncIterator[object]:
+        file = followed.file.absolute()
         return awatch(
             *{file.parent, file.resolve().parent},
             watch_filter=None,
