@@ -1,4 +1,4 @@
-"""`botapi bots` and `botapi fleet`: the running service does it, and the command says what is to be."""
+"""`botapi bots` and `botapi fleet` on a running service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def w() -> Iterator[ServiceEnv]:
-    """A service that has made its own token, as on loopback it does."""
+    """A service with a generated admin token."""
     with world(2, accounts=simple_accounts(4)) as running:
         running.service.wait_ready(2)
         yield running

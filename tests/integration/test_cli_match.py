@@ -1,4 +1,4 @@
-"""`botapi match`, `status`, and how each answer and refusal of the service ends a command."""
+"""`botapi match` and `status`: output and exit code for each answer of the service."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_status_shows_the_fleet_to_people_and_programs(running: ServiceEnv, tmp_
 
 
 def test_a_key_is_shown_to_the_service_and_to_nobody_else(tmp_path: Path) -> None:
-    """Whatever the service says, the key is in no output; and none is an argument."""
+    """The key is in no output and in no argument."""
     (tmp_path / "key").write_text("a-very-secret-key\n")
     said = botapi("match", MATCH, "--url", "127.0.0.1:1", "--key-file", "key", cwd=tmp_path)
     assert said.code == 1

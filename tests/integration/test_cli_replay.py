@@ -1,4 +1,4 @@
-"""`botapi replay` against a real service and the sandbox's replay server, with all that goes wrong."""
+"""`botapi replay` with a real service and the replay server of the sandbox."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
 
 @dataclasses.dataclass
 class Here:
-    """A directory to download to, and the world to download from."""
+    """A directory to download to, and the service and servers to download from."""
 
     world: ServiceEnv
     cwd: Path
@@ -85,7 +85,7 @@ class Here:
         return {path.name for path in self.cwd.iterdir()}
 
     def wait_part(self, name: str, size: int) -> None:
-        """Wait until so many bytes have come."""
+        """Wait until so many bytes have arrived."""
         part, until = self.cwd / f"{name}.part", time.monotonic() + WITHIN_S
         while not part.exists() or part.stat().st_size < size:
             assert time.monotonic() < until
@@ -103,7 +103,7 @@ async def here(running: ServiceEnv, tmp_path: Path) -> Here:
 
 @pytest.fixture(scope="module")
 def whole(running: ServiceEnv) -> bytes:
-    """The replay as it should be, by another way."""
+    """The expected replay, downloaded directly."""
     url = f"{running.sandbox.replay_url}/570/{NAME}"
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the sandbox
         body: bytes = answer.read()
@@ -119,7 +119,7 @@ def unpacked(packed: bytes) -> bytes:
     return found
 
 
-# -- what works ------------------------------------------------------------------------------------
+# -- success ---------------------------------------------------------------------------------------
 
 
 def test_a_replay_comes_whole_and_leaves_nothing_beside_it(here: Here, whole: bytes) -> None:
@@ -221,7 +221,9 @@ def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here
         assert answer.read(3) == b"BZh"
     said = here.replay("--mirror", "http://127.0.0.1:1", "--retries", "0")
     assert said.code == 4
-    assert said.err.strip().endswith("connection refused")  # nothing has come, so nothing is kept
+    assert said.err.strip().endswith(
+        "connection refused"
+    )  # no byte has arrived, so there is no part file
     assert here.files() == set()
 
 
@@ -242,7 +244,7 @@ async def test_the_bar_tells_speed_and_time_left(here: Here) -> None:
         assert terminal.ended() == 130
 
 
-# -- going on --------------------------------------------------------------------------------------
+# -- continuing ------------------------------------------------------------------------------------
 
 
 async def test_ctrl_c_leaves_a_part_from_which_the_next_goes_on(here: Here, whole: bytes) -> None:
@@ -296,7 +298,7 @@ async def test_a_new_upload_is_not_mixed_with_the_old_one(here: Here) -> None:
     await here.faults(replay_version=2)
     assert here.replay("-o", "x").code == 0
     assert unpacked((here.cwd / "x").read_bytes()).startswith(MAGIC)
-    assert await here.requests() == [(200, 0), (200, 0)]  # If-Range did not hold
+    assert await here.requests() == [(200, 0), (200, 0)]  # If-Range did not match
 
 
 async def test_a_part_of_another_match_is_not_gone_on_with(here: Here) -> None:
@@ -325,7 +327,7 @@ async def test_a_part_that_is_damaged_is_thrown_away(here: Here, whole: bytes) -
     assert (here.cwd / "x").read_bytes() == whole
 
 
-# -- what does not work ----------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 async def test_a_damaged_file_is_fetched_anew_once(here: Here, whole: bytes) -> None:
@@ -372,9 +374,7 @@ def test_what_can_never_be_had_is_exit_code_3(
     assert said.err.count("\n") == 1
     told = json.loads(said.out)
     assert told["error"] == word
-    if (
-        word == "not-found"
-    ):  # the GC may know more by then; a replay that is gone does not come back
+    if word == "not-found":  # the GC may know the match later; a deleted replay stays deleted
         assert 0 < told["retry_after"] <= 300
     else:
         assert told["retry_after"] is None
@@ -435,7 +435,7 @@ async def test_a_connection_that_falls_silent_is_given_up(
 
 
 def test_a_full_disk_is_one_line_and_what_has_come_is_kept(here: Here, whole: bytes) -> None:
-    """A limit on file sizes stands for it: the same error at the same place."""
+    """A limit on file sizes causes the error at the same place as a full disk."""
     limited = ["sh", "-c", 'ulimit -f 1000; exec "$@"', "-", *COMMAND]
     done = subprocess.run(
         [*limited, "replay", str(MATCH), "-o", "x"],

@@ -1,4 +1,4 @@
-"""What holds for every backoff, every intensity and every history."""
+"""Properties of the restart policy for any backoff, intensity and history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def backoffs(draw: st.DrawFn) -> Backoff:
 
 @st.composite
 def specs(draw: st.DrawFn) -> ChildSpec:
-    """Any spec that escalates; its intensity is always one that can be reached."""
+    """Any spec that escalates, with a reachable intensity."""
     backoff = draw(backoffs())
     max_restarts = draw(st.integers(0, 20))
     slowest = sum(backoff.ceiling(n) for n in range(1, max_restarts + 1))
@@ -88,7 +88,7 @@ def test_the_window_is_ascending_short_and_never_longer_than_its_period(
 
 
 def ends(spec: ChildSpec, served_s: float, jitter: Iterable[float]) -> int | None:
-    """Return after how many runs of `served_s` seconds the supervisor gives up, if ever."""
+    """Return after how many runs of `served_s` seconds the policy gives up, or None."""
     now, history = 0.0, History()
     for run, u in enumerate(jitter, start=1):
         now += served_s

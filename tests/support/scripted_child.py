@@ -101,14 +101,14 @@ class ScriptedChild:
 
 
 class TopJitter(random.Random):
-    """Draws the largest jitter each time, so that every delay is its ceiling."""
+    """Draws the largest jitter, so that every delay is its ceiling."""
 
     def random(self) -> float:
         return 1.0
 
 
 def capturing_log() -> tuple[FilteringBoundLogger, list[MutableMapping[str, Any]]]:
-    """Return a logger and the events that are logged with it."""
+    """Return a logger and the list of its events."""
     capture = LogCapture()
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(),
@@ -165,7 +165,7 @@ class SupervisorEnv:
 
     @contextlib.asynccontextmanager
     async def running(self, supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
-        """Start and run `supervisor`, yield the task, then stop it and give it all the time."""
+        """Start and run `supervisor`, yield the task, then stop it and wait until it ends."""
         task = asyncio.create_task(start_and_run(supervisor), name="under test")
         await settle()
         try:
@@ -175,7 +175,7 @@ class SupervisorEnv:
             await self.clock.advance(3600)
             assert task.done()
         if not task.cancelled():
-            task.exception()  # seen, if the test wants it
+            task.exception()  # retrieved, so that asyncio does not log it
 
     def what_happened(self, what: str) -> list[str]:
         """Return the ids to which `what` happened, in order."""

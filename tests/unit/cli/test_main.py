@@ -1,4 +1,4 @@
-"""The settings as text: complete, readable by config.toml's own rules, and without secrets."""
+"""`botapi config show`: complete, valid as config.toml, and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fleet on a terminal: what is first, and that it fits."""
+"""The fleet on a terminal: order and size."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_every_account_that_needs_a_person_is_listed_with_what_to_type() -> None
     told = [f"The account a{n} needs a code. Type: botapi accounts login a{n}" for n in range(12)]
     assert lines[1:15] == ["Steam is away.", *told, "Later."]
     assert len(drawn(status(bot(1), alerts=alerts, needs=needs), 120, 24)) <= 24
-    older = drawn(status(bot(1), alerts=alerts), 120)  # of a service that tells no needs
+    older = drawn(status(bot(1), alerts=alerts), 120)  # an answer without `needs`
     assert older[2:6] == [one["text"] for one in (*few, more)]
 
 
@@ -99,7 +99,7 @@ def test_every_account_that_needs_a_person_is_listed_with_what_to_type() -> None
     ],
 )
 def test_nothing_is_judged_here(bots: tuple[dict[str, Any], ...], words: str) -> None:
-    """Whatever the bots look like, the words are the service's."""
+    """The text comes from the service, not from the states of the bots."""
     lines = drawn(status(*bots, alerts=[alert("outage", words)]))
     assert lines[1] == words
     assert lines[2].startswith("bots  ")
@@ -184,7 +184,7 @@ def test_the_live_view_fits_and_counts_every_bot_and_alert(
     more = {line.split()[-1]: int(line.split()[1]) for line in lines if line.startswith("and ")}
     assert rows + more.get("more", 0) == count
     assert shown + more.get("alerts", 0) == alerts
-    assert "more" not in more or len(lines) == height  # no room is wasted
+    assert "more" not in more or len(lines) == height  # all lines are used
 
 
 def test_every_severity_has_a_colour() -> None:

@@ -1,4 +1,4 @@
-"""What reaches a terminal: no control character of a name, a path or an answer, and no markup."""
+"""Names, paths and answers are printed without control characters and markup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from supervisor.config.model import Log
 from supervisor.logs import setup as logs
 from supervisor.logs.redaction import printable, printable_lines
 
-# Title of the window, C1's way to begin a sequence, a mark that turns the line around, backspace, markup.
+# Window title, C1 control sequence, right-to-left override, backspace, markup.
 EVIL = "[/red]\x1b]0;x\x07\x9b31m\u202e\b\x7f[bold]evil"
 SEEN = "[/red]"
 

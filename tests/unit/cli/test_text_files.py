@@ -1,4 +1,4 @@
-"""Files that a person edits may begin with a byte order mark, as editors on Windows write one."""
+"""Files may begin with a byte order mark, which editors on Windows write."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_byte_order_mark_changes_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_no_file_of_a_person_is_read_in_another_way() -> None:
-    """The codec that drops a mark is `utf-8-sig`; a new reader needs it too."""
+    """Every reader uses the codec `utf-8-sig`, which drops the mark."""
     folder = Path(__file__).resolve().parents[3] / "supervisor"
     plain = [
         path.name

@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and how a refusal reads."""
+"""Sources of settings, their precedence, and error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supervisor.config.model import Settings
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty directory and an environment without anything of ours."""
+    """An empty directory and an environment without BotAPI variables."""
     for name in list(os.environ):
         if name.upper().startswith("BOTAPI_") or name in {"REDISTOGO_URL", "PORT"}:
             monkeypatch.delenv(name)

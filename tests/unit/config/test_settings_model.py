@@ -1,4 +1,4 @@
-"""The settings as values: ranges, secrets and the rules between keys."""
+"""Ranges, secrets and cross-field rules of the settings."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_directory_urls_that_cannot_be_used(url: str) -> None:
         Steam(directory_url=url)
 
 
-SHORTEST_LEASE = (LOGOFF_S + SAFETY_MARGIN_S) * 1.5  # two thirds of it are left after a renewal
+SHORTEST_LEASE = (LOGOFF_S + SAFETY_MARGIN_S) * 1.5  # a renewal leaves two thirds of it
 
 
 def test_a_lease_must_outlast_a_renewal_the_logoff_and_the_margin() -> None:

@@ -1,4 +1,4 @@
-"""The decision after each end, one row per case."""
+"""The restart policy, one row per case."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
 @pytest.mark.parametrize(
     ("changes", "history", "ended", "decision"),
     [
-        # Whether at all.
+        # Restart types.
         ({}, History(), RETURNED, RestartAfter(0.5)),
         ({"restart": Restart.TRANSIENT}, History(), RETURNED, Finished()),
         ({"restart": Restart.TRANSIENT}, History(), CRASHED, RestartAfter(0.5)),
         ({"restart": Restart.TEMPORARY}, History(), CRASHED, Finished()),
         ({"restart": Restart.TEMPORARY}, FULL, CRASHED, Finished()),
-        # How long: half of each ceiling.
+        # Delays: half of each ceiling.
         ({}, History(attempt=1), CRASHED, RestartAfter(1.0)),
         ({}, History(attempt=2), CRASHED, RestartAfter(2.0)),
         ({}, History(attempt=3), CRASHED, RestartAfter(4.0)),
@@ -81,7 +81,7 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
         ({}, History(attempt=9), Exit(BOOM, served_s=9.9), RestartAfter(4.0)),
         ({}, History(attempt=9), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
         ({}, History(), Exit(Later(7.0), served_s=0.0), RestartAfter(7.5)),
-        # Too often.
+        # More failures than the intensity allows.
         ({}, History(attempt=1, recent=(NOW - 2,)), CRASHED, RestartAfter(1.0)),
         ({}, FULL, CRASHED, ParkFor(300.0)),
         ({}, FULL, Exit(Later(900.0), served_s=0.0), ParkFor(900.0)),
@@ -92,7 +92,7 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
         ({}, FULL, Exit(BOOM, served_s=9.9), ParkFor(300.0)),
         ({}, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
         (ESCALATES, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
-        # Also where every run in service is stable, one that never got there is not.
+        # A run that never was in service is not stable, even with stable_after=0.
         ({"backoff": Backoff(1.0, 8.0, stable_after=0.0)}, FULL, CRASHED, ParkFor(300.0)),
         (
             {"backoff": Backoff(1.0, 8.0, stable_after=0.0)},
@@ -100,18 +100,18 @@ ESCALATES = {"give_up": GiveUp.ESCALATE}
             Exit(BOOM, 0.1),
             RestartAfter(0.5),
         ),
-        # No failure at all.
+        # A blameless end.
         ({}, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
         (ESCALATES, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
         ({}, History(attempt=3, parked=True), Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
-        # A cause outside of the child: it backs off like any other, and is never too often.
+        # An external cause: it backs off, and does not count towards the intensity.
         ({}, History(attempt=1), Exit(Outage(), served_s=0.0), RestartAfter(1.0)),
         ({}, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
         ({}, History(attempt=9, recent=FULL.recent), Exit(Outage(), 0.0), RestartAfter(4.0)),
         (ESCALATES, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
         ({}, History(attempt=9), Exit(Outage(), served_s=10.0), RestartAfter(0.5)),
         ({}, History(attempt=3, parked=True), Exit(Outage(), served_s=0.0), ParkFor(300.0)),
-        # Parked: one try at a time, until one is stable.
+        # Parked: one run at a time, until one is stable.
         ({}, History(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
         ({}, History(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
     ],

@@ -1,4 +1,4 @@
-"""Children come, go and are revived while the supervisor runs."""
+"""Adding, removing, parking and reviving children of a running supervisor."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_
         states = {name: world.last_of(name).state for name in ("a", "b")}
         assert states == {"a": ChildState.STARTING, "b": ChildState.BACKING_OFF}
         await world.clock.advance(2)
-        assert world.last_of("a").state is ChildState.BACKING_OFF  # woken once, tried once
+        assert world.last_of("a").state is ChildState.BACKING_OFF  # one wake, one run
         assert world.runs["a"] == 3
 
 
@@ -278,7 +278,7 @@ async def test_beside_a_life_that_ignores_everything_no_other_begins(world: Supe
     supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
-        await world.clock.advance(10)  # grace, and then the time to obey a cancellation
+        await world.clock.advance(10)  # the grace period and the time for a cancellation
         await parking
         supervisor.revive("a")
         await world.clock.advance(100)

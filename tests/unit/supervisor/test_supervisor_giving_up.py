@@ -1,4 +1,4 @@
-"""Beyond its intensity a child is parked, or takes its supervisor with it."""
+"""Parking and escalation of a child beyond its intensity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_child_beyond_its_intensity_is_parked_and_tried_slowly(
         assert world.runs == {"a": 3}
         await world.clock.advance(300)
         assert world.runs == {"a": 4}
-        assert world.last_of("a").state is ChildState.PARKED  # one try, not another burst
+        assert world.last_of("a").state is ChildState.PARKED  # one run, not a burst
         await world.clock.advance(600)
         assert world.last_of("a").state is ChildState.RUNNING
 
@@ -97,7 +97,7 @@ async def test_of_two_escalations_in_one_moment_the_first_is_told(world: Supervi
     storm = asyncio.Event()
 
     class Tree:
-        """Stands until the storm."""
+        """Serves until `storm` is set."""
 
         async def start(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Which ends are followed by another run, when, and what is said about them."""
+"""Restarts: after which exits, when, and what is logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class AskedToWait(Exception):
-    """Says how long to wait."""
+    """An error with `retry_after`."""
 
     def __init__(self, retry_after: float | None) -> None:
         self.retry_after = retry_after
@@ -69,7 +69,7 @@ async def test_only_a_stable_life_resets_the_waits(world: SupervisorEnv) -> None
 
 async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: SupervisorEnv) -> None:
     class Waits:
-        """Lives for long, and serves for as long as `serves` says, if at all."""
+        """Runs for long, and is in service for `serves` seconds, or never."""
 
         def __init__(self) -> None:
             self.in_service_since: float | None = None
@@ -96,7 +96,7 @@ async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: Sup
 async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(
     world: SupervisorEnv,
 ) -> None:
-    """What died is held by the traceback of what it died of, and may be large."""
+    """The traceback of an error references the child, which may be large."""
 
     class Large:
         async def start(self) -> None:
@@ -172,7 +172,7 @@ async def test_a_factory_that_raises_is_a_crash_of_the_child(world: SupervisorEn
 
 
 class ScriptedNever:
-    """A child that is never made."""
+    """A child that is never built."""
 
     async def start(self) -> None: ...
 
@@ -216,9 +216,9 @@ async def test_an_expected_end_is_told_without_a_traceback(world: SupervisorEnv)
 
 
 def reported() -> Crash:
-    """Return an error that the log has another line about."""
+    """Return an error that another log line reports."""
     error = Crash("dropped")
-    error.is_reported = True  # type: ignore[attr-defined] # a child's own; see ServiceError
+    error.is_reported = True  # type: ignore[attr-defined] # see ServiceError
     return error
 
 

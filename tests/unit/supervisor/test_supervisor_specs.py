@@ -1,4 +1,4 @@
-"""A recipe that cannot work cannot be built, and says why in one line."""
+"""Child specifications refuse values that cannot work, with a reason in one line."""
 
 from __future__ import annotations
 

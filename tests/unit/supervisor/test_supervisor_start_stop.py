@@ -1,4 +1,4 @@
-"""Start in order, stop in reverse, bounded, and leave nothing behind."""
+"""Start in order, stop in reverse order and in limited time."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_child_that_outstays_its_grace_is_cancelled(world: SupervisorEnv
         assert world.what_happened("ended") == ["a"]
         assert task.done()
     assert len(world.logged("child_grace_exceeded")) == 1
-    assert world.logged("child_crashed") == []  # it was us
+    assert world.logged("child_crashed") == []  # the supervisor cancelled it
 
 
 async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: SupervisorEnv) -> None:
@@ -91,7 +91,7 @@ async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: Sup
         assert world.what_happened("ended") == ["a"]
     assert [event["child_id"] for event in world.logged("child_stuck")] == ["b"]
     assert world.last_of("b").last_error == "it ignores cancellation"
-    await world.clock.advance(20_000)  # it ends in the end, so that this test leaves nothing
+    await world.clock.advance(20_000)  # until it ends, for a clean end of the test
 
 
 async def test_stopping_twice_is_harmless(world: SupervisorEnv) -> None:

@@ -1,4 +1,4 @@
-"""A supervisor is a child: trees start, stop and fail from the leaves up."""
+"""Nested supervisors."""
 
 from __future__ import annotations
 
