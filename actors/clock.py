@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+R = TypeVar("R")
 LARGEST_POWER: Final = 1023  # 2.0 ** 1024 does not fit a float
 
 
@@ -69,9 +70,9 @@ class Tasks:
     """Background tasks; holds a reference to each, so that none is garbage collected."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
         """Run `work` in a task of its own."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.integration
 # Tests listen on loopback alone; this one takes it for an address that others reach.
 EXPOSED = """
 import sys
-from supervisor import ground
+from supervisor.app import startup
 from supervisor.cli.main import main
-ground.is_loopback = lambda _address: False
+startup.is_loopback = lambda _address: False
 main(sys.argv[1:])
 """
 
