@@ -66,3 +66,8 @@ class Tasks:
         """Wait for all, also for those that are started meanwhile."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def backoff_s(attempt: int, *, first: float, longest: float) -> float:
+    """Return min(longest, first * 2 ** (attempt - 1)) seconds; `attempt` counts from 1."""
+    return min(longest, first * 2.0 ** min(attempt - 1, 60))

@@ -107,7 +107,7 @@ class BotChanged:
     usable_in: float | None = None  # with nothing_free: seconds until some account rests no more
     goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
     waits: WaitReason | None = None  # what holds up its log-on
-    verdict: LogonResult | None = None  # on what Steam said, where that ended this life
+    result: LogonResult | None = None  # of Steam, where that ended the run
     cause: CauseKind | None = None  # the shared cause that its failure is part of
 
 

@@ -1,4 +1,4 @@
-"""Requests that a bot serves, each in a task of its own."""
+"""Requests that a bot is serving, each in its own task."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from actors.steam.port import Link
 
 
 class RequestTasks:
-    """Runs each request of a bot in its own task. One instance per life of a bot."""
+    """Runs the requests of one bot run."""
 
     def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:
-        """`log`: knows the bot already."""
         self._name = f"{bot_id}-serve"
         self._clock = clock
         self._log = log
-        self._tasks: dict[asyncio.Task[None], float] = {}  # and when each is late, in clock seconds
+        self._tasks: dict[asyncio.Task[None], float] = {}  # -> clock seconds from which it is late
 
     def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
-        """Ask Steam; the answer goes to `reply`. Does not wait."""
+        """Start a request; its answer goes to `reply`."""
         log = self._log.bind(request_id=serve.request_id, **_about(serve))
         task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
         self._tasks[task] = self._late_at(serve)
         task.add_done_callback(self._tasks.pop)
 
     def cancel(self) -> None:
-        """Cancel all running requests; their askers get an error."""
+        """Cancel all requests; their replies fail."""
         for task in self._tasks:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for what is under way; a request that is late, or becomes so, is cancelled."""
+        """Wait for all requests; cancel the late ones as soon as they are late."""
         alarms = [
             self._clock.call_at(late_at, partial(_cancel, task))
             for task, late_at in self._tasks.items()
@@ -51,7 +50,7 @@ class RequestTasks:
             alarm.cancel()
 
     def _late_at(self, serve: Serve) -> float:
-        """Return when a late answer begins; inf where the request ends by itself then."""
+        """Return from when on only a late answer is awaited; inf where the request ends then."""
         if isinstance(serve, ServeMatch) and serve.late_s:
             return self._clock.now() + serve.timeout_s
         return math.inf
@@ -64,7 +63,7 @@ def _cancel(task: asyncio.Task[None]) -> None:
 async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
     log.debug("gc_asked")
     try:
-        reply.set(await _asked(link, serve))
+        reply.set(await _request(link, serve))
     except (SteamError, TimeoutError) as error:
         log.debug("gc_failed", reason=str(error) or "silence")
         reply.fail(error)
@@ -73,7 +72,7 @@ async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoun
         raise
 
 
-async def _asked(link: Link, serve: Serve) -> bytes:
+async def _request(link: Link, serve: Serve) -> bytes:
     match serve:
         case ServeMatch(match_id=match_id, timeout_s=timeout_s, late_s=late_s):
             return await link.request_match(match_id, timeout_s=timeout_s, late_s=late_s)

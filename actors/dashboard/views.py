@@ -11,7 +11,7 @@ from typing import Final
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.names import NOT_STEAMS
-from actors.bot.eresults import command_for, is_need, need_in
+from actors.bot.eresults import action_in, command_for, needs_operator
 
 JITTER_S: Final = 2  # by which an instant may differ between two readings of its age
 
@@ -70,8 +70,8 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
 
 def need_of_row(row: AccountRow) -> str | None:
     """Return what only a person can give an account; None where it needs no person."""
-    if row.cooldown_reason is not None and is_need(row.cooldown_reason):
-        return need_in(row.cooldown_reason)
+    if row.cooldown_reason is not None and needs_operator(row.cooldown_reason):
+        return action_in(row.cooldown_reason)
     if row.state is AccountState.NO_PASSWORD:
         return "its password: none is stored"
     if row.problem == NOT_STEAMS:

@@ -15,8 +15,8 @@ from supervisor.cli.main import main
 async def _pretend(self: LeaseRenewer) -> bool:
     """Instead of asking Redis."""
     self._fence_at = math.inf
-    if self._fenced is not None:
-        self._fenced.set_fence(math.inf)
+    if self._link is not None:
+        self._link.set_fence(math.inf)
     return True
 
 

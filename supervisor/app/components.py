@@ -18,7 +18,7 @@ from actors.redis.client import CallObserver, connect
 from actors.redis.embedded import EmbeddedValkeyError
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
+from actors.steam.link import SteamNetwork
 from actors.steam.port import GuardRequest, Transport
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from actors.bot.metrics import FleetMetrics, MeasuredPacing
-from actors.bot.ports import Limiter
+from actors.bot.metrics import FleetMetrics, LogonMetrics
 from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, MatchMetrics, MetricsRoute, Scrape
 from actors.http.outcome import Count, Outcome
@@ -49,6 +48,7 @@ class Metering:
         instruments = self._instruments = Instruments()
         self._clock = clock
         self.fleet = FleetMetrics(instruments)
+        self.log_ons = LogonMetrics(instruments, clock=clock)
         self.router = RouterMetrics(instruments)
         self.matches = MatchMetrics(instruments)
         self._http = HttpMetrics(instruments)
@@ -84,10 +84,6 @@ class Metering:
     @staticmethod
     def _is_restart(status: ChildStatus) -> bool:
         return status.state is ChildState.STARTING and status.restarts > 0
-
-    def pacing(self, pacing: Limiter) -> Limiter:
-        """Return `pacing`, measured."""
-        return MeasuredPacing(pacing, self._instruments, clock=self._clock)
 
     def counting(self, besides: Count) -> Count:
         """Return what counts answers, also for `besides`."""

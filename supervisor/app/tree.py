@@ -38,9 +38,8 @@ from actors.accounts.demo import DemoAccounts
 from actors.actor import Actor, Address
 from actors.bot.instance_leases import InstanceLeases
 from actors.bot.log import BotLog
-from actors.bot.ports import BotPorts
+from actors.bot.ports import BotPorts, LeaseChecks
 from actors.bot.registry import Announcer, Roster, RosterMessage
-from actors.bot.renewals import LeaseChecks
 from actors.bot.shared_causes import SharedCause
 from actors.bot.steam_guard import GuardDesk, SubmitGuard
 from actors.dashboard.cause_log import RedisLog
@@ -252,15 +251,16 @@ class Tree:
         transport = self._settings.steam.transport
         return BotPorts(
             store=self._stores.accounts,
-            steam=steam_of(network, self._hub, clock=at_steam, log=log),
+            network=steam_of(network, self._hub, clock=at_steam, log=log),
             directory=directory_of(
                 network, transport, clock=clock, time=at_steam, rng=self._rng, log=log
             ),
-            pacing=self._metering.pacing(self._stores.pacing),
+            limiter=self._stores.pacing,
+            metrics=self._metering.log_ons,
             on_guard=no_guard_code,
             publish=self._announcer.publish,
             clock=clock,
-            wall=at_steam.wall,
+            steam_time=at_steam,
             rng=self._rng,
             log=log,
             bot_log=BotLog(self._causes, clock=clock),
@@ -376,9 +376,9 @@ class Tree:
             address,
             admin=self._stores.admin,
             store=self._stores.accounts,
-            steam=ports.steam,
+            network=ports.network,
             directory=ports.directory,
-            pacing=self._stores.pacing,
+            limiter=self._stores.pacing,
             instance=self._ground.instance,
             clock=self._clock,
             log=self._log,

@@ -24,11 +24,11 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.desk import AccountDesk, AccountOrder
+from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
 from actors.actor import Address
 from actors.bot.messages import FleetOrder
-from actors.bot.ports import Limiter
 from actors.bot.registry import RosterMessage
 from actors.bot.shared_causes import SharedCause
 from actors.bot.steam_guard import GuardDesk, InteractiveLogon, SubmitGuard
@@ -48,7 +48,8 @@ from actors.http.routes.admin import AdminDesks, AdminRoutes
 from actors.http.routes.admin_request import operators_only
 from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
 from actors.router.messages import RouterMessage
-from actors.steam.port import Directory, Steam
+from actors.steam.directory import CmDirectory
+from actors.steam.link import SteamNetwork
 from supervisor.app.fleet import Fleet, FleetDesk
 from supervisor.app.open_files import most_connections, open_files_limit
 from supervisor.child import Child
@@ -63,9 +64,9 @@ def guard_desk(
     *,
     admin: AccountAdmin,
     store: AccountStore,
-    steam: Steam,
-    directory: Directory,
-    pacing: Limiter,
+    network: SteamNetwork,
+    directory: CmDirectory,
+    limiter: LogonLimiter,
     instance: str,
     clock: SystemClock,
     log: FilteringBoundLogger,
@@ -74,9 +75,9 @@ def guard_desk(
     by_hand = InteractiveLogon(
         admin=admin,
         store=store,
-        steam=steam,
+        network=network,
         directory=directory,
-        pacing=pacing,
+        limiter=limiter,
         clock=clock,
         rng=random.Random(),
         holder=f"{instance}/guard",

@@ -18,7 +18,7 @@ from actors.accounts.store import AccountStore
 from actors.bot.steam_guard import InteractiveLogon
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
+from actors.steam.link import SteamNetwork
 from actors.steam.port import GuardKind, GuardRequest, LoggedOn, Transport
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
@@ -59,9 +59,9 @@ async def login(
     by_hand = InteractiveLogon(
         admin=admin,
         store=store,
-        steam=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
+        network=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
         directory=directory,
-        pacing=pacing,
+        limiter=pacing,
         clock=clock,
         rng=random.Random(),
         holder=f"login-{socket.gethostname()}-{os.getpid()}",

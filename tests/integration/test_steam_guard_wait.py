@@ -7,13 +7,14 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.fake_steam import FakePacing, FakeStore, Script
+from support.fake_steam import FakeLimiter, FakeStore, Script
 from support.steam_env import ACCOUNTS, WAIT_S, SteamEnv
 
+from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease
 from actors.bot.steam_guard import InteractiveLogon
 from actors.errors import SteamUnreachable
-from actors.steam.auth import as_steam_writes
+from actors.steam.auth import normalised_code
 from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, Transport
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
@@ -61,8 +62,8 @@ class Person:
         self._answer.set_result(code)
 
 
-class Named:
-    """The operator's view of a store in memory: any account may be taken."""
+class FakeAdmin(AccountAdmin):
+    """Checks any account out of a fake store."""
 
     def __init__(self, store: FakeStore) -> None:
         self._store = store
@@ -83,11 +84,11 @@ class Passwords(FakeStore):
 def by_hand(rig: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
     store = Passwords(Script(), [account])
     return InteractiveLogon(
-        admin=Named(store),
+        admin=FakeAdmin(store),
         store=store,
-        steam=rig.network,
+        network=rig.network,
         directory=rig.directory,
-        pacing=FakePacing(),
+        limiter=FakeLimiter(),
         clock=SystemClock(),
         rng=random.Random(1),
         holder="hand",
@@ -216,5 +217,5 @@ async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(rig: Ste
 
 
 @pytest.mark.parametrize("typed", ["R2D2X", "r2d2x", " r2d 2x ", "R2D2X\n", "r2\td2\u00a0x"])
-def test_codes_are_sent_as_steam_writes_them(typed: str) -> None:
-    assert as_steam_writes(typed) == "R2D2X"
+def test_codes_are_sent_normalised_code_them(typed: str) -> None:
+    assert normalised_code(typed) == "R2D2X"

@@ -132,14 +132,14 @@ async def test_late_requests_end_with_their_time_or_with_the_session(rig: SteamE
     await rig.sandbox.faults(gc_down=True)
     with pytest.raises(GcUnavailable):
         await late
-    assert not bot.link.matches
+    assert not bot.link._inbox.matches
 
 
 async def test_late_requests_of_a_connection_are_bounded(
     rig: SteamEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bot = await rig.ready("abaddon")
-    monkeypatch.setattr(bot.link.matches, "_most", 3)
+    monkeypatch.setattr(bot.link._inbox.matches, "_most", 3)
     await rig.sandbox.faults(gc_silent=True)
     late = [
         asyncio.create_task(
@@ -150,11 +150,11 @@ async def test_late_requests_of_a_connection_are_bounded(
     done, pending = await asyncio.wait(late, timeout=1.0)
     assert done == set(late[:2])  # the oldest
     assert all(isinstance(one.exception(), TimeoutError) for one in done)
-    assert len(bot.link.matches) == 3
+    assert len(bot.link._inbox.matches) == 3
     for one in pending:
         one.cancel()
     await asyncio.wait(pending)
-    assert not bot.link.matches
+    assert not bot.link._inbox.matches
 
 
 async def test_a_cancelled_request_leaves_nothing_behind(rig: SteamEnv) -> None:
@@ -166,7 +166,7 @@ async def test_a_cancelled_request_leaves_nothing_behind(rig: SteamEnv) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not bot.link.matches
+    assert not bot.link._inbox.matches
     await rig.sandbox.clear_faults()
     assert await match(bot) == REAL_MATCH
 

@@ -85,8 +85,8 @@ async def test_silence_is_a_timeout_and_leaves_nothing_behind(rig: SteamEnv) -> 
         await card(bot, 9, 0.1)
     with pytest.raises(TimeoutError):
         await names(bot, FIRST, timeout_s=0.1)
-    assert not bot.link.cards
-    assert not bot.link.names
+    assert not bot.link._inbox.cards
+    assert not bot.link._inbox.names
 
 
 async def test_a_lost_gc_fails_the_cards_and_leaves_the_names(rig: SteamEnv) -> None:

@@ -1,7 +1,7 @@
-"""Whole bots on real parts (hub, Steam side, store on Valkey) against the sandbox, for integration tests.
+"""Bots on the real hub, Steam side and store, against the sandbox; for integration tests.
 
-async with BotRig(sandbox, valkey_url) as rig:
-    stand = await rig.stand("abaddon", prefix, with_token=True)
+async with BotEnv(sandbox, valkey_url) as env:
+    stand = await env.stand("abaddon", prefix, with_token=True)
     await stand.until(BotState.READY)
 """
 
@@ -26,14 +26,15 @@ from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged, RouterToBot, ServeMatch
-from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LogOnTimeouts
-from actors.bot.renewals import LeaseChecks
+from actors.bot.metrics import LogonMetrics
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LeaseChecks, LogOnTimeouts
 from actors.bot.states import BotState
 from actors.errors import ServiceError
+from actors.metrics import Instruments
 from actors.redis.client import connect
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
+from actors.steam.link import SteamNetwork
 from actors.steam.port import AuthState, Credential, GuardCallback, GuardRequest, Server, Transport
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
@@ -52,12 +53,12 @@ POLICY = BotPolicy(
 _bot_numbers = itertools.count(1)
 
 
-async def nobody(_request: GuardRequest) -> str | None:
+async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
 class WatchedDirectory(CmDirectory):
-    """The real one, which remembers who was marked."""
+    """Records the CMs that are marked bad."""
 
     marked: list[Server]
     picked: asyncio.Event
@@ -73,7 +74,7 @@ class WatchedDirectory(CmDirectory):
 
 
 class Stand:
-    """One life of a bot, and what it leaves behind in Redis."""
+    """One run of a bot, and what it leaves in Redis."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Stand:
         policy: BotPolicy = POLICY,
         transport: Transport | None = None,
         avoid: Sequence[str] = (),
-        on_guard: GuardCallback = nobody,
+        on_guard: GuardCallback = no_code,
     ) -> None:
         """`avoid`: endpoints that the bot does not connect to."""
         self.account = account
@@ -100,13 +101,14 @@ class Stand:
         self._news = asyncio.Event()
         ports = BotPorts(
             store=self.store,
-            steam=rig.network,
+            network=rig.network,
             directory=self.directory,
-            pacing=LogonLimiter(rig.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
+            limiter=LogonLimiter(rig.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
+            metrics=LogonMetrics(Instruments(), clock=rig.clock),
             on_guard=on_guard,
             publish=self._hear,
             clock=rig.clock,
-            wall=rig.clock.wall,
+            steam_time=SteamTime(rig.clock),
             rng=random.Random(1),
             log=rig.log,
             bot_log=BotLog(tuple, clock=rig.clock),
@@ -120,11 +122,11 @@ class Stand:
             ports=ports,
             policy=policy,
         )
-        self.life: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         await self.bot.start()
-        self.life = asyncio.create_task(self.bot.run(), name=f"{self.bot_id}-run")
+        self.task = asyncio.create_task(self.bot.run(), name=f"{self.bot_id}-run")
 
     @property
     def states(self) -> list[BotState]:
@@ -134,11 +136,11 @@ class Stand:
         await self._until(lambda: self.states[-1:] == [state])
 
     async def end(self) -> ServiceError | None:
-        """Wait for the end of the life; return what it ended with."""
-        assert self.life is not None
+        """Wait for the end of the run; return its error."""
+        assert self.task is not None
         async with asyncio.timeout(WAIT_S):
-            await asyncio.wait({self.life})
-        error = self.life.exception()
+            await asyncio.wait({self.task})
+        error = self.task.exception()
         assert error is None or isinstance(error, ServiceError)
         return error
 
@@ -153,7 +155,7 @@ class Stand:
         self.bot.stop()
         return await self.end()
 
-    # -- what is left in Redis -------------------------------------------------------------------
+    # -- left in Redis ---------------------------------------------------------------------------
 
     async def cooldown_s(self) -> float | None:
         until = await self.redis.zscore(self.keys.cooldowns, self.account)
@@ -186,7 +188,7 @@ class Stand:
 
 
 class BotEnv:
-    """The hub and what all bots of a test module share."""
+    """The hub, and what all bots of a test module share."""
 
     def __init__(
         self,
@@ -204,7 +206,7 @@ class BotEnv:
         self.network = SteamNetwork(
             self.hub, trust, clock=SteamTime(self.clock), rng=random.Random(1), log=self.log
         )
-        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
+        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only print them
         self._tokens: dict[str, AuthState] = {}
 
     async def __aenter__(self) -> Self:
@@ -248,7 +250,7 @@ class BotEnv:
         with_token: bool,
         **given: Any,
     ) -> Stand:
-        """Let a bot begin a life in which only this account is there to check out; see `Stand`."""
+        """Start a bot with only this account to check out; see `Stand`."""
         store = self.accounts(prefix)
         await store.add(account, self._credential(account).password)
         if with_token:
@@ -264,13 +266,13 @@ class BotEnv:
         return Credential(account, known["password"])
 
     async def token(self, account: str) -> AuthState:
-        """Return a token that works; one password log-on per account and module."""
+        """Return a valid token; one password log-on per account and module."""
         if account not in self._tokens:
             server = await self.directory().pick()
             link = await self.network.open(server, lambda _: None, timeout_s=WAIT_S)
             credential = self._credential(account)
             self._tokens[account] = await link.authenticate(
-                credential, None, nobody, timeout_s=WAIT_S
+                credential, None, no_code, timeout_s=WAIT_S
             )
             await link.close()
         return self._tokens[account]

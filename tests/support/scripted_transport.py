@@ -25,6 +25,7 @@ from actors.steam.connection import Connection
 from actors.steam.protocol.emsg import CLIENT_FROM_GC, CLIENT_TO_GC, DOTA, PROTO_BIT
 from actors.steam.protocol.envelope import build
 from actors.steam.protocol.gc_envelope import GcMessage, gc_message, parse_gc
+from actors.steam.steam_time import SteamTime
 from supervisor.clock import SystemClock
 
 PATIENCE_S = 5.0
@@ -125,9 +126,8 @@ def connected() -> Iterator[tuple[Connection, ScriptedTransport]]:
     """Give a connection and its other end; afterwards nothing of it may run."""
     transport = ScriptedTransport()
     deaths: list[SteamUnreachable] = []
-    connection = Connection(
-        transport, deaths.append, clock=SystemClock(), log=structlog.get_logger()
-    )
+    clock = SteamTime(SystemClock())
+    connection = Connection(transport, deaths.append, clock=clock, log=structlog.get_logger())
     try:
         with gevent.Timeout(PATIENCE_S):
             yield connection, transport

@@ -20,8 +20,7 @@ from gevent import Greenlet
 
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.link import SteamLink
-from actors.steam.network import SteamNetwork
+from actors.steam.link import SteamLink, SteamNetwork
 from actors.steam.port import (
     AuthState,
     Credential,
@@ -159,6 +158,7 @@ class SteamEnv:
                 bot.hear(event)
 
         link = await self.network.open(server, hear, timeout_s=timeout_s)
+        assert isinstance(link, SteamLink)
         bot = OpenLink(link, account)
         self._bots.append(bot)
         return bot

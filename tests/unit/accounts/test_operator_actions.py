@@ -9,7 +9,7 @@ import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
 from actors.accounts.names import NOT_STEAMS
-from actors.bot.eresults import OPERATOR_ACTION, as_reason, command_for, need_in
+from actors.bot.eresults import OPERATOR_ACTION, action_in, action_reason, command_for
 from actors.dashboard.views import account_view
 
 LOGIN = {9, 63, 65, 66, 71, 85}
@@ -30,7 +30,7 @@ def word(eresult: int) -> str:
 @pytest.mark.parametrize("eresult", OPERATOR_ACTION)
 def test_each_need_has_its_command_also_after_the_way_through_redis(eresult: int) -> None:
     need = f"{OPERATOR_ACTION[eresult]} (result {eresult})"
-    assert need_in(as_reason(need)) == need
+    assert action_in(action_reason(need)) == need
     assert command_for("axe", need) == f"botapi accounts {word(eresult)} axe"
 
 

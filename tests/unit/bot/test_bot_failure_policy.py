@@ -1,14 +1,13 @@
-"""What the end of a life means for account, CM, address and people; alone, and shared by many."""
+"""Consequences of a failed run for account, CM, address and operator; alone and shared by many bots."""
 
 from __future__ import annotations
-
-import random
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
+from support.bot_unit_env import fake_ports
 from support.fake_clock import FakeClock
-from support.fake_steam import SERVER, FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
+from support.fake_steam import SERVER, FakeDirectory, FakeLimiter, FakeStore, Script
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.eresults import (
@@ -16,19 +15,22 @@ from actors.bot.eresults import (
     CONFIRM_S,
     CONFIRMED_S,
     MARKS_CM,
-    NEEDS_PERSON,
+    NEEDS_OPERATOR,
     OPERATOR_ACTION,
     STOPS_IP,
     LogonResult,
+    classify_password_logon,
+    classify_token_logon,
     is_known,
-    verdict_on_password,
-    verdict_on_token,
 )
-from actors.bot.failure_counter import FORGET_S, FailureCounter, OwnFaults, Strike, UnknownResults
+from actors.bot.failure_counter import (
+    FORGET_S,
+    FailureCount,
+    FailureCounter,
+    OwnFaults,
+    UnknownResults,
+)
 from actors.bot.failure_policy import FailurePolicy
-from actors.bot.log import BotLog
-from actors.bot.ports import BotPorts
-from actors.bot.renewals import LeaseChecks
 from actors.bot.shared_causes import CauseKind
 from actors.errors import (
     CannotUnseal,
@@ -42,17 +44,13 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.steam.port import AuthState, GuardRequest
+from actors.steam.port import AuthState
 
 REPLACED = 34
 
 
-async def no_code(_request: GuardRequest) -> str | None:
-    return None
-
-
 class Bench:
-    """Lives of bots, one after the other; each account has a bot of its own."""
+    """Runs of bots, one after the other; each account has a bot of its own."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -60,39 +58,28 @@ class Bench:
         self.script = Script()
         self.store = FakeStore(self.script, [])
         self.directory = FakeDirectory()
-        self.pacing = FakePacing()
-        self.ports = BotPorts(
-            store=self.store,
-            steam=FakeSteam(self.script),
-            directory=self.directory,
-            pacing=self.pacing,
-            on_guard=no_code,
-            publish=lambda _: None,
-            clock=clock,
-            wall=clock.wall,
-            rng=random.Random(1),
-            log=structlog.get_logger(),
-            bot_log=BotLog(tuple, clock=clock),
-            lease_checks=LeaseChecks(clock=clock, log=structlog.get_logger()),
+        self.limiter = FakeLimiter()
+        self.ports = fake_ports(
+            clock, store=self.store, directory=self.directory, limiter=self.limiter
         )
 
-    def life(self, account: str = "axe") -> FailurePolicy:
+    def run(self, account: str = "axe") -> FailurePolicy:
         lease = self.store._lease(account, "us")
         return FailurePolicy(f"bot of {account}", self.ports, lease, log=self.ports.log)
 
     async def ended(
         self, failure: Exception, *, logged_on: bool = False, account: str = "axe"
     ) -> FailurePolicy:
-        """Live once more, to this end."""
-        policy = self.life(account)
+        """Run once, to this end."""
+        policy = self.run(account)
         await self.end(policy, failure, logged_on=logged_on)
         return policy
 
     async def end(
         self, policy: FailurePolicy, failure: Exception, *, logged_on: bool = False
     ) -> None:
-        await policy.blame(SERVER, failure, logged_on=logged_on)
-        await policy.let_go(failure, pause_s=None, patience_s=0.0)
+        await policy.mark_culprit(SERVER, failure, logged_on=logged_on)
+        await policy.release(failure, pause_s=None, patience_s=0.0)
 
     def pause(self, account: str = "axe") -> float | None:
         """Return the account's cooldown, in seconds, and forget it."""
@@ -130,7 +117,7 @@ async def test_a_limit_stops_all_log_ons_from_the_ip_also_when_logged_off_with_i
     bench: Bench, eresult: int
 ) -> None:
     await bench.ended(logged_off(eresult), logged_on=True)
-    assert bench.pacing.limited == 1
+    assert bench.limiter.limited == 1
 
 
 async def test_a_token_that_died_while_in_use_is_forgotten(bench: Bench) -> None:
@@ -173,7 +160,7 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
     refused = LogOnRefused("credentials", 5)
     with capture_logs() as told:
         policy = await bench.ended(refused)
-    assert policy.ruling(refused).need == f"{OPERATOR_ACTION[5]} (result 5)"
+    assert policy.classify(refused).action == f"{OPERATOR_ACTION[5]} (result 5)"
     assert bench.store.cooldowns["axe"] == (1800.0, f"needs {OPERATOR_ACTION[5]} (result 5)")
     assert bench.store.repeated["axe"] == CONFIRMED_S
     assert [one["event"] for one in told] == ["account_needs_human"]
@@ -182,8 +169,8 @@ async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
 async def test_what_ended_a_life_is_one_strike_however_often_it_is_judged(bench: Bench) -> None:
     refused = LogOnRefused("credentials", 5)
     policy = await bench.ended(refused)
-    assert policy.ruling(refused).verdict is LogonResult.WRONG_PASSWORD
-    assert policy.ruling(refused).verdict is LogonResult.WRONG_PASSWORD
+    assert policy.classify(refused).result is LogonResult.WRONG_PASSWORD
+    assert policy.classify(refused).result is LogonResult.WRONG_PASSWORD
 
 
 async def test_an_account_in_use_elsewhere_is_left_alone_longer_each_time(
@@ -247,7 +234,7 @@ async def test_a_log_on_in_between_shows_that_the_refusal_was_none_of_the_accoun
     bench: Bench,
 ) -> None:
     await bench.ended(LogOnRefused("logon", 43))
-    bench.life().logged_on()
+    bench.run().logged_on()
     await bench.clock.advance(CONFIRM_S)
     await bench.ended(LogOnRefused("logon", 43))
     assert bench.pause() == 120.0
@@ -258,7 +245,7 @@ async def test_a_message_is_called_wrong_when_others_log_on_and_it_repeats(bench
         pauses = []
         for minutes in range(0, 60, 10):
             if minutes == 40:
-                bench.life("bane").logged_on()
+                bench.run("bane").logged_on()
             await bench.ended(LogOnRefused("logon", 8))
             pauses.append(bench.pause())
             assert (told == []) is (minutes < 40)
@@ -275,7 +262,7 @@ async def test_two_services_on_one_account_fight_less_each_time_and_say_so_once(
     with capture_logs() as told:
         pauses = []
         for _ in range(8):
-            bench.life().logged_on()
+            bench.run().logged_on()
             await bench.ended(logged_off(eresult), logged_on=True)
             pauses.append(bench.pause())
             await bench.clock.advance(pauses[-1] or 0.0)
@@ -322,7 +309,7 @@ async def test_a_gc_that_is_away_for_all_is_no_fault_of_a_bot_and_for_one_it_may
 ) -> None:
     bench.ports.causes.fleet_size = 3
     failures = [GcUnavailable("no welcome") for _ in range(3)]
-    lives = [bench.life(f"account-{number}") for number in range(3)]
+    lives = [bench.run(f"account-{number}") for number in range(3)]
     for life, failure in zip(lives, failures, strict=True):
         await bench.end(life, failure)
     assert [failure.is_external for failure in failures] == [False, False, True]
@@ -338,10 +325,10 @@ async def test_a_refusal_of_many_within_a_minute_is_no_strike_of_any(
         for number in range(12):
             failure = LogOnRefused("logon", eresult)
             ended = await bench.ended(failure, account=f"account-{number}")
-            assert ended.ruling(failure).need is None
+            assert ended.classify(failure).action is None
         assert failure.is_external
         assert bench.store.cooldowns == {}  # what the first was blamed for is lifted
-    bench.life("account-0").logged_on()
+    bench.run("account-0").logged_on()
     await bench.clock.advance(3600.0)
     await bench.ended(LogOnRefused("logon", eresult), account="account-1")
     assert bench.pause("account-1") == 120.0  # its first one
@@ -372,11 +359,11 @@ async def test_a_cooldown_is_lifted_only_where_it_is_that_of_the_shared_refusal(
 
 
 async def test_a_cooldown_that_is_forgiven_before_it_is_stored_is_not_stored(bench: Bench) -> None:
-    early, late = bench.life("axe"), bench.life("bane")
+    early, late = bench.run("axe"), bench.run("bane")
     refused = LogOnRefused("logon", 18)
-    await early.blame(SERVER, refused, logged_on=False)
+    await early.mark_culprit(SERVER, refused, logged_on=False)
     await bench.end(late, LogOnRefused("logon", 18))
-    await early.let_go(refused, pause_s=None, patience_s=0.0)
+    await early.release(refused, pause_s=None, patience_s=0.0)
     assert bench.store.cooldowns == {}
 
 
@@ -396,11 +383,11 @@ async def test_passwords_that_steam_calls_wrong_for_many_wait_minutes_and_need_n
 
 
 async def test_an_attempt_from_before_steam_came_back_is_repeated_at_once(bench: Bench) -> None:
-    stalled = bench.life("axe")
+    stalled = bench.run("axe")
     refused = SteamUnreachable("connect", "refused")
     await bench.ended(refused, account="bane")
     await bench.clock.advance(5.0)
-    bench.life("chen").logged_on()
+    bench.run("chen").logged_on()
     late = SteamUnreachable("connect", "no answer in time")
     await bench.end(stalled, late)
     assert late.is_blameless
@@ -423,10 +410,10 @@ async def test_a_limit_that_cannot_be_told_to_redis_does_not_hide_the_refusal(
     async def away() -> None:
         raise StoreUnavailable("logon_limited")
 
-    monkeypatch.setattr(bench.pacing, "was_limited", away)
+    monkeypatch.setattr(bench.limiter, "was_limited", away)
     with capture_logs() as told:
         await bench.ended(LogOnRefused("logon", 84))
-    assert [one["event"] for one in told] == ["rate_limit_untold"]
+    assert [one["event"] for one in told] == ["rate_limit_not_stored"]
 
 
 @pytest.mark.parametrize("failure", [logged_off(None), LeaseLost("axe", 1), StoreUnavailable("x")])
@@ -458,13 +445,13 @@ async def test_what_this_machine_lacks_rests_no_account(bench: Bench, failure: E
 
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
-        for verdict in (verdict_on_token(eresult), verdict_on_password(eresult)):
-            assert verdict not in NEEDS_PERSON or eresult in OPERATOR_ACTION, eresult
+        for result in (classify_token_logon(eresult), classify_password_logon(eresult)):
+            assert result not in NEEDS_OPERATOR or eresult in OPERATOR_ACTION, eresult
 
 
 async def test_a_persons_need_is_told_as_it_was_found(bench: Bench) -> None:
     need = NeedsHuman("axe", "a code")
-    assert (await bench.ended(need)).ruling(need).need == "a code"
+    assert (await bench.ended(need)).classify(need).action == "a code"
 
 
 # P14: by what of this instance each of these can come about. Others of the pool are not concerned.
@@ -499,7 +486,7 @@ async def test_a_fault_of_this_instance_is_no_cooldown_for_all(
         await bench.ended(failure)
         bench.store.held.clear()  # a lease that is kept lapses
         bench.store.free("axe")
-    assert "cool_down" not in bench.script.deeds, cause
+    assert "cool_down" not in bench.script.calls, cause
     assert bench.store.cooldowns == {}
 
 
@@ -514,8 +501,8 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
         policy = await bench.ended(failure)
         await bench.ended(failure)
     assert bench.store.held == {}
-    assert {account: s for account, (s, _) in bench.store.avoided.items()} == {"axe": AVOID_S}
-    assert (policy.verdict, policy.ruling(failure).need) == (LogonResult.NOT_HERE, None)
+    assert {account: s for account, (s, _) in bench.store.avoid_marks.items()} == {"axe": AVOID_S}
+    assert (policy.result, policy.classify(failure).action) == (LogonResult.NOT_HERE, None)
     assert [(one["event"], one["log_level"]) for one in told] == [
         ("account_unusable_here", "error")
     ]
@@ -535,30 +522,32 @@ def test_a_wrong_key_is_said_once_for_all_accounts_and_an_address_for_each() -> 
     ]
 
 
-def test_no_verdict_blames_both_the_cm_and_the_address() -> None:
+def test_no_result_marks_both_the_cm_and_the_address() -> None:
     assert not MARKS_CM & STOPS_IP
 
 
-def test_strikes_are_counted_by_account_and_kind_and_forgotten_after_hours() -> None:
-    strikes = FailureCounter()
-    assert strikes.add("axe", LogonResult.UNKNOWN, 0.0).count == 1
-    assert strikes.add("axe", LogonResult.UNKNOWN, 10.0) == Strike(2, 10.0, others_log_on=False)
-    assert strikes.add("axe", LogonResult.WRONG_PASSWORD, 10.0).count == 1
-    assert strikes.add("bane", LogonResult.UNKNOWN, 10.0).count == 1
-    assert strikes.add("axe", LogonResult.UNKNOWN, 10.0 + FORGET_S) == Strike(
+def test_failures_are_counted_by_account_and_result_and_forgotten_after_hours() -> None:
+    failures = FailureCounter()
+    assert failures.add("axe", LogonResult.UNKNOWN, 0.0).count == 1
+    assert failures.add("axe", LogonResult.UNKNOWN, 10.0) == FailureCount(
+        2, 10.0, others_log_on=False
+    )
+    assert failures.add("axe", LogonResult.WRONG_PASSWORD, 10.0).count == 1
+    assert failures.add("bane", LogonResult.UNKNOWN, 10.0).count == 1
+    assert failures.add("axe", LogonResult.UNKNOWN, 10.0 + FORGET_S) == FailureCount(
         1, 0.0, others_log_on=False
     )
 
 
 def test_a_strike_is_taken_back_once_and_the_earlier_ones_stay() -> None:
-    strikes = FailureCounter()
-    strikes.add("axe", LogonResult.UNKNOWN, 0.0)
-    strikes.add("axe", LogonResult.UNKNOWN, 10.0)
-    assert strikes.cooled("axe", LogonResult.UNKNOWN, "why")
-    assert strikes.forgive("axe", LogonResult.UNKNOWN) == "why"
-    assert strikes.forgive("axe", LogonResult.UNKNOWN) is None
-    assert not strikes.cooled("axe", LogonResult.UNKNOWN, "why")
-    assert strikes.add("axe", LogonResult.UNKNOWN, 20.0).count == 2
+    failures = FailureCounter()
+    failures.add("axe", LogonResult.UNKNOWN, 0.0)
+    failures.add("axe", LogonResult.UNKNOWN, 10.0)
+    assert failures.note_cooldown("axe", LogonResult.UNKNOWN, "why")
+    assert failures.retract("axe", LogonResult.UNKNOWN) == "why"
+    assert failures.retract("axe", LogonResult.UNKNOWN) is None
+    assert not failures.note_cooldown("axe", LogonResult.UNKNOWN, "why")
+    assert failures.add("axe", LogonResult.UNKNOWN, 20.0).count == 2
 
 
 def test_each_unknown_number_is_told_once_and_a_known_one_never() -> None:

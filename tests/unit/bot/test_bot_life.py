@@ -43,7 +43,7 @@ async def test_a_stop_logs_off_closes_and_then_gives_the_account_back(stage: Bot
     await stage.until_ready()
     stage.bot.stop()
     assert await stage.end() is None
-    assert stage.script.deeds[-3:] == LETTING_GO
+    assert stage.script.calls[-3:] == LETTING_GO
     assert stage.states[-2:] == [BotState.DRAINING, BotState.STOPPED]
     assert stage.store.held == {}
 
@@ -54,7 +54,7 @@ async def test_after_a_stop_giving_back_is_tried_until_redis_answers(stage: BotU
     stage.bot.stop()
     await stage.clock.advance(1.0)
     assert await stage.end() is None
-    assert stage.script.deeds[-4:] == [*LETTING_GO, "release"]
+    assert stage.script.calls[-4:] == [*LETTING_GO, "release"]
     assert stage.store.held == {}
 
 
@@ -66,11 +66,11 @@ async def test_a_stop_lets_a_running_request_finish_first(stage: BotUnitEnv) -> 
     await settle()
     stage.bot.stop()
     await settle()
-    assert "log_off" not in stage.script.deeds
+    assert "log_off" not in stage.script.calls
     hold.set()
     assert await asked == b"answer 5"
     assert await stage.end() is None
-    assert stage.script.deeds[-3:] == LETTING_GO
+    assert stage.script.calls[-3:] == LETTING_GO
 
 
 async def test_a_stop_waits_for_no_late_answer(stage: BotUnitEnv) -> None:
@@ -86,7 +86,7 @@ async def test_a_stop_waits_for_no_late_answer(stage: BotUnitEnv) -> None:
     with pytest.raises(GcUnavailable):
         await asked
     assert await stage.end() is None
-    assert stage.script.deeds[-3:] == LETTING_GO
+    assert stage.script.calls[-3:] == LETTING_GO
 
 
 async def test_a_late_answer_of_a_bot_that_stays_is_accepted(stage: BotUnitEnv) -> None:
@@ -173,7 +173,7 @@ async def test_a_dropped_connection_keeps_the_lease_for_the_next_life(stage: Bot
     await stage.until_ready()
     stage.drop(Dropped("gone"))
     assert isinstance(await stage.end(), SteamUnreachable)
-    assert "release" not in stage.script.deeds
+    assert "release" not in stage.script.calls
     assert stage.store.held == {"axe": 1}
     assert stage.states[-1] is BotState.BACKING_OFF
 
@@ -192,7 +192,7 @@ async def test_a_spent_budget_cools_the_account_down_until_it_frees(stage: BotUn
     assert isinstance(await stage.end(), BudgetIsSpent)
     assert stage.states[-1] is BotState.EXHAUSTED
     assert stage.store.cooldowns["axe"][0] == 3600.0
-    assert stage.script.deeds[-4:] == ["log_off", "close", "cool_down", "release"]
+    assert stage.script.calls[-4:] == ["log_off", "close", "cool_down", "release"]
 
 
 async def test_a_lost_lease_is_left_at_once_and_not_released(stage: BotUnitEnv) -> None:
@@ -200,17 +200,17 @@ async def test_a_lost_lease_is_left_at_once_and_not_released(stage: BotUnitEnv) 
     stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
     assert isinstance(await stage.end(), LeaseLost)
-    assert stage.script.deeds[-2:] == ["log_off", "close"]
+    assert stage.script.calls[-2:] == ["log_off", "close"]
 
 
 async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_is_ready(
     stage: BotUnitEnv,
 ) -> None:
     await stage.until_ready()
-    said, done = len(stage.changes), len(stage.script.deeds)
+    said, done = len(stage.changes), len(stage.script.calls)
     stage.address.tell(CheckLease())
     await stage.until_settled()
-    assert stage.script.deeds[done:] == ["renew"]
+    assert stage.script.calls[done:] == ["renew"]
     assert [one.seat for one in stage.changes[said:]] == [stage.changes[said - 1].seat]
 
 
@@ -247,13 +247,13 @@ async def test_a_lease_lost_while_draining_ends_the_wait_for_what_is_served(
     await settle()
     stage.bot.stop()
     await settle()
-    assert "log_off" not in stage.script.deeds
+    assert "log_off" not in stage.script.calls
     stage.store.held["axe"] = 99  # the token of a newer holder
     await stage.clock.advance(LEASE_S / 3)
     assert await stage.end() is None
     with pytest.raises(GcUnavailable):
         await asked
-    assert "log_off" in stage.script.deeds
+    assert "log_off" in stage.script.calls
     assert stage.states[-1] is BotState.STOPPED
 
 
@@ -261,10 +261,10 @@ async def test_an_unreachable_redis_fences_the_bot_before_its_lease_ends(stage: 
     await stage.until_ready()
     began = stage.clock.now()
     stage.script.errors["renew"] = StoreUnavailable("renew")
-    while not stage.life.done():
+    while not stage.run.done():
         stage.script.errors["renew"] = StoreUnavailable("renew")
         await stage.clock.advance(1.0)
-    assert isinstance(stage.life.exception(), LeaseLost)
+    assert isinstance(stage.run.exception(), LeaseLost)
     assert stage.clock.now() - began <= LEASE_S - 8.0
 
 
@@ -281,10 +281,10 @@ async def test_a_gc_session_that_does_not_return_ends_the_life(stage: BotUnitEnv
     await stage.until_ready()
     stage.drop(GcLost("no session"))
     await stage.clock.advance(5 * 60.0)
-    assert not stage.life.done()  # a log-on does not bring a GC back that is away
+    assert not stage.run.done()  # a log-on does not bring a GC back that is away
     await stage.clock.advance(6 * 60.0)
     assert isinstance(await stage.end(), GcUnavailable)
-    assert stage.script.deeds[-3:] == LETTING_GO
+    assert stage.script.calls[-3:] == LETTING_GO
 
 
 async def test_an_account_that_plays_elsewhere_is_left_after_a_minute(stage: BotUnitEnv) -> None:
@@ -292,7 +292,7 @@ async def test_an_account_that_plays_elsewhere_is_left_after_a_minute(stage: Bot
     stage.drop(GcLost("another session of the account is playing", plays_elsewhere=True))
     await stage.clock.advance(61.0)
     assert isinstance(await stage.end(), PlayingElsewhere)
-    assert stage.changes[-1].verdict is LogonResult.PLAYING_ELSEWHERE
+    assert stage.changes[-1].result is LogonResult.PLAYING_ELSEWHERE
 
 
 async def test_a_request_to_a_bot_without_a_gc_session_fails_at_once(stage: BotUnitEnv) -> None:
@@ -316,7 +316,7 @@ async def test_a_bot_without_an_account_is_silent(stage: BotUnitEnv) -> None:
     with capture_logs() as lines:
         await stage.until_settled()
         await stage.clock.advance(3600.0)
-        assert stage.script.deeds.count("acquire") > 300
+        assert stage.script.calls.count("acquire") > 300
         assert lines == []
 
 
@@ -326,7 +326,7 @@ async def test_a_stop_at_any_moment_ends_the_life_without_blame(
 ) -> None:
     stage.script.held[deed] = asyncio.Event()
     await stage.until_settled()
-    assert stage.script.deeds[-1] == deed
+    assert stage.script.calls[-1] == deed
     stage.bot.stop()
     assert await stage.end() is None
     assert stage.states[-1] is BotState.STOPPED
@@ -336,7 +336,7 @@ async def test_no_free_account_is_waited_for_and_says_when_a_budget_frees(clock:
     async with bot_unit_env(clock, accounts=()) as stage:
         await stage.until_settled()
         await clock.advance(20.0)
-        assert stage.script.deeds.count("acquire") in range(3, 10)
+        assert stage.script.calls.count("acquire") in range(3, 10)
         assert stage.changes[-1].budget_frees_in == 30.0
 
 
@@ -368,7 +368,7 @@ async def test_the_session_is_told_until_when_the_lease_allows_it(stage: BotUnit
 
 
 async def test_a_log_on_that_has_to_wait_says_for_what(stage: BotUnitEnv) -> None:
-    stage.pacing.waits = [Wait(5.0, "rate-limit"), Wait(5.0, "pacing")]
+    stage.limiter.waits = [Wait(5.0, "rate-limit"), Wait(5.0, "pacing")]
     await stage.until_settled()
     await stage.clock.advance(30)
     waits = [change.waits for change in stage.changes if change.waits is not None]

@@ -34,11 +34,9 @@ class Fleet:
         self._bots = BotLog(lambda: self.causes, clock=clock)
 
     def change(self, state: BotState, error: ServiceError | None = None, bot: int = 1) -> object:
-        verdict = None if error is None else classify(error)
+        result = None if error is None else classify(error)
         reason = None if error is None else str(error)
-        one = StateChange(
-            f"bot-{bot}", f"account{bot}", S.CONNECTING, state, reason, error, verdict
-        )
+        one = StateChange(f"bot-{bot}", f"account{bot}", S.CONNECTING, state, reason, error, result)
         return self._bots.note(one, self.log.bind(child_id=f"bot-{bot}"))
 
     def fail(self, error: ServiceError, bot: int = 1) -> object:

@@ -36,7 +36,7 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
     stage: BotUnitEnv,
 ) -> None:
     await stage.until_ready()
-    assert stage.script.deeds == [
+    assert stage.script.calls == [
         "acquire", "load_auth", "open", "credential", "authenticate", "save_auth", "log_on", "launch",
     ]  # fmt: skip
     assert stage.states == [
@@ -54,8 +54,8 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
 async def test_a_stored_token_is_used_and_the_password_not_touched(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
-    assert "credential" not in stage.script.deeds
-    assert "save_auth" not in stage.script.deeds
+    assert "credential" not in stage.script.calls
+    assert "save_auth" not in stage.script.calls
 
 
 @pytest.mark.parametrize(("deed", "stored"), [("save_auth", False), ("load_auth", True)])
@@ -68,8 +68,8 @@ async def test_a_second_name_of_a_steam_account_in_use_is_left_before_its_log_on
         stage.store.auth["axe"] = AuthState(7, "stored", None)
     stage.script.errors[deed] = same = SameSteamAccount("axe", 1, "Axe")
     assert await stage.end() is same
-    assert "log_on" not in stage.script.deeds
-    assert "launch" not in stage.script.deeds
+    assert "log_on" not in stage.script.calls
+    assert "launch" not in stage.script.calls
     assert stage.store.cooldowns == {}
     assert stage.changes[-1].reason == "axe is the same Steam account as Axe, which is in use"
 
@@ -108,18 +108,18 @@ async def test_a_connection_that_broke_during_the_log_on_makes_no_bot_ready(
     ended = await stage.end()
     assert isinstance(ended, SteamUnreachable)
     assert ended.eresult == 34
-    assert "launch" not in stage.script.deeds
+    assert "launch" not in stage.script.calls
     assert BotState.LAUNCHING not in stage.states
 
 
 async def test_waiting_is_silent_however_long_it_takes(stage: BotUnitEnv) -> None:
-    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(60.0, "rate-limit")] * 100
+    stage.limiter.waits = [Wait(10.0, "pacing"), Wait(60.0, "rate-limit")] * 100
     with capture_logs() as lines:
         await stage.until_settled()
         begun = len(lines)
         assert begun > 0
         await stage.clock.advance(3600.0)
-        assert len(stage.pacing.asked) > 50
+        assert len(stage.limiter.asked) > 50
         assert lines[begun:] == []
 
 
@@ -159,23 +159,23 @@ async def test_a_refusal_ends_the_life_in_the_state_that_fits(
 async def test_a_rate_limit_stops_all_log_ons_from_the_ip(stage: BotUnitEnv) -> None:
     stage.script.errors["authenticate"] = LogOnRefused("credentials", 84)
     await stage.end()
-    assert stage.pacing.limited == 1
+    assert stage.limiter.limited == 1
 
 
 async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(
     stage: BotUnitEnv,
 ) -> None:
-    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit")]
+    stage.limiter.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit")]
     await stage.until_settled()
     assert stage.changes[-1].state is BotState.CONNECTING
     waiting = stage.changes[-1]
     assert (waiting.waits, waiting.goes_on_in, waiting.reason) == ("pacing", 10.0, None)
     await stage.clock.advance(12.0)
-    assert "open" not in stage.script.deeds
+    assert "open" not in stage.script.calls
     await stage.clock.advance(32.0)
     assert stage.states[-1] is BotState.READY
-    assert stage.pacing.asked == [True] * 3
-    assert stage.pacing.ips == ["192.0.2.1"]
+    assert stage.limiter.asked == [True] * 3
+    assert stage.limiter.ips == ["192.0.2.1"]
 
 
 async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: BotUnitEnv) -> None:
@@ -192,16 +192,16 @@ async def test_a_log_on_is_not_thrown_away_because_it_cannot_be_noted(stage: Bot
 
 
 async def test_steam_is_not_asked_while_redis_cannot_write(stage: BotUnitEnv) -> None:
-    stage.pacing.error = StoreUnavailable("logon_ask", "OOM command not allowed")
+    stage.limiter.error = StoreUnavailable("logon_ask", "OOM command not allowed")
     assert isinstance(await stage.end(), StoreUnavailable)
-    assert stage.script.deeds == ["acquire", "load_auth"]
+    assert stage.script.calls == ["acquire", "load_auth"]
     assert stage.states[-1] is BotState.BACKING_OFF
 
 
 async def test_a_log_on_with_a_token_says_so(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     await stage.until_ready()
-    assert stage.pacing.asked == [False]
+    assert stage.limiter.asked == [False]
 
 
 async def test_a_dead_token_is_forgotten_before_the_life_ends(stage: BotUnitEnv) -> None:
@@ -233,8 +233,8 @@ async def test_a_token_that_cannot_work_is_not_shown_and_the_password_is_taken_i
     stage.store.auth["axe"] = AuthState(7, token, "guard")
     with capture_logs() as lines:
         await stage.until_ready()
-    assert stage.script.deeds.count("log_on") == 1
-    assert stage.pacing.asked == [True]
+    assert stage.script.calls.count("log_on") == 1
+    assert stage.limiter.asked == [True]
     assert stage.store.auth["axe"] == AuthState(7, "token of axe", "guard")
     unusable = [one for one in lines if one["event"] == "token_unusable"]
     assert [one["reason"] for one in unusable] == [reason]
@@ -249,7 +249,7 @@ async def test_a_token_about_to_expire_counts_as_expired(
     left = ending_token(stage.clock, seconds_left / 86400)
     stage.store.auth["axe"] = AuthState(7, left, "guard")
     await stage.until_settled()
-    assert stage.pacing.asked == [with_password]
+    assert stage.limiter.asked == [with_password]
 
 
 @pytest.mark.parametrize("eresult", [5, 15, 26, 27, 126])
@@ -289,17 +289,17 @@ async def test_a_log_on_that_never_reached_steam_is_refunded(
         stage.store.auth["axe"] = AuthState(7, refresh_token(), None)
     stage.script.errors[deed] = SteamUnreachable("connect", "refused")
     await stage.end()
-    assert stage.pacing.asked == stage.pacing.refunded == [with_password]
+    assert stage.limiter.asked == stage.limiter.refunded == [with_password]
 
 
 async def test_a_log_on_that_reached_steam_stays_counted(stage: BotUnitEnv) -> None:
     stage.script.errors["log_on"] = SteamUnreachable("logon", "no answer in time")
     await stage.end()
-    assert stage.pacing.refunded == []
+    assert stage.limiter.refunded == []
 
 
 async def test_a_bot_that_waits_for_the_end_of_a_limit_names_it(stage: BotUnitEnv) -> None:
-    stage.pacing.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit", "192.0.2.1")]
+    stage.limiter.waits = [Wait(10.0, "pacing"), Wait(2000.0, "rate-limit", "192.0.2.1")]
     await stage.until_settled()
     assert stage.causes.active(stage.clock.wall()) == ()
     await stage.clock.advance(12.0)
@@ -327,7 +327,7 @@ async def test_a_new_token_is_held_while_redis_is_away_and_stored_when_it_is_bac
     stage.script.errors["save_auth"] = StoreUnavailable("save_auth")
     await stage.until_settled()
     assert stage.store.auth == {}
-    assert "log_on" not in stage.script.deeds
+    assert "log_on" not in stage.script.calls
     await stage.clock.advance(1.0)
     assert stage.store.auth["axe"].refresh_token == "token of axe"
     assert stage.states[-1] is BotState.READY
@@ -349,14 +349,14 @@ async def test_a_renewal_under_way_is_finished_before_the_log_off(stage: BotUnit
     await stage.until_ready()
     stage.bot.stop()
     await settle()
-    assert "log_off" not in stage.script.deeds
+    assert "log_off" not in stage.script.calls
     hold.set()
     assert await stage.end() is None
     assert stage.store.auth["axe"].refresh_token == "newer token"
-    assert stage.script.deeds[-3:] == LETTING_GO
+    assert stage.script.calls[-3:] == LETTING_GO
 
 
 async def test_a_token_with_time_left_is_not_renewed(stage: BotUnitEnv) -> None:
     stage.store.auth["axe"] = AuthState(7, ending_token(stage.clock, 100), "guard")
     await stage.until_ready()
-    assert "renew_token" not in stage.script.deeds
+    assert "renew_token" not in stage.script.calls

@@ -1,20 +1,22 @@
-"""When a newer token is asked for, and that it is never lost."""
+"""When a newer token is requested, and that it is never lost."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import structlog
+from support.bot_unit_env import fake_ports
 from support.fake_clock import FakeClock, settle
+from support.fake_steam import FakeLink, FakeStore, Script
 
 from actors.accounts.auth_state import expires_at
+from actors.accounts.models import Lease
 from actors.bot.renewals import DAY_S, FINISH_S, TokenRefresher
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
@@ -22,20 +24,24 @@ from actors.steam.port import AuthState
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
+LEASE = Lease("axe", 1, "us")
+
+
 def token(exp: Any) -> str:
     claims = base64.urlsafe_b64encode(json.dumps({"exp": exp}).encode()).decode().rstrip("=")
     return f"head.{claims}.signature"
 
 
-@dataclass
-class Link:
-    """Steam's side: grants tokens that live 200 days, or does what it is told."""
+class Link(FakeLink):
+    """Issues tokens that are valid for 200 days, or does as the test says."""
 
-    clock: FakeClock
-    asked: list[str] = field(default_factory=list)
-    grants: bool = True
-    error: ServiceError | None = None
-    held: asyncio.Event | None = None
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(Script(), lambda _: None)
+        self.clock = clock
+        self.asked: list[str] = []
+        self.grants = True
+        self.error: ServiceError | None = None
+        self.held: asyncio.Event | None = None
 
     async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
         assert timeout_s > 0
@@ -53,37 +59,33 @@ class Stage:
     clock: FakeClock
     link: Link
     saved: list[AuthState]
-    keeper: TokenRefresher
+    refresher: TokenRefresher
     task: asyncio.Task[None] | None = None
 
     def begin(self, days_left: float | str) -> None:
         left = token(self.clock.wall() + days_left * DAY_S) if isinstance(days_left, float) else ""
-        self.keeper._auth = AuthState(7, left or str(days_left), "guard")
-        self.task = asyncio.create_task(self.keeper.keep())
+        self.refresher._auth = AuthState(7, left or str(days_left), "guard")
+        self.task = asyncio.create_task(self.refresher.run())
 
 
 @pytest.fixture
 async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    class Store(FakeStore):
+        async def save_auth(self, lease: Lease, auth: AuthState) -> None:
+            assert lease == LEASE
+            saved.append(auth)
+
     link, saved = Link(clock), list[AuthState]()
-
-    async def save(auth: AuthState) -> None:
-        saved.append(auth)
-
-    keeper = TokenRefresher(
-        link,
-        AuthState(7, "", None),
-        save,
-        clock=clock,
-        wall=clock.wall,
-        rng=random.Random(3),
-        log=structlog.get_logger(),
+    ports = fake_ports(clock, store=Store(Script(), []))
+    refresher = TokenRefresher(
+        ports, link, LEASE, AuthState(7, "", None), log=structlog.get_logger()
     )
-    stage = Stage(clock, link, saved, keeper)
+    stage = Stage(clock, link, saved, refresher)
     yield stage
     if stage.task is not None:
         stage.task.cancel()
         await asyncio.wait({stage.task})
-    await keeper.finish()
+    await refresher.finish()
 
 
 async def test_a_young_token_is_left_alone_until_a_month_before_its_end(stage: Stage) -> None:
@@ -133,7 +135,7 @@ async def test_a_renewal_that_has_begun_is_seen_to_its_end(stage: Stage) -> None
     await settle()
     assert stage.task is not None
     stage.task.cancel()
-    finishing = asyncio.create_task(stage.keeper.finish())
+    finishing = asyncio.create_task(stage.refresher.finish())
     await settle()
     assert not finishing.done()
     stage.link.held.set()
@@ -145,7 +147,7 @@ async def test_a_renewal_that_takes_too_long_is_not_waited_for(stage: Stage) -> 
     stage.link.held = asyncio.Event()
     stage.begin(20.0)
     await settle()
-    finishing = asyncio.create_task(stage.keeper.finish())
+    finishing = asyncio.create_task(stage.refresher.finish())
     await stage.clock.advance(FINISH_S)
     assert finishing.done()
     assert stage.saved == []

@@ -20,9 +20,9 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import BUDGET_SPENT, QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot.eresults import LogonResult, as_reason
+from actors.bot.eresults import LogonResult, action_reason
 from actors.bot.messages import BotChanged, BotRemoved, BotReport, FleetReport
-from actors.bot.metrics import FleetMetrics, MeasuredPacing
+from actors.bot.metrics import FleetMetrics, LogonMetrics
 from actors.bot.registry import RosterMessage
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
@@ -96,9 +96,9 @@ def test_both_forms_say_the_same(instruments: Instruments) -> None:
 # -- the fleet ---------------------------------------------------------------------------------
 
 
-def life(fleet: FleetMetrics, *states: BotState, verdict: LogonResult | None = None) -> None:
+def life(fleet: FleetMetrics, *states: BotState, result: LogonResult | None = None) -> None:
     for state in states:
-        fleet.tell(BotChanged("bot-1", state, verdict=verdict if state is states[-1] else None))
+        fleet.tell(BotChanged("bot-1", state, result=result if state is states[-1] else None))
 
 
 def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> None:
@@ -111,7 +111,7 @@ def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ends_in", "verdict", "counted_as"),
+    ("ends_in", "result", "counted_as"),
     [
         (S.LAUNCHING, None, "ok"),
         (S.BACKING_OFF, LogonResult.RATE_LIMITED, "rate_limited"),
@@ -121,10 +121,10 @@ def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> Non
     ],
 )
 def test_log_ons_are_counted_by_verdict(
-    instruments: Instruments, ends_in: BotState, verdict: LogonResult | None, counted_as: str | None
+    instruments: Instruments, ends_in: BotState, result: LogonResult | None, counted_as: str | None
 ) -> None:
     fleet = FleetMetrics(instruments)
-    life(fleet, S.CONNECTING, S.AUTHENTICATING, ends_in, verdict=verdict)
+    life(fleet, S.CONNECTING, S.AUTHENTICATING, ends_in, result=result)
     found = shown(instruments)
     log_ons = found.values("botapi_logons_total", "verdict")
     assert {word for word, count in log_ons.items() if count} == {counted_as} - {None}
@@ -134,7 +134,7 @@ def test_log_ons_are_counted_by_verdict(
 @pytest.mark.parametrize("state", [S.LAUNCHING, S.READY])
 def test_sessions_end_by_verdict(instruments: Instruments, state: BotState) -> None:
     fleet = FleetMetrics(instruments)
-    life(fleet, state, S.BACKING_OFF, verdict=LogonResult.REPLACED)
+    life(fleet, state, S.BACKING_OFF, result=LogonResult.REPLACED)
     life(fleet, state, S.BACKING_OFF)
     life(fleet, state, S.EXHAUSTED)
     found = shown(instruments).values("botapi_sessions_ended_total", "verdict")
@@ -144,52 +144,28 @@ def test_sessions_end_by_verdict(instruments: Instruments, state: BotState) -> N
 # -- pacing ------------------------------------------------------------------------------------
 
 
-class Pacing:
-    def __init__(self) -> None:
-        self.wait: Wait | None = None
-        self.heard: list[str | None] = []
-
-    async def ask(self, *, with_password: bool) -> Wait | None:
-        del with_password
-        return self.wait
-
-    async def succeeded(self, ip: str | None) -> None:
-        self.heard.append(ip)
-
-    async def refund(self, *, with_password: bool) -> None:
-        self.heard.append(f"refund {with_password}")
-
-    async def was_limited(self) -> Wait:
-        self.heard.append("limited")
-        return Wait(50, "rate-limit")
-
-
 async def test_a_rate_limit_shows_until_it_is_over(
     clock: FakeClock, instruments: Instruments
 ) -> None:
-    pacing = Pacing()
-    measured = MeasuredPacing(pacing, instruments, clock=clock)
+    log_ons = LogonMetrics(instruments, clock=clock)
 
     def open_s() -> float:
         return shown(instruments).value("botapi_logon_circuit_open_seconds")
 
-    pacing.wait = Wait(10, "pacing")
-    assert await measured.ask(with_password=False) == pacing.wait
+    log_ons.waited(Wait(10, "pacing"))
     assert open_s() == 0
-    pacing.wait = Wait(100, "rate-limit")
-    await measured.ask(with_password=True)
+    log_ons.waited(Wait(100, "rate-limit"))
+    log_ons.limited(Wait(100, "rate-limit"))
     assert open_s() == 100
     await clock.advance(60)
     assert open_s() == 40
     await clock.advance(60)
     assert open_s() == 0
-    await measured.ask(with_password=True)
-    await measured.was_limited()
+    log_ons.limited(Wait(50, "rate-limit"))
     assert open_s() == 50
-    await measured.refund(with_password=True)
-    await measured.succeeded("192.0.2.1")
-    assert pacing.heard == ["limited", "refund True", "192.0.2.1"]
+    log_ons.allowed()
     assert open_s() == 0
+    log_ons.waited(Wait(50, "rate-limit"))
     waits = shown(instruments).values("botapi_logon_waits_total", "reason")
     assert waits == {"pacing": 1, "rate-limit": 2}
 
@@ -249,7 +225,7 @@ PROMETHEUS = (
 ROWS = [
     account("abaddon", AccountState.IN_USE, 70),
     account("axe", AccountState.FREE, 10),
-    account("bane", AccountState.COOLING_DOWN, 90, as_reason("a code")),
+    account("bane", AccountState.COOLING_DOWN, 90, action_reason("a code")),
     account("chen", AccountState.COOLING_DOWN, 5, BUDGET_SPENT),
 ]
 
@@ -431,7 +407,7 @@ def count_series(bots: int) -> int:
         for before in BotState:
             for after in BotState:
                 metering.fleet.tell(BotChanged(name, before, account=name, reason=name))
-                metering.fleet.tell(BotChanged(name, after, verdict=LogonResult.RETRY))
+                metering.fleet.tell(BotChanged(name, after, result=LogonResult.RETRY))
         for state in ChildState:
             metering.on_bot(ChildStatus(name, state, 0, restarts=number))
     written = metering._instruments.written(Format.TEXT).decode()

@@ -17,21 +17,21 @@ from actors.steam import connection as module
 from actors.steam.connection import MAX_SLEPT, Connection
 from actors.steam.protocol.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF, MULTI
 from actors.steam.protocol.envelope import build
+from actors.steam.steam_time import SteamTime
+from supervisor.clock import SystemClock
 
 BEAT_S = 0.02
 UNUSED = 4242  # a number of a message
 
 
-class StoppedClock:
-    """Stands still until a test moves it on, as all clocks seem to do for a stopped process."""
+class StoppedClock(SteamTime):
+    """Stands still until a test moves it, as all clocks seem to do for a stopped process."""
 
     def __init__(self) -> None:
+        super().__init__(SystemClock())
         self.time = 1000.0
 
     def now(self) -> float:
-        return self.time
-
-    def wall(self) -> float:
         return self.time
 
 

@@ -7,14 +7,13 @@ import contextlib
 import random
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import structlog
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import link as module
-from actors.steam.gc_hello import WaitingSessions
+from actors.steam import hub_link as module
+from actors.steam.gc import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import LinkEvent, Server, Transport
@@ -83,7 +82,8 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
     with pytest.raises(asyncio.CancelledError):
         await closing
     busy.set()
-    connection: Any = link._hub._connection
+    assert link._hub._parts is not None
+    connection = link._hub._parts.connection
     await hub.bridge.call(connection.wait_closed)
     assert transports[0].is_closed
     assert all(one.dead for one in connection._greenlets)
@@ -95,7 +95,8 @@ async def test_after_close_nothing_of_a_link_runs(
     link, events = new_link(hub)
     await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
     await link.close()
-    connection: Any = link._hub._connection
+    assert link._hub._parts is not None
+    connection = link._hub._parts.connection
     assert all(one.dead for one in connection._greenlets)
     assert transports[0].is_closed
     await link.close()

@@ -13,8 +13,8 @@ import structlog
 from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientLoggedOff
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import link as module
-from actors.steam.gc_hello import WaitingSessions
+from actors.steam import hub_link as module
+from actors.steam.gc import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
 from actors.steam.port import Dropped, LinkEvent, Server, Transport
@@ -76,8 +76,8 @@ async def session(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await link.open(SERVER, Trust(None, None), timeout_s=PATIENCE_S)
 
     def log_on() -> None:
-        assert link._hub._connection is not None
-        link._hub._connection.session_id = 7
+        assert link._hub._parts is not None
+        link._hub._parts.connection.session_id = 7
 
     await hub.bridge.call(log_on)
     yield LoggedOn(link, made[0], events)

@@ -18,6 +18,8 @@ from actors.steam.connection import Connection
 from actors.steam.port import AuthState
 from actors.steam.protocol import emsg
 from actors.steam.session import Session
+from actors.steam.steam_time import SteamTime
+from supervisor.clock import SystemClock
 
 STEAM_ID = 76561197960287930
 AUTH = AuthState(STEAM_ID, "a.refresh.token")
@@ -31,7 +33,7 @@ def struct_message(number: int, body: bytes) -> bytes:
 @contextmanager
 def session() -> Iterator[tuple[Session, Connection, ScriptedTransport]]:
     with connected() as (connection, server):
-        yield Session(connection), connection, server
+        yield Session(connection, SteamTime(SystemClock()), {}), connection, server
 
 
 def start(one: Session, server: ScriptedTransport) -> Any:
@@ -123,7 +125,7 @@ def test_where_steam_names_no_public_ip_another_name_is_charged() -> None:
             answer.public_ip.v4 = int(ipaddress.ip_address(public_ip))
         with connected() as (connection, server):
             server.local_ip = local_ip
-            logging_on = start(Session(connection, public_ips=known), server)
+            logging_on = start(Session(connection, SteamTime(SystemClock()), known), server)
             server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=1)
             logged_on = logging_on.get()
         return logged_on.public_ip, logged_on.egress_ip
