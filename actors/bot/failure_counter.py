@@ -1,4 +1,4 @@
-"""Failures counted per account and LogonResult, and one log line per unknown result or local fault.
+"""Failures counted per account and LogonResult.
 
 Shared by all bots of a process, because accounts move from bot to bot.
 """
@@ -9,10 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
-from actors.bot.eresults import LogonResult, is_known, operator_action
-from actors.errors import CannotUnseal, ClockUncertain
+from actors.bot.eresults import LogonResult
 
 FORGET_S: Final = 6 * 3600.0  # a series of failures ends after this long without another one
 
@@ -94,37 +91,3 @@ class FailureCounter:
         self._last_log_on = now
         for result in _AT_LOG_ON:
             self._series.pop((account, result), None)
-
-
-class UnknownResults:
-    """Logs each unknown EResult once."""
-
-    def __init__(self) -> None:
-        self._logged: set[int] = set()
-
-    def note(self, eresult: int, phase: str, log: FilteringBoundLogger) -> None:
-        """Log an EResult that is not in the tables, the first time it occurs."""
-        if is_known(eresult) or eresult in self._logged:
-            return
-        self._logged.add(eresult)
-        log.warning("eresult_unknown", eresult=eresult, phase=phase)
-
-
-class OwnFaults:
-    """Logs why this instance cannot use accounts that other instances may be able to use.
-
-    A wrong key or clock concerns every account and is logged once; a refused address once per account.
-    """
-
-    def __init__(self) -> None:
-        self._logged: set[str] = set()
-
-    def note(self, account: str, failure: BaseException, log: FilteringBoundLogger) -> str:
-        """Log `failure` the first time its cause occurs; return the reason in words."""
-        is_shared = isinstance(failure, CannotUnseal | ClockUncertain)
-        cause = type(failure).__name__ if is_shared else account
-        reason = str(failure) if is_shared else f"it needs {operator_action(failure)}"
-        if cause not in self._logged:
-            self._logged.add(cause)
-            log.error("account_unusable_here", reason=reason)
-        return reason

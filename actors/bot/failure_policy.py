@@ -27,6 +27,7 @@ from actors.bot.eresults import (
     classify,
     cooldown_s,
     escalated,
+    is_known,
     keeps_lease,
     operator_action,
 )
@@ -36,6 +37,8 @@ from actors.bot.shared_causes import NEVER_OWN, CauseKind, kind_of
 from actors.clock import backoff_s
 from actors.errors import (
     AccountError,
+    CannotUnseal,
+    ClockUncertain,
     LeaseLost,
     LogOnRefused,
     ServiceError,
@@ -172,14 +175,19 @@ class FailurePolicy:
         if result is None:
             return self._unexpected(failure)
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
-            self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
+            if not is_known(failure.eresult) and self._is_first(failure.eresult):
+                self._log.warning("eresult_unknown", eresult=failure.eresult, phase=failure.phase)
             if shared is CauseKind.SAME_REFUSAL:
                 return self._shared_refusal(failure, result, failure.eresult)
         if result is LogonResult.NOT_HERE:
-            reason = self._ports.own_faults.note(self._lease.account, failure, self._log)
-            self._ports.store.avoid(self._lease.account, AVOID_S, reason)
-            return Consequences(result)
+            return self._unusable_here(failure)
         return self._own_failure(failure, result)
+
+    def _is_first(self, key: object) -> bool:
+        """Return True once per process for each key."""
+        is_first = key not in self._ports.logged
+        self._ports.logged.add(key)
+        return is_first
 
     def _note_cause(self, failure: BaseException, result: LogonResult | None) -> CauseKind | None:
         """Return the cause that other bots share; set the failure's flags for the supervisor."""
@@ -209,6 +217,18 @@ class FailurePolicy:
         retracted = [(account, ports.failures.retract(account, result)) for account in refused]
         lifted = [(account, reason) for account, reason in retracted if reason is not None]
         return Consequences(result, cooldown_s=SHARED_COOLDOWN_S.get(result), to_lift=tuple(lifted))
+
+    def _unusable_here(self, failure: BaseException) -> Consequences:
+        """Avoid the account in this process only: other instances may be able to use it.
+
+        A wrong key or clock concerns every account and is logged once, a refused address per account.
+        """
+        account, is_shared = self._lease.account, isinstance(failure, CannotUnseal | ClockUncertain)
+        reason = str(failure) if is_shared else f"it needs {operator_action(failure)}"
+        if self._is_first(type(failure) if is_shared else account):
+            self._log.error("account_unusable_here", reason=reason)
+        self._ports.store.avoid(account, AVOID_S, reason)
+        return Consequences(LogonResult.NOT_HERE)
 
     def _unexpected(self, failure: BaseException) -> Consequences:
         """Cool the account down after an unknown exception, which its stored values may cause.

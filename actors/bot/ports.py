@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import ANY_HELD
 from actors.accounts.store import AccountStore
-from actors.bot.failure_counter import FailureCounter, OwnFaults, UnknownResults
+from actors.bot.failure_counter import FailureCounter
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged
 from actors.bot.metrics import LogonMetrics
@@ -126,5 +126,4 @@ class BotPorts:
     lease_checks: LeaseChecks
     failures: FailureCounter = field(default_factory=FailureCounter)
     causes: SharedCauses = field(default_factory=SharedCauses)
-    unknown_results: UnknownResults = field(default_factory=UnknownResults)
-    own_faults: OwnFaults = field(default_factory=OwnFaults)
+    logged: set[object] = field(default_factory=set)  # keys of the lines that are logged once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, assert_never
 
@@ -27,8 +28,9 @@ class RequestTasks:
 
     def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
         """Start a request; its answer goes to `reply`."""
-        log = self._log.bind(request_id=serve.request_id, **_about(serve))
-        task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
+        request, about = _request(link, serve)
+        log = self._log.bind(request_id=serve.request_id, **about)
+        task = asyncio.create_task(_serve(request, reply, log), name=self._name)
         self._tasks[task] = self._late_at(serve)
         task.add_done_callback(self._tasks.pop)
 
@@ -60,10 +62,12 @@ def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
 
 
-async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
+async def _serve(
+    request: Callable[[], Awaitable[bytes]], reply: Reply[Any], log: FilteringBoundLogger
+) -> None:
     log.debug("gc_asked")
     try:
-        reply.set(await _request(link, serve))
+        reply.set(await request())
     except (SteamError, TimeoutError) as error:
         log.debug("gc_failed", reason=str(error) or "silence")
         reply.fail(error)
@@ -72,25 +76,19 @@ async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoun
         raise
 
 
-async def _request(link: Link, serve: Serve) -> bytes:
+def _request(link: Link, serve: Serve) -> tuple[Callable[[], Awaitable[bytes]], dict[str, int]]:
+    """Return the call of the link, and the log fields of a request."""
     match serve:
         case ServeMatch(match_id=match_id, timeout_s=timeout_s, late_s=late_s):
-            return await link.request_match(match_id, timeout_s=timeout_s, late_s=late_s)
+            ask = partial(link.request_match, match_id, timeout_s=timeout_s, late_s=late_s)
+            return ask, {"match_id": match_id}
         case ServeProfile(account_id=account_id, timeout_s=timeout_s):
-            return await link.request_profile(account_id, timeout_s=timeout_s)
+            return partial(link.request_profile, account_id, timeout_s=timeout_s), {
+                "player": account_id
+            }
         case ServeAliases(steam_ids=steam_ids, timeout_s=timeout_s):
-            return await link.request_aliases(steam_ids, timeout_s=timeout_s)
-        case other:
-            assert_never(other)
-
-
-def _about(serve: Serve) -> dict[str, int]:
-    match serve:
-        case ServeMatch(match_id=match_id):
-            return {"match_id": match_id}
-        case ServeProfile(account_id=account_id):
-            return {"player": account_id}
-        case ServeAliases(steam_ids=steam_ids):
-            return {"players": len(steam_ids)}
+            return partial(link.request_aliases, steam_ids, timeout_s=timeout_s), {
+                "players": len(steam_ids)
+            }
         case other:
             assert_never(other)

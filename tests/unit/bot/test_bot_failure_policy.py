@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 from support.bot_unit_env import fake_ports
 from support.fake_clock import FakeClock
@@ -27,8 +26,6 @@ from actors.bot.failure_counter import (
     FORGET_S,
     FailureCount,
     FailureCounter,
-    OwnFaults,
-    UnknownResults,
 )
 from actors.bot.failure_policy import FailurePolicy
 from actors.bot.shared_causes import CauseKind
@@ -508,12 +505,13 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
     ]
 
 
-def test_a_wrong_key_is_said_once_for_all_accounts_and_an_address_for_each() -> None:
-    faults, log = OwnFaults(), structlog.get_logger()
+async def test_a_wrong_key_is_logged_once_for_all_accounts_and_an_address_for_each(
+    bench: Bench,
+) -> None:
     with capture_logs() as told:
         for account in ("axe", "bane"):
             for failure in (CannotUnseal(account, "password"), LogOnRefused("logon", 72)):
-                faults.note(account, failure, log)
+                await bench.ended(failure, account=account)
     reasons = [str(one["reason"]) for one in told]
     assert [("BOTAPI_SECRET_KEY" in one, "egress address" in one) for one in reasons] == [
         (True, False),
@@ -539,7 +537,7 @@ def test_failures_are_counted_by_account_and_result_and_forgotten_after_hours() 
     )
 
 
-def test_a_strike_is_taken_back_once_and_the_earlier_ones_stay() -> None:
+def test_a_failure_is_retracted_once_and_the_earlier_ones_stay() -> None:
     failures = FailureCounter()
     failures.add("axe", LogonResult.UNKNOWN, 0.0)
     failures.add("axe", LogonResult.UNKNOWN, 10.0)
@@ -550,10 +548,10 @@ def test_a_strike_is_taken_back_once_and_the_earlier_ones_stay() -> None:
     assert failures.add("axe", LogonResult.UNKNOWN, 20.0).count == 2
 
 
-def test_each_unknown_number_is_told_once_and_a_known_one_never() -> None:
-    unknown, log = UnknownResults(), structlog.get_logger()
-    with capture_logs() as told:
+async def test_each_unknown_number_is_logged_once_and_a_known_one_never(bench: Bench) -> None:
+    with capture_logs() as lines:
         for eresult in (4711, 4711, 20, 116, 4711, 116, 26):
-            unknown.note(eresult, "logon", log)
+            await bench.ended(LogOnRefused("logon", eresult))
+    told = [one for one in lines if one["event"] == "eresult_unknown"]
     assert [one["eresult"] for one in told] == [4711, 116]
     assert is_known(20)
