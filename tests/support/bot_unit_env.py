@@ -68,6 +68,7 @@ class BotUnitEnv:
     address: Address[RouterToBot]
     bot: Bot
     causes: SharedCauses
+    instruments: Instruments
     task: asyncio.Task[None] | None = None
 
     @property
@@ -116,12 +117,23 @@ async def bot_unit_env(
         directory=directory,
         limiter=limiter,
         publish=changes.append,
+        metrics=LogonMetrics(instruments := Instruments(), clock=clock),
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)
     await bot.start()
     env = BotUnitEnv(
-        clock, script, store, steam, directory, limiter, changes, address, bot, ports.causes
+        clock,
+        script,
+        store,
+        steam,
+        directory,
+        limiter,
+        changes,
+        address,
+        bot,
+        ports.causes,
+        instruments,
     )
     yield env
     bot.stop()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 from support.bot_unit_env import BotUnitEnv, bot_unit_env
+from support.exposition import Exposition
 from support.fake_clock import FakeClock, settle
 from support.fake_steam import SERVER, refresh_token
 
@@ -25,6 +26,7 @@ from actors.errors import (
     SteamUnreachable,
     StoreUnavailable,
 )
+from actors.metrics import Format
 from actors.steam.port import AuthState, Dropped
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -160,6 +162,12 @@ async def test_a_rate_limit_stops_all_log_ons_from_the_ip(stage: BotUnitEnv) -> 
     stage.script.errors["authenticate"] = LogOnRefused("credentials", 84)
     await stage.end()
     assert stage.limiter.limited == 1
+    assert circuit_open_s(stage) == 2100.0
+
+
+def circuit_open_s(stage: BotUnitEnv) -> float:
+    text = stage.instruments.written(Format.TEXT).decode()
+    return Exposition(text).value("botapi_logon_circuit_open_seconds")
 
 
 async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(
@@ -172,7 +180,9 @@ async def test_a_log_on_waits_for_its_turn_and_then_says_where_it_came_from(
     assert (waiting.waits, waiting.goes_on_in, waiting.reason) == ("pacing", 10.0, None)
     await stage.clock.advance(12.0)
     assert "open" not in stage.script.calls
+    assert circuit_open_s(stage) > 1900.0
     await stage.clock.advance(32.0)
+    assert circuit_open_s(stage) == 0
     assert stage.states[-1] is BotState.READY
     assert stage.limiter.asked == [True] * 3
     assert stage.limiter.ips == ["192.0.2.1"]
