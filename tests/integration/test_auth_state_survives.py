@@ -1,7 +1,7 @@
-"""A refresh token that arrives while Redis is away is held, retried and stored.
+"""A refresh token that arrives while Redis is unavailable is kept, retried and stored.
 
-The service reaches its Valkey through a gate that shuts at the very moment the token is about to be
-stored: Steam has handed it out, once, and nobody but the process has it.
+The service reaches its Valkey through a gate that shuts just before the token is stored: Steam has issued
+the token once, and only the process has it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.02)
 
 
-class Scene:
+class AuthStateEnv:
     """One bot that got its token at the moment Redis went away."""
 
     def __init__(
@@ -160,7 +160,7 @@ class Scene:
         return None if found is None else str(found)
 
     def is_lease_over(self) -> bool:
-        """Tell whether anybody may check the account out, by the time of Redis."""
+        """Whether the account can be checked out, by the time of Redis."""
         with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             ends = client.zscore("botapi:leases", NAME)
             seconds, micros = client.time()
@@ -190,10 +190,10 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(
+def env(
     valkeys: Callable[[], contextlib.AbstractContextManager[ValkeyServer]] = own_valkey,
     **bots: Any,
-) -> Iterator[Scene]:
+) -> Iterator[AuthStateEnv]:
     with (
         valkeys() as valkey,
         Gate(valkey.port) as gate,
@@ -204,12 +204,12 @@ def scene(
         settings = service_settings(1, sandbox, gate.url, more)
         with ServiceProcess(settings) as service:
             assert gate.token_came.wait(WAIT_S), service.log
-            yield Scene(valkey, gate, sandbox, service)
+            yield AuthStateEnv(valkey, gate, sandbox, service)
 
 
 @pytest.mark.parametrize("end", ["stopped cleanly", "killed"])
 async def test_redis_with_a_log_of_its_writes_goes_and_comes_back(end: str) -> None:
-    with scene() as s:
+    with env() as s:
         s.valkey.stop() if end == "stopped cleanly" else s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
@@ -219,7 +219,7 @@ async def test_redis_with_a_log_of_its_writes_goes_and_comes_back(end: str) -> N
 
 
 async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> None:
-    with scene(partial(own_valkey, FORGETFUL)) as s:
+    with env(partial(own_valkey, FORGETFUL)) as s:
         s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
@@ -229,8 +229,8 @@ async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> Non
 
 
 async def test_redis_is_away_for_longer_than_the_lease() -> None:
-    """The bot gives the account up; the token stays with the process, for the bot's next life."""
-    with scene(lease_seconds=SHORT_LEASE_S) as s:
+    """The bot loses the account; the process keeps the token for the bot's next run."""
+    with env(lease_seconds=SHORT_LEASE_S) as s:
         wait_until(s.is_lease_over, "the lease does not end")
         assert any("lease" in event["reason"] for event in s.service.events("child_ended"))
         s.gate.open()
@@ -238,8 +238,8 @@ async def test_redis_is_away_for_longer_than_the_lease() -> None:
 
 
 async def test_redis_loses_what_it_had_acknowledged() -> None:
-    """Without persistence a kill takes the stored token, too: who has the account stores it again."""
-    with scene(partial(own_valkey, FORGETFUL), lease_seconds=SHORT_LEASE_S) as s:
+    """Without persistence a kill loses the stored token; the holder of the account stores it again."""
+    with env(partial(own_valkey, FORGETFUL), lease_seconds=SHORT_LEASE_S) as s:
         s.gate.open()
         s.service.wait_ready(1)
         assert s.stored() is not None
@@ -251,7 +251,7 @@ async def test_redis_loses_what_it_had_acknowledged() -> None:
 
 
 async def test_a_stop_while_redis_is_away_stores_the_token_when_redis_is_back_in_time() -> None:
-    with scene() as s:
+    with env() as s:
         s.gate.wait_refused(1)
         s.service.process.terminate()
         wait_until(s.is_draining, "the stop is not heard")

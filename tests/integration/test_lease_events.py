@@ -36,7 +36,7 @@ BOTS: Final = 2
 LEASE_S: Final = 60.0  # a renewal is due every 20 s
 SOON_S: Final = 8.0  # much sooner than that, on a busy machine
 HOUR_S: Final = 3600
-BY_HAND: Final = {"appendonly": "no", "save": ""}  # Valkey saves when it is told to
+BY_HAND: Final = {"appendonly": "no", "save": ""}  # Valkey saves on command
 LIBFAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
@@ -232,7 +232,7 @@ async def test_a_dead_holders_lease_ends_in_its_time_whichever_way_the_clock_ste
 
 
 async def test_a_released_account_ends_its_bot_and_nobody_waits_for_it(env: Env) -> None:
-    """The lease is not lapsed but over: the bot that is told to look leaves at once."""
+    """The lease belongs to another holder: a check makes the bot stop at once."""
     client = connect(env.url)
     try:
         admin = AccountAdmin(client, prefix="botapi", quota=QuotaLimits())

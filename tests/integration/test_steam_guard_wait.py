@@ -33,10 +33,10 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-async def rig(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
+async def env(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
     await sandbox.faults(logon_wait_s=PATIENCE_S, poll_interval_s=POLL_S)
-    async with SteamEnv(sandbox, Transport.WEBSOCKET) as rig:
-        yield rig
+    async with SteamEnv(sandbox, Transport.WEBSOCKET) as env:
+        yield env
     await sandbox.clear_faults()
 
 
@@ -81,13 +81,13 @@ class Passwords(FakeStore):
         return Credential(lease.account, known[lease.account])
 
 
-def by_hand(rig: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
+def by_hand(env: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
     store = Passwords(Script(), [account])
     return InteractiveLogon(
         admin=FakeAdmin(store),
         store=store,
-        network=rig.network,
-        directory=rig.directory,
+        network=env.network,
+        directory=env.directory,
         limiter=FakeLimiter(),
         clock=SystemClock(),
         rng=random.Random(1),
@@ -95,29 +95,29 @@ def by_hand(rig: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
     ), store
 
 
-async def newest_code(rig: SteamEnv, account: str = "mail") -> str:
-    return str((await rig.sandbox.mailbox(account))[-1]["code"])
+async def newest_code(env: SteamEnv, account: str = "mail") -> str:
+    return str((await env.sandbox.mailbox(account))[-1]["code"])
 
 
-async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(rig: SteamEnv) -> None:
-    since = await rig.sandbox.last_event()
-    person, bot = Person(), await rig.open("mail")
+async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(env: SteamEnv) -> None:
+    since = await env.sandbox.last_event()
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
     # Nothing but the time that goes by is tested here.
     await asyncio.sleep(2 * PATIENCE_S)
-    person.answer(await newest_code(rig))
+    person.answer(await newest_code(env))
     assert (await running).refresh_token
-    assert await rig.sandbox.journal("connection_closed", since=since) == []
+    assert await env.sandbox.journal("connection_closed", since=since) == []
 
 
-async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: SteamEnv) -> None:
-    person, bot = Person(), await rig.open("phone")
+async def test_an_approval_in_the_app_ends_the_wait_for_a_code(env: SteamEnv) -> None:
+    person, bot = Person(), await env.open("phone")
     bot.account = PHONE | {"shared_secret": None}
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
     assert person.asked[0].kind is GuardKind.DEVICE
-    await rig.sandbox.call("POST", "/auth/decide", {"account": "phone", "approve": True})
+    await env.sandbox.call("POST", "/auth/decide", {"account": "phone", "approve": True})
     assert (await running).refresh_token
     async with asyncio.timeout(WAIT_S):
         await person.is_over.wait()  # nothing is asked any more
@@ -125,79 +125,79 @@ async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: SteamEnv) ->
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message", "patience"])
 async def test_an_authentication_continues_over_another_connection(
-    rig: SteamEnv, mode: str
+    env: SteamEnv, mode: str
 ) -> None:
-    since = await rig.sandbox.last_event()
+    since = await env.sandbox.last_event()
     if mode == "patience":  # of the CM: where polls do not keep the connection
-        await rig.sandbox.faults(poll_interval_s=30)
-    person, bot = Person(), await rig.open("mail")
+        await env.sandbox.faults(poll_interval_s=30)
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
     if mode != "patience":
-        await rig.sandbox.drop(mode)
+        await env.sandbox.drop(mode)
     with pytest.raises(AuthInterrupted) as interrupted:
         await running
     async with asyncio.timeout(WAIT_S):
         await person.is_over.wait()
-    again = await rig.open("mail")
+    again = await env.open("mail")
 
     async def code(_: GuardRequest) -> str:
-        return await newest_code(rig)
+        return await newest_code(env)
 
     auth = await again.link.authenticate(
         again.credential, None, code, timeout_s=WAIT_S, resume=interrupted.value.session
     )
     assert auth.refresh_token
-    assert len(await rig.sandbox.journal("credentials_begun", since=since)) == 1
+    assert len(await env.sandbox.journal("credentials_begun", since=since)) == 1
 
 
 async def test_a_log_on_by_hand_asks_once_whatever_happens_to_its_connections(
-    rig: SteamEnv,
+    env: SteamEnv,
 ) -> None:
-    since = await rig.sandbox.last_event()
-    hand, store = by_hand(rig, "mail")
+    since = await env.sandbox.last_event()
+    hand, store = by_hand(env, "mail")
     person = Person()
     running = asyncio.create_task(hand.log_on("mail", person))
     await person.is_asked.wait()
     for count in (2, 3):
-        await rig.sandbox.drop()
-        await rig.sandbox.wait_journal("client_hello", count, since=since)
-    code = await newest_code(rig)
+        await env.sandbox.drop()
+        await env.sandbox.wait_journal("client_hello", count, since=since)
+    code = await newest_code(env)
     person.answer(f" {code[:3].lower()} {code[3:].lower()} ")
     assert (await running).steam_id
     assert len(person.asked) == 1
-    assert len(await rig.sandbox.journal("credentials_begun", since=since)) == 1
+    assert len(await env.sandbox.journal("credentials_begun", since=since)) == 1
     assert store.auth["mail"].refresh_token
     assert store.held == {}
 
 
 async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_asked_for_again(
-    rig: SteamEnv,
+    env: SteamEnv,
 ) -> None:
-    since = await rig.sandbox.last_event()
-    person, bot = Person(), await rig.open("mail")
+    since = await env.sandbox.last_event()
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
-    begun = (await rig.sandbox.mailbox("mail"))[-1]["code"]
-    await rig.sandbox.drop()
+    begun = (await env.sandbox.mailbox("mail"))[-1]["code"]
+    await env.sandbox.drop()
     with pytest.raises(AuthInterrupted) as interrupted:
         await running
     session = interrupted.value.session
-    other = await rig.open("mail")  # on which the code arrives, and whose answer is lost
+    other = await env.open("mail")  # on which the code arrives, and whose answer is lost
 
     async def code(_: GuardRequest) -> str:
         return str(begun)
 
-    await rig.sandbox.faults(poll_interval_s=POLL_S, slow_ms=300)
+    await env.sandbox.faults(poll_interval_s=POLL_S, slow_ms=300)
     lost = asyncio.create_task(
         other.link.authenticate(other.credential, None, code, timeout_s=WAIT_S, resume=session)
     )
-    await rig.sandbox.wait_journal("guard_code", since=since, eresult=1)
-    await rig.sandbox.drop("reset")
+    await env.sandbox.wait_journal("guard_code", since=since, eresult=1)
+    await env.sandbox.drop("reset")
     with pytest.raises(AuthInterrupted) as interrupted:
         await lost
-    await rig.sandbox.clear_faults()
-    third = await rig.open("mail")
+    await env.sandbox.clear_faults()
+    third = await env.open("mail")
     session = interrupted.value.session
     auth = await third.link.authenticate(
         third.credential, None, code, timeout_s=WAIT_S, resume=session
@@ -205,13 +205,13 @@ async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_ask
     assert auth.refresh_token
 
 
-async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(rig: SteamEnv) -> None:
-    person, bot = Person(), await rig.open("mail")
+async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(env: SteamEnv) -> None:
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(
         bot.link.authenticate(bot.credential, None, person, timeout_s=2 * PATIENCE_S)
     )
     await person.is_asked.wait()
-    await rig.sandbox.drop("half_open")
+    await env.sandbox.drop("half_open")
     with pytest.raises(SteamUnreachable):
         await running
 

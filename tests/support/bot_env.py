@@ -1,8 +1,8 @@
 """Bots on the real hub, Steam side and store, against the sandbox; for integration tests.
 
 async with BotEnv(sandbox, valkey_url) as env:
-    stand = await env.stand("abaddon", prefix, with_token=True)
-    await stand.until(BotState.READY)
+    run = await env.start_bot("abaddon", prefix, with_token=True)
+    await run.until(BotState.READY)
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class WatchedDirectory(CmDirectory):
         super().mark_bad(server)
 
 
-class Stand:
+class BotRun:
     """One run of a bot, and what it leaves in Redis."""
 
     def __init__(
         self,
-        rig: BotEnv,
+        env: BotEnv,
         account: str,
         prefix: str,
         *,
@@ -91,9 +91,9 @@ class Stand:
         self.account = account
         self.changes: list[BotChanged] = []
         self.keys = Keys(prefix)
-        self.redis = rig.redis
-        self.store = rig.accounts(prefix, policy.lease_s)
-        self.directory = rig.directory(transport)
+        self.redis = env.redis
+        self.store = env.accounts(prefix, policy.lease_s)
+        self.directory = env.directory(transport)
         for endpoint in avoid:
             self.directory._mark(endpoint)
         self.bot_id = f"bot-{next(_bot_numbers)}"
@@ -101,18 +101,18 @@ class Stand:
         self._news = asyncio.Event()
         ports = BotPorts(
             store=self.store,
-            network=rig.network,
+            network=env.network,
             directory=self.directory,
-            limiter=LogonLimiter(rig.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
-            metrics=LogonMetrics(Instruments(), clock=rig.clock),
+            limiter=LogonLimiter(env.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
+            metrics=LogonMetrics(Instruments(), clock=env.clock),
             on_guard=on_guard,
             publish=self._hear,
-            clock=rig.clock,
-            steam_time=SteamTime(rig.clock),
+            clock=env.clock,
+            steam_time=SteamTime(env.clock),
             rng=random.Random(1),
-            log=rig.log,
-            bot_log=BotLog(tuple, clock=rig.clock),
-            lease_checks=LeaseChecks(clock=rig.clock, log=rig.log),
+            log=env.log,
+            bot_log=BotLog(tuple, clock=env.clock),
+            lease_checks=LeaseChecks(clock=env.clock, log=env.log),
         )
         self.bot = Bot(
             self.bot_id,
@@ -242,24 +242,24 @@ class BotEnv:
         directory.picked = asyncio.Event()
         return directory
 
-    async def stand(
+    async def start_bot(
         self,
         account: str,
         prefix: str,
         *,
         with_token: bool,
         **given: Any,
-    ) -> Stand:
-        """Start a bot with only this account to check out; see `Stand`."""
+    ) -> BotRun:
+        """Start a bot with only this account to check out; see `BotRun`."""
         store = self.accounts(prefix)
         await store.add(account, self._credential(account).password)
         if with_token:
             lease = await store.acquire("setup")
             await store.save_auth(lease, await self.token(account))
             await store.release(lease)
-        stand = Stand(self, account, prefix, **given)
-        await stand.begin()
-        return stand
+        run = BotRun(self, account, prefix, **given)
+        await run.begin()
+        return run
 
     def _credential(self, account: str) -> Credential:
         known = next(one for one in self.sandbox.accounts if one["name"] == account)

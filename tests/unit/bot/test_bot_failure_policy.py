@@ -46,7 +46,7 @@ from actors.steam.port import AuthState
 REPLACED = 34
 
 
-class Bench:
+class PolicyEnv:
     """Runs of bots, one after the other; each account has a bot of its own."""
 
     def __init__(self, clock: FakeClock) -> None:
@@ -84,8 +84,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(clock: FakeClock) -> Bench:
-    return Bench(clock)
+def env(clock: FakeClock) -> PolicyEnv:
+    return PolicyEnv(clock)
 
 
 def logged_off(eresult: int | None) -> SteamUnreachable:
@@ -103,25 +103,25 @@ def logged_off(eresult: int | None) -> SteamUnreachable:
     ],
 )
 async def test_a_cm_is_avoided_when_it_is_at_fault(
-    bench: Bench, eresult: int | None, *, logged_on: bool, is_marked: bool
+    env: PolicyEnv, eresult: int | None, *, logged_on: bool, is_marked: bool
 ) -> None:
-    await bench.ended(logged_off(eresult), logged_on=logged_on)
-    assert bench.directory.bad == ([SERVER] if is_marked else [])
+    await env.ended(logged_off(eresult), logged_on=logged_on)
+    assert env.directory.bad == ([SERVER] if is_marked else [])
 
 
 @pytest.mark.parametrize("eresult", [7, 25, 84, 87, 105])
 async def test_a_limit_stops_all_log_ons_from_the_ip_also_when_logged_off_with_it(
-    bench: Bench, eresult: int
+    env: PolicyEnv, eresult: int
 ) -> None:
-    await bench.ended(logged_off(eresult), logged_on=True)
-    assert bench.limiter.limited == 1
+    await env.ended(logged_off(eresult), logged_on=True)
+    assert env.limiter.limited == 1
 
 
-async def test_a_token_that_died_while_in_use_is_forgotten(bench: Bench) -> None:
-    bench.store.auth["axe"] = AuthState(7, "token", "guard")
-    await bench.ended(logged_off(26), logged_on=True)
-    assert bench.store.auth["axe"] == AuthState(7, "", "guard")
-    assert bench.store.cooldowns == {}
+async def test_a_token_that_died_while_in_use_is_forgotten(env: PolicyEnv) -> None:
+    env.store.auth["axe"] = AuthState(7, "token", "guard")
+    await env.ended(logged_off(26), logged_on=True)
+    assert env.store.auth["axe"] == AuthState(7, "", "guard")
+    assert env.store.cooldowns == {}
 
 
 @pytest.mark.parametrize(
@@ -134,138 +134,138 @@ async def test_a_token_that_died_while_in_use_is_forgotten(bench: Bench) -> None
     ids=str,
 )
 async def test_what_needs_a_person_is_not_tried_again_before_the_person_acts(
-    bench: Bench, failure: ServiceError
+    env: PolicyEnv, failure: ServiceError
 ) -> None:
     """Each try mails a code, asks in the app or counts as a failure at Steam."""
-    await bench.ended(failure)
-    assert bench.store.repeated["axe"] == UNTIL_ACTED_S
-    assert bench.pause() == UNTIL_ACTED_S
+    await env.ended(failure)
+    assert env.store.repeated["axe"] == UNTIL_ACTED_S
+    assert env.pause() == UNTIL_ACTED_S
 
 
 @pytest.mark.parametrize("eresult", [6, 20, 27, 84, 87])
 async def test_what_ends_by_itself_has_nothing_to_do_with_credentials(
-    bench: Bench, eresult: int
+    env: PolicyEnv, eresult: int
 ) -> None:
-    await bench.ended(LogOnRefused("credentials", eresult))
-    assert bench.store.repeated.get("axe") is None
+    await env.ended(LogOnRefused("credentials", eresult))
+    assert env.store.repeated.get("axe") is None
 
 
 async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
     """How often these very credentials were refused is known to the store, over all processes."""
     refused = LogOnRefused("credentials", 5)
-    with capture_logs() as told:
-        policy = await bench.ended(refused)
+    with capture_logs() as lines:
+        policy = await env.ended(refused)
     assert policy.classify(refused).action == f"{OPERATOR_ACTION[5]} (result 5)"
-    assert bench.store.cooldowns["axe"] == (1800.0, f"needs {OPERATOR_ACTION[5]} (result 5)")
-    assert bench.store.repeated["axe"] == CONFIRMED_S
-    assert [one["event"] for one in told] == ["account_needs_human"]
+    assert env.store.cooldowns["axe"] == (1800.0, f"needs {OPERATOR_ACTION[5]} (result 5)")
+    assert env.store.repeated["axe"] == CONFIRMED_S
+    assert [one["event"] for one in lines] == ["account_needs_human"]
 
 
-async def test_what_ended_a_life_is_one_strike_however_often_it_is_judged(bench: Bench) -> None:
+async def test_what_ended_a_life_is_one_strike_however_often_it_is_judged(env: PolicyEnv) -> None:
     refused = LogOnRefused("credentials", 5)
-    policy = await bench.ended(refused)
+    policy = await env.ended(refused)
     assert policy.classify(refused).result is LogonResult.WRONG_PASSWORD
     assert policy.classify(refused).result is LogonResult.WRONG_PASSWORD
 
 
 async def test_an_account_in_use_elsewhere_is_left_alone_longer_each_time(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
     pauses = []
     for _ in range(6):
-        await bench.ended(logged_off(6), logged_on=True)
-        pauses.append(bench.store.cooldowns["axe"][0])
+        await env.ended(logged_off(6), logged_on=True)
+        pauses.append(env.store.cooldowns["axe"][0])
     assert pauses == [300.0, 600.0, 1200.0, 2400.0, 3600.0, 3600.0]
 
 
-async def test_an_unknown_result_is_tried_three_times_and_told_once(bench: Bench) -> None:
-    with capture_logs() as told:
+async def test_an_unknown_result_is_tried_three_times_and_told_once(env: PolicyEnv) -> None:
+    with capture_logs() as lines:
         pauses = []
         for _ in range(4):
-            await bench.ended(LogOnRefused("logon", 4711))
-            pauses.append(bench.store.cooldowns["axe"][0])
+            await env.ended(LogOnRefused("logon", 4711))
+            pauses.append(env.store.cooldowns["axe"][0])
     assert pauses == [120.0, 240.0, 86400.0, 86400.0]
-    unknown = [one for one in told if one["event"] == "eresult_unknown"]
+    unknown = [one for one in lines if one["event"] == "eresult_unknown"]
     assert [(one["eresult"], one["phase"], one["log_level"]) for one in unknown] == [
         (4711, "logon", "warning")
     ]
 
 
-async def test_being_logged_off_with_an_unknown_result_is_no_strike(bench: Bench) -> None:
-    with capture_logs() as told:
+async def test_being_logged_off_with_an_unknown_result_is_no_strike(env: PolicyEnv) -> None:
+    with capture_logs() as lines:
         for _ in range(5):
-            await bench.ended(logged_off(4711), logged_on=True)
-    assert bench.store.cooldowns == {}
-    assert [one["event"] for one in told] == ["eresult_unknown"]
+            await env.ended(logged_off(4711), logged_on=True)
+    assert env.store.cooldowns == {}
+    assert [one["event"] for one in lines] == ["eresult_unknown"]
 
 
 @pytest.mark.parametrize("eresult", [17, 18, 19, 43, 51, 73, 80, 114])
 async def test_an_account_stops_only_when_a_second_answer_ten_minutes_later_confirms_it(
-    bench: Bench, eresult: int
+    env: PolicyEnv, eresult: int
 ) -> None:
     refused, pauses = [], []
-    with capture_logs() as told:
+    with capture_logs() as lines:
         for _ in range(4):
-            refused.append(await bench.ended(LogOnRefused("logon", eresult)))
-            pauses.append(bench.pause())
-            assert told == [] or len(pauses) == 4
-            await bench.clock.advance(pauses[-1] or 0.0)
+            refused.append(await env.ended(LogOnRefused("logon", eresult)))
+            pauses.append(env.pause())
+            assert lines == [] or len(pauses) == 4
+            await env.clock.advance(pauses[-1] or 0.0)
     assert pauses == [120.0, 240.0, 480.0, CONFIRMED_S]  # after 0, 2, 6 and 14 minutes
-    assert [one["event"] for one in told] == ["account_needs_human"]
-    assert told[0]["need"] == f"{OPERATOR_ACTION[eresult]} (result {eresult})"
+    assert [one["event"] for one in lines] == ["account_needs_human"]
+    assert lines[0]["need"] == f"{OPERATOR_ACTION[eresult]} (result {eresult})"
 
 
 @pytest.mark.parametrize("after_s", [599.0, 600.0])
 async def test_the_second_answer_counts_from_the_tenth_minute_on(
-    bench: Bench, after_s: float
+    env: PolicyEnv, after_s: float
 ) -> None:
-    await bench.ended(LogOnRefused("logon", 43))
-    await bench.clock.advance(after_s)
-    await bench.ended(LogOnRefused("logon", 43))
-    assert bench.pause() == (CONFIRMED_S if after_s >= CONFIRM_S else 240.0)
+    await env.ended(LogOnRefused("logon", 43))
+    await env.clock.advance(after_s)
+    await env.ended(LogOnRefused("logon", 43))
+    assert env.pause() == (CONFIRMED_S if after_s >= CONFIRM_S else 240.0)
 
 
 async def test_a_log_on_in_between_shows_that_the_refusal_was_none_of_the_accounts(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
-    await bench.ended(LogOnRefused("logon", 43))
-    bench.run().logged_on()
-    await bench.clock.advance(CONFIRM_S)
-    await bench.ended(LogOnRefused("logon", 43))
-    assert bench.pause() == 120.0
+    await env.ended(LogOnRefused("logon", 43))
+    env.run().logged_on()
+    await env.clock.advance(CONFIRM_S)
+    await env.ended(LogOnRefused("logon", 43))
+    assert env.pause() == 120.0
 
 
-async def test_a_message_is_called_wrong_when_others_log_on_and_it_repeats(bench: Bench) -> None:
-    with capture_logs() as told:
+async def test_a_message_is_called_wrong_when_others_log_on_and_it_repeats(env: PolicyEnv) -> None:
+    with capture_logs() as lines:
         pauses = []
         for minutes in range(0, 60, 10):
             if minutes == 40:
-                bench.run("bane").logged_on()
-            await bench.ended(LogOnRefused("logon", 8))
-            pauses.append(bench.pause())
-            assert (told == []) is (minutes < 40)
-            await bench.clock.advance(600.0)
+                env.run("bane").logged_on()
+            await env.ended(LogOnRefused("logon", 8))
+            pauses.append(env.pause())
+            assert (lines == []) is (minutes < 40)
+            await env.clock.advance(600.0)
     assert pauses == [120.0, 240.0, 480.0, 960.0, 86400.0, 86400.0]
-    alarm = told[0]
+    alarm = lines[0]
     assert (alarm["event"], alarm["log_level"], alarm["eresult"]) == ("message_refused", "error", 8)
 
 
 @pytest.mark.parametrize("eresult", [REPLACED, 6, 50])
 async def test_two_services_on_one_account_fight_less_each_time_and_say_so_once(
-    bench: Bench, eresult: int
+    env: PolicyEnv, eresult: int
 ) -> None:
-    with capture_logs() as told:
+    with capture_logs() as lines:
         pauses = []
         for _ in range(8):
-            bench.run().logged_on()
-            await bench.ended(logged_off(eresult), logged_on=True)
-            pauses.append(bench.pause())
-            await bench.clock.advance(pauses[-1] or 0.0)
+            env.run().logged_on()
+            await env.ended(logged_off(eresult), logged_on=True)
+            pauses.append(env.pause())
+            await env.clock.advance(pauses[-1] or 0.0)
     first = 120.0 if eresult == REPLACED else 300.0
     assert pauses == [min(3600.0, first * 2**number) for number in range(8)]
-    assert [(one["event"], one["log_level"]) for one in told] == [
+    assert [(one["event"], one["log_level"]) for one in lines] == [
         ("account_used_elsewhere", "warning")
     ]
 
@@ -286,158 +286,160 @@ async def test_two_services_on_one_account_fight_less_each_time_and_say_so_once(
     ],
 )
 async def test_trouble_outside_is_no_fault_of_a_bot_or_its_account(
-    bench: Bench, failure: ServiceError
+    env: PolicyEnv, failure: ServiceError
 ) -> None:
     for _ in range(20):
-        await bench.ended(failure)
+        await env.ended(failure)
     assert failure.is_external
     assert not failure.is_blameless  # it backs off
-    assert bench.store.cooldowns == {}
+    assert env.store.cooldowns == {}
 
 
-async def test_try_later_waits_longer_than_a_backoff(bench: Bench) -> None:
+async def test_try_later_waits_longer_than_a_backoff(env: PolicyEnv) -> None:
     failure = LogOnRefused("logon", 131)
-    await bench.ended(failure)
+    await env.ended(failure)
     assert failure.retry_after == 15.0
 
 
 async def test_a_gc_that_is_away_for_all_is_no_fault_of_a_bot_and_for_one_it_may_be(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
-    bench.ports.causes.fleet_size = 3
+    env.ports.causes.fleet_size = 3
     failures = [GcUnavailable("no welcome") for _ in range(3)]
-    lives = [bench.run(f"account-{number}") for number in range(3)]
-    for life, failure in zip(lives, failures, strict=True):
-        await bench.end(life, failure)
+    runs = [env.run(f"account-{number}") for number in range(3)]
+    for policy, failure in zip(runs, failures, strict=True):
+        await env.end(policy, failure)
     assert [failure.is_external for failure in failures] == [False, False, True]
 
 
 @pytest.mark.parametrize("eresult", [8, 17, 18, 43, 51, 80, 114, 4711])
 async def test_a_refusal_of_many_within_a_minute_is_no_strike_of_any(
-    bench: Bench, eresult: int
+    env: PolicyEnv, eresult: int
 ) -> None:
-    bench.ports.causes.fleet_size = 12
+    env.ports.causes.fleet_size = 12
     for _ in range(20):
-        await bench.clock.advance(60.0)
+        await env.clock.advance(60.0)
         for number in range(12):
             failure = LogOnRefused("logon", eresult)
-            ended = await bench.ended(failure, account=f"account-{number}")
+            ended = await env.ended(failure, account=f"account-{number}")
             assert ended.classify(failure).action is None
         assert failure.is_external
-        assert bench.store.cooldowns == {}  # what the first was blamed for is lifted
-    bench.run("account-0").logged_on()
-    await bench.clock.advance(3600.0)
-    await bench.ended(LogOnRefused("logon", eresult), account="account-1")
-    assert bench.pause("account-1") == 120.0  # its first one
+        assert env.store.cooldowns == {}  # what the first was blamed for is lifted
+    env.run("account-0").logged_on()
+    await env.clock.advance(3600.0)
+    await env.ended(LogOnRefused("logon", eresult), account="account-1")
+    assert env.pause("account-1") == 120.0  # its first one
 
 
 async def test_the_longer_a_shared_refusal_lasts_the_less_often_steam_is_asked(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
     waits = []
     for minute in (0, 1, 4, 8, 12):
-        await bench.clock.advance(bench.start + 60.0 * minute - bench.clock.now())
+        await env.clock.advance(env.start + 60.0 * minute - env.clock.now())
         for account in ("axe", "bane"):
             failure = LogOnRefused("logon", 18)
-            await bench.ended(failure, account=account)
+            await env.ended(failure, account=account)
         waits.append(failure.retry_after)
     assert waits == [0.0, 15.0, 60.0, 120.0, 120.0]
 
 
 async def test_a_cooldown_is_lifted_only_where_it_is_that_of_the_shared_refusal(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
-    await bench.ended(LogOnRefused("logon", 18), account="axe")
-    await bench.ended(LogOnRefused("logon", 43), account="bane")
-    bench.store.cooldowns["axe"] = (9999.0, "an operator's own reason")
-    await bench.ended(LogOnRefused("logon", 18), account="chen")
-    await bench.ended(LogOnRefused("logon", 43), account="dazzle")
-    assert bench.store.cooldowns == {"axe": (9999.0, "an operator's own reason")}
+    await env.ended(LogOnRefused("logon", 18), account="axe")
+    await env.ended(LogOnRefused("logon", 43), account="bane")
+    env.store.cooldowns["axe"] = (9999.0, "an operator's own reason")
+    await env.ended(LogOnRefused("logon", 18), account="chen")
+    await env.ended(LogOnRefused("logon", 43), account="dazzle")
+    assert env.store.cooldowns == {"axe": (9999.0, "an operator's own reason")}
 
 
-async def test_a_cooldown_that_is_forgiven_before_it_is_stored_is_not_stored(bench: Bench) -> None:
-    early, late = bench.run("axe"), bench.run("bane")
+async def test_a_cooldown_that_is_forgiven_before_it_is_stored_is_not_stored(
+    env: PolicyEnv,
+) -> None:
+    early, late = env.run("axe"), env.run("bane")
     refused = LogOnRefused("logon", 18)
     await early.mark_culprit(SERVER, refused, logged_on=False)
-    await bench.end(late, LogOnRefused("logon", 18))
+    await env.end(late, LogOnRefused("logon", 18))
     await early.release(refused, pause_s=None, patience_s=0.0)
-    assert bench.store.cooldowns == {}
+    assert env.store.cooldowns == {}
 
 
 async def test_passwords_that_steam_calls_wrong_for_many_wait_minutes_and_need_no_human(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
     """Until the second is refused it may be one password: what was said of it is then taken back."""
-    with capture_logs() as told:
+    with capture_logs() as lines:
         for _ in range(5):
             for number in range(3):
                 failure = LogOnRefused("credentials", 5)
-                await bench.ended(failure, account=f"account-{number}")
-            await bench.clock.advance(120.0)
-    assert [one["event"] for one in told] == ["account_needs_human"]
-    assert not any(reason.startswith("needs") for _, reason in bench.store.cooldowns.values())
-    assert {pause for pause, _ in bench.store.cooldowns.values()} == {120.0}
+                await env.ended(failure, account=f"account-{number}")
+            await env.clock.advance(120.0)
+    assert [one["event"] for one in lines] == ["account_needs_human"]
+    assert not any(reason.startswith("needs") for _, reason in env.store.cooldowns.values())
+    assert {pause for pause, _ in env.store.cooldowns.values()} == {120.0}
 
 
-async def test_an_attempt_from_before_steam_came_back_is_repeated_at_once(bench: Bench) -> None:
-    stalled = bench.run("axe")
+async def test_an_attempt_from_before_steam_came_back_is_repeated_at_once(env: PolicyEnv) -> None:
+    stalled = env.run("axe")
     refused = SteamUnreachable("connect", "refused")
-    await bench.ended(refused, account="bane")
-    await bench.clock.advance(5.0)
-    bench.run("chen").logged_on()
+    await env.ended(refused, account="bane")
+    await env.clock.advance(5.0)
+    env.run("chen").logged_on()
     late = SteamUnreachable("connect", "no answer in time")
-    await bench.end(stalled, late)
+    await env.end(stalled, late)
     assert late.is_blameless
     again = SteamUnreachable("connect", "no answer in time")
-    await bench.clock.advance(1.0)
-    await bench.ended(again, account="axe")
+    await env.clock.advance(1.0)
+    await env.ended(again, account="axe")
     assert not again.is_blameless
 
 
-async def test_a_limit_is_shared_from_the_first_refusal_on(bench: Bench) -> None:
-    await bench.ended(LogOnRefused("logon", 84))
-    (cause,) = bench.ports.causes.active(bench.clock.wall())
+async def test_a_limit_is_shared_from_the_first_refusal_on(env: PolicyEnv) -> None:
+    await env.ended(LogOnRefused("logon", 84))
+    (cause,) = env.ports.causes.active(env.clock.wall())
     assert (cause.kind, cause.address) == (CauseKind.LOGONS_LIMITED, "192.0.2.1")
-    assert cause.until == bench.clock.wall() + 2100.0
+    assert cause.until == env.clock.wall() + 2100.0
 
 
 async def test_a_limit_that_cannot_be_told_to_redis_does_not_hide_the_refusal(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    env: PolicyEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away() -> None:
         raise StoreUnavailable("logon_limited")
 
-    monkeypatch.setattr(bench.limiter, "was_limited", away)
-    with capture_logs() as told:
-        await bench.ended(LogOnRefused("logon", 84))
-    assert [one["event"] for one in told] == ["rate_limit_not_stored"]
+    monkeypatch.setattr(env.limiter, "was_limited", away)
+    with capture_logs() as lines:
+        await env.ended(LogOnRefused("logon", 84))
+    assert [one["event"] for one in lines] == ["rate_limit_not_stored"]
 
 
 @pytest.mark.parametrize("failure", [logged_off(None), LeaseLost("axe", 1), StoreUnavailable("x")])
-async def test_what_is_not_ours_to_give_stays_leased(bench: Bench, failure: Exception) -> None:
-    await bench.ended(failure, logged_on=True)
-    assert bench.store.held == {"axe": 1}
+async def test_what_is_not_ours_to_give_stays_leased(env: PolicyEnv, failure: Exception) -> None:
+    await env.ended(failure, logged_on=True)
+    assert env.store.held == {"axe": 1}
 
 
-async def test_an_unexpected_error_rests_the_account_longer_each_time(bench: Bench) -> None:
-    """Whatever it is; its text may repeat what is secret, and is not told."""
+async def test_an_unexpected_error_rests_the_account_longer_each_time(env: PolicyEnv) -> None:
+    """Its text may contain a secret and is not stored."""
     pauses = []
     for error in (ValueError("pw"), KeyError("pw"), UnicodeError("pw"), *[TypeError("pw")] * 4):
-        await bench.ended(error)
-        seconds, reason = bench.store.cooldowns.pop("axe")
+        await env.ended(error)
+        seconds, reason = env.store.cooldowns.pop("axe")
         assert reason == f"an unexpected error in a bot: {type(error).__name__}"
         pauses.append(seconds)
     assert pauses == [30, 60, 120, 240, 480, 600, 600]
-    await bench.clock.advance(FORGET_S)
-    await bench.ended(ValueError("pw"))
-    assert bench.store.cooldowns["axe"][0] == 30
+    await env.clock.advance(FORGET_S)
+    await env.ended(ValueError("pw"))
+    assert env.store.cooldowns["axe"][0] == 30
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "disk"), MemoryError(), BlockingIOError()])
-async def test_what_this_machine_lacks_rests_no_account(bench: Bench, failure: Exception) -> None:
-    await bench.ended(failure)
-    assert bench.store.cooldowns == {}
-    assert bench.store.held == {}
+async def test_what_this_machine_lacks_rests_no_account(env: PolicyEnv, failure: Exception) -> None:
+    await env.ended(failure)
+    assert env.store.cooldowns == {}
+    assert env.store.held == {}
 
 
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
@@ -446,9 +448,9 @@ def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
             assert result not in NEEDS_OPERATOR or eresult in OPERATOR_ACTION, eresult
 
 
-async def test_a_persons_need_is_told_as_it_was_found(bench: Bench) -> None:
+async def test_a_persons_need_is_told_as_it_was_found(env: PolicyEnv) -> None:
     need = NeedsHuman("axe", "a code")
-    assert (await bench.ended(need)).classify(need).action == "a code"
+    assert (await env.ended(need)).classify(need).action == "a code"
 
 
 # P14: by what of this instance each of these can come about. Others of the pool are not concerned.
@@ -476,15 +478,15 @@ FAULTS_OF_THIS_INSTANCE: list[tuple[str, Exception]] = [
     ids=[str(one) for _, one in FAULTS_OF_THIS_INSTANCE],
 )
 async def test_a_fault_of_this_instance_is_no_cooldown_for_all(
-    bench: Bench, cause: str, failure: Exception
+    env: PolicyEnv, cause: str, failure: Exception
 ) -> None:
     """Its account is free for the others, however often that happens here."""
     for _ in range(5):
-        await bench.ended(failure)
-        bench.store.held.clear()  # a lease that is kept lapses
-        bench.store.free("axe")
-    assert "cool_down" not in bench.script.calls, cause
-    assert bench.store.cooldowns == {}
+        await env.ended(failure)
+        env.store.held.clear()  # a lease that is kept lapses
+        env.store.free("axe")
+    assert "cool_down" not in env.script.calls, cause
+    assert env.store.cooldowns == {}
 
 
 NOT_HERE = [CannotUnseal("axe", "password"), ClockUncertain(88), LogOnRefused("logon", 72)]
@@ -492,27 +494,27 @@ NOT_HERE = [CannotUnseal("axe", "password"), ClockUncertain(88), LogOnRefused("l
 
 @pytest.mark.parametrize("failure", NOT_HERE, ids=str)
 async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
-    bench: Bench, failure: Exception
+    env: PolicyEnv, failure: Exception
 ) -> None:
-    with capture_logs() as told:
-        policy = await bench.ended(failure)
-        await bench.ended(failure)
-    assert bench.store.held == {}
-    assert {account: s for account, (s, _) in bench.store.avoid_marks.items()} == {"axe": AVOID_S}
+    with capture_logs() as lines:
+        policy = await env.ended(failure)
+        await env.ended(failure)
+    assert env.store.held == {}
+    assert {account: s for account, (s, _) in env.store.avoid_marks.items()} == {"axe": AVOID_S}
     assert (policy.result, policy.classify(failure).action) == (LogonResult.NOT_HERE, None)
-    assert [(one["event"], one["log_level"]) for one in told] == [
+    assert [(one["event"], one["log_level"]) for one in lines] == [
         ("account_unusable_here", "error")
     ]
 
 
 async def test_a_wrong_key_is_logged_once_for_all_accounts_and_an_address_for_each(
-    bench: Bench,
+    env: PolicyEnv,
 ) -> None:
-    with capture_logs() as told:
+    with capture_logs() as lines:
         for account in ("axe", "bane"):
             for failure in (CannotUnseal(account, "password"), LogOnRefused("logon", 72)):
-                await bench.ended(failure, account=account)
-    reasons = [str(one["reason"]) for one in told]
+                await env.ended(failure, account=account)
+    reasons = [str(one["reason"]) for one in lines]
     assert [("BOTAPI_SECRET_KEY" in one, "egress address" in one) for one in reasons] == [
         (True, False),
         (False, True),
@@ -548,10 +550,10 @@ def test_a_failure_is_retracted_once_and_the_earlier_ones_stay() -> None:
     assert failures.add("axe", LogonResult.UNKNOWN, 20.0).count == 2
 
 
-async def test_each_unknown_number_is_logged_once_and_a_known_one_never(bench: Bench) -> None:
+async def test_each_unknown_number_is_logged_once_and_a_known_one_never(env: PolicyEnv) -> None:
     with capture_logs() as lines:
         for eresult in (4711, 4711, 20, 116, 4711, 116, 26):
-            await bench.ended(LogOnRefused("logon", eresult))
-    told = [one for one in lines if one["event"] == "eresult_unknown"]
-    assert [one["eresult"] for one in told] == [4711, 116]
+            await env.ended(LogOnRefused("logon", eresult))
+    lines = [one for one in lines if one["event"] == "eresult_unknown"]
+    assert [one["eresult"] for one in lines] == [4711, 116]
     assert is_known(20)

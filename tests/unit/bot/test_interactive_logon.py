@@ -90,7 +90,7 @@ EXPIRED = LogOnRefused("credentials", 27)
 
 
 class Mail:
-    """A person who has read no mail yet, and the log-on that waits; `outcomes`: of each connection."""
+    """A log-on that waits for a person; `outcomes`: of each connection."""
 
     def __init__(self, clock: FakeClock, outcomes: list[Exception | None]) -> None:
         self.script, self.limiter, self.clock = Script(), FakeLimiter(), clock

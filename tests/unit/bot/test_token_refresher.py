@@ -55,7 +55,7 @@ class Link(FakeLink):
 
 
 @dataclass
-class Stage:
+class RefresherEnv:
     clock: FakeClock
     link: Link
     saved: list[AuthState]
@@ -69,7 +69,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+async def env(clock: FakeClock) -> AsyncIterator[RefresherEnv]:
     class Store(FakeStore):
         async def save_auth(self, lease: Lease, auth: AuthState) -> None:
             assert lease == LEASE
@@ -80,83 +80,87 @@ async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
     refresher = TokenRefresher(
         ports, link, LEASE, AuthState(7, "", None), log=structlog.get_logger()
     )
-    stage = Stage(clock, link, saved, refresher)
-    yield stage
-    if stage.task is not None:
-        stage.task.cancel()
-        await asyncio.wait({stage.task})
+    env = RefresherEnv(clock, link, saved, refresher)
+    yield env
+    if env.task is not None:
+        env.task.cancel()
+        await asyncio.wait({env.task})
     await refresher.finish()
 
 
-async def test_a_young_token_is_left_alone_until_a_month_before_its_end(stage: Stage) -> None:
-    stage.begin(200.0)
-    await stage.clock.advance(168 * DAY_S)
-    assert stage.link.asked == []
-    await stage.clock.advance(4 * DAY_S)
-    assert len(stage.link.asked) == 1
-    assert len(stage.saved) == 1
+async def test_a_young_token_is_left_alone_until_a_month_before_its_end(env: RefresherEnv) -> None:
+    env.begin(200.0)
+    await env.clock.advance(168 * DAY_S)
+    assert env.link.asked == []
+    await env.clock.advance(4 * DAY_S)
+    assert len(env.link.asked) == 1
+    assert len(env.saved) == 1
 
 
-async def test_a_newer_token_is_stored_and_then_young_itself(stage: Stage) -> None:
-    stage.begin(20.0)
+async def test_a_newer_token_is_stored_and_then_young_itself(env: RefresherEnv) -> None:
+    env.begin(20.0)
     await settle()
-    (saved,) = stage.saved
+    (saved,) = env.saved
     assert saved.guard_data == "guard"
-    await stage.clock.advance(100 * DAY_S)
-    assert len(stage.link.asked) == 1
+    await env.clock.advance(100 * DAY_S)
+    assert len(env.link.asked) == 1
 
 
-async def test_while_steam_keeps_the_old_one_it_is_asked_about_once_a_day(stage: Stage) -> None:
-    stage.link.grants = False
-    stage.begin(29.0)
-    await stage.clock.advance(20 * DAY_S)
-    assert len(stage.link.asked) in range(18, 24)
-    assert stage.saved == []
+async def test_while_steam_keeps_the_old_one_it_is_asked_about_once_a_day(
+    env: RefresherEnv,
+) -> None:
+    env.link.grants = False
+    env.begin(29.0)
+    await env.clock.advance(20 * DAY_S)
+    assert len(env.link.asked) in range(18, 24)
+    assert env.saved == []
 
 
 @pytest.mark.parametrize(
     "error",
     [LogOnRefused("renewal", 15), SteamUnreachable("renewal", "late"), LeaseLost("axe", 1)],
 )
-async def test_a_refusal_is_tried_again_the_next_day(stage: Stage, error: ServiceError) -> None:
-    stage.link.error = error
-    stage.begin(20.0)
+async def test_a_refusal_is_tried_again_the_next_day(
+    env: RefresherEnv, error: ServiceError
+) -> None:
+    env.link.error = error
+    env.begin(20.0)
     await settle()
-    stage.link.error = None
-    await stage.clock.advance(1.2 * DAY_S)
-    assert len(stage.link.asked) == 2
-    assert len(stage.saved) == 1
+    env.link.error = None
+    await env.clock.advance(1.2 * DAY_S)
+    assert len(env.link.asked) == 2
+    assert len(env.saved) == 1
 
 
-async def test_a_renewal_that_has_begun_is_seen_to_its_end(stage: Stage) -> None:
+async def test_a_renewal_that_has_begun_is_seen_to_its_end(env: RefresherEnv) -> None:
     """The old token is dead from the moment Steam answers."""
-    stage.link.held = asyncio.Event()
-    stage.begin(20.0)
+    env.link.held = asyncio.Event()
+    env.begin(20.0)
     await settle()
-    assert stage.task is not None
-    stage.task.cancel()
-    finishing = asyncio.create_task(stage.refresher.finish())
+    assert env.task is not None
+    env.task.cancel()
+    finishing = asyncio.create_task(env.refresher.finish())
     await settle()
     assert not finishing.done()
-    stage.link.held.set()
+    env.link.held.set()
     await finishing
-    assert len(stage.saved) == 1
+    assert len(env.saved) == 1
 
 
-async def test_a_renewal_that_takes_too_long_is_not_waited_for(stage: Stage) -> None:
-    stage.link.held = asyncio.Event()
-    stage.begin(20.0)
+async def test_a_renewal_that_takes_too_long_is_not_waited_for(env: RefresherEnv) -> None:
+    env.link.held = asyncio.Event()
+    env.begin(20.0)
     await settle()
-    finishing = asyncio.create_task(stage.refresher.finish())
-    await stage.clock.advance(FINISH_S)
+    finishing = asyncio.create_task(env.refresher.finish())
+    await env.clock.advance(FINISH_S)
     assert finishing.done()
-    assert stage.saved == []
+    assert env.saved == []
 
 
-async def test_what_is_no_token_is_left_alone(stage: Stage) -> None:
-    stage.begin("something else")
-    await stage.clock.advance(400 * DAY_S)
-    assert stage.link.asked == []
+async def test_what_is_no_token_is_left_alone(env: RefresherEnv) -> None:
+    env.begin("something else")
+    await env.clock.advance(400 * DAY_S)
+    assert env.link.asked == []
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def wait_death(connection: Connection) -> str:
 def test_a_peer_that_does_not_read_is_noticed_though_a_keep_alive_is_due(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ping that waits for the socket must not keep the one waiting who listens for silence."""
+    """A ping that waits for the socket must not delay the detection of silence."""
     monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.0)
     with opened(clock) as (connection, server, _):
         server.reads = False

@@ -1,4 +1,4 @@
-"""The hub's thread: it lives while nothing happens, ends when told to, and its hanging is noticed."""
+"""The hub's thread: runs while idle, ends on stop; a hang is detected."""
 
 from __future__ import annotations
 
