@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from actors.accounts.models import NEED, UNTIL_ACTED_S
@@ -124,65 +125,76 @@ _WITH_PASSWORD: Final[Mapping[int, LogonResult]] = {
     126: LogonResult.NEEDS_HUMAN,
 }
 
-MARKS_CM: Final = frozenset({LogonResult.OTHER_CM, LogonResult.TRY_LATER})
-STOPS_IP: Final = frozenset(
-    {LogonResult.RATE_LIMITED, LogonResult.THROTTLED, LogonResult.IP_BANNED, LogonResult.OUTDATED}
-)
-NEEDS_OPERATOR: Final = frozenset(
-    {
-        LogonResult.NEEDS_HUMAN,
-        LogonResult.WRONG_PASSWORD,
-        LogonResult.UNUSABLE,
-        LogonResult.IP_BANNED,
-        LogonResult.OUTDATED,
-    }
-)
-# Failures tolerated within `FORGET_S`; the next one needs an operator.
-TOLERATED: Final[Mapping[LogonResult, int]] = {
-    LogonResult.ONCE_MORE: 1,
-    LogonResult.UNKNOWN: 2,
-}
-# Steam also gives these results to good accounts during its own outages. A second one at least
-# `CONFIRM_S` after the first confirms it; then the account is tried once in `CONFIRMED_S`.
-TO_CONFIRM: Final = frozenset({LogonResult.UNUSABLE, LogonResult.OUR_BUG})
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Consequences of a result.
+
+    Attributes:
+        cooldown_s: of the account, for all instances; None: the account is not the culprit.
+        shared_cooldown_s: the same for an account that was refused together with others.
+        retry_after_s: that the bot waits before its backoff begins.
+        grows: the cooldown doubles with each failure.
+        tolerated: failures within `FORGET_S`; the next one needs an operator.
+        marks_cm: the CM is avoided.
+        stops_ip: all log-ons from this IP are paused.
+        needs_operator: an operator has to act.
+        must_be_confirmed: Steam also gives this result to good accounts during its own outages. A second
+            one at least `CONFIRM_S` later confirms it; then the account is tried once in `CONFIRMED_S`.
+    """
+
+    cooldown_s: float | None = None
+    shared_cooldown_s: float | None = None
+    retry_after_s: float | None = None
+    grows: bool = False
+    tolerated: int | None = None
+    marks_cm: bool = False
+    stops_ip: bool = False
+    needs_operator: bool = False
+    must_be_confirmed: bool = False
+
+
 CONFIRM_S: Final = 10 * MINUTE_S
 CONFIRMED_S: Final = 24 * HOUR_S
-IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
-GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {LogonResult.UNKNOWN}  # doubled each time
 LONGEST_GROWN_S: Final = HOUR_S
-AVOID_S: Final = (
-    30 * MINUTE_S
-)  # for which this process does not check out an account that is NOT_HERE
-
-# Cooldown of the account in seconds, for all instances; None: the account is not the culprit.
-COOLDOWN_S: Final[Mapping[LogonResult, float | None]] = {
-    LogonResult.RETRY: None,
-    LogonResult.OTHER_CM: None,
-    LogonResult.TRY_LATER: None,  # see RETRY_AFTER_S
-    LogonResult.ONCE_MORE: None,
-    LogonResult.UNKNOWN: 2 * MINUTE_S,
-    LogonResult.TOKEN_DEAD: None,
-    # Steam also says so when it means "too often", so it is tried again before an operator is needed.
-    LogonResult.WRONG_PASSWORD: 30 * MINUTE_S,
-    LogonResult.RATE_LIMITED: None,  # the IP is limited; see `LogonLimiter`
-    LogonResult.THROTTLED: 30 * MINUTE_S,
-    LogonResult.IP_BANNED: None,
-    LogonResult.OUTDATED: None,  # an upgrade makes every account usable again
-    LogonResult.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    LogonResult.REPLACED: 2 * MINUTE_S,  # meanwhile the other instance detects its lost lease
-    LogonResult.NEEDS_HUMAN: UNTIL_ACTED_S,  # each try sends a mail, asks in the app or counts at Steam
-    LogonResult.NOT_HERE: None,  # a fault of this instance must not affect the others
-    LogonResult.UNUSABLE: 2 * MINUTE_S,
-    LogonResult.OUR_BUG: 2 * MINUTE_S,
-}
-# Cooldown of an account that was refused together with others; other results only have the backoff. Each
-# refused password counts towards Steam's limit of log-ons, even a correct one.
-SHARED_COOLDOWN_S: Final[Mapping[LogonResult, float]] = {LogonResult.WRONG_PASSWORD: 2 * MINUTE_S}
+AVOID_S: Final = 30 * MINUTE_S  # for which this process does not check out a NOT_HERE account
 # The longer a shared refusal lasts, the rarer the log-ons: refused ones count most.
 SHARED_WAIT_SHARE: Final = 0.25  # of its duration so far
 SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
-# Seconds a bot waits before its backoff begins.
-RETRY_AFTER_S: Final[Mapping[LogonResult, float]] = {LogonResult.TRY_LATER: 15.0}
+IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
+
+HANDLING: Final[Mapping[LogonResult, Handling]] = {
+    LogonResult.RETRY: Handling(),
+    LogonResult.OTHER_CM: Handling(marks_cm=True),
+    LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
+    LogonResult.ONCE_MORE: Handling(tolerated=1),
+    LogonResult.UNKNOWN: Handling(2 * MINUTE_S, grows=True, tolerated=2),
+    LogonResult.TOKEN_DEAD: Handling(),
+    # Steam also says so when it means "too often". Refused passwords, even correct ones, count towards
+    # its limit of log-ons.
+    LogonResult.WRONG_PASSWORD: Handling(30 * MINUTE_S, 2 * MINUTE_S, needs_operator=True),
+    LogonResult.RATE_LIMITED: Handling(stops_ip=True),
+    LogonResult.THROTTLED: Handling(30 * MINUTE_S, stops_ip=True),
+    LogonResult.IP_BANNED: Handling(stops_ip=True, needs_operator=True),
+    # No cooldown: an upgrade makes every account usable again.
+    LogonResult.OUTDATED: Handling(stops_ip=True, needs_operator=True),
+    LogonResult.PLAYING_ELSEWHERE: Handling(5 * MINUTE_S, grows=True),
+    # Meanwhile the other instance detects its lost lease.
+    LogonResult.REPLACED: Handling(2 * MINUTE_S, grows=True),
+    # Each try sends a mail, asks in the app or counts at Steam.
+    LogonResult.NEEDS_HUMAN: Handling(UNTIL_ACTED_S, needs_operator=True),
+    LogonResult.NOT_HERE: Handling(),
+    LogonResult.UNUSABLE: Handling(
+        2 * MINUTE_S, grows=True, needs_operator=True, must_be_confirmed=True
+    ),
+    LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
+}
+_NO_RESULT: Final = Handling()
+
+
+def handling_of(result: LogonResult | None) -> Handling:
+    """Return the consequences of a result, or of a failure without one."""
+    return _NO_RESULT if result is None else HANDLING[result]
 
 
 def is_known(eresult: int) -> bool:
@@ -225,21 +237,21 @@ def classify(failure: BaseException | None) -> LogonResult | None:
 
 def escalated(result: LogonResult, failures: int) -> LogonResult:
     """Return `result`, or NEEDS_HUMAN after more than the tolerated number of `failures`."""
-    tolerated = TOLERATED.get(result)
+    tolerated = HANDLING[result].tolerated
     return result if tolerated is None or failures <= tolerated else LogonResult.NEEDS_HUMAN
 
 
 def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
     """Return the cooldown of the account in seconds; None when it is not the culprit.
 
-    `failures`: with this result within `FORGET_S`. `confirmed`: see `TO_CONFIRM`.
+    `failures`: with this result within `FORGET_S`. `confirmed`: see `Handling.must_be_confirmed`.
     """
     if confirmed:
         return CONFIRMED_S
-    seconds = COOLDOWN_S[result]
-    if seconds is None or result not in GROWING:
-        return seconds
-    return backoff_s(failures, first=seconds, longest=LONGEST_GROWN_S)
+    handling = HANDLING[result]
+    if handling.cooldown_s is None or not handling.grows:
+        return handling.cooldown_s
+    return backoff_s(failures, first=handling.cooldown_s, longest=LONGEST_GROWN_S)
 
 
 def keeps_lease(failure: BaseException | None) -> bool:

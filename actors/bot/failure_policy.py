@@ -14,19 +14,14 @@ from actors.bot.eresults import (
     CONFIRM_S,
     CONFIRMED_S,
     IN_USE_ELSEWHERE,
-    MARKS_CM,
-    NEEDS_OPERATOR,
-    RETRY_AFTER_S,
-    SHARED_COOLDOWN_S,
     SHARED_LONGEST_WAIT_S,
     SHARED_WAIT_SHARE,
-    STOPS_IP,
-    TO_CONFIRM,
     LogonResult,
     action_reason,
     classify,
     cooldown_s,
     escalated,
+    handling_of,
     is_known,
     keeps_lease,
     operator_action,
@@ -110,9 +105,9 @@ class FailurePolicy:
         """Mark the CM bad, or pause all log-ons from this IP after a rate limit."""
         result = self.classify(failure).result
         broke = result is None and isinstance(failure, SteamUnreachable)
-        if result in MARKS_CM or (broke and not logged_on):
+        if handling_of(result).marks_cm or (broke and not logged_on):
             self._ports.directory.mark_bad(server)
-        if result in STOPS_IP:
+        if handling_of(result).stops_ip:
             try:
                 note_limit(self._bot_id, self._ports, await self._ports.limiter.was_limited())
             except StoreUnavailable as error:  # until Redis is back no log-on starts anyway
@@ -202,8 +197,8 @@ class FailurePolicy:
             failure.is_blameless = True  # the token is removed: the next run uses the password
         elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
             failure.is_blameless = True  # an attempt from before Steam came back
-        if isinstance(failure, SteamError) and failure.retry_after is None and result is not None:
-            failure.retry_after = RETRY_AFTER_S.get(result)
+        if isinstance(failure, SteamError) and failure.retry_after is None:
+            failure.retry_after = handling_of(result).retry_after_s
         return shared
 
     def _shared_refusal(
@@ -216,7 +211,9 @@ class FailurePolicy:
         refused = ports.causes.refused_accounts(eresult, now)
         retracted = [(account, ports.failures.retract(account, result)) for account in refused]
         lifted = [(account, reason) for account, reason in retracted if reason is not None]
-        return Consequences(result, cooldown_s=SHARED_COOLDOWN_S.get(result), to_lift=tuple(lifted))
+        return Consequences(
+            result, cooldown_s=handling_of(result).shared_cooldown_s, to_lift=tuple(lifted)
+        )
 
     def _unusable_here(self, failure: BaseException) -> Consequences:
         """Avoid the account in this process only: other instances may be able to use it.
@@ -251,7 +248,8 @@ class FailurePolicy:
         """Count the failure against the account."""
         failures = self._ports.failures.add(self._lease.account, counted, self._ports.clock.now())
         result = escalated(counted, failures.count)
-        confirmed = result in TO_CONFIRM and failures.for_s >= CONFIRM_S
+        handling = handling_of(result)
+        confirmed = handling.must_be_confirmed and failures.for_s >= CONFIRM_S
         if result is LogonResult.OUR_BUG:
             confirmed = confirmed and failures.others_log_on
         seconds = cooldown_s(result, failures.count, confirmed=confirmed)
@@ -263,7 +261,7 @@ class FailurePolicy:
         if result in IN_USE_ELSEWHERE and failures.count == USED_ELSEWHERE_AT:
             self._log.warning("account_used_elsewhere", reason=str(failure), delay_s=seconds)
         action = None
-        if result in NEEDS_OPERATOR and (confirmed or result not in TO_CONFIRM):
+        if handling.needs_operator and (confirmed or not handling.must_be_confirmed):
             action = operator_action(failure)
             self._log.error("account_needs_human", need=action)
         return Consequences(result, action, seconds, is_counted=result is counted)

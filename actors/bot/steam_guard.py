@@ -22,7 +22,7 @@ from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.bot.eresults import STOPS_IP, classify
+from actors.bot.eresults import classify, handling_of
 from actors.bot.logon import LogOn, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
 from actors.clock import Clock, backoff_s, end
@@ -83,7 +83,7 @@ class InteractiveLogon:
             with contextlib.suppress(AccountError):  # the auth state is stored already
                 await self.limiter.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
-            if classify(refused) in STOPS_IP:
+            if handling_of(classify(refused)).stops_ip:
                 await self.limiter.was_limited()
             raise
         else:

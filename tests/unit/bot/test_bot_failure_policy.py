@@ -13,10 +13,8 @@ from actors.bot.eresults import (
     AVOID_S,
     CONFIRM_S,
     CONFIRMED_S,
-    MARKS_CM,
-    NEEDS_OPERATOR,
+    HANDLING,
     OPERATOR_ACTION,
-    STOPS_IP,
     LogonResult,
     classify_password_logon,
     classify_token_logon,
@@ -445,7 +443,7 @@ async def test_what_this_machine_lacks_rests_no_account(env: PolicyEnv, failure:
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
         for result in (classify_token_logon(eresult), classify_password_logon(eresult)):
-            assert result not in NEEDS_OPERATOR or eresult in OPERATOR_ACTION, eresult
+            assert not HANDLING[result].needs_operator or eresult in OPERATOR_ACTION, eresult
 
 
 async def test_a_persons_need_is_told_as_it_was_found(env: PolicyEnv) -> None:
@@ -522,8 +520,12 @@ async def test_a_wrong_key_is_logged_once_for_all_accounts_and_an_address_for_ea
     ]
 
 
+def test_every_result_is_handled() -> None:
+    assert set(HANDLING) == set(LogonResult)
+
+
 def test_no_result_marks_both_the_cm_and_the_address() -> None:
-    assert not MARKS_CM & STOPS_IP
+    assert not any(one.marks_cm and one.stops_ip for one in HANDLING.values())
 
 
 def test_failures_are_counted_by_account_and_result_and_forgotten_after_hours() -> None:
