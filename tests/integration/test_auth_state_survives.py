@@ -35,7 +35,7 @@ ACCOUNTS = simple_accounts(1)
 NAME = ACCOUNTS[0]["name"]
 WAIT_S = 30.0
 SHORT_LEASE_S = 12.1  # a third of it for a renewal, 8 s for leaving
-A_FEW = 2  # tries in vain, a second apart
+A_FEW = 2  # failed tries, a second apart
 
 
 class Gate:
@@ -70,7 +70,7 @@ class Gate:
             thread.join()
 
     def shut(self) -> None:
-        """End all connections; new ones are closed as they come."""
+        """End all connections, and close new ones."""
         self._is_open.clear()
         with self._lock:
             for one in self._sockets:
@@ -78,11 +78,11 @@ class Gate:
                     one.shutdown(socket.SHUT_RDWR)
 
     def open(self) -> None:
-        """Let everything through from now on."""
+        """Pass everything from now on."""
         self._is_open.set()
 
     def wait_refused(self, count: int) -> None:
-        """Wait until so many more connections were refused."""
+        """Wait until `count` more connections were refused."""
         enough = self.refused + count
         wait_until(lambda: self.refused >= enough, "the service does not try again")
 
@@ -142,7 +142,7 @@ def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
 
 
 class AuthStateEnv:
-    """One bot that got its token at the moment Redis went away."""
+    """One bot that received its token just when Redis became unavailable."""
 
     def __init__(
         self, valkey: ValkeyServer, gate: Gate, sandbox: SandboxProcess, service: ServiceProcess
@@ -154,7 +154,7 @@ class AuthStateEnv:
         self.redis_url = f"redis://127.0.0.1:{valkey.port}/0"
 
     def stored(self) -> str | None:
-        """Return what Redis has of the account's auth state."""
+        """Return the account's auth state in Redis."""
         with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             found = client.hget("botapi:sentries", NAME)
         return None if found is None else str(found)
@@ -167,12 +167,12 @@ class AuthStateEnv:
             return ends is None or ends < seconds * 1000 + micros / 1000
 
     def is_draining(self) -> bool:
-        """Tell whether the bot has heard of a stop."""
+        """Whether the bot is stopping."""
         changes = self.service.events("bot_state_changed")
         return any(change["state_to"] == "draining" for change in changes)
 
     async def check_that_token_is_kept(self) -> None:
-        """The bot gets ready with the token that was caught, and so does the next process."""
+        """The bot becomes ready with the kept token, and so does the next process."""
         self.service.wait_ready(1)
         stored = self.stored()
         assert stored is not None
@@ -270,7 +270,7 @@ TOKEN = AuthState(7, "token", "guard")
 
 @contextlib.asynccontextmanager
 async def stores(*names: str) -> AsyncIterator[tuple[ValkeyServer, list[AccountStore]]]:
-    """Yield a Valkey and the stores of so many processes on it, which know one account."""
+    """Yield a Valkey and the stores of several processes on it, with one account."""
     with own_valkey() as valkey:
         url = f"redis://127.0.0.1:{valkey.port}/0"
         made = [

@@ -1,4 +1,4 @@
-"""Log-ons of a whole fleet are polite: the sandbox's journal says when each one came."""
+"""The log-ons of a fleet obey the limiter, by the sandbox's journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine whose clock is wrong against Steam's: codes and tokens are right all the same."""
+"""Codes and tokens are right although the machine's clock differs from Steam's."""
 
 from __future__ import annotations
 

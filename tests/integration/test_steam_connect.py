@@ -1,4 +1,4 @@
-"""Getting to a CM, or not: trust, silence, refusals; and what is left afterwards."""
+"""Connecting to a CM: trust, silence, refusals, and leaks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def env(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncI
 async def unreachable(
     env: SteamEnv, server: Server | None = None, *, timeout_s: float = 5.0
 ) -> str:
-    """Fail to connect, within the time; return why."""
+    """Fail to connect in time; return the reason."""
     server = server or await env.directory.pick()
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -82,7 +82,7 @@ async def test_a_server_that_refuses_is_unreachable(env: SteamEnv) -> None:
 
 
 async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(env: SteamEnv) -> None:
-    """As behind DNS64, where a name has addresses of both families and one leads nowhere."""
+    """As behind DNS64: a name has addresses of both families, and one is unreachable."""
     real = await env.directory.pick()
     both = replace(real, address="::1", others=("127.0.0.1",))
     link = await env.network.open(both, lambda _: None, timeout_s=5)
@@ -138,7 +138,7 @@ async def test_a_cancelled_connect_closes_its_socket(env: SteamEnv) -> None:
 
 
 async def until_connected(server: Server, *, connected: bool = True) -> None:
-    """Wait until this process has a connection to `server`, or none any more."""
+    """Wait until this process has a connection to `server`, or no longer has one."""
     async with asyncio.timeout(5):
         while connected is not is_connected(server):  # noqa: ASYNC110 - the system has no event
             await asyncio.sleep(0.005)
@@ -155,7 +155,7 @@ def is_connected(server: Server) -> bool:
 
 
 def held() -> tuple[int, int, int]:
-    """Count greenlets, file descriptors, and threads but the loop's own, which look up names."""
+    """Count greenlets, file descriptors, and threads except the loop's resolver threads."""
     threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
     return running_greenlets(), psutil.Process().num_fds(), len(threads)
 
@@ -184,7 +184,7 @@ async def one_failure(env: SteamEnv, name: str) -> None:
 
 
 async def one_half_way(env: SteamEnv, name: str) -> None:
-    """Closed in the middle of launching."""
+    """Close the link during the launch."""
     await env.sandbox.faults(gc_down="silent")
     bot: OpenLink = await env.logged_on(name)
     since = await env.sandbox.last_event()
@@ -198,7 +198,7 @@ async def one_half_way(env: SteamEnv, name: str) -> None:
 
 @pytest.mark.parametrize("run", [one_run, one_drop, one_failure, one_half_way])
 async def test_closed_links_leave_no_greenlet_no_socket_no_thread(env: SteamEnv, run: Any) -> None:
-    await run(env, "abaddon")  # what is made once, is made now
+    await run(env, "abaddon")  # allocate what is allocated once
     before = held()
     for name in ("abaddon", "bane") * 2:
         await run(env, name)
@@ -220,6 +220,6 @@ async def test_an_ended_hub_leaves_nothing(
 
 
 def test_the_keys_of_the_sandbox_are_not_those_of_live_steam(sandbox: SandboxProcess) -> None:
-    """Or the tests of trust above would prove nothing."""
+    """Otherwise the tests of trust above prove nothing."""
     ours = Trust.load(Path(sandbox.ca_file), Path(sandbox.universe_key_file)).universe_key
     assert ours != Trust.load(None, None).universe_key

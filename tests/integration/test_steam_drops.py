@@ -16,7 +16,7 @@ from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 REAL_MATCH = 7490235544
-HEARTBEAT_S = 0.25  # only where silence has to be noticed
+HEARTBEAT_S = 0.25  # only where silence must be detected
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ async def nervous_env(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[SteamEnv]:
-    """On the wire a heartbeat has whole seconds; both sides agree here on less."""
+    """On the wire a heartbeat has whole seconds; here both sides use less."""
     real = Connection.start_pulse
     monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
     async with SteamEnv(nervous, request.param) as env:
@@ -53,7 +53,7 @@ async def nervous_env(
 
 
 async def waiting_for_matches(env: SteamEnv, bot: OpenLink) -> list[asyncio.Task[bytes]]:
-    """Ask for five matches that the GC does not answer."""
+    """Request five matches that the GC does not answer."""
     await env.sandbox.faults(gc_silent=True)
     since = await env.sandbox.last_event()
     tasks = [
@@ -80,7 +80,7 @@ async def test_a_broken_connection_fails_what_waits_and_is_told(env: SteamEnv, m
     assert dropped.eresult is None
     with pytest.raises(SteamUnreachable):
         await bot.link.request_match(REAL_MATCH, timeout_s=5)
-    await bot.link.log_off(timeout_s=4)  # nothing to say goodbye to, and no error
+    await bot.link.log_off(timeout_s=4)  # no session, and no error
 
 
 async def test_a_half_open_connection_is_noticed_within_three_heartbeats(

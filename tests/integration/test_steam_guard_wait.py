@@ -1,4 +1,4 @@
-"""A person takes longer than a connection lasts: polls, approvals, other connections."""
+"""A person answers after the end of the connection: polls, approvals, other connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from supervisor.clock import SystemClock
 pytestmark = pytest.mark.integration
 
 PHONE = {"name": "phone", "password": "app-9", "shared_secret": "c29tZSBzZWNyZXQ="}
-PATIENCE_S = 0.8  # of the CM with a connection on which nothing happens; 60 in reality
+PATIENCE_S = 0.8  # of the CM with an idle connection; 60 s in reality
 POLL_S = 0.1
 
 
@@ -41,7 +41,7 @@ async def env(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
 
 
 class Person:
-    """Answers when the test says so. `asked`: what was asked for."""
+    """Answers when the test says so; `asked`: the requests."""
 
     def __init__(self) -> None:
         self.asked: list[GuardRequest] = []
@@ -74,7 +74,7 @@ class FakeAdmin(AccountAdmin):
 
 
 class Passwords(FakeStore):
-    """A store that knows the passwords of the sandbox's accounts."""
+    """A store with the passwords of the sandbox's accounts."""
 
     async def credential(self, lease: Lease) -> Credential:
         known = {one["name"]: one["password"] for one in [*ACCOUNTS, PHONE]}
@@ -104,7 +104,7 @@ async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(env:
     person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
-    # Nothing but the time that goes by is tested here.
+    # Only the passage of time is tested here.
     await asyncio.sleep(2 * PATIENCE_S)
     person.answer(await newest_code(env))
     assert (await running).refresh_token
@@ -120,7 +120,7 @@ async def test_an_approval_in_the_app_ends_the_wait_for_a_code(env: SteamEnv) ->
     await env.sandbox.call("POST", "/auth/decide", {"account": "phone", "approve": True})
     assert (await running).refresh_token
     async with asyncio.timeout(WAIT_S):
-        await person.is_over.wait()  # nothing is asked any more
+        await person.is_over.wait()  # the question is cancelled
 
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message", "patience"])

@@ -1,4 +1,4 @@
-"""Password, Steam Guard, tokens: every way in, over both transports, against the sandbox."""
+"""Log-ons with password, Steam Guard and tokens, over both transports, against the sandbox."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_mailed_code_is_asked_for_and_guard_data_saves_the_next_one(env:
     assert auth.guard_data
     mails = len(await env.sandbox.mailbox("mail"))
     again = await env.open("mail")
-    second = await again.authenticate(guard_data=auth.guard_data)  # nobody is asked
+    second = await again.authenticate(guard_data=auth.guard_data)  # without a question
     assert len(await env.sandbox.mailbox("mail")) == mails
     assert second.guard_data == auth.guard_data
     assert second.refresh_token != auth.refresh_token

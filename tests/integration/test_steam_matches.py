@@ -40,7 +40,7 @@ async def env(
 
 
 async def match(bot: OpenLink, match_id: int = REAL_MATCH, *, timeout_s: float = 5.0) -> int:
-    """Ask for a match; return the id that the answer names."""
+    """Request a match; return the id in the answer."""
     body = await bot.link.request_match(match_id, timeout_s=timeout_s)
     details = MatchDecoder().decode(body)
     assert details.match_id is not None
@@ -216,7 +216,7 @@ async def test_a_welcome_that_never_comes_ends_with_the_time_limit(env: SteamEnv
     with pytest.raises(GcUnavailable):
         await match(bot)
     await env.sandbox.clear_faults()
-    await bot.wait_event(GcReady)  # the greeting goes on by itself
+    await bot.wait_event(GcReady)  # the hellos continue by themselves
     assert await match(bot) == REAL_MATCH
 
 
@@ -252,7 +252,7 @@ async def test_pings_of_the_gc_are_answered(env: SteamEnv) -> None:
     since = await env.sandbox.last_event()
     await env.sandbox.faults(gc_ping_every_s=0.005)
     bot = await env.ready("abaddon")
-    with pytest.raises(TimeoutError):  # 55 neglected ones would end the session without a word
+    with pytest.raises(TimeoutError):  # 55 missed ones would end the session
         await env.sandbox.wait_journal("gc_session_lost", since=since, within_s=0.6)
     assert await match(bot) == REAL_MATCH
 

@@ -1,4 +1,4 @@
-"""Renewing refresh tokens against the sandbox, which grants it in a token's last 30 days."""
+"""Renewing refresh tokens against the sandbox, which issues them in a token's last 30 days."""
 
 from __future__ import annotations
 

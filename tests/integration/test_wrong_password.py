@@ -1,4 +1,4 @@
-"""A mistyped password: said at once and everywhere, and over as soon as another one is stored."""
+"""A wrong password is reported at once everywhere, until another one is stored."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def asked(w: ServiceEnv, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def alerts(w: ServiceEnv) -> list[dict[str, Any]]:
-    """Return what `/status` says of accounts that need a person."""
+    """Return the accounts of `/status` that need an operator."""
     kind = "account-needs-person"
     return [one for one in w.service.status()["alerts"] if one["kind"] == kind]
 

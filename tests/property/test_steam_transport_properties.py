@@ -1,4 +1,4 @@
-"""Both transports against a scripted socket: what is sent arrives, whatever else comes is told apart.
+"""Both transports against a scripted socket: messages arrive, other input is rejected.
 
 The other end is wsproto's server and the handshake as `tcp.js` of node-steam-user has it; the network
 cuts everything into pieces of any size.
@@ -117,7 +117,7 @@ def open_websocket(
 def test_websocket_messages_arrive_whole_and_in_order(
     monkeypatch: pytest.MonkeyPatch, whole: list[bytes], cut: int, part: int
 ) -> None:
-    """However they are fragmented, with pings and text between them."""
+    """In any fragmentation, with pings and text between them."""
     end = WebSocketEnd()
     transport, sock = open_websocket(monkeypatch, end.reply, cut)
     for message in whole:
@@ -207,7 +207,7 @@ def frame(payload: bytes) -> bytes:
 
 
 class TcpEnd:
-    """Speaks first, checks the key, and encrypts from then on."""
+    """Sends first, checks the key, then encrypts."""
 
     challenge = bytes(range(16))
 

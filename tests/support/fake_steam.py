@@ -64,7 +64,7 @@ class Script:
 
 
 class FakeStore(AccountStore):
-    """Accounts in memory, leased one after the other."""
+    """Accounts in memory, leased in order."""
 
     def __init__(self, script: Script, accounts: list[str]) -> None:
         self._script = script
@@ -78,7 +78,7 @@ class FakeStore(AccountStore):
         self.avoid_marks: dict[str, tuple[float, str]] = {}
 
     def free(self, account: str) -> None:
-        """Let it be checked out again, also while it is held."""
+        """Make the account available again, even while it is held."""
         self.held.pop(account, None)
         if account not in self._free:
             self._free.append(account)
@@ -208,7 +208,7 @@ class FakeLink:
 
 
 class FakeSteam(SteamNetwork):
-    """Opens fake links and remembers the newest."""
+    """Opens fake links; `link` is the newest."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -250,7 +250,7 @@ class FakeLimiter(LogonLimiter):
 
 
 class FakeDirectory(CmDirectory):
-    """Knows one CM."""
+    """Has one CM."""
 
     def __init__(self, script: Script | None = None) -> None:
         self._script = script

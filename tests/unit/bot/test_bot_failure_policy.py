@@ -77,7 +77,7 @@ class PolicyEnv:
         await policy.release(failure, pause_s=None, patience_s=0.0)
 
     def pause(self, account: str = "axe") -> float | None:
-        """Return the account's cooldown, in seconds, and forget it."""
+        """Return the account's cooldown in seconds, and remove it."""
         return self.store.cooldowns.pop(account, (None, ""))[0]
 
 
@@ -93,11 +93,11 @@ def logged_off(eresult: int | None) -> SteamUnreachable:
 @pytest.mark.parametrize(
     ("eresult", "logged_on", "is_marked"),
     [
-        (None, False, True),  # closed before the log-on was through
-        (None, True, False),  # closed later: maintenance, or balancing of load
+        (None, False, True),  # closed before the log-on was complete
+        (None, True, False),  # closed later: maintenance or load balancing
         (20, True, True),
         (48, True, True),
-        (REPLACED, False, False),  # says something about the account, and nothing about the CM
+        (REPLACED, False, False),  # concerns the account, not the CM
     ],
 )
 async def test_a_cm_is_avoided_when_it_is_at_fault(
@@ -151,7 +151,7 @@ async def test_what_ends_by_itself_has_nothing_to_do_with_credentials(
 async def test_a_wrong_password_is_a_need_at_once_and_is_tried_again_once_a_day(
     env: PolicyEnv,
 ) -> None:
-    """How often these very credentials were refused is known to the store, over all processes."""
+    """The store counts the refusals of the same credentials, over all processes."""
     refused = LogOnRefused("credentials", 5)
     with capture_logs() as lines:
         policy = await env.ended(refused)
@@ -322,7 +322,7 @@ async def test_a_refusal_of_many_within_a_minute_is_no_strike_of_any(
             ended = await env.ended(failure, account=f"account-{number}")
             assert ended.classify(failure).action is None
         assert failure.is_external
-        assert env.store.cooldowns == {}  # what the first was blamed for is lifted
+        assert env.store.cooldowns == {}  # the cooldown of the first is lifted
     env.run("account-0").logged_on()
     await env.clock.advance(3600.0)
     await env.ended(LogOnRefused("logon", eresult), account="account-1")
@@ -367,7 +367,7 @@ async def test_a_cooldown_that_is_forgiven_before_it_is_stored_is_not_stored(
 async def test_passwords_that_steam_calls_wrong_for_many_wait_minutes_and_need_no_human(
     env: PolicyEnv,
 ) -> None:
-    """Until the second is refused it may be one password: what was said of it is then taken back."""
+    """A single refusal counts against the account; the second one retracts it."""
     with capture_logs() as lines:
         for _ in range(5):
             for number in range(3):
@@ -451,7 +451,7 @@ async def test_a_persons_need_is_told_as_it_was_found(env: PolicyEnv) -> None:
     assert (await env.ended(need)).classify(need).action == "a code"
 
 
-# P14: by what of this instance each of these can come about. Others of the pool are not concerned.
+# P14: the property of this instance that causes each failure; other instances are not affected.
 FAULTS_OF_THIS_INSTANCE: list[tuple[str, Exception]] = [
     ("key", CannotUnseal("axe", "password")),
     ("key", CannotUnseal("axe", "auth state")),
@@ -478,7 +478,7 @@ FAULTS_OF_THIS_INSTANCE: list[tuple[str, Exception]] = [
 async def test_a_fault_of_this_instance_is_no_cooldown_for_all(
     env: PolicyEnv, cause: str, failure: Exception
 ) -> None:
-    """Its account is free for the others, however often that happens here."""
+    """The account stays available to other instances."""
     for _ in range(5):
         await env.ended(failure)
         env.store.held.clear()  # a lease that is kept lapses

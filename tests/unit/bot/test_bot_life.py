@@ -81,7 +81,7 @@ async def test_a_stop_waits_for_no_late_answer(bot_env: BotUnitEnv) -> None:
     await settle()
     bot_env.bot.stop()
     await bot_env.clock.advance(4.9)
-    assert not asked.done()  # it has its time
+    assert not asked.done()  # it may finish
     await bot_env.clock.advance(0.2)
     with pytest.raises(GcUnavailable):
         await asked
@@ -106,7 +106,7 @@ async def test_a_spare_account_is_taken_before_the_present_one_is_let_go(clock: 
         assert isinstance(await bot_env.end(), BudgetIsSpent)
         assert bot_env.states[-1] is BotState.EXHAUSTED
         assert bot_env.store.cooldowns == {"axe": (600.0, "silent")}
-        assert list(bot_env.store.held) == ["bane"]  # for the next life
+        assert list(bot_env.store.held) == ["bane"]  # for the next run
         assert bot_env.bot._memory.account == "bane"
 
 
@@ -227,7 +227,7 @@ async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(bot_env: Bo
 async def test_who_is_served_learns_at_once_that_the_lease_is_lost(bot_env: BotUnitEnv) -> None:
     await bot_env.until_ready()
     bot_env.script.held["request 5"] = asyncio.Event()
-    bot_env.script.held["log_off"] = asyncio.Event()  # takes its time
+    bot_env.script.held["log_off"] = asyncio.Event()  # slow
     deadline = bot_env.clock.now() + 600
     asked = asyncio.create_task(bot_env.address.ask(ServeMatch(5, 5.0), deadline=deadline))
     await settle()
@@ -285,7 +285,7 @@ async def test_a_gc_session_that_does_not_return_ends_the_life(bot_env: BotUnitE
     await bot_env.until_ready()
     bot_env.drop(GcLost("no session"))
     await bot_env.clock.advance(5 * 60.0)
-    assert not bot_env.run.done()  # a log-on does not bring a GC back that is away
+    assert not bot_env.run.done()  # a log-on cannot restore a GC that is down
     await bot_env.clock.advance(6 * 60.0)
     assert isinstance(await bot_env.end(), GcUnavailable)
     assert bot_env.script.calls[-3:] == LETTING_GO

@@ -1,4 +1,4 @@
-"""What of the bots is logged at info: ready, not ready any more, a failure of their own, once."""
+"""Bot log at info: ready, no longer ready, and each own failure once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ S, K = BotState, CauseKind
 
 
 class Fleet:
-    """Some bots, what they share, and what is in the log of them at info."""
+    """Some bots, their shared causes, and their log at info."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock

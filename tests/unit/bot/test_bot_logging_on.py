@@ -126,7 +126,7 @@ async def test_waiting_is_silent_however_long_it_takes(bot_env: BotUnitEnv) -> N
 
 
 REFUSALS: list[tuple[str, ServiceError, BotState, bool, bool]] = [
-    # deed, error, state, the account cools down, the CM is marked bad
+    # call, error, state, the account cools down, the CM is marked bad
     ("open", SteamUnreachable("connect", "refused"), BotState.BACKING_OFF, False, True),
     ("authenticate", LogOnRefused("credentials", 5), BotState.NEEDS_HUMAN, True, False),
     ("authenticate", LogOnRefused("credentials", 84), BotState.BACKING_OFF, False, False),

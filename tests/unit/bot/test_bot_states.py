@@ -1,4 +1,4 @@
-"""The bot's transition table: complete, reachable, and strict about what is not in it."""
+"""The bot's transition table: complete, reachable, strict about illegal events."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Mail:
         return self._outcomes
 
     async def lasts(self, seconds: float) -> None:
-        """Let the authentication last so long, and then have the outcome that is due."""
+        """Let the authentication last `seconds`, then have its next outcome."""
         await settle()
         await self.clock.advance(seconds)
         due, self.outcome = self.outcome, asyncio.get_running_loop().create_future()
@@ -132,7 +132,7 @@ class Mail:
 
 
 class WaitingSteam(FakeSteam):
-    """Asks for a code over every link, until the outcome that the test has said."""
+    """Requests a code over every link, until the test's next outcome."""
 
     def __init__(self, script: Script, mail: Mail) -> None:
         super().__init__(script)
@@ -208,7 +208,7 @@ async def test_an_authentication_that_expires_is_begun_again_while_a_person_look
     assert (await mail.running).steam_id == 7
     assert mail.script.resumed == [None, None]
     assert [one.is_renewed for one in mail.asked] == [False, True]
-    assert mail.limiter.asked == [True, True]  # another log-on, with a turn of its own
+    assert mail.limiter.asked == [True, True]  # another log-on, counted by the limiter
 
 
 @pytest.mark.parametrize("lasted_s", [1.0, LEAST_SESSION_S - 1.0, PERSON_S])

@@ -107,7 +107,7 @@ async def test_a_short_absence_of_redis_is_survived(clock: FakeClock) -> None:
 
 
 async def test_the_lease_end_counts_from_before_the_request_was_sent(clock: FakeClock) -> None:
-    """A checkout that took ten seconds to be answered has ten seconds less to live."""
+    """A checkout answered after ten seconds leaves ten seconds less of the lease."""
     store = Store(clock)
     asked_at = clock.now()
     await clock.advance(10.0)
@@ -116,7 +116,7 @@ async def test_the_lease_end_counts_from_before_the_request_was_sent(clock: Fake
 
 
 async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: FakeClock) -> None:
-    """Redis may have prolonged the lease at the very beginning of a long silence."""
+    """Redis may have prolonged the lease just after the call was sent."""
     store = Store(clock)
     slow = asyncio.Event()
 
@@ -187,7 +187,7 @@ async def test_a_check_during_a_renewal_is_followed_by_another(
 
     store.outcome = ask_once
     await clock.advance(20.0)
-    assert len(store.asked_at) == 2  # what was answered may be older than the loss
+    assert len(store.asked_at) == 2  # the answer may be older than the loss
     await stop(keeping)
 
 

@@ -133,7 +133,7 @@ async def test_a_refusal_is_tried_again_the_next_day(
 
 
 async def test_a_renewal_that_has_begun_is_seen_to_its_end(env: RefresherEnv) -> None:
-    """The old token is dead from the moment Steam answers."""
+    """The old token is invalid as soon as Steam answers."""
     env.link.held = asyncio.Event()
     env.begin(20.0)
     await settle()

@@ -163,7 +163,7 @@ def test_close_tells_who_waits_and_may_be_repeated() -> None:
         waiting.join()
         assert "closed by us" in str(waiting.exception)
         assert server.is_closed
-        connection.send(CLIENT_HEARTBEAT)  # into the void, harmless
+        connection.send(CLIENT_HEARTBEAT)  # harmless on a dead connection
 
 
 def test_a_struct_message_reaches_its_handler() -> None:

@@ -1,4 +1,4 @@
-"""Which server is picked, when the list is fetched, what is done when the directory is in trouble."""
+"""CM directory: choice of the server, refresh of the list, failures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rows(*endpoints: str) -> list[Json]:
 
 
 class FakeSteam:
-    """A directory that says what the test wants, and counts how often it was asked."""
+    """A web API controlled by the test, which counts its requests."""
 
     def __init__(self) -> None:
         self.new: Any = {"serverlist": [], "success": True, "message": ""}
@@ -283,7 +283,7 @@ async def test_300_bots_at_once_cause_one_look_up(steam: FakeSteam, directory: C
 async def test_300_bots_at_once_share_a_failure_too(
     steam: FakeSteam, directory: CmDirectory, clock: FakeClock
 ) -> None:
-    """One after the other would wait for hours when each look-up takes its full ten seconds."""
+    """In sequence, look-ups of ten seconds each would add up to hours."""
     steam.new = 500
     picks = (directory.pick() for _ in range(300))
     outcomes = await asyncio.gather(*picks, return_exceptions=True)
@@ -378,7 +378,7 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
     [
         ([(V4, "192.0.2.1")], ("192.0.2.1", ())),
         ([(V6, "2001:db8::1")], ("2001:db8::1", ())),
-        # As behind DNS64: the name has both, and only one of them leads anywhere.
+        # As behind DNS64: the name has both families, and only one is reachable.
         ([(V6, "64:ff9b::c000:201"), (V4, "192.0.2.1")], ("192.0.2.1", ("64:ff9b::c000:201",))),
         (
             [(V4, "192.0.2.1"), (V4, "192.0.2.2"), (V4, "192.0.2.2"), (V6, "2001:db8::1")],

@@ -41,7 +41,7 @@ def test_sessions_that_were_lost_together_do_not_say_hello_together() -> None:
     first = sorted(one.due_at for one in schedules(SESSIONS, after_loss=True))
     assert first[0] > 0.0
     assert 0.9 < first[-1] <= 1.2
-    # No tenth of a second has more than a quarter of them.
+    # At most a quarter of them within 0.1 s.
     assert max(sum(at <= one < at + 0.1 for one in first) for at in first) < SESSIONS / 4
 
 
@@ -57,7 +57,7 @@ def test_hellos_to_a_gc_that_goes_down_are_20_to_30_seconds_apart_and_out_of_ste
         while one.due_at < 300.0:
             said.append(one.due_at)
             one.sent(one.due_at)
-            one.answered(said[-1], slow=True)  # it still goes down
+            one.answered(said[-1], slow=True)  # it is still going down
         gaps = [later - sooner for sooner, later in itertools.pairwise(said)]
         assert all(19.99 <= gap <= 30.01 for gap in gaps)
 

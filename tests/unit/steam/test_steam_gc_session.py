@@ -1,4 +1,4 @@
-"""Greeting the Game Coordinator, being welcomed, losing it and getting it back."""
+"""GC session: hellos, welcome, loss and return."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def settle() -> None:
 
 
 def status(number: int, **others: Any) -> bytes:
-    """Encode by hand: the library's class refuses numbers that it does not know."""
+    """Encode by hand: the library's class refuses unknown numbers."""
     return b"\x08" + bytes([number]) + bytes(CMsgConnectionStatus(**others).SerializeToString())
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class CountingHub(Hub):
-    """Knows when so many beats have come."""
+    """Counts its beats."""
 
     def __init__(self, clock: SystemClock | FakeClock) -> None:
         super().__init__(clock=clock, log=structlog.get_logger())
@@ -41,7 +41,7 @@ class CountingHub(Hub):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the hub beat 100 times a second, and be missed after a fifth of one."""
+    """Beat 100 times a second; 0.2 s of silence is a hang."""
     monkeypatch.setattr(hub_module, "BEAT_S", 0.01)
     monkeypatch.setattr(hub_module, "SILENCE_S", 0.2)
     monkeypatch.setattr(hub_module, "JOIN_S", 0.05)
@@ -125,7 +125,7 @@ async def test_a_hub_that_was_not_started_has_no_bridge() -> None:
 async def test_time_that_passed_while_the_process_stood_still_is_no_silence(
     clock: FakeClock,
 ) -> None:
-    """After SIGSTOP or a sleep of the machine the watch may wake before the hub does."""
+    """After SIGSTOP or a sleep of the machine the loop may run before the hub."""
     hub = CountingHub(clock)
     await hub.start()
     await hub.more_beats(1)

@@ -1,4 +1,4 @@
-"""Cancelling what a bot waits for on a link leaves no connection behind: Steam would keep it alive."""
+"""A cancelled call of a link leaves no connection, which Steam would keep alive."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def server_at(port: int, transport: Transport) -> Server:
 async def test_a_close_that_is_cancelled_closes_all_the_same(
     hub: Hub, transports: list[ScriptedTransport]
 ) -> None:
-    """The supervisor cancels a bot that takes too long to stop; the bot is just closing its link."""
+    """The supervisor cancels a bot that stops too slowly, while it closes its link."""
     link, _ = new_link(hub)
     await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
-    busy = threading.Event()  # the hub, so that the cancellation comes before the close has begun
+    busy = threading.Event()  # blocks the hub, so that the cancellation precedes the close
 
     def hold_up() -> None:
         busy.wait(5)
@@ -100,12 +100,12 @@ async def test_after_close_nothing_of_a_link_runs(
     assert all(one.dead for one in connection._greenlets)
     assert transports[0].is_closed
     await link.close()
-    assert events == []  # our own doing is no news
+    assert events == []  # a close by the bot is no event
 
 
 @pytest.mark.parametrize("transport", Transport)
 async def test_an_open_that_is_cancelled_leaves_no_socket(hub: Hub, transport: Transport) -> None:
-    """The server accepts and says nothing: neither the TLS nor the TCP handshake goes on."""
+    """The server accepts and sends nothing: no handshake continues."""
     accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     silent = await asyncio.start_server(lambda *peer: accepted.put_nowait(peer), "127.0.0.1", 0)
     trust = Trust.load(None, None)

@@ -1,4 +1,4 @@
-"""A link keeps to its lease by itself, in the hub's thread: nothing here lets the loop help it."""
+"""A link ends at its fence by itself, in the hub's thread, while the loop is blocked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REASON = "the lease was not renewed in time"
 
 @dataclass
 class LoggedOn:
-    """A link with a session, as far as it knows, and its other end."""
+    """A link that is logged on, and its other end."""
 
     link: SteamLink
     server: ScriptedTransport
@@ -57,7 +57,7 @@ async def session(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
     def make(
         *_: object,
-    ) -> ScriptedTransport:  # in the hub's thread, to which its queue belongs then
+    ) -> ScriptedTransport:  # in the hub's thread, which owns its queue
         made.append(ScriptedTransport())
         return made[0]
 

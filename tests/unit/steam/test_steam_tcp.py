@@ -1,4 +1,4 @@
-"""The TCP transport over a socket pair: the channel as a second implementation knows it, and worse."""
+"""The TCP transport over a socket pair, against a second implementation and invalid input."""
 
 from __future__ import annotations
 

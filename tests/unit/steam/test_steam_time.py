@@ -1,4 +1,4 @@
-"""Steam's time of day: learned from its answers, carried on whatever the machine's date does."""
+"""Steam's time of day: learned from answers, independent of the machine's date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATE_S = 1795780800.0
 
 
 class JumpyClock(FakeClock):
-    """The machine's date is off by `off_s`, and may jump."""
+    """A date that is off by `off_s`, and may jump."""
 
     off_s = 0.0
 

@@ -1,4 +1,4 @@
-"""The WebSocket transport over a socket pair: what the protocol allows, and worse."""
+"""The WebSocket transport over a socket pair, with valid and invalid input."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class OtherEnd:
 
 @contextmanager
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherEnd]:
-    """Let the next transport have one end of a pair; give the other end."""
+    """Give the next transport one end of a pair; return the other end."""
     ours, theirs = socket.socketpair()
     monkeypatch.setattr(websocket, "dial", lambda _: ours)
     monkeypatch.setattr(websocket, "_secure", lambda sock, *_: sock)
