@@ -81,6 +81,7 @@ class Authenticator:
         self._clock = clock
         self._awaited: str | None = None  # the input awaited from a person, in words
         self._waits_for_steam = False
+        self._guard_data: str | None = None
         self.session: AuthSession | None = None  # from Begin on
 
     def run(self, guard_data: str | None, resume: AuthSession | None = None) -> AuthState:
@@ -89,10 +90,11 @@ class Authenticator:
         Raises:
             LogOnRefused, NeedsHuman, SteamUnreachable: see `Link.authenticate`.
         """
-        session = self.session = resume or self._begin(guard_data)
-        if (approved := self._satisfy_guard(session, guard_data)) is not None:
+        self._guard_data = guard_data
+        session = self.session = resume or self._begin()
+        if (approved := self._satisfy_guard(session)) is not None:
             return approved
-        while (auth := self._poll(guard_data)) is None:
+        while (auth := self._poll()) is None:
             gevent.sleep(session.interval_s)
         return auth
 
@@ -106,7 +108,7 @@ class Authenticator:
             return NeedsHuman(self._credential.account, self._awaited)
         return SteamUnreachable("credentials", "no answer in time")
 
-    def _begin(self, guard_data: str | None) -> AuthSession:
+    def _begin(self) -> AuthSession:
         account = self._credential.account
         key = self._call(
             "GetPasswordRSAPublicKey",
@@ -126,8 +128,8 @@ class Authenticator:
         details.platform_type = pb.k_EAuthTokenPlatformType_SteamClient
         details.os_type = LINUX
         details.gaming_device_type = DESKTOP
-        if guard_data:
-            request.guard_data = guard_data
+        if self._guard_data:
+            request.guard_data = self._guard_data
         begun = self._call(
             "BeginAuthSessionViaCredentials",
             request,
@@ -157,7 +159,7 @@ class Authenticator:
 
     # -- Steam Guard ---------------------------------------------------------------------------
 
-    def _satisfy_guard(self, session: AuthSession, guard_data: str | None) -> AuthState | None:
+    def _satisfy_guard(self, session: AuthSession) -> AuthState | None:
         """Satisfy the first usable kind of confirmation; unknown kinds are skipped.
 
         Return the auth state if the log-on is approved elsewhere while a code is awaited.
@@ -169,9 +171,9 @@ class Authenticator:
             self._send_totp(session, self._credential.shared_secret)
         elif GUARD_EMAIL_CODE in offered:
             hint = offered[GUARD_EMAIL_CODE]
-            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint, guard_data)
+            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint)
         elif GUARD_DEVICE_CODE in offered:
-            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "", guard_data)
+            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
         elif GUARD_DEVICE_CONFIRMATION in offered:
             self._awaited = "approve the log-on in the Steam app"
         elif GUARD_EMAIL_CONFIRMATION in offered:
@@ -201,15 +203,13 @@ class Authenticator:
         if eresult not in (OK, DUPLICATE_REQUEST):
             raise LogOnRefused("credentials", eresult)
 
-    def _ask_for_code(
-        self, kind: GuardKind, code_type: int, hint: str, guard_data: str | None
-    ) -> AuthState | None:
+    def _ask_for_code(self, kind: GuardKind, code_type: int, hint: str) -> AuthState | None:
         account = self._credential.account
         where = f"e-mail at {hint}" if hint else kind.value
         self._awaited = f"a Steam Guard code ({where}): none was given in time"
         while (session := self._begun()).attempt <= CODE_ATTEMPTS:
             request = GuardRequest(account, kind, hint, session.attempt)
-            answer = self._code_or_approval(request, guard_data)
+            answer = self._code_or_approval(request)
             if isinstance(answer, AuthState):
                 return answer
             if answer is None:
@@ -223,9 +223,7 @@ class Authenticator:
             self.session = replace(self._begun(), attempt=session.attempt + 1)
         raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
 
-    def _code_or_approval(
-        self, request: GuardRequest, guard_data: str | None
-    ) -> AuthState | str | None:
+    def _code_or_approval(self, request: GuardRequest) -> AuthState | str | None:
         """Return the code that a person enters, or the auth state if Steam approves before that."""
         asking = gevent.spawn(self._asked, request)
         try:
@@ -236,7 +234,7 @@ class Authenticator:
                     if isinstance(answer, Exception):
                         raise answer
                     return answer
-                if (auth := self._poll(guard_data)) is not None:
+                if (auth := self._poll()) is not None:
                     return auth
         finally:
             asking.kill(block=False)
@@ -267,7 +265,7 @@ class Authenticator:
         assert self.session is not None  # noqa: S101 - set by run()
         return self.session
 
-    def _poll(self, guard_data: str | None) -> AuthState | None:
+    def _poll(self) -> AuthState | None:
         """Poll once; return the auth state when the session is approved, else None."""
         session = self._begun()
         answer = self._call(
@@ -281,7 +279,7 @@ class Authenticator:
             self.session = replace(session, client_id=answer.new_client_id)
         if not answer.refresh_token:
             return None
-        newest = answer.new_guard_data or guard_data
+        newest = answer.new_guard_data or self._guard_data
         return AuthState(session.steam_id, answer.refresh_token, newest)
 
     def _call(self, method: str, request: Any, answer_type: Any) -> Any:
