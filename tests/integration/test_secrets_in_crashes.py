@@ -37,12 +37,12 @@ pytestmark = pytest.mark.integration
 # Stands for the `botapi` command; what it breaks, breaks with secrets in every place that errors have.
 CRASHING: Final = """
 import asyncio, gc, os, threading
-from actors.accounts.store import Accounts
+from actors.accounts.store import AccountStore as Accounts
 from actors.steam.auth import Authenticator
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
-from supervisor.cli import main
-from supervisor.tree import Tree
+from supervisor.cli.main import main
+from supervisor.app.tree import Tree
 
 sealing_key = os.environ["BOTAPI_SECRET_KEY"]
 credential_of, beat = Accounts.credential, Connection.send
