@@ -1,13 +1,10 @@
 """Actor, Address, Mailbox, Ask, Reply: one mailbox, one handler, one message at a time.
 
-Knows no actor. All of it lives on one asyncio loop, so nothing here locks; a box belongs to one
-incarnation of an actor and dies with it, and no asker outlives the box without an answer.
+    sender ── ask/tell ──► Address ──► Mailbox ──► Actor.handle
+                           (stable)    (of one run)
 
-asker ── ask/tell ──► Address ──► Mailbox ──► Actor.handle
-                          (stable)    (one incarnation, dies with it)
-
-An actor that fails ends its `run` with the error; who starts it again, and when, is not known here.
-The next incarnation is a new object with a new mailbox on the same address.
+An actor that fails ends its `run` with the error; a supervisor starts a new object with a new mailbox on
+the same address. Everything runs on one asyncio loop, so nothing locks.
 """
 
 from __future__ import annotations
@@ -28,13 +25,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Ask(Generic[R_co]):
-    """Base of the messages that are answered, by an `R_co`; the subclasses are frozen dataclasses."""
+    """Base class of messages with an answer of type `R_co`."""
 
     __slots__ = ()
 
 
 class Reply(Generic[R]):
-    """Where one answer goes. It settles once: what comes later is ignored, not an error."""
+    """The slot for one answer. The first answer counts, later ones are ignored."""
 
     __slots__ = ("_expired", "_future")
 
@@ -44,75 +41,75 @@ class Reply(Generic[R]):
 
     @property
     def done(self) -> bool:
-        """Whether the asker waits no more: answered, failed or abandoned."""
+        """Whether the reply is answered, failed or abandoned."""
         return self._future.done()
 
     @property
     def abandoned(self) -> bool:
-        """Whether the asker gave up first: it was cancelled, or its deadline passed."""
+        """Whether the sender was cancelled, or its deadline passed, before an answer."""
         return self._expired or self._future.cancelled()
 
     def when_done(self, fn: Callable[[], None]) -> None:
-        """Call `fn` on the loop once the asker waits no more."""
+        """Call `fn` on the loop when the reply is done."""
         self._future.add_done_callback(lambda _: fn())
 
     def set(self, value: R) -> None:
-        """Answer."""
+        """Answer with `value`."""
         if not self._future.done():
             self._future.set_result(value)
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error, which is raised at the asker."""
+        """Answer with an error, which the sender raises."""
         if not self._future.done():
             self._future.set_exception(error)
-            # An asker cancelled in this very moment never looks; that is no news for the log.
+            # Marks it as retrieved: a sender that was cancelled just now does not read it.
             self._future.exception()
 
     def expire(self) -> None:
-        """Give up for the asker: its deadline has passed."""
+        """Abandon the reply: the deadline has passed."""
         if not self._future.done():
             self._expired = True
             self.fail(TimeoutError())
 
     async def wait(self) -> R:
-        """Return the answer; cancelling this marks the reply as abandoned."""
+        """Return the answer; a cancellation abandons the reply."""
         return await self._future
 
 
 @dataclass(slots=True)
 class Envelope(Generic[M]):
-    """One message and, if it was asked and not told, where its answer goes."""
+    """One message, and the slot for its answer if it was asked."""
 
     message: M
     reply: Reply[Any] | None
 
 
 class Mailbox(Generic[M]):
-    """The mail of one actor, first in, first out.
+    """The messages of one run of an actor, first in, first out.
 
-    Iterating takes the mail out, waits for more, and ends when the box is closed and empty. A full
-    box refuses at once instead of letting the sender wait: that is the backpressure.
+    Iteration takes messages out, waits for more, and ends when the mailbox is closed and empty. A full
+    mailbox refuses messages, as backpressure.
     """
 
     def __init__(self, owner: str, *, capacity: int, clock: Clock) -> None:
-        """`owner` names the actor in errors; `capacity` counts the messages not yet taken out."""
+        """`owner`: the actor's name in errors; `capacity`: the largest number of waiting messages."""
         self._owner = owner
         self._capacity = capacity
         self._clock = clock
         self._mail: deque[Envelope[M]] = deque()
         self._unanswered: set[Reply[Any]] = set()
         self._closed = False
-        self._reader: asyncio.Future[None] | None = None  # set while the actor waits for mail
+        self._reader: asyncio.Future[None] | None = None  # set while the actor waits
 
     def __len__(self) -> int:
         return len(self._mail)
 
     def put(self, envelope: Envelope[M]) -> None:
-        """Take in one envelope, without waiting.
+        """Deliver one envelope, without waiting.
 
         Raises:
-            MailboxFull: `capacity` messages are waiting; nothing was delivered.
-            ActorStopped: the box is closed.
+            MailboxFull: `capacity` messages wait; nothing was delivered.
+            ActorStopped: the mailbox is closed.
         """
         if self._closed:
             raise ActorStopped(self._owner)
@@ -122,10 +119,10 @@ class Mailbox(Generic[M]):
         self._wake_reader()
 
     async def ask(self, message: M, *, deadline: float) -> Any:
-        """Put `message` and wait for its answer: one future and one timer, no task.
+        """Deliver `message` and return its answer.
 
         Raises:
-            MailboxFull, ActorStopped: as `put`; ActorStopped also when the actor ends unanswering.
+            MailboxFull, ActorStopped: as `put`; ActorStopped also when the actor ends without an answer.
             TimeoutError: the instant `deadline` has passed.
         """
         reply: Reply[Any] = Reply()
@@ -139,15 +136,12 @@ class Mailbox(Generic[M]):
             self._unanswered.discard(reply)
 
     def close(self) -> None:
-        """Refuse further mail; what is in the box can still be read. Harmless twice."""
+        """Refuse further messages; the present ones can still be read. Harmless when repeated."""
         self._closed = True
         self._wake_reader()
 
     def discard(self) -> None:
-        """Close, throw the mail away and fail every ask that is still open.
-
-        That is those in the box, the one in hand and those whose reply the actor kept for later.
-        """
+        """Close, drop all messages and fail every unanswered ask, also of messages taken out."""
         self.close()
         self._mail.clear()
         for reply in self._unanswered:
@@ -157,7 +151,7 @@ class Mailbox(Generic[M]):
         return self
 
     async def __anext__(self) -> Envelope[M]:
-        """Return the next envelope, without those whose asker has gone."""
+        """Return the next envelope; those with a done reply are dropped."""
         while True:
             while self._mail:
                 envelope = self._mail.popleft()
@@ -179,12 +173,12 @@ class Mailbox(Generic[M]):
             self._reader.set_result(None)
 
 
-DEFAULT_CAPACITY: Final = 1024  # messages; a burst, not a queue: above it the caller should know
+DEFAULT_CAPACITY: Final = 1024  # messages
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class Address(Generic[M_contra]):
-    """Where to reach an actor, whichever incarnation of it is running now.
+    """The stable address of an actor, across its restarts.
 
     Contravariant: an address that takes more kinds of messages serves where fewer are needed.
     """
@@ -197,7 +191,7 @@ class Address(Generic[M_contra]):
         return f"Address({self.name!r})"
 
     def bind(self, mailbox: Mailbox[M_contra]) -> None:
-        """Let the mail go to `mailbox` from now on; what is left in the one before is discarded."""
+        """Deliver to `mailbox` from now on; discard the previous mailbox."""
         if self._mailbox is not None:
             self._mailbox.discard()
         self._mailbox = mailbox
@@ -206,20 +200,20 @@ class Address(Generic[M_contra]):
         """Deliver `message` without waiting and without an answer.
 
         Raises:
-            MailboxFull: the actor is behind; nothing was delivered.
-            ActorStopped: no actor reads the mailbox.
+            MailboxFull: too many messages wait; nothing was delivered.
+            ActorStopped: the actor does not run.
         """
         self._bound().put(Envelope(message, None))
 
     async def ask(self, message: Ask[R], *, deadline: float) -> R:
-        """Deliver `message` and wait for its answer until the instant `deadline` on the clock.
+        """Deliver `message` and return its answer.
 
-        A message whose asker is gone (cancelled or too late) before its turn is dropped unread.
+        A message whose sender was cancelled or is late is dropped unread.
 
         Raises:
-            MailboxFull: the actor is behind; nothing was delivered.
-            ActorStopped: no actor reads the mailbox, or the actor ended before it answered.
-            TimeoutError: `deadline` has passed.
+            MailboxFull: too many messages wait; nothing was delivered.
+            ActorStopped: the actor does not run, or ended before it answered.
+            TimeoutError: the instant `deadline` has passed.
         """
         answer = await self._bound().ask(cast("M_contra", message), deadline=deadline)
         return cast("R", answer)
@@ -231,35 +225,32 @@ class Address(Generic[M_contra]):
 
 
 class Actor(ABC, Generic[M]):
-    """One incarnation: `start`, then `run` to its end, once. Subclasses write `handle`."""
+    """One run of an actor: `start`, then `run` to its end, once. Subclasses implement `handle`."""
 
     def __init__(
         self, address: Address[M], *, clock: Clock, capacity: int = DEFAULT_CAPACITY
     ) -> None:
-        """`capacity`: messages that may wait before senders are refused."""
+        """`capacity`: the largest number of waiting messages."""
         self.address = address
         self._clock = clock
         self._mailbox: Mailbox[M] = Mailbox(address.name, capacity=capacity, clock=clock)
 
     @abstractmethod
     async def handle(self, envelope: Envelope[M]) -> None:
-        """Do what one message asks for; the next one waits until this returns.
+        """Handle one message; the next one waits until this returns.
 
-        The answer may come later: keep `envelope.reply`. What this raises ends the actor.
+        An answer may come later, through `envelope.reply`. An exception ends the actor.
         """
 
     async def start(self) -> None:
-        """Take over the address. A subclass that prepares more calls this last.
-
-        Whatever is bound here is served by `run`, so nothing may fail in between.
-        """
+        """Take over the address. Nothing may fail between this and `run`."""
         self.address.bind(self._mailbox)
 
     async def run(self) -> None:
-        """Handle mail until `stop`, then finish what was accepted before it.
+        """Handle messages until `stop`, then those accepted before it; at the end fail unanswered asks.
 
         Raises:
-            Exception: what `handle` raised. However this ends, no asker is left waiting.
+            Exception: `handle` raised it.
         """
         try:
             async for envelope in self._mailbox:
@@ -268,5 +259,5 @@ class Actor(ABC, Generic[M]):
             self._mailbox.discard()
 
     def stop(self) -> None:
-        """Accept no more mail; `run` ends when the box is empty. Harmless twice."""
+        """Accept no more messages; `run` ends when the mailbox is empty. Harmless when repeated."""
         self._mailbox.close()

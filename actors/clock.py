@@ -1,21 +1,24 @@
-"""Clock protocols and task helpers.
+"""Clock protocol, exponential backoff and task helpers.
 
-The composition root hands in the system's clock, tests hand in a fake one. All instants are
-monotonic seconds of one clock; they mean nothing on another machine or after a reboot.
+All instants are monotonic seconds of one clock; they mean nothing on another machine or after a reboot.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar
+
+R = TypeVar("R")
+LARGEST_POWER: Final = 1023  # 2.0 ** 1024 does not fit a float
 
 
 class Cancellable(Protocol):
-    """A timer that can be called off."""
+    """A timer that can be cancelled."""
 
     def cancel(self) -> None:
-        """Call it off; harmless when it has fired already."""
+        """Cancel it; harmless after it has fired."""
 
 
 class Clock(Protocol):
@@ -24,22 +27,38 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return the present instant, in monotonic seconds."""
 
+    def wall(self) -> float:
+        """Return UTC seconds since 1970."""
+
     async def sleep(self, seconds: float) -> None:
-        """Wait; zero or less only lets the other tasks run."""
+        """Wait; zero or less only lets other tasks run."""
 
     def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
         """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
 
 
-class WallClock(Clock, Protocol):
-    """A clock that also knows the date."""
+def backoff_s(attempt: int, *, base: float, cap: float) -> float:
+    """Return min(cap, base * 2 ** (attempt - 1)), the longest wait in seconds before `attempt` >= 1."""
+    return min(cap, base * 2.0 ** min(attempt - 1, LARGEST_POWER))
 
-    def wall(self) -> float:
-        """Return UTC seconds since 1970."""
+
+@contextlib.asynccontextmanager
+async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Limit the time of the block.
+
+    Raises:
+        TimeoutError: the block took more than `seconds` of `clock`.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = clock.call_at(clock.now() + seconds, lambda: limit.reschedule(0.0))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel `task` and wait until it is over, whatever it raises."""
+    """Cancel `task` and wait until it is done, whatever it raises."""
     task.cancel()
     await asyncio.wait({task})
 
@@ -48,21 +67,21 @@ class Tasks:
     """Background tasks; holds a reference to each, so that none is garbage collected."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Let `work` go on by itself."""
+    def start(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
+        """Run `work` in a task of its own."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def cancel(self) -> None:
-        """Cancel all that run now."""
+        """Cancel all running tasks."""
         for task in self._tasks:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for all, also for those that are started meanwhile."""
+        """Wait for all tasks, including those that start meanwhile."""
         while self._tasks:
             await asyncio.wait(self._tasks)

@@ -1,7 +1,6 @@
 """Metrics registry: counters, gauges, histograms and their text formats.
 
-The one file that imports prometheus_client. The registry is ours alone: what another library registers in
-the global one does not get out.
+Metrics that a library registers in prometheus_client's global registry are not exported.
 """
 
 from __future__ import annotations
@@ -36,51 +35,24 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from structlog.typing import FilteringBoundLogger
 
-P = ParamSpec("P")
-
-
-def contained(
-    observe: Callable[P, object], name: str, *, log: FilteringBoundLogger
-) -> Callable[P, None]:
-    """Return `observe` with every exception swallowed.
-
-    The first exception is logged as an error with its traceback, the others at debug: an observer may be
-    called for every request. `name` says in the log which observer it is.
-    """
-    has_failed = False
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> None:
-        nonlocal has_failed
-        try:
-            observe(*args, **kwargs)
-        except Exception as error:
-            kind = type(error).__name__
-            if has_failed:
-                log.debug("observer_failed", observer=name, error_type=kind)
-            else:
-                has_failed = True
-                log.exception("observer_failed", observer=name, error_type=kind)
-
-    return call
-
-
 __all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies", "Latency"]
 
+P = ParamSpec("P")
 OPENMETRICS_VERSION: Final = "1.0.0"
 
-# The creation time of each series would double the output, and no dashboard uses it.
+# The creation times of series would double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 class Format(enum.StrEnum):
-    """How metrics may be written; the values are media types."""
+    """Text formats; the values are media types."""
 
     TEXT = "text/plain"
     OPENMETRICS = "application/openmetrics-text"
 
     @property
     def content_type(self) -> str:
-        """What HTTP calls it, with its version."""
+        """The value of the header Content-Type."""
         if self is Format.TEXT:
             return CONTENT_TYPE_PLAIN_0_0_4
         return f"{self.value}; version={OPENMETRICS_VERSION}; charset=utf-8"
@@ -88,7 +60,7 @@ class Format(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Counts(Collector):
-    """A counter that is kept in a mapping; read at each scrape."""
+    """A counter whose values are read from a mapping at each scrape."""
 
     name: str
     text: str
@@ -103,7 +75,7 @@ class _Counts(Collector):
 
 
 class Latency:
-    """One series of a histogram that is kept in a list, without a lock; on the loop's thread only."""
+    """One series of a histogram, without a lock: for the loop's thread only."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -113,19 +85,19 @@ class Latency:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Measure one."""
+        """Record one duration."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     def add_to(self, family: HistogramMetricFamily, label: str) -> None:
-        """Show what was measured so far."""
+        """Add the series to a metric family."""
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
         family.add_metric([label], buckets, self._sum)
 
 
 class Latencies(Collector):
-    """A histogram by one label, as `Latency` keeps it."""
+    """A histogram with one label, made of `Latency` series."""
 
     def __init__(self, name: str, text: str, bounds: Sequence[float], label: str) -> None:
         self._name, self._text, self._bounds, self._label = name, text, bounds, label
@@ -138,7 +110,7 @@ class Latencies(Collector):
         return self._series[value]
 
     def collect(self) -> Iterator[Metric]:
-        """Show every series."""
+        """Yield the histogram."""
         family = HistogramMetricFamily(self._name, self._text, labels=(self._label,))
         for value, series in self._series.items():
             series.add_to(family, value)
@@ -146,7 +118,7 @@ class Latencies(Collector):
 
 
 class Instruments:
-    """Makes instruments and writes out what they show. Names are whole, to be searched for."""
+    """Makes instruments and exports their values. Names are complete, so that a search finds them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -166,13 +138,13 @@ class Instruments:
         return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
 
     def facts(self, name: str, text: str, facts: Mapping[str, str]) -> None:
-        """Show constants as labels of a gauge that is 1; its name gets an `_info`."""
+        """Export constants as labels of a gauge that is 1; `_info` is appended to its name."""
         Info(name, text, registry=self._registry).info(dict(facts))
 
     def counts(self, name: str, text: str, *labels: str) -> defaultdict[tuple[object, ...], int]:
-        """Return a counter as a mapping, by the labels' values: for what happens all the time.
+        """Return a counter as a mapping by label values, for frequent events.
 
-        An increment costs a tenth of a Counter's, which has a lock. On the loop's thread only.
+        An increment costs a tenth of that of a Counter, which has a lock. For the loop's thread only.
         """
         kept: defaultdict[tuple[object, ...], int] = defaultdict(int)
         self.counted_elsewhere(name, text, labels, lambda: kept)
@@ -189,14 +161,39 @@ class Instruments:
         self._registry.register(_Counts(name, text, labels, read))
 
     def latencies(self, name: str, text: str, bounds: Sequence[float], label: str) -> Latencies:
-        """Make a histogram for what happens all the time; see `counts`."""
+        """Make a histogram for frequent events; see `counts`."""
         latencies = Latencies(name, text, bounds, label)
         self._registry.register(latencies)
         return latencies
 
     def written(self, form: Format) -> bytes:
-        """Return all of it as it is now."""
+        """Return all metrics in a text format."""
         if form is Format.TEXT:
             return generate_latest(self._registry)
         text: bytes = openmetrics.generate_latest(self._registry, version=OPENMETRICS_VERSION)  # type: ignore[no-untyped-call]
         return text
+
+
+def contained(
+    observe: Callable[P, object], name: str, *, log: FilteringBoundLogger
+) -> Callable[P, None]:
+    """Return `observe` without its exceptions: an observer must not fail what it observes.
+
+    The first exception is logged as an error with its traceback, the others at debug. `name`: of the
+    observer, for the log.
+    """
+    has_failed = False
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        nonlocal has_failed
+        try:
+            observe(*args, **kwargs)
+        except Exception as error:
+            kind = type(error).__name__
+            if has_failed:
+                log.debug("observer_failed", observer=name, error_type=kind)
+            else:
+                has_failed = True
+                log.exception("observer_failed", observer=name, error_type=kind)
+
+    return call

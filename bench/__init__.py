@@ -1,1 +1,1 @@
-"""Benchmarks, runnable one by one: python -m bench.fleet, python -m bench.requests."""
+"""Benchmarks, each runnable by itself: python -m bench.fleet, python -m bench.requests."""

@@ -1,11 +1,11 @@
-"""An aiohttp server that returns bytes from memory and does nothing else: what is possible at most.
+"""Bare aiohttp server that returns bytes from memory: the upper limit for the service.
 
     python -m bench.bare_server FILE [--log LOG] [--delay-ms MS] [--work REDIS_URL]
 
-Returns FILE, which is gzipped JSON, to every GET of `PATH`; prints its port when it listens. With a log
-it writes aiohttp's own line for each request there; with a delay it answers after so many milliseconds.
-With work it does what no design can leave out and nothing else: one script in Redis before the delay, and
-after it FILE, a GC's answer now, becomes JSON.
+It returns FILE, gzipped JSON, to every GET of `PATH`, and prints its port when it listens. `--log` writes
+aiohttp's access log to a file; `--delay-ms` delays the response. `--work` does the work that no design
+can avoid: one Redis script before the delay, and after it the conversion of FILE, a response of the GC,
+to JSON.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import MatchStore
 from actors.redis.client import connect
 
-PATH: Final = "/match-details"  # a fixed one, which aiohttp finds quickest
+PATH: Final = "/match-details"  # aiohttp resolves a fixed path fastest
 
 
 class BareServer(NamedTuple):
-    """One that runs."""
+    """A running server."""
 
     url: str
     pid: int
@@ -44,7 +44,7 @@ class BareServer(NamedTuple):
 def bare_server(
     body: bytes, *, logs: bool = False, delay_ms: float = 0, work_with: str | None = None
 ) -> Iterator[BareServer]:
-    """Run one, a process of its own, that has `body` in memory; `work_with`: the URL of a Redis."""
+    """Run a server process with `body` in memory; `work_with` is a Redis URL."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "body"
         file.write_bytes(body)
@@ -65,7 +65,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def from_memory(body: bytes, delay_s: float) -> Handler:
-    """Return a handler that answers with `body`."""
+    """Return a handler that responds with `body`."""
 
     async def handler(_request: web.Request) -> web.Response:
         if delay_s:
@@ -76,13 +76,13 @@ def from_memory(body: bytes, delay_s: float) -> Handler:
 
 
 def working(body: bytes, delay_s: float, redis_url: str) -> Handler:
-    """Return a handler that answers with what it makes of `body` each time."""
+    """Return a handler that converts `body`, a response of the GC, for each request."""
     decoder = MatchDecoder()
     store = MatchStore(connect(redis_url, raw=True), prefix="bare", log=structlog.get_logger())
 
     async def handler(request: web.Request) -> web.Response:
         match_id = int(request.query["match_id"])
-        await store.look(store.claim(match_id))
+        await store.lookup(store.claim(match_id))
         await asyncio.sleep(delay_s)
         answer = answer_of(match_id, body, decoder.decode(body), now=time.time(), ttl_s=60)
         return _packed(answer.gzip)
@@ -91,7 +91,7 @@ def working(body: bytes, delay_s: float, redis_url: str) -> Handler:
 
 
 async def serve(handler: Handler, log: logging.Logger | None) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     app = web.Application()
     app.router.add_get(PATH, handler)
     runner = web.AppRunner(app, access_log=log)
@@ -108,7 +108,7 @@ def _packed(body: bytes) -> web.Response:
 
 
 def access_log(file: Path) -> logging.Logger:
-    """Return aiohttp's logger, writing to `file`."""
+    """Return aiohttp's access logger, writing to `file`."""
     logging.basicConfig(filename=file, level=logging.INFO)
     return logging.getLogger("aiohttp.access")
 

@@ -1,4 +1,4 @@
-"""The system's own Chromium, driven by Playwright's client; for tests, benchmarks and pictures."""
+"""The system's Chromium, driven by Playwright; for tests, benchmarks and screenshots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 MISSING: Final = "there is no Chromium here; install one (Debian: apt-get install chromium)"
 FLAGS: Final = (
     "--headless",
-    "--no-sandbox",  # tests run as root in containers, and visit nothing but loopback
+    "--no-sandbox",  # tests run as root in containers, and open loopback addresses only
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -24,7 +24,7 @@ FLAGS: Final = (
 
 
 def executable() -> str | None:
-    """Return where Chromium is, if it is."""
+    """Return the path of Chromium, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
     """Run a browser.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: Chromium is not installed.
     """
     path = executable()
     if path is None:

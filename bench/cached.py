@@ -1,14 +1,13 @@
-"""Requests per second for a match that is known, against a bare aiohttp handler with the same bytes.
+"""Request rate for a match in memory, compared with a bare aiohttp handler that returns the same bytes.
 
     python -m bench.cached [--rounds 7] [--seconds 2] [--connections 16]
 
-They take turns in one run, each a process of its own, and medians are compared: what else the machine
-does meets all of them. The service writes a line of JSON for each request; so there is a second bare
-server, which writes aiohttp's own.
+The servers are separate processes and are measured in turn, so that other load affects all of them alike;
+medians are compared. The service writes a JSON log line for each request; so does a second bare server,
+with aiohttp's access log.
 
-A plain request, which asks for the match and nothing else, is answered on its connection; the goal is
-for it. One with a header that means something (here: a name of its own) takes aiohttp's way through the
-service and is measured beside.
+The goal applies to a plain request, which is answered before the application. A request with a header
+that needs the application (here: a time limit) is measured too.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from dataclasses import dataclass, field
 import psutil
 
 from bench.bare_server import PATH, bare_server
+from bench.env import service_env
 from bench.http_load import drive
 from bench.report import print_machine, print_table
-from bench.world import world
 
 MATCH = 7_490_235_544
 GOAL = 0.7
@@ -32,17 +31,17 @@ GOAL = 0.7
 
 @dataclass
 class Server:
-    """One of those compared, and what was measured of it."""
+    """One server and its measurements."""
 
     name: str
     url: str
     pid: int
     header: str = ""
     rates: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)  # per request
+    cpu_us: list[float] = field(default_factory=list)  # per response
 
     def measure(self, connections: int, seconds: float) -> None:
-        """Measure once more."""
+        """Measure one round."""
         times = psutil.Process(self.pid).cpu_times()
         rate = asyncio.run(
             drive(self.url, connections=connections, seconds=seconds, header=self.header)
@@ -53,7 +52,7 @@ class Server:
         self.cpu_us.append(used / rate.answers * 1e6)
 
     def row(self) -> list[str]:
-        """Return one printed row."""
+        """Return a row of the table."""
         middle, low, high = statistics.median(self.rates), min(self.rates), max(self.rates)
         return [
             self.name,
@@ -64,7 +63,7 @@ class Server:
 
 
 def gzipped(url: str) -> bytes:
-    """Return what `url` answers, as it goes over the wire."""
+    """Return the gzipped body of the response to a GET of `url`."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})  # noqa: S310 - ours
     with urllib.request.urlopen(request) as answer:  # noqa: S310 - ours
         body: bytes = answer.read()
@@ -79,7 +78,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
     print_machine()
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         url = f"{w.service.url}/match-details?match_id={MATCH}"
         body = gzipped(url)
@@ -90,14 +89,14 @@ def main() -> None:
             bare = Server("bare aiohttp handler", bare_url + PATH, bare_pid)
             logging = Server("the same, with its log", logging_url + PATH, logging_pid)
             pid = w.service.process.pid
-            known = Server("known match", url, pid)
-            named = Server("known match, not plain", url, pid, header="X-Request-Id: bench")
-            servers = (bare, logging, known, named)
+            known = Server("match in memory", url, pid)
+            routed = Server("the same, routed", url, pid, header="X-Request-Timeout: 5")
+            servers = (bare, logging, known, routed)
             for _ in range(options.rounds + 1):
                 for server in servers:
                     server.measure(options.connections, options.seconds)
         asked = asyncio.run(w.sandbox.summary())["requests"]
-    for server in servers:  # the first round warms up
+    for server in servers:  # the first round is a warm-up
         del server.rates[0], server.cpu_us[0]
     print_table(
         ["server", "requests/s", "range", "CPU us each"],
@@ -106,7 +105,7 @@ def main() -> None:
         f"{options.rounds} rounds of {options.seconds:g} s each in turn; "
         f"{sum(asked.values())} request to the Game Coordinator",
     )
-    for ours, goal in ((known, f" (goal: {GOAL} at least)"), (named, "")):
+    for ours, goal in ((known, f" (goal: {GOAL} at least)"), (routed, "")):
         for other in (bare, logging):
             ratio = statistics.median(ours.rates) / statistics.median(other.rates)
             print(f"{ours.name} to {other.name}: {ratio:.2f}{goal}")

@@ -1,10 +1,9 @@
-"""How long a checkout takes when most accounts are not free.
+"""Duration of a checkout when most accounts are not free.
 
     python -m bench.checkout [--accounts 10000] [--rounds 300]
 
-One account is free, at the very end; the others are checked out or cooling down (as spent ones are). A
-checkout must not take longer for that. Medians over rounds, on one Valkey in a process of its own; the
-slowest is the first, which has to look through them all.
+One account is free, the last one by name; the others are checked out or cooling down (as spent accounts
+are). Their number must not matter. The slowest checkout is the first, which scans all accounts.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ FREE = "zzz"
 
 
 async def fill(redis: Redis, prefix: str, kind: str, count: int) -> None:
-    """Put `count` accounts of one kind in front of a free one."""
+    """Add `count` accounts of one kind, and a free one."""
     names = [f"a{number:06}" for number in range(count)]
     score = 1 if kind == "checked out" else 0
     for at in range(0, count, 1000):

@@ -1,4 +1,4 @@
-"""What it costs to turn a GC answer into JSON, beside protobuf's own way on the same bytes.
+"""CPU time of decoding a GC answer to JSON, compared with protobuf on the same bytes.
 
     python -m bench.decode [--matches 40] [--rounds 15]
 
@@ -24,7 +24,7 @@ FIRST_MATCH = 7_000_000_001
 
 
 def bodies(count: int) -> list[bytes]:
-    """Return `count` answers as the GC would send them."""
+    """Return `count` answers of the simulated GC."""
     catalogue = Catalogue(seed=1)
     return [catalogue.answer(FIRST_MATCH + 20 * n)[1] for n in range(count)]
 
@@ -38,7 +38,7 @@ def ms_each(decode: Callable[[bytes], object], answers: list[bytes]) -> float:
 
 
 def main() -> None:
-    """Print both ways and their ratio."""
+    """Print both decoders and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--matches", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=15)

@@ -1,9 +1,9 @@
-"""How long a fleet takes to be ready, what that costs, and how much memory it holds.
+"""Measures start time, CPU and memory of a fleet.
 
     python -m bench.fleet [--bots 10 50 300] [--runs 3]
 
-First start: the credential flow for every account. Second start: refresh tokens. Pacing is off; sandbox
-and Valkey are processes of their own. Times count from the start of the service's process.
+The first start logs on with passwords, the second with refresh tokens. Pacing is off; sandbox and Valkey
+are separate processes. Times count from the start of the service's process.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import argparse
 import statistics
 from dataclasses import dataclass
 
+from bench.env import service_env
 from bench.report import print_machine, print_table
 from bench.service_process import ServiceProcess
-from bench.world import world
 
 
 @dataclass(frozen=True)
 class Start:
-    """One start of one fleet."""
+    """Measurements of one start."""
 
     ready_s: float
     cpu_s: float
@@ -27,16 +27,16 @@ class Start:
 
 
 def measure(bots: int) -> tuple[Start, Start]:
-    """Return the first start (passwords) and the second (tokens)."""
-    with world(bots) as w:
-        first = until_ready(w.service, bots)
-        w.service.stop()
-        w.service.start()
-        return first, until_ready(w.service, bots)
+    """Return the start with passwords and the start with tokens."""
+    with service_env(bots) as env:
+        first = until_ready(env.service, bots)
+        env.service.stop()
+        env.service.start()
+        return first, until_ready(env.service, bots)
 
 
 def until_ready(service: ServiceProcess, bots: int) -> Start:
-    """Wait until every bot is ready and say what it took."""
+    """Wait until every bot is ready; return the measurements."""
     service.wait_ready(bots, within=120)
     return Start(service.age_s, service.cpu_seconds, service.rss / 1e6)
 
@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print_machine()
-    with world(1) as w:  # what one bot's service holds is the base of "per bot"
-        base_mb = until_ready(w.service, 1).rss_mb
+    with service_env(1) as env:  # the memory with one bot is the base of "KB per bot"
+        base_mb = until_ready(env.service, 1).rss_mb
     rows = []
     for bots in options.bots:
         runs = [measure(bots) for _ in range(options.runs)]

@@ -1,4 +1,4 @@
-"""A small HTTP client for benchmarks in which every request differs.
+"""HTTP client for benchmarks in which every request differs.
 
 async with Caller(url) as caller:
     status = await caller.get("/match-details?match_id=1")
@@ -16,7 +16,7 @@ _END: Final = b"\r\n\r\n"
 
 
 class _Connection(asyncio.Protocol):
-    """One connection that is kept; one request at a time."""
+    """A persistent connection; one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -28,7 +28,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def ask(self, request: bytes) -> asyncio.Future[int]:
-        """Send a request; return its status once the whole answer is here."""
+        """Send a request; return the status once the response is complete."""
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._answer
@@ -49,12 +49,12 @@ class _Connection(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionError("closed"))
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._transport.close()
 
 
 class Caller:
-    """An HTTP client that opens a connection for each concurrent request and keeps it."""
+    """HTTP client with a persistent connection for each concurrent request."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -63,14 +63,14 @@ class Caller:
         self._idle: list[_Connection] = []
 
     async def get(self, target: str) -> int:
-        """Return the status of a GET. Raises OSError when the connection breaks."""
+        """Return the status of a GET. Raises OSError if the connection breaks."""
         connection = await self._connection()
         status = await connection.ask(f"GET {target}{self._lines}".encode())
         self._idle.append(connection)
         return status
 
     async def aclose(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for connection in self._idle:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""The cheapest client there is, so that a server is the bottleneck: one request, again and again."""
+"""Load generator: repeats one request, cheaply enough that the server is the bottleneck."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Rate:
-    """What came of it."""
+    """Result of one round."""
 
     answers: int
     seconds: float
 
     @property
     def per_second(self) -> float:
-        """Return answers per second."""
+        """Return responses per second."""
         return self.answers / self.seconds
 
 
 class _Client(asyncio.Protocol):
-    """One connection; asks again as soon as an answer is complete, until `until`."""
+    """One connection; repeats the request as soon as a response is complete, until `until`."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self._request = request
@@ -62,12 +62,12 @@ class _Client(asyncio.Protocol):
             self.done.set_exception(exc or ConnectionError("closed"))
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._transport.close()
 
 
 async def drive(url: str, *, connections: int, seconds: float, header: str = "") -> Rate:
-    """GET `url` from all connections for `seconds`, with one more `header`; every answer must be 200."""
+    """GET `url` on all connections for `seconds`, with an extra `header`; every response must be 200."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     headers = [f"Host: {parts.netloc}", "Accept-Encoding: gzip", *([header] if header else [])]

@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the documents show: by day, by night, on a phone.
+"""Takes screenshots of the page for the documentation.
 
 python -m bench.pictures [docs/images]
 """
@@ -21,7 +21,7 @@ PICTURES: Final[dict[str, dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
     with StageProcess(12, changes=10) as stage, chromium() as browser:

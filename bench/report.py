@@ -1,4 +1,4 @@
-"""What every benchmark prints: the machine, a table, percentiles."""
+"""Output of benchmarks: the machine, tables and percentiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def print_machine() -> None:
-    """Say on what the figures were measured."""
+    """Print Python's version, the machine and its load."""
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, "
         f"load {os.getloadavg()[0]:.2f}"

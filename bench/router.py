@@ -2,9 +2,9 @@
 
     python -m bench.router [--requests 400] [--rounds 31]
 
-The router as it is, in this process; bots answer at once, and what Redis does is done in memory. The
-answer is as small as one can be, so that the routing shows. The sizes are measured in turns, so that a
-noisy moment hits all of them; what counts is the median of the ratios, each of one round.
+The real router in this process, with bots that answer at once and stores in memory. The answer is as
+small as possible, so that the cost of routing shows. The sizes are measured in turns, so that a noisy
+moment affects all of them; the result is the median of the ratios of each round.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from typing import Any
 
 import structlog
 
-from actors.accounts.models import Reserved
+from actors.accounts.models import Charge, Reserved
+from actors.accounts.store import AccountStore
 from actors.actor import Address, Ask
 from actors.bot.messages import BotChanged, ReadyBot, RouterToBot, ServeMatch
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.matches.cache import Freshness, MatchCache
 from actors.matches.match import Known
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.matches.store import ANYTHING, Claim
+from actors.matches.store import ANYTHING, Claim, MatchStore
 from actors.metrics import Instruments
-from actors.redis.client import Condition
 from actors.router.messages import FetchMatch, RouterMessage, RouterPolicy
 from actors.router.metrics import RouterMetrics
 from actors.router.router import Router
@@ -61,59 +62,65 @@ class InstantBot(Address[RouterToBot]):
         return encode_response({"result": 1, "match": {"match_id": str(message.match_id)}})
 
 
-class NoRedis:
-    """A store in which no budget is ever spent and no match is known."""
+class FreeAccounts(AccountStore):
+    """A store in which no budget is ever spent."""
 
-    async def reserve(
-        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
-    ) -> Reserved:
+    def __init__(self) -> None:
+        """Need nothing."""
+
+    def charge(self, account: str, fencing_token: int, ip: str | None) -> Charge:
+        """Return an empty charge."""
+        del account, fencing_token, ip
+        return Charge((), ())
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved:
         """Grant it."""
-        del account, fencing_token, ip, if_
+        del account, fencing_token, ip
         return Reserved(1, 1)
 
-    async def address_frees_in(self, ip: str) -> float:
-        """Return that it has budget left."""
-        del ip
-        return 0.0
+
+class NoMatches(MatchStore):
+    """A store in which no match is known."""
+
+    def __init__(self) -> None:
+        """Need nothing."""
 
     def claim(self, match_id: int) -> Claim:
         """Return a claim."""
         return Claim(match_id, "")
 
-    def ours(self, claim: Claim) -> Condition:
-        """Return a condition; `reserve` ignores it."""
-        return Condition(str(claim.match_id), claim.token)
-
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim:
+    async def lookup(
+        self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
+    ) -> Claim | Reserved:
         """Grant it."""
         del after
-        return claim
+        return claim if charge is None else Reserved(1, 1)
 
-    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
+    async def publish(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
         """Forget it."""
 
-    async def hold(self, claim: Claim) -> bool:
-        """Hold it."""
+    async def renew(self, claim: Claim) -> bool:
+        """Renew it."""
         del claim
         return True
 
-    async def give_up(self, claim: Claim) -> None:
+    async def release(self, claim: Claim) -> None:
         """Forget it."""
 
 
 @contextlib.asynccontextmanager
 async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[RouterMessage]]:
     """Run a router with so many ready bots."""
-    address, redis = Address[RouterMessage](f"router-{bots}"), NoRedis()
+    address = Address[RouterMessage](f"router-{bots}")
     router = Router(
         address=address,
-        budgets=redis,
-        matches=redis,
+        accounts=FreeAccounts(),
+        matches=NoMatches(),
         memory=MatchCache(POLICY.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=POLICY,
-        tally=RouterMetrics(Instruments()),
-        catch_up=lambda _: None,
+        metrics=RouterMetrics(Instruments()),
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         rng=random.Random(1),
         log=structlog.get_logger(),

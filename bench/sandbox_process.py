@@ -1,7 +1,7 @@
-"""The sandbox as a process of its own, and its control API. Used by benchmarks and tests.
+"""The sandbox as a child process, and its control API; for benchmarks and tests.
 
 with SandboxProcess(accounts=[{"name": "a", "password": "p"}]) as sandbox:
-    ...  # sandbox.directory_url, sandbox.ca_file, await sandbox.wait_journal("gc_welcome")
+...  # sandbox.directory_url, sandbox.ca_file, await sandbox.wait_journal("gc_welcome")
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-# The order inside the log-on burst is the strict one, and nothing slows down or stops a fleet on purpose.
+# Steam's strict order of messages after a log-on, and no random refusals or delays.
 STRICT = ("--no-stock-clients", "--no-logon-limits", "--no-early-hellos")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
@@ -34,19 +33,19 @@ DEMO_ACCOUNTS: list[dict[str, Any]] = json.loads(
 
 
 class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused a control request; the text holds what it said."""
+    """The sandbox did not start, or refused a control request; the text has its output."""
 
 
 class SandboxProcess:
     """One sandbox process; a context manager.
 
     Args:
-        accounts: entries of the accounts file; the demo accounts when None.
-        options: more command line arguments, e.g. ``("--heartbeat", "0.3")``; they come after `STRICT`.
-        state: keeps keys and revocations there, for a restart.
-        matches: a directory with whole answers.
-        port: of the directory; 0 takes any.
-        env: more environment variables, e.g. those of a moved clock.
+        accounts: entries of the accounts file; None: the demo accounts.
+        options: further command line options, e.g. ``("--heartbeat", "0.3")``, after `STRICT`.
+        state: directory of keys and revocations, for a restart.
+        matches: directory of match answers.
+        port: port of the directory; 0: any.
+        env: further environment variables, e.g. those of a moved clock.
     """
 
     def __init__(
@@ -70,9 +69,9 @@ class SandboxProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- lifecycle ----------------------------------------------------------------------------
     def start(self) -> Self:
-        """Start and wait for the ready line."""
+        """Start the process and wait for its ready line."""
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-accounts-")
         accounts_file = Path(self._folder.name) / "accounts.json"
         accounts_file.write_text(json.dumps(self.accounts))
@@ -94,7 +93,7 @@ class SandboxProcess:
         return self
 
     def stop(self) -> int | None:
-        """Stop it (SIGTERM, then SIGKILL); return its exit code. Harmless when repeated."""
+        """Stop the process with SIGTERM, then SIGKILL; return its exit code. Idempotent."""
         process, self._process = self._process, None
         code = None
         if process is not None:
@@ -113,7 +112,7 @@ class SandboxProcess:
         return code
 
     def kill(self) -> None:
-        """End it without a word, as a power cut does."""
+        """Kill the process with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -126,7 +125,7 @@ class SandboxProcess:
         self.stop()
 
     def errors(self) -> str:
-        """Return what it wrote to stderr so far."""
+        """Return its stderr so far."""
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
@@ -147,7 +146,7 @@ class SandboxProcess:
                 line += chunk
         return line
 
-    # --- facts --------------------------------------------------------------------------------
+    # --- addresses ----------------------------------------------------------------------------
     @property
     def directory_url(self) -> str:
         """Base URL of the directory."""
@@ -175,7 +174,7 @@ class SandboxProcess:
 
     @property
     def endpoints(self) -> dict[str, list[str]]:
-        """Endpoints of the CMs by the directory's type."""
+        """Endpoints of the CMs, by the directory's type."""
         found: dict[str, list[str]] = self._ready["endpoints"]
         return found
 
@@ -183,17 +182,6 @@ class SandboxProcess:
     def pid(self) -> int:
         """Process id."""
         return int(self._ready["pid"])
-
-    @property
-    def rss(self) -> int:
-        """Resident memory in bytes."""
-        return int(psutil.Process(self.pid).memory_info().rss)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time used so far."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
 
     # --- control API --------------------------------------------------------------------------
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
@@ -215,7 +203,7 @@ class SandboxProcess:
             return answer
 
     async def journal(self, kind: str | None = None, *, since: int = 0) -> list[Event]:
-        """Return events, of one or several (comma-separated) kinds."""
+        """Return events of one or several (comma-separated) kinds, or of all."""
         answer = await self.call("GET", "/journal", kind=kind, since=since)
         events: list[Event] = answer["events"]
         return events
@@ -226,7 +214,7 @@ class SandboxProcess:
         """Wait for `count` events of `kind` numbered above `since` whose fields have these values.
 
         Raises:
-            TimeoutError: they did not come; the text tells how many did.
+            TimeoutError: too few events; the text has their number.
         """
         answer = await self.call(
             "GET", "/journal/wait", kind=kind, count=count, since=since, timeout=within_s, **match
@@ -237,7 +225,7 @@ class SandboxProcess:
         return events
 
     async def last_event(self) -> int:
-        """Return the number of the newest event, to wait for what comes after it."""
+        """Return the number of the newest event."""
         return int((await self.summary())["last"])
 
     async def summary(self) -> dict[str, Any]:
@@ -250,12 +238,12 @@ class SandboxProcess:
         return found
 
     async def faults(self, **switches: Any) -> dict[str, Any]:
-        """Set switches (None or False switches one off); return what is on."""
+        """Set switches (None or False turns one off); return those that are on."""
         on: dict[str, Any] = (await self.call("POST", "/faults", switches))["faults"]
         return on
 
     async def clear_faults(self, *names: str) -> None:
-        """Switch off these, or all."""
+        """Turn off these switches, or all."""
         await self.call("DELETE", "/faults", name=",".join(names) or None)
 
     async def drop(
@@ -266,7 +254,7 @@ class SandboxProcess:
         cms: Sequence[str] | None = None,
         fraction: float | None = None,
     ) -> int:
-        """Drop connections (all, unless narrowed); return how many."""
+        """Drop connections (all, unless narrowed); return their number."""
         body: dict[str, Any] = {"mode": mode, "all": True}
         body |= {"accounts": accounts, "cms": cms}
         if fraction is not None:
@@ -274,23 +262,23 @@ class SandboxProcess:
         return int((await self.call("POST", "/drop", body))["dropped"])
 
     async def log_off(self, eresult: int, *, accounts: Sequence[str] | None = None) -> int:
-        """Log sessions off from Steam's side with this result."""
+        """Log sessions off with this result."""
         body = {"all": True, "accounts": accounts, "eresult": eresult}
         return int((await self.call("POST", "/log-off", body))["logged_off"])
 
     async def hide_matches(
         self, *, not_found: Sequence[int] = (), blocked: Sequence[int] = ()
     ) -> None:
-        """Make matches disappear (result 2) or refused (result 15)."""
+        """Make matches not found (result 2) or blocked (result 15)."""
         await self.call("POST", "/matches/not-found", {"add": list(not_found)})
         await self.call("POST", "/matches/blocked", {"add": list(blocked)})
 
     async def hide_replays(self, *match_ids: int) -> None:
-        """Let these have no replay file: not uploaded yet, or expired."""
+        """Make the replay files of these matches missing."""
         await self.call("POST", "/matches/no-replay", {"add": match_ids})
 
     async def revoke(self, account: str, *, log_off: int | None = None) -> None:
-        """Kill an account's tokens; with `log_off`, end its sessions with that result too."""
+        """Revoke an account's tokens; with `log_off`, end its sessions with that result."""
         body: dict[str, Any] = {"account": account}
         if log_off is not None:
             body["log_off"] = log_off
@@ -302,5 +290,5 @@ class SandboxProcess:
         return mails
 
     async def quota(self, **changes: Any) -> dict[str, Any]:
-        """Change limits (account, ip), move Steam's clock (advance_s) or forget (reset)."""
+        """Change limits (account, ip), move Steam's clock (advance_s) or reset the counts (reset)."""
         return await self.call("POST", "/quota", changes)

@@ -1,7 +1,4 @@
-"""The service as its users run it: a process of its own, started from a config file.
-
-Used by benchmarks and by the integration tests. Everything is on loopback and ends with the block.
-"""
+"""The service as a child process, started from a config file; for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ import psutil
 
 START_S = 30.0
 STOP_S = 30.0
-WRITTEN_S = 1.0  # for a line to be in the log's file
+WRITTEN_S = 1.0  # time for a line to reach the log file
 RUN = (sys.executable, "-m", "supervisor", "run")
 
 
@@ -33,7 +30,7 @@ Sections = Mapping[str, Mapping[str, Any]]  # as in config.toml
 
 
 def toml(settings: Sections) -> str:
-    """Write ``{"section": {"key": value}}`` as TOML; JSON's scalars are TOML's."""
+    """Return ``{"section": {"key": value}}`` as TOML; JSON scalars are valid TOML."""
     lines: list[str] = []
     for section, values in settings.items():
         lines.append(f"[{section}]")
@@ -41,14 +38,20 @@ def toml(settings: Sections) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return a process's user plus system time so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 @dataclass
 class ServiceProcess:
-    """`botapi run` on a free port; a context manager. `log` is what it wrote to stderr."""
+    """`botapi run` on a free port; a context manager. `log` is its output."""
 
     settings: Sections
     env: dict[str, str] = field(default_factory=dict)
     args: tuple[str, ...] = ()
-    module: str = "supervisor"  # what stands for the `botapi` command
+    module: str = "supervisor"  # module that is run, in place of the `botapi` command
 
     def __enter__(self) -> Self:
         self._dir = tempfile.TemporaryDirectory(prefix="botapi-")
@@ -73,7 +76,7 @@ class ServiceProcess:
             self._dir.cleanup()
 
     def start(self) -> None:
-        """Start (again, on the same data) and wait until it listens."""
+        """Start the process, also again on the same data, and wait until it listens."""
         self._log_file.write_text("")
         self._started_at = time.monotonic()
         with self._log_stream() as log:
@@ -97,11 +100,11 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{event['port']}"
 
     def _log_stream(self) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """Return what the process writes to; closed here when it has been started."""
+        """Return the stream for the process's output; closed in this process after the start."""
         return self._log_file.open("ab")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; return its exit code. Killed when it does not."""
+        """Send a signal and return the exit code. Kills the process on timeout."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -112,7 +115,7 @@ class ServiceProcess:
             raise
 
     def run_to_end(self, settings: Sections) -> tuple[int, str]:
-        """Run another one beside this, with `settings`; return its exit code and what it said."""
+        """Run another process with `settings` to its end; return its exit code and output."""
         config = self.config_file.with_name("other.toml")
         config.write_text(toml(self._filled(settings)))
         other = subprocess.run(
@@ -125,7 +128,7 @@ class ServiceProcess:
         return other.returncode, other.stdout + other.stderr
 
     def _filled(self, settings: Sections) -> dict[str, dict[str, Any]]:
-        """Return `settings` with what every run here needs: a free port, a log to read, own data."""
+        """Return `settings` with a free port, a JSON log and a data directory of its own."""
         filled = {name: dict(values) for name, values in settings.items()}
         filled.setdefault("http", {}).setdefault("port", 0)
         filled.setdefault("log", {}).setdefault("format", "json")
@@ -134,13 +137,13 @@ class ServiceProcess:
         return filled
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     @property
     def log(self) -> str:
-        """Everything it logged since its last start, with what it has just done."""
+        """The log since the last start, including events that are still being written."""
         self._wait_written()
         return self._written()
 
@@ -148,20 +151,20 @@ class ServiceProcess:
         return self._log_file.read_text(errors="replace")
 
     def _wait_written(self) -> None:
-        """Wait for lines that are not in the file yet, unless the service cannot be asked."""
+        """Wait until the log queue is empty, unless the service does not answer."""
         until = time.monotonic() + WRITTEN_S
         with contextlib.suppress(AttributeError, OSError, ValueError, KeyError):
             while self.process.poll() is None and time.monotonic() < until:
-                with urllib.request.urlopen(f"{self.url}/status", timeout=WRITTEN_S) as answer:  # noqa: S310 - ours
+                with urllib.request.urlopen(f"{self.url}/status", timeout=WRITTEN_S) as answer:  # noqa: S310 - a loopback URL
                     if json.loads(answer.read())["log"]["waiting_lines"] == 0:
                         return
 
     def events(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the logged events of that name, with what it has just done."""
+        """Yield the logged events of that name."""
         yield from self.events_in(self.log, name)
 
     def events_in(self, log: str, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the events of that name in a text that was logged."""
+        """Yield the events of that name in a log text."""
         for line in log.splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
@@ -169,7 +172,12 @@ class ServiceProcess:
                     yield event
 
     def wait_log(self, name: str, within: float) -> dict[str, Any]:
-        """Return the first event of that name, waiting for it; raise when the process ends first."""
+        """Wait for the first event of that name and return it.
+
+        Raises:
+            RuntimeError: the process has ended.
+            TimeoutError: there is no such event within `within` seconds.
+        """
         until = time.monotonic() + within
         while time.monotonic() < until:
             for event in self.events_in(self._written(), name):
@@ -184,16 +192,16 @@ class ServiceProcess:
         return json.loads(self.get("/status")[1])  # type: ignore[no-any-return] # JSON is Any
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """GET and return status and body, also of errors."""
+        """GET a path; return status and body, also of errors."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=60) as answer:  # noqa: S310 - ours
+            with urllib.request.urlopen(self.url + path, timeout=60) as answer:  # noqa: S310 - a loopback URL
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             with refused:
                 return refused.code, refused.read()
 
     def wait_ready(self, bots: int, within: float = START_S) -> float:
-        """Return the seconds until `bots` bots were ready."""
+        """Wait until `bots` bots are ready; return the seconds that it took."""
         begun = time.monotonic()
         ready = 0
         while time.monotonic() - begun < within:
@@ -210,11 +218,10 @@ class ServiceProcess:
 
     @property
     def rss(self) -> int:
-        """Resident memory in bytes, of the service process alone."""
+        """Resident memory of the service process in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     @property
     def cpu_seconds(self) -> float:
-        """User plus system time so far, of the service process alone."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        """User plus system time of the service process so far."""
+        return cpu_seconds(self.process.pid)

@@ -1,4 +1,4 @@
-"""The page with a big fleet that is made up: the real lookout, stream, roster and HTTP server, no Steam.
+"""The page with a simulated big fleet: the real dashboard, stream, registry and HTTP server, no Steam.
 
     python -m bench.stage --bots 1000 --changes 200 --redis redis://127.0.0.1:6379/0
 
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self, cast
 
 import psutil
 import redis
@@ -24,13 +24,15 @@ from aiohttp import web
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotChanged, BotReport, FleetOrder, FleetPlan, ReadyBot
-from actors.bot.registry import BotSupervised, Roster, RosterMessage
+from actors.bot.messages import BotChanged, BotReport, FleetControl, FleetPlan, ReadyBot
+from actors.bot.registry import BotRegistry
+from actors.bot.shared_causes import SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import Dashboard, DashboardMessage, Sources
-from actors.dashboard.history import HOUR_S, POINT_S, FleetHistory, Traffic
+from actors.dashboard.cause_log import LastingCauses
+from actors.dashboard.dashboard import Dashboard
+from actors.dashboard.history import HOUR_S, POINT_S, Traffic
 from actors.http.auth.admin import Audit
 from actors.http.headers import on_prepare
 from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
@@ -66,17 +68,31 @@ class _Router(Actor[RouterMessage]):
             envelope.reply.set(RouterReport(ready=0, in_flight=0, waiting=0))
 
 
-class _Desk(Actor[FleetOrder]):
-    """Says what the fleet is meant to be."""
+class _Causes:
+    """Has no shared cause."""
 
-    def __init__(self, bots: int, address: Address[FleetOrder], clock: SystemClock) -> None:
-        super().__init__(address, clock=clock)
+    def active(self) -> tuple[SharedCause, ...]:
+        """Return them."""
+        return ()
+
+
+class _Store:
+    """Has no account that this instance cannot use."""
+
+    def avoided(self) -> dict[str, str]:
+        """Return them."""
+        return {}
+
+
+class _Fleet:
+    """Returns the intended state of the fleet."""
+
+    def __init__(self, bots: int) -> None:
         self._plan = FleetPlan(bots, bots, drained=False, parked=(), leaving=())
 
-    async def handle(self, envelope: Envelope[FleetOrder]) -> None:
-        """Answer every order alike."""
-        if envelope.reply is not None:
-            envelope.reply.set(self._plan)
+    def plan(self) -> FleetPlan:
+        """Return the intended state."""
+        return self._plan
 
 
 def account_of(number: int) -> str:
@@ -85,7 +101,7 @@ def account_of(number: int) -> str:
 
 
 class PageEnv:
-    """An HTTP server and the actors behind its page, with bots that only change state."""
+    """An HTTP server and the services behind its page, with bots that only change state."""
 
     def __init__(self, bots: int, changes: float, redis_url: str) -> None:
         self._clock = SystemClock()
@@ -93,41 +109,35 @@ class PageEnv:
         self._bots = bots
         self._changes = changes
         self._traffic = Traffic()
-        self._history = FleetHistory()
-        self._roster: Address[RosterMessage] = Address("roster")
-        self._router: Address[RouterMessage] = Address("router")
-        self._desk: Address[FleetOrder] = Address("fleet_desk")
-        self._lookout: Address[DashboardMessage] = Address("lookout")
-        self._admin = AccountAdmin(connect(redis_url), prefix="botapi", quota=QuotaLimits())
+        self._registry = BotRegistry(
+            stable_after_s=60.0, clock=self._clock, log=structlog.get_logger()
+        )
+        self._router = _Router(Address("router"), clock=self._clock)
+        self._dashboard = Dashboard(
+            registry=self._registry,
+            router=self._router.address,
+            fleet=cast("FleetControl", _Fleet(bots)),
+            accounts=AccountAdmin(connect(redis_url), prefix="botapi", quota=QuotaLimits()),
+            store=cast("AccountStore", _Store()),
+            traffic=self._traffic,
+            about={"version": __version__, "instance": "made-up"},
+            config=dict,
+            causes=cast("LastingCauses", _Causes()),
+            epoch="stage",
+            clock=self._clock,
+            log=structlog.get_logger(),
+        )
 
     async def run(self) -> None:
         """Serve until terminated."""
-        sights = Sources(
-            roster=self._roster,
-            router=self._router,
-            fleet=self._desk,
-            accounts=self._admin,
-            traffic=self._traffic,
-            history=self._history,
-            config=dict,
-            about={"version": __version__, "instance": "made-up"},
-            causes=tuple,
-            cause_log=CauseLog(clock=self._clock, log=structlog.get_logger()),
-        )
-        clock = self._clock
-        actors: list[Actor[Any]] = [
-            Roster(
-                address=self._roster, catch_up=self._fill, stable_after_s=lambda: 60.0, clock=clock
-            ),
-            _Router(self._router, clock=clock),
-            _Desk(self._bots, self._desk, clock),
-            Dashboard(sights, address=self._lookout, epoch="stage", clock=clock),
-        ]
-        for actor in actors:
-            await actor.start()
+        for number in range(self._bots):
+            self._registry.changed(self._change(number, BotState.READY, None))
+        services = (self._router, self._dashboard)
+        for one in services:
+            await one.start()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(actor.run()) for actor in actors]
-            running.append(tasks.create_task(self._change_for_ever()))
+            running = [tasks.create_task(one.run()) for one in services]
+            running.append(tasks.create_task(self._change_bots()))
             await self._serve()
             for task in running:
                 task.cancel()
@@ -140,7 +150,7 @@ class PageEnv:
             ready = min(self._bots, (HOUR_S - ago) // 3) if not away else self._rng.randrange(3)
             states = [BotState.READY] * ready + [BotState.BACKING_OFF] * (self._bots - ready)
             bots = [BotReport(str(n), s, now, None, 0, None, None) for n, s in enumerate(states)]
-            self._history.add(now - ago, bots, needs_you=int(ago < 1500))
+            self._dashboard.history.add(now - ago, bots, needs_you=int(ago < 1500))
             for _ in range(self._rng.randrange(10) + ready // 20):
                 error = self._rng.choice(
                     ["notready", "timeout"] if away else [None] * 9 + ["not-found"]
@@ -156,7 +166,7 @@ class PageEnv:
         PageRoutes().add_to(app)
         audit = Audit(structlog.get_logger(), lambda request: str(request.remote))
         SessionRoutes(None, audit, is_private=False).add_to(app)
-        EventsRoute(self._lookout, lambda _: True, clock=self._clock).add_to(app)
+        EventsRoute(self._dashboard, None, is_private=False, clock=self._clock).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -167,11 +177,7 @@ class PageEnv:
         await over.wait()
         await runner.cleanup()
 
-    def _fill(self, roster: Address[RosterMessage]) -> None:
-        for number in range(self._bots):
-            roster.tell(self._change(number, BotState.READY, None))
-
-    async def _change_for_ever(self) -> None:
+    async def _change_bots(self) -> None:
         while True:
             await self._clock.sleep(STEP_S)
             for _ in range(round(self._changes * STEP_S)):
@@ -182,10 +188,11 @@ class PageEnv:
                 self._traffic.note(self._clock.wall(), took_s, error=None, source=source)
 
     def _change_one(self, number: int, state: BotState, reason: str | None) -> None:
-        self._roster.tell(self._change(number, state, reason))
+        self._registry.changed(self._change(number, state, reason))
         if state is BotState.BACKING_OFF:
-            supervised = BotSupervised(f"bot-{number + 1}", state, 1, reason, 30.0)
-            self._roster.tell(supervised)
+            self._registry.supervised(
+                f"bot-{number + 1}", state, restarts=1, last_error=reason, next_try_in=30.0
+            )
 
     def _change(self, number: int, state: BotState, reason: str | None) -> BotChanged:
         bot_id, account = f"bot-{number + 1}", account_of(number)

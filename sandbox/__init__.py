@@ -1,1 +1,1 @@
-"""A simulated Steam network on loopback; imports nothing from the service."""
+"""Simulated Steam network on loopback; imports nothing from the service."""

@@ -1,4 +1,4 @@
-"""`python -m sandbox`."""
+"""Entry point of `python -m sandbox`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line of the sandbox: arguments in, exit code out. `botapi sandbox` is the same command."""
+"""Command line of the sandbox; `botapi sandbox` is the same command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BAD_INPUT: Final = 2
 
 
 def _number(metavar: str, text: str, name: str | None = None, most: float | None = None) -> Any:
-    """Describe an option that takes a number from 0 on."""
+    """Return an option that takes a number of at least 0."""
     names = () if name is None else (name,)
     return typer.Option(*names, min=0, max=most, metavar=metavar, help=text)
 
@@ -21,84 +21,61 @@ def _number(metavar: str, text: str, name: str | None = None, most: float | None
 def simulate(
     *,
     accounts: Annotated[Path, typer.Option(metavar="FILE", help="JSON list of accounts.")],
-    port: Annotated[int, _number("P", "Of directory and control API; 0: any.", most=65_535)] = 0,
+    port: Annotated[
+        int, _number("P", "Port of directory and control API; 0: any free one.", most=65_535)
+    ] = 0,
     matches: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="*.json files with whole match answers.")
+        Path | None, typer.Option(metavar="DIR", help="Serve the match answers in *.json.")
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep keys and revocations here.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep keys, revocations and the journal here."),
     ] = None,
     websocket_cms: Annotated[int, _number("N", "Connection managers over WebSocket.")] = 2,
     tcp_cms: Annotated[int, _number("N", "Connection managers over TCP.")] = 2,
-    gc_delay_ms: Annotated[float, _number("MS", "Of every match answer.", "--gc-delay")] = 0,
+    gc_delay_ms: Annotated[float, _number("MS", "Delay of every match answer.", "--gc-delay")] = 0,
     welcome_delay_ms: Annotated[
-        float, _number("MS", "Between the GC's hello and welcome.", "--welcome-delay")
+        float, _number("MS", "Time between the GC's hello and welcome.", "--welcome-delay")
     ] = 0,
     heartbeat_s: Annotated[
-        float, _number("S", "Three missed ones end a session.", "--heartbeat")
+        float, _number("S", "Interval; three missed heartbeats end a session.", "--heartbeat")
     ] = 9,
     quota_account: Annotated[int, _number("N", "Match requests per 24 h and account.")] = 100,
     quota_ip: Annotated[int, _number("N", "Match requests per 24 h and IP address.")] = 500,
     quota_cards: Annotated[int, _number("N", "Profile cards per 24 h and account.")] = 10_000,
-    replay_mb: Annotated[float, _number("MB", "Size of an ordinary replay.", most=200)] = 1.5,
-    seed: Annotated[int, _number("N", "Of matches and of chance.")] = 0,
+    replay_mb: Annotated[float, _number("MB", "Average size of a replay.", most=200)] = 1.5,
+    seed: Annotated[int, _number("N", "Seed of matches and random choices.")] = 0,
     scenario: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML timeline, begun when it is ready.")
+        Path | None, typer.Option(metavar="FILE", help="TOML file with actions over time.")
     ] = None,
     clock_offset_s: Annotated[
         float,
-        typer.Option(
-            "--clock-offset", metavar="S", help="Steam's clock is ahead of this machine's."
-        ),
+        typer.Option("--clock-offset", metavar="S", help="Seconds that Steam's clock is ahead."),
     ] = 0,
     stock_clients: Annotated[
         bool,
         typer.Option(
-            help="Unknown messages only after the log-on answer, which steam 1.4.4 loses otherwise."
+            help="Send unknown messages only after the log-on answer, which steam 1.4.4 would lose."
         ),
     ] = True,
     logon_limits: Annotated[
-        bool, typer.Option(help="Too many log-ons of an IP or an account are refused (84, 87).")
+        bool, typer.Option(help="Refuse too many log-ons of an IP address or account (84, 87).")
     ] = True,
     early_hellos: Annotated[
-        bool, typer.Option(help="Some GC hellos right after games-played are lost.")
+        bool, typer.Option(help="Ignore some GC hellos right after games-played.")
     ] = True,
     exit_with_parent: Annotated[
-        bool, typer.Option("--exit-with-parent", help="End when the starting process does.")
+        bool, typer.Option("--exit-with-parent", help="Stop when the parent process ends.")
     ] = False,
 ) -> None:
-    """Run the simulated Steam network alone.
-
-    It is all on loopback, and ends with SIGTERM or Ctrl-C.
-    """
+    """Run the simulated Steam network on loopback until SIGTERM or Ctrl-C."""
+    options = Options(**locals())  # the parameters are its fields
     import asyncio  # noqa: PLC0415 - `--help` and completion need none of this
     import logging  # noqa: PLC0415 - as above
     import sys  # noqa: PLC0415 - as above
 
     from sandbox.server import run  # noqa: PLC0415 - as above
 
-    options = Options(
-        accounts=accounts,
-        port=port,
-        matches=matches,
-        state=state,
-        websocket_cms=websocket_cms,
-        tcp_cms=tcp_cms,
-        gc_delay_ms=gc_delay_ms,
-        welcome_delay_ms=welcome_delay_ms,
-        heartbeat_s=heartbeat_s,
-        quota_account=quota_account,
-        quota_ip=quota_ip,
-        quota_cards=quota_cards,
-        replay_mb=replay_mb,
-        seed=seed,
-        scenario=scenario,
-        exit_with_parent=exit_with_parent,
-        clock_offset_s=clock_offset_s,
-        stock_clients=stock_clients,
-        logon_limits=logon_limits,
-        early_hellos=early_hellos,
-    )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         asyncio.run(run(options))

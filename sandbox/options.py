@@ -1,4 +1,4 @@
-"""What the sandbox can be told at its start, as one frozen value. No parsing here; see `cli.py`."""
+"""Options of the sandbox, as parsed by `cli.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One sandbox. Durations: `_ms` milliseconds, `_s` seconds."""
+    """Options of one sandbox. Suffix `_ms`: milliseconds, `_s`: seconds."""
 
     accounts: Path
     port: int = 0
@@ -26,7 +26,7 @@ class Options:
     seed: int = 0
     scenario: Path | None = None
     exit_with_parent: bool = False
-    clock_offset_s: float = 0.0  # of Steam's clock before this machine's
-    stock_clients: bool = True  # nothing stands before the log-on answer that steam 1.4.4 fails on
-    logon_limits: bool = True  # 84 and 87 by the rule of `limits.DEFAULTS`
-    early_hellos: bool = True  # some GC hellos right after games-played are lost
+    clock_offset_s: float = 0.0  # Steam's clock minus this machine's
+    stock_clients: bool = True  # no unknown message precedes the log-on answer
+    logon_limits: bool = True  # results 84 and 87, by `logon_limits.DEFAULTS`
+    early_hellos: bool = True  # some GC hellos right after games-played are ignored

@@ -1,3 +1,3 @@
-"""Starts, restarts and stops everything; the only half that knows the whole tree."""
+"""The supervision tree, the settings, the logging, the composition root and the `botapi` command."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m supervisor`: the `botapi` command where the script is not on the path."""
+"""`python -m supervisor`: the `botapi` command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What a supervisor is told of a child, and what it tells of one: frozen values, no behaviour.
+"""Child protocol, child specification and child status.
 
-A recipe that cannot work cannot be built: each value checks itself and names what is wrong, so that
-a mistake is found before anything has started.
+The values are frozen and check themselves, so that a wrong specification fails before any child starts.
 """
 
 from __future__ import annotations
@@ -10,26 +9,26 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-LARGEST_POWER: Final = 1023  # 2.0 ** 1024 does not fit a float
+from actors.clock import backoff_s
 
 
 class InvalidSpec(ValueError):
-    """A child spec, or a part of one, that cannot work; the text names the values."""
+    """A child specification, or a part of one, cannot work; the text names the values."""
 
 
 class Child(Protocol):
-    """Something that lives under a supervisor. Each life is a fresh object from the factory."""
+    """A component that runs under a supervisor. The factory builds a fresh object for each run."""
 
     async def start(self) -> None:
-        """Get ready; the next child in the order starts after this.
+        """Acquire what `run` needs; the next child in the order starts after this.
 
-        A start that fails or is cancelled leaves nothing behind: neither `run` nor `stop` follows.
+        A start that fails or is cancelled releases everything: neither `run` nor `stop` follows.
         """
 
     async def run(self) -> None:
-        """Serve until stopped. Follows every `start` that succeeded, even one stopped meanwhile."""
+        """Serve until stopped. Follows every successful `start`, even one that was stopped meanwhile."""
 
     def stop(self) -> None:
         """Ask `run` to finish its work and return. Harmless at any time and when repeated."""
@@ -41,13 +40,13 @@ class ServesLater(Protocol):
 
     @property
     def in_service_since(self) -> float | None:
-        """Clock seconds; None until then. Of other children it is the end of `start`."""
+        """Clock seconds; None before that. For other children it is the end of `start`."""
 
 
 class Restart(enum.StrEnum):
-    """Which ends of a child are followed by another life (the words of OTP)."""
+    """Which exits of a child lead to a restart (the words of OTP)."""
 
-    PERMANENT = "permanent"  # every one
+    PERMANENT = "permanent"  # all
     TRANSIENT = "transient"  # those by an exception
     TEMPORARY = "temporary"  # none
 
@@ -55,7 +54,7 @@ class Restart(enum.StrEnum):
 class GiveUp(enum.StrEnum):
     """What follows when a child fails more often than its intensity allows."""
 
-    PARK = "park"  # try again slowly, one life at a time, until one is stable
+    PARK = "park"  # restart at long intervals until a run is stable
     ESCALATE = "escalate"  # the supervisor itself fails, with all its children
 
 
@@ -63,7 +62,7 @@ class GiveUp(enum.StrEnum):
 class Backoff:
     """How long to wait before a restart, in seconds: up to base, 2 base, 4 base, ... cap.
 
-    `stable_after`: after a life that served this long the series starts again at `base`; a start alone
+    `stable_after`: a run that was in service this long starts the series again at `base`; a start alone
     does not reset it, even where this is 0.
     """
 
@@ -77,15 +76,19 @@ class Backoff:
         _not_negative("stable_after", self.stable_after)
 
     def ceiling(self, attempt: int) -> float:
-        """Return min(cap, base * 2 ** (attempt - 1)), the longest wait before `attempt` (from 1)."""
-        return min(self.cap, self.base * 2.0 ** min(attempt - 1, LARGEST_POWER))
+        """Return the longest wait in seconds before `attempt` (from 1)."""
+        return backoff_s(attempt, base=self.base, cap=self.cap)
+
+    def longest_total(self, restarts: int) -> float:
+        """Return the longest sum in seconds of the waits before so many restarts in a row."""
+        return sum(self.ceiling(attempt) for attempt in range(1, restarts + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class RestartIntensity:
     """At most `max_restarts` within any `period` seconds; one more, and the supervisor gives up.
 
-    Only such count as followed the last stable life (see Backoff).
+    Only restarts since the last stable run count (see Backoff).
     """
 
     max_restarts: int
@@ -99,15 +102,15 @@ class RestartIntensity:
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """The recipe for one child.
+    """How to build, restart and stop one child.
 
     Attributes:
-        id: names it among its siblings.
-        factory: builds a fresh child for each life.
-        grace: seconds to finish in after `stop`, before it is cancelled. `math.inf` suits a nested
-            supervisor, whose own children are bounded already.
-        park_for: seconds between two tries of a parked child.
-        expected: errors that are a normal end of life, logged without a traceback.
+        id: its name, unique among its siblings.
+        factory: builds a fresh child for each run.
+        grace: seconds from `stop` until the run is cancelled. `math.inf` suits a nested supervisor,
+            whose own children have a limit already.
+        park_for: seconds between two runs of a parked child.
+        expected: errors that are a normal exit, logged without a traceback.
     """
 
     id: str
@@ -137,11 +140,11 @@ def check_reachable(intensity: RestartIntensity, backoff: Backoff) -> None:
     Raises:
         InvalidSpec: those waits may take `period` seconds or more.
     """
-    slowest = sum(backoff.ceiling(attempt) for attempt in range(1, intensity.max_restarts + 1))
+    slowest = backoff.longest_total(intensity.max_restarts)
     if slowest >= intensity.period:
         raise InvalidSpec(
-            f"period ({intensity.period:g} s) must be more than {slowest:g} s: so long may "
-            f"max_restarts ({intensity.max_restarts}) take by base ({backoff.base:g} s) "
+            f"period ({intensity.period:g} s) must be more than {slowest:g} s, the longest time that "
+            f"max_restarts ({intensity.max_restarts}) can take with base ({backoff.base:g} s) "
             f"and cap ({backoff.cap:g} s)"
         )
 
@@ -152,7 +155,7 @@ def _not_negative(name: str, value: float) -> None:
 
 
 class ChildState(enum.StrEnum):
-    """Where a child is, as its supervisor sees it."""
+    """The state of a child, as its supervisor sees it."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -168,11 +171,11 @@ class ChildStatus:
 
     Attributes:
         since: when it entered `state`, in clock seconds.
-        restarts: lives after the first.
-        last_error: how the last life that failed ended, in words.
+        restarts: runs after the first.
+        last_error: the error of the last run that failed, as text.
         last_error_at: when, in clock seconds.
-        next_try_at: clock seconds; only while backing off or parked, and not for one that stays parked
-            until an operator unparks it.
+        next_try_at: clock seconds; only while backing off or parked, and None for a child that stays
+            parked until an operator unparks it.
     """
 
     id: str

@@ -1,7 +1,4 @@
-"""Time as the supervisor sees it, and the only file of the program that reads the system's.
-
-Everything else is given a clock: backoff, leases and deadlines run in virtual time in tests.
-"""
+"""SystemClock, the only code that reads the system's clocks, and waiting on futures with a time limit."""
 
 from __future__ import annotations
 
@@ -9,27 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from actors.clock import Cancellable, Clock
 
-class Cancellable(Protocol):
-    """A timer that can be called off."""
-
-    def cancel(self) -> None:
-        """Call it off; harmless when it has fired already."""
-
-
-class Clock(Protocol):
-    """What the supervisor needs to know of time. Used on the asyncio loop only."""
-
-    def now(self) -> float:
-        """Return the present instant, in monotonic seconds."""
-
-    def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
-        """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
-
-
-# Goes on while the machine sleeps, which the plain monotonic clock does not: leases end in its sleep too.
+# This clock also counts while the machine sleeps, as leases do; the plain monotonic clock does not.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -37,7 +18,7 @@ class SystemClock:
     """The real time."""
 
     def now(self) -> float:
-        """Return the present instant, in monotonic seconds that count the machine's sleep."""
+        """Return the present instant, in monotonic seconds that include the machine's sleep."""
         return time.clock_gettime(_CLOCK)
 
     def wall(self) -> float:
@@ -45,20 +26,19 @@ class SystemClock:
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; zero or less only lets the other tasks run."""
+        """Wait; zero or less only lets other tasks run."""
         await asyncio.sleep(seconds)
 
     def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
         """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
-        # Not loop.call_at: a loop may keep a time of its own, as uvloop does.
+        # Not loop.call_at: a loop may have a clock of its own, as uvloop does.
         return asyncio.get_running_loop().call_later(when - self.now(), fn)
 
 
 async def first_of(*futures: asyncio.Future[Any], within: float, clock: Clock) -> None:
     """Return when the first of `futures` is done, at the latest after `within` seconds.
 
-    Unlike `asyncio.wait_for` it cancels nothing and raises nothing of what it waits for: the caller
-    asks the futures.
+    Unlike `asyncio.wait_for` it cancels no future and raises no future's error: the caller reads them.
     """
     alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     timer = clock.call_at(clock.now() + within, partial(alarm.set_result, None))

@@ -1,7 +1,7 @@
-"""Whether and when a child lives again: pure functions of the spec, the past and how it ended.
+"""Restart policy: whether and when a child runs again, as pure functions.
 
-No clock, no chance, no task: the instant and the jitter draw are arguments. Counting restarts with a
-function of list, now and period is OTP's way (supervisor.erl, `add_restart`).
+The instant and the jitter draw are arguments. Counting restarts in a sliding period follows OTP
+(supervisor.erl, `add_restart`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from supervisor.child import Backoff, ChildSpec, GiveUp, Restart, RestartIntensi
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
-    """How one life ended.
+class RunExit:
+    """How one run ended.
 
     Attributes:
         error: None when `run` returned.
-        served_s: seconds in service until the end of `run`; 0 if it never got there.
+        served_s: seconds in service until the end of `run`; 0 if the child never was in service.
     """
 
     error: BaseException | None
@@ -26,27 +26,26 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What is remembered of a child's earlier lives.
+class History:
+    """What the policy remembers of a child's earlier runs.
 
     Attributes:
-        attempt: ends since the last stable life, that one's included.
-        recent: the instants of the ends within the period and since the last stable life, that one's
-            included, ascending, at most max_restarts + 1; without those that had an external cause.
-        parked: given up, and no stable life since.
+        attempt: exits since the last stable run, including that run's.
+        recent: the instants of the exits within the period and since the last stable run, including that
+            run's, ascending, at most max_restarts + 1; without those that had an external cause.
+        parked: given up, and no stable run since.
     """
 
     attempt: int = 0
     recent: tuple[float, ...] = ()
     parked: bool = False
 
-    def after(self, ended: Exit, spec: ChildSpec, now: float) -> Past:
-        """Return the past with one more life in it, that `ended` at the instant `now`."""
+    def after(self, ended: RunExit, spec: ChildSpec, now: float) -> History:
+        """Return the history with the run that `ended` at the instant `now` added."""
         counted = () if is_external(ended.error) else (now,)
         if 0 < ended.served_s >= spec.backoff.stable_after:
-            # All is forgiven: what serves well in between is worth more than it costs to bring back.
-            return Past(attempt=1, recent=counted)
-        return Past(
+            return History(attempt=1, recent=counted)  # a stable run clears all failures before it
+        return History(
             attempt=self.attempt + 1,
             recent=within_period((*self.recent, *counted), spec.intensity, now),
             parked=self.parked,
@@ -55,55 +54,56 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class RestartAfter:
-    """Live again after `delay` seconds."""
+    """Run again after `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class ParkFor:
-    """Given up for now: try one life after `delay` seconds."""
+    """Given up for now: run again after `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Given up, and the supervisor with it."""
+    """Given up: the supervisor fails, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The child's end is its end."""
+    """No run follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The child was asked to end this life, not for ever; never decided here."""
+    """The supervisor ended this run on request, and another may follow; `decide` never returns this."""
 
 
 Decision = RestartAfter | ParkFor | Escalate | Finished | Recalled
 
 
-def decide(spec: ChildSpec, past: Past, ended: Exit, now: float, u: float) -> tuple[Past, Decision]:
-    """Return the new past and what follows; `u` in [0, 1) is the jitter draw."""
+def decide(
+    spec: ChildSpec, history: History, ended: RunExit, now: float, u: float
+) -> tuple[History, Decision]:
+    """Return the new history and what follows; `u` in [0, 1) is the jitter draw."""
     if not restarts_after(spec.restart, ended):
-        return past, Finished()
+        return history, Finished()
     at_least = wanted_delay(ended.error)
     if is_blameless(ended.error):
-        return past, RestartAfter(at_least + backoff_delay(1, spec.backoff, u))
-    past = past.after(ended, spec, now)
-    if not past.parked and len(past.recent) <= spec.intensity.max_restarts:
-        # A sum, not a maximum: many children told to wait until the same instant must not come
-        # back in step.
-        return past, RestartAfter(at_least + backoff_delay(past.attempt, spec.backoff, u))
+        return history, RestartAfter(at_least + backoff_delay(1, spec.backoff, u))
+    history = history.after(ended, spec, now)
+    if not history.parked and len(history.recent) <= spec.intensity.max_restarts:
+        # A sum, not a maximum: children that must wait until the same instant must not return in step.
+        return history, RestartAfter(at_least + backoff_delay(history.attempt, spec.backoff, u))
     if spec.give_up is GiveUp.ESCALATE:
-        return past, Escalate()
-    return replace(past, parked=True), ParkFor(max(at_least, spec.park_for))
+        return history, Escalate()
+    return replace(history, parked=True), ParkFor(max(at_least, spec.park_for))
 
 
-def restarts_after(restart: Restart, ended: Exit) -> bool:
-    """Return whether this end is followed by another life at all."""
+def restarts_after(restart: Restart, ended: RunExit) -> bool:
+    """Return whether another run follows this exit."""
     match restart:
         case Restart.PERMANENT:
             return True
@@ -116,7 +116,7 @@ def restarts_after(restart: Restart, ended: Exit) -> bool:
 def backoff_delay(attempt: int, backoff: Backoff, u: float) -> float:
     """Return u * min(cap, base * 2 ** (attempt - 1)) seconds: exponential with full jitter.
 
-    The jitter comes last: before the cap it would die there, and all would return in step.
+    The jitter applies after the cap; before it, all children at the cap would return in step.
     """
     return u * backoff.ceiling(attempt)
 
@@ -130,12 +130,12 @@ def wanted_delay(error: BaseException | None) -> float:
 
 
 def is_blameless(error: BaseException | None) -> bool:
-    """Return whether the error says that it is no failure (`is_blameless`): what had to end has ended."""
+    """Return whether the error declares a normal end (`is_blameless`)."""
     return getattr(error, "is_blameless", False) is True
 
 
 def is_external(error: BaseException | None) -> bool:
-    """Return whether the error says that its cause lies outside of the child (`is_external`).
+    """Return whether the error declares a cause outside of the child (`is_external`).
 
     Such a failure backs off as any other, and does not count towards the intensity.
     """

@@ -1,7 +1,7 @@
-"""The supervisor: starts its children in order, keeps each alive by its spec, stops them in reverse.
+"""Supervisor: starts children in order, restarts each by its spec, stops them in reverse order.
 
-One for one: what happens to a child touches no sibling. A supervisor is a child itself, so trees
-nest. It knows nothing of what its children are or do; all it ever learns is that one has ended.
+The strategy is one_for_one: a child's exit affects no sibling. A supervisor is itself a Child, so
+supervisors nest.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.clock import Clock
 from supervisor.child import ChildSpec, ChildStatus, InvalidSpec
 from supervisor.child_runner import ChildRunner, Observer
-from supervisor.clock import Clock
 
 
 class UnknownChild(LookupError):
@@ -28,7 +28,7 @@ class UnknownChild(LookupError):
 
 
 class SupervisorStopped(RuntimeError):
-    """The supervisor is stopping and takes in no more children."""
+    """The supervisor is stopping and accepts no more children."""
 
     def __init__(self, supervisor: str) -> None:
         self.supervisor = supervisor
@@ -49,11 +49,10 @@ class Supervisor:
         log: FilteringBoundLogger,
         stop_together: bool = False,
     ) -> None:
-        """`observe` is called at each change of a child, on the loop; what it raises is logged.
+        """`observe` is called at each change of a child, on the loop; its errors are logged.
 
-        `stop_together` asks all children to stop at once, for a fleet of equals. Children that
-        build on each other need the reverse order, in which one waits for the other; three hundred
-        that do not would take three hundred times as long.
+        `stop_together` stops all children at the same time, for children that do not depend on each
+        other. Otherwise each child stops after the children that started later.
 
         Raises:
             InvalidSpec: two children have the same id.
@@ -66,9 +65,9 @@ class Supervisor:
         self._observe = observe
         self._log = log
         self._stop_together = stop_together
-        self._wards: dict[str, ChildRunner] = {}  # in the order of their start
+        self._runners: dict[str, ChildRunner] = {}  # in the order of their start
         self._starting: ChildRunner | None = None
-        self._over = asyncio.Event()  # stop was asked for, or a child escalated
+        self._over = asyncio.Event()  # a stop was requested, or a child escalated
         self._failure: BaseException | None = None
 
     # -- being a child -------------------------------------------------------------------------
@@ -76,14 +75,14 @@ class Supervisor:
     async def start(self) -> None:
         """Start the children in order, each when the one before has started.
 
-        A child whose start fails is a crash like any other: it is tried again by its spec, and the
-        next one starts. `stop`, or an escalation, ends this at once; `run` then stops the children.
+        A failed start is a crash: the child restarts by its spec, and the next child starts. `stop` or
+        an escalation ends this at once; `run` then stops the children.
         """
         try:
             for spec in self._specs:
                 if self._over.is_set():
                     return
-                self._starting = self._take_in(spec)
+                self._starting = self._add_runner(spec)
                 await self._starting.settled.wait()
         except asyncio.CancelledError:
             await self._cancel_all()
@@ -92,9 +91,9 @@ class Supervisor:
             self._starting = None
 
     async def run(self) -> None:
-        """Supervise until stopped, then stop all children; none is left when this ends.
+        """Supervise until stopped, then stop all children; none runs when this returns.
 
-        Cancelled, it cancels the children instead of asking them to finish.
+        If this is cancelled, it cancels the children.
 
         Raises:
             ChildGaveUp: a child failed beyond its intensity, and its spec says to escalate.
@@ -111,81 +110,81 @@ class Supervisor:
         """Let `run` stop the children and return. Harmless when repeated."""
         self._over.set()
         if self._starting is not None:
-            self._starting.settled.set()  # `start` need not wait for it; `run` stops it in its turn
+            self._starting.settled.set()  # `start` stops waiting for it; `run` stops it
 
     # -- the children --------------------------------------------------------------------------
 
     def children(self) -> tuple[ChildStatus, ...]:
         """Return the status of every child, in the order of their start."""
-        return tuple(ward.status for ward in self._wards.values())
+        return tuple(runner.status for runner in self._runners.values())
 
     async def add(self, spec: ChildSpec) -> None:
-        """Take in one more child, as the last, and return when its first start is over.
+        """Add a child, as the last one, and return when its first start is over.
 
         Raises:
             InvalidSpec: there is a child with this id.
-            SupervisorStopped: it would never be stopped again.
+            SupervisorStopped: the supervisor is stopping.
         """
         if self._over.is_set():
             raise SupervisorStopped(self._name)
-        if spec.id in self._wards:
+        if spec.id in self._runners:
             raise InvalidSpec(f"supervisor {self._name} already has a child {spec.id}")
-        await self._take_in(spec).settled.wait()
+        await self._add_runner(spec).settled.wait()
 
     async def remove(self, child_id: str) -> None:
-        """Stop one child, as its spec says, and forget it.
+        """Stop one child, as its spec says, and remove it.
 
         Raises:
-            UnknownChild: there is none, or it is removed already.
+            UnknownChild: there is no child of this id.
         """
-        ward = self._ward(child_id)
-        ward.stop()
-        await ward.ended()
-        if self._wards.get(child_id) is ward:
-            del self._wards[child_id]
+        runner = self._runner(child_id)
+        runner.stop()
+        await runner.ended()
+        if self._runners.get(child_id) is runner:
+            del self._runners[child_id]
 
     def respec(self, spec: ChildSpec) -> None:
-        """Give the child of this id another spec; it holds from its next wait, life or stop on.
+        """Give the child of this id another spec, which applies from its next wait, run or stop on.
 
         Raises:
-            UnknownChild: there is none of this id.
+            UnknownChild: there is no child of this id.
         """
-        self._ward(spec.id).respec(spec)
+        self._runner(spec.id).respec(spec)
 
     async def park(self, child_id: str) -> None:
-        """End a child's life, as its spec says, and begin none until `revive`; return when it is over.
+        """Stop a child, as its spec says, and keep it stopped until `revive`; return when it has ended.
 
         Raises:
-            UnknownChild: there is none of this id.
+            UnknownChild: there is no child of this id.
         """
-        await self._ward(child_id).park()
+        await self._runner(child_id).park()
 
     def revive(self, child_id: str) -> None:
-        """Try a parked or backing-off child now, its failures forgotten; else do nothing.
+        """Run a parked or backing-off child now and clear its failures; else do nothing.
 
         Raises:
-            UnknownChild: there is none of this id.
+            UnknownChild: there is no child of this id.
         """
-        self._ward(child_id).revive()
+        self._runner(child_id).revive()
 
     def wake(self, child_id: str) -> None:
-        """Try a child that backs off now, its failures remembered; else do nothing.
+        """Run a child that backs off now; its failures still count; else do nothing.
 
         Raises:
-            UnknownChild: there is none of this id.
+            UnknownChild: there is no child of this id.
         """
-        self._ward(child_id).wake()
+        self._runner(child_id).wake()
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _ward(self, child_id: str) -> ChildRunner:
+    def _runner(self, child_id: str) -> ChildRunner:
         try:
-            return self._wards[child_id]
+            return self._runners[child_id]
         except KeyError:
             raise UnknownChild(self._name, child_id) from None
 
-    def _take_in(self, spec: ChildSpec) -> ChildRunner:
-        ward = ChildRunner(
+    def _add_runner(self, spec: ChildSpec) -> ChildRunner:
+        runner = ChildRunner(
             spec,
             owner=self._name,
             clock=self._clock,
@@ -193,30 +192,30 @@ class Supervisor:
             observe=self._observe,
             log=self._log,
         )
-        self._wards[spec.id] = ward
-        ward.task.add_done_callback(self._on_ward_done)
-        return ward
+        self._runners[spec.id] = runner
+        runner.task.add_done_callback(self._on_runner_done)
+        return runner
 
-    def _on_ward_done(self, task: asyncio.Task[None]) -> None:
-        """Fail with a ward that failed; the first one counts."""
+    def _on_runner_done(self, task: asyncio.Task[None]) -> None:
+        """Stop with the error of a runner that failed; the first error counts."""
         if task.cancelled() or (failure := task.exception()) is None:
             return
         self._failure = self._failure or failure
         self.stop()
 
     async def _stop_all(self) -> None:
-        """Stop every child in good order; bounded, as each ward is."""
-        latest_first = tuple(reversed(self._wards.values()))
+        """Stop every child; the time is limited because that of each runner is."""
+        latest_first = tuple(reversed(self._runners.values()))
         if self._stop_together:
-            for ward in latest_first:
-                ward.stop()
-        for ward in latest_first:
-            ward.stop()
-            await ward.ended()
+            for runner in latest_first:
+                runner.stop()
+        for runner in latest_first:
+            runner.stop()
+            await runner.ended()
 
     async def _cancel_all(self) -> None:
-        """Cancel what is still there; nothing, unless we are cancelled ourselves."""
-        left = [ward.task for ward in self._wards.values() if not ward.task.done()]
+        """Cancel the runners that are left, if this supervisor itself is cancelled."""
+        left = [runner.task for runner in self._runners.values() if not runner.task.done()]
         for task in left:
             task.cancel()
         if left:

@@ -39,10 +39,10 @@ def world(clock: FakeClock) -> SupervisorEnv:
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[BotUnitEnv]:
-    """Yield a bot with everything around it, in virtual time; it lives when it is first asked for."""
-    async with bot_unit_env(clock) as stage:
-        yield stage
+async def bot_env(clock: FakeClock) -> AsyncIterator[BotUnitEnv]:
+    """Yield a bot on fakes, in virtual time; it runs from the first access to `bot_env.run` on."""
+    async with bot_unit_env(clock) as env:
+        yield env
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-"""Operator view of accounts: list, check out, release, reset, remove.
+"""Operations on accounts by an operator: list, check out, release, reset, remove.
 
-They act on any account, also one that a bot holds; an operation that could harm its holder asks for
-`force`.
+They work on any account; one that would interrupt a holder needs `force`.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.redis.client import Script
+from actors.redis.client import Scripts
 
 COLUMNS: Final = 11  # of a row of overview.lua
-LONGEST_SHOWN: Final = 200  # characters of a text that other clients may have written
-LONGEST_SPAN_S: Final = 10 * 365 * 86_400.0  # what ends later, or never, is shown to end then
-LONGEST_LEASE_S: Final = 7 * 86_400.0  # a lease that ends later was not given by a checkout
+LONGEST_SHOWN: Final = 200  # characters of a text from another client
+LONGEST_SPAN_S: Final = 10 * 365 * 86_400.0  # maximum that is shown
+LONGEST_LEASE_S: Final = 7 * 86_400.0  # a lease that ends later is not from a checkout
 NO_BUDGET: Final = "its budget cannot be read: the key {} is no sorted set; delete that key"
 NO_END: Final = "its lease does not end: release it with --force"
 
 
 class AccountState(enum.StrEnum):
-    """Where an account is, in an operator's words."""
+    """State of an account, in an operator's words."""
 
     FREE = "free"
-    IN_USE = "in use"  # by a bot that knows leases
-    CHECKED_OUT = "checked out"  # by a client of the first BotAPI's kind: no lease, no holder
-    LAPSED = "lapsed"  # its holder is gone; the next checkout frees it
+    IN_USE = "in use"  # by a holder with a lease
+    CHECKED_OUT = "checked out"  # by a client of the first BotAPI, without a lease
+    LAPSED = "lapsed"  # its lease has ended; the next checkout frees it
     COOLING_DOWN = "cooling down"
     SPENT = "spent"
     NO_PASSWORD = "no password"  # noqa: S105 - a word
@@ -50,11 +49,11 @@ class AccountState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One account. Ages and times to go in seconds; None where there is nothing to say.
+    """One account. Times are seconds; None where there is no value.
 
-    `account`: the name as `names.shown` shows it. `problem`: why it is not used, where that is neither
-    a cooldown nor a budget. `cooldown_s`: None also for a cooldown that only a person ends; it has a
-    `cooldown_reason`.
+    `account`: the name in the form of `names.shown`. `problem`: why the account is not used, if that is
+    neither a cooldown nor a budget. `cooldown_s`: None also for a cooldown that only an operator ends;
+    that one has a `cooldown_reason`.
     """
 
     account: str
@@ -67,13 +66,13 @@ class AccountRow:
     cooldown_s: float | None
     cooldown_reason: str | None
     last_logon_s: float | None  # seconds ago
-    frees_in_s: float | None = None  # until the first of what is used can be used again
+    frees_in_s: float | None = None  # until the first used request frees
     problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IpRow:
-    """The budget of one egress IP, spent where it cannot be read; `frees_in_s` as in AccountRow."""
+    """Budget of one egress IP; spent if it cannot be read. `frees_in_s`: see AccountRow."""
 
     ip: str
     used: int
@@ -82,48 +81,39 @@ class IpRow:
 
 
 class AccountAdmin:
-    """The accounts in Redis, as an operator changes them."""
+    """The accounts in Redis, for an operator."""
 
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
+        self._scripts = Scripts(__package__)
         self._quota = quota
 
     @property
     def quota(self) -> QuotaLimits:
-        """The limits that count."""
+        """The limits that are used."""
         return self._quota
 
-    def change_quota(self, quota: QuotaLimits) -> None:
-        """Count by other limits from now on."""
+    def reconfigure(self, quota: QuotaLimits) -> None:
+        """Use other limits from now on."""
         self._quota = quota
 
     async def overview(self) -> list[AccountRow]:
-        """Return every account, by name.
-
-        Accounts that need a person are free again first where one has stored other credentials.
-        """
+        """Return all accounts by name, after ending cooldowns whose refused credentials were replaced."""
         k = self._keys
         keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
         try:
             await self._run("end_needs", keys, [NEED])
-        except StoreMisused:  # the list shows what can be shown
+        except StoreMisused:  # the list may still work
             pass
         except StoreUnavailable as error:
-            if error.reason is None:  # no answer, so there is none to the list either
+            if error.reason is None:  # without an answer the list would fail, too
                 raise
         now, *cells = await self._run(
             "overview",
             [
-                k.checkouts,
-                k.leases,
-                k.holders,
-                k.passwords,
-                k.cooldowns,
-                k.cooldown_reasons,
-                k.last_logons,
-                k.spellings,
-                k.steam_ids,
+                *(k.checkouts, k.leases, k.holders, k.passwords, k.cooldowns),
+                *(k.cooldown_reasons, k.last_logons, k.spellings, k.steam_ids),
             ],
             [k.account_budget_front, self._quota.window],
         )
@@ -143,12 +133,12 @@ class AccountAdmin:
             for ip, used, frees in zip(ips, cells[::2], cells[1::2], strict=True)
         ]
 
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+    async def checkout(self, account: str, holder: str, *, lease_s: float) -> Lease:
         """Check out one account by name.
 
         Raises:
             NoSuchAccount, AccountInUse.
-            BadAccountName: Steam has no such name.
+            BadAccountName: Steam cannot have such a name.
         """
         k, account = self._keys, stored(account)
         if folded(account) is None:
@@ -157,22 +147,22 @@ class AccountAdmin:
             *(k.checkouts, k.leases, k.holders, k.passwords, k.fencing),
             *(k.spellings, k.steam_ids),
         ]
-        token = await self._run("take_named", keys, [account, holder, int(lease_s * 1000)])
+        token = await self._run("checkout_named", keys, [account, holder, int(lease_s * 1000)])
         return Lease(account, _checked(account, token), holder)
 
     async def release(self, account: str, *, force: bool = False) -> None:
-        """Free an account, e.g. after a client of the first BotAPI's kind crashed with it.
+        """Release an account, e.g. after a client of the first BotAPI crashed with it.
 
         Raises:
             NoSuchAccount.
-            AccountInUse: a lease on it is alive; with `force` its bot finds out and leaves.
+            AccountInUse: its lease is valid; with `force` the bot notices and leaves.
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.leases, k.holders, k.fencing]
-        _checked(account, await self._run("free_named", keys, [account, _flag(force)]))
+        _checked(account, await self._run("release_named", keys, [account, _flag(force)]))
 
     async def reset(self, account: str) -> None:
-        """End a cooldown and give back the budget, e.g. when Valve counts otherwise than we.
+        """End the cooldown and clear the budget, e.g. when Valve counts differently.
 
         Raises:
             NoSuchAccount.
@@ -183,46 +173,24 @@ class AccountAdmin:
         _checked(account, done)
 
     async def remove(self, account: str, *, force: bool = False) -> None:
-        """Forget an account and its secrets.
+        """Remove an account and its secrets.
 
         Raises:
             NoSuchAccount.
-            AccountInUse: a holder has it checked out.
+            AccountInUse: it is checked out.
         """
         k, account = self._keys, stored(account)
         keys = [
-            k.checkouts,
-            k.leases,
-            k.holders,
-            k.passwords,
-            k.secrets,
-            k.sentries,
-            k.cooldowns,
-            k.cooldown_reasons,
-            k.account_budget(account),
-            k.last_logons,
-            k.fencing,
-            k.spellings,
-            k.steam_ids,
-            k.refused,
+            *(k.checkouts, k.leases, k.holders, k.passwords, k.secrets, k.sentries, k.cooldowns),
+            *(k.cooldown_reasons, k.account_budget(account), k.last_logons, k.fencing),
+            *(k.spellings, k.steam_ids, k.refused),
         ]
         args = [account, _flag(force), k.account_budget_front]
         _checked(account, await self._run("remove_named", keys, args))
 
     def _row(self, cells: list[Any], now: float) -> AccountRow:
-        (
-            name,
-            score,
-            lease_ends,
-            entry,
-            has_password,
-            cool_until,
-            reason,
-            used,
-            last,
-            frees,
-            other,
-        ) = cells
+        name, score, lease_ends, entry, has_password, *rest = cells
+        cool_until, reason, used, last, frees, other = rest
         held = HolderEntry.parse(str(entry)) if entry else None
         lease_left = _ahead(lease_ends, now)
         cooldown = _ahead(cool_until, now)
@@ -253,7 +221,7 @@ class AccountAdmin:
         )
 
     def _problem(self, name: str, used: int, lease_left: float | None, other: str) -> str | None:
-        """Say why an account is not used, where that is neither a cooldown nor a budget."""
+        """Return why an account is not used, if that is neither a cooldown nor a budget."""
         if folded(name) is None:
             return NOT_STEAMS
         if lease_left is not None and lease_left > LONGEST_LEASE_S:
@@ -263,7 +231,7 @@ class AccountAdmin:
         return f"the same Steam account as {shown(other)}, which is in use" if other else None
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return await Script(__package__, name).run(self._redis, keys, args)
+        return await self._scripts.run(self._redis, name, keys, args)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag
@@ -309,7 +277,7 @@ def _span(ms: str | int) -> float | None:
 
 
 def _number(text: str) -> float | None:
-    """Return a number that another client may have written, or None where it is none."""
+    """Return the number in a text from another client, or None."""
     try:
         number = float(text)
     except ValueError:
@@ -322,13 +290,13 @@ def _text(value: Any) -> str:
 
 
 def _past(when: float | None, now: float) -> float | None:
-    """Return the seconds since `when` (ms), or None when it was never."""
+    """Return the seconds since `when` (ms), or None."""
     if when is None or not 0 < when < 2 * now:
         return None
     return (now - when) / 1000
 
 
 def _ahead(when: str, now: float) -> float | None:
-    """Return the seconds until `when` (ms), or None when it is over or was never set."""
+    """Return the seconds until `when` (ms), or None if it is past or missing."""
     left = (float(when) - now) / 1000 if when != "" else 0.0
     return min(left, LONGEST_SPAN_S) if left > 0 else None

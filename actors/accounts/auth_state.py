@@ -1,13 +1,4 @@
-"""Auth state: JSON form, unsaved cache, claims of a refresh token.
-
-A refresh token is a JWT that only Steam can verify. A client checks its shape, issuer, audience,
-subject and expiry before use, as a log-on with a dead token costs a connection (rules of
-node-steam-user and ArchiSteamFarm).
-
-Steam sends a refresh token once. Until Redis has acknowledged it, and again when Redis comes back without
-it, the token exists only in this process; the next bot of this process that has the account stores it.
-Nothing here survives the process.
-"""
+"""Auth state: validity of a refresh token, JSON form, and the copy kept until Redis has it."""
 
 from __future__ import annotations
 
@@ -20,6 +11,9 @@ import orjson
 
 from actors.steam.port import AuthState
 
+VERSION: Final = 1  # of the JSON form
+# A refresh token is a JWT that only Steam can verify. Its claims are checked before use, as a log-on with
+# a dead token costs a connection (rules of node-steam-user and ArchiSteamFarm).
 PARTS: Final = 3  # of a JWT
 ISSUER: Final = "steam"
 AUDIENCE: Final = frozenset({"client", "derive"})  # `client`: for the CM; `derive`: no access token
@@ -27,7 +21,7 @@ MARGIN_S: Final = 300.0  # a log-on may wait for its turn
 
 
 def claims_of(token: str) -> Mapping[str, Any] | None:
-    """Return the claims of a token, unverified; None when it is no JWT."""
+    """Return the claims of a token, unverified; None when it is not a JWT."""
     parts = token.split(".")
     if len(parts) != PARTS:
         return None
@@ -47,7 +41,7 @@ def expires_at(token: str) -> float | None:
 
 
 def flaw_of(auth: AuthState, now: float) -> str | None:
-    """Return why the refresh token of `auth` is of no use at `now` (UTC seconds); None when it may be."""
+    """Return why the refresh token of `auth` is useless at `now` (UTC seconds); None when it may work."""
     claims = claims_of(auth.refresh_token)
     if claims is None:
         return "it is no token"
@@ -64,9 +58,6 @@ def flaw_of(auth: AuthState, now: float) -> str | None:
     return None
 
 
-VERSION = 1
-
-
 def auth_to_json(auth: AuthState) -> str:
     """Return the text to store."""
     return orjson.dumps(
@@ -80,7 +71,7 @@ def auth_to_json(auth: AuthState) -> str:
 
 
 def auth_from_json(text: str) -> AuthState | None:
-    """Return what was stored, or None for what we did not write (an old sentry, say)."""
+    """Parse a stored text; None for a text of another program, e.g. a sentry of the first BotAPI."""
     try:
         stored = orjson.loads(text)
         steam_id, token = int(stored["steam_id"]), stored["refresh_token"] or ""
@@ -93,49 +84,53 @@ def auth_from_json(text: str) -> AuthState | None:
 
 
 class UnsavedAuth:
-    """By account; pure bookkeeping."""
+    """Auth state by account, in memory, with a flag for each that Redis may not have.
+
+    Steam sends a refresh token once. Until Redis has acknowledged it, and again when Redis has lost it,
+    the only copy is here; the next bot of this process that leases the account stores it.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, AuthState] = {}
         self._unsaved: set[str] = set()
 
-    def arrived(self, account: str, auth: AuthState) -> None:
-        """Steam gave it to us; Redis does not have it."""
+    def received(self, account: str, auth: AuthState) -> None:
+        """Keep auth state from Steam, which Redis does not have."""
         self._known[account] = auth
         self._unsaved.add(account)
 
-    def is_stored(self, account: str, auth: AuthState) -> None:
-        """Redis has it; unless a newer one is still to be stored, it is the newest there is."""
+    def mark_stored(self, account: str, auth: AuthState) -> None:
+        """Note that Redis has `auth`; ignored when a newer one is still unsaved."""
         if account in self._unsaved and self._known[account] != auth:
             return
         self._unsaved.discard(account)
         self._known[account] = auth
 
-    def may_be_lost(self, account: str) -> None:
-        """Redis has lost its newest writes, perhaps this one, too."""
+    def mark_lost(self, account: str) -> None:
+        """Note that Redis may have lost the auth state."""
         if account in self._known:
             self._unsaved.add(account)
 
     def unsaved(self, account: str, stored: AuthState | None = None) -> AuthState | None:
-        """Return what is still to be stored, unless `stored` is at least as new."""
+        """Return what is to be stored; None when nothing is, or when `stored` is at least as new."""
         held = self._known.get(account) if account in self._unsaved else None
         if held is not None and stored is not None and _is_newer(stored, held):
             self.forget(account)
             return None
         return held
 
-    def let_go(self, account: str) -> None:
-        """The account is not ours any more: what Redis has is not ours to remember."""
+    def release(self, account: str) -> None:
+        """Drop the copy of a released account, unless it is unsaved."""
         if account not in self._unsaved:
             self._known.pop(account, None)
 
     def forget(self, account: str) -> None:
-        """It is worth nothing any more."""
+        """Drop the auth state: it is worthless."""
         self._known.pop(account, None)
         self._unsaved.discard(account)
 
 
 def _is_newer(stored: AuthState, held: AuthState) -> bool:
-    """Another instance may have stored a newer token meanwhile; the later expiry counts."""
+    """Return whether `stored`, e.g. by another instance, expires later than `held`."""
     ends = expires_at(stored.refresh_token)
     return ends is not None and ends > (expires_at(held.refresh_token) or 0.0)

@@ -1,32 +1,39 @@
-"""Adds the accounts of our own sandbox, as an operator would, before any bot starts; a child."""
+"""DemoValkey: the private Valkey with the accounts of the private sandbox."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from actors.accounts.store import AccountStore
+from actors.redis.embedded import EmbeddedValkey
 
 DemoAccount = tuple[str, str, str | None]  # name, password, shared secret
 
 
-class DemoAccounts:
-    """Child that adds the accounts of the sandbox."""
+class DemoValkey:
+    """Child that runs a Valkey and adds the demo accounts to it at each start."""
 
-    def __init__(self, store: AccountStore, accounts: Sequence[DemoAccount]) -> None:
+    def __init__(
+        self, valkey: EmbeddedValkey, store: AccountStore, accounts: Sequence[DemoAccount]
+    ) -> None:
+        self._valkey = valkey
         self._store = store
         self._accounts = accounts
-        self._stop_asked = asyncio.Event()
 
     async def start(self) -> None:
-        """Add them; those that exist stay as they are."""
-        for name, password, shared_secret in self._accounts:
-            await self._store.add(name, password, shared_secret)
+        """Start the Valkey and add the accounts; those that exist stay as they are."""
+        await self._valkey.start()
+        try:
+            for name, password, shared_secret in self._accounts:
+                await self._store.add(name, password, shared_secret)
+        except BaseException:
+            await self._valkey.close()
+            raise
 
     async def run(self) -> None:
-        """Nothing is left to do."""
-        await self._stop_asked.wait()
+        """Run until stopped."""
+        await self._valkey.run()
 
     def stop(self) -> None:
-        """Let `run` return."""
-        self._stop_asked.set()
+        """Stop the Valkey. Harmless when repeated."""
+        self._valkey.stop()

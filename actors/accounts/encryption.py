@@ -1,10 +1,10 @@
-"""Secrets at rest, encrypted with AES-256-GCM.
+"""Encryption of stored secrets with AES-256-GCM.
 
-sealed:v1:<key id>:<base64 of nonce + ciphertext + tag>
+    sealed:v1:<key id>:<base64 of nonce + ciphertext + tag>
 
-The account and the kind of secret are authenticated with it, so that a sealed value cannot be moved to
-another place. Several keys make a rotation: the first seals, all open. Without a key values are stored
-as the first BotAPI did, and sealed ones cannot be read.
+The account and the kind of secret are authenticated with the value, so that it cannot be moved to another
+place. With several keys the first encrypts and all decrypt: a rotation adds a key in front. Without a key
+values are stored plain, as the first BotAPI did, and encrypted values cannot be read.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.asyncio import Redis
 
 from actors.accounts.names import folded, is_text
-from actors.errors import CannotUnseal
-from actors.redis.client import Script, asking
+from actors.errors import CannotDecrypt
+from actors.redis.client import Scripts, redis_call
 
 MARK: Final = "sealed:v1:"
 KEY_SIZE: Final = 32  # bytes
-NONCE_SIZE: Final = 12  # bytes, random: far below 2^32 values are ever sealed under one key
+NONCE_SIZE: Final = 12  # bytes, random: one key encrypts far fewer than 2^32 values
 KEY_ID_SIZE: Final = 8  # hex digits
+SCAN: Final = 1000  # fields of a hash per HSCAN
 
 
 class Encryption:
-    """Seals and opens. `keys`: each 32 bytes; empty for none."""
+    """Encrypts and decrypts. `keys`: 32 bytes each; none means that values stay plain."""
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._keys = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = next(iter(self._keys), None)
 
     @property
-    def is_sealing(self) -> bool:
-        """Whether new values are sealed."""
+    def has_key(self) -> bool:
+        """Whether new values are encrypted."""
         return self._newest is not None
 
-    def seal(self, kind: str, account: str, plain: str) -> str:
+    def encrypt(self, kind: str, account: str, plain: str) -> str:
         """Return what to store for `plain`."""
         if self._newest is None:
             return plain
@@ -50,30 +51,30 @@ class Encryption:
         box = self._keys[self._newest].encrypt(nonce, plain.encode(), _place(kind, account))
         return f"{MARK}{self._newest}:{base64.b64encode(nonce + box).decode('ascii')}"
 
-    def open(self, kind: str, account: str, stored: str) -> str:
-        """Return the plain value; what was never sealed is returned as it is.
+    def decrypt(self, kind: str, account: str, stored: str) -> str:
+        """Return the plain value; a value that is not encrypted is returned unchanged.
 
         Raises:
-            CannotUnseal: no key of ours opens it; nothing is lost, the right key still does.
+            CannotDecrypt: no key decrypts it.
         """
         if not stored.startswith(MARK):
             return stored
         key_id, _, text = stored.removeprefix(MARK).partition(":")
         key = self._keys.get(key_id)
         if key is None:
-            raise CannotUnseal(account, kind)
+            raise CannotDecrypt(account, kind)
         try:
             box = base64.b64decode(text, validate=True)
             return key.decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], _place(kind, account)).decode()
         except (InvalidTag, binascii.Error, ValueError):
-            raise CannotUnseal(account, kind) from None
+            raise CannotDecrypt(account, kind) from None
 
 
 def parse_keys(text: str) -> tuple[bytes, ...]:
-    """Read keys as an operator writes them: base64 of 32 bytes each, separated by commas or spaces.
+    """Parse keys: base64 of 32 bytes each, separated by commas or spaces.
 
     Raises:
-        ValueError: one is not that; the text is not repeated in the error.
+        ValueError: a key is malformed; the error does not repeat the text.
     """
     keys = []
     for number, word in enumerate(text.replace(",", " ").split(), start=1):
@@ -88,65 +89,58 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def _key_id(key: bytes) -> str:
-    return hashlib.sha256(b"botapi key id" + key).hexdigest()[:KEY_ID_SIZE]
-
-
-def _place(kind: str, account: str) -> bytes:
-    return f"{kind}\0{account}".encode()
-
-
-SCAN: Final = 1000  # fields of a hash at once
-
-
-async def closed_values(redis: Redis, hashes: Mapping[str, str], sealer: Encryption) -> int:
-    """Return how many stored values are sealed when no key of ours opens any; 0 when one opens.
+async def undecryptable_values(
+    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
+) -> int:
+    """Return how many stored values are encrypted if no key decrypts any of them, else 0.
 
     Args:
-        redis: where they are.
+        redis: where the values are.
         hashes: kind of secret -> the key of the hash that holds it by account.
-        sealer: with our keys.
+        encryption: with the keys of this process.
 
     Raises:
-        StoreUnavailable, StoreMisused: see `redis_client`.
+        StoreUnavailable, StoreMisused: see `redis.errors.translated`.
     """
-    closed = 0
-    with asking(redis, "closed_values"):
+    count = 0
+    with redis_call(redis, "undecryptable_values"):
         for kind, key in hashes.items():
             async for account, value in redis.hscan_iter(key, count=SCAN):
                 if not value.startswith(MARK):
                     continue
                 try:
-                    sealer.open(kind, account, value)
-                except CannotUnseal:
-                    closed += 1
+                    encryption.decrypt(kind, account, value)
+                except CannotDecrypt:
+                    count += 1
                 else:
                     return 0
-    return closed
+    return count
 
 
-async def seal_plain_values(redis: Redis, hashes: Mapping[str, str], sealer: Encryption) -> int:
-    """Seal every value that is stored plain and drop it from the log on disk; return how many.
+async def encrypt_plain_values(
+    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
+) -> int:
+    """Encrypt every plain value and remove it from the append-only file; return how many.
 
-    A value that changes meanwhile stays as it was changed. Arguments and errors as `closed_values`.
+    A value that changes meanwhile keeps the change. Arguments and errors: see `undecryptable_values`.
     """
-    if not sealer.is_sealing:
+    if not encryption.has_key:
         return 0
-    script, sealed = Script(__package__, "replace_field"), 0
+    scripts, encrypted = Scripts(__package__), 0
     for kind, key in hashes.items():
         for account, value in await _plain_values(redis, key):
-            box = sealer.seal(kind, account, value)
-            sealed += await script.run(redis, [key], [account, value, box])
-    if sealed:
-        with asking(redis, "seal_plain_values"):
+            new = encryption.encrypt(kind, account, value)
+            encrypted += await scripts.run(redis, "replace_field", [key], [account, value, new])
+    if encrypted:
+        with redis_call(redis, "encrypt_plain_values"):
             await redis.bgrewriteaof()  # the append-only file still has the plain values
-    return sealed
+    return encrypted
 
 
 async def _plain_values(redis: Redis, key: str) -> list[tuple[str, str]]:
-    """Return account and value of each that can be sealed: of an account's name, and a text."""
+    """Return account and value where both can be encrypted: a name that Steam can have, and a text."""
     found: list[tuple[Any, Any]] = []
-    with asking(redis, "seal_plain_values"):
+    with redis_call(redis, "encrypt_plain_values"):
         async for account, value in redis.hscan_iter(key, count=SCAN):
             found.append((account, value))
     return [
@@ -154,3 +148,11 @@ async def _plain_values(redis: Redis, key: str) -> list[tuple[str, str]]:
         for account, value in found
         if value and not value.startswith(MARK) and is_text(value) and folded(account) is not None
     ]
+
+
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(b"botapi key id" + key).hexdigest()[:KEY_ID_SIZE]
+
+
+def _place(kind: str, account: str) -> bytes:
+    return f"{kind}\0{account}".encode()

@@ -1,7 +1,7 @@
-"""Parses account files: JSON, maFiles, ASF bot files, delimited text.
+"""Parses account files: JSON, maFiles, ASF bot files, delimited text (`import_table`).
 
-A file is read as a whole: each of its accounts is certain, or there is a problem with its line and with
-what was expected there. No problem repeats a value of the file.
+An entry is an account, or a problem with its line and the expected form. No problem repeats a value of
+the file.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.accounts.import_table import NAME, PASSWORD, SECRET, UNRECOGNISED, role_of, rows_of
 from actors.accounts.names import bad_name, folded
 from actors.accounts.shared_secrets import bad_shared_secret, canonical
+from actors.accounts.store import AccountStore
+from actors.errors import PasswordNeeded
 
 LARGEST: Final = 16 * 1024 * 1024  # bytes of a file
-MOST_PROBLEMS: Final = 1000  # then the rest is not read
+MOST_PROBLEMS: Final = 1000  # after that the rest is not read
 LONGEST_PASSWORD: Final = 256  # characters; Steam uses the first 64
 # By byte order mark; those of UTF-32 come before those of UTF-16, which begin alike.
 _ENCODINGS: Final[Mapping[bytes, str]] = {
@@ -37,7 +39,7 @@ _MANIFEST: Final = "it is the manifest of an authenticator: import the maFiles b
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """One good entry. A maFile holds no password: its account has one already, or another file has it."""
+    """One valid entry. A maFile has no password: Redis or another file must have it."""
 
     name: str
     password: str | None = field(repr=False)
@@ -46,7 +48,7 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class BadEntry:
-    """One entry that cannot be used; never repeats a secret."""
+    """One invalid entry, without secrets."""
 
     where: str  # e.g. "line 3"
     problem: str
@@ -54,7 +56,7 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What files hold: accounts, or problems."""
+    """Content of files: accounts, or problems."""
 
     accounts: tuple[NewAccount, ...]
     problems: tuple[BadEntry, ...]
@@ -63,8 +65,8 @@ class Import:
 def read_accounts(files: Iterable[tuple[str, bytes]]) -> Import:
     """Read files that are imported together, each with its name ("" for the only one).
 
-    What several entries say of one account is put together: a list of passwords and a folder of maFiles.
-    Two passwords or two secrets of one account are a problem.
+    Entries of one account are merged, e.g. of a list of passwords and of maFiles. Two passwords or two
+    secrets of one account are a problem.
     """
     accounts: dict[str, tuple[str, NewAccount]] = {}
     problems = []
@@ -89,7 +91,7 @@ def read_accounts(files: Iterable[tuple[str, bytes]]) -> Import:
 
 
 def new_account(name: Any, password: Any, shared_secret: Any) -> NewAccount | BadEntry:
-    """Return one account that was not in a file, or what is wrong with it."""
+    """Return one account that is not from a file, or what is wrong with it."""
     shared_secret = shared_secret or None
     problem = bad_name(name) or _missing(password) or bad_shared_secret(shared_secret)
     if problem:
@@ -106,7 +108,7 @@ def _together(one: NewAccount, other: NewAccount) -> NewAccount | None:
 
 
 def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
-    """Yield where each entry stands, and the account or the problem."""
+    """Yield the place of each entry, and the account or the problem."""
     none = True
     try:
         text = _text_of(data)
@@ -121,7 +123,7 @@ def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
 
 
 class _Unusable(Exception):
-    """What is wrong with a whole file, or from `place` on."""
+    """The file is unusable, as a whole or from `place` on."""
 
     def __init__(self, problem: str, place: str = "the file") -> None:
         self.place = place
@@ -140,7 +142,7 @@ def _text_of(data: bytes) -> str:
     except UnicodeDecodeError as error:
         place = f"line {data[: len(mark) + error.start].count(10) + 1}"
         raise _Unusable("it is not UTF-8 text: save the file as UTF-8", place) from None
-    if "\0" in text or "\ufffd" in text:  # U+FFFD: an editor could not read a sign
+    if "\0" in text or "\ufffd" in text:  # U+FFFD: an editor could not decode a character
         line = re.split("[\0\ufffd]", text, maxsplit=1)[0].count("\n") + 1
         raise _Unusable("it is not UTF-8 text: save the file as UTF-8", f"line {line}")
     if re.fullmatch(r"[A-Za-z0-9+/]{100,}={0,2}", text.strip()):
@@ -161,7 +163,7 @@ def _of_json(text: str) -> Iterator[tuple[str, NewAccount | str]]:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Yield what may be an account: JSON values in a row, the items of lists and those of `accounts`."""
+    """Yield the JSON values that may be accounts: each value, or the items of a list or of `accounts`."""
     decoder, at = json.JSONDecoder(object_pairs_hook=_object), _after_space(text, 0)
     while at < len(text):
         try:
@@ -231,3 +233,16 @@ def _bad_password(password: str) -> str | None:
     if not password.isprintable():
         return "the password has a sign that is not printable, such as a line break: remove it"
     return None
+
+
+async def add_all(store: AccountStore, accounts: Sequence[NewAccount]) -> tuple[str, ...]:
+    """Add accounts, or change their passwords; return their stored names.
+
+    Raises:
+        PasswordNeeded: some have no password, here or in Redis; none is added.
+        StoreUnavailable, StoreMisused: some may be added.
+    """
+    bare = [one.name for one in accounts if one.password is None]
+    if bare and (lacking := await store.without_password(bare)):
+        raise PasswordNeeded(lacking)
+    return tuple([await store.add(one.name, one.password, one.shared_secret) for one in accounts])

@@ -1,7 +1,7 @@
 """Parses account tables: `name:password` lines, CSV, spreadsheets.
 
-An account's name holds none of the separators, so the first sign after it is the separator; the first
-line decides for the whole file. A line that can be read in two ways is a fault.
+The first character after the first name is the separator of the whole file, as no name contains one. An
+ambiguous line is a problem.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from actors.accounts.shared_secrets import BASE64, canonical
 NAME: Final = "name"
 PASSWORD: Final = "password"  # noqa: S105 - a column
 SECRET: Final = "shared_secret"  # noqa: S105 - as above
-# What programs call them, in lower case without spaces, `_` and `-`.
+# Names of the columns in other programs, in lower case without spaces, `_` and `-`.
 _CALLED: Final[Mapping[str, str]] = {
     NAME: "name account accountname login loginname loginusername user username steamlogin steamname",
     PASSWORD: "password pass passwd pwd pw loginpassword steampassword steampass",
@@ -52,7 +52,7 @@ _MISPLACED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The values of one account as they stand in a file, or `problem`: why they cannot be told apart."""
+    """The values of one account in a file, or `problem`: why the line cannot be parsed."""
 
     where: str  # e.g. "line 3"
     name: str = ""
@@ -62,21 +62,21 @@ class Row:
 
 
 def role_of(called: str) -> str | None:
-    """Return what a column or key of that name holds: NAME, PASSWORD, SECRET, or None: something else."""
+    """Return the content of a column or key of that name: NAME, PASSWORD, SECRET, or None."""
     return _ROLE.get(_squeezed(called))
 
 
 def rows_of(text: str) -> Iterator[Row]:
-    """Yield every account of a delimited text, in order, without empty lines and comments (#).
+    """Yield the accounts of a delimited text in order; empty lines and comments (#) are skipped.
 
-    There are no comments below a header whose first column is not the name.
+    Below a header whose first column is not the name, # does not begin a comment.
     """
     read = re.split(r"\r\n|\r|\n", text)
     lines = ["" if line.lstrip().startswith("#") else line for line in read]
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
         return
-    said = re.fullmatch(r"sep=(.)\s*", lines[first])  # as Excel writes it
+    said = re.fullmatch(r"sep=(.)\s*", lines[first])  # written by Excel
     if said:
         lines[first] = ""
         first = next((number for number, line in enumerate(lines) if line.strip()), first)
@@ -93,7 +93,7 @@ def rows_of(text: str) -> Iterator[Row]:
     if NAME in header:
         columns, skips = header, f"{separator} " in lines[first]
         lines[first] = ""
-        if header[0] != NAME:  # a password or a title may begin with #, a name does not
+        if header[0] != NAME:  # a password may begin with #, a name cannot
             lines[first + 1 :] = read[first + 1 :]
     if separator == ":":
         yield from _colon_rows(lines, columns)
@@ -102,7 +102,7 @@ def rows_of(text: str) -> Iterator[Row]:
 
 
 def _separator_of(line: str) -> str:
-    """Return the first sign that is no part of a name, or the one between the words of a header."""
+    """Return the separator: of a header, or the first character after a name."""
     for separator in _SEPARATORS:
         cells = [cell.strip().strip('"') for cell in line.split(separator)]
         if {NAME, PASSWORD} <= {role_of(cell) for cell in cells}:
@@ -112,7 +112,7 @@ def _separator_of(line: str) -> str:
 
 
 def _bad_header(cells: Sequence[str], header: Sequence[str | None]) -> str | None:
-    """Say what is wrong with the first line, if it is a header and anything is."""
+    """Return what is wrong with the first line if it is a header, or None."""
     is_header = {NAME, PASSWORD} <= set(header)
     if not is_header and (header[0] == NAME or _squeezed(cells[0].strip('"')) in _NO_NAMES):
         return "it looks like a header: expected columns called name and password"

@@ -1,10 +1,10 @@
-"""The names of what Redis holds for accounts, from one prefix. The table is in docs/architecture.md."""
+"""Redis keys of the accounts; docs/architecture.md has the table."""
 
 from __future__ import annotations
 
 
 class Keys:
-    """Key names. With a hash tag as prefix (``{botapi}``) all of them share a cluster slot."""
+    """Names of the keys. With a hash tag as prefix (``{botapi}``) all share a cluster slot."""
 
     def __init__(self, prefix: str) -> None:
         self.passwords = f"{prefix}:passwords"
@@ -30,11 +30,11 @@ class Keys:
 
     @property
     def account_budget_front(self) -> str:
-        """What an account's budget key is without the account's name."""
+        """Prefix of an account's budget key."""
         return self._account_budget
 
     def account_budget(self, account: str) -> str:
-        """Return the key of the account's requests in the last 24 hours."""
+        """Return the key of an account's requests in the last 24 hours."""
         return self._account_budget + account
 
     def logon_bucket(self, ip: str) -> str:

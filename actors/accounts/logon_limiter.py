@@ -1,25 +1,24 @@
 """Log-on rate limit and circuit breaker per egress IP, shared by all instances.
 
-Valve publishes no limits; 10 to 15 log-ons in a short time are known to be too many, password log-ons
-count more than token log-ons, and a try during the ban restarts it (reports of node-steam-user's users).
-Which IP we leave from Steam tells us with the first log-on; until then all who do not know it share a
-bucket.
+Valve publishes no limits. 10 to 15 log-ons in a short time are too many, password log-ons count more than
+token log-ons, and an attempt during the ban restarts it (reports of node-steam-user's users). Steam tells
+the egress IP with the first log-on; until then all instances share the bucket of the unknown IP.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.redis.client import Script
+from actors.redis.client import Scripts
 
 UNKNOWN_IP: Final = "unknown"
 TOKEN_COST: Final = 1
 PASSWORD_COST: Final = 3
-# A probe that has not been decided by then (its process died) makes way for another.
+# After this time a probe without a result (its process died) allows another one.
 PROBE_S: Final = 60.0
 
 WaitReason = Literal["pacing", "rate-limit"]
@@ -27,7 +26,7 @@ WaitReason = Literal["pacing", "rate-limit"]
 
 @dataclass(frozen=True, slots=True)
 class LogonLimits:
-    """`per_minute`: token log-ons in the long run, 0 for no pacing; `burst`: at once after a rest."""
+    """`per_minute`: refill rate in token log-ons, 0 for no limit; `burst`: size of the bucket."""
 
     per_minute: float = 6.0
     burst: int = 5
@@ -36,7 +35,7 @@ class LogonLimits:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now: ask again after `seconds`."""
+    """No log-on may start now; ask again after `seconds`."""
 
     seconds: float
     reason: WaitReason
@@ -51,59 +50,55 @@ class LogonLimiter:
         self._keys = Keys(prefix)
         self._limits = limits
         self._ip = UNKNOWN_IP
-        self._ask = Script(__package__, "logon_ask")
-        self._refund = Script(__package__, "logon_refund")
-        self._limited = Script(__package__, "logon_limited")
-        self._succeeded = Script(__package__, "logon_succeeded")
+        self._scripts = Scripts(__package__)
 
-    def change_limits(self, limits: LogonLimits) -> None:
-        """Ask by other limits from now on."""
+    def reconfigure(self, limits: LogonLimits) -> None:
+        """Use other limits from now on."""
         self._limits = limits
 
     async def ask(self, *, with_password: bool) -> Wait | None:
-        """Return None when a log-on may start now; it is counted then, and Redis can write.
+        """Return None when a log-on may start; it is counted then, and Redis can write.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
-        ms, reason = await self._ask.run(
-            self._redis, self._keys_of(self._ip), [*self._bucket, cost, int(PROBE_S * 1000)]
-        )
+        args = [*self._bucket, cost, int(PROBE_S * 1000)]
+        ms, reason = await self._run("logon_ask", self._keys_of(self._ip), args)
         return Wait(ms / 1000, reason, self._address) if ms else None
 
     async def refund(self, *, with_password: bool) -> None:
-        """Take back a log-on that `ask` counted and that never reached Steam.
+        """Undo `ask` for a log-on that did not reach Steam.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
-        await self._refund.run(self._redis, self._keys_of(self._ip), [*self._bucket, cost])
+        await self._run("logon_refund", self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
-        """Close the circuit after an accepted log-on, which told the egress IP.
+        """Close the circuit after an accepted log-on, with which Steam told the egress IP.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`; may be called again.
+            StoreUnavailable, StoreMisused: see `redis.errors.translated`; may be called again.
         """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
         try:
-            await self._succeeded.run(self._redis, keys, self._bucket)
+            await self._run("logon_succeeded", keys, self._bucket)
         except BaseException:
-            self._ip = asked_as  # what was taken under that name still has to be carried over
+            self._ip = asked_as  # the next call carries the tokens over
             raise
 
     async def was_limited(self) -> Wait:
-        """Steam said "too many": open the circuit for everyone behind this IP; return for how long."""
+        """Open the circuit of this IP for all instances; return how long. Steam said "too many"."""
         pause_s = self._limits.rate_limit_pause_s
-        await self._limited.run(
-            self._redis,
-            [self._keys.logon_circuit(self._ip)],
-            [int(pause_s * 1000)],
-        )
+        circuit = self._keys.logon_circuit(self._ip)
+        await self._run("logon_limited", [circuit], [int(pause_s * 1000)])
         return Wait(pause_s, "rate-limit", self._address)
+
+    async def _run(self, name: str, keys: list[str], args: list[int]) -> Any:
+        return await self._scripts.run(self._redis, name, keys, args)
 
     @property
     def _address(self) -> str | None:
@@ -114,6 +109,6 @@ class LogonLimiter:
 
     @property
     def _bucket(self) -> list[int]:
-        """How large it is, in tokens, and the milliseconds for one; 0 for no pacing."""
+        """Burst in tokens, and milliseconds per token or 0 for no limit."""
         limits = self._limits
         return [limits.burst, round(60_000 / limits.per_minute) if limits.per_minute else 0]

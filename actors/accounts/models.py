@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-# In place of an account's name, which Steam cannot have: any account that Redis says a holder has.
+# Instead of an account's name: any account of the holder according to Redis. Steam has no such name.
 ANY_HELD: Final = "*"
 LONGEST_NUMBER: Final = 15  # digits of a fencing token or an instant in ms
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One checkout. `holder` says who holds it, `fencing_token` which checkout is the newer one."""
+    """One checkout. Of two checkouts of an account the one with the larger `fencing_token` is newer."""
 
     account: str
     fencing_token: int
@@ -21,14 +22,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class HolderEntry:
-    """What stands in `holders` for a lease; the scripts write it."""
+    """An entry of the hash `holders`, written by the scripts."""
 
     holder: str
     since_ms: int | None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read "<fencing token> <since> <holder>"; what a person put there instead is all holder."""
+        """Parse "<fencing token> <since> <holder>"; any other text is the holder."""
         token, _, rest = text.partition(" ")
         since, _, holder = rest.partition(" ")
         if _is_number(token) and _is_number(since):
@@ -40,13 +41,11 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) <= LONGEST_NUMBER
 
 
-# The reason of a cooldown that lasts until a budget frees; NoAccountFree tells it from the others by it.
+# Reason of a cooldown that lasts until a budget frees; NoAccountFree distinguishes it.
 BUDGET_SPENT: Final = "daily budget spent"
-# How the reason of a cooldown begins that a person ends: by new credentials, a log-on by hand or a reset.
+# Prefix of the reasons of cooldowns that an operator ends: by new credentials, a log-on or a reset.
 NEED: Final = "needs "
-UNTIL_ACTED_S: Final = (
-    10 * 365 * 86_400.0
-)  # for how long, where trying again before that is of no use
+UNTIL_ACTED_S: Final = 10 * 365 * 86_400.0  # length of such a cooldown
 
 Window = Literal["rolling-24h", "utc-day"]
 Scope = Literal["account", "ip", "lease"]
@@ -56,7 +55,7 @@ Scope = Literal["account", "ip", "lease"]
 class QuotaLimits:
     """Requests per account and per egress IP within one window.
 
-    Valve answers about 100 and 500 in about 24 hours after use, and is silent past that (odota/core).
+    Valve answers about 100 and 500 requests in about 24 hours, and is silent after that (odota/core).
     """
 
     per_account: int = 90
@@ -66,14 +65,10 @@ class QuotaLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """One request is counted and may be sent."""
+    """One request was counted and may be sent."""
 
     account_left: int
     ip_left: int | None  # None when no IP was charged
-
-
-class Unmet:
-    """The condition does not hold, so nothing was counted and nothing may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +76,20 @@ class Refused:
     """Nothing was counted, nothing may be sent."""
 
     scope: Scope
-    retry_after: float  # seconds until the budget frees; 0 for a lease that is not ours
+    retry_after: float  # seconds until the budget frees; 0 for a lost lease
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One request to count against an account's and an egress IP's budget: the input of reserve.lua."""
+
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+    def outcome(self, answer: Sequence[Any]) -> Reserved | Refused:
+        """Read the answer of the script."""
+        verdict, *numbers = answer
+        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
+        if scope == "ok":
+            return Reserved(numbers[0], None if numbers[1] < 0 else numbers[1])
+        return Refused(scope, numbers[0] / 1000)

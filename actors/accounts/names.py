@@ -1,8 +1,7 @@
-"""Account names: which ones Steam can have, which ones are the same account, and how a bad one is shown.
+"""Account names: validity, spellings of one account, and printable form.
 
-A stored name is whatever bytes a client wrote to Redis. It comes as text in which a byte that is not
-UTF-8 is a surrogate (PEP 383), and goes back as the same bytes; `shown` is the only form of it in lists,
-logs and answers.
+A stored name may be any bytes that a client wrote to Redis. In a text a byte that is not UTF-8 is a
+surrogate (PEP 383). Lists, logs and answers have the form that `shown` returns.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from typing import Any, Final
 
 LONGEST_NAME: Final = 64  # bytes; Steam's own limit
-WHITE_SPACE: Final = " \t\n\v\f\r"  # as `%s` in the scripts
+WHITE_SPACE: Final = " \t\n\v\f\r"  # `%s` in the scripts
 NOT_STEAMS: Final = (
     "Steam has no such name: Steam's names are 1 to 64 letters, digits and signs of ASCII"
 )
@@ -20,7 +19,7 @@ NOT_A_NEW_NAME: Final = (
     "the name is not one that Steam gives: "
     f"expected 1 to {LONGEST_NAME} letters and digits of ASCII, or _ - . @"
 )
-_FORM: Final = re.compile(r"[!-\[\]-~]+")  # no backslash: it begins an escape
+_FORM: Final = re.compile(r"[!-\[\]-~]+")  # no backslash, which begins an escape
 _ESCAPE: Final = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _FIRST_RAW: Final = 0xDC00  # the surrogate of byte 0
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -30,10 +29,9 @@ _SHORT: Final = 0x10000
 
 
 def folded(name: str) -> str | None:
-    """Return what two spellings of one Steam account share; None for a name that Steam cannot have.
+    """Return the form that all spellings of a name share; None for a name that Steam cannot have.
 
-    Steam ignores the case of a name, and white space around it is no part of it. `fold` of
-    lua/prelude.lua is the same rule.
+    Steam ignores case and surrounding white space. `fold` in lua/prelude.lua is the same rule.
     """
     bare = name.strip(WHITE_SPACE)
     if len(name.encode(errors="surrogateescape")) > LONGEST_NAME or not _FORM.fullmatch(bare):
@@ -42,36 +40,36 @@ def folded(name: str) -> str | None:
 
 
 def steam_name(name: str) -> str:
-    """Return a stored name as Steam is told it."""
+    """Return the form of a stored name that is sent to Steam."""
     return name.strip(WHITE_SPACE)
 
 
 def bad_name(name: Any) -> str | None:
-    """Say what is wrong with the name of a new account, if anything is."""
+    """Return what is wrong with the name of a new account, or None."""
     if not isinstance(name, str) or not name.strip():
         return "the name is missing"
     return None if re.fullmatch(NEW_NAME, name.strip()) else NOT_A_NEW_NAME
 
 
 def same_account(name: str, stored_as: str) -> str:
-    """Say what became of a new account whose name is a second spelling of one that exists."""
+    """Return the message for a new account that is a second spelling of a stored one."""
     return f"{name} is the same Steam account as {shown(stored_as)}, which has the new password now"
 
 
 def is_text(value: str) -> bool:
-    """Whether what came from Redis is UTF-8."""
+    """Return whether a value from Redis is UTF-8."""
     return not any(ord(one) in _SURROGATES for one in value)
 
 
 def shown(text: str) -> str:
-    r"""Return a text that came from Redis without what is not printable: the byte 0xFC is `\xfc`."""
+    r"""Return a text from Redis in printable form: the byte 0xFC becomes `\xfc`."""
     if text.isprintable() and "\\" not in text:
         return text
     return "".join(_escaped(one) for one in text)
 
 
 def stored(name: str) -> str:
-    """Return the stored name that is shown as `name`; a stored name is itself."""
+    """Return the stored name that `shown` shows as `name`; a stored name stays unchanged."""
     return _ESCAPE.sub(_meant, name)
 
 

@@ -1,7 +1,7 @@
-"""Shared secrets of a Steam authenticator: the forms in which programs write the 20 bytes of one.
+"""Shared secrets of a Steam authenticator: 20 bytes in base64, hex, base32 or a key URI.
 
-The length and the alphabet tell the forms apart: base64, 40 hex digits, or 32 base32 characters. A key
-URI (`otpauth://totp/Steam:NAME?secret=BASE32`, `steam://BASE32`) holds base32.
+Length and alphabet distinguish the forms. A key URI (`otpauth://totp/Steam:NAME?secret=BASE32`,
+`steam://BASE32`) holds base32.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMS: Final[Mapping[str, Callable[[str], bytes]]] = {
 
 
 def canonical(secret: str) -> str | None:
-    """Return a shared secret as base64 with padding; None where `secret` is none of the forms."""
+    """Return a shared secret as base64 with padding; None if `secret` has none of the forms."""
     text = secret.strip()
     if "://" in text:
         text = _of_uri(text)
@@ -41,14 +41,14 @@ def canonical(secret: str) -> str | None:
 
 
 def bad_shared_secret(secret: Any) -> str | None:
-    """Say what is wrong with a shared secret, if there is one and anything is."""
+    """Return what is wrong with a shared secret; None if it is valid or absent."""
     if secret is None or (isinstance(secret, str) and canonical(secret) is not None):
         return None
     return NOT_ONE
 
 
 def _of_uri(text: str) -> str:
-    """Return the base32 text of a key URI, or an empty one."""
+    """Return the base32 text of a key URI, or ""."""
     if len(text) > _LONGEST_URI:
         return ""
     try:

@@ -1,6 +1,6 @@
 """EResult -> action, cooldown and operator message.
 
-The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); what to do with each follows
+The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); the actions follow
 node-steam-user, ArchiSteamFarm and public reports of their users. An unknown number is retried.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 import enum
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from actors.accounts.models import NEED, UNTIL_ACTED_S
+from actors.clock import backoff_s
 from actors.errors import (
-    CannotUnseal,
+    CannotDecrypt,
     ClockUncertain,
     LeaseLost,
     LogOnRefused,
@@ -29,28 +31,30 @@ HOUR_S: Final = 3600.0
 
 
 class LogonResult(enum.StrEnum):
-    """What a result asks of us."""
+    """Meaning of an EResult for the bot, the CM, the egress IP and the account."""
 
-    RETRY = "retry"  # trouble inside Steam: back off, try again
-    OTHER_CM = "other_cm"  # this CM will not serve us: take another
-    TRY_LATER = "try_later"  # as above, and give it more time
-    ONCE_MORE = "once_more"  # try again; a second time would annoy a person
-    UNKNOWN = "unknown"  # no table has this number: try again, a limited number of times
-    TOKEN_DEAD = "token_dead"  # noqa: S105 - a word, not a token. Log on with the password, once
-    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. A person is needed; it is tried once more
-    RATE_LIMITED = "rate_limited"  # too many logons: wait long, each try restarts the ban
-    THROTTLED = "throttled"  # as above, and of this account, too
-    IP_BANNED = "ip_banned"  # as above, for good
-    OUTDATED = "outdated"  # Steam refuses this client version for all accounts
-    PLAYING_ELSEWHERE = "playing_elsewhere"  # a person (or another bot) uses the account
-    REPLACED = "replaced"  # a twin of ours logged on: a lease conflict, do not fight
+    RETRY = "retry"  # trouble inside Steam: retry after the backoff
+    OTHER_CM = "other_cm"  # this CM does not serve: retry with another
+    TRY_LATER = "try_later"  # as above, after a longer delay
+    ONCE_MORE = "once_more"  # retry once: each try asks a person
+    UNKNOWN = "unknown"  # not in the tables: retry a limited number of times
+    TOKEN_DEAD = "token_dead"  # noqa: S105 - a word. Log on with the password
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a word. An operator is needed; retried daily
+    RATE_LIMITED = "rate_limited"  # too many log-ons: wait long, as each try restarts the ban
+    THROTTLED = "throttled"  # as above, and also for this account
+    IP_BANNED = "ip_banned"  # as above, permanently
+    OUTDATED = "outdated"  # Steam refuses this client version
+    PLAYING_ELSEWHERE = "playing_elsewhere"  # another client uses the account
+    REPLACED = "replaced"  # another instance logged on: a lease conflict, so yield
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
-    NOT_HERE = "not_here"  # our key, clock or address does not do for it; another instance's may
-    UNUSABLE = "unusable"  # banned, disabled, locked: stop using the account, once it is confirmed
-    OUR_BUG = "our_bug"  # our message is wrong, once it is confirmed
+    NOT_HERE = (
+        "not_here"  # key, clock or address of this instance is wrong; other instances may work
+    )
+    UNUSABLE = "unusable"  # banned, disabled or locked; only once confirmed
+    OUR_BUG = "our_bug"  # the message is invalid; only once confirmed
 
 
-_EVERYWHERE: Final[Mapping[int, LogonResult]] = {
+_ALWAYS: Final[Mapping[int, LogonResult]] = {
     0: LogonResult.OTHER_CM,  # Invalid: closed without a reason
     1: LogonResult.RETRY,  # OK: logged off, and nothing is wrong
     2: LogonResult.OTHER_CM,  # Fail
@@ -67,7 +71,7 @@ _EVERYWHERE: Final[Mapping[int, LogonResult]] = {
     20: LogonResult.OTHER_CM,  # ServiceUnavailable
     21: LogonResult.RETRY,  # NotLoggedOn
     25: LogonResult.RATE_LIMITED,  # LimitExceeded
-    29: LogonResult.RETRY,  # DuplicateRequest: approved meanwhile
+    29: LogonResult.RETRY,  # DuplicateRequest: already approved
     34: LogonResult.REPLACED,  # LogonSessionReplaced
     35: LogonResult.OTHER_CM,  # ConnectFailed
     36: LogonResult.OTHER_CM,  # HandshakeFailed
@@ -82,7 +86,7 @@ _EVERYWHERE: Final[Mapping[int, LogonResult]] = {
     65: LogonResult.NEEDS_HUMAN,  # InvalidLoginAuthCode
     66: LogonResult.NEEDS_HUMAN,  # AccountLogonDeniedNoMail
     71: LogonResult.NEEDS_HUMAN,  # ExpiredLoginAuthCode
-    72: LogonResult.NOT_HERE,  # IPLoginRestrictionFailed: not from our address
+    72: LogonResult.NOT_HERE,  # IPLoginRestrictionFailed: not from this address
     73: LogonResult.UNUSABLE,  # AccountLockedDown
     74: LogonResult.NEEDS_HUMAN,  # AccountLogonDeniedVerifiedEmailRequired
     77: LogonResult.NEEDS_HUMAN,  # RequirePasswordReEntry
@@ -93,17 +97,17 @@ _EVERYWHERE: Final[Mapping[int, LogonResult]] = {
     88: LogonResult.NEEDS_HUMAN,  # TwoFactorCodeMismatch
     89: LogonResult.NEEDS_HUMAN,  # TwoFactorActivationCodeMismatch
     101: LogonResult.NEEDS_HUMAN,  # NeedCaptcha
-    102: LogonResult.OUR_BUG,  # GSLTDenied: we are no game server
+    102: LogonResult.OUR_BUG,  # GSLTDenied: for game servers
     105: LogonResult.IP_BANNED,  # IPBanned
     106: LogonResult.OUR_BUG,  # GSLTExpired: as 102
-    112: LogonResult.RETRY,  # LimitedUserAccount: of features that we do not use
+    112: LogonResult.RETRY,  # LimitedUserAccount: concerns unused features
     114: LogonResult.UNUSABLE,  # AccountDeleted
     118: LogonResult.NEEDS_HUMAN,  # MustAgreeToSSA
     123: LogonResult.RETRY,  # NoVerifiedPhone: as 112
     131: LogonResult.TRY_LATER,  # TryLater
 }
 
-# The same numbers mean something else while a token is shown (ArchiSteamFarm drops it on these).
+# Other meanings in a log-on with a token (ArchiSteamFarm drops the token on these).
 _WITH_TOKEN: Final[Mapping[int, LogonResult]] = {
     5: LogonResult.TOKEN_DEAD,  # InvalidPassword: wrong audience or account
     15: LogonResult.TOKEN_DEAD,  # AccessDenied: revoked, password changed
@@ -114,102 +118,115 @@ _WITH_TOKEN: Final[Mapping[int, LogonResult]] = {
 
 _WITH_PASSWORD: Final[Mapping[int, LogonResult]] = {
     5: LogonResult.WRONG_PASSWORD,
-    9: LogonResult.ONCE_MORE,  # the owner said no, or the auth session is gone
-    15: LogonResult.NEEDS_HUMAN,  # of a token that is fresh: the password will not mend it
+    9: LogonResult.ONCE_MORE,  # the owner denied it, or the auth session is gone
+    15: LogonResult.NEEDS_HUMAN,  # of a new token: the password cannot help
     26: LogonResult.NEEDS_HUMAN,
-    27: LogonResult.RETRY,  # the auth session grew too old: start again
+    27: LogonResult.RETRY,  # the auth session has expired: start again
     126: LogonResult.NEEDS_HUMAN,
 }
 
-MARKS_CM: Final = frozenset({LogonResult.OTHER_CM, LogonResult.TRY_LATER})
-STOPS_IP: Final = frozenset(
-    {LogonResult.RATE_LIMITED, LogonResult.THROTTLED, LogonResult.IP_BANNED, LogonResult.OUTDATED}
-)
-NEEDS_PERSON: Final = frozenset(
-    {
-        LogonResult.NEEDS_HUMAN,
-        LogonResult.WRONG_PASSWORD,
-        LogonResult.UNUSABLE,
-        LogonResult.IP_BANNED,
-        LogonResult.OUTDATED,
-    }
-)
-# So many strikes within hours are forgiven; with the next one a person has to look.
-FORGIVEN: Final[Mapping[LogonResult, int]] = {
-    LogonResult.ONCE_MORE: 1,
-    LogonResult.UNKNOWN: 2,
-}
-# Steam says so to good accounts, too, when its own parts are in trouble. A second such answer that comes
-# at least `CONFIRM_S` after the first confirms it, and then the account is tried once in `CONFIRMED_S`.
-TO_CONFIRM: Final = frozenset({LogonResult.UNUSABLE, LogonResult.OUR_BUG})
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Consequences of a result.
+
+    Attributes:
+        cooldown_s: of the account, for all instances; None: the account is not the culprit.
+        shared_cooldown_s: the same for an account that was refused together with others.
+        retry_after_s: that the bot waits before its backoff begins.
+        grows: the cooldown doubles with each failure.
+        tolerated: failures within `FORGET_S`; the next one needs an operator.
+        marks_cm: the CM is avoided.
+        stops_ip: all log-ons from this IP are paused.
+        needs_operator: an operator has to act.
+        must_be_confirmed: Steam also gives this result to good accounts during its own outages. A second
+            one at least `CONFIRM_S` later confirms it; then the account is tried once in `CONFIRMED_S`.
+    """
+
+    cooldown_s: float | None = None
+    shared_cooldown_s: float | None = None
+    retry_after_s: float | None = None
+    grows: bool = False
+    tolerated: int | None = None
+    marks_cm: bool = False
+    stops_ip: bool = False
+    needs_operator: bool = False
+    must_be_confirmed: bool = False
+
+
 CONFIRM_S: Final = 10 * MINUTE_S
 CONFIRMED_S: Final = 24 * HOUR_S
-IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
-GROWING: Final = TO_CONFIRM | IN_USE_ELSEWHERE | {LogonResult.UNKNOWN}  # twice as long each time
 LONGEST_GROWN_S: Final = HOUR_S
-AVOID_S: Final = 30 * MINUTE_S  # how long this process leaves alone what it cannot use (NOT_HERE)
-
-# Cooldown of the account in seconds, for all instances; None: the account is not at fault.
-COOLDOWN_S: Final[Mapping[LogonResult, float | None]] = {
-    LogonResult.RETRY: None,
-    LogonResult.OTHER_CM: None,
-    LogonResult.TRY_LATER: None,  # see RETRY_AFTER_S
-    LogonResult.ONCE_MORE: None,
-    LogonResult.UNKNOWN: 2 * MINUTE_S,
-    LogonResult.TOKEN_DEAD: None,
-    # Steam says so sometimes when it means "too often": tried once more, and then until a person acts.
-    LogonResult.WRONG_PASSWORD: 30 * MINUTE_S,
-    LogonResult.RATE_LIMITED: None,  # it is the IP that is limited, and it has a circuit of its own
-    LogonResult.THROTTLED: 30 * MINUTE_S,
-    LogonResult.IP_BANNED: None,
-    LogonResult.OUTDATED: None,  # after an upgrade every account is as good as before
-    LogonResult.PLAYING_ELSEWHERE: 5 * MINUTE_S,
-    LogonResult.REPLACED: 2 * MINUTE_S,  # a twin of ours finds out meanwhile that it has no lease
-    LogonResult.NEEDS_HUMAN: UNTIL_ACTED_S,  # each try mails a code, asks in the app or counts at Steam
-    LogonResult.NOT_HERE: None,  # a fault of this instance: Redis is shared, and not told of it
-    LogonResult.UNUSABLE: 2 * MINUTE_S,
-    LogonResult.OUR_BUG: 2 * MINUTE_S,
-}
-# How long an account waits that was refused together with others; of other verdicts no longer than the
-# backoff. Each wrong password brings the limit of log-ons nearer, also when it is right.
-SHARED_COOLDOWN_S: Final[Mapping[LogonResult, float]] = {LogonResult.WRONG_PASSWORD: 2 * MINUTE_S}
-# The longer a shared refusal lasts, the less often Steam is asked: refused log-ons count most.
-SHARED_WAIT_SHARE: Final = 0.25  # of how long it lasts
+AVOID_S: Final = 30 * MINUTE_S  # for which this process does not check out a NOT_HERE account
+# The longer a shared refusal lasts, the rarer the log-ons: refused ones count most.
+SHARED_WAIT_SHARE: Final = 0.25  # of its duration so far
 SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
-# How long a bot waits before its backoff begins, whatever the account.
-RETRY_AFTER_S: Final[Mapping[LogonResult, float]] = {LogonResult.TRY_LATER: 15.0}
+IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
+
+HANDLING: Final[Mapping[LogonResult, Handling]] = {
+    LogonResult.RETRY: Handling(),
+    LogonResult.OTHER_CM: Handling(marks_cm=True),
+    LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
+    LogonResult.ONCE_MORE: Handling(tolerated=1),
+    LogonResult.UNKNOWN: Handling(2 * MINUTE_S, grows=True, tolerated=2),
+    LogonResult.TOKEN_DEAD: Handling(),
+    # Steam also says so when it means "too often". Refused passwords, even correct ones, count towards
+    # its limit of log-ons.
+    LogonResult.WRONG_PASSWORD: Handling(30 * MINUTE_S, 2 * MINUTE_S, needs_operator=True),
+    LogonResult.RATE_LIMITED: Handling(stops_ip=True),
+    LogonResult.THROTTLED: Handling(30 * MINUTE_S, stops_ip=True),
+    LogonResult.IP_BANNED: Handling(stops_ip=True, needs_operator=True),
+    # No cooldown: an upgrade makes every account usable again.
+    LogonResult.OUTDATED: Handling(stops_ip=True, needs_operator=True),
+    LogonResult.PLAYING_ELSEWHERE: Handling(5 * MINUTE_S, grows=True),
+    # Meanwhile the other instance detects its lost lease.
+    LogonResult.REPLACED: Handling(2 * MINUTE_S, grows=True),
+    # Each try sends a mail, asks in the app or counts at Steam.
+    LogonResult.NEEDS_HUMAN: Handling(UNTIL_ACTED_S, needs_operator=True),
+    LogonResult.NOT_HERE: Handling(),
+    LogonResult.UNUSABLE: Handling(
+        2 * MINUTE_S, grows=True, needs_operator=True, must_be_confirmed=True
+    ),
+    LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
+}
+_NO_RESULT: Final = Handling()
+
+
+def handling_of(result: LogonResult | None) -> Handling:
+    """Return the consequences of a result, or of a failure without one."""
+    return _NO_RESULT if result is None else HANDLING[result]
 
 
 def is_known(eresult: int) -> bool:
-    """Whether the tables have this number."""
-    return eresult in _EVERYWHERE or eresult in _WITH_TOKEN
+    """Whether the tables contain this number."""
+    return eresult in _ALWAYS or eresult in _WITH_TOKEN
 
 
-def verdict_on_token(eresult: int) -> LogonResult:
-    """Judge a refused logon with a refresh token."""
-    return _WITH_TOKEN.get(eresult) or _EVERYWHERE.get(eresult, LogonResult.UNKNOWN)
+def classify_token_logon(eresult: int) -> LogonResult:
+    """Classify a refused log-on with a refresh token."""
+    return _WITH_TOKEN.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
 
 
-def verdict_on_password(eresult: int) -> LogonResult:
-    """Judge a refusal inside the credential flow."""
-    return _WITH_PASSWORD.get(eresult) or _EVERYWHERE.get(eresult, LogonResult.UNKNOWN)
+def classify_password_logon(eresult: int) -> LogonResult:
+    """Classify a refusal inside the credential flow."""
+    return _WITH_PASSWORD.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
 
 
-def verdict_on_log_off(eresult: int) -> LogonResult:
-    """Judge a ClientLoggedOff. An unknown number means a retry, as no number does."""
-    return verdict_on_token(eresult) if is_known(eresult) else LogonResult.RETRY
+def classify_log_off(eresult: int) -> LogonResult:
+    """Classify a ClientLoggedOff; an unknown number is retried."""
+    return classify_token_logon(eresult) if is_known(eresult) else LogonResult.RETRY
 
 
 def classify(failure: BaseException | None) -> LogonResult | None:
-    """Return what a failure says about the account or the CM; None when it says nothing."""
+    """Classify a failed run; None when Steam gave no result."""
     match failure:
-        case CannotUnseal() | ClockUncertain():
+        case CannotDecrypt() | ClockUncertain():
             return LogonResult.NOT_HERE
         case LogOnRefused(phase=phase, eresult=eresult):
-            of_phase = verdict_on_password if phase == "credentials" else verdict_on_token
-            return of_phase(eresult)
-        case SteamUnreachable(eresult=int(eresult)):  # logged off, and Steam said why
-            return verdict_on_log_off(eresult)
+            by_phase = classify_password_logon if phase == "credentials" else classify_token_logon
+            return by_phase(eresult)
+        case SteamUnreachable(eresult=int(eresult)):  # logged off with a reason
+            return classify_log_off(eresult)
         case PlayingElsewhere():
             return LogonResult.PLAYING_ELSEWHERE
         case NoPassword() | NeedsHuman():
@@ -218,31 +235,31 @@ def classify(failure: BaseException | None) -> LogonResult | None:
             return None
 
 
-def after_strikes(verdict: LogonResult, strikes: int) -> LogonResult:
-    """Return `verdict` as it is when it has been given `strikes` times within hours."""
-    forgiven = FORGIVEN.get(verdict)
-    return verdict if forgiven is None or strikes <= forgiven else LogonResult.NEEDS_HUMAN
+def escalated(result: LogonResult, failures: int) -> LogonResult:
+    """Return `result`, or NEEDS_HUMAN after more than the tolerated number of `failures`."""
+    tolerated = HANDLING[result].tolerated
+    return result if tolerated is None or failures <= tolerated else LogonResult.NEEDS_HUMAN
 
 
-def cooldown_s(verdict: LogonResult, strikes: int, *, confirmed: bool = False) -> float | None:
-    """Return for how many seconds no bot tries the account; None when it is not at fault.
+def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
+    """Return the cooldown of the account in seconds; None when it is not the culprit.
 
-    `strikes`: how often the verdict was given within hours. `confirmed`: see `TO_CONFIRM`.
+    `failures`: with this result within `FORGET_S`. `confirmed`: see `Handling.must_be_confirmed`.
     """
     if confirmed:
         return CONFIRMED_S
-    seconds = COOLDOWN_S[verdict]
-    if seconds is None or verdict not in GROWING:
-        return seconds
-    return min(LONGEST_GROWN_S, seconds * 2.0 ** min(strikes - 1, 10))
+    handling = HANDLING[result]
+    if handling.cooldown_s is None or not handling.grows:
+        return handling.cooldown_s
+    return backoff_s(failures, base=handling.cooldown_s, cap=LONGEST_GROWN_S)
 
 
-def stays_leased(failure: BaseException | None) -> bool:
-    """Whether the account must not be given back.
+def keeps_lease(failure: BaseException | None) -> bool:
+    """Whether the account must not be released after this failure.
 
-    After a connection that broke without a word Steam may not know yet that we are gone: our next life
-    takes the account back at once, anybody else only when the lease has lapsed, which is later than
-    Steam's patience with a silent connection. And what is not ours is not ours to give.
+    After a connection that broke without a log-off, Steam may still hold the session: the bot's next run
+    takes the account back at once, another holder only after the lease has lapsed, which is later than
+    Steam's own timeout. After LeaseLost the account belongs to another holder.
     """
     match failure:
         case SteamUnreachable(eresult=None) | LeaseLost() | StoreUnavailable():
@@ -286,8 +303,8 @@ OPERATOR_ACTION: Final[Mapping[int, str]] = {
 _UNKNOWN: Final = "a look: Steam answers with an unknown result, again and again"
 
 
-# Words of a need -> the command of `botapi accounts` that ends it; the first that fits. What is not
-# listed is done outside of the service, at Steam or in the settings, and `reset` has it tried again.
+# Words of an action -> the command of `botapi accounts` that completes it; the first match counts. Other
+# actions are done at Steam or in the settings, and `reset` makes the account available again.
 _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
     ("in the Steam client", "reset"),
     ("Steam Guard code", "login"),
@@ -300,34 +317,34 @@ _COMMANDS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-def as_reason(need: str) -> str:
-    """Return a need as the reason of a cooldown."""
-    return NEED + need
-
-
-def is_need(reason: str | None) -> bool:
-    """Whether a cooldown's reason says that a person is needed."""
-    return reason is not None and reason.startswith(NEED)
-
-
-def need_in(reason: str) -> str:
-    """Return the need in a cooldown's reason; see `as_reason`."""
-    return reason.removeprefix(NEED)
-
-
-def command_for(account: str, need: str) -> str:
-    """Return what a person types when the account has what it needs, or to give it that."""
-    name = shlex.quote(account)
-    word = next((word for words, word in _COMMANDS if words in need), "reset")
-    return f"botapi accounts {word} {f'-- {name}' if account.startswith('-') else name}"
-
-
-def need_of(failure: BaseException) -> str:
-    """Return what the account needs, in words an operator understands."""
+def operator_action(failure: BaseException) -> str:
+    """Return what an operator has to provide, as the object of "the account needs ..."."""
     match failure:
-        case NeedsHuman(need=need):
-            return need
+        case NeedsHuman(need=action):
+            return action
         case LogOnRefused(eresult=eresult) | SteamUnreachable(eresult=int(eresult)):
             return f"{OPERATOR_ACTION.get(eresult, _UNKNOWN)} (result {eresult})"
         case _:
             return str(failure)
+
+
+def action_reason(action: str) -> str:
+    """Return an operator action as the reason of a cooldown."""
+    return NEED + action
+
+
+def needs_operator(reason: str | None) -> bool:
+    """Whether a cooldown's reason is an operator action."""
+    return reason is not None and reason.startswith(NEED)
+
+
+def action_in(reason: str) -> str:
+    """Return the operator action in a cooldown's reason; see `action_reason`."""
+    return reason.removeprefix(NEED)
+
+
+def command_for(account: str, action: str) -> str:
+    """Return the command that completes an operator action, or that reports it as done."""
+    name = shlex.quote(account)
+    word = next((word for words, word in _COMMANDS if words in action), "reset")
+    return f"botapi accounts {word} {f'-- {name}' if account.startswith('-') else name}"

@@ -1,7 +1,4 @@
-"""Applies the consequences of a failed bot run: CM, log-ons from this IP, account.
-
-One instance per life, from the checkout on. The states and the order of the cleanup belong to the bot.
-"""
+"""Consequences of a failed run: mark the CM bad, pause log-ons, cool the account down, release it."""
 
 from __future__ import annotations
 
@@ -17,27 +14,26 @@ from actors.bot.eresults import (
     CONFIRM_S,
     CONFIRMED_S,
     IN_USE_ELSEWHERE,
-    MARKS_CM,
-    NEEDS_PERSON,
-    RETRY_AFTER_S,
-    SHARED_COOLDOWN_S,
     SHARED_LONGEST_WAIT_S,
     SHARED_WAIT_SHARE,
-    STOPS_IP,
-    TO_CONFIRM,
     LogonResult,
-    after_strikes,
-    as_reason,
+    action_reason,
     classify,
     cooldown_s,
-    need_of,
-    stays_leased,
+    escalated,
+    handling_of,
+    is_known,
+    keeps_lease,
+    operator_action,
 )
-from actors.bot.logon import give_back, note_limit
+from actors.bot.logon import note_limit, release
 from actors.bot.ports import BotMemory, BotPorts
 from actors.bot.shared_causes import NEVER_OWN, CauseKind, kind_of
+from actors.clock import backoff_s
 from actors.errors import (
     AccountError,
+    CannotDecrypt,
+    ClockUncertain,
     LeaseLost,
     LogOnRefused,
     ServiceError,
@@ -47,35 +43,38 @@ from actors.errors import (
 )
 from actors.steam.port import Server
 
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What follows from a failure.
-
-    Attributes:
-        need: what a person has to do.
-        cooldown_s: for how many seconds no bot tries the account.
-        is_strike: it was counted against the account.
-        to_lift: accounts and the reasons of their cooldowns, which are lifted.
-    """
-
-    verdict: LogonResult | None = None
-    need: str | None = None
-    cooldown_s: float | None = None
-    is_strike: bool = False
-    to_lift: tuple[tuple[str, str], ...] = ()
-    reason: str | None = None  # of the cooldown, where it is not the failure's text
-
-
-_NOTHING: Final = Ruling()
-SAID_AT: Final = 2  # strikes: once may be a lease that was lost
-UNEXPECTED: Final = "unexpected"  # counted with the verdicts, though Steam did not say it
+USED_ELSEWHERE_AT: Final = 2  # failures before it is logged: one may come from a lost lease
+UNEXPECTED: Final = "unexpected"  # counted like a LogonResult
 UNEXPECTED_S: Final = 30.0
 LONGEST_UNEXPECTED_S: Final = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What follows from a failure for the account.
+
+    Attributes:
+        result: None when Steam gave none.
+        action: what an operator has to provide.
+        cooldown_s: seconds in which no bot tries the account.
+        reason: of the cooldown, where it is not the failure's text.
+        is_counted: as a failure of the account, with `result`.
+        to_lift: accounts whose cooldowns with these reasons are lifted.
+    """
+
+    result: LogonResult | None = None
+    action: str | None = None
+    cooldown_s: float | None = None
+    reason: str | None = None
+    is_counted: bool = False
+    to_lift: tuple[tuple[str, str], ...] = ()
+
+
+_NOTHING: Final = Consequences()
+
+
 class FailurePolicy:
-    """Classifies failures, and marks the CM, the IP and the account accordingly."""
+    """Classifies the failure of one run, and marks the CM, the IP and the account accordingly."""
 
     def __init__(
         self, bot_id: str, ports: BotPorts, lease: Lease, *, log: FilteringBoundLogger
@@ -86,164 +85,186 @@ class FailurePolicy:
         self._log = log
         self._began = ports.clock.wall()
         ports.causes.began(bot_id)
-        self._judged: BaseException | None = None
-        self._ruling = _NOTHING
+        self._classified: BaseException | None = None
+        self._consequences = _NOTHING
 
     @property
-    def verdict(self) -> LogonResult | None:
-        """What was judged so far."""
-        return self._ruling.verdict
+    def result(self) -> LogonResult | None:
+        """The result of the last classified failure."""
+        return self._consequences.result
 
-    def ruling(self, failure: BaseException | None) -> Ruling:
-        """Judge what ended this life. A life ends once: asked again, the same is said again."""
-        if failure is not None and failure is not self._judged:
-            self._judged, self._ruling = failure, self._judge(failure)
-        return _NOTHING if failure is None else self._ruling
+    def classify(self, failure: BaseException | None) -> Consequences:
+        """Return the consequences of the failure that ended the run; counted once per failure."""
+        if failure is not None and failure is not self._classified:
+            self._classified, self._consequences = failure, self._classify(failure)
+        return _NOTHING if failure is None else self._consequences
 
-    async def blame(self, server: Server, failure: BaseException, *, logged_on: bool) -> None:
-        """Mark the culprit: avoid the CM, or pause all log-ons from this IP after a rate limit."""
-        verdict = self.ruling(failure).verdict
-        broke = verdict is None and isinstance(failure, SteamUnreachable)
-        if verdict in MARKS_CM or (broke and not logged_on):
+    async def mark_culprit(
+        self, server: Server, failure: BaseException, *, logged_on: bool
+    ) -> None:
+        """Mark the CM bad, or pause all log-ons from this IP after a rate limit."""
+        result = self.classify(failure).result
+        broke = result is None and isinstance(failure, SteamUnreachable)
+        if handling_of(result).marks_cm or (broke and not logged_on):
             self._ports.directory.mark_bad(server)
-        if verdict in STOPS_IP:
+        if handling_of(result).stops_ip:
             try:
-                note_limit(self._bot_id, self._ports, await self._ports.pacing.was_limited())
-            except StoreUnavailable as error:  # nor can anybody ask for a turn now
-                self._log.warning("rate_limit_untold", reason=str(error))
+                note_limit(self._bot_id, self._ports, await self._ports.limiter.was_limited())
+            except StoreUnavailable as error:  # until Redis is back no log-on starts anyway
+                self._log.warning("rate_limit_not_stored", reason=str(error))
 
     def logged_on(self) -> None:
-        """Note that Steam has let the account in."""
+        """Note a successful log-on of the account."""
         account, ports = self._lease.account, self._ports
-        ports.strikes.succeeded(account, ports.clock.now())
+        ports.metrics.allowed()
+        ports.failures.succeeded(account, ports.clock.now())
         ports.causes.succeeded(self._bot_id, account, ports.clock.wall())
 
-    async def let_go(
+    async def release(
         self, failure: BaseException | None, *, pause_s: float | None, patience_s: float
     ) -> None:
-        """Give the account back, cooled down if need be, or keep the lease for the next life.
+        """Cool the account down if necessary and release it, or keep the lease for the next run.
 
         Args:
-            failure: what ended the life.
-            pause_s: cooldown of the account in seconds, where Steam's verdict sets none.
-            patience_s: for how long to try while Redis is away.
+            failure: what ended the run.
+            pause_s: cooldown in seconds; None: as Steam's result demands.
+            patience_s: for which to retry while Redis is unavailable.
         """
-        if stays_leased(failure):
+        if keeps_lease(failure):
             return
-        store, ruling = self._ports.store, self.ruling(failure)
+        store, found = self._ports.store, self.classify(failure)
         with contextlib.suppress(StoreUnavailable, LeaseLost):
-            # A refused log-on forgets its token itself, even when there is no time to let go.
-            if ruling.verdict is LogonResult.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
+            # A refused log-on removes its token by itself.
+            if found.result is LogonResult.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
-            reason = as_reason(ruling.need) if ruling.need else ruling.reason or str(failure)
+            reason = action_reason(found.action) if found.action else found.reason or str(failure)
             if pause_s is None and self._still_counts(reason):
-                pause_s = ruling.cooldown_s
+                pause_s = found.cooldown_s
             if pause_s is not None:
-                # The same credentials are tried once a day: Steam also refuses good accounts while its
-                # own parts are in trouble. What mails a code or asks in the app waits for a person.
-                repeated_s = max(pause_s, CONFIRMED_S) if ruling.need else None
+                # The same credentials are retried once a day, as Steam also refuses good accounts during
+                # its own outages. A log-on that sends a code or asks in the app waits for an operator.
+                repeated_s = max(pause_s, CONFIRMED_S) if found.action else None
                 await store.cool_down(self._lease, pause_s, reason, repeated_s=repeated_s)
-            await give_back(store, self._lease, for_s=patience_s, clock=self._ports.clock)
-            for account, written in ruling.to_lift:
+            await release(store, self._lease, for_s=patience_s, clock=self._ports.clock)
+            for account, written in found.to_lift:
                 await store.lift_cooldown(account, written)
 
     def _still_counts(self, reason: str) -> bool:
-        """Note the reason of a cooldown; tell whether its strike has not been forgiven meanwhile."""
-        ruling = self._ruling
-        if ruling.verdict is None or not ruling.is_strike:
+        """Note the reason of a cooldown; return whether its failure has not been retracted."""
+        found = self._consequences
+        if found.result is None or not found.is_counted:
             return True
-        return self._ports.strikes.cooled(self._lease.account, ruling.verdict, reason)
+        return self._ports.failures.note_cooldown(self._lease.account, found.result, reason)
 
     async def take_spare(self, memory: BotMemory) -> bool:
-        """Check another account out for the next life; return whether one was free."""
+        """Check out another account for the next run; return whether one was free."""
         try:
             memory.account = (await self._ports.store.acquire(self._lease.holder)).account
         except AccountError:
             return False
         return True
 
-    def _judge(self, failure: BaseException) -> Ruling:
-        verdict = classify(failure)
-        shared = self._note_cause(failure, verdict)
-        if verdict is None:
+    def _classify(self, failure: BaseException) -> Consequences:
+        result = classify(failure)
+        shared = self._note_cause(failure, result)
+        if result is None:
             return self._unexpected(failure)
         if isinstance(failure, LogOnRefused | SteamUnreachable) and failure.eresult is not None:
-            self._ports.unknown_results.note(failure.eresult, failure.phase, self._log)
-        if verdict is LogonResult.NOT_HERE:
-            reason = self._ports.own_faults.note(self._lease.account, failure, self._log)
-            self._ports.store.avoid(self._lease.account, AVOID_S, reason)
-            return Ruling(verdict)
-        if shared is CauseKind.SAME_REFUSAL:
-            assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see kind_of()
-            assert failure.eresult is not None  # noqa: S101 - as above
-            return self._shared_ruling(failure, verdict, failure.eresult)
-        return self._own_ruling(failure, verdict)
+            if not is_known(failure.eresult) and self._is_first(failure.eresult):
+                self._log.warning("eresult_unknown", eresult=failure.eresult, phase=failure.phase)
+            if shared is CauseKind.SAME_REFUSAL:
+                return self._shared_refusal(failure, result, failure.eresult)
+        if result is LogonResult.NOT_HERE:
+            return self._unusable_here(failure)
+        return self._own_failure(failure, result)
 
-    def _note_cause(self, failure: BaseException, verdict: LogonResult | None) -> CauseKind | None:
-        """Return the cause that other bots share; the failure learns whether it is external."""
-        causes, kind = self._ports.causes, kind_of(failure, verdict)
+    def _is_first(self, key: object) -> bool:
+        """Return True once per process for each key."""
+        is_first = key not in self._ports.logged
+        self._ports.logged.add(key)
+        return is_first
+
+    def _note_cause(self, failure: BaseException, result: LogonResult | None) -> CauseKind | None:
+        """Return the cause that other bots share; set the failure's flags for the supervisor."""
+        causes, kind = self._ports.causes, kind_of(failure, result)
         shared = causes.failed(
-            self._bot_id, self._lease.account, failure, verdict, self._ports.clock.wall()
+            self._bot_id, self._lease.account, failure, result, self._ports.clock.wall()
         )
         if not isinstance(failure, ServiceError):
             return shared
         failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN
-        if verdict is LogonResult.TOKEN_DEAD and isinstance(failure, LogOnRefused):
-            failure.is_blameless = True  # the token is forgotten: the next life takes the password
+        if result is LogonResult.TOKEN_DEAD and isinstance(failure, LogOnRefused):
+            failure.is_blameless = True  # the token is removed: the next run uses the password
         elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
             failure.is_blameless = True  # an attempt from before Steam came back
-        if isinstance(failure, SteamError) and failure.retry_after is None and verdict is not None:
-            failure.retry_after = RETRY_AFTER_S.get(verdict)
+        if isinstance(failure, SteamError) and failure.retry_after is None:
+            failure.retry_after = handling_of(result).retry_after_s
         return shared
 
-    def _shared_ruling(
-        self, failure: LogOnRefused | SteamUnreachable, verdict: LogonResult, eresult: int
-    ) -> Ruling:
-        """Blame no account: what the others were blamed for within the last minute is taken back."""
+    def _shared_refusal(
+        self, failure: LogOnRefused | SteamUnreachable, result: LogonResult, eresult: int
+    ) -> Consequences:
+        """Count nothing against this account, and retract the last minute's failures of the others."""
         ports, now = self._ports, self._ports.clock.wall()
         lasts_s = ports.causes.refused_for(eresult, now)
         failure.retry_after = min(SHARED_LONGEST_WAIT_S, lasts_s * SHARED_WAIT_SHARE)
         refused = ports.causes.refused_accounts(eresult, now)
-        forgiven = [(account, ports.strikes.forgive(account, verdict)) for account in refused]
-        lifted = [(account, reason) for account, reason in forgiven if reason is not None]
-        return Ruling(
-            verdict,
-            cooldown_s=SHARED_COOLDOWN_S.get(verdict),
-            is_strike=False,
-            to_lift=tuple(lifted),
+        retracted = [(account, ports.failures.retract(account, result)) for account in refused]
+        lifted = [(account, reason) for account, reason in retracted if reason is not None]
+        return Consequences(
+            result, cooldown_s=handling_of(result).shared_cooldown_s, to_lift=tuple(lifted)
         )
 
-    def _unexpected(self, failure: BaseException) -> Ruling:
-        """Let an account rest on which a life failed in a way that no table knows, each time for longer.
+    def _unusable_here(self, failure: BaseException) -> Consequences:
+        """Avoid the account in this process only: other instances may be able to use it.
 
-        It may be what is stored for the account. Our own errors say themselves what they mean. What the
-        operating system refuses (memory, disk, files) is this instance's fault, and rests no account.
+        A wrong key or clock concerns every account and is logged once, a refused address per account.
+        """
+        account, is_shared = (
+            self._lease.account,
+            isinstance(failure, CannotDecrypt | ClockUncertain),
+        )
+        reason = str(failure) if is_shared else f"it needs {operator_action(failure)}"
+        if self._is_first(type(failure) if is_shared else account):
+            self._log.error("account_unusable_here", reason=reason)
+        self._ports.store.avoid(account, AVOID_S, reason)
+        return Consequences(LogonResult.NOT_HERE)
+
+    def _unexpected(self, failure: BaseException) -> Consequences:
+        """Cool the account down after an unknown exception, which its stored values may cause.
+
+        Not after errors of the service, whose meaning is known, nor of the operating system (memory,
+        disk, files), which concern this instance.
         """
         own = (ServiceError, OSError, MemoryError)
         if isinstance(failure, own) or not isinstance(failure, Exception):
             return _NOTHING
-        strike = self._ports.strikes.add(self._lease.account, UNEXPECTED, self._ports.clock.now())
-        pause_s = min(LONGEST_UNEXPECTED_S, UNEXPECTED_S * 2.0 ** min(strike.count - 1, 10))
-        # Without its text, which may hold a secret.
-        reason = f"an unexpected error in a bot: {type(failure).__name__}"
-        return Ruling(cooldown_s=pause_s, reason=reason)
+        ports = self._ports
+        failures = ports.failures.add(self._lease.account, UNEXPECTED, ports.clock.now())
+        return Consequences(
+            cooldown_s=backoff_s(failures.count, base=UNEXPECTED_S, cap=LONGEST_UNEXPECTED_S),
+            # Without the error's text, which may contain a secret.
+            reason=f"an unexpected error in a bot: {type(failure).__name__}",
+        )
 
-    def _own_ruling(self, failure: BaseException, verdict: LogonResult) -> Ruling:
-        strike = self._ports.strikes.add(self._lease.account, verdict, self._ports.clock.now())
-        struck, verdict = verdict, after_strikes(verdict, strike.count)
-        confirmed = verdict in TO_CONFIRM and strike.for_s >= CONFIRM_S
-        if verdict is LogonResult.OUR_BUG:
-            confirmed = confirmed and strike.others_log_on
-        seconds = cooldown_s(verdict, strike.count, confirmed=confirmed)
-        if struck is LogonResult.UNKNOWN and verdict is LogonResult.NEEDS_HUMAN:
-            seconds = CONFIRMED_S  # a person may not be able to end it
-        if confirmed and verdict is LogonResult.OUR_BUG:
-            assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see judge()
+    def _own_failure(self, failure: BaseException, counted: LogonResult) -> Consequences:
+        """Count the failure against the account."""
+        failures = self._ports.failures.add(self._lease.account, counted, self._ports.clock.now())
+        result = escalated(counted, failures.count)
+        handling = handling_of(result)
+        confirmed = handling.must_be_confirmed and failures.for_s >= CONFIRM_S
+        if result is LogonResult.OUR_BUG:
+            confirmed = confirmed and failures.others_log_on
+        seconds = cooldown_s(result, failures.count, confirmed=confirmed)
+        if counted is LogonResult.UNKNOWN and result is LogonResult.NEEDS_HUMAN:
+            seconds = CONFIRMED_S  # an operator may not be able to end it
+        if confirmed and result is LogonResult.OUR_BUG:
+            assert isinstance(failure, LogOnRefused | SteamUnreachable)  # noqa: S101 - see classify()
             self._log.error("message_refused", eresult=failure.eresult, phase=failure.phase)
-        if verdict in IN_USE_ELSEWHERE and strike.count == SAID_AT:
+        if result in IN_USE_ELSEWHERE and failures.count == USED_ELSEWHERE_AT:
             self._log.warning("account_used_elsewhere", reason=str(failure), delay_s=seconds)
-        need = None
-        if verdict in NEEDS_PERSON and (confirmed or verdict not in TO_CONFIRM):
-            need = need_of(failure)
-            self._log.error("account_needs_human", need=need)
-        return Ruling(verdict, need, seconds, is_strike=verdict is struck)
+        action = None
+        if handling.needs_operator and (confirmed or not handling.must_be_confirmed):
+            action = operator_action(failure)
+            self._log.error("account_needs_human", need=action)
+        return Consequences(result, action, seconds, is_counted=result is counted)

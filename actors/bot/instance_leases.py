@@ -1,41 +1,30 @@
-"""Takes over the instance's own leases at start, releases them at exit.
+"""InstanceLeases: takes over the leases of this instance at the start, and releases the rest at the end.
 
-A child without mail between the stores and the fleet. Bots hold leases one by one; this is about those
-that no life holds any more: of a predecessor that crashed, and of bots that kept an account over a broken
-connection and had no next life to take it back.
+They are leases that no running bot holds: those of a crashed predecessor with the same instance id, and
+those of bots that kept an account over a broken connection and had no further run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
-from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.store import AccountStore
 from actors.bot.ports import BotMemory
 from actors.errors import AccountError
 
 
-class HoldsLeases(Protocol):
-    """What this needs of the store."""
-
-    async def held_by(self, holder_prefix: str) -> dict[str, str]:
-        """Return account by holder."""
-
-    async def release_all(self, holder_prefix: str) -> list[str]:
-        """Give back whatever holders of that prefix have."""
-
-
 class InstanceLeases:
-    """Takes leases back at the start, releases them at the end.
+    """Child that starts before the fleet and stops after it.
 
-    `memories`: of the bots, by holder; filled before the fleet starts.
+    `memories`: of the bots, by holder.
     """
 
     def __init__(
         self,
-        store: HoldsLeases,
+        store: AccountStore,
         holder_prefix: str,
         memories: MutableMapping[str, BotMemory],
         *,
@@ -48,10 +37,10 @@ class InstanceLeases:
         self._stop_asked = asyncio.Event()
 
     async def start(self) -> None:
-        """Let the bots remember what a predecessor with our name held when it died."""
+        """Write the accounts of a predecessor into the memories of the bots."""
         try:
             held = await self._store.held_by(self._holder_prefix)
-        except AccountError as error:  # the leases lapse by themselves
+        except AccountError as error:  # the leases expire by themselves
             self._log.warning("predecessor_unknown", reason=str(error))
             return
         for holder, account in held.items():
@@ -60,7 +49,7 @@ class InstanceLeases:
             self._log.info("accounts_inherited", accounts=sorted(held.values()))
 
     async def run(self) -> None:
-        """Wait for the stop, which comes after the last bot has ended; then give back the rest."""
+        """Wait for the stop, which follows the end of the last bot; then release the rest."""
         await self._stop_asked.wait()
         try:
             released = await self._store.release_all(self._holder_prefix)
@@ -71,5 +60,5 @@ class InstanceLeases:
             self._log.info("accounts_released", accounts=released)
 
     def stop(self) -> None:
-        """Let `run` do its work. Harmless when repeated."""
+        """Let `run` release the rest and return. Harmless when repeated."""
         self._stop_asked.set()

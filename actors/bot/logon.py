@@ -1,24 +1,25 @@
-"""Log-on of a checked-out account: waits for its turn, token first, then password.
+"""Log-on of a checked-out account: waits for the limiter, then uses the token or else the password.
 
-Knows the order of things (what is stored before what is used) and nothing of the wire. New auth
-state is in Redis, acknowledged, before it is relied on; while Redis is away it is held and retried.
+New auth state is stored in Redis before it is used; while Redis is unavailable the log-on waits.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.auth_state import flaw_of
-from actors.accounts.logon_limiter import Wait
+from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
 from actors.accounts.names import steam_name
-from actors.bot.eresults import LogonResult, verdict_on_token
-from actors.bot.ports import BotPorts, KeepsAuth, Limiter, LogOnTimeouts
-from actors.clock import Clock
+from actors.accounts.store import AccountStore
+from actors.bot.eresults import LogonResult, classify_token_logon
+from actors.bot.ports import BotPorts, LogOnTimeouts
+from actors.clock import Clock, backoff_s
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable, StoreUnavailable
 from actors.steam.port import (
     AuthSession,
@@ -30,86 +31,75 @@ from actors.steam.port import (
     Server,
 )
 
-LONGEST_TURN_S: Final = 30.0  # between two looks whether a log-on may start
-TURN_JITTER_S: Final = 1.0
+LONGEST_WAIT_S: Final = 30.0  # before the limiter is asked again
+WAIT_JITTER_S: Final = 1.0
+STORE_RETRY_S: Final = 1.0  # between two tries while Redis is unavailable
+RECORD_RETRY_S: Final = 5.0  # before a log-on is recorded again; doubled each time
+LONGEST_RECORD_RETRY_S: Final = 300.0
 
 
 class LogOnTurn:
-    """One turn of one bot: `wait` for it, then `pick` a CM and `open` a connection to it."""
+    """One permitted log-on: `wait` for the limiter, then `pick` a CM and `open` a connection."""
 
     def __init__(self, bot_id: str, ports: BotPorts, *, with_password: bool) -> None:
         self._bot_id = bot_id
         self._ports = ports
         self._with_password = with_password
 
-    async def wait(self, tell: Callable[[Wait], None]) -> None:
-        """Return when a log-on may start; it is counted then. `tell` hears of each wait.
+    async def wait(self, on_wait: Callable[[Wait], None]) -> None:
+        """Return when a log-on may start; the limiter has counted it then.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis_client`.
+            StoreUnavailable, StoreMisused: see `LogonLimiter`.
         """
         ports = self._ports
-        while (wait := await ports.pacing.ask(with_password=self._with_password)) is not None:
+        while (wait := await ports.limiter.ask(with_password=self._with_password)) is not None:
+            ports.metrics.waited(wait)
             if wait.reason == "rate-limit":
                 note_limit(self._bot_id, ports, wait)
-            tell(wait)
-            # Jitter: those who wait for the same moment must not ask in the same moment.
-            pause = min(wait.seconds, LONGEST_TURN_S) + ports.rng.random() * TURN_JITTER_S
+            on_wait(wait)
+            # Jitter: bots that wait for the same instant must not ask together.
+            pause = min(wait.seconds, LONGEST_WAIT_S) + ports.rng.random() * WAIT_JITTER_S
             await ports.clock.sleep(pause)
+        ports.metrics.allowed()
 
     async def pick(self) -> Server:
-        """Return a CM; see `Directory`."""
-        async with refunded_unless_reached(self._ports.pacing, with_password=self._with_password):
+        """Return a CM; see `CmDirectory`."""
+        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
             return await self._ports.directory.pick()
 
     async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> Link:
-        """Return an open link; see `Steam`."""
-        async with refunded_unless_reached(self._ports.pacing, with_password=self._with_password):
-            return await self._ports.steam.open(server, listener, timeout_s=timeout_s)
+        """Return an open link; see `SteamNetwork`."""
+        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
+            return await self._ports.network.open(server, listener, timeout_s=timeout_s)
 
 
 def note_limit(bot_id: str, ports: BotPorts, wait: Wait) -> None:
-    """Note that a bot may not log on, as Steam limits log-ons from its address."""
+    """Note that Steam limits the log-ons from this address."""
     now = ports.clock.wall()
+    ports.metrics.limited(wait)
     ports.causes.limited(bot_id, wait.address, now + wait.seconds, now)
 
 
 @contextlib.asynccontextmanager
-async def refunded_unless_reached(pacing: Limiter, *, with_password: bool) -> AsyncIterator[None]:
-    """Return a turn when the block, which connects to Steam, fails: no log-on was tried."""
+async def refunded_unless_reached(
+    limiter: LogonLimiter, *, with_password: bool
+) -> AsyncIterator[None]:
+    """Refund a counted log-on when the block fails to reach Steam."""
     try:
         yield
     except SteamUnreachable:
-        with contextlib.suppress(StoreUnavailable):  # then it counts for nothing, for a while
-            await pacing.refund(with_password=with_password)
+        with contextlib.suppress(StoreUnavailable):  # the lost refund matters for a minute
+            await limiter.refund(with_password=with_password)
         raise
 
 
-STORE_RETRY_S: Final = 1.0  # between two tries to store while Redis is away
-NOTE_AGAIN_S: Final = 5.0  # between two tries to note a log-on; twice as long each time
-LONGEST_NOTE_PAUSE_S: Final = 300.0
-
-
-class GivesBack(Protocol):
-    """The one thing `give_back` needs of the store."""
-
-    async def release(self, lease: Lease) -> None:
-        """Return only after Redis acknowledged, also of what was still to be stored."""
-
-
-class NotesSuccess(Protocol):
-    """The one thing `note` needs of the pacing."""
-
-    async def succeeded(self, ip: str | None) -> None:
-        """Steam let us in, and said which IP we come from."""
-
-
 class LogOn:
-    """Logs accounts on over links that the caller has opened."""
+    """Logs accounts on over open links."""
 
     def __init__(
         self,
-        store: KeepsAuth,
+        store: AccountStore,
         on_guard: GuardCallback,
         *,
         clock: Clock,
@@ -128,16 +118,20 @@ class LogOn:
         *,
         resume: AuthSession | None = None,
     ) -> tuple[LoggedOn, AuthState]:
-        """Log on with what is stored, `auth`; return what Steam said, and what it was shown.
+        """Log on with the stored `auth`; return Steam's answer and the auth state that was used.
 
-        `resume`: an authentication that began over another connection, see `AuthInterrupted`.
+        A refused token is removed before the refusal is raised: Steam closes the connection after it, and
+        the next run uses the password.
 
-        A refused token is forgotten before the refusal is raised: Steam closes the connection after
-        it, and the next run finds no token and takes the password.
+        Args:
+            link: open.
+            lease: of the account.
+            auth: as stored.
+            resume: an authentication that began over another connection; see `AuthInterrupted`.
 
         Raises:
             LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
-            StoreUnavailable, LeaseLost: see the store.
+            StoreUnavailable, LeaseLost: see `AccountStore`.
         """
         fresh = needs_password(auth)
         if auth is None or fresh:
@@ -148,10 +142,10 @@ class LogOn:
                 steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
             ), auth
         except LogOnRefused as refused:
-            if verdict_on_token(refused.eresult) is not LogonResult.TOKEN_DEAD:
+            if classify_token_logon(refused.eresult) is not LogonResult.TOKEN_DEAD:
                 raise
             await self._store.forget_token(lease)
-            if fresh:  # not a loop of password logons: judged as a password that does not work
+            if fresh:  # classified as a wrong password, to prevent a loop of password log-ons
                 raise LogOnRefused("credentials", refused.eresult) from refused
             raise
 
@@ -166,40 +160,12 @@ class LogOn:
             timeout_s=self._timeouts.credentials_s,
             resume=resume,
         )
-        await self.store(lease, auth)
+        await save_auth(self._store, lease, auth, clock=self._clock)
         return auth
-
-    async def note(
-        self, lease: Lease, logged_on: LoggedOn, pacing: NotesSuccess, *, log: FilteringBoundLogger
-    ) -> None:
-        """Tell Redis of a log-on, again until it takes it; the session does not wait for that."""
-        pause_s = NOTE_AGAIN_S
-        while True:
-            try:
-                await pacing.succeeded(logged_on.public_ip)
-                return await self._store.note_logon(lease)
-            except AccountError as error:
-                log.debug("logon_not_noted", reason=str(error))
-            await self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_NOTE_PAUSE_S)
-
-    async def store(self, lease: Lease, auth: AuthState) -> None:
-        """Return when new auth state is stored for good, however long Redis is away.
-
-        Raises:
-            LeaseLost: another holder has the account by now.
-        """
-        while True:
-            try:
-                await self._store.save_auth(lease, auth)
-            except StoreUnavailable:
-                await self._clock.sleep(STORE_RETRY_S)
-            else:
-                return
 
 
 def usable_auth(auth: AuthState | None, now: float, log: FilteringBoundLogger) -> AuthState | None:
-    """Return `auth` without a refresh token that Steam would refuse at `now` (UTC seconds)."""
+    """Return `auth`, without its refresh token if Steam would refuse that at `now` (UTC seconds)."""
     if auth is None or not auth.refresh_token or (flaw := flaw_of(auth, now)) is None:
         return auth
     log.info("token_unusable", reason=flaw)
@@ -207,15 +173,44 @@ def usable_auth(auth: AuthState | None, now: float, log: FilteringBoundLogger) -
 
 
 def needs_password(auth: AuthState | None) -> bool:
-    """Whether what is stored is not enough to log on with."""
+    """Whether a log-on with this auth state needs the password."""
     return auth is None or not auth.refresh_token
 
 
-async def give_back(store: GivesBack, lease: Lease, *, for_s: float, clock: Clock) -> None:
-    """Release `lease`; while Redis is away, try again until `for_s` seconds have passed.
+async def record_logon(
+    ports: BotPorts, lease: Lease, logged_on: LoggedOn, *, log: FilteringBoundLogger
+) -> None:
+    """Record a log-on in Redis, with retries; the session does not wait for it."""
+    for attempt in itertools.count(1):
+        try:
+            await ports.limiter.succeeded(logged_on.public_ip)
+            await ports.store.note_logon(lease)
+        except AccountError as error:
+            log.debug("logon_not_stored", reason=str(error))
+        else:
+            return
+        pause_s = backoff_s(attempt, base=RECORD_RETRY_S, cap=LONGEST_RECORD_RETRY_S)
+        await ports.clock.sleep(pause_s)
+
+
+async def save_auth(store: AccountStore, lease: Lease, auth: AuthState, *, clock: Clock) -> None:
+    """Store new auth state; retry for as long as Redis is unavailable.
 
     Raises:
-        StoreUnavailable: it did not come back in that time.
+        LeaseLost: another holder has the account.
+    """
+    while True:
+        try:
+            return await store.save_auth(lease, auth)
+        except StoreUnavailable:
+            await clock.sleep(STORE_RETRY_S)
+
+
+async def release(store: AccountStore, lease: Lease, *, for_s: float, clock: Clock) -> None:
+    """Release `lease`; retry for `for_s` seconds while Redis is unavailable.
+
+    Raises:
+        StoreUnavailable: Redis did not return in that time.
     """
     until = clock.now() + for_s
     while True:

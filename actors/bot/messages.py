@@ -1,13 +1,9 @@
-"""Messages to and about bots.
-
-Every order is answered as soon as it is understood; what takes time (requests under way are finished,
-bots log off) goes on behind it and is seen in the bots' states.
-"""
+"""Messages to and about bots, and the operator's control of the fleet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from actors.accounts.logon_limiter import WaitReason
 from actors.actor import Address, Ask
@@ -20,7 +16,7 @@ from actors.bot.states import BotState
 class ServeMatch(Ask[bytes]):
     """Router -> bot: ask the GC now; the budget is already reserved.
 
-    Answered with the body of CMsgGCMatchDetailsResponse, or fails with TimeoutError (silence),
+    The answer is the body of CMsgGCMatchDetailsResponse. Fails with TimeoutError (the GC did not answer),
     GcUnavailable or SteamUnreachable.
     """
 
@@ -28,7 +24,7 @@ class ServeMatch(Ask[bytes]):
     timeout_s: float
     request_id: str = ""  # for the log
     late_s: float = (
-        0.0  # for how much longer an answer is accepted; a leaving bot does not wait for it
+        0.0  # seconds after the timeout in which an answer is accepted, except at a stop
     )
 
 
@@ -36,7 +32,7 @@ class ServeMatch(Ask[bytes]):
 class ServeProfile(Ask[bytes]):
     """Players -> bot: ask the GC now; no budget is touched.
 
-    Answered with the body of CMsgDOTAProfileCard, or fails as ServeMatch does.
+    The answer is the body of CMsgDOTAProfileCard. Fails as ServeMatch does.
     """
 
     account_id: int
@@ -48,7 +44,7 @@ class ServeProfile(Ask[bytes]):
 class ServeAliases(Ask[bytes]):
     """Players -> bot: ask Steam now.
 
-    Answered with the body of CMsgClientAMGetPersonaNameHistoryResponse, or fails as ServeMatch does.
+    The answer is the body of CMsgClientAMGetPersonaNameHistoryResponse. Fails as ServeMatch does.
     """
 
     steam_ids: tuple[int, ...]
@@ -58,23 +54,23 @@ class ServeAliases(Ask[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpent:
-    """Router -> bot: the store refused to reserve for your account."""
+    """Router -> bot: the store refused to reserve for the bot's account."""
 
     retry_after: float  # seconds until the account's first budget frees
 
 
 @dataclass(frozen=True, slots=True)
 class Relog:
-    """Router -> bot: nothing is answered over your session; begin a new one."""
+    """Router -> bot: the session gives no answers; begin a new one."""
 
     reason: str
-    # Where given: only if another account is free for it; the present one then cools down so long.
+    # If set: only if another account is free; the present account then cools down for so many seconds.
     spare_rest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckLease:
-    """Router -> bot: the store does not know your lease; renew it now, and say so when it holds."""
+    """Router -> bot: the store does not know the bot's lease; renew it now and report the result."""
 
 
 Serve = ServeMatch | ServeProfile | ServeAliases
@@ -83,7 +79,7 @@ RouterToBot = Serve | BudgetSpent | Relog | CheckLease
 
 @dataclass(frozen=True, slots=True)
 class ReadyBot:
-    """What the router needs to use a ready bot; gone as soon as the bot is not ready."""
+    """What the router needs to use a ready bot; valid while the bot is ready."""
 
     bot_id: str
     account: str
@@ -95,33 +91,25 @@ class ReadyBot:
 
 @dataclass(frozen=True, slots=True)
 class BotChanged:
-    """Bot -> everyone who watches the fleet: one change of state."""
+    """Registry -> its subscribers: one change of a bot."""
 
     bot_id: str
     state: BotState
     account: str | None = None
     reason: str | None = None  # in words: the failure due to which the state was entered
     seat: ReadyBot | None = None  # exactly when state is READY
-    nothing_free: bool = False  # waiting: Redis was asked, and no account is to be had
+    nothing_free: bool = False  # waiting: Redis was asked, and no account is free
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
-    usable_in: float | None = None  # with nothing_free: seconds until some account rests no more
-    goes_on_in: float | None = None  # seconds until it may log on; None where nothing holds it up
-    waits: WaitReason | None = None  # what holds up its log-on
-    verdict: LogonResult | None = None  # on what Steam said, where that ended this life
+    usable_in: float | None = None  # with nothing_free: seconds until the first cooldown ends
+    goes_on_in: float | None = None  # seconds until its log-on or its next run; None: no wait
+    waits: WaitReason | None = None  # what its log-on waits for
+    result: LogonResult | None = None  # the meaning of Steam's answer, where that ended this run
     cause: CauseKind | None = None  # the shared cause that its failure is part of
 
 
 @dataclass(frozen=True, slots=True)
-class BotExpected:
-    """Tree -> router: a bot between two lives (backing off, parked) begins the next one then."""
-
-    bot_id: str
-    in_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class BotRemoved:
-    """Tree -> everyone who watches the fleet: this bot does not exist any more."""
+    """Registry -> its subscribers: this bot no longer exists."""
 
     bot_id: str
 
@@ -136,26 +124,12 @@ class BotReport:
     account: str | None
     restarts: int
     last_error: str | None  # until the bot has been ready for `restart.stable_after`
-    next_try_at: float | None  # UTC seconds: of the next life, or of a log-on that waits
-    up_since: float | None = (
-        None  # UTC seconds; ready with this account since then, but for pauses of the GC
-    )
+    next_try_at: float | None  # UTC seconds: of the next run, or of a log-on that waits
+    up_since: float | None = None  # UTC seconds: ready with this account since; GC pauses count
     ip: str | None = None  # egress IP of its last session
-    waits: WaitReason | None = None  # what holds up its log-on
+    waits: WaitReason | None = None  # what its log-on waits for
     cause: CauseKind | None = None  # the shared cause of its last failure, until it is ready again
     last_error_at: float | None = None  # UTC seconds
-
-
-@dataclass(frozen=True, slots=True)
-class FleetReport:
-    """The fleet as `/status` shows it."""
-
-    bots: tuple[BotReport, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GetFleet(Ask[FleetReport]):
-    """HTTP -> roster: how is the fleet."""
 
 
 LARGEST_FLEET: Final = 1000  # bots; as `bots.count` has it
@@ -163,56 +137,39 @@ LARGEST_FLEET: Final = 1000  # bots; as `bots.count` has it
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What the fleet is meant to be."""
+    """The intended state of the fleet."""
 
-    count: int  # bots that there shall be
-    configured: int  # by the settings; another number than `count` after a ScaleFleet
-    drained: bool  # by DrainFleet
-    parked: tuple[str, ...]  # bots that a person parked
-    leaving: tuple[str, ...]  # bots that still finish what they have under way
-
-
-@dataclass(frozen=True, slots=True)
-class GetFleetPlan(Ask[FleetPlan]):
-    """How the fleet is meant to be now."""
+    count: int  # intended number of bots
+    configured: int  # the same by the settings; differs from `count` after FleetControl.scale
+    drained: bool
+    parked: tuple[str, ...]  # bots that an operator parked
+    leaving: tuple[str, ...]  # bots with an operation under way
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleFleet(Ask[FleetPlan]):
-    """Have so many bots, until the settings' own number is edited."""
+class FleetControl(Protocol):
+    """Operations on the fleet; `supervisor/app/fleet.py` implements them.
 
-    count: int
+    Each returns as soon as it is accepted. Bots finish their requests and log off in the background;
+    their states show the progress.
+    """
 
+    def plan(self) -> FleetPlan:
+        """Return the intended state."""
 
-@dataclass(frozen=True, slots=True)
-class DrainFleet(Ask[FleetPlan]):
-    """Let every bot finish, log off and give its account back, and begin nothing until ResumeFleet."""
+    async def scale(self, count: int) -> FleetPlan:
+        """Run `count` bots, until `bots.count` changes in the settings."""
 
+    async def drain(self) -> FleetPlan:
+        """Let every bot finish, log off, release its account and stay stopped until `resume`."""
 
-@dataclass(frozen=True, slots=True)
-class ResumeFleet(Ask[FleetPlan]):
-    """Start every bot again, except those that an operator parked."""
+    async def resume(self) -> FleetPlan:
+        """Start every bot again, except those that an operator parked."""
 
+    def restart(self, bot_id: str) -> FleetPlan:
+        """Restart a bot after its requests; clear its failures. Raises NoSuchBot, FleetIsDrained."""
 
-@dataclass(frozen=True, slots=True)
-class RestartBot(Ask[FleetPlan]):
-    """Restart a bot once its requests end, and clear its failures. Fails with NoSuchBot."""
+    def park(self, bot_id: str) -> FleetPlan:
+        """Let a bot finish, log off and stay stopped until `unpark`. Raises NoSuchBot."""
 
-    bot_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParkBot(Ask[FleetPlan]):
-    """Let a bot finish, log off and stay away until UnparkBot. Fails with NoSuchBot."""
-
-    bot_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnparkBot(Ask[FleetPlan]):
-    """Let a parked bot work, or one that waits for its next try, now. Fails with NoSuchBot."""
-
-    bot_id: str
-
-
-FleetOrder = GetFleetPlan | ScaleFleet | DrainFleet | ResumeFleet | RestartBot | ParkBot | UnparkBot
+    def unpark(self, bot_id: str) -> FleetPlan:
+        """Start a parked or backing-off bot now. Raises NoSuchBot, FleetIsDrained."""

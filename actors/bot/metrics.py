@@ -1,4 +1,4 @@
-"""Counters of bot states, log-ons and the log-on limiter."""
+"""Metrics of bot states, log-ons and the log-on limiter."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from typing import Final
 from actors.accounts.logon_limiter import Wait
 from actors.bot.eresults import LogonResult
 from actors.bot.messages import BotChanged, BotRemoved
-from actors.bot.ports import Limiter
 from actors.bot.states import BotState
 from actors.clock import Clock
 from actors.metrics import Instruments
 
 OK: Final = "ok"
-NO_VERDICT: Final = (
-    "none"  # Steam said nothing: a connection that broke, a time limit, a lost lease
-)
+NO_RESULT: Final = "none"  # Steam gave none: a broken connection, a time limit, a lost lease
 FIRST: Final = "none"  # the state before a bot's first
 ENDS: Final = frozenset({BotState.BACKING_OFF, BotState.NEEDS_HUMAN})
 IN_SESSION: Final = frozenset({BotState.LAUNCHING, BotState.READY})
 
 
 class FleetMetrics:
-    """Counts the changes of bots."""
+    """Counts the state changes of bots."""
 
     name: Final = "metrics"
 
@@ -43,13 +40,13 @@ class FleetMetrics:
             "Sessions that ended without our doing, by what Steam said (none: nothing).",
             "verdict",
         )
-        for verdict in (OK, NO_VERDICT, *LogonResult):
-            self._log_ons.labels(verdict)
-        for verdict in (NO_VERDICT, *LogonResult):
-            self._sessions_ended.labels(verdict)
+        for result in (OK, NO_RESULT, *LogonResult):
+            self._log_ons.labels(result)
+        for result in (NO_RESULT, *LogonResult):
+            self._sessions_ended.labels(result)
 
     def tell(self, message: BotChanged | BotRemoved) -> None:
-        """Take note. Said again, the same is no news."""
+        """Count a change; a repeated state is not counted."""
         if isinstance(message, BotRemoved):
             self._states.pop(message.bot_id, None)
             return
@@ -64,21 +61,20 @@ class FleetMetrics:
         if before is BotState.AUTHENTICATING and after is BotState.LAUNCHING:
             self._log_ons.labels(OK).inc()
         elif before is BotState.AUTHENTICATING and after in ENDS:
-            self._log_ons.labels(changed.verdict or NO_VERDICT).inc()
+            self._log_ons.labels(changed.result or NO_RESULT).inc()
         elif before in IN_SESSION and after in ENDS:
-            self._sessions_ended.labels(changed.verdict or NO_VERDICT).inc()
+            self._sessions_ended.labels(changed.result or NO_RESULT).inc()
 
 
 REASONS: Final = ("pacing", "rate-limit")
 
 
-class MeasuredPacing:
-    """Forwards to `pacing` and measures the waits."""
+class LogonMetrics:
+    """Counts log-ons that had to wait, and shows how long Steam's rate limit lasts."""
 
-    def __init__(self, pacing: Limiter, instruments: Instruments, *, clock: Clock) -> None:
-        self._pacing = pacing
+    def __init__(self, instruments: Instruments, *, clock: Clock) -> None:
         self._clock = clock
-        self._closes_at = 0.0
+        self._limited_until = 0.0  # clock seconds
         self._waits = instruments.counter(
             "botapi_logon_waits_total",
             "Log-ons that were told to wait, each time that they asked.",
@@ -89,33 +85,16 @@ class MeasuredPacing:
         instruments.gauge(
             "botapi_logon_circuit_open_seconds",
             "Seconds until log-ons from this IP resume after Steam's rate limit; 0: they are allowed.",
-        ).set_function(self._open_s)
+        ).set_function(lambda: max(0.0, self._limited_until - self._clock.now()))
 
-    async def ask(self, *, with_password: bool) -> Wait | None:
-        """See Pacing, as of the others."""
-        wait = await self._pacing.ask(with_password=with_password)
-        if wait is None:
-            self._closes_at = 0.0
-            return None
+    def waited(self, wait: Wait) -> None:
+        """Count a log-on that has to wait."""
         self._waits.labels(wait.reason).inc()
-        if wait.reason == "rate-limit":
-            self._closes_at = self._clock.now() + wait.seconds
-        return wait
 
-    async def refund(self, *, with_password: bool) -> None:
-        """Pass it on."""
-        await self._pacing.refund(with_password=with_password)
+    def limited(self, wait: Wait) -> None:
+        """Note for how long Steam's rate limit pauses the log-ons."""
+        self._limited_until = self._clock.now() + wait.seconds
 
-    async def succeeded(self, ip: str | None) -> None:
-        """Pass it on."""
-        self._closes_at = 0.0
-        await self._pacing.succeeded(ip)
-
-    async def was_limited(self) -> Wait:
-        """Pass it on."""
-        wait = await self._pacing.was_limited()
-        self._closes_at = self._clock.now() + wait.seconds
-        return wait
-
-    def _open_s(self) -> float:
-        return max(0.0, self._closes_at - self._clock.now())
+    def allowed(self) -> None:
+        """Note that a log-on may start, or was accepted."""
+        self._limited_until = 0.0

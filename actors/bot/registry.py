@@ -1,212 +1,197 @@
-"""Status of every bot, and its observers.
-
-An actor that is restarted (a router after a bug, say) has lost what it was told; `catch_up` tells it
-the latest change of every bot again.
-
-Bots report their changes, and the supervisor (through the tree) reports what it does with a bot between
-two lives.
-"""
+"""BotRegistry: the state of every bot, held once; notifies its subscribers of each change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotChanged, BotRemoved, BotReport, FleetReport, GetFleet
+from actors.bot.messages import BotChanged, BotRemoved, BotReport
 from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
-from actors.clock import WallClock
+from actors.clock import Clock
 from actors.errors import LocalProtocolError
 
+# States that a failure of the bot itself ends in.
+FAILED: Final = frozenset({BotState.BACKING_OFF, BotState.NEEDS_HUMAN, BotState.EXHAUSTED})
+# States of a bot whose run has ended.
+ENDED: Final = FAILED | {BotState.PARKED, BotState.STOPPED}
 
-class Watcher(Protocol):
+
+class Subscriber(Protocol):
     """A receiver of bot changes, e.g. the `Address` of an actor."""
 
     @property
     def name(self) -> str:
-        """Who it is, for the log."""
+        """The name in the log."""
 
     def tell(self, message: BotChanged | BotRemoved) -> None:
-        """Never waits."""
+        """Deliver one change, without waiting."""
 
 
-class Announcer:
-    """Fan-out with a memory of one change per bot."""
+@dataclass(slots=True)
+class _Record:
+    """What the registry holds of one bot."""
 
-    def __init__(self, watchers: tuple[Watcher, ...], *, log: FilteringBoundLogger) -> None:
-        self._watchers = watchers
+    report: BotReport
+    entered_at: float  # clock seconds: when the bot entered its state
+    latest: BotChanged | None = None  # the newest change that subscribers were told
+    error_at: float | None = None  # clock seconds: of the supervisor's newest error
+
+
+class BotRegistry:
+    """Holds one record per bot: what the bot reports, and what the supervisor does with it."""
+
+    def __init__(self, *, stable_after_s: float, clock: Clock, log: FilteringBoundLogger) -> None:
+        """`stable_after_s`: seconds ready after which a bot's last error is dropped."""
+        self._stable_after_s = stable_after_s
+        self._clock = clock
         self._log = log
-        self._latest: dict[str, BotChanged] = {}
+        self._bots: dict[str, _Record] = {}
+        self._subscribers: list[Subscriber] = []
 
-    def publish(self, change: BotChanged) -> None:
-        """Tell every watcher; one that cannot listen now will catch up when it is back."""
-        self._latest[change.bot_id] = change
-        for watcher in self._watchers:
-            self._tell(watcher, change)
+    def reconfigure(self, *, stable_after_s: float) -> None:
+        """Change the limits."""
+        self._stable_after_s = stable_after_s
 
-    def forget(self, bot_id: str) -> None:
-        """The bot does not exist any more: tell every watcher."""
-        self._latest.pop(bot_id, None)
-        for watcher in self._watchers:
-            self._tell(watcher, BotRemoved(bot_id))
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` the latest change of every bot now, and each later change.
 
-    def catch_up(self, watcher: Watcher) -> None:
-        """Tell `watcher`, which has just started, how every bot is."""
-        for change in self._latest.values():
-            self._tell(watcher, change)
+        An actor subscribes at each start; a repeated subscription only replays.
+        """
+        if subscriber not in self._subscribers:
+            self._subscribers.append(subscriber)
+        for record in self._bots.values():
+            if (latest := record.latest) is not None:
+                if latest.goes_on_in is not None:
+                    left_s = (record.report.next_try_at or 0.0) - self._clock.wall()
+                    latest = replace(latest, goes_on_in=max(0.0, left_s))
+                self._tell(subscriber, latest)
 
-    def _tell(self, watcher: Watcher, change: BotChanged | BotRemoved) -> None:
+    def reports(self) -> tuple[BotReport, ...]:
+        """Return the report of every bot, oldest first."""
+        ready_before = self._clock.now() - self._stable_after_s
+        for record in self._bots.values():
+            is_stable = record.report.state is BotState.READY and record.entered_at <= ready_before
+            if is_stable and record.report.last_error is not None:
+                record.report = replace(record.report, last_error=None, last_error_at=None)
+        return tuple(record.report for record in self._bots.values())
+
+    # -- what is reported ----------------------------------------------------------------------
+
+    def changed(self, change: BotChanged) -> None:
+        """Record a change that the bot reports, and publish it."""
+        record, now = self._entered(change.bot_id, change.state), self._clock.wall()
+        report = record.report
+        if change.reason is not None:
+            report = replace(report, last_error=change.reason, last_error_at=now)
+        record.report = replace(
+            report,
+            account=change.account,
+            next_try_at=None if change.goes_on_in is None else now + change.goes_on_in,
+            up_since=_up_since(report, change, now),
+            ip=report.ip if change.seat is None else change.seat.ip,
+            waits=change.waits,
+            cause=_cause(report, change),
+        )
+        self._publish(record, change)
+
+    def supervised(
+        self,
+        bot_id: str,
+        state: BotState | None,
+        *,
+        restarts: int = 0,
+        last_error: str | None = None,
+        last_error_at: float | None = None,
+        next_try_in: float | None = None,
+    ) -> None:
+        """Record what the supervisor does with a bot; publish when its next run begins.
+
+        Args:
+            bot_id: of the bot.
+            state: BACKING_OFF, PARKED or STOPPED; None during a run.
+            restarts: runs after the first.
+            last_error: how the last failed run ended.
+            last_error_at: when, in clock seconds.
+            next_try_in: seconds until the next run.
+        """
+        known = self._bots.get(bot_id)
+        record = self._entered(bot_id, state or (known.report.state if known else _FIRST))
+        report, now = record.report, self._clock.wall()
+        if last_error_at is not None and record.error_at != last_error_at:
+            record.error_at = last_error_at  # each later status repeats it
+            at = now - (self._clock.now() - last_error_at)
+            report = replace(report, last_error=last_error, last_error_at=at)
+        record.report = replace(
+            report,
+            restarts=restarts,
+            next_try_at=None if next_try_in is None else now + next_try_in,
+            up_since=report.up_since if state is None else None,
+            waits=report.waits if state is None else None,
+        )
+        if next_try_in is not None:
+            self._publish(record, _waiting(bot_id, record.latest, next_try_in))
+
+    def remove(self, bot_id: str) -> None:
+        """Drop a bot that no longer exists, and publish that."""
+        self._bots.pop(bot_id, None)
+        for subscriber in self._subscribers:
+            self._tell(subscriber, BotRemoved(bot_id))
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _entered(self, bot_id: str, state: BotState) -> _Record:
+        """Return the record of a bot that is in `state` now."""
+        record = self._bots.get(bot_id)
+        if record is None:
+            report = BotReport(bot_id, state, self._clock.wall(), None, 0, None, None)
+            record = self._bots[bot_id] = _Record(report, self._clock.now())
+        elif record.report.state is not state:
+            record.report = replace(record.report, state=state, since=self._clock.wall())
+            record.entered_at = self._clock.now()
+        return record
+
+    def _publish(self, record: _Record, change: BotChanged) -> None:
+        record.latest = change
+        for subscriber in self._subscribers:
+            self._tell(subscriber, change)
+
+    def _tell(self, subscriber: Subscriber, message: BotChanged | BotRemoved) -> None:
         try:
-            watcher.tell(change)
-        except LocalProtocolError as error:
-            self._log.warning("change_untold", watcher=watcher.name, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - a watcher's bug is no end of the bot it watches
+            subscriber.tell(message)
+        except LocalProtocolError as error:  # it subscribes again at its next start
+            self._log.warning("bot_update_dropped", subscriber=subscriber.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a subscriber's bug must not end the bot
             kind = type(error).__name__
             self._log.error(
-                "observer_failed", observer=watcher.name, error_type=kind, exc_info=error
+                "observer_failed", observer=subscriber.name, error_type=kind, exc_info=error
             )
 
 
-@dataclass(frozen=True, slots=True)
-class BotSupervised:
-    """Tree -> roster: the supervisor did something with a bot."""
-
-    bot_id: str
-    state: BotState | None  # BACKING_OFF, PARKED or STOPPED; None while a life goes on
-    restarts: int
-    last_error: str | None
-    next_try_in: float | None  # seconds
-    last_error_at: float | None = None  # clock seconds
+_FIRST: Final = BotState.WAITING_FOR_ACCOUNT
 
 
-RosterMessage = BotChanged | BotSupervised | BotRemoved | GetFleet
-
-# A fleet of a thousand that changes state at once must not fill the mailbox.
-CAPACITY: Final = 16_384
-# States that a failure of the bot itself ends in.
-FAILED: Final = frozenset({BotState.BACKING_OFF, BotState.NEEDS_HUMAN, BotState.EXHAUSTED})
+def _up_since(report: BotReport, change: BotChanged, now: float) -> float | None:
+    if change.state is BotState.READY:
+        return report.up_since or now
+    return report.up_since if change.state is BotState.LAUNCHING else None
 
 
-class Roster(Actor[RosterMessage]):
-    """Actor that holds the latest report of every bot."""
+def _cause(report: BotReport, change: BotChanged) -> CauseKind | None:
+    """Return the shared cause of the last failure; it ends when the bot is ready again."""
+    if change.state is BotState.READY or change.state in FAILED:
+        return change.cause
+    return change.cause or report.cause
 
-    def __init__(
-        self,
-        *,
-        address: Address[RosterMessage],
-        catch_up: Callable[[Address[RosterMessage]], None],
-        stable_after_s: Callable[[], float],
-        clock: WallClock,
-    ) -> None:
-        """Make one.
 
-        Args:
-            address: where it is asked.
-            catch_up: tells a roster that has just started how every bot is.
-            stable_after_s: seconds ready after which a bot's last error is forgotten, by the settings
-                of that moment.
-            clock: both times.
-        """
-        super().__init__(address, clock=clock, capacity=CAPACITY)
-        self._catch_up = catch_up
-        self._wall = clock.wall
-        self._stable_after_s = stable_after_s
-        self._bots: dict[str, BotReport] = {}
-        self._since: dict[str, float] = {}  # clock seconds: when each entered its state
-        self._errors_told: dict[str, float] = {}  # clock seconds: of the last one by the supervisor
+def _waiting(bot_id: str, latest: BotChanged | None, next_try_in: float) -> BotChanged:
+    """Return the change of a bot whose next run begins in `next_try_in` seconds.
 
-    async def start(self) -> None:
-        """Take over the address and learn of the bots that are there already."""
-        await super().start()
-        self._catch_up(self.address)
-
-    async def handle(self, envelope: Envelope[RosterMessage]) -> None:
-        """One message."""
-        match envelope.message:
-            case BotChanged() as changed:
-                self._on_bot_changed(changed)
-            case BotSupervised() as supervised:
-                self._on_bot_supervised(supervised)
-            case BotRemoved(bot_id=bot_id):
-                for known in (self._bots, self._since, self._errors_told):
-                    known.pop(bot_id, None)
-            case GetFleet():
-                self._forget_old_errors()
-                if envelope.reply is not None:
-                    envelope.reply.set(FleetReport(tuple(self._bots.values())))
-            case other:
-                assert_never(other)
-
-    def _on_bot_changed(self, changed: BotChanged) -> None:
-        report, now = self._entered(changed.bot_id, changed.state), self._wall()
-        if changed.reason is not None:
-            report = replace(report, last_error=changed.reason, last_error_at=now)
-        self._bots[changed.bot_id] = replace(
-            report,
-            account=changed.account,
-            next_try_at=None if changed.goes_on_in is None else now + changed.goes_on_in,
-            up_since=self._up_since(report, changed),
-            ip=report.ip if changed.seat is None else changed.seat.ip,
-            waits=changed.waits,
-            cause=self._cause(report, changed),
-        )
-
-    def _up_since(self, report: BotReport, changed: BotChanged) -> float | None:
-        if changed.state is BotState.READY:
-            return report.up_since or self._wall()
-        return report.up_since if changed.state is BotState.LAUNCHING else None
-
-    @staticmethod
-    def _cause(report: BotReport, changed: BotChanged) -> CauseKind | None:
-        """Return the cause of the last failure: it is over when the bot is ready again."""
-        if changed.state is BotState.READY or changed.state in FAILED:
-            return changed.cause
-        return changed.cause or report.cause
-
-    def _on_bot_supervised(self, supervised: BotSupervised) -> None:
-        bot_id, now = supervised.bot_id, self._wall()
-        report = self._entered(bot_id, supervised.state or self._report(bot_id).state)
-        error_at = supervised.last_error_at
-        if error_at is not None and self._errors_told.get(bot_id) != error_at:
-            self._errors_told[bot_id] = error_at  # it is told with every change
-            at = now - (self._clock.now() - error_at)
-            report = replace(report, last_error=supervised.last_error, last_error_at=at)
-        self._bots[bot_id] = replace(
-            report,
-            restarts=supervised.restarts,
-            next_try_at=None if supervised.next_try_in is None else now + supervised.next_try_in,
-            up_since=report.up_since if supervised.state is None else None,
-            waits=report.waits if supervised.state is None else None,
-        )
-
-    def _entered(self, bot_id: str, state: BotState) -> BotReport:
-        """Return what is known of the bot, in this state."""
-        report = self._report(bot_id)
-        if report.state is not state or bot_id not in self._since:
-            self._since[bot_id] = self._clock.now()
-        if report.state is state:
-            return report
-        return replace(report, state=state, since=self._wall())
-
-    def _forget_old_errors(self) -> None:
-        """Drop the last error of each bot that has been ready for long enough since."""
-        ready_before = self._clock.now() - self._stable_after_s()
-        for bot_id, report in self._bots.items():
-            is_stable = report.state is BotState.READY and self._since[bot_id] <= ready_before
-            if is_stable and report.last_error is not None:
-                self._bots[bot_id] = replace(report, last_error=None, last_error_at=None)
-
-    def _report(self, bot_id: str) -> BotReport:
-        return self._bots.get(bot_id) or BotReport(
-            bot_id=bot_id,
-            state=BotState.WAITING_FOR_ACCOUNT,
-            since=self._wall(),
-            account=None,
-            restarts=0,
-            last_error=None,
-            next_try_at=None,
-        )
+    A bot that crashed has not reported its end. An EXHAUSTED one is about to take another account.
+    """
+    state = BotState.BACKING_OFF
+    if latest is not None and latest.state in ENDED:
+        state = latest.state
+    return BotChanged(bot_id, state, goes_on_in=next_try_in)

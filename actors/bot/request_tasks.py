@@ -1,9 +1,10 @@
-"""Requests that a bot serves, each in a task of its own."""
+"""Requests that a bot is serving, each in its own task."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, assert_never
 
@@ -17,29 +18,29 @@ from actors.steam.port import Link
 
 
 class RequestTasks:
-    """Runs each request of a bot in its own task. One instance per life of a bot."""
+    """Runs the requests of one bot run."""
 
     def __init__(self, bot_id: str, *, clock: Clock, log: FilteringBoundLogger) -> None:
-        """`log`: knows the bot already."""
         self._name = f"{bot_id}-serve"
         self._clock = clock
         self._log = log
-        self._tasks: dict[asyncio.Task[None], float] = {}  # and when each is late, in clock seconds
+        self._tasks: dict[asyncio.Task[None], float] = {}  # -> clock seconds from which it is late
 
     def start(self, link: Link, serve: Serve, reply: Reply[Any]) -> None:
-        """Ask Steam; the answer goes to `reply`. Does not wait."""
-        log = self._log.bind(request_id=serve.request_id, **_about(serve))
-        task = asyncio.create_task(_serve(link, serve, reply, log), name=self._name)
+        """Start a request; its answer goes to `reply`."""
+        request, about = _request(link, serve)
+        log = self._log.bind(request_id=serve.request_id, **about)
+        task = asyncio.create_task(_serve(request, reply, log), name=self._name)
         self._tasks[task] = self._late_at(serve)
         task.add_done_callback(self._tasks.pop)
 
     def cancel(self) -> None:
-        """Cancel all running requests; their askers get an error."""
+        """Cancel all requests; their replies fail."""
         for task in self._tasks:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for what is under way; a request that is late, or becomes so, is cancelled."""
+        """Wait for all requests; cancel the late ones as soon as they are late."""
         alarms = [
             self._clock.call_at(late_at, partial(_cancel, task))
             for task, late_at in self._tasks.items()
@@ -51,7 +52,7 @@ class RequestTasks:
             alarm.cancel()
 
     def _late_at(self, serve: Serve) -> float:
-        """Return when a late answer begins; inf where the request ends by itself then."""
+        """Return from when on only a late answer is awaited; inf where the request ends then."""
         if isinstance(serve, ServeMatch) and serve.late_s:
             return self._clock.now() + serve.timeout_s
         return math.inf
@@ -61,10 +62,12 @@ def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
 
 
-async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoundLogger) -> None:
+async def _serve(
+    request: Callable[[], Awaitable[bytes]], reply: Reply[Any], log: FilteringBoundLogger
+) -> None:
     log.debug("gc_asked")
     try:
-        reply.set(await _asked(link, serve))
+        reply.set(await request())
     except (SteamError, TimeoutError) as error:
         log.debug("gc_failed", reason=str(error) or "silence")
         reply.fail(error)
@@ -73,25 +76,19 @@ async def _serve(link: Link, serve: Serve, reply: Reply[Any], log: FilteringBoun
         raise
 
 
-async def _asked(link: Link, serve: Serve) -> bytes:
+def _request(link: Link, serve: Serve) -> tuple[Callable[[], Awaitable[bytes]], dict[str, int]]:
+    """Return the call of the link, and the log fields of a request."""
     match serve:
         case ServeMatch(match_id=match_id, timeout_s=timeout_s, late_s=late_s):
-            return await link.request_match(match_id, timeout_s=timeout_s, late_s=late_s)
+            ask = partial(link.request_match, match_id, timeout_s=timeout_s, late_s=late_s)
+            return ask, {"match_id": match_id}
         case ServeProfile(account_id=account_id, timeout_s=timeout_s):
-            return await link.request_profile(account_id, timeout_s=timeout_s)
+            return partial(link.request_profile, account_id, timeout_s=timeout_s), {
+                "player": account_id
+            }
         case ServeAliases(steam_ids=steam_ids, timeout_s=timeout_s):
-            return await link.request_aliases(steam_ids, timeout_s=timeout_s)
-        case other:
-            assert_never(other)
-
-
-def _about(serve: Serve) -> dict[str, int]:
-    match serve:
-        case ServeMatch(match_id=match_id):
-            return {"match_id": match_id}
-        case ServeProfile(account_id=account_id):
-            return {"player": account_id}
-        case ServeAliases(steam_ids=steam_ids):
-            return {"players": len(steam_ids)}
+            return partial(link.request_aliases, steam_ids, timeout_s=timeout_s), {
+                "players": len(steam_ids)
+            }
         case other:
             assert_never(other)

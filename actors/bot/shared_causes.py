@@ -1,7 +1,6 @@
-"""Failures that several bots share: Steam or GC away, log-ons limited, one refusal.
+"""Causes that several bots share: Steam or the GC unreachable, log-ons limited, the same refusal.
 
-Pure bookkeeping: the time is an argument (UTC seconds), nothing is written or awaited here. Bots report
-failures and successes; `active` names the causes that several bots share at this moment.
+Bots report failures and successes; `active` returns the shared causes. All instants are UTC seconds.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from typing import Final
 from actors.bot.eresults import LogonResult
 from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
 
-WINDOW_S: Final = 60.0  # refusals of several accounts within this time are one refusal
+WINDOW_S: Final = 60.0  # refusals of several accounts within this time have one cause
 QUIET_S: Final = 300.0  # without another refusal or limit for this long, a cause is over
-EXCUSED_S: Final = 1800.0  # a refusal that lasts longer than this counts for each account again
-SEVERAL: Final = 3  # bots, in a fleet that has as many
-SHARE: Final = 0.1  # of a large fleet
+EXCUSED_S: Final = 1800.0  # a longer refusal counts against each account again
+SEVERAL: Final = 3  # bots that share a cause, in a small fleet
+SHARE: Final = 0.1  # of the bots, in a large fleet
 
 _AWAY: Final = frozenset({LogonResult.RETRY, LogonResult.OTHER_CM, LogonResult.TRY_LATER})
 _LIMITED: Final = frozenset(
     {LogonResult.RATE_LIMITED, LogonResult.THROTTLED, LogonResult.IP_BANNED}
 )
-# Verdicts on an account that Steam also gives to good accounts when its own parts are in trouble.
+# Results that Steam also gives to good accounts during its own outages.
 _DOUBTFUL: Final = frozenset(
     {LogonResult.UNUSABLE, LogonResult.OUR_BUG, LogonResult.UNKNOWN, LogonResult.WRONG_PASSWORD}
 )
@@ -35,30 +34,30 @@ _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
 
 
 class CauseKind(enum.StrEnum):
-    """What several bots suffer from; the words of `/status`."""
+    """Kind of a shared cause; the words of `/status`."""
 
     STEAM_UNREACHABLE = "steam-unreachable"
     GC_UNAVAILABLE = "gc-unavailable"
     LOGONS_LIMITED = "logons-limited"
     SAME_REFUSAL = "same-refusal"
-    REDIS_UNREACHABLE = "redis-unreachable"  # noted by `redis_log`, not here
+    REDIS_UNREACHABLE = "redis-unreachable"  # noted by `RedisLog`, not here
 
 
 _STEAM: Final = CauseKind.STEAM_UNREACHABLE
-# Also of one bot alone, the fault is not the bot's, nor its account's.
+# Never the fault of the bot or its account, even when only one bot fails.
 NEVER_OWN: Final = frozenset({CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED})
 
 
 @dataclass(frozen=True, slots=True)
 class SharedCause:
-    """One cause at one moment.
+    """A cause that several bots share.
 
     Attributes:
         since: UTC seconds of the first failure.
-        reason: the most frequent reason, in words.
-        bots: ids of the bots that it affects now.
-        until: UTC seconds at which it is expected to end; None when unknown.
-        address: egress IP whose log-ons are limited; None of other kinds, and when unknown.
+        reason: the most frequent reason.
+        bots: ids of the affected bots.
+        until: UTC seconds of the expected end; None when unknown.
+        address: egress IP whose log-ons are limited; None for other kinds and when unknown.
     """
 
     kind: CauseKind
@@ -71,7 +70,7 @@ class SharedCause:
 
 @dataclass(slots=True)
 class _Cause:
-    """`bots`: the last reason of each; `tried`: those that failed on their way to Steam or the GC."""
+    """`bots`: the last reason of each; `tried`: the bots that failed to connect to Steam or the GC."""
 
     kind: CauseKind
     since: float
@@ -92,7 +91,7 @@ class _Cause:
         self.tried.discard(bot_id)
 
     def shown(self) -> SharedCause:
-        # Why attempts fail says more than how sessions ended.
+        # The reasons of failed attempts say more than those of ended sessions.
         told = [self.bots[bot_id] for bot_id in self.tried or self.bots if bot_id in self.bots]
         reasons = Counter(told or self.bots.values()).most_common(1)
         reason = reasons[0][0] if reasons else ""
@@ -104,10 +103,12 @@ _Key = tuple[CauseKind, int | str | None]  # with the EResult or the egress IP w
 
 
 class SharedCauses:
-    """The causes of one process. `on_end` is called with each active cause that a success ends.
+    """Tracks the causes of one process.
 
-    `fleet_size` is how many bots there are meant to be. It decides how many of them are several, unless
-    fewer have an account.
+    Attributes:
+        fleet_size: configured number of bots; it decides how many failures make a cause shared, unless
+            fewer bots have an account.
+        on_end: called with each active cause that a success ends.
     """
 
     def __init__(self, fleet_size: int = 1) -> None:
@@ -127,25 +128,23 @@ class SharedCauses:
         bot_id: str,
         account: str,
         failure: BaseException,
-        verdict: LogonResult | None,
+        result: LogonResult | None,
         now: float,
     ) -> CauseKind | None:
-        """Note how a bot's life ended; return the active cause that it is part of, if any."""
-        kind, eresult = kind_of(failure, verdict), getattr(failure, "eresult", None)
+        """Note the failure of a run; return the active cause that it is part of, if any."""
+        kind, eresult = kind_of(failure, result), getattr(failure, "eresult", None)
         if kind is None:
-            self._leave_all(bot_id)
+            self._remove_everywhere(bot_id)
             return None
-        if kind is CauseKind.LOGONS_LIMITED:  # `limited` says for how long, and where
+        if kind is CauseKind.LOGONS_LIMITED:  # `limited` has its duration and address
             return kind
         key = (kind, eresult if kind is CauseKind.SAME_REFUSAL else None)
         cause = self._note(key, bot_id, _in_words(failure), now)
         if not (isinstance(failure, SteamUnreachable) and failure.phase == "session"):
-            cause.tried.add(
-                bot_id
-            )  # a connection that breaks says little; one that fails says much
+            cause.tried.add(bot_id)
         if kind is CauseKind.SAME_REFUSAL:
             cause.accounts[account] = now
-        self._judge(cause, now)
+        self._update(cause, now)
         return kind if cause.is_active else None
 
     def limited(self, bot_id: str, address: str | None, until: float, now: float) -> None:
@@ -159,18 +158,18 @@ class SharedCauses:
         cause.until, cause.address, cause.is_active = until, address, True
 
     def gc_lost(self, bot_id: str, reason: str, now: float) -> None:
-        """Note that a bot that stays logged on has lost its GC session."""
+        """Note that a logged-on bot has lost its GC session."""
         cause = self._note((CauseKind.GC_UNAVAILABLE, None), bot_id, reason, now)
         cause.tried.add(bot_id)
-        self._judge(cause, now)
+        self._update(cause, now)
 
     def gc_ready(self, bot_id: str) -> None:
-        """Note that the GC has welcomed a bot: it is there again for all."""
-        self._leave_all(bot_id)
+        """Note a GC welcome: the GC is available again."""
+        self._remove_everywhere(bot_id)
         self._end(CauseKind.GC_UNAVAILABLE)
 
     def succeeded(self, bot_id: str, account: str, now: float) -> None:
-        """Note a log-on: Steam is there again, and lets accounts in again."""
+        """Note a log-on: Steam is reachable and accepts accounts."""
         self._logged_on[account] = now
         if any(one.is_active for one in self._causes.values() if one.kind is _STEAM):
             self._steam_back_at = now
@@ -183,13 +182,13 @@ class SharedCauses:
             self._end(kind)
 
     def steam_came_back_since(self, since: float) -> bool:
-        """Return whether an outage of Steam has ended since then: attempts from before it fail yet."""
+        """Return whether an outage of Steam has ended since then; older attempts may still fail."""
         return self._steam_back_at >= since
 
     def forget(self, bot_id: str) -> None:
-        """Drop a bot that has been stopped, or has no account."""
+        """Remove a bot that has stopped or has no account."""
         self._with_account.discard(bot_id)
-        self._leave_all(bot_id)
+        self._remove_everywhere(bot_id)
 
     def refused_accounts(self, eresult: int, now: float) -> frozenset[str]:
         """Return the accounts that Steam refused with this EResult within the last minute."""
@@ -202,12 +201,12 @@ class SharedCauses:
         return 0.0 if cause is None else max(0.0, now - cause.since)
 
     def active(self, now: float) -> tuple[SharedCause, ...]:
-        """Return what several bots share now, the oldest first."""
+        """Return the active causes, the oldest first."""
         self._prune(now)
         found = [cause.shown() for cause in self._causes.values() if cause.is_active and cause.bots]
         return tuple(sorted(found, key=lambda cause: cause.since))
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------
 
     def _note(self, key: _Key, bot_id: str, reason: str, now: float) -> _Cause:
         self._prune(now)
@@ -218,7 +217,7 @@ class SharedCauses:
         cause.add(bot_id, reason, now)
         return cause
 
-    def _judge(self, cause: _Cause, now: float) -> None:
+    def _update(self, cause: _Cause, now: float) -> None:
         if cause.kind is CauseKind.SAME_REFUSAL:
             refused = set(_recent(cause.accounts, now))
             others = set(_recent(self._logged_on, now)) - refused
@@ -229,7 +228,7 @@ class SharedCauses:
             cause.is_active = len(cause.bots) >= several and len(cause.tried) >= min(2, several)
 
     def _end(self, kind: CauseKind) -> None:
-        """End the causes of this kind; how long a refusal has lasted is kept, see `EXCUSED_S`."""
+        """End the causes of this kind; a refusal keeps its beginning, see `EXCUSED_S`."""
         for key, cause in list(self._causes.items()):
             if cause.kind is not kind:
                 continue
@@ -242,12 +241,12 @@ class SharedCauses:
             if was_active and shown.bots:
                 self.on_end(shown)
 
-    def _leave_all(self, bot_id: str) -> None:
+    def _remove_everywhere(self, bot_id: str) -> None:
         for cause in self._causes.values():
             cause.remove(bot_id)
 
     def _prune(self, now: float) -> None:
-        """Drop what is over without a success, and the log-ons of more than a minute ago."""
+        """Remove causes that are over without a success, and log-ons older than a minute."""
         self._logged_on = _recent(self._logged_on, now)
         for key, cause in list(self._causes.items()):
             is_kept = cause.bots or cause.kind is CauseKind.SAME_REFUSAL
@@ -257,27 +256,24 @@ class SharedCauses:
                 del self._causes[key]
 
 
-def kind_of(failure: BaseException, verdict: LogonResult | None) -> CauseKind | None:
-    """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own.
-
-    See also `NEVER_OWN`.
-    """
+def kind_of(failure: BaseException, result: LogonResult | None) -> CauseKind | None:
+    """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own."""
     if isinstance(failure, GcUnavailable):
         return None if isinstance(failure, PlayingElsewhere) else CauseKind.GC_UNAVAILABLE
     if not isinstance(failure, LogOnRefused | SteamUnreachable):
         return None
-    if verdict is None:
+    if result is None:
         is_ours = isinstance(failure, SteamUnreachable) and failure.phase == "hub"
         return None if is_ours else CauseKind.STEAM_UNREACHABLE
-    if verdict in _AWAY:
+    if result in _AWAY:
         return CauseKind.STEAM_UNREACHABLE
-    if verdict in _LIMITED:
+    if result in _LIMITED:
         return CauseKind.LOGONS_LIMITED
-    return CauseKind.SAME_REFUSAL if verdict in _DOUBTFUL else None
+    return CauseKind.SAME_REFUSAL if result in _DOUBTFUL else None
 
 
 def several_of(fleet_size: int) -> int:
-    """Return how many bots of a fleet share a cause before it is one: all of two, a tenth of many."""
+    """Return how many failed bots make a cause shared: both of two, a tenth of many."""
     return max(1, min(SEVERAL, fleet_size), math.ceil(SHARE * fleet_size))
 
 
@@ -286,7 +282,7 @@ def _recent(instants: dict[str, float], now: float) -> dict[str, float]:
 
 
 def _in_words(failure: BaseException) -> str:
-    """Return the reason without what differs from bot to bot."""
+    """Return the reason without the details that differ from bot to bot."""
     if isinstance(failure, LogOnRefused):
         return f"result {failure.eresult} at the log-on"
     if not isinstance(failure, SteamUnreachable | GcUnavailable):

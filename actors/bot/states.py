@@ -6,8 +6,8 @@ waiting_for_account ─► connecting ─► authenticating ─► launching ⇄
                                needs_human ◄───┴───────────────┴─────────┤
                                exhausted ◄───────────────────────────────┘
 
-Any state but `stopped` may start draining. `backing_off` and `parked` are what the supervisor does
-with a bot between two runs; the run itself only ever ends in one of the terminal states.
+Any state except `stopped` may change to draining. `backing_off` and `parked` are states between two runs;
+a run ends in `exhausted`, `needs_human`, `backing_off` or `stopped`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from actors.errors import IllegalTransition
 
 
 class BotState(enum.StrEnum):
-    """Where a bot is in its life; the words of `/status`."""
+    """State of a bot; the words of `/status`."""
 
     WAITING_FOR_ACCOUNT = "waiting_for_account"
     CONNECTING = "connecting"
@@ -36,7 +36,7 @@ class BotState(enum.StrEnum):
 
 
 class BotEvent(enum.StrEnum):
-    """What happens to a bot."""
+    """Event that changes the state of a bot."""
 
     CHECKED_OUT = "checked_out"
     CONNECTED = "connected"
@@ -44,9 +44,9 @@ class BotEvent(enum.StrEnum):
     WELCOMED = "welcomed"
     GC_LOST = "gc_lost"
     BUDGET_SPENT = "budget_spent"
-    PERSON_NEEDED = "person_needed"
+    OPERATOR_NEEDED = "operator_needed"
     FAILED = "failed"
-    STOP_ASKED = "stop_asked"
+    STOP_REQUESTED = "stop_requested"
     ENDED = "ended"
     RESTARTED = "restarted"
     GIVEN_UP = "given_up"
@@ -54,45 +54,33 @@ class BotEvent(enum.StrEnum):
 
 _S, _E = BotState, BotEvent
 
+_IN_SESSION: Final = {
+    _E.OPERATOR_NEEDED: _S.NEEDS_HUMAN,
+    _E.FAILED: _S.BACKING_OFF,
+    _E.STOP_REQUESTED: _S.DRAINING,
+}
+_BETWEEN_RUNS: Final = {
+    _E.RESTARTED: _S.WAITING_FOR_ACCOUNT,
+    _E.STOP_REQUESTED: _S.DRAINING,
+}
 TRANSITIONS: Final[Mapping[BotState, Mapping[BotEvent, BotState]]] = {
     _S.WAITING_FOR_ACCOUNT: {
         _E.CHECKED_OUT: _S.CONNECTING,
         _E.FAILED: _S.BACKING_OFF,
-        _E.STOP_ASKED: _S.DRAINING,
+        _E.STOP_REQUESTED: _S.DRAINING,
     },
-    _S.CONNECTING: {
-        _E.CONNECTED: _S.AUTHENTICATING,
-        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
-        _E.FAILED: _S.BACKING_OFF,
-        _E.STOP_ASKED: _S.DRAINING,
-    },
-    _S.AUTHENTICATING: {
-        _E.LOGGED_ON: _S.LAUNCHING,
-        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
-        _E.FAILED: _S.BACKING_OFF,
-        _E.STOP_ASKED: _S.DRAINING,
-    },
-    _S.LAUNCHING: {
-        _E.WELCOMED: _S.READY,
-        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
-        _E.FAILED: _S.BACKING_OFF,
-        _E.STOP_ASKED: _S.DRAINING,
-    },
-    _S.READY: {
-        _E.GC_LOST: _S.LAUNCHING,
-        _E.BUDGET_SPENT: _S.EXHAUSTED,
-        _E.PERSON_NEEDED: _S.NEEDS_HUMAN,
-        _E.FAILED: _S.BACKING_OFF,
-        _E.STOP_ASKED: _S.DRAINING,
-    },
-    _S.EXHAUSTED: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.DRAINING},
-    _S.NEEDS_HUMAN: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.DRAINING},
+    _S.CONNECTING: {_E.CONNECTED: _S.AUTHENTICATING, **_IN_SESSION},
+    _S.AUTHENTICATING: {_E.LOGGED_ON: _S.LAUNCHING, **_IN_SESSION},
+    _S.LAUNCHING: {_E.WELCOMED: _S.READY, **_IN_SESSION},
+    _S.READY: {_E.GC_LOST: _S.LAUNCHING, _E.BUDGET_SPENT: _S.EXHAUSTED, **_IN_SESSION},
+    _S.EXHAUSTED: _BETWEEN_RUNS,
+    _S.NEEDS_HUMAN: _BETWEEN_RUNS,
     _S.BACKING_OFF: {
         _E.RESTARTED: _S.WAITING_FOR_ACCOUNT,
         _E.GIVEN_UP: _S.PARKED,
-        _E.STOP_ASKED: _S.STOPPED,
+        _E.STOP_REQUESTED: _S.STOPPED,
     },
-    _S.PARKED: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_ASKED: _S.STOPPED},
+    _S.PARKED: {_E.RESTARTED: _S.WAITING_FOR_ACCOUNT, _E.STOP_REQUESTED: _S.STOPPED},
     _S.DRAINING: {_E.ENDED: _S.STOPPED},
     _S.STOPPED: {},
 }
@@ -102,7 +90,7 @@ def next_state(state: BotState, event: BotEvent) -> BotState:
     """Return the state after `event`.
 
     Raises:
-        IllegalTransition: the table has no such cell; a bug, never an outside influence.
+        IllegalTransition: the table has no such transition, which is a bug.
     """
     try:
         return TRANSITIONS[state][event]

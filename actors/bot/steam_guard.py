@@ -1,35 +1,38 @@
-"""Interactive log-on with Steam Guard codes.
+"""Interactive log-on with Steam Guard codes: the log-on, and the service that takes the codes.
 
-A bot that needs a code has said so and taken another account. Here a person (through the admin API)
-brings the code: a log-on is begun for the account, waits for the code if it has none yet, and ends with a
-token in Redis. From then on any bot can use the account.
-
-    SubmitGuard(account, code) -> logged on, or: a code is wanted (again), and where it is to be found
+A bot whose account needs a code reports that and takes another account. An operator submits the code: a
+log-on begins for the account, waits for the code if there is none yet, and ends with a token in Redis.
+From then on any bot can use the account.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.admin import AccountAdmin
+from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
-from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.bot.eresults import STOPS_IP, classify
+from actors.accounts.store import AccountStore
+from actors.actor import Reply
+from actors.bot.eresults import classify, handling_of
 from actors.bot.logon import LogOn, refunded_unless_reached
-from actors.bot.ports import KeepsAuth, Limiter, LogOnTimeouts
-from actors.clock import Clock, end
-from actors.errors import AccountError, LogOnRefused, ServiceError, SteamUnreachable
+from actors.bot.ports import LogOnTimeouts
+from actors.clock import Clock, backoff_s, end
+from actors.errors import AccountError, ActorStopped, LogOnRefused, ServiceError, SteamUnreachable
+from actors.steam.directory import CmDirectory
+from actors.steam.link import SteamNetwork
 from actors.steam.port import (
     AuthInterrupted,
     AuthSession,
     AuthState,
-    Directory,
     GuardCallback,
     GuardKind,
     GuardRequest,
@@ -37,66 +40,51 @@ from actors.steam.port import (
     LinkEvent,
     LoggedOn,
     Server,
-    Steam,
 )
 
-PERSON_S: Final = 600.0  # to find the mail, the phone or the glasses
-LEASE_S: Final = 900.0  # never renewed: a person, and what comes before and after
-MARGIN_S: Final = 8.0  # of it, for the log-off
+PERSON_S: Final = 600.0  # for a person to find the code
+LEASE_S: Final = 900.0  # not renewed: PERSON_S and the steps before and after
+MARGIN_S: Final = 8.0  # before the end of the lease, for the log-off
 CONNECT_S: Final = 15.0
 LOG_OFF_S: Final = 4.0
-TURN_JITTER_S: Final = 0.5
-# Before an authentication continues over another connection; twice as long each time.
+WAIT_JITTER_S: Final = 0.5
+# Before an authentication continues over another connection; doubled each time.
 RECONNECT_S: Final = 1.0
 LONGEST_RECONNECT_S: Final = 30.0
-SESSION_EXPIRED: Final = 27  # EResult: Steam gives an authentication up after some minutes
-# An authentication that lasted less is not begun again: each Begin sends another e-mail.
+SESSION_EXPIRED: Final = 27  # EResult: Steam ends an authentication after some minutes
+# A shorter authentication is not begun again: each begin sends another e-mail.
 LEAST_SESSION_S: Final = 120.0
-
-
-class GivesBack(KeepsAuth, Protocol):
-    """What this needs of the store."""
-
-    async def release(self, lease: Lease) -> None:
-        """Give the account back."""
-
-
-class TakesByName(Protocol):
-    """What this needs of the operator's view of the accounts."""
-
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
-        """Check out one account. Raises NoSuchAccount or AccountInUse."""
 
 
 @dataclass(frozen=True, slots=True)
 class InteractiveLogon:
-    """Logs accounts on for people. `holder`: who is named as using the account meanwhile."""
+    """Logs accounts on with codes from a person. `holder`: named as the user of the account."""
 
-    admin: TakesByName
-    store: GivesBack
-    steam: Steam
-    directory: Directory
-    pacing: Limiter
+    admin: AccountAdmin
+    store: AccountStore
+    network: SteamNetwork
+    directory: CmDirectory
+    limiter: LogonLimiter
     clock: Clock
     rng: random.Random
     holder: str
 
     async def log_on(self, account: str, on_guard: GuardCallback) -> LoggedOn:
-        """Log on with the password, keep what Steam gives, log off, give the account back.
+        """Log on with the password, store the auth state, log off, release the account.
 
         Raises:
-            SteamError, AccountError: why it did not work; the account is given back all the same.
+            SteamError, AccountError: why it failed; the account is released in any case.
         """
         fence_at = self.clock.now() + LEASE_S - MARGIN_S
-        lease = await self.admin.take(account, f"{self.holder}/{account}", lease_s=LEASE_S)
-        question = _Question(on_guard)
+        lease = await self.admin.checkout(account, f"{self.holder}/{account}", lease_s=LEASE_S)
+        question = _CodeRequest(on_guard)
         try:
             logged_on = await self._until_decided(lease, question, fence_at)
-            with contextlib.suppress(AccountError):  # a note; what counts is stored
-                await self.pacing.succeeded(logged_on.public_ip)
+            with contextlib.suppress(AccountError):  # the auth state is stored already
+                await self.limiter.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
-            if classify(refused) in STOPS_IP:
-                await self.pacing.was_limited()
+            if handling_of(classify(refused)).stops_ip:
+                await self.limiter.was_limited()
             raise
         else:
             return logged_on
@@ -104,22 +92,28 @@ class InteractiveLogon:
             await question.close()
             await self.store.release(lease)
 
-    async def _until_decided(self, lease: Lease, question: _Question, fence_at: float) -> LoggedOn:
-        """Log on, over as many connections as it takes while a person looks for the code."""
-        await self._wait_for_turn()
+    async def _until_decided(
+        self, lease: Lease, question: _CodeRequest, fence_at: float
+    ) -> LoggedOn:
+        """Log on, over as many connections as it takes until the person answers."""
+        await self._wait_for_limiter()
         began = self.clock.now()
-        until, session, pause_s = began + PERSON_S, None, RECONNECT_S
+        until, session = began + PERSON_S, None
+        pauses = (
+            backoff_s(attempt, base=RECONNECT_S, cap=LONGEST_RECONNECT_S)
+            for attempt in itertools.count(1)
+        )
         while True:
             try:
                 server, link = await self._connect(has_begun=session is not None)
             except SteamUnreachable:
                 if session is None or self.clock.now() >= until:
                     raise
-                pause_s = await self._pause(pause_s)
+                await self.clock.sleep(next(pauses))
                 continue
             try:
                 link.set_fence(fence_at)
-                return await self._once(link, lease, question, until, session)
+                return await self._use_connection(link, lease, question, until, session)
             except AuthInterrupted as broken:
                 if self.clock.now() >= until:
                     raise
@@ -135,52 +129,47 @@ class InteractiveLogon:
                 await link.close()
             if session is None:
                 await question.renew()
-                await self._wait_for_turn()
+                await self._wait_for_limiter()
                 began = self.clock.now()
             else:
-                pause_s = await self._pause(pause_s)
+                await self.clock.sleep(next(pauses))
 
-    async def _pause(self, seconds: float) -> float:
-        """Wait before the next connection; return how long to wait the next time."""
-        await self.clock.sleep(seconds)
-        return min(2 * seconds, LONGEST_RECONNECT_S)
-
-    async def _wait_for_turn(self) -> None:
-        """A person is as polite to Steam as a bot.
+    async def _wait_for_limiter(self) -> None:
+        """Wait for the limiter, as bots do.
 
         Raises:
-            SteamUnreachable: Steam has had enough of our address for a while.
+            SteamUnreachable: Steam limits the log-ons from this address.
         """
-        while (wait := await self.pacing.ask(with_password=True)) is not None:
+        while (wait := await self.limiter.ask(with_password=True)) is not None:
             if wait.reason == "rate-limit":
                 minutes = wait.seconds / 60
                 raise SteamUnreachable(
                     "logon", f"too many log-ons from here; try again in {minutes:.0f} minutes"
                 )
-            await self.clock.sleep(wait.seconds + self.rng.random() * TURN_JITTER_S)
+            await self.clock.sleep(wait.seconds + self.rng.random() * WAIT_JITTER_S)
 
     async def _connect(self, *, has_begun: bool) -> tuple[Server, Link]:
-        """Open a connection. `has_begun`: for an authentication that has had its turn to log on."""
-        turn = refunded_unless_reached(self.pacing, with_password=True)
-        async with contextlib.nullcontext() if has_begun else turn:
+        """Open a connection. `has_begun`: the log-on that the limiter counted has reached Steam."""
+        refunded = refunded_unless_reached(self.limiter, with_password=True)
+        async with contextlib.nullcontext() if has_begun else refunded:
             server = await self.directory.pick()
             try:
-                return server, await self.steam.open(server, _nothing, timeout_s=CONNECT_S)
+                return server, await self.network.open(server, _ignore, timeout_s=CONNECT_S)
             except SteamUnreachable:
                 self.directory.mark_bad(server)
                 raise
 
-    async def _once(
+    async def _use_connection(
         self,
         link: Link,
         lease: Lease,
-        question: _Question,
+        question: _CodeRequest,
         until: float,
         session: AuthSession | None,
     ) -> LoggedOn:
-        """Use one connection. `session`: what was begun over an earlier one."""
+        """Log on over one connection. `session`: begun over an earlier one."""
         stored = await self.store.load_auth(lease)
-        # The token that is stored stays until there is a newer one; here it just is not used.
+        # Without the stored token, which stays in Redis until there is a newer one.
         auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
         timeouts = LogOnTimeouts(credentials_s=until - self.clock.now())
         log_on = LogOn(self.store, question.ask, clock=self.clock, timeouts=timeouts)
@@ -191,8 +180,8 @@ class InteractiveLogon:
         return logged_on
 
 
-class _Question:
-    """One question to a person at a time, however many connections ask it."""
+class _CodeRequest:
+    """Asks a person once, however many connections ask."""
 
     def __init__(self, on_guard: GuardCallback) -> None:
         self._on_guard = on_guard
@@ -202,11 +191,11 @@ class _Question:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a person is asked, or has answered."""
+        """Whether the person has been asked."""
         return self._asking is not None
 
     async def ask(self, request: GuardRequest) -> str | None:
-        """Return the answer; a request that was made before is not put to the person again."""
+        """Return the answer; a repeated request is not put to the person again."""
         request = replace(request, is_renewed=self._is_renewed)
         if self._asking is None or request != self._asked:
             await self.close()
@@ -215,21 +204,22 @@ class _Question:
         return await asyncio.shield(self._asking)
 
     async def renew(self) -> None:
-        """Forget the answer: from now on another code is wanted."""
+        """Drop the answer: Steam has sent another code."""
         await self.close()
         self._is_renewed = True
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Cancel the question."""
         asking, self._asking = self._asking, None
         if asking is not None:
             await end(asking)
 
 
-def _nothing(_event: LinkEvent) -> None:
-    """Whatever happens to the link is seen by who waits for it."""
+def _ignore(_event: LinkEvent) -> None:
+    """Ignore link events: the calls on the link fail."""
 
 
+SERVICE: Final = "steam_guard"
 CODE_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
 WHERE: Final = {
     GuardKind.EMAIL: "the e-mail that Steam has just sent",
@@ -245,17 +235,6 @@ class GuardOutcome:
     need: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitGuard(Ask[GuardOutcome]):
-    """HTTP -> desk: log this account on, with the code if there is one already.
-
-    Fails with the ServiceError that ended the log-on.
-    """
-
-    account: str
-    code: str | None = field(default=None, repr=False)
-
-
 LogsOnByHand = Callable[[str, GuardCallback], Awaitable[object]]
 
 
@@ -264,7 +243,7 @@ class _Pending:
     """One log-on under way."""
 
     account: str
-    code: str | None  # brought, and not asked for yet
+    code: str | None = field(repr=False)  # brought, and not asked for yet
     is_early: bool  # that code was brought before this log-on began
     reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
     wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
@@ -272,54 +251,67 @@ class _Pending:
     task: asyncio.Task[None] | None = None
 
 
-class GuardDesk(Actor[SubmitGuard]):
-    """Actor that logs accounts on by hand. `log_on`: runs one log-on with a callback for the code."""
+class SteamGuard:
+    """Service that runs interactive log-ons. `log_on`: runs one with a callback for the code."""
 
-    def __init__(
-        self,
-        log_on: LogsOnByHand,
-        *,
-        address: Address[SubmitGuard],
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        super().__init__(address, clock=clock)
+    def __init__(self, log_on: LogsOnByHand, *, clock: Clock, log: FilteringBoundLogger) -> None:
         self._log_on = log_on
         self._clock = clock
-        self._log = log.bind(actor="guard_desk")
+        self._log = log.bind(actor=SERVICE)
         self._pending: dict[str, _Pending] = {}
+        self._is_running = False
+        self._stop_asked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Accept codes from now on."""
+        self._is_running = True
+        self._stop_asked.clear()
 
     async def run(self) -> None:
-        """Serve until stopped; log-ons that still wait for a person end then."""
+        """Serve until stopped; log-ons that still wait for a code end then."""
         try:
-            await super().run()
+            await self._stop_asked.wait()
         finally:
+            self._is_running = False
             tasks = [one.task for one in self._pending.values() if one.task is not None]
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
 
-    async def handle(self, envelope: Envelope[SubmitGuard]) -> None:
-        """Begin a log-on, or bring its code to the one that waits."""
-        submit, reply = envelope.message, envelope.reply
-        pending = self._pending.get(submit.account)
+    def stop(self) -> None:
+        """Let `run` return. Harmless when repeated."""
+        self._stop_asked.set()
+
+    async def submit(self, account: str, code: str | None = None) -> GuardOutcome:
+        """Log an account on, with the code if there is one; or pass the code to its log-on.
+
+        Raises:
+            ServiceError: why the log-on ended.
+            ActorStopped: the service does not run.
+        """
+        if not self._is_running:
+            raise ActorStopped(SERVICE)
+        reply: Reply[GuardOutcome] = Reply()
+        self._submit(account, code, reply)
+        return await reply.wait()
+
+    def _submit(self, account: str, code: str | None, reply: Reply[GuardOutcome]) -> None:
+        pending = self._pending.get(account)
         if pending is None:
-            pending = self._pending[submit.account] = _Pending(
-                submit.account, submit.code, is_early=True, reply=reply
-            )
-            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{submit.account}")
-        elif submit.code is None:
+            pending = self._pending[account] = _Pending(account, code, is_early=True, reply=reply)
+            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{account}")
+        elif code is None:
             self._say_what_is_wanted(pending, reply)
         elif pending.wanted is None:  # Steam is about to ask, or checks another code
-            pending.code, pending.is_early = submit.code, False
+            pending.code, pending.is_early = code, False
             if pending.reply is None:
                 pending.reply = reply
             else:
                 self._say_what_is_wanted(pending, reply)
         else:
             pending.reply = reply
-            pending.wanted.set_result(submit.code)
+            pending.wanted.set_result(code)
             pending.wanted = None
 
     async def _run(self, pending: _Pending) -> None:
@@ -335,6 +327,7 @@ class GuardDesk(Actor[SubmitGuard]):
             self._log.info("guard_log_on_succeeded", account=pending.account)
             self._answer(pending, GuardOutcome(pending.account, None))
         finally:
+            self._answer(pending, ActorStopped(SERVICE))  # only a log-on that was cancelled
             del self._pending[pending.account]
 
     async def _ask(self, pending: _Pending, request: GuardRequest) -> str | None:
@@ -367,10 +360,9 @@ class GuardDesk(Actor[SubmitGuard]):
         else:
             reply.set(outcome)
 
-    def _say_what_is_wanted(self, pending: _Pending, reply: Reply[GuardOutcome] | None) -> None:
-        """Answer an order for an account whose log-on runs already."""
-        if reply is None:
-            return
+    @staticmethod
+    def _say_what_is_wanted(pending: _Pending, reply: Reply[GuardOutcome]) -> None:
+        """Answer a request for an account whose log-on runs already."""
         if pending.wanted is not None:
             reply.set(GuardOutcome(pending.account, pending.need))
         else:

@@ -1,1 +1,1 @@
-"""What the page shows."""
+"""The dashboard: what the page shows."""

@@ -1,13 +1,13 @@
 """Alerts: what is wrong and what to do, for page, `/status`, terminal and log.
 
-First the causes that many bots share, then what needs a person, then the rest. The first line is the
-headline. While a shared cause lasts no line blames a bot or an account for its consequences.
+The most urgent alert comes first. While a shared cause lasts, no alert blames a bot or an account for its
+consequences.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
@@ -22,24 +22,36 @@ from actors.router.messages import RouterReport
 _COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
-NAMED: Final = 3  # accounts or bots that a line names
+NAMED: Final = 3  # accounts or bots that an alert names
+# Kinds of alerts that name accounts, and their texts without the names.
+_NAMELESS: Final[Mapping[str, str]] = {
+    "account-needs-person": "There are accounts that need a person.",
+    "unusable-here": "There are accounts that this instance cannot use.",
+}
+_SIGN_IN: Final = "Sign in, or show the admin token, to see which."
 REDIS_REFUSES: Final = "redis-refuses"
 
 
 class Severity(enum.StrEnum):
-    """How urgent a line is."""
+    """How urgent an alert is."""
 
     WELL = "well"
-    WATCH = "watch"  # it is being seen to, or will do harm later
+    WATCH = "watch"  # temporary, or harmful only later
     ACT = "act"  # the operator has to do something
     OUTAGE = "outage"  # a cause that many bots share
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One line. Where `text` has `{when}`, the instant `when` (UTC seconds) is meant, in local time.
+    """One alert.
 
-    `kind` is a word for programs. `todo` is what a person does about it, or None.
+    Attributes:
+        level: how urgent.
+        kind: a word for programs.
+        text: for people; `{when}` stands for the local time of `when`.
+        todo: what the operator can do, or None.
+        when: UTC seconds.
+        about: the name of the account, or the id of the bot.
     """
 
     level: Severity
@@ -47,35 +59,45 @@ class Alert:
     text: str
     todo: str | None = None
     when: float | None = None
-    about: tuple[Literal["account", "bot"], str] | None = None  # where to look: its name or id
+    about: tuple[Literal["account", "bot"], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is judged."""
+    """The state of the service that alerts are derived from."""
 
-    at: float  # UTC seconds
     bots: Mapping[str, BotReport]
-    accounts: Mapping[str, AccountView]  # as far as Redis has said
+    accounts: Mapping[str, AccountView]  # as far as known
     ips: Mapping[str, IpView]
     fleet: FleetPlan | None
     config: Mapping[str, Any]
-    store: str | None  # why Redis does not say what it holds
+    store: str | None  # why the accounts are not known
     router: RouterReport | None = None  # None: it did not answer
-    causes: tuple[SharedCause, ...] = ()  # those that last
-    not_here: Mapping[str, str] = field(default_factory=dict)  # unusable by this instance: why
-    knows_accounts: bool = True  # Redis has said which there are
+    causes: tuple[SharedCause, ...] = ()  # the shared causes that last
+    unusable: Mapping[str, str] = field(default_factory=dict)  # here: the reasons, by account
+    knows_accounts: bool = True  # the accounts were read once
 
 
 def alerts(facts: Facts) -> tuple[Alert, ...]:
-    """Return the lines there are, the most urgent first; one at least."""
-    found = [line for judge in _JUDGES for line in judge(facts)]
+    """Return the alerts, the most urgent first; at least one."""
+    found = [line for rule in _RULES for line in rule(facts)]
     order = list(reversed(Severity))
     return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(facts),)
 
 
+def without_names(shown: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the alerts of `/status`, without the names of accounts and without repetitions."""
+    nameless = [
+        {**one, "text": _NAMELESS[one["kind"]], "todo": _SIGN_IN, "about": None}
+        if one["kind"] in _NAMELESS
+        else one
+        for one in shown
+    ]
+    return list({one["text"]: one for one in nameless}.values())
+
+
 def cause_line(cause: SharedCause, bots: int) -> Alert:
-    """Return the line about a cause that many of `bots` bots share."""
+    """Return the alert of a shared cause. `bots`: the size of the fleet."""
     affected = len(cause.bots)
     share = f"{affected} of {max(bots, affected)} bots"
     when = cause.since
@@ -162,9 +184,9 @@ def _needs(facts: Facts) -> Iterator[Alert]:
         yield Alert(Severity.ACT, kind, more, "`botapi status` lists them.")
 
 
-def _not_here(facts: Facts) -> Iterator[Alert]:
-    if facts.not_here:
-        number, reason = len(facts.not_here), next(iter(facts.not_here.values()))
+def _unusable(facts: Facts) -> Iterator[Alert]:
+    if facts.unusable:
+        number, reason = len(facts.unusable), next(iter(facts.unusable.values()))
         accounts = "1 account" if number == 1 else f"{number} accounts"
         yield Alert(
             Severity.ACT,
@@ -175,7 +197,7 @@ def _not_here(facts: Facts) -> Iterator[Alert]:
 
 
 def _no_accounts(facts: Facts) -> Iterator[Alert]:
-    # Without any account no log-on could have failed: what Redis said is some seconds old.
+    # With a shared cause there are accounts: the last read of Redis is some seconds old.
     if facts.knows_accounts and not facts.accounts and facts.store is None and not facts.causes:
         yield Alert(
             Severity.ACT,
@@ -196,7 +218,7 @@ def _none_ready(facts: Facts) -> Iterator[Alert]:
         )
         yield Alert(Severity.ACT, "budgets-spent", text, "Wait, or add accounts.", frees_at)
     elif facts.causes:
-        return  # it is why
+        return  # the alert of the cause says why
     elif coming := _coming(facts):
         text = f"No bot is ready yet; {len(coming)} {_are(len(coming))} on the way"
         yield Alert(Severity.WATCH, "none-ready", f"{text}{_waiting(coming)}.")
@@ -213,7 +235,7 @@ def _spent_ips(facts: Facts) -> Iterator[Alert]:
     spent: dict[str, float | None] = {
         one.ip: one.frees_at for one in facts.ips.values() if one.left == 0
     }
-    if facts.router is not None:  # the router may know better: what Redis said is some seconds old
+    if facts.router is not None:  # newer than the last read of Redis
         spent |= facts.router.spent_addresses
     for ip, frees_at in spent.items():
         frees = "" if frees_at is None else "; it frees at {when}"
@@ -227,7 +249,7 @@ def _spent_ips(facts: Facts) -> Iterator[Alert]:
 
 
 def _refused(facts: Facts) -> Iterator[Alert]:
-    """Bots are ready and the router can ask none: a spent budget has a line of its own."""
+    """Yield an alert if bots are ready but refused; a spent budget has an alert of its own."""
     router = facts.router
     if _ready(facts) and router is not None and router.refusal and router.budget != "spent":
         yield Alert(
@@ -290,13 +312,13 @@ def _all_well(facts: Facts) -> Alert:
     return Alert(Severity.WELL, "well", text)
 
 
-_JUDGES: Final[tuple[Callable[[Facts], Iterator[Alert]], ...]] = (
+_RULES: Final[tuple[Callable[[Facts], Iterator[Alert]], ...]] = (
     _causes,
     _store,
     _config,
     _drained,
     _no_accounts,
-    _not_here,
+    _unusable,
     _needs,
     _none_ready,
     _spent_ips,
@@ -312,7 +334,7 @@ def _ready(facts: Facts) -> int:
 
 
 def _coming(facts: Facts) -> list[BotReport]:
-    """Return the bots that begin a session, or will: also those that a shared cause has parked."""
+    """Return the bots that begin a session, or will: also those parked by a shared cause."""
     by_hand = set(facts.fleet.parked) if facts.fleet is not None else set()
     return [
         one
@@ -323,7 +345,7 @@ def _coming(facts: Facts) -> list[BotReport]:
 
 
 def _waiting(bots: list[BotReport]) -> str:
-    """Say how many of `bots` the pacing of log-ons holds up."""
+    """Return the text about the bots that wait for their log-on."""
     waiting = sum(one.waits is not None for one in bots)
     return f", {waiting} of them {_verb(waiting, 'wait')} for their turn to log on" * bool(waiting)
 
@@ -342,7 +364,7 @@ def _are(number: int) -> str:
 
 
 def _mid(reason: str) -> str:
-    """Return a reason as it stands in the middle of a sentence; names keep their capitals."""
+    """Return a reason for the middle of a sentence; names keep their capitals."""
     return reason[0].lower() + reason[1:] if reason.partition(" ")[0].istitle() else reason
 
 

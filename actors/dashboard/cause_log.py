@@ -1,4 +1,4 @@
-"""Logs of shared causes and Redis outages: begin, one line a minute, end."""
+"""Logs of shared causes and Redis outages: begin, one line per minute, end."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.shared_causes import CauseKind, SharedCause
-from actors.clock import WallClock
+from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
+from actors.clock import Clock
 from actors.dashboard.alerts import Alert, cause_line
 from actors.metrics import contained
 from actors.redis.client import CallObserver
 
-BACK_AFTER: Final = 3  # answers in a row: one may have been on its way already
-OUTAGE_SUMMARY_S: Final = 60.0  # between two lines about an outage that lasts
-# A Redis that cannot write still answers what only reads: it is back when a script that always writes is
-# answered, or after so long without a refusal.
+BACK_AFTER: Final = 3  # answers in a row: one may have been sent before the outage
+OUTAGE_SUMMARY_S: Final = 60.0  # between two lines about an outage
+# A Redis that cannot write still answers scripts that only read. Its outage ends with the answer to one
+# of these scripts, or after WRITES_AFTER_S without a failure.
 WRITERS: Final = frozenset({"acquire", "renew", "release", "note_logon"})
 WRITES_AFTER_S: Final = 30.0
 
 
 class RedisLog:
-    """A watch on scripts; passes on to another what it is told."""
+    """Observer of script calls that logs outages, and forwards each call to `watch`."""
 
-    def __init__(self, watch: CallObserver, *, clock: WallClock, log: FilteringBoundLogger) -> None:
+    def __init__(self, watch: CallObserver, *, clock: Clock, log: FilteringBoundLogger) -> None:
         self._clock = clock
         self._log = log.bind(actor="redis")
-        # Redis has done what the script says, whether or not that could be counted.
+        # A call succeeds also when it cannot be counted.
         self._answered = contained(watch.answered, "redis", log=self._log)
         self._refused = contained(watch.refused, "redis", log=self._log)
         self._unable = contained(watch.unable, "redis", log=self._log)
@@ -37,33 +37,33 @@ class RedisLog:
         self._lost_at: float | None = None
         self._said_at = 0.0
         self._failed_at = 0.0
-        self._told: set[bool] = set()  # of this outage: by whether Redis answered
+        self._told: set[bool] = set()  # the kinds of failure in this outage: whether Redis answered
         self._failures = 0
         self._answers = 0
         self._outage: SharedCause | None = None
 
     @property
     def outage(self) -> SharedCause | None:
-        """The outage that lasts, as a cause that all bots share."""
+        """The present outage, as a cause that all bots share."""
         return self._outage
 
     def answered(self, script: str, seconds: float) -> None:
-        """See Watch, as of the others."""
+        """Record an answer."""
         self._answered(script, seconds)
         self._note_answer(script)
 
     def refused(self, script: str) -> None:
-        """It did answer."""
+        """Record a refusal by the script, which is an answer."""
         self._refused(script)
         self._note_answer(script)
 
     def unable(self, script: str, reason: str) -> None:
-        """It did answer, and cannot serve."""
+        """Record an error of Redis itself, e.g. out of memory."""
         self._unable(script, reason)
         self._note_failure(script, reason, answered=True)
 
     def failed(self, script: str, reason: str) -> None:
-        """It did not answer."""
+        """Record a call without an answer."""
         self._failed(script, reason)
         self._note_failure(script, reason, answered=False)
 
@@ -105,27 +105,41 @@ class RedisLog:
             self._told.clear()
 
 
-SUMMARY_S: Final = 60.0  # between two lines about a cause that lasts
+class LastingCauses:
+    """The shared causes that last, a lost Redis included."""
 
-_Key = tuple[CauseKind, str | None]  # with what tells two causes of a kind apart
+    def __init__(self, shared: SharedCauses, redis: RedisLog, *, clock: Clock) -> None:
+        self._shared = shared
+        self._redis = redis
+        self._clock = clock
+
+    def active(self) -> tuple[SharedCause, ...]:
+        """Return them; a lost Redis first, then the oldest."""
+        shared, lost = self._shared.active(self._clock.wall()), self._redis.outage
+        return shared if lost is None else (lost, *shared)
+
+
+SUMMARY_S: Final = 60.0  # between two lines about a cause
+
+_Key = tuple[CauseKind, str | None]  # and what distinguishes two causes of a kind
 
 
 @dataclass(slots=True)
 class _Logged:
-    """A cause whose begin is in the log."""
+    """A cause whose begin was logged."""
 
     cause: SharedCause
     said_at: float  # clock seconds
 
 
 class CauseLog:
-    """Logs every shared cause but an outage of Redis, which `redis_log` reports.
+    """Logs every shared cause except outages of Redis, which RedisLog logs.
 
-    `summary_s`: seconds between two lines about a cause that lasts.
+    `summary_s`: seconds between two lines about a cause.
     """
 
     def __init__(
-        self, *, clock: WallClock, log: FilteringBoundLogger, summary_s: float = SUMMARY_S
+        self, *, clock: Clock, log: FilteringBoundLogger, summary_s: float = SUMMARY_S
     ) -> None:
         self._clock = clock
         self._log = log.bind(actor="causes")
@@ -133,14 +147,14 @@ class CauseLog:
         self._logged: dict[_Key, _Logged] = {}
 
     def is_due(self, causes: Sequence[SharedCause]) -> bool:
-        """Whether `note` has something to log."""
+        """Return whether `note` has something to log."""
         now = self._clock.now()
         return _by_key(causes).keys() != self._logged.keys() or any(
             now - one.said_at >= self._summary_s for one in self._logged.values()
         )
 
     def note(self, causes: Sequence[SharedCause], bots: int) -> None:
-        """Log what is new. `causes`: all that last; `bots`: the size of the fleet."""
+        """Log changes. `causes`: all that last; `bots`: the size of the fleet."""
         lasting, now = _by_key(causes), self._clock.now()
         for key in self._logged.keys() - lasting.keys():
             ended = self._logged.pop(key).cause
@@ -193,6 +207,6 @@ def _key(cause: SharedCause) -> _Key:
 
 
 def _in_words(line: Alert) -> str:
-    """Return an alert as the page shows it; the time is UTC, as all times in the log."""
+    """Return the text of an alert; the time is UTC, as all times in the log."""
     when = "" if line.when is None else f"{datetime.fromtimestamp(line.when, UTC):%H:%M} UTC"
     return " ".join(filter(None, (line.text, line.todo))).replace("{when}", when)

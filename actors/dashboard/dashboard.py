@@ -1,10 +1,9 @@
-"""Polls the sources of the dashboard, and publishes changes.
+"""Dashboard: polls its sources, and publishes what changed to every page.
 
-roster, router, fleet, accounts ──asked──► Lookout ──► Feed ──► every page, the same bytes
+    registry, router, fleet, accounts ──polled──► Dashboard ──► EventStream ──► every page
 
-It polls: at most twice a second while a client watches, and once per point of the fleet's history
-otherwise. So a busy fleet costs no more than an idle one, and neither the roster nor the router knows of
-pages.
+It polls at most twice a second while a page is open, and once per point of the history otherwise. So a
+busy fleet costs no more than an idle one.
 """
 
 from __future__ import annotations
@@ -12,233 +11,223 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, assert_never
+from typing import Any, Final
 
 import orjson
+from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.admin import AccountRow, IpRow
-from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.bot.messages import BotReport, FleetOrder, FleetPlan, GetFleet, GetFleetPlan
-from actors.bot.registry import RosterMessage
-from actors.bot.shared_causes import CauseKind, SharedCause
-from actors.clock import WallClock, end
+from actors.accounts.admin import AccountAdmin, AccountRow, IpRow
+from actors.accounts.store import AccountStore
+from actors.actor import Address
+from actors.bot.messages import BotReport, FleetControl
+from actors.bot.registry import BotRegistry
+from actors.bot.shared_causes import CauseKind
+from actors.clock import Clock, end, within
 from actors.dashboard.alerts import Facts, alerts
-from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.event_stream import EventId, EventStream, Watching
+from actors.dashboard.cause_log import CauseLog, LastingCauses
+from actors.dashboard.event_stream import EventId, EventStream, Watcher
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
 from actors.dashboard.snapshot import Snapshot, changes, whole
 from actors.dashboard.views import AccountView, IpView, account_view, ip_view
-from actors.errors import AccountError, LocalProtocolError, store_trouble
+from actors.errors import AccountError, ActorStopped, LocalProtocolError, store_trouble
 from actors.router.messages import GetRouter, RouterMessage, RouterReport
 
-TICK_S: Final = 0.5  # between two events, while a client watches
-ACCOUNTS_S: Final = 5.0  # between two looks at Redis, while a client watches
-UNWATCHED_S: Final = 60.0  # the same, while no client watches
-REDIS_S: Final = (
-    0.5  # that a look waits for Redis: what it does not say in time is seen by a later one
-)
+SERVICE: Final = "dashboard"
+TICK_S: Final = 0.5  # between two events, while a page is open
+ACCOUNTS_S: Final = 5.0  # between two reads of the accounts, while a page is open
+UNWATCHED_S: Final = 60.0  # the same, while no page is open
+REDIS_S: Final = 0.5  # a poll waits so long for Redis; a later poll shows a later answer
 HEARTBEAT_S: Final = 15.0
 ASK_S: Final = 2.0
-SLOWEST_LOOK_S: Final = 30.0  # every part of it has a deadline of its own
 MOST_IPS: Final = 50  # egress addresses whose budgets are shown
 
-_Read = tuple[list[AccountRow], list[IpRow]]  # what Redis knows
-R = TypeVar("R")
-M = TypeVar("M")
+_Read = tuple[list[AccountRow], list[IpRow]]  # the accounts and budgets in Redis
 
 
-@dataclass(frozen=True, slots=True)
-class Watch(Ask[Watching]):
-    """HTTP -> lookout: let me watch; `last_seen` is what an earlier stream said last."""
-
-    last_seen: EventId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unwatch:
-    """HTTP -> lookout: the client has disconnected."""
-
-    watching: Watching
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """HTTP -> lookout: an operator changed the accounts; read them now, not when they are due."""
-
-
-@dataclass(frozen=True, slots=True)
-class GetPicture(Ask[Snapshot]):
-    """HTTP -> lookout: everything that a page would show now."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tick(Ask[None]):
-    """Lookout -> itself: look around if it is time."""
-
-
-DashboardMessage = Watch | Unwatch | Refresh | GetPicture | _Tick
-
-
-class AccountsView(Protocol):
-    """What the lookout needs of the store."""
-
-    async def overview(self) -> list[AccountRow]:
-        """Return every account. Raises AccountError, as the other."""
-
-    async def ip_budgets(self, ips: list[str]) -> list[IpRow]:
-        """Return the budgets of these addresses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the lookout looks."""
-
-    roster: Address[RosterMessage]
-    router: Address[RouterMessage]
-    fleet: Address[FleetOrder]
-    accounts: AccountsView
-    traffic: Traffic
-    history: FleetHistory  # outlives a lookout that fails
-    config: Callable[[], Mapping[str, Any]]
-    about: Mapping[str, Any]
-    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
-    cause_log: CauseLog  # outlives a lookout that fails
-    not_here: Callable[[], Mapping[str, str]] = dict  # accounts that this instance cannot use: why
-
-
-class Dashboard(Actor[DashboardMessage]):
-    """Actor that keeps the picture and publishes its changes through the feed."""
+class Dashboard:
+    """Service that holds the snapshot and publishes its changes. One object for all its runs."""
 
     def __init__(
-        self, sights: Sources, *, address: Address[DashboardMessage], epoch: str, clock: WallClock
+        self,
+        *,
+        registry: BotRegistry,
+        router: Address[RouterMessage],
+        fleet: FleetControl,
+        accounts: AccountAdmin,
+        store: AccountStore,
+        traffic: Traffic,
+        about: Mapping[str, Any],
+        config: Callable[[], Mapping[str, Any]],
+        causes: LastingCauses,
+        epoch: str,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
-        """`epoch`: unique to this life; see Feed."""
-        super().__init__(address, clock=clock)
-        self._sights = sights
+        """Make the service.
+
+        Args:
+            registry: the bots.
+            router: the state of match requests.
+            fleet: the intended state of the fleet.
+            accounts: the accounts in Redis.
+            store: the accounts that this instance cannot use.
+            traffic: the request history, which the HTTP server fills.
+            about: constant facts, e.g. the version.
+            config: returns the state of the settings.
+            causes: the shared causes that last.
+            epoch: distinguishes the event ids of this process from those of others.
+            clock: both times.
+            log: of the shared causes.
+        """
+        self.history = FleetHistory()
+        self._registry = registry
+        self._router = router
+        self._fleet = fleet
+        self._accounts = accounts
+        self._account_store = store
+        self._traffic = traffic
+        self._config = config
+        self._causes = causes
         self._clock = clock
-        self._wall = clock.wall
-        self._feed = EventStream(epoch)
-        self._history = sights.history
-        self._picture = Snapshot({}, {}, {}, None, None, {}, (), sights.about)
+        self._cause_log = CauseLog(clock=clock, log=log)
+        self._stream = EventStream(epoch)
+        self._snapshot = Snapshot({}, {}, {}, None, None, {}, (), about)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
         self._knows_accounts = False
-        self._looked_at_accounts: float | None = None
-        self._reading: asyncio.Task[_Read] | None = None  # of what Redis knows
+        self._read_at: float | None = None  # when the newest read of the accounts began
+        self._reading: asyncio.Task[_Read] | None = None
         self._beat_at = 0.0
         self._seen_ips: dict[str, None] = {}  # in the order of their first use
+        self._polling = asyncio.Lock()
+        self._is_running = False
+        self._stop_asked = asyncio.Event()
+
+    # -- being a child -------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Accept watchers from now on."""
+        self._is_running = True
+        self._stop_asked.clear()
 
     async def run(self) -> None:
-        """Serve until stopped, then disconnect all watchers."""
-        ticking = asyncio.create_task(self._tick_for_ever(), name="lookout-ticks")
+        """Poll until stopped, then disconnect all watchers."""
+        ticking = asyncio.create_task(self._tick(), name="dashboard-ticks")
+        ticking.add_done_callback(lambda _: self._stop_asked.set())
         try:
-            await super().run()
+            await self._stop_asked.wait()
         finally:
+            self._is_running = False
             await end(ticking)
             if self._reading is not None:
                 await end(self._reading)
-            self._feed.close()
+            self._reading = None
+            self._stream.close()
+        if not ticking.cancelled():
+            ticking.result()  # raises what ended it
 
-    async def handle(self, envelope: Envelope[DashboardMessage]) -> None:
-        """One message."""
-        reply = envelope.reply
-        match envelope.message:
-            case Watch(last_seen=last_seen):
-                await self._look(patience_s=ACCOUNTS_S)
-                self._take_in(last_seen, reply)
-            case Unwatch(watching=watching):
-                self._feed.leave(watching)
-            case Refresh():
-                self._looked_at_accounts = None
-            case GetPicture():
-                if not self._feed.watchers:  # a page that is open gets these twice a second anyway
-                    await self._look(patience_s=self._patience_s())
-                if reply is not None:
-                    reply.set(self._picture)
-            case _Tick():
-                await self._look_if_due()
-                if reply is not None:
-                    reply.set(None)
-            case other:
-                assert_never(other)
+    def stop(self) -> None:
+        """Let `run` return. Harmless when repeated."""
+        self._stop_asked.set()
 
-    def _take_in(self, last_seen: EventId | None, reply: Reply[Any] | None) -> None:
-        watching = self._feed.join(last_seen, self._snapshot)
-        if reply is None or reply.done:  # they gave up while we looked
-            self._feed.leave(watching)
-        else:
-            reply.set(watching)
+    # -- pages ---------------------------------------------------------------------------------
 
-    # -- looking -------------------------------------------------------------------------------
+    async def watch(self, last_seen: EventId | None = None) -> Watcher:
+        """Return a new watcher of the stream. `last_seen`: the last event of an earlier one.
 
-    async def _tick_for_ever(self) -> None:
-        """Never more than one tick waits, so that a slow look is not followed by many in a row."""
+        Raises:
+            ActorStopped: the service does not run.
+        """
+        await self._poll(patience_s=ACCOUNTS_S)
+        return self._stream.join(last_seen, self._encoded)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Remove a watcher whose client has disconnected."""
+        self._stream.leave(watcher)
+
+    def refresh(self) -> None:
+        """Read the accounts at the next poll: an operator changed something."""
+        self._read_at = None
+
+    async def snapshot(self) -> Snapshot:
+        """Return what a page would show now.
+
+        Raises:
+            ActorStopped: the service does not run.
+        """
+        if not self._stream.watchers:  # an open page has the snapshot polled twice a second
+            await self._poll(patience_s=self._patience_s())
+        self._check_running()
+        return self._snapshot
+
+    def _check_running(self) -> None:
+        if not self._is_running:
+            raise ActorStopped(SERVICE)
+
+    # -- polling -------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
         while True:
-            with contextlib.suppress(LocalProtocolError, TimeoutError):
-                await self.address.ask(_Tick(), deadline=self._clock.now() + SLOWEST_LOOK_S)
+            if self._stream.watchers:
+                await self._poll(patience_s=ACCOUNTS_S)
+            elif self.history.is_due(self._clock.wall()) or self._cause_log.is_due(
+                self._causes.active()
+            ):
+                await self._poll(patience_s=UNWATCHED_S)
             await self._clock.sleep(TICK_S)
 
-    async def _look_if_due(self) -> None:
-        if self._feed.watchers:
-            await self._look(patience_s=ACCOUNTS_S)
-        elif self._history.is_due(self._wall()) or self._sights.cause_log.is_due(
-            self._sights.causes()
-        ):
-            await self._look(patience_s=UNWATCHED_S)
-
     def _patience_s(self) -> float:
-        """How old what Redis said may be for who waits: a Redis that is away is left to the ticks."""
-        is_away = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._sights.causes())
-        return UNWATCHED_S if is_away else ACCOUNTS_S
+        """Return how old the accounts may be for a client that waits; a lost Redis is not awaited."""
+        is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
+        return UNWATCHED_S if is_lost else ACCOUNTS_S
 
-    async def _look(self, *, patience_s: float) -> None:
-        """Look around, and send what is new. `patience_s`: how old what Redis said may be."""
-        before, self._picture = self._picture, await self._look_around(patience_s)
-        news = changes(before, self._picture)
-        if self._history.is_due(now := self._wall()):
-            needy = sum(one.needs_you for one in self._picture.accounts.values())
-            self._history.add(now, self._picture.bots.values(), needy)
-            news["history"] = [self._history.latest()]
-        minutes = self._sights.traffic.since(now - MINUTE_S)
-        if minutes != self._minutes:
-            self._minutes = news["minutes"] = minutes
-        self._send(news)
+    async def _poll(self, *, patience_s: float) -> None:
+        """Poll every source, and publish the changes. `patience_s`: how old the accounts may be."""
+        self._check_running()
+        async with self._polling:
+            before, self._snapshot = self._snapshot, await self._polled(patience_s)
+            self._check_running()
+            news = changes(before, self._snapshot)
+            if self.history.is_due(now := self._clock.wall()):
+                needy = sum(one.needs_you for one in self._snapshot.accounts.values())
+                self.history.add(now, self._snapshot.bots.values(), needy)
+                news["history"] = [self.history.latest()]
+            minutes = self._traffic.since(now - MINUTE_S)
+            if minutes != self._minutes:
+                self._minutes = news["minutes"] = minutes
+            self._send(news)
 
     def _send(self, news: dict[str, Any]) -> None:
         now = self._clock.now()
         if news:
-            self._feed.publish("update", orjson.dumps({"at": self._wall()} | news))
+            self._stream.publish("update", orjson.dumps({"at": self._clock.wall()} | news))
         elif now - self._beat_at >= HEARTBEAT_S:
-            self._feed.beat()
+            self._stream.beat()
         else:
             return
         self._beat_at = now
 
-    def _snapshot(self) -> bytes:
-        now = self._wall()
+    def _encoded(self) -> bytes:
+        now = self._clock.wall()
         return orjson.dumps(
             {
                 "at": now,
-                **whole(self._picture),
-                "history": self._history.points(),
-                "minutes": self._sights.traffic.since(now - MINUTES * MINUTE_S),
+                **whole(self._snapshot),
+                "history": self.history.points(),
+                "minutes": self._traffic.since(now - MINUTES * MINUTE_S),
             }
         )
 
-    async def _look_around(self, patience_s: float) -> Snapshot:
-        old = self._picture
-        fleet = await self._ask(self._sights.roster, GetFleet())
-        bots = old.bots if fleet is None else {one.bot_id: one for one in fleet.bots}
-        router: RouterReport | None = await self._ask(self._sights.router, GetRouter())
-        plan: FleetPlan | None = await self._ask(self._sights.fleet, GetFleetPlan())
+    async def _polled(self, patience_s: float) -> Snapshot:
+        """Return a snapshot of now; it shares unchanged rows with the last one."""
+        router = await self._ask_router()
+        bots = {one.bot_id: one for one in self._registry.reports()}
+        plan = self._fleet.plan()
         self._note_ips(bots.values())
-        accounts, ips = await self._look_at_accounts(patience_s)
-        config, causes = self._sights.config(), self._sights.causes()
-        not_here = self._sights.not_here()
-        self._sights.cause_log.note(causes, len(bots))
+        accounts, ips = await self._poll_accounts(patience_s)
+        config, causes = self._config(), self._causes.active()
+        self._cause_log.note(causes, len(bots))
         facts = Facts(
-            self._wall(),
             bots,
             accounts,
             ips,
@@ -247,61 +236,55 @@ class Dashboard(Actor[DashboardMessage]):
             self._store,
             router,
             causes,
-            not_here,
+            self._account_store.avoided(),
             self._knows_accounts,
         )
-        lines = alerts(facts)
-        return Snapshot(bots, accounts, ips, plan, router, config, lines, old.about)
+        about = self._snapshot.about
+        return Snapshot(bots, accounts, ips, plan, router, config, alerts(facts), about)
+
+    async def _ask_router(self) -> RouterReport | None:
+        try:
+            return await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
+        except (TimeoutError, LocalProtocolError):
+            return None
 
     def _note_ips(self, bots: Iterable[BotReport]) -> None:
         for bot in bots:
             if bot.ip is not None and bot.ip not in self._seen_ips:
                 self._seen_ips[bot.ip] = None
-                self._looked_at_accounts = None  # its budget is not known yet
+                self._read_at = None  # its budget is not known yet
 
-    async def _ask(self, whom: Address[M], what: Ask[R]) -> R | None:
-        try:
-            return await whom.ask(what, deadline=self._clock.now() + ASK_S)
-        except (TimeoutError, LocalProtocolError):
-            return None
+    # -- Redis ---------------------------------------------------------------------------------
 
-    async def _look_at_accounts(
+    async def _poll_accounts(
         self, patience_s: float
     ) -> tuple[Mapping[str, AccountView], Mapping[str, IpView]]:
-        """Return what Redis knows, or what it said last: it is not asked at every look."""
-        old, looked_at = self._picture, self._looked_at_accounts
+        """Return the accounts and budgets in Redis, at most `patience_s` old while Redis answers."""
+        old, now = self._snapshot, self._clock.now()
         if self._reading is None:
-            if looked_at is not None and self._clock.now() - looked_at < patience_s:
+            if self._read_at is not None and now - self._read_at < patience_s:
                 return old.accounts, old.ips
-            looked_at = self._looked_at_accounts = self._clock.now()
-            self._reading = asyncio.create_task(self._read_accounts(), name="lookout-accounts")
-        if not await self._has_read(until=(looked_at or 0.0) + REDIS_S):
+            self._read_at = now
+            self._reading = asyncio.create_task(self._read_accounts(), name="dashboard-accounts")
+        reading, wait_s = self._reading, (self._read_at or 0.0) + REDIS_S - now
+        if not reading.done() and wait_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with within(self._clock, wait_s):
+                    await asyncio.wait({reading})
+        if not reading.done() or reading.cancelled():
             return old.accounts, old.ips
-        reading, self._reading = self._reading, None
+        self._reading = None
         try:
             rows, budgets = reading.result()
         except AccountError as error:
             self._store = store_trouble(error)
             return old.accounts, old.ips
-        self._store, self._knows_accounts, wall = None, True, self._wall()
+        self._store, self._knows_accounts, wall = None, True, self._clock.wall()
         return (
             {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
             {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},
         )
 
     async def _read_accounts(self) -> _Read:
-        rows = await self._sights.accounts.overview()
-        return rows, await self._sights.accounts.ip_budgets(list(self._seen_ips)[-MOST_IPS:])
-
-    async def _has_read(self, until: float) -> bool:
-        """Wait for Redis, `until` at the latest; return whether it has answered."""
-        assert self._reading is not None  # noqa: S101 - the caller made it
-        if not self._reading.done() and self._clock.now() < until:
-            over = asyncio.Event()
-            self._reading.add_done_callback(lambda _: over.set())
-            alarm = self._clock.call_at(until, over.set)
-            try:
-                await over.wait()
-            finally:
-                alarm.cancel()
-        return self._reading.done()
+        rows = await self._accounts.overview()
+        return rows, await self._accounts.ip_budgets(list(self._seen_ips)[-MOST_IPS:])

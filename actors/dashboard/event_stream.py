@@ -1,8 +1,7 @@
 """Server-sent events fan-out: each event is encoded once.
 
-The feed disconnects a watcher that does not keep up. The watcher reconnects with the id of its last
-event and gets the events that it missed, or the whole snapshot again. So the memory that slow watchers
-use is bounded. The feed does not look into the data.
+The stream disconnects a watcher that does not keep up, so the memory of slow watchers is bounded. The
+watcher reconnects with the id of its last event; it gets the events since then or the whole snapshot.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-KEPT: Final = 120  # events for those who come back; a minute of the busiest stream
-BACKLOG: Final = 16  # events that one watcher may be behind
-HEARTBEAT: Final = b":\n\n"  # a comment: keeps proxies from closing a quiet stream
+KEPT: Final = 120  # events for replay; a minute of the busiest stream
+BACKLOG: Final = 16  # events that a watcher may be behind
+HEARTBEAT: Final = b":\n\n"  # a comment; proxies close quiet streams
 _EVENT_ID: Final = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class EventId:
-    """The id of one event: which stream, and its number there from 1."""
+    """The id of one event: its stream, and its number there from 1."""
 
     epoch: str
     number: int
@@ -32,13 +31,13 @@ class EventId:
 
 
 def event_id(text: str | None) -> EventId | None:
-    """Read a Last-Event-ID header; None where there is none, or one that no stream has sent."""
+    """Parse a Last-Event-ID header; None if it is missing or invalid."""
     found = _EVENT_ID.fullmatch(text or "")
     return None if found is None else EventId(found[1], int(found[2]))
 
 
-class Watching:
-    """One watcher's end of the stream; an async iterator of bytes that ends when it is let go."""
+class Watcher:
+    """A watcher: an async iterator of encoded events, which ends when the watcher is disconnected."""
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
@@ -46,7 +45,7 @@ class Watching:
         self._news = asyncio.Event()
 
     def put(self, chunk: bytes) -> bool:
-        """Add a chunk; False when this watcher is too far behind, and let go."""
+        """Add a chunk; return False if the watcher is too far behind and was disconnected."""
         if self._is_over or len(self._chunks) >= BACKLOG:
             self.end()
             return False
@@ -55,16 +54,16 @@ class Watching:
         return True
 
     def end(self) -> None:
-        """Let go of the watcher; what it has not read is dropped. Harmless when repeated."""
+        """Disconnect the watcher and drop unread chunks. Harmless when repeated."""
         self._is_over = True
         self._chunks.clear()
         self._news.set()
 
-    def __aiter__(self) -> Watching:
+    def __aiter__(self) -> Watcher:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return everything that is new, when there is something."""
+        """Wait for new chunks, and return them all."""
         while not self._chunks and not self._is_over:
             self._news.clear()
             await self._news.wait()
@@ -76,18 +75,18 @@ class Watching:
 
 
 class EventStream:
-    """Event stream with replay. `epoch`: tells its event ids from those of an earlier stream."""
+    """Event stream with replay. `epoch`: distinguishes its event ids from those of earlier streams."""
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        self._watchers: set[Watching] = set()
+        self._watchers: set[Watcher] = set()
         self._whole: tuple[int, bytes] | None = None  # the snapshot after so many events
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """The number of watchers."""
         return len(self._watchers)
 
     def publish(self, name: str, data: bytes) -> None:
@@ -98,31 +97,31 @@ class EventStream:
         self._send(chunk)
 
     def beat(self) -> None:
-        """Send a sign of life."""
+        """Send a heartbeat."""
         self._send(HEARTBEAT)
 
-    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watching:
-        """Take in a watcher, with what it missed since `last_seen` or with the whole.
+    def join(self, last_seen: EventId | None, snapshot: Callable[[], bytes]) -> Watcher:
+        """Return a new watcher, with the events since `last_seen` or with the whole snapshot.
 
-        `snapshot` is called for those who come first after a change; all others share its bytes.
+        `snapshot`: encodes the whole; called once after each event.
         """
-        watching = Watching()
-        watching.put(self._missed_since(last_seen) or self._snapshot(snapshot))
-        self._watchers.add(watching)
-        return watching
+        watcher = Watcher()
+        watcher.put(self._missed_since(last_seen) or self._snapshot(snapshot))
+        self._watchers.add(watcher)
+        return watcher
 
-    def leave(self, watching: Watching) -> None:
-        """Forget a watcher."""
-        watching.end()
-        self._watchers.discard(watching)
+    def leave(self, watcher: Watcher) -> None:
+        """Disconnect and remove a watcher."""
+        watcher.end()
+        self._watchers.discard(watcher)
 
     def close(self) -> None:
         """Disconnect all watchers."""
-        for watching in tuple(self._watchers):
-            self.leave(watching)
+        for watcher in tuple(self._watchers):
+            self.leave(watcher)
 
     def _send(self, chunk: bytes) -> None:
-        behind = [watching for watching in self._watchers if not watching.put(chunk)]
+        behind = [watcher for watcher in self._watchers if not watcher.put(chunk)]
         self._watchers.difference_update(behind)
 
     def _snapshot(self, snapshot: Callable[[], bytes]) -> bytes:
@@ -131,7 +130,7 @@ class EventStream:
         return self._whole[1]
 
     def _missed_since(self, last_seen: EventId | None) -> bytes | None:
-        """Return all events after that one, or None when that cannot be told."""
+        """Return all events after `last_seen`, or None if some are not kept."""
         if last_seen is None or last_seen.epoch != self._epoch:
             return None
         seen = last_seen.number

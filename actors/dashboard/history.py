@@ -1,11 +1,4 @@
-"""Fleet and request history of the last hour.
-
-Eleven states are too many for a glance: ready, recovering (it will be back by itself), parked. Beside
-them the accounts that only a person can help.
-
-No I/O: the HTTP handlers note requests, the lookout reads the minutes. An hour is sixty small buckets,
-for any number of requests.
-"""
+"""Fleet and request history of the last hour, in memory of constant size."""
 
 from __future__ import annotations
 
@@ -24,7 +17,7 @@ HOUR_S: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class FleetPoint:
-    """The fleet at one moment: numbers of bots, and of accounts that wait for a person."""
+    """The fleet at one moment: bots in three groups of states, and accounts that need an operator."""
 
     at: int  # UTC seconds
     ready: int
@@ -34,26 +27,26 @@ class FleetPoint:
 
 
 class FleetHistory:
-    """The last hour's points, oldest first."""
+    """The points of the last hour, oldest first."""
 
     def __init__(self) -> None:
         self._points: deque[FleetPoint] = deque(maxlen=HOUR_S // POINT_S)
 
     def add(self, at: float, bots: Iterable[BotReport], needs_you: int) -> None:
-        """Put the fleet of this moment down, unless that was done a moment ago."""
+        """Add a point, if one is due."""
         if self.is_due(at):
             self._points.append(point(at, bots, needs_you))
 
     def is_due(self, at: float) -> bool:
-        """Whether it is time for another point."""
+        """Return whether another point is due."""
         return not self._points or int(at) - self._points[-1].at >= POINT_S
 
     def points(self) -> list[FleetPoint]:
-        """Return them all."""
+        """Return all points."""
         return list(self._points)
 
     def latest(self) -> FleetPoint | None:
-        """Return the newest, if there is one."""
+        """Return the newest point."""
         return self._points[-1] if self._points else None
 
 
@@ -72,18 +65,18 @@ def point(at: float, bots: Iterable[BotReport], needs_you: int) -> FleetPoint:
 
 MINUTE_S: Final = 60
 MINUTES: Final = 60
-# Upper bounds of the latency bins in seconds: 1 ms, and each a quarter more than the one before, to 90 s.
+# Upper bounds of the latency bins in seconds: from 1 ms to 90 s, each 25 % above the one before.
 BOUNDS: Final = tuple(0.001 * 1.25**power for power in range(52))
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteReport:
-    """One minute, for people. Latencies in seconds, None when nothing was asked."""
+    """One minute. Latencies in seconds; None without requests."""
 
     at: int  # UTC seconds of its beginning
     requests: int
     errors: dict[str, int]  # by error word
-    sources: dict[str, int]  # by where the answer came from: the Game Coordinator, or a cache
+    sources: dict[str, int]  # by the source of the answer: the Game Coordinator, or a cache
     p50: float | None
     p95: float | None
 
@@ -98,13 +91,13 @@ class _Minute:
 
 
 class Traffic:
-    """Request statistics. All times are UTC seconds; a clock that jumps back only blurs a minute."""
+    """Request statistics by minute. Times are UTC seconds; a jump back only blurs a minute."""
 
     def __init__(self) -> None:
         self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
 
     def note(self, at: float, took_s: float, *, error: str | None, source: str | None) -> None:
-        """One request was answered."""
+        """Count one answer."""
         number = int(at) // MINUTE_S
         if not self._minutes or self._minutes[-1].number < number:
             self._minutes.append(_Minute(number))
@@ -117,7 +110,7 @@ class Traffic:
             minute.sources[source] += 1
 
     def since(self, at: float) -> list[MinuteReport]:
-        """Return the minutes that ended after `at` and in which something was asked, oldest first."""
+        """Return the minutes with requests that ended after `at`, oldest first."""
         first = int(at) // MINUTE_S
         return [_report(minute) for minute in self._minutes if minute.number >= first]
 
@@ -134,7 +127,7 @@ def _report(minute: _Minute) -> MinuteReport:
 
 
 def _quantile(bins: Iterable[tuple[int, int]], share: float) -> float | None:
-    """Return the bound of the bin in which the request lies that `share` of all were faster than."""
+    """Return the upper bound of the bin with the quantile `share`."""
     ordered = sorted(bins)
     rank = share * sum(count for _, count in ordered)
     seen = 0

@@ -1,7 +1,4 @@
-"""Snapshot of what the page shows, and the difference of two snapshots.
-
-Parts are compared by identity first: the lookout reuses the parts that did not change.
-"""
+"""Snapshot of what the page shows, and the difference of two snapshots."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ PARTS: Final = ("fleet", "router", "config", "headlines", "about")  # sent whole
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Snapshot of the service for the pages."""
+    """What the page shows at one moment."""
 
     bots: Mapping[str, BotReport]
     accounts: Mapping[str, AccountView]
@@ -32,14 +29,14 @@ class Snapshot:
     about: Mapping[str, Any]
 
 
-def whole(picture: Snapshot) -> dict[str, Any]:
-    """Return all of it, ready to be encoded."""
-    tables = {table: list(getattr(picture, table).values()) for table in TABLES}
-    return tables | {part: getattr(picture, part) for part in PARTS}
+def whole(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot as JSON objects."""
+    tables = {table: list(getattr(snapshot, table).values()) for table in TABLES}
+    return tables | {part: getattr(snapshot, part) for part in PARTS}
 
 
 def changes(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Return what is new or other (`bots`, ...) and what is gone (`gone_bots`, ...)."""
+    """Return the rows and parts that changed (`bots`, ...), and the removed rows (`gone_bots`, ...)."""
     found: dict[str, Any] = {}
     for table in TABLES:
         old, new = getattr(before, table), getattr(after, table)
@@ -54,4 +51,4 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 
 
 def _differs(one: object, other: object) -> bool:
-    return one is not other and one != other
+    return one is not other and one != other  # unchanged rows are mostly the same object

@@ -1,7 +1,6 @@
 """Account and IP rows as the page shows them.
 
-A row of the store says "cools down for 512 s more", which is another row every second. A page that is
-told of changes wants "until 14:05", once.
+A row of the store has ages, which change every second. A view has instants, which change rarely.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from typing import Final
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.names import NOT_STEAMS
-from actors.bot.eresults import command_for, is_need, need_in
+from actors.bot.eresults import action_in, command_for, needs_operator
 
-JITTER_S: Final = 2  # by which an instant may differ between two readings of its age
+JITTER_S: Final = 2  # difference of an instant between two reads of its age
 
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """One account. Instants in UTC seconds; None where there is nothing to say."""
+    """One account. Instants in UTC seconds; None: not applicable."""
 
     account: str
     state: AccountState
@@ -29,11 +28,11 @@ class AccountView:
     cooldown_until: int | None
     cooldown_reason: str | None
     last_logon_at: int | None
-    frees_at: int | None  # when the first of what is used can be used again
+    frees_at: int | None  # when the first used request is available again
     needs_you: bool  # `need` is not None
-    problem: str | None = None  # why it is not used, where that is neither a cooldown nor a budget
-    need: str | None = None  # what only a person can give it
-    command: str | None = None  # what a person types for that
+    problem: str | None = None  # why it is unusable
+    need: str | None = None  # what an operator must do
+    command: str | None = None  # the command for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class IpView:
 
 
 def account_view(row: AccountRow, now: float, before: AccountView | None) -> AccountView:
-    """Return a row as a page shows it; `before` where only rounding differs."""
+    """Return the view of a row; `before` if only rounding differs."""
     need = need_of_row(row)
     view = AccountView(
         account=row.account,
@@ -69,9 +68,9 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
 
 
 def need_of_row(row: AccountRow) -> str | None:
-    """Return what only a person can give an account; None where it needs no person."""
-    if row.cooldown_reason is not None and is_need(row.cooldown_reason):
-        return need_in(row.cooldown_reason)
+    """Return what an operator must do for an account; None: nothing."""
+    if row.cooldown_reason is not None and needs_operator(row.cooldown_reason):
+        return action_in(row.cooldown_reason)
     if row.state is AccountState.NO_PASSWORD:
         return "its password: none is stored"
     if row.problem == NOT_STEAMS:
@@ -80,7 +79,7 @@ def need_of_row(row: AccountRow) -> str | None:
 
 
 def ip_view(row: IpRow, now: float, before: IpView | None) -> IpView:
-    """Return a budget as a page shows it, as `account_view`."""
+    """Return the view of a budget; `before` if only rounding differs."""
     frees_at = _coming(now, row.frees_in_s, before.frees_at if before else None)
     view = IpView(row.ip, row.used, row.left, frees_at)
     return before if before is not None and view == before else view

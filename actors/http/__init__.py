@@ -1,1 +1,1 @@
-"""The aiohttp edge of the service."""
+"""HTTP API of the service, on aiohttp."""

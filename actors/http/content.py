@@ -1,41 +1,40 @@
-"""Content negotiation, gzip, cache headers.
+"""Content of a response: negotiation, gzip, ETag and cache headers.
 
-Clients say the same all day, so the last few verdicts are kept.
-
-`max-age` is the whole time for which an answer is good and `Age` how much of it has passed already, as
-HTTP has it (RFC 9111, sections 4.2.1 and 5.1): a cache that takes one from the other knows what is left.
-
-All of them lie ready in the answer; nothing is parsed or packed here. Each has an ETag of its own, as
-each is a sequence of bytes of its own (RFC 9110, section 8.8.3).
+A match is available as JSON, as gzipped JSON and as protobuf, each with its own ETag, because each is its
+own sequence of bytes (RFC 9110, section 8.8.3). `max-age` is the whole time for which a response is
+fresh, and `Age` the part of it that has passed (RFC 9111, sections 4.2.1 and 5.1).
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import zlib
 from collections.abc import MutableMapping, Sequence
 from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from actors.http.auth.admission import shows_credential
-from actors.matches.match import MatchAnswer, Source
+from actors.http.auth.credentials import shows_credential
+from actors.matches.match import MatchAnswer, Source, etag_of, gzipped
 
+# -- negotiation -------------------------------------------------------------------------------------
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+OFFERS: Final = (JSON, PROTOBUF)
 _ANY: Final = "*/*"
-_KEPT: Final = 256  # headers of 8 KB at most
+_CACHED: Final = 256  # clients repeat their headers; a header has at most 8 KB
 
 
-@functools.lru_cache(_KEPT)
+@functools.lru_cache(_CACHED)
 def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding lists gzip and does not refuse it by ``q=0``."""
+    """Return whether an Accept-Encoding header lists gzip without ``q=0``."""
     return _weight("gzip", header.lower(), ()) > 0
 
 
-@functools.lru_cache(_KEPT)
-def best_media_type(header: str, offers: tuple[str, ...]) -> str | None:
-    """Return the offer that an Accept header likes best, the first of equals, or None."""
+@functools.lru_cache(_CACHED)
+def best_media_type(header: str, offers: tuple[str, ...] = OFFERS) -> str | None:
+    """Return the first of the offers that an Accept header prefers, or None if it accepts none."""
     header = header.lower()
     if not header or header == _ANY:
         return offers[0]
@@ -47,7 +46,7 @@ def best_media_type(header: str, offers: tuple[str, ...]) -> str | None:
 
 
 def _weight(name: str, header: str, wildcards: Sequence[str]) -> float:
-    """Return how much `header` likes `name`: what names it counts, else the narrowest wildcard."""
+    """Return the weight of `name` in `header`: its own, else that of the first wildcard listed."""
     weights = dict(_items(header))
     for candidate in (name, *wildcards):
         if candidate in weights:
@@ -56,7 +55,7 @@ def _weight(name: str, header: str, wildcards: Sequence[str]) -> float:
 
 
 def _items(header: str) -> list[tuple[str, float]]:
-    """Split into names and weights; a weight that is none counts as 1."""
+    """Split a header into names and weights; an invalid weight counts as 1."""
     items = []
     for item in header.split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
@@ -74,103 +73,86 @@ def _quality(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-WORTH_COMPRESSING: Final = 1024  # bytes; below that the gzip header eats the gain
-LEVEL: Final = 1  # of gzip: most of the gain for a third of level 6's time
+# -- responses with content that is made for the request ---------------------------------------------
+
+MIN_COMPRESSED: Final = 1024  # bytes; gzip saves nothing on less
 
 
 def json_response(request: web.Request, body: bytes, *, status: int = 200) -> web.Response:
-    """Answer `request` with `body`, which is JSON already."""
-    headers: dict[str, str] = {
-        hdrs.CONTENT_TYPE: "application/json",
-        hdrs.VARY: hdrs.ACCEPT_ENCODING,
-    }
+    """Return a response to `request` with a body of JSON."""
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: JSON, hdrs.VARY: hdrs.ACCEPT_ENCODING}
     return compressed(request, body, headers, status=status)
 
 
 def compressed(
     request: web.Request, body: bytes, headers: MutableMapping[str, str], *, status: int = 200
 ) -> web.Response:
-    """Answer `request` with `body`; `headers` become the answer's, and say what it is."""
-    if len(body) >= WORTH_COMPRESSING and accepts_gzip(
-        request.headers.get(hdrs.ACCEPT_ENCODING, "")
-    ):
-        packer = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        body = packer.compress(body) + packer.flush()
+    """Return a response to `request`, gzipped if the client accepts that and it saves something."""
+    accepted = request.headers.get(hdrs.ACCEPT_ENCODING, "")
+    if len(body) >= MIN_COMPRESSED and accepts_gzip(accepted):
+        body = gzipped(body)
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     return web.Response(status=status, body=body, headers=headers)
 
 
+# -- matches -----------------------------------------------------------------------------------------
+
 X_CACHE: Final = "X-Cache"
-HIT: Final = "HIT"  # the match was known, to this process or to the fleet
-MISS: Final = "MISS"  # the Game Coordinator was asked for it
+HIT: Final = "HIT"  # the process or the fleet had the match
+MISS: Final = "MISS"  # the Game Coordinator was asked
+VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
+
+
+class Content(NamedTuple):
+    """A body and the headers that describe it."""
+
+    body: bytes
+    headers: CIMultiDict[str]
+
+
+def content_of(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Content:
+    """Return `answer` as `media_type`, in a content coding that an Accept-Encoding header lists."""
+    if media_type == PROTOBUF:
+        etag = f'"{etag_of(answer.protobuf)}-protobuf"'
+        headers = CIMultiDict({hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY})
+        return Content(answer.protobuf, headers)
+    if accepts_gzip(accept_encoding):
+        return Content(answer.gzip, CIMultiDict(json_headers(answer.etag, "gzip")))
+    return Content(answer.json, CIMultiDict(json_headers(answer.etag)))
+
+
+def json_headers(etag: str, coding: str = "") -> dict[str, str]:
+    """Return the headers that describe a match as JSON; `etag` without quotes."""
+    if not coding:
+        return {hdrs.CONTENT_TYPE: JSON, hdrs.ETAG: f'"{etag}"', hdrs.VARY: VARY}
+    return json_headers(f"{etag}-{coding}") | {hdrs.CONTENT_ENCODING: coding}
 
 
 def add_freshness(
     headers: CIMultiDict[str], request: web.Request, answer: MatchAnswer, now: float
 ) -> None:
-    """Add the headers for `answer` to `request`; `now` in UTC seconds."""
-    control = cache_control(answer, shows_credential=shows_credential(request))
-    headers[hdrs.CACHE_CONTROL] = control
+    """Add the cache headers of `answer`; `now` in UTC seconds."""
+    scope = "private" if shows_credential(request) else "public"
+    headers[hdrs.CACHE_CONTROL] = cache_control(scope, answer.stored_at, answer.fresh_until)
     headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
 
 
-def cache_control(answer: MatchAnswer, *, shows_credential: bool) -> str:
-    """Return who may keep `answer`, and for how long."""
-    lifetime = max(0, int(answer.fresh_until - answer.stored_at))
-    return f"{'private' if shows_credential else 'public'}, max-age={lifetime}"
+def cache_control(scope: str, stored_at: float, fresh_until: float) -> str:
+    """Return the Cache-Control header of a response that is fresh between two instants."""
+    return f"{scope}, max-age={max(0, int(fresh_until - stored_at))}"
 
 
 def age_s(answer: MatchAnswer, now: float) -> int:
-    """Return how long ago the Game Coordinator said so, in whole seconds."""
+    """Return the age of `answer` in whole seconds."""
     return max(0, int(now - answer.stored_at))
 
 
-JSON: Final = "application/json"
-PROTOBUF: Final = "application/x-protobuf"
-OFFERS: Final = (JSON, PROTOBUF)
-VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
-
-
-class Representation(NamedTuple):
-    """Bytes and what a client must know about them."""
-
-    body: bytes
-    etag: str  # with its quotes
-    head: CIMultiDict[str]  # the headers that say so; not to be changed
-
-
-def acceptable(accept: str) -> str | None:
-    """Return the media type for an Accept header, or None where it accepts none that we have."""
-    return best_media_type(accept, OFFERS)
-
-
-def represent(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Representation:
-    """Return `answer` as `media_type`, in a content coding that an Accept-Encoding header lists."""
-    if media_type == PROTOBUF:
-        digest = hashlib.blake2b(answer.protobuf, digest_size=12).hexdigest()
-        etag = f'"{digest}-protobuf"'
-        return Representation(answer.protobuf, etag, _head(PROTOBUF, etag))
-    if accepts_gzip(accept_encoding):
-        etag = f'"{answer.etag}-gzip"'
-        return Representation(answer.gzip, etag, _head(JSON, etag, "gzip"))
-    etag = f'"{answer.etag}"'
-    return Representation(answer.json, etag, _head(JSON, etag))
-
-
-@functools.lru_cache(1024)  # a match that was requested once is requested again
-def _head(media_type: str, etag: str, coding: str | None = None) -> CIMultiDict[str]:
-    head = CIMultiDict({hdrs.CONTENT_TYPE: media_type, hdrs.ETAG: etag, hdrs.VARY: VARY})
-    if coding is not None:
-        head[hdrs.CONTENT_ENCODING] = coding
-    return head
-
-
-def is_known(request: web.Request, etag: str) -> bool:
-    """Whether `request` says by If-None-Match that it has this one already."""
+def is_not_modified(request: web.Request, etag: str) -> bool:
+    """Return whether the If-None-Match header of `request` lists `etag`."""
     header = request.headers.get(hdrs.IF_NONE_MATCH)
     if header is None:
         return False
-    # Weak comparison, as the RFC wants it here; a comma inside a tag is none of ours.
+    # Weak comparison (RFC 9110, section 13.1.2). The service's own tags contain no comma.
     known = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in known or "*" in known

@@ -1,7 +1,7 @@
-"""Error -> status table.
+"""Error -> status table, and responses with errors.
 
-Every error body is ``{"error": word, "message": sentence, "retry_after": seconds or null}``; a
-``retry_after`` also goes out as the Retry-After header, in whole seconds, rounded up.
+Every error body is ``{"error": word, "message": sentence, "retry_after": seconds or null}``. The
+Retry-After header equals ``retry_after``: whole seconds, rounded up.
 """
 
 from __future__ import annotations
@@ -52,58 +52,58 @@ TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     TimedOut: (504, "timeout"),
 }
 
-# What HTTP itself goes wrong with. Python's own phrases for these change from version to version.
+# Errors of the HTTP protocol. Python's own phrases differ between versions.
 PROTOCOL: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("bad-request", "this is not HTTP as RFC 9112 has it"),
-    404: ("not-found", "there is nothing here"),
+    400: ("bad-request", "this is not valid HTTP (RFC 9112)"),
+    404: ("not-found", "there is nothing at this path"),
     405: (
         "method-not-allowed",
-        "this method does not work here; the header Allow lists those that do",
+        "this path does not support the method; the Allow header lists those that it supports",
     ),
     408: ("request-timeout", "the request took too long to arrive"),
     413: ("too-large", "the body is too large"),
     415: ("unsupported-media-type", "send the body without a Content-Encoding"),
-    417: ("expectation-failed", "the only expectation that is met is 100-continue"),
+    417: ("expectation-failed", "the only supported expectation is 100-continue"),
     431: ("headers-too-large", "the request line or the headers are too long, or too many"),
     500: ("internal", "a bug in the service; the log has the details"),
 }
-# What follows on the connection could be the rest of the request that was refused.
-CONNECTION_SPOILT: Final = frozenset({400, 408, 413, 431})
+# Bytes that follow on the connection may belong to the refused request.
+CLOSING: Final = frozenset({400, 408, 413, 431})
 
 
 def error_response(error: RequestError) -> web.Response:
-    """Return the response the table has for `error`."""
+    """Return the response for `error`."""
     status, word = TABLE[type(error)]
     response = error_body(status, word, str(error), error.retry_after)
     if status == UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1: every 401 names one
+        response.headers["WWW-Authenticate"] = "Bearer"  # required by RFC 9110, section 11.6.1
     return response
 
 
 def protocol_error(status: int) -> web.Response:
-    """Return the response for a status that HTTP itself asks for."""
+    """Return the response for an error of the HTTP protocol."""
     word, message = PROTOCOL.get(status, (f"status-{status}", "see the status"))
-    answer = error_body(status, word, message)
-    if status in CONNECTION_SPOILT:
-        answer.force_close()
-    return answer
+    response = error_body(status, word, message)
+    if status in CLOSING:
+        response.force_close()
+    return response
 
 
 def error_body(
     status: int, word: str, message: str, retry_after: float | None = None
 ) -> web.Response:
-    """Build an error response; `retry_after` in seconds."""
+    """Return a response with an error; `retry_after` in seconds."""
     row = error_row(word, message, retry_after)
     seconds = row["retry_after"]
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    answer = web.Response(
+    response = web.Response(
         status=status, body=orjson.dumps(row), content_type="application/json", headers=headers
     )
-    answer[ERROR] = word
-    return answer
+    response[ERROR] = word
+    return response
 
 
 def error_row(word: str, message: str, retry_after: float | None = None) -> dict[str, Any]:
-    """Return what every error says, also one among others; `retry_after` in seconds."""
+    """Return the fields of an error; `retry_after` in seconds."""
     seconds = None if retry_after is None else max(1, math.ceil(retry_after))
     return {"error": word, "message": message, "retry_after": seconds}

@@ -1,9 +1,9 @@
-"""What is recorded of a request: metrics and fields of the log line."""
+"""Outcome of a request: what metrics and the request's log line record of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from aiohttp import web
 
@@ -12,70 +12,78 @@ from actors.matches.match import Source
 
 ERROR: Final = web.ResponseKey("error", str)  # the error word
 SOURCE: Final = web.ResponseKey("source", Source)  # where the data came from
+MAX_LOGGED: Final = 200  # characters of a value that a client sent
+
+
+R = TypeVar("R", bound=web.StreamResponse)
 
 
 class Outcome(NamedTuple):
     """How one request ended."""
 
-    route: str | None  # the path's template, None where none was found
+    route: str | None  # the template of the path; None if no route matched
     status: int
     took_s: float
     error: str | None = None  # the error word
     source: Source | None = None
 
 
-def noted(answer: web.Response, source: Source) -> web.Response:
-    """Return the answer, with where its data came from."""
-    answer[SOURCE] = source
-    return answer
-
-
-def outcome_of(route: str | None, answer: web.StreamResponse, took_s: float) -> Outcome:
-    """Collect what is noted on an answer."""
-    return Outcome(route, answer.status, took_s, answer.get(ERROR), answer.get(SOURCE))
-
-
-Record = Callable[[str, dict[str, Any]], None]  # level, facts; it may keep them
+Record = Callable[
+    [str, dict[str, Any]], None
+]  # writes a log line: level, fields; may keep the fields
 Count = Callable[[Outcome], None]
 
-LONGEST_LOGGED: Final = 200  # characters of what a client wrote
+
+def with_source(response: R, source: Source) -> R:
+    """Store the source of the data in the response and return the response."""
+    response[SOURCE] = source
+    return response
 
 
-def request_facts(
+def outcome_of(route: str | None, response: web.StreamResponse, took_s: float) -> Outcome:
+    """Return the outcome of a request."""
+    return Outcome(route, response.status, took_s, response.get(ERROR), response.get(SOURCE))
+
+
+def log_fields(
+    outcome: Outcome,
+    client: Client,
     *,
     method: str,
     path: str,
     match_id: str | None,
-    outcome: Outcome,
     request_id: str,
     address: str,
-    client: Client,
 ) -> dict[str, Any]:
-    """Return what is said of one request."""
-    facts = {
+    """Return the fields of a request's log line; see `loggable` for texts of the client."""
+    fields = {
         "method": method,
-        "path": short(path),
-        "match_id": short(match_id),
+        "path": path,
+        "match_id": match_id,
         "status": outcome.status,
         "duration_s": round(outcome.took_s, 6),
         "request_id": request_id,
         "address": address,
     }
-    # The name of a key, never the key; where there are no keys, it is the address again.
+    # The name of the API key, never the key. Without API keys the name is the address.
     if client.name and client.name != address:
-        facts["client"] = client.name
-    return facts
+        fields["client"] = client.name
+    return fields
 
 
-def short(text: str | None) -> str | None:
-    r"""Return what a client wrote so that it can stand in a log line, whatever its bytes were.
+@overload
+def loggable(text: str) -> str: ...
+@overload
+def loggable(text: None) -> None: ...
+def loggable(text: str | None) -> str | None:
+    r"""Return a client's text for a log line: shortened, unprintable characters escaped (ESC: `\x1b`).
 
-    What is not printable is escaped: ESC is `\x1b`. Such a line may end up on a terminal.
+    A terminal may show the line.
     """
-    if text is None or (text.isascii() and text.isprintable() and len(text) <= LONGEST_LOGGED):
+    if text is None or (text.isascii() and text.isprintable() and len(text) <= MAX_LOGGED):
         return text
-    return "".join(one if one.isprintable() else _escaped(one) for one in text[:LONGEST_LOGGED])
+    return "".join(one if one.isprintable() else _escaped(one) for one in text[:MAX_LOGGED])
 
 
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape", errors="backslashreplace").decode()
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", errors="backslashreplace").decode()

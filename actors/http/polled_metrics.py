@@ -1,7 +1,7 @@
 """Metrics that are polled for a scrape: fleet, router, accounts and budgets.
 
-A source that does not answer in time is left out and marked as down: an old value would look current.
-Redis is queried at most every few seconds, however frequent the scrapes are.
+The values of a source that does not answer in time are removed: old values would look current. Redis is
+read at most every few seconds, however frequent the scrapes are.
 """
 
 from __future__ import annotations
@@ -10,66 +10,65 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.accounts.models import BUDGET_SPENT, QuotaLimits
+from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
+from actors.accounts.models import BUDGET_SPENT
 from actors.actor import Address
-from actors.bot.messages import GetFleet
-from actors.bot.registry import RosterMessage
-from actors.bot.shared_causes import CauseKind, SharedCause
+from actors.bot.registry import BotRegistry
+from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 from actors.clock import Clock
+from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.views import need_of_row
 from actors.errors import AccountError, LocalProtocolError
 from actors.metrics import Instruments
 from actors.router.messages import GetRouter, RouterMessage
 
 ASK_S: Final = 2.0
-ACCOUNTS_S: Final = 10.0  # between two looks at Redis
+ACCOUNTS_S: Final = 10.0  # between two reads of Redis
 MOST_IPS: Final = 50  # egress addresses that have a series
 NO_USE: Final = frozenset(
     {AccountState.NO_PASSWORD, AccountState.NOT_LISTED, AccountState.UNUSABLE}
 )
 
 
-class LooksAtAccounts(Protocol):
-    """What a survey needs of the store."""
-
-    @property
-    def quota(self) -> QuotaLimits:
-        """The limits that count."""
-
-    async def overview(self) -> list[AccountRow]:
-        """Return every account. Raises AccountError, as the other."""
-
-    async def ip_budgets(self, ips: Sequence[str]) -> list[IpRow]:
-        """Return the budgets of these addresses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Who is asked."""
-
-    roster: Address[RosterMessage]
-    router: Address[RouterMessage]
-    accounts: LooksAtAccounts
-    names_accounts: Callable[[], bool]  # whether each account has a series of its own
-    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
-
-
-class Survey:
+class PolledMetrics:
     """Polls its sources and sets the gauges."""
 
-    def __init__(self, sources: Sources, instruments: Instruments, *, clock: Clock) -> None:
-        self._sources = sources
+    def __init__(
+        self,
+        registry: BotRegistry,
+        router: Address[RouterMessage],
+        accounts: AccountAdmin,
+        causes: LastingCauses,
+        instruments: Instruments,
+        *,
+        names_accounts: bool,
+        clock: Clock,
+    ) -> None:
+        """Make the gauges.
+
+        Args:
+            registry: the bots.
+            router: the state of match requests.
+            accounts: the accounts in Redis.
+            causes: the shared causes that last.
+            instruments: makes the gauges.
+            names_accounts: whether each account has a series of its own.
+            clock: for the deadlines.
+        """
+        self._registry = registry
+        self._router = router
+        self._admin = accounts
+        self._shared_causes = causes
+        self._names_accounts = names_accounts
         self._clock = clock
-        self._asked_accounts_at = -math.inf
+        self._read_accounts_at = -math.inf
         self._ips: dict[str, None] = {}  # egress addresses, in the order of their first use
         gauge = instruments.gauge
         self._up = gauge(
-            "botapi_source_up", "Whether who is asked for a scrape answered: 1, or 0.", "source"
+            "botapi_source_up", "Whether a source of the scrape answered: 1, or 0.", "source"
         )
         self._causes = gauge(
             "botapi_shared_cause", "Whether a cause that many bots share lasts: 1, or 0.", "kind"
@@ -105,50 +104,49 @@ class Survey:
             "account",
         )
 
+    def reconfigure(self, *, names_accounts: bool) -> None:
+        """Change whether each account has a series of its own."""
+        self._names_accounts = names_accounts
+
     async def refresh(self) -> None:
-        """Poll all sources and set the gauges; Redis last, since the fleet reports the IP addresses."""
+        """Poll all sources and set the gauges."""
+        bots = self._registry.reports()
+        states = Counter(bot.state for bot in bots)
+        for state in BotState:
+            self._bots.labels(state).set(states[state])
+        self._ips |= dict.fromkeys(bot.ip for bot in bots if bot.ip is not None)
         await asyncio.gather(
-            self._ask("roster", self._look_at_fleet), self._ask("router", self._look_at_router)
+            self._poll("router", self._poll_router), self._poll("redis", self._poll_accounts)
         )
-        await self._ask("redis", self._look_at_accounts)
-        lasting = {cause.kind for cause in self._sources.causes()}
+        lasting = {cause.kind for cause in self._shared_causes.active()}
         for kind in CauseKind:
             self._causes.labels(kind).set(kind in lasting)
 
-    async def _ask(self, source: str, look: Callable[[], Awaitable[None]]) -> None:
+    async def _poll(self, source: str, poll: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(ASK_S):
-                await look()
+                await poll()
         except (TimeoutError, AccountError, LocalProtocolError):
-            self._forget(source)
+            self._clear(source)
             self._up.labels(source).set(0)
         else:
             self._up.labels(source).set(1)
 
-    async def _look_at_fleet(self) -> None:
-        deadline = self._clock.now() + ASK_S
-        fleet = await self._sources.roster.ask(GetFleet(), deadline=deadline)
-        states = Counter(bot.state for bot in fleet.bots)
-        for state in BotState:
-            self._bots.labels(state).set(states[state])
-        self._ips |= dict.fromkeys(bot.ip for bot in fleet.bots if bot.ip is not None)
-
-    async def _look_at_router(self) -> None:
-        deadline = self._clock.now() + ASK_S
-        router = await self._sources.router.ask(GetRouter(), deadline=deadline)
+    async def _poll_router(self) -> None:
+        router = await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
         self._waiting.set(router.waiting)
         self._in_flight.set(router.in_flight)
 
-    async def _look_at_accounts(self) -> None:
-        quota = self._sources.accounts.quota
+    async def _poll_accounts(self) -> None:
+        quota = self._admin.quota
         self._limit.labels("account").set(quota.per_account)
         self._limit.labels("ip").set(quota.per_ip)
         now = self._clock.now()
-        if now - self._asked_accounts_at < ACCOUNTS_S:
+        if now - self._read_accounts_at < ACCOUNTS_S:
             return
-        rows = await self._sources.accounts.overview()
-        budgets = await self._sources.accounts.ip_budgets(list(self._ips)[-MOST_IPS:])
-        self._asked_accounts_at = now
+        rows = await self._admin.overview()
+        budgets = await self._admin.ip_budgets(list(self._ips)[-MOST_IPS:])
+        self._read_accounts_at = now
         self._show_accounts(rows)
         self._ip_left.clear()
         for budget in budgets:
@@ -164,19 +162,17 @@ class Survey:
         self._left.set(sum(usable))
         self._worst.set(min(usable, default=0))
         self._account_left.clear()
-        if self._sources.names_accounts():
+        if self._names_accounts:
             for row in rows:
                 self._account_left.labels(row.account).set(row.left)
 
-    def _forget(self, source: str) -> None:
-        """Show nothing of what `source` would have said."""
-        if source == "roster":
-            self._bots.clear()
-        elif source == "router":
+    def _clear(self, source: str) -> None:
+        """Remove the values of a source that does not answer."""
+        if source == "router":
             self._waiting.set(math.nan)
             self._in_flight.set(math.nan)
         else:
-            self._asked_accounts_at = -math.inf
+            self._read_accounts_at = -math.inf
             self._accounts.clear()
             self._ip_left.clear()
             self._account_left.clear()

@@ -1,81 +1,61 @@
-"""HttpServer and the assembly of the aiohttp application."""
+"""HTTP server: assembles the aiohttp application and serves it on a bound socket."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.auth.admission import Admission
-from actors.http.connection import Capacity, Connection, Ready
+from actors.http.connection import Capacity, HttpConnection
 from actors.http.headers import on_prepare
 from actors.http.openapi.document import document
-from actors.http.openapi.operation import Routes, add_routes, shortcuts
-from actors.http.pipeline import MAX_BODY, Answering, Pipeline, Shortcuts, bodies_first
+from actors.http.openapi.operation import Routes, add_routes
+from actors.http.pipeline import MAX_BODY, Pipeline, RequestHandler, body_reader
 from actors.http.routes.api_docs import DocsRoutes
 
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The application, and what need not be looked for in it."""
-
-    app: web.Application
-    shortcuts: Shortcuts = field(default_factory=dict)
-
-
-def make_site(groups: Sequence[Routes], admission: Admission, *, version: str) -> Site:
-    """Serve `groups`, and what describes them."""
-    app = bare_app(admission)
-    operations = tuple(add_routes(app, *groups))
-    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
-    return Site(app, shortcuts(*groups))
-
-
-def bare_app(admission: Admission) -> web.Application:
-    """Return an application without routes."""
-    app = web.Application(middlewares=[bodies_first(admission)], client_max_size=MAX_BODY)
-    app.on_response_prepare.append(on_prepare)
-    return app
-
-
-BACKLOG: Final = 512  # connections that the kernel holds while we are busy
-# Connections that asyncio accepts in one go. A refused one keeps its file for four turns of the event
-# loop, and all of these must fit beside http.connections into the limit of open files.
+BACKLOG: Final = 512  # connections that the kernel queues
+# Connections that asyncio accepts at once. A refused connection keeps its file descriptor for four
+# iterations of the event loop; all of these must fit into the limit of open files beside
+# http.connections.
 ACCEPTS: Final = 16
 
 
-class HttpServer:
-    """Serves one application on a bound socket until stopped.
+def make_app(groups: Sequence[Routes], admission: Admission, *, version: str) -> web.Application:
+    """Return an application that serves `groups` and their OpenAPI document for that `version`."""
+    app = web.Application(middlewares=[body_reader(admission)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(on_prepare)
+    operations = tuple(add_routes(app, *groups))
+    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
+    return app
 
-    A stop closes the listening socket at once
-    and gives running requests `drain_s` seconds.
+
+class HttpServer:
+    """Serves one application until stopped.
+
+    A stop closes the listening socket at once and gives running requests `drain_s` seconds.
     """
 
     def __init__(
         self,
-        site: Site,
+        app: web.Application,
         listener: socket.socket,
         *,
-        edge: Pipeline,
+        pipeline: Pipeline,
         capacity: Capacity,
         drain_s: float,
         log: FilteringBoundLogger,
-        ready: Ready | None = None,
     ) -> None:
-        """`ready`: answers that need no application."""
         self._listener = listener
+        self._pipeline = pipeline
         self._capacity = capacity
-        self._ready = ready
         self._log = log.bind(actor="http")
         self._stopping = asyncio.Event()
-        self._edge = edge
-        self._shortcuts = site.shortcuts
-        self._runner = web.AppRunner(site.app, shutdown_timeout=drain_s, handler_cancellation=True)
+        self._runner = web.AppRunner(app, shutdown_timeout=drain_s, handler_cancellation=True)
 
     async def start(self) -> None:
         """Accept connections.
@@ -85,12 +65,12 @@ class HttpServer:
         """
         await self._runner.setup()
         server = self._server
-        # aiohttp types it for any kind of request; an application's are its own.
-        application = cast("Answering", server.request_handler)
-        server.request_handler = cast("Any", self._edge.around(application, self._shortcuts))
+        # aiohttp types the handler for BaseRequest; an application's server makes web.Request.
+        application = cast("RequestHandler", server.request_handler)
+        server.request_handler = cast("Any", self._pipeline.wrap(application))
         loop = asyncio.get_running_loop()
         try:
-            # Not one of aiohttp's sites: they make connections of aiohttp's own class.
+            # Not one of aiohttp's sites: their connections are of aiohttp's own class.
             self._accepting = await loop.create_server(
                 self._connection, sock=self._listener, backlog=ACCEPTS
             )
@@ -110,15 +90,15 @@ class HttpServer:
             await self._runner.cleanup()
 
     def stop(self) -> None:
-        """Take no more connections and let `run` end. Harmless when repeated."""
+        """Accept no more connections and let `run` end. Idempotent."""
         self._stopping.set()
 
     @property
     def _server(self) -> web.Server:
         server = self._runner.server
-        assert server is not None  # noqa: S101 - for the type checker: it is set up before
+        assert server is not None  # noqa: S101 - for the type checker: `start` has set it up
         return server
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        return Connection(self._server, self._capacity, loop=loop, log=self._log, ready=self._ready)
+        return HttpConnection(self._server, self._capacity, loop=loop, log=self._log)

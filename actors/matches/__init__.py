@@ -1,1 +1,1 @@
-"""From the GC's bytes to JSON (of matches, of players) and replay URL, and what is known of matches."""
+"""Matches: decoding the GC's answers, cache, store, replay URL."""

@@ -1,7 +1,7 @@
 """LRU cache of matches and the cache policy.
 
-There is one per process. The router stores each match that it learns of. A caller looks here before it
-sends a message to the router, so that a known match does not pass through the router's mailbox.
+There is one per process. The router stores each match; HTTP looks here first, so that a known match does
+not pass through the router's mailbox.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final
 
 from actors.matches.match import Known, MatchAnswer, MatchDetails, Source
 
-# A replay is uploaded within some minutes after the end, and until then the GC may still change its mind
-# about it. It gives a URL from the start, which answers 404 meanwhile: only the time tells.
+# A replay is uploaded within some minutes after the end. Until then its facts may change, and its URL,
+# which the GC gives from the start, answers 404.
 RECENT_S: Final = 600.0
-CLOCKS_DIFFER_S: Final = 86_400.0  # Valve's and ours, at most; a later end is no end
+CLOCKS_DIFFER_S: Final = 86_400.0  # maximum between Valve's and ours; a later end is invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The numbers of config.toml's [cache]; seconds."""
+    """The settings of [cache] in config.toml; seconds."""
 
     ttl_s: float = 604_800.0
     recent_ttl_s: float = 120.0
@@ -29,19 +29,19 @@ class Freshness:
     memory_entries: int = 1000
 
     def ttl_of(self, details: MatchDetails, now: float) -> float:
-        """Return for how long `details` may be used; `now` in UTC seconds."""
+        """Return how long `details` may be cached, in seconds; `now` in UTC seconds."""
         ended_at = details.ended_at
         is_recent = ended_at is not None and has_just_ended(ended_at, now)
         return min(self.recent_ttl_s, self.ttl_s) if is_recent else self.ttl_s
 
 
 def has_just_ended(ended_at: float, now: float) -> bool:
-    """Return whether a match ended less than `RECENT_S` ago (UTC seconds), by clocks that differ."""
+    """Return whether a match ended less than `RECENT_S` ago (UTC seconds); clocks may differ."""
     return -CLOCKS_DIFFER_S < now - ended_at < RECENT_S
 
 
 class MatchCache:
-    """LRU cache of known matches. Times are arguments, in UTC seconds. An answer takes about 35 KB."""
+    """LRU cache of matches. Times are arguments, in UTC seconds. A match takes about 35 KB."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
@@ -51,7 +51,7 @@ class MatchCache:
         return len(self._known)
 
     def get(self, match_id: int, now: float) -> Known | None:
-        """Return what is known of a match and still fresh."""
+        """Return the entry of a match if it is fresh."""
         known = self._known.get(match_id)
         if known is None:
             return None
@@ -62,15 +62,15 @@ class MatchCache:
         return known
 
     def put(self, known: Known) -> None:
-        """Remember it as what memory answers with."""
+        """Store an entry; its source becomes MEMORY."""
         if isinstance(known, MatchAnswer):
             known = dataclasses.replace(known, source=Source.MEMORY, steam_id=None, ip=None)
         self._known[known.match_id] = known
         self._known.move_to_end(known.match_id)
         self._shrink()
 
-    def change_size(self, entries: int) -> None:
-        """Hold that many from now on."""
+    def reconfigure(self, entries: int) -> None:
+        """Change the number of entries."""
         self._entries = entries
         self._shrink()
 

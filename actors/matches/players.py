@@ -1,4 +1,4 @@
-"""Profile cards, former names and matches in the JSON of OpenDota's retriever."""
+"""JSON of OpenDota's retriever: profile cards, former names, matches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OK: Final = 1  # EResult
 _NAMES: Final = "CMsgClientAMGetPersonaNameHistoryResponse"
 _TABLE: Final = f"{_NAMES}.NameTableInstance"
 _NAME: Final = f"{_TABLE}.NameInstance"
-# A message of Steam's, not of Dota's; so small that it is written out (node-steam-user).
+# A message of Steam, not of Dota 2 (node-steam-user).
 _NAMES_SCHEMA: Final = Schema(
     messages={
         _NAMES: (FieldSpec(2, "responses", F.TYPE_MESSAGE, _TABLE, repeated=True),),
@@ -43,7 +43,7 @@ _NAMES_SCHEMA: Final = Schema(
 
 
 class PlayerDecoder:
-    """Decodes answers about players; compiles its tables once."""
+    """Decodes answers about players."""
 
     def __init__(self) -> None:
         self._cards = Decoder(card_schema(), CARD)
@@ -53,7 +53,7 @@ class PlayerDecoder:
         """Return the profile card of a player as JSON.
 
         Raises:
-            DecodeError: `body` is no card, or another player's.
+            DecodeError: `body` is not a card, or is the card of another player.
         """
         card = self._cards.fields(body)
         if card.get("account_id", account_id) != account_id:
@@ -61,12 +61,12 @@ class PlayerDecoder:
         return orjson.dumps(card)
 
     def aliases(self, steam_ids: Collection[int], body: bytes) -> bytes:
-        """Return the former names of players as JSON: SteamID to names, as Steam orders them.
+        """Return the former names of players as JSON: SteamID to names, in Steam's order.
 
-        Players of whom Steam does not tell are left out, and so are those that were not asked for.
+        Players without an answer are left out, and so are other players.
 
         Raises:
-            DecodeError: `body` is no such answer.
+            DecodeError: `body` is not such an answer.
         """
         wanted = {str(steam_id) for steam_id in steam_ids}
         tables = self._names.fields(body).get("responses", ())
@@ -85,10 +85,9 @@ def _name(one: dict[str, Any]) -> dict[str, str]:
 
 
 class RetrieverDecoder:
-    """Decodes CMsgGCMatchDetailsResponse; compiles its tables once.
+    """Decodes CMsgGCMatchDetailsResponse as protobufjs does.
 
-    protobufjs prints as protobuf's JSON mapping has it (names of enums, 64-bit integers as strings), but
-    for floats: JavaScript knows none of 32 bits, and prints what 64 bits make of them.
+    That is protobuf's JSON mapping, except that 32-bit floats are printed with 64 bits, as in JavaScript.
     """
 
     def __init__(self) -> None:

@@ -4,11 +4,11 @@ facts       JSON, for the service and for an operator: `HGET botapi:match:749023
     json        the API's answer, gzipped, as it goes out: `HGET botapi:match:7490235544 json | gunzip`
     protobuf    the GC's bytes, deflated (zlib)
 
-Of a match that the GC does not give out there are only facts; the other two are empty. A fourth field,
-`landed`, is the scripts' own. Entries of another `v` are none.
+A match that the GC does not give out has facts only; the other two are empty. A fourth field, `landed`,
+belongs to the scripts. Entries of another `v` are ignored.
 
-A *flight* is a key with an expiry: the instance that has it asks the GC, the other instances poll Redis
-for the result. The owner renews the key; after a crash it expires within `FLIGHT_S`.
+A *claim* is a key with an expiry: the instance that has it asks the GC, the other instances poll Redis
+for the result. The owner renews the key; after a crash it expires within `CLAIM_S`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.models import Charge, Refused, Reserved
 from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, ReplayFacts, Source
-from actors.redis.client import Condition, Script
+from actors.redis.client import Script
 
 VERSION: Final = 1
 LEVEL: Final = 1
@@ -34,7 +35,7 @@ LONGEST: Final = 16 * 1024 * 1024  # bytes unpacked; a match has some ten thousa
 
 
 class CorruptEntry(ValueError):
-    """This is no entry of ours."""
+    """The entry cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def unpack(match_id: int, entry: Entry) -> Known:
     """Return what `entry` says of a match.
 
     Raises:
-        Garbled: it cannot be read, or is about another match.
+        CorruptEntry: it cannot be read, or is about another match.
     """
     try:
         facts = _FACTS.validate_json(entry.facts)
@@ -119,16 +120,16 @@ def _unpacked(packed: bytes, bits: int) -> bytes:
     return text
 
 
-FLIGHT_S: Final = 3.0
-HOLD_EVERY_S: Final = 1.0  # so that two renewals may get lost
+CLAIM_S: Final = 3.0
+RENEW_EVERY_S: Final = 1.0  # so that two renewals may get lost
 
-ANYTHING: Final = 0  # see `look`
+ANYTHING: Final = 0  # see `lookup`
 NEWS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A wish for the flight to a match, and what proves that it is ours once it was granted."""
+    """The right of one instance to fetch a match. The token proves that it was granted."""
 
     match_id: int
     token: str
@@ -136,82 +137,96 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """Another fetch of the match is under way; look again soon for a result that lands after `after`."""
+    """Another fetch has the claim; look again soon for a result that is published after `after`."""
 
     after: int
 
 
 class MatchStore:
-    """Matches and flights in Redis. One per process. All methods raise StoreUnavailable, StoreMisused."""
+    """Matches and claims in Redis. One per process. All methods raise StoreUnavailable, StoreMisused."""
 
     def __init__(self, redis: Redis, *, prefix: str, log: FilteringBoundLogger) -> None:
         """`redis`: one that answers with bytes."""
         self._redis = redis
         self._match = f"{prefix}:match:"
-        self._flight = f"{prefix}:flight:"
+        self._claim = f"{prefix}:flight:"
         self._log = log.bind(actor="matches")
-        self._look = Script(__package__, "look")
-        self._land = Script(__package__, "land")
-        self._hold = Script(__package__, "hold")
-        self._give_up = Script(__package__, "give_up")
+        self._lookup = Script(__package__, "lookup")
+        self._lookup_and_reserve = Script(
+            __package__, "lookup", then=("actors.accounts", "reserve")
+        )
+        self._publish = Script(__package__, "publish")
+        self._renew = Script(__package__, "renew_claim")
+        self._release = Script(__package__, "release_claim")
         self._process = secrets.token_hex(6)
-        self._flights = itertools.count()
+        self._claims = itertools.count()
 
     def claim(self, match_id: int) -> Claim:
-        """Return a new claim with a unique token."""
-        return Claim(match_id, f"{self._process}.{next(self._flights)}")
+        """Return a new claim with a unique token, which is not granted yet."""
+        return Claim(match_id, f"{self._process}.{next(self._claims)}")
 
-    def ours(self, claim: Claim) -> Condition:
-        """Return what holds in Redis as long as the flight is the claim's."""
-        return Condition(self._keys(claim.match_id)[1], claim.token)
+    async def lookup(
+        self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        """Return what is known of a match; if nothing is, grant the claim and count a request for it.
 
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Locked:
-        """Return what is known of the match; if nothing is, take the flight and return the claim.
-
-        A caller that gets no answer (it is cancelled, or Redis is unreachable) may still own the flight:
-        call `give_up`.
+        All in one call. A caller that gets no answer (it is cancelled, or Redis is unreachable) may still
+        have the claim: call `release`.
 
         Args:
             claim: a new one, or one that is granted already.
-            after: only what landed after that will do: ANYTHING, NEWS, or what `Locked` says.
+            after: only what was published after that will do: ANYTHING, NEWS, or what `Locked` says.
+            charge: the request to count as soon as the claim is granted.
+
+        Returns:
+            Known or Locked: the claim is not granted, and nothing is counted.
+            Claim: it is granted, and there is no charge.
+            Reserved or Refused: it is granted, and what came of the charge.
         """
-        keys = self._keys(claim.match_id)
+        charged, args = ([], []) if charge is None else (list(charge.keys), list(charge.args))
+        script = self._lookup if charge is None else self._lookup_and_reserve
+        keys = [*charged, *self._keys(claim.match_id)]
         while True:
-            found, landed, *fields = await self._look.run(
-                self._redis, keys, [claim.token, int(FLIGHT_S * 1000), after]
+            answer = await script.run(
+                self._redis, keys, [*args, claim.token, int(CLAIM_S * 1000), after]
             )
-            if found == b"yours":
-                return claim
-            if found == b"theirs":
-                return Locked(landed)
+            match answer[0]:
+                case b"yours":
+                    return claim
+                case b"theirs":
+                    return Locked(answer[1])
+                case b"known":
+                    _, published, *fields = answer
+                case _ if charge is not None:
+                    return charge.outcome(answer)
             try:
                 return unpack(claim.match_id, Entry(*(field or b"" for field in fields)))
             except CorruptEntry as error:
-                self._log.warning("match_entry_garbled", match_id=claim.match_id, reason=str(error))
-                after = landed
+                self._log.warning("match_entry_corrupt", match_id=claim.match_id, reason=str(error))
+                after = published
 
-    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
-        """Store what the flight has brought, for `ttl_s`, and end it."""
+    async def publish(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
+        """Store what is known of a match now, for `ttl_s`, and release the claim."""
         entry = pack(known)
-        await self._land.run(
+        await self._publish.run(
             self._redis,
             self._keys(claim.match_id),
             [claim.token, max(1, int(ttl_s * 1000)), entry.facts, entry.json, entry.protobuf],
         )
 
-    async def hold(self, claim: Claim) -> bool:
-        """Keep the flight for FLIGHT_S from now; return whether it is ours still."""
-        flight = self._keys(claim.match_id)[1:]
-        held: Any = await self._hold.run(self._redis, flight, [claim.token, int(FLIGHT_S * 1000)])
-        return bool(held)
+    async def renew(self, claim: Claim) -> bool:
+        """Keep the claim for CLAIM_S from now; return whether it is still ours."""
+        key = self._keys(claim.match_id)[1:]
+        renewed: Any = await self._renew.run(self._redis, key, [claim.token, int(CLAIM_S * 1000)])
+        return bool(renewed)
 
-    async def give_up(self, claim: Claim) -> None:
-        """End the claim's flight without a result, if it owns it, so that another instance may fetch."""
-        await self._give_up.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
+    async def release(self, claim: Claim) -> None:
+        """Release a claim without a result, if it is ours, so that another instance may fetch."""
+        await self._release.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
     def _keys(self, match_id: int) -> list[str]:
-        return [f"{self._match}{match_id}", f"{self._flight}{match_id}"]
+        return [f"{self._match}{match_id}", f"{self._claim}{match_id}"]

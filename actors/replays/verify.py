@@ -5,15 +5,15 @@ from __future__ import annotations
 from bz2 import BZ2Decompressor
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 import cramjam
 from backports import zstd
 
 from actors.matches.protobuf.wire import BYTES, VARINT, DecodeError, read_tag, skip, stretch, varint
 
-AT_ONCE: Final = 1 << 20  # bytes; a few compressed ones can mean gigabytes
-LARGEST_INFO: Final = 4 << 20  # bytes of the file info; real ones have a few thousand
+AT_ONCE: Final = 1 << 20  # bytes; a few compressed bytes can become gigabytes
+LARGEST_INFO: Final = 4 << 20  # bytes of the file info; real ones have some thousands
 _SIGNATURE: Final = 4  # bytes that tell the compressions apart
 _BZIP2: Final = b"BZh"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -31,27 +31,18 @@ _MATCH_ID: Final = 1  # CGameInfo.CDotaGameInfo.match_id
 
 
 class BadReplay(Exception):
-    """The bytes are no replay, a damaged one, or one of another match; the text says which."""
+    """The bytes are not a replay, a damaged one, or one of another match; the text says which."""
 
 
-class _Decompressor(Protocol):
-    """What bz2 and zstd have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+_Decompressor: TypeAlias = BZ2Decompressor | zstd.ZstdDecompressor
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """One of the compressions that Valve's servers use; the file's name does not tell which."""
+    """A compression that Valve's servers use; the file's name does not tell which."""
 
     name: str
-    make: type[BZ2Decompressor | zstd.ZstdDecompressor]
+    make: type[_Decompressor]
 
 
 BZIP2: Final = Compression("bzip2", BZ2Decompressor)  # matches up to July 2026
@@ -66,18 +57,18 @@ class ReplayVerifier:
     """
 
     def __init__(self, match_id: int) -> None:
-        """`match_id`: the match whose replay it has to be."""
+        """`match_id`: the match whose replay it must be."""
         self.compression: Compression | None = None
         self._content = _Content(match_id)
         self._unpacker: _Decompressor | None = None
-        self._first = b""  # of what is compressed, until the compression is known
+        self._first = b""  # bytes, until the compression is known
         self._length = 0
 
     def feed(self, packed: bytes) -> Iterator[bytes]:
-        """Take the next bytes of the file; yield their content, in pieces of `AT_ONCE` bytes at most.
+        """Take the next bytes of the file; yield their content in pieces of at most `AT_ONCE` bytes.
 
         Raises:
-            BadReplay: at the first byte that cannot belong to a replay, as far as that is known.
+            BadReplay: the bytes cannot be part of a replay.
         """
         self._length += len(packed)
         if self.compression is None:
@@ -114,7 +105,7 @@ class ReplayVerifier:
 
 
 class _Content:
-    """What is checked of the uncompressed bytes."""
+    """Checks the decompressed bytes."""
 
     def __init__(self, match_id: int) -> None:
         self._match_id = match_id
@@ -151,7 +142,7 @@ class _Content:
         if not (SOURCE_2.startswith(magic) or SOURCE_1.startswith(magic)):
             raise BadReplay("its content is not a Dota 2 replay")
         if len(self._head) == _HEAD:
-            # Of what came with this piece, the part behind `_head` is looked at by `feed`.
+            # `feed` reads the part of this piece that comes after the head.
             at = int.from_bytes(self._head[len(SOURCE_2) :], "little", signed=True)
             self._info_at = at if at > 0 else None
 
@@ -165,7 +156,7 @@ def _compression_of(first: bytes) -> Compression:
 
 
 def _match_id_in(message: bytes, magic: bytes) -> int:
-    """Return the match that a file info names; 0 where it names none."""
+    """Return the match id in a file info, or 0."""
     kind, pos = varint(message, 0)
     _tick, pos = varint(message, pos)
     start, stop = stretch(message, pos, len(message))
@@ -183,7 +174,7 @@ def _match_id_in(message: bytes, magic: bytes) -> int:
 
 
 def _field(data: bytes, wanted: int, wire_type: int) -> Any:
-    """Return a field's bytes or number (the last one's, as protobuf wants it); None where it is not."""
+    """Return the bytes or the number of a field's last occurrence, or None."""
     found: bytes | int | None = None
     pos = 0
     while pos < len(data):

@@ -1,50 +1,45 @@
 """One GC request by one bot: reserve, ask, classify.
 
 sent ──► overdue ──► late ──► silent
-             hedge       no load  evidence: see silence.py and circuit.py
+         hedge       no load  evidence: see unanswered.py and circuit_breaker.py
 
-A try accepts its answer as long as the bot's GC session lives, whether its flight still waits for it or
-not: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of its
-bot; when it took several times as long as the answers that others got meanwhile, it is silence and its
-flight goes on without it. An answer that comes after all serves the requests that wait for the match
-then, and the cache.
+An attempt knows no fetch. It returns its outcome, and accepts its answer as long as the bot's GC session
+lives: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of
+its bot; when it took several times as long as the answers that others got meanwhile, it is silence.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Callable
+import random
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Refused, Reserved, Unmet
+from actors.accounts.models import Refused
+from actors.accounts.store import AccountStore
 from actors.bot.log import FirstFailures
 from actors.bot.messages import ReadyBot, ServeMatch
-from actors.clock import Cancellable, Tasks, WallClock
+from actors.clock import Cancellable, Clock, Tasks
 from actors.errors import (
     AccountError,
     LocalProtocolError,
     RequestDropped,
-    RequestStoreUnavailable,
     SteamError,
     StoreMisused,
-    store_trouble,
 )
+from actors.matches.cache import MatchCache
 from actors.matches.match import Known, NoMatch, NoMatchReason, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.protobuf.wire import DecodeError
-from actors.redis.client import Condition
-from actors.router.bot_health import BotHealth
+from actors.matches.store import MatchStore
+from actors.router.bot_health import LEAST_S, BotHealth
 from actors.router.bot_pool import BotPool
-from actors.router.claim import STORE_RETRY_S
-from actors.router.fetch import Fetch
-from actors.router.hedging import LEAST_S
+from actors.router.claim import store_unavailable
 from actors.router.messages import RouterPolicy
-from actors.router.metrics import Failure, Lookup, Tally
+from actors.router.metrics import Failure, RouterMetrics
 from actors.router.unanswered import Why
 
 # CMsgGCMatchDetailsResponse.result, as odota/core reads it.
@@ -54,309 +49,202 @@ VERDICTS: Final = {2: NoMatchReason.NOT_FOUND, 15: NoMatchReason.BLOCKED}
 # Trouble inside the GC (Busy, Timeout, ServiceUnavailable); it may be over soon.
 TROUBLE: Final = frozenset({10, 16, 20})
 
-# Between two looks whether an address is still spent: Redis may lose the count, or an operator resets it.
-ADDRESS_LOOK_S: Final = 2.0
 BOT_GRACE_S: Final = 1.0  # for the bot's check of its connection
 LOOKS: Final = 5  # within a request timeout, whether a late request counts as silence yet
 
 
-class ReservesBudget(Protocol):
-    """What the router needs of the accounts' store."""
+@dataclass(slots=True)
+class FetchContext:
+    """What all fetches of a router share."""
 
-    async def reserve(
-        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
-    ) -> Reserved | Refused | Unmet:
-        """Count one request before it is sent. Raises StoreUnavailable, StoreMisused."""
-
-    async def address_frees_in(self, ip: str) -> float:
-        """Return seconds until an address's budget frees, 0 while some is left. Raises as `reserve`."""
-
-
-class _TryFailed(Exception):
-    """This bot did not bring the match; the text says why."""
-
-    def __init__(
-        self, reason: str, kind: Failure = Failure.UNUSABLE, useless: Why | None = None
-    ) -> None:
-        self.kind = kind
-        self.useless = useless
-        super().__init__(reason)
+    matches: MatchStore
+    accounts: AccountStore
+    memory: MatchCache
+    pool: BotPool
+    health: BotHealth
+    decoder: MatchDecoder
+    metrics: RouterMetrics
+    policy: RouterPolicy
+    rng: random.Random
+    clock: Clock
+    log: FilteringBoundLogger
+    attempts: Tasks = field(default_factory=Tasks)
+    storing: Tasks = field(default_factory=Tasks)  # short calls of Redis, never cancelled
+    failures: FirstFailures = field(default_factory=FirstFailures)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The bot did not bring the match. `useless`: why its answer is of no use, where there was one."""
+
+    reason: str
+    kind: Failure = Failure.UNUSABLE
+    useless: Why | None = None
+
+
+SILENCE: Final = Failed("silence", Failure.SILENT)
+
+
 class Attempt:
-    """One of them. `if_`: what had to hold for its request to be counted."""
+    """A request of a bot for a match, from the moment in which the bot is acquired.
 
-    flight: Fetch
-    seat: ReadyBot
-    begun: float  # clock seconds
-    if_: Condition | None
-    is_void: bool = False  # nothing was to be counted after all
-    asked_at: float = 0.0  # clock seconds
-    is_overdue: bool = False
-    is_late: bool = False  # its seat is given back
-    is_silent: bool = False  # its flight does not wait for it any more
-    alarm: Cancellable | None = None  # the next look at it
-    _settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def is_made(self) -> bool:
-        """Return whether it is, or was, one, as soon as that is clear."""
-        await self._settled.wait()
-        return not self.is_void
-
-    def settle(self) -> None:
-        """It is clear."""
-        self._settled.set()
-
-
-class Attempts:
-    """Starts tries and applies their outcomes. Owned by the router."""
+    Attributes:
+        started_at, asked_at: clock seconds; `asked_at` is inf until the bot is asked.
+        is_late: its bot is released.
+        is_silent: its outcome is silence, so far.
+        others_got_it: the match was brought by another attempt; the fetch sets it.
+    """
 
     def __init__(
         self,
-        *,
-        budgets: ReservesBudget,
-        seats: BotPool,
-        conduct: BotHealth,
-        decoder: MatchDecoder,
-        on_cleared: Callable[[Fetch], None],
-        on_brought: Callable[[Fetch, Known], None],
-        on_over: Callable[[Fetch], None],
-        policy: RouterPolicy,
-        tally: Tally,
-        clock: WallClock,
-        log: FilteringBoundLogger,
+        match_id: int,
+        bot: ReadyBot,
+        request_id: str,
+        context: FetchContext,
+        changed: asyncio.Event,
     ) -> None:
-        """Store the collaborators and callbacks.
+        """`changed` is set when it is late or silent."""
+        self.bot = bot
+        self.started_at = context.clock.now()
+        self.is_late = self.is_silent = self.others_got_it = False
+        self._match_id = match_id
+        self._request_id = request_id
+        self._context = context
+        self._clock = context.clock
+        self._changed = changed
+        self.asked_at = math.inf
+        self._is_overdue = False
+        self._alarm: Cancellable | None = None  # the next look at it
 
-        `on_cleared`: called when the condition of a try holds; `on_brought`: when the GC has answered;
-        `on_over`: last, when a try has ended or is late.
+    async def run(self, *, is_reserved: bool) -> Known | Failed | Refused:
+        """Count the request, unless that is done, and ask the bot, however late it answers.
+
+        Raises:
+            RequestStoreUnavailable: Redis is away.
         """
-        self.policy = policy
-        self._budgets = budgets
-        self._seats = seats
-        self._conduct = conduct
-        self._decoder = decoder
-        self._on_cleared = on_cleared
-        self._on_brought = on_brought
-        self._on_over = on_over
-        self._tally = tally
-        self._clock = clock
-        self._log = log
-        self._failures = FirstFailures()
-        self._running = Tasks()
-        self._watched: set[str] = set()  # spent addresses
-
-    def start(self, flight: Fetch, seat: ReadyBot, *, if_: Condition | None = None) -> Attempt:
-        """Let a bot try; the seat is given back when it is over.
-
-        `if_`: only if that holds when its request is to be counted; else it was none.
-        """
-        if if_ is None:
-            self.missed(flight)
-        one = Attempt(flight, seat, self._clock.now(), if_)
-        flight.took_off(seat.account, one.begun)
-        task = self._running.start(self._try(one), name=f"try-{flight.match_id}-{seat.bot_id}")
-        # Not in the task: one that is cancelled before its first step would never get there.
-        task.add_done_callback(lambda _: self._end(one))
-        return one
-
-    def missed(self, flight: Fetch) -> None:
-        """The match is nowhere; counted once for a flight."""
-        if not flight.was_missed:
-            flight.was_missed = True
-            self._tally.looked_up(Lookup.MISS)
-
-    def cancel(self) -> None:
-        """Give up all that run."""
-        self._running.cancel()
-
-    async def finish(self) -> None:
-        """Wait for all that run."""
-        await self._running.finish()
-
-    async def _try(self, one: Attempt) -> None:
-        flight = one.flight
-        if flight.is_abandoned:
-            one.is_void = True
-            return
+        if not is_reserved and (obstacle := await self._reserve()) is not None:
+            return obstacle
+        context, bot, asked_at = self._context, self.bot, self._clock.now()
+        timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
+        first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
+        self._look_later(asked_at + first_look_s)
         try:
-            if await self._charge(one):
-                one.settle()
-                self._on_brought(flight, await self._ask(one))
-        except _TryFailed as failed:
-            self._note_failure(one, failed)
-
-    def _end(self, one: Attempt) -> None:
-        if one.is_void:
-            self._seats.put_back(one.seat, one.begun)
-        elif not one.is_late:
-            self._seats.give_back(one.seat)
-        one.settle()
-        if not one.is_silent:
-            one.flight.came_down(one.seat.account)
-            self._on_over(one.flight)
-
-    async def _charge(self, one: Attempt) -> bool:
-        """Return whether the request is counted. Raises _TryFailed."""
-        flight, seat = one.flight, one.seat
-        try:
-            verdict = await self._budgets.reserve(
-                seat.account, seat.fencing_token, seat.ip, if_=one.if_
-            )
-        except StoreMisused as error:  # a key of this account; others may be in order
-            raise _TryFailed(str(error), Failure.BROKE) from error
-        except AccountError as error:
-            flight.trouble = RequestStoreUnavailable(
-                f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
-            )
-            return False
-        if isinstance(verdict, Unmet):
-            one.is_void = True
-            return False
-        if one.if_ is not None:
-            self._on_cleared(flight)
-        if isinstance(verdict, Refused):
-            self._tally.refused(verdict.scope)
-            ip, seats = seat.ip, self._seats
-            self._conduct.refused(seat, verdict)
-            if ip is not None and ip in seats.spent_addresses and ip not in self._watched:
-                self._watched.add(ip)
-                self._running.start(self._watch_address(ip), name=f"address-{ip}")
-            return False
-        return True
-
-    async def _watch_address(self, ip: str) -> None:
-        """Use a spent address again as soon as Redis counts less than its budget."""
-        while ip in self._seats.spent_addresses:
-            await self._clock.sleep(ADDRESS_LOOK_S)
-            with contextlib.suppress(AccountError):  # the time at which it frees is known
-                if not await self._budgets.address_frees_in(ip):
-                    self._seats.free_address(ip)
-        self._watched.discard(ip)
-
-    async def _ask(self, one: Attempt) -> Known:
-        """Raises _TryFailed."""
-        flight, seat = one.flight, one.seat
-        flight.asked = seat
-        match_id, timeout_s = flight.match_id, self.policy.request_timeout_s
-        one.asked_at = self._clock.now()
-        self._look_again(one, one.asked_at + self._conduct.hedging.overdue_s, self._on_overdue)
-        late = self._clock.call_at(
-            one.asked_at + timeout_s + BOT_GRACE_S, lambda: self._on_late(one)
-        )
-        try:
-            body = await seat.address.ask(
-                ServeMatch(match_id, timeout_s, flight.request_id, late_s=math.inf),
+            body = await bot.address.ask(
+                ServeMatch(self._match_id, timeout_s, self._request_id, late_s=math.inf),
                 deadline=math.inf,
             )
         except TimeoutError:
-            raise _TryFailed("silence", Failure.SILENT) from None
+            return self._failed(SILENCE)
         except RequestDropped as error:
-            raise _TryFailed(str(error), Failure.DROPPED) from error
+            return self._failed(Failed(str(error), Failure.DROPPED))
         except (SteamError, LocalProtocolError) as error:
-            raise _TryFailed(str(error), Failure.BROKE) from error
-        finally:
-            late.cancel()
-            if one.alarm is not None:
-                one.alarm.cancel()
-        known, failed = self._judged(one, body)
-        useless = None if failed is None else failed.useless
-        self._conduct.answered(seat, match_id, one.asked_at, useless)
-        if known is None:
-            raise failed or _TryFailed("no answer")
-        self._failures.succeeded(seat.account)
-        return known
+            return self._failed(Failed(str(error), Failure.BROKE))
+        outcome = self._classified(body)
+        if isinstance(outcome, Failed):
+            context.health.answered(bot, self._match_id, asked_at, outcome.useless)
+            return self._failed(outcome)
+        context.health.answered(bot, self._match_id, asked_at, None)
+        context.failures.succeeded(bot.account)
+        return outcome
 
-    def _look_again(self, one: Attempt, at: float, look: Callable[[Attempt], None]) -> None:
-        one.alarm = self._clock.call_at(at, lambda: look(one))
-
-    def _on_overdue(self, one: Attempt) -> None:
-        """Look whether others are quicker: now, and then when it has taken twice as long each time."""
-        self._note_overdue(one)
-        if not self._conduct.slow(one.seat, one.asked_at) and not one.is_late:
-            now = self._clock.now()
-            self._look_again(one, now + max(now - one.asked_at, LEAST_S), self._on_overdue)
-
-    def _note_overdue(self, one: Attempt) -> None:
-        if not one.is_overdue:
-            one.is_overdue = True
-            self._seats.overdue(one.seat)
-
-    def _on_late(self, one: Attempt) -> None:
-        """It is no load of its bot any more; from now on look whether it is silence."""
-        if one.alarm is not None:
-            one.alarm.cancel()
-        one.is_late = True
-        one.flight.late.add(one.seat.account)
-        self._seats.give_back(one.seat)
-        self._on_over(one.flight)
-        self._look_for_silence(one)
-
-    def _look_for_silence(self, one: Attempt) -> None:
-        timeout_s, now = self.policy.request_timeout_s, self._clock.now()
-        hedging = self._conduct.hedging
-        silent_at = hedging.silent_at(one.asked_at, timeout_s)
-        if now >= min(silent_at, one.asked_at + hedging.overdue_s):
-            self._note_overdue(one)
-        if now < silent_at:
-            at = min(silent_at, now + timeout_s / LOOKS)
-            self._look_again(one, at, self._look_for_silence)
-            return
-        self._note_failure(one, _TryFailed("silence", Failure.SILENT))
-        one.is_silent = True
-        one.flight.came_down(one.seat.account)
-        self._on_over(one.flight)
-
-    def _judged(self, one: Attempt, body: bytes) -> tuple[Known | None, _TryFailed | None]:
-        """Return what is known of the match now, or why the answer is of no use."""
-        match_id, seat = one.flight.match_id, one.seat
-        now, freshness = self._clock.wall(), self.policy.freshness
+    async def _reserve(self) -> Refused | Failed | None:
+        """Return why the request must not be sent, if so. Raises RequestStoreUnavailable."""
+        bot = self.bot
         try:
-            details = self._decoder.decode(body)
+            verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
+        except StoreMisused as error:  # a key of this account; others may be in order
+            return self._failed(Failed(str(error), Failure.BROKE))
+        except AccountError as error:
+            raise store_unavailable(error) from error
+        if isinstance(verdict, Refused):
+            self._context.health.refused(bot, verdict)
+            return verdict
+        return None
+
+    def end(self) -> None:
+        """Release the bot, if it is not released yet."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if not self.is_late:
+            self._context.pool.release(self.bot)
+
+    def _classified(self, body: bytes) -> Known | Failed:
+        match_id, context = self._match_id, self._context
+        now, freshness = self._clock.wall(), context.policy.freshness
+        try:
+            details = context.decoder.decode(body)
         except DecodeError as error:
-            return None, _TryFailed(str(error), useless=Why.USELESS)
-        self._tally.answered(self._clock.now() - one.asked_at)
+            return Failed(str(error), useless=Why.USELESS)
+        context.metrics.latency.observe(self._clock.now() - self.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
-            return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s), None
+            return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s)
         if details.result != RESULT_OK:
             useless = Why.TROUBLE if details.result in TROUBLE else Why.USELESS
-            return None, _TryFailed(f"result {details.result}", useless=useless)
-        if details.match_id != match_id:  # never hand out another match, whatever went wrong
+            return Failed(f"result {details.result}", useless=useless)
+        if details.match_id != match_id:  # never return another match, whatever went wrong
             reason = f"the answer was about match {details.match_id}"
-            return None, _TryFailed(reason, useless=Why.USELESS)
+            return Failed(reason, useless=Why.USELESS)
         ttl_s = freshness.ttl_of(details, now)
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
-        return replace(answer, steam_id=seat.steam_id, ip=seat.ip), None
+        return replace(answer, steam_id=self.bot.steam_id, ip=self.bot.ip)
 
-    def _note_failure(self, one: Attempt, failed: _TryFailed) -> None:
-        if one.is_silent:  # noted by then
+    def _look_later(self, at: float) -> None:
+        self._alarm = self._clock.call_at(at, self._look)
+
+    def _look(self) -> None:
+        """Note whether it is overdue, late or silent by now, and look again later."""
+        now, health = self._clock.now(), self._context.health
+        timeout_s, overdue_s = self._context.policy.request_timeout_s, health.hedging.overdue_s
+        late_at = self.asked_at + timeout_s + BOT_GRACE_S
+        if now < late_at:
+            self._note_overdue()
+            is_slow = health.slow(self.bot, self.asked_at)
+            look_s = math.inf if is_slow else max(now - self.asked_at, LEAST_S)
+            self._look_later(min(late_at, now + look_s))
             return
-        flight, seat = one.flight, one.seat
-        flight.reason = str(failed)
-        flight.failed |= {seat.account}
-        flight.is_useless = failed.useless is Why.USELESS
-        bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
-        flight.tries -= not bot_broke
-        flight.breaks -= bot_broke
-        self._tally.failed(failed.kind)
-        log = self._log.bind(
-            match_id=flight.match_id,
-            account=seat.account,
-            reason=flight.reason,
-            request_id=flight.request_id,
+        if not self.is_late:
+            self.is_late = True
+            self._context.pool.release(self.bot)
+            self._changed.set()
+        silent_at = health.hedging.silent_at(self.asked_at, timeout_s)
+        if now >= min(silent_at, self.asked_at + overdue_s):
+            self._note_overdue()
+        if now < silent_at:
+            self._look_later(min(silent_at, now + timeout_s / LOOKS))
+            return
+        self._failed(SILENCE)
+        self.is_silent = True
+        self._changed.set()
+
+    def _note_overdue(self) -> None:
+        if not self._is_overdue:
+            self._is_overdue = True
+            self._context.pool.rotation.overdue(self.bot)
+
+    def _failed(self, failed: Failed) -> Failed:
+        """Count and log a failure, and note what it says about the bot, the account or the match."""
+        if self.is_silent:  # noted by then
+            return failed
+        bot, context = self.bot, self._context
+        context.metrics.failures[failed.kind].inc()
+        log = context.log.bind(
+            match_id=self._match_id,
+            account=bot.account,
+            reason=failed.reason,
+            request_id=self._request_id,
         )
-        if not bot_broke and self._failures.is_news(seat.account):
-            log.info("try_failed")
-        else:  # a bot that breaks says so itself
-            log.debug("try_failed")
+        if failed.kind is not Failure.BROKE and context.failures.is_news(bot.account):
+            log.info("attempt_failed")
+        else:  # a bot that breaks is logged by itself
+            log.debug("attempt_failed")
         is_dropped = failed.kind is Failure.DROPPED
         is_silence = is_dropped or failed.kind is Failure.SILENT
         if is_dropped:  # as if it were overdue: it counts among those that were not answered
-            self._note_overdue(one)
-            self._conduct.dropped(seat, flight.match_id, others_got_it=flight.has_landed)
+            self._note_overdue()
+            context.health.dropped(bot, self._match_id, others_got_it=self.others_got_it)
         elif is_silence:
-            got_it = flight.has_landed
-            self._conduct.silent(seat, flight.match_id, one.asked_at, others_got_it=got_it)
-        if one.is_overdue:  # after that: a seat that is paused for it gets no further request
-            self._seats.not_overdue(seat, is_silence=is_silence)
+            got_it = self.others_got_it
+            context.health.silent(bot, self._match_id, self.asked_at, others_got_it=got_it)
+        if self._is_overdue:  # after that: a bot that is paused for it gets no further request
+            context.pool.not_overdue(bot, is_silence=is_silence)
+        return failed

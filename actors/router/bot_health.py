@@ -1,91 +1,207 @@
-"""Consequences of slow and unanswered requests for a bot.
+"""Consequences of slow and unanswered requests and of refused budgets for a bot.
 
-Longer each time in a row: a bot that never gets better costs one request a minute, not one in ten.
-
-answered              as good as any, unless others were answered several times as quickly meanwhile
+answered              good standing, unless others were answered several times as quickly meanwhile
 overdue               used only when there is no other, until it is answered
-slower than others    demoted: the same for a while, for longer each time in a row
-silent                evidence, see silence.py and circuit.py: paused, logged on again, put aside
+slower than others    deprioritised for a while, longer each time in a row
+silent                evidence, see unanswered.py and circuit_breaker.py: paused, logged on again, rotated
 dropped by the GC     the same evidence, known at once
-budget refused        benched until it frees; of an address, with all others that leave from it
-lease refused         out of use while the bot looks at its lease
+budget refused        suspended until it frees; of an address, with all others that leave from it
+lease refused         suspended while the bot checks its lease
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import contextlib
+import itertools
+import math
+from collections import deque
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Refused
+from actors.accounts.store import AccountStore
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BudgetSpent, CheckLease, ReadyBot, Relog
-from actors.clock import Clock
-from actors.errors import LocalProtocolError, TimedOut, Unusable
+from actors.clock import Clock, Tasks
+from actors.errors import AccountError, LocalProtocolError, TimedOut, Unusable
 from actors.router.bot_pool import BotPool
 from actors.router.circuit_breaker import CircuitBreakers, Step
-from actors.router.hedging import Hedging
-from actors.router.metrics import Tally
+from actors.router.metrics import RouterMetrics
+from actors.router.rotation import Standing
 from actors.router.unanswered import UnansweredTracker, Why
 
-FIRST_S: Final = 2.0  # anybody may be late once
+# -- response times
+TYPICAL_S: Final = 0.25  # until an answer was seen; 50 to 500 ms are usual
+TIMES: Final = 4.0  # the typical latency
+LEAST_S: Final = 0.75  # a long tail is no trouble
+ALONE_TIMES: Final = 2.0
+BLIND_EVERY_S: Final = 1.0
+LATELY: Final = 65  # answers; odd, so that the middle is one of them
+LATEST: Final = 3  # so soon it is clear that all are slow now
+PER_ANSWER: Final = 0.1
+AT_MOST: Final = 10.0
+
+# -- consequences
+FIRST_S: Final = 2.0  # any bot may be late once
 LONGEST_S: Final = 60.0
-
-
-class SlowPenalty:
-    """The demotions of each account in a row. Owned by the router."""
-
-    def __init__(self) -> None:
-        self._times: defaultdict[str, int] = defaultdict(int)  # in a row
-
-    def overdue(self, account: str) -> float:
-        """Note one more; return for how many seconds the account is demoted."""
-        seconds = min(FIRST_S * 2.0 ** min(self._times[account], 10), LONGEST_S)
-        self._times[account] += 1
-        return seconds
-
-    def in_time(self, account: str) -> None:
-        """Forget them all."""
-        self._times.pop(account, None)
-
-
-# Until an account that Valve counts differently than we do is tried again.
-SPENT_EARLY_S: Final = 3600.0
-# Until a seat is used again although its bot has not said that its lease holds, or was not told something
-# because its mailbox was full: longer than Redis may take to answer.
+SPENT_EARLY_S: Final = (
+    3600.0  # rest of an account whose requests Valve counts differently than we do
+)
+# Until a bot is used again that has not confirmed its lease: longer than Redis may take to answer.
 UNCERTAIN_S: Final = 5.0
-# Until one that was left for a spare account is tried again: the trial may show that it was not at fault.
+# Rest of an account that was left for a spare one: the trial may show that it was not at fault.
 LEFT_FOR_SPARE_S: Final = 600.0
+# Between two looks whether an address is still spent: Redis may lose the count, or an operator resets it.
+ADDRESS_LOOK_S: Final = 2.0
 UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
+class Hedging:
+    """Measures response times and bounds hedges (a second bot that is asked for the same match).
+
+    A request is *overdue* when it takes several times as long as answers lately took: another bot most
+    likely has an answer sooner. Each hedge costs one of a daily budget, and when all bots are slow more
+    requests make the Game Coordinator slower. So there is one hedge for ten answers, plus a few at the
+    start, and none while nothing is answered after one.
+
+    A request is *slow* or *silent* only in comparison with the answers that came since it was sent.
+    Without any, it is silent after `ALONE_TIMES` the time after which another bot is asked.
+    """
+
+    def __init__(self) -> None:
+        self._answers: deque[tuple[float, float]] = deque(maxlen=LATELY)  # when, and after how long
+        self._typical_s: float | None = TYPICAL_S  # None: to be computed
+        self._allowance = AT_MOST
+        self.is_answered = True  # whether an answer came since the last hedge
+        self._blind_at = -math.inf
+
+    def answered(self, seconds: float, now: float) -> None:
+        """Note how long an answer took that has just come."""
+        self._answers.append((now, seconds))
+        self._typical_s = None
+        self.is_answered = True
+        self._allowance = min(AT_MOST, self._allowance + PER_ANSWER)
+
+    @property
+    def overdue_s(self) -> float:
+        """After how many seconds a request is overdue."""
+        if self._typical_s is None:  # the median: a slow bot among many does not move it
+            latencies = [seconds for _, seconds in self._answers]
+            self._typical_s = max(_median(latencies), _median(latencies[-LATEST:]))
+        return max(LEAST_S, TIMES * self._typical_s)
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether one more hedge is within bounds."""
+        return self._allowance >= 1.0
+
+    def next_attempt_s(self, left_s: float, timeout_s: float) -> tuple[float, float]:
+        """Return when a hedge and when a retry is due, after the start of an attempt; inf for never.
+
+        `left_s`: the time that was left then; an attempt without time for an answer makes no sense.
+        """
+        hedge_s = self.overdue_s if self.is_allowed else math.inf
+        retry_s = max(self.overdue_s, min(timeout_s, left_s / 2))
+        last_s = left_s - self.overdue_s / TIMES
+        return (
+            hedge_s if hedge_s <= last_s else math.inf,
+            retry_s if retry_s <= last_s else math.inf,
+        )
+
+    def hedged(self) -> None:
+        """Count a hedge."""
+        self._allowance -= 1.0
+        self.is_answered = False
+
+    def ask_blindly(self, now: float) -> bool:
+        """Return whether one more bot may be asked while none is answered, and count it.
+
+        One in `BLIND_EVERY_S`, over all matches: where the GC itself is slow or away more do not help.
+        """
+        if now - self._blind_at < BLIND_EVERY_S:
+            return False
+        self._blind_at = now
+        return True
+
+    def is_slow(self, asked_at: float, now: float) -> bool | None:
+        """Whether a request takes several times as long as those that are answered meanwhile.
+
+        None where none was answered since it was sent.
+        """
+        slow_s = self._slow_s(asked_at)
+        return None if slow_s is None else now - asked_at >= slow_s
+
+    def silent_at(self, asked_at: float, timeout_s: float) -> float:
+        """Return when an unanswered request counts as silence, by the answers so far.
+
+        `timeout_s`: after which another bot is asked.
+        """
+        slow_s = self._slow_s(asked_at)
+        if slow_s is None:
+            return asked_at + max(ALONE_TIMES * timeout_s, self.overdue_s)
+        return asked_at + max(timeout_s, slow_s)
+
+    def _slow_s(self, asked_at: float) -> float | None:
+        """Return how long a request may take, by the answers since then; None without any."""
+        newest_first = reversed(self._answers)
+        meanwhile = [
+            one[1] for one in itertools.takewhile(lambda one: one[0] > asked_at, newest_first)
+        ]
+        return max(LEAST_S, TIMES * _median(meanwhile)) if meanwhile else None
+
+
+def _median(seconds: list[float]) -> float:
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def penalty_s(times: int) -> float:
+    """Return how long a slow bot is deprioritised; `times`: how often it was before, in a row."""
+    return min(FIRST_S * 2.0 ** min(times, 10), LONGEST_S)
+
+
 class BotHealth:
-    """Changes the seats of bots by the outcome of their requests. Owned by the router."""
+    """Decides the standing of bots by the outcome of their requests. Owned by the router."""
 
     def __init__(
-        self, seats: BotPool, *, tally: Tally, clock: Clock, log: FilteringBoundLogger
+        self,
+        pool: BotPool,
+        accounts: AccountStore,
+        *,
+        metrics: RouterMetrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
         self.hedging = Hedging()
-        self._seats = seats
-        self._tally = tally
-        self._silence = UnansweredTracker()
-        self._circuits = CircuitBreakers()
-        self._demerits = SlowPenalty()
+        self._pool = pool
+        self._accounts = accounts
+        self._metrics = metrics
+        self._unanswered = UnansweredTracker()
+        self.aside = self._unanswered.aside  # matches that are, or were, set aside
+        self._breakers = CircuitBreakers()
+        self._times_slow: dict[str, int] = {}  # by account, in a row
         self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
+        self._watched: set[str] = set()  # spent addresses
         self._opened = FirstFailures()
         self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
-        # The seat left for a spare account: what its bot hears next is evidence.
-        self._trial: ReadyBot | None = None
+        self._trial: ReadyBot | None = (
+            None  # left for a spare account, whose first answer is evidence
+        )
         self._clock = clock
         self._log = log
+        self._tasks = Tasks()
+
+    async def stop(self) -> None:
+        """End what runs in the background."""
+        self._tasks.cancel()
+        await self._tasks.finish()
 
     def refusal_of(self, match_id: int) -> TimedOut | Unusable | None:
         """Return the error for a match that is left alone, or None when it is not."""
-        left_s = self._silence.set_aside_for(match_id, self._clock.now())
+        left_s = self._unanswered.set_aside_for(match_id, self._clock.now())
         if left_s is None:
             return None
-        match self._silence.why_aside(match_id):
+        match self._unanswered.aside[match_id].why:
             case Why.USELESS:
                 return Unusable(UNUSABLE, left_s)
             case Why.TROUBLE:
@@ -93,161 +209,192 @@ class BotHealth:
             case Why.SILENT:
                 return TimedOut("the Game Coordinator does not answer about this match", left_s)
 
-    def is_silent(self, account: str) -> bool:
-        """Whether an account was silent last, over whatever session."""
-        return account in self._circuits.open_accounts()
+    def standing_of_new(self, account: str) -> Standing:
+        """Return the standing of a bot that has just become ready."""
+        return Standing.PROBATION if account in self._breakers.open else Standing.GOOD
 
     def may_be_the_match(self, accounts: frozenset[str]) -> bool:
         """Whether a match would be set aside if none of these accounts gets it."""
-        return self._silence.may_be_the_match(accounts, self._clock.now())
+        return self._unanswered.may_be_the_match(accounts, self._clock.now())
 
-    def answered(self, seat: ReadyBot, match_id: int, asked_at: float, useless: Why | None) -> None:
-        """The GC said something about the match; `useless`: why that is of no use, if it is not."""
-        account, now = seat.account, self._clock.now()
-        if not self.slow(seat, asked_at):
-            self._demerits.in_time(account)
-            self._seats.acquit(seat)
+    # -- outcomes of a request -----------------------------------------------------------------
+
+    def answered(self, bot: ReadyBot, match_id: int, asked_at: float, useless: Why | None) -> None:
+        """The GC said something about a match; `useless`: why that is of no use, if it is not."""
+        account, now = bot.account, self._clock.now()
+        is_slow = self.slow(bot, asked_at)
+        if not is_slow:
+            self._times_slow.pop(account, None)
+        is_open = account in self._breakers.open
         self.hedging.answered(now - asked_at, now)
-        self._circuits.answered(account)
+        if not self._breakers.is_quiet:
+            self._breakers.answered(account)
         self._dropped_at.pop(account, None)
         self._opened.succeeded(account)
-        self._seats.trust(seat)
-        if useless is None:
-            for spent in self._silence.answered(account, match_id, now):
-                self._put_aside(spent)
-        else:
-            self._silence.heard(account, now)
-            if self._silence.useless(account, match_id, useless, now):
-                self._note_aside(match_id, useless)
-        self._judge_trial(seat)
+        self._pool.answered(bot, is_good=is_open or not is_slow)
+        for spent in self._unanswered.answered(account, match_id, now, is_useful=useless is None):
+            self._rotate_early(spent)
+        if useless is not None and self._unanswered.useless(account, match_id, useless, now):
+            self._log_set_aside(match_id, useless)
+        if self._trial is not None:
+            self._judge_trial(bot)
 
-    def slow(self, seat: ReadyBot, asked_at: float) -> bool:
-        """Demote a seat if it is slower than others are meanwhile; return whether it is."""
-        is_slow = bool(self.hedging.is_slow(asked_at, self._clock.now()))
-        if is_slow and self._seats.demote(seat):
-            seconds = self._demerits.overdue(seat.account)
-            log = self._log.bind(account=seat.account, delay_s=seconds)
-            if seconds == FIRST_S:
-                log.info("bot_demoted")
+    def slow(self, bot: ReadyBot, asked_at: float) -> bool:
+        """Deprioritise a bot if it is slower than others are meanwhile; return whether it is.
+
+        Not a bot whose circuit is open: its silence says more.
+        """
+        now = self._clock.now()
+        if not self.hedging.is_slow(asked_at, now):
+            return False
+        standing = self._pool.rotation.standing(bot)
+        is_open = bot.account in self._breakers.open
+        if not is_open and standing not in (None, Standing.PAUSED, Standing.DEPRIORITISED):
+            times = self._times_slow.get(bot.account, 0)
+            self._times_slow[bot.account] = times + 1
+            seconds = penalty_s(times)
+            self._pool.set_standing(bot, Standing.DEPRIORITISED, seconds)
+            log = self._log.bind(account=bot.account, delay_s=seconds)
+            if not times:
+                log.info("bot_deprioritised")
             else:  # again, before it was in time once
-                log.debug("bot_demoted")
-            self._clock.call_at(self._clock.now() + seconds, lambda: self._seats.restore(seat))
-        return is_slow
+                log.debug("bot_deprioritised")
+        return True
 
-    def dropped(self, seat: ReadyBot, match_id: int, *, others_got_it: bool) -> None:
-        """The GC threw a request away: what silence is, without the time that silence takes.
+    def dropped(self, bot: ReadyBot, match_id: int, *, others_got_it: bool) -> None:
+        """The GC threw a request away: evidence as of silence, without the time that silence takes.
 
         One such request is over too soon to see whether others are answered meanwhile, so the time since
         the one before it counts.
         """
         now = self._clock.now()
-        since = self._dropped_at.get(seat.account, now)
-        self._dropped_at[seat.account] = now
-        self.silent(seat, match_id, since, others_got_it=others_got_it)
+        since = self._dropped_at.get(bot.account, now)
+        self._dropped_at[bot.account] = now
+        self.silent(bot, match_id, since, others_got_it=others_got_it)
 
-    def silent(self, seat: ReadyBot, match_id: int, since: float, *, others_got_it: bool) -> None:
-        """Nothing came for long enough to be evidence, over a connection that is alive.
+    def silent(self, bot: ReadyBot, match_id: int, since: float, *, others_got_it: bool) -> None:
+        """No answer came for long enough to be evidence, over a connection that is alive.
 
         `since`: clock seconds from which on it matters whether others are answered.
         """
-        self._break_circuit(seat, since)
+        self._break_circuit(bot, since)
         if others_got_it:
-            if self._silence.missed(seat.account, match_id, self._clock.now()):
-                self._put_aside(seat.account)
-        elif self._silence.silent(seat.account, match_id, self._clock.now()):
-            self._note_aside(match_id, Why.SILENT)
+            if self._unanswered.missed(bot.account, match_id, self._clock.now()):
+                self._rotate_early(bot.account)
+        elif self._unanswered.silent(bot.account, match_id, self._clock.now()):
+            self._log_set_aside(match_id, Why.SILENT)
 
     def broke(self, account: str) -> None:
-        """Its connection is gone; what was not heard over it says nothing."""
+        """The connection of an account broke; requests that were unanswered over it are no evidence."""
         self._dropped_at.pop(account, None)
-        self._silence.exonerate(account)
+        self._unanswered.connection_broke(account)
 
-    def refused(self, seat: ReadyBot, refused: Refused) -> None:
-        """The store did not reserve a request for it."""
-        self._log_refused(seat, refused)
-        if self._seats.is_retired(seat.bot_id):
+    def refused(self, bot: ReadyBot, refused: Refused) -> None:
+        """The store did not reserve a request for a bot."""
+        self._metrics.refusals[refused.scope].inc()
+        self._suspend(bot, refused)
+        ip = bot.ip
+        if ip is not None and ip in self._pool.spent_addresses and ip not in self._watched:
+            self._watched.add(ip)
+            self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
+
+    # -- consequences --------------------------------------------------------------------------
+
+    def _suspend(self, bot: ReadyBot, refused: Refused) -> None:
+        self._log_refused(bot, refused)
+        if self._pool.is_retired(bot.bot_id):
             return
         if refused.scope == "lease":
-            self._seats.await_lease(seat, UNCERTAIN_S)
-            self._tell(seat, CheckLease())
+            self._pool.set_standing(bot, Standing.SUSPENDED, UNCERTAIN_S)
+            self._tell(bot, CheckLease())
         elif refused.scope == "ip":
-            self._seats.bench_address(str(seat.ip), refused.retry_after)
+            self._pool.suspend_address(str(bot.ip), refused.retry_after)
         else:
-            self._seats.note_budget(refused.retry_after)
-            is_told = self._tell(seat, BudgetSpent(refused.retry_after))
-            if self._seats.knows(seat):
-                self._seats.rotate(seat.bot_id)  # it will say so itself, but only after this turn
-                self._seats.bench(seat, refused.retry_after if is_told else UNCERTAIN_S)
+            self._pool.note_budget(refused.retry_after)
+            is_told = self._tell(bot, BudgetSpent(refused.retry_after))
+            if self._pool.rotation.standing(bot) is not None:
+                self._pool.rotate(bot.bot_id)  # the bot says so itself, but only after this turn
+                self._pool.suspend_account(bot, refused.retry_after if is_told else UNCERTAIN_S)
 
-    def _log_refused(self, seat: ReadyBot, refused: Refused) -> None:
+    async def _watch_address(self, ip: str) -> None:
+        """Use a spent address again as soon as Redis counts less than its budget."""
+        while ip in self._pool.spent_addresses:
+            await self._clock.sleep(ADDRESS_LOOK_S)
+            with contextlib.suppress(AccountError):  # the time at which it frees is known
+                if not await self._accounts.address_frees_in(ip):
+                    self._pool.free_address(ip)
+        self._watched.discard(ip)
+
+    def _log_refused(self, bot: ReadyBot, refused: Refused) -> None:
         """Log a refused budget; that of an address at info for its first bot alone."""
-        log = self._log.bind(account=seat.account, scope=refused.scope, delay_s=refused.retry_after)
+        log = self._log.bind(account=bot.account, scope=refused.scope, delay_s=refused.retry_after)
         now = self._clock.now()
-        if refused.scope == "ip" and now < self._ip_spent_until.get(seat.ip, 0.0):
+        if refused.scope == "ip" and now < self._ip_spent_until.get(bot.ip, 0.0):
             log.debug("budget_refused")
             return
         log.info("budget_refused")
         if refused.scope == "ip":
-            self._ip_spent_until[seat.ip] = now + refused.retry_after
+            self._ip_spent_until[bot.ip] = now + refused.retry_after
 
-    def _put_aside(self, account: str) -> None:
+    def _rotate_early(self, account: str) -> None:
         """An account is spent, whatever our own counters say."""
         self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
-        if (seat := self._seats.of_account(account)) is not None:
-            self.refused(seat, Refused("account", SPENT_EARLY_S))
+        if (bot := self._pool.rotation.of_account(account)) is not None:
+            self._suspend(bot, Refused("account", SPENT_EARLY_S))
 
-    def _note_aside(self, match_id: int, why: Why) -> None:
+    def _log_set_aside(self, match_id: int, why: Why) -> None:
         self._log.warning("match_set_aside", match_id=match_id, reason=why.value)
 
-    def _judge_trial(self, seat: ReadyBot) -> None:
-        """A spare account was answered after others fell silent: probe those at once."""
+    def _judge_trial(self, bot: ReadyBot) -> None:
+        """Half-open the circuits of silent accounts at once when a spare account was answered."""
         left = self._trial
-        if left is None or left.bot_id != seat.bot_id or left.account == seat.account:
+        if left is None or left.bot_id != bot.bot_id or left.account == bot.account:
             return
         self._trial = None
-        self._circuits.trial_won(self._clock.now())
-        for account in self._circuits.open_accounts():
-            if (silent := self._seats.of_account(account)) is not None:
-                self._seats.resume(silent)
+        self._breakers.trial_won(self._clock.now())
+        for account in tuple(self._breakers.open):
+            if (silent := self._pool.rotation.of_account(account)) is not None:
+                self._pool.resume(silent)
 
-    def _break_circuit(self, seat: ReadyBot, since: float) -> None:
+    def _break_circuit(self, bot: ReadyBot, since: float) -> None:
         """Do what the account's circuit breaker asks for after a silence."""
-        if not self._seats.holds(seat):  # paused, or gone, since it was asked
+        standing = self._pool.rotation.standing(bot)
+        if standing in (None, Standing.PAUSED):  # paused, or gone, since it was asked
             return
-        account, now = seat.account, self._clock.now()
-        step = self._circuits.silent(
+        account, now = bot.account, self._clock.now()
+        step = self._breakers.silent(
             account,
             now,
-            unanswered=self._seats.unanswered_by(seat),
-            is_probe=self._seats.is_probed(seat),
-            others_answer=self._silence.is_anybody_answered(since, but=account),
+            unanswered=self._pool.rotation.unanswered_by(bot),
+            is_half_open=standing is Standing.PROBATION and account in self._breakers.open,
+            others_answer=self._unanswered.is_other_answered(account, since),
         )
         if step is Step.NOTHING:
             return
-        self._tally.circuit_opened(step)
+        self._metrics.circuits_opened[step].inc()
         log = self._log.bind(account=account, step=step.name.lower())
         if self._opened.is_news(account, step):
             log.warning("circuit_opened")
         else:  # again, or as all others
             log.debug("circuit_opened")
-        self._silence.distrust(account)
+        self._unanswered.disregard(account)
         if step in (Step.PAUSE, Step.SPARE):
-            self._seats.pause(seat, self._circuits.pause_s(account))
+            self._pool.set_standing(bot, Standing.PAUSED, self._breakers.pause_s(account))
             if step is Step.SPARE:
-                self._trial = seat
-                self._tell(seat, Relog("silent; a spare account is tried", LEFT_FOR_SPARE_S))
+                self._trial = bot
+                self._tell(bot, Relog("silent; a spare account is tried", LEFT_FOR_SPARE_S))
         elif step is Step.RELOG:
-            if self._tell(seat, Relog("nothing is answered over this session")):
-                self._seats.leave(seat.bot_id, is_coming=True)
+            if self._tell(bot, Relog("nothing is answered over this session")):
+                self._pool.remove(bot.bot_id, is_coming=True)
             else:
-                self._seats.pause(seat, UNCERTAIN_S)
+                self._pool.set_standing(bot, Standing.PAUSED, UNCERTAIN_S)
         else:
-            self.refused(seat, Refused("account", SPENT_EARLY_S))
+            self._suspend(bot, Refused("account", SPENT_EARLY_S))
 
-    def _tell(self, seat: ReadyBot, message: BudgetSpent | CheckLease | Relog) -> bool:
+    def _tell(self, bot: ReadyBot, message: BudgetSpent | CheckLease | Relog) -> bool:
         try:
-            seat.address.tell(message)
-        except LocalProtocolError:  # the bot is about to end, or behind with its mail
-            self._log.debug("notice_undelivered", account=seat.account, notice=str(message))
+            bot.address.tell(message)
+        except LocalProtocolError:  # the bot is about to end, or its mailbox is full
+            self._log.debug("notice_undelivered", account=bot.account, notice=str(message))
             return False
         return True

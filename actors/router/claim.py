@@ -1,183 +1,156 @@
 """Cross-instance single flight: one instance fetches a match, the others poll Redis for it.
 
 Redis has the match         that is the answer
-    no instance has a claim     cleared: this instance claims the match and renews the claim
-    another instance has one    look again after a pause, until Redis has the match or the claim is gone
+no instance has a claim     this instance claims the match and renews the claim
+another instance has one    look again after a pause, until Redis has the match or the claim is gone
 
 Instances poll instead of waiting for a notification: neither a lost connection nor a failover can make
-them miss a result. The cost is a few look-ups for each match that several instances fetch at once.
+them miss a result. The cost is a few lookups for each match that several instances fetch at once.
 """
 
 from __future__ import annotations
 
-import random
-from typing import Final, Protocol
+from typing import Final, Self
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.clock import Tasks, WallClock
-from actors.errors import (
-    AccountError,
-    RequestStoreUnavailable,
-    StoreMisused,
-    TimedOut,
-    store_trouble,
-)
+from actors.accounts.models import Charge, Refused, Reserved
+from actors.clock import Cancellable, Clock, Tasks
+from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, store_trouble
 from actors.matches.match import Known
-from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Locked
-from actors.redis.client import Condition
-from actors.router.fetch import Fetch
-from actors.router.metrics import Tally
+from actors.matches.store import RENEW_EVERY_S, Claim, Locked, MatchStore
 
 STORE_RETRY_S: Final = 2.0
-TAKEN_RETRY_S: Final = 1.0
-FIRST_LOOK_S: Final = 0.03  # about what a quick answer takes
-LONGEST_LOOK_S: Final = 0.25
+FIRST_POLL_S: Final = 0.03  # about what a quick answer takes
+LONGEST_POLL_S: Final = 0.25
 GROWTH: Final = 1.5
+START_S: Final = FIRST_POLL_S / GROWTH
 
 
-class KnowsMatches(Protocol):
-    """What the router needs of `matches.store.MatchStore`; the contracts are there."""
-
-    def claim(self, match_id: int) -> Claim:
-        """Return a new claim."""
-
-    def ours(self, claim: Claim) -> Condition:
-        """Return what holds while the flight is the claim's."""
-
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> Known | Claim | Locked:
-        """Return what is known, or the claim if it is granted."""
-
-    async def land(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
-        """Store what a flight has brought and end it."""
-
-    async def hold(self, claim: Claim) -> bool:
-        """Keep a flight for longer."""
-
-    async def give_up(self, claim: Claim) -> None:
-        """End a flight that brought nothing."""
+def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
+    """Return the error for a request that Redis is needed for."""
+    return RequestStoreUnavailable(
+        f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
+    )
 
 
 class MatchClaim:
-    """Obtains and renews the claims of flights in Redis. Owned by the router."""
+    """The claim of one fetch on its match. As a context manager it releases the claim at the end.
+
+    Attributes:
+        may_be_held: whether the claim was granted, or may have been.
+        poll_s: when to look again where another instance has it, on average.
+    """
 
     def __init__(
         self,
-        matches: KnowsMatches,
+        matches: MatchStore,
+        match_id: int,
+        tasks: Tasks,
         *,
-        tally: Tally,
-        clock: WallClock,
-        rng: random.Random,
+        clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
+        """`tasks`: for calls of Redis that are not waited for."""
         self._matches = matches
-        self._tally = tally
+        self._claim = matches.claim(match_id)
+        self.may_be_held = False
+        self.poll_s = START_S
+        self._alarm: Cancellable | None = None  # of the next renewal; None while it is not held
         self._clock = clock
-        self._rng = rng
         self._log = log
-        self._tasks = Tasks()
+        self._tasks = tasks
 
-    def claim(self, match_id: int) -> Claim:
-        """Return a claim for a new flight."""
-        return self._matches.claim(match_id)
+    def __enter__(self) -> Self:
+        """Acquire nothing yet; `lookup` does."""
+        return self
 
-    async def obtain(self, flight: Fetch, found: Known | Claim | Locked) -> Known | None:
-        """Return what is known of the match, or None as soon as the flight is cleared.
+    def __exit__(self, *_: object) -> None:
+        """Release the claim."""
+        self.release()
 
-        `found`: what a look has just found.
+    async def lookup(
+        self, after: int, charge: Charge | None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        """Look the match up, see `MatchStore.lookup`; a claim that is granted is renewed from then on.
 
         Raises:
-            RequestStoreUnavailable: Redis is away; without it no budget could be counted either.
-            TimedOut: another instance held the claim until the deadline.
+            RequestStoreUnavailable: Redis is away; without it no budget can be counted either.
         """
-        pause_s, was_taken = FIRST_LOOK_S, isinstance(found, Locked)
-        while isinstance(found, Locked):
-            if self._clock.now() >= flight.deadline:
-                raise TimedOut("another instance did not get it in time", TAKEN_RETRY_S)
-            await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
-            pause_s = min(pause_s * GROWTH, LONGEST_LOOK_S)
-            found = await self.look(flight)
-        if not isinstance(found, Claim):
-            return found
-        if was_taken:
-            self._tally.took_over()
-        return None
+        self.may_be_held = True  # from the moment in which it is asked for
+        try:
+            found = await self._lookup(after, charge)
+        except AccountError as error:
+            if isinstance(error, StoreMisused):  # that Redis is away is logged once, elsewhere
+                match_id = self._claim.match_id
+                self._log.warning("match_lookup_failed", match_id=match_id, reason=str(error))
+            raise store_unavailable(error) from error
+        is_locked = isinstance(found, Locked)
+        self.poll_s = min(self.poll_s * GROWTH, LONGEST_POLL_S) if is_locked else START_S
+        if not isinstance(found, Claim | Reserved | Refused):
+            self.may_be_held = self._alarm is not None and not is_locked
+        elif self._alarm is None:
+            self._renew_later()
+        return found
 
-    async def look(self, flight: Fetch) -> Known | Claim | Locked:
-        """Look once. Raises RequestStoreUnavailable."""
-        while True:
-            after = flight.after
-            flight.may_be_claimed = True  # from the moment in which it is asked for
-            try:
-                found = await self._matches.look(flight.claim, after=after)
-            except AccountError as error:
-                if isinstance(error, StoreMisused):  # that Redis is away is said once, elsewhere
-                    self._log.warning("look_failed", match_id=flight.match_id, reason=str(error))
-                raise RequestStoreUnavailable(
-                    f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
-                ) from error
-            if isinstance(found, Claim):
-                self.keep(flight)
-                return found
-            flight.may_be_claimed = False
-            if flight.after == after:  # else a client joined that wants news
-                if isinstance(found, Locked):
-                    flight.after = found.after
-                return found
+    async def _lookup(
+        self, after: int, charge: Charge | None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        try:
+            return await self._matches.lookup(self._claim, after=after, charge=charge)
+        except StoreMisused:
+            if charge is None:
+                raise
+        # Most likely a key of the account. Its budget is asked for separately, as of any later attempt.
+        return await self._matches.lookup(self._claim, after=after)
 
-    def ours(self, flight: Fetch) -> Condition:
-        """Return what holds in Redis while the flight is cleared."""
-        return self._matches.ours(flight.claim)
+    def publish(self, known: Known) -> None:
+        """Store the result for all instances and end the claim. Does not wait."""
+        self._end()
+        self._tasks.start(self._publish(self._claim, known), name=f"publish-{known.match_id}")
 
-    def keep(self, flight: Fetch) -> None:
-        """It is cleared: stay so while it lasts. Harmless when repeated."""
-        if flight.held is not flight.claim:
-            flight.held = flight.claim
-            self._hold_later(flight, flight.claim)
-
-    async def land(self, flight: Fetch, known: Known) -> None:
-        """Let all containers know what the flight has brought, as well as that can be done."""
-        flight.may_be_claimed = False
+    async def _publish(self, claim: Claim, known: Known) -> None:
         try:
             ttl_s = known.fresh_until - self._clock.wall()
-            await self._matches.land(flight.claim, known, ttl_s=ttl_s)
+            await self._matches.publish(claim, known, ttl_s=ttl_s)
         except AccountError as error:
             if isinstance(error, StoreMisused):
-                self._log.warning("match_not_stored", match_id=flight.match_id, reason=str(error))
+                match_id = claim.match_id
+                self._log.warning("match_not_stored", match_id=match_id, reason=str(error))
 
-    def give_up(self, flight: Fetch) -> None:
-        """Let others try. Does not wait; the flight may ask for clearance again."""
-        if flight.may_be_claimed:
-            flight.may_be_claimed = False
-            claim, flight.claim = flight.claim, self._matches.claim(flight.match_id)
-            self._tasks.start(self._give_up(claim), name=f"give-up-{claim.match_id}")
+    def release(self) -> None:
+        """Let other instances fetch the match. Does not wait; `lookup` may claim it again."""
+        if self.may_be_held:
+            self._end()
+            # With another token from now on, so that this release never ends a later claim.
+            claim, self._claim = self._claim, self._matches.claim(self._claim.match_id)
+            self._tasks.start(self._release(claim), name=f"release-{claim.match_id}")
 
-    async def finish(self) -> None:
-        """Wait for what still goes on; each is bounded by Redis's time limits."""
-        await self._tasks.finish()
-
-    async def _give_up(self, claim: Claim) -> None:
+    async def _release(self, claim: Claim) -> None:
         try:
-            await self._matches.give_up(claim)
-        except AccountError as error:  # it ends by itself soon
-            self._log.debug("flight_not_given_up", match_id=claim.match_id, reason=str(error))
+            await self._matches.release(claim)
+        except AccountError as error:  # it expires soon
+            self._log.debug("claim_not_released", match_id=claim.match_id, reason=str(error))
 
-    def _hold_later(self, flight: Fetch, claim: Claim) -> None:
-        def is_ours() -> bool:
-            return flight.may_be_claimed and flight.held is claim
+    def _end(self) -> None:
+        self.may_be_held = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
-        async def hold() -> None:
-            try:
-                is_held = await self._matches.hold(claim)
-            except AccountError:
-                is_held = True  # perhaps; Redis may be back in time
-            if not is_held:
-                self._log.info("flight_lost", match_id=claim.match_id)
-            elif is_ours():
-                self._hold_later(flight, claim)
+    def _renew_later(self) -> None:
+        def renew() -> None:
+            self._tasks.start(self._renew(), name=f"renew-{self._claim.match_id}")
 
-        def on_time() -> None:
-            if is_ours():
-                self._tasks.start(hold(), name=f"hold-{claim.match_id}")
+        self._alarm = self._clock.call_at(self._clock.now() + RENEW_EVERY_S, renew)
 
-        self._clock.call_at(self._clock.now() + HOLD_EVERY_S, on_time)
+    async def _renew(self) -> None:
+        claim = self._claim
+        try:
+            is_held = await self._matches.renew(claim)
+        except AccountError:
+            is_held = True  # perhaps; Redis may be back in time
+        if not is_held:
+            self._log.info("claim_lost", match_id=claim.match_id)
+        elif self._alarm is not None and self._claim is claim:
+            self._renew_later()

@@ -1,155 +1,400 @@
 """One in-flight match and its waiters (single flight).
 
-asked ──► cleared among all containers ──► try ──► landed
-                                                └────► another try, while the first may still land
+nothing is running      look the match up and take the next bot in turn, waiting in the queue if need be;
+                        if a bot is free at once, the lookup reserves its request, too
+an attempt is overdue   a second bot is asked (a hedge), if one is idle and hedges are within bounds
+it is late, or half the time is gone
+                        another bot, waiting in the queue if need be, unless no bot is answered
+an attempt failed       another one, at once unless one is still running
 
-A flight holds the waiting requests and their deadlines, the running tries and the accounts that failed.
-It is pure state: the pilot runs it, tries end it, the router finds it by its match.
+The first answer resolves the fetch; three silent bots at most are asked. A request outlives its fetch: a
+later answer resolves the fetch of the match at that time, and goes to the cache.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from typing import Final
 
+from actors.accounts.models import Refused, Reserved
 from actors.actor import Reply
 from actors.bot.messages import ReadyBot
-from actors.clock import Clock
-from actors.errors import RequestError
-from actors.matches.match import Known, MatchAnswer
-from actors.matches.store import ANYTHING, NEWS, Claim
+from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable, TimedOut, Unusable
+from actors.matches.match import Known, MatchAnswer, NoMatch
+from actors.matches.store import ANYTHING, NEWS, Claim, Locked
+from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
+from actors.router.bot_health import LEAST_S, UNUSABLE
+from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
+from actors.router.metrics import Failure, Lookup
+from actors.router.unanswered import Why
 from actors.router.wait_queue import Waiter
 
+TIMED_OUT_RETRY_S: Final = 5.0
+UNUSABLE_RETRY_S: Final = 30.0
+LOCKED_RETRY_S: Final = 1.0
+LOOK_AGAIN_S: Final = 0.5  # for a bot that was not asked yet
+NO_ANSWER: Final = Failed("no answer within the deadline")
 
-@dataclass(slots=True, eq=False)
+
 class Fetch:
-    """The state of one fetch. Times are clock seconds.
+    """One match that is being fetched, and the requests that wait for it."""
 
-    Attributes:
-        claim: what it has, or wants to have, among all containers.
-        tries: how many bots may still fail it.
-        breaks: how many bots may still be lost while they are asked.
-    """
-
-    match_id: int
-    claim: Claim
-    tries: int
-    breaks: int
-    client: str = ""  # in whose name it stands in line
-    priority: int = 0  # of the most important who waits
-    deadline: float = 0.0  # the latest of those who wait
-    after: int = ANYTHING  # what is known already will do, or only news
-    request_id: str = ""
-    may_be_claimed: bool = False  # whether the claim was, or may have been, granted
-    held: Claim | None = None  # the claim that is renewed
-    was_tried_at_once: bool = False  # a try was started while it was looked up
-    was_missed: bool = False  # it was nowhere, so a bot was, or is, asked for it
-    has_landed: bool = False
-    has_hedged: bool = False
-    failed: frozenset[str] = frozenset()  # accounts; tried last from now on
-    reason: str = ""  # why the last try failed
-    is_useless: bool = False  # it failed by an answer that is of no use
-    trouble: RequestError | None = None  # what ends it unless something in the air lands
-    in_air: dict[str, float] = field(default_factory=dict)  # account -> since when
-    late: set[str] = field(default_factory=set)  # those of them whose time is over
-    pilot: asyncio.Task[None] | None = None
-    place: Waiter | None = None  # while it stands in line
-    asked: ReadyBot | None = None  # the last one
-    _waiters: list[Reply[MatchAnswer]] = field(default_factory=list)
-    _waiting: int = 0  # those of them who still do
-    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
-
-    # -- who waits -----------------------------------------------------------------------------
-
-    def join(
-        self, fetch: FetchMatch, reply: Reply[MatchAnswer], on_abandoned: Callable[[], None]
-    ) -> None:
-        """Let one more asker wait; each keeps its own time limit.
-
-        `on_abandoned` is called when the last one has gone away.
-        """
-
-        def on_done() -> None:
-            self._waiting -= 1
-            if self.is_abandoned and not self.has_landed:
-                on_abandoned()
-
-        if self.is_abandoned:
-            self.client, self.request_id = fetch.client, fetch.request_id
-            self.priority = fetch.priority
-        self._waiters.append(reply)
-        self._waiting += 1
-        reply.when_done(on_done)
-        self.deadline = max(self.deadline, fetch.deadline)
-        self.priority = max(self.priority, fetch.priority)
-        is_asked_for = bool(self.in_air) and self.was_missed
-        if fetch.refresh and not is_asked_for and self.after == ANYTHING:
-            self.after = NEWS
+    def __init__(self, match_id: int, fetches: dict[int, Fetch], context: FetchContext) -> None:
+        """`fetches`: all of the router, by match."""
+        self.task: asyncio.Task[None] | None = None  # of `run`
+        self.waiters: dict[Reply[MatchAnswer], None] = {}
+        self._match_id = match_id
+        self._fetches = fetches
+        self._context = context
+        self._clock = context.clock
+        self._client = ""  # whose share of the queue it uses
+        self._priority = 0  # the highest of its waiters
+        self._deadline = 0.0  # the latest of its waiters
+        self._request_id = ""
+        self._after = ANYTHING  # whether what is known already will do
+        self._attempts: list[Attempt] = []
+        self._running: list[Attempt] = []  # those that may still be answered in time
+        self._attempts_left = context.policy.attempts  # how many bots may still fail it
+        self._breaks_left = context.policy.breaks  # how many bots may still be lost
+        self._failed: frozenset[str] = frozenset()  # accounts; used last from now on
+        self._last_failure = NO_ANSWER
+        self._trouble: RequestStoreUnavailable | None = None  # fails it once nothing is running
+        self._was_missed = False  # it was found nowhere, so a bot was, or is, asked for it
+        self._has_hedged = False
+        self._in_queue: Waiter | None = None
+        self._known: Known | None = None
+        self._is_new = False  # other instances do not know it yet
+        self._changed = asyncio.Event()
 
     @property
-    def is_abandoned(self) -> bool:
-        """Whether no request waits for it any more."""
-        return self._waiting <= 0
+    def asked(self) -> ReadyBot | None:
+        """The bot that was asked last."""
+        return next((one.bot for one in self._attempts[::-1] if one.asked_at < math.inf), None)
 
-    def land(self, known: Known, now: float) -> None:
-        """Answer all requests with the match, or why there is none; `now` in UTC seconds."""
-        self.has_landed = True
-        waiters, self._waiters = self._waiters, []
-        for reply in waiters:
-            answer(reply, known, now, self.asked)
+    def join(self, request: FetchMatch, reply: Reply[MatchAnswer]) -> None:
+        """Add a waiter; each keeps its own deadline."""
+        if not self.waiters:
+            self._client, self._request_id = request.client, request.request_id
+            self._priority = request.priority
+            self._changed.set()
+        self.waiters[reply] = None
+        reply.when_done(lambda: self._leave(reply))
+        self._deadline = max(self._deadline, request.deadline)
+        self._priority = max(self._priority, request.priority)
+        is_asked_for = bool(self._running) and self._was_missed
+        if request.refresh and not is_asked_for and self._after == ANYTHING:
+            self._after = NEWS
+        if self._in_queue is not None:
+            self._context.pool.raise_to(self._in_queue, self._priority, self._deadline)
 
-    def fail(self, error: RequestError) -> None:
-        """Fail all waiting requests with `error`; a later request may still succeed."""
-        waiters, self._waiters = self._waiters, []
-        for reply in waiters:
-            refuse(reply, error, self.asked)
+    async def run(self) -> None:
+        """Run until resolved, or until there are neither waiters nor running attempts."""
+        matches, tasks, log = self._context.matches, self._context.storing, self._context.log
+        with MatchClaim(matches, self._match_id, tasks, clock=self._clock, log=log) as self._claim:
+            try:
+                while self._known is None and (self.waiters or self._running):
+                    await self._step()
+            finally:
+                self._forget()
+            if self._known is not None and self._is_new:
+                self._claim.publish(self._known)
 
-    # -- tries ---------------------------------------------------------------------------------
+    def deliver(self, known: Known) -> None:
+        """Resolve with an answer of the Game Coordinator, also after the end of `run`."""
+        if self._known is None:
+            self._resolve(known, is_new=True)
+            if self.task is not None and self.task.done():
+                self._claim.publish(known)
 
-    @property
-    def may_try(self) -> bool:
-        """Whether one more bot may be asked."""
-        return self.tries > 0 and self.breaks > 0
+    def stop(self, error: RequestError) -> None:
+        """Fail all waiters and end `run`."""
+        self._fail(error)
+        self._forget()
+        if self.task is not None:
+            self.task.cancel()
 
-    @property
-    def avoid(self) -> frozenset[str]:
-        """Accounts that this match should not be asked of while there are others."""
-        return self.failed | self.in_air.keys()
-
-    def took_off(self, account: str, now: float) -> None:
-        """A try has begun."""
-        self.in_air[account] = now
-
-    def came_down(self, account: str) -> None:
-        """A try is over, whatever came of it."""
-        self.in_air.pop(account, None)
-        self.late.discard(account)
-        self._stirred.set()
-
-    async def wait_stirred(self, until: float, clock: Clock) -> None:
-        """Return when a try is over, at `until` at the latest."""
-        alarm = clock.call_at(until, self._stirred.set)
+    async def _step(self) -> None:
         try:
-            await self._stirred.wait()
+            if not self.waiters:
+                if all(one.is_late for one in self._running):
+                    self._claim.release()
+                await self._wait(math.inf)
+            elif self._running:
+                await self._add_attempt()
+            else:
+                await self._begin()
+        except RequestError as error:
+            self._fail(error)
+
+    async def _wait(self, until: float) -> None:
+        """Return when an attempt or the waiters changed, at `until` at the latest."""
+        alarm = self._clock.call_at(until, self._changed.set) if until < math.inf else None
+        try:
+            await self._changed.wait()
         finally:
-            alarm.cancel()
-            self._stirred.clear()
+            self._changed.clear()
+            if alarm is not None:
+                alarm.cancel()
+        self._drop_silent()
 
+    def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
+        """Remove a waiter; without any, leave the queue and start no more attempts."""
+        if reply is not None:
+            self.waiters.pop(reply, None)
+        if not self.waiters:
+            self._changed.set()
+            if self._in_queue is not None:
+                self._context.pool.leave(self._in_queue)
 
-def answer(
-    reply: Reply[MatchAnswer], known: Known, now: float, asked: ReadyBot | None = None
-) -> None:
-    """Answer with what is known; `now` in UTC seconds, `asked`: whom the flight asked last."""
-    if isinstance(known, MatchAnswer):
-        reply.set(known)
-    else:
-        refuse(reply, known.error(now), asked)
+    def _resolve(self, known: Known, *, is_new: bool) -> None:
+        """Answer all waiters with the match, or why there is none."""
+        self._known, self._is_new = known, is_new
+        for one in self._running:
+            one.others_got_it = True
+        self._context.memory.put(known)
+        if isinstance(known, NoMatch):
+            self._fail(known.error(self._clock.wall()))
+        else:
+            for reply in self.waiters:
+                reply.set(known)
+            self.waiters.clear()
+        self._forget()
+        self._leave(None)
 
+    def _fail(self, error: RequestError) -> None:
+        """Fail all waiters; a later request may still succeed."""
+        if self.asked is not None:
+            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
+        for reply in self.waiters:
+            reply.fail(error)
+        self.waiters.clear()
 
-def refuse(reply: Reply[MatchAnswer], error: RequestError, asked: ReadyBot | None) -> None:
-    """Answer with an error, and with who was asked."""
-    if asked is not None:
-        error.steam_id, error.ip = asked.steam_id, asked.ip
-    reply.fail(error)
+    def _forget(self) -> None:
+        if self._fetches.get(self._match_id) is self:
+            del self._fetches[self._match_id]
+
+    def _raise_if_hopeless(self) -> None:
+        if (refusal := self._refusal()) is not None:
+            raise refusal
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
+        is_useless = self._last_failure.useless is Why.USELESS
+        may_try = (
+            min(self._attempts_left, self._breaks_left) > 0 and self._clock.now() < self._deadline
+        )
+        if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
+            raise self._failure()  # the only account would answer the same again
+
+    def _refusal(self) -> TimedOut | Unusable | None:
+        health = self._context.health
+        return health.refusal_of(self._match_id) if self._match_id in health.aside else None
+
+    def _failure(self) -> TimedOut | Unusable | QuotaExhausted:
+        spent = self._context.pool.refusal()
+        if isinstance(spent, QuotaExhausted):  # so no other bot was asked
+            return spent
+        failed = self._last_failure
+        if failed.useless is Why.USELESS:
+            return Unusable(f"{UNUSABLE}: {failed.reason}", UNUSABLE_RETRY_S)
+        return TimedOut(f"the Game Coordinator did not answer: {failed.reason}", TIMED_OUT_RETRY_S)
+
+    @property
+    def _avoid(self) -> frozenset[str]:
+        """Accounts that this match should not be asked of while there are others."""
+        return self._failed | {one.bot.account for one in self._running}
+
+    # -- nothing is running --------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Look the match up, and start an attempt with the claim. Raises RequestError."""
+        self._raise_if_hopeless()
+        pool, was_locked = self._context.pool, False
+        bot = pool.acquire_now(self._avoid)
+        while self.waiters:
+            found = await self._lookup(bot)
+            if isinstance(found, MatchAnswer | NoMatch):
+                if self._known is None:
+                    self._context.metrics.looked_up(Lookup.REDIS)
+                    self._resolve(found, is_new=False)
+                return
+            if isinstance(found, Locked):
+                bot, was_locked = None, True
+                if self._clock.now() >= self._deadline:
+                    raise TimedOut("another instance did not get it in time", LOCKED_RETRY_S)
+                pause_s = self._claim.poll_s * (0.5 + self._context.rng.random())
+                await self._wait(self._clock.now() + pause_s)
+                continue
+            if was_locked:
+                self._context.metrics.taken_over.inc()
+            if isinstance(found, Claim) and not self.waiters:  # and nothing is counted
+                break
+            if (bot := bot or pool.acquire_now(self._avoid)) is not None:
+                self._start(bot, found)
+                return
+            self._claim.release()  # another instance may have a free bot
+            bot, was_locked = await self._queue(), False
+        if bot is not None:
+            pool.release(bot, unused_since=self._clock.now())
+
+    async def _lookup(self, bot: ReadyBot | None) -> Known | Locked | Claim | Reserved | Refused:
+        """Look the match up, and reserve a request of `bot` with it; release the bot if that failed."""
+        taken_at, charge, is_ours = self._clock.now(), None, False
+        if bot is not None:
+            charge = self._context.accounts.charge(bot.account, bot.fencing_token, bot.ip)
+        try:
+            while True:
+                after = self._after
+                found = await self._claim.lookup(after, charge)
+                is_ours = isinstance(found, Claim | Reserved | Refused)
+                if is_ours or self._after == after:  # else a client joined that wants news
+                    break
+        finally:
+            if bot is not None and not is_ours:
+                self._context.pool.release(bot, unused_since=taken_at)
+        if isinstance(found, Locked):
+            self._after = found.after
+        return found
+
+    async def _queue(self) -> ReadyBot:
+        """Wait in the queue for a bot. Raises RequestError."""
+        is_patient = self._last_failure is not NO_ANSWER
+        waiter = self._in_queue = Waiter(
+            self._client, self._priority, self._deadline, avoid=self._avoid, patient=is_patient
+        )
+        try:
+            return await self._context.pool.acquire(waiter)
+        finally:
+            self._in_queue = None
+
+    # -- attempts are running ------------------------------------------------------------------
+
+    async def _add_attempt(self) -> None:
+        """Start another attempt when it is time for it; return when something else happened."""
+        not_before = -math.inf
+        while self._running and self.waiters:
+            now = self._clock.now()
+            hedge_at = retry_at = self._last_start + LEAST_S  # nothing is overdue sooner than that
+            if now >= hedge_at:
+                hedge_at, retry_at = self._next_attempt_at()
+            at = max(min(hedge_at, retry_at), not_before)
+            if now < at:
+                await self._wait(min(at, self._deadline))
+                if self._running and self.waiters and self._clock.now() >= self._deadline:
+                    raise self._failure()
+                continue
+            not_before = now + LOOK_AGAIN_S
+            bot = await self._other_bot() if now >= retry_at else self._hedge()
+            if bot is not None:
+                self._start(bot, None)
+                return
+
+    def _next_attempt_at(self) -> tuple[float, float]:
+        """Return when a hedge is due and when a retry is, whatever that costs; inf for never."""
+        if not self._may_add:
+            return math.inf, math.inf
+        health, timeout_s = self._context.health, self._context.policy.request_timeout_s
+        begun = self._last_start
+        hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
+        if retry_s >= timeout_s and health.may_be_the_match(self._avoid):
+            retry_s = math.inf  # then it is clear soon whether the match is to be set aside
+        return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
+
+    @property
+    def _last_start(self) -> float:
+        return max(one.started_at for one in self._running)
+
+    @property
+    def _may_add(self) -> bool:
+        """Whether another attempt may start beside those that run; each of them may still fail."""
+        is_claimed = self._claim.may_be_held  # else the match was left to other instances
+        is_possible = is_claimed and self._trouble is None and self._refusal() is None
+        return is_possible and self._breaks_left > 0 and self._attempts_left > len(self._running)
+
+    def _hedge(self) -> ReadyBot | None:
+        """Return an idle bot, if there is one; only one hedge for each fetch."""
+        hedging = self._context.health.hedging
+        if not hedging.is_answered:
+            return None
+        self._has_hedged = True
+        begun = self._last_start
+        if hedging.is_slow(begun, self._clock.now()) is False:
+            return None
+        bot = self._context.pool.acquire_idle(self._avoid, answered_since=begun)
+        if bot is not None:
+            hedging.hedged()
+            self._context.metrics.hedges.inc()
+            log = self._context.log.bind(match_id=self._match_id, account=bot.account)
+            log.info("fetch_hedged", request_id=self._request_id)
+        return bot
+
+    async def _other_bot(self) -> ReadyBot | None:
+        """Return a bot of an account that was not asked for this match, if there is one to ask.
+
+        None while all bots are slow: one more request makes that worse. While no bot is answered at all,
+        only a bot without overdue requests.
+        """
+        health, pool, now = self._context.health, self._context.pool, self._clock.now()
+        is_slow = health.hedging.is_slow(self._last_start, now)
+        if is_slow is False or not pool.rotation.has_others(self._avoid, good=is_slow is None):
+            return None
+        if is_slow is None and not health.hedging.ask_blindly(now):
+            return None
+        try:
+            bot = await self._queue()
+        except RequestError:  # what is running may still be answered
+            return None
+        self._drop_silent()
+        if bot.account in self._avoid or not self.waiters or not self._may_add:
+            pool.release(bot)
+            return None
+        return bot
+
+    def _start(self, bot: ReadyBot, found: Claim | Reserved | Refused | None) -> None:
+        """Start an attempt; `found`: what the lookup has reserved for it."""
+        context = self._context
+        if not self._was_missed:
+            self._was_missed = True
+            context.metrics.lookups[(Lookup.MISS,)] += 1
+        if isinstance(found, Refused):
+            context.health.refused(bot, found)
+            context.pool.release(bot)
+            return
+        one = Attempt(self._match_id, bot, self._request_id, context, self._changed)
+        self._attempts.append(one)
+        self._running.append(one)
+        task = context.attempts.start(
+            one.run(is_reserved=isinstance(found, Reserved)),
+            name=f"attempt-{self._match_id}-{bot.bot_id}",
+        )
+        task.add_done_callback(lambda task: self._on_end(one, task))
+
+    def _on_end(self, one: Attempt, task: asyncio.Task[Known | Failed | Refused]) -> None:
+        one.end()
+        if was_running := one in self._running:
+            self._running.remove(one)
+            self._changed.set()
+        if task.cancelled():
+            return
+        try:
+            outcome = task.result()
+        except RequestStoreUnavailable as error:
+            self._trouble = error
+            return
+        if isinstance(outcome, MatchAnswer | NoMatch):
+            self._fetches.get(self._match_id, self).deliver(outcome)
+        elif isinstance(outcome, Failed) and was_running:
+            self._note_failure(one.bot.account, outcome)
+
+    def _drop_silent(self) -> None:
+        for one in [one for one in self._running if one.is_silent]:
+            self._running.remove(one)
+            self._note_failure(one.bot.account, SILENCE)
+
+    def _note_failure(self, account: str, failed: Failed) -> None:
+        self._last_failure, self._failed = failed, self._failed | {account}
+        bot_broke = failed.kind is Failure.BROKE  # and perhaps the GC was never asked
+        self._breaks_left -= bot_broke
+        self._attempts_left -= not bot_broke

@@ -1,7 +1,7 @@
-"""Messages to the router.
+"""Messages to the router and to the players actor.
 
-Whatever is answered is an `Ask` of its answer's type; everything else is told. The reply slot lives
-in the envelope, so messages can be compared, logged and replayed.
+A message that is answered is an `Ask` of its answer's type; every other message is told. The reply slot
+is in the envelope, so messages can be compared, logged and replayed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from actors.actor import Ask
-from actors.bot.messages import BotChanged, BotExpected, BotRemoved, ReadyBot
+from actors.bot.messages import BotChanged, BotRemoved, ReadyBot
 from actors.matches.cache import Freshness
 from actors.matches.match import MatchAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class FetchMatch(Ask[MatchAnswer]):
-    """HTTP -> router: one match's details; answered exactly once, by data or a RequestError."""
+    """HTTP -> router: fetch one match; answered exactly once, by data or a RequestError."""
 
     match_id: int
     deadline: float  # clock seconds
-    client: str = ""  # who asks, by the name of its API key; the waiting line is fair between them
+    client: str = ""  # the name of its API key; the queue is fair between clients
     priority: int = 0  # higher ones are served first
     refresh: bool = False  # ask the GC even where the match is known
     request_id: str = ""  # for the log
@@ -30,7 +30,7 @@ class FetchMatch(Ask[MatchAnswer]):
 
 @dataclass(frozen=True, slots=True)
 class FetchProfile(Ask[bytes]):
-    """HTTP -> players: one player's profile card as JSON; answered by that or a RequestError."""
+    """HTTP -> players: fetch one player's profile card as JSON; answered by that or a RequestError."""
 
     account_id: int
     deadline: float  # clock seconds
@@ -39,7 +39,7 @@ class FetchProfile(Ask[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class FetchAliases(Ask[bytes]):
-    """HTTP -> players: some players' former names as JSON; answered by that or a RequestError."""
+    """HTTP -> players: fetch players' former names as JSON; answered by that or a RequestError."""
 
     steam_ids: tuple[int, ...]
     deadline: float  # clock seconds
@@ -48,15 +48,15 @@ class FetchAliases(Ask[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class RouterReport:
-    """The router as `/status` shows it; what it says of new matches holds everywhere.
+    """The router as `/status` shows it.
 
     Attributes:
         ready: bots that may be asked for a match, busy ones included.
         refusal: why no new match can be asked for now; None while one can.
-        budget: "spent" when a spent budget alone is why.
-        frees_at: UTC seconds, when the first of what is spent frees.
+        budget: "spent" when a spent budget is the only reason.
+        frees_at: UTC seconds at which the first spent budget frees.
         spent_addresses: egress addresses whose budget is spent, and when each frees.
-        retry_after: with `refusal`: seconds after which asking again makes sense; None while it is
+        retry_after: with `refusal`: seconds after which asking again makes sense; None while that is
             not known, e.g. where an operator has to act first.
     """
 
@@ -67,65 +67,64 @@ class RouterReport:
     budget: Literal["left", "spent"] = "left"
     frees_at: int | None = None
     spent_addresses: Mapping[str, int] = field(default_factory=dict)
-    # It changes with every look, which is no reason to tell pages that watch.
+    # Not compared: it changes all the time, which is no change to publish.
     retry_after: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class GetRouter(Ask[RouterReport]):
-    """HTTP -> router: how busy are you."""
+    """HTTP -> router: get the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetLoads(Ask[Mapping[str, int]]):
-    """Tree -> router: how many requests has each ready bot in flight, by bot id."""
+    """Fleet -> router: get the requests in flight of each ready bot, by bot id."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetAsked(Ask[ReadyBot | None]):
-    """HTTP -> router: who was asked last for a match that is still being fetched."""
+    """HTTP -> router: get the bot that was asked last for a match that is still being fetched."""
 
     match_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hurry:
-    """Tree -> router: the service stops; do not wait for running tries any more."""
+    """Composition root -> router: the service stops; end all fetches now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetireBot(Ask[None]):
-    """Tree -> router: give this bot no more requests; answered when it has none in flight."""
+    """Fleet -> router: give this bot no more requests; answered when it has none in flight."""
 
     bot_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RouterPolicy:
-    """The numbers the router lives by; times in seconds."""
+    """Limits and timeouts of the router; times in seconds."""
 
-    request_timeout_s: float  # one try at one bot
+    request_timeout_s: float  # of one attempt
     max_in_flight: int  # per bot
     min_interval_s: float  # per bot, between two requests
-    queue: int  # flights that may wait for a bot
-    tries: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
+    queue: int  # fetches that may wait for a bot
+    attempts: int = 3  # bots that may stay silent on one match; each costs one of a daily budget
     breaks: int = 6  # bots that may be lost while they are asked
     freshness: Freshness = field(default_factory=Freshness)
 
 
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
-    """Tree -> router: live by these numbers from the next request on."""
+    """Configuration reload -> router: apply this policy from the next request on."""
 
     policy: RouterPolicy
-    budgets_changed: bool = False  # then what was refused for a spent budget may be tried again
+    budgets_changed: bool = False  # then spent budgets are forgotten
 
 
 PlayersMessage = FetchProfile | FetchAliases | BotChanged | BotRemoved
 RouterMessage = (
     FetchMatch
     | BotChanged
-    | BotExpected
     | BotRemoved
     | GetRouter
     | GetLoads

@@ -1,17 +1,23 @@
-"""Counters of the router."""
+"""Counters of the router.
+
+The router increments them directly; labelled children are looked up once, since each request uses them.
+"""
 
 from __future__ import annotations
 
 import enum
-from typing import Final, Protocol, get_args
+from typing import Final, get_args
 
 from actors.accounts.models import Scope
 from actors.metrics import Counter, Instruments
 from actors.router.circuit_breaker import Step
 
+# Seconds. 50 to 500 ms are usual, and after 5 it is silence; a setting may allow more.
+LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+
 
 class Lookup(enum.StrEnum):
-    """Where the match of a request that joined no flight was found."""
+    """Where the match of a request that joined no fetch was found."""
 
     MEMORY = "memory"
     REDIS = "redis"
@@ -19,51 +25,19 @@ class Lookup(enum.StrEnum):
 
 
 class Failure(enum.StrEnum):
-    """Why a try brought nothing."""
+    """Why an attempt failed."""
 
-    SILENT = "silent"  # the GC said nothing in all the time that a try has
+    SILENT = "silent"  # the GC said nothing in all the time that an attempt has
     BROKE = "broke"  # the bot, its connection or its budget in Redis did
-    UNUSABLE = "unusable"  # there was an answer, and it was none
+    UNUSABLE = "unusable"  # the answer was of no use
     DROPPED = "dropped"  # the GC said that it threw the request away
 
 
-class Tally(Protocol):
-    """Called often and in the middle of things: every method is quick and raises nothing."""
-
-    def looked_up(self, lookup: Lookup) -> None:
-        """A match was looked up."""
-
-    def joined(self) -> None:
-        """A request waits for a flight that is under way already."""
-
-    def took_over(self) -> None:
-        """Another container's flight ended without the match, and is ours now."""
-
-    def hedged(self) -> None:
-        """A second bot is asked, as the first takes too long."""
-
-    def answered(self, seconds: float) -> None:
-        """The GC answered a request, after so long."""
-
-    def failed(self, failure: Failure) -> None:
-        """A try was in vain."""
-
-    def refused(self, scope: Scope) -> None:
-        """The store counted no request: a budget is spent, or the lease is gone."""
-
-    def circuit_opened(self, step: Step) -> None:
-        """An account stays silent, and that follows from it."""
-
-
-# Seconds. 50 to 500 ms are usual, and after 5 it is silence; a setting may allow more.
-LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
-
-
 class RouterMetrics:
-    """Counts for the router. Looks up labelled children once, since each request calls its methods."""
+    """What the router counts."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._lookups = instruments.counts(
+        self.lookups = instruments.counts(
             "botapi_cache_lookups_total",
             "Matches looked up for requests that joined no other request, by source.",
             "source",
@@ -84,57 +58,29 @@ class RouterMetrics:
             "step",
         )
         for lookup in Lookup:
-            self._lookups[(lookup,)] = 0
-        self._failures = {one: failures.labels(one) for one in Failure}
-        self._refusals = {one: refusals.labels(one) for one in get_args(Scope)}
-        self._steps: dict[Step, Counter] = {
+            self.lookups[(lookup,)] = 0
+        self.failures = {one: failures.labels(one) for one in Failure}
+        self.refusals: dict[Scope, Counter] = {one: refusals.labels(one) for one in get_args(Scope)}
+        self.circuits_opened: dict[Step, Counter] = {
             one: steps.labels(one.name.lower()) for one in Step if one is not Step.NOTHING
         }
-        self._joined = instruments.counter(
+        self.joined = instruments.counter(
             "botapi_flights_joined_total",
             "Requests that waited for a match that was asked for already.",
         )
-        self._taken_over = instruments.counter(
+        self.taken_over = instruments.counter(
             "botapi_flights_taken_over_total",
             "Matches that another instance asked for in vain, and then this one.",
         )
-        self._hedges = instruments.counter(
+        self.hedges = instruments.counter(
             "botapi_hedges_total", "Second bots asked because the first took too long."
         )
-        self._latency = instruments.histogram(
+        self.latency = instruments.histogram(
             "botapi_gc_latency_seconds",
             "How long the Game Coordinator took for the requests that it answered.",
             LATENCIES,
         )
 
     def looked_up(self, lookup: Lookup) -> None:
-        """See Tally, as of the others."""
-        self._lookups[(lookup,)] += 1
-
-    def joined(self) -> None:
-        """Count it."""
-        self._joined.inc()
-
-    def took_over(self) -> None:
-        """Count it."""
-        self._taken_over.inc()
-
-    def hedged(self) -> None:
-        """Count it."""
-        self._hedges.inc()
-
-    def answered(self, seconds: float) -> None:
-        """Measure it."""
-        self._latency.observe(seconds)
-
-    def failed(self, failure: Failure) -> None:
-        """Count it."""
-        self._failures[failure].inc()
-
-    def refused(self, scope: Scope) -> None:
-        """Count it."""
-        self._refusals[scope].inc()
-
-    def circuit_opened(self, step: Step) -> None:
-        """Count it."""
-        self._steps[step].inc()
+        """Count a match that was looked up."""
+        self.lookups[(lookup,)] += 1

@@ -1,15 +1,13 @@
-"""Profile cards and former names of players, each asked of the next ready bot.
+"""Players actor: profile cards and former names of players, from the ready bots in turn.
 
-No match budget is touched, so this knows nothing of budgets, and bots whose budget is spent for now
-serve here all the same. A bot that fails or stays silent is followed by one other; the first of two
-gets half of the time.
+No match budget is used, so bots whose budget is spent serve here, too. A bot that fails or stays silent
+is followed by one other; the first of two gets half of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
@@ -17,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.actor import Actor, Address, Envelope, Reply
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
+from actors.bot.registry import BotRegistry
 from actors.clock import Clock
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
@@ -24,9 +23,9 @@ from actors.matches.protobuf.wire import DecodeError
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 from actors.router.spent_budgets import RestingAccounts
 
-TRIES: Final = 2  # bots that are asked one question
-MOST_PER_BOT: Final = 8  # questions under way, on average
-BOT_GRACE_S: Final = 0.25  # the bot keeps the time limit and knows best why; this is for its answer
+ATTEMPTS: Final = 2  # bots that are asked for one request
+MOST_PER_BOT: Final = 8  # requests in flight, on average
+BOT_GRACE_S: Final = 0.25  # the bot keeps the time limit itself; this is for its answer
 RETRY_S: Final = 1.0
 NOT_READY_RETRY_S: Final = 5.0
 
@@ -34,7 +33,7 @@ PlayerQuery = FetchProfile | FetchAliases
 
 
 class _AttemptFailed(Exception):
-    """This bot did not bring the answer; the text says why."""
+    """The bot did not answer; the text says why."""
 
 
 class Players(Actor[PlayersMessage]):
@@ -45,28 +44,28 @@ class Players(Actor[PlayersMessage]):
         *,
         address: Address[PlayersMessage],
         decoder: PlayerDecoder,
-        catch_up: Callable[[Address[PlayersMessage]], None],
+        registry: BotRegistry,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`catch_up` tells one who has just started how every bot is."""
+        """`registry`: tells the state of every bot."""
         super().__init__(address, clock=clock)
         self._decoder = decoder
-        self._catch_up = catch_up
+        self._registry = registry
         self._clock = clock
         self._log = log.bind(actor="players")
         self._failures = FirstFailures()
-        self._seats: OrderedDict[str, ReadyBot] = OrderedDict()  # by bot, in order of last use
+        self._bots: OrderedDict[str, ReadyBot] = OrderedDict()  # by id, in order of last use
         self._resting = RestingAccounts()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Take over the address and learn of the bots that are there already."""
+        """Take over the address and get the state of every bot."""
         await super().start()
-        self._catch_up(self.address)
+        self._registry.subscribe(self.address)
 
     async def run(self) -> None:
-        """Serve until stopped; questions still under way then end with NotReady."""
+        """Serve until stopped; running requests then fail with NotReady."""
         try:
             await super().run()
         finally:
@@ -76,89 +75,89 @@ class Players(Actor[PlayersMessage]):
                 await asyncio.wait(self._tasks)
 
     async def handle(self, envelope: Envelope[PlayersMessage]) -> None:
-        """Never waits: every question has a task of its own."""
+        """Never waits: every request has a task of its own."""
         match envelope.message:
             case FetchProfile() | FetchAliases() as fetch:
                 self._on_fetch(fetch, envelope.reply)
-            case BotChanged(bot_id=bot_id, seat=seat) as changed:
+            case BotChanged(bot_id=bot_id, seat=bot) as changed:
                 self._resting.note(changed, self._clock.now())
-                self._seat(bot_id, seat)
+                self._set_bot(bot_id, bot)
             case BotRemoved(bot_id=bot_id):
                 self._resting.forget(bot_id)
-                self._seat(bot_id, None)
+                self._set_bot(bot_id, None)
             case other:
                 assert_never(other)
 
-    def _seat(self, bot_id: str, seat: ReadyBot | None) -> None:
-        if seat is None:
-            self._seats.pop(bot_id, None)
+    def _set_bot(self, bot_id: str, bot: ReadyBot | None) -> None:
+        if bot is None:
+            self._bots.pop(bot_id, None)
         else:
-            self._seats[bot_id] = seat
+            self._bots[bot_id] = bot
 
     def _on_fetch(self, fetch: PlayerQuery, reply: Reply[bytes] | None) -> None:
         if reply is None:
             return
-        if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._seats)):
+        if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
             reply.fail(Busy("too many questions about players at once; try again soon", RETRY_S))
             return
-        task = asyncio.create_task(self._answer(fetch, reply), name="player-question")
+        task = asyncio.create_task(self._answer(fetch, reply), name="player-request")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, fetch: PlayerQuery, reply: Reply[bytes]) -> None:
         try:
-            reply.set(await self._bring(fetch, reply))
+            reply.set(await self._fetch(fetch, reply))
         except RequestError as error:
             reply.fail(error)
         except asyncio.CancelledError:
             reply.fail(NotReady("the service is stopping"))
             raise
 
-    async def _bring(self, fetch: PlayerQuery, reply: Reply[bytes]) -> bytes:
+    async def _fetch(self, fetch: PlayerQuery, reply: Reply[bytes]) -> bytes:
         asked: set[str] = set()
         reason = ""
-        while len(asked) < TRIES and not reply.done and (seat := self._next(asked)) is not None:
-            asked.add(seat.bot_id)
-            may_follow = min(TRIES - len(asked), len(self._seats.keys() - asked))
+        while len(asked) < ATTEMPTS and not reply.done and (bot := self._next(asked)) is not None:
+            asked.add(bot.bot_id)
+            may_follow = min(ATTEMPTS - len(asked), len(self._bots.keys() - asked))
             try:
-                answer = await self._ask(seat, fetch, tries=1 + may_follow)
+                answer = await self._ask(bot, fetch, attempts=1 + may_follow)
             except _AttemptFailed as failed:
                 reason = str(failed)
                 log = self._log.bind(
-                    account=seat.account, reason=reason, request_id=fetch.request_id
+                    account=bot.account, reason=reason, request_id=fetch.request_id
                 )
-                if self._failures.is_news(seat.account):
-                    log.info("player_try_failed")
+                if self._failures.is_news(bot.account):
+                    log.info("player_attempt_failed")
                 else:
-                    log.debug("player_try_failed")
+                    log.debug("player_attempt_failed")
             else:
-                self._failures.succeeded(seat.account)
+                self._failures.succeeded(bot.account)
                 return answer
         if not asked:
             error = NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
             raise self._resting.corrected(error, self._clock.now())
         raise TimedOut(f"no bot answered about the player: {reason}", RETRY_S)
 
-    def _next(self, but: set[str]) -> ReadyBot | None:
-        """Return the seat whose turn it is; it goes to the end of the line."""
-        for bot_id, seat in self._seats.items():
-            if bot_id not in but:
-                self._seats.move_to_end(bot_id)
-                return seat
+    def _next(self, asked: set[str]) -> ReadyBot | None:
+        """Return the bot whose turn it is; it is the last in turn then."""
+        for bot_id, bot in self._bots.items():
+            if bot_id not in asked:
+                self._bots.move_to_end(bot_id)
+                return bot
         return None
 
-    async def _ask(self, seat: ReadyBot, fetch: PlayerQuery, *, tries: int) -> bytes:
-        """Raises _TryFailed. `tries` have to do with the time that is left."""
+    async def _ask(self, bot: ReadyBot, fetch: PlayerQuery, *, attempts: int) -> bytes:
+        """Ask a bot within its share of the time: `attempts` share it. Raises _AttemptFailed."""
         now = self._clock.now()
-        timeout_s = max(0.0, fetch.deadline - now) / tries
+        timeout_s = max(0.0, fetch.deadline - now) / attempts
         deadline = now + timeout_s + BOT_GRACE_S
         try:
             if isinstance(fetch, FetchProfile):
-                card = await seat.address.ask(
+                card = await bot.address.ask(
                     ServeProfile(fetch.account_id, timeout_s, fetch.request_id), deadline=deadline
                 )
                 return self._decoder.card(fetch.account_id, card)
-            names = await seat.address.ask(
+            names = await bot.address.ask(
                 ServeAliases(fetch.steam_ids, timeout_s, fetch.request_id), deadline=deadline
             )
             return self._decoder.aliases(fetch.steam_ids, names)

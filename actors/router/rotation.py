@@ -1,18 +1,16 @@
-"""Round robin over ready bots with room, in O(1).
+"""Round robin over ready bots with room, in O(1), and the standing of each bot.
 
-A seat takes part while it has fewer than `max_in_flight` requests and its pacing interval is over.
-Taking a seat moves it to the end of the line, so the line is always in order of last use; indexing a
-changing list with a counter would shift the turn with every bot that joins or leaves.
-
-A seat with requests that are overdue, and a *demoted* one, which was slower than others, stand in a line
-of their own and are used only when there is no other. A demoted seat that comes back is on trial: one
-request at a time. After `OPENS_AFTER` requests in a row without an answer a seat gets no more until the
-bot is answered, or until the silence is judged.
+A bot takes part while it has fewer than `max_in_flight` requests and its pacing interval is over. Each
+use moves a bot to the end of its queue, so a queue is always in order of last use. Bots that are
+deprioritised or have overdue requests stand in a queue of their own, which is used only when there is no
+other bot. After `OPENS_AFTER` requests in a row without an answer a bot gets no more until it is
+answered.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -24,305 +22,319 @@ from actors.router.circuit_breaker import OPENS_AFTER
 _NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
+class Standing(enum.Enum):
+    """How a ready bot is used."""
+
+    GOOD = enum.auto()  # in turn
+    PROBATION = enum.auto()  # in turn, one request at a time
+    DEPRIORITISED = enum.auto()  # only when there is no other bot
+    PAUSED = enum.auto()  # not at all, and it does not count as ready
+    SUSPENDED = enum.auto()  # not at all until its lease is confirmed; it counts as busy
+
+
 @dataclass(slots=True)
 class _Entry:
-    seat: ReadyBot
+    bot: ReadyBot
+    standing: Standing
+    resumes_as: Standing = Standing.GOOD  # the standing after SUSPENDED
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
-    used_before: float = -math.inf  # the time before that
-    is_probed: bool = False  # after a pause: one request at a time
-    is_demoted: bool = False
-    is_on_trial: bool = False  # after a demotion: likewise
-    is_suspended: bool = False  # no requests for now
+    used_before: float = -math.inf  # the use before that
     overdue: int = 0  # of those in flight, late ones included
     unanswered: int = 0  # requests that became overdue since the last answer
-    heard_at: float = -math.inf  # of the last answer
+    answered_at: float = -math.inf
 
     @property
     def is_second(self) -> bool:
-        """Whether it is used only when there is no other."""
-        return self.is_demoted or self.overdue > 0
+        """Whether the bot is used only when there is no other."""
+        return self.overdue > 0 or self.base is Standing.DEPRIORITISED
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the bot gets one request at a time."""
+        return self.base is Standing.PROBATION
+
+    @property
+    def base(self) -> Standing:
+        """The standing without a suspension."""
+        return self.resumes_as if self.standing is Standing.SUSPENDED else self.standing
+
+    def stand(self, standing: Standing) -> None:
+        """Set the standing; that of a suspended bot is in force when the suspension ends."""
+        if standing is Standing.SUSPENDED:
+            self.resumes_as = self.base
+        elif self.standing is Standing.SUSPENDED and standing is not Standing.PAUSED:
+            self.resumes_as = standing
+            return
+        self.standing = standing
 
 
-_Rotation = OrderedDict[str, _Entry]  # by bot id, in order of last use
+_Queue = OrderedDict[str, _Entry]  # by bot id, in order of last use
 
 
 class RoundRobin:
-    """The line of seats. Pure bookkeeping: time is an argument."""
+    """The rotation of ready bots. Pure bookkeeping: time is an argument."""
 
     def __init__(self, *, max_in_flight: int, min_interval_s: float) -> None:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
-        self._places: dict[str, _Entry] = {}
-        self._of_account: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}  # by bot id; bots that are not paused
+        self.paused: dict[str, _Entry] = {}  # by bot id
         self._retired: dict[str, _Entry] = {}  # only while they have requests in flight
-        self._line: _Rotation = OrderedDict()
-        self._second: _Rotation = OrderedDict()  # used only when there is no other
-        self._seconds = 0  # places, busy ones included
+        self._of_account: dict[str, _Entry] = {}
+        self._first: _Queue = OrderedDict()
+        self._second: _Queue = OrderedDict()  # used only when there is no other bot
+        self._seconds = 0  # entries of the second queue, busy ones included
 
     def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
-        """Apply new limits from now on; a seat with more in flight than allowed gets no more."""
+        """Apply new limits from now on; a bot with more in flight than allowed gets no more."""
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
-        for place in self._places.values():
-            self._stand(place)
+        for entry in self._entries.values():
+            self._enqueue(entry)
 
     def __len__(self) -> int:
-        """How many seats there are, busy ones included."""
-        return len(self._places)
+        """How many bots are ready, busy ones included."""
+        return len(self._entries)
 
-    def holds(self, seat: ReadyBot) -> bool:
-        """Whether this very seat is in the line or busy."""
-        return self._place(seat) is not None
+    def bots(self) -> list[ReadyBot]:
+        """Return all ready bots, busy or not."""
+        return [entry.bot for entry in self._entries.values()]
 
     def of_account(self, account: str) -> ReadyBot | None:
-        """Return the seat that uses an account, busy or not, if there is one."""
-        place = self._of_account.get(account)
-        return None if place is None else place.seat
+        """Return the bot that uses an account, paused or not, if there is one."""
+        entry = self._of_account.get(account)
+        return None if entry is None else entry.bot
 
     def has_others(self, accounts: frozenset[str], *, good: bool = False) -> bool:
-        """Whether there is a seat, busy or not, of an account that is not among `accounts`.
+        """Whether a ready bot, busy or not, uses an account that is not among `accounts`.
 
-        `good`: only one that is used like any other.
+        `good`: only a bot of the first queue counts.
         """
+        known = (self._of_account.get(account) for account in accounts)
+        ready = [one for one in known if one and one.standing is not Standing.PAUSED]
         if good:
-            return self._has_good(accounts)
-        return len(self._places) > len(accounts & self._of_account.keys())
-
-    def seats(self) -> list[ReadyBot]:
-        """Return all seats, busy or not."""
-        return [place.seat for place in self._places.values()]
+            avoided = sum(not entry.is_second for entry in ready)
+            return len(self._entries) - self._seconds > avoided
+        return len(self._entries) > len(ready)
 
     @property
     def is_any_answered(self) -> bool:
-        """Whether some seat may get requests, as far as answers go."""
-        return any(place.unanswered < OPENS_AFTER for place in self._places.values())
+        """Whether a bot may get requests, as far as answers go."""
+        return any(entry.unanswered < OPENS_AFTER for entry in self._entries.values())
 
     def is_busy(self, bot_id: str) -> bool:
         """Whether a bot, retired or not, has requests in flight."""
-        place = self._places.get(bot_id) or self._retired.get(bot_id)
-        return place is not None and place.in_flight > 0
+        entry = self._entries.get(bot_id) or self._retired.get(bot_id)
+        return entry is not None and entry.in_flight > 0
 
     def loads(self) -> Mapping[str, int]:
         """Requests in flight by bot id; of retired bots only those that have any."""
-        places = self._places | self._retired
-        return {bot_id: place.in_flight for bot_id, place in places.items()}
+        entries = self._entries | self._retired
+        return {bot_id: entry.in_flight for bot_id, entry in entries.items()}
 
-    def join(self, seat: ReadyBot, *, is_probed: bool = False) -> None:
-        """Add a seat, or replace the one of the same bot; probed, it gets one request at a time."""
-        self.leave(seat.bot_id)
-        place = _Entry(seat, is_probed=is_probed)
-        self._places[seat.bot_id] = self._of_account[seat.account] = place
-        self._stand(place)
+    def add(self, bot: ReadyBot, standing: Standing = Standing.GOOD) -> None:
+        """Add a bot, or replace the one of the same id."""
+        self.remove(bot.bot_id)
+        entry = _Entry(bot, standing)
+        self._entries[bot.bot_id] = self._of_account[bot.account] = entry
+        self._seconds += entry.is_second
+        self._enqueue(entry)
 
-    def leave(self, bot_id: str) -> None:
-        """Take a bot's seat out, whatever it is doing."""
-        place = self._places.pop(bot_id, None)
-        if place is None:
-            return
-        self._line.pop(bot_id, None)
-        self._second.pop(bot_id, None)
-        self._seconds -= place.is_second
-        if self._of_account.get(place.seat.account) is place:
-            del self._of_account[place.seat.account]
+    def remove(self, bot_id: str) -> None:
+        """Remove a bot, whatever it is doing."""
+        paused, entry = self.paused.pop(bot_id, None), self._take_out(bot_id)
+        if (gone := entry or paused) and self._of_account.get(gone.bot.account) is gone:
+            del self._of_account[gone.bot.account]
 
     def retire(self, bot_id: str) -> None:
-        """Take a bot's seat out, and go on counting what it has in flight (see `loads`)."""
-        place = self._places.get(bot_id)
-        self.leave(bot_id)
-        if place is not None and place.in_flight:
-            self._retired[bot_id] = place
+        """Remove a bot, and keep counting what it has in flight (see `loads`)."""
+        entry = self._entries.get(bot_id)
+        self.remove(bot_id)
+        if entry is not None and entry.in_flight:
+            self._retired[bot_id] = entry
 
     # -- standing ------------------------------------------------------------------------------
 
-    def is_probed(self, seat: ReadyBot) -> bool:
-        """Whether this very seat is on probation after a pause."""
-        place = self._place(seat)
-        return place is not None and place.is_probed
+    def standing(self, bot: ReadyBot) -> Standing | None:
+        """Return the standing of this very bot; None where it is not in the rotation."""
+        entry = self._entries.get(bot.bot_id) or self.paused.get(bot.bot_id)
+        return entry.standing if entry is not None and entry.bot is bot else None
 
-    def overdue(self, seat: ReadyBot) -> None:
-        """One more request of a seat is overdue."""
-        if (place := self._place(seat)) is not None:
-            with self._changing(place):
-                place.overdue += 1
-                place.unanswered += 1
+    def set_standing(self, bot: ReadyBot, standing: Standing) -> None:
+        """Give a bot that is not paused another standing."""
+        if (entry := self._entry(bot)) is None:
+            return
+        if standing is Standing.PAUSED:
+            self._take_out(bot.bot_id)
+            self.paused[bot.bot_id] = entry
+            entry.stand(standing)
+        else:
+            with self._changing(entry):
+                entry.stand(standing)
 
-    def not_overdue(self, seat: ReadyBot, *, is_silence: bool) -> None:
-        """An overdue request of a seat counts as silence now, or ended by something else."""
-        if (place := self._place(seat)) is not None:
-            with self._changing(place):
-                place.overdue = max(0, place.overdue - 1)  # it may have been answered since
+    def end_standing(self, bot: ReadyBot, standing: Standing) -> None:
+        """End a standing, where the bot has it.
+
+        A suspended bot stands as before then; every other one is on probation.
+        """
+        if (entry := self._entry(bot)) is None:
+            return
+        if standing is Standing.SUSPENDED and entry.standing is standing:
+            with self._changing(entry):
+                entry.standing = entry.base
+        elif entry.base is standing:
+            with self._changing(entry):
+                entry.stand(Standing.PROBATION)
+
+    def overdue(self, bot: ReadyBot) -> None:
+        """Note that one more request of a bot is overdue."""
+        if (entry := self._entry(bot)) is not None:
+            with self._changing(entry):
+                entry.overdue += 1
+                entry.unanswered += 1
+
+    def not_overdue(self, bot: ReadyBot, *, is_silence: bool) -> None:
+        """Note that an overdue request counts as silence now, or ended by something else."""
+        if (entry := self._entry(bot)) is not None:
+            with self._changing(entry):
+                entry.overdue = max(0, entry.overdue - 1)  # it may have been answered since
                 if not is_silence:
-                    place.unanswered = max(0, place.unanswered - 1)
+                    entry.unanswered = max(0, entry.unanswered - 1)
 
-    def unanswered_by(self, seat: ReadyBot) -> int:
-        """Return how many requests of a seat became overdue since its last answer."""
-        place = self._place(seat)
-        return 0 if place is None else place.unanswered
+    def unanswered_by(self, bot: ReadyBot) -> int:
+        """Return how many requests of a bot became overdue since its last answer."""
+        entry = self._entry(bot)
+        return 0 if entry is None else entry.unanswered
 
-    def trust(self, seat: ReadyBot, now: float) -> None:
-        """A seat was answered: end its probation, and what was overdue says nothing any more."""
-        if (place := self._place(seat)) is not None:
-            place.heard_at = now
-            if place.is_probed or place.unanswered:
-                with self._changing(place):
-                    place.is_probed = False
-                    place.overdue = place.unanswered = 0
+    def answered(self, bot: ReadyBot, now: float, *, is_good: bool) -> None:
+        """Note an answer: nothing is overdue any more; `is_good`: the bot is as good as any."""
+        if (entry := self._entry(bot)) is None:
+            return
+        entry.answered_at = now
+        is_better = is_good and entry.base is not Standing.GOOD
+        if entry.unanswered or is_better:
+            with self._changing(entry):
+                entry.overdue = entry.unanswered = 0
+                if is_better:
+                    entry.stand(Standing.GOOD)
 
     @contextlib.contextmanager
-    def _changing(self, place: _Entry) -> Iterator[None]:
-        """Let a place stand where it belongs after a change."""
-        self._line_of(place).pop(place.seat.bot_id, None)
-        self._seconds -= place.is_second
+    def _changing(self, entry: _Entry) -> Iterator[None]:
+        """Move an entry to the queue where it belongs after a change."""
+        self._queue_of(entry).pop(entry.bot.bot_id, None)
+        self._seconds -= entry.is_second
         yield
-        self._seconds += place.is_second
-        self._stand(place)
-
-    def demote(self, seat: ReadyBot) -> bool:
-        """Use a seat only when there is no other; return whether that is new."""
-        place = self._place(seat)
-        if place is None or place.is_demoted or place.is_probed:
-            return False
-        with self._changing(place):
-            place.is_demoted = True
-        return True
-
-    def restore(self, seat: ReadyBot) -> None:
-        """Give a demoted seat turns again, on trial."""
-        if (place := self._place(seat)) is None or not place.is_demoted:
-            return
-        with self._changing(place):
-            place.is_demoted = False
-            place.is_on_trial = True
-
-    def acquit(self, seat: ReadyBot) -> None:
-        """End a seat's demotion or trial: it was as fast as any."""
-        self.restore(seat)
-        if (place := self._place(seat)) is not None and place.is_on_trial:
-            place.is_on_trial = False
-            self._stand(place)
-
-    def suspend(self, seat: ReadyBot) -> None:
-        """Give a seat no requests until it is resumed; it counts as busy."""
-        if (place := self._place(seat)) is not None:
-            place.is_suspended = True
-            self._stand(place)
-
-    def resume(self, seat: ReadyBot) -> None:
-        """Give a suspended seat requests again; how long it rests, and its standing, are as before."""
-        if (place := self._place(seat)) is not None and place.is_suspended:
-            place.is_suspended = False
-            self._stand(place)
+        self._seconds += entry.is_second
+        self._enqueue(entry)
 
     # -- taking turns --------------------------------------------------------------------------
 
     def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> ReadyBot | None:
-        """Give the seat whose turn it is one more request, or None when no seat has room.
+        """Give the next bot one more request, or return None when no bot has room.
 
-        Seats of accounts in `avoid` (they failed this request before) are used only when there is no
+        Bots of accounts in `avoid` (they failed this request before) are used only when there is no
         other with room; O(1), and O(accounts in `avoid`).
         """
-        place = self._best(now, avoid)
-        if place is None and avoid:
-            place = self._best(now, _NO_ACCOUNTS)
-        return None if place is None else self._taken(place, now)
+        entry = self._best(now, avoid)
+        if entry is None and avoid:
+            entry = self._best(now, _NO_ACCOUNTS)
+        return None if entry is None else self._used(entry, now)
 
     def take_idle(
-        self, now: float, avoid: frozenset[str], *, heard_since: float
+        self, now: float, avoid: frozenset[str], *, answered_since: float
     ) -> ReadyBot | None:
-        """Give a seat one more request that is idle, or was answered since then; None without one.
+        """Give a bot one more request that is idle, or was answered since then; None without one.
 
-        Whether the others are answered any more is not known. Never one of an account in `avoid`.
+        Whether the other bots are still answered is not known. Never a bot of an account in `avoid`.
         """
-        for place in self._line.values():
-            if self._rests_until(place) > now:
+        for entry in self._first.values():
+            if self._rests_until(entry) > now:
                 break
-            is_fit = not place.in_flight or place.heard_at > heard_since
-            if is_fit and place.seat.account not in avoid:
-                return self._taken(place, now)
+            is_fit = not entry.in_flight or entry.answered_at > answered_since
+            if is_fit and entry.bot.account not in avoid:
+                return self._used(entry, now)
         return None
 
-    def _taken(self, place: _Entry, now: float) -> ReadyBot:
-        place.in_flight += 1
-        place.used_before, place.used_at = place.used_at, now
-        line = self._line_of(place)
-        del line[place.seat.bot_id]
-        self._stand(place)
-        return place.seat
+    def release(self, bot: ReadyBot, *, unused_since: float | None = None) -> None:
+        """End one request of `bot`; one that has left meanwhile is ignored.
 
-    def give_back(self, seat: ReadyBot) -> None:
-        """One request of `seat` is over; a seat that has left meanwhile is forgotten."""
-        retired = self._retired.get(seat.bot_id)
-        if retired is not None and retired.seat is seat:
+        `unused_since`: the request was not made after all. The bot, taken then, is next in turn and does
+        not rest, unless another request took it since: a bot may rest too long, never too short.
+        """
+        retired = self._retired.get(bot.bot_id)
+        if retired is not None and retired.bot is bot:
             retired.in_flight -= 1
             if not retired.in_flight:
-                del self._retired[seat.bot_id]
+                del self._retired[bot.bot_id]
             return
-        if (place := self._place(seat)) is not None:
-            place.in_flight = max(0, place.in_flight - 1)  # it may have left and come back since
-            self._stand(place)
-
-    def put_back(self, seat: ReadyBot, taken_at: float) -> None:
-        """A request of `seat` was not made after all: it is still its turn, and it need not rest.
-
-        Unless another request took it since `taken_at`: a seat may rest too long, never too short.
-        """
-        self.give_back(seat)
-        if (place := self._place(seat)) is not None and place.used_at <= taken_at:
-            place.used_at = place.used_before
-            line = self._line_of(place)
-            if seat.bot_id in line:
-                line.move_to_end(seat.bot_id, last=False)
+        if (entry := self._entry(bot)) is None:
+            return
+        entry.in_flight = max(0, entry.in_flight - 1)  # it may have been paused since
+        self._enqueue(entry)
+        if unused_since is not None and entry.used_at <= unused_since:
+            entry.used_at = entry.used_before
+            queue = self._queue_of(entry)
+            if bot.bot_id in queue:
+                queue.move_to_end(bot.bot_id, last=False)
 
     def next_rest_over(self, now: float) -> float | None:
-        """Seconds until the first resting seat may be used again, or None when none rests."""
-        firsts = [next(iter(line.values())) for line in (self._line, self._second) if line]
-        if not firsts:
+        """Seconds until the first resting bot may be used again, or None when no bot rests."""
+        heads = [next(iter(queue.values())) for queue in (self._first, self._second) if queue]
+        if not heads:
             return None
-        return max(0.0, min(map(self._rests_until, firsts)) - now)
+        return max(0.0, min(map(self._rests_until, heads)) - now)
 
-    def _place(self, seat: ReadyBot) -> _Entry | None:
-        """Return the place of this very seat; one of an earlier life of its bot has none."""
-        place = self._places.get(seat.bot_id)
-        return place if place is not None and place.seat is seat else None
+    def _used(self, entry: _Entry, now: float) -> ReadyBot:
+        entry.in_flight += 1
+        entry.used_before, entry.used_at = entry.used_at, now
+        del self._queue_of(entry)[entry.bot.bot_id]
+        self._enqueue(entry)
+        return entry.bot
 
-    def _line_of(self, place: _Entry) -> _Rotation:
-        return self._second if place.is_second else self._line
+    def _entry(self, bot: ReadyBot) -> _Entry | None:
+        """Return the entry of this very bot, not of an earlier session; None while it is paused."""
+        entry = self._entries.get(bot.bot_id)
+        return entry if entry is not None and entry.bot is bot else None
 
-    def _stand(self, place: _Entry) -> None:
-        """Stand in line while there is room, at the end unless it stands there already."""
-        if place.is_suspended:
+    def _take_out(self, bot_id: str) -> _Entry | None:
+        if (entry := self._entries.pop(bot_id, None)) is not None:
+            self._queue_of(entry).pop(bot_id, None)
+            self._seconds -= entry.is_second
+        return entry
+
+    def _queue_of(self, entry: _Entry) -> _Queue:
+        return self._second if entry.is_second else self._first
+
+    def _enqueue(self, entry: _Entry) -> None:
+        """Put an entry into its queue while it has room, at the end unless it is there already."""
+        if entry.standing is Standing.SUSPENDED:
             has_room = False
-        elif place.is_probed or place.is_on_trial:
-            has_room = not place.in_flight and not place.overdue
+        elif entry.is_limited:
+            has_room = not entry.in_flight and not entry.overdue
         else:
-            has_room = place.in_flight < self._max_in_flight and place.unanswered < OPENS_AFTER
+            has_room = entry.in_flight < self._max_in_flight and entry.unanswered < OPENS_AFTER
         if has_room:
-            self._line_of(place).setdefault(place.seat.bot_id, place)
+            self._queue_of(entry).setdefault(entry.bot.bot_id, entry)
         else:
-            self._line_of(place).pop(place.seat.bot_id, None)
+            self._queue_of(entry).pop(entry.bot.bot_id, None)
 
-    def _rests_until(self, place: _Entry) -> float:
-        return place.used_at + self._min_interval_s
+    def _rests_until(self, entry: _Entry) -> float:
+        return entry.used_at + self._min_interval_s
 
     def _best(self, now: float, avoid: frozenset[str]) -> _Entry | None:
-        """Return a seat of good standing; where there is none at all, busy or not, another one."""
-        found = self._first(self._line, now, avoid)
-        if found is None and not self._has_good(avoid):
-            found = self._first(self._second, now, avoid)
+        """Return the head of the first queue; of the second where the first has no bots at all."""
+        found = self._head(self._first, now, avoid)
+        if found is None and not self.has_others(avoid, good=True):
+            found = self._head(self._second, now, avoid)
         return found
 
-    def _has_good(self, avoid: frozenset[str]) -> bool:
-        avoided = (self._of_account.get(account) for account in avoid)
-        avoided_good = sum(place is not None and not place.is_second for place in avoided)
-        return len(self._places) - self._seconds > avoided_good
-
-    def _first(self, line: _Rotation, now: float, avoid: frozenset[str]) -> _Entry | None:
-        # In order of last use: the seats behind a resting seat rest too, except one that was at its
+    def _head(self, queue: _Queue, now: float, avoid: frozenset[str]) -> _Entry | None:
+        # In order of last use: the bots behind a resting bot rest too, except one that was at its
         # limit until now, and that one waits no longer than one interval.
-        for place in line.values():
-            if self._rests_until(place) > now:
+        for entry in queue.values():
+            if self._rests_until(entry) > now:
                 return None
-            if place.seat.account not in avoid:
-                return place
+            if entry.bot.account not in avoid:
+                return entry
         return None

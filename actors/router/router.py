@@ -1,36 +1,32 @@
 """Router actor: cache, single flight, bot changes.
 
 known in memory    answered at once
-    in flight          joined
-    else               a flight of its own: see pilot.py
-
-It owns everything that has to do with requests and bots, and hands each part only what that part needs.
+being fetched      joined
+else               a new fetch: see fetch.py
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope, Reply
-from actors.bot.messages import BotChanged, BotExpected, BotRemoved
+from actors.bot.messages import BotChanged, BotRemoved
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
-from actors.clock import Tasks, WallClock
-from actors.errors import NotReady, QuotaExhausted, RequestError
+from actors.clock import Clock, Tasks
+from actors.errors import NotReady, QuotaExhausted
 from actors.matches.cache import MatchCache
-from actors.matches.match import Known, MatchAnswer
+from actors.matches.match import MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.router.attempt import Attempts, ReservesBudget
+from actors.matches.store import MatchStore
+from actors.router.attempt import FetchContext
 from actors.router.bot_health import BotHealth
-from actors.router.bot_pool import LONGEST_TURN_S, BotPool
-from actors.router.claim import KnowsMatches, MatchClaim
-from actors.router.fetch import Fetch, answer
-from actors.router.fetch_loop import FetchLoop
+from actors.router.bot_pool import LONGEST_ROTATION_S, BotPool
+from actors.router.fetch import Fetch
 from actors.router.messages import (
     FetchMatch,
     GetAsked,
@@ -43,16 +39,15 @@ from actors.router.messages import (
     RouterPolicy,
     RouterReport,
 )
-from actors.router.metrics import Lookup, Tally
+from actors.router.metrics import Lookup, RouterMetrics
 from actors.router.rotation import RoundRobin
-from actors.router.spent_budgets import RestingAccounts
 
 # States from which a bot gets ready by itself, soon.
 COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
 
-# States in which a bot that was about to take another account will not be back at once.
+# States of a bot that was about to take another account and failed on the way.
 OFF_COURSE: Final = frozenset(BotState) - COMING - {
     BotState.EXHAUSTED,
     BotState.WAITING_FOR_ACCOUNT,
@@ -66,222 +61,133 @@ class Router(Actor[RouterMessage]):
         self,
         *,
         address: Address[RouterMessage],
-        budgets: ReservesBudget,
-        matches: KnowsMatches,
+        accounts: AccountStore,
+        matches: MatchStore,
         memory: MatchCache,
         decoder: MatchDecoder,
         policy: RouterPolicy,
-        tally: Tally,
-        catch_up: Callable[[Address[RouterMessage]], None],
-        clock: WallClock,
+        metrics: RouterMetrics,
+        registry: BotRegistry,
+        clock: Clock,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        """`memory`: who asks may look there first; `catch_up` tells a new router how every bot is."""
+        """`memory`: the cache, which HTTP routes also read; `registry`: tells the state of every bot."""
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
         log = log.bind(actor="router")
-        self._catch_up = catch_up
-        self._policy = policy
-        self._tally = tally
-        self._wall = clock.wall
-        turns = RoundRobin(max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s)
-        self._seats = BotPool(turns, queue=policy.queue, clock=clock)
-        conduct = self._conduct = BotHealth(self._seats, tally=tally, clock=clock, log=log)
-        self._memory = memory
-        self._clearance = MatchClaim(matches, tally=tally, clock=clock, rng=rng, log=log)
-        self._tries = Attempts(
-            budgets=budgets,
-            seats=self._seats,
-            conduct=conduct,
-            decoder=decoder,
-            on_cleared=self._clearance.keep,
-            on_brought=self._on_brought,
-            on_over=self._close_if_over,
-            policy=policy,
-            tally=tally,
-            clock=clock,
-            log=log,
+        self._registry = registry
+        rotation = RoundRobin(
+            max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s
         )
-        self._pilot = FetchLoop(
-            clearance=self._clearance,
-            seats=self._seats,
-            conduct=conduct,
-            tries=self._tries,
-            tally=tally,
-            clock=clock,
-            log=log,
+        self._pool = BotPool(rotation, queue=policy.queue, clock=clock)
+        self._health = BotHealth(self._pool, accounts, metrics=metrics, clock=clock, log=log)
+        self._context = FetchContext(
+            *(matches, accounts, memory, self._pool, self._health, decoder),
+            *(metrics, policy, rng, clock, log),
         )
-        self._resting = RestingAccounts()
-        self._flights: dict[int, Fetch] = {}
-        self._flying = Tasks()
-        self._storing = Tasks()
+        self._fetches: dict[int, Fetch] = {}  # by match
+        self._running = Tasks()
 
     async def start(self) -> None:
-        """Take over the address and learn of the bots that are there already."""
+        """Take over the address and get the state of every bot."""
         await super().start()
-        self._catch_up(self.address)
+        self._registry.subscribe(self.address)
 
     async def run(self) -> None:
-        """Route until stopped; flights still under way then end with NotReady."""
+        """Route until stopped; running fetches then fail with NotReady."""
         try:
             await super().run()
         finally:
-            self._cancel_flights()
-            for part in (self._flying, self._tries, self._storing, self._clearance):
-                await part.finish()
+            self._stop_fetches()
+            await self._running.finish()
+            await self._context.attempts.finish()
+            await self._context.storing.finish()
+            await self._health.stop()
 
     async def handle(self, envelope: Envelope[RouterMessage]) -> None:
         """Never waits: whatever takes time is a task."""
         match envelope.message:
-            case FetchMatch() as fetch:
-                self._on_fetch_match(fetch, envelope.reply)
-            case BotChanged() | BotExpected() | BotRemoved() as news:
-                self._on_news(news)
+            case FetchMatch() as request:
+                self._on_fetch_match(request, envelope.reply)
+            case BotChanged() | BotRemoved() as change:
+                self._on_fleet_change(change)
             case RetireBot(bot_id=bot_id):
                 self._on_retire(bot_id, envelope.reply)
             case Reconfigure() as change:
                 self._on_reconfigure(change)
             case Hurry():
-                self._cancel_flights()
+                self._stop_fetches()
             case GetRouter() | GetLoads() | GetAsked() as question:
                 self._on_question(question, envelope.reply)
             case other:
                 assert_never(other)
 
-    # -- flights -------------------------------------------------------------------------------
+    # -- fetches -------------------------------------------------------------------------------
 
-    def _on_fetch_match(self, fetch: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
+    def _on_fetch_match(self, request: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
         if reply is None:
             return
-        now = self._wall()
-        if not fetch.refresh and (known := self._memory.get(fetch.match_id, now)) is not None:
-            self._tally.looked_up(Lookup.MEMORY)
-            answer(reply, known, now)
+        match_id, now = request.match_id, self._context.clock.wall()
+        if not request.refresh and (known := self._context.memory.get(match_id, now)) is not None:
+            self._context.metrics.looked_up(Lookup.MEMORY)
+            if isinstance(known, MatchAnswer):
+                reply.set(known)
+            else:
+                reply.fail(known.error(now))
             return
-        if (flight := self._flights.get(fetch.match_id)) is None:
-            flight = self._new_flight(fetch.match_id)
-        else:
-            self._tally.joined()
-        flight.join(fetch, reply, partial(self._on_abandoned, flight))
-        self._seats.keep_up(flight.place, flight.priority, flight.deadline)
-        if flight.pilot is None:
-            flight.pilot = self._flying.start(self._fly(flight), name=f"flight-{flight.match_id}")
-
-    def _new_flight(self, match_id: int) -> Fetch:
-        claim = self._clearance.claim(match_id)
-        flight = Fetch(match_id, claim, tries=self._policy.tries, breaks=self._policy.breaks)
-        self._flights[match_id] = flight
-        return flight
-
-    async def _fly(self, flight: Fetch) -> None:
-        try:
-            known = await self._pilot.fly(flight)
-            self._tally.looked_up(Lookup.REDIS)
-            self._land(flight, known)
-        except RequestError as error:
-            flight.fail(self._corrected(error))
-        finally:
-            self._on_pilot_done(flight)
-
-    def _on_pilot_done(self, flight: Fetch) -> None:
-        # A flight that was abandoned may have another one by now, or need none.
-        if flight.pilot is asyncio.current_task():
-            flight.pilot = None
-            self._close_if_over(flight)
-
-    def _on_abandoned(self, flight: Fetch) -> None:
-        """No request waits: leave the line, start no more tries. Running tries still get answers."""
-        if flight.pilot is not None:
-            flight.pilot.cancel()
-            flight.pilot = None
-            self._close_if_over(flight)
-
-    def _on_brought(self, flight: Fetch, known: Known) -> None:
-        """A try has landed; a late one serves the flight that is under way for the match now."""
-        flight = self._flights.get(flight.match_id, flight)
-        if flight.has_landed:
+        if (fetch := self._fetches.get(match_id)) is not None:
+            self._context.metrics.joined.inc()
+            fetch.join(request, reply)
             return
-        self._land(flight, known)
-        if flight.pilot is not None:
-            flight.pilot.cancel()
-        store = self._clearance.land(flight, known)
-        self._storing.start(store, name=f"store-{flight.match_id}")
+        fetch = self._fetches[match_id] = Fetch(match_id, self._fetches, self._context)
+        fetch.join(request, reply)
+        fetch.task = self._running.start(fetch.run(), name=f"fetch-{match_id}")
 
-    def _land(self, flight: Fetch, known: Known) -> None:
-        self._memory.put(known)
-        flight.land(known, self._wall())
-        self._forget(flight)
-
-    def _close_if_over(self, flight: Fetch) -> None:
-        """Forget a flight that has failed, once nothing of it is in the air.
-
-        Others may try as soon as all that is in the air is late.
-        """
-        if flight.pilot is not None or flight.has_landed:
-            return
-        if not flight.in_air:
-            self._forget(flight)
-        if flight.in_air.keys() <= flight.late:
-            self._clearance.give_up(flight)
-
-    def _forget(self, flight: Fetch) -> None:
-        if self._flights.get(flight.match_id) is flight:
-            del self._flights[flight.match_id]
-
-    def _cancel_flights(self) -> None:
-        for flight in tuple(self._flights.values()):
-            flight.fail(NotReady("the service is stopping"))
-        self._flying.cancel()
-        self._tries.cancel()
+    def _stop_fetches(self) -> None:
+        for fetch in tuple(self._fetches.values()):
+            fetch.stop(NotReady("the service is stopping"))
+        self._context.attempts.cancel()
 
     # -- bots ----------------------------------------------------------------------------------
 
-    def _on_news(self, news: BotChanged | BotExpected | BotRemoved) -> None:
-        if isinstance(news, BotRemoved):
-            self._seats.forget(news.bot_id)
-            self._resting.forget(news.bot_id)
-        elif self._seats.is_retired(news.bot_id):  # whatever it does now, it does not come back
+    def _on_fleet_change(self, change: BotChanged | BotRemoved) -> None:
+        if isinstance(change, BotRemoved):
+            self._pool.forget(change.bot_id)
+            self._pool.resting.forget(change.bot_id)
+        elif self._pool.is_retired(change.bot_id):  # it does not come back
             return
-        elif isinstance(news, BotExpected):
-            self._seats.expect(news.bot_id, news.in_s)
         else:
-            self._on_bot_changed(news)
+            self._on_bot_changed(change)
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
-        self._resting.note(changed, self._clock.now())
-        if changed.seat is not None:
-            is_silent = self._conduct.is_silent(changed.seat.account)
-            self._seats.join(changed.seat, is_probed=is_silent)
+        self._pool.resting.note(changed, self._clock.now())
+        if (bot := changed.seat) is not None:
+            self._pool.add(bot, self._health.standing_of_new(bot.account))
             return
-        self._seats.leave(changed.bot_id, is_coming=changed.state in COMING)
+        self._pool.remove(changed.bot_id, is_coming=changed.state in COMING)
         if changed.state is BotState.BACKING_OFF and changed.account is not None:
-            self._conduct.broke(changed.account)
+            self._health.broke(changed.account)
         if changed.goes_on_in is not None:
-            self._seats.expect(changed.bot_id, changed.goes_on_in)
+            self._pool.expect(changed.bot_id, changed.goes_on_in)
         if changed.state is BotState.WAITING_FOR_ACCOUNT:
-            self._seats.note_budget(changed.budget_frees_in)
+            self._pool.note_budget(changed.budget_frees_in)
         if changed.state is BotState.EXHAUSTED:
-            self._seats.rotate(changed.bot_id)
+            self._pool.rotate(changed.bot_id)
         elif (
             changed.nothing_free
             or changed.state in OFF_COURSE
-            or (changed.goes_on_in or 0.0) > LONGEST_TURN_S
+            or (changed.goes_on_in or 0.0) > LONGEST_ROTATION_S
         ):
-            self._seats.stop_rotating(changed.bot_id)
-
-    def _corrected(self, error: RequestError) -> RequestError:
-        if isinstance(error, NotReady):
-            return self._resting.corrected(error, self._clock.now())
-        return error
+            self._pool.stop_rotating(changed.bot_id)
 
     def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
-        self._resting.forget(bot_id)
+        self._pool.resting.forget(bot_id)
 
         def on_idle() -> None:
             if reply is not None:
                 reply.set(None)
 
-        self._seats.retire(bot_id, on_idle)
+        self._pool.retire(bot_id, on_idle)
 
     # -- the rest ------------------------------------------------------------------------------
 
@@ -294,35 +200,34 @@ class Router(Actor[RouterMessage]):
             case GetRouter():
                 reply.set(self._report())
             case GetLoads():
-                reply.set(dict(self._seats.loads()))
+                reply.set(dict(self._pool.rotation.loads()))
             case GetAsked(match_id=match_id):
-                flight = self._flights.get(match_id)
-                reply.set(None if flight is None else flight.asked)
+                fetch = self._fetches.get(match_id)
+                reply.set(None if fetch is None else fetch.asked)
 
     def _report(self) -> RouterReport:
-        seats, now = self._seats, self._wall()
+        pool, now = self._pool, self._context.clock.wall()
         ahead_s = now - self._clock.now()
-        refused, frees_at = seats.refusal(), None
-        refusal = None if refused is None else self._corrected(refused)
+        refusal, frees_at = pool.refusal(), None
         if isinstance(refusal, QuotaExhausted) and refusal.retry_after is not None:
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
-            ready=seats.ready,
-            in_flight=sum(not one.is_abandoned for one in self._flights.values()),
-            waiting=seats.waiting,
+            ready=pool.ready,
+            in_flight=sum(bool(one.waiters) for one in self._fetches.values()),
+            waiting=pool.waiting,
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,
-            spent_addresses={ip: round(at + ahead_s) for ip, at in seats.spent_addresses.items()},
+            spent_addresses={ip: round(at + ahead_s) for ip, at in pool.spent_addresses.items()},
             retry_after=None if refusal is None else refusal.retry_after,
         )
 
     def _on_reconfigure(self, change: Reconfigure) -> None:
-        policy = self._policy = self._tries.policy = change.policy
-        self._memory.change_size(policy.freshness.memory_entries)
+        policy = self._context.policy = change.policy
+        self._context.memory.reconfigure(policy.freshness.memory_entries)
         if change.budgets_changed:
-            self._seats.forget_budgets()
-        self._seats.change_limits(
+            self._pool.forget_budgets()
+        self._pool.change_limits(
             max_in_flight=policy.max_in_flight,
             min_interval_s=policy.min_interval_s,
             queue=policy.queue,

@@ -1,21 +1,21 @@
 """What missing GC answers say about the account or the match.
 
 Past its quota an account's requests are simply not answered (or, it may be, thrown away with 3006), but
-so are requests of a GC that is overloaded. The difference is what others hear in the meantime:
+so are requests of a GC that is overloaded. The difference is what other accounts get in the meantime:
 
     silent on several matches that others then get    -> the account is spent, earlier than we counted
-    silent on two accounts that answer other matches  -> it is the match: leave it alone for a while
+    silent on two accounts that answer other matches  -> it is the match: set it aside for a while
     silent on all accounts                            -> it is the GC: no account or match is at fault
 
-A match that many ask for is the first that an account misses which falls silent, so two such accounts
-may slander it: it is left alone only briefly at first, longer each time it happens again, and not at all
-any more once one of the two is found to be silent altogether.
+A popular match is the first that an account misses which falls silent, so two such accounts may wrongly
+agree that it is the match: it is set aside only briefly at first, longer each time it happens again, and
+no longer once one of the two is found to be silent altogether.
 
 Requests that are under way at once share the fate of one connection, so what is missed at once is missed
 once; and what was missed on a connection that then breaks says nothing.
 
 An answer that is of no use (about another match, oversized, an unknown result) or that tells of trouble
-inside the GC concerns the match: once two accounts agree, the match is left alone in the same way. When
+inside the GC concerns the match: once two accounts agree, the match is set aside in the same way. When
 it is asked for again later, one account is enough.
 
 Pure bookkeeping: time is an argument, in seconds.
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +38,7 @@ FORGET_S: Final = 600.0
 
 
 class Why(enum.StrEnum):
-    """Why a match is left alone."""
+    """Why a match is set aside."""
 
     SILENT = "silent"
     TROUBLE = "trouble"  # the GC answers with a result that tells of trouble inside it
@@ -46,36 +46,36 @@ class Why(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Aside:
-    """A match that is, or was, left alone."""
+class Aside:
+    """A match that is, or was, set aside."""
 
     until: float
     times: int  # in a row
     why: Why
-    witnesses: frozenset[str]
+    accounts: frozenset[str]  # that agreed
 
 
 class UnansweredTracker:
-    """Evidence of silent accounts and unlucky matches. Owned by the router."""
+    """Evidence about silent accounts and about matches. `aside`: matches that are, or were, set aside."""
 
     def __init__(self) -> None:
+        self.aside: dict[int, Aside] = {}
         # match -> account -> when; newest last
         self._silent_on: dict[int, dict[str, float]] = {}
         self._useless_to: dict[int, dict[str, float]] = {}
         self._missed: defaultdict[str, dict[int, float]] = defaultdict(dict)  # match -> when
         self._answered_at: OrderedDict[str, float] = OrderedDict()  # newest last
-        self._aside: dict[int, _Aside] = {}
 
-    def heard(self, account: str, now: float) -> None:
-        """Note that the GC answered an account, whatever it said."""
+    def answered(
+        self, account: str, match_id: int, now: float, *, is_useful: bool = True
+    ) -> Sequence[str]:
+        """Note an answer; return the accounts that a useful one shows to be spent."""
         self._answered_at[account] = now
         self._answered_at.move_to_end(account)
         self._missed.pop(account, None)
-
-    def answered(self, account: str, match_id: int, now: float) -> Iterable[str]:
-        """Note a useful answer; return the accounts that it shows to be spent."""
-        self.heard(account, now)
-        self._aside.pop(match_id, None)
+        if not is_useful:
+            return ()
+        self.aside.pop(match_id, None)
         self._useless_to.pop(match_id, None)
         silent = self._silent_on.pop(match_id, {})
         return [
@@ -93,20 +93,20 @@ class UnansweredTracker:
         if len(missed) < MISSED_MATCHES:
             return False
         del self._missed[account]
-        self.distrust(account)
+        self.disregard(account)
         return True
 
     def silent(self, account: str, match_id: int, now: float) -> bool:
-        """Note that `account` heard nothing about a match; return whether the match is set aside."""
+        """Note that `account` got no answer about a match; return whether the match is set aside."""
         self._forget(now)
-        heard_nothing = self._silent_on.pop(match_id, {})
-        heard_nothing[account] = now
-        self._silent_on[match_id] = heard_nothing
-        witnesses = frozenset(one for one in heard_nothing if self._is_at_work(one, now))
-        if len(witnesses) < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
+        unanswered = self._silent_on.pop(match_id, {})
+        unanswered[account] = now
+        self._silent_on[match_id] = unanswered
+        at_work = frozenset(one for one in unanswered if self._is_at_work(one, now))
+        if len(at_work) < 2:  # noqa: PLR2004 - one may be unlucky, or spent without knowing it yet
             return False
         del self._silent_on[match_id]
-        self._set_aside(match_id, Why.SILENT, witnesses, now)
+        self._set_aside(match_id, Why.SILENT, at_work, now)
         return True
 
     def useless(self, account: str, match_id: int, why: Why, now: float) -> bool:
@@ -114,7 +114,7 @@ class UnansweredTracker:
         self._forget(now)
         accounts = self._useless_to.pop(match_id, {})
         accounts[account] = now
-        before = self._aside.get(match_id)
+        before = self.aside.get(match_id)
         is_known = before is not None and before.why is why
         if len(accounts) < 2 and not is_known:  # noqa: PLR2004 - one answer may have been mixed up
             self._useless_to[match_id] = accounts
@@ -122,30 +122,30 @@ class UnansweredTracker:
         self._set_aside(match_id, why, frozenset(accounts), now)
         return True
 
-    def _set_aside(self, match_id: int, why: Why, witnesses: frozenset[str], now: float) -> None:
-        before = self._aside.get(match_id)
+    def _set_aside(self, match_id: int, why: Why, accounts: frozenset[str], now: float) -> None:
+        before = self.aside.get(match_id)
         times = 1 if before is None else before.times + 1
         seconds = min(SET_ASIDE_S * 2.0 ** min(times - 1, 10), LONGEST_ASIDE_S)
-        self._aside[match_id] = _Aside(now + seconds, times, why, witnesses)
+        self.aside[match_id] = Aside(now + seconds, times, why, accounts)
 
-    def distrust(self, account: str) -> None:
-        """An account is silent altogether: what it did not hear says nothing about matches."""
+    def disregard(self, account: str) -> None:
+        """An account is silent altogether: its unanswered requests say nothing about matches."""
         self._answered_at.pop(account, None)
-        for match_id, aside in list(self._aside.items()):
-            if aside.why is Why.SILENT and account in aside.witnesses:
-                del self._aside[match_id]
+        for match_id, aside in list(self.aside.items()):
+            if aside.why is Why.SILENT and account in aside.accounts:
+                del self.aside[match_id]
 
-    def exonerate(self, account: str) -> None:
-        """An account's connection broke: who knows since when it was dead."""
-        self.distrust(account)
+    def connection_broke(self, account: str) -> None:
+        """An account's connection broke, and may have been dead for a while: drop its evidence."""
+        self.disregard(account)
         self._missed.pop(account, None)
-        for match_id, heard_nothing in list(self._silent_on.items()):
-            if heard_nothing.pop(account, None) is not None and not heard_nothing:
+        for match_id, unanswered in list(self._silent_on.items()):
+            if unanswered.pop(account, None) is not None and not unanswered:
                 del self._silent_on[match_id]
 
-    def is_anybody_answered(self, since: float, *, but: str) -> bool:
-        """Whether some account other than `but` was answered after `since`."""
-        newest = next((one for one in reversed(self._answered_at) if one != but), None)
+    def is_other_answered(self, account: str, since: float) -> bool:
+        """Whether some account other than `account` was answered after `since`."""
+        newest = next((one for one in reversed(self._answered_at) if one != account), None)
         return newest is not None and self._answered_at[newest] > since
 
     def may_be_the_match(self, accounts: frozenset[str], now: float) -> bool:
@@ -153,13 +153,9 @@ class UnansweredTracker:
         return sum(self._is_at_work(one, now) for one in accounts) >= 2  # noqa: PLR2004 - see `silent`
 
     def set_aside_for(self, match_id: int, now: float) -> float | None:
-        """Return for how long a match is left alone, or None when it is not."""
-        aside = self._aside.get(match_id)
+        """Return for how long a match is set aside, or None when it is not."""
+        aside = self.aside.get(match_id)
         return aside.until - now if aside is not None and aside.until > now else None
-
-    def why_aside(self, match_id: int) -> Why:
-        """Return why a match is left alone; it has to be."""
-        return self._aside[match_id].why
 
     def _is_at_work(self, account: str, now: float) -> bool:
         return now - self._answered_at.get(account, float("-inf")) < IN_SERVICE_S
@@ -173,6 +169,6 @@ class UnansweredTracker:
                 if max(accounts.values()) >= old:
                     break
                 del table[match_id]
-        for match_id, aside in list(self._aside.items()):
+        for match_id, aside in list(self.aside.items()):
             if aside.until < old:
-                del self._aside[match_id]
+                del self.aside[match_id]

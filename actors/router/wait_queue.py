@@ -1,11 +1,11 @@
 """Bounded fair queue of waiters: higher priorities first, without starvation of lower ones.
 
-level 5   ann: ■ ■     bob: ■            served in turns: ann, bob, ann
-    level 0   carl: ■ ■ ■ ■ ■                one of these after every PATIENCE of the above
+priority 5   ann: ■ ■     bob: ■            served in turns: ann, bob, ann
+priority 0   carl: ■ ■ ■ ■ ■                one of these after every PATIENCE of the above
 
-More requests give a client no larger share: a client with a hundred places is served as often as one with
-a single place. When the line is full, a new request takes the last place of the client that has most, if
-that client keeps as many places as the new client gets.
+More requests give a client no larger share: a client with a hundred waiters is served as often as one
+with a single waiter. When the queue is full, a new waiter replaces the last one of the client that has
+most, if that client keeps as many waiters as the new client gets.
 """
 
 from __future__ import annotations
@@ -19,98 +19,98 @@ from typing import Final
 from actors.bot.messages import ReadyBot
 from actors.clock import Cancellable
 
-PATIENCE: Final = 4  # places of higher levels that are served before one of a lower
+PATIENCE: Final = 4  # waiters of higher priorities that are served before one of a lower
 
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One place in the line. `seat` is what it waits for."""
+    """One waiting fetch. `bot` is what it waits for."""
 
     client: str
     priority: int
     deadline: float  # clock seconds
     avoid: frozenset[str] = frozenset()  # accounts to use only when there is no other
     patient: bool = False  # waits also when no bot is ready at all
-    seat: asyncio.Future[ReadyBot] = field(
+    bot: asyncio.Future[ReadyBot] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    alarm: Cancellable | None = None  # when it gives up
+    alarm: Cancellable | None = None  # at the deadline
 
 
-_Level = OrderedDict[str, dict[Waiter, None]]  # by client, in turn; each client's places in order
+_Level = OrderedDict[str, dict[Waiter, None]]  # by client, in turn; each client's waiters in order
 
 
 class FairQueue:
-    """The fair queue. Every operation is O(1) in places; levels are few."""
+    """The queue. Every operation is O(1) in waiters; priorities are few. `size`: how many wait."""
 
     def __init__(self) -> None:
+        self.size = 0
         self._levels: dict[int, _Level] = {}
         self._passed_over: dict[int, int] = {}
-        self._size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Waiter]:
-        """Every place, in no particular order; the line must not change meanwhile."""
+        """Every waiter, in no particular order; the queue must not change meanwhile."""
         for level in self._levels.values():
-            for places in level.values():
-                yield from places
+            for waiters in level.values():
+                yield from waiters
 
-    def add(self, place: Waiter) -> None:
-        """Stand at the end of what the client has on this level."""
-        level = self._levels.setdefault(place.priority, OrderedDict())
-        level.setdefault(place.client, {})[place] = None
-        self._size += 1
+    def add(self, waiter: Waiter) -> None:
+        """Add a waiter behind those of its client and priority."""
+        level = self._levels.setdefault(waiter.priority, OrderedDict())
+        level.setdefault(waiter.client, {})[waiter] = None
+        self.size += 1
 
     def first(self) -> Waiter | None:
-        """Return whose turn it is."""
+        """Return the waiter whose turn it is."""
         if not self._levels:
             return None
-        places = next(iter(self._levels[self._next_level()].values()))
-        return next(iter(places))
+        waiters = next(iter(self._levels[self._next_level()].values()))
+        return next(iter(waiters))
 
-    def serve(self, place: Waiter) -> None:
-        """Let the first one go; it is the next client's turn then."""
+    def serve(self, waiter: Waiter) -> None:
+        """Remove the first waiter; it is the next client's turn then."""
         for priority in self._levels:
-            if priority < place.priority:
+            if priority < waiter.priority:
                 self._passed_over[priority] = self._passed_over.get(priority, 0) + 1
-        self._passed_over[place.priority] = 0
-        self._levels[place.priority].move_to_end(place.client)
-        self.discard(place)
+        self._passed_over[waiter.priority] = 0
+        self._levels[waiter.priority].move_to_end(waiter.client)
+        self.discard(waiter)
 
-    def discard(self, place: Waiter) -> None:
-        """Take a place out, wherever it is; harmless when it is not in the line."""
-        level = self._levels.get(place.priority, OrderedDict())
-        places = level.get(place.client, {})
-        if place not in places:
+    def discard(self, waiter: Waiter) -> None:
+        """Remove a waiter, wherever it is; harmless when it is not in the queue."""
+        level = self._levels.get(waiter.priority, OrderedDict())
+        waiters = level.get(waiter.client, {})
+        if waiter not in waiters:
             return
-        del places[place]
-        self._size -= 1
-        if not places:
-            del level[place.client]
+        del waiters[waiter]
+        self.size -= 1
+        if not waiters:
+            del level[waiter.client]
         if not level:
-            del self._levels[place.priority]
-            self._passed_over.pop(place.priority, None)
+            del self._levels[waiter.priority]
+            self._passed_over.pop(waiter.priority, None)
 
-    def promote(self, place: Waiter, priority: int) -> None:
-        """Move a place in the line to a higher level."""
-        self.discard(place)
-        place.priority = priority
-        self.add(place)
+    def promote(self, waiter: Waiter, priority: int) -> None:
+        """Move a waiter to a higher priority."""
+        self.discard(waiter)
+        waiter.priority = priority
+        self.add(waiter)
 
     def displaced_by(self, newcomer: Waiter) -> Waiter | None:
-        """Return who has to make room for a newcomer in a full line; None when it is the newcomer.
+        """Return the waiter that leaves a full queue for a newcomer; None: the newcomer has to.
 
-        O(clients), and only when the line is full.
+        O(clients), and only when the queue is full.
         """
         level = self._levels.get(newcomer.priority, OrderedDict())
         own = len(level.get(newcomer.client, {}))
         rivals = (
-            places
+            waiters
             for priority, level in self._levels.items()
             if priority <= newcomer.priority
-            for places in level.values()
+            for waiters in level.values()
         )
         most = max(rivals, key=len, default=None)
         return next(reversed(most)) if most is not None and len(most) > own + 1 else None

@@ -1,11 +1,8 @@
-"""From a password to a refresh token, over the CM.
+"""Credential flow: from a password to a refresh token, over the CM.
 
     key -> begin -> (Steam Guard code) -> poll until approved
 
 Order and messages as in node-steam-user's `CMAuthTransport.js` and SteamKit's `AuthSession`.
-Runs in a greenlet of the hub. A code that only a person knows is asked for through `ask_guard`, which
-waits on the other side of the border; meanwhile Steam is polled, which keeps the connection open and
-notices an approval in the app.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ GUARD_EMAIL_CONFIRMATION: Final = 5
 
 LONGEST_PASSWORD: Final = 64  # characters, ASCII; Steam ignores the rest (ArchiSteamFarm)
 CODE_ATTEMPTS: Final = 3
-CALL_S: Final = 10.0  # steam-next waits as long for the answer to one call
+CALL_S: Final = 10.0  # for one call; as in steam-next
 MIN_INTERVAL_S: Final = 0.1
 MAX_INTERVAL_S: Final = 30.0
 LINUX: Final = -203  # EOSType
@@ -53,18 +50,22 @@ DEVICE_NAME: Final = "BotAPI"
 WRONG_CODE: Final = frozenset(
     {INVALID_LOGIN_AUTH_CODE, EXPIRED_LOGIN_AUTH_CODE, TWO_FACTOR_CODE_MISMATCH}
 )
-STEP_MARGIN_S: Final = 0.5  # into the next window of codes; clocks are never quite the same
+STEP_MARGIN_S: Final = 0.5  # into the next code's window, for clock differences
 
 AskGuard = Callable[[GuardRequest], str | None]
 
 
-def as_steam_writes(code: str) -> str:
-    """Return a code as Steam sends it: people type it in lower case and with spaces."""
+def normalised_code(code: str) -> str:
+    """Normalise a typed code: upper case, no spaces."""
     return "".join(code.split()).upper()
 
 
 class Authenticator:
-    """Runs the flow for one account over one connection."""
+    """Runs the flow for one account over one connection, in a greenlet of the hub.
+
+    `ask_guard` blocks the greenlet until a person enters a code; meanwhile Steam is polled, which keeps
+    the connection open and detects an approval in the app.
+    """
 
     def __init__(
         self,
@@ -78,8 +79,9 @@ class Authenticator:
         self._credential = credential
         self._ask_guard = ask_guard
         self._clock = clock
-        self._awaited: str | None = None  # what a person is asked for
+        self._awaited: str | None = None  # the input awaited from a person, in words
         self._waits_for_steam = False
+        self._guard_data: str | None = None
         self.session: AuthSession | None = None  # from Begin on
 
     def run(self, guard_data: str | None, resume: AuthSession | None = None) -> AuthState:
@@ -88,21 +90,25 @@ class Authenticator:
         Raises:
             LogOnRefused, NeedsHuman, SteamUnreachable: see `Link.authenticate`.
         """
-        session = self.session = resume or self._begin(guard_data)
-        if (approved := self._satisfy_guard(session, guard_data)) is not None:
+        self._guard_data = guard_data
+        session = self.session = resume or self._begin()
+        if (approved := self._satisfy_guard(session)) is not None:
             return approved
-        while (auth := self._poll(guard_data)) is None:
+        while (auth := self._poll()) is None:
             gevent.sleep(session.interval_s)
         return auth
 
     def out_of_time(self) -> SteamUnreachable | NeedsHuman:
-        """Return the error that says for whom the flow waited in vain."""
-        # Another try would only ask the same person again. A silent server is another matter.
+        """Return the error for a flow whose time is over.
+
+        NeedsHuman when a person has not answered (a retry would only ask again), SteamUnreachable when
+        Steam has not.
+        """
         if self._awaited is not None and not self._waits_for_steam:
             return NeedsHuman(self._credential.account, self._awaited)
         return SteamUnreachable("credentials", "no answer in time")
 
-    def _begin(self, guard_data: str | None) -> AuthSession:
+    def _begin(self) -> AuthSession:
         account = self._credential.account
         key = self._call(
             "GetPasswordRSAPublicKey",
@@ -122,14 +128,14 @@ class Authenticator:
         details.platform_type = pb.k_EAuthTokenPlatformType_SteamClient
         details.os_type = LINUX
         details.gaming_device_type = DESKTOP
-        if guard_data:
-            request.guard_data = guard_data
+        if self._guard_data:
+            request.guard_data = self._guard_data
         begun = self._call(
             "BeginAuthSessionViaCredentials",
             request,
             pb.CAuthentication_BeginAuthSessionViaCredentials_Response,
         )
-        if not begun.client_id:  # Steam may say OK and mean no (steam-next treats it so)
+        if not begun.client_id:  # an OK without an id is a refusal (as in steam-next)
             raise LogOnRefused("credentials", 2)
         return AuthSession(
             begun.client_id,
@@ -147,16 +153,16 @@ class Authenticator:
         try:
             public_key = rsa_publickey(int(key.publickey_mod, 16), int(key.publickey_exp, 16))
             encrypted = pkcs1v15_encrypt(public_key, plain)
-        except ValueError as error:  # no key, or one too small for the password
+        except ValueError as error:  # not a key, or too small for the password
             raise SteamUnreachable("credentials", "Steam sent a broken password key") from error
         return base64.b64encode(encrypted).decode("ascii")
 
     # -- Steam Guard ---------------------------------------------------------------------------
 
-    def _satisfy_guard(self, session: AuthSession, guard_data: str | None) -> AuthState | None:
-        """Do what the first usable kind of confirmation asks for; unknown kinds are skipped.
+    def _satisfy_guard(self, session: AuthSession) -> AuthState | None:
+        """Satisfy the first usable kind of confirmation; unknown kinds are skipped.
 
-        Return what Steam gives where the log-on is approved while a code is awaited.
+        Return the auth state if the log-on is approved elsewhere while a code is awaited.
         """
         offered = dict(session.confirmations)
         if GUARD_NONE in offered or not offered:
@@ -165,9 +171,9 @@ class Authenticator:
             self._send_totp(session, self._credential.shared_secret)
         elif GUARD_EMAIL_CODE in offered:
             hint = offered[GUARD_EMAIL_CODE]
-            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint, guard_data)
+            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint)
         elif GUARD_DEVICE_CODE in offered:
-            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "", guard_data)
+            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
         elif GUARD_DEVICE_CONFIRMATION in offered:
             self._awaited = "approve the log-on in the Steam app"
         elif GUARD_EMAIL_CONFIRMATION in offered:
@@ -181,7 +187,7 @@ class Authenticator:
         return None
 
     def _send_totp(self, session: AuthSession, shared_secret: str) -> None:
-        """A code is good once per account: when it was used already, the next one is."""
+        """Send a TOTP code. Each is valid once: after a mismatch the next one is tried."""
         try:
             eresult = self._update(
                 session, code_at(shared_secret, self._clock.wall()), GUARD_DEVICE_CODE
@@ -197,20 +203,18 @@ class Authenticator:
         if eresult not in (OK, DUPLICATE_REQUEST):
             raise LogOnRefused("credentials", eresult)
 
-    def _ask_for_code(
-        self, kind: GuardKind, code_type: int, hint: str, guard_data: str | None
-    ) -> AuthState | None:
+    def _ask_for_code(self, kind: GuardKind, code_type: int, hint: str) -> AuthState | None:
         account = self._credential.account
         where = f"e-mail at {hint}" if hint else kind.value
         self._awaited = f"a Steam Guard code ({where}): none was given in time"
         while (session := self._begun()).attempt <= CODE_ATTEMPTS:
             request = GuardRequest(account, kind, hint, session.attempt)
-            answer = self._code_or_approval(request, guard_data)
+            answer = self._code_or_approval(request)
             if isinstance(answer, AuthState):
                 return answer
             if answer is None:
                 raise NeedsHuman(account, f"a Steam Guard code ({where})")
-            eresult = self._update(self._begun(), as_steam_writes(answer), code_type)
+            eresult = self._update(self._begun(), normalised_code(answer), code_type)
             if eresult in (OK, DUPLICATE_REQUEST):
                 self._awaited = None
                 return None
@@ -219,10 +223,8 @@ class Authenticator:
             self.session = replace(self._begun(), attempt=session.attempt + 1)
         raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
 
-    def _code_or_approval(
-        self, request: GuardRequest, guard_data: str | None
-    ) -> AuthState | str | None:
-        """Return the code that a person gives, or what Steam gives if it is approved before that."""
+    def _code_or_approval(self, request: GuardRequest) -> AuthState | str | None:
+        """Return the code that a person enters, or the auth state if Steam approves before that."""
         asking = gevent.spawn(self._asked, request)
         try:
             while True:
@@ -232,13 +234,13 @@ class Authenticator:
                     if isinstance(answer, Exception):
                         raise answer
                     return answer
-                if (auth := self._poll(guard_data)) is not None:
+                if (auth := self._poll()) is not None:
                     return auth
         finally:
             asking.kill(block=False)
 
     def _asked(self, request: GuardRequest) -> str | Exception | None:
-        """Runs in a greenlet of its own, where an exception would only be printed."""
+        """Ask in a greenlet of its own, where a raised exception would only be printed."""
         try:
             return self._ask_guard(request)
         except Exception as error:  # noqa: BLE001 - raised by the greenlet that waits for it
@@ -259,12 +261,12 @@ class Authenticator:
     # -- tokens --------------------------------------------------------------------------------
 
     def _begun(self) -> AuthSession:
-        """Return the session as it is now: its client id changes with a poll."""
-        assert self.session is not None  # noqa: S101 - run() has begun it
+        """Return the current session; a poll may change its client id."""
+        assert self.session is not None  # noqa: S101 - set by run()
         return self.session
 
-    def _poll(self, guard_data: str | None) -> AuthState | None:
-        """Ask once whether the session is approved; return what Steam gives, or None: not yet."""
+    def _poll(self) -> AuthState | None:
+        """Poll once; return the auth state when the session is approved, else None."""
         session = self._begun()
         answer = self._call(
             "PollAuthSessionStatus",
@@ -277,7 +279,7 @@ class Authenticator:
             self.session = replace(session, client_id=answer.new_client_id)
         if not answer.refresh_token:
             return None
-        newest = answer.new_guard_data or guard_data
+        newest = answer.new_guard_data or self._guard_data
         return AuthState(session.steam_id, answer.refresh_token, newest)
 
     def _call(self, method: str, request: Any, answer_type: Any) -> Any:

@@ -1,8 +1,8 @@
 """One connection in the hub: reader, writer, heartbeat, service calls.
 
-Three greenlets: the reader hands every message to its handler in order, the writer empties a queue (so
-that sending never waits), the pulse sends heartbeats and notices silence. When the connection ends,
-every greenlet that waits for an answer gets the error at once.
+Three greenlets: the reader passes every message to its handler in order, the writer empties a queue (so
+that sending never waits), the pulse sends heartbeats and detects silence. When the connection ends, every
+waiting greenlet gets the error at once.
 """
 
 from __future__ import annotations
@@ -30,26 +30,24 @@ from actors.steam.protocol.emsg import (
 )
 from actors.steam.protocol.envelope import Message, build, parse
 from actors.steam.protocol.wire import ParseError
-from actors.steam.steam_time import WallClock
+from actors.steam.steam_time import SteamTime
 from actors.steam.transport.base import Transport
 
-# Every heartbeat asks for a reply; so many in a row without a word and the connection is dead. Counted
-# and not timed: after a busy moment of ours the replies are there, only not read yet.
+# Heartbeats in a row without any message after which the connection counts as dead. Counted instead of
+# timed: after a busy moment of this process the replies have arrived but are not read yet.
 MAX_UNANSWERED: Final = 2
-# Heartbeats that we slept through: Steam may have given us up, and the account may be another's by now
-# (a stopped process that goes on), so nothing more is sent.
+# Heartbeats missed because this process was stopped: Steam may have ended the session and another
+# instance may hold the account, so nothing more is sent.
 MAX_SLEPT: Final = 2.5
-ONE_LOOK_S: Final = 0.02  # for the reader to fetch what has come while we were busy
-# What a server said before it closed is read although nothing can be sent. As a rule that takes no time
-# at all, but this process may just have been busy.
+READ_S: Final = 0.02  # for the reader to fetch what arrived while the hub was busy
+# For the reader to fetch the last messages of a server that closed. Usually immediate, unless this
+# process has been busy.
 LAST_WORDS_S: Final = 5.0
 KEEP_ALIVE_S: Final = 30.0
-MAX_UNSENT: Final = 1000  # messages; a CM that does not read is as good as gone
-MAX_READS: Final = (
-    64  # messages in a row, also inside a Multi, before the other bots have their turn
-)
+MAX_UNSENT: Final = 1000  # messages; a CM that does not read counts as gone
+MAX_READS: Final = 64  # messages in a row, also inside a Multi, before other greenlets run
 CLOSE_S: Final = 1.0
-_KEEP_ALIVE: Final = b""  # in the queue of the unsent: no message is empty
+_KEEP_ALIVE: Final = b""  # in the send queue; no message is empty
 
 Handler = Callable[[Message], None]
 
@@ -62,7 +60,7 @@ class Connection:
         transport: Transport,
         on_death: Callable[[SteamUnreachable], None],
         *,
-        clock: WallClock,
+        clock: SteamTime,
         log: FilteringBoundLogger,
     ) -> None:
         self._transport = transport
@@ -74,14 +72,12 @@ class Connection:
         self._unsent: deque[bytes] = deque()
         self._has_unsent = Event()
         self._unanswered = 0
-        self._in_a_row = 0  # messages since the other greenlets had a turn
+        self._in_a_row = 0  # messages since other greenlets ran
         self._longest_sleep_s = math.inf
         self._beat_at = self._heard_at = clock.now()
         self.death: SteamUnreachable | None = None
         self.end_at = math.inf  # clock seconds; from then on nothing is sent
-        self.ending: SteamUnreachable | None = (
-            None  # why it ends soon, where we know before it does
-        )
+        self.ending: SteamUnreachable | None = None  # the reason of an end that is under way
         self.steam_id = 0
         self.session_id = 0
         self._reader = gevent.spawn(self._read)
@@ -89,13 +85,13 @@ class Connection:
 
     @property
     def local_ip(self) -> str:
-        """The address of this machine that the connection leaves from."""
+        """The local address of the connection."""
         return self._transport.local_ip
 
     # -- sending -------------------------------------------------------------------------------
 
     def header(self, **fields: Any) -> CMsgProtoBufHeader:
-        """Return a header that names our session, with `fields` of CMsgProtoBufHeader set."""
+        """Return a header with the session and the given fields of CMsgProtoBufHeader."""
         header = CMsgProtoBufHeader(steamid=self.steam_id, client_sessionid=self.session_id)
         for name, value in fields.items():
             setattr(header, name, value)
@@ -119,7 +115,7 @@ class Connection:
     # -- waiting for answers -------------------------------------------------------------------
 
     def expect(self, key: Hashable) -> AsyncResult:
-        """Return what `resolve(key)` or the death of the connection will settle."""
+        """Return a result that `resolve(key)` or the death of the connection sets."""
         answer: AsyncResult = AsyncResult()
         if self.death is not None:
             answer.set_exception(self.death)
@@ -128,17 +124,17 @@ class Connection:
         return answer
 
     def resolve(self, key: Hashable, value: object) -> None:
-        """Settle one expectation; does nothing when no greenlet expects it."""
+        """Set the result of `expect(key)`; does nothing when no greenlet expects it."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set(value)
 
     def refuse(self, key: Hashable, error: Exception) -> None:
-        """Settle one expectation with an error; does nothing when no greenlet expects it."""
+        """Fail the result of `expect(key)`; does nothing when no greenlet expects it."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set_exception(error)
 
     def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
-        """Expect `key`, call `send`, and wait for the answer (this greenlet)."""
+        """Call `send` and block this greenlet until `key` is resolved."""
         answer = self.expect(key)
         try:
             if send is not None:
@@ -148,30 +144,30 @@ class Connection:
             self._expected.pop(key, None)
 
     def on(self, emsg: int, handler: Handler) -> None:
-        """Let `handler` have the messages of one kind; it must not wait. Others are skipped."""
+        """Register the handler of one message type; it must not wait. Other types are skipped."""
         self._handlers[emsg] = handler
 
-    # -- life and death ------------------------------------------------------------------------
+    # -- heartbeats and the end ------------------------------------------------------------------
 
     def start_pulse(self, heartbeat_s: float) -> None:
-        """Send heartbeats from now on, and die of silence."""
+        """Start the heartbeats and the detection of silence."""
         self._beat_at = self._clock.now()
         self._longest_sleep_s = heartbeat_s * MAX_SLEPT
         self._greenlets.append(gevent.spawn(self._pulse, heartbeat_s))
 
     def probe(self) -> None:
-        """Make the server say something, if it still can."""
+        """Send a heartbeat that asks for a reply."""
         self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
 
     def die_if_silent_since(self, instant: float) -> None:
-        """End a connection on which nothing at all has come since `instant` (clock seconds)."""
+        """End a connection that has received nothing since `instant` (clock seconds)."""
         if self._heard_at < instant:
-            gevent.sleep(ONE_LOOK_S)
+            gevent.sleep(READ_S)
         if self._heard_at < instant:
             self.die(SteamUnreachable("session", "silence, also after a probe"))
 
     def die(self, why: SteamUnreachable) -> None:
-        """End the connection and fail every greenlet that waits. The first reason counts."""
+        """End the connection and fail every waiting greenlet. The first reason counts."""
         if self.death is not None:
             return
         self.death = why = self.ending or why
@@ -182,34 +178,34 @@ class Connection:
         self._on_death(why)
 
     def close(self) -> None:
-        """End all greenlets and the socket; does not wait. Harmless when repeated."""
+        """Close the socket and end all greenlets; does not wait. Harmless when repeated."""
         self.die(SteamUnreachable("session", "closed by us"))
         gevent.killall(self._greenlets, block=False)
         self._transport.close()
 
     def wait_closed(self) -> None:
-        """Wait (this greenlet) until the greenlets have ended after `close`."""
+        """Wait until the greenlets have ended after `close`."""
         gevent.joinall(self._greenlets, timeout=CLOSE_S)
 
     # -- greenlets -----------------------------------------------------------------------------
 
     def _read(self) -> None:
-        with self._dying_of_trouble():
+        with self._ending_on_error():
             while True:
                 data = self._transport.receive()
                 if self._must_not_be_used():
                     return
                 self._unanswered = 0
                 self._heard_at = self._clock.now()
-                self._let_others_run()
+                self._yield_now_and_then()
                 for message in parse(data):
                     self._handle(message)
-                    self._let_others_run()
+                    self._yield_now_and_then()
                 if self.death is not None:
                     return
 
-    def _let_others_run(self) -> None:
-        """Give the other greenlets a turn now and then: receiving what is there already gives none."""
+    def _yield_now_and_then(self) -> None:
+        """Let other greenlets run: receiving data that has already arrived does not switch."""
         self._in_a_row += 1
         if self._in_a_row >= MAX_READS:
             self._in_a_row = 0
@@ -221,26 +217,26 @@ class Connection:
             return
         try:
             handler(message)
-        except Exception as error:  # noqa: BLE001 - one bad message must not cost its neighbours
+        except Exception as error:  # noqa: BLE001 - one bad message must not affect the others
             self._log.warning(
                 "message_unreadable", emsg=message.emsg, error_type=type(error).__name__
             )
 
     def _write(self) -> None:
-        with self._dying_of_trouble():
+        with self._ending_on_error():
             while True:
                 self._has_unsent.wait()
                 self._has_unsent.clear()
                 while self._unsent and not self._must_not_be_used():
-                    self._send_next_or_listen()
+                    self._send_next_or_read_last_words()
                 if self.death is not None:
                     return
 
-    def _send_next_or_listen(self) -> None:
+    def _send_next_or_read_last_words(self) -> None:
         try:
             self._send_next()
         except OSError:
-            # A server that logs us off says why and closes: the reader finds that, and the end.
+            # A server sends ClientLoggedOff before it closes: let the reader find it.
             self._reader.join(timeout=LAST_WORDS_S)
             raise
 
@@ -252,7 +248,7 @@ class Connection:
             self._transport.send(message)
 
     def _pulse(self, heartbeat_s: float) -> None:
-        """Never waits for the network: what keeps alive goes through the queue, too."""
+        """Send heartbeats until the end; keep-alives also go through the send queue."""
         next_keep_alive = self._clock.now() + KEEP_ALIVE_S
         while not self._must_not_be_used():
             self._beat_at = now = self._clock.now()
@@ -268,10 +264,10 @@ class Connection:
             gevent.sleep(heartbeat_s)
 
     def _must_not_be_used(self) -> bool:
-        """Whether the account may be another holder's by now; asked before every message.
+        """End the connection if another holder may have the account; checked before every message.
 
-        That is so when its lease is about to end, and when this process was stopped for so long that
-        Steam may have given the session up.
+        That is the case when the lease is about to end, and when this process was stopped for so long
+        that Steam may have ended the session.
         """
         now = self._clock.now()
         slept_s = now - self._beat_at
@@ -282,15 +278,15 @@ class Connection:
         return self.death is not None
 
     @contextlib.contextmanager
-    def _dying_of_trouble(self) -> Iterator[None]:
-        """Whatever goes wrong in a greenlet is the end of this connection and of nothing else."""
+    def _ending_on_error(self) -> Iterator[None]:
+        """Let any error in a greenlet end this connection only."""
         try:
             yield
         except OSError as error:
             self.die(SteamUnreachable("session", f"the connection broke: {error}"))
         except ParseError as error:
             self.die(SteamUnreachable("session", f"the server sent garbage: {error}"))
-        except Exception as error:  # noqa: BLE001 - the text may hold a message's contents
+        except Exception as error:  # noqa: BLE001 - not logged: its text may hold message contents
             kind = type(error).__name__
             self._log.error("connection_crashed", error_type=kind)
             self.die(SteamUnreachable("session", f"we could not go on: {kind}"))
@@ -300,7 +296,7 @@ REALM_GLOBAL: Final = 1
 
 
 class Services:
-    """Service calls with their own 64-bit job ids, never reused: a late answer matches no call."""
+    """Service method calls. Job ids are never reused, so a late answer matches no call."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -308,7 +304,7 @@ class Services:
         connection.on(SERVICE_METHOD_RESPONSE, self._on_response)
 
     def call(self, method: str, request: Any) -> tuple[int, bytes]:
-        """Return (EResult, body); waits (this greenlet), the caller sets the time limit.
+        """Return (EResult, body); blocks this greenlet, the caller sets the time limit.
 
         Raises:
             SteamUnreachable: the connection died.

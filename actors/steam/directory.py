@@ -1,8 +1,8 @@
-"""Which CMs there are: Steam's own list over HTTP, in asyncio, remembered and shared by all bots.
+"""CM list: fetched from Steam's web API, cached, and shared by all bots.
 
-GetCMListForConnect is what today's clients ask, GetCMList the older way that still answers. Servers are
-taken at random among the least loaded, so that a fleet does not land on one; one that failed is avoided
-for two minutes (node-steam-user does the same with the same numbers).
+Today's clients call GetCMListForConnect; GetCMList is the older call that still works. A CM is picked at
+random among the least loaded ones, so that a fleet does not land on one; a failed CM is avoided for two
+minutes. Both follow node-steam-user, with its numbers.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import SteamUnreachable
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.steam_time import SteamTime
 
 REALM: Final = "steamglobal"
 FRESH_S: Final = 300.0
 BAD_MARK_S: Final = 120.0
-RETRY_S: Final = 1.0  # after a failure without any list; meanwhile all who ask share it
+RETRY_S: Final = 1.0  # after a failure without any list; callers share the failure until then
 BEST: Final = 5
 ANSWER_S: Final = 10.0
 MAX_COUNT: Final = 100
 LAST_PORT: Final = 65535
-MAX_ADDRESSES: Final = 4  # of one name that are tried
+MAX_ADDRESSES: Final = 4  # per name
 USER_AGENT: Final = "Valve/Steam HTTP Client 1.0"
 
 
 class CmDirectory:
-    """The list of CMs; implements `port.Directory`."""
+    """List of CMs. One per process."""
 
     def __init__(
         self,
         base_url: str,
-        transport: Transport,
+        transport: TransportKind,
         *,
         clock: Clock,
         rng: random.Random,
         log: FilteringBoundLogger,
         time: SteamTime | None = None,
     ) -> None:
-        """`base_url`: e.g. ``https://api.steampowered.com``; `time` learns from its answers."""
+        """`base_url`: e.g. ``https://api.steampowered.com``; `time` learns from the answers."""
         self._base_url = base_url.rstrip("/")
         self._transport = transport
         self._clock = clock
@@ -63,11 +63,15 @@ class CmDirectory:
         self._refresh = asyncio.Lock()
 
     async def pick(self) -> Server:
-        """See `port.Directory`."""
+        """Return a CM to try next.
+
+        Raises:
+            SteamUnreachable: with phase ``"directory"``; no list, or an unresolvable name.
+        """
         await self._refresh_if_old()
         now = self._clock.now()
         good = [one for one in self._endpoints if self._bad_until.get(one, 0.0) <= now]
-        if not good:  # all are marked: forget the marks rather than wait
+        if not good:  # all are marked: clear the marks instead of waiting
             self._bad_until.clear()
             good = self._endpoints
         if not good:
@@ -80,14 +84,14 @@ class CmDirectory:
             raise
 
     def mark_bad(self, server: Server) -> None:
-        """See `port.Directory`."""
+        """Avoid `server` for two minutes, unless all are marked."""
         self._mark(server.endpoint)
 
     def _mark(self, endpoint: str) -> None:
         self._bad_until[endpoint] = self._clock.now() + BAD_MARK_S
 
     async def _refresh_if_old(self) -> None:
-        """Fetch the list, one fetch at a time for all callers; keep the old list when that fails."""
+        """Fetch the list, once for all callers; keep the old list when that fails."""
         async with self._refresh:
             now = self._clock.now()
             if self._fetched_at is not None and now - self._fetched_at < FRESH_S:
@@ -159,12 +163,12 @@ class CmDirectory:
         )
 
     def _from_old_list(self, response: Any) -> list[str]:
-        websocket = self._transport is Transport.WEBSOCKET
+        websocket = self._transport is TransportKind.WEBSOCKET
         rows = response["serverlist_websockets" if websocket else "serverlist"]
         return list(dict.fromkeys(filter(_is_endpoint, rows)))
 
     async def _resolve(self, endpoint: str) -> Server:
-        """Turn host:port into an address; names never reach the hub."""
+        """Resolve host:port; the hub does no DNS."""
         host, _, port = endpoint.rpartition(":")
         host = host.strip("[]")
         try:
@@ -175,7 +179,7 @@ class CmDirectory:
         return Server(endpoint, host, first, int(port), self._transport, tuple(others))
 
     async def _look_up(self, host: str) -> list[str]:
-        """Return the addresses of a name, one family and the other in turn (RFC 8305, section 4)."""
+        """Return the addresses of a name, address families alternating (RFC 8305, section 4)."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -183,7 +187,7 @@ class CmDirectory:
         except (OSError, TimeoutError, UnicodeError) as error:
             reason = f"cannot resolve {host}: {error}"
             raise SteamUnreachable("directory", reason) from error
-        # IPv4 first: some networks have IPv6 in name only. Behind DNS64 (IPv6 alone) a name has both.
+        # IPv4 first: IPv6 is broken in some networks. Behind DNS64 (IPv6 only) a name has both.
         families = (socket.AF_INET, socket.AF_INET6)
         of = [list(dict.fromkeys(str(one[4][0]) for one in found if one[0] == f)) for f in families]
         in_turn = [address for pair in zip_longest(*of) for address in pair if address is not None]
@@ -193,7 +197,7 @@ class CmDirectory:
 
 
 def _is_endpoint(text: object) -> bool:
-    """Tell whether `text` is host:port; what is not would come back as an error of every pick."""
+    """Whether `text` is host:port; anything else would fail every pick."""
     if not isinstance(text, str):
         return False
     host, _, port = text.rpartition(":")

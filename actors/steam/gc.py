@@ -1,13 +1,14 @@
-"""Game Coordinator session, and former names of players.
+"""Game Coordinator session, and requests for the former names of players.
 
-The GC may go away while Steam stays (maintenance, a restart, another session that plays): then hellos
-follow as gc_hello.py plans them, and the owner of the link is told of the loss and of the return.
+The GC may go away while Steam stays: maintenance, a restart, another session that plays. Then hellos
+follow as planned in gc_hello.py, and the link receives GcLost and later GcReady.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Iterable
 from typing import Any, Final
 
 import gevent
@@ -24,8 +25,11 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, PlayingElsewhere
+from actors.steam.bridge import Bridge
 from actors.steam.connection import Connection
-from actors.steam.gc_hello import HelloSchedule, WaitingSessions
+from actors.steam.gc_hello import HelloSchedule
+from actors.steam.pending import Inbox
+from actors.steam.port import GcLost, GcReady
 from actors.steam.protocol.emsg import (
     CLIENT_FROM_GC,
     CLIENT_GAMES_PLAYED,
@@ -55,19 +59,28 @@ from actors.steam.protocol.gc_envelope import (
     profile_card_request,
 )
 from actors.steam.protocol.wire import ParseError, fields, number
-from actors.steam.steam_time import WallClock
+from actors.steam.steam_time import SteamTime
+
+# After a welcome the waiting sessions say hello this far apart, and all of them within the limit.
+WELCOME_SPACING_S: Final = 0.25
+WELCOME_WITHIN_S: Final = 10.0
+LICENSE_AFTER_HELLOS: Final = 4  # unanswered; perhaps the account does not own the (free) game
+SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends
+SOURCE2: Final = 1  # ESourceEngine
+BLOCKED_S: Final = 60.0  # another session plays, no welcome can come: the launch waits no longer
 
 
 class NameHistories:
-    """Lives in the hub; `on_body` gets (job, body) of every answer there and must not wait."""
+    """Requests the former names of players. Used in the hub's thread only."""
 
-    def __init__(self, connection: Connection, *, on_body: Callable[[int, bytes], None]) -> None:
+    def __init__(self, connection: Connection, inbox: Inbox, bridge: Bridge) -> None:
         self._connection = connection
-        self._on_body = on_body
+        self._inbox = inbox
+        self._bridge = bridge
         connection.on(CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_response)
 
     def request(self, steam_ids: Iterable[int], job: int) -> None:
-        """Send one request; the answer comes to `on_body` with the same job."""
+        """Send one request; the answer goes to `inbox.names` with the same job."""
         request = CMsgClientAMGetPersonaNameHistory()
         for steam_id in steam_ids:
             request.Ids.add().steamid = steam_id
@@ -75,15 +88,37 @@ class NameHistories:
         self._connection.send(CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
 
     def _on_response(self, message: Message) -> None:
-        self._on_body(message.job_target, message.body)
+        self._bridge.post(self._inbox.names.resolve, message.job_target, message.body)
 
 
-LICENSE_AFTER_HELLOS: Final = 4  # unanswered; then perhaps the account does not own the (free) game
-SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends
-SOURCE2: Final = 1  # ESourceEngine
-BLOCKED_S: Final = (
-    60.0  # another session plays: no welcome can come, so the launch does not wait longer
-)
+class WaitingSessions:
+    """GC sessions of the hub that wait for a welcome. Used in the hub's thread only.
+
+    A welcome proves that the GC is back: the waiting sessions then say hello one after the other
+    instead of at the end of their pauses.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self._waiting: dict[GcSession, None] = {}  # in the order of their loss
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, session: GcSession) -> None:
+        """Add a session; harmless when repeated."""
+        self._waiting[session] = None
+
+    def discard(self, session: GcSession) -> None:
+        """Remove a session; harmless when repeated."""
+        self._waiting.pop(session, None)
+
+    def welcomed(self, session: GcSession) -> None:
+        """Remove a welcomed session and bring the hellos of the others forward."""
+        self.discard(session)
+        spacing_s = min(WELCOME_SPACING_S, WELCOME_WITHIN_S / max(1, len(self._waiting)))
+        for place, other in enumerate(list(self._waiting), start=1):
+            other.bring_hello_forward(spacing_s * (place - self.rng.random()))
 
 
 class Status(enum.IntEnum):
@@ -99,34 +134,26 @@ class Status(enum.IntEnum):
 
 
 class GcSession:
-    """One GC session. Runs in the hub; it calls its callbacks there, and they must not wait."""
+    """One GC session. Used in the hub's thread only; posts answers and events to `inbox`."""
 
     def __init__(
         self,
         connection: Connection,
+        inbox: Inbox,
+        bridge: Bridge,
         *,
-        on_body: Callable[[int, bytes], None],
-        on_card: Callable[[int, bytes], None],
-        on_dropped: Callable[[int], None],
-        on_lost: Callable[[GcUnavailable], None],
-        on_ready: Callable[[], None],
         waiting: WaitingSessions,
-        clock: WallClock,
+        clock: SteamTime,
         log: FilteringBoundLogger,
     ) -> None:
-        """`on_body`, `on_card`: (job, body) of every match answer, of every profile card.
-
-        `on_dropped`: (job or NO_JOB) of a request that the GC threw away. `waiting`: shared by all
-        sessions of the hub.
-        """
+        """`waiting`: shared by all sessions of the hub."""
         self._connection = connection
-        self._answers = {
-            GC_MATCH_DETAILS_RESPONSE: on_body,
-            GC_PROFILE_CARD_RESPONSE: on_card,
+        self._inbox = inbox
+        self._bridge = bridge
+        self._requests = {
+            GC_MATCH_DETAILS_RESPONSE: inbox.matches,
+            GC_PROFILE_CARD_RESPONSE: inbox.cards,
         }
-        self._on_dropped = on_dropped
-        self._on_lost = on_lost
-        self._on_ready = on_ready
         self._waiting = waiting
         self._clock = clock
         self._log = log
@@ -134,7 +161,7 @@ class GcSession:
         self._welcomed = Event()
         self._blocked = False
         self._queued = False
-        self._license_asked = False
+        self._license_requested = False
         self._schedule: HelloSchedule | None = None  # while there is no welcome
         self._rescheduled = Event()
         self._greeter: Any = None
@@ -145,15 +172,15 @@ class GcSession:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the GC has welcomed us and not gone since."""
+        """Whether the GC has welcomed this session and not gone since."""
         return bool(self._welcomed.is_set())
 
     def launch(self) -> None:
-        """Play the game and greet the GC until it welcomes us; the caller sets the time limit.
+        """Play the game and say hello until the welcome; the caller sets the time limit.
 
         Raises:
             SteamUnreachable: the connection died.
-            PlayingElsewhere: another session of the account plays, and goes on playing.
+            PlayingElsewhere: another session of the account plays and does not stop.
         """
         self._head = gc_head(self._connection)
         self._play()
@@ -162,30 +189,30 @@ class GcSession:
             self._connection.wait("welcome")
 
     def why_not_ready(self) -> GcUnavailable:
-        """Return the error that says why no welcome came."""
+        """Return the reason for the missing welcome."""
         return PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
 
     def request_match(self, match_id: int, job: int) -> None:
-        """Send one request; the answer comes to `on_body` with the same job."""
+        """Send one request; the answer goes to `inbox.matches` with the same job."""
         self._connection.send_bytes(match_details_request(self._head, match_id, job))
 
     def request_card(self, account_id: int, job: int) -> None:
-        """Send one request; the answer comes to `on_card` with the same job."""
+        """Send one request; the answer goes to `inbox.cards` with the same job."""
         self._connection.send_bytes(profile_card_request(self._head, account_id, job))
 
     def close(self) -> None:
-        """End the greeting."""
+        """Stop the hellos."""
         self._waiting.discard(self)
         for greenlet in (self._greeter, self._blocked_alarm):
             if greenlet is not None:
                 greenlet.kill(block=False)
 
-    def hurry(self, delay_s: float) -> None:
-        """See `gc_hello.Waiting`."""
-        if self._schedule is not None and self._schedule.hurry(self._clock.now(), delay_s):
+    def bring_hello_forward(self, delay_s: float) -> None:
+        """Say hello in `delay_s` seconds unless that is planned sooner."""
+        if self._schedule is not None and self._schedule.bring_forward(self._clock.now(), delay_s):
             self._rescheduled.set()
 
-    # -- greeting ------------------------------------------------------------------------------
+    # -- hellos ----------------------------------------------------------------------------------
 
     def _play(self) -> None:
         games = CMsgClientGamesPlayed()
@@ -193,12 +220,12 @@ class GcSession:
         self._connection.send(CLIENT_GAMES_PLAYED, games)
 
     def _restart_game(self) -> None:
-        """Stop and start the game, so that Steam connects it to the GC once more."""
+        """Stop and start the game, so that Steam connects it to the GC again."""
         self._connection.send(CLIENT_GAMES_PLAYED, CMsgClientGamesPlayed())
         self._play()
 
     def _greet(self, *, after_loss: bool) -> None:
-        """Say hello until the welcome, from the first hello on."""
+        """Start the hellos of one launch or loss."""
         if self._greeter is not None:
             self._greeter.kill(block=False)
         rng = self._waiting.rng
@@ -221,17 +248,17 @@ class GcSession:
                     self._restart_game()
                 self._connection.send_bytes(message)
                 hellos += 1
-            if hellos == LICENSE_AFTER_HELLOS and not self._license_asked:
+            if hellos == LICENSE_AFTER_HELLOS and not self._license_requested:
                 self._request_license()
-            schedule.said(now)
+            schedule.sent(now)
 
     def _request_license(self) -> None:
-        self._license_asked = True
+        self._license_requested = True
         self._connection.send(
             CLIENT_REQUEST_FREE_LICENSE, CMsgClientRequestFreeLicense(appids=[DOTA])
         )
 
-    # -- what comes in -------------------------------------------------------------------------
+    # -- incoming messages -----------------------------------------------------------------------
 
     def _on_from_gc(self, message: Message) -> None:
         gc = parse_gc(message.body)
@@ -239,20 +266,20 @@ class GcSession:
             gc = self._decompressed(gc)
         if gc is None:
             return
-        if (on_answer := self._answers.get(gc.type)) is not None:
+        if (requests := self._requests.get(gc.type)) is not None:
             if gc.job != NO_JOB:
-                on_answer(gc.job, gc.body)
-        elif gc.type == GC_CLIENT_WELCOME:  # its body, up to hundreds of KB of items, is not for us
+                self._bridge.post(requests.resolve, gc.job, gc.body)
+        elif gc.type == GC_CLIENT_WELCOME:  # its body, up to hundreds of KB of items, is not used
             self._on_welcome()
         elif gc.type == GC_CONNECTION_STATUS:
             self._on_status(gc)
         elif gc.type == GC_PING_REQUEST:
             self._connection.send_bytes(gc_message(self._head, GC_PING_RESPONSE))
         elif gc.type == GC_REQUEST_DROPPED:
-            self._on_dropped(gc.job)
+            self._bridge.post(self._inbox.on_request_dropped, gc.job)
 
     def _decompressed(self, gc: GcMessage) -> GcMessage | None:
-        """Return what a compressed message holds; the request of one that does not open is dropped."""
+        """Return the inner message; the request of an unreadable one counts as dropped."""
         try:
             inner = decompressed(gc)
         except ParseError:
@@ -261,7 +288,7 @@ class GcSession:
             if not self._compression_unknown:
                 self._compression_unknown = True
                 self._log.warning("gc_message_compressed", size=len(gc.body))
-            self._on_dropped(gc.job)
+            self._bridge.post(self._inbox.on_request_dropped, gc.job)
         return inner
 
     def _on_welcome(self) -> None:
@@ -272,19 +299,18 @@ class GcSession:
             self._rescheduled.set()
             self._connection.resolve("welcome", None)
             self._waiting.welcomed(self)
-            self._on_ready()
+            self._bridge.post(self._inbox.on_event, GcReady())
 
     def _on_status(self, gc: GcMessage) -> None:
-        # By hand: the old class reads a status that it does not know as its default, HAVE_SESSION.
+        # By hand: the old class reads an unknown status as its default, HAVE_SESSION.
         # CMsgConnectionStatus { 1 status, 3 queue_position, 4 queue_size }
         found = fields(gc.body)
         status = number(found, 1, Status.HAVE_SESSION)
         if status == Status.HAVE_SESSION:
             self._on_welcome()
             return
-        self._queued = (
-            status == Status.NO_SESSION_IN_LOGON_QUEUE
-        )  # it lets this session in by itself
+        # The queue admits this session by itself.
+        self._queued = status == Status.NO_SESSION_IN_LOGON_QUEUE
         if self._queued:
             self._lose(GcUnavailable(f"queued at {number(found, 3)} of {number(found, 4)}"))
         else:
@@ -300,7 +326,7 @@ class GcSession:
         if self._blocked:
             self._lose(PlayingElsewhere())
             if not was_blocked:
-                self._blocked_alarm = gevent.spawn_later(BLOCKED_S, self._give_up_blocked)
+                self._blocked_alarm = gevent.spawn_later(BLOCKED_S, self._on_blocked_too_long)
         elif was_blocked and self._head:
             self._play()
             self._greet(after_loss=False)
@@ -310,11 +336,12 @@ class GcSession:
         if was_blocked and not self._blocked and self._blocked_alarm is not None:
             self._blocked_alarm.kill(block=False)
 
-    def _give_up_blocked(self) -> None:
+    def _on_blocked_too_long(self) -> None:
         self._connection.refuse("welcome", PlayingElsewhere())
 
     def _lose(self, why: GcUnavailable) -> None:
         if self._welcomed.is_set():
             self._welcomed.clear()
-            self._on_lost(why)
+            lost = GcLost(why.reason, plays_elsewhere=isinstance(why, PlayingElsewhere))
+            self._bridge.post(self._inbox.on_event, lost)
             self._greet(after_loss=True)

@@ -1,7 +1,7 @@
-"""The hub: one thread that owns gevent's loop and all bots' greenlets, as a child of the supervisor.
+"""Hub: the thread with gevent's loop and the greenlets of all links, as a child of the supervisor.
 
-It sends a beat every second from inside its own loop; without beats it hangs, and then everything that
-stands on it does. It is never replaced inside a process: its failure ends the process.
+The hub sends a beat every second from inside its loop. Missing beats mean that it hangs; it cannot be
+replaced inside a process, so its failure ends the process.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from gevent.exceptions import HubDestroyed
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
-from actors.errors import ServiceError, SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, ServiceError, SteamUnreachable
 from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
-SILENCE_S: Final = 10.0  # without a beat: a hang, not a busy moment
-STILL_S: Final = 5.0  # between two looks: what the bots say next has this cause
+SILENCE_S: Final = 10.0  # without a beat: a hang instead of a busy moment
+BLOCKED_S: Final = 5.0  # between two checks: the event loop was blocked, which is logged
 JOIN_S: Final = 5.0
 
 
 class HubDied(ServiceError):
-    """The hub's thread ended, or hangs."""
+    """The hub's thread has ended or hangs."""
 
 
 class Hub:
-    """The gevent thread as a child. `bridge` is usable from `start` to the end of `run`."""
+    """Runs the gevent thread. `bridge` is usable from `start` to the end of `run`."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Hub:
         log: FilteringBoundLogger,
         on_beat: Callable[[float], None] = lambda _late_s: None,
     ) -> None:
-        """`on_beat` is called on the loop at each beat, with the seconds that it came late."""
+        """`on_beat` is called on the loop at each beat, with its delay in seconds."""
         self._clock = clock
         self._tell_beat = on_beat
         self._beat_at: float | None = None
@@ -56,16 +56,20 @@ class Hub:
 
     @property
     def late_s(self) -> float:
-        """How long a beat is overdue; 0 when none is."""
+        """Seconds that a beat is overdue; 0 when none is."""
         if self._beat_at is None:
             return 0.0
         return max(0.0, self._clock.now() - self._beat_at - BEAT_S)
 
     @property
     def bridge(self) -> Bridge:
-        """The way in."""
+        """The bridge to the thread.
+
+        Raises:
+            LocalProtocolError: the hub was not started.
+        """
         if self._bridge is None:
-            raise WrongThread("the hub was not started")
+            raise LocalProtocolError("the hub was not started")
         return self._bridge
 
     async def start(self) -> None:
@@ -82,13 +86,13 @@ class Hub:
         self._checked_at = self._clock.now()
 
     async def run(self) -> None:
-        """Watch over the thread until it is stopped.
+        """Check the beats until the hub is stopped.
 
         Raises:
-            HubDied: it ended by itself, or its beats stopped.
+            HubDied: the thread ended by itself, or its beats stopped.
         """
         if self._ended is None:
-            raise WrongThread("the hub was not started")
+            raise LocalProtocolError("the hub was not started")
         try:
             while not self._ended.done():
                 self._check_beat()
@@ -104,15 +108,11 @@ class Hub:
         self._end_thread()
 
     def _check_beat(self) -> None:
-        """Count silence, but only such as we were awake to hear.
-
-        After the whole process was stopped or the machine slept, much time has passed in which the
-        hub could not beat either.
-        """
+        """Measure the silence, without time in which the whole process was stopped or asleep."""
         now = self._clock.now()
         passed_s, self._checked_at = now - self._checked_at, now
         self._silence_s += min(passed_s, 2 * BEAT_S)
-        if passed_s > STILL_S:
+        if passed_s > BLOCKED_S:
             reason = "the event loop or the whole process stood still"
             self._log.warning("loop_blocked", duration_s=round(passed_s, 1), reason=reason)
         if self._silence_s > SILENCE_S:
@@ -129,10 +129,10 @@ class Hub:
             self._log.error("hub_stuck", reason="its thread does not end")
             self._bridge.fail_calls()
 
-    # -- in the thread -------------------------------------------------------------------------
+    # -- in the hub's thread -----------------------------------------------------------------------
 
     def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
-        # Saves memory: else each greenlet keeps ten frames of the stack that spawned it, for a debugger.
+        # Saves memory: otherwise each greenlet keeps ten frames of its spawning stack for a debugger.
         gevent.config.track_greenlet_tree = False
         hub = gevent.get_hub()
         hub.handle_error = self._on_error
@@ -161,13 +161,13 @@ class Hub:
             self._tell_beat(max(0.0, self._beat_at - before - BEAT_S))
 
     def _on_ended(self) -> None:
-        self.bridge.fail_calls()  # those that came too late to be started
+        self.bridge.fail_calls()  # those that arrived too late to be started
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
     def _on_error(self, context: object, kind: Any, value: Any, _trace: object) -> None:
-        """Log instead of printing: gevent's own report goes to stderr with message contents."""
-        if kind is HubDestroyed:  # thrown by `destroy`; it has to leave the loop to end it
+        """Log without contents: gevent's own report prints messages to stderr."""
+        if kind is HubDestroyed:  # thrown by `destroy` to end the loop
             raise value
         if kind is not None and not issubclass(kind, gevent.GreenletExit):
             self._log.error(

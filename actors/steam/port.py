@@ -1,8 +1,7 @@
-"""The small interface through which a bot sees Steam; no gevent in sight.
+"""Interface between bots and Steam: the `Link` protocol and its values, without gevent.
 
-A bot opens one `Link` per connection attempt, logs on, launches Dota 2, asks for matches, logs off
-and closes. The real implementation is `actors.steam.network.SteamNetwork`; unit tests bring a fake.
-Everything here is called on the asyncio loop; only frozen values and bytes cross to the hub.
+A bot opens one link per run, logs on, launches Dota 2, requests matches, logs off and closes. Links are
+used on the asyncio loop; only frozen values and bytes cross to the hub.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Final, Protocol
 from actors.errors import SteamUnreachable
 
 
-class Transport(enum.StrEnum):
-    """How a CM is spoken to; the values are the directory's `type` (steam-protocol, section 1.1)."""
+class TransportKind(enum.StrEnum):
+    """Transport to a CM; the values are the directory's `type` (steam-protocol, section 1.1)."""
 
     WEBSOCKET = "websockets"
     TCP = "netfilter"
@@ -24,24 +23,26 @@ class Transport(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One connection manager (CM), already resolved.
+    """One connection manager (CM), resolved: the hub does no DNS.
 
-    `address` is a numeric IP (DNS never happens in the hub) and `others` are the further ones of the same
-    name, tried in order when it does not accept; `host` is used for TLS and the WebSocket upgrade;
-    `endpoint` is what the directory called it, e.g. ``cmp1-sgp1.steamserver.net:443``.
+    Attributes:
+        endpoint: as the directory has it, e.g. ``cmp1-sgp1.steamserver.net:443``.
+        host: for TLS and the WebSocket upgrade.
+        address: numeric IP.
+        others: further addresses of the same name, tried in order.
     """
 
     endpoint: str
     host: str
     address: str
     port: int
-    transport: Transport
+    transport: TransportKind
     others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a person knows about an account. Never logged: the repr hides the secrets."""
+    """Name and secrets of an account; the repr hides the secrets."""
 
     account: str
     password: str = field(repr=False)
@@ -50,7 +51,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class AuthState:
-    """What Steam gave us to log on with again (steam-protocol, sections 3.4 and 4)."""
+    """What Steam issued for the next log-on (steam-protocol, sections 3.4 and 4)."""
 
     steam_id: int
     refresh_token: str = field(repr=False)
@@ -59,33 +60,36 @@ class AuthState:
 
 @dataclass(frozen=True, slots=True)
 class LoggedOn:
-    """A logon that Steam accepted."""
+    """An accepted log-on."""
 
     steam_id: int
-    public_ip: str | None  # our egress IP as Steam sees it; None where the answer does not say
+    public_ip: str | None  # the egress IP as Steam sees it; None where the answer lacks it
     cell_id: int
     heartbeat_s: float
-    egress_ip: str  # whose budget is charged: `public_ip`, or what stands for it (see `Session`)
+    egress_ip: str  # the IP whose budget is charged: `public_ip`, or its substitute (see `Session`)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthSession:
-    """An authentication that Steam has begun and not decided; usable over any connection.
+    """An authentication in progress, which can continue over any connection.
 
-    `confirmations`: what Steam accepts as a second proof, as (EAuthSessionGuardType, hint), see section
-    3.3 of steam-protocol. `attempt`: number of the next code that a person gives.
+    Attributes:
+        interval_s: seconds between two polls.
+        confirmations: accepted kinds of Steam Guard confirmation, as (EAuthSessionGuardType, hint); see
+            steam-protocol, section 3.3.
+        attempt: number of the next code that a person enters.
     """
 
-    client_id: int  # changes now and then
+    client_id: int  # may change with a poll
     request_id: bytes = field(repr=False)
     steam_id: int
-    interval_s: float  # between two polls
+    interval_s: float
     confirmations: tuple[tuple[int, str], ...]
     attempt: int = 1
 
 
 class AuthInterrupted(SteamUnreachable):
-    """The connection broke during an authentication, which `session` continues over another one."""
+    """The connection broke during an authentication; `session` continues it over another one."""
 
     def __init__(self, session: AuthSession, broken: SteamUnreachable) -> None:
         super().__init__(broken.phase, broken.reason, broken.eresult)
@@ -93,7 +97,7 @@ class AuthInterrupted(SteamUnreachable):
 
 
 class GuardKind(enum.StrEnum):
-    """Which Steam Guard code is wanted."""
+    """Kind of a Steam Guard code."""
 
     EMAIL = "email"
     DEVICE = "device"
@@ -101,26 +105,24 @@ class GuardKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GuardRequest:
-    """Steam wants a code that only a person (or the mailbox) knows."""
+    """Request for a Steam Guard code that a person has to enter."""
 
     account: str
     kind: GuardKind
     hint: str  # e.g. the mail domain
     attempt: int  # 1 for the first; larger when the code before was wrong
-    is_renewed: bool = (
-        False  # the code that was wanted before has expired, and Steam has sent a new one
-    )
+    is_renewed: bool = False  # the code requested before has expired, and Steam has sent a new one
 
 
-# Returns the code, or None when no code is available (the logon then ends with NeedsHuman).
+# Returns the code, or None when there is none: the log-on then ends with NeedsHuman.
 GuardCallback = Callable[[GuardRequest], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The connection is gone, for whatever reason; the link is dead and only `close` is left.
+    """The connection is gone; the link can only be closed.
 
-    `eresult` is what ClientLoggedOff said, or None when the socket just went away.
+    `eresult`: of ClientLoggedOff; None when the socket closed without it.
     """
 
     reason: str
@@ -129,9 +131,9 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class GcLost:
-    """The GC session is gone while Steam is still there; the link tries to get it back by itself.
+    """The GC session is gone while the Steam session lasts; the link tries to restore it by itself.
 
-    `plays_elsewhere`: another session of the account plays; as long as it does there is no GC session.
+    `plays_elsewhere`: another session of the account plays, which excludes a GC session.
     """
 
     reason: str
@@ -140,29 +142,29 @@ class GcLost:
 
 @dataclass(frozen=True, slots=True)
 class GcReady:
-    """The GC (again) welcomed us: match details can be asked for."""
+    """The GC has welcomed the session: it accepts requests."""
 
 
 LinkEvent = Dropped | GcLost | GcReady
 LinkListener = Callable[[LinkEvent], None]  # called on the asyncio loop, in order
 
 
-# How long after its fence a session may still log off. Shorter than what is left of the lease then.
+# Seconds after its fence in which a session may still log off; shorter than the rest of the lease.
 FENCED_S: Final = 4.0
 
 
 class Link(Protocol):
     """One connection to Steam for one account.
 
-    Every method raises `SteamUnreachable` when the connection breaks or the time is over.
-    Cancelling the await stops the work on the other side of the border too.
+    Every method raises `SteamUnreachable` when the connection breaks or the time is over. Cancelling
+    the await also stops the work in the hub.
     """
 
     def set_fence(self, at: float) -> None:
-        """Let the session end at the instant `at` (clock seconds), unless a later call moves that.
+        """End the session at the instant `at` (clock seconds), unless a later call moves it.
 
-        The link keeps to it by itself, also while the event loop is blocked: it logs off shortly after
-        `at` if nothing else has, and from `FENCED_S` after `at` it sends nothing more.
+        The hub enforces this even while the event loop is blocked: it logs off shortly after `at` if the
+        loop has not, and sends nothing from `FENCED_S` after `at`.
         """
 
     async def authenticate(
@@ -176,13 +178,13 @@ class Link(Protocol):
     ) -> AuthState:
         """Run the credential flow and return a fresh refresh token.
 
-        While `on_guard` is awaited Steam is polled: an approval elsewhere ends the wait.
+        While `on_guard` is awaited Steam is polled; an approval elsewhere ends the wait.
 
         Args:
             credential: name, password and, where there is one, the shared secret.
-            guard_data: what Steam gave for this machine before, if anything.
-            on_guard: asked for a code that is not made here.
-            timeout_s: for all of it, a person included.
+            guard_data: issued by Steam for this machine earlier, if any.
+            on_guard: called for a code that the shared secret does not give.
+            timeout_s: for the whole flow, including the wait for a person.
             resume: an authentication that began over another connection; None begins one.
 
         Raises:
@@ -199,17 +201,16 @@ class Link(Protocol):
         """
 
     async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
-        """Ask for a refresh token newer than the one this session was opened with.
+        """Request a newer refresh token; return None while Steam keeps the old one.
 
-        Returns None when Steam keeps the old one. Otherwise the old one is dead already: what is returned
-        must not be lost.
+        A new token invalidates the old one at once, so the result must not be lost.
 
         Raises:
-            LogOnRefused: with phase ``"renewal"``; the session goes on.
+            LogOnRefused: with phase ``"renewal"``; the session continues.
         """
 
     async def launch(self, *, timeout_s: float) -> None:
-        """Play Dota 2 and say hello until the GC welcomes us.
+        """Play Dota 2 and say hello until the GC welcomes the session.
 
         Raises:
             GcUnavailable: no welcome in time, or playing is blocked by another session.
@@ -220,12 +221,12 @@ class Link(Protocol):
 
         Args:
             match_id: the match.
-            timeout_s: when the connection is checked. Where there was time enough to probe (a second),
-                it is known to be alive after that; a dead one is SteamUnreachable.
-            late_s: for how much longer an answer is accepted; inf: as long as the GC session lives.
+            timeout_s: after which the connection is checked with a probe (if it is a second or more); a
+                dead connection raises SteamUnreachable.
+            late_s: for how much longer an answer is accepted; inf: as long as the GC session lasts.
 
         Raises:
-            TimeoutError: no answer came in all that time, or too many younger requests wait.
+            TimeoutError: no answer in all that time, or too many younger requests are pending.
             GcUnavailable: the GC session ended while waiting.
         """
 
@@ -245,32 +246,7 @@ class Link(Protocol):
         """
 
     async def log_off(self, *, timeout_s: float) -> None:
-        """Say goodbye and wait for Steam to close; never raises for a dead connection."""
+        """Log off and wait for Steam to close; never raises for a dead connection."""
 
     async def close(self) -> None:
         """Close the socket and end every greenlet of this link. Harmless when repeated."""
-
-
-class Steam(Protocol):
-    """Opens links. Owned by the tree, used by every bot."""
-
-    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> Link:
-        """Connect to `server` (transport, TLS or channel encryption, ClientHello).
-
-        Raises:
-            SteamUnreachable: with phase ``"connect"``.
-        """
-
-
-class Directory(Protocol):
-    """Knows the CMs. Owned by the tree, used by every bot."""
-
-    async def pick(self) -> Server:
-        """Return a CM to try next.
-
-        Raises:
-            SteamUnreachable: with phase ``"directory"``; no list could ever be had.
-        """
-
-    def mark_bad(self, server: Server) -> None:
-        """Avoid `server` for a while (2 min), unless all are bad."""

@@ -1,11 +1,7 @@
 """Steam session: hello, log-on, log-off, token renewal.
 
-Fields and values are what node-steam-user and SteamKit send; what Steam does with a wrong one is in
-`actors/bot/eresults.py`, not here.
-
-Since April 2025 this works only there, and Steam decides: near the end of a token's 200 days it hands out
-another one, and the old one is dead from that moment; else there is only an access token, which is of no
-use here (node-steam-user's `renewRefreshTokens`).
+Fields and values are what node-steam-user and SteamKit send; EResults are classified in
+`actors/bot/eresults.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import struct
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -36,6 +31,7 @@ from actors.steam.protocol.emsg import (
 )
 from actors.steam.protocol.envelope import Message, decode
 from actors.steam.protocol.wire import ParseError, fields
+from actors.steam.steam_time import SteamTime
 
 PROTOCOL_VERSION: Final = 65580
 PACKAGE_VERSION: Final = 1771  # SteamKit's
@@ -49,33 +45,33 @@ SERVICE_UNAVAILABLE: Final = 20
 class Session:
     """Logs one account on and off over one connection.
 
-    Where Steam's answer names no public IP, the egress IP is the one that it named last to a connection
-    from the same local address, and that local address where it has named none.
+    Where Steam's answer names no public IP, the egress IP is the last one that it named to a connection
+    from the same local address, or else that local address.
     """
 
     def __init__(
         self,
         connection: Connection,
-        on_time: Callable[[int], None] = lambda _seconds: None,
-        public_ips: dict[str, str] | None = None,
+        clock: SteamTime,
+        public_ips: dict[str, str],
     ) -> None:
-        """Take over a connection's messages.
+        """Register for the messages of an open connection.
 
         Args:
-            connection: open, and nothing sent yet.
-            on_time: is told Steam's time of day, in whole UTC seconds, with each log-on.
+            connection: on which nothing has been sent.
+            clock: learns Steam's time of day from each log-on.
             public_ips: by local address; shared by all sessions of the process.
         """
-        self._public_ips = {} if public_ips is None else public_ips
+        self._public_ips = public_ips
         self._connection = connection
-        self._on_time = on_time
+        self._clock = clock
         self.is_logging_off = False
         connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
         connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
         connection.on(CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
 
     def hello(self) -> None:
-        """Say who we are; Steam does not answer. Without it the credential flow is refused."""
+        """Send ClientHello, which has no answer; without it Steam refuses the credential flow."""
         self._connection.send(CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION))
 
     def log_on(self, account: str, auth: AuthState) -> LoggedOn:
@@ -83,18 +79,18 @@ class Session:
 
         Raises:
             LogOnRefused: with phase ``"logon"``.
-            SteamUnreachable: the connection died, or the CM is in trouble.
+            SteamUnreachable: the connection died, or the CM has no log-on server.
         """
         request = _log_on_request(account, auth)
         send = partial(self._connection.send, CLIENT_LOG_ON, request, steamid=auth.steam_id)
         message: Message = self._connection.wait("log_on", send)
-        if not message.is_proto:  # Steam's way of saying that no log-on arrived (node-steam-user)
+        if not message.is_proto:  # the CM could not pass the log-on on (node-steam-user)
             raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
         try:
             answer = decode(pb.CMsgClientLogonResponse, message.body)
         except ParseError as error:
             raise SteamUnreachable("logon", f"the server sent garbage: {error}") from error
-        self._on_time(answer.rtime32_server_time)
+        self._clock.learn_from_cm(answer.rtime32_server_time)
         if answer.eresult != OK:
             raise LogOnRefused("logon", answer.eresult)
         self._connection.steam_id = message.steam_id or answer.client_supplied_steamid
@@ -114,7 +110,7 @@ class Session:
         )
 
     def log_off(self, timeout_s: float) -> None:
-        """Say goodbye and wait until Steam closes, or until the time is over."""
+        """Log off and wait until Steam closes the connection or the time is over."""
         if self._connection.death is not None or self._connection.session_id == 0:
             return
         self.is_logging_off = True
@@ -122,9 +118,9 @@ class Session:
             try:
                 self._connection.wait("logged_off", partial(self._connection.send, CLIENT_LOG_OFF))
             except SteamUnreachable:
-                return  # closed without a word: that is an answer too
+                return  # closed without an answer, which also ends the session
 
-    # -- what Steam says -----------------------------------------------------------------------
+    # -- incoming messages -----------------------------------------------------------------------
 
     def _on_log_on_response(self, message: Message) -> None:
         self._connection.resolve("log_on", message)
@@ -146,8 +142,8 @@ class Session:
 def log_on_id(account: str) -> int:
     """Return the constant 32-bit number that Steam keys this account's session by.
 
-    A second log-on with the same account, address and number replaces the first session instead of
-    standing beside it, so that a forgotten session of ours never blocks the next one (ArchiSteamFarm).
+    A second log-on with the same account, address and number replaces the first session, so that a
+    leftover session never blocks the next one (ArchiSteamFarm).
     """
     return int.from_bytes(hashlib.sha256(f"logon-id {account}".encode()).digest()[:4], "big") | 1
 
@@ -194,19 +190,23 @@ def _public_ip(answer: Any) -> str | None:
         if ip.v6:
             return str(ipaddress.ip_address(bytes(ip.v6)))
         return str(ipaddress.ip_address(ip.v4)) if ip.v4 else None
-    except ValueError:  # an address of an odd length: better none than no log-on
+    except ValueError:  # an address of invalid length must not fail the log-on
         return None
 
 
 METHOD: Final = "Authentication.GenerateAccessTokenForApp#1"
-# Two fields are newer than the library's classes: `renewal_type` (3) of the request, here as it travels
-# with the value "allow", and `refresh_token` (2) of the answer.
+# Two fields are missing in the library's classes: `renewal_type` (3) of the request, here encoded with
+# the value "allow", and `refresh_token` (2) of the answer.
 RENEWAL_ALLOWED: Final = b"\x18\x01"
 REFRESH_TOKEN: Final = 2
 
 
 def renew(services: Services, auth: AuthState) -> AuthState | None:
-    """Return the newer state, or None when Steam keeps the one we have; the caller sets the time limit.
+    """Return the newer state, or None while Steam keeps the old token; the caller sets the time limit.
+
+    Since April 2025 Steam renews tokens only over a session, and decides when: near the end of the 200
+    days it issues another token, and the old one is invalid from that moment. Before that it issues only
+    an access token, which has no use here (node-steam-user's `renewRefreshTokens`).
 
     Raises:
         LogOnRefused: with phase ``"renewal"``.

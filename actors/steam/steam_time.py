@@ -1,43 +1,35 @@
-"""Steam's time of day, learned from its answers."""
+"""Time of day at Steam, learned from its answers."""
 
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
-from typing import Final, Protocol
+from typing import Final
 
-HALF_S: Final = 0.5  # Steam cuts its time to whole seconds: half a second is lost on average
+from actors.clock import Clock
 
-
-class WallClock(Protocol):
-    """Only what is safe to ask from any thread."""
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-
-    def wall(self) -> float:
-        """Return UTC seconds since 1970."""
+HALF_S: Final = 0.5  # Steam truncates to whole seconds: half a second is lost on average
 
 
 class SteamTime:
-    """The time of day at Steam, which Steam Guard codes and tokens live by.
+    """Time of day at Steam, by which Steam Guard codes and tokens are valid. Safe in any thread.
 
-    Two answers tell it. The `Date` of the directory's answer (RFC 9110, section 6.6.1) is there before
-    any log-on, when the first code is needed. `rtime32_server_time` of a log-on comes from the CM itself,
-    and counts more than what a mirror or proxy of the directory says. The timestamp of the password key
-    is opaque, and EMsg 9802 is not known to be answered before a log-on.
+    Sources: the `Date` header of the directory's answer (RFC 9110, section 6.6.1), which is known before
+    the first log-on needs a code; then `rtime32_server_time` of a log-on, which comes from the CM itself
+    and overrides what a mirror or proxy of the directory says. The timestamp of the password key is
+    opaque, and EMsg 9802 is not known to be answered before a log-on.
 
-    Between two answers the monotonic clock carries the time on, because the machine's date may be wrong
-    and may jump. Safe to use from any thread.
+    Between two answers the time advances by the monotonic clock, as the machine's date may be wrong and
+    may jump.
     """
 
-    def __init__(self, clock: WallClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ahead: float | None = None  # seconds, of Steam's date before the monotonic clock
+        self._ahead: float | None = None  # seconds from the monotonic clock to Steam's UTC time
         self._is_from_cm = False
 
     @property
     def is_known(self) -> bool:
-        """Whether Steam has told the time; until then `wall` is the machine's own."""
+        """Whether the time is known; until then `wall` is the machine's own."""
         return self._ahead is not None
 
     def now(self) -> float:
@@ -45,18 +37,18 @@ class SteamTime:
         return self._clock.now()
 
     def wall(self) -> float:
-        """Return UTC seconds since 1970, as Steam has them."""
+        """Return UTC seconds since 1970 at Steam."""
         ahead = self._ahead
         return self._clock.wall() if ahead is None else self._clock.now() + ahead
 
     def learn_from_cm(self, seconds: int) -> None:
-        """Take the time of a log-on's answer, in UTC seconds that have just begun; 0 is none."""
+        """Take the time of a log-on's answer, in UTC seconds; 0 is none."""
         if seconds > 0:
             self._is_from_cm = True
             self._ahead = seconds + HALF_S - self._clock.now()
 
     def learn_from_directory(self, date: str | None, age: str | None) -> None:
-        """Take the headers `Date` and `Age` of an answer that has just come."""
+        """Take the headers `Date` and `Age` of an answer that has just arrived."""
         if self._is_from_cm or date is None:
             return
         try:

@@ -1,7 +1,7 @@
-"""Several services on one Valkey and one simulated Steam, and everything around them fails.
+"""Chaos test: several services on one Valkey and one simulated Steam, with random faults.
 
     python -m bench.chaos --minutes 10 --seed 1
 
-Repeatable: what fails, when and for how long is drawn from the seed before anything starts. The judge is
-the simulated Steam's journal, which no service can write to.
+The seed determines all faults before a round starts. Results are checked against the simulated Steam's
+journal, which no service can write to.
 """

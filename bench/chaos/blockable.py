@@ -1,7 +1,4 @@
-"""A service whose asyncio loop can be blocked from outside, with SIGUSR1, while its other threads go on.
-
-Takes the place of `botapi` on the command line. Nothing in the service knows of it.
-"""
+"""The `botapi` command with an event loop that SIGUSR1 blocks; its other threads keep running."""
 
 from __future__ import annotations
 
@@ -11,21 +8,21 @@ import time
 from types import FrameType
 from typing import Final
 
-from supervisor.cli.main import main
-
-BLOCK_S: Final = "CHAOS_BLOCK_S"  # environment variable: seconds
+SECONDS_VARIABLE: Final = "CHAOS_BLOCK_S"
 
 
 def _block(_number: int, _frame: FrameType | None) -> None:
-    """Stand still, as a handler of a library that blocks, or a file system that hangs."""
-    time.sleep(float(os.environ[BLOCK_S]))
+    """Block, as a library call or a file system that hangs."""
+    time.sleep(float(os.environ[SECONDS_VARIABLE]))
 
 
 def install() -> None:
-    """Let SIGUSR1 block the main thread, which runs the loop."""
+    """Install the handler of SIGUSR1; signal handlers run in the main thread, as does the loop."""
     signal.signal(signal.SIGUSR1, _block)
 
 
 if __name__ == "__main__":
+    from supervisor.cli.main import main
+
     install()
     main()

@@ -1,7 +1,4 @@
-"""A service whose leases are never renewed although it believes so: shows that the judge can say no.
-
-Takes the place of `botapi` on the command line. Nothing in the service knows of it.
-"""
+"""The `botapi` command without lease renewal, which the checks must detect."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from supervisor.cli.main import main
 
 
 async def _pretend(self: LeaseRenewer) -> bool:
-    """Instead of asking Redis."""
+    """Report a renewal without asking Redis."""
     self._fence_at = math.inf
-    if self._fenced is not None:
-        self._fenced.set_fence(math.inf)
+    if self._link is not None:
+        self._link.set_fence(math.inf)
     return True
 
 

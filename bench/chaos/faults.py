@@ -1,4 +1,4 @@
-"""Every kind of fault, as a coroutine that begins it, waits, and ends it."""
+"""Faults: each is a coroutine that starts the fault, waits and ends it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.chaos.arena import BLOCK_S, SECRET_KEY, ChaosEnv, secret_key
+from bench.chaos.env import BLOCK_S, SECRET_KEY, ChaosEnv, secret_key
 from bench.chaos.member import Member
 from bench.chaos.proxy import FaultProxy, Mode
 from bench.moved_clock import library
@@ -22,43 +22,43 @@ Fault = Callable[[ChaosEnv, Member, random.Random], Awaitable[None]]
 
 
 async def kill_and_restart(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Kill -9; the engine starts it again on the same data."""
+    """Kill the process with SIGKILL and start it again on the same data."""
     await member.kill()
     await asyncio.sleep(rng.uniform(0, 1))
     await member.start()
 
 
-async def kill_and_leave(arena: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Kill the process with SIGKILL and start it again after its leases have lapsed."""
+async def kill_and_leave(env: ChaosEnv, member: Member, rng: random.Random) -> None:
+    """Kill the process with SIGKILL and start it again after its leases have expired."""
     await member.kill()
-    await asyncio.sleep(arena.lease_s + rng.uniform(1, 4))
+    await asyncio.sleep(env.lease_s + rng.uniform(1, 4))
     await member.start()
 
 
 async def stop_and_restart(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """SIGTERM, as in a rolling update."""
+    """Stop the process with SIGTERM and start it again, as in a rolling update."""
     await member.stop()
     await asyncio.sleep(rng.uniform(0, 1))
     await member.start()
 
 
 async def pause(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """SIGSTOP for a while that the lease outlasts."""
+    """Pause the process (SIGSTOP) for less than a lease."""
     await member.pause(rng.uniform(1, 6))
 
 
-async def pause_past_lease(arena: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """SIGSTOP until others may have the accounts."""
-    await member.pause(arena.lease_s + rng.uniform(1, 5))
+async def pause_past_lease(env: ChaosEnv, member: Member, rng: random.Random) -> None:
+    """Pause the process (SIGSTOP) until other instances may take its accounts."""
+    await member.pause(env.lease_s + rng.uniform(1, 5))
 
 
 async def loop_blocked(_: ChaosEnv, member: Member, __: random.Random) -> None:
-    """The loop stands still for longer than a lease; the thread that talks to Steam goes on."""
+    """Block the event loop for longer than a lease; the Steam thread keeps running."""
     await member.block(BLOCK_S)
 
 
 async def log_unwritable(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Nothing reads the log for longer than a lease, or its reader is gone until the next start."""
+    """Stop reading the log for longer than a lease, or close its reader until the next start."""
     if rng.random() < 0.5:
         member.service.stop_reading()
         try:
@@ -71,14 +71,14 @@ async def log_unwritable(_: ChaosEnv, member: Member, rng: random.Random) -> Non
         await stop_and_restart(_, member, rng)
 
 
-async def wrong_key(arena: ChaosEnv, member: Member, _: random.Random) -> None:
-    """The process is started with a key that did not seal what is stored, then with the right one.
+async def wrong_key(env: ChaosEnv, member: Member, _: random.Random) -> None:
+    """Start the process with a wrong encryption key, then with the right one.
 
-    It may start where it cannot see that, because Redis does not answer it. Where nothing is sealed any
-    key is the right one, as the first to seal decides.
+    With the wrong key it must exit, unless Redis does not answer. If no stored value is encrypted yet,
+    any key is valid, and this fault only restarts the process.
     """
     await member.stop()
-    async with arena.valkeys.steady() as is_sealed:
+    async with env.valkeys.steady() as is_sealed:
         if is_sealed:
             key = {SECRET_KEY: secret_key("wrong")}
             await member.refuse_to_start(key, unless="redis_lost")
@@ -94,28 +94,28 @@ async def _for_a_while(proxy: FaultProxy, mode: Mode, seconds: float) -> None:
 
 
 async def redis_cut(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """All connections to Redis break."""
+    """Cut all connections to Redis."""
     member.links.redis.cut(reset=rng.random() < 0.5)
 
 
 async def redis_refused(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """They break and no new one is to be had."""
+    """Cut all connections to Redis and refuse new ones."""
     member.links.redis.cut()
     await _for_a_while(member.links.redis, Mode.REFUSE, rng.uniform(1, 6))
 
 
 async def redis_hole(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Nothing flows for a while."""
+    """Stop all traffic to Redis for a while."""
     await _for_a_while(member.links.redis, Mode.HOLE, rng.uniform(1, 5))
 
 
-async def redis_gone_past_lease(arena: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Nothing flows until the leases have lapsed: every bot must have left its account by then."""
-    await _for_a_while(member.links.redis, Mode.HOLE, arena.lease_s + rng.uniform(0, 4))
+async def redis_gone_past_lease(env: ChaosEnv, member: Member, rng: random.Random) -> None:
+    """Stop all traffic to Redis until the leases have expired; every bot must log off by then."""
+    await _for_a_while(member.links.redis, Mode.HOLE, env.lease_s + rng.uniform(0, 4))
 
 
 async def redis_slow(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Every answer takes longer."""
+    """Delay every answer of Redis."""
     member.links.redis.delay_s = rng.uniform(0.02, 0.3)
     try:
         await asyncio.sleep(rng.uniform(2, 6))
@@ -124,25 +124,25 @@ async def redis_slow(_: ChaosEnv, member: Member, rng: random.Random) -> None:
 
 
 async def steam_cut(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """All connections to Steam break."""
+    """Cut all connections to Steam."""
     for proxy in member.links.steam:
         proxy.cut(reset=rng.random() < 0.5)
 
 
 async def steam_half_open(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Nothing flows on one CM's connections, new ones included."""
+    """Stop all traffic of one CM's connections, including new ones."""
     await _for_a_while(rng.choice(member.links.steam), Mode.HOLE, rng.uniform(2, 12))
 
 
 async def steam_refused(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """One CM breaks off and refuses."""
+    """Cut one CM's connections and refuse new ones."""
     proxy = rng.choice(member.links.steam)
     proxy.cut()
     await _for_a_while(proxy, Mode.REFUSE, rng.uniform(1, 8))
 
 
 async def steam_slow(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """Every message takes longer."""
+    """Delay every message of Steam."""
     for proxy in member.links.steam:
         proxy.delay_s = rng.uniform(0.05, 0.6)
     try:
@@ -153,67 +153,68 @@ async def steam_slow(_: ChaosEnv, member: Member, rng: random.Random) -> None:
 
 
 async def cut_off(_: ChaosEnv, member: Member, rng: random.Random) -> None:
-    """A partition: neither Redis nor Steam can be reached."""
+    """Partition the network: no traffic to Redis or Steam."""
     seconds = rng.uniform(2, 12)
     every_link = [member.links.redis, *member.links.steam]
     await asyncio.gather(*(_for_a_while(proxy, Mode.HOLE, seconds) for proxy in every_link))
 
 
-# -- what all stand on -------------------------------------------------------------------------
+# -- shared components -------------------------------------------------------------------------
 
 
-async def valkey_restart(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """An orderly restart."""
-    await arena.valkeys.restart(kill=False, down_s=rng.uniform(0, 3))
+async def valkey_restart(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Restart Valkey in an orderly way."""
+    await env.valkeys.restart(kill=False, down_s=rng.uniform(0, 3))
 
 
-async def valkey_kill(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """Kill -9; what was acknowledged is in its log."""
-    await arena.valkeys.restart(kill=True, down_s=rng.uniform(0, 3))
+async def valkey_kill(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Kill Valkey with SIGKILL; acknowledged writes are in its append-only file."""
+    await env.valkeys.restart(kill=True, down_s=rng.uniform(0, 3))
 
 
-async def lost_leases(arena: ChaosEnv, _: Member, __: random.Random) -> None:
-    """All leases are gone; scores and holders are not."""
-    await arena.valkeys.drop_leases()
+async def lost_leases(env: ChaosEnv, _: Member, __: random.Random) -> None:
+    """Delete all leases; scores and holders remain."""
+    await env.valkeys.drop_leases()
 
 
-async def old_snapshot(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """Redis comes back with what it held seconds ago."""
-    await arena.valkeys.restore(rng.uniform(3, 12))
-    await arena.sandbox.quota(reset=True)
+async def old_snapshot(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Restore Valkey's data of some seconds ago."""
+    await env.valkeys.restore(rng.uniform(3, 12))
+    await env.sandbox.quota(reset=True)
 
 
-async def flush_all(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """Redis is empty; the operator adds the accounts again."""
-    await arena.valkeys.flush(arena.sandbox.accounts, rng.uniform(0, 3))
-    await arena.sandbox.quota(reset=True)  # else the rest of the round would be Steam's silence
+async def flush_all(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Delete all data of Valkey; the operator adds the accounts again."""
+    await env.valkeys.flush(env.sandbox.accounts, rng.uniform(0, 3))
+    # Otherwise Steam's quota would silence the rest of the round.
+    await env.sandbox.quota(reset=True)
 
 
-async def readonly_failover(arena: ChaosEnv, _: Member, __: random.Random) -> None:
-    """A replica takes over; connections that exist stay with the old primary, now a replica."""
-    await arena.valkeys.fail_over()
+async def readonly_failover(env: ChaosEnv, _: Member, __: random.Random) -> None:
+    """Promote the replica; open connections stay with the old primary, which is now a replica."""
+    await env.valkeys.fail_over()
 
 
-async def redis_clock_step(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """The clock of Redis is an hour later, or earlier, and stays so; the next step leads back."""
-    offset_s = arena.valkeys.offset_s
-    await arena.valkeys.step_clock(-offset_s if offset_s else rng.choice((-HOUR_S, HOUR_S)))
+async def redis_clock_step(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Step the clock of Redis by an hour; the next step reverts it."""
+    offset_s = env.valkeys.offset_s
+    await env.valkeys.step_clock(-offset_s if offset_s else rng.choice((-HOUR_S, HOUR_S)))
 
 
-async def steam_drops_some(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """Steam drops a random part of the sessions of all processes."""
+async def steam_drops_some(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Drop a random part of all sessions at Steam."""
     mode = rng.choice(("close", "reset", "mid_message"))
-    await arena.sandbox.drop(mode, fraction=rng.uniform(0.2, 1.0))
+    await env.sandbox.drop(mode, fraction=rng.uniform(0.2, 1.0))
 
 
-async def gc_away(arena: ChaosEnv, _: Member, rng: random.Random) -> None:
-    """The Game Coordinator goes, and comes back."""
-    await arena.sandbox.faults(gc_down={"value": True, "for_s": rng.uniform(1, 6)})
+async def gc_away(env: ChaosEnv, _: Member, rng: random.Random) -> None:
+    """Take the Game Coordinator down for a while."""
+    await env.sandbox.faults(gc_down={"value": True, "for_s": rng.uniform(1, 6)})
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A fault, how often it comes, and whether it needs the process for itself or strikes all."""
+class FaultKind:
+    """A fault, its weight, and whether it occupies the process or affects all members."""
 
     run: Fault
     weight: float = 1.0
@@ -221,9 +222,9 @@ class Kind:
     of_all: bool = False
 
 
-KINDS: Final[Mapping[str, Kind]] = {
+KINDS: Final[Mapping[str, FaultKind]] = {
     **{
-        fault.__name__: Kind(fault, weight, of_process=True)
+        fault.__name__: FaultKind(fault, weight, of_process=True)
         for fault, weight in (
             (kill_and_restart, 1.5),
             (kill_and_leave, 0.7),
@@ -236,7 +237,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         )
     },
     **{
-        fault.__name__: Kind(fault, weight)
+        fault.__name__: FaultKind(fault, weight)
         for fault, weight in (
             (redis_cut, 1.5),
             (redis_refused, 1.0),
@@ -251,7 +252,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         )
     },
     **{
-        fault.__name__: Kind(fault, weight, of_all=True)
+        fault.__name__: FaultKind(fault, weight, of_all=True)
         for fault, weight in (
             (valkey_restart, 0.6),
             (valkey_kill, 0.6),
@@ -267,8 +268,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-def possible(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Kind]:
-    """Return those that can be injected here: the clock of Valkey needs libfaketime."""
+def available_kinds(kinds: Mapping[str, FaultKind] = KINDS) -> dict[str, FaultKind]:
+    """Return the faults that this machine can inject: stepping a clock needs libfaketime."""
     return {
         name: kind
         for name, kind in kinds.items()

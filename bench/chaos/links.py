@@ -1,7 +1,7 @@
-"""One service's links to everything it needs: Redis and Steam, through proxies of its own.
+"""Links of one service to Redis and Steam, each through a proxy of its own.
 
-Steam's directory is relayed with every CM's port replaced by that of its proxy; the host stays, because
-certificates are made out to it.
+The service reads a relayed directory that has the proxies' ports in place of the CMs' ports. Host names
+stay, because certificates contain them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.sandbox_process import SandboxProcess
 
 @dataclass
 class Links:
-    """The proxies of one service. `source`: its egress address, as Steam sees it."""
+    """The proxies of one service. `source`: its egress address."""
 
     source: str
     redis: FaultProxy
@@ -28,13 +28,13 @@ class Links:
 
     @property
     def redis_url(self) -> str:
-        """Where the service finds Redis."""
+        """The service's Redis URL."""
         return f"redis://127.0.0.1:{self.redis.port}/0"
 
 
 @contextlib.asynccontextmanager
 async def links(source: str, redis_port: int, sandbox: SandboxProcess) -> AsyncIterator[Links]:
-    """Yield open links, all well."""
+    """Yield open links."""
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(FaultProxy(("127.0.0.1", redis_port)))
         made = Links(source, redis)
@@ -50,7 +50,7 @@ async def links(source: str, redis_port: int, sandbox: SandboxProcess) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def _directory(sandbox: SandboxProcess, ports: dict[str, str]) -> AsyncIterator[str]:
-    """Yield the URL of a directory that names the proxies."""
+    """Yield the URL of the relayed directory."""
 
     async def relay(request: web.Request) -> web.Response:
         url = sandbox.directory_url + request.path_qs

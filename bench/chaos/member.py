@@ -1,4 +1,4 @@
-"""One service process of several, with its links, its own data and its own egress address."""
+"""One service of a chaos round, with its own links, data and egress address."""
 
 from __future__ import annotations
 
@@ -18,60 +18,58 @@ from bench.service_process import Sections
 
 @dataclass(eq=False)
 class Member:
-    """A service that can be killed, stopped, paused and started again on the same data."""
+    """A service that can be killed, stopped, paused and restarted on the same data."""
 
     name: str
     links: Links
     service: PipedService
-    disturbed: int = (
-        0  # counts what we did to the process; a request that saw none must be answered
-    )
+    disruptions: int = 0  # number of disruptions; a request without any must be answered
     is_up: bool = True
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # one fault of the process at a time
-    unexpected_ends: list[str] = field(default_factory=list)
-    downs: list[tuple[float, float]] = field(default_factory=list)  # UTC seconds, from and until
-    ends: list[float] = field(
-        default_factory=list
-    )  # UTC seconds: told to end, and dead after a kill
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # held during a fault of the process
+    violations: list[str] = field(default_factory=list)
+    # UTC seconds: start and end of each disruption.
+    down_periods: list[tuple[float, float]] = field(default_factory=list)
+    # UTC seconds: start of each disruption, and death after a kill.
+    end_times: list[float] = field(default_factory=list)
 
     _down_at: float = 0.0
 
     async def kill(self) -> None:
-        """End it as a crash would."""
-        self._disturb(is_up=False)
+        """Kill the process with SIGKILL."""
+        self._record_disruption(is_up=False)
         await asyncio.to_thread(self.service.kill)
-        self.ends.append(time.time())
+        self.end_times.append(time.time())
 
     async def stop(self) -> None:
-        """Ask it to end, and see that it does so well."""
-        self._disturb(is_up=False)
+        """Stop the process with SIGTERM and check its exit code."""
+        self._record_disruption(is_up=False)
         try:
             code = await asyncio.to_thread(self.service.stop)
         except subprocess.TimeoutExpired as error:
             text = f"{self.name}: killed, {error.timeout:.0f} s after SIGTERM"
-            self.unexpected_ends.append(text)
+            self.violations.append(text)
             return
         if code != 0:
-            self.unexpected_ends.append(f"{self.name}: exit code {code} after SIGTERM")
+            self.violations.append(f"{self.name}: exit code {code} after SIGTERM")
 
     async def start(self) -> None:
-        """Start it again; when it ends at once, as an engine would, a second and a third time."""
+        """Start the process; retry as a container engine does if it exits."""
         for _ in range(5):
             try:
                 await asyncio.to_thread(self.service.start)
             except (RuntimeError, TimeoutError) as error:
-                self.unexpected_ends.append(f"{self.name}: {str(error)[-300:]}")
+                self.violations.append(f"{self.name}: {str(error)[-300:]}")
                 await asyncio.to_thread(self.service.kill)
                 await asyncio.sleep(1)
             else:
-                self._disturb(is_up=True)
+                self._record_disruption(is_up=True)
                 return
         raise RuntimeError(f"{self.name} does not start")
 
     async def refuse_to_start(self, env: dict[str, str], *, unless: str | None = None) -> None:
-        """Start it with other variables, and see that it ends by itself with one line.
+        """Start the process with other variables and check that it exits with one line.
 
-        `unless`: a log event after which it may start.
+        `unless`: a log event that justifies a start.
         """
         right = self.service.env
         self.service.env = right | env
@@ -81,53 +79,53 @@ class Member:
             code, lines = self.service.process.returncode, self.service.log.strip().splitlines()
             if code == 0 or len(lines) != 1:
                 said = f"exit code {code}, {len(lines)} lines: {' '.join(lines)[:300]}"
-                self.unexpected_ends.append(f"{self.name}: refused to start, but with {said}")
+                self.violations.append(f"{self.name}: refused to start, but with {said}")
         except TimeoutError:
-            self.unexpected_ends.append(f"{self.name}: neither started nor ended")
+            self.violations.append(f"{self.name}: neither started nor ended")
             await asyncio.to_thread(self.service.kill)
         else:
             await asyncio.to_thread(self.service.stop)
             if unless is None or not any(self.service.events(unless)):
                 text = f"{self.name}: started with {', '.join(env)} that is wrong"
-                self.unexpected_ends.append(text)
+                self.violations.append(text)
         finally:
             self.service.env = right
 
     async def block(self, seconds: float) -> None:
-        """Let its loop stand still for so long while its other threads go on (see blockable)."""
-        self._disturb(is_up=False)
+        """Block the event loop for `seconds` (see blockable)."""
+        self._record_disruption(is_up=False)
         self.service.process.send_signal(signal.SIGUSR1)
         await asyncio.sleep(seconds)
-        self._disturb(is_up=True)
+        self._record_disruption(is_up=True)
 
     async def pause(self, seconds: float) -> None:
-        """Let it stand still, as a host that sleeps or is overloaded."""
-        self._disturb(is_up=False)
+        """Pause the process for `seconds`, as an overloaded host does."""
+        self._record_disruption(is_up=False)
         self.service.process.send_signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
             self.service.process.send_signal(signal.SIGCONT)
-            self._disturb(is_up=True)
+            self._record_disruption(is_up=True)
 
     async def status(self) -> dict[str, Any]:
         """Return its `/status`."""
         return await asyncio.to_thread(self.service.status)
 
-    def note_end(self) -> None:
-        """Notice a process that ended without having been told to."""
+    def detect_exit(self) -> None:
+        """Record a violation if the process has ended by itself."""
         if self.is_up and not self.busy.locked() and self.service.process.poll() is not None:
             code = self.service.process.returncode
-            self.unexpected_ends.append(f"{self.name}: ended by itself with {code}")
+            self.violations.append(f"{self.name}: ended by itself with {code}")
             self.is_up = False
 
-    def _disturb(self, *, is_up: bool) -> None:
-        self.disturbed += 1
+    def _record_disruption(self, *, is_up: bool) -> None:
+        self.disruptions += 1
         if self.is_up and not is_up:
             self._down_at = time.time()
-            self.ends.append(self._down_at)
+            self.end_times.append(self._down_at)
         elif is_up and not self.is_up:
-            self.downs.append((self._down_at, time.time()))
+            self.down_periods.append((self._down_at, time.time()))
         self.is_up = is_up
 
 
@@ -135,7 +133,7 @@ class Member:
 async def member(
     name: str, links: Links, settings: Sections, module: str, env: dict[str, str]
 ) -> AsyncIterator[Member]:
-    """Yield a running member; killed at the end if it still runs."""
+    """Yield a running member; it is killed at the end if it still runs."""
     service = PipedService(settings, env=env, module=module)
     await asyncio.to_thread(service.__enter__)
     try:

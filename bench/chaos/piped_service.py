@@ -1,6 +1,6 @@
-"""A service whose log goes through a small pipe, as under `systemd` or a container engine.
+"""A service that logs into a small pipe, as under `systemd` or a container engine.
 
-The reader of the pipe can stop reading, so that writes wait, or go away, so that they fail.
+The pipe's reader can stop reading, so that writes block, or close the pipe, so that writes fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOK_S: Final = 0.1
 
 
 class PipedService(ServiceProcess):
-    """`botapi run` that writes into a pipe; what is read there is its `log`."""
+    """`botapi run` that logs into a pipe; `log` is what the reader has read."""
 
     _reader: _Reader | None = None
 
@@ -30,12 +30,12 @@ class PipedService(ServiceProcess):
             self._reader.reads.clear()
 
     def read_again(self) -> None:
-        """Take everything that waits, and go on."""
+        """Read what has accumulated, and continue."""
         if self._reader is not None:
             self._reader.reads.set()
 
     def close_reader(self) -> None:
-        """Let every write fail from now on, until the process is started again."""
+        """Make every write fail until the next start."""
         if self._reader is not None:
             self._reader.close()
 
@@ -49,13 +49,13 @@ class PipedService(ServiceProcess):
             yield stream
 
     def stop(self, number: int = 15) -> int:
-        """As the other, with its log read: a process cannot end while its last words wait."""
+        """Stop with the log being read: a process cannot end while its last writes block."""
         self.read_again()
         return super().stop(number)
 
 
 class _Reader:
-    """A thread that copies from the pipe into a file while it `reads`."""
+    """Thread that copies from the pipe into a file while `reads` is set."""
 
     def __init__(self, pipe: int, file: IO[bytes]) -> None:
         self.reads = threading.Event()
@@ -66,7 +66,7 @@ class _Reader:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the pipe; harmless when repeated."""
+        """Close the pipe. Idempotent."""
         self._closed.set()
         self._thread.join()
 

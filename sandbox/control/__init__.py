@@ -1,1 +1,1 @@
-"""Control API, fault switches, scenarios and the journal."""
+"""Control API, actions, fault switches, scenarios and the journal."""

@@ -1,7 +1,4 @@
-"""HTTP control API.
-
-Speaks HTTP and JSON; every deed is done by the part that owns it.
-"""
+"""HTTP control API."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from sandbox.steam.context import Context
 from sandbox.steam.session import Session, Sessions
 
 PREFIX: Final = "/control"
-# Where a deed is done by POST.
-DEEDS: Final[Mapping[str, str]] = {
+# Routes that run an action by POST.
+ACTION_PATHS: Final[Mapping[str, str]] = {
     "/faults": "faults",
     "/drop": "drop",
     "/log-off": "log_off",
@@ -42,16 +39,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Control:
-    """The handlers: reading by routes of their own, doing by the table of deeds."""
+    """The routes that read state, and those that run actions."""
 
-    def __init__(self, services: Context, sessions: Sessions, deeds: Actions) -> None:
-        self._services = services
+    def __init__(self, context: Context, sessions: Sessions, actions: Actions) -> None:
+        self._context = context
         self._sessions = sessions
-        self._deeds = deeds
+        self._actions = actions
         self._scenarios: set[asyncio.Task[None]] = set()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Serve everything below `PREFIX`."""
+        """Add the routes below `PREFIX`."""
         for method, path, handler in (
             ("GET", "/journal", self._journal),
             ("GET", "/journal/wait", self._wait),
@@ -64,21 +61,21 @@ class Control:
             ("POST", "/scenario", self._scenario),
         ):
             router.add_route(method, PREFIX + path, handler)
-        for path, deed in DEEDS.items():
-            router.add_post(PREFIX + path, self._doing(self._deeds.table[deed]))
+        for path, action in ACTION_PATHS.items():
+            router.add_post(PREFIX + path, self._action_handler(self._actions.table[action]))
 
     async def close(self) -> None:
-        """End the scenarios that still run."""
+        """Cancel running scenarios."""
         for task in self._scenarios:
             task.cancel()
         if self._scenarios:
             await asyncio.wait(self._scenarios)
 
-    # --- reading ------------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
     async def _journal(self, request: web.Request) -> web.Response:
         since, limit = _int(request, "since", 0), _int(request, "limit", _MOST_EVENTS)
-        events = self._services.journal.read(since=since, kinds=_kinds(request), limit=limit)
-        return _json({"events": events, "last": len(self._services.journal)})
+        events = self._context.journal.read(since=since, kinds=_kinds(request), limit=limit)
+        return _json({"events": events, "last": len(self._context.journal)})
 
     async def _wait(self, request: web.Request) -> web.Response:
         kinds = _kinds(request)
@@ -88,7 +85,7 @@ class Control:
         timeout_s = min(_float(request, "timeout", 10.0), _LONGEST_WAIT_S)
         known = {"kind", "since", "count", "timeout"}
         match = {key: value for key, value in request.query.items() if key not in known}
-        journal = self._services.journal
+        journal = self._context.journal
         satisfied = await journal.wait(kinds, count, timeout_s, since=since, match=match)
         events = journal.read(since=since, kinds=kinds, limit=_MOST_EVENTS)
         events = [one for one in events if all(str(one.get(k)) == v for k, v in match.items())]
@@ -96,11 +93,11 @@ class Control:
 
     async def _summary(self, request: web.Request) -> web.Response:
         del request
-        facts = self._services.journal.facts
-        now = self._services.now()
+        facts = self._context.journal.facts
+        now = self._context.now()
         return _json(
             {
-                "last": len(self._services.journal),
+                "last": len(self._context.journal),
                 "kinds": facts.kinds,
                 "connections_now": facts.connections_now,
                 "sessions_now": {name: n for name, n in facts.sessions_now.items() if n},
@@ -110,42 +107,42 @@ class Control:
                 "served": facts.served,
                 "served_by_source": facts.served_by_source,
                 "outcomes": facts.outcomes,
-                "quota_used": self._services.quotas.used(now),
+                "quota_used": self._context.quotas.used(now),
             }
         )
 
     async def _list_sessions(self, request: web.Request) -> web.Response:
         del request
-        return _json({"sessions": [_shown(session) for session in self._sessions]})
+        return _json({"sessions": [_session_json(session) for session in self._sessions]})
 
     async def _mailbox(self, request: web.Request) -> web.Response:
-        return _json({"mails": self._services.mailbox.read(request.query.get("account"))})
+        return _json({"mails": self._context.mailbox.read(request.query.get("account"))})
 
     async def _matches(self, request: web.Request) -> web.Response:
         del request
-        return _json(self._deeds.hidden())
+        return _json(self._actions.hidden())
 
     async def _faults(self, request: web.Request) -> web.Response:
         del request
         known = {name: text for name, (_, text) in SWITCHES.items()}
-        return _json({"faults": self._services.faults.shown(), "switches": known})
+        return _json({"faults": self._context.faults.to_json(), "switches": known})
 
-    # --- doing --------------------------------------------------------------------------------
-    def _doing(self, deed: Callable[[Json], Awaitable[Json]]) -> Handler:
+    # --- actions ------------------------------------------------------------------------------
+    def _action_handler(self, action: Callable[[Json], Awaitable[Json]]) -> Handler:
         async def handler(request: web.Request) -> web.Response:
             try:
-                return _json(await deed(await _body(request)))
-            except ValueError as error:  # FaultError, DeedError, and numbers that are none
+                return _json(await action(await _body(request)))
+            except ValueError as error:  # FaultError, ActionError, invalid numbers
                 raise _bad(str(error)) from error
 
         return handler
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
         names = [name for name in request.query.get("name", "").split(",") if name]
-        return _json(await self._deeds.clear_faults({"names": names}))
+        return _json(await self._actions.clear_faults({"names": names}))
 
     async def _scenario(self, request: web.Request) -> web.Response:
-        """Start a scenario: `steps`, or `name` "tuesday" with its three durations."""
+        """Start a scenario: `steps`, or the `name` "tuesday" with its three durations."""
         body = await _body(request)
         name = str(body.get("name", "steps"))
         try:
@@ -153,26 +150,26 @@ class Control:
                 durations = {key: float(body.get(key, 1.0)) for key in _TUESDAY}
                 steps = scenario.tuesday(**durations)
             else:
-                steps = scenario.check(body.get("steps"), self._deeds)
+                steps = scenario.validate(body.get("steps"), self._actions)
         except ValueError as error:
             raise _bad(str(error)) from error
-        self.play(steps, name)
+        self.start_scenario(steps, name)
         return _json({"started": name, "steps": len(steps)})
 
-    def play(self, steps: list[scenario.Step], name: str) -> None:
-        """Let a scenario run beside everything else; `close` ends it."""
-        running = scenario.run(steps, self._deeds, self._services.journal, name)
+    def start_scenario(self, steps: list[scenario.Step], name: str) -> None:
+        """Start a scenario in the background; `close` cancels it."""
+        running = scenario.run(steps, self._actions, self._context.journal, name)
         task = asyncio.create_task(running, name=f"scenario {name}")
         self._scenarios.add(task)
         task.add_done_callback(self._scenarios.discard)
 
 
-def _shown(session: Session) -> Json:
+def _session_json(session: Session) -> Json:
     return {
         "connection": session.number,
-        "cm": session.link.cm,
-        "source": session.link.source,
-        "stage": session.stage.value,
+        "cm": session.connection.cm,
+        "source": session.connection.source,
+        "stage": session.state.value,
         "account": session.name,
         "session": session.session_id,
         "playing": session.is_playing,

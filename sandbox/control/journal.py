@@ -1,8 +1,8 @@
-"""Journal of events: the evidence by which tests judge the service.
+"""Journal of events, by which tests check the service.
 
 The journal is in memory, append-only and numbered from 1. Every kind of event has fixed fields
 (`KINDS`). Each entry updates the derived facts (sessions now, most at once per account, requests per
-account), so that reading them is cheap. The journal does not import the components that write to it.
+account), so that reading them is cheap.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "tokens_revoked": ("account",),
     "logon_refused": ("connection", "account", "source", "flow", "eresult", "reason"),
     "logon_ignored": ("connection", "account", "source"),
-    # clean: the client said log off first. idle_s: since its last message.
+    # clean: the client logged off first. idle_s: seconds since its last message.
     "session_ended": ("connection", "account", "session", "reason", "eresult", "clean", "idle_s"),
     "play_kicked": ("account", "session", "by_session"),
     "games_played": ("account", "session", "apps", "blocked"),
@@ -45,9 +45,9 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     # outcome: answered, not_found, blocked, result_N, silent_quota_account, silent_quota_ip,
     # silent_fault, silent_no_session
     "match_request": ("account", "match_id", "outcome", "session", "source"),
-    # took_s: from the arrival of the request to the departure of the answer: the GC's own time.
+    # took_s: from the arrival of the request to the departure of the answer.
     "match_answer": ("account", "match_id", "took_s"),
-    # The same outcomes; and the quota of cards is not that of matches.
+    # The same outcomes; profile cards have a quota of their own.
     "profile_request": ("account", "account_id", "outcome", "session", "source"),
     "aliases_request": ("account", "count", "outcome", "session"),
     "gc_request": ("account", "session", "msgtype", "outcome"),
@@ -85,10 +85,10 @@ class Facts:
 
 
 class Journal:
-    """The list of events and what follows from it."""
+    """The events and the facts derived from them."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Any, ...]] = []  # (unix time, kind, *fields): small on purpose
+        self._entries: list[tuple[Any, ...]] = []  # (unix time, kind, *fields): tuples save memory
         self._waiters: list[_Waiter] = []
         self.facts = Facts()
 
@@ -96,19 +96,19 @@ class Journal:
         return len(self._entries)
 
     def add(self, kind: str, **values: Any) -> None:
-        """Write one event; `values` must be exactly the fields of its kind."""
+        """Append one event; `values` must have exactly the fields of its kind."""
         names = KINDS[kind]
         if len(names) != len(values):
             raise TypeError(f"{kind} has the fields {names}")
         self._entries.append((time.time(), kind, *[values[name] for name in names]))
-        self._derive(kind, values)
+        self._update_facts(kind, values)
         if self._waiters:
             self._notify()
 
     def read(
         self, *, since: int = 0, kinds: frozenset[str] = frozenset(), limit: int
     ) -> list[Event]:
-        """Return at most `limit` events numbered above `since`, of all kinds when none is named."""
+        """Return at most `limit` events numbered above `since`, of `kinds` or of all kinds."""
         found = []
         for number in range(since + 1, len(self._entries) + 1):
             if kinds and self._entries[number - 1][1] not in kinds:
@@ -119,12 +119,12 @@ class Journal:
         return found
 
     def event(self, number: int) -> Event:
-        """Return one entry as a dict: n, t (unix seconds), kind and the kind's fields."""
+        """Return one event as a dict: n, t (unix seconds), kind and the kind's fields."""
         at, kind, *values = self._entries[number - 1]
         return {"n": number, "t": at, "kind": kind, **dict(zip(KINDS[kind], values, strict=True))}
 
     def write_to(self, path: Path) -> None:
-        """Write every event as one line of JSON, over what an earlier run left there."""
+        """Write every event as a line of JSON; an existing file is replaced."""
         with path.open("wb") as file:
             for number in range(1, len(self._entries) + 1):
                 file.write(orjson.dumps(self.event(number), option=orjson.OPT_APPEND_NEWLINE))
@@ -138,9 +138,9 @@ class Journal:
         since: int = 0,
         match: Mapping[str, str] | None = None,
     ) -> bool:
-        """Wait until `count` events of `kinds` numbered above `since` exist; False when too late.
+        """Wait until `count` events of `kinds` numbered above `since` exist; return False on timeout.
 
-        `match` narrows to events whose named fields have these values, compared as text.
+        `match`: values of fields, compared as text.
         """
         match = match or {}
         found = sum(1 for _ in self._matching(kinds, since, match))
@@ -164,7 +164,7 @@ class Journal:
         for number in range(since + 1, len(self._entries) + 1):
             if self._entries[number - 1][1] in kinds:
                 event = self.event(number)
-                if _fits(event, match):
+                if _matches(event, match):
                     yield event
 
     def _notify(self) -> None:
@@ -173,13 +173,13 @@ class Journal:
         for waiter in list(self._waiters):
             if event["kind"] not in waiter.kinds or number <= waiter.since:
                 continue
-            if not _fits(event, waiter.match):
+            if not _matches(event, waiter.match):
                 continue
             waiter.missing -= 1
             if waiter.missing == 0 and not waiter.done.done():
                 waiter.done.set_result(True)
 
-    def _derive(self, kind: str, values: Mapping[str, Any]) -> None:
+    def _update_facts(self, kind: str, values: Mapping[str, Any]) -> None:
         facts = self.facts
         facts.kinds[kind] += 1
         if kind == "match_request":
@@ -207,5 +207,5 @@ def _count_request(facts: Facts, values: Mapping[str, Any]) -> None:
         facts.served_by_source[values["source"]] += 1
 
 
-def _fits(event: Event, match: Mapping[str, str]) -> bool:
+def _matches(event: Event, match: Mapping[str, str]) -> bool:
     return all(str(event.get(name)) == wanted for name, wanted in match.items())

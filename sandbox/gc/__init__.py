@@ -1,1 +1,1 @@
-"""The simulated Game Coordinator."""
+"""Simulated Game Coordinator (GC)."""

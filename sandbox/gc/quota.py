@@ -1,7 +1,7 @@
-"""Match requests that the GC answers, per account and per IP in 24 hours.
+"""Quotas of requests per account and per IP address, over 24 hours.
 
-Counted per second of the day: a request weighs until 24 h after the end of its second, never less.
-Lives as long as the sandbox, so that relogging gains nothing. Time is handed in (seconds).
+Requests are counted per second. A request counts until 24 h after the end of its second. The counts
+last as long as the sandbox, so a new log-on does not reset them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 WINDOW_S: Final = 86400
 
 
-class Verdict(enum.StrEnum):
-    """Whether a request is served, and if not, whose budget is spent."""
+class QuotaResult(enum.StrEnum):
+    """Result of a request: served, or the spent quota."""
 
     SERVED = "served"
     ACCOUNT_SPENT = "silent_quota_account"
@@ -22,7 +22,7 @@ class Verdict(enum.StrEnum):
 
 
 class Window:
-    """One rolling count."""
+    """Rolling count over 24 hours."""
 
     __slots__ = ("_seconds", "_used")
 
@@ -31,7 +31,7 @@ class Window:
         self._used = 0
 
     def used(self, now: float) -> int:
-        """Return the requests that still weigh."""
+        """Return the number of counted requests."""
         oldest = int(now) - WINDOW_S
         while self._seconds and self._seconds[0][0] < oldest:
             self._used -= self._seconds.popleft()[1]
@@ -48,7 +48,7 @@ class Window:
 
 
 class Quotas:
-    """All windows. The limits may be changed while running."""
+    """The counts of all accounts and IP addresses. The limits may change at any time."""
 
     def __init__(self, per_account: int, per_ip: int) -> None:
         self.per_account = per_account
@@ -56,24 +56,24 @@ class Quotas:
         self._accounts: defaultdict[str, Window] = defaultdict(Window)
         self._ips: defaultdict[str, Window] = defaultdict(Window)
 
-    def spend(self, account: str, ip: str, now: float) -> Verdict:
-        """Count a request against both budgets if both have room."""
+    def spend(self, account: str, ip: str, now: float) -> QuotaResult:
+        """Count a request against both quotas if neither is spent."""
         by_account, by_ip = self._accounts[account], self._ips[ip]
         if by_account.used(now) >= self.per_account:
-            return Verdict.ACCOUNT_SPENT
+            return QuotaResult.ACCOUNT_SPENT
         if by_ip.used(now) >= self.per_ip:
-            return Verdict.IP_SPENT
+            return QuotaResult.IP_SPENT
         by_account.add(now)
         by_ip.add(now)
-        return Verdict.SERVED
+        return QuotaResult.SERVED
 
     def reset(self) -> None:
-        """Forget everything that was spent."""
+        """Reset all counts."""
         self._accounts.clear()
         self._ips.clear()
 
     def used(self, now: float) -> dict[str, dict[str, int]]:
-        """Return what is spent now, per account and per IP."""
+        """Return the counts per account and per IP address."""
         return {
             "accounts": {name: window.used(now) for name, window in self._accounts.items()},
             "ips": {ip: window.used(now) for ip, window in self._ips.items()},

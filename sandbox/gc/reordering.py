@@ -1,4 +1,4 @@
-"""Answers held back so that they leave in another order."""
+"""Reordering of GC answers."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-PATIENCE_S: Final = 0.5  # a client with few requests still gets its answers
+LONGEST_HOLD_S: Final = 0.5  # so that a client with few requests gets its answers
 
 
 class Reordering:
-    """Collects sends and lets them go shuffled, when enough are together or time is up."""
+    """Holds back sends and runs them in random order, when enough are held or after a timeout."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._sends: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def hold(self, send: Callable[[], None], together: int) -> None:
-        """Keep `send` until there are `together`."""
+    def add(self, send: Callable[[], None], batch_size: int) -> None:
+        """Hold `send` until `batch_size` sends are held."""
         self._sends.append(send)
-        if len(self._sends) >= together:
-            self.release()
+        if len(self._sends) >= batch_size:
+            self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self.release)
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_HOLD_S, self.flush)
 
-    def release(self) -> None:
-        """Let everything go; more than one answer never leaves in the order of the questions."""
+    def flush(self) -> None:
+        """Run all held sends; two or more never run in their original order."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

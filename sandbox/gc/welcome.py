@@ -9,17 +9,17 @@ from sandbox.gc import messages as gc_messages
 
 _ITEM_TYPE = 1  # CSOEconItem in the shared object cache
 _LEAST, _MOST = 310, 9000  # items; about 33 bytes each
-_RARITY = 3  # most accounts own few items
+_RARITY = 3  # exponent: most accounts own few items
 
 
-def body(account_id: int, seed: int, now: float) -> bytes:
+def encode_welcome(account_id: int, seed: int, now: float) -> bytes:
     """Return an encoded CMsgClientWelcome; `now` in UTC seconds."""
     dota = {
         "store_item_hash": random.Random(seed).getrandbits(32),
         "last_time_played": int(now) - 86400,
         "currency": 3,
         "gc_socache_file_version": 32,
-        "active_event_for_display": 54,  # newer than the packaged schema
+        "active_event_for_display": 54,  # newer than the schema of the dota2 package
     }
     values = {
         "version": 6400,
@@ -33,7 +33,7 @@ def body(account_id: int, seed: int, now: float) -> bytes:
 
 @functools.lru_cache(maxsize=512)
 def _caches(account_id: int, seed: int) -> bytes:
-    """Return the welcome's field of shared objects; fields may stand in any order."""
+    """Return the welcome's field of shared objects; protobuf allows fields in any order."""
     rng = random.Random(f"welcome {seed} {account_id}")
     count = round(_LEAST * (_MOST / _LEAST) ** (rng.random() ** _RARITY))
     items = [_item(rng, account_id, n) for n in range(count)]

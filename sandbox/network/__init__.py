@@ -1,1 +1,1 @@
-"""Connections of simulated CMs, and the CM directory."""
+"""Connection managers (CMs) of the simulated Steam, their connections and the CM directory."""

@@ -1,6 +1,6 @@
-"""Server half of the channel encryption of a TCP CM.
+"""Channel encryption of a TCP CM, server side.
 
-AES-256-CBC with an HMAC-SHA1 based IV, as in SteamKit `NetFilterEncryptionWithHMAC.cs`.
+AES-256-CBC with an IV derived from HMAC-SHA1, as in SteamKit `NetFilterEncryptionWithHMAC.cs`.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ _RESPONSE: Final = struct.Struct("<IqqII128sII")
 _BLOCK: Final = 16
 _RANDOM: Final = 3
 _OAEP: Final = padding.OAEP(
-    mgf=padding.MGF1(hashes.SHA1()),  # noqa: S303 - Steam's choice, not ours
+    mgf=padding.MGF1(hashes.SHA1()),  # noqa: S303 - Steam's protocol
     algorithm=hashes.SHA1(),  # noqa: S303 - as above
     label=None,
 )
 
 
 class ChannelError(ValueError):
-    """The client broke the handshake or the encryption; the connection has to be closed."""
+    """A handshake or message is invalid; the connection must be closed."""
 
 
 def request(challenge: bytes) -> bytes:
-    """Build ChannelEncryptRequest, the first thing a client hears."""
+    """Build ChannelEncryptRequest, the first message to a client."""
     body = struct.pack("<II", _PROTOCOL, _PUBLIC_UNIVERSE) + challenge
     return channel_message(EMsg.CHANNEL_ENCRYPT_REQUEST, body)
 
 
 def result() -> bytes:
-    """Build ChannelEncryptResult OK."""
+    """Build ChannelEncryptResult with result OK."""
     return channel_message(EMsg.CHANNEL_ENCRYPT_RESULT, struct.pack("<I", 1))
 
 
 def accept(response: bytes, challenge: bytes, key: rsa.RSAPrivateKey) -> Channel:
-    """Check a ChannelEncryptResponse and return the channel it opens.
+    """Verify a ChannelEncryptResponse and return the channel.
 
     Raises:
-        ChannelError: anything about it is not as it should be.
+        ChannelError: the response is invalid.
     """
     if len(response) != _RESPONSE.size:
         raise ChannelError(f"response of {len(response)} bytes")
@@ -69,16 +69,16 @@ def accept(response: bytes, challenge: bytes, key: rsa.RSAPrivateKey) -> Channel
 
 
 class Channel:
-    """An open channel."""
+    """Encryption with an agreed session key."""
 
     def __init__(self, session_key: bytes) -> None:
         self._key = algorithms.AES(session_key)
         self._hmac_key = session_key[:16]
-        # The IV is one block of ECB; that is Steam's format.
+        # Steam encrypts the IV as one block of ECB.
         self._iv = Cipher(self._key, modes.ECB())  # noqa: S305 - as above
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Return what goes on the wire for one message."""
+        """Return one encrypted message."""
         random = os.urandom(_RANDOM)
         iv = hmac.digest(self._hmac_key, random + plain, "sha1")[: _BLOCK - _RANDOM] + random
         padder = PKCS7(_BLOCK * 8).padder()
@@ -88,10 +88,10 @@ class Channel:
         return head.update(iv) + body.update(padded) + body.finalize()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return one message.
+        """Return one decrypted message.
 
         Raises:
-            ChannelError: broken padding or a wrong HMAC.
+            ChannelError: the padding or the HMAC is wrong.
         """
         if len(data) < 2 * _BLOCK or len(data) % _BLOCK:
             raise ChannelError("not whole blocks")

@@ -1,4 +1,4 @@
-"""ISteamDirectory over HTTP, as JSON or VDF."""
+"""CM directory: ISteamDirectory over HTTP, as JSON or VDF."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from sandbox.network.cm import ConnectionManager
-from sandbox.network.ports import ReservedPort
+from sandbox.network.cm import ConnectionManager, ReservedPort
 from sandbox.steam.context import Context
 
 REALM: Final = "steamglobal"
@@ -21,30 +20,30 @@ _DEFAULT_MAX: Final = 100
 
 
 class Directory:
-    """Serves the list of CMs, with the noise of the real directory.
+    """Serves the list of CMs.
 
-    The list has every CM twice. For each type it also has an entry of a foreign realm, whose port
-    refuses connections: a client that does not filter by realm fails there.
+    As in the real directory, the list has duplicates and entries of another realm. The port of these
+    entries refuses connections, so that a client that does not filter by realm fails.
     """
 
-    def __init__(self, services: Context, cms: Sequence[ConnectionManager]) -> None:
-        self._services = services
+    def __init__(self, context: Context, cms: Sequence[ConnectionManager]) -> None:
+        self._context = context
         self._cms = cms
         self._foreign = ReservedPort()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Serve both methods; v1 and v0001 are the same."""
+        """Add the routes of both methods; v1 and v0001 are the same."""
         for version in ("v1", "v0001"):
             base = f"/ISteamDirectory/{{method:GetCMList|GetCMListForConnect}}/{version}"
             router.add_get(base + "/", self._on_request)
             router.add_get(base, self._on_request)
 
     def close(self) -> None:
-        """Give the foreign realm's port back."""
+        """Release the port of the foreign realm."""
         self._foreign.close()
 
     def endpoints(self) -> dict[str, list[str]]:
-        """Return every CM's endpoint once, by type."""
+        """Return the endpoint of every CM, by type."""
         found: dict[str, list[str]] = {}
         for index, cm in enumerate(self._cms):
             found.setdefault(cm.kind, []).append(_endpoint(cm, index))
@@ -52,7 +51,7 @@ class Directory:
 
     async def _on_request(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        faults = self._services.faults
+        faults = self._context.faults
         delay_ms = faults.take("directory_delay_ms")
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
@@ -65,9 +64,9 @@ class Directory:
             answer = web.Response(status=400, text="Required parameter 'cellid' is missing")
         else:
             lists = self._old_list if method == "GetCMList" else self._list_for_connect
-            answer = _written(lists(request, fault), request.query.get("format", "json"))
-        answer.headers["Date"] = formatdate(self._services.now(), usegmt=True)
-        self._services.journal.add(
+            answer = _encode_response(lists(request, fault), request.query.get("format", "json"))
+        answer.headers["Date"] = formatdate(self._context.now(), usegmt=True)
+        self._context.journal.add(
             "directory_request",
             method=method,
             cmtype=request.query.get("cmtype"),
@@ -84,14 +83,14 @@ class Directory:
             wanted = request.query.get(key)
             if wanted:
                 rows = [row for row in rows if row[field] == wanted]
-        most = _number(request.query.get("maxcount"))
-        rows = _at_most(sorted(rows, key=lambda row: float(row["wtd_load"])), most)
+        most = _parse_count(request.query.get("maxcount"))
+        rows = _limit_per_type(sorted(rows, key=lambda row: float(row["wtd_load"])), most)
         return {"serverlist": rows, "success": True, "message": ""}
 
     def _old_list(self, request: web.Request, fault: str) -> dict[str, Any]:
         if fault == "success_false":
             return {"serverlist": [], "result": 2, "message": "Unavailable"}
-        most = _number(request.query.get("maxcount"))
+        most = _parse_count(request.query.get("maxcount"))
         known = {} if fault == "empty" else self.endpoints()
         lists = {
             "serverlist": (known.get("netfilter", []) * 2)[:most],
@@ -108,7 +107,7 @@ class Directory:
                 rows.append(_row(endpoint, cm.kind, centre, REALM, load=20 + index + 7 * copy))
         foreign = f"127.0.0.1:{self._foreign.number}"
         kinds = sorted({cm.kind for cm in self._cms})
-        # The lowest load of all: a client that does not filter by realm tries it first.
+        # The lowest load: a client that does not filter by realm tries this entry first.
         return rows + [_row(foreign, kind, "pvgd", FOREIGN_REALM, load=1) for kind in kinds]
 
 
@@ -116,7 +115,7 @@ _JSON: Final = "application/json"
 
 
 def _endpoint(cm: ConnectionManager, index: int) -> str:
-    # WebSocket CMs go by DNS names, TCP ones by address; some of ours by either.
+    # Valve lists WebSocket CMs by DNS name and TCP CMs by address.
     host = "localhost" if cm.kind == "websockets" and index % 2 == 0 else "127.0.0.1"
     return f"{host}:{cm.port}"
 
@@ -133,12 +132,12 @@ def _row(endpoint: str, kind: str, centre: str, realm: str, *, load: int) -> dic
     }
 
 
-def _number(text: str | None) -> int:
+def _parse_count(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and int(text) else _DEFAULT_MAX
 
 
-def _at_most(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Keep the first `most` of each type, as the real directory does."""
+def _limit_per_type(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Return the first `most` entries of each type, as the real directory does."""
     kept: dict[str, int] = {}
     found = []
     for row in rows:
@@ -148,15 +147,15 @@ def _at_most(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return found
 
 
-def _written(response: dict[str, Any], form: str) -> web.Response:
-    """Return a response as JSON, or as Valve's KeyValues text for `vdf` (what steam-user asks for)."""
+def _encode_response(response: dict[str, Any], form: str) -> web.Response:
+    """Return a response as JSON, or for `vdf` as Valve's KeyValues text, which steam-user requests."""
     if form == "vdf":
         return web.Response(text=_vdf("response", response, depth=0), content_type="text/vdf")
     return web.Response(body=orjson.dumps({"response": response}), content_type=_JSON)
 
 
 def _vdf(key: str, value: Any, *, depth: int) -> str:
-    """Write a value as KeyValues: a list is an object with the keys 0, 1, ..., a bool is 1 or 0."""
+    """Return a value as KeyValues: a list is an object with the keys 0, 1, ..., a bool is 1 or 0."""
     indent = "\t" * depth
     if isinstance(value, list):
         value = {str(index): one for index, one in enumerate(value)}

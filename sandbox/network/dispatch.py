@@ -1,4 +1,4 @@
-"""Message number -> handler, and which messages are allowed when."""
+"""Dispatch of client messages to handlers, by message number and session state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sandbox.protocol import envelope
 from sandbox.protocol.emsg import EMsg
 from sandbox.protocol.wire import WireError
 from sandbox.steam import auth, games_played, heartbeat, logon
-from sandbox.steam.session import Session, Stage
+from sandbox.steam.session import Session, SessionState
 
 Handler = Callable[[Session, envelope.Message], None]
 log = logging.getLogger(__name__)
 
-ALWAYS: Final[Mapping[int, Handler]] = {
+BEFORE_LOGON: Final[Mapping[int, Handler]] = {
     EMsg.HELLO: logon.on_hello,
     EMsg.LOGON: logon.on_logon,
     EMsg.SERVICE_METHOD_CALL_NON_AUTHED: auth.on_non_authed_call,
@@ -38,38 +38,38 @@ LOGGED_ON: Final[Mapping[int, Handler]] = {
 
 
 def receive(session: Session, data: bytes) -> None:
-    """Serve one message from the client; whatever is wrong with it ends the connection."""
-    if session.stage is Stage.ENDED:
+    """Handle one message from the client; an invalid message closes the connection."""
+    if session.state is SessionState.ENDED:
         return
-    session.heard_at = asyncio.get_running_loop().time()
+    session.last_message_at = asyncio.get_running_loop().time()
     try:
         message = envelope.parse(data)
-        _serve(session, message)
+        _handle(session, message)
     except WireError as error:
-        session.violate(f"malformed: {error}")
-    except Exception as error:  # the boundary: one broken handler must not end the sandbox
+        session.close_on_violation(f"malformed: {error}")
+    except Exception as error:  # a bug in one handler must not stop the sandbox
         log.exception("handler failed")
-        session.services.journal.add("sandbox_error", connection=session.number, error=repr(error))
-        session.violate("sandbox error")
+        session.context.journal.add("sandbox_error", connection=session.number, error=repr(error))
+        session.close_on_violation("sandbox error")
 
 
-def _serve(session: Session, message: envelope.Message) -> None:
-    if not message.is_proto:  # no client has a reason to send the old form any more
+def _handle(session: Session, message: envelope.Message) -> None:
+    if not message.is_proto:  # no client sends the old struct form
         return
-    handler = ALWAYS.get(message.emsg)
+    handler = BEFORE_LOGON.get(message.emsg)
     if handler is not None:
         handler(session, message)
         return
-    if session.stage is not Stage.LOGGED_ON:
+    if session.state is not SessionState.LOGGED_ON:
         if message.emsg == EMsg.SERVICE_METHOD_CALL:
-            session.violate("service call before logon")
+            session.close_on_violation("service call before logon")
         return
     header = message.header
     if (
         header.get("client_sessionid") != session.session_id
         or header.get("steamid") != session.steamid
     ):
-        session.violate("wrong session id or steamid")
+        session.close_on_violation("wrong session id or steamid")
         return
     handler = LOGGED_ON.get(message.emsg)
     if handler is not None:

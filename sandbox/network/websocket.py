@@ -1,7 +1,7 @@
-"""CM behind WebSocket: wss on /cmsocket/, one binary frame per Steam message.
+"""CM over WebSocket: wss on /cmsocket/, one binary frame per Steam message.
 
-Frames are written by hand on the transport: whole, half or not at all, as the moment wants it, and
-without a task switch per message. Reading, masking and the upgrade are aiohttp's.
+aiohttp does the upgrade and reads frames. This module writes frames to the transport itself, because
+faults need incomplete and invalid frames.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from aiohttp import WSMsgType, web
 
 from sandbox.control.faults import Faults
 from sandbox.network import dispatch
-from sandbox.network.cm import Place
+from sandbox.network.cm import ConnectionManager
 from sandbox.network.connection import DropMode, break_handshake, reset
 from sandbox.network.corruption import Corruption, message
-from sandbox.network.ports import ReservedPort
-from sandbox.steam.session import Session
+from sandbox.steam.context import Context
+from sandbox.steam.session import Session, Sessions
 
 KIND: Final = "websockets"
 MAX_MESSAGE: Final = 16 * 1024 * 1024
-MAX_QUEUED: Final = 64 * 1024 * 1024  # a client that reads nothing is cut off
+MAX_QUEUED: Final = 64 * 1024 * 1024  # a client that does not read is disconnected
 HUGE: Final = 0x7FFFFFFF
 _BINARY, _CLOSE, _PONG = 0x82, 0x88, 0x8A
 _RESERVED_OPCODE, _RESERVED_BIT = 0x83, 0x20
@@ -32,15 +32,15 @@ _CLOSE_WAIT_S: Final = 1.0
 def frame(opcode: int, payload: bytes) -> bytes:
     """Encode one unmasked frame (RFC 6455, section 5.2)."""
     size = len(payload)
-    if size < 126:  # noqa: PLR2004 - RFC 6455: sizes up to 125 stand in the second byte
+    if size < 126:  # noqa: PLR2004 - RFC 6455: the second byte holds sizes up to 125
         return bytes((opcode, size)) + payload
     if size < 1 << 16:
         return struct.pack("!BBH", opcode, 126, size) + payload
     return struct.pack("!BBQ", opcode, 127, size) + payload
 
 
-class WebSocketLink:
-    """One client's WebSocket."""
+class WebSocketConnection:
+    """WebSocket connection of one client."""
 
     transport_name = KIND
 
@@ -56,7 +56,7 @@ class WebSocketLink:
         self.write(frame(_BINARY, message))
 
     def write(self, data: bytes) -> None:
-        """Write raw bytes, unless nothing flows any more."""
+        """Write raw bytes, unless the connection is frozen or closing."""
         if self.is_frozen or self._closing is not None or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > MAX_QUEUED:
@@ -65,7 +65,7 @@ class WebSocketLink:
         self._transport.write(data)
 
     def close(self) -> None:
-        """Send a close frame; the socket follows when the client has answered, or soon."""
+        """Send a close frame; the socket closes after the client's answer or `_CLOSE_WAIT_S`."""
         if self.is_frozen or self._closing is not None:
             return
         self.write(frame(_CLOSE, struct.pack("!H", 1000)))
@@ -85,41 +85,38 @@ class WebSocketLink:
             self.write(whole[: len(whole) // 2])
             self._transport.close()
 
-    def send_flawed(self, flaw: Corruption) -> None:
-        """Send bytes that are wrong in this way."""
-        if flaw is Corruption.MAGIC:
+    def send_corrupted(self, corruption: Corruption) -> None:
+        """Send invalid bytes."""
+        if corruption is Corruption.MAGIC:
             self.write(frame(_RESERVED_OPCODE, bytes(64)))
-        elif flaw is Corruption.HMAC:
+        elif corruption is Corruption.HMAC:
             self.write(frame(_BINARY | _RESERVED_BIT, bytes(64)))
-        elif flaw is Corruption.LENGTH:
+        elif corruption is Corruption.LENGTH:
             self.write(struct.pack("!BBQ", _BINARY, 127, HUGE) + bytes(64))
         else:
-            self.send(message(flaw))
+            self.send(message(corruption))
 
-    def ended(self) -> None:
-        """Learn that reading is over; the socket need not wait any longer."""
+    def close_socket(self) -> None:
+        """Close the socket; called when reading has ended."""
         if self._closing is not None:
             self._closing.cancel()
         self._transport.close()
 
-    def destroy(self) -> None:
-        """Let go of the socket at once."""
+    def abort(self) -> None:
+        """Close the socket immediately."""
         if self._closing is not None:
             self._closing.cancel()
         self._transport.abort()
 
 
-class WebSocketCm:
-    """One CM. `accept_and_silence` leaves the upgrade unanswered."""
+class WebSocketCm(ConnectionManager):
+    """A CM over WebSocket. With `accept_and_silence` it leaves the upgrade unanswered."""
 
     kind = KIND
 
-    def __init__(self, place: Place) -> None:
-        self.name = place.name
-        self._place = place
-        self._reserved = ReservedPort()
-        self.port = self._reserved.number
-        self._silenced: set[asyncio.Event] = set()
+    def __init__(self, name: str, context: Context, sessions: Sessions) -> None:
+        super().__init__(name, context, sessions)
+        self._stalled: set[asyncio.Event] = set()
         app = web.Application()
         app.router.add_get("/cmsocket/", self._on_socket)
         app.router.add_get("/cmping/", self._on_ping)
@@ -131,13 +128,13 @@ class WebSocketCm:
         """Start to listen."""
         if self._runner.server is None:
             await self._runner.setup()
-        keys = self._place.services.keys
-        tls = keys.stranger_tls if self._is_untrusted else keys.tls
+        keys = self.context.keys
+        tls = keys.untrusted_tls if self._is_untrusted else keys.tls
         self._site = web.SockSite(self._runner, self._reserved.listener(), ssl_context=tls)
         await self._site.start()
 
-    async def obey(self, faults: Faults) -> None:
-        """Stop or start to listen, with the right certificate or a stranger's."""
+    async def apply_faults(self, faults: Faults) -> None:
+        """Stop or start listening, with the trusted or the untrusted certificate."""
         untrusted = faults.is_on("tls_untrusted", cm=self.name)
         refuses = faults.is_on("refuse_connect", cm=self.name)
         if self._site is not None and (refuses or untrusted != self._is_untrusted):
@@ -148,27 +145,27 @@ class WebSocketCm:
             await self.open()
 
     async def close(self) -> None:
-        """Stop for good."""
-        for held in self._silenced:
-            held.set()
+        """Stop listening and release the port."""
+        for stopped in self._stalled:
+            stopped.set()
         await self._runner.cleanup()
         self._site = None
         self._reserved.close()
 
     async def _on_ping(self, request: web.Request) -> web.Response:
         del request
-        load = self._place.services.rng.randrange(10, 60)
+        load = self.context.rng.randrange(10, 60)
         return web.Response(headers={"X-Steam-CMLoad": str(load)})
 
     async def _on_socket(self, request: web.Request) -> web.StreamResponse:
-        if self._place.services.faults.take("accept_and_silence", cm=self.name):
-            await self._silence()
-        how = self._place.services.faults.take("close_handshake", cm=self.name)
-        if how is not None:
+        if self.context.faults.take("accept_and_silence", cm=self.name):
+            await self._stall()
+        mode = self.context.faults.take("close_handshake", cm=self.name)
+        if mode is not None:
             if request.transport is not None:
-                break_handshake(request.transport, how, b"HTTP/1.1 101 Swit")
+                break_handshake(request.transport, mode, b"HTTP/1.1 101 Swit")
             return web.Response()
-        # Pings and closes are answered below, so that a half-open connection does not answer them.
+        # `_read` answers pings and close frames, so that a half-open connection does not.
         socket = web.WebSocketResponse(
             autoping=False, autoclose=False, compress=False, max_msg_size=MAX_MESSAGE
         )
@@ -176,42 +173,44 @@ class WebSocketCm:
         transport = request.transport
         if not isinstance(transport, asyncio.Transport):
             return socket
-        link = WebSocketLink(transport, self.name, request.remote or "")
-        session = Session(self._place.services, self._place.sessions, link)
+        connection = WebSocketConnection(transport, self.name, request.remote or "")
+        session = Session(self.context, self.sessions, connection)
         reason = "transport_lost"
         try:
-            reason = await _read(socket, link, session)
+            reason = await _read(socket, connection, session)
         finally:
-            session.lost(reason)
-            link.ended()
+            session.on_connection_lost(reason)
+            connection.close_socket()
         return socket
 
-    async def _silence(self) -> None:
-        held = asyncio.Event()
-        self._silenced.add(held)
+    async def _stall(self) -> None:
+        stopped = asyncio.Event()
+        self._stalled.add(stopped)
         try:
-            await held.wait()
+            await stopped.wait()
         finally:
-            self._silenced.discard(held)
+            self._stalled.discard(stopped)
 
 
-async def _read(socket: web.WebSocketResponse, link: WebSocketLink, session: Session) -> str:
-    """Feed messages to the session until the socket ends; return why it did."""
+async def _read(
+    socket: web.WebSocketResponse, connection: WebSocketConnection, session: Session
+) -> str:
+    """Pass messages to the session until the socket ends; return the reason."""
     while True:
         received = await socket.receive()
         kind = received.type
-        if link.is_frozen:
+        if connection.is_frozen:
             if kind in {WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR}:
                 return "client_gone"
             continue
         if kind is WSMsgType.BINARY:
             dispatch.receive(session, received.data)
         elif kind is WSMsgType.PING:
-            link.write(frame(_PONG, bytes(received.data)))
+            connection.write(frame(_PONG, bytes(received.data)))
         elif kind is WSMsgType.CLOSE:
-            link.close()
+            connection.close()
             return "client_closed"
         elif kind is WSMsgType.TEXT:
-            session.violate("text frame")
+            session.close_on_violation("text frame")
         elif kind is not WSMsgType.PONG:
             return "transport_lost"

@@ -1,1 +1,1 @@
-"""Steam messages as bytes."""
+"""Encoding of Steam messages."""

@@ -1,6 +1,6 @@
 """Message numbers of Steam and of the Dota 2 Game Coordinator.
 
-Source of the numbers: SteamKit `Resources/SteamLanguage/emsg.steamd`, odota/core `proto/*.proto`.
+Sources: SteamKit `Resources/SteamLanguage/emsg.steamd`, odota/core `proto/*.proto`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 
 PROTO_BIT: Final = 0x80000000
 DOTA: Final = 570
-# Numbers that no client knows; a client has to step over them (the first is ClientFeatureGroupInfo).
+# Numbers that clients must ignore (the first is ClientFeatureGroupInfo).
 UNKNOWN_EMSGS: Final = (9808, 65000)
 
 
 class EMsg(enum.IntEnum):
-    """Steam's messages that the sandbox reads or writes."""
+    """Steam messages that the sandbox reads or writes."""
 
     MULTI = 1
     SERVICE_METHOD = 146
@@ -63,7 +63,7 @@ class EMsg(enum.IntEnum):
 
 
 class GcMsg(enum.IntEnum):
-    """The Dota 2 GC's messages that the sandbox reads or writes."""
+    """GC messages that the sandbox reads or writes."""
 
     PING_REQUEST = 3001
     PING_RESPONSE = 3002

@@ -1,6 +1,6 @@
 """Steam message headers and Multi.
 
-Nothing here knows sessions or sockets. Layouts: SteamKit `steammsg.steamd`; all little endian.
+Layouts: SteamKit `steammsg.steamd`; all little endian.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sandbox.protocol.wire import WireError, varint
 NO_JOB: Final = (1 << 64) - 1
 _PROTO: Final = struct.Struct("<II")
 _EXTENDED: Final = struct.Struct("<IBHQQBQi")  # emsg, 36, 2, target, source, 239, steamid, session
-_PLAIN: Final = struct.Struct("<Iqq")  # emsg, target job, source job: the channel encryption's
+_PLAIN: Final = struct.Struct("<Iqq")  # emsg, target job, source job: of the channel encryption
 _EXTENDED_SIZE: Final = 36
 _CANARY: Final = 239
 _JOB_TARGET_TAG: Final = varint(11 << 3 | 1)
@@ -26,7 +26,7 @@ _JOB_TARGET_TAG: Final = varint(11 << 3 | 1)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message from a client. `header` is empty for the non-proto kinds."""
+    """One message from a client. `header` is empty for non-protobuf messages."""
 
     emsg: int
     is_proto: bool
@@ -35,18 +35,18 @@ class Message:
 
     @property
     def job(self) -> int:
-        """The job that an answer has to name; `NO_JOB` when none is wanted."""
+        """The job that an answer must name; `NO_JOB` if there is none."""
         job: int = self.header.get("jobid_source", NO_JOB)
         return job
 
 
 def parse(data: bytes) -> Message:
-    """Take one message apart.
+    """Decode one message.
 
     Raises:
         WireError: too short, or its header is malformed.
     """
-    if len(data) < 4:  # noqa: PLR2004 - the size of the number that starts every message
+    if len(data) < 4:  # noqa: PLR2004 - the size of a message number
         raise WireError("shorter than a message number")
     (number,) = struct.unpack_from("<I", data)
     if not number & PROTO_BIT:
@@ -62,28 +62,28 @@ def parse(data: bytes) -> Message:
 
 
 def proto(emsg: int, header: bytes, body: bytes) -> bytes:
-    """Build a protobuf message from an encoded header and body."""
+    """Return a protobuf message with an encoded header and body."""
     return _PROTO.pack(emsg | PROTO_BIT, len(header)) + header + body
 
 
 def job_target(job: int) -> bytes:
-    """Encode the header field that names the job an answer belongs to."""
+    """Encode the header field with the job that an answer belongs to."""
     return _JOB_TARGET_TAG + job.to_bytes(8, "little")
 
 
 def struct_message(emsg: int, steamid: int, session_id: int, body: bytes) -> bytes:
-    """Build a non-protobuf message with the extended header."""
+    """Return a non-protobuf message with the extended header."""
     head = _EXTENDED.pack(emsg, _EXTENDED_SIZE, 2, NO_JOB, NO_JOB, _CANARY, steamid, session_id)
     return head + body
 
 
 def channel_message(emsg: int, body: bytes) -> bytes:
-    """Build one of the three channel encryption messages (20-byte header)."""
+    """Return one of the three channel encryption messages (20-byte header)."""
     return _PLAIN.pack(emsg, -1, -1) + body
 
 
 def multi(inner: Iterable[bytes], header: bytes, *, zipped: bool = True) -> bytes:
-    """Wrap complete messages into one Multi, gzipped as Steam does it."""
+    """Wrap complete messages in one Multi, gzipped as at Steam."""
     plain = b"".join(struct.pack("<I", len(message)) + message for message in inner)
     if not zipped:
         return proto(EMsg.MULTI, header, messages.MULTI.encode({"message_body": plain}))

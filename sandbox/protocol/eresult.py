@@ -1,4 +1,4 @@
-"""EResult numbers that the sandbox sends by itself."""
+"""EResult numbers that the sandbox sends."""
 
 from __future__ import annotations
 

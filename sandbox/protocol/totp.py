@@ -22,10 +22,10 @@ def code(secret: bytes, step: int) -> str:
     return "".join(letters)
 
 
-def matching_step(secret: bytes, given: str, now: float) -> int | None:
-    """Return the step within one of `now` (unix seconds) that `given` belongs to, if any."""
+def matching_step(secret: bytes, text: str, now: float) -> int | None:
+    """Return the step within one of `now` (unix seconds) that `text` belongs to, if any."""
     current = int(now) // STEP_S
     for step in (current, current - 1, current + 1):
-        if hmac.compare_digest(code(secret, step).encode(), given.upper().encode()):
+        if hmac.compare_digest(code(secret, step).encode(), text.upper().encode()):
             return step
     return None

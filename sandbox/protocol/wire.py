@@ -1,9 +1,7 @@
-"""Protobuf wire format, driven by tables.
+"""Protobuf wire format, driven by tables of message types.
 
-A `Shape` is one message: its fields with number, name and kind. Decoding gives a dict that holds only
-what was on the wire; encoding writes fields in the order of their numbers. Unknown fields are skipped.
-This file knows no message of Steam's; those are tables in `messages.py` and `gc_messages.py`.
-Encoding rules: https://protobuf.dev/programming-guides/encoding/
+Decoding returns a dict with the fields on the wire and ignores unknown ones; encoding writes fields in
+the order of their numbers. Encoding rules: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-VARINT, I64, LEN, I32 = 0, 1, 2, 5  # wire types; the groups 3 and 4 are long dead
+VARINT, I64, LEN, I32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) are obsolete
 _MASK64: Final = (1 << 64) - 1
 _SIGN32: Final = 1 << 31
 _SIGN64: Final = 1 << 63
@@ -24,12 +22,12 @@ _U64: Final = struct.Struct("<Q")
 
 
 class WireError(ValueError):
-    """The bytes are not a protobuf message, or not of this shape."""
+    """The bytes are not a protobuf message, or not of this message type."""
 
 
 def varint(number: int) -> bytes:
-    """Encode as a varint; a negative number as its 64-bit two's complement."""
-    if 0 <= number < 0x80:  # noqa: PLR2004 - what fits into seven bits
+    """Encode a varint; a negative number as its 64-bit two's complement."""
+    if 0 <= number < 0x80:  # noqa: PLR2004 - fits into seven bits
         return _ONE_BYTE[number]
     number &= _MASK64
     out = bytearray()
@@ -41,7 +39,7 @@ def varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at offset `at` and the offset behind it."""
+    """Return the number at offset `at`, and the offset after it."""
     result = shift = 0
     while True:
         if at >= len(data) or shift > _MAX_SHIFT:
@@ -80,7 +78,7 @@ def _double(raw: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one field type lies on the wire: `read` turns the raw value into Python's, `write` back."""
+    """Encoding of one field type: `read` converts a raw value to Python's, `write` the reverse."""
 
     wire_type: int
     read: Callable[[Any], Any]
@@ -114,53 +112,53 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One row of a shape."""
+    """One field of a message type."""
 
     number: int
     name: str
     kind: Kind
-    many: bool
+    repeated: bool
 
     @property
     def tag(self) -> int:
-        """Number and wire type as they stand before each value."""
+        """Number and wire type, as written before each value."""
         return self.number << 3 | self.kind.wire_type
 
 
-def field(number: int, name: str, kind: str | Shape, *, many: bool = False) -> Field:
-    """Write one row: `kind` is a scalar's name or the shape of a nested message."""
-    if isinstance(kind, Shape):
+def field(number: int, name: str, kind: str | MessageType, *, repeated: bool = False) -> Field:
+    """Return a field; `kind` is the name of a scalar type or a nested message type."""
+    if isinstance(kind, MessageType):
         nested = kind
         made = Kind(LEN, nested.decode, lambda values: _delimited(nested.encode(values)))
     else:
         made = KINDS[kind]
-    return Field(number, name, made, many)
+    return Field(number, name, made, repeated)
 
 
-class Shape:
+class MessageType:
     """One message type.
 
     Args:
         name: Valve's name of the message, for error texts.
-        fields: its rows, in any order.
+        fields: its fields, in any order.
     """
 
     def __init__(self, name: str, *fields: Field) -> None:
         self.name = name
         self.fields = tuple(sorted(fields, key=lambda row: row.number))
         self._by_tag = {row.tag: row for row in self.fields}
-        # A repeated scalar may also come packed; readers accept both forms.
+        # A repeated scalar may be packed; readers accept both forms.
         self._packed = {
             row.number << 3 | LEN: row
             for row in self.fields
-            if row.many and row.kind.wire_type != LEN
+            if row.repeated and row.kind.wire_type != LEN
         }
         self._writers = tuple(
-            (row.name, varint(row.tag), row.kind.write, row.many) for row in self.fields
+            (row.name, varint(row.tag), row.kind.write, row.repeated) for row in self.fields
         )
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Return the known fields found in `data`; of a repeated scalar the last value counts.
+        """Return the known fields in `data`; the last value of a field that is not repeated counts.
 
         Raises:
             WireError: truncated or malformed.
@@ -173,7 +171,7 @@ class Shape:
             row = self._by_tag.get(tag)
             if row is not None:
                 value = row.kind.read(raw)
-                if row.many:
+                if row.repeated:
                     found.setdefault(row.name, []).append(value)
                 else:
                     found[row.name] = value
@@ -182,21 +180,21 @@ class Shape:
         return found
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
-        """Return the bytes of `values`; a None is left out.
+        """Encode `values`; None values are omitted.
 
         Raises:
-            KeyError: a name that the shape does not have.
+            KeyError: a name that the message type does not have.
         """
         parts: list[bytes] = []
         used = 0
-        for name, tag, write, many in self._writers:
+        for name, tag, write, repeated in self._writers:
             if name not in values:
                 continue
             used += 1
             value = values[name]
             if value is None:
                 continue
-            items: Iterable[Any] = value if many else (value,)
+            items: Iterable[Any] = value if repeated else (value,)
             for item in items:
                 parts.append(tag)
                 parts.append(write(item))

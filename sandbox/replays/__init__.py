@@ -1,1 +1,1 @@
-"""Replay files and their servers."""
+"""Replay files and replay server."""

@@ -1,9 +1,8 @@
-"""Replay servers over HTTP.
+"""Replay server over HTTP.
 
 As at Valve, files of matches since about July 2026 are compressed with zstd and older ones with bzip2,
-and the name does not tell; and 404 is all there is to know: a file that is not uploaded yet, one that has
-expired and one that never was look alike. Ranges and If-Range are served; the switches `replay_*` spoil
-it.
+under the same kind of name. A file that is not uploaded yet, has expired or never existed is 404. Ranges
+and If-Range are supported; the switches `replay_*` cause errors.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sandbox.steam.context import Context
 
 _NAME: Final = re.compile(r"([0-9]{1,13})_([0-9]{1,10})\.(dem|meta)\.bz2", re.ASCII)
 _CHUNK: Final = 64 * 1024
-_SLICES_PER_S: Final = 20  # how finely a slow answer trickles
+_SLICES_PER_S: Final = 20  # writes per second of a slow answer
 _KB: Final = 1000
 _MB: Final = 1_000_000
 _LAST_MODIFIED: Final = "Mon, 06 Jan 2025 10:00:00 GMT"
@@ -35,7 +34,7 @@ _LONGEST_STALL_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of a file one answer carries."""
+    """The part of a file that an answer has."""
 
     status: HTTPStatus
     start: int
@@ -43,16 +42,16 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """How the sending goes: bytes per second (None: no limit), and where it ends too early."""
+class _Pacing:
+    """Speed of an answer in bytes per second (None: no limit), and the offset where it stops early."""
 
     pace: float | None
     limit: float | None
-    stalls: bool  # at the limit; otherwise the connection breaks there
+    stalls: bool  # stop sending at the limit instead of closing the connection
 
     @classmethod
-    def by(cls, faults: Faults) -> _Course:
-        """Read the switches."""
+    def from_faults(cls, faults: Faults) -> _Pacing:
+        """Return the pacing that the switches ask for."""
         kb_s = faults.take("replay_kb_s")
         stall_kb, break_kb = faults.take("replay_stall_kb"), faults.take("replay_break_kb")
         limit_kb = break_kb if stall_kb is None else stall_kb
@@ -66,19 +65,19 @@ class _Course:
 class ReplayServer:
     """Serves the replays of the matches in the catalogue."""
 
-    def __init__(self, services: Context) -> None:
-        options = services.options
-        self._services = services
+    def __init__(self, context: Context) -> None:
+        options = context.options
+        self._context = context
         self._files = ReplayFiles(options.seed, int(options.replay_mb * _MB))
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Serve everything below Dota's app id."""
+        """Add the route below Dota's app id."""
         router.add_get("/570/{name}", self._on_request)
 
     async def _on_request(self, request: web.Request) -> web.StreamResponse:
-        faults = self._services.faults
+        faults = self._context.faults
         status = faults.take("replay_status")
-        name = None if status else self._wanted(request.match_info["name"])
+        name = None if status else self._parse_name(request.match_info["name"])
         if name is None:
             return self._refuse(request, status or HTTPStatus.NOT_FOUND)
         whole = await self._files.read(name)
@@ -94,15 +93,15 @@ class ReplayServer:
             return self._refuse(request, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, behind)
         return await self._send(request, part, _headers(part, len(whole), etag))
 
-    def _wanted(self, text: str) -> FileName | None:
-        """Return which file a name means, or None where there is none (now)."""
+    def _parse_name(self, text: str) -> FileName | None:
+        """Return the file of a name; None if there is no such file."""
         found = _NAME.fullmatch(text)
         if found is None:
             return None
         match_id, salt = int(found[1]), int(found[2])
-        if self._services.catalogue.replay_salt(match_id) != salt:
+        if self._context.catalogue.replay_salt(match_id) != salt:
             return None
-        faults = self._services.faults
+        faults = self._context.faults
         usual = "zstd" if facts.played_at(match_id) >= facts.ZSTD_SINCE else "bzip2"
         return FileName(
             match_id,
@@ -114,9 +113,9 @@ class ReplayServer:
         )
 
     def _part(self, request: web.Request, whole: bytes, etag: str) -> _Part | None:
-        """Return what the request's range means; None where it begins behind the end."""
+        """Return the requested range; None if it begins after the end."""
         everything = _Part(HTTPStatus.OK, 0, whole)
-        if hdrs.RANGE not in request.headers or self._services.faults.take("replay_no_ranges"):
+        if hdrs.RANGE not in request.headers or self._context.faults.take("replay_no_ranges"):
             return everything
         if request.headers.get(hdrs.IF_RANGE, etag) not in {etag, _LAST_MODIFIED}:
             return everything
@@ -134,33 +133,33 @@ class ReplayServer:
         answer = web.StreamResponse(status=part.status, headers=headers)
         answer.content_length = len(part.body)
         sent = 0
-        course = _Course.by(self._services.faults)
-        limit = len(part.body) if course.limit is None else int(course.limit)
-        step = _CHUNK if course.pace is None else int(course.pace / _SLICES_PER_S) or 1
+        pacing = _Pacing.from_faults(self._context.faults)
+        limit = len(part.body) if pacing.limit is None else int(pacing.limit)
+        step = _CHUNK if pacing.pace is None else int(pacing.pace / _SLICES_PER_S) or 1
         try:
             await answer.prepare(request)
             while request.method != hdrs.METH_HEAD and sent < min(limit, len(part.body)):
                 piece = part.body[sent : min(sent + step, limit)]
                 await answer.write(piece)
                 sent += len(piece)
-                if course.pace is not None:
+                if pacing.pace is not None:
                     await asyncio.sleep(1 / _SLICES_PER_S)
             if limit < len(part.body):
-                await _fall_silent(request, _LONGEST_STALL_S if course.stalls else 0.0)
+                await _stall(request, _LONGEST_STALL_S if pacing.stalls else 0.0)
         except ConnectionError:
-            pass  # the client left in the middle of the file
+            pass  # the client closed the connection
         finally:
-            self._note(request, part.status, part.start, sent)
+            self._record(request, part.status, part.start, sent)
         return answer
 
     def _refuse(
         self, request: web.Request, status: int, headers: Mapping[str, str] | None = None
     ) -> web.Response:
-        self._note(request, status, 0, 0)
+        self._record(request, status, 0, 0)
         return web.Response(status=status, headers=headers)
 
-    def _note(self, request: web.Request, status: int, start: int, sent: int) -> None:
-        self._services.journal.add(
+    def _record(self, request: web.Request, status: int, start: int, sent: int) -> None:
+        self._context.journal.add(
             "replay_request",
             name=request.match_info["name"],
             method=request.method,
@@ -189,8 +188,8 @@ def _headers(part: _Part, size: int, etag: str) -> dict[str, str]:
     return headers
 
 
-async def _fall_silent(request: web.Request, for_s: float) -> None:
-    """Say nothing until the client leaves, `for_s` seconds at most; then close on it."""
+async def _stall(request: web.Request, for_s: float) -> None:
+    """Send nothing until the client leaves, for at most `for_s` seconds; then close."""
     for _ in range(int(for_s * _SLICES_PER_S)):
         if request.transport is None or request.transport.is_closing():
             return

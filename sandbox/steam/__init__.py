@@ -1,1 +1,1 @@
-"""The simulated Steam: accounts, authentication, sessions."""
+"""Simulated Steam: accounts, authentication, sessions."""

@@ -1,4 +1,4 @@
-"""Accounts of the simulated Steam, and the file they come from."""
+"""Accounts of the simulated Steam, and the accounts file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DEFAULT_LIFETIME_S: Final = 200 * 86400.0
 
 
 class AccountsError(ValueError):
-    """The accounts file cannot be used; the text says which entry and why."""
+    """The accounts file is invalid; the text names the entry and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `email_code` or `shared_secret` switch on that kind of Steam Guard."""
+    """One account. `email_code` and `shared_secret` turn on that kind of Steam Guard."""
 
     name: str
     password: str = field(repr=False)
@@ -32,8 +32,8 @@ class Account:
     email_code: str | None = field(default=None, repr=False)
     disabled: bool = False
     locked: bool = False
-    needs_ssa: bool = False  # has to accept the subscriber agreement first
-    no_license: bool = False  # owns no Dota 2 until it asks for the free licence
+    needs_ssa: bool = False  # must accept the subscriber agreement first
+    no_license: bool = False  # does not own Dota 2 until it requests the free licence
     token_lifetime_s: float = _DEFAULT_LIFETIME_S
 
     @property
@@ -43,7 +43,7 @@ class Account:
 
 
 class Accounts:
-    """All accounts, by name (Steam folds case) and by SteamID64."""
+    """All accounts, by name (case-insensitive, as at Steam) and by SteamID64."""
 
     def __init__(self, accounts: list[Account]) -> None:
         self._by_name = {account.name.casefold(): account for account in accounts}
@@ -55,11 +55,11 @@ class Accounts:
         return iter(self._by_name.values())
 
     def by_name(self, name: str) -> Account | None:
-        """Find by account name."""
+        """Return the account of that name."""
         return self._by_name.get(name.casefold())
 
     def by_steamid(self, steamid: int) -> Account | None:
-        """Find by SteamID64."""
+        """Return the account of that SteamID64."""
         return self._by_steamid.get(steamid)
 
 
@@ -69,10 +69,10 @@ _NUMBERS: Final = ("account_id", "token_lifetime_s")
 
 
 def load(path: Path) -> Accounts:
-    """Read the accounts file: a JSON list of objects, keys as in `Account`.
+    """Read the accounts file: a JSON list of objects with the keys of `Account`.
 
     Raises:
-        AccountsError: missing, not JSON, or of the wrong shape.
+        AccountsError: the file cannot be read, is not JSON or has an invalid entry.
     """
     try:
         entries = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
@@ -120,5 +120,5 @@ def _secret(text: str, where: str) -> bytes:
 
 
 def account_id_of(name: str) -> int:
-    """Derive a stable 30-bit account id from a name."""
+    """Return a stable 30-bit account id for a name."""
     return int.from_bytes(hashlib.sha256(name.casefold().encode()).digest()[:4], "big") >> 2 | 1

@@ -1,7 +1,7 @@
 """Service methods `Authentication.*`.
 
-Called without a session of an account (9804) or over one (151). A method that is not known, or a body
-that is not its request, is answered with a failing header and an empty body, as Steam does.
+Clients call them without a session (9804) or on a logged-on session (151). As at Steam, the answer to an
+unknown method or an invalid body has an error in its header and an empty body.
 """
 
 from __future__ import annotations
@@ -13,110 +13,113 @@ from sandbox.protocol import messages
 from sandbox.protocol.emsg import EMsg
 from sandbox.protocol.envelope import NO_JOB, Message
 from sandbox.protocol.eresult import EResult
-from sandbox.protocol.wire import Shape
-from sandbox.steam import throttle
-from sandbox.steam.authenticator import AuthSession, Granted, Guard, Refused
-from sandbox.steam.session import Session, Stage
+from sandbox.protocol.wire import MessageType
+from sandbox.steam.authenticator import AuthRefused, AuthSession, Granted, Guard
+from sandbox.steam.session import Session, SessionState
 from sandbox.steam.tokens import Platform, TokenRefused
 
 RENEWAL: Final = "Authentication.GenerateAccessTokenForApp#1"
-POLL_INTERVAL_S: Final = 0.5  # Steam says 5; tests need not wait that long
-_HINT: Final = "example.com"  # what an e-mail guard says about the address
+POLL_INTERVAL_S: Final = 0.5  # Steam uses 5; a shorter one keeps tests fast
+_HINT: Final = "example.com"  # the domain that an e-mail confirmation shows
 Values = dict[str, Any]
 
 
 def on_non_authed_call(session: Session, message: Message) -> None:
-    """Serve 9804; before Hello Steam closes the connection instead."""
-    if session.stage is Stage.SILENT:
-        session.violate("service call before hello")
+    """Handle 9804; as at Steam, a call before Hello closes the connection."""
+    if session.state is SessionState.CONNECTED:
+        session.close_on_violation("service call before hello")
         return
-    _serve(session, message, is_authed=False)
+    _call(session, message, is_authed=False)
 
 
 def on_call(session: Session, message: Message) -> None:
-    """Serve 151; only after logon."""
-    _serve(session, message, is_authed=True)
+    """Handle 151, a call on a logged-on session."""
+    _call(session, message, is_authed=True)
 
 
-def _serve(session: Session, message: Message, *, is_authed: bool) -> None:
+def _call(session: Session, message: Message, *, is_authed: bool) -> None:
     name = message.header.get("target_job_name", "")
     body = b""
     result = {"eresult": int(EResult.OK), "target_job_name": name}
     try:
         request, response, handler = _method(name, is_authed=is_authed)
         body = response.encode(handler(session, request.decode(message.body)))
-    except (Refused, TokenRefused) as refused:
+    except (AuthRefused, TokenRefused) as refused:
         result["eresult"] = int(refused.eresult)
         result["error_message"] = str(refused)
     if message.job != NO_JOB:
         extra = messages.HEADER.encode(result)
-        session.link.send(
-            session.wrapped(EMsg.SERVICE_METHOD_RESPONSE, body, job=message.job, extra=extra)
+        session.connection.send(
+            session.build(EMsg.SERVICE_METHOD_RESPONSE, body, job=message.job, extra=extra)
         )
 
 
 def _method(name: str, *, is_authed: bool) -> _Method:
-    if name == RENEWAL and not is_authed:  # refused since April 2025, also on a logged-on session
-        raise Refused(EResult.ACCESS_DENIED)
+    if name == RENEWAL and not is_authed:  # Steam refuses this since April 2025
+        raise AuthRefused(EResult.ACCESS_DENIED)
     if name not in METHODS:
-        raise Refused(EResult.INVALID_PARAM, f"no method {name}")
+        raise AuthRefused(EResult.INVALID_PARAM, f"no method {name}")
     return METHODS[name]
 
 
 def _password_key(session: Session, request: Values) -> Values:
     name = request.get("account_name", "")
-    session.services.journal.add(
-        "rsa_key_request", connection=session.number, account=name, source=session.link.source
+    session.context.journal.add(
+        "rsa_key_request", connection=session.number, account=name, source=session.connection.source
     )
-    modulus, exponent, timestamp = session.services.authenticator.password_key(name)
+    modulus, exponent, timestamp = session.context.authenticator.password_key(name)
     return {"publickey_mod": modulus, "publickey_exp": exponent, "timestamp": timestamp}
 
 
 def _begin(session: Session, request: Values) -> Values:
-    services = session.services
+    context = session.context
     name = request.get("account_name", "")
-    entry: Values = {"connection": session.number, "account": name, "source": session.link.source}
+    entry: Values = {
+        "connection": session.number,
+        "account": name,
+        "source": session.connection.source,
+    }
     try:
-        begun = _begun(session, name, request)
-    except Refused as refused:
-        throttle.note_failure(session, name)
-        services.journal.add("credentials_begun", **entry, eresult=refused.eresult, guards=[])
+        begun = _check_credentials(session, name, request)
+    except AuthRefused as refused:
+        context.logon_limiter.add_failure(session.connection.source, name, is_token=False)
+        context.journal.add("credentials_begun", **entry, eresult=refused.eresult, guards=[])
         raise
-    extra = services.faults.take("guard_types", [], account=name)
+    extra = context.faults.take("guard_types", [], account=name)
     guards = [*map(int, extra), *map(int, begun.guards)]
-    services.journal.add("credentials_begun", **entry, eresult=EResult.OK, guards=guards)
+    context.journal.add("credentials_begun", **entry, eresult=EResult.OK, guards=guards)
     return {
         "client_id": begun.client_id,
         "request_id": begun.request_id,
-        "interval": services.faults.take("poll_interval_s", POLL_INTERVAL_S, account=name),
+        "interval": context.faults.take("poll_interval_s", POLL_INTERVAL_S, account=name),
         "allowed_confirmations": [_confirmation(guard) for guard in guards],
         "steamid": begun.account.steamid,
     }
 
 
-def _begun(session: Session, name: str, request: Values) -> AuthSession:
-    services = session.services
-    fault = services.faults.take("credential_eresult", account=name, cm=session.link.cm)
+def _check_credentials(session: Session, name: str, request: Values) -> AuthSession:
+    context = session.context
+    fault = context.faults.take("credential_eresult", account=name, cm=session.connection.cm)
     if fault is not None:
-        raise Refused(fault)
-    limited = throttle.refusal(session, name)
+        raise AuthRefused(fault)
+    limited = context.logon_limiter.check(session.connection.source, name, is_token=False)
     if limited is not None:
-        raise Refused(limited)
+        raise AuthRefused(limited)
     details = request.get("device_details", {})
     try:
         platform = Platform(details.get("platform_type", request.get("platform_type", 0)))
     except ValueError as error:
-        raise Refused(EResult.INVALID_PARAM, "unknown platform_type") from error
-    begun = services.authenticator.begin(
+        raise AuthRefused(EResult.INVALID_PARAM, "unknown platform_type") from error
+    begun = context.authenticator.begin(
         name,
         request.get("encrypted_password", ""),
         request.get("encryption_timestamp", 0),
         platform=platform,
         guard_data=request.get("guard_data"),
-        source=session.link.source,
+        source=session.connection.source,
     )
     if begun.account.disabled:
-        raise Refused(EResult.ACCOUNT_DISABLED)
+        raise AuthRefused(EResult.ACCOUNT_DISABLED)
     return begun
 
 
@@ -126,49 +129,47 @@ def _confirmation(guard: int) -> Values:
 
 
 def _update(session: Session, request: Values) -> Values:
-    services = session.services
-    account = services.accounts.by_steamid(request.get("steamid", 0))
-    verdict = int(EResult.OK)
+    context = session.context
+    account = context.accounts.by_steamid(request.get("steamid", 0))
+    eresult = int(EResult.OK)
     code_type = request.get("code_type", 0)
     try:
-        services.authenticator.submit_code(
+        context.authenticator.submit_code(
             request.get("client_id", 0),
             request.get("steamid", 0),
             request.get("code", ""),
             code_type,
         )
-    except Refused as refused:
-        verdict = int(refused.eresult)
+    except AuthRefused as refused:
+        eresult = int(refused.eresult)
         raise
     finally:
-        services.journal.add(
+        context.journal.add(
             "guard_code",
             connection=session.number,
             account=account.name if account else None,
             code_type=code_type,
-            eresult=verdict,
+            eresult=eresult,
         )
     return {}
 
 
 def _poll(session: Session, request: Values) -> Values:
-    services = session.services
-    result = services.authenticator.poll(
-        request.get("client_id", 0), request.get("request_id", b"")
-    )
+    context = session.context
+    result = context.authenticator.poll(request.get("client_id", 0), request.get("request_id", b""))
     if result is None:
         return {"had_remote_interaction": False}
     if isinstance(result, Granted):
-        return _handed_over(session, result)
+        return _issue_tokens(session, result)
     return {"new_client_id": result, "had_remote_interaction": False}
 
 
-def _handed_over(session: Session, granted: Granted) -> Values:
-    session.services.journal.add(
+def _issue_tokens(session: Session, granted: Granted) -> Values:
+    session.context.journal.add(
         "credential_logon",
         connection=session.number,
         account=granted.account.name,
-        source=session.link.source,
+        source=session.connection.source,
         guard=granted.guard.name.lower(),
     )
     return {
@@ -181,29 +182,31 @@ def _handed_over(session: Session, granted: Granted) -> Values:
 
 
 def _renew(session: Session, request: Values) -> Values:
-    services, account = session.services, session.account
-    if account is None:  # a client's token is renewed only over its own logged-on session
-        raise Refused(EResult.ACCESS_DENIED)
+    context, account = session.context, session.account
+    if account is None:  # Steam renews a client's token only on that account's own session
+        raise AuthRefused(EResult.ACCESS_DENIED)
     token = request.get("refresh_token", "")
-    claims = services.tokens.judge_refresh(token)
+    claims = context.tokens.check_refresh(token)
     if claims["sub"] != str(account.steamid):
-        raise Refused(EResult.ACCESS_DENIED)
+        raise AuthRefused(EResult.ACCESS_DENIED)
     renewed = None
     if request.get("renewal_type", 0) == 1:
-        force = services.faults.take("renew_tokens", default=False, account=account.name)
-        renewed = services.tokens.renew(token, account, session.link.source, force=force)
-    services.journal.add(
+        force = context.faults.take("renew_tokens", default=False, account=account.name)
+        renewed = context.tokens.renew(token, account, session.connection.source, force=force)
+    context.journal.add(
         "token_renewed",
         connection=session.number,
         account=account.name,
         renewed=renewed is not None,
     )
-    access = services.tokens.issue_access(renewed or token, session.link.source)
+    access = context.tokens.issue_access(renewed or token, session.connection.source)
     return {"access_token": access, "refresh_token": renewed}
 
 
-_Method = tuple[Shape, Shape, Callable[[Session, Values], Values]]
-_UPDATE_RESPONSE: Final = Shape("CAuthentication_UpdateAuthSessionWithSteamGuardCode_Response")
+_Method = tuple[MessageType, MessageType, Callable[[Session, Values], Values]]
+_UPDATE_RESPONSE: Final = MessageType(
+    "CAuthentication_UpdateAuthSessionWithSteamGuardCode_Response"
+)
 
 METHODS: Final[Mapping[str, _Method]] = {
     "Authentication.GetPasswordRSAPublicKey#1": (

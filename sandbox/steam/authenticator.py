@@ -1,7 +1,7 @@
-"""Authentication sessions: from a password to tokens.
+"""Authentication sessions: exchange a password and a Steam Guard code for tokens.
 
-Results are values; a refusal is `Refused` with Steam's number. Sessions, keys and codes age by Steam's
-clock, which may differ from this machine's.
+A refusal is `AuthRefused` with Steam's result. Sessions, keys and codes expire by Steam's clock, which
+may differ from this machine's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -23,12 +23,11 @@ from sandbox.protocol import totp
 from sandbox.protocol.eresult import EResult
 from sandbox.steam.accounts import Account, Accounts
 from sandbox.steam.keys import Keys
-from sandbox.steam.mailbox import Mailbox
 from sandbox.steam.tokens import Platform, Tokens
 
 SESSION_LIFETIME_S: Final = 300.0
 KEY_LIFETIME_S: Final = 300.0
-_MAX_PASSWORD: Final = 64  # Steam looks at the first 64 characters only (ASF)
+_MAX_PASSWORD: Final = 64  # Steam compares the first 64 characters only (ASF)
 _MAX_OPEN: Final = 10_000
 _ROTATION_CHANCE: Final = 0.2
 _CODE_ALPHABET: Final = "23456789BCDFGHJKMNPQRTVWXY"
@@ -44,8 +43,8 @@ class Guard(enum.IntEnum):
     DEVICE_CONFIRMATION = 4
 
 
-class Refused(Exception):
-    """Steam says no; `eresult` says why. Faults may give a number without a name."""
+class AuthRefused(Exception):
+    """Steam refuses; `eresult` is the result, which a fault may set to any number."""
 
     def __init__(self, eresult: int, reason: str = "") -> None:
         super().__init__(reason or f"EResult {int(eresult)}")
@@ -54,7 +53,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class AuthSession:
-    """One running authentication."""
+    """One authentication in progress."""
 
     client_id: int
     request_id: bytes
@@ -62,19 +61,19 @@ class AuthSession:
     platform: Platform
     guards: tuple[Guard, ...]
     source: str
-    started: float  # UTC seconds by Steam's clock
+    started: float  # UTC seconds of Steam's clock
     approved: bool = False
     denied: bool = False
     used_code: bool = False
 
     def is_expired(self, now: float) -> bool:
-        """Steam gives up after some minutes."""
+        """Return whether the session is older than `SESSION_LIFETIME_S`."""
         return now - self.started > SESSION_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What an approved session yields, once."""
+    """The tokens of an approved session, returned once."""
 
     account: Account
     refresh_token: str
@@ -83,8 +82,23 @@ class Granted:
     guard: Guard
 
 
+class Mailbox:
+    """All Steam Guard mails, oldest first."""
+
+    def __init__(self) -> None:
+        self._mails: list[dict[str, Any]] = []
+
+    def deliver(self, account: str, code: str) -> None:
+        """Add the mail with a code."""
+        self._mails.append({"account": account, "code": code, "t": time.time()})
+
+    def read(self, account: str | None = None) -> list[dict[str, Any]]:
+        """Return the mails of one account, or of all."""
+        return [mail for mail in self._mails if account is None or mail["account"] == account]
+
+
 class Authenticator:
-    """All running authentications."""
+    """All authentications in progress."""
 
     def __init__(
         self,
@@ -103,15 +117,14 @@ class Authenticator:
         self._tokens = tokens
         self._mailbox = mailbox
         self._rng = rng
-        self._issued: OrderedDict[int, tuple[str, float]] = OrderedDict()  # timestamp -> name, when
+        self._issued: OrderedDict[int, tuple[str, float]] = OrderedDict()  # timestamp -> name, time
         self._open: OrderedDict[int, AuthSession] = OrderedDict()  # by client id
-        self._last_step: dict[str, int] = {}  # account -> step of the last TOTP code it used
-        self._mailed: defaultdict[str, dict[str, float]] = defaultdict(
-            dict
-        )  # account -> code -> when
+        self._last_step: dict[str, int] = {}  # account -> step of its last used TOTP code
+        # account -> code -> time of the mail
+        self._mailed: defaultdict[str, dict[str, float]] = defaultdict(dict)
 
     def password_key(self, name: str) -> tuple[str, str, int]:
-        """Return modulus and exponent (hex) and a fresh timestamp, for unknown names too."""
+        """Return modulus and exponent (hex) and a new timestamp, also for unknown names."""
         numbers = self._key.public_key().public_numbers()
         timestamp = int(self._now() * 1000) * 1000 + self._rng.randrange(1000)
         while timestamp in self._issued:
@@ -131,18 +144,18 @@ class Authenticator:
         guard_data: str | None,
         source: str,
     ) -> AuthSession:
-        """Open a session for an account whose password is right.
+        """Start an authentication with a password.
 
         Raises:
-            Refused: 8 for a timestamp that was not issued for this name, 5 for a wrong name or
+            AuthRefused: 8 for a timestamp that was not issued for this name, 5 for a wrong name or
                 password.
         """
         owner, issued = self._issued.get(timestamp, ("", 0.0))
         if owner != name.casefold() or self._now() - issued > KEY_LIFETIME_S:
-            raise Refused(EResult.INVALID_PARAM, "bad encryption_timestamp")
+            raise AuthRefused(EResult.INVALID_PARAM, "bad encryption_timestamp")
         account = self._accounts.by_name(name)
-        if not self._is_password(encrypted_password, account) or account is None:
-            raise Refused(EResult.INVALID_PASSWORD)
+        if not self._password_matches(encrypted_password, account) or account is None:
+            raise AuthRefused(EResult.INVALID_PASSWORD)
         guards = self._guards(account, guard_data)
         code = self._new_code(account) if Guard.EMAIL_CODE in guards else None
         session = AuthSession(
@@ -163,47 +176,47 @@ class Authenticator:
         return session
 
     def submit_code(self, client_id: int, steamid: int, code: str, code_type: int) -> AuthSession:
-        """Check a Steam Guard code; the session is approved when this returns.
+        """Check a Steam Guard code and approve the session.
 
         Raises:
-            Refused: 9 unknown session, 27 too old, 29 already approved, 8 a code type that was not
-                offered, 65 or 88 a wrong code.
+            AuthRefused: 9 unknown session, 27 expired, 29 already approved, 8 a code type that was not
+                offered, 65 or 88 wrong code.
         """
         session = self._open.get(client_id)
         if session is None or session.account.steamid != steamid:
-            raise Refused(EResult.FILE_NOT_FOUND)
+            raise AuthRefused(EResult.FILE_NOT_FOUND)
         if session.is_expired(self._now()):
-            raise Refused(EResult.EXPIRED)
+            raise AuthRefused(EResult.EXPIRED)
         if session.approved:
-            raise Refused(EResult.DUPLICATE_REQUEST)
+            raise AuthRefused(EResult.DUPLICATE_REQUEST)
         if code_type not in session.guards:
-            raise Refused(EResult.INVALID_PARAM)
+            raise AuthRefused(EResult.INVALID_PARAM)
         if code_type == Guard.EMAIL_CODE:
-            # Also in a later session: node-steam-user shows the code of one Begin after the next Begin.
+            # Valid in any session: node-steam-user uses the code of one Begin after the next one.
             mailed = self._mailed[session.account.name]
             if self._now() - mailed.get(code, -math.inf) > SESSION_LIFETIME_S:
-                raise Refused(EResult.INVALID_LOGIN_AUTH_CODE)
-            mailed[code] = -math.inf  # good once
+                raise AuthRefused(EResult.INVALID_LOGIN_AUTH_CODE)
+            mailed[code] = -math.inf  # valid once
         else:
             self._use_totp(session.account, code)
         session.approved = session.used_code = True
         return session
 
     def poll(self, client_id: int, request_id: bytes) -> Granted | int | None:
-        """Return the tokens, or a new client id to use from now on, or None: not approved yet.
+        """Return the tokens, a new client id for further calls, or None if not approved yet.
 
         Raises:
-            Refused: 9 unknown, consumed or denied, 27 too old.
+            AuthRefused: 9 unknown, consumed or denied, 27 expired.
         """
         session = self._open.get(client_id)
         if session is None or session.request_id != request_id:
-            raise Refused(EResult.FILE_NOT_FOUND)
+            raise AuthRefused(EResult.FILE_NOT_FOUND)
         if session.denied:
             del self._open[client_id]
-            raise Refused(EResult.FILE_NOT_FOUND)
+            raise AuthRefused(EResult.FILE_NOT_FOUND)
         if session.is_expired(self._now()):
             del self._open[client_id]
-            raise Refused(EResult.EXPIRED)
+            raise AuthRefused(EResult.EXPIRED)
         if session.approved:
             del self._open[client_id]
             return self._grant(session)
@@ -212,7 +225,7 @@ class Authenticator:
         return None
 
     def decide(self, name: str, *, approve: bool) -> int:
-        """Approve or deny what waits in the owner's app; return how many sessions that were."""
+        """Approve or deny the account's waiting sessions, as in the mobile app; return their number."""
         waiting = [
             session
             for session in self._open.values()
@@ -229,12 +242,12 @@ class Authenticator:
             return (Guard.DEVICE_CODE, Guard.DEVICE_CONFIRMATION)
         if account.email_code is None:
             return (Guard.NONE,)
-        if guard_data and self._tokens.is_good_guard_data(guard_data, account):
+        if guard_data and self._tokens.accepts_guard_data(guard_data, account):
             return (Guard.NONE,)
         return (Guard.EMAIL_CODE,)
 
     def _new_code(self, account: Account) -> str:
-        """Return the code of one mail: the one of the accounts file first, then one never sent."""
+        """Return the code of the next mail: first the one of the accounts file, then new ones."""
         mailed = self._mailed[account.name]
         code = account.email_code
         if code is None or mailed:
@@ -242,22 +255,22 @@ class Authenticator:
         mailed[code] = self._now()
         return code
 
-    def _is_password(self, encrypted: str, account: Account | None) -> bool:
+    def _password_matches(self, encrypted: str, account: Account | None) -> bool:
         try:
             blob = base64.b64decode(encrypted, validate=True)
-            given = self._key.decrypt(blob, padding.PKCS1v15())
+            password = self._key.decrypt(blob, padding.PKCS1v15())
         except (binascii.Error, ValueError):
             return False
         return (
             account is not None
-            and given[:_MAX_PASSWORD] == (account.password.encode()[:_MAX_PASSWORD])
+            and password[:_MAX_PASSWORD] == (account.password.encode()[:_MAX_PASSWORD])
         )
 
     def _use_totp(self, account: Account, code: str) -> None:
         step = totp.matching_step(account.shared_secret or b"", code, self._now())
-        # A code is good once, and so is every older one.
+        # A used code invalidates itself and all older ones.
         if step is None or step <= self._last_step.get(account.name, 0):
-            raise Refused(EResult.TWO_FACTOR_CODE_MISMATCH)
+            raise AuthRefused(EResult.TWO_FACTOR_CODE_MISMATCH)
         self._last_step[account.name] = step
 
     def _grant(self, session: AuthSession) -> Granted:

@@ -13,18 +13,17 @@ from sandbox.gc.quota import Quotas
 from sandbox.gc.reordering import Reordering
 from sandbox.options import Options
 from sandbox.steam.accounts import Accounts
-from sandbox.steam.authenticator import Authenticator
+from sandbox.steam.authenticator import Authenticator, Mailbox
 from sandbox.steam.keys import Keys
-from sandbox.steam.logon_limits import Limits
-from sandbox.steam.mailbox import Mailbox
+from sandbox.steam.logon_limits import LogonLimiter
 from sandbox.steam.tokens import Tokens
 
 
-class Calendar:
-    """Steam's time of day: quotas, tokens, codes and limits live by it. Tests may move it forward.
+class SteamClock:
+    """Steam's time of day, used by quotas, tokens, codes and limits. Tests can move it forward.
 
     Args:
-        ahead_s: seconds before this machine's clock.
+        ahead_s: seconds ahead of this machine's clock.
     """
 
     def __init__(self, ahead_s: float = 0.0) -> None:
@@ -35,13 +34,13 @@ class Calendar:
         return time.time() + self._ahead_s
 
     def advance(self, seconds: float) -> None:
-        """Move forward."""
+        """Move the clock forward."""
         self._ahead_s += seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The simulated Steam's inside."""
+    """State that all sessions share."""
 
     options: Options
     keys: Keys
@@ -55,11 +54,11 @@ class Context:
     card_quotas: Quotas
     catalogue: Catalogue
     rng: random.Random
-    calendar: Calendar
-    held: Reordering
-    limits: Limits = field(default_factory=Limits)
+    clock: SteamClock
+    reordering: Reordering
+    logon_limiter: LogonLimiter
     licensed: set[str] = field(default_factory=set)  # names of accounts that own Dota 2
 
     def now(self) -> float:
         """Return Steam's time of day, in UTC seconds."""
-        return self.calendar.now()
+        return self.clock.now()

@@ -16,17 +16,17 @@ _PARTS: Final = 3
 
 
 class JwtError(ValueError):
-    """Not a token of ours: malformed, or the signature does not fit."""
+    """The token is malformed or its signature is wrong."""
 
 
 def sign(claims: Mapping[str, Any], key: ed25519.Ed25519PrivateKey) -> str:
-    """Return the three base64url parts."""
-    signed = f"{_part(orjson.dumps(_HEADER))}.{_part(orjson.dumps(dict(claims)))}"
-    return f"{signed}.{_part(key.sign(signed.encode()))}"
+    """Return a signed token."""
+    signed = f"{_encode(orjson.dumps(_HEADER))}.{_encode(orjson.dumps(dict(claims)))}"
+    return f"{signed}.{_encode(key.sign(signed.encode()))}"
 
 
 def verify(token: str, key: ed25519.Ed25519PublicKey) -> dict[str, Any]:
-    """Return the claims of a token whose signature is good; expiry is the caller's to judge.
+    """Return the claims of a token with a valid signature. Does not check the expiry.
 
     Raises:
         JwtError: malformed or forged.
@@ -35,8 +35,8 @@ def verify(token: str, key: ed25519.Ed25519PublicKey) -> dict[str, Any]:
     if len(parts) != _PARTS:
         raise JwtError("not three parts")
     try:
-        key.verify(_bytes(parts[2]), f"{parts[0]}.{parts[1]}".encode())
-        claims = orjson.loads(_bytes(parts[1]))
+        key.verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+        claims = orjson.loads(_decode(parts[1]))
     except (InvalidSignature, binascii.Error, ValueError) as error:
         raise JwtError("malformed or forged") from error
     if not isinstance(claims, dict):
@@ -44,9 +44,9 @@ def verify(token: str, key: ed25519.Ed25519PublicKey) -> dict[str, Any]:
     return claims
 
 
-def _part(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _bytes(part: str) -> bytes:
+def _decode(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

@@ -1,7 +1,7 @@
-"""Keys of the simulated Steam, kept in the state directory.
+"""Keys and certificates of the simulated Steam, stored in the state directory.
 
-Private keys never leave their file; what clients need (CA certificate, universe key) has files of
-its own that the ready line names.
+Clients need the CA certificate and the public universe key; these have files of their own, which the
+ready line names.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
-UNIVERSE_BITS: Final = 1024  # the size of Valve's universe key; the handshake has room for no other
+UNIVERSE_BITS: Final = 1024  # as Valve's universe key; the handshake has a fixed size
 PASSWORD_BITS: Final = 2048
 _LIFETIME: Final = dt.timedelta(days=3650)
-_BACKDATED: Final = dt.timedelta(days=1)  # a client with a slow clock still trusts us
+_BACKDATED: Final = dt.timedelta(days=1)  # for clients with a slow clock
 
 KeyT = TypeVar("KeyT", bound=PrivateKeyTypes)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys in memory and the files for clients."""
+    """The keys, and the files for clients."""
 
     tokens: ed25519.Ed25519PrivateKey
     universe: rsa.RSAPrivateKey
@@ -38,18 +38,18 @@ class Keys:
     ca_file: Path
     universe_key_file: Path
     tls: ssl.SSLContext
-    stranger_tls: ssl.SSLContext  # its certificate is of a CA that no client trusts
+    untrusted_tls: ssl.SSLContext  # its certificate is of a CA that no client trusts
 
 
-def load_or_make(state: Path) -> Keys:
-    """Read the keys below `state`, making what is missing.
+def load_or_create(state: Path) -> Keys:
+    """Read the keys in `state`; create missing ones.
 
     Raises:
         OSError: the directory cannot be used.
-        ValueError: a file there is not what it should be.
+        ValueError: a file is invalid.
     """
     state.mkdir(parents=True, exist_ok=True)
-    universe = _key(state / "universe_key.pem", _make_rsa(UNIVERSE_BITS))
+    universe = _key(state / "universe_key.pem", _rsa_generator(UNIVERSE_BITS))
     universe_file = state / "universe_key_public.pem"
     universe_file.write_bytes(
         universe.public_key().public_bytes(
@@ -57,33 +57,33 @@ def load_or_make(state: Path) -> Keys:
         )
     )
     ca_file, tls = _tls(state)
-    _, stranger_tls = _tls(state / "stranger")
+    _, untrusted_tls = _tls(state / "untrusted")
     return Keys(
         tokens=_key(
             state / "token_key.pem",
             ed25519.Ed25519PrivateKey.generate,
         ),
         universe=universe,
-        password=_key(state / "password_key.pem", _make_rsa(PASSWORD_BITS)),
+        password=_key(state / "password_key.pem", _rsa_generator(PASSWORD_BITS)),
         ca_file=ca_file,
         universe_key_file=universe_file,
         tls=tls,
-        stranger_tls=stranger_tls,
+        untrusted_tls=untrusted_tls,
     )
 
 
-def _make_rsa(bits: int) -> Callable[[], rsa.RSAPrivateKey]:
+def _rsa_generator(bits: int) -> Callable[[], rsa.RSAPrivateKey]:
     return lambda: rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
-def _make_ec() -> ec.EllipticCurvePrivateKey:
+def _generate_ec() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def _key(path: Path, make: Callable[[], KeyT]) -> KeyT:
     if path.exists():
         found = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        # We wrote the file ourselves; a key of another kind fails where it is first used.
+        # This module wrote the file; a key of another kind fails at its first use.
         return cast("KeyT", found)
     key = make()
     pem = key.private_bytes(
@@ -97,12 +97,12 @@ def _key(path: Path, make: Callable[[], KeyT]) -> KeyT:
 
 
 def _tls(state: Path) -> tuple[Path, ssl.SSLContext]:
-    """Return the CA's file and a server context whose certificate it signed."""
+    """Return the CA's file and a server context with a certificate of that CA."""
     state.mkdir(exist_ok=True)
     ca_file, chain = state / "ca.pem", state / "server.pem"
     server_key_file = state / "server_key.pem"
-    ca_key = _key(state / "ca_key.pem", _make_ec)
-    server_key = _key(server_key_file, _make_ec)
+    ca_key = _key(state / "ca_key.pem", _generate_ec)
+    server_key = _key(server_key_file, _generate_ec)
     if not (ca_file.exists() and chain.exists()):
         ca = _certificate("Sandbox CA", ca_key, "Sandbox CA", ca_key, is_ca=True)
         server = _certificate("localhost", server_key, "Sandbox CA", ca_key, is_ca=False)
@@ -135,7 +135,7 @@ def _certificate(
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        # Strict verifiers (Python 3.13's default) want both key identifiers.
+        # Strict verifiers (Python 3.13's default) require both key identifiers.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),

@@ -1,7 +1,7 @@
 """Messages that Steam sends after a log-on.
 
-Order as observed on real CMs, with things no client knows strewn in on purpose: EMsgs without a
-name, struct messages, a service notification of a method that exists nowhere.
+The order is that of real CMs. Messages that no client knows are mixed in: unknown EMsgs, struct
+messages, and a service notification of a method that does not exist.
 """
 
 from __future__ import annotations
@@ -10,83 +10,83 @@ import struct
 
 from sandbox.protocol import messages
 from sandbox.protocol.emsg import DOTA, UNKNOWN_EMSGS, EMsg
-from sandbox.protocol.wire import Shape, field
+from sandbox.protocol.wire import MessageType, field
 from sandbox.steam.session import Session
 
 _SERVER_TYPES = (2, 7, 8, 20, 50, 56, 64, 71, 73)
 DOTA_PACKAGE = 35_000 + DOTA  # stands for the package that grants the game
-_FEATURE_GROUP = Shape(
+_FEATURE_GROUP = MessageType(
     "CMsgClientFeatureGroupInfo", field(1, "groupid", "uint32"), field(2, "members", "bytes")
 )
 _UNKNOWN_NOTIFICATION = "SandboxUnknown.NotifyUnknown#1"
 
 
-def first(session: Session, answer: bytes) -> list[bytes]:
-    """Return the Multi that holds the logon answer.
+def first_multi(session: Session, answer: bytes) -> list[bytes]:
+    """Return the Multi with the log-on answer.
 
-    A message that steam 1.4.4 has no name for costs it the rest of the Multi, and so the answer.
+    steam 1.4.4 loses the rest of a Multi at the first unknown message, hence `stock_clients`.
     """
-    before = [] if session.services.options.stock_clients else unknown(session)
+    before = [] if session.context.options.stock_clients else unknown_messages(session)
     return [
-        session.wrapped(EMsg.SERVERS_AVAILABLE, _servers()),
+        session.build(EMsg.SERVERS_AVAILABLE, _servers()),
         *before,
-        session.wrapped(EMsg.LOGON_RESPONSE, answer),
-        session.wrapped(EMsg.ACCOUNT_INFO, _account_info(session)),
-        session.wrapped(EMsg.EMAIL_INFO, messages.EMAIL_INFO.encode(_email(session))),
-        session.wrapped(EMsg.FRIENDS_LIST, _friends(session)),
-        session.wrapped(EMsg.FRIENDS_GROUPS, _empty_list()),
-        session.wrapped(EMsg.NICKNAMES, _empty_list()),
-        session.wrapped(EMsg.LICENSE_LIST, licenses(session)),
+        session.build(EMsg.LOGON_RESPONSE, answer),
+        session.build(EMsg.ACCOUNT_INFO, _account_info(session)),
+        session.build(EMsg.EMAIL_INFO, messages.EMAIL_INFO.encode(_email(session))),
+        session.build(EMsg.FRIENDS_LIST, _friends(session)),
+        session.build(EMsg.FRIENDS_GROUPS, _empty_list()),
+        session.build(EMsg.NICKNAMES, _empty_list()),
+        session.build(EMsg.LICENSE_LIST, licenses(session)),
         # No guest passes: two counts of zero in the old struct form.
-        session.struct_wrapped(EMsg.GUEST_PASSES, struct.pack("<iii", 1, 0, 0)),
-        session.wrapped(EMsg.WALLET_INFO, messages.WALLET_INFO.encode({"has_wallet": False})),
-        session.wrapped(EMsg.GAME_CONNECT_TOKENS, _tokens(session)),
-        *unknown(session),
-        notification(session),
+        session.build_struct(EMsg.GUEST_PASSES, struct.pack("<iii", 1, 0, 0)),
+        session.build(EMsg.WALLET_INFO, messages.WALLET_INFO.encode({"has_wallet": False})),
+        session.build(EMsg.GAME_CONNECT_TOKENS, _tokens(session)),
+        *unknown_messages(session),
+        unknown_notification(session),
     ]
 
 
-def second(session: Session) -> list[bytes]:
-    """Return the Multi that follows."""
-    token = {"token": session.services.rng.getrandbits(63)}
+def second_multi(session: Session) -> list[bytes]:
+    """Return the Multi after the log-on answer."""
+    token = {"token": session.context.rng.getrandbits(63)}
     limited = {"bis_limited_account": False, "bis_locked_account": False}
-    player = session.sessions.player(session.name or "")
+    active = session.sessions.playing_session(session.name or "")
     playing = {
-        "playing_blocked": player is not None and player is not session,
-        "playing_app": player.apps[0] if player and player.apps else 0,
+        "playing_blocked": active is not None and active is not session,
+        "playing_app": active.apps[0] if active and active.apps else 0,
     }
     return [
-        session.wrapped(EMsg.SESSION_TOKEN, messages.SESSION_TOKEN.encode(token)),
-        session.wrapped(EMsg.IS_LIMITED_ACCOUNT, messages.LIMITED_ACCOUNT.encode(limited)),
-        session.wrapped(EMsg.REQUESTED_STATS, _stats()),
-        session.wrapped(EMsg.PLAYING_SESSION_STATE, messages.PLAYING_STATE.encode(playing)),
-        session.struct_wrapped(EMsg.VAC_BAN_STATUS, struct.pack("<I", 0)),
-        session.wrapped(EMsg.PERSONA_STATE, _persona(session)),
+        session.build(EMsg.SESSION_TOKEN, messages.SESSION_TOKEN.encode(token)),
+        session.build(EMsg.IS_LIMITED_ACCOUNT, messages.LIMITED_ACCOUNT.encode(limited)),
+        session.build(EMsg.REQUESTED_STATS, _stats()),
+        session.build(EMsg.PLAYING_SESSION_STATE, messages.PLAYING_STATE.encode(playing)),
+        session.build_struct(EMsg.VAC_BAN_STATUS, struct.pack("<I", 0)),
+        session.build(EMsg.PERSONA_STATE, _persona(session)),
     ]
 
 
-def unknown(session: Session) -> list[bytes]:
-    """Return messages with numbers that no client has a name for."""
+def unknown_messages(session: Session) -> list[bytes]:
+    """Return messages with unknown numbers."""
     body = _FEATURE_GROUP.encode({"groupid": 17, "members": bytes(24)})
-    return [session.wrapped(emsg, body) for emsg in UNKNOWN_EMSGS]
+    return [session.build(emsg, body) for emsg in UNKNOWN_EMSGS]
 
 
-def notification(session: Session) -> bytes:
+def unknown_notification(session: Session) -> bytes:
     """Return a service notification of a method that does not exist."""
     header = messages.HEADER.encode({"target_job_name": _UNKNOWN_NOTIFICATION})
-    return session.wrapped(EMsg.SERVICE_METHOD, b"\x08\x01", extra=header)
+    return session.build(EMsg.SERVICE_METHOD, b"\x08\x01", extra=header)
 
 
 def licenses(session: Session) -> bytes:
     """Return the account's ClientLicenseList."""
     account = session.account
-    packages = [0, 17_906, 303_386]  # every account has a few
-    if session.name in session.services.licensed:
+    packages = [0, 17_906, 303_386]  # every account owns these
+    if session.name in session.context.licensed:
         packages.append(DOTA_PACKAGE)
     rows = [
         {
             "package_id": package,
-            "time_created": int(session.services.now()) - 86400 * 400,
+            "time_created": int(session.context.now()) - 86400 * 400,
             "minute_limit": 0,
             "payment_method": 1024,
             "flags": 0,
@@ -134,7 +134,7 @@ def _empty_list() -> bytes:
 
 
 def _tokens(session: Session) -> bytes:
-    tokens = [session.services.rng.randbytes(20) for _ in range(10)]
+    tokens = [session.context.rng.randbytes(20) for _ in range(10)]
     return messages.CONNECT_TOKENS.encode({"max_tokens_to_keep": 10, "tokens": tokens})
 
 

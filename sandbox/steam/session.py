@@ -1,7 +1,6 @@
-"""One client's session, and the register of all sessions.
+"""Client sessions and the register of all sessions.
 
-A session sends and ends. `network/dispatch.py` passes its messages to their handlers. No sockets here:
-bytes arrive through `dispatch.receive` and leave through `ClientConnection`.
+Messages arrive through `network/dispatch.py` and leave through `ClientConnection`.
 """
 
 from __future__ import annotations
@@ -13,62 +12,84 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from sandbox.gc.session import GcSession
-from sandbox.network.connection import ClientConnection, DropMode
-from sandbox.network.delay import DelayedConnection
+from sandbox.network.connection import ClientConnection, DelayedConnection, DropMode
 from sandbox.protocol import envelope, messages
 from sandbox.protocol.emsg import EMsg
 from sandbox.protocol.eresult import EResult
 from sandbox.steam.accounts import Account
 from sandbox.steam.context import Context
 
-LOGON_WAIT_S: Final = 60.0
-MISSED_BEATS: Final = 3
+LOGON_TIMEOUT_S: Final = 60.0
+MISSED_HEARTBEATS: Final = 3
 
 
-class Stage(enum.Enum):
-    """How far a connection has come."""
+class SessionState(enum.Enum):
+    """State of a connection."""
 
-    SILENT = "silent"  # connected, no Hello yet
-    GREETED = "greeted"
+    CONNECTED = "silent"  # no Hello yet
+    HELLO_RECEIVED = "greeted"
     LOGGED_ON = "logged_on"
     ENDED = "ended"
 
 
+class GcSession:
+    """GC session of a client. `epoch` grows with each end, so that delayed work can detect it."""
+
+    __slots__ = ("epoch", "is_queued", "is_welcomed", "pings_unanswered", "starts_at", "timer")
+
+    def __init__(self) -> None:
+        self.is_welcomed = False
+        self.is_queued = False
+        self.epoch = 0
+        self.starts_at = 0.0  # loop seconds; hellos before it are ignored
+        self.pings_unanswered = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> bool:
+        """End the GC session; return whether there was one."""
+        had, self.is_welcomed = self.is_welcomed, False
+        self.is_queued = False
+        self.epoch += 1
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return had
+
+
 class Session:
-    """One connection, and once logged on, one session of an account.
+    """One connection; after its log-on, one session of an account.
 
     Args:
-        services: what all sessions share.
-        sessions: the register, which this one enters itself.
-        link: the way to the client.
+        context: state that all sessions share.
+        sessions: the register, which the new session enters.
+        connection: the client's connection.
     """
 
-    def __init__(self, services: Context, sessions: Sessions, link: ClientConnection) -> None:
-        self.services = services
+    def __init__(self, context: Context, sessions: Sessions, connection: ClientConnection) -> None:
+        self.context = context
         self.sessions = sessions
-        self.link: ClientConnection = DelayedConnection(link, self._delay_s)
+        self.connection: ClientConnection = DelayedConnection(connection, self._delay_s)
         self.number = sessions.next_number()
-        self.stage = Stage.SILENT
+        self.state = SessionState.CONNECTED
         self.account: Account | None = None
         self.steamid = 0
         self.session_id = 0
         self.logon_id = 0
-        self.apps: tuple[int, ...] = ()  # what the client says it plays
-        self.is_playing = False  # and whether it is this session that really does
+        self.apps: tuple[int, ...] = ()  # the apps that the client reports
+        self.is_playing = False  # False if another session of the account plays
         self.gc = GcSession()
         self._loop = asyncio.get_running_loop()
         self._header = b""
-        self.heard_at = self.beat_at = self._loop.time()
-        self._patience_s = self._patience()
-        self._timer = self._loop.call_later(self._patience_s, self._watch_silence)
+        self.last_message_at = self.last_heartbeat_at = self._loop.time()
+        self._logon_timeout_s = self._read_logon_timeout()
+        self._timer = self._loop.call_later(self._logon_timeout_s, self._check_logon_timeout)
         sessions.add(self)
-        services.journal.add(
+        context.journal.add(
             "connection_opened",
             connection=self.number,
-            cm=link.cm,
-            transport=link.transport_name,
-            source=link.source,
+            cm=connection.cm,
+            transport=connection.transport_name,
+            source=connection.source,
         )
 
     @property
@@ -78,79 +99,81 @@ class Session:
 
     # --- sending ------------------------------------------------------------------------------
     def send(self, emsg: int, body: bytes = b"", *, job: int = envelope.NO_JOB) -> None:
-        """Send a protobuf message; `job` is the client's job it answers."""
-        self.link.send(self.wrapped(emsg, body, job=job))
+        """Send a protobuf message; `job` is the client's job that it answers."""
+        self.connection.send(self.build(emsg, body, job=job))
 
-    def wrapped(
+    def build(
         self, emsg: int, body: bytes = b"", *, job: int = envelope.NO_JOB, extra: bytes = b""
     ) -> bytes:
-        """Build a protobuf message of this session; `extra` is more encoded header."""
+        """Return a protobuf message of this session; `extra` is appended to the encoded header."""
         header = self._header + extra
         if job != envelope.NO_JOB:
             header += envelope.job_target(job)
         return envelope.proto(emsg, header, body)
 
-    def struct_wrapped(self, emsg: int, body: bytes) -> bytes:
-        """Build a message in the old, non-protobuf form."""
+    def build_struct(self, emsg: int, body: bytes) -> bytes:
+        """Return a message in the old struct form."""
         return envelope.struct_message(emsg, self.steamid, self.session_id, body)
 
     def send_multi(self, inner: list[bytes]) -> None:
         """Send complete messages in one gzipped Multi."""
-        self.link.send(envelope.multi(inner, self._header))
+        self.connection.send(envelope.multi(inner, self._header))
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
     def log_on(self, account: Account, session_id: int, logon_id: int) -> None:
-        """Become a session of `account`; heartbeats are expected from now on."""
-        self.stage = Stage.LOGGED_ON
+        """Make this a session of `account`; heartbeats are required from now on."""
+        self.state = SessionState.LOGGED_ON
         self.account = account
         self.steamid = account.steamid
         self.session_id = session_id
         self.logon_id = logon_id
         ids = {"steamid": self.steamid, "client_sessionid": session_id}
         self._header = messages.HEADER.encode(ids)
-        self.beat_at = self._loop.time()
+        self.last_heartbeat_at = self._loop.time()
         self._timer.cancel()
-        self._watch_heartbeat()
+        self._check_heartbeat()
 
-    def log_off(self, eresult: int, reason: str, *, clean: bool = False, tell: bool = True) -> None:
-        """End the session from Steam's side: ClientLoggedOff, unless not to be told, and close."""
-        if self.stage is Stage.ENDED:
+    def log_off(
+        self, eresult: int, reason: str, *, clean: bool = False, notify: bool = True
+    ) -> None:
+        """End the session on Steam's side: send ClientLoggedOff if `notify`, then close."""
+        if self.state is SessionState.ENDED:
             return
-        if tell:
-            self.link.send(self._logged_off(eresult))
+        if notify:
+            self.connection.send(self._logged_off(eresult))
         self.end(reason, eresult=eresult, clean=clean)
-        self.link.close()
+        self.connection.close()
 
-    def violate(self, reason: str) -> None:
-        """Close the connection of a client that broke the protocol."""
-        if self.stage is Stage.ENDED:
+    def close_on_violation(self, reason: str) -> None:
+        """Close the connection because the client broke the protocol."""
+        if self.state is SessionState.ENDED:
             return
-        self.services.journal.add(
+        self.context.journal.add(
             "protocol_violation",
             connection=self.number,
-            cm=self.link.cm,
+            cm=self.connection.cm,
             account=self.name,
             reason=reason,
         )
         self.end("protocol_violation")
-        self.link.close()
+        self.connection.close()
 
     def drop(self, mode: DropMode) -> None:
-        """Break the connection on purpose. Half open, Steam keeps the session until it misses beats."""
+        """Break the connection. A half-open one keeps its session until heartbeats are missed."""
         if mode is not DropMode.HALF_OPEN:
             self.end(f"dropped_{mode}")
-        self.link.drop(mode)
+        self.connection.drop(mode)
 
     def end(self, reason: str, *, eresult: int | None = None, clean: bool = False) -> None:
-        """End the session in the books; the connection is the caller's business."""
-        if self.stage is Stage.ENDED:
+        """Mark the session as ended; the caller closes the connection."""
+        if self.state is SessionState.ENDED:
             return
-        was_logged_on, self.stage = self.stage is Stage.LOGGED_ON, Stage.ENDED
+        was_logged_on, self.state = self.state is SessionState.LOGGED_ON, SessionState.ENDED
         self._timer.cancel()
         self.gc.close()
-        self.sessions.retire(self)
+        self.sessions.remove_logged_on(self)
         if was_logged_on:
-            self.services.journal.add(
+            self.context.journal.add(
                 "session_ended",
                 connection=self.number,
                 account=self.name,
@@ -158,58 +181,60 @@ class Session:
                 reason=reason,
                 eresult=eresult,
                 clean=clean,
-                idle_s=round(self._loop.time() - self.heard_at, 3),
+                idle_s=round(self._loop.time() - self.last_message_at, 3),
             )
-            self.sessions.on_retired(self)
+            self.sessions.on_session_ended(self)
 
-    def lost(self, reason: str) -> None:
-        """Learn from the transport that the socket is gone."""
+    def on_connection_lost(self, reason: str) -> None:
+        """End the session because its socket has closed."""
         self.end(reason)
         self.sessions.remove(self)
-        self.services.journal.add(
+        self.context.journal.add(
             "connection_closed",
             connection=self.number,
-            cm=self.link.cm,
+            cm=self.connection.cm,
             account=self.name,
             reason=reason,
         )
 
     def _delay_s(self) -> float:
-        delay_ms: float = self.services.faults.take(
-            "slow_ms", 0.0, account=self.name, cm=self.link.cm
+        delay_ms: float = self.context.faults.take(
+            "slow_ms", 0.0, account=self.name, cm=self.connection.cm
         )
         return delay_ms / 1000
 
     # --- timers -------------------------------------------------------------------------------
-    def _patience(self) -> float:
-        wait: float = self.services.faults.take("logon_wait_s", LOGON_WAIT_S, cm=self.link.cm)
+    def _read_logon_timeout(self) -> float:
+        wait: float = self.context.faults.take(
+            "logon_wait_s", LOGON_TIMEOUT_S, cm=self.connection.cm
+        )
         return wait
 
-    def _watch_silence(self) -> None:
-        """End a connection that neither logs on nor talks (steam-protocol, section 3.1)."""
-        deadline = self.heard_at + self._patience_s
+    def _check_logon_timeout(self) -> None:
+        """Close a connection that neither logs on nor sends (steam-protocol, section 3.1)."""
+        deadline = self.last_message_at + self._logon_timeout_s
         if self._loop.time() < deadline:
-            self._timer = self._loop.call_at(deadline, self._watch_silence)
+            self._timer = self._loop.call_at(deadline, self._check_logon_timeout)
         else:
             self.log_off(EResult.FAIL, "no_logon")
 
-    def _watch_heartbeat(self) -> None:
-        deadline = self.beat_at + self.services.options.heartbeat_s * MISSED_BEATS
+    def _check_heartbeat(self) -> None:
+        deadline = self.last_heartbeat_at + self.context.options.heartbeat_s * MISSED_HEARTBEATS
         if self._loop.time() < deadline:
-            self._timer = self._loop.call_at(deadline, self._watch_heartbeat)
+            self._timer = self._loop.call_at(deadline, self._check_heartbeat)
             return
-        # Steam does both: says so before it closes, or just closes.
-        tell = self.services.rng.random() < 0.5  # noqa: PLR2004 - a fair coin
-        self.log_off(EResult.FAIL, "heartbeat_lost", tell=tell)
+        # Steam sends ClientLoggedOff before it closes, or only closes.
+        notify = self.context.rng.random() < 0.5  # noqa: PLR2004 - one half
+        self.log_off(EResult.FAIL, "heartbeat_lost", notify=notify)
 
     def _logged_off(self, eresult: int) -> bytes:
-        if self.stage is Stage.SILENT:
-            return self.struct_wrapped(EMsg.LOGGED_OFF, struct.pack("<iii", eresult, 0, 0))
-        return self.wrapped(EMsg.LOGGED_OFF, messages.LOGGED_OFF.encode({"eresult": eresult}))
+        if self.state is SessionState.CONNECTED:
+            return self.build_struct(EMsg.LOGGED_OFF, struct.pack("<iii", eresult, 0, 0))
+        return self.build(EMsg.LOGGED_OFF, messages.LOGGED_OFF.encode({"eresult": eresult}))
 
 
 class Sessions:
-    """Every connection, and every account's sessions."""
+    """All connections, and the sessions of every account."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -220,54 +245,54 @@ class Sessions:
         return iter(list(self._open.values()))
 
     def next_number(self) -> int:
-        """Return a number for a new connection."""
+        """Return the number of a new connection."""
         return next(self._numbers)
 
     def add(self, session: Session) -> None:
-        """Enter a connection."""
+        """Add a connection."""
         self._open[session.number] = session
 
     def remove(self, session: Session) -> None:
-        """Strike out a connection whose socket is gone."""
+        """Remove a connection whose socket has closed."""
         self._open.pop(session.number, None)
 
-    def enroll(self, session: Session) -> None:
-        """Enter a session that has just logged on."""
+    def add_logged_on(self, session: Session) -> None:
+        """Add a session that has just logged on."""
         self._by_account.setdefault(session.name or "", []).append(session)
 
-    def retire(self, session: Session) -> None:
-        """Strike out a session that ended."""
+    def remove_logged_on(self, session: Session) -> None:
+        """Remove a session that has ended."""
         mine = self._by_account.get(session.name or "", [])
         if session in mine:
             mine.remove(session)
 
-    def of(self, account: str) -> list[Session]:
-        """Return the live sessions of an account, oldest first."""
+    def of_account(self, account: str) -> list[Session]:
+        """Return the sessions of an account, oldest first."""
         return list(self._by_account.get(account, ()))
 
-    def player(self, account: str) -> Session | None:
-        """Return the session of an account that plays."""
-        return next((one for one in self.of(account) if one.is_playing), None)
+    def playing_session(self, account: str) -> Session | None:
+        """Return the playing session of an account."""
+        return next((one for one in self.of_account(account) if one.is_playing), None)
 
-    def twin(self, account: str, source: str, logon_id: int) -> Session | None:
-        """Return the session that a logon with this triple replaces."""
-        for session in self.of(account):
-            if session.link.source == source and session.logon_id == logon_id:
+    def find_same_logon(self, account: str, source: str, logon_id: int) -> Session | None:
+        """Return the session that a log-on with these values replaces."""
+        for session in self.of_account(account):
+            if session.connection.source == source and session.logon_id == logon_id:
                 return session
         return None
 
-    def on_retired(self, session: Session) -> None:
-        """Unblock the account's other sessions when the one that played is gone."""
+    def on_session_ended(self, session: Session) -> None:
+        """Unblock the account's other sessions if the ended one was playing."""
         if not session.is_playing:
             return
         session.is_playing = False
-        self.tell_playing(session.name or "")
+        self.send_playing_state(session.name or "")
 
-    def tell_playing(self, account: str) -> None:
-        """Tell every session of an account who plays."""
-        player = self.player(account)
-        app = player.apps[0] if player and player.apps else 0
-        for session in self.of(account):
-            blocked = player is not None and player is not session
+    def send_playing_state(self, account: str) -> None:
+        """Send the playing state to every session of an account."""
+        active = self.playing_session(account)
+        app = active.apps[0] if active and active.apps else 0
+        for session in self.of_account(account):
+            blocked = active is not None and active is not session
             state = {"playing_blocked": blocked, "playing_app": app}
             session.send(EMsg.PLAYING_SESSION_STATE, messages.PLAYING_STATE.encode(state))

@@ -1,8 +1,8 @@
 """Refresh tokens, access tokens and guard data: issue, check, renew, revoke.
 
-Claims as node-steam-session and ASF read them. Revocation outlives the process when a state
-directory is given: tokens carry their account's generation in `jti`, and revoking an account
-raises that generation. Time is Steam's (unix seconds), as it stands in the claims.
+The claims are those that node-steam-session and ASF read. `jti` has the account's generation, and
+revoking an account raises its generation; with a state directory, revocations survive a restart. Times
+are UTC seconds of Steam's clock.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sandbox.steam.keys import Keys
 
 ACCESS_TOKEN_S: Final = 86400
 GUARD_DATA_S: Final = 200 * 86400
-RENEWAL_WINDOW_S: Final = 30 * 86400  # Steam's own window is unknown; this one is documented
+RENEWAL_WINDOW_S: Final = 30 * 86400  # an assumption: Valve does not publish its own
 
 
 class Platform(enum.IntEnum):
-    """Who logs in; decides what the token is good for."""
+    """Client platform of a log-in; determines the token's audience."""
 
     STEAM_CLIENT = 1
     WEB_BROWSER = 2
@@ -42,7 +42,7 @@ AUDIENCES: Final = {
 
 
 class TokenRefused(Exception):
-    """The token is no good for this; `eresult` is what Steam says about it."""
+    """The token is not valid for this use; `eresult` is Steam's result."""
 
     def __init__(self, eresult: int, reason: str) -> None:
         super().__init__(reason)
@@ -51,11 +51,11 @@ class TokenRefused(Exception):
 
 
 class Tokens:
-    """The only maker and judge of tokens.
+    """Issues and checks tokens.
 
     Args:
-        keys: holds the signing key.
-        state_file: where revocations are kept, or None to forget them at the end.
+        keys: has the signing key.
+        state_file: file of revocations; None keeps them in memory only.
         now: Steam's time of day, in UTC seconds.
     """
 
@@ -76,7 +76,7 @@ class Tokens:
     def issue_refresh(
         self, account: Account, source: str, platform: Platform, *, oat: int | None = None
     ) -> str:
-        """Make a refresh token; `oat` is the time of the original authentication."""
+        """Return a new refresh token; `oat` is the time of the original authentication."""
         now = int(self._now())
         claims = {
             "iss": "steam",
@@ -94,7 +94,7 @@ class Tokens:
         return jwt.sign(claims, self._key)
 
     def issue_access(self, refresh_token: str, source: str) -> str:
-        """Make the short-lived access token that belongs to a refresh token."""
+        """Return a new access token that belongs to a refresh token."""
         parent = jwt.verify(refresh_token, self._public)
         now = int(self._now())
         claims = {
@@ -114,7 +114,7 @@ class Tokens:
         return jwt.sign(claims, self._key)
 
     def issue_guard_data(self, account: Account) -> str:
-        """Make the machine token of an account with e-mail Steam Guard."""
+        """Return a new machine token of an account with e-mail Steam Guard."""
         now = int(self._now())
         claims = {
             "iss": "steam",
@@ -128,41 +128,41 @@ class Tokens:
         }
         return jwt.sign(claims, self._key)
 
-    def is_good_guard_data(self, token: str, account: Account) -> bool:
-        """Tell whether guard data lets this account log in without a code."""
+    def accepts_guard_data(self, token: str, account: Account) -> bool:
+        """Return whether guard data replaces the e-mail code of this account."""
         try:
-            claims = self._judged(token)
+            claims = self._verify(token)
         except TokenRefused:
             return False
         return bool(claims["aud"] == ["machine"] and claims["sub"] == str(account.steamid))
 
-    def judge_refresh(self, token: str) -> dict[str, Any]:
+    def check_refresh(self, token: str) -> dict[str, Any]:
         """Return the claims of a token that a CM accepts.
 
         Raises:
-            TokenRefused: with 5 (forged, an access token, another audience), 15 or 27.
+            TokenRefused: 5 (forged, an access token, another audience), 15 or 27.
         """
-        claims = self._judged(token)
+        claims = self._verify(token)
         if "client" not in claims["aud"] or "derive" not in claims["aud"]:
             raise TokenRefused(EResult.INVALID_PASSWORD, "wrong audience")
         return claims
 
     def renew(self, token: str, account: Account, source: str, *, force: bool) -> str | None:
-        """Return a new refresh token when `token` is near its end; the old one is then dead."""
-        claims = self.judge_refresh(token)
+        """Return a new refresh token and revoke `token`; None if `token` is not near its expiry."""
+        claims = self.check_refresh(token)
         if not force and claims["exp"] - self._now() > RENEWAL_WINDOW_S:
             return None
         self._revoked.add(claims["jti"])
-        self._keep()
+        self._save()
         return self.issue_refresh(account, source, Platform.STEAM_CLIENT, oat=claims["oat"])
 
     def revoke_all(self, account: Account) -> None:
-        """Kill every token of an account, as a changed password does."""
+        """Revoke every token of an account, as a password change does."""
         sub = str(account.steamid)
         self._generations[sub] = self._generations.get(sub, 0) + 1
-        self._keep()
+        self._save()
 
-    def _judged(self, token: str) -> dict[str, Any]:
+    def _verify(self, token: str) -> dict[str, Any]:
         try:
             claims = jwt.verify(token, self._public)
         except jwt.JwtError as error:
@@ -180,7 +180,7 @@ class Tokens:
         generation = self._generations.get(str(account.steamid), 0)
         return f"{generation:04X}_{secrets.token_hex(4).upper()}_{secrets.token_hex(3).upper()}"
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         if self._state_file is not None:
             kept = {"generations": self._generations, "revoked": sorted(self._revoked)}
             fresh = self._state_file.with_suffix(".new")

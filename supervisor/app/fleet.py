@@ -1,7 +1,8 @@
 """Fleet: the bots under their own supervisor, with scaling, parking, drain and resume.
 
 A bot that is removed or parked loses no request: the router sends it no more of them, it finishes those
-in flight, logs off and gives its account back. Only then it is removed or parked.
+in flight, logs off and releases its account. Then it is removed or parked. Operations on one bot run one
+at a time, in the order in which they were requested.
 
 The settings determine the number of bots until an operator changes it; a later edit of that setting takes
 precedence again. Parked bots and the drained state are not kept across a restart of the process.
@@ -13,39 +14,52 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import (
-    BotReport,
-    DrainFleet,
-    FleetOrder,
-    FleetPlan,
-    GetFleet,
-    GetFleetPlan,
-    ParkBot,
-    RestartBot,
-    ResumeFleet,
-    ScaleFleet,
-    UnparkBot,
-)
+from actors.actor import Address
+from actors.bot.bot import Bot
+from actors.bot.messages import BotRemoved, BotReport, FleetPlan, RouterToBot
 from actors.bot.ports import BotMemory, BotPorts
-from actors.bot.registry import Announcer, RosterMessage
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCause
 from actors.bot.states import BotState
-from actors.errors import FleetError, FleetIsDrained, LocalProtocolError, NoSuchBot
-from actors.router.messages import GetLoads, RouterMessage
-from supervisor.app.bot_children import BotSpecs, Departures
-from supervisor.app.policies import bot_grace_s
-from supervisor.child import ChildStatus
+from actors.errors import (
+    AccountError,
+    ActorStopped,
+    BudgetIsSpent,
+    FleetIsDrained,
+    LocalProtocolError,
+    MailboxFull,
+    NoSuchBot,
+    SteamError,
+)
+from actors.router.messages import GetLoads, RetireBot, RouterMessage
+from supervisor.app.policies import PARK_FOR_S, bot_backoff, bot_grace_s, bot_intensity, bot_policy
+from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart
 from supervisor.child_runner import Observer
 from supervisor.clock import SystemClock
 from supervisor.config.model import Settings
+from supervisor.logs.redaction import without_secrets
 from supervisor.supervisor import Supervisor, SupervisorStopped, UnknownChild
+
+# Errors that are a normal end of a bot's run.
+EXPECTED_ENDS: Final = (AccountError, SteamError, BudgetIsSpent)
+# States of a bot between two runs, by the state of the child.
+BETWEEN_RUNS: Final = {
+    ChildState.BACKING_OFF: BotState.BACKING_OFF,
+    ChildState.PARKED: BotState.PARKED,
+    ChildState.STOPPED: BotState.STOPPED,
+}
+ASK_S: Final = 2.0
+MAILBOX_RETRY_S: Final = 0.05
+WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to end
+
+Operation = Callable[[], Awaitable[None]]
 
 
 def choose_leaving(
@@ -57,11 +71,11 @@ def choose_leaving(
     """Return the bots that leave, the first one first.
 
     First those without an account, then those that are not ready, then the ready ones with the fewest
-    requests in flight; among equals those that came last.
+    requests in flight; among equals the newest.
 
     Args:
         present: bot ids, oldest first.
-        reports: by bot id; a bot without one has not said anything yet.
+        reports: by bot id; a bot without one has not reported yet.
         loads: requests in flight by bot id.
         number: how many leave.
     """
@@ -72,56 +86,12 @@ def choose_leaving(
         is_ready = report is not None and report.state is BotState.READY
         return has_account, is_ready, loads.get(bot_id, 0)
 
-    latest_first = list(present)[::-1]
-    return sorted(latest_first, key=worth)[:number]
-
-
-class FleetDesk(Actor[FleetOrder]):
-    """Applies the orders, one at a time."""
-
-    def __init__(self, fleet: Fleet, *, address: Address[FleetOrder], clock: SystemClock) -> None:
-        super().__init__(address, clock=clock)
-        self._fleet = fleet
-
-    async def handle(self, envelope: Envelope[FleetOrder]) -> None:
-        """One order; answered with what the fleet is meant to be then."""
-        reply = envelope.reply
-        try:
-            await self._carry_out(envelope.message)
-        except FleetError as refusal:
-            if reply is not None:
-                reply.fail(refusal)
-        else:
-            if reply is not None:
-                reply.set(self._fleet.plan())
-
-    async def _carry_out(self, order: FleetOrder) -> None:
-        fleet = self._fleet
-        match order:
-            case GetFleetPlan():
-                pass
-            case ScaleFleet(count=count):
-                await fleet.scale(count)
-            case DrainFleet():
-                await fleet.drain()
-            case ResumeFleet():
-                await fleet.resume()
-            case RestartBot(bot_id=bot_id):
-                fleet.restart(bot_id)
-            case ParkBot(bot_id=bot_id):
-                fleet.park(bot_id)
-            case UnparkBot(bot_id=bot_id):
-                fleet.unpark(bot_id)
-            case other:
-                assert_never(other)
-
-
-ASK_S: Final = 2.0
-WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to end
+    newest_first = list(present)[::-1]
+    return sorted(newest_first, key=worth)[:number]
 
 
 class Fleet:
-    """Scales, parks and resumes bots. `supervisor` makes the child that the tree runs; call it once."""
+    """Implements FleetControl. `supervisor` makes the child that the tree runs; call it once."""
 
     def __init__(
         self,
@@ -129,31 +99,29 @@ class Fleet:
         ports: BotPorts,
         *,
         instance: str,
-        roster: Address[RosterMessage],
+        registry: BotRegistry,
         router: Address[RouterMessage],
-        announcer: Announcer,
         observe: Observer,
         clock: SystemClock,
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        """`instance`: who this process is; signs the bots' checkouts. `observe`: see Supervisor."""
-        self._specs = BotSpecs(
-            settings, ports, instance=instance, roster=roster, router=router, clock=clock, log=log
-        )
+        """`instance`: the id of this process, which signs checkouts. `observe`: see Supervisor."""
+        self.memories: MutableMapping[str, BotMemory] = defaultdict(BotMemory)  # by holder
         self._settings = settings
-        self._roster = roster
+        self._ports = ports
+        self._instance = instance
+        self._registry = registry
         self._router = router
-        self._announcer = announcer
         self._observe = observe
         self._clock = clock
         self._rng = rng
         self._log = log.bind(actor="fleet")
         self._supervisor: Supervisor | None = None
         self._count = settings.bots.count
-        self._changing_size = asyncio.Lock()
-        self._departures = Departures(router, clock=clock)
-        self._leaving: set[str] = set()  # for good
+        self._one_at_a_time = asyncio.Lock()  # changes of the whole fleet
+        self._operations: dict[str, asyncio.Task[None]] = {}  # the newest of each bot
+        self._leaving: set[str] = set()  # bots that are being removed
         self._parked: set[str] = set()
         self._is_drained = False
         self._causes = ports.causes
@@ -161,11 +129,10 @@ class Fleet:
         self._causes.on_end = self._on_cause_end
 
     def supervisor(self) -> Supervisor:
-        """Return the supervisor of as many bots as there shall be."""
-        ids = itertools.islice(_bot_ids(), self._count)
+        """Return the supervisor of the configured number of bots."""
         self._supervisor = Supervisor(
             "fleet",
-            [self._specs.spec(bot_id) for bot_id in ids],
+            [self._spec(bot_id) for bot_id in itertools.islice(_bot_ids(), self._count)],
             clock=self._clock,
             rng=self._rng,
             observe=self._on_status,
@@ -174,182 +141,258 @@ class Fleet:
         )
         return self._supervisor
 
-    @property
-    def memories(self) -> MutableMapping[str, BotMemory]:
-        """What bots remember from one life to the next, by holder."""
-        return self._specs.memories
-
     async def close(self) -> None:
-        """Wait for those that are leaving; the supervisor has ended before."""
-        await self._departures.close()
+        """Wait for the operations under way; the supervisor has ended before."""
+        while self._operations:
+            await asyncio.wait(self._operations.values())
 
     def plan(self) -> FleetPlan:
-        """Return what the fleet is meant to be."""
+        """Return the intended state."""
         return FleetPlan(
             count=self._count,
             configured=self._settings.bots.count,
             drained=self._is_drained,
             parked=tuple(sorted(self._parked)),
-            leaving=self._departures.under_way,
+            leaving=tuple(self._operations),
         )
 
-    # -- how many ------------------------------------------------------------------------------
+    # -- the whole fleet -----------------------------------------------------------------------
 
-    async def apply(self, settings: Settings) -> None:
-        """Live by these settings: bots there are by their next wait or stop, and as many as it says.
+    async def reconfigure(self, settings: Settings) -> None:
+        """Apply these settings: to present bots from their next wait or stop, and the number of bots.
 
-        Those that leave are still busy with that when this returns.
+        Bots that leave are still busy with that when this returns.
         """
-        if settings.bots.count != self._settings.bots.count:
-            self._count = self._causes.fleet_size = settings.bots.count
-        self._settings = self._specs.settings = settings
-        for bot_id in self._present():
-            self._there().respec(self._specs.spec(bot_id))
-        await self._fit()
+        async with self._one_at_a_time:
+            if settings.bots.count != self._settings.bots.count:
+                self._count = self._causes.fleet_size = settings.bots.count
+            self._settings = settings
+            for bot_id in self._present():
+                self._running().respec(self._spec(bot_id))
+            await self._fit()
 
-    async def scale(self, count: int) -> None:
-        """Have `count` bots, until the settings' own number changes."""
-        self._count = self._causes.fleet_size = count
-        await self._fit()
+    async def scale(self, count: int) -> FleetPlan:
+        """Run `count` bots, until `bots.count` changes in the settings."""
+        async with self._one_at_a_time:
+            self._count = self._causes.fleet_size = count
+            await self._fit()
+            return self.plan()
+
+    async def drain(self) -> FleetPlan:
+        """Let all bots finish and stay stopped until `resume`."""
+        async with self._one_at_a_time:
+            if not self._is_drained:
+                self._is_drained = True
+                for bot_id in self._present():
+                    self._begin(bot_id, partial(self._suspend, bot_id))
+            return self.plan()
+
+    async def resume(self) -> FleetPlan:
+        """Resume all bots except those that an operator parked, then adjust the number of bots."""
+        async with self._one_at_a_time:
+            self._is_drained = False
+            for bot_id in self._present():
+                self._begin(bot_id, partial(self._revive, bot_id))
+            await self._fit()
+            return self.plan()
 
     async def _fit(self) -> None:
-        """Add or remove bots until their number is right; while drained, add and remove none."""
-        async with self._changing_size:
-            if self._is_drained or self._supervisor is None:
-                return
-            present = self._present()
-            surplus = len(present) - self._count
-            if surplus > 0:
-                self._let_leave(await self._choose(present, surplus))
-            elif surplus < 0:
-                await self._add(self._supervisor, -surplus)
+        """Add or remove bots until their number is right; a drained fleet keeps its bots."""
+        if self._is_drained or self._supervisor is None:
+            return
+        present = self._present()
+        surplus = len(present) - self._count
+        if surplus > 0:
+            self._start_removal(await self._choose(present, surplus))
+        elif surplus < 0:
+            await self._add(self._supervisor, -surplus)
 
     async def _add(self, supervisor: Supervisor, number: int) -> None:
         taken = {one.id for one in supervisor.children()}
         free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
         with contextlib.suppress(SupervisorStopped):
             for bot_id in itertools.islice(free, number):
-                await supervisor.add(self._specs.spec(bot_id))
+                await supervisor.add(self._spec(bot_id))
 
     async def _choose(self, present: Iterable[str], number: int) -> list[str]:
-        reports: Mapping[str, BotReport] = {}
+        reports = {bot.bot_id: bot for bot in self._registry.reports()}
         loads: Mapping[str, int] = {}
-        deadline = self._clock.now() + ASK_S
-        # Without an answer the choice is a worse one, and no more than that.
-        with contextlib.suppress(TimeoutError, LocalProtocolError):
-            fleet = await self._roster.ask(GetFleet(), deadline=deadline)
-            reports = {bot.bot_id: bot for bot in fleet.bots}
-            loads = await self._router.ask(GetLoads(), deadline=deadline)
+        with contextlib.suppress(
+            TimeoutError, LocalProtocolError
+        ):  # the choice is a worse one then
+            loads = await self._router.ask(GetLoads(), deadline=self._clock.now() + ASK_S)
         return choose_leaving(present, reports, loads, number)
 
-    def _let_leave(self, bot_ids: list[str]) -> None:
+    def _start_removal(self, bot_ids: list[str]) -> None:
         self._log.info("bots_retired", bots=bot_ids)
         for bot_id in bot_ids:
             self._leaving.add(bot_id)
             self._parked.discard(bot_id)
-            self._departures.begin(bot_id, partial(self._leave, bot_id))
+            self._begin(bot_id, partial(self._remove, bot_id))
 
-    async def _leave(self, bot_id: str) -> None:
-        try:
-            await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
-            await self._there().remove(bot_id)
-            self._announcer.forget(bot_id)
-            self._causes.forget(bot_id)
-        finally:
-            self._leaving.discard(bot_id)
+    # -- one bot -------------------------------------------------------------------------------
 
-    def _present(self) -> list[str]:
-        """Return the bots that are not leaving, oldest first."""
-        if self._supervisor is None:
-            return []
-        return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
-
-    def _on_status(self, status: ChildStatus) -> None:
-        self._specs.tell(status)
-        self._observe(status)
-
-    def _there(self) -> Supervisor:
-        assert self._supervisor is not None  # noqa: S101 - who has bots has made it
-        return self._supervisor
-
-    # -- rest ----------------------------------------------------------------------------------
-
-    def restart(self, bot_id: str) -> None:
+    def restart(self, bot_id: str) -> FleetPlan:
         """Restart a bot after it finished its requests; also start a parked one.
 
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_work(bot_id)
+        self._check_may_run(bot_id)
         self._parked.discard(bot_id)
-        self._departures.begin(bot_id, partial(self._rest, bot_id))
-        self._departures.begin(bot_id, partial(self._revive, bot_id))
+        self._begin(bot_id, partial(self._suspend, bot_id))
+        self._begin(bot_id, partial(self._revive, bot_id))
+        return self.plan()
 
-    def park(self, bot_id: str) -> None:
-        """Let a bot finish and stay away.
+    def park(self, bot_id: str) -> FleetPlan:
+        """Let a bot finish and stay stopped.
 
         Raises:
             NoSuchBot.
         """
         self._check_exists(bot_id)
         self._parked.add(bot_id)
-        self._departures.begin(bot_id, partial(self._rest, bot_id))
+        self._begin(bot_id, partial(self._suspend, bot_id))
+        return self.plan()
 
-    def unpark(self, bot_id: str) -> None:
-        """Let a bot work that was parked, or one that waits for its next try.
+    def unpark(self, bot_id: str) -> FleetPlan:
+        """Start a parked or backing-off bot now.
 
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_work(bot_id)
+        self._check_may_run(bot_id)
         self._parked.discard(bot_id)
-        self._departures.begin(bot_id, partial(self._revive, bot_id))
+        self._begin(bot_id, partial(self._revive, bot_id))
+        return self.plan()
 
-    async def drain(self) -> None:
-        """Let all bots finish and stay away until `resume`."""
-        async with self._changing_size:  # no bot is added meanwhile that the drain would miss
-            if not self._is_drained:
-                self._is_drained = True
-                for bot_id in self._present():
-                    self._departures.begin(bot_id, partial(self._rest, bot_id))
+    def _check_exists(self, bot_id: str) -> None:
+        if bot_id not in self._present():
+            raise NoSuchBot(bot_id)
 
-    async def resume(self) -> None:
-        """Resume all bots except those that an operator parked, then adjust the number of bots."""
-        self._is_drained = False
-        for bot_id in self._present():
-            self._departures.begin(bot_id, partial(self._revive, bot_id))
-        await self._fit()
+    def _check_may_run(self, bot_id: str) -> None:
+        self._check_exists(bot_id)
+        if self._is_drained:
+            raise FleetIsDrained
 
-    async def _rest(self, bot_id: str) -> None:
-        await self._departures.retire(bot_id, within_s=bot_grace_s(self._settings))
-        await self._there().park(bot_id)
+    # -- operations, one at a time for each bot ------------------------------------------------
+
+    def _begin(self, bot_id: str, operation: Operation) -> None:
+        """Run `operation` on a bot, after its earlier operations have ended."""
+        before = self._operations.get(bot_id)
+        task = asyncio.create_task(self._do(bot_id, before, operation), name=f"{bot_id}-operation")
+        self._operations[bot_id] = task
+
+    async def _do(
+        self, bot_id: str, before: asyncio.Task[None] | None, operation: Operation
+    ) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        try:
+            with contextlib.suppress(UnknownChild):  # the bot was removed meanwhile
+                await operation()
+        finally:
+            if self._operations.get(bot_id) is asyncio.current_task():
+                del self._operations[bot_id]
+
+    async def _drain(self, bot_id: str) -> None:
+        """Return when the router has no request of the bot in flight, and sends it no more."""
+        deadline = self._clock.now() + bot_grace_s(self._settings)
+        with contextlib.suppress(TimeoutError, LocalProtocolError):  # the bot drains by itself too
+            await self._router.ask(RetireBot(bot_id), deadline=deadline)
+
+    async def _remove(self, bot_id: str) -> None:
+        try:
+            await self._drain(bot_id)
+            await self._running().remove(bot_id)
+            self._registry.remove(bot_id)
+            self._causes.forget(bot_id)
+        finally:
+            self._leaving.discard(bot_id)
+
+    async def _suspend(self, bot_id: str) -> None:
+        await self._drain(bot_id)
+        await self._running().park(bot_id)
         self._causes.forget(bot_id)
-        await self._departures.readmit(bot_id)
+        await self._readmit(bot_id)
+
+    async def _readmit(self, bot_id: str) -> None:
+        """Let the router use a retired bot again from its next run on."""
+        while True:
+            try:
+                return self._router.tell(BotRemoved(bot_id))
+            except MailboxFull:
+                await self._clock.sleep(MAILBOX_RETRY_S)
+            except ActorStopped:
+                return None  # the next router knows of no retirement
 
     async def _revive(self, bot_id: str) -> None:
         """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
-            self._there().revive(bot_id)
+            self._running().revive(bot_id)
+
+    # -- children ------------------------------------------------------------------------------
+
+    def _present(self) -> list[str]:
+        """Return the bots that are not being removed, oldest first."""
+        if self._supervisor is None:
+            return []
+        return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
+
+    def _running(self) -> Supervisor:
+        assert self._supervisor is not None  # noqa: S101 - it has made the bots
+        return self._supervisor
+
+    def _spec(self, bot_id: str) -> ChildSpec:
+        """Return the spec of one bot by the present settings."""
+        return ChildSpec(
+            id=bot_id,
+            factory=partial(self._make, bot_id, Address(bot_id)),
+            restart=Restart.PERMANENT,
+            intensity=bot_intensity(self._settings),
+            backoff=bot_backoff(self._settings),
+            grace=bot_grace_s(self._settings),
+            give_up=GiveUp.PARK,
+            park_for=PARK_FOR_S,
+            expected=EXPECTED_ENDS,
+        )
+
+    def _make(self, bot_id: str, address: Address[RouterToBot]) -> Bot:
+        holder = f"{self._instance}/{bot_id}"  # signs its checkouts in Redis
+        return Bot(
+            bot_id,
+            holder,
+            address=address,
+            memory=self.memories[holder],
+            ports=self._ports,
+            policy=bot_policy(self._settings),
+        )
+
+    def _on_status(self, status: ChildStatus) -> None:
+        self._registry.supervised(
+            status.id,
+            BETWEEN_RUNS.get(status.state),
+            restarts=status.restarts,
+            last_error=status.last_error and without_secrets(status.last_error),
+            last_error_at=status.last_error_at,
+            next_try_in=_left(status.next_try_at, self._clock.now()),
+        )
+        self._observe(status)
 
     def _on_cause_end(self, cause: SharedCause) -> None:
-        """Wake the bots that back off because of it, one after the other; those parked stay parked."""
+        """Wake the bots that back off because of it, one after the other; parked ones stay parked."""
         spread_s = WAKE_EVERY_S * len(cause.bots)
         for bot_id in cause.bots:
             at = self._clock.now() + spread_s * self._rng.random()
             self._clock.call_at(at, partial(self._wake, bot_id))
 
     def _wake(self, bot_id: str) -> None:
-        with contextlib.suppress(UnknownChild):  # it has left meanwhile
-            self._there().wake(bot_id)
+        with contextlib.suppress(UnknownChild):  # it was removed meanwhile
+            self._running().wake(bot_id)
 
-    def _check_exists(self, bot_id: str) -> None:
-        if bot_id not in self._present():
-            raise NoSuchBot(bot_id)
 
-    def _check_may_work(self, bot_id: str) -> None:
-        self._check_exists(bot_id)
-        if self._is_drained:
-            raise FleetIsDrained
+def _left(instant: float | None, now: float) -> float | None:
+    return None if instant is None else instant - now
 
 
 def _bot_ids() -> Iterator[str]:

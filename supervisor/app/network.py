@@ -1,7 +1,7 @@
 """The Steam network of a run: live Steam, a named network, or a private sandbox process.
 
-It gets its own session, so that the Ctrl-C meant for us does not take the network away before the
-bots have logged off, and ends by itself should we be killed.
+The sandbox has its own session, so that Ctrl-C does not end it before the bots have logged off. It ends
+by itself if the service is killed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,19 +17,28 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+from structlog.typing import FilteringBoundLogger
 
 import sandbox as sandbox_package
+from actors.clock import Clock
+from actors.steam.directory import CmDirectory
+from actors.steam.hub import Hub
+from actors.steam.link import SteamNetwork
+from actors.steam.port import TransportKind
+from actors.steam.steam_time import SteamTime
+from actors.steam.transport.trust import Trust
 from supervisor.app.private_files import keep_private
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
 START_S: Final = 30.0  # it makes keys on its first start
 STOP_S: Final = 5.0
+TRANSPORTS: Final = {"websocket": TransportKind.WEBSOCKET, "tcp": TransportKind.TCP}
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    """Where the simulated network is and what it is trusted by."""
+    """Addresses and trust files of the sandbox."""
 
     directory_url: str
     control_url: str
@@ -42,7 +52,7 @@ async def sandbox_process(accounts_file: Path, state_dir: Path) -> AsyncIterator
     """Run the sandbox while the block runs.
 
     Raises:
-        ConfigError: it did not come up; its own words are on stderr.
+        ConfigError: it did not start; its message is on stderr.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -95,21 +105,47 @@ DEMO_ACCOUNTS: Final = Path(sandbox_package.__file__).with_name("demo_accounts.j
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Steam network and what it is trusted by; None trusts what live Steam is trusted by."""
+    """A Steam network and its trust files; None: those of live Steam."""
 
     directory_url: str
     ca_file: Path | None
     universe_key_file: Path | None
-    replay_mirror: str | None  # where its replays are, if not on Valve's servers
+    replay_mirror: str | None  # server of its replays, if not Valve's
     demo_accounts: tuple[tuple[str, str, str | None], ...] = field(default=(), repr=False)
+
+
+def connector_of(
+    network: Network, hub: Hub, *, time: SteamTime, log: FilteringBoundLogger
+) -> SteamNetwork:
+    """Return the component that opens connections to Steam.
+
+    Raises:
+        TrustError: a file with certificates or keys cannot be used.
+    """
+    trust = Trust.load(network.ca_file, network.universe_key_file)
+    return SteamNetwork(hub, trust, clock=time, rng=random.Random(), log=log)
+
+
+def directory_of(
+    network: Network, transport: str, *, clock: Clock, time: SteamTime, log: FilteringBoundLogger
+) -> CmDirectory:
+    """Return the list of Steam's servers. `transport`: as the settings have it."""
+    return CmDirectory(
+        network.directory_url,
+        TRANSPORTS[transport],
+        clock=clock,
+        rng=random.Random(),
+        log=log,
+        time=time,
+    )
 
 
 @contextlib.asynccontextmanager
 async def steam_network(settings: Settings) -> AsyncIterator[Network]:
-    """Yield the network to use; a sandbox of our own lives as long as the block.
+    """Yield the network to use; a private sandbox runs as long as the block.
 
     Raises:
-        ConfigError: the sandbox did not come up.
+        ConfigError: the sandbox did not start.
     """
     named = settings.steam.effective_directory_url
     if named is not None:
@@ -130,7 +166,7 @@ async def steam_network(settings: Settings) -> AsyncIterator[Network]:
 
 
 def demo_accounts() -> tuple[tuple[str, str, str | None], ...]:
-    """Return name, password and shared secret of the accounts the sandbox is started with."""
+    """Return name, password and shared secret of the sandbox's accounts."""
     return tuple(
         (row["name"], row["password"], row.get("shared_secret"))
         for row in orjson.loads(DEMO_ACCOUNTS.read_bytes())

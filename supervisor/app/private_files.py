@@ -1,7 +1,4 @@
-"""Files and directories of the service that only its own user can read.
-
-A file is written whole or not at all: a full disk leaves no empty one behind.
-"""
+"""Files and directories that only the user of the service can read."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from typing import Final
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-UMASK: Final = 0o077  # of a process that keeps secrets on disk, and of all that it starts
+UMASK: Final = 0o077  # of this process and its children
 
 
 def only_ours_from_now_on() -> None:
-    """Let whatever this process and its children create be readable by this user alone."""
+    """Make new files of this process and its children readable by this user alone."""
     os.umask(UMASK)
 
 
 def keep_private(path: Path) -> None:
-    """Let only this user read a file, or a directory and all in it, also what is there already.
+    """Make a file, or a directory with its contents, readable by this user alone.
 
-    What belongs to another user stays as it is.
+    Files of other users stay as they are.
     """
     for one in (path, *path.rglob("*")):
         if not one.is_symlink():
@@ -35,12 +32,12 @@ def keep_private(path: Path) -> None:
 
 
 def write_once(file: Path, text: str) -> bool:
-    """Write `file`, with its directory, unless it holds something; return whether it was written.
+    """Write `file` and its directory, unless it has content; return whether it was written.
 
-    Of two processes that do so at the same time one writes, and both find the same text.
+    The file is written completely or not at all. Of two concurrent processes one writes.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: it cannot be written; nothing is left behind.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     if _holds_something(file):
@@ -55,14 +52,14 @@ def write_once(file: Path, text: str) -> bool:
             if _holds_something(file):
                 return False
             Path(name).replace(file)
-            os.fsync(directory)  # the name is on disk before anything relies on the file
+            os.fsync(directory)  # the name is on disk before the file is used
     finally:
         Path(name).unlink(missing_ok=True)
     return True
 
 
 def _holds_something(file: Path) -> bool:
-    """Tell whether it is there; an empty one is what a full disk left to an earlier version."""
+    """Return whether the file has content; earlier versions left empty files on a full disk."""
     try:
         return bool(file.read_bytes().strip())
     except FileNotFoundError:

@@ -1,32 +1,26 @@
 """Reloads the settings and applies changes to the running components.
 
 A bad edit changes nothing: its reason goes to the log and to `report`, and stays there until the file is
-good again. Knows neither how edits are noticed (followed_file.py, watch.py) nor what applying one takes
-(tree.py).
-
-Actors get a message; each plain object has one method that replaces its limits. A component that starts
-later is built from the settings of that moment anyway.
+good again. A component that starts later is built from the settings of that moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.store import AccountStore
 from actors.actor import Address
+from actors.clock import Clock, end
 from actors.errors import AccountError, ActorStopped, MailboxFull
-from actors.http.routes.match_fetcher import MatchFetcher
 from actors.router.messages import Reconfigure, RouterMessage
 from supervisor.app.fleet import Fleet
-from supervisor.app.policies import GOODBYE_S, log_on_limits, quota_limits, router_policy
-from supervisor.app.web import HttpAccess, Operators
+from supervisor.app.policies import GOODBYE_S, router_policy
 from supervisor.clock import SystemClock
 from supervisor.config.changes import change
 from supervisor.config.errors import ConfigError, without_password
@@ -35,17 +29,17 @@ from supervisor.config.load import DEFAULT_FILE, Loaded
 from supervisor.config.model import Settings
 from supervisor.logs.setup import change_level
 
-Apply = Callable[[Settings], Awaitable[None]]  # lets everything that runs go by these
+Apply = Callable[[Settings], Awaitable[None]]  # changes all running components
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigReport:
-    """The settings' own state, as `/status` shows it."""
+    """State of the settings, as `/status` shows it."""
 
     source: str  # the file's name, or "defaults"
     applied_at: float  # UTC seconds
-    refused: str | None  # why the file as it is now is not in effect
-    needs_restart: tuple[str, ...]  # keys that wait for one
+    refused: str | None  # why the present file is not in effect
+    needs_restart: tuple[str, ...]  # keys whose edits wait for a restart
 
 
 class LiveSettings(FollowedFile):
@@ -56,18 +50,17 @@ class LiveSettings(FollowedFile):
         loaded: Loaded,
         apply: Apply,
         *,
-        wall: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
+        clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`loaded` is in effect already; `wall`: UTC seconds."""
-        super().__init__(sleep)
+        """`loaded`: the settings in effect."""
+        super().__init__(clock.sleep)
         self._loaded = loaded
         self._running = loaded.settings
         self._apply = apply
-        self._wall = wall
+        self._clock = clock
         self._log = log.bind(actor="config")
-        self._report = ConfigReport(_name(loaded), wall(), None, ())
+        self._report = ConfigReport(_name(loaded), clock.wall(), None, ())
 
     @property
     def file(self) -> Path:
@@ -75,7 +68,7 @@ class LiveSettings(FollowedFile):
         return self._loaded.file or DEFAULT_FILE
 
     def report(self) -> Mapping[str, Any]:
-        """Return the `ConfigReport` of now as a mapping."""
+        """Return the present `ConfigReport` as a mapping."""
         return asdict(self._report)
 
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
@@ -88,7 +81,7 @@ class LiveSettings(FollowedFile):
 
     def _load(self, content: bytes | None) -> Loaded:
         if content is not None and not content.strip() and self._loaded.in_file:
-            # Valid TOML, and every default. A full disk or a slow writer leaves the same.
+            # An empty file means the defaults, but a full disk or a slow writer leaves one too.
             raise ConfigError(str(self.file), "is empty; for the defaults leave a comment in it")
         return self._loaded.again()
 
@@ -116,12 +109,12 @@ class LiveSettings(FollowedFile):
         # Last: a line about the new level is still written by the old one.
         change_level(step.effective.log.level)
         self._loaded, self._running = wanted, step.effective
-        applied_at = self._wall() if step.applied else self._report.applied_at
+        applied_at = self._clock.wall() if step.applied else self._report.applied_at
         self._report = ConfigReport(_name(wanted), applied_at, None, step.needs_restart)
 
 
 def overridden(before: Loaded, after: Loaded) -> dict[str, str]:
-    """Return the variable that wins, for each key that was edited in vain."""
+    """Return the overriding variable of each edited key that the environment overrides."""
     keys = before.in_file.keys() | after.in_file.keys()
     return {
         key: after.sources[key]
@@ -144,45 +137,37 @@ class Reconfigurer:
 
     def __init__(
         self,
+        components: Sequence[Callable[[Settings], None]],
         *,
         accounts: AccountStore,
-        pacing: LogonLimiter,
-        asker: MatchFetcher,
         router: Address[RouterMessage],
         fleet: Fleet,
-        door: HttpAccess,
-        operators: Operators,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
+        """`components`: each calls the `reconfigure` of one component with its limits."""
+        self._components = components
         self._accounts = accounts
-        self._pacing = pacing
-        self._asker = asker
         self._router = router
         self._fleet = fleet
-        self._door = door
-        self._operators = operators
         self._clock = clock
         self._log = log
-        self._forgiving: asyncio.Task[None] | None = None
+        self._clearing: asyncio.Task[None] | None = None
 
     async def apply(self, before: Settings, settings: Settings) -> None:
         """Change all running components from the settings `before` to `settings`."""
+        for reconfigure in self._components:
+            reconfigure(settings)
         quota_changed = before.quota != settings.quota
-        self._pacing.change_limits(log_on_limits(settings))
-        self._asker.change_deadline(settings.http.deadline)
-        self._door.apply(settings.http)
-        self._accounts.change_quota(quota_limits(settings))
-        self._operators.change_quota(quota_limits(settings))
         await self._tell_router(Reconfigure(router_policy(settings), budgets_changed=quota_changed))
         if quota_changed:
-            await self._stop_forgiving()
-            self._forgiving = asyncio.create_task(self._forgive_spent(), name="forgive-spent")
-        await self._fleet.apply(settings)
+            await self._stop_clearing()
+            self._clearing = asyncio.create_task(self._clear_cooldowns(), name="clear-cooldowns")
+        await self._fleet.reconfigure(settings)
 
     async def close(self) -> None:
-        """End what still goes on of the last change; the fleet's supervisor has ended before."""
-        await self._stop_forgiving()
+        """End what the last change started; the fleet's supervisor has ended before."""
+        await self._stop_clearing()
         await self._fleet.close()
 
     async def _tell_router(self, message: Reconfigure) -> None:
@@ -192,31 +177,30 @@ class Reconfigurer:
             except MailboxFull:
                 await self._clock.sleep(MAILBOX_RETRY_S)
             except ActorStopped:
-                return None  # its next life starts with these settings
+                return None  # its next start reads these settings
 
-    async def _forgive_spent(self) -> None:
-        """Let accounts that were spent by other budgets be tried, when Redis is there to say so.
+    async def _clear_cooldowns(self) -> None:
+        """End the cooldowns of accounts that were spent by the old budgets.
 
-        Twice: a bot that was on its way out just then puts its account aside a little later.
+        Twice: a bot that was leaving its account then puts it into a cooldown a little later.
         """
-        await self._forgive_once()
+        await self._clear_once()
         await self._clock.sleep(GOODBYE_S)
-        await self._forgive_once()
+        await self._clear_once()
 
-    async def _forgive_once(self) -> None:
-        is_told = False
+    async def _clear_once(self) -> None:
+        is_logged = False
         while True:
             try:
-                return await self._accounts.forgive_spent()
+                return await self._accounts.clear_quota_cooldowns()
             except AccountError as error:
-                if not is_told:
+                if not is_logged:
                     self._log.warning(
-                        "budgets_unforgiven", reason=str(error), delay_s=STORE_RETRY_S
+                        "quota_cooldowns_not_cleared", reason=str(error), delay_s=STORE_RETRY_S
                     )
-                    is_told = True
+                    is_logged = True
                 await self._clock.sleep(STORE_RETRY_S)
 
-    async def _stop_forgiving(self) -> None:
-        if self._forgiving is not None:
-            self._forgiving.cancel()
-            await asyncio.wait({self._forgiving})
+    async def _stop_clearing(self) -> None:
+        if self._clearing is not None:
+            await end(self._clearing)

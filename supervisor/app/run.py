@@ -7,34 +7,40 @@ import gc
 import itertools
 import signal
 import sys
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from actors.accounts.admin import AccountAdmin, AccountRow
+from actors.bot.eresults import command_for
+from actors.dashboard.views import need_of_row
+from actors.errors import AccountError
 from supervisor import __version__
 from supervisor.app.open_files import AcceptErrors, raise_open_files_limit
 from supervisor.app.private_files import only_ours_from_now_on
 from supervisor.app.secrets import VARIABLE
-from supervisor.app.tree import Tree, planted
+from supervisor.app.tree import Tree, open_tree
 from supervisor.child_runner import ChildGaveUp
 from supervisor.config.load import Loaded
+from supervisor.config.model import LOOPBACK
 from supervisor.logs import setup as logs
 
 EXIT_CLEAN: Final = 0
 EXIT_FAILED: Final = 1
-LOOKS: Final = 1  # at the younger objects, for each at all that are not frozen
+FULL_COLLECTIONS: Final = 1  # collections of the middle generation for each full one
+PATIENCE_S: Final = 3.0  # with Redis, before the first steps are shown
 
 
 def serve(loaded: Loaded) -> int:
     """Run the service until SIGTERM or SIGINT; return the process's exit code.
 
-    A second of them gives up what is under way; bots still log off and accounts are still given back.
-
-    SIGHUP has the settings and the API keys read again, as saving their files does.
+    A second one fails the requests under way; bots still log off and release their accounts. SIGHUP reads
+    the settings and the API keys again.
 
     Raises:
-        ConfigError: it cannot start as configured; nothing was left behind.
+        ConfigError: the service cannot start as configured; nothing is left behind.
     """
     only_ours_from_now_on()
     log: FilteringBoundLogger = structlog.get_logger()
@@ -44,8 +50,8 @@ def serve(loaded: Loaded) -> int:
 
 async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(AcceptErrors(now=loop.time, log=log))
-    async with planted(loaded, log=log) as tree:
+    loop.set_exception_handler(AcceptErrors(log=log))
+    async with open_tree(loaded, log=log) as tree:
         for note in loaded.notes():
             log.warning("variable_unread", reason=note)
         return await _run_until_signal(tree, log)
@@ -55,13 +61,13 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     loop = asyncio.get_running_loop()
     signals = itertools.count(1)
 
-    def stop() -> None:  # acts first: what is said of it must not be able to prevent it
+    def stop() -> None:  # acts before it logs, as logging may fail
         if next(signals) == 1:
             tree.root.stop()
             log.info("service_stopping")
         else:
-            tree.hurry()
-            log.warning("stop_hurried", reason="asked again: running requests are not waited for")
+            tree.force_stop()
+            log.warning("stop_forced", reason="asked again: running requests are not waited for")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -76,8 +82,9 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     try:
         await tree.root.start()
         if sys.stderr.isatty():
-            logs.say(await tree.first_steps())
-        _keep_what_is_there()
+            address, bots = tree.resources.listener.getsockname(), tree.settings.bots.count
+            logs.say(await first_steps(address, tree.admin_token_file, bots, tree.stores.admin))
+        _freeze_heap()
         await tree.root.run()
     except ChildGaveUp as gave_up:
         log.error("service_failed", reason=str(gave_up))  # noqa: TRY400 - the crash itself is logged
@@ -86,16 +93,67 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
     return EXIT_CLEAN
 
 
-def _keep_what_is_there() -> None:
-    """Spare the garbage collector what lives as long as the process: modules, schemas, the tree.
+def _freeze_heap() -> None:
+    """Exclude objects that live as long as the process from garbage collection.
 
-    It is most of the heap, and would be looked through for every few thousand requests.
+    They are most of the heap, and each full collection would traverse them.
     """
     gc.collect()
     gc.freeze()
-    # What a life leaves is one large cycle, of a connection and all that stood on it. So the rest of the
-    # heap, which is small now, is looked through as soon as it has grown by a quarter; and not by a
-    # quarter of what is frozen, which the collector forgets with one more look.
+    # A bot's run leaves one large cycle: a connection and its users. A full collection starts when the
+    # heap has grown by a quarter; after this second one, the frozen objects do not count.
     gc.collect()
     young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, LOOKS)
+    gc.set_threshold(young, middle, FULL_COLLECTIONS)
+
+
+async def first_steps(
+    address: tuple[Any, ...], token_file: Path | None, bots: int, admin: AccountAdmin
+) -> str:
+    """Return the text that `botapi run` shows on a terminal: addresses, files and the next command.
+
+    Args:
+        address: that the service listens on, as a socket has it.
+        token_file: the file with the admin token; None without an admin API.
+        bots: the intended number of bots.
+        admin: the accounts in Redis.
+    """
+    accounts: list[AccountRow] | None = None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            accounts = await admin.overview()
+    except (AccountError, TimeoutError) as error:
+        state, command = f"not known: {str(error) or 'Redis does not answer'}", "botapi status"
+    else:
+        state, command = _state_of(accounts), _next_command(accounts)
+    lines = {
+        "page": _url(address),
+        "admin token": "none: there is no admin API" if token_file is None else f"in {token_file}",
+        "accounts": state,
+        "bots": str(bots),
+        "next": command,
+    }
+    width = max(map(len, lines)) + 2
+    return "\n".join(("", *(f"  {name:<{width}}{text}" for name, text in lines.items()), ""))
+
+
+def _url(address: tuple[Any, ...]) -> str:
+    host, port = str(address[0]), address[1]
+    host = LOOPBACK.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _state_of(accounts: list[AccountRow]) -> str:
+    needy = sum(need_of_row(row) is not None for row in accounts)
+    if not accounts:
+        return "none yet"
+    return f"{len(accounts)}, {needy} of them need a person" if needy else str(len(accounts))
+
+
+def _next_command(accounts: list[AccountRow]) -> str:
+    """Return the next command: add an account, act on one that needs it, or show the status."""
+    if not accounts:
+        return "botapi accounts add NAME"
+    needs = ((row.account, need_of_row(row)) for row in accounts)
+    commands = (command_for(account, need) for account, need in needs if need is not None)
+    return next(commands, "botapi status")

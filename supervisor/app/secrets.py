@@ -1,6 +1,6 @@
 """Reads the secret key and the admin token from the environment or from files.
 
-Taken out of the environment as it is read, so that no process started from here inherits it.
+A key is removed from the environment, so that no child process inherits it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
 VARIABLE: Final = "BOTAPI_SECRET_KEY"
-KEY_SIZE: Final = 32  # bytes, as sealing.py wants them
+KEY_SIZE: Final = 32  # bytes, for AES-256
 FILE_VARIABLE: Final = "BOTAPI_SECRET_KEY_FILE"
 HOW_TO_MAKE: Final = "make one with: openssl rand -base64 32"
 WHICH_KEY: Final = (
@@ -32,18 +32,18 @@ WHICH_KEY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """One or more keys as the operator wrote them, newest first; empty for none."""
+    """One or more keys as the operator wrote them, newest first; empty: none."""
 
     text: str = field(repr=False)
-    source: str  # the variable it came from
-    own_file: Path | None = None  # where it lies, when the service keeps a key of its own
-    is_new: bool = False  # the file was made just now
+    source: str  # the variable that it was read from
+    own_file: Path | None = None  # the service's own key file, if the key is in it
+    is_new: bool = False  # the file is new
 
     def sealer(self) -> Encryption:
-        """Return what seals with these keys.
+        """Return the encryption with these keys.
 
         Raises:
-            ConfigError: one is no key; the error does not show it.
+            ConfigError: one is invalid; the error does not show it.
         """
         try:
             return Encryption(parse_keys(self.text))
@@ -54,7 +54,7 @@ class SecretKey:
             raise ConfigError("", problem) from None
 
     def opens_none_of(self, values: int) -> ConfigError:
-        """Return the error that says that no sealed value in Redis opens."""
+        """Return the error of a key that opens no encrypted value in Redis."""
         if self.own_file is not None:
             problem = (
                 f"it is not set, and the key in {self.own_file} opens none of the sealed values "
@@ -70,14 +70,14 @@ class SecretKey:
 def take_secret_key(
     environ: MutableMapping[str, str], own_file: Path | None = None, *, may_make: bool = True
 ) -> SecretKey:
-    """Return what is set, and take it out of `environ`; else the key in `own_file`.
+    """Remove the key from `environ` and return it; without one return the key in `own_file`.
 
-    Where both are there, the key that is set seals, and both open.
+    If both exist, the key of the environment encrypts, and both decrypt.
 
     Args:
         environ: the environment.
-        own_file: where the service keeps a key of its own; None where it must not.
-        may_make: whether that file is made where it is missing and nothing is set.
+        own_file: the service's own key file; None: there is none.
+        may_make: whether a missing key file is created if no key is set.
 
     Raises:
         ConfigError: both variables are set, or a file cannot be used.
@@ -98,11 +98,11 @@ def take_secret_key(
 
 
 def _with_own(given: SecretKey, own_file: Path | None) -> SecretKey:
-    """Return the given key, with the service's own for what was sealed before it was given."""
+    """Return the given key followed by the service's own, which decrypts older values."""
     if own_file is None or not given.text.strip() or not own_file.exists():
         return given
     own = _own_key(own_file)
-    own.sealer()  # here, so that an error names this file and not the variable
+    own.sealer()  # raises here, so that the error names this file
     return replace(given, text=f"{given.text} {own.text}")
 
 
@@ -123,9 +123,9 @@ OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken | None:
-    """Return the token in the file that the settings name; else in our own, made if need be.
+    """Return the token in the file that the settings name, or in the service's own file.
 
-    None, for no admin API, where none is named and our own cannot be read or written.
+    The own file is created if it is missing. None, for no admin API, if it cannot be read or written.
 
     Raises:
         ConfigError: the file cannot be read, or holds no usable token.
@@ -154,7 +154,7 @@ def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
 
 
 def _own_file(file: Path, log: FilteringBoundLogger) -> Path:
-    """Return the file with our own token, made if it is not there yet."""
+    """Return the service's own token file; create it if it is missing."""
     if write_once(file, new_token() + "\n"):
         log.info("admin_token_made", file=str(file))
     keep_private(file)

@@ -1,4 +1,4 @@
-"""Settings of a run: the loaded settings, with the Redis URL checked by the Redis client."""
+"""Settings of a run: loaded, with the Redis URL checked by the Redis client."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from supervisor.config.load import Loaded
 
 
 def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
-    """Load the settings as `config.load.load` does, and check what only the Redis client can check.
+    """Load the settings, and check the Redis URL.
 
     Raises:
-        ConfigError: with one line that says where the mistake is.
+        ConfigError: one line that names the mistake.
     """
     loaded = config.load(path, sandbox=sandbox)
     if not loaded.settings.redis.is_embedded:

@@ -1,10 +1,8 @@
 """Acquires everything that can fail at startup (socket, data directory, keys) before any child starts.
 
-While we hold the lock no other process has our id, so a predecessor with it is surely dead, and what it
-had checked out may be taken back at once. A process that cannot have the lock (a second one on the same
-directory, a directory that is read-only) has an id of its own for as long as it lives.
-
-A part of tree.py; imports `actors` too.
+The lock on the instance file makes its id unique: a predecessor with the same id has ended, and its
+leases may be taken back at once. A process without the lock (a second one on the same directory, a
+read-only directory) has a new id.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.encryption import Encryption
 from actors.http.auth.admin import AdminToken
-from actors.http.auth.client_address import is_loopback
 from actors.redis.embedded import EmbeddedValkey
 from supervisor.app.network import Network, steam_network
 from supervisor.app.private_files import keep_private
@@ -38,7 +35,7 @@ FILE: Final = "instance"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """`id` is unique in the world; `is_lasting`: a restart on the same directory has it again."""
+    """The identity of this process. `is_lasting`: a restart on the same directory has the same id."""
 
     id: str
     is_lasting: bool
@@ -46,12 +43,12 @@ class Instance:
 
 @contextlib.contextmanager
 def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Instance]:
-    """Yield who we are; the lock is held as long as the block."""
+    """Yield the instance; its lock is held as long as the block."""
     with contextlib.ExitStack() as stack:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((data_dir / FILE).open("a+b", buffering=0))
-            keep_private(data_dir / FILE)  # who can open it can hold its lock
+            keep_private(data_dir / FILE)  # other users could lock it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.seek(0)
             known = file.read().decode(errors="replace").strip()
@@ -70,10 +67,10 @@ def own_instance(data_dir: Path, *, log: FilteringBoundLogger) -> Iterator[Insta
 
 
 def write_whole(file: FileIO, text: str) -> None:
-    """Replace what is in a file, to the disk; what cannot be written whole leaves the file empty.
+    """Replace the content of a file, on disk; a failed write leaves the file empty.
 
     Raises:
-        OSError: the disk is full, for example.
+        OSError: e.g. the disk is full.
     """
     data, written = text.encode(), 0
     file.seek(0)
@@ -90,15 +87,15 @@ def write_whole(file: FileIO, text: str) -> None:
 
 
 def _new_id() -> str:
-    """Distinct even for two containers with one host name and one process number."""
+    """Return a unique id, also for two containers with the same host name and process id."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind, without accepting anybody yet.
+    """Return a bound socket that does not listen yet.
 
     Raises:
-        ConfigError: the address is in use, not ours, or not an address.
+        ConfigError: the address is in use, of another machine, or invalid.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
@@ -139,9 +136,8 @@ class StartupResources:
     valkey: EmbeddedValkey | None
     sealer: Encryption
     secret_key: SecretKey
-    instance: str  # who we are, unique in the world
+    instance: str  # the id of this instance
     admin_token: AdminToken | None
-    is_exposed: bool  # others than this machine reach the API
 
     @property
     def address(self) -> str:
@@ -153,7 +149,7 @@ class StartupResources:
 async def startup_resources(
     settings: Settings, *, log: FilteringBoundLogger
 ) -> AsyncIterator[StartupResources]:
-    """Yield the ground; leave nothing behind.
+    """Yield the resources, and release them at the end.
 
     Raises:
         ConfigError, EmbeddedValkeyError: an address, a directory, a key or a file cannot be used.
@@ -161,7 +157,6 @@ async def startup_resources(
     with contextlib.ExitStack() as stack:
         listener = listen(settings.http.host, settings.http.port)
         stack.callback(listener.close)
-        is_exposed = not is_loopback(listener.getsockname()[0])
         token = admin_token(settings, log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
@@ -170,9 +165,7 @@ async def startup_resources(
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield StartupResources(
-                network, listener, valkey, sealer, key, instance.id, token, is_exposed
-            )
+            yield StartupResources(network, listener, valkey, sealer, key, instance.id, token)
 
 
 def _own_valkey(

@@ -1,7 +1,7 @@
-"""Assembles the HTTP site: authentication, API keys, dashboard, admin API.
+"""Assembles the HTTP site: authentication, API keys, the page, the server.
 
-As with the settings, a bad edit changes nothing and its reason goes to the log. Names are logged, never a
-key or a hash.
+As with the settings, a bad edit of the key file changes nothing and its reason goes to the log. Names are
+logged, never a key or a hash.
 
 The page is always served. Operations that change something require the admin token; without a token they
 do not exist. Only operators may watch if other machines can reach the API, since the page shows account
@@ -10,99 +10,55 @@ names, or if an admin token file or an API key file is configured. Otherwise eve
 
 from __future__ import annotations
 
-import contextlib
-import random
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import socket
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.admin import AccountAdmin
-from actors.accounts.desk import AccountDesk, AccountOrder
-from actors.accounts.models import QuotaLimits
-from actors.accounts.store import AccountStore
-from actors.actor import Address
-from actors.bot.messages import FleetOrder
-from actors.bot.ports import Limiter
-from actors.bot.registry import RosterMessage
-from actors.bot.shared_causes import SharedCause
-from actors.bot.steam_guard import GuardDesk, InteractiveLogon, SubmitGuard
-from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import Dashboard, DashboardMessage, Refresh, Sources
-from actors.dashboard.history import FleetHistory, Traffic
-from actors.errors import LocalProtocolError
-from actors.http.auth.admin import Audit, OperatorAuth
+from actors.clock import Clock
+from actors.dashboard.dashboard import Dashboard
+from actors.dashboard.history import Traffic
+from actors.http.auth.admin import AdminToken, Audit, OperatorAuth
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import ApiKey, BadKeys, KeyRing, parse_keys
 from actors.http.auth.client_address import Network, is_loopback
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import Capacity
-from actors.http.metrics import TrafficCount
+from actors.http.metrics import HttpMetrics, TrafficCount
 from actors.http.openapi.operation import Routes
-from actors.http.routes.admin import AdminDesks, AdminRoutes
+from actors.http.outcome import Outcome
+from actors.http.pipeline import Pipeline
 from actors.http.routes.admin_request import operators_only
+from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
-from actors.router.messages import RouterMessage
-from actors.steam.port import Directory, Steam
-from supervisor.app.fleet import Fleet, FleetDesk
+from actors.http.routes.match_fetcher import MatchFetcher
+from actors.http.server import HttpServer, make_app
+from supervisor import __version__
 from supervisor.app.open_files import most_connections, open_files_limit
-from supervisor.child import Child
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError
-from supervisor.config.file_watch import FileWatch, FollowedFile
+from supervisor.config.file_watch import FollowedFile
 from supervisor.config.model import Http
+from supervisor.logs.access_log import RequestLog
 
-
-def guard_desk(
-    address: Address[SubmitGuard],
-    *,
-    admin: AccountAdmin,
-    store: AccountStore,
-    steam: Steam,
-    directory: Directory,
-    pacing: Limiter,
-    instance: str,
-    clock: SystemClock,
-    log: FilteringBoundLogger,
-) -> GuardDesk:
-    """Return a desk that logs accounts on as `botapi accounts login` does."""
-    by_hand = InteractiveLogon(
-        admin=admin,
-        store=store,
-        steam=steam,
-        directory=directory,
-        pacing=pacing,
-        clock=clock,
-        rng=random.Random(),
-        holder=f"{instance}/guard",
-    )
-    return GuardDesk(by_hand.log_on, address=address, clock=clock, log=log)
-
-
+LONGEST_DRAIN_S: Final = 10.0
 SETTING: Final = "http.api_keys_file"
 
 
 class LiveKeys(FollowedFile):
-    """The API keys in effect, reloaded when their file changes."""
+    """The API keys in effect; reloaded when their file changes."""
 
-    def __init__(
-        self,
-        file: Path,
-        *,
-        sleep: Callable[[float], Awaitable[None]],
-        log: FilteringBoundLogger,
-    ) -> None:
-        """Read the file for the first time.
+    def __init__(self, file: Path, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        """Read the file.
 
         Raises:
             ConfigError: it cannot be read or used.
         """
-        super().__init__(sleep)
+        super().__init__(clock.sleep)
         self._file = file
         self._log = log
         self._keys = read_keys(file)
@@ -111,7 +67,7 @@ class LiveKeys(FollowedFile):
 
     @property
     def file(self) -> Path:
-        """The file that is followed."""
+        """The file with the keys."""
         return self._file
 
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
@@ -129,7 +85,7 @@ class LiveKeys(FollowedFile):
 
     def _checked(self, content: bytes | None) -> tuple[ApiKey, ...]:
         if content is not None and not content.strip() and self._keys:
-            # A full disk or a slow writer leaves the same.
+            # A full disk or a slow writer leaves an empty file too.
             raise BadKeys("it is empty; to refuse all clients, write a comment into it")
         return _parsed(content)
 
@@ -173,12 +129,12 @@ def _difference(before: tuple[ApiKey, ...], after: tuple[ApiKey, ...]) -> dict[s
 
 
 class HttpAccess:
-    """What outlives the HTTP server: keys, rates and the count of connections."""
+    """Permissions and limits of HTTP clients: API keys, rates, connections, the admin token."""
 
     def __init__(
         self,
         http: Http,
-        is_operator: Callable[[web.Request], bool],
+        token: AdminToken | None,
         address: str,
         *,
         clock: SystemClock,
@@ -186,41 +142,54 @@ class HttpAccess:
     ) -> None:
         """Read the keys.
 
-        `is_operator`: who needs none, because they may do more; `address`: where the service listens.
+        Args:
+            http: the settings.
+            token: the admin token; None: there is no admin API.
+            address: that the service listens on.
+            clock: for rates and sessions.
+            log: of the keys and the audit.
 
         Raises:
-            ConfigError: their file cannot be used.
+            ConfigError: the key file cannot be used.
         """
+        self._http = http
         self._log = log.bind(actor="api_keys")
         self._is_local = is_loopback(address)
         file = http.api_keys_file
-        self._keys = None if file is None else LiveKeys(file, sleep=clock.sleep, log=self._log)
+        self.keys = None if file is None else LiveKeys(file, clock=clock, log=self._log)
+        self.operators = None if token is None else OperatorAuth(token, clock)
         self.capacity = Capacity(_connections(http, log), _networks(http))
         self.admission = Admission(
-            None if self._keys is None else self._keys.ring,
+            None if self.keys is None else self.keys.ring,
             per_minute=http.per_minute,
             proxies=_networks(http),
-            is_operator=is_operator,
+            operators=self.operators,
             clock=clock,
             browsers=self._browsers(http),
         )
+        self.audit = Audit(log, self.admission.address_of)
+        self.is_private = (
+            self._is_exposed or http.admin_token_file is not None or http.api_keys_file is not None
+        )
 
-    def children(self) -> dict[str, Callable[[], Child]]:
-        """Return who is to run."""
-        keys = self._keys
-        return {} if keys is None else {"api_keys": lambda: FileWatch(keys, log=self._log)}
-
-    def apply(self, http: Http) -> None:
-        """Go by these settings from now on."""
-        self.capacity.change(_connections(http, self._log), _networks(http))
-        self.admission.change(
+    def reconfigure(self, http: Http) -> None:
+        """Change the limits."""
+        self._http = http
+        self.capacity.reconfigure(_connections(http, self._log), _networks(http))
+        self.admission.reconfigure(
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
 
-    def ask_to_reread(self) -> None:
-        """Have the keys read again, changed or not."""
-        if self._keys is not None:
-            self._keys.ask_to_reread()
+    def may_see_names(self, request: web.Request) -> bool:
+        """Return whether a client may see account names; each may where all clients are local."""
+        admits_by_key = self._http.api_keys_file is not None
+        is_operator = self.operators is not None and self.operators.is_operator(request)
+        return not self._is_exposed or admits_by_key or is_operator
+
+    @property
+    def _is_exposed(self) -> bool:
+        """Whether other machines reach the API, by its address or through a proxy."""
+        return not self._is_local or bool(self._http.trusted_proxies)
 
     def _browsers(self, http: Http) -> CrossSitePolicy:
         is_local = self._is_local and not http.trusted_proxies
@@ -240,111 +209,51 @@ def _networks(http: Http) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in http.trusted_proxies)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the operators' parts look at and act on."""
+def make_http(
+    access: HttpAccess,
+    groups: Sequence[Routes],
+    dashboard: Dashboard,
+    *,
+    fetcher: MatchFetcher,
+    metrics: HttpMetrics,
+    traffic: Traffic,
+    listener: socket.socket,
+    clock: SystemClock,
+    log: FilteringBoundLogger,
+) -> HttpServer:
+    """Return a server of the API and the page.
 
-    store: AccountStore
-    admin: AccountAdmin
-    fleet: Fleet
-    roster: Address[RosterMessage]
-    router: Address[RouterMessage]
-    make_guard_desk: Callable[[Address[SubmitGuard]], GuardDesk]
-    address_of: Callable[[web.Request], str]  # of who asks, for the audit log
-    config: Callable[[], Mapping[str, Any]]
-    about: Mapping[str, Any]
-    causes: Callable[[], tuple[SharedCause, ...]]  # those that last
+    Args:
+        access: permissions and limits.
+        groups: the operations of the API.
+        dashboard: what the page shows.
+        fetcher: has the cached matches.
+        metrics: counts all requests.
+        traffic: counts the requests that the page shows.
+        listener: the bound socket; it stays open when the server ends.
+        clock: both times.
+        log: of the server and of the requests.
+    """
+    admission, record = access.admission, RequestLog(log)
+    count_traffic = TrafficCount(traffic, wall=clock.wall)
 
+    def count(outcome: Outcome) -> None:
+        count_traffic(outcome)
+        metrics(outcome)
 
-class Operators:
-    """The admin API, the page and their actors."""
-
-    def __init__(
-        self,
-        around: Surroundings,
-        gate: OperatorAuth | None,
-        *,
-        is_private: bool,
-        clock: SystemClock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        """`is_private`: only operators may watch."""
-        traffic, self._history = Traffic(), FleetHistory()
-        self._traffic = traffic
-        self.count = TrafficCount(traffic, wall=clock.wall)
-        self._around = around
-        self._gate = gate
-        self._is_private = is_private
-        self._clock = clock
-        self._cause_log = CauseLog(clock=clock, log=log)
-        self._audit = Audit(log, around.address_of)
-        self._accounts: Address[AccountOrder] = Address("account_desk")
-        self._guard: Address[SubmitGuard] = Address("guard_desk")
-        self._fleet: Address[FleetOrder] = Address("fleet_desk")
-        self.lookout: Address[DashboardMessage] = Address("lookout")
-
-    def change_quota(self, quota: QuotaLimits) -> None:
-        """Show budgets by other limits from now on."""
-        self._around.admin.change_quota(quota)
-
-    def children(self) -> dict[str, Callable[[], Child]]:
-        """Return who is to run, in the order of their start, after the fleet and before HTTP."""
-        desks: dict[str, Callable[[], Child]] = {
-            "account_desk": self._make_account_desk,
-            "guard_desk": lambda: self._around.make_guard_desk(self._guard),
-        }
-        return {
-            "fleet_desk": self._make_fleet_desk,
-            **({} if self._gate is None else desks),
-            "lookout": self._make_lookout,
-        }
-
-    def routes(self) -> list[Routes]:
-        """Return what they do over HTTP that is part of the API."""
-        if self._gate is None:
-            return []
-        return [
-            AdminRoutes(AdminDesks(self._accounts, self._guard, self._fleet), clock=self._clock)
-        ]
-
-    def add_to(self, app: web.Application) -> None:
-        """Put the page into the application, and who may do what."""
-        PageRoutes().add_to(app)
-        EventsRoute(self.lookout, self._may_watch, clock=self._clock).add_to(app)
-        SessionRoutes(self._gate, self._audit, is_private=self._is_private).add_to(app)
-        if self._gate is not None:
-            app.middlewares.append(operators_only(self._gate, self._audit, self._look_again))
-
-    def _may_watch(self, request: web.Request) -> bool:
-        if not self._is_private:
-            return True
-        return self._gate is not None and self._gate.is_operator(request)
-
-    def _look_again(self) -> None:
-        with contextlib.suppress(LocalProtocolError):  # it looks again soon anyway
-            self.lookout.tell(Refresh())
-
-    def _make_account_desk(self) -> AccountDesk:
-        around = self._around
-        return AccountDesk(around.store, around.admin, address=self._accounts, clock=self._clock)
-
-    def _make_fleet_desk(self) -> FleetDesk:
-        return FleetDesk(self._around.fleet, address=self._fleet, clock=self._clock)
-
-    def _make_lookout(self) -> Dashboard:
-        around = self._around
-        sights = Sources(
-            roster=around.roster,
-            router=around.router,
-            fleet=self._fleet,
-            accounts=around.admin,
-            traffic=self._traffic,
-            history=self._history,
-            config=around.config,
-            about=around.about,
-            causes=around.causes,
-            cause_log=self._cause_log,
-            not_here=around.store.avoided,
-        )
-        epoch = secrets.token_hex(4)
-        return Dashboard(sights, address=self.lookout, epoch=epoch, clock=self._clock)
+    app = make_app(groups, admission, version=__version__)
+    PageRoutes().add_to(app)
+    operators, is_private = access.operators, access.is_private
+    EventsRoute(dashboard, operators, is_private=is_private, clock=clock).add_to(app)
+    SessionRoutes(operators, access.audit, is_private=is_private).add_to(app)
+    if operators is not None:
+        app.middlewares.append(operators_only(operators, access.audit, dashboard.refresh))
+    cached = CachedMatches(admission, fetcher, clock=clock)
+    return HttpServer(
+        app,
+        listener.dup(),
+        pipeline=Pipeline(admission, cached, clock=clock, log=log, record=record, count=count),
+        capacity=access.capacity,
+        drain_s=LONGEST_DRAIN_S,
+        log=log,
+    )

@@ -1,8 +1,7 @@
-"""`botapi accounts`: add, import, list, login, release, reset, remove.
+"""`botapi accounts`: adds, imports, lists, logs on, releases, resets and removes accounts.
 
-It is the Redis of the settings; with the private Valkey the running service's, or one started meanwhile.
-
-No secret is an argument: the commands prompt for passwords and codes, or read them from stdin. No output
+The commands use the Redis of the settings; a private Valkey that is not running is started for the
+command. Secrets are never arguments: the commands prompt for them or read them from stdin. No output
 contains a secret.
 """
 
@@ -24,9 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
-from actors.accounts.desk import add_all
 from actors.accounts.encryption import Encryption
-from actors.accounts.import_file import LARGEST, read_accounts
+from actors.accounts.import_file import LARGEST, add_all, read_accounts
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.names import bad_name, same_account, shown, stored
 from actors.accounts.shared_secrets import bad_shared_secret, canonical
@@ -38,7 +36,7 @@ from supervisor.app.policies import log_on_limits, quota_limits
 from supervisor.app.private_files import only_ours_from_now_on
 from supervisor.app.secrets import take_secret_key
 from supervisor.app.settings import load
-from supervisor.cli.options import AsJson, ConfigFile, Exit, fail
+from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
 from supervisor.cli.terminal import cell, say, say_json, span
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
@@ -52,7 +50,7 @@ def table_of(rows: list[AccountRow]) -> Table:
     for row in rows:
         why = row.cooldown_reason or "no reason given"
         rests = [f"{span(row.cooldown_s)}: {why}"] if row.cooldown_s else []
-        if row.cooldown_s is None and row.cooldown_reason:  # for as long as no person acts
+        if row.cooldown_s is None and row.cooldown_reason:  # until an operator acts
             rests = [row.cooldown_reason]
         cells = (
             row.account,
@@ -71,32 +69,34 @@ def table_of(rows: list[AccountRow]) -> Table:
 T = TypeVar("T")
 
 
-class Desk:
-    """What the commands work with: the store and the operator's view of it."""
+class OpenStores:
+    """The stores that the commands work with."""
 
     def __init__(self, redis: RedisClient, settings: Settings, sealer: Encryption) -> None:
         quota = quota_limits(settings)
         prefix, lease_s = settings.redis.prefix, settings.bots.lease_seconds
         self.settings = settings
-        self.store = AccountStore(redis, prefix=prefix, quota=quota, lease_s=lease_s, sealer=sealer)
+        self.store = AccountStore(
+            redis, prefix=prefix, quota=quota, lease_s=lease_s, encryption=sealer
+        )
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
         self.pacing = LogonLimiter(redis, prefix=prefix, limits=log_on_limits(settings))
 
 
-def at_the_desk(
+def with_accounts(
     config: Path | None,
-    work: Callable[[Desk], Awaitable[T]],
+    work: Callable[[OpenStores], Awaitable[T]],
     *,
     as_json: bool = False,
     seals: bool = False,
 ) -> T:
-    """Open the store, do `work`, close it; what goes wrong is one line and exit code 1.
+    """Open the store, do `work` and close it; an error of the service is one line and exit code 1.
 
     Args:
-        config: the settings' file.
-        work: what to do.
-        as_json: say what goes wrong to programs.
-        seals: whether `work` reads or writes secrets, which a key that opens none of them must not.
+        config: the settings file.
+        work: uses the store and returns the result of the command.
+        as_json: print errors as JSON, too.
+        seals: `work` reads or writes secrets; then the key must open those that are stored.
 
     Raises:
         ConfigError: the settings or the key cannot be used.
@@ -112,20 +112,20 @@ def at_the_desk(
 
     async def run() -> T:
         async with _redis(settings) as redis:
-            desk = Desk(redis, settings, sealer)
-            if seals and (closed := await desk.store.closed_values()):
+            session = OpenStores(redis, settings, sealer)
+            if seals and (closed := await session.store.undecryptable_values()):
                 raise key.opens_none_of(closed)
-            return await work(desk)
+            return await work(session)
 
     try:
         return asyncio.run(run())
     except ServiceError as error:
-        raise fail(Exit.FAILED, str(error), as_json=as_json, word="refused") from None
+        raise fail(ExitCode.FAILED, str(error), as_json=as_json, word="refused") from None
 
 
 @contextlib.asynccontextmanager
 async def _redis(settings: Settings) -> AsyncIterator[RedisClient]:
-    """Yield the Redis of the settings; it starts the embedded Valkey if that is not running."""
+    """Yield the Redis of the settings; start the embedded Valkey if it is not running."""
     if not settings.redis.is_embedded:
         async with contextlib.aclosing(connect(settings.redis.url.get_secret_value())) as redis:
             yield redis
@@ -153,14 +153,14 @@ async def _running(valkey: EmbeddedValkey) -> AsyncIterator[None]:
         valkey.disclaim()
 
 
-SHOWN: Final = 20  # problems of an import
-PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
+SHOWN: Final = 20  # problems of an import that are printed
+PIPE_WIDTH: Final = 250  # columns in a pipe: one line per account, for grep
 
-# Its help stands in cli.py, which imports this file as late as it can.
+# main.py has the help of this group; it imports this module on first use.
 app = typer.Typer(rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="The account's name.")]
-Force = Annotated[bool, typer.Option("--force", help="Also while the account is in use.")]
+Name = Annotated[str, typer.Argument(help="Name of the account.")]
+Force = Annotated[bool, typer.Option("--force", help="Even while the account is in use.")]
 
 
 @app.command()
@@ -175,7 +175,7 @@ def add(
 ) -> None:
     """Add an account, or change its password.
 
-    Prompts; else one line each from stdin.
+    Prompts for the secrets, or reads one line of stdin for each.
     """
     if problem := bad_name(name):
         raise ConfigError("name", problem)
@@ -183,13 +183,13 @@ def add(
     shared_secret = _secret("Shared secret") if with_shared_secret else None
     if not password:
         raise ConfigError(
-            "password", "it is missing; type it, or give it as the first line of stdin"
+            "password", "it is missing; type it, or pass it as the first line of stdin"
         )
     if problem := bad_shared_secret(shared_secret):
         raise ConfigError("shared secret", problem)
-    stored_as = at_the_desk(
+    stored_as = with_accounts(
         config,
-        lambda desk: desk.store.add(
+        lambda session: session.store.add(
             name.strip(), password, shared_secret and canonical(shared_secret)
         ),
         as_json=as_json,
@@ -215,14 +215,14 @@ def import_(
 ) -> None:
     """Add all accounts of some files.
 
-    All of them or, with the reasons, none. Files that are named together are read together: maFiles and a
-    list of their accounts' passwords.
+    If an entry is wrong, no account is added and the wrong entries are listed. Files of one command are
+    read together, for example maFiles and a list of the passwords of their accounts.
     """
     found = read_accounts((str(file) if len(files) > 1 else "", _read(file)) for file in files)
     good, bad = found.accounts, found.problems
     if good:
-        stored_as = at_the_desk(
-            config, lambda desk: add_all(desk.store, good), as_json=as_json, seals=True
+        stored_as = with_accounts(
+            config, lambda session: add_all(session.store, good), as_json=as_json, seals=True
         )
         for one, name in zip(good, stored_as, strict=True):
             if name != one.name:
@@ -236,16 +236,13 @@ def import_(
         say_json({"imported": len(good), "refused": refused})
     else:
         say(f"{len(good)} imported, {len(bad)} refused")
-    raise typer.Exit(Exit.FAILED if bad else Exit.OK)
+    raise typer.Exit(ExitCode.FAILED if bad else ExitCode.OK)
 
 
 @app.command("list")
 def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Show every account.
-
-    Its state, budget, holder, cooldown and last log-on.
-    """
-    rows = at_the_desk(config, lambda desk: desk.admin.overview(), as_json=as_json)
+    """Show the state, budget, holder, cooldown and last log-on of every account."""
+    rows = with_accounts(config, lambda session: session.admin.overview(), as_json=as_json)
     if as_json:
         say_json([asdict(row) for row in rows])
     else:
@@ -254,20 +251,20 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def login(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Log an account on once, and keep its token.
+    """Log an account on once and store its token.
 
-    Asks for a Steam Guard code if need be.
+    Asks for a Steam Guard code if Steam wants one.
     """
-    from supervisor.cli.login import login as run  # noqa: PLC0415 - gevent, for this command alone
+    from supervisor.cli.login import login as run  # noqa: PLC0415 - imports gevent
 
-    logged_on = at_the_desk(
+    logged_on = with_accounts(
         config,
-        lambda desk: run(desk.settings, desk.store, desk.admin, desk.pacing, name),
+        lambda session: run(session.settings, session.store, session.admin, session.pacing, name),
         as_json=as_json,
         seals=True,
     )
     if as_json:
-        steam_id = str(logged_on.steam_id)  # beyond what JSON's readers take for an exact number
+        steam_id = str(logged_on.steam_id)  # too large for an exact number in many JSON parsers
         say_json({"account": name, "done": "logged on", "steam_id": steam_id})
     else:
         say(f"{name}: logged on as {logged_on.steam_id}; the token is stored")
@@ -277,18 +274,15 @@ def login(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> 
 def release(
     name: Name, config: ConfigFile = None, *, force: Force = False, as_json: AsJson = False
 ) -> None:
-    """Free an account that is checked out.
-
-    For those that a crashed client has left so.
-    """
-    at_the_desk(config, lambda desk: desk.admin.release(name, force=force), as_json=as_json)
+    """Release an account that a crashed client has left checked out."""
+    with_accounts(config, lambda session: session.admin.release(name, force=force), as_json=as_json)
     _say(name, "free", as_json=as_json)
 
 
 @app.command()
 def reset(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """End an account's cooldown, give it its budget."""
-    at_the_desk(config, lambda desk: desk.admin.reset(name), as_json=as_json)
+    """End the cooldown of an account and restore its budget."""
+    with_accounts(config, lambda session: session.admin.reset(name), as_json=as_json)
     _say(name, "reset", as_json=as_json)
 
 
@@ -296,8 +290,8 @@ def reset(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) -> 
 def remove(
     name: Name, config: ConfigFile = None, *, force: Force = False, as_json: AsJson = False
 ) -> None:
-    """Forget an account and all that is stored for it."""
-    at_the_desk(config, lambda desk: desk.admin.remove(name, force=force), as_json=as_json)
+    """Delete an account and everything stored for it."""
+    with_accounts(config, lambda session: session.admin.remove(name, force=force), as_json=as_json)
     _say(name, "removed", as_json=as_json)
 
 
@@ -307,14 +301,14 @@ def _say(name: str, done: str, *, as_json: bool) -> None:
 
 
 def _secret(prompt: str) -> str:
-    """Ask without echo on a terminal; elsewhere read one line."""
+    """Prompt without echo on a terminal; elsewhere read one line of stdin."""
     if sys.stdin.isatty():
         return getpass.getpass(f"{prompt}: ")
     return sys.stdin.readline().rstrip("\r\n")
 
 
 def _read(file: Path) -> bytes:
-    """Return what is in a file; of one that is too large, enough to see that."""
+    """Return the content of a file; of one that is too large, enough to tell."""
     try:
         if str(file) == "-":
             return sys.stdin.buffer.read(LARGEST + 1)

@@ -1,8 +1,4 @@
-"""HTTP client for the running service.
-
-Knows how the service writes errors, not what its routes mean. Never goes through a proxy named in the
-environment: who runs the service reaches it.
-"""
+"""HTTP client for the running service. It ignores proxies that the environment names."""
 
 from __future__ import annotations
 
@@ -21,10 +17,10 @@ CONNECT_S: Final = 5.0
 
 
 class ApiClient:
-    """Asks one service; an async context manager."""
+    """Sends requests to one service; an async context manager."""
 
     def __init__(self, service: Service, *, timeout_s: float) -> None:
-        """`timeout_s`: for each answer as a whole."""
+        """`timeout_s`: the limit for each request as a whole."""
         self.url = service.url
         headers = {"User-Agent": AGENT}
         if service.token is not None:

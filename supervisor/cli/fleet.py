@@ -1,7 +1,6 @@
-"""`botapi bots` and `botapi fleet`: operates the bots of the running service.
+"""`botapi bots` and `botapi fleet`: requests to the admin API of the running service.
 
-Asks the admin API, with the admin token: from `--token-file`, or from where the settings say that the
-service has it. The token is never an argument.
+The admin token comes from `--token-file` or from the file that the settings name, never from an argument.
 """
 
 from __future__ import annotations
@@ -15,43 +14,41 @@ from urllib.parse import quote
 
 import typer
 
-from supervisor.app.settings import load
-from supervisor.cli.options import AsJson, ConfigFile, Service, Url, refusals, service_at
+from supervisor.cli.options import (
+    AsJson,
+    ConfigFile,
+    Service,
+    Url,
+    admin_token_file,
+    read_secret,
+    refusals,
+    service_at,
+)
 from supervisor.cli.terminal import say
-from supervisor.config.errors import ConfigError
 
 TIMEOUT_S: Final = 30.0
-LOOK_AGAIN_S: Final = 0.2
+POLL_S: Final = 0.2
 
-bots = typer.Typer(
-    help="Restart, park and unpark bots.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and some are secrets
-    rich_markup_mode=None,
-)
-fleet = typer.Typer(
-    help="Have more or fewer bots, or none for a while.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # as above
-    rich_markup_mode=None,
-)
+# main.py has the help of both groups; it imports this module on first use.
+bots = typer.Typer(rich_markup_mode=None)
+fleet = typer.Typer(rich_markup_mode=None)
 
-BotName = Annotated[str, typer.Argument(metavar="BOT", help="As `botapi status` has it: bot-1.")]
-Count = Annotated[int, typer.Argument(min=1, help="How many bots there shall be.")]
+BotName = Annotated[
+    str, typer.Argument(metavar="BOT", help="Bot id as in `botapi status`, for example bot-1.")
+]
+Count = Annotated[int, typer.Argument(min=1, help="Number of bots.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
         envvar="BOTAPI_ADMIN_TOKEN_FILE",
         metavar="FILE",
-        help="File with the admin token; without it, where the settings say that the service has it.",
+        help="File with the admin token; default: the file that the settings name.",
         show_default=False,
     ),
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Until every bot has finished what it had under way.")
+    bool, typer.Option("--wait", help="Wait until every bot has finished its requests.")
 ]
 
 
@@ -65,7 +62,7 @@ def restart(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restart a bot: it finishes its requests, logs off, and starts again."""
+    """Restart a bot after it has finished its requests and logged off."""
     service = _service(url, token_file, config)
     _order(service, "POST", _bot(name, "restart"), wait=wait, as_json=as_json)
 
@@ -80,7 +77,7 @@ def park(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a bot finish what it has, log off, and stay away."""
+    """Park a bot: it finishes its requests, logs off and stays off until it is unparked."""
     service = _service(url, token_file, config)
     _order(service, "POST", _bot(name, "park"), wait=wait, as_json=as_json)
 
@@ -94,7 +91,7 @@ def unpark(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a parked bot work, or one that waits for its next try."""
+    """Start a parked bot, or one that waits for its next restart."""
     service = _service(url, token_file, config)
     _order(service, "POST", _bot(name, "unpark"), as_json=as_json)
 
@@ -107,7 +104,7 @@ def show(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the fleet is meant to be."""
+    """Show the wanted state of the fleet."""
     _order(_service(url, token_file, config), "GET", "/admin/fleet", as_json=as_json)
 
 
@@ -121,7 +118,7 @@ def scale(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have so many bots, until bots.count is edited in the settings or the service restarts."""
+    """Set the number of bots until bots.count changes in the settings or the service restarts."""
     service = _service(url, token_file, config)
     body = {"count": count}
     _order(service, "POST", "/admin/fleet/scale", body, wait=wait, as_json=as_json)
@@ -136,7 +133,7 @@ def drain(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let every bot finish, log off and give its account back."""
+    """Drain the fleet: every bot finishes its requests, logs off and releases its account."""
     service = _service(url, token_file, config)
     _order(service, "POST", "/admin/fleet/drain", wait=wait, as_json=as_json)
 
@@ -159,15 +156,8 @@ def _bot(name: str, what: str) -> str:
 
 
 def _service(url: str | None, token_file: Path | None, config: Path | None) -> Service:
-    """Return where the service is, and the admin token."""
-    if token_file is None:
-        settings = load(config).settings
-        token_file = settings.http.admin_token_file or settings.own_token_file
-    try:
-        token = token_file.read_text("utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError("--token-file", f"{token_file} cannot be read: {reason}") from None
+    """Return the address of the service, with the admin token."""
+    token = read_secret(token_file or admin_token_file(config), "--token-file")
     return replace(service_at(url, None, config), token=token)
 
 
@@ -180,18 +170,18 @@ def _order(
 
 
 async def _ask(service: Service, method: str, path: str, body: Any, *, wait: bool) -> Any:
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see cli.py
+    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
 
     async with ApiClient(service, timeout_s=TIMEOUT_S) as api:
         plan = await api.call(method, path, body=body)
         while wait and plan["leaving"]:
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(POLL_S)
             plan = await api.get("/admin/fleet")
     return plan
 
 
 def in_words(plan: dict[str, Any]) -> str:
-    """Say on one line what the fleet is meant to be."""
+    """Return one line about the wanted state of the fleet."""
     count, configured = plan["count"], plan["configured"]
     facts = [f"{count} bot{'' if count == 1 else 's'}"]
     if count != configured:

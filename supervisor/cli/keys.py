@@ -1,7 +1,6 @@
-"""`botapi keys`: add, list, remove the API keys in the file that `http.api_keys_file` names.
+"""`botapi keys`: adds, lists and removes API keys in the file that `http.api_keys_file` names.
 
-Edits the file and nothing else: a running service follows it. A key is shown once, by `add`, alone on
-stdout. Sees both halves, like tree.py.
+A running service follows the file. `add` prints the key once, alone on stdout.
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ from actors.http.auth.api_keys import (
     MOST_PRIORITY,
     NAME_RULE,
     ApiKey,
-    digest_of,
     is_name,
     new_key,
     without_key,
 )
 from actors.http.auth.clients import Client, Rate
+from actors.http.auth.credentials import digest_of
 from supervisor.app.settings import load
 from supervisor.app.web import SETTING, read_keys
-from supervisor.cli.options import AsJson, ConfigFile, Exit, fail
+from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
 from supervisor.cli.terminal import cell, say
 from supervisor.config.errors import ConfigError
 
-PIPE_WIDTH: Final = 250  # columns; a table in a pipe is for grep, and one line each
+PIPE_WIDTH: Final = 250  # columns in a pipe: one line per key, for grep
 HEAD: Final = "# API keys: names and hashes, never a key. `botapi keys add NAME` appends a line.\n"
 
-# Its help stands in cli.py, which imports this file as late as it can.
+# main.py has the help of this group; it imports this module on first use.
 app = typer.Typer(rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="The name of the key, as logs will have it.")]
+Name = Annotated[str, typer.Argument(help="Name of the key, as in the log.")]
 
 
 @app.command()
@@ -52,30 +51,38 @@ def add(
     *,
     per_minute: Annotated[
         float | None,
-        typer.Option(min=0.001, max=MOST_PER_MINUTE, help="Requests per minute; else no limit."),
+        typer.Option(
+            min=0.001, max=MOST_PER_MINUTE, help="Requests per minute; default: no limit."
+        ),
     ] = None,
     burst: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_BURST, help="Requests at once after a rest; else a minute's."),
+        typer.Option(
+            min=1,
+            max=MOST_BURST,
+            help="Requests at once after a pause; default: those of a minute.",
+        ),
     ] = None,
     priority: Annotated[
         int,
-        typer.Option(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher ones are served first."),
+        typer.Option(
+            min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher priorities are served first."
+        ),
     ] = 0,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="May have known matches asked for again.")
+        bool, typer.Option("--refresh", help="The key may request a known match again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Create a key and print it; it is printed only once."""
     if not is_name(name):
         raise ConfigError("name", f"it must be {NAME_RULE}")
     if burst is not None and per_minute is None:
         raise ConfigError("--burst", "it needs --per-minute")
     file = _file(config)
     if file.exists() and any(key.client.name == name for key in read_keys(file)):
-        sentence = f"there is a key called {name}; remove it first"
-        raise fail(Exit.FAILED, sentence, as_json=as_json, word="in-use")
+        sentence = f"there is already a key called {name}; remove it first"
+        raise fail(ExitCode.FAILED, sentence, as_json=as_json, word="in-use")
     shown = new_key()
     rate = None if per_minute is None else Rate.of(per_minute, burst)
     key = ApiKey(Client(name, priority, refresh), digest_of(shown), rate)
@@ -83,13 +90,13 @@ def add(
     if as_json:
         typer.echo(json.dumps({**_facts(key), "key": shown}))
     else:
-        say(f"{name}: added to {file}; the key, which is shown this once:", err=True)
+        say(f"{name}: added to {file}; the key, which is printed only once:", err=True)
         say(shown)
 
 
 @app.command("list")
 def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Show every key's name, rate, priority and rights."""
+    """Show the name, rate, priority and rights of every key."""
     keys = read_keys(_file(config))
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys]))
@@ -103,7 +110,7 @@ def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) ->
     file = _file(config)
     if all(key.client.name != name for key in read_keys(file)):
         sentence = f"there is no key called {name}"
-        raise fail(Exit.NOT_FOUND, sentence, as_json=as_json, word="not-found")
+        raise fail(ExitCode.NOT_FOUND, sentence, as_json=as_json, word="not-found")
     _replace(file, without_key(file.read_text("utf-8-sig"), name) or HEAD)
     say(json.dumps({"name": name, "done": "removed"}) if as_json else f"{name}: removed")
 
@@ -111,12 +118,12 @@ def remove(name: Name, config: ConfigFile = None, *, as_json: AsJson = False) ->
 def _file(config: Path | None) -> Path:
     file = load(config).settings.http.api_keys_file
     if file is None:
-        raise ConfigError(SETTING, "it is not set; name the file that the keys are to be kept in")
+        raise ConfigError(SETTING, "it is not set; name the file for the keys")
     return file
 
 
 def _append(file: Path, line: str) -> None:
-    """Add a line in one write, so that two who do it at once both have theirs."""
+    """Append a line in one write, so that two processes can append at the same time."""
     try:
         text = file.read_text("utf-8-sig") if file.exists() else ""
         before = HEAD if not text else "" if text.endswith("\n") else "\n"

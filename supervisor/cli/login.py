@@ -18,8 +18,8 @@ from actors.accounts.store import AccountStore
 from actors.bot.steam_guard import InteractiveLogon
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
-from actors.steam.port import GuardKind, GuardRequest, LoggedOn, Transport
+from actors.steam.link import SteamNetwork
+from actors.steam.port import GuardKind, GuardRequest, LoggedOn, TransportKind
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
 from supervisor.cli.terminal import say
@@ -28,7 +28,7 @@ from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
 WHERE: Final = {
-    GuardKind.EMAIL: "the e-mail Steam has sent",
+    GuardKind.EMAIL: "the e-mail that Steam has sent",
     GuardKind.DEVICE: "the mobile app, or approve it there",
 }
 
@@ -36,32 +36,32 @@ WHERE: Final = {
 async def login(
     settings: Settings, store: AccountStore, admin: AccountAdmin, pacing: LogonLimiter, name: str
 ) -> LoggedOn:
-    """Take the account, log it on, keep its token, give it back.
+    """Check the account out, log it on, store its token, release it.
 
     Raises:
         ConfigError: the settings name no network.
-        ServiceError: Steam or the store refused; the text says why.
+        ServiceError: Steam or the store refused.
     """
     url = settings.steam.effective_directory_url
     if url is None:
         raise ConfigError(
             "steam.directory_url",
-            "it is not set, and a sandbox of our own knows only demo accounts",
+            "it is not set; a private sandbox has demo accounts only",
         )
     clock, log = SystemClock(), _quiet()
     at_steam = SteamTime(clock)
     hub = Hub(clock=clock, log=log)
     trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
-    # The credential flow is known to work over WebSocket; whether over TCP is uncertain.
+    # The credential flow is known to work over WebSocket; TCP is not confirmed.
     directory = CmDirectory(
-        url, Transport.WEBSOCKET, clock=clock, rng=random.Random(), log=log, time=at_steam
+        url, TransportKind.WEBSOCKET, clock=clock, rng=random.Random(), log=log, time=at_steam
     )
     by_hand = InteractiveLogon(
         admin=admin,
         store=store,
-        steam=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
+        network=SteamNetwork(hub, trust, clock=at_steam, rng=random.Random(), log=log),
         directory=directory,
-        pacing=pacing,
+        limiter=pacing,
         clock=clock,
         rng=random.Random(),
         holder=f"login-{socket.gethostname()}-{os.getpid()}",
@@ -76,24 +76,24 @@ async def login(
 
 
 class Prompt:
-    """Asks the person at the terminal, or takes the next line of stdin, until it is cancelled."""
+    """Reads Steam Guard codes from the terminal or from stdin, until it is cancelled."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._read = b""  # more than the lines that were asked for
+        self._read = b""  # bytes after the last line returned
         self._is_over = False
 
     async def __call__(self, request: GuardRequest) -> str | None:
         """Return the line that answers `request`; None at the end of the input."""
         again = "That code was wrong. " if request.attempt > 1 else ""
         if request.is_renewed:
-            again = "The time is over, and Steam has sent another code. "
+            again = "That code has expired, and Steam has sent another one. "
         hint = f" ({request.hint})" if request.hint else ""
         asked = f"{again}Steam Guard code from {WHERE[request.kind]}{hint}: "
         say(asked, nl=False, err=True)
         try:
             return await self._line() or None
-        except asyncio.CancelledError:  # approved elsewhere, or another code is wanted
+        except asyncio.CancelledError:  # approved in the app, or another code is needed
             say("", err=True)
             raise
 
@@ -107,11 +107,11 @@ class Prompt:
         return line.decode(errors="replace").strip()
 
     async def _readable(self) -> None:
-        """Wait without a thread, which could not be told to give up."""
+        """Wait for input without a thread, which could not be cancelled."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
         try:
             loop.add_reader(self._descriptor, ready.set)
-        except PermissionError:  # a file, which never lets a reader wait
+        except PermissionError:  # a file is always readable
             return
         try:
             await ready.wait()
@@ -120,7 +120,7 @@ class Prompt:
 
 
 def _quiet() -> FilteringBoundLogger:
-    """Return a logger for warnings and worse; a person reads this."""
+    """Return a logger for warnings and errors, on stderr."""
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(30)
     )

@@ -1,19 +1,21 @@
-"""The `botapi` command: run, version, healthcheck, and the groups of commands.
+"""The `botapi` command: run, version, healthcheck, config, and the groups of commands.
 
-Exit codes: 0 a clean stop or a good answer, 1 a failure at work, 2 a mistake in the arguments or
-the settings; the others are in cli_options.py. Everything heavy is imported by the command that needs
-it, so that `--help`, completion and `config check` answer at once and touch neither Steam nor Redis.
+Exit codes: 0 success, 1 failure, 2 a mistake in the arguments or the settings; `options.Exit` has the
+others. The command that needs a heavy module imports it, so that `--help`, completion and `config check`
+are fast and touch neither Steam nor Redis.
 """
 
 from __future__ import annotations
 
 import functools
 import http.client
+import importlib
 import json
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import groupby
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -23,7 +25,7 @@ from sandbox.cli import simulate
 from supervisor import __version__
 from supervisor.app.settings import load
 from supervisor.cli.match import match
-from supervisor.cli.options import AsJson, ConfigFile, Exit
+from supervisor.cli.options import AsJson, ConfigFile, ExitCode
 from supervisor.cli.replay import replay
 from supervisor.cli.status import status
 from supervisor.cli.terminal import escape_what_the_terminal_lacks, say
@@ -35,8 +37,8 @@ TIMEOUT_S: Final = 3.0  # below the 5 s that the Dockerfile's HEALTHCHECK allows
 
 
 def is_healthy(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bool:
-    """Return whether ``GET /healthz`` answers 200; an address for all interfaces means loopback."""
-    # http.client, because urllib would send this through a proxy named in the environment.
+    """Return whether ``GET /healthz`` answers 200; loopback stands for "all interfaces"."""
+    # urllib would send this through a proxy that the environment names.
     connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=timeout_s)
     try:
         connection.request("GET", "/healthz")
@@ -47,12 +49,12 @@ def is_healthy(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bool:
         connection.close()
 
 
-def later(commands: Callable[[], typer.Typer]) -> type[TyperGroup]:
-    """Return a group whose commands are those of the application that `commands` imports."""
+def later(module: str, name: str = "app") -> type[TyperGroup]:
+    """Return a group with the commands of the application `name` in `module`, imported on first use."""
 
     @functools.cache
     def loaded() -> TyperGroup:
-        return typer.main.get_group(commands())
+        return typer.main.get_group(getattr(importlib.import_module(module), name))
 
     class Later(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
@@ -64,30 +66,6 @@ def later(commands: Callable[[], typer.Typer]) -> type[TyperGroup]:
     return Later
 
 
-def _accounts() -> typer.Typer:
-    from supervisor.cli.accounts import app as commands  # noqa: PLC0415 - imported when it is used
-
-    return commands
-
-
-def _keys() -> typer.Typer:
-    from supervisor.cli.keys import app as commands  # noqa: PLC0415 - as above
-
-    return commands
-
-
-def _bots() -> typer.Typer:
-    from supervisor.cli.fleet import bots as commands  # noqa: PLC0415 - as above
-
-    return commands
-
-
-def _fleet() -> typer.Typer:
-    from supervisor.cli.fleet import fleet as commands  # noqa: PLC0415 - as above
-
-    return commands
-
-
 app = typer.Typer(
     name="botapi",
     help="Dota 2 match details over HTTP, from a self-healing fleet of Steam accounts.",
@@ -96,23 +74,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 config_app = typer.Typer(help="Check or show the settings.", no_args_is_help=True)
-accounts_app = typer.Typer(
-    cls=later(_accounts),
-    help="Add accounts and look after them.",
-    no_args_is_help=True,
-)
-bots_app = typer.Typer(
-    cls=later(_bots), help="Restart, park and unpark bots.", no_args_is_help=True
-)
-fleet_app = typer.Typer(
-    cls=later(_fleet),
-    help="Have more or fewer bots, or none for a while.",
-    no_args_is_help=True,
-)
-keys_app = typer.Typer(
-    cls=later(_keys),
-    help="Make API keys and look after them.",
-    no_args_is_help=True,
+# Group, module, name of its application, help.
+GROUPS: Final = (
+    ("accounts", "supervisor.cli.accounts", "app", "Manage the Steam accounts."),
+    ("bots", "supervisor.cli.fleet", "bots", "Restart, park and unpark bots."),
+    ("fleet", "supervisor.cli.fleet", "fleet", "Scale, drain or resume the fleet."),
+    ("keys", "supervisor.cli.keys", "app", "Manage the API keys."),
 )
 
 
@@ -123,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         app(args=argv)
     except ConfigError as exc:
         say(f"botapi: {exc}", err=True)
-        sys.exit(Exit.MISUSED)
+        sys.exit(ExitCode.MISUSED)
     except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
-    sys.exit(Exit.OK)
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(ExitCode.OK)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the shape typer calls it in
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes it by position
     if wanted:
         typer.echo(f"botapi {__version__}")
         raise typer.Exit
@@ -155,7 +122,7 @@ def run(
     sandbox: Annotated[
         bool,
         typer.Option(
-            "--sandbox", help="Use a simulated Steam network with demo accounts, started for this."
+            "--sandbox", help="Start and use a simulated Steam network with demo accounts."
         ),
     ] = False,
 ) -> None:
@@ -174,7 +141,7 @@ def version(*, as_json: AsJson = False) -> None:
 
 @config_app.command("check")
 def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Say whether the settings can be used."""
+    """Check whether the settings are valid."""
     try:
         loaded = load(config)
     except ConfigError as error:
@@ -194,36 +161,54 @@ def check(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
 
 @config_app.command("show")
 def show(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
-    """Print the settings in effect and where each comes from; secrets are hidden."""
-    from supervisor.cli.config import as_json as to_json  # noqa: PLC0415 - as above
-    from supervisor.cli.config import as_toml  # noqa: PLC0415 - as above
-
+    """Print the settings in effect and the source of each; secrets are hidden."""
     loaded = load(config)
-    say(to_json(loaded) if as_json else as_toml(loaded))
+    say(settings_as_json(loaded) if as_json else settings_as_toml(loaded))
+
+
+def settings_as_toml(loaded: Loaded) -> str:
+    """Return the settings as TOML that config.toml accepts, apart from hidden passwords."""
+    blocks = []
+    for section, rows in groupby(loaded.rows(), key=lambda row: row[0]):
+        # A JSON string is a TOML basic string; numbers and lists of strings are the same in both.
+        lines = [
+            (f"{key} = {json.dumps(value, ensure_ascii=False)}", source)
+            for _, key, value, source in rows
+        ]
+        width = max(len(text) for text, _ in lines)
+        blocks.append(
+            "\n".join([f"[{section}]", *(f"{text:<{width}}  # {source}" for text, source in lines)])
+        )
+    return "\n\n".join(blocks)
+
+
+def settings_as_json(loaded: Loaded) -> str:
+    """Return ``{section: {key: {"value": ..., "source": ...}}}``."""
+    sections: dict[str, dict[str, object]] = {}
+    for section, key, value, source in loaded.rows():
+        sections.setdefault(section, {})[key] = {"value": value, "source": source}
+    return json.dumps(sections, indent=2, ensure_ascii=False)
 
 
 @app.command(hidden=True)
 def healthcheck(config: ConfigFile = None) -> None:
     """Ask the running service's /healthz; for the container engine."""
-    from supervisor.cli.main import is_healthy  # noqa: PLC0415 - as above
-
     http = load(config).settings.http
-    raise typer.Exit(Exit.OK if is_healthy(http.host, http.port) else Exit.FAILED)
+    raise typer.Exit(ExitCode.OK if is_healthy(http.host, http.port) else ExitCode.FAILED)
 
 
 app.command()(match)
 app.command()(replay)
 app.command()(status)
-app.add_typer(accounts_app, name="accounts")
-app.add_typer(bots_app, name="bots")
-app.add_typer(fleet_app, name="fleet")
-app.add_typer(keys_app, name="keys")
+for group, module, application, purpose in GROUPS:
+    lazy = typer.Typer(cls=later(module, application), help=purpose, no_args_is_help=True)
+    app.add_typer(lazy, name=group)
 app.add_typer(config_app, name="config")
 app.command("sandbox")(simulate)
 
 
 def _serve(loaded: Loaded) -> int:
-    import structlog  # noqa: PLC0415 - as above
+    import structlog  # noqa: PLC0415 - see the module docstring
 
     from supervisor.app.run import serve  # noqa: PLC0415 - as above
     from supervisor.logs import setup as logs  # noqa: PLC0415 - as above
@@ -232,10 +217,10 @@ def _serve(loaded: Loaded) -> int:
     try:
         return serve(loaded)
     except ConfigError as error:
-        logs.say(f"botapi: {error}")  # not on stderr itself, which may be a pipe that is full
-        return Exit.MISUSED
+        logs.say(f"botapi: {error}")  # stderr itself may be a full pipe
+        return ExitCode.MISUSED
     except Exception:  # noqa: BLE001 - the process boundary: logged with secrets hidden
         structlog.get_logger().exception("service_crashed")
-        return Exit.FAILED
+        return ExitCode.FAILED
     finally:
         logs.close()

@@ -26,13 +26,13 @@ from supervisor.cli.options import (
 from supervisor.cli.terminal import cell, say_json
 from supervisor.logs.redaction import printable
 
-PIPE_WIDTH: Final = 160  # columns; a table in a pipe is for grep, and one line each
+PIPE_WIDTH: Final = 160  # columns in a pipe: one line per player, for grep
 _DIRE: Final = 128  # player_slot of the first dire player
 _WINNERS: Final = {
     "k_EMatchOutcome_RadVictory": "Radiant won",
     "k_EMatchOutcome_DireVictory": "Dire won",
 }
-# Heading, the player's field.
+# Heading, field of the player.
 _COLUMNS: Final = (
     ("hero", "hero_id"),
     ("level", "level"),
@@ -55,7 +55,7 @@ def show(answer: Mapping[str, Any]) -> None:
 
 
 def table_of(answer: Mapping[str, Any]) -> Group:
-    """Lay out an answer of `/match-details`; what the GC left out is left out."""
+    """Lay out an answer of `/match-details`; fields that the GC omits are omitted."""
     match = answer.get("match", {})
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(answer, match):
@@ -105,7 +105,7 @@ def _minutes(seconds: int | None) -> str:
     return "" if seconds is None else f"{seconds // 60}:{seconds % 60:02}"
 
 
-MatchId = Annotated[int, typer.Argument(metavar="ID", help="The match's id.", show_default=False)]
+MatchId = Annotated[int, typer.Argument(metavar="ID", help="Match id.", show_default=False)]
 
 
 def match(
@@ -117,24 +117,22 @@ def match(
     timeout: Timeout = TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the running service about a match.
+    """Show a match.
 
-    Exit codes: 3 there is no such match, 4 ask again later.
+    Exit codes: 3 there is no such match, 4 try again later.
     """
     service = service_at(url, key_file, config)
     with refusals(as_json=as_json):
         answer = asyncio.run(ask(service, match_id, timeout))
     if as_json:
         say_json(answer)
-        return
-    from supervisor.cli.match import show  # noqa: PLC0415 - see cli.py
-
-    show(answer)
+    else:
+        show(answer)
 
 
 async def ask(service: Service, match_id: int, timeout_s: float) -> dict[str, Any]:
-    """Return the service's answer about a match; raise as `ApiClient.get`."""
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see cli.py
+    """Return the answer of the service about a match; raises as `ApiClient.get`."""
+    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
 
     async with ApiClient(service, timeout_s=timeout_s) as api:
         answer: dict[str, Any] = await api.get("/match-details", match_id=match_id)

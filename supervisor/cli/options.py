@@ -1,6 +1,6 @@
 """Options, exit codes and API errors that all commands share.
 
-Light on purpose: `api_client.py`, which speaks HTTP, takes long to import.
+This module imports quickly; `client.py`, which speaks HTTP, does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from supervisor.config.model import LOOPBACK
 
 
 class ApiUnreachable(Exception):
-    """The service does not answer at the address, or not in time."""
+    """The service does not answer at this address, or not in time."""
 
     def __init__(self, url: str, reason: str) -> None:
         self.url = url
@@ -33,7 +33,7 @@ class ApiUnreachable(Exception):
 
 
 class ApiRefused(Exception):
-    """The service answered with an error: status, word for programs, sentence, seconds to wait."""
+    """The service answered with an error: status, error word, message, seconds to wait."""
 
     def __init__(self, status: int, word: str, message: str, retry_after: float | None) -> None:
         self.status = status
@@ -45,21 +45,21 @@ class ApiRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the service is, and the key or token to show there."""
+    """The address of the service, and the key or token for it."""
 
     url: str
     token: str | None = field(default=None, repr=False)
 
 
-class Exit(IntEnum):
-    """How the process ends."""
+class ExitCode(IntEnum):
+    """Exit codes of the process."""
 
     OK = 0
     FAILED = 1
     MISUSED = 2
-    NOT_FOUND = 3  # and never will be: no such match, or it has no replay
+    NOT_FOUND = 3  # permanently: no such match, or it has no replay
     RETRY_LATER = 4
-    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+    INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 
 
 ConfigFile = Annotated[
@@ -68,18 +68,18 @@ ConfigFile = Annotated[
         "--config",
         envvar="BOTAPI_CONFIG",
         metavar="FILE",
-        help="Settings to read; without it ./config.toml, or the defaults if there is none.",
+        help="Settings file; default: ./config.toml, or the default settings if there is none.",
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Url = Annotated[
     str | None,
     typer.Option(
         "--url",
         envvar="BOTAPI_URL",
         metavar="URL",
-        help="Where the service is; without it, on the host and port of the settings.",
+        help="Address of the service; default: host and port of the settings.",
         show_default=False,
     ),
 ]
@@ -89,7 +89,7 @@ KeyFile = Annotated[
         "--key-file",
         envvar="BOTAPI_API_KEY_FILE",
         metavar="FILE",
-        help="File with the API key, where the service wants one. [or env var: BOTAPI_API_KEY]",
+        help="File with the API key, if the service needs one. [or env var: BOTAPI_API_KEY]",
         show_default=False,
     ),
 ]
@@ -100,21 +100,21 @@ Timeout = Annotated[
 TIMEOUT_S: Final = 60.0
 
 _KEY: Final = "BOTAPI_API_KEY"
-_CODES: Final[Mapping[int | str, Exit]] = {
-    "blocked": Exit.NOT_FOUND,  # the word says more than its status
-    400: Exit.MISUSED,
-    401: Exit.MISUSED,
-    403: Exit.MISUSED,
-    404: Exit.NOT_FOUND,
-    429: Exit.RETRY_LATER,
-    502: Exit.RETRY_LATER,
-    503: Exit.RETRY_LATER,
-    504: Exit.RETRY_LATER,
+_CODES: Final[Mapping[int | str, ExitCode]] = {
+    "blocked": ExitCode.NOT_FOUND,  # more precise than its status
+    400: ExitCode.MISUSED,
+    401: ExitCode.MISUSED,
+    403: ExitCode.MISUSED,
+    404: ExitCode.NOT_FOUND,
+    429: ExitCode.RETRY_LATER,
+    502: ExitCode.RETRY_LATER,
+    503: ExitCode.RETRY_LATER,
+    504: ExitCode.RETRY_LATER,
 }
 
 
 def service_at(url: str | None, key_file: Path | None, config: Path | None) -> Service:
-    """Return where the service is and what opens it.
+    """Return the address of the service and the key for it.
 
     Raises:
         ConfigError: the address, the file or the settings cannot be used.
@@ -124,14 +124,14 @@ def service_at(url: str | None, key_file: Path | None, config: Path | None) -> S
 
 @contextlib.contextmanager
 def refusals(*, as_json: bool) -> Iterator[None]:
-    """Let what the service refuses in the block be one line on stderr, and an exit code."""
+    """Turn the errors of the service in the block into one line on stderr and an exit code."""
     try:
         yield
     except ApiUnreachable as error:
-        raise fail(Exit.FAILED, str(error), as_json=as_json, word="unreachable") from None
+        raise fail(ExitCode.FAILED, str(error), as_json=as_json, word="unreachable") from None
     except ApiRefused as error:
         raise fail(
-            _CODES.get(error.word) or _CODES.get(error.status, Exit.FAILED),
+            _CODES.get(error.word) or _CODES.get(error.status, ExitCode.FAILED),
             error.message,
             as_json=as_json,
             word=error.word,
@@ -140,14 +140,14 @@ def refusals(*, as_json: bool) -> Iterator[None]:
 
 
 def fail(
-    code: Exit,
+    code: ExitCode,
     sentence: str,
     *,
     as_json: bool = False,
     word: str = "failed",
     retry_after: float | None = None,
 ) -> typer.Exit:
-    """Say what went wrong, to programs on stdout as the API does; return what to raise."""
+    """Print an error on stderr, and as JSON on stdout if `as_json`; return the exception to raise."""
     hint = "" if retry_after is None else f" (try again in {retry_after:.0f} s)"
     say(f"botapi: {sentence}{hint}", err=True)
     if as_json:
@@ -173,11 +173,24 @@ def _address(url: str | None, config: Path | None) -> str:
 
 
 def _key(file: Path | None) -> str | None:
-    """Return the key; the file wins over the variable."""
-    if file is None:
-        return os.environ.get(_KEY) or None
+    """Return the key; the file has precedence over the variable."""
+    return (os.environ.get(_KEY) or None) if file is None else read_secret(file, "--key-file")
+
+
+def read_secret(file: Path, option: str) -> str:
+    """Return the content of the file that `option` names.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         return file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError("--key-file", f"{file} cannot be read: {reason}") from None
+        raise ConfigError(option, f"{file} cannot be read: {reason}") from None
+
+
+def admin_token_file(config: Path | None) -> Path:
+    """Return the file in which a service with these settings keeps its admin token."""
+    settings = load(config).settings
+    return settings.http.admin_token_file or settings.own_token_file

@@ -1,4 +1,4 @@
-"""`botapi replay`: the arguments."""
+"""`botapi replay`: its arguments. `replay_fetch.py`, which imports slowly, does the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="File or directory to write to, - for stdout; without it, the file's own name, here.",
+        help="File or directory to write to, - for stdout; default: the server's name, here.",
         show_default=False,
     ),
 ]
@@ -36,7 +36,7 @@ Mirror = Annotated[
         "--mirror",
         envvar="BOTAPI_REPLAY_MIRROR",
         metavar="URL",
-        help="A server that has the same files; without it, the one that the service names, or Valve's.",
+        help="Server with the same files; default: the one that the service names, or Valve's.",
         show_default=False,
     ),
 ]
@@ -49,13 +49,11 @@ def replay(
     extract: Annotated[
         bool, typer.Option("--extract", help="Write the uncompressed .dem.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     mirror: Mirror = None,
     retries: Annotated[
         int,
-        typer.Option(
-            min=0, metavar="N", help="Tries in a row without a new byte, after the first."
-        ),
+        typer.Option(min=0, metavar="N", help="Consecutive retries without a new byte."),
     ] = 4,
     url: Url = None,
     key_file: KeyFile = None,
@@ -63,15 +61,15 @@ def replay(
     timeout: Timeout = TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
-    """Download a match's replay and verify it.
+    """Download and verify the replay of a match.
 
-    Valve's servers compress replays with zstd (older ones with bzip2) and call all of them .dem.bz2. The
-    same command goes on where an earlier try has ended.
+    Valve's servers compress replays with zstd (older ones with bzip2) and name all of them .dem.bz2. The
+    same command continues an interrupted download.
 
-    Exit codes: 3 there is no such match or no replay (any more), 4 try again later, 130 Ctrl-C.
+    Exit codes: 3 no such match or no replay (any more), 4 try again later, 130 Ctrl-C.
     """
     service = service_at(url, key_file, config)
-    from supervisor.cli.replay_fetch import Order, fetch  # noqa: PLC0415 - see cli.py
+    from supervisor.cli.replay_fetch import Order, fetch  # noqa: PLC0415 - see main.py
 
     order = Order(
         match_id=match_id,

@@ -1,4 +1,4 @@
-"""`botapi replay`: asks the service, downloads the file, shows the progress."""
+"""`botapi replay`: downloads a replay and shows the progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -26,19 +26,18 @@ from rich.progress import (
 )
 
 from actors.matches.match import is_valves, on_mirror
-from actors.replays.availability import Availability
-from actors.replays.download import Download, GaveUp, NotThere, Patience
+from actors.replays.download import Download, GaveUp, NotThere
 from actors.replays.files import InUse, Nowhere, PartFile, PlainFile
 from actors.replays.verify import BadReplay, Compression
 from supervisor.cli.client import ApiClient
-from supervisor.cli.options import Exit, Service, fail
+from supervisor.cli.options import ExitCode, Service, fail
 from supervisor.cli.terminal import say, size_of, span
 from supervisor.clock import SystemClock
 from supervisor.logs.redaction import printable
 
 
 class Bar:
-    """A bar with speed and time left, on stderr; nothing at all where that is no terminal."""
+    """A progress bar on stderr; nothing where that is no terminal."""
 
     def __init__(self, name: str) -> None:
         console = Console(stderr=True)
@@ -56,7 +55,7 @@ class Bar:
             expand=True,
         )
         self._task = self._progress.add_task("asking", total=None)
-        self._is_coming = False
+        self._is_receiving = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -71,41 +70,36 @@ class Bar:
         self._progress.stop()
 
     def reading(self, length: int) -> None:
-        """So many bytes of an earlier try are checked now."""
+        """Show that so many bytes of an earlier download are being checked."""
         self._progress.update(self._task, description="checking what is there", total=length)
 
     def coming(self, length: int, size: int | None) -> None:
-        """So many bytes of `size` are there."""
-        if self._is_coming and length >= self._last:
+        """Show that so many bytes of `size` have arrived."""
+        if self._is_receiving and length >= self._last:
             self._progress.update(self._task, completed=length, total=size)
-        else:  # what was there before says nothing about the speed
+        else:  # bytes of an earlier download do not count for the speed
             self._progress.reset(
                 self._task, total=size, completed=length, description=self._name, visible=True
             )
-        self._is_coming, self._last = True, length
+        self._is_receiving, self._last = True, length
 
     def waiting(self, seconds: float, reason: str) -> None:
-        """The next try comes in some seconds."""
-        self._is_coming = False
+        """Show that the next attempt starts in some seconds."""
+        self._is_receiving = False
         self._progress.update(
             self._task, description=f"{printable(reason)}; again in {seconds:.0f} s"
         )
 
 
-# Valve uploads a replay some minutes after the match, and rarely later than this.
+# Valve uploads a replay some minutes after the match, rarely later than this.
 UPLOAD_S: Final = 24 * 3600
-LOOK_AGAIN_S: Final = 300.0
+RETRY_AFTER_S: Final = 300.0
 STDOUT: Final = Path("-")  # of `--output`
-NO_REPLAY: Final[Mapping[str, str]] = {
-    Availability.NOT_RECORDED: "the replay of match {} was not recorded",
-    Availability.EXPIRED: "the replay of match {} has expired; Valve keeps most for about two weeks",
-    Availability.OLD_FORMAT: "match {} has no replay; it is from before there were replays of this kind",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted."""
+    """The arguments of the command."""
 
     match_id: int
     service: Service
@@ -116,21 +110,21 @@ class Order:
     retries: int
     timeout_s: float
     as_json: bool
-    is_piped: bool = False  # `output` is a directory that lasts until the replay is on stdout
+    is_piped: bool = False  # `output` is a temporary directory
 
     def fail(
-        self, code: Exit, sentence: str, word: str, retry_after: float | None = None
+        self, code: ExitCode, sentence: str, word: str, retry_after: float | None = None
     ) -> typer.Exit:
-        """Say what went wrong; return what to raise."""
+        """Print the error; return the exception to raise."""
         return fail(code, sentence, as_json=self.as_json, word=word, retry_after=retry_after)
 
 
 async def fetch(order: Order) -> None:
-    """Do it; say on stdout what has come.
+    """Download and verify the replay; print a line about it on stdout.
 
     Raises:
-        typer.Exit: it cannot be had; the reason has been said.
-        ApiUnreachable, ApiRefused: the service did not answer well.
+        typer.Exit: the replay is not available; the reason is printed.
+        ApiUnreachable, ApiRefused: the service refused or did not answer.
     """
     if order.output == STDOUT:
         await _to_stdout(order)
@@ -142,10 +136,10 @@ async def fetch(order: Order) -> None:
 
 
 async def _to_stdout(order: Order) -> None:
-    """Download to a temporary file, which is verified before a byte of it is written to stdout."""
+    """Download to a temporary file and verify it before a byte of it is written to stdout."""
     if order.as_json or sys.stdout.isatty():
         why = "--json writes to stdout too" if order.as_json else "stdout is a terminal"
-        raise order.fail(Exit.MISUSED, f"{why}: name a file with -o", "stdout")
+        raise order.fail(ExitCode.MISUSED, f"{why}: name a file with -o", "stdout")
     with tempfile.TemporaryDirectory(prefix="botapi-replay-") as directory:
         piped = replace(order, output=Path(directory), is_piped=True)
         target, _, _ = await _to_file(piped)
@@ -154,19 +148,24 @@ async def _to_stdout(order: Order) -> None:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            sys.stdout = None  # nothing is left to flush at exit
-            raise order.fail(Exit.FAILED, "the reader of stdout has gone", "stdout") from None
+            sys.stdout = None  # else the interpreter flushes it at exit
+            raise order.fail(
+                ExitCode.FAILED, "the reader of stdout has closed it", "stdout"
+            ) from None
 
 
 async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
-    """Return the verified file, its URL and how Valve's server compressed it."""
+    """Return the verified file, its URL and its compression."""
     async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
-        facts = await api.get(f"/replays/{order.match_id}", redirect=0)
-    availability, url = str(facts["availability"]), facts["url"]
-    if url is None:
-        sentence = NO_REPLAY.get(availability, "match {} has no replay").format(order.match_id)
-        raise order.fail(Exit.NOT_FOUND, sentence, f"replay-{availability}")
-    url = on_mirror(url, order.mirror) if order.mirror else str(url)
+        path = f"/replays/{order.match_id}"
+        facts = await api.get(path, redirect=0)
+        if facts["url"] is None:
+            await api.get(path)  # refused, with the word and the sentence of the reason
+            raise order.fail(
+                ExitCode.RETRY_LATER, "the replay has just become available", "try-again"
+            )
+    url = str(facts["url"])
+    url = on_mirror(url, order.mirror) if order.mirror else url
     target = _target(order, url)
     _check_free(order, target)
     with _words(order, facts["ended_at"], target):
@@ -175,15 +174,20 @@ async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
 
 
 async def _download(order: Order, url: str, target: Path) -> Compression | None:
-    """Bring the file to its place; return how it was compressed."""
-    patience = Patience(order.retries, SystemClock().sleep)
+    """Download the file to `target`; return its compression."""
     with (
         PartFile(target) as part,
         PlainFile(target) if order.extract else Nowhere() as sink,
         Bar(target.name) as bar,
     ):
         download = Download(
-            order.match_id, url, part=part, sink=sink, watcher=bar, patience=patience
+            order.match_id,
+            url,
+            part=part,
+            sink=sink,
+            watcher=bar,
+            retries=order.retries,
+            clock=SystemClock(),
         )
         await download.run(through_proxy=is_valves(url))
         if isinstance(sink, PlainFile):
@@ -196,14 +200,14 @@ async def _download(order: Order, url: str, target: Path) -> Compression | None:
 
 @contextlib.contextmanager
 def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]:
-    """Let what goes wrong in the block be one line and an exit code."""
+    """Turn the errors of the block into one line and an exit code."""
     part = target.with_name(target.name + ".part")
 
     def kept() -> str:
-        """Say what is left of the download; asked when the files are closed."""
+        """Return words about the part file; call it when the files are closed."""
         if order.is_piped or not part.exists():
             return ""
-        return f"; what has come is kept in {part}; the same command goes on from there"
+        return f"; the part so far is kept in {part}; the same command continues from there"
 
     try:
         yield
@@ -211,35 +215,35 @@ def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]
         raise _not_there(order, ended_at) from None
     except GaveUp as error:
         raise order.fail(
-            Exit.RETRY_LATER, f"the download broke: {error}{kept()}", "download-broke"
+            ExitCode.RETRY_LATER, f"the download failed: {error}{kept()}", "download-broke"
         ) from None
     except BadReplay as error:
-        sentence = f"the server's file is no good, twice: {error}; nothing is kept"
-        raise order.fail(Exit.FAILED, sentence, "bad-replay") from None
+        sentence = f"the server sent a damaged file twice: {error}; nothing is kept"
+        raise order.fail(ExitCode.FAILED, sentence, "bad-replay") from None
     except InUse as error:
-        raise order.fail(Exit.FAILED, str(error), "in-use") from None
+        raise order.fail(ExitCode.FAILED, str(error), "in-use") from None
     except OSError as error:
         where = error.filename or part
-        raise order.fail(Exit.FAILED, f"{where}: {error.strerror}{kept()}", "disk") from None
+        raise order.fail(ExitCode.FAILED, f"{where}: {error.strerror}{kept()}", "disk") from None
     except asyncio.CancelledError:
         say(f"botapi: interrupted{kept()}", err=True)
         raise
 
 
 def _not_there(order: Order, ended_at: float | None) -> typer.Exit:
-    """The server says no more than 404; how long ago the match was says the rest."""
+    """Explain a 404 of the file server by the age of the match."""
     name = f"the replay of match {order.match_id}"
     age = None if ended_at is None else SystemClock().wall() - ended_at
-    if age is not None and age < 0:  # of a broken answer
+    if age is not None and age < 0:  # a wrong date
         age = None
     if age is not None and age < UPLOAD_S:
         sentence = (
-            f"{name} is not uploaded yet: the match ended {span(age)} ago; it takes some minutes"
+            f"{name} is not uploaded yet: the match ended {span(age)} ago; the upload takes minutes"
         )
-        return order.fail(Exit.RETRY_LATER, sentence, "replay-not-yet-available", LOOK_AGAIN_S)
+        return order.fail(ExitCode.RETRY_LATER, sentence, "replay-not-yet-available", RETRY_AFTER_S)
     since = "" if age is None else f": the match ended {span(age)} ago"
-    sentence = f"{name} is not on the server any more{since}, and most are kept about two weeks"
-    return order.fail(Exit.NOT_FOUND, sentence, "replay-expired")
+    sentence = f"{name} is no longer on the server{since}; most are kept for about two weeks"
+    return order.fail(ExitCode.NOT_FOUND, sentence, "replay-expired")
 
 
 def _target(order: Order, url: str) -> Path:
@@ -252,7 +256,7 @@ def _target(order: Order, url: str) -> Path:
 
 def _check_free(order: Order, target: Path) -> None:
     if target.exists() and not order.force:
-        raise order.fail(Exit.MISUSED, f"{target} exists; --force replaces it", "exists")
+        raise order.fail(ExitCode.MISUSED, f"{target} exists; --force replaces it", "exists")
 
 
 def _say_done(order: Order, target: Path, url: str, compression: Compression | None) -> None:

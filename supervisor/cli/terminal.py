@@ -23,14 +23,14 @@ _SIZES: Final = ("bytes", "kB", "MB", "GB")
 
 
 def cell(text: object, style: str = "") -> Text:
-    """Return `text` for a table: rich reads no markup in it, and the terminal no control character."""
-    from rich.text import Text  # noqa: PLC0415 - see cli.py
+    """Return `text` for a table, without markup and control characters."""
+    from rich.text import Text  # noqa: PLC0415 - see main.py
 
     return Text(printable(text), style=style)
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text for people on stdout, or on stderr; `nl`: end the line."""
+    """Print text on stdout, or on stderr; `nl`: end the line."""
     typer.echo(printable_lines(text), err=err, nl=nl)
 
 
@@ -40,7 +40,7 @@ def say_json(value: Any) -> None:
 
 
 def json_line(value: Any) -> str:
-    """Return a value as JSON; of the characters in it those are escaped that are not printable."""
+    """Return a value as JSON, with unprintable characters escaped."""
     text = json.dumps(value, ensure_ascii=False)
     if text.isprintable():
         return text
@@ -48,7 +48,7 @@ def json_line(value: Any) -> str:
 
 
 def escape_what_the_terminal_lacks() -> None:
-    """Write what the encoding of stdout or stderr does not have as escapes, as JSON has them."""
+    """Write characters that the encoding of stdout or stderr lacks as JSON escapes."""
     codecs.register_error(_ESCAPES, _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -64,7 +64,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def span(seconds: float | None) -> str:
-    """Return a length of time in its largest unit: 45 s, 12 min, 5 h, 3 d; "" for None."""
+    """Return a duration in its largest unit: 45 s, 12 min, 5 h, 3 d; "" for None."""
     if seconds is None:
         return ""
     for size, unit in _UNITS:
@@ -74,13 +74,13 @@ def span(seconds: float | None) -> str:
 
 
 def clock_time(instant: float, now: float) -> str:
-    """Return an instant (UTC seconds) by the local clock, with the day where that is another one."""
+    """Return an instant (UTC seconds) in local time, with the weekday if it is another day."""
     then, today = (datetime.fromtimestamp(one, UTC).astimezone() for one in (instant, now))
     return then.strftime("%H:%M" if then.date() == today.date() else "%a %H:%M")
 
 
 def size_of(count: float) -> str:
-    """Return a number of bytes as people say it: 900 bytes, 1.4 MB."""
+    """Return a number of bytes with a unit: 900 bytes, 1.4 MB."""
     for unit in _SIZES[:-1]:
         if count < _KB:
             return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -1,1 +1,1 @@
-"""Settings: model, sources, errors, live changes."""
+"""Settings: model, loading, errors, changes, and the watch on the file."""

@@ -1,8 +1,4 @@
-"""The difference of two Settings: what applies live and what needs a restart.
-
-A pure function over two Settings. Who reads the file is live_settings.py, who lets the tree go by a
-change is tree.py.
-"""
+"""The difference of two Settings: what applies at once and what needs a restart."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ from typing import Any, Final
 from supervisor.config.errors import fields
 from supervisor.config.model import Settings
 
-# Everything else is read where something is built that lives as long as the process: a socket, a
-# connection, a lease that is under way and renewed by the length it was taken with.
+# Every other setting belongs to an object that exists as long as the process: a socket, a connection, or
+# a lease, whose length is fixed when it is taken.
 AT_ONCE: Final = frozenset(
     {
         "bots.count",
@@ -50,12 +46,12 @@ AT_ONCE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """The way from the settings in effect to the wanted ones, as far as it can be gone now.
+    """What changes when the wanted settings replace those in effect.
 
     Attributes:
-        effective: what is in effect then: wanted, but for what needs a restart.
-        applied: dotted keys whose new values hold at once, in the model's order.
-        needs_restart: dotted keys whose new values do not, in the model's order.
+        effective: the settings in effect after the change: the wanted values, except for `needs_restart`.
+        applied: dotted keys whose new values apply at once, in the order of the model.
+        needs_restart: dotted keys whose new values apply after a restart, in the order of the model.
     """
 
     effective: Settings
@@ -64,7 +60,7 @@ class SettingsChange:
 
 
 def change(running: Settings, wanted: Settings) -> SettingsChange:
-    """Compare the settings in effect with wanted ones."""
+    """Compare the settings in effect with the wanted ones."""
     differing = [
         f"{section}.{key}"
         for section, key, _ in fields()
@@ -76,9 +72,10 @@ def change(running: Settings, wanted: Settings) -> SettingsChange:
 
 
 def _with(running: Settings, wanted: Settings, keys: Iterable[str]) -> Settings:
-    """Return `running` with the values that `wanted` has for `keys`.
+    """Return `running` with the values of `wanted` for `keys`.
 
-    Needs no check: no rule binds a key that waits to one that does not (a test sees to that).
+    The result is valid: no rule connects a key that applies at once with one that does not (a test checks
+    this).
     """
     updates: dict[str, dict[str, Any]] = {}
     for dotted in keys:

@@ -1,7 +1,4 @@
-"""ConfigError and the sentences of its messages.
-
-Knows the model's fields and pydantic's error records; opens no file and reads no environment.
-"""
+"""ConfigError, and its messages for pydantic's errors."""
 
 from __future__ import annotations
 
@@ -18,19 +15,19 @@ from pydantic_core import ErrorDetails
 
 from supervisor.config.model import RELATION, Settings, Wanted
 
-MAX_SHOWN: Final = 60  # characters of a refused value worth repeating
+MAX_SHOWN: Final = 60  # characters of a refused value in a message
 _KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 _PASSWORD_IN_QUERY: Final = re.compile(r"(?<=[?&])((?:ssl_)?password=)[^&#\s]*")
 
 
 class ConfigError(Exception):
-    """The settings cannot be used as they are; the text is one line made for people.
+    """The settings are invalid; the text is one line.
 
     Attributes:
-        source: where the mistake is: a file's name, an environment variable, or both.
-        key: the dotted key concerned, or None when it is the file itself.
-        problem: what is wrong with it, without the source.
+        source: the location of the mistake: a file, an environment variable, or both.
+        key: the dotted key, or None if the file itself is wrong.
+        problem: the text without the source.
     """
 
     def __init__(self, source: str, problem: str, *, key: str | None = None) -> None:
@@ -41,14 +38,14 @@ class ConfigError(Exception):
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Yield (section, key, field) for all there is to set, in the model's order."""
+    """Yield (section, key, field) of every setting, in the order of the model."""
     for section, model in sections().items():
         for key, field in model.model_fields.items():
             yield section, key, field
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """Return the model of each section by its name, in the model's order."""
+    """Return the model of each section by its name, in the order of the model."""
     return {
         name: field.annotation
         for name, field in Settings.model_fields.items()
@@ -62,18 +59,18 @@ def without_password(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name closest to `name`, or None when none is close."""
+    """Return the known name that is most similar to `name`, or None."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def from_pydantic(error: ErrorDetails, source_of: Mapping[str, str], fallback: str) -> ConfigError:
-    """Turn one of pydantic's error records into our sentence.
+    """Return the ConfigError for one of pydantic's errors.
 
     Args:
-        error: the record.
-        source_of: the source of each dotted key that was set, e.g. ``"config.toml"``.
-        fallback: the source to name for what no known key explains.
+        error: pydantic's error.
+        source_of: the source of each dotted key that is set, for example ``"config.toml"``.
+        fallback: the source for other errors.
     """
     if error["type"] == RELATION:
         keys: tuple[str, ...] = error["ctx"]["keys"]
@@ -106,7 +103,7 @@ def _unknown_at_top(name: str, value: object) -> str:
         return f"unknown section [{name}]; {hint}"
     homes = [f"{section}.{key}" for section, key, _ in fields() if nearest(name, [key])]
     hint = f"; did you mean {homes[0]}?" if homes else ""
-    return f"{name} stands outside of any section{hint}"
+    return f"{name} is outside of any section{hint}"
 
 
 def _suggest_key(section: str, key: str) -> str:

@@ -1,12 +1,9 @@
-"""Watches a file that changes while the service runs, and reads it again.
+"""Watches a file and reads it again when it changes.
 
-This module knows neither the content of the file nor how changes are noticed (watch.py). It runs one read
-at a time.
-
-Watches the directory and not the file: editors save by rename, and Kubernetes swaps a symbolic link
-beside it (`..data`); after both, a watch on the file itself would watch a file that is no longer in use.
-A look every few seconds besides sees what no watch is told of: a file that is mounted alone into a
-container, a network file system, a link's target elsewhere.
+The watch is on the directory: editors save by rename, and Kubernetes swaps a link beside the file
+(`..data`), after which a watch on the file would watch an unused one. A check every few seconds finds
+changes that cause no event: a file that is mounted alone into a container, a network file system, a link
+to a file in another directory.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 from watchfiles import awatch
 
-SETTLE_S: Final = 0.1  # a file that stays the same for so long is written to its end
+SETTLE_S: Final = 0.1  # a file that stays the same for this long is completely written
 
 _NEVER_READ: Final = object()
 
@@ -31,25 +28,25 @@ class FollowedFile(ABC):
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._sleep = sleep
-        self._seen: object = _NEVER_READ  # the bytes last looked at; None for no file
+        self._seen: object = _NEVER_READ  # the last content; None for no file
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
 
     @property
     @abstractmethod
     def file(self) -> Path:
-        """The file that is followed, whether or not it exists."""
+        """The file, whether or not it exists."""
 
     @abstractmethod
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
-        """Go by what the file says now, or say why not; None where it cannot be read."""
+        """Apply the new content, or report why not; `content` is None if the file cannot be read."""
 
     def ask_to_reread(self) -> None:
-        """Have the file read again, changed or not; for signal handlers."""
+        """Request a read, even if the file is unchanged; for signal handlers."""
         self._asked.set()
 
     async def reread_when_asked(self) -> None:
-        """Serve `ask_to_reread` for ever."""
+        """Serve `ask_to_reread` until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -57,7 +54,7 @@ class FollowedFile(ABC):
                 await self._read(await asyncio.to_thread(_content, self.file), is_asked_for=True)
 
     async def look(self) -> None:
-        """Read the file again if its content is not what it was."""
+        """Read the file again if its content has changed."""
         async with self._one_at_a_time:
             if await asyncio.to_thread(_content, self.file) != self._seen:
                 await self._read(await self._settled(), is_asked_for=False)
@@ -67,7 +64,7 @@ class FollowedFile(ABC):
         await self._take_in(content, is_asked_for=is_asked_for)
 
     async def _settled(self) -> bytes | None:
-        """Return the content once it has stopped changing."""
+        """Return the content as soon as it stays the same."""
         content = await asyncio.to_thread(_content, self.file)
         while True:
             await self._sleep(SETTLE_S)
@@ -79,74 +76,76 @@ class FollowedFile(ABC):
 def _content(file: Path) -> bytes | None:
     try:
         return file.read_bytes()
-    except OSError:  # the subclass that parses the file reports the error
+    except OSError:  # the subclass reports the error
         return None
 
 
 LOOK_EVERY_S: Final = 5.0
-QUIET_MS: Final = 50  # changes that come closer together are one
+QUIET_MS: Final = 50  # changes within this time are one
 LONGEST_BURST_MS: Final = 500
 
 
 class FileWatch:
-    """A child for the supervisor: reads the file when it changes, and when a caller asks for it."""
+    """Child: reads each file when it changes and when a caller requests it."""
 
     def __init__(
         self,
-        followed: FollowedFile,
-        *,
+        *followed: FollowedFile,
         log: FilteringBoundLogger,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """`look_every_s`: between two looks when nothing is heard of the file."""
+        """`look_every_s`: seconds between two looks without a notification."""
         self._followed = followed
         self._look_every_s = look_every_s
         self._log = log
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Nothing to prepare: what changed before `run` is seen by its first look."""
+        """Do nothing: the first check of `run` sees earlier changes."""
 
     async def run(self) -> None:
-        """Follow the file until stopped."""
+        """Follow the files until stopped."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(), name="file-watch")
-            asked = group.create_task(self._followed.reread_when_asked(), name="file-asked")
+            asked = []
+            for one in self._followed:
+                group.create_task(self._follow(one), name="file-watch")
+                asked.append(group.create_task(one.reread_when_asked(), name="file-asked"))
             await self._stopping.wait()
-            asked.cancel()
+            for task in asked:
+                task.cancel()
 
     def stop(self) -> None:
-        """Let `run` end. Harmless when repeated."""
+        """End `run`. Harmless when repeated."""
         self._stopping.set()
 
-    async def _follow(self) -> None:
-        await self._followed.look()
-        async with contextlib.aclosing(self._hints()) as hints:
+    async def _follow(self, followed: FollowedFile) -> None:
+        await followed.look()
+        async with contextlib.aclosing(self._hints(followed)) as hints:
             async for _ in hints:
-                await self._followed.look()
+                await followed.look()
 
-    async def _hints(self) -> AsyncGenerator[None, None]:
-        """Yield when the file may have changed; ends with the stop."""
-        is_told = False
+    async def _hints(self, followed: FollowedFile) -> AsyncGenerator[None, None]:
+        """Yield when the file may have changed, until stopped."""
+        is_reported = False
         while not self._stopping.is_set():
             try:
-                async for _ in self._changes():
+                async for _ in self._changes(followed):
                     yield
-            except (OSError, RuntimeError) as error:  # no directory, or no more watches
-                if not is_told:
+            except (OSError, RuntimeError) as error:  # no directory, or no free watches
+                if not is_reported:
                     self._log.warning(
-                        "file_unwatched",
-                        file=str(self._followed.file),
+                        "file_watch_failed",
+                        file=str(followed.file),
                         reason=str(error),
                         look_every_s=self._look_every_s,
                     )
-                    is_told = True
+                    is_reported = True
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._look_every_s)
                 yield
 
-    def _changes(self) -> AsyncIterator[object]:
-        file = self._followed.file.absolute()
+    def _changes(self, followed: FollowedFile) -> AsyncIterator[object]:
+        file = followed.file.absolute()
         return awatch(
             *{file.parent, file.resolve().parent},
             watch_filter=None,

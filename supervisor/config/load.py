@@ -1,13 +1,8 @@
-"""Loads the settings: the file, the environment and the source of each value.
+"""Loads the settings from the file and the environment, with the source of each value.
 
-Each source is read into a Layer: what it sets, and the name under which a person knows it.
-Checking values is not done here, with one exception: an environment variable that starts with
-BOTAPI_ and means nothing is refused, because a misspelt one would otherwise be silently ignored.
-
-Sources, the later wins: the defaults, config.toml, ``BOTAPI_SECTION__KEY``, and last REDISTOGO_URL
-and PORT, because a hosting platform that assigns a port listens on that one alone. The entry
-point reads them once; each other component gets only the part that it needs and never reads the
-environment.
+Sources by rising precedence: the defaults, config.toml, ``BOTAPI_SECTION__KEY``, and REDISTOGO_URL and
+PORT, because a hosting platform connects only to the port that it assigns. A variable that starts with
+BOTAPI_ and names no setting is an error. No other module reads settings from the environment.
 """
 
 from __future__ import annotations
@@ -39,11 +34,11 @@ PREFIX: Final = "BOTAPI_"
 # The variables of the original BotAPI, still set by its scripts and by hosting platforms.
 SEED_VARIABLES: Final = {"REDISTOGO_URL": ("redis", "url"), "PORT": ("http", "port")}
 
-# What hosting platforms call the address of a Redis. They are not read: a variable of another program
-# would move the accounts to another server.
+# Variables with the address of a Redis on hosting platforms. They are not read: the variable of another
+# program would move the accounts to another server.
 OTHER_REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_TLS_URL", "REDISCLOUD_URL", "VALKEY_URL")
 
-# Ours by prefix, but no settings: what the command reads itself, the key that seals, the tests' data.
+# Variables with the prefix that are no settings: options of the command, the encryption key, test data.
 OTHER_VARIABLES: Final = frozenset(
     {
         "BOTAPI_CONFIG",
@@ -58,7 +53,7 @@ OTHER_VARIABLES: Final = frozenset(
 )
 
 # Kubernetes gives every pod the addresses of a Service named "botapi" in variables like these
-# (kubernetes.io, "Service: environment variables"); they are no mistake of the operator.
+# (kubernetes.io, "Service: environment variables").
 _SERVICE_LINK: Final = re.compile(
     r"BOTAPI_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -67,14 +62,14 @@ _SERVICE_LINK_URL: Final = re.compile(r"(tcp|udp|sctp)://")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one source sets."""
+    """The values of one source."""
 
-    values: dict[str, Any]  # section -> key -> raw value; for a bad file, whatever stands there
-    sources: dict[str, str]  # dotted key -> the name of what sets it
+    values: dict[str, Any]  # section -> key -> raw value; of an invalid file, its content
+    sources: dict[str, str]  # dotted key -> file or variable
 
 
 class _Names(Settings, BaseSettings):
-    """Tells pydantic-settings which variables to look for; never instantiated."""
+    """Names the variables for pydantic-settings; never instantiated."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
@@ -83,7 +78,7 @@ def read_file(path: Path) -> Layer:
     """Read a TOML file.
 
     Raises:
-        ConfigError: it is missing, unreadable or not TOML.
+        ConfigError: the file is missing, unreadable or not TOML.
     """
     name = str(path)
     if not path.exists():
@@ -91,7 +86,7 @@ def read_file(path: Path) -> Layer:
     if not path.is_file():
         raise ConfigError(name, "is not a file")
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may begin with a BOM
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # an editor may write a BOM
     except OSError as exc:
         raise ConfigError(name, f"cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -102,10 +97,10 @@ def read_file(path: Path) -> Layer:
 
 
 def read_environment() -> Layer:
-    """Read ``BOTAPI_SECTION__KEY`` variables; values stay texts.
+    """Read ``BOTAPI_SECTION__KEY`` variables; the values are texts.
 
     Raises:
-        ConfigError: a variable with our prefix names no setting.
+        ConfigError: a variable with the prefix names no setting.
     """
     known = {_variable(section, key): f"{section}.{key}" for section, key, _ in fields()}
     for name, value in os.environ.items():
@@ -115,7 +110,7 @@ def read_environment() -> Layer:
 
 
 def read_seed_environment() -> Layer:
-    """Read REDISTOGO_URL and PORT; an empty one counts as not set."""
+    """Read REDISTOGO_URL and PORT; an empty variable counts as not set."""
     found = {name: os.environ[name] for name in SEED_VARIABLES if os.environ.get(name)}
     values: dict[str, Any] = {}
     for name, value in found.items():
@@ -125,7 +120,7 @@ def read_seed_environment() -> Layer:
 
 
 def unread_redis_variables() -> tuple[str, ...]:
-    """Return the variables that name a Redis for other programs and are set."""
+    """Return the variables in OTHER_REDIS_VARIABLES that are set."""
     return tuple(name for name in OTHER_REDIS_VARIABLES if os.environ.get(name))
 
 
@@ -160,18 +155,18 @@ _READABLE_FILES: Final = ("ca_file", "universe_key_file")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings that can be used, and how they came about."""
+    """Valid settings and their sources."""
 
     settings: Settings
     file: Path | None  # the file that was read, if any
     sources: Mapping[str, str]  # dotted key -> "default", the file, or the variable
-    # Dotted key -> raw value, overridden or not; it may be a secret.
+    # Dotted key -> raw value in the file, overridden or not; may be a secret.
     in_file: Mapping[str, object] = field(default_factory=dict, repr=False)
     is_sandboxed: bool = False
-    unread: tuple[str, ...] = ()  # variables that name a Redis, while no setting does
+    unread: tuple[str, ...] = ()  # variables that name a Redis, if no setting does
 
     def again(self) -> Loaded:
-        """Read and check the same sources once more; a file that was read must still be there.
+        """Read and check the same sources again; the file must still exist.
 
         Raises:
             ConfigError: as `load`.
@@ -186,7 +181,7 @@ class Loaded:
         ]
 
     def rows(self) -> list[tuple[str, str, Any, str]]:
-        """Return (section, key, value fit for showing, source) in the model's order."""
+        """Return (section, key, public value, source) in the order of the model."""
         return [
             (
                 section,
@@ -202,11 +197,11 @@ def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
     """Read, merge and check the settings.
 
     Args:
-        path: the file to read; None means ./config.toml if there is one.
-        sandbox: put them on a simulated network of our own, whatever network they name.
+        path: the file to read; None means ./config.toml if it exists.
+        sandbox: replace the network by a private sandbox.
 
     Raises:
-        ConfigError: with one line that says where the mistake is.
+        ConfigError: the settings are invalid.
     """
     file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     from_file = read_file(file) if file else Layer({}, {})
@@ -226,7 +221,7 @@ def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
 
 
 def public_value(value: object) -> str | int | float | list[str]:
-    """Return a setting's value without secrets, as TOML would write it ("" for none)."""
+    """Return a value without secrets, as TOML has it ("" for None)."""
     if isinstance(value, tuple):
         return [str(item) for item in value]
     if value is None:
@@ -255,7 +250,7 @@ def _flat(values: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 def _check_file_alone(layer: Layer, name: str) -> None:
     """Refuse wrong types in the file, where the text "5" is no number (in a variable it is).
 
-    Relations wait: a variable may still set the other side.
+    Cross-field rules are checked later: a variable may set the other field.
     """
     try:
         Settings.model_validate(layer.values)
@@ -269,7 +264,7 @@ def _validated(values: dict[str, Any], sources: Mapping[str, str], fallback: str
     try:
         return Settings.model_validate(values, strict=False)
     except ValidationError as exc:
-        # `from None`: pydantic's own text repeats the values, and one of them may be a secret.
+        # `from None`: pydantic's text repeats the values, and one of them may be a secret.
         raise from_pydantic(exc.errors()[0], sources, fallback) from None
 
 

@@ -1,17 +1,14 @@
-"""Settings: sections, defaults, ranges and cross-field rules.
+"""Settings: sections, defaults, ranges and cross-field rules, as frozen values.
 
-Plain frozen values. This file knows nothing of files, environment variables or error sentences;
-where values come from is settings_sources.py, how a refusal reads is settings_errors.py. The
-defaults here and the ones written in config.toml are the same (a test holds them together).
+A test compares these defaults with those in config.toml.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -28,7 +25,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
-# An address to listen on everywhere is none to connect to.
+from supervisor.child import Backoff
+
+# The address to connect to, for addresses that mean all interfaces.
 LOOPBACK: Final[Mapping[str, str]] = {
     "0.0.0.0": "127.0.0.1",  # noqa: S104 - not bound
     "::": "::1",
@@ -38,24 +37,24 @@ LOOPBACK: Final[Mapping[str, str]] = {
 LIVE_DIRECTORY_URL: Final = "https://api.steampowered.com"
 EMBEDDED: Final = "embedded"
 
-# A bot that must leave gives its logoff this long; Steam answers one within a second or two.
+# The time limit of a logoff; Steam usually answers within two seconds.
 LOGOFF_S: Final = 5.0
-# A bot that cannot renew leaves this long, and the logoff, before its lease ends.
+# A bot that cannot renew its lease begins to log off this long, plus LOGOFF_S, before the lease ends.
 SAFETY_MARGIN_S: Final = 3.0
-RENEWALS_PER_LEASE: Final = 3  # one may be lost and the next still comes in time
+RENEWALS_PER_LEASE: Final = 3  # so that one may fail
 
-# One in ten seconds per machine is what ArchiSteamFarm allows itself.
+# As ArchiSteamFarm: one per ten seconds and machine.
 LIVE_LOGONS_PER_MINUTE: Final = 6.0
 
-RELATION: Final = "relation"  # the error type of a rule that binds several keys
+RELATION: Final = "relation"  # the error type of a cross-field rule
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Annotation: how a refusal describes the value, where type and range do not say enough."""
+    """Annotation: describes the value in errors, where type and range are not sufficient."""
 
     text: str
-    secret: bool = False  # then the refused value is not repeated
+    secret: bool = False  # errors do not repeat the refused value
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -76,12 +75,12 @@ def _web_url(value: str) -> str:
 
 
 def _none_if_empty(value: object) -> object:
-    """TOML has no null: an empty text stands for "not set"."""
+    """Return None for an empty text, which means "not set": TOML has no null."""
     return None if value == "" else value
 
 
 def _texts(value: object) -> list[str]:
-    """Take a list of texts, or one text with commas as variables have it."""
+    """Return the texts of a list, or of one text with commas (in a variable)."""
     texts = value.split(",") if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError(value)
@@ -97,7 +96,7 @@ def _hosts(value: object) -> object:
 
 
 def _host(text: str) -> str:
-    """Return a name or an address as it is compared: in lower case, without brackets and final dot."""
+    """Return a host name or address in lower case, without brackets and final dot."""
     if ":" in text:
         is_in_brackets = text.startswith("[") and text.endswith("]")
         return str(ip_address(text[1:-1] if is_in_brackets else text))
@@ -107,7 +106,7 @@ def _host(text: str) -> str:
 
 
 Seconds = Annotated[float, Wanted("a number of seconds")]
-LooseStrict = Field(strict=False)  # TOML and the environment have texts, not paths
+LooseStrict = Field(strict=False)  # TOML and environment variables have texts, not paths
 FilePath = Annotated[Path, LooseStrict, Wanted("the path of a file")]
 OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[
@@ -118,7 +117,7 @@ OptionalUrl = Annotated[
 Networks = Annotated[
     tuple[str, ...],
     BeforeValidator(_networks),
-    NoDecode,  # in a variable it is no JSON
+    NoDecode,  # a variable has a text with commas, not JSON
     Wanted('a list of addresses or networks without host bits, e.g. ["10.0.0.0/8"]'),
 ]
 Hosts = Annotated[
@@ -135,7 +134,7 @@ RedisUrl = Annotated[
 
 
 class Section(BaseModel):
-    """One table of config.toml. Strict: the text "5" is not the number 5."""
+    """Base class of the sections of config.toml. Strict: the text "5" is not the number 5."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
@@ -143,7 +142,7 @@ class Section(BaseModel):
 
 
 class Bots(Section):
-    """How many accounts to keep logged on, and how hard to use each."""
+    """Number of bots, and the limits of each."""
 
     count: int = Field(default=5, ge=1, le=1000)
     lease_seconds: Seconds = Field(default=60, ge=1, le=86_400)
@@ -158,7 +157,7 @@ class Bots(Section):
 
 
 class Redis(Section):
-    """Where accounts, auth state and budgets are kept."""
+    """The store of accounts, auth state and budgets."""
 
     url: RedisUrl = SecretStr(EMBEDDED)
     prefix: Annotated[
@@ -175,7 +174,7 @@ class Redis(Section):
 
 
 class Steam(Section):
-    """Which network the bots log on to, and what they trust there."""
+    """The network that the bots log on to, and its certificates."""
 
     network: Literal["live", "sandbox"] = "live"
     transport: Literal["websocket", "tcp"] = "websocket"
@@ -186,14 +185,14 @@ class Steam(Section):
 
     @property
     def effective_directory_url(self) -> str | None:
-        """Base URL of the directory; None means a private sandbox, which names its own."""
+        """Base URL of the directory; None means a private sandbox."""
         if self.directory_url is None and self.network == "live":
             return LIVE_DIRECTORY_URL
         return self.directory_url
 
 
 class Logon(Section):
-    """How politely to log on, per egress IP and across all containers."""
+    """Log-on rate per egress IP, across all containers."""
 
     per_minute: Annotated[
         Annotated[float, Field(ge=0, le=600)] | Literal["auto"],
@@ -204,15 +203,15 @@ class Logon(Section):
 
 
 class Quota(Section):
-    """How many match requests Valve answers before it falls silent."""
+    """Match requests per account and per egress IP."""
 
     per_account: int = Field(default=90, ge=1, le=1_000_000)
     per_ip: int = Field(default=450, ge=1, le=100_000_000)
     window: Literal["rolling-24h", "utc-day"] = "rolling-24h"
 
 
-class Restart(Section):
-    """How a failed bot comes back."""
+class RestartSection(Section):
+    """How a failed bot restarts."""
 
     backoff_min: Seconds = Field(default=1, ge=0.01, le=3600)
     backoff_max: Seconds = Field(default=60, ge=0.01, le=86_400)
@@ -220,16 +219,9 @@ class Restart(Section):
     intensity: int = Field(default=10, ge=1, le=1000)
     period: Seconds = Field(default=600, ge=0.1, le=604_800)
 
-    def ceilings(self) -> Iterator[float]:
-        """Yield the longest wait before each restart in turn, without end."""
-        ceiling = self.backoff_min
-        while True:
-            yield min(ceiling, self.backoff_max)
-            ceiling = min(ceiling * 2, self.backoff_max)
-
 
 class Http(Section):
-    """Where the API listens, whom it serves and how long a request may take."""
+    """Address, limits and access rules of the API."""
 
     host: Annotated[str, Field(min_length=1), Wanted("an address to listen on")] = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65_535)
@@ -244,7 +236,7 @@ class Http(Section):
 
 
 class Cache(Section):
-    """For how long what the Game Coordinator said is used again."""
+    """How long answers of the Game Coordinator are reused."""
 
     ttl: Seconds = Field(default=604_800, ge=1, le=31_536_000)
     recent_ttl: Seconds = Field(default=120, ge=1, le=86_400)
@@ -253,20 +245,20 @@ class Cache(Section):
 
 
 class Log(Section):
-    """What is logged, and how it looks."""
+    """Level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Metrics(Section):
-    """What /metrics shows."""
+class MetricsSection(Section):
+    """Content of /metrics."""
 
     accounts: bool = False
 
 
 class Settings(BaseModel):
-    """Everything the operator decides, validated; hand parts of it on, never the whole."""
+    """All settings, validated. Components receive only the part that they need."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -275,33 +267,33 @@ class Settings(BaseModel):
     steam: Steam = Steam()
     logon: Logon = Logon()
     quota: Quota = Quota()
-    restart: Restart = Restart()
+    restart: RestartSection = RestartSection()
     http: Http = Http()
     cache: Cache = Cache()
     log: Log = Log()
-    metrics: Metrics = Metrics()
+    metrics: MetricsSection = MetricsSection()
 
     def in_sandbox(self) -> Self:
-        """Return the same settings for a sandbox of our own, whatever network they name."""
+        """Return the same settings with a private sandbox as the network."""
         steam = Steam(network="sandbox", transport=self.steam.transport)
         return self.model_copy(update={"steam": steam})
 
     @property
     def own_key_file(self) -> Path | None:
-        """Where a service with a private Valkey keeps its sealing key when none is given.
+        """The file for the generated encryption key of a service with a private Valkey.
 
-        None with an outside Redis: two instances with a key of their own each would lock each other out.
+        None with an external Redis: instances with different keys could not read each other's secrets.
         """
         return self.redis.data_dir / "sealing-key" if self.redis.is_embedded else None
 
     @property
     def own_token_file(self) -> Path:
-        """Where a service that names no admin token keeps the one that it makes."""
+        """The file for the generated admin token, if the settings name none."""
         return self.redis.data_dir / "admin-token"
 
     @property
     def logons_per_minute(self) -> float:
-        """Token log-ons per minute; 0 for no pacing."""
+        """Token log-ons per minute; 0 means no limit."""
         if self.logon.per_minute != "auto":
             return self.logon.per_minute
         return 0.0 if self.steam.network == "sandbox" else LIVE_LOGONS_PER_MINUTE
@@ -319,14 +311,14 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A rule between several keys that these settings do not keep."""
+    """A violated cross-field rule."""
 
     keys: tuple[str, ...]  # dotted
-    problem: str  # names every key with its value
+    problem: str  # has every key with its value
 
 
 def _lease_outlives_renewal(settings: Settings) -> Broken | None:
-    """After the last renewal that worked, one more try, the logoff and the margin must fit."""
+    """After the last successful renewal, one more attempt, the logoff and the margin must fit."""
     lease, renewal = settings.bots.lease_seconds, settings.bots.renew_every_s
     reserve = LOGOFF_S + SAFETY_MARGIN_S
     if lease > renewal + reserve:
@@ -334,9 +326,9 @@ def _lease_outlives_renewal(settings: Settings) -> Broken | None:
     shortest = reserve * RENEWALS_PER_LEASE / (RENEWALS_PER_LEASE - 1)
     return Broken(
         ("bots.lease_seconds",),
-        f"bots.lease_seconds ({lease:g}) must be more than {shortest:g}: of it, a renewal takes "
-        f"a third ({renewal:g}), and {LOGOFF_S:g} for the logoff and {SAFETY_MARGIN_S:g} as a "
-        "safety margin must be left",
+        f"bots.lease_seconds ({lease:g}) must be more than {shortest:g}: it is renewed after "
+        f"a third ({renewal:g}), and then {LOGOFF_S:g} for the logoff and {SAFETY_MARGIN_S:g} as a "
+        "safety margin must remain",
     )
 
 
@@ -361,28 +353,29 @@ def _backoff_is_a_range(settings: Settings) -> Broken | None:
 
 
 def _intensity_is_reachable(settings: Settings) -> Broken | None:
-    """A limit that the backoff never lets happen would never park a bot."""
+    """With an intensity that the backoff makes unreachable, no bot would ever be parked."""
     restart = settings.restart
-    slowest = sum(islice(restart.ceilings(), restart.intensity))
+    backoff = Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after)
+    slowest = backoff.longest_total(restart.intensity)
     if slowest < restart.period:
         return None
     return Broken(
         ("restart.intensity", "restart.period", "restart.backoff_min", "restart.backoff_max"),
-        f"restart.period ({restart.period:g}) must be more than {slowest:g}: that long "
-        f"{restart.intensity} restarts (restart.intensity) can take by restart.backoff_min "
+        f"restart.period ({restart.period:g}) must be more than {slowest:g}, the longest time that "
+        f"{restart.intensity} restarts (restart.intensity) can take with restart.backoff_min "
         f"({restart.backoff_min:g}) and restart.backoff_max ({restart.backoff_max:g})",
     )
 
 
 def _key_needs_its_network(settings: Settings) -> Broken | None:
-    """Another universe's key would only keep the bots out of the live one."""
+    """With the key of another universe no bot could log on to the live network."""
     steam = settings.steam
     if steam.universe_key_file is None or steam.directory_url is not None:
         return None
     return Broken(
         ("steam.universe_key_file", "steam.directory_url"),
         f'steam.universe_key_file ("{steam.universe_key_file}") needs steam.directory_url ("") '
-        "to name the network that the key belongs to",
+        "to name the network of the key",
     )
 
 

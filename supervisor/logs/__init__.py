@@ -1,1 +1,1 @@
-"""Logging: structlog set-up, redaction, output."""
+"""Logging: set-up, redaction, output."""

@@ -1,8 +1,8 @@
-"""The log's output: a bounded queue of finished lines, and the one thread that writes them to a stream.
+"""Log output: a bounded queue of finished lines and the thread that writes them to a stream.
 
-A write to a pipe, a terminal or a disk can wait without end or fail, and a log line only tells of the
-work. So `write` never waits and never raises. A line that does not fit into the queue or that the stream
-refuses is counted; the first line after such a gap says how many are missing.
+A write to a pipe, a terminal or a disk can block or fail, and logging must not stop the service. So
+`write` never waits and never raises. Lines that do not fit into the queue or that the stream refuses are
+counted; the first line after such a gap gives their number.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TextIO
 
-# Characters that may wait for the stream. When it is full the oldest lines go: the newest ones say how
-# things are now.
+# Characters that may wait for the stream. When the queue is full, the oldest lines are dropped.
 CAPACITY: Final = 4 << 20
 BATCH: Final = 64 << 10  # characters in one write
-# Lines that come this close together are one write: with a line for every request, a write for each
-# would cost as much as a request that is answered from memory.
+# Lines within this time are one write: a write for every request would cost as much as a request that is
+# answered from memory.
 SOON_S: Final = 0.02
-CLOSE_S: Final = 1.0  # for the last lines to be written; a stream that takes longer is dead
-RETRY_S: Final = 1.0  # between two looks at a descriptor that is in non-blocking mode, and full
+CLOSE_S: Final = 1.0  # to write the last lines at exit
+RETRY_S: Final = 1.0  # between two checks of a non-blocking descriptor that is full
 
 
 class Output:
@@ -31,21 +30,21 @@ class Output:
     def __init__(
         self, stream: TextIO, gap_line: Callable[[int], str], *, capacity: int = CAPACITY
     ) -> None:
-        """`gap_line` returns the line that says how many lines are missing; empty for none."""
+        """`gap_line` returns the line that reports so many dropped lines, or an empty text."""
         self._stream = stream
         self._descriptor = _descriptor(stream)
         self._gap_line = gap_line
         self._capacity = capacity
         self._lines: deque[str] = deque()
         self._size = 0  # characters in `_lines`
-        self._in_hand = 0  # lines that the thread writes just now
+        self._in_hand = 0  # lines that the thread is writing
         self._dropped = 0
-        self._unsaid = 0  # of those: no line has said so yet
+        self._unreported = 0  # dropped lines that no gap line has reported
         self._is_idle = False  # the thread waits for a line
         self._is_urgent = False  # `drain` or `close` waits for the thread
         self._is_closed = False
         self._ends_within_line = False
-        # Reentrant: the garbage collector may run within `write`, and what it finds may be logged.
+        # Reentrant: the garbage collector may run within `write` and log an error.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name="log-output", daemon=True)
@@ -53,17 +52,17 @@ class Output:
 
     @property
     def dropped(self) -> int:
-        """How many lines were not written, in all."""
+        """Number of lines that were dropped since the start."""
         return self._dropped
 
     @property
     def waiting(self) -> int:
-        """How many lines are not written yet."""
+        """Number of lines that are not written yet."""
         with self._lock:
             return len(self._lines) + self._in_hand
 
     def write(self, text: str) -> None:
-        """Have one line, or one event of several lines, written soon and in order."""
+        """Queue one event, of one or more lines."""
         with self._lock:
             self._lines.append(text)
             self._size += len(text)
@@ -82,7 +81,7 @@ class Output:
             return self._changed.wait_for(lambda: self._is_idle, within_s)
 
     def close(self, within_s: float = CLOSE_S) -> None:
-        """Write what waits and end the thread, within `within_s` seconds. Harmless when repeated."""
+        """Write the queued lines and end the thread, within `within_s` seconds. Idempotent."""
         with self._changed:
             if self._is_closed:
                 return
@@ -91,13 +90,13 @@ class Output:
         self._thread.join(within_s)
 
     def note_dropped(self) -> None:
-        """Count a line that could not even be put into words."""
+        """Count a line that could not be formatted."""
         with self._lock:
             self._note_dropped(1)
 
     def _note_dropped(self, lines: int) -> None:
         self._dropped += lines
-        self._unsaid += lines
+        self._unreported += lines
 
     # -- in the thread -------------------------------------------------------------------------
 
@@ -106,9 +105,9 @@ class Output:
             self._write_batch(*batch)
 
     def _next_batch(self) -> tuple[list[str], int]:
-        """Wait for lines and take as many as go into one write; none when all is over.
+        """Wait for lines and take as many as fit into one write; none after `close`.
 
-        Also return how many lines are missing before them, and not yet said to be.
+        Also return the number of dropped lines to report before them.
         """
         with self._changed:
             if not self._lines:
@@ -119,7 +118,7 @@ class Output:
                 self._is_idle = self._is_closed and not self._lines
             may_wait = self._size < BATCH and not self._is_urgent
         if may_wait:
-            # Some systems measure a timed wait for a lock on the wall clock, which may be set meanwhile.
+            # Not a timed wait for the lock: some systems measure it on the wall clock, which may jump.
             select.select([], [], [], SOON_S)
         with self._lock:
             taken: list[str] = []
@@ -129,14 +128,14 @@ class Output:
                 size += len(taken[-1])
             self._size -= size
             self._in_hand = len(taken)
-            return taken, self._unsaid
+            return taken, self._unreported
 
-    def _write_batch(self, lines: list[str], unsaid: int) -> None:
-        gap = self._gap_line(unsaid) if unsaid else ""
+    def _write_batch(self, lines: list[str], unreported: int) -> None:
+        gap = self._gap_line(unreported) if unreported else ""
         torn = "\n" if self._ends_within_line else ""
         encoded = [text.encode(errors="backslashreplace") for text in (torn + gap, *lines)]
         written = self._write_bytes(b"".join(encoded))
-        whole = 0  # how many of `encoded` are written to their end
+        whole = 0  # number of `encoded` that are written completely
         for one in encoded:
             if len(one) > written:
                 break
@@ -146,11 +145,11 @@ class Output:
         with self._lock:
             self._in_hand = 0
             if whole > 0:
-                self._unsaid -= unsaid
+                self._unreported -= unreported
             self._note_dropped(len(encoded) - max(whole, 1))
 
     def _write_bytes(self, data: bytes) -> int:
-        """Return how much of `data` the stream took before it failed."""
+        """Return how many bytes of `data` the stream took."""
         written = 0
         try:
             if self._descriptor is None:
@@ -159,16 +158,18 @@ class Output:
                 return len(data)
             while written < len(data):
                 written += self._write_some(self._descriptor, data[written:])
-        except Exception:  # noqa: BLE001 - no reader, a full disk, a closed stream: it is all the same
+        except Exception:  # noqa: BLE001 - no reader, a full disk, a closed stream
             return written
         return written
 
     @staticmethod
     def _write_some(descriptor: int, data: bytes) -> int:
-        # Not by the stream, whose lock the interpreter needs at its end: this may never return.
+        # Not through the stream: this may block, and the interpreter needs the stream's lock at exit.
         try:
             return os.write(descriptor, data)
-        except BlockingIOError:  # another process has put what we share into non-blocking mode
+        except (
+            BlockingIOError
+        ):  # another process has set the shared descriptor to non-blocking mode
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll(RETRY_S * 1000)
@@ -178,5 +179,5 @@ class Output:
 def _descriptor(stream: TextIO) -> int | None:
     try:
         return stream.fileno()
-    except OSError:  # it is in memory
+    except OSError:  # a stream in memory
         return None

@@ -1,4 +1,4 @@
-"""Hides secrets and control characters in events and texts."""
+"""Redaction of secrets and control characters in log events and texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES: Final = (
     r"|botapi_session|steamlogin"
 )
 _SECRET_KEY: Final = re.compile(rf"{_NAMES}|authorization|cookie", re.IGNORECASE)
-# A number that orders the holders of a lease; its name is all that it shares with a secret.
+# A number that orders the holders of a lease, not a secret.
 _NOT_SECRET: Final = frozenset({"fencing_token"})
 # Steam's refresh and access tokens are JSON Web Tokens, whose header always begins with `{"`.
 _WEB_TOKEN: Final = re.compile(
@@ -33,29 +33,29 @@ _COOKIES: Final = re.compile(
 )  # the header as it is sent
 # Base64 of 20 bytes, as Steam's shared secrets are, or of 32, as keys are.
 _KEY: Final = re.compile(r"(?<![\w+/=-])(?:[\w+/-]{27}|[\w+/-]{43})=(?![\w=])")
-# An API key of ours, whatever stands around it.
+# An API key of this service.
 _API_KEY: Final = re.compile(r"botapi_[\w-]{20,}+")
 # password='x' of a repr, {'password': 'x'} of a dict, password=x of a query; `x = y` of code passes.
-# A quoted value without its end, as in a text that was cut, goes on to the end of the line.
+# A quoted value without its closing quote, as in a cut text, extends to the end of the line.
 _NAMED: Final = re.compile(
     rf"""(?ix) (?<![\w-]) (?= [\w-]*? (?:{_NAMES}) ) (?P<name> [\w-]++ )
     (?P<sign> ["']? (?: = | \s*+[:=]\s*+ (?=["']) ) )
     (?: "(?:[^"\\]|\\.)*+" | '(?:[^'\\]|\\.)*+' | ["'][^\n]*+ | [^\s"'&,;()\[\]{{}}]++ )"""
 )
-# Each of the above needs one of these. Most values are words and numbers: one look instead of six.
-_SUSPICIOUS: Final = re.compile(r"[=:@\s]|eyJ|botapi_")
+# Each of the above needs one of these signs, "eyJ" or "botapi_"; none matches letters and digits alone.
+_SIGNS: Final = re.compile(r"[=:@\s]")
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
-_MAX_DEPTH: Final = 6  # of nested values; deeper ones are shown as a text
-LONGEST: Final = 32_768  # characters of one value; what is beyond is neither searched nor written
-_LONGEST_WORD: Final = 512  # characters at the end of a cut value that may be a part of a secret
+_MAX_DEPTH: Final = 6  # of nested values; deeper ones become a text
+LONGEST: Final = 32_768  # characters of one value; the rest is neither searched nor written
+_LONGEST_WORD: Final = 512  # characters at the end of a cut value that may be part of a secret
 
 
 def without_secrets(text: str) -> str:
     """Return `text` with everything hidden that has the shape of a secret, in linear time.
 
-    A password that stands alone among other words has no shape.
+    A password without a name before it has no such shape.
     """
-    if _SUSPICIOUS.search(text) is None:
+    if not _is_suspicious(text):
         return text
     text = _WEB_TOKEN.sub(rf"\g<before>{HIDDEN}", without_password(text))
     text = _BEARER.sub(rf"\1 {HIDDEN}", _API_KEY.sub(HIDDEN, text))
@@ -68,26 +68,34 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     hidden = {
         key: _public(key, value, depth=0)
         for key, value in event.items()
-        # Written out for speed: most values are plain, and every request has its line.
+        # Inlined for speed: most values are plain, and every request has a line.
         if _is_secret(key)
         or (
             type(value) not in _PLAIN
-            and (type(value) is not str or len(value) > LONGEST or _SUSPICIOUS.search(value))
+            and (type(value) is not str or len(value) > LONGEST or _is_suspicious(value))
         )
     }
-    event.update(hidden)
+    if hidden:
+        event.update(hidden)
     return event
 
 
-def _for_terminal(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the control characters in texts, which may be of a client; a structlog processor."""
+def _is_suspicious(text: str) -> bool:
+    """Return whether one of the patterns may match; much cheaper than the patterns."""
+    return not text.isalnum() and (
+        _SIGNS.search(text) is not None or "eyJ" in text or "botapi_" in text
+    )
+
+
+def for_terminal(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace control characters in texts, which may come from a client; a structlog processor."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[key] = printable_lines(value)
     return event
 
 
-@functools.lru_cache(maxsize=1024)  # a program has only so many keys
+@functools.lru_cache(maxsize=1024)  # more than the program has keys
 def _is_secret(key: str) -> bool:
     return key not in _NOT_SECRET and _SECRET_KEY.search(key) is not None
 
@@ -96,7 +104,7 @@ def _public(key: str, value: Any, *, depth: int) -> Any:
     if _is_secret(key):
         return HIDDEN
     if isinstance(value, str):
-        return without_secrets(_cut(value))
+        return without_secrets(cut(value))
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _MAX_DEPTH:
@@ -104,10 +112,10 @@ def _public(key: str, value: Any, *, depth: int) -> Any:
             return _public_mapping(value, depth=depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
             return [_public("", item, depth=depth + 1) for item in value]
-    return without_secrets(_cut(str(value) if isinstance(value, BaseException) else repr(value)))
+    return without_secrets(cut(str(value) if isinstance(value, BaseException) else repr(value)))
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """Return at most `LONGEST` characters of `text`, without the part of a word at the cut."""
     if len(text) <= LONGEST:
         return text
@@ -126,10 +134,10 @@ def _hidden_value(found: re.Match[str]) -> str:
 
 
 def printable(text: object) -> str:
-    """Return `text` without control characters: names that strangers chose must not steer a terminal."""
+    """Return `text` without control characters, so that names of others cannot control a terminal."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))
 
 
 def printable_lines(text: str) -> str:
-    """Return `text` without control characters but line feeds."""
+    """Return `text` without control characters, except line feeds."""
     return "\n".join(map(printable, text.split("\n")))

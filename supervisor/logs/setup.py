@@ -1,8 +1,6 @@
-"""Configures structlog and the standard library's logging.
+"""Configures structlog, the standard library's logging and Python's warnings.
 
-Owns the structlog set-up and the redaction. Everything goes through it, including what libraries
-log through the standard library and Python's warnings. Knows no event and no actor by name.
-A log call never waits and never raises: see log_output.py for the stream, `_Chain` for the line.
+A log call never waits and never raises: `_Chain` makes the line, `output.py` writes it.
 """
 
 from __future__ import annotations
@@ -25,17 +23,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from supervisor.config.model import Log
 from supervisor.logs.output import Output
-from supervisor.logs.redaction import _cut, _for_terminal, printable_lines, redact, without_secrets
+from supervisor.logs.redaction import cut, for_terminal, printable_lines, redact, without_secrets
 
-# They log every request at info or debug; our own line per request says more. watchfiles says that a
-# file was written: the log itself may be that file.
+# These log every request at info or debug, for which the service has a line of its own. watchfiles logs
+# every write to a file, which may be the log itself.
 _CHATTY: Final = ("aiohttp.access", "asyncio", "urllib3", "watchfiles")
 
 
 class _Threshold:
-    """Drops what is below a level; a structlog processor.
+    """Drops events below a level that may change; a structlog processor.
 
-    Not structlog's filtering logger, whose level is that of the moment at which an actor bound it.
+    The level of structlog's filtering logger is fixed when a logger is bound.
     """
 
     def __init__(self) -> None:
@@ -48,17 +46,17 @@ class _Threshold:
 
 
 class _Sink:
-    """Where lines go; one per process, as structlog's own configuration."""
+    """The destination of lines; one per process, like structlog's own configuration."""
 
     def __init__(self) -> None:
-        self.output: Output | None = None  # until the set-up
+        self.output: Output | None = None  # None until `configure`
         self.is_json = False
 
 
 class _Chain:
-    """Turns an event into a line; a structlog processor that never raises but for a dropped event.
+    """Turns an event into a line; a structlog processor that raises only for a dropped event.
 
-    A value that cannot be shown must not stop the code that logs it.
+    A value that cannot be shown must not raise in the code that logs it.
     """
 
     def __init__(self, processors: Sequence[Processor], renderer: Processor) -> None:
@@ -73,18 +71,18 @@ class _Chain:
                 line = processor(logger, method, line)
         except structlog.DropEvent:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the value does when it is shown
-            shown = without_secrets(_cut(name)) if isinstance(name, str) else type(name).__name__
+        except Exception as error:  # noqa: BLE001 - a value may raise anything when it is shown
+            shown = without_secrets(cut(name)) if isinstance(name, str) else type(name).__name__
             bare = {"event": shown, "level": method, "unreadable": type(error).__name__}
             line = self._renderer(logger, method, _stamp(logger, method, bare))
         return str(line)
 
 
 class _LineLogger:
-    """What structlog hands a finished line to.
+    """Receives finished lines from structlog.
 
-    Not one of structlog's own, whose lock is not reentrant: the garbage collector may find something to
-    log while it is held.
+    The lock of structlog's own loggers is not reentrant, and the garbage collector may log while one is
+    held.
     """
 
     def __init__(self, *_: object) -> None:
@@ -99,7 +97,7 @@ class _LineLogger:
 
 
 class _Handler(logging.Handler):
-    """The way of the standard library's records to the output."""
+    """Passes records of the standard library to the output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -107,7 +105,7 @@ class _Handler(logging.Handler):
             return
         try:
             _sink.output.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - arguments that do not fit the text, and the like
+        except Exception:  # noqa: BLE001 - for example arguments that do not fit the format
             _sink.output.note_dropped()
 
 
@@ -117,11 +115,11 @@ _threshold: Final = _Threshold()
 
 
 def configure(log: Log, stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard library's root logger. Call once, at the root.
+    """Set up structlog and the standard library's root logger. Call once per process.
 
     Args:
         log: level and format; ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
-        stream: where to write; None means stderr.
+        stream: the destination; None means stderr.
     """
     if stream is None:
         if sys.stderr is None:  # it was closed before the start
@@ -129,7 +127,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         stream = sys.stderr
     is_json = _is_json(log.format, is_terminal=stream.isatty())
     renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
-    chain = _Chain(_shared() if is_json else [*_shared(), _for_terminal], renderer)
+    chain = _Chain(_shared() if is_json else [*_shared(), for_terminal], renderer)
     close()
     _sink.output = Output(stream, functools.partial(_gap_line, chain))
     _sink.is_json = is_json
@@ -146,39 +144,39 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
 
 
 def say(text: str) -> None:
-    """Have a text for people written behind what was logged, e.g. why the service cannot start."""
+    """Write a plain text after the lines so far, for example why the service cannot start."""
     if _sink.output is not None:
         _sink.output.write(f"{printable_lines(text)}\n")
 
 
 def drain() -> None:
-    """Wait, for a second at most, until what was logged is written."""
+    """Wait, for a second at most, until the lines so far are written."""
     if _sink.output is not None:
         _sink.output.drain()
 
 
 def close() -> None:
-    """Write what waits, within a second, and end the output's thread. Harmless when repeated.
+    """Write the queued lines within a second and end the output thread. Harmless when repeated.
 
-    What is logged later is not written.
+    Later lines are not written.
     """
     if _sink.output is not None:
         _sink.output.close()
 
 
 def dropped_lines() -> int:
-    """Return how many lines could not be written since the start."""
+    """Return the number of lines that could not be written since the start."""
     return 0 if _sink.output is None else _sink.output.dropped
 
 
 def report() -> Mapping[str, int]:
-    """Return how many lines could not be written, and how many wait for the stream."""
+    """Return the numbers of lines that could not be written and that wait for the stream."""
     output = _sink.output
     return {"dropped_lines": dropped_lines(), "waiting_lines": output.waiting if output else 0}
 
 
 def change_level(name: str) -> None:
-    """Log from this level on, everywhere and at once; `name` as in the settings."""
+    """Set the level of all loggers at once; `name` as in the settings."""
     level = logging.getLevelNamesMapping()[name.upper()]
     _threshold.level = level
     logging.getLogger().setLevel(level)
@@ -193,17 +191,15 @@ def is_logged(level: str) -> bool:
 
 
 def direct_output() -> Output | None:
-    """Return what takes finished lines of JSON; None while lines are for people."""
+    """Return the output if the format is JSON, else None."""
     return _sink.output if _sink.is_json else None
 
 
 def _shared() -> list[Processor]:
     return [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # a text without local variables
-        redact,  # after all that could bring a secret: it also reads the traceback
+        redact,  # after every processor that may add a secret, the traceback included
         _stamp,
     ]
 
@@ -225,12 +221,12 @@ def _json_renderer() -> Processor:
 def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
     try:
         return orjson.dumps(event, default=default).decode()
-    except TypeError:  # a number beyond 64 bits, or a text with half a character
+    except TypeError:  # a number of more than 64 bits, or a lone surrogate
         return json.dumps(event, default=default)
 
 
 def _gap_line(chain: _Chain, lines: int) -> str:
-    """Return the line that says how many are missing before it; empty below the level."""
+    """Return the line that reports so many dropped lines; empty below the level."""
     with contextlib.suppress(structlog.DropEvent):
         event = _threshold(None, "warning", {"event": "log_lines_dropped", "lines": lines})
         return chain(None, "warning", event) + "\n"
@@ -251,9 +247,9 @@ def _route_standard_library(chain: _Chain) -> None:
 
 
 def _route_uncaught() -> None:
-    """Log uncaught exceptions instead of printing them, as Python would.
+    """Log uncaught exceptions, which Python would print.
 
-    Hooks that another component has installed, e.g. a test runner, stay in place.
+    Hooks that another component has installed, for example a test runner, stay in place.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_uncaught

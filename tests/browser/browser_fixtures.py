@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from support.operator_client import with_token
 
 from bench.browser import MISSING, chromium, executable
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 
 WITHIN_MS = 20_000
 
@@ -46,7 +46,7 @@ def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
             settings = with_token(tmp_path) if token else {}
             for section, values in options.pop("settings", {}).items():
                 settings.setdefault(section, {}).update(values)
-            return stack.enter_context(world(bots, settings=settings, **options))
+            return stack.enter_context(service_env(bots, settings=settings, **options))
 
         yield make
 

@@ -28,7 +28,7 @@ from page_words import (
 from playwright.sync_api import Browser, Page, expect
 from support.operator_client import TOKEN
 
-from bench.world import ServiceEnv, simple_accounts
+from bench.env import ServiceEnv, simple_accounts
 
 pytestmark = pytest.mark.integration
 

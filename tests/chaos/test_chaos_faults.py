@@ -1,4 +1,4 @@
-"""Every new fault is really injected: on a real Valkey, a real pipe and a real service."""
+"""Faults affect a real Valkey, a real pipe and a real service."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import redis
 from redis.exceptions import ReadOnlyError
 
 import bench.chaos.faults
-from bench.chaos.arena import LEASE_S, SECRET_KEY, Shape, arena, secret_key
-from bench.chaos.faults import KINDS, possible
+from bench.chaos.env import LEASE_S, SECRET_KEY, RoundConfig, chaos_env, secret_key
+from bench.chaos.faults import KINDS, available_kinds
 from bench.chaos.piped_service import PIPE_BYTES, PipedService
 from bench.chaos.proxy import FaultProxy, Mode
 from bench.chaos.valkeys import Valkeys, valkeys
@@ -24,7 +24,7 @@ from bench.moved_clock import MISSING, library
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 ACCOUNTS = [{"name": "axe", "password": "pw-axe"}, {"name": "bane", "password": "pw-bane"}]
-STALLED_S = 1.0  # a write that takes longer waits
+STALLED_S = 1.0  # a write that takes longer is blocked
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def store() -> AsyncIterator[Valkeys]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for what another process does; the test's own limit bounds it."""
+    """Wait for a condition; the test's timeout bounds it."""
     while not condition():
         time.sleep(0.01)
 
@@ -43,7 +43,7 @@ def client_of(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, decode_responses=True)
 
 
-async def test_an_old_snapshot_forgets_what_was_acknowledged_after_it(store: Valkeys) -> None:
+async def test_an_old_snapshot_loses_later_writes(store: Valkeys) -> None:
     with client_of(store.url) as client:
         client.set("before", 1)
         restoring = asyncio.create_task(store.restore(1.0))
@@ -56,13 +56,13 @@ async def test_an_old_snapshot_forgets_what_was_acknowledged_after_it(store: Val
     assert loss.at <= time.time()
 
 
-async def test_a_flush_leaves_what_the_operator_adds_again(store: Valkeys) -> None:
+async def test_after_a_flush_the_accounts_are_added_again(store: Valkeys) -> None:
     with client_of(store.url) as client:
         client.hset("botapi:sentries", "axe", "token")
         client.zadd("botapi:checkouts", {"axe": 1})
         flushing = asyncio.create_task(store.flush(ACCOUNTS, away_s=0.5))
         await asyncio.to_thread(until, lambda: not client.dbsize())
-        client.zadd("botapi:checkouts", {"bane": 1})  # some other client is quicker
+        client.zadd("botapi:checkouts", {"bane": 1})  # another client is faster
         await flushing
         assert client.hgetall("botapi:passwords") == {"axe": "pw-axe", "bane": "pw-bane"}
         assert client.zrange("botapi:checkouts", 0, -1, withscores=True) == [
@@ -84,13 +84,13 @@ async def test_lost_leases_leave_scores_and_holders(store: Valkeys) -> None:
     assert store.losses == []
 
 
-async def test_after_a_failover_connections_that_exist_read_only(store: Valkeys) -> None:
+async def test_after_a_failover_open_connections_are_read_only(store: Valkeys) -> None:
     async with FaultProxy(("127.0.0.1", store.port)) as proxy:
         store.proxies.append(proxy)
         await asyncio.to_thread(_fail_over_and_back, store, proxy, asyncio.get_running_loop())
 
 
-async def test_a_link_misbehaves_until_the_last_of_its_faults_has_ended(store: Valkeys) -> None:
+async def test_a_link_has_its_fault_until_the_last_block_ends(store: Valkeys) -> None:
     async with FaultProxy(("127.0.0.1", store.port)) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         first, second = proxy.in_mode(Mode.HOLE), proxy.in_mode(Mode.HOLE)
@@ -121,18 +121,25 @@ def _fail_over_and_back(store: Valkeys, proxy: FaultProxy, loop: asyncio.Abstrac
 
 
 @pytest.mark.skipif(library() is None, reason=MISSING)
-async def test_the_clock_of_redis_steps_alone(store: Valkeys) -> None:
+async def test_only_the_clock_of_redis_steps(store: Valkeys) -> None:
     with client_of(store.url) as client:
         for step, expected in ((3600.0, 3600.0), (-7200.0, -3600.0)):
             await store.step_clock(step)
             async with asyncio.timeout(10):
-                while abs(client.time()[0] - time.time() - expected) > 10:  # noqa: ASYNC110 - no event
+                while abs(client.time()[0] - time.time() - expected) > 10:  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.05)
 
 
-def test_what_cannot_be_injected_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(library() is None, reason=MISSING)
+async def test_a_failover_after_a_step_of_the_clock_ends(store: Valkeys) -> None:
+    await store.fail_over()
+    await store.step_clock(3600.0)
+    await store.fail_over()
+
+
+def test_faults_that_cannot_be_injected_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.chaos.faults, "library", lambda: None)
-    assert KINDS.keys() - possible().keys() == {"redis_clock_step"}
+    assert KINDS.keys() - available_kinds().keys() == {"redis_clock_step"}
 
 
 @pytest.mark.parametrize("reader", ["stops reading", "is gone"])
@@ -159,31 +166,31 @@ async def test_a_log_that_cannot_be_written(tmp_path: Path, reader: str) -> None
     os.close(pipe)
 
 
-async def test_a_blocked_loop_answers_nothing_while_its_sessions_live_on() -> None:
-    """And a process that is started with another key is told from one that is started with its own."""
-    async with arena(Shape(members=1, bots=2, accounts=2), seed=1) as stage:
-        (member,) = stage.members
+async def test_a_blocked_loop_does_not_answer_and_keeps_its_sessions() -> None:
+    """A process with another key is also distinguished from one with its own key."""
+    async with chaos_env(RoundConfig(members=1, bots=2, accounts=2), seed=1) as env:
+        (member,) = env.members
         await asyncio.to_thread(member.service.wait_ready, 2)
-        since = await stage.sandbox.last_event()
+        since = await env.sandbox.last_event()
         blocking = asyncio.create_task(member.block(4.0))
         await asyncio.sleep(0.5)
         with pytest.raises(TimeoutError):
             await healthz(member.service.url)
-        await asyncio.sleep(3.5)  # longer than Steam waits for a silent connection
-        assert await stage.sandbox.journal("session_ended", since=since) == []
+        await asyncio.sleep(3.5)  # longer than Steam's timeout for a silent connection
+        assert await env.sandbox.journal("session_ended", since=since) == []
         await blocking
-        assert member.downs[0][1] - member.downs[0][0] >= 4.0
+        assert member.down_periods[0][1] - member.down_periods[0][0] >= 4.0
         member.service.kill()
         await member.start()
         await member.stop()
-        assert member.unexpected_ends == []
+        assert member.violations == []
         await member.refuse_to_start({"BOTAPI_HTTP__PORT": "not a port"})  # ends, with one line
-        assert member.unexpected_ends == []
+        assert member.violations == []
         assert member.service.env[SECRET_KEY] == secret_key("right")
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="service_starting")
-        assert member.unexpected_ends == []
+        assert member.violations == []
         await member.refuse_to_start({"BOTAPI_LOG__LEVEL": "debug"}, unless="redis_lost")
-        (said,) = member.unexpected_ends
+        (said,) = member.violations
         assert said == "m0: started with BOTAPI_LOG__LEVEL that is wrong"
 
 

@@ -1,4 +1,4 @@
-"""Leases when Redis's time jumps, on a real Valkey: no holder that renews in time loses its account.
+"""Leases when Redis's time jumps, on a real Valkey: a holder that renews in time keeps its account.
 
 The time of the last note is moved here; tests/integration/test_lease_events.py moves the clock itself.
 """
@@ -16,12 +16,12 @@ from actors.errors import LeaseLost, NoAccountFree
 pytestmark = pytest.mark.integration
 
 LEASE_S = 60.0
-LONG_MS = 40_000  # without a note: longer than any pause in which a bot holds or wants an account
+LONG_MS = 40_000  # without a record: longer than any pause of a running bot
 SHORT_MS = 25_000  # a third of the lease, and some more
 
 
 class Env:
-    """A store with one account, and the instants in Redis beside it."""
+    """A store with one account, and the times in Redis."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:  # noqa: F811 - fixtures have these names
         self.redis = redis
@@ -46,7 +46,7 @@ class Env:
         return True
 
     async def jump(self, ms: int) -> None:
-        """Let all that Redis holds be older (or, below 0, younger) by so much."""
+        """Make all times in Redis older, or younger if `ms` is below 0."""
         await self.redis.zincrby(self.key("leases"), -ms, "axe")
         noted = await self.redis.get(self.key("server-time"))
         if noted is not None:
@@ -116,7 +116,7 @@ async def test_a_lease_that_an_older_version_renewed_after_the_jump_back_stays(e
 
 
 async def test_with_older_versions_alone_a_lapsed_lease_is_taken_over_at_once(env: Env) -> None:
-    """They note no time: there is nothing to compare with, and it is as it was."""
+    """They record no time, so there is nothing to compare with."""
     await env.hold()
     await env.redis.delete(env.key("server-time"))
     await env.jump(LONG_MS + 30_000)
@@ -132,14 +132,14 @@ async def test_free_accounts_and_ones_own_do_not_wait_after_a_long_pause(env: En
 
 
 @pytest.mark.parametrize("noted", ["", "tomorrow"])
-async def test_what_somebody_wrote_there_stops_nothing(env: Env, noted: str) -> None:
+async def test_a_bad_value_in_the_record_stops_nothing(env: Env, noted: str) -> None:
     lease = await env.hold()
     await env.redis.set(env.key("server-time"), noted)
     assert await env.store.renew(lease) is False
 
 
 @pytest.mark.parametrize("lost", [("leases",), ("leases", "holders")])
-async def test_a_renewal_says_that_the_lease_was_lost(env: Env, lost: tuple[str, ...]) -> None:
+async def test_a_renewal_reports_that_the_lease_was_lost(env: Env, lost: tuple[str, ...]) -> None:
     lease = await env.hold()
     assert await env.store.renew(lease) is False
     await env.redis.delete(*(env.key(name) for name in lost))
@@ -148,8 +148,8 @@ async def test_a_renewal_says_that_the_lease_was_lost(env: Env, lost: tuple[str,
     assert not await env.is_taken_by_others()
 
 
-async def test_a_lease_that_was_reaped_is_over_for_its_holder(env: Env) -> None:
-    """A client that knows no leases has the account now, so that its score alone says nothing."""
+async def test_a_lapsed_lease_that_a_checkout_ended_cannot_be_renewed(env: Env) -> None:
+    """An old client has the account now, so the score alone does not tell."""
     lease = await env.hold()
     await env.redis.zadd(env.key("leases"), {"axe": 1})
     await env.redis.zadd(env.key("cooldowns"), {"axe": 1e15})

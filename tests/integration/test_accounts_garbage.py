@@ -1,4 +1,4 @@
-"""One bad value in any key of accounts: lists name it, other accounts are served, nothing is lost."""
+"""One bad value in any key of accounts: lists show it, other accounts are served, nothing is lost."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ BAD_NAMES: Final = (
 )
 
 
-class Rig:
-    """A store with two accounts, and the raw keys beside it."""
+class Env:
+    """A store with two accounts, and the raw keys."""
 
     def __init__(self, client: Redis, raw: Redis, prefix: str) -> None:  # noqa: F811 - a fixture has this name
         self.raw: Any = raw
@@ -92,7 +92,7 @@ class Rig:
             await self.store.add(name, "pw")
 
     async def rows(self) -> dict[str, AccountRow]:
-        """Return the rows, after everything was made of them that people are shown."""
+        """Return the rows, after rendering them in every form."""
         rows = await self.admin.overview()
         views = [account_view(row, 1_700_000_000.0, None) for row in rows]
         text = orjson.dumps([*map(asdict, rows), *map(asdict, views)]).decode()
@@ -115,7 +115,7 @@ class Rig:
         return found
 
     async def use(self, lease: Lease) -> None:
-        """Do once what a bot does with an account in a whole life."""
+        """Do once what a bot does with an account in a whole run."""
         await self.store.load_auth(lease)
         await self.store.credential(lease)
         await self.store.save_auth(lease, AuthState(len(lease.account), "token", None))
@@ -126,29 +126,29 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(valkey_url: str, prefix: str) -> AsyncIterator[Rig]:  # noqa: F811 - fixtures
+async def env(valkey_url: str, prefix: str) -> AsyncIterator[Env]:  # noqa: F811 - fixtures
     client, raw = connect(valkey_url), connect(valkey_url, raw=True)
-    yield Rig(client, raw, prefix)
+    yield Env(client, raw, prefix)
     await client.aclose()
     await raw.aclose()
 
 
-async def spoil(rig: Rig, key: str, value: bytes | float) -> None:
+async def spoil(env: Env, key: str, value: bytes | float) -> None:
     if isinstance(value, bytes):
-        await rig.raw.hset(rig.key(key), BAD, value)
+        await env.raw.hset(env.key(key), BAD, value)
     else:
-        await rig.raw.zadd(rig.key(key), {BAD: value})
+        await env.raw.zadd(env.key(key), {BAD: value})
 
 
-async def put_right(rig: Rig, key: str) -> None:
-    """Do what an operator does: take the bad value out, and add, release and reset the account."""
+async def put_right(env: Env, key: str) -> None:
+    """Do what an operator does: delete the bad value; add, release and reset the account."""
     if key in HASHES:
-        await rig.raw.hdel(rig.key(key), BAD)
+        await env.raw.hdel(env.key(key), BAD)
     elif key.startswith("quota:"):
-        await rig.raw.delete(rig.key(key))
-    await rig.store.add(BAD, "pw")
-    await rig.admin.release(BAD, force=True)
-    await rig.admin.reset(BAD)
+        await env.raw.delete(env.key(key))
+    await env.store.add(BAD, "pw")
+    await env.admin.release(BAD, force=True)
+    await env.admin.reset(BAD)
 
 
 CASES: Final = [(key, text) for key in HASHES for text in TEXTS] + [
@@ -157,179 +157,177 @@ CASES: Final = [(key, text) for key in HASHES for text in TEXTS] + [
 
 
 @pytest.mark.parametrize("key", [*HASHES, *SORTED_SETS])
-async def test_a_bad_value_of_one_account_stops_no_other(rig: Rig, key: str) -> None:
+async def test_a_bad_value_of_one_account_stops_no_other(env: Env, key: str) -> None:
     for value in [value for one, value in CASES if one == key]:
-        await rig.begin()
-        await spoil(rig, key, value)
-        assert GOOD in await rig.rows()
-        leases = await rig.all_free("us")
+        await env.begin()
+        await spoil(env, key, value)
+        assert GOOD in await env.rows()
+        leases = await env.all_free("us")
         assert GOOD in leases, value
-        await rig.use(leases[GOOD])
+        await env.use(leases[GOOD])
         if BAD not in leases:
-            row = (await rig.rows())[BAD]
+            row = (await env.rows())[BAD]
             assert row.state is not AccountState.FREE, value
         else:
             with contextlib.suppress(NeedsHuman):  # an operator has to store the password again
-                await rig.use(leases[BAD])
-        assert set(await rig.rows()) == {BAD, GOOD}
+                await env.use(leases[BAD])
+        assert set(await env.rows()) == {BAD, GOOD}
         for lease in leases.values():
-            await rig.store.cool_down(lease, 0.001, "a reason")
-            await rig.store.release(lease)
-        await put_right(rig, key)
-        await rig.admin.reset(GOOD)
-        assert {row.state for row in (await rig.rows()).values()} == {AccountState.FREE}, value
-        leases = await rig.all_free("us again")
+            await env.store.cool_down(lease, 0.001, "a reason")
+            await env.store.release(lease)
+        await put_right(env, key)
+        await env.admin.reset(GOOD)
+        assert {row.state for row in (await env.rows()).values()} == {AccountState.FREE}, value
+        leases = await env.all_free("us again")
         assert set(leases) == {BAD, GOOD}, value
         for lease in leases.values():
-            await rig.use(lease)
+            await env.use(lease)
 
 
 @pytest.mark.parametrize("key", ["passwords", "secrets"])
-async def test_a_secret_that_is_no_text_is_a_need_of_its_account(rig: Rig, key: str) -> None:
-    await rig.begin()
-    await spoil(rig, key, b"p\xfc")
-    lease = (await rig.all_free("us"))[BAD]
+async def test_a_secret_that_is_not_text_needs_an_operator(env: Env, key: str) -> None:
+    await env.begin()
+    await spoil(env, key, b"p\xfc")
+    lease = (await env.all_free("us"))[BAD]
     with pytest.raises(NeedsHuman, match="stored again: what is stored is no UTF-8 text"):
-        await rig.store.credential(lease)
+        await env.store.credential(lease)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_auth_state_that_is_garbage_is_as_none(rig: Rig, text: bytes) -> None:
-    """The next log-on takes the password, and no log-on is tried with what Steam cannot have given."""
-    await rig.begin()
-    await spoil(rig, "sentries", text)
-    lease = (await rig.all_free("us"))[BAD]
-    assert await rig.store.load_auth(lease) is None
+async def test_invalid_auth_state_counts_as_missing(env: Env, text: bytes) -> None:
+    """The next log-on uses the password; the invalid token is not sent to Steam."""
+    await env.begin()
+    await spoil(env, "sentries", text)
+    lease = (await env.all_free("us"))[BAD]
+    assert await env.store.load_auth(lease) is None
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_a_fencing_token_that_is_no_number_is_replaced(rig: Rig, text: bytes) -> None:
+async def test_a_fencing_token_that_is_not_a_number_is_replaced(env: Env, text: bytes) -> None:
     """At a checkout, at a release, and while the account is held."""
-    await rig.begin()
-    await spoil(rig, "fencing-tokens", text)
-    first = (await rig.all_free("us"))[BAD]
-    assert int(await rig.raw.hget(rig.key("fencing-tokens"), BAD)) == first.fencing_token
-    await spoil(rig, "fencing-tokens", text)
-    await rig.store.renew(first)
-    await rig.store.release(first)
-    assert await rig.raw.zscore(rig.key("checkouts"), BAD) == 0
+    await env.begin()
+    await spoil(env, "fencing-tokens", text)
+    first = (await env.all_free("us"))[BAD]
+    assert int(await env.raw.hget(env.key("fencing-tokens"), BAD)) == first.fencing_token
+    await spoil(env, "fencing-tokens", text)
+    await env.store.renew(first)
+    await env.store.release(first)
+    assert await env.raw.zscore(env.key("checkouts"), BAD) == 0
     with pytest.raises(AccountError, match="is lost"):
-        await rig.store.renew(first)
-    second = (await rig.all_free("us"))[BAD]
+        await env.store.renew(first)
+    second = (await env.all_free("us"))[BAD]
     assert second.fencing_token > first.fencing_token
 
 
-async def test_a_budget_of_another_type_rests_its_account_and_says_so(rig: Rig) -> None:
-    await rig.begin()
-    await rig.raw.set(rig.key(f"quota:account:{BAD}"), "oops")
-    row = (await rig.rows())[BAD]
+async def test_an_account_with_a_budget_of_another_type_is_unusable_and_says_why(env: Env) -> None:
+    await env.begin()
+    await env.raw.set(env.key(f"quota:account:{BAD}"), "oops")
+    row = (await env.rows())[BAD]
     assert (row.state, row.left) == (AccountState.UNUSABLE, 0)
     assert row.problem is not None
-    assert f"{rig.prefix}:quota:account:{BAD}" in row.problem
-    assert set(await rig.all_free("us")) == {GOOD}
-    await rig.raw.delete(rig.key(f"quota:account:{BAD}"))
-    assert set(await rig.all_free("us")) == {BAD}
+    assert f"{env.prefix}:quota:account:{BAD}" in row.problem
+    assert set(await env.all_free("us")) == {GOOD}
+    await env.raw.delete(env.key(f"quota:account:{BAD}"))
+    assert set(await env.all_free("us")) == {BAD}
 
 
-async def test_an_address_whose_budget_is_of_another_type_hides_no_other(rig: Rig) -> None:
-    await rig.begin()
-    lease = (await rig.all_free("us"))[GOOD]
-    await rig.store.reserve(GOOD, lease.fencing_token, "192.0.2.2")
-    await rig.raw.set(rig.key("quota:ip:192.0.2.1"), "oops")
-    rows = await rig.admin.ip_budgets(["192.0.2.1", "192.0.2.2"])
+async def test_a_budget_of_another_type_hides_no_other_egress_ip(env: Env) -> None:
+    await env.begin()
+    lease = (await env.all_free("us"))[GOOD]
+    await env.store.reserve(GOOD, lease.fencing_token, "192.0.2.2")
+    await env.raw.set(env.key("quota:ip:192.0.2.1"), "oops")
+    rows = await env.admin.ip_budgets(["192.0.2.1", "192.0.2.2"])
     assert [(row.used, row.left) for row in rows] == [(0, 0), (1, QuotaLimits().per_ip - 1)]
 
 
-async def test_a_lease_without_an_end_is_named(rig: Rig) -> None:
-    await rig.begin()
-    await rig.raw.zadd(rig.key("leases"), {BAD: float("inf")})
-    row = (await rig.rows())[BAD]
+async def test_a_lease_without_an_end_is_reported(env: Env) -> None:
+    await env.begin()
+    await env.raw.zadd(env.key("leases"), {BAD: float("inf")})
+    row = (await env.rows())[BAD]
     assert row.state is AccountState.IN_USE
     assert row.problem is not None
     assert "--force" in row.problem
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-async def test_a_name_that_steam_cannot_have_is_never_leased(rig: Rig, name: bytes) -> None:
-    await rig.begin()
-    await rig.raw.hset(rig.key("passwords"), name, b"p")
-    await rig.raw.zadd(rig.key("checkouts"), {name: 0})
-    await rig.raw.zadd(rig.key("hints"), {name: 0})
+async def test_a_name_that_steam_cannot_have_is_never_leased(env: Env, name: bytes) -> None:
+    await env.begin()
+    await env.raw.hset(env.key("passwords"), name, b"p")
+    await env.raw.zadd(env.key("checkouts"), {name: 0})
+    await env.raw.zadd(env.key("hints"), {name: 0})
     as_shown = shown(name.decode(errors="surrogateescape"))
-    row = (await rig.rows())[as_shown]
+    row = (await env.rows())[as_shown]
     assert row.state is AccountState.UNUSABLE
     assert row.problem is not None
     assert "Steam has no such name" in row.problem
-    assert set(await rig.all_free("us")) == {BAD, GOOD}
+    assert set(await env.all_free("us")) == {BAD, GOOD}
     with pytest.raises(BadAccountName):
-        await rig.admin.take(as_shown, "me", lease_s=60.0)
-    await rig.admin.remove(as_shown)
-    assert set(await rig.rows()) == {BAD, GOOD}
-    assert await rig.raw.hexists(rig.key("passwords"), name) == 0
+        await env.admin.checkout(as_shown, "me", lease_s=60.0)
+    await env.admin.remove(as_shown)
+    assert set(await env.rows()) == {BAD, GOOD}
+    assert await env.raw.hexists(env.key("passwords"), name) == 0
     with pytest.raises(NoSuchAccount):
-        await rig.admin.remove(as_shown)
+        await env.admin.remove(as_shown)
 
 
-async def test_a_lease_on_such_a_name_is_not_taken_back(rig: Rig) -> None:
+async def test_a_lease_on_such_a_name_is_not_taken_back(env: Env) -> None:
     """An older version's lease on such a name: the checkout of its holder ends it, and has another."""
     name = b"m\xfcller"
-    await rig.begin()
-    await rig.raw.hset(rig.key("passwords"), name, b"p")
-    await rig.raw.zadd(rig.key("checkouts"), {name: 1})
-    await rig.raw.zadd(rig.key("leases"), {name: 9e12})
-    await rig.raw.hset(rig.key("holders"), name, b"7 8 us/0")
-    assert await rig.store.held_by("us/") == {}
-    lease = await rig.store.acquire("us/0", before=name.decode(errors="surrogateescape"))
+    await env.begin()
+    await env.raw.hset(env.key("passwords"), name, b"p")
+    await env.raw.zadd(env.key("checkouts"), {name: 1})
+    await env.raw.zadd(env.key("leases"), {name: 9e12})
+    await env.raw.hset(env.key("holders"), name, b"7 8 us/0")
+    assert await env.store.held_by("us/") == {}
+    lease = await env.store.acquire("us/0", before=name.decode(errors="surrogateescape"))
     assert lease.account == BAD
-    assert await rig.raw.zscore(rig.key("leases"), name) is None
-    assert await rig.store.release_all("us/") == [BAD]
+    assert await env.raw.zscore(env.key("leases"), name) is None
+    assert await env.store.release_all("us/") == [BAD]
 
 
 @pytest.mark.parametrize("added_by", ["us", "a client of the first BotAPI"])
-async def test_an_account_that_is_given_back_goes_behind_all_free_ones(
-    rig: Rig, added_by: str
-) -> None:
+async def test_a_released_account_goes_behind_all_free_ones(env: Env, added_by: str) -> None:
     """Also behind those that were added while it was in use, and that no checkout has seen."""
-    await rig.begin()
+    await env.begin()
     names = [f"free{number}" for number in range(5)]
-    lease = await rig.store.acquire("us")
+    lease = await env.store.acquire("us")
     taken = [lease.account]
     for name in names:
         if added_by == "us":
-            await rig.store.add(name, "pw")
+            await env.store.add(name, "pw")
         else:
-            await rig.raw.hset(rig.key("passwords"), name, b"p")
-            await rig.raw.zadd(rig.key("checkouts"), {name: 0})
+            await env.raw.hset(env.key("passwords"), name, b"p")
+            await env.raw.zadd(env.key("checkouts"), {name: 0})
     for _ in range(6):
-        await rig.store.release(lease)
-        lease = await rig.store.acquire("us")
+        await env.store.release(lease)
+        lease = await env.store.acquire("us")
         taken.append(lease.account)
     assert sorted(taken) == sorted([BAD, GOOD, *names])
 
 
-async def test_an_account_that_an_old_client_gave_back_gets_its_turn(rig: Rig) -> None:
-    """Nothing tells of it: all free accounts are looked through when the queue comes to their place."""
-    await rig.begin()
-    await rig.raw.zadd(rig.key("checkouts"), {GOOD: 1})
-    await rig.raw.zrem(rig.key("hints"), GOOD)
-    lease = await rig.store.acquire("us")
-    await rig.store.release(lease)
-    await rig.raw.zadd(rig.key("checkouts"), {GOOD: 0})
-    assert (await rig.store.acquire("us")).account == BAD
-    await rig.store.release_all("us")
-    await rig.raw.zadd(rig.key("hints"), {b"": 1}, xx=True)  # as ten seconds later
-    assert (await rig.store.acquire("us")).account == GOOD
+async def test_an_account_that_an_old_client_released_gets_its_turn(env: Env) -> None:
+    """No hint tells of it: all free accounts are scanned when the empty name has its turn."""
+    await env.begin()
+    await env.raw.zadd(env.key("checkouts"), {GOOD: 1})
+    await env.raw.zrem(env.key("hints"), GOOD)
+    lease = await env.store.acquire("us")
+    await env.store.release(lease)
+    await env.raw.zadd(env.key("checkouts"), {GOOD: 0})
+    assert (await env.store.acquire("us")).account == BAD
+    await env.store.release_all("us")
+    await env.raw.zadd(env.key("hints"), {b"": 1}, xx=True)  # as ten seconds later
+    assert (await env.store.acquire("us")).account == GOOD
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_a_bad_value_in_the_pacing_of_log_ons_lets_them_start(rig: Rig, text: bytes) -> None:
+async def test_a_bad_value_of_the_logon_limiter_lets_log_ons_start(env: Env, text: bytes) -> None:
     for key in ("bucket", "circuit"):
         for field in ("tokens", "at", "until", "probe_until"):
-            await rig.begin()
-            await rig.raw.hset(rig.key(f"logons:unknown:{key}"), field, text)
-            pacing = LogonLimiter(rig.client, prefix=rig.prefix, limits=LogonLimits())
-            wait = await pacing.ask(with_password=False)
+            await env.begin()
+            await env.raw.hset(env.key(f"logons:unknown:{key}"), field, text)
+            limiter = LogonLimiter(env.client, prefix=env.prefix, limits=LogonLimits())
+            wait = await limiter.ask(with_password=False)
             assert wait is None or wait.seconds <= LONGEST_WAIT_S
-            await pacing.succeeded("192.0.2.1")
-            wait = await pacing.ask(with_password=False)
+            await limiter.succeeded("192.0.2.1")
+            wait = await limiter.ask(with_password=False)
             assert wait is None or wait.seconds <= LONGEST_WAIT_S

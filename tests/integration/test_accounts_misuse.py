@@ -1,4 +1,4 @@
-"""What people do to Redis by hand: the store refuses or puts it right, and loses nothing."""
+"""Changes to Redis by hand: the store refuses or repairs them, and loses nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.integration
 JUNK: Final = b"\xff\xfe \x00 no text"
 
 
-class Rig:
-    """A store with one leased account and one free one, and the raw keys beside it."""
+class Env:
+    """A store with one leased and one free account, and the raw keys."""
 
     def __init__(self, client: Redis, prefix: str) -> None:  # noqa: F811 - a fixture has this name
         self.redis: Any = client
@@ -66,7 +66,7 @@ class Rig:
             "release_all": lambda: self.store.release_all("us/"),
             "cool_down": lambda: self.store.cool_down(lease, 60.0, "a reason"),
             "reserve": lambda: self.store.reserve(lease.account, lease.fencing_token, "192.0.2.1"),
-            "take": lambda: self.admin.take("bane", "me", lease_s=60.0),
+            "take": lambda: self.admin.checkout("bane", "me", lease_s=60.0),
             "free": lambda: self.admin.release("axe", force=True),
             "reset": lambda: self.admin.reset("axe"),
             "remove": lambda: self.admin.remove("axe", force=True),
@@ -74,27 +74,27 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(valkey_url: str, prefix: str) -> AsyncIterator[Rig]:  # noqa: F811 - fixtures
+async def env(valkey_url: str, prefix: str) -> AsyncIterator[Env]:  # noqa: F811 - fixtures
     client = connect(valkey_url)
-    yield Rig(client, prefix)
+    yield Env(client, prefix)
     await client.aclose()
 
 
-async def test_what_a_key_of_a_wrong_type_stops_has_changed_nothing(rig: Rig) -> None:
-    """For every key and every call: refused as a whole, or done as if nothing were wrong."""
+async def test_a_call_that_fails_on_a_key_of_the_wrong_type_has_changed_nothing(env: Env) -> None:
+    """For every key and every call: refused as a whole, or done as usual."""
     refused = 0
-    await rig.begin()
-    for key in sorted(await rig.content()):
-        for call in rig.calls(Lease("axe", 0, "us/bot-1")):
-            await rig.redis.delete(*(await rig.redis.keys(f"{rig.prefix}:*")))
-            lease = await rig.begin()
-            await rig.redis.rename(key, "aside")
-            await rig.redis.set(key, "oops")
-            before = await rig.content()
-            if await is_refused(rig.calls(lease)[call]()):
+    await env.begin()
+    for key in sorted(await env.content()):
+        for call in env.calls(Lease("axe", 0, "us/bot-1")):
+            await env.redis.delete(*(await env.redis.keys(f"{env.prefix}:*")))
+            lease = await env.begin()
+            await env.redis.rename(key, "aside")
+            await env.redis.set(key, "oops")
+            before = await env.content()
+            if await is_refused(env.calls(lease)[call]()):
                 refused += 1
-                assert await rig.content() == before, f"{call} with a wrong {key}"
-            await rig.redis.delete("aside")
+                assert await env.content() == before, f"{call} with a wrong {key}"
+            await env.redis.delete("aside")
     assert refused > 50
 
 
@@ -107,68 +107,68 @@ async def is_refused(call: Awaitable[object]) -> bool:
 
 
 @pytest.mark.parametrize("score", [-1, -7, float("-inf")])
-async def test_a_score_below_0_is_a_free_account(rig: Rig, score: float) -> None:
+async def test_a_score_below_0_is_a_free_account(env: Env, score: float) -> None:
     for name in ("axe", "bane"):
-        await rig.store.add(name, "pw")
-        await rig.redis.zadd(rig.key("checkouts"), {name: score})
-    assert {row.state for row in await rig.admin.overview()} == {AccountState.FREE}
-    first = await rig.store.acquire("us/bot-1")
-    second = await rig.admin.take("bane", "me", lease_s=60.0)
+        await env.store.add(name, "pw")
+        await env.redis.zadd(env.key("checkouts"), {name: score})
+    assert {row.state for row in await env.admin.overview()} == {AccountState.FREE}
+    first = await env.store.acquire("us/bot-1")
+    second = await env.admin.checkout("bane", "me", lease_s=60.0)
     assert {first.account, second.account} == {"axe", "bane"}
-    scores = await rig.redis.zrange(rig.key("checkouts"), 0, -1, withscores=True)
+    scores = await env.redis.zrange(env.key("checkouts"), 0, -1, withscores=True)
     assert [tuple(one) for one in scores] == [("axe", 1), ("bane", 1)]
 
 
-async def test_a_reset_behind_our_back_gives_the_account_to_nobody(rig: Rig) -> None:
-    lease = await rig.begin()
-    await rig.redis.zadd(rig.key("checkouts"), {lease.account: -1})
-    assert (await rig.store.acquire("us/bot-2")).account != lease.account
-    await rig.store.renew(lease)
-    assert await rig.redis.zscore(rig.key("checkouts"), lease.account) == 1
+async def test_a_reset_by_hand_does_not_free_a_leased_account(env: Env) -> None:
+    lease = await env.begin()
+    await env.redis.zadd(env.key("checkouts"), {lease.account: -1})
+    assert (await env.store.acquire("us/bot-2")).account != lease.account
+    await env.store.renew(lease)
+    assert await env.redis.zscore(env.key("checkouts"), lease.account) == 1
 
 
-async def test_an_account_removed_by_hand_does_not_come_back_when_it_is_given_back(
-    rig: Rig,
+async def test_an_account_removed_by_hand_does_not_return_when_it_is_released(
+    env: Env,
 ) -> None:
-    lease = await rig.begin()
-    await rig.redis.zrem(rig.key("checkouts"), lease.account)
-    await rig.store.release(lease)
-    assert await rig.redis.zscore(rig.key("checkouts"), lease.account) is None
+    lease = await env.begin()
+    await env.redis.zrem(env.key("checkouts"), lease.account)
+    await env.store.release(lease)
+    assert await env.redis.zscore(env.key("checkouts"), lease.account) is None
 
 
-async def test_a_forced_release_outlasts_the_renewal_that_was_on_its_way(rig: Rig) -> None:
-    lease = await rig.begin()
-    await rig.admin.release(lease.account, force=True)
+async def test_a_forced_release_outlasts_a_renewal_that_is_under_way(env: Env) -> None:
+    lease = await env.begin()
+    await env.admin.release(lease.account, force=True)
     with pytest.raises(AccountError, match="is lost"):
-        await rig.store.renew(lease)
-    assert await rig.redis.zscore(rig.key("checkouts"), lease.account) == 0
+        await env.store.renew(lease)
+    assert await env.redis.zscore(env.key("checkouts"), lease.account) == 0
 
 
-async def test_what_others_wrote_into_our_keys_stops_nothing(rig: Rig) -> None:
-    lease = await rig.begin()
+async def test_values_of_other_clients_stop_nothing(env: Env) -> None:
+    lease = await env.begin()
     for key in ("holders", "sentries", "cooldown-reasons"):
         for account in ("bane", JUNK):
-            await rig.redis.hset(rig.key(key), account, JUNK)
+            await env.redis.hset(env.key(key), account, JUNK)
     with pytest.raises(NoAccountFree):  # a holder without a lease gets one: it may be alive
-        await rig.store.acquire("us/bot-2")
-    await rig.redis.zadd(rig.key("leases"), {"bane": 1, JUNK: 1})  # and it was not
-    await rig.redis.zadd(rig.key("checkouts"), {JUNK: 0})
-    await rig.redis.hset(rig.key("passwords"), JUNK, "pw")
-    assert await rig.store.held_by("us/") == {"us/bot-1": lease.account}
-    assert len(await rig.admin.overview()) == 3
-    other = await rig.store.acquire("us/bot-2")
+        await env.store.acquire("us/bot-2")
+    await env.redis.zadd(env.key("leases"), {"bane": 1, JUNK: 1})  # and it was not
+    await env.redis.zadd(env.key("checkouts"), {JUNK: 0})
+    await env.redis.hset(env.key("passwords"), JUNK, "pw")
+    assert await env.store.held_by("us/") == {"us/bot-1": lease.account}
+    assert len(await env.admin.overview()) == 3
+    other = await env.store.acquire("us/bot-2")
     assert other.account == "bane"
-    assert await rig.store.load_auth(other) is None
+    assert await env.store.load_auth(other) is None
     with pytest.raises(NoAccountFree):
-        await rig.store.acquire("us/bot-3")
-    await rig.store.release(other)
-    assert await rig.redis.zscore(rig.key("checkouts"), JUNK) == 0
+        await env.store.acquire("us/bot-3")
+    await env.store.release(other)
+    assert await env.redis.zscore(env.key("checkouts"), JUNK) == 0
 
 
 @pytest.mark.parametrize("command", ["release", "reset", "remove"])
-async def test_an_unknown_account_is_created_by_no_order(rig: Rig, command: str) -> None:
+async def test_no_command_creates_an_unknown_account(env: Env, command: str) -> None:
     with pytest.raises(NoSuchAccount, match="there is no account absent"):
-        await getattr(rig.admin, command)("absent")
+        await getattr(env.admin, command)("absent")
     with pytest.raises(NoSuchAccount):
-        await rig.admin.take("absent", "me", lease_s=60.0)
-    assert await rig.content() == {}
+        await env.admin.checkout("absent", "me", lease_s=60.0)
+    assert await env.content() == {}

@@ -1,4 +1,4 @@
-"""What people do to Redis by hand, as an operator sees it and as the service takes it: real processes."""
+"""Changes to Redis by hand, seen by an operator and by the service, with real processes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import redis as sync_redis
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.encryption import Encryption
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections, toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -78,8 +78,8 @@ def said(w: ServiceEnv, text: str) -> bool:
 def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    """While it serves, through its stop and a start; put right, nothing of it is left."""
-    with world(2, settings=QUICK) as w:
+    """While it serves, through a stop and a start; after the repair all is well."""
+    with service_env(2, settings=QUICK) as w:
         wire = raw(w)
         w.service.wait_ready(2)
         wire.rename("botapi:checkouts", "aside")
@@ -100,10 +100,10 @@ def test_a_service_outlives_a_checkouts_key_of_the_wrong_type(
         assert set(w.scores().values()) == {0}
 
 
-def test_an_account_without_a_password_is_no_bots_and_the_list_says_so(
+def test_an_account_without_a_password_is_not_used_and_the_list_says_so(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         wire = raw(w)
         w.service.wait_ready(2)
         w.service.stop()
@@ -150,13 +150,13 @@ def key_of(letter: bytes) -> str:
     return base64.b64encode(letter * 32).decode()
 
 
-def test_the_wrong_sealing_key_says_what_to_do_and_overwrites_nothing(
+def test_the_wrong_secret_key_is_reported_with_a_remedy_and_overwrites_nothing(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
     right, wrong = key_of(b"r"), key_of(b"w")
     opens_none = "botapi: BOTAPI_SECRET_KEY: it opens none of the sealed values in Redis (2); "
     not_set = "botapi: BOTAPI_SECRET_KEY: it is not set, and Redis holds sealed values (2); "
-    with world(1, in_redis=0, settings=QUICK) as w:
+    with service_env(1, in_redis=0, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
 
         def stored() -> list[dict[str, str]]:
@@ -199,11 +199,11 @@ def test_the_private_valkey_is_no_exception(tmp_path: Path) -> None:
     assert botapi(config, "add", "bane", typed="pw\n", env=right)[0] == 0
 
 
-def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
+def test_what_this_instance_cannot_decrypt_is_left_to_others_and_logged_once(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    """It cannot look at the start, as Redis is away. Nothing of it is an account's fault (P14)."""
-    with world(3, settings=QUICK) as w:
+    """It cannot check at startup, as Redis is away. No account is blamed (P14)."""
+    with service_env(3, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         use_key(w, key_of(b"w"))
         wire.delete("botapi:sentries")
@@ -233,15 +233,15 @@ def test_what_this_instance_cannot_unseal_is_left_to_others_and_said_once(
         w.service.wait_ready(3)
 
 
-def test_a_pool_under_several_keys_is_used_as_far_as_ours_open_it(
+def test_accounts_under_several_keys_are_used_if_the_instance_has_their_key(
     raw: Callable[[ServiceEnv], Any],
 ) -> None:
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         wire, config = raw(w), w.service.config_file
         foreign = {"BOTAPI_SECRET_KEY": key_of(b"x")}
         w.service.stop()
         botapi(config, "add", "bot0000", typed="pw-bot0000\n", env=foreign)
-        sealed = Encryption([b"r" * 32]).seal("password", "bot0001", "pw-bot0001")
+        sealed = Encryption([b"r" * 32]).encrypt("password", "bot0001", "pw-bot0001")
         wire.hset("botapi:passwords", "bot0001", sealed)
         wire.delete("botapi:sentries")
         use_key(w, key_of(b"r"))

@@ -1,4 +1,4 @@
-"""A service on accounts whose names are bad, or the same: real processes, as an operator sees them."""
+"""A service on accounts whose names are bad, or the same: with real processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 import redis as sync_redis
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +37,7 @@ def seeded(w: ServiceEnv, *names: bytes) -> None:
 
 
 def asked(w: ServiceEnv, path: str) -> tuple[int, bytes]:
-    """Ask as an operator; of an event stream the first event."""
+    """Ask as an operator; return the first event of an event stream."""
     request = urllib.request.Request(  # noqa: S310 - ours
         w.service.url + path, headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -50,7 +50,7 @@ def asked(w: ServiceEnv, path: str) -> tuple[int, bytes]:
 
 
 def listed(w: ServiceEnv) -> list[dict[str, Any]]:
-    """Return what `botapi accounts list --json` says."""
+    """Return the output of `botapi accounts list --json`."""
     command = [sys.executable, "-m", "supervisor", "accounts", "list"]
     done = subprocess.run(
         [*command, "--json", "--config", str(w.service.config_file)],
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_utf_8_is_named_everywhere_and_stops_nothing(tmp_path
         "http": {"admin_token_file": str(token_file)},
         "metrics": {"accounts": True},
     }
-    with world(3, in_redis=2, settings=settings) as w:
+    with service_env(3, in_redis=2, settings=settings) as w:
         seeded(w, MULLER, b"\x1b[31mred")
         w.service.wait_ready(2)
         assert {bot["account"] for bot in w.service.status()["fleet"]} == {
@@ -99,7 +99,7 @@ def test_a_name_that_is_not_utf_8_is_named_everywhere_and_stops_nothing(tmp_path
 
 async def test_three_spellings_of_one_account_are_one_session() -> None:
     """Whichever name it has: each is used once, as the one before it is removed."""
-    with world(3, in_redis=1, settings=QUICK) as w:
+    with service_env(3, in_redis=1, settings=QUICK) as w:
         seeded(w, *NAMES)
         w.service.wait_ready(1)
         for number_left in (2, 1, 0):

@@ -1,4 +1,4 @@
-"""Accounts that need a person, on a real Valkey: no bot takes one until an operator has acted on it."""
+"""Accounts that need an operator, on a real Valkey: not used until one acts, in any way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
 from actors.accounts.encryption import Encryption
 from actors.accounts.models import BUDGET_SPENT, NEED, UNTIL_ACTED_S, Lease, QuotaLimits
 from actors.accounts.store import AccountStore
-from actors.errors import CannotUnseal, NeedsHuman, NoAccountFree
+from actors.errors import CannotDecrypt, NeedsHuman, NoAccountFree
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ REASON = f"{NEED}the right password"
 HALF_HOUR_S = 1800.0
 
 
-class World:
+class Env:
     """One account, "axe", of one or several processes."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:  # noqa: F811 - fixtures have this name
@@ -32,15 +32,15 @@ class World:
     def key(self, name: str) -> str:
         return f"{self.prefix}:{name}"
 
-    def store(self, sealer: Encryption | None = None) -> AccountStore:
-        """Return the view of one more process."""
+    def store(self, encryption: Encryption | None = None) -> AccountStore:
+        """Return the store of another process."""
         return AccountStore(
-            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, sealer=sealer
+            self.redis, prefix=self.prefix, quota=QuotaLimits(), lease_s=60.0, encryption=encryption
         )
 
     async def lease(self, store: AccountStore) -> Lease:
         lease = await store.acquire("us")
-        with contextlib.suppress(CannotUnseal, NeedsHuman):
+        with contextlib.suppress(CannotDecrypt, NeedsHuman):
             await store.credential(lease)
         return lease
 
@@ -60,7 +60,7 @@ class World:
         await self.redis.zadd(self.key("cooldowns"), {"axe": 1}, xx=True)
 
     async def cools_for(self) -> float | None:
-        """Return the seconds that are left; None: it may be used."""
+        """Return the remaining seconds of the cooldown; None without one."""
         ends = await self.redis.zscore(self.key("cooldowns"), "axe")
         seconds, _ = await self.redis.time()
         return None if ends is None else ends / 1000 - seconds
@@ -70,7 +70,7 @@ class World:
         return row
 
     async def is_free(self) -> bool:
-        """Whether another process would check it out now."""
+        """Return whether another process can check it out now."""
         store = self.store()
         try:
             await store.release(await store.acquire("another"))
@@ -80,80 +80,80 @@ class World:
 
 
 @pytest.fixture
-async def world(redis: Redis, prefix: str) -> World:  # noqa: F811 - fixtures have these names
-    made = World(redis, prefix)
+async def env(redis: Redis, prefix: str) -> Env:  # noqa: F811 - fixtures have these names
+    made = Env(redis, prefix)
     await made.store().add("axe", "wrong", "c2VjcmV0")
     return made
 
 
-async def test_it_is_nobodys_for_years_and_the_list_says_why_and_no_end(world: World) -> None:
-    await world.refused()
-    assert not await world.is_free()
-    assert await world.cools_for() == pytest.approx(UNTIL_ACTED_S, abs=5)
-    row = await world.row()
+async def test_it_is_not_used_for_years_and_the_list_says_why_without_an_end(env: Env) -> None:
+    await env.refused()
+    assert not await env.is_free()
+    assert await env.cools_for() == pytest.approx(UNTIL_ACTED_S, abs=5)
+    row = await env.row()
     assert (row.state, row.cooldown_s) == (AccountState.COOLING_DOWN, None)
     assert row.cooldown_reason == REASON
 
 
-async def test_the_list_is_shown_by_a_redis_that_cannot_write(world: World) -> None:
-    await world.refused()
-    await world.redis.hset(world.key("passwords"), "axe", "other")
-    await world.redis.config_set("min-replicas-to-write", 1)
+async def test_the_list_is_shown_by_a_redis_that_cannot_write(env: Env) -> None:
+    await env.refused()
+    await env.redis.hset(env.key("passwords"), "axe", "other")
+    await env.redis.config_set("min-replicas-to-write", 1)
     try:
-        row = await world.row()
+        row = await env.row()
     finally:
-        await world.redis.config_set("min-replicas-to-write", 0)
+        await env.redis.config_set("min-replicas-to-write", 0)
     assert row.state is AccountState.COOLING_DOWN
-    assert (await world.row()).state is AccountState.FREE
+    assert (await env.row()).state is AccountState.FREE
 
 
-async def test_a_cooldown_with_an_end_shows_it(world: World) -> None:
-    await world.refused(HALF_HOUR_S)
-    assert (await world.row()).cooldown_s == pytest.approx(HALF_HOUR_S, abs=5)
+async def test_a_cooldown_with_an_end_shows_it(env: Env) -> None:
+    await env.refused(HALF_HOUR_S)
+    assert (await env.row()).cooldown_s == pytest.approx(HALF_HOUR_S, abs=5)
 
 
-Act = Callable[[World], Awaitable[object]]
+Act = Callable[[Env], Awaitable[object]]
 
 
-async def add_again(world: World) -> None:
-    await world.store().add("axe", "right")
+async def add_again(env: Env) -> None:
+    await env.store().add("axe", "right")
 
 
-async def add_sealed(world: World) -> None:
-    """The very same password, typed once more: a person wants it to be tried."""
-    await world.store(Encryption((bytes(range(32)),))).add("axe", "wrong")
+async def add_sealed(env: Env) -> None:
+    """The same password again: the operator wants another attempt."""
+    await env.store(Encryption((bytes(range(32)),))).add("axe", "wrong")
 
 
-async def add_other_spelling(world: World) -> None:
-    assert await world.store().add("AXE", "right") == "axe"
+async def add_other_spelling(env: Env) -> None:
+    assert await env.store().add("AXE", "right") == "axe"
 
 
-async def hset_as_the_seed(world: World) -> None:
-    await world.redis.hset(world.key("passwords"), "axe", "right")
+async def hset_as_the_seed(env: Env) -> None:
+    await env.redis.hset(env.key("passwords"), "axe", "right")
 
 
-async def hset_secret(world: World) -> None:
-    await world.redis.hset(world.key("secrets"), "axe", "b3RoZXI=")
+async def hset_secret(env: Env) -> None:
+    await env.redis.hset(env.key("secrets"), "axe", "b3RoZXI=")
 
 
-async def hset_no_text(world: World) -> None:
-    await world.redis.hset(world.key("passwords"), "axe", b"\xff\x00right")
+async def hset_no_text(env: Env) -> None:
+    await env.redis.hset(env.key("passwords"), "axe", b"\xff\x00right")
 
 
-async def reset(world: World) -> None:
-    await world.admin.reset("axe")
+async def reset(env: Env) -> None:
+    await env.admin.reset("axe")
 
 
-async def log_on_by_hand(world: World) -> None:
-    lease = await world.admin.take("axe", "me", lease_s=60.0)
-    store = world.store()
+async def log_on_by_hand(env: Env) -> None:
+    lease = await env.admin.checkout("axe", "me", lease_s=60.0)
+    store = env.store()
     await store.note_logon(lease)
     await store.release(lease)
 
 
-async def remove_and_add(world: World) -> None:
-    await world.admin.remove("axe")
-    await world.store().add("axe", "wrong")
+async def remove_and_add(env: Env) -> None:
+    await env.admin.remove("axe")
+    await env.store().add("axe", "wrong")
 
 
 ACTS: tuple[Act, ...] = (
@@ -164,90 +164,90 @@ ACTS: tuple[Act, ...] = (
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("is_seen_by", ["checkout", "list"])
-async def test_whatever_a_person_does_lets_it_be_tried(
-    world: World, act: Act, is_seen_by: str
+async def test_every_action_of_an_operator_allows_another_attempt(
+    env: Env, act: Act, is_seen_by: str
 ) -> None:
-    await world.refused()
-    await act(world)
+    await env.refused()
+    await act(env)
     if is_seen_by == "list":
-        assert (await world.row()).state is AccountState.FREE
-        assert await world.cools_for() is None
-    assert await world.is_free()
-    assert await world.redis.hlen(world.key("refused-credentials")) == 0
-    await world.refused(HALF_HOUR_S)  # and what was refused before says nothing any more
-    assert await world.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
+        assert (await env.row()).state is AccountState.FREE
+        assert await env.cools_for() is None
+    assert await env.is_free()
+    assert await env.redis.hlen(env.key("refused-credentials")) == 0
+    await env.refused(HALF_HOUR_S)  # the earlier refusal is forgotten
+    assert await env.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
 
 
 @pytest.mark.parametrize("act", [add_again, hset_as_the_seed, hset_secret])
 @pytest.mark.parametrize("reason", [BUDGET_SPENT, "Steam refused the logon with result 87"])
-async def test_new_credentials_end_nothing_that_the_old_ones_did_not_lead_to(
-    world: World, act: Act, reason: str
+async def test_new_credentials_end_only_cooldowns_of_the_old_ones(
+    env: Env, act: Act, reason: str
 ) -> None:
-    await world.refused(HALF_HOUR_S)
-    await world.cooldown_over()
-    await world.refused(HALF_HOUR_S, reason, repeated_s=None)
-    await act(world)
-    assert not await world.is_free()
-    assert (await world.row()).cooldown_reason == reason
+    await env.refused(HALF_HOUR_S)
+    await env.cooldown_over()
+    await env.refused(HALF_HOUR_S, reason, repeated_s=None)
+    await act(env)
+    assert not await env.is_free()
+    assert (await env.row()).cooldown_reason == reason
 
 
-async def test_the_same_credentials_are_tried_once_more_by_whatever_process(world: World) -> None:
-    await world.refused(HALF_HOUR_S)
-    assert await world.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
-    await world.cooldown_over()
-    await world.refused(HALF_HOUR_S)
-    assert await world.cools_for() == pytest.approx(UNTIL_ACTED_S, abs=5)
-    await hset_as_the_seed(world)
-    await world.refused(HALF_HOUR_S)
-    assert await world.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
+async def test_the_same_credentials_are_tried_once_more_by_any_process(env: Env) -> None:
+    await env.refused(HALF_HOUR_S)
+    assert await env.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
+    await env.cooldown_over()
+    await env.refused(HALF_HOUR_S)
+    assert await env.cools_for() == pytest.approx(UNTIL_ACTED_S, abs=5)
+    await hset_as_the_seed(env)
+    await env.refused(HALF_HOUR_S)
+    assert await env.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
 
 
 async def test_credentials_that_change_while_the_old_ones_are_tried_are_tried_too(
-    world: World,
+    env: Env,
 ) -> None:
-    store = world.store()
-    lease = await world.lease(store)
-    await hset_as_the_seed(world)
+    store = env.store()
+    lease = await env.lease(store)
+    await hset_as_the_seed(env)
     await store.cool_down(lease, UNTIL_ACTED_S, REASON, repeated_s=UNTIL_ACTED_S)
     await store.release(lease)
-    assert await world.is_free()
+    assert await env.is_free()
 
 
-async def test_a_need_without_a_password_shown_is_about_what_is_stored(world: World) -> None:
-    """A token was refused, say, for an agreement: no password was read."""
-    store = world.store()
+async def test_a_need_without_a_password_read_is_about_the_stored_one(env: Env) -> None:
+    """E.g. a token was refused, so no password was read."""
+    store = env.store()
     lease = await store.acquire("us")
     await store.cool_down(lease, UNTIL_ACTED_S, REASON, repeated_s=UNTIL_ACTED_S)
     await store.release(lease)
-    assert not await world.is_free()
-    await hset_as_the_seed(world)
-    assert await world.is_free()
+    assert not await env.is_free()
+    await hset_as_the_seed(env)
+    assert await env.is_free()
 
 
-async def test_a_need_that_all_accounts_share_is_forgotten_with_its_cooldown(world: World) -> None:
-    await world.refused(HALF_HOUR_S)
-    await world.store().lift_cooldown("axe", REASON)
-    await world.refused(HALF_HOUR_S)
-    assert await world.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
+async def test_a_need_that_all_accounts_share_is_forgotten_with_its_cooldown(env: Env) -> None:
+    await env.refused(HALF_HOUR_S)
+    await env.store().lift_cooldown("axe", REASON)
+    await env.refused(HALF_HOUR_S)
+    assert await env.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
 
 
-async def test_a_success_is_no_reason_to_stop_the_next_time(world: World) -> None:
-    await world.refused(HALF_HOUR_S)
-    await world.cooldown_over()
-    store = world.store()
-    lease = await world.lease(store)
+async def test_a_success_forgets_the_refused_credentials(env: Env) -> None:
+    await env.refused(HALF_HOUR_S)
+    await env.cooldown_over()
+    store = env.store()
+    lease = await env.lease(store)
     await store.note_logon(lease)
     await store.release(lease)
-    await world.refused(HALF_HOUR_S)
-    assert await world.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
+    await env.refused(HALF_HOUR_S)
+    assert await env.cools_for() == pytest.approx(HALF_HOUR_S, abs=5)
 
 
 async def test_a_cooldown_of_an_older_version_is_ended_by_adding_the_account_again(
-    world: World,
+    env: Env,
 ) -> None:
-    """It notes no credentials: new ones by HSET alone cannot be told there."""
-    await world.refused(HALF_HOUR_S)
-    await world.redis.delete(world.key("refused-credentials"))
-    assert not await world.is_free()
-    await add_again(world)
-    assert await world.is_free()
+    """It records no credentials, so new ones by HSET alone are not noticed."""
+    await env.refused(HALF_HOUR_S)
+    await env.redis.delete(env.key("refused-credentials"))
+    assert not await env.is_free()
+    await add_again(env)
+    assert await env.is_free()

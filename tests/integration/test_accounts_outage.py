@@ -1,4 +1,4 @@
-"""Redis away and back, and the private Valkey: data kept, directory guarded, nothing left behind."""
+"""Redis away and back, and the private Valkey: data kept, directory locked, no process left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def accounts(url: str) -> AccountStore:
     return AccountStore(connect(url), prefix="botapi", quota=QuotaLimits(), lease_s=60.0)
 
 
-async def test_an_outage_is_said_quickly_and_survived() -> None:
+async def test_an_outage_is_reported_quickly_and_survived() -> None:
     with own_valkey() as valkey:
         store = accounts(f"redis://127.0.0.1:{valkey.port}/0")
         await store.add("axe", "pw")
@@ -44,7 +44,7 @@ async def test_an_outage_is_said_quickly_and_survived() -> None:
         await store.close()
 
 
-async def test_a_server_that_hangs_is_not_waited_for_for_ever() -> None:
+async def test_a_server_that_hangs_is_given_up_in_time() -> None:
     with own_valkey() as valkey:
         store = accounts(f"redis://127.0.0.1:{valkey.port}/0")
         await store.ping()
@@ -85,7 +85,7 @@ async def test_one_directory_serves_one_process(tmp_path: Path) -> None:
     second.disclaim()
 
 
-def test_a_directory_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedValkeyError, match=r"cannot write to .* choose another"):
         EmbeddedValkey(tmp_path / "file").claim()
@@ -152,9 +152,7 @@ async def test_it_dies_with_a_process_that_was_killed(tmp_path: Path) -> None:
     valkey.disclaim()
 
 
-async def test_auth_state_that_could_not_be_stored_is_stored_by_the_next_who_has_the_account() -> (
-    None
-):
+async def test_auth_state_that_could_not_be_stored_is_stored_by_the_next_holder() -> None:
     auth = AuthState(7, "token", "guard")
     with own_valkey() as valkey:
         store = accounts(f"redis://127.0.0.1:{valkey.port}/0")
@@ -174,7 +172,7 @@ async def test_auth_state_that_could_not_be_stored_is_stored_by_the_next_who_has
 
 
 async def test_a_holder_stores_again_what_redis_lost() -> None:
-    """As after a failover to a replica that had not heard of the newest writes."""
+    """As after a failover to a replica that lacks the newest writes."""
     auth = AuthState(7, "token", "guard")
     with own_valkey() as valkey:
         redis = connect(f"redis://127.0.0.1:{valkey.port}/0")

@@ -87,7 +87,7 @@ def shots(url: str, prefix: str, name: str) -> Iterator[tuple[Iterator[str], Any
         yield orders(), answer
 
 
-class Course:
+class Env:
     """The account raced for, and the processes that race."""
 
     def __init__(self, url: str, prefix: str, racers: Sequence[Racer]) -> None:  # noqa: F811 - as above
@@ -122,7 +122,7 @@ class Course:
         pipe.execute()
 
     def answers(self, count: int) -> list[tuple[str, str | None, int]]:
-        """Wait for so many answers: who, what it won, and the fencing token where it has one."""
+        """Wait for `count` answers: process, account, and fencing token or 0."""
         told = [self.wire.blpop(f"{self.prefix}:answers", ANSWER_S) for _ in range(count)]
         assert all(told), "a process does not answer"
         return [tuple(json.loads(text)) for _, text in told]
@@ -135,7 +135,7 @@ class Course:
         winner, _, token = won[0]
         assert self.score >= 1
         assert self.leased == ([ACCOUNT] if token else [])
-        self.order("give back", [winner])
+        self.order("release", [winner])
         self.answers(1)
         assert self.score == 0
         return winner, token
@@ -156,17 +156,17 @@ def test_a_thousand_races_for_one_account_have_one_winner_each(
     racers: list[Racer],
 ) -> None:
     rng = random.Random(1)
-    with Course(valkey_url, prefix, racers) as course:
-        SeedClient.add(course.wire, ACCOUNT, "pw", prefix)
-        results = [course.race(rng) for _ in range(RACES)]
+    with Env(valkey_url, prefix, racers) as env:
+        SeedClient.add(env.wire, ACCOUNT, "pw", prefix)
+        results = [env.race(rng) for _ in range(RACES)]
     tokens = [token for _, token in results if token]
     assert tokens == sorted(set(tokens))
     wins = Counter(winner for winner, _ in results)
-    assert wins.keys() == set(course.names), f"that was no race: {wins}"
+    assert wins.keys() == set(env.names), f"that was no race: {wins}"
 
 
 def test_alice_bob_and_carol_share_accounts_with_us(valkey_url: str, prefix: str) -> None:  # noqa: F811 - fixtures
-    """The story of the first BotAPI's page, with one of ours among them."""
+    """The race in the README of the first BotAPI, with one AccountStore in it."""
     wire = sync_redis.Redis.from_url(valkey_url, decode_responses=True)
     for name in ("abaddon", "bane"):
         SeedClient.add(wire, name, f"pw-{name}", prefix)

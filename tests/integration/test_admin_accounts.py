@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from support.operator_client import TOKEN, ask, with_token
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
-SECRET = "a password that stays hidden"
+SECRET = "a password that must stay secret"
 
 
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     """One bot on the first of three accounts; the tests do not undo what they do to the others."""
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(1, accounts=simple_accounts(3), settings=settings) as running:
+    with service_env(1, accounts=simple_accounts(3), settings=settings) as running:
         running.service.wait_ready(1)
         yield running
 
@@ -184,9 +184,9 @@ async def test_reset_ends_a_cooldown(w: ServiceEnv) -> None:
             400,
             "invalid",
         ),
-        ("POST", "/admin/accounts/absent/reset", None, 404, "not-found"),
-        ("POST", "/admin/accounts/absent/release", None, 404, "not-found"),
-        ("DELETE", "/admin/accounts/absent", None, 404, "not-found"),
+        ("POST", "/admin/accounts/unknown/reset", None, 404, "not-found"),
+        ("POST", "/admin/accounts/unknown/release", None, 404, "not-found"),
+        ("DELETE", "/admin/accounts/unknown", None, 404, "not-found"),
         ("PUT", "/admin/accounts", None, 405, "method-not-allowed"),
     ],
 )

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from support.operator_client import ask, with_token
 
+from bench.env import ServiceEnv, service_env, simple_accounts
 from bench.service_process import toml
-from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +24,7 @@ BOTS = 3
 @pytest.fixture
 def w(tmp_path: Path) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path)
-    with world(BOTS, accounts=simple_accounts(6), settings=settings) as running:
+    with service_env(BOTS, accounts=simple_accounts(6), settings=settings) as running:
         running.service.wait_ready(BOTS)
         yield running
 
@@ -178,5 +178,5 @@ async def test_what_cannot_be_done_is_said_in_a_word(
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(1, accounts=simple_accounts(1), settings=settings) as running:
+    with service_env(1, accounts=simple_accounts(1), settings=settings) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A Steam Guard code comes while the service runs: the bot goes on without a restart."""
+"""A Steam Guard code arrives while the service runs: the bot continues without a restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from support.command import botapi
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def token_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def w(token_file: Path) -> Iterator[ServiceEnv]:
     settings = {"http": {"admin_token_file": str(token_file)}}
-    with world(2, accounts=[MAIL, *simple_accounts(1)], settings=settings) as running:
+    with service_env(2, accounts=[MAIL, *simple_accounts(1)], settings=settings) as running:
         yield running
 
 
@@ -70,7 +70,7 @@ async def test_a_code_is_asked_for_once_brought_and_the_bot_goes_on(
     need = w.service.wait_log("account_needs_human", 10)
     assert need["account"] == "mail"
     assert "e-mail" in need["need"]
-    w.service.wait_ready(1)  # its place is free for others, who do not wait for it
+    w.service.wait_ready(1)  # other accounts take its place
     (told,) = needs(w)
     assert told["command"] == "botapi accounts login mail"
     said = await asyncio.to_thread(
@@ -117,7 +117,7 @@ async def test_only_who_shows_the_token_gets_in(w: ServiceEnv) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "word"),
     [
-        ("/admin/accounts/absent/guard", None, 404, "not-found"),
+        ("/admin/accounts/unknown/guard", None, 404, "not-found"),
         ("/admin/accounts/bot0000/guard", None, 409, "in-use"),
         (PATH, {"code": 5}, 400, "invalid"),
         (PATH, {"code": ""}, 400, "invalid"),
@@ -140,7 +140,7 @@ def made_token(file: str) -> str:
 
 
 async def test_without_a_token_file_the_service_makes_a_token_on_loopback() -> None:
-    with world(1, accounts=simple_accounts(1)) as w:
+    with service_env(1, accounts=simple_accounts(1)) as w:
         path = "/admin/accounts/bot0000/guard"
         w.service.wait_ready(1)
         assert (await post(w, path, token=None))[0] == 401
@@ -155,7 +155,7 @@ def test_a_token_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: s
     file = tmp_path / "token"
     if content is not None:
         file.write_text(content)
-    with world(1, accounts=simple_accounts(1)) as w:
+    with service_env(1, accounts=simple_accounts(1)) as w:
         code, said = w.service.run_to_end({"http": {"admin_token_file": str(file)}})
         assert code == 2
         assert said.count("\n") == 1

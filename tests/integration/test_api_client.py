@@ -1,4 +1,4 @@
-"""What commands hear of the service, whatever answers at its address."""
+"""Errors of the HTTP client for any server at the address."""
 
 from __future__ import annotations
 
@@ -108,10 +108,10 @@ async def test_no_answer_in_time_is_none(url: str) -> None:
             await api.get("/silence")
 
 
-async def test_silent_there_is_said_without_a_password() -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))  # taken, and not listened on
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
+async def test_a_refused_connection_is_reported_without_a_password() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and not listened on
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(ApiUnreachable) as caught:
             await asked(f"http://me:hunter2@{address}", "/echo")
     assert str(caught.value) == f"no answer from http://***@{address}: connection refused"

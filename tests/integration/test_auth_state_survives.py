@@ -1,7 +1,7 @@
-"""A refresh token that arrives while Redis is away is held, retried and stored.
+"""A refresh token that arrives while Redis is unavailable is kept, retried and stored.
 
-The service reaches its Valkey through a gate that shuts at the very moment the token is about to be
-stored: Steam has handed it out, once, and only the process has it.
+The service reaches its Valkey through a gate that shuts just before the token is stored: Steam has issued
+the token once, and only the process has it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from actors.accounts.store import AccountStore
 from actors.errors import LeaseLost, StoreUnavailable
 from actors.redis.client import connect
 from actors.steam.port import AuthState
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,7 @@ ACCOUNTS = simple_accounts(1)
 NAME = ACCOUNTS[0]["name"]
 WAIT_S = 30.0
 SHORT_LEASE_S = 12.1  # a third of it for a renewal, 8 s for leaving
-A_FEW = 2  # tries in vain, a second apart
+A_FEW = 2  # failed tries, a second apart
 
 
 class Gate:
@@ -70,7 +70,7 @@ class Gate:
             thread.join()
 
     def shut(self) -> None:
-        """End all connections; new ones are closed as they come."""
+        """End all connections, and close new ones."""
         self._is_open.clear()
         with self._lock:
             for one in self._sockets:
@@ -78,11 +78,11 @@ class Gate:
                     one.shutdown(socket.SHUT_RDWR)
 
     def open(self) -> None:
-        """Let everything through from now on."""
+        """Pass everything from now on."""
         self._is_open.set()
 
     def wait_refused(self, count: int) -> None:
-        """Wait until so many more connections were refused."""
+        """Wait until `count` more connections were refused."""
         enough = self.refused + count
         wait_until(lambda: self.refused >= enough, "the service does not try again")
 
@@ -141,8 +141,8 @@ def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.02)
 
 
-class Scene:
-    """One bot that got its token at the moment Redis went away."""
+class AuthStateEnv:
+    """One bot that received its token just when Redis became unavailable."""
 
     def __init__(
         self, valkey: ValkeyServer, gate: Gate, sandbox: SandboxProcess, service: ServiceProcess
@@ -154,25 +154,25 @@ class Scene:
         self.redis_url = f"redis://127.0.0.1:{valkey.port}/0"
 
     def stored(self) -> str | None:
-        """Return what Redis has of the account's auth state."""
+        """Return the account's auth state in Redis."""
         with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             found = client.hget("botapi:sentries", NAME)
         return None if found is None else str(found)
 
     def is_lease_over(self) -> bool:
-        """Tell whether anybody may check the account out, by the time of Redis."""
+        """Whether the account can be checked out, by the time of Redis."""
         with sync_redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             ends = client.zscore("botapi:leases", NAME)
             seconds, micros = client.time()
             return ends is None or ends < seconds * 1000 + micros / 1000
 
     def is_draining(self) -> bool:
-        """Tell whether the bot has heard of a stop."""
+        """Whether the bot is stopping."""
         changes = self.service.events("bot_state_changed")
         return any(change["state_to"] == "draining" for change in changes)
 
     async def check_that_token_is_kept(self) -> None:
-        """The bot gets ready with the token that was caught, and so does the next process."""
+        """The bot becomes ready with the kept token, and so does the next process."""
         self.service.wait_ready(1)
         stored = self.stored()
         assert stored is not None
@@ -190,26 +190,26 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(
+def env(
     valkeys: Callable[[], contextlib.AbstractContextManager[ValkeyServer]] = own_valkey,
     **bots: Any,
-) -> Iterator[Scene]:
+) -> Iterator[AuthStateEnv]:
     with (
         valkeys() as valkey,
         Gate(valkey.port) as gate,
         SandboxProcess(ACCOUNTS) as sandbox,
     ):
-        add_accounts_as_the_seed_did(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
+        seed_accounts(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
         more = {"bots": bots, "log": {"level": "debug"}}
         settings = service_settings(1, sandbox, gate.url, more)
         with ServiceProcess(settings) as service:
             assert gate.token_came.wait(WAIT_S), service.log
-            yield Scene(valkey, gate, sandbox, service)
+            yield AuthStateEnv(valkey, gate, sandbox, service)
 
 
 @pytest.mark.parametrize("end", ["stopped cleanly", "killed"])
 async def test_redis_with_a_log_of_its_writes_goes_and_comes_back(end: str) -> None:
-    with scene() as s:
+    with env() as s:
         s.valkey.stop() if end == "stopped cleanly" else s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
@@ -219,18 +219,18 @@ async def test_redis_with_a_log_of_its_writes_goes_and_comes_back(end: str) -> N
 
 
 async def test_redis_without_persistence_is_killed_and_comes_back_empty() -> None:
-    with scene(partial(own_valkey, FORGETFUL)) as s:
+    with env(partial(own_valkey, FORGETFUL)) as s:
         s.valkey.terminate()
         s.gate.wait_refused(A_FEW)
         s.valkey.start()
-        add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
+        seed_accounts(s.redis_url, ACCOUNTS)
         s.gate.open()
         await s.check_that_token_is_kept()
 
 
 async def test_redis_is_away_for_longer_than_the_lease() -> None:
-    """The bot gives the account up; the token stays with the process, for the bot's next life."""
-    with scene(lease_seconds=SHORT_LEASE_S) as s:
+    """The bot loses the account; the process keeps the token for the bot's next run."""
+    with env(lease_seconds=SHORT_LEASE_S) as s:
         wait_until(s.is_lease_over, "the lease does not end")
         assert any("lease" in event["reason"] for event in s.service.events("child_ended"))
         s.gate.open()
@@ -238,20 +238,20 @@ async def test_redis_is_away_for_longer_than_the_lease() -> None:
 
 
 async def test_redis_loses_what_it_had_acknowledged() -> None:
-    """Without persistence a kill takes the stored token, too: who has the account stores it again."""
-    with scene(partial(own_valkey, FORGETFUL), lease_seconds=SHORT_LEASE_S) as s:
+    """Without persistence a kill loses the stored token; the holder of the account stores it again."""
+    with env(partial(own_valkey, FORGETFUL), lease_seconds=SHORT_LEASE_S) as s:
         s.gate.open()
         s.service.wait_ready(1)
         assert s.stored() is not None
         s.valkey.terminate()
         s.valkey.start()
-        add_accounts_as_the_seed_did(s.redis_url, ACCOUNTS)
+        seed_accounts(s.redis_url, ACCOUNTS)
         wait_until(lambda: s.stored() is not None, "the token is not stored again")
         await s.check_that_token_is_kept()
 
 
 async def test_a_stop_while_redis_is_away_stores_the_token_when_redis_is_back_in_time() -> None:
-    with scene() as s:
+    with env() as s:
         s.gate.wait_refused(1)
         s.service.process.terminate()
         wait_until(s.is_draining, "the stop is not heard")
@@ -270,7 +270,7 @@ TOKEN = AuthState(7, "token", "guard")
 
 @contextlib.asynccontextmanager
 async def stores(*names: str) -> AsyncIterator[tuple[ValkeyServer, list[AccountStore]]]:
-    """Yield a Valkey and the stores of so many processes on it, which know one account."""
+    """Yield a Valkey and the stores of several processes on it, with one account."""
     with own_valkey() as valkey:
         url = f"redis://127.0.0.1:{valkey.port}/0"
         made = [

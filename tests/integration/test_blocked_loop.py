@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from bench.chaos.judge import Evidence, judge
+from bench.chaos import blockable
+from bench.chaos.checker import Observations, check_round
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -24,32 +24,17 @@ QUICK: Sections = {
     "bots": {"lease_seconds": LEASE_S, "request_timeout": 2},
     "restart": {"backoff_min": 0.1, "backoff_max": 1},
 }
-# Stands for every system call that does not return: of a disk, a terminal, a library. It is in the
-# main thread, so only the event loop stands still.
-BLOCKABLE = f"""
-import signal
-import time
-
-from supervisor.cli.main import main
-
-signal.signal(signal.SIGUSR1, lambda *_: time.sleep({BLOCKED_S}))
-if __name__ == "__main__":
-    main()
-"""
 
 
-async def test_the_account_of_a_blocked_process_is_left_before_another_has_it(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "blockable_botapi.py").write_text(BLOCKABLE)
-    env = {"PYTHONPATH": str(tmp_path)}
+async def test_the_account_of_a_blocked_process_is_left_before_another_has_it() -> None:
+    env = {blockable.SECONDS_VARIABLE: str(BLOCKED_S)}
     accounts = simple_accounts(1)
     with own_valkey(FORGETFUL) as valkey, SandboxProcess(accounts) as sandbox:
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         settings = service_settings(1, sandbox, url, QUICK)
         with (
-            ServiceProcess(settings, env=env, module="blockable_botapi") as first,
+            ServiceProcess(settings, env=env, module=blockable.__name__) as first,
             ServiceProcess(settings) as second,
         ):
             await asyncio.to_thread(first.wait_ready, 1)
@@ -68,7 +53,7 @@ async def test_the_account_of_a_blocked_process_is_left_before_another_has_it(
             assert await asyncio.to_thread(first.stop) == 0
         events = await sandbox.journal()
         facts = await sandbox.summary()
-    assert judge(Evidence(events, len(events), 10**6, 10**6, {}, {})).violations == []
+    assert check_round(Observations(events, len(events), 10**6, 10**6, {}, {})).violations == []
     assert facts["max_concurrent"] == {accounts[0]["name"]: 1}
 
 
@@ -78,7 +63,7 @@ async def test_a_process_that_was_stopped_past_its_lease_sends_nothing_more() ->
     patient = ("--heartbeat", "60")
     with own_valkey(FORGETFUL) as valkey, SandboxProcess(accounts, patient) as sandbox:
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         with ServiceProcess(service_settings(1, sandbox, url, QUICK)) as service:
             await asyncio.to_thread(service.wait_ready, 1)
             (session,) = [one["session"] for one in await sandbox.journal("token_logon")]

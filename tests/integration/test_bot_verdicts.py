@@ -1,4 +1,4 @@
-"""Every result that Steam may give, at every place where it may give it: what a real bot makes of it.
+"""Every result that Steam may give, in every phase, and its consequences for a real bot.
 
 The expectations are written out here, from the same facts as `actors/bot/eresults.py` but not from it:
 two readings that have to agree. Results 116 and 4711 are in no table.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
-from support.bot_env import POLICY, BotEnv, Stand
+from support.bot_env import POLICY, BotEnv, BotRun
 from support.valkey import prefix, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.models import UNTIL_ACTED_S
@@ -27,7 +27,7 @@ MINUTE = 60.0
 
 @dataclass(frozen=True)
 class End:
-    """How a life ends, and what it leaves behind."""
+    """How a run ends, and what it leaves."""
 
     state: BotState = BotState.BACKING_OFF
     cools_for: float | None = None  # seconds
@@ -35,13 +35,13 @@ class End:
     stops_ip: bool = False
     forgets_token: bool = False
     keeps_lease: bool = False
-    tells: str | None = None  # an error that a person reads
+    tells: str | None = None  # an error in the log
 
 
 AGAIN = End()  # the account is free at once; the supervisor backs the bot off
 ELSEWHERE = End(marks_cm=True)
-LATER = End(marks_cm=True)  # and the next backoff is longer
-NEW_TOKEN = End(forgets_token=True)  # the next life takes the password
+LATER = End(marks_cm=True)  # with a longer backoff
+NEW_TOKEN = End(forgets_token=True)  # the next run uses the password
 WRONG_PASSWORD = End(BotState.NEEDS_HUMAN, cools_for=30 * MINUTE, tells="account_needs_human")
 IN_USE = End(cools_for=5 * MINUTE)
 TWIN = End(cools_for=2 * MINUTE)
@@ -50,7 +50,7 @@ THROTTLED = End(stops_ip=True, cools_for=30 * MINUTE)
 PERSON = End(BotState.NEEDS_HUMAN, cools_for=UNTIL_ACTED_S, tells="account_needs_human")
 DOUBTFUL = End(cools_for=2 * MINUTE)  # the first time; see test_bot_failure_policy for the second
 ALL_STOP = End(BotState.NEEDS_HUMAN, stops_ip=True, tells="account_needs_human")
-NOT_HERE = End(tells="account_unusable_here")  # another instance, from elsewhere, may use it
+NOT_HERE = End(tells="account_unusable_here")  # other instances may be able to use it
 UNSEEN = End(cools_for=2 * MINUTE)
 
 # Result, its name in Steam's list, and the end: refused with a token, in the credential flow, logged off.
@@ -113,7 +113,7 @@ ROWS: list[tuple[int, str, End, End, End]] = [
     (4711, "(unseen)", UNSEEN, UNSEEN, AGAIN),
 ]
 UNSEEN_RESULTS = {116, 4711}
-# A fresh token that is refused: the password has just been taken, and is not taken again.
+# A new token that is refused: the password was used just before and is not used again.
 FRESH_TOKEN_ROWS = [(5, WRONG_PASSWORD), (15, PERSON), (26, PERSON), (27, AGAIN), (126, PERSON)]
 
 
@@ -125,30 +125,30 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
-    async with BotEnv(sandbox, valkey_url) as rig:
-        yield rig
+async def env(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
+    async with BotEnv(sandbox, valkey_url) as env:
+        yield env
 
 
 def cases(column: int) -> list[object]:
     return [pytest.param(row[0], row[column], id=f"{row[0]}-{row[1]}") for row in ROWS]
 
 
-async def check(stand: Stand, expected: End, told: list[str]) -> None:
-    """Compare what a life has left behind."""
-    await stand.end()
-    cooldown_s = await stand.cooldown_s()
+async def check(run: BotRun, expected: End, lines: list[str]) -> None:
+    """Compare what a run has left."""
+    await run.end()
+    cooldown_s = await run.cooldown_s()
     found = End(
-        state=stand.states[-1],
+        state=run.states[-1],
         cools_for=expected.cools_for,
-        marks_cm=bool(stand.directory.marked),
-        stops_ip=await stand.ip_is_stopped(),
-        forgets_token=not await stand.token(),
-        keeps_lease=await stand.is_leased(),
-        tells=told[0] if told else None,
+        marks_cm=bool(run.directory.marked),
+        stops_ip=await run.ip_is_stopped(),
+        forgets_token=not await run.token(),
+        keeps_lease=await run.is_leased(),
+        tells=lines[0] if lines else None,
     )
     assert found == expected
-    assert len(told) <= 1
+    assert len(lines) <= 1
     assert cooldown_s == (expected.cools_for and pytest.approx(expected.cools_for, abs=5.0))
 
 
@@ -162,71 +162,71 @@ def unknown(lines: Sequence[Mapping[str, object]]) -> list[object]:
 
 @pytest.mark.parametrize(("eresult", "expected"), cases(2))
 async def test_a_token_refused_with(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
 ) -> None:
-    await rig.sandbox.faults(logon_eresult=eresult)
+    await env.sandbox.faults(logon_eresult=eresult)
     with capture_logs() as lines:
-        stand = await rig.stand(NAME, prefix, with_token=True)
-        await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, expected, errors(lines))
-    assert BotState.LAUNCHING not in stand.states
+        run = await env.start_bot(NAME, prefix, with_token=True)
+        await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, expected, errors(lines))
+    assert BotState.LAUNCHING not in run.states
     assert unknown(lines) == ([eresult] if eresult in UNSEEN_RESULTS else [])
 
 
 @pytest.mark.parametrize(("eresult", "expected"), cases(3))
 async def test_a_password_refused_with(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
 ) -> None:
-    await rig.sandbox.faults(credential_eresult=eresult)
+    await env.sandbox.faults(credential_eresult=eresult)
     with capture_logs() as lines:
-        stand = await rig.stand(NAME, prefix, with_token=False)
-        await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, replace(expected, forgets_token=True), errors(lines))  # there was none
-    assert BotState.LAUNCHING not in stand.states
+        run = await env.start_bot(NAME, prefix, with_token=False)
+        await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, replace(expected, forgets_token=True), errors(lines))  # there was none
+    assert BotState.LAUNCHING not in run.states
     assert unknown(lines) == ([eresult] if eresult in UNSEEN_RESULTS else [])
 
 
 @pytest.mark.parametrize(("eresult", "expected"), [pytest.param(1, AGAIN, id="1-OK"), *cases(4)])
 async def test_logged_off_when_ready_with(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
 ) -> None:
     with capture_logs() as lines:
-        stand = await rig.stand(NAME, prefix, with_token=True)
-        await stand.until(BotState.READY)
-        assert await rig.sandbox.log_off(eresult) == 1
-        await stand.end()
-    await check(stand, expected, errors(lines))
+        run = await env.start_bot(NAME, prefix, with_token=True)
+        await run.until(BotState.READY)
+        assert await env.sandbox.log_off(eresult) == 1
+        await run.end()
+    await check(run, expected, errors(lines))
     assert unknown(lines) == ([eresult] if eresult in UNSEEN_RESULTS else [])
 
 
 @pytest.mark.parametrize(("eresult", "expected"), FRESH_TOKEN_ROWS)
 async def test_a_fresh_token_refused_with(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     eresult: int,
     expected: End,
 ) -> None:
-    await rig.sandbox.faults(logon_eresult=eresult)
+    await env.sandbox.faults(logon_eresult=eresult)
     with capture_logs() as lines:
-        stand = await rig.stand(NAME, prefix, with_token=False)
-        await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, replace(expected, forgets_token=True), errors(lines))
+        run = await env.start_bot(NAME, prefix, with_token=False)
+        await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, replace(expected, forgets_token=True), errors(lines))
 
 
-# Without a result: the connection ends, or nothing comes. The lease is kept for the next life, because
-# Steam may not know that the session ended; while no session is logged on, the CM is the cause.
+# Without a result: the connection ends, or nothing arrives. The lease is kept for the next run, because
+# Steam may still hold the session; before the log-on the CM is the culprit.
 GONE = End(marks_cm=True, keeps_lease=True)
 
 
@@ -244,50 +244,50 @@ GONE = End(marks_cm=True, keeps_lease=True)
     ids=str,
 )
 async def test_a_log_on_that_gets_no_result(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     faults: dict[str, object],
     *,
     with_token: bool,
 ) -> None:
-    await rig.sandbox.faults(**faults)
-    stand = await rig.stand(NAME, prefix, with_token=with_token)
-    await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, GONE, [])
+    await env.sandbox.faults(**faults)
+    run = await env.start_bot(NAME, prefix, with_token=with_token)
+    await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, GONE, [])
 
 
 async def test_a_log_on_answered_in_the_old_form_is_trouble_of_the_cm(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
 ) -> None:
-    await rig.sandbox.faults(logon_struct=2)
-    stand = await rig.stand(NAME, prefix, with_token=True)
-    await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, ELSEWHERE, [])
+    await env.sandbox.faults(logon_struct=2)
+    run = await env.start_bot(NAME, prefix, with_token=True)
+    await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, ELSEWHERE, [])
 
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
 async def test_a_session_that_ends_without_a_result(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
     mode: str,
 ) -> None:
-    stand = await rig.stand(NAME, prefix, with_token=True)
-    await stand.until(BotState.READY)
-    await rig.sandbox.drop(mode)
-    await stand.end()
-    await check(stand, End(keeps_lease=True), [])
+    run = await env.start_bot(NAME, prefix, with_token=True)
+    await run.until(BotState.READY)
+    await env.sandbox.drop(mode)
+    await run.end()
+    await check(run, End(keeps_lease=True), [])
 
 
 async def test_a_gc_that_does_not_welcome_blames_nobody(
-    rig: BotEnv,
+    env: BotEnv,
     prefix: str,  # noqa: F811
 ) -> None:
-    await rig.sandbox.faults(gc_down="silent")
+    await env.sandbox.faults(gc_down="silent")
     policy = replace(POLICY, launch_s=0.2)
-    stand = await rig.stand(NAME, prefix, with_token=True, policy=policy)
-    await stand.end()
-    await rig.sandbox.clear_faults()
-    await check(stand, AGAIN, [])
+    run = await env.start_bot(NAME, prefix, with_token=True, policy=policy)
+    await run.end()
+    await env.sandbox.clear_faults()
+    await check(run, AGAIN, [])

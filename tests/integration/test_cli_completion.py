@@ -1,4 +1,4 @@
-"""Completion, help and versions: answered at once, for every command, by importing next to nothing."""
+"""Completion, help and version of every command, without slow imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASH = shutil.which("bash")
 
 
 def completed(line: str, cwd: Path) -> list[str]:
-    """Return what a shell would offer at the end of `line`."""
+    """Return the completions of `line`."""
     words = line.split(" ")
     asked = {
         "_BOTAPI_COMPLETE": "complete_bash",
@@ -56,7 +56,7 @@ def test_everything_is_offered(tmp_path: Path, line: str, offered: list[str]) ->
 
 @pytest.mark.skipif(BASH is None, reason="no bash here")
 def test_bash_takes_the_script(tmp_path: Path) -> None:
-    """As its user has it: the script read, then a line completed."""
+    """Bash reads the script and completes a line."""
     script = """
         eval "$(botapi --show-completion)"
         COMP_WORDS=(botapi accounts re); COMP_CWORD=2
@@ -77,7 +77,7 @@ def test_bash_takes_the_script(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(BASH is None, reason="no bash here")
 def test_installing_writes_what_the_shell_reads(tmp_path: Path) -> None:
-    """Typer looks for the shell among the parent processes: bash, which must not replace itself."""
+    """Typer looks for the shell among the parent processes, so bash must not exec the command."""
     done = subprocess.run(
         [str(BASH), "--norc", "-c", "botapi --install-completion; exit $?"],
         cwd=tmp_path,
@@ -110,7 +110,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     }
     lines = botapi("--help", cwd=tmp_path).out.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in lines} == names
-    assert not [line for line in lines if line.endswith("...")]  # said in full
+    assert not [line for line in lines if line.endswith("...")]  # not shortened
     for group, name in (("accounts", "release"), ("config", "check"), ("sandbox", "--replay-mb")):
         assert name in botapi(group, "--help", cwd=tmp_path).out
     assert "--extract" in botapi("replay", "--help", cwd=tmp_path).out

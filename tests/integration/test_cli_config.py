@@ -1,4 +1,4 @@
-"""The `botapi` command as a process: answers, one-line refusals, exit codes."""
+"""The `botapi` command as a process: output, one-line errors, exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def here(tmp_path: Path) -> Path:
 def botapi(
     here: Path, *args: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in `here` with nothing of ours in its environment but `env`."""
+    """Run the command in `here`, without BotAPI variables except `env`."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -180,7 +180,7 @@ class _Health(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager

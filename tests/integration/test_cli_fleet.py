@@ -1,4 +1,4 @@
-"""`botapi bots` and `botapi fleet`: the running service does it, and the command says what is to be."""
+"""`botapi bots` and `botapi fleet` on a running service."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from support.command import Said, botapi
 from support.operator_client import with_token
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
 def w() -> Iterator[ServiceEnv]:
-    """A service that has made its own token, as on loopback it does."""
-    with world(2, accounts=simple_accounts(4)) as running:
+    """A service with a generated admin token."""
+    with service_env(2, accounts=simple_accounts(4)) as running:
         running.service.wait_ready(2)
         yield running
 

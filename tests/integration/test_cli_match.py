@@ -1,4 +1,4 @@
-"""`botapi match`, `status`, and how each answer and refusal of the service ends a command."""
+"""`botapi match` and `status`: output and exit code for each answer of the service."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from support.command import COMMAND, Said, botapi, environment
 
 from actors.bot.states import BotState
+from bench.env import ServiceEnv, service_env
 from bench.service_process import toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ MATCH = "7490235544"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[ServiceEnv]:
-    with world(1) as one:
+    with service_env(1) as one:
         one.service.wait_ready(1)
         yield one
 
@@ -134,7 +134,7 @@ def test_status_shows_the_fleet_to_people_and_programs(running: ServiceEnv, tmp_
 
 
 def test_a_key_is_shown_to_the_service_and_to_nobody_else(tmp_path: Path) -> None:
-    """Whatever the service says, the key is in no output; and none is an argument."""
+    """The key is in no output and in no argument."""
     (tmp_path / "key").write_text("a-very-secret-key\n")
     said = botapi("match", MATCH, "--url", "127.0.0.1:1", "--key-file", "key", cwd=tmp_path)
     assert said.code == 1

@@ -1,4 +1,4 @@
-"""`botapi replay` against a real service and the sandbox's replay server, with all that goes wrong."""
+"""`botapi replay` with a real service and the replay server of the sandbox."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_ter
 
 from actors.replays import download
 from actors.replays.files import Nowhere, PartFile
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 from supervisor.cli.replay_fetch import Bar
+from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.integration
 
@@ -45,14 +46,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
         "replay_state": "REPLAY_AVAILABLE",
     }
     (matches / "one.json").write_text(json.dumps({"result": 1, "match": match}))
-    with world(1, matches=matches) as one:
+    with service_env(1, matches=matches) as one:
         one.service.wait_ready(1)
         yield one
 
 
 @dataclasses.dataclass
 class Here:
-    """A directory to download to, and the world to download from."""
+    """A directory to download to, and the service and servers to download from."""
 
     world: ServiceEnv
     cwd: Path
@@ -85,7 +86,7 @@ class Here:
         return {path.name for path in self.cwd.iterdir()}
 
     def wait_part(self, name: str, size: int) -> None:
-        """Wait until so many bytes have come."""
+        """Wait until so many bytes have arrived."""
         part, until = self.cwd / f"{name}.part", time.monotonic() + WITHIN_S
         while not part.exists() or part.stat().st_size < size:
             assert time.monotonic() < until
@@ -103,7 +104,7 @@ async def here(running: ServiceEnv, tmp_path: Path) -> Here:
 
 @pytest.fixture(scope="module")
 def whole(running: ServiceEnv) -> bytes:
-    """The replay as it should be, by another way."""
+    """The expected replay, downloaded directly."""
     url = f"{running.sandbox.replay_url}/570/{NAME}"
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the sandbox
         body: bytes = answer.read()
@@ -119,7 +120,7 @@ def unpacked(packed: bytes) -> bytes:
     return found
 
 
-# -- what works ------------------------------------------------------------------------------------
+# -- success ---------------------------------------------------------------------------------------
 
 
 def test_a_replay_comes_whole_and_leaves_nothing_beside_it(here: Here, whole: bytes) -> None:
@@ -183,7 +184,7 @@ async def test_nothing_is_written_to_stdout_of_a_replay_that_is_not_whole(here: 
     with here.start("-o", "-", "--retries", "0") as process:
         out, err = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, out) == (4, b"")
-    assert err.startswith(b"botapi: the download broke: ")
+    assert err.startswith(b"botapi: the download failed: ")
     assert b"kept" not in err
     assert here.files() == set()
 
@@ -221,7 +222,9 @@ def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here
         assert answer.read(3) == b"BZh"
     said = here.replay("--mirror", "http://127.0.0.1:1", "--retries", "0")
     assert said.code == 4
-    assert said.err.strip().endswith("connection refused")  # nothing has come, so nothing is kept
+    assert said.err.strip().endswith(
+        "connection refused"
+    )  # no byte has arrived, so there is no part file
     assert here.files() == set()
 
 
@@ -238,11 +241,11 @@ async def test_the_bar_tells_speed_and_time_left(here: Here) -> None:
     with on_terminal("replay", str(MATCH), "-o", "x", cwd=here.cwd, env=here.env) as terminal:
         terminal.wait_for("kB/s 00:0")
         terminal.press("\x03")
-        terminal.wait_for("the same command goes on from there")
+        terminal.wait_for("the same command continues from there")
         assert terminal.ended() == 130
 
 
-# -- going on --------------------------------------------------------------------------------------
+# -- continuing ------------------------------------------------------------------------------------
 
 
 async def test_ctrl_c_leaves_a_part_from_which_the_next_goes_on(here: Here, whole: bytes) -> None:
@@ -253,7 +256,7 @@ async def test_ctrl_c_leaves_a_part_from_which_the_next_goes_on(here: Here, whol
         _, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130
     assert err.decode() == (
-        "botapi: interrupted; what has come is kept in x.part; the same command goes on from there\n"
+        "botapi: interrupted; the part so far is kept in x.part; the same command continues from there\n"
     )
     assert here.files() == {"x.part", "x.part.json"}
     start = (here.cwd / "x.part").stat().st_size
@@ -296,7 +299,7 @@ async def test_a_new_upload_is_not_mixed_with_the_old_one(here: Here) -> None:
     await here.faults(replay_version=2)
     assert here.replay("-o", "x").code == 0
     assert unpacked((here.cwd / "x").read_bytes()).startswith(MAGIC)
-    assert await here.requests() == [(200, 0), (200, 0)]  # If-Range did not hold
+    assert await here.requests() == [(200, 0), (200, 0)]  # If-Range did not match
 
 
 async def test_a_part_of_another_match_is_not_gone_on_with(here: Here) -> None:
@@ -325,7 +328,7 @@ async def test_a_part_that_is_damaged_is_thrown_away(here: Here, whole: bytes) -
     assert (here.cwd / "x").read_bytes() == whole
 
 
-# -- what does not work ----------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 async def test_a_damaged_file_is_fetched_anew_once(here: Here, whole: bytes) -> None:
@@ -358,7 +361,7 @@ async def test_a_file_that_stays_wrong_is_refused(
     ("match_id", "word", "words"),
     [
         (NOT_RECORDED, "replay-not-recorded", "was not recorded"),
-        (EXPIRED, "replay-expired", "has expired"),
+        (EXPIRED, "replay-expired", "replay is deleted"),
         (OLD_FORMAT, "replay-old-format", "before there were replays"),
         (NO_SUCH, "not-found", "match"),
     ],
@@ -372,9 +375,7 @@ def test_what_can_never_be_had_is_exit_code_3(
     assert said.err.count("\n") == 1
     told = json.loads(said.out)
     assert told["error"] == word
-    if (
-        word == "not-found"
-    ):  # the GC may know more by then; a replay that is gone does not come back
+    if word == "not-found":  # the GC may know the match later; a deleted replay stays deleted
         assert 0 < told["retry_after"] <= 300
     else:
         assert told["retry_after"] is None
@@ -398,7 +399,7 @@ async def test_a_file_that_is_gone_is_told_by_its_age(here: Here) -> None:
     await here.world.sandbox.hide_replays(MATCH)
     said = here.replay("-o", "x")
     assert said.code == 3
-    assert "is not on the server any more" in said.err
+    assert "is no longer on the server" in said.err
     assert here.files() == set()
 
 
@@ -419,14 +420,14 @@ async def test_a_connection_that_falls_silent_is_given_up(
     await here.faults(replay_stall_kb={"value": 500, "times": 1})
     waits: list[float] = []
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
+    class RecordingClock(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
 
     url = f"{here.world.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
-        patience = download.Patience(3, sleep)
         fetched = download.Download(
-            MATCH, url, part=part, sink=Nowhere(), watcher=bar, patience=patience
+            MATCH, url, part=part, sink=Nowhere(), watcher=bar, retries=3, clock=RecordingClock()
         )
         await fetched.run(through_proxy=False)
         part.become_target()
@@ -435,7 +436,7 @@ async def test_a_connection_that_falls_silent_is_given_up(
 
 
 def test_a_full_disk_is_one_line_and_what_has_come_is_kept(here: Here, whole: bytes) -> None:
-    """A limit on file sizes stands for it: the same error at the same place."""
+    """A limit on file sizes causes the error at the same place as a full disk."""
     limited = ["sh", "-c", 'ulimit -f 1000; exec "$@"', "-", *COMMAND]
     done = subprocess.run(
         [*limited, "replay", str(MATCH), "-o", "x"],
@@ -447,7 +448,7 @@ def test_a_full_disk_is_one_line_and_what_has_come_is_kept(here: Here, whole: by
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("botapi: x.part: File too large; what has come is kept")
+    assert done.stderr.startswith("botapi: x.part: File too large; the part so far is kept")
     assert done.stderr.count("\n") == 1
     assert here.replay("-o", "x").code == 0
     assert (here.cwd / "x").read_bytes() == whole

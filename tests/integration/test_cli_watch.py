@@ -1,4 +1,4 @@
-"""`botapi status --watch` on a terminal, before a service that is as well as the test wants it."""
+"""`botapi status --watch` on a terminal, with a fake service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bot(number: int, state: str, error: str | None = None) -> dict[str, Any]:
 
 
 class Service:
-    """Answers /status as it is told; `seen` are the Authorization headers of those who asked."""
+    """Answers /status with `status`; `seen` has the Authorization headers of the requests."""
 
     def __init__(self) -> None:
         self.fleet = [bot(1, "ready"), bot(2, "ready")]
@@ -73,7 +73,7 @@ class Service:
 
     @property
     def alerts(self) -> list[dict[str, Any]]:
-        """What it says of itself: whatever needs a person, or how many are ready."""
+        """The first alert: accounts that need an operator, or the number of ready bots."""
         needy = [bot for bot in self.fleet if bot["state"] == "needs_human"]
         text = f"well: {len(self.fleet)} of {len(self.fleet)} bots are ready"
         if needy:

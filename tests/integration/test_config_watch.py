@@ -1,4 +1,4 @@
-"""Who watches the settings file hears of every way to save it, and looks where nothing is heard."""
+"""The file watch notices every way to save a file, and looks at it without notifications."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ async def test_where_nothing_can_be_watched_it_looks_now_and_then(tmp_path: Path
         await looks.wait_seen("a")
         file.write_text("b")
         await looks.wait_seen("b")
-    assert events == ["file_unwatched"]
+    assert events == ["file_watch_failed"]
 
 
 async def test_what_no_watch_is_told_of_is_seen_by_the_next_look(tmp_path: Path) -> None:
-    """The directory is replaced by another: the watch is on one that has no name any more."""
+    """The directory is replaced by another: the watch is on one that is not used any more."""
     file = tmp_path / "folder" / "config.toml"
     file.parent.mkdir()
     file.write_text("a")

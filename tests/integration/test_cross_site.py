@@ -1,4 +1,4 @@
-"""Web pages of other sites and a running service on loopback: nothing is spent, nothing is read."""
+"""Web pages of other sites and a service on loopback: they spend no budget and read nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 from support.quick_service import quick_world
 from support.raw_http import RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +98,7 @@ def test_another_name_for_loopback_opens_nothing(w: ServiceEnv) -> None:
                 b"/metrics",
             ):
                 request = b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b":5000\r\n\r\n"
-                for _ in range(2):  # the second goes the short way where there is one
+                for _ in range(2):  # the second would be answered from memory
                     connection.send(request)
                     answer = connection.answer()
                     assert answer.status == status, (host, path)

@@ -1,4 +1,4 @@
-"""The live stream: the whole first, then what changes, to those who may see it."""
+"""The event stream: first the snapshot, then the changes, for clients that may watch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.operator_client import Stream, ask, with_token
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ WITHIN_S = 20.0
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(2, accounts=simple_accounts(3), settings=settings) as running:
+    with service_env(2, accounts=simple_accounts(3), settings=settings) as running:
         running.service.wait_ready(2)
         yield running
 
@@ -114,7 +114,7 @@ async def test_only_operators_may_watch_where_there_are_any(w: ServiceEnv) -> No
 
 
 async def test_a_stop_ends_the_streams_and_does_not_wait_for_them(tmp_path: Path) -> None:
-    with world(1, accounts=simple_accounts(1), settings=with_token(tmp_path)) as w:
+    with service_env(1, accounts=simple_accounts(1), settings=with_token(tmp_path)) as w:
         w.service.wait_ready(1)
         async with Stream(w.service.url) as stream:
             await stream.next()
@@ -126,7 +126,7 @@ async def test_a_stop_ends_the_streams_and_does_not_wait_for_them(tmp_path: Path
 
 
 async def test_where_nobody_named_a_token_all_who_reach_it_may_watch() -> None:
-    with world(1, accounts=simple_accounts(1)) as w:
+    with service_env(1, accounts=simple_accounts(1)) as w:
         w.service.wait_ready(1)
         async with Stream(w.service.url, token=None) as stream:
             name, _ = await stream.next()
@@ -143,7 +143,7 @@ async def test_where_there_are_api_keys_watching_takes_more_than_reaching_it(
     keys = tmp_path / "keys"
     keys.write_text("# no key yet\n")
     settings = {"http": {"api_keys_file": str(keys)}}
-    with world(1, accounts=simple_accounts(1), settings=settings) as w:
+    with service_env(1, accounts=simple_accounts(1), settings=settings) as w:
         async with Stream(w.service.url, token=None) as stream:
             assert stream.status == 401
         _, session = await ask(w.service.url, "GET", "/session", token=None)
@@ -151,7 +151,7 @@ async def test_where_there_are_api_keys_watching_takes_more_than_reaching_it(
 
 
 async def test_while_redis_is_away_the_page_says_so_and_goes_on() -> None:
-    with world(1, accounts=simple_accounts(1)) as w:
+    with service_env(1, accounts=simple_accounts(1)) as w:
         w.service.wait_ready(1)
         async with Stream(w.service.url, token=None) as stream:
             await stream.next()

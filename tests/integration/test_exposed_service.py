@@ -1,4 +1,4 @@
-"""Where others than this machine reach the API, as in a container, strangers see no account."""
+"""If other machines reach the API, as in a container, clients without credentials see no accounts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bench.service_process import ServiceProcess
 
 pytestmark = pytest.mark.integration
 
-# Tests listen on loopback alone; this one takes it for an address that others reach.
+# Tests listen on loopback only; this service treats it as an address that other machines reach.
 EXPOSED = """
 import sys
-from supervisor.app import startup
+from supervisor.app import startup, web
 from supervisor.cli.main import main
-startup.is_loopback = lambda _address: False
+startup.is_loopback = web.is_loopback = lambda _address: False
 main(sys.argv[1:])
 """
 

@@ -1,4 +1,4 @@
-"""Each fault in each state of a bot: it ends in the written state, leaks nothing, touches no other bot.
+"""Each fault in each state of a bot: it ends in the written state, leaks nothing, affects no other bot.
 
 The table is in two parts: ROWS says what happens, BESIDE_THE_POINT why a cell has none. A bot that
 "goes on" is shown to serve once the switches are off again.
@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from support.bot_env import BotEnv
 from support.fault_env import ACCOUNTS, WITH_TOKEN, At, End, FaultEnv, Neighbour
-from support.leaks import held, nothing_is_left
+from support.leaks import assert_no_leaks, count_resources
 from support.valkey import valkey_url  # noqa: F401 - a fixture
 
 from actors.accounts.models import UNTIL_ACTED_S
@@ -26,7 +26,7 @@ from actors.bot.ports import LogOnTimeouts
 from actors.bot.states import BotState
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.steam.connection import Connection
-from actors.steam.port import Transport
+from actors.steam.port import TransportKind
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -37,19 +37,19 @@ POOL = 20  # connections to Redis, all opened before anything is counted
 ON: Any = True
 Inject = Callable[[FaultEnv], Awaitable[object]]
 
-# --- how a life may end -----------------------------------------------------------------------
+# --- how a run may end -----------------------------------------------------------------------
 _OFF = BotState.BACKING_OFF
-# Before the log-on was through: the CM's fault.
+# Before the log-on is complete: the CM's fault.
 STAYS_OUT = End(_OFF, marks_cm=True, keeps_lease=True)
-GONE = End(_OFF, keeps_lease=True)  # the next life takes the account back
-TROUBLE = End(_OFF, marks_cm=True)  # and Steam said so
+GONE = End(_OFF, keeps_lease=True)  # the next run takes the account back
+TROUBLE = End(_OFF, marks_cm=True)  # with a result from Steam
 IN_USE = End(_OFF, cools_for=300.0)
 TWIN = End(_OFF, cools_for=120.0)
 NEW_TOKEN = End(_OFF, forgets_token=True)
 LIMITED = End(_OFF, stops_ip=True)
 PERSON = End(BotState.NEEDS_HUMAN, cools_for=UNTIL_ACTED_S)
 NO_WELCOME = End(_OFF)
-ROBBED = End(_OFF, keeps_lease=True)  # of the thief
+ROBBED = End(_OFF, keeps_lease=True)  # the lease of the thief
 STOPPED = End(BotState.STOPPED)
 STOPPED_ROBBED = End(BotState.STOPPED, keeps_lease=True)
 GOES_ON = End(BotState.READY)
@@ -108,13 +108,13 @@ def of_the_account(switch: str, value: Any = ON) -> Inject:
 
 
 async def end_patience(scene: FaultEnv) -> None:
-    """The CM waits for a log-on only so long, and then says ClientLoggedOff 2."""
+    """The CM limits the wait for a log-on, then sends ClientLoggedOff 2."""
     await scene.hold()
     await at_the_cm("logon_wait_s", 0.3)(scene)
 
 
 async def ask_to_stop(scene: FaultEnv) -> None:
-    scene.stand.bot.stop()
+    scene.run.bot.stop()
 
 
 async def steal(scene: FaultEnv) -> None:
@@ -123,13 +123,13 @@ async def steal(scene: FaultEnv) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One fault, and what it leads to in each state."""
+    """One fault, and its end in each state."""
 
     fault: str
     inject: Inject
     ends: Ends
-    is_early: bool = False  # instead of being held in the state, the bot runs into it
-    is_silent: bool = False  # no message: noticed by its absence
+    is_early: bool = False  # the bot meets the fault instead of being held in the state
+    is_silent: bool = False  # detected only by silence
     on_both: bool = False  # transports
 
 
@@ -178,7 +178,7 @@ ROWS = [
     broken("corrupt inner length", corrupt("inner_length")),
     broken("corrupt header", corrupt("header")),
     broken("corrupt length", corrupt("length"), is_silent=True),
-    # CMs that refuse new connections and keep the open ones.
+    # CMs that accept no new session; existing ones stay.
     at_connect("refuse", "refuse_connect"),
     Row("refuse", at_the_cm("refuse_connect"), NOT_ITS_BUSINESS),
     Row("silence", at_the_cm("accept_and_silence"), NOT_ITS_BUSINESS),
@@ -197,7 +197,7 @@ ROWS = [
     *refused(84, LIMITED, LIMITED),
     *refused(26, NEW_TOKEN, PERSON),
     Row("patience", end_patience, {At.TOKEN: TROUBLE, At.PASSWORD: TROUBLE}, is_early=True),
-    # Being logged off.
+    # Log-offs by Steam.
     Row("logged off 6", log_off(6), logged_off(IN_USE)),
     Row("logged off 34", log_off(34), logged_off(TWIN)),
     Row("logged off 26", log_off(26), logged_off(NEW_TOKEN)),
@@ -210,12 +210,12 @@ ROWS = [
     *gc("gc: silent", "gc_silent", ON, GOES_ON, NOT_ITS_BUSINESS),
     *gc("gc: drops requests", "gc_drop_requests", ON, GOES_ON, NOT_ITS_BUSINESS),
     Row("gc: gone", of_the_account("gc_down"), {At.IDLE: NO_WELCOME, At.SERVING: NO_WELCOME}),
-    # Ourselves.
+    # The service itself.
     Row("stop", ask_to_stop, dict.fromkeys(At, STOPPED)),
     Row("robbed", steal, {**dict.fromkeys(At, ROBBED), At.DRAINING: STOPPED_ROBBED}),
 ]
 
-# Cells that are empty, and why.
+# Empty cells, with reasons.
 _HELD = "a log-on is one question: held, it ends by its time limit and by nothing else"
 _NOT_YET = "there is no session yet that this could happen to"
 _SEE = "as the same garbage in the handshake: see mid_message"
@@ -232,7 +232,7 @@ BESIDE_THE_POINT: Mapping[str, Mapping[At, str]] = {
     "silence": {At.TOKEN: _HELD, At.CONNECTING: "see half_open"},
     "handshake": {At.TOKEN: _HELD, At.CONNECTING: "see close, reset and mid_message"},
     "unanswered": {At.CONNECTING: _NOT_YET},
-    "patience": dict.fromkeys(set(At) - {At.TOKEN, At.PASSWORD}, "of those who do not log on"),
+    "patience": dict.fromkeys(set(At) - {At.TOKEN, At.PASSWORD}, "only of log-ons"),
     "no heartbeats": dict.fromkeys(set(At) - {At.IDLE}, "anything else that is said will do"),
     "gc: gone": dict.fromkeys(set(At) - {At.IDLE, At.SERVING}, "see no session"),
 }
@@ -244,7 +244,7 @@ class Cell:
 
     row: Row
     at: At
-    transport: Transport
+    transport: TransportKind
 
     def __str__(self) -> str:
         return f"{self.row.fault}-{self.at}-{self.transport}"
@@ -254,7 +254,7 @@ CELLS = [
     Cell(row, at, transport)
     for row in ROWS
     for at in row.ends
-    for transport in (Transport if row.on_both else [Transport.WEBSOCKET])
+    for transport in (TransportKind if row.on_both else [TransportKind.WEBSOCKET])
 ]
 
 
@@ -266,26 +266,26 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
-    async with BotEnv(sandbox, valkey_url) as rig:
-        await asyncio.gather(*(rig.redis.ping() for _ in range(POOL)))
-        await rig.token(WITH_TOKEN)
+async def env(sandbox: SandboxProcess, valkey_url: str) -> AsyncIterator[BotEnv]:  # noqa: F811
+    async with BotEnv(sandbox, valkey_url) as env:
+        await asyncio.gather(*(env.redis.ping() for _ in range(POOL)))
+        await env.token(WITH_TOKEN)
         collector.collect()
-        collector.freeze()  # what is there by now is not looked through after each cell
-        yield rig
+        collector.freeze()  # existing objects are not scanned after each cell
+        yield env
         collector.unfreeze()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def neighbour(rig: BotEnv) -> AsyncIterator[Neighbour]:
-    neighbour = await Neighbour.moved_in(rig)
+async def neighbour(env: BotEnv) -> AsyncIterator[Neighbour]:
+    neighbour = await Neighbour.moved_in(env)
     yield neighbour
-    assert neighbour.stand.states[-1] is BotState.READY
-    await neighbour.stand.stop()
+    assert neighbour.run.states[-1] is BotState.READY
+    await neighbour.run.stop()
 
 
 def policy(row: Row, end: End) -> dict[str, Any]:
-    """Return how patient the bot is: only as long as the cell needs."""
+    """Return the bot's time limits: only as long as the cell needs."""
     changes: dict[str, Any] = {}
     if end == STAYS_OUT and (row.is_early or row.is_silent):
         changes["connect_s"] = SOON_S
@@ -298,7 +298,7 @@ def policy(row: Row, end: End) -> dict[str, Any]:
 
 
 async def play(scene: FaultEnv, row: Row, end: End) -> None:
-    """One cell, from the beginning of the bot's life to its end."""
+    """One cell, from the start of the run to its end."""
     since = await scene.sandbox.last_event()
     if row.is_early:
         await row.inject(scene)
@@ -309,18 +309,18 @@ async def play(scene: FaultEnv, row: Row, end: End) -> None:
         await scene.reach(since, request_s=30.0 if is_told(end) else SOON_S)
         await row.inject(scene)
     if end.state is BotState.LAUNCHING:
-        await scene.stand.until(BotState.LAUNCHING)
+        await scene.run.until(BotState.LAUNCHING)
     if end.state in (BotState.LAUNCHING, BotState.READY):
         if row.is_early:
-            await scene.stand.until(BotState.READY)
+            await scene.run.until(BotState.READY)
         await scene.recover()
-        scene.stand.bot.stop()
+        scene.run.bot.stop()
     await settle_request(scene, end)
-    await scene.stand.end()
+    await scene.run.end()
 
 
 def is_told(end: End) -> bool:
-    """Whether a request under way is ended by what happens; else its own time limit ends it."""
+    """Whether the fault ends a request in progress; otherwise its own time limit does."""
     return end.state in (BotState.BACKING_OFF, BotState.LAUNCHING)
 
 
@@ -336,45 +336,45 @@ async def settle_request(scene: FaultEnv, end: End) -> None:
 async def check(scene: FaultEnv, end: End) -> None:
     expected = STOPPED if end.state in (BotState.LAUNCHING, BotState.READY) else end
     assert await scene.found() == replace(expected, cools_for=None)
-    cooldown_s = await scene.stand.cooldown_s()
+    cooldown_s = await scene.run.cooldown_s()
     assert cooldown_s == (expected.cools_for and pytest.approx(expected.cools_for, abs=5.0))
-    assert scene.at.state in scene.stand.states
+    assert scene.at.state in scene.run.states
 
 
-async def live_through(cell: Cell, rig: BotEnv, neighbour: Neighbour) -> None:
-    """One life, judged, with everything switched off again afterwards."""
+async def live_through(cell: Cell, env: BotEnv, neighbour: Neighbour) -> None:
+    """One run, checked, with everything switched off afterwards."""
     end = cell.row.ends[cell.at]
     async with neighbour.serving():
-        scene = FaultEnv(rig, cell.at, cell.transport)
+        scene = FaultEnv(env, cell.at, cell.transport)
         await play(scene, cell.row, end)
         await check(scene, end)
-    await rig.sandbox.clear_faults()
+    await env.sandbox.clear_faults()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_a_fault_ends_in_the_written_state_and_leaves_nothing(
-    rig: BotEnv, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
+    env: BotEnv, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch, cell: Cell
 ) -> None:
     if cell.row.is_silent:
         real = Connection.start_pulse
         monkeypatch.setattr(Connection, "start_pulse", lambda self, _: real(self, HEARTBEAT_S))
-    before = held(rig.redis)
-    await live_through(cell, rig, neighbour)
-    await nothing_is_left(before, rig.redis)
+    before = count_resources(env.redis)
+    await live_through(cell, env, neighbour)
+    await assert_no_leaks(before, env.redis)
 
 
-async def test_many_lives_leave_no_memory_behind(rig: BotEnv, neighbour: Neighbour) -> None:
-    """What one life leaves would be five times what this allows: a bot is some 500 blocks."""
+async def test_many_lives_leave_no_memory_behind(env: BotEnv, neighbour: Neighbour) -> None:
+    """A leak of one run would exceed the limit five times: a bot has about 500 blocks."""
     names = ("close-ready-serving", "logged off 26", "close-authenticating-password", "gc: gone")
     cells = [cell for cell in CELLS if str(cell).startswith(names)]
 
     async def blocks() -> int:
         for cell in cells:
-            await live_through(cell, rig, neighbour)
+            await live_through(cell, env, neighbour)
         collector.collect()
         return sys.getallocatedblocks()
 
-    await blocks()  # whatever is made once is made now
+    await blocks()  # allocate what is allocated once
     before = await blocks()
     assert await blocks() - before < 100 * len(cells)
 

@@ -1,4 +1,4 @@
-"""Many matches in one request: a line each, as they come, no faster than they are read."""
+"""`POST /match-details`: one line per match, as it arrives, no faster than the client reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from support.quick_service import quick_world, wait_idle
 
 from actors.http.openapi.inputs import MOST_IDS
-from actors.http.routes.matches import AT_ONCE
-from bench.world import ServiceEnv
+from actors.http.routes.matches import CONCURRENCY
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -150,7 +150,7 @@ async def test_who_goes_away_stops_the_rest() -> None:
 
 
 async def test_who_does_not_read_is_not_served_further() -> None:
-    """The kernel's buffers and a few lines fill up; the rest is not asked for until the client reads."""
+    """The kernel's buffers and a few lines fill up; the rest waits until the client reads."""
     with quick_world(4) as w:
         address = urlsplit(w.service.url)
         body = orjson.dumps({"match_ids": list(range(2000, 2000 + MOST_IDS))})
@@ -163,14 +163,14 @@ async def test_who_does_not_read_is_not_served_further() -> None:
             client.connect((address.hostname, address.port))
             client.sendall(head.encode() + body)
             stuck = await settled_requests(w)
-            assert AT_ONCE < stuck < MOST_IDS - AT_ONCE
+            assert CONCURRENCY < stuck < MOST_IDS - CONCURRENCY
             client.settimeout(30)
             received = await asyncio.to_thread(read_all, client)
         assert received.count(b'"replay_url"') == MOST_IDS
 
 
 async def settled_requests(w: ServiceEnv) -> int:
-    """Return how many matches the GC was asked for, when that has stopped growing."""
+    """Return the number of matches requested from the GC, once it has stopped growing."""
     before, quiet = -1, 0
     while quiet < 5:
         asked = sum((await w.sandbox.summary())["requests"].values())

@@ -1,4 +1,4 @@
-"""How long a client waits is its own choice, and one who goes away costs nothing more."""
+"""Time limits of clients, and disconnects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from support.quick_service import quick_world, wait_idle
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,7 @@ async def test_a_client_in_a_hurry_hears_in_time(w: ServiceEnv) -> None:
     assert time.monotonic() - begun < 15  # not the 20 and 25 seconds of the settings
 
 
-async def test_nobody_waits_longer_than_the_service_allows() -> None:
+async def test_a_client_waits_no_longer_than_the_service_allows() -> None:
     settings = {"http": {"deadline": 0.5}, "bots": {"request_timeout": 0.4}}
     with quick_world(1, settings=settings) as w:
         await w.sandbox.faults(gc_silent=True)

@@ -1,4 +1,4 @@
-"""The description and the page are served, in form and with a policy that lets nothing else in."""
+"""The OpenAPI document and its page, and the page's security policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from support.quick_service import quick_world
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 IN_PATH = {"match_id": 5, "account_id": 5, "steam_ids": 76_561_197_960_265_733}

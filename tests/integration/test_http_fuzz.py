@@ -1,4 +1,4 @@
-"""Mutated requests to every route of an idle service: no 500, no traceback, none that costs much time.
+"""Mutated requests to every route of an idle service: no 500, no traceback, little processor time.
 
 `make fuzz` sends 20,000, among them every word as every header to every route; `make test` sends some
 hundreds. REQUESTS and FUZZ_SEED choose others.
@@ -20,7 +20,7 @@ from support.operator_client import TOKEN, with_token
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +67,7 @@ WORDS = (
 
 
 class Sent(NamedTuple):
-    """One request, and the route that it began as. `is_aimed`: its method and target are that route's."""
+    """A request and the route it was made from. `is_aimed`: its method and target are the route's."""
 
     route: str
     data: bytes
@@ -82,14 +82,14 @@ def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
 
 
 def routes(w: ServiceEnv) -> list[str]:
-    """Return all routes, as method and path, with ids in the places of parameters."""
+    """Return all routes as method and path, with IDs for parameters."""
     described = json.loads(w.service.get("/openapi.json")[1])["paths"]
     found = [f"{method.upper()} {path}" for path, item in described.items() for method in item]
     return [*found, *(f"GET {path}" for path in PLAIN), "POST /session", "DELETE /session"]
 
 
 def mutated(rng: random.Random, text: bytes) -> bytes:
-    """Return `text` with some bytes, words or repetitions in it that do not belong there."""
+    """Return `text` with foreign bytes, words or repetitions."""
     for _ in range(rng.randint(0, 3)):
         at = rng.randint(0, len(text))
         match rng.randrange(4):
@@ -106,7 +106,7 @@ def mutated(rng: random.Random, text: bytes) -> bytes:
 
 
 def request(rng: random.Random, route: str, header: bytes) -> Sent:
-    """Return a request to `route` with `header`; two of five are damaged in the target or the body."""
+    """Return a request to `route` with `header`; two of five have a mutated target or body."""
     method, path = route.split(" ")
     while "{" in path:
         before, _, rest = path.partition("{")
@@ -149,7 +149,7 @@ def _mutated_header(rng: random.Random, name: str) -> bytes:
 
 
 def cpu_ms(pid: int) -> float:
-    """Return the process time that all threads have had; files of threads that end are skipped."""
+    """Return the processor time of all threads; threads that end meanwhile are skipped."""
     total = 0
     for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ def cpu_ms(pid: int) -> float:
 
 
 def send(w: ServiceEnv, sent: Sent, source: str) -> tuple[RawAnswer | None, float]:
-    """Return the answer, None where the connection just ends, and the process time that it took."""
+    """Return the response, or None if the connection ends, and the processor time that it took."""
     before = cpu_ms(w.service.process.pid)
     with RawConnection(w.service.url, source) as connection:
         connection.send(sent.data)
@@ -175,7 +175,7 @@ def test_no_mutated_request_breaks_or_holds_the_service(w: ServiceEnv) -> None:
     pairs = list(itertools.product(HEADERS, WORDS))
     rounds = zip(*(itertools.cycle(rng.sample(pairs, len(pairs))) for _ in known), strict=True)
     cases = zip(itertools.cycle(known), itertools.chain.from_iterable(rounds), strict=False)
-    # Many, for an address that shows wrong tokens has to wait.
+    # Many: an address that shows wrong tokens must wait.
     sources = itertools.cycle(f"127.0.{n // 100 + 1}.{n % 100 + 1}" for n in range(2000))
     costs: list[tuple[float, Sent]] = []
     reached: set[str] = set()

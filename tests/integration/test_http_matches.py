@@ -1,4 +1,4 @@
-"""One match over real HTTP: its forms, its headers, and when it need not be sent at all."""
+"""One match over real HTTP: media types, headers, conditional requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import orjson
 import pytest
 from support.quick_service import quick_world
 
-from actors.http.auth.sessions import COOKIE
-from bench.world import ServiceEnv
+from actors.http.auth.credentials import COOKIE
+from bench.env import ServiceEnv
 from sandbox.gc.matches.catalogue import Catalogue
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,7 @@ def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
 
 @pytest.fixture
 async def http(w: ServiceEnv) -> AsyncIterator[aiohttp.ClientSession]:
-    """Return a client that sends no header of its own accord and unpacks nothing."""
+    """Return a client that adds no headers and decompresses nothing."""
     async with aiohttp.ClientSession(
         w.service.url,
         auto_decompress=False,
@@ -137,21 +137,21 @@ async def test_how_fresh_an_answer_is_stands_in_its_headers(http: aiohttp.Client
             assert keyed.headers["Cache-Control"] == "private, max-age=604800"
 
 
-async def test_a_known_match_is_asked_for_again_only_for_those_who_may(
+async def test_a_known_match_is_refreshed_only_for_clients_with_that_right(
     w: ServiceEnv, http: aiohttp.ClientSession
 ) -> None:
     async def asked() -> int:
         found = await w.sandbox.journal("match_request")
         return sum(one["match_id"] == 4243 for one in found)
 
-    no_cache = {"Cache-Control": "max-age=0, No-Cache"}
-    async with http.get("/matches/4243"), http.get("/matches/4243", headers=no_cache) as known:
+    refresh = {"Cache-Control": "max-age=0, No-Cache"}
+    async with http.get("/matches/4243"), http.get("/matches/4243", headers=refresh) as known:
         assert known.headers["X-Cache"] == "HIT"
         assert await asked() == 1
     operator = {"Authorization": f"Bearer {TOKEN}"}
     async with http.get("/matches/4243", headers=operator) as known:
         assert known.headers["X-Cache"] == "HIT"
-    async with http.get("/matches/4243", headers={**no_cache, **operator}) as asked_for:
+    async with http.get("/matches/4243", headers={**refresh, **operator}) as asked_for:
         assert asked_for.headers["X-Cache"] == "MISS"
         assert await asked() == 2
     async with http.get("/matches/4243") as known:

@@ -1,4 +1,4 @@
-"""What no client library would send: bytes that are no text, many requests at once, halves of some."""
+"""Requests that no client library sends: bytes that are no text, pipelines, partial requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.quick_service import quick_world
 from support.raw_http import RawAnswer, RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

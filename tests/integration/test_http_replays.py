@@ -1,4 +1,4 @@
-"""The way to a replay file, and every reason why there is none, over real HTTP."""
+"""`GET /replays/M` over real HTTP: redirects, and every reason for a missing file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.quick_service import given_match, quick_world
 
 from actors.replays.availability import UPLOADED_WITHIN_S
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 

@@ -1,4 +1,4 @@
-"""The API as programs see it (schemathesis, all its checks) and as people do (httpie)."""
+"""The API, tested by schemathesis (all its checks) and by httpie."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.quick_service import quick_world
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ def run(folder: Path, module: str, *args: str, **env: str) -> subprocess.Complet
     )
 
 
-@pytest.mark.timeout(300)  # some ten seconds on a machine that has nothing else to do
+@pytest.mark.timeout(300)  # takes about ten seconds on an idle machine
 def test_the_api_is_as_it_describes_itself(w: ServiceEnv, tmp_path: Path) -> None:
     tried = run(
         tmp_path,
@@ -52,7 +52,7 @@ def test_the_api_is_as_it_describes_itself(w: ServiceEnv, tmp_path: Path) -> Non
         *("--checks", "all", "--continue-on-failure"),
         *("--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none"),
         *("--max-redirects", "0", "--no-color"),
-        *("--exclude-path", "/admin/fleet/drain"),  # then there is nothing to answer with
+        *("--exclude-path", "/admin/fleet/drain"),  # a drained fleet answers nothing
         *("--header", f"Authorization: Bearer {TOKEN}"),
         SCHEMATHESIS_HOOKS=str(HOOKS),
     )

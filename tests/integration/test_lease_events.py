@@ -1,4 +1,4 @@
-"""Leases change in Redis behind the back of a running service: it serves on, with the same sessions.
+"""Leases change in Redis while the service runs: it continues with the same sessions.
 
 A second instance asks for an account after each event, as one that waits does. The sandbox's journal is
 the witness that no account had two sessions and that none had to log on again.
@@ -25,10 +25,10 @@ from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
 from actors.errors import NoAccountFree
 from actors.redis.client import connect
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import ServiceProcess
 from bench.valkey import own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ BOTS: Final = 2
 LEASE_S: Final = 60.0  # a renewal is due every 20 s
 SOON_S: Final = 8.0  # much sooner than that, on a busy machine
 HOUR_S: Final = 3600
-BY_HAND: Final = {"appendonly": "no", "save": ""}  # Valkey saves when it is told to
+BY_HAND: Final = {"appendonly": "no", "save": ""}  # Valkey saves on command
 LIBFAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
@@ -60,7 +60,7 @@ class Env:
         moved.replace(self.clock)
 
     def ask(self) -> tuple[int, Any]:
-        """Ask for a match that is not known yet."""
+        """Request an unknown match."""
         self.matches += 1
         status, body = self.service.get(f"/match-details?match_id={self.matches}")
         return status, json.loads(body)
@@ -73,7 +73,7 @@ class Env:
         return list(self.redis.zrangebyscore("botapi:leases", self.now_ms(), "+inf"))
 
     async def until_all_are_held(self) -> None:
-        """Wait until both leases are alive; the next renewal by itself would come later."""
+        """Wait until both leases hold, before the next regular renewal."""
         async with asyncio.timeout(SOON_S):
             while True:
                 with contextlib.suppress(sync_redis.ConnectionError):
@@ -82,7 +82,7 @@ class Env:
                 await asyncio.sleep(0.05)
 
     async def other_instance_gets(self) -> str | None:
-        """Ask for an account as another instance; return its name."""
+        """Check out an account as another instance; return its name."""
         client = connect(self.url)
         try:
             store = AccountStore(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
@@ -104,7 +104,7 @@ async def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     with own_valkey(BY_HAND) as valkey, unfaked():
         url = f"redis://127.0.0.1:{valkey.port}/0"
         accounts = simple_accounts(BOTS)
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         with (
             SandboxProcess(accounts) as sandbox,
             ServiceProcess(service_settings(BOTS, sandbox, url)) as service,
@@ -125,7 +125,7 @@ def faked(clock: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def unfaked() -> Iterator[None]:
-    """Let processes that are started now see the real time."""
+    """Let new processes see the real time."""
     preload = os.environ.pop("LD_PRELOAD")
     try:
         yield
@@ -154,7 +154,7 @@ async def clock_steps_back(env: Env) -> None:
 
 
 async def restarted_on_an_old_snapshot(env: Env) -> None:
-    """What Redis has is from before the leases' ends, and two minutes have passed since then."""
+    """The data of Redis is two minutes old, from before the end of the leases."""
     env.redis.save()
     folder = env.valkey.data_dir
     shutil.copy(folder / "dump.rdb", env.folder / "old.rdb")
@@ -196,7 +196,7 @@ async def test_the_service_serves_on_with_the_sessions_it_has(
     assert env.ask()[0] == 200
     await event(env)
     if event is restarted_on_an_old_snapshot:
-        await env.until_all_are_held()  # nothing is asked for meanwhile
+        await env.until_all_are_held()  # without requests
     elif event in (clock_steps_forward, clock_steps_back):
         assert await env.other_instance_gets() is None
     status, answer = env.ask()
@@ -211,13 +211,13 @@ async def test_the_service_serves_on_with_the_sessions_it_has(
     assert shown["router"]["refusal"] is None
     summary = await env.sandbox.summary()
     assert set(summary["max_concurrent"].values()) == {1}
-    assert set(summary["logons"].values()) == {1}  # no session was given up
+    assert set(summary["logons"].values()) == {1}  # every session continued
 
 
 async def test_a_dead_holders_lease_ends_in_its_time_whichever_way_the_clock_steps(
     env: Env,
 ) -> None:
-    """A lease of a holder that renews nothing is over a lease later, also after an hour back."""
+    """A lease that is not renewed ends in time, even after the clock went back an hour."""
     client = connect(env.url)
     try:
         store = AccountStore(client, prefix="botapi", quota=QuotaLimits(), lease_s=LEASE_S)
@@ -232,7 +232,7 @@ async def test_a_dead_holders_lease_ends_in_its_time_whichever_way_the_clock_ste
 
 
 async def test_a_released_account_ends_its_bot_and_nobody_waits_for_it(env: Env) -> None:
-    """The lease is not lapsed but over: the bot that is told to look leaves at once."""
+    """The lease belongs to another holder: a check makes the bot stop at once."""
     client = connect(env.url)
     try:
         admin = AccountAdmin(client, prefix="botapi", quota=QuotaLimits())

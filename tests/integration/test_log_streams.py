@@ -1,4 +1,4 @@
-"""A stderr that takes nothing: the service works, stops and logs off as with one that does."""
+"""The service works, stops and logs off while its stderr takes no lines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from typing import Self
 import pytest
 from support.exposition import Exposition
 
+from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import START_S, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import add_accounts_as_the_seed_did, service_settings, simple_accounts
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -36,14 +36,14 @@ SMALL_PIPE = 4096  # bytes; the least that Linux gives
 
 @dataclass
 class Stream:
-    """Where a service's stderr leads. `go_bad`: how it stops taking lines once the service runs."""
+    """The stderr of a service. `go_bad` stops it from taking lines while the service runs."""
 
     writer: int
     go_bad: Callable[[], None] = field(default=lambda: None)
 
 
 class MutedService(ServiceProcess):
-    """A service whose log cannot be read; so it is given its port, and asked whether it is there."""
+    """A service whose log cannot be read: its port is fixed, and /healthz tells when it is ready."""
 
     stderr: int
 
@@ -78,7 +78,7 @@ class MutedService(ServiceProcess):
         return service
 
     def match(self, match_id: int) -> int:
-        """Ask for a match and return the status."""
+        """Request a match and return the status."""
         status, body = self.get(f"/match-details?match_id={match_id}")
         assert status != 200 or json.loads(body)["id"] == match_id
         return status
@@ -90,7 +90,7 @@ class MutedService(ServiceProcess):
 
 @contextlib.contextmanager
 def reader_gone() -> Iterator[Stream]:
-    """The issue's `2> >(sleep 8)`."""
+    """A reader that reads nothing and ends: `2> >(sleep 8)`."""
     reader, writer = os.pipe()
     yield Stream(writer, lambda: os.close(reader))
     os.close(writer)
@@ -130,7 +130,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(
         SandboxProcess(accounts) as sandbox,
     ):
         url = f"redis://127.0.0.1:{valkey.port}/0"
-        add_accounts_as_the_seed_did(url, accounts)
+        seed_accounts(url, accounts)
         settings = service_settings(
             BOTS,
             sandbox,
@@ -142,13 +142,13 @@ async def test_a_log_that_cannot_be_written_stops_nothing(
             stream.go_bad()
             for n in range(20):
                 assert await asyncio.to_thread(service.match, 5_000_000 + n) == 200
-            # Bots end and begin, which logs much, on the loop's thread and on the hub's.
+            # Restarts of bots log many lines, from the thread of the loop and the hub's.
             since = await sandbox.last_event()
             assert await sandbox.drop("close") == BOTS
             await sandbox.wait_journal("gc_welcome", BOTS, since=since, within_s=GRACE_S)
             await asyncio.to_thread(service.wait_ready, BOTS)
             assert await asyncio.to_thread(service.match, 6_000_000) == 200
-            if stream_of is not never_read:  # there the lines wait, as they may
+            if stream_of is not never_read:  # there the lines wait
                 assert await asyncio.to_thread(service.dropped_lines) > 0
                 assert service.status()["log"]["dropped_lines"] > 0
             else:

@@ -11,10 +11,11 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
+from actors.accounts.models import Refused, Reserved
 from actors.errors import StoreUnavailable
 from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, Source, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.matches.store import ANYTHING, FLIGHT_S, NEWS, Claim, Locked, MatchStore
+from actors.matches.store import ANYTHING, CLAIM_S, NEWS, Claim, Locked, MatchStore
 from actors.redis.client import connect
 from sandbox.gc.matches.schema import encode_response
 
@@ -63,11 +64,13 @@ async def containers(
 
 
 async def look(store: MatchStore, match_id: int, after: int = ANYTHING) -> Known | Claim | Locked:
-    return await store.look(store.claim(match_id), after=after)
+    found = await store.lookup(store.claim(match_id), after=after)
+    assert not isinstance(found, Reserved | Refused)
+    return found
 
 
 async def claimed(store: MatchStore, match_id: int = 7) -> Claim:
-    claim = await store.look(store.claim(match_id))
+    claim = await store.lookup(store.claim(match_id))
     assert isinstance(claim, Claim)
     return claim
 
@@ -75,7 +78,7 @@ async def claimed(store: MatchStore, match_id: int = 7) -> Claim:
 async def test_what_one_container_brought_the_others_know(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
     claim = await claimed(one)
-    await one.land(claim, answer(), ttl_s=100.0)
+    await one.publish(claim, answer(), ttl_s=100.0)
     found = await look(other, 7)
     assert isinstance(found, MatchAnswer)
     assert (found.json, found.protobuf) == (answer().json, answer().protobuf)
@@ -89,7 +92,7 @@ async def test_what_one_container_brought_the_others_know(containers: Containers
 async def test_a_refusal_is_known_too(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
     said = NoMatch(7, NoMatchReason.BLOCKED, NOW, NOW + 5)
-    await one.land(await claimed(one), said, ttl_s=5.0)
+    await one.publish(await claimed(one), said, ttl_s=5.0)
     assert await look(other, 7) == said
 
 
@@ -103,7 +106,7 @@ async def test_of_many_who_look_at_once_one_gets_the_flight(containers: Containe
 
 async def test_a_flight_that_brought_nothing_may_be_taken_at_once(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
-    await one.give_up(await claimed(one))
+    await one.release(await claimed(one))
     await claimed(other)
 
 
@@ -113,14 +116,14 @@ async def test_a_flight_ends_with_its_process_and_lasts_while_it_is_held(
     one, other = containers.open(), containers.open()
     claim = await claimed(one)
     flight = containers.flight
-    assert 0 < await containers.redis.pttl(flight) <= FLIGHT_S * 1000
+    assert 0 < await containers.redis.pttl(flight) <= CLAIM_S * 1000
     await containers.redis.pexpire(flight, 500)
-    assert await one.hold(claim)
+    assert await one.renew(claim)
     assert await containers.redis.pttl(flight) > 500
     await containers.redis.delete(flight)  # as it is when no instance renews it for so long
     await claimed(other)
-    assert not await one.hold(claim)
-    await one.give_up(claim)  # and it takes nothing from its heir
+    assert not await one.renew(claim)
+    await one.release(claim)  # and it takes nothing from its heir
     assert isinstance(await look(one, 7), Locked)
 
 
@@ -129,27 +132,27 @@ async def test_a_late_landing_does_not_end_the_flight_of_another(containers: Con
     late = await claimed(one)
     await containers.redis.delete(containers.flight)
     await claimed(other)
-    await one.land(late, answer(), ttl_s=100.0)
+    await one.publish(late, answer(), ttl_s=100.0)
     assert await containers.redis.exists(containers.flight)
     assert isinstance(await look(other, 7), MatchAnswer)
 
 
 async def test_it_is_forgotten_after_its_time(containers: Containers) -> None:
     one = containers.open()
-    await one.land(await claimed(one), answer(), ttl_s=50.0)
+    await one.publish(await claimed(one), answer(), ttl_s=50.0)
     assert 49_000 < await containers.redis.pttl(containers.match) <= 50_000
     assert not await containers.redis.exists(containers.flight)
 
 
 async def test_who_wants_news_is_not_content_with_what_is_known(containers: Containers) -> None:
     one, other = containers.open(), containers.open()
-    await one.land(await claimed(one), answer(), ttl_s=100.0)
+    await one.publish(await claimed(one), answer(), ttl_s=100.0)
     claim = await look(one, 7, after=NEWS)
     assert isinstance(claim, Claim)
     taken = await look(other, 7, after=NEWS)
     assert isinstance(taken, Locked)
     assert isinstance(await look(other, 7, after=taken.after), Locked)  # what is known is older
-    await one.land(claim, answer(cluster=111), ttl_s=100.0)
+    await one.publish(claim, answer(cluster=111), ttl_s=100.0)
     found = await look(other, 7, after=taken.after)
     assert isinstance(found, MatchAnswer)
     assert found.replay.cluster == 111
@@ -161,7 +164,7 @@ async def test_a_garbled_entry_is_a_miss_and_is_replaced(
 ) -> None:
     one = containers.open()
     key = containers.match
-    await one.land(await claimed(one), answer(), ttl_s=100.0)
+    await one.publish(await claimed(one), answer(), ttl_s=100.0)
     if damage == "type":
         await containers.redis.set(key, "what is this", keepttl=False)
     else:
@@ -169,8 +172,8 @@ async def test_a_garbled_entry_is_a_miss_and_is_replaced(
     with capture_logs() as logs:
         claim = await claimed(one)
     if damage in {"facts", "json", "protobuf"}:
-        assert [log["event"] for log in logs] == ["match_entry_garbled"]
-    await one.land(claim, answer(), ttl_s=100.0)
+        assert [log["event"] for log in logs] == ["match_entry_corrupt"]
+    await one.publish(claim, answer(), ttl_s=100.0)
     assert isinstance(await look(one, 7), MatchAnswer)
 
 
@@ -181,7 +184,7 @@ async def test_a_flight_that_is_none_is_in_nobodys_way(containers: Containers, j
     one = containers.open()
     claim = await claimed(one)
     assert isinstance(await look(containers.open(), 7), Locked)
-    await one.land(claim, answer(), ttl_s=100.0)
+    await one.publish(claim, answer(), ttl_s=100.0)
     assert not await containers.redis.exists(key)
 
 

@@ -17,11 +17,11 @@ import redis
 from support.clock_fixture import MakeClock, make_clock  # noqa: F401 - a fixture
 
 import bench.moved_clock
+from bench.env import ServiceEnv, service_env
 from bench.moved_clock import DAY_S, MovedClock, NoFaketime, moved_clock
 from bench.sandbox_process import Event
 from bench.service_process import Sections
 from bench.valkey import own_valkey
-from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -105,7 +105,7 @@ async def test_only_a_moved_monotonic_clock_ends_sessions(
 ) -> None:
     """All three show the new time; heartbeats are missed only where their clock has moved, too."""
     clock = make_clock(monotonic=monotonic)
-    with world(2, clock=clock) as w:
+    with service_env(2, clock=clock) as w:
         w.service.wait_ready(2)
         assert ask(w, FIRST_MATCH)[0] == 200  # known from now on
         since = await w.sandbox.last_event()
@@ -130,7 +130,7 @@ async def test_a_rolling_budget_is_free_again_after_a_day(make_clock: MakeClock)
     clock: MovedClock = make_clock(monotonic=True)
     match_ids = itertools.count(FIRST_MATCH)
     steams_quota = ("--quota-account", str(PER_ACCOUNT))
-    with world(1, settings=QUOTA, clock=clock, sandbox_options=steams_quota) as w:
+    with service_env(1, settings=QUOTA, clock=clock, sandbox_options=steams_quota) as w:
         w.service.wait_ready(1)
         for _ in range(PER_ACCOUNT):
             assert ask(w, next(match_ids))[0] == 200

@@ -1,4 +1,4 @@
-"""Signing in to the page: a cookie that scripts and other sites cannot use, and that ends."""
+"""Sign-in to the page, and the session cookie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.operator_client import TOKEN, with_token
 from yarl import URL
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ OWN = {"X-BotAPI-Page": "1"}
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
     settings = with_token(tmp_path_factory.mktemp("admin"))
-    with world(1, accounts=simple_accounts(1), settings=settings) as running:
+    with service_env(1, accounts=simple_accounts(1), settings=settings) as running:
         yield running
 
 
@@ -44,7 +44,7 @@ async def state(client: aiohttp.ClientSession, w: ServiceEnv) -> Any:
 async def park(
     client: aiohttp.ClientSession, w: ServiceEnv, **headers: str
 ) -> tuple[int, str | None]:
-    """Send a request that would change something and is harmless: there is no such bot."""
+    """Send a change without effect: the bot does not exist."""
     url = f"{w.service.url}/admin/bots/bot-99/park"
     async with client.post(url, headers=headers) as answer:
         return answer.status, (await answer.json()).get("error")
@@ -65,7 +65,7 @@ async def test_the_token_begins_a_session_and_signing_out_ends_it(w: ServiceEnv)
         async with client.delete(f"{w.service.url}/session", headers=OWN) as answer:
             assert (await answer.json())["state"] == "signed-out"
         assert await state(client, w) == "signed-out"
-    async with browser() as thief:  # a copy of the cookie is worth nothing any more
+    async with browser() as thief:  # a copy of the cookie is no longer valid
         thief.cookie_jar.update_cookies(kept, URL(w.service.url))
         assert await state(thief, w) == "signed-out"
 
@@ -107,7 +107,7 @@ async def test_another_site_cannot_use_the_session(w: ServiceEnv) -> None:
         assert await park(client, w, **OWN, Origin=here) == (404, "not-found")
         foreign = await sign_in(client, w, Origin="http://evil.example")
         assert foreign.status == 403
-        async with client.delete(f"{here}/session") as answer:  # nor sign anybody out
+        async with client.delete(f"{here}/session") as answer:  # nor sign the operator out
             assert answer.status == 403
         assert await state(client, w) == "signed-in"
 
@@ -125,7 +125,7 @@ async def test_a_stream_ends_with_its_session(w: ServiceEnv) -> None:
                     await stream.content.readany()
 
 
-async def test_the_page_is_for_anybody_and_lets_nothing_foreign_in(w: ServiceEnv) -> None:
+async def test_every_client_gets_the_page_and_it_loads_nothing_foreign(w: ServiceEnv) -> None:
     async with browser() as client:
         async with client.get(f"{w.service.url}/") as page:
             assert page.status == 200

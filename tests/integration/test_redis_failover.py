@@ -1,4 +1,4 @@
-"""A Redis that answers and cannot serve: left, resolved again, and named by its cause."""
+"""A Redis that answers and cannot serve: the client reconnects and reports the cause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIG = FORGETFUL | {"enable-debug-command": "yes", "enable-protected-configs":
 
 
 class Heard:
-    """A watch that remembers what was unable, and why."""
+    """An observer that records the reasons for `unable`."""
 
     def __init__(self) -> None:
         self.unable_because: list[str] = []
@@ -47,7 +47,7 @@ class Heard:
 
 
 def accounts(port: int, heard: Heard | None = None) -> AccountStore:
-    redis = connect(f"redis://127.0.0.1:{port}/0", watch=heard or Heard())
+    redis = connect(f"redis://127.0.0.1:{port}/0", observer=heard or Heard())
     return AccountStore(redis, prefix="{botapi}", quota=QuotaLimits(), lease_s=60.0)
 
 
@@ -90,7 +90,7 @@ async def test_a_primary_that_became_a_replica_is_left_and_the_name_resolved_aga
                 with pytest.raises(StoreUnavailable, match="READONLY"):
                     await store.renew(lease)
                 await store.renew(lease)
-                with contextlib.suppress(StoreUnavailable):  # of its own connections one may notice
+                with contextlib.suppress(StoreUnavailable):  # the first command may notice
                     await store.add("bane", "pw")
                 for account in ("bane", "chen", "doom"):
                     await store.add(account, "pw")
@@ -98,7 +98,7 @@ async def test_a_primary_that_became_a_replica_is_left_and_the_name_resolved_aga
                 assert [reason.split()[0] for reason in heard.unable_because] == ["READONLY"]
 
 
-async def test_what_is_under_way_beside_a_refusal_ends_too_and_nothing_hangs() -> None:
+async def test_commands_beside_a_refusal_end_too_and_nothing_hangs() -> None:
     with own_valkey(CONFIG) as old, own_valkey(CONFIG) as new:
         async with FaultProxy(("127.0.0.1", old.port)) as name:
             store = accounts(name.port)
@@ -178,7 +178,7 @@ def behind_a_password(server: ValkeyServer, _: Path) -> Undo:
 async def test_a_server_that_cannot_serve_is_unavailable_by_its_own_words_and_used_again(
     valkey: ValkeyServer, tmp_path: Path, word: str, make: Callable[[ValkeyServer, Path], Undo]
 ) -> None:
-    """By script, by transaction and by plain command; all three recover without a restart."""
+    """Scripts and plain commands recover without a restart."""
     store = accounts(valkey.port)
     async with leased(store) as lease:
         undo = make(valkey, tmp_path)
@@ -204,18 +204,18 @@ async def test_no_log_on_begins_while_redis_cannot_write(
     per_minute: float,
 ) -> None:
     """Also where an account can still be checked out: a script that has deleted may go on to write."""
-    redis = connect(f"redis://127.0.0.1:{valkey.port}/0", watch=Heard())
-    pacing = LogonLimiter(redis, prefix="botapi", limits=LogonLimits(per_minute=per_minute))
+    redis = connect(f"redis://127.0.0.1:{valkey.port}/0", observer=Heard())
+    limiter = LogonLimiter(redis, prefix="botapi", limits=LogonLimits(per_minute=per_minute))
     undo = make(valkey, tmp_path)
     with pytest.raises(StoreUnavailable):
-        await pacing.ask(with_password=False)
+        await limiter.ask(with_password=False)
     undo()
-    assert await pacing.ask(with_password=False) is None
-    await pacing.was_limited()
+    assert await limiter.ask(with_password=False) is None
+    await limiter.was_limited()
     operator(valkey).hset("botapi:logons:unknown:circuit", "until", "1")  # half-open
     undo = make(valkey, tmp_path / "again")
     with pytest.raises(StoreUnavailable):
-        await pacing.ask(with_password=False)
+        await limiter.ask(with_password=False)
     undo()
     await redis.aclose()
 
@@ -234,7 +234,7 @@ async def test_a_full_redis_ends_no_session_and_takes_accounts_back(
 
 
 async def until_refused(call: Callable[[], Any]) -> None:
-    """A connection that was cut tells nothing but that; then the server says why."""
+    """Call until the server says why; a connection that was cut does not."""
     while True:
         try:
             await call()

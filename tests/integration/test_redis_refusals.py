@@ -1,4 +1,4 @@
-"""A Redis that answers and refuses: named as such in answers, alerts and commands, never unreachable."""
+"""A Redis that answers and refuses: reported as such, never as unreachable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import redis as sync_redis
 from support.command import botapi
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections, toml
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -25,14 +25,14 @@ PATIENCE_S: Final = 30.0
 
 @pytest.fixture(scope="module")
 def w() -> Iterator[ServiceEnv]:
-    with world(2, settings=SETTINGS) as running:
+    with service_env(2, settings=SETTINGS) as running:
         running.service.wait_ready(2)
         yield running
 
 
 @pytest.fixture
 def client(w: ServiceEnv) -> Iterator[Any]:
-    """Return a client whose connection is there before a password is needed."""
+    """Return a client that is connected before a password is needed."""
     with sync_redis.Redis.from_url(w.redis_url, single_connection_client=True) as opened:
         opened.ping()
         yield opened

@@ -1,4 +1,4 @@
-"""The retriever's routes, asked as OpenDota asks (its GcdataFetcher.ts, mmr.ts, profiler.ts)."""
+"""The retriever's routes, used as OpenDota does (its GcdataFetcher.ts, mmr.ts, profiler.ts)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 REAL = Path(
@@ -32,16 +32,16 @@ FIRST_STEAM_ID = 76_561_197_960_265_728
 
 
 class Outcome(enum.Enum):
-    """What OpenDota makes of an answer."""
+    """OpenDota's reaction to a response."""
 
     TAKEN = enum.auto()
-    FINAL = enum.auto()  # there is nothing, and it does not ask again
+    FINAL = enum.auto()  # no data, and no retry
     AGAIN = enum.auto()
 
 
 @dataclass
 class Got:
-    """One answer, and what is made of it."""
+    """A response, and OpenDota's reaction."""
 
     outcome: Outcome
     status: int
@@ -50,7 +50,7 @@ class Got:
 
 
 class OpenDota:
-    """Asks and judges as `GcdataFetcher.ts` of August 2026 does, in our words."""
+    """Requests and reacts as `GcdataFetcher.ts` of August 2026."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -87,7 +87,7 @@ async def opendota(w: ServiceEnv) -> AsyncIterator[OpenDota]:
 @pytest.fixture(scope="module")
 def common() -> Iterator[ServiceEnv]:
     debug = {"log": {"level": "debug"}}
-    with world(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
+    with service_env(2, matches=REAL if REAL.is_dir() else None, settings=debug) as w:
         w.service.wait_ready(2)
         yield w
 
@@ -99,8 +99,8 @@ def real(name: str) -> Any:
     return json.loads(source.read_text())
 
 
-async def test_a_match_comes_gzipped_and_says_who_asked(common: ServiceEnv) -> None:
-    match_id = 6_300_000_001  # not asked for before
+async def test_a_match_is_gzipped_and_names_the_account_that_asked(common: ServiceEnv) -> None:
+    match_id = 6_300_000_001  # not requested before
     async with opendota(common) as od:
         got = await od.match(match_id)
     assert (got.outcome, got.status) == (Outcome.TAKEN, 200)
@@ -165,7 +165,7 @@ async def test_what_asking_again_does_not_change_is_final(
 
 
 async def test_an_old_match_is_final_and_one_without_a_salt_is_not(common: ServiceEnv) -> None:
-    """As with the real retriever, which tells them apart by the game mode."""
+    """The real retriever distinguishes them by the game mode too."""
     async with opendota(common) as od:
         for _ in range(2):  # the second is known already
             old = await od.match(50_000_007)
@@ -217,7 +217,7 @@ async def test_players_are_known_and_cost_no_match_budget() -> None:
     card = real("retriever_player.json")
     steam_ids = [FIRST_STEAM_ID + n for n in range(1, 101)]
     settings = {"quota": {"per_ip": 1}}
-    with world(2, sandbox_options=("--quota-account", "1"), settings=settings) as w:
+    with service_env(2, sandbox_options=("--quota-account", "1"), settings=settings) as w:
         w.service.wait_ready(2)
         async with opendota(w) as od:
             assert (await od.match(MATCH)).outcome is Outcome.TAKEN
@@ -240,7 +240,7 @@ async def test_players_are_known_and_cost_no_match_budget() -> None:
 
 
 async def test_a_silent_bot_is_followed_by_another_and_two_are_an_error(common: ServiceEnv) -> None:
-    """Never a 204: today's callers ask at once again then, and earlier ones take it for a profile."""
+    """Never a 204: current clients retry it at once, and older ones take it for a profile."""
     [first, second] = [one["name"] for one in simple_accounts(2)]
     async with opendota(common) as od:
         await common.sandbox.faults(profile_silent=[first], aliases_silent=[second])
@@ -269,7 +269,7 @@ ODD_IDS = [0, 1, FIRST_STEAM_ID - 1, FIRST_STEAM_ID + (1 << 32), (1 << 64) - 1]
 
 @pytest.mark.parametrize("odd", ODD_IDS)
 async def test_one_odd_id_does_not_cost_a_batch_its_names(common: ServiceEnv, odd: int) -> None:
-    """The profiler sends a hundred at once, whatever its queue holds, and drops all on an error."""
+    """The profiler sends a hundred at once and drops all of them on an error."""
     players = [FIRST_STEAM_ID, FIRST_STEAM_ID + 7, *(FIRST_STEAM_ID + n for n in range(100, 197))]
     since = await common.sandbox.last_event()
     async with opendota(common) as od:
@@ -318,7 +318,7 @@ async def test_what_is_no_id_is_refused(common: ServiceEnv, path: str) -> None:
 
 
 async def test_without_a_ready_bot_it_is_not_ready_as_the_retriever_says() -> None:
-    with world(1, in_redis=0) as w:
+    with service_env(1, in_redis=0) as w:
         async with opendota(w) as od:
             for path in (f"/match/{MATCH}", "/profile/7", f"/aliases/{FIRST_STEAM_ID + 7}"):
                 got = await od.get(path)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from bench.env import ServiceEnv, service_env, service_settings
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
-from bench.world import ServiceEnv, service_settings, world
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,10 @@ def three_services(gc_delay_ms: int) -> Iterator[tuple[ServiceEnv, list[ServiceP
     """Run three processes with a bot each."""
     accounts = [{"name": f"bot{number}", "password": "pw"} for number in range(3)]
     options = ("--gc-delay", str(gc_delay_ms))
-    with world(1, accounts=accounts, sandbox_options=options) as w, contextlib.ExitStack() as stack:
+    with (
+        service_env(1, accounts=accounts, sandbox_options=options) as w,
+        contextlib.ExitStack() as stack,
+    ):
         settings = service_settings(1, w.sandbox, w.redis_url)
         more = [stack.enter_context(ServiceProcess(settings)) for _ in range(2)]
         services = [w.service, *more]
@@ -122,7 +125,7 @@ async def test_one_bot_in_ten_silent_and_one_in_ten_slow() -> None:
         "bots": {"request_timeout": 5, "max_in_flight": 5},
         "http": {"deadline": 5},
     }
-    with world(10, sandbox_options=("--gc-delay", "50"), settings=settings) as w:
+    with service_env(10, sandbox_options=("--gc-delay", "50"), settings=settings) as w:
         w.service.wait_ready(10)
         await w.sandbox.faults(
             gc_silent={"accounts": ["bot0003"]},

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from actors.router.unanswered import APART_S
+from bench.env import ServiceEnv, service_env, simple_accounts
 from bench.service_process import Sections
-from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,9 @@ async def test_spare_accounts_are_used_when_valves_limit_is_below_ours() -> None
     """All that eight accounts can be asked is answered, and little is asked in vain."""
     settings: Sections = {"bots": {"request_timeout": 1}, "http": {"deadline": 10}}
     options = ("--quota-account", str(LIMIT), "--gc-delay", "20")
-    with world(3, accounts=simple_accounts(8), sandbox_options=options, settings=settings) as w:
+    with service_env(
+        3, accounts=simple_accounts(8), sandbox_options=options, settings=settings
+    ) as w:
         w.service.wait_ready(3)
         async with client() as session:
             asked = []
@@ -68,7 +70,7 @@ async def test_spare_accounts_are_used_when_valves_limit_is_below_ours() -> None
 
 async def test_an_account_whose_requests_are_thrown_away_rests_and_all_are_answered() -> None:
     accounts = simple_accounts(3)
-    with world(2, accounts=accounts) as w:
+    with service_env(2, accounts=accounts) as w:
         w.service.wait_ready(2)
         bad = min(await log_ons(w))
         await w.sandbox.faults(gc_drop_requests={"accounts": [bad]})
@@ -87,7 +89,9 @@ async def test_an_account_whose_requests_are_thrown_away_rests_and_all_are_answe
 async def test_a_gc_that_is_slow_for_all_serves_all_at_no_extra_cost() -> None:
     settings: Sections = {"bots": {"request_timeout": 2}, "http": {"deadline": 9}}
     options = ("--gc-delay", "3500")
-    with world(3, accounts=simple_accounts(6), sandbox_options=options, settings=settings) as w:
+    with service_env(
+        3, accounts=simple_accounts(6), sandbox_options=options, settings=settings
+    ) as w:
         w.service.wait_ready(3)
         before = await log_ons(w)
         async with client() as session:
@@ -96,12 +100,12 @@ async def test_a_gc_that_is_slow_for_all_serves_all_at_no_extra_cost() -> None:
         assert len(await requests(w)) <= 12 + 1
         assert await log_ons(w) == before
         assert list(w.service.events("circuit_opened")) == []
-        assert list(w.service.events("bot_demoted")) == []
+        assert list(w.service.events("bot_deprioritised")) == []
 
 
 async def test_a_late_answer_is_kept_for_the_next_client_in_every_container() -> None:
     settings: Sections = {"bots": {"request_timeout": 1}, "http": {"deadline": 5}}
-    with world(1, sandbox_options=("--gc-delay", "4000"), settings=settings) as w:
+    with service_env(1, sandbox_options=("--gc-delay", "4000"), settings=settings) as w:
         w.service.wait_ready(1)
         async with client() as session:
             status, body = await ask(session, w, MATCH, within=1.5)
@@ -120,7 +124,7 @@ def knows(w: ServiceEnv, match_id: int) -> bool:
 
 async def test_a_stop_does_not_wait_for_late_answers() -> None:
     settings: Sections = {"bots": {"request_timeout": 1}, "http": {"deadline": 5}}
-    with world(1, settings=settings) as w:
+    with service_env(1, settings=settings) as w:
         w.service.wait_ready(1)
         await w.sandbox.faults(gc_silent=True)
         async with client() as session:
@@ -141,7 +145,7 @@ USELESS: dict[str, dict[str, Any]] = {
 
 
 async def test_useless_answers_cost_two_requests_and_have_a_word_of_their_own() -> None:
-    with world(4) as w:
+    with service_env(4) as w:
         w.service.wait_ready(4)
         async with client() as session:
             for number, switches in enumerate(USELESS.values()):
@@ -170,7 +174,7 @@ async def bulk(session: aiohttp.ClientSession, w: ServiceEnv, match_ids: list[in
 
 
 async def test_trouble_inside_the_gc_is_a_timeout_that_costs_two_requests() -> None:
-    with world(4) as w:
+    with service_env(4) as w:
         w.service.wait_ready(4)
         async with client() as session:
             await w.sandbox.faults(gc_result=20)

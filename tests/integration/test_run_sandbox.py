@@ -1,4 +1,4 @@
-"""`botapi run --sandbox`, the README's first command: own Valkey, own Steam, demo accounts, Ctrl-C."""
+"""`botapi run --sandbox`: private Valkey, simulated Steam, demo accounts, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def data(service: ServiceProcess) -> Path:
 
 
 def journal(service: ServiceProcess) -> list[dict[str, Any]]:
-    """What the simulated Steam saw of the run that ended last."""
+    """The journal of the simulated Steam for the last run."""
     lines = (data(service) / "sandbox" / "journal.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
 async def scores(service: ServiceProcess) -> dict[str, float]:
-    """Open what the private Valkey has left on disk and return the checkouts."""
+    """Return the checkouts in the data that the private Valkey has left on disk."""
     valkey = EmbeddedValkey(data(service))
     await valkey.start()
     with redis.Redis(unix_socket_path=valkey.url.removeprefix("unix://")) as client:

@@ -1,4 +1,4 @@
-"""The credential flow for each kind of Steam Guard, tokens, and what a logon is refused for."""
+"""The credential flow for each kind of Steam Guard, tokens, and refused log-ons."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ import pytest
 from steam.guard import generate_twofactor_code
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
-from support.sandbox_client import (
-    Connecting,
-    SandboxClient,
-    ServiceError,
-    claims_of,
-    logged_on,
-    steamid_of,
-)
+from support.sandbox_client import SandboxClient, ServiceError, claims_of, logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 
@@ -71,8 +65,8 @@ async def test_wrong_passwords_and_names_are_refused(sandbox: SandboxProcess) ->
     async with Connecting(sandbox, "netfilter") as client:
         await client.hello()
         assert await eresult_of(client, "plain", "wrong") == 5
-        assert await eresult_of(client, "nobody", "p1") == 5
-    [*_, event] = await sandbox.wait_journal("credentials_begun", account="nobody")
+        assert await eresult_of(client, "unknown", "p1") == 5
+    [*_, event] = await sandbox.wait_journal("credentials_begun", account="unknown")
     assert event["eresult"] == 5
 
 
@@ -91,7 +85,7 @@ async def test_a_timestamp_that_was_not_issued_is_refused(sandbox: SandboxProces
             )
 
 
-async def test_an_email_code_is_mailed_and_guard_data_saves_the_next_one(
+async def test_an_email_code_is_mailed_and_guard_data_replaces_the_next_one(
     sandbox: SandboxProcess,
 ) -> None:
     async with Connecting(sandbox, "websockets") as client:
@@ -130,7 +124,7 @@ async def test_each_begin_mails_a_code_of_its_own(sandbox: SandboxProcess) -> No
                 await client.submit(second, code, 2)
         await client.submit(second, before, 2)  # as node-steam-user does
         with pytest.raises(ServiceError, match="65"):
-            await client.submit(first, before, 2)  # good once
+            await client.submit(first, before, 2)  # valid once
         await client.submit(first, newest, 2)
 
 
@@ -186,7 +180,7 @@ async def test_a_client_id_is_rotated_now_and_then(sandbox: SandboxProcess) -> N
 
 
 async def renew(client: SandboxClient, token: str, emsg: int = 151) -> tuple[str, str]:
-    """Ask for a renewal; return access token and new refresh token ("" when there is none)."""
+    """Renew a token; return the access token and the new refresh token ("" if there is none)."""
     request = auth_pb.CAuthentication_AccessToken_GenerateForApp_Request(
         refresh_token=token, steamid=steamid_of(token)
     ).SerializeToString()
@@ -208,7 +202,7 @@ async def test_a_young_token_is_not_renewed(sandbox: SandboxProcess) -> None:
         assert fresh == ""
 
 
-async def test_a_token_near_its_end_is_renewed_and_then_dead(sandbox: SandboxProcess) -> None:
+async def test_a_token_near_its_expiry_is_renewed_and_then_revoked(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         old = await logged_on(client, ENDING)
         _, fresh = await renew(client, old)
@@ -229,9 +223,9 @@ async def test_a_renewal_needs_the_accounts_own_session(sandbox: SandboxProcess)
         own = await logged_on(client, ENDING)
         with pytest.raises(ServiceError, match="15"):
             await renew(client, token)
-        with pytest.raises(ServiceError, match="15"):  # its own, but not over the session
+        with pytest.raises(ServiceError, match="15"):  # the right token, but on another session
             await renew(client, own, emsg=9804)
-        assert (await client.begin("plain", "p1")).client_id  # other methods stay allowed
+        assert (await client.begin("plain", "p1")).client_id  # other methods are allowed
 
 
 @pytest.mark.parametrize(
@@ -239,7 +233,7 @@ async def test_a_renewal_needs_the_accounts_own_session(sandbox: SandboxProcess)
     [(BRIEF, 27), (LOCKED, 73), (SSA, 118)],
     ids=["expired", "locked", "ssa"],
 )
-async def test_a_good_password_does_not_always_get_in(
+async def test_a_right_password_may_still_be_refused(
     sandbox: SandboxProcess, account: dict[str, str], eresult: int
 ) -> None:
     async with Connecting(sandbox, "websockets") as client:
@@ -298,7 +292,7 @@ async def test_the_account_may_be_named_by_header_or_by_name(sandbox: SandboxPro
     ],
     ids=["password", "login key", "junk", "old protocol"],
 )
-async def test_logons_of_old_times_are_refused(
+async def test_outdated_logons_are_refused(
     sandbox: SandboxProcess, fields: dict[str, object], eresult: int
 ) -> None:
     request = login_pb.CMsgClientLogon(**({"protocol_version": 65580} | fields))

@@ -1,4 +1,4 @@
-"""What Steam does without a switch: limits of log-ons, one clock, lost hellos, large welcomes."""
+"""Defaults of the sandbox: log-on limits, one clock, ignored hellos, large welcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from steam.guard import generate_twofactor_code_for_time
-from support.sandbox_client import Connecting, ServiceError, logged_on, steamid_of
+from support.sandbox_client import ServiceError, logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 
@@ -39,7 +40,7 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 async def begin(sandbox: SandboxProcess, name: str, password: str) -> int:
-    """Return the result of a password check, on a connection of its own."""
+    """Return the result of a password check on a new connection."""
     async with Connecting(sandbox, "websockets") as client:
         await client.hello()
         try:
@@ -168,7 +169,7 @@ async def test_hellos_right_after_games_played_are_lost_sometimes(sandbox: Sandb
             while not await welcomed(sandbox, since):
                 await client.send_gc(4006)
     lost = [one["t"] for one in await sandbox.journal("gc_hello", since=since)]
-    assert lost[-1] - lost[0] < 3.5  # seconds; then the GC knows the game
+    assert lost[-1] - lost[0] < 3.5  # seconds; after that the GC knows the game
 
 
 async def test_welcomes_are_of_ten_to_three_hundred_kilobytes() -> None:
@@ -189,7 +190,7 @@ async def test_welcomes_are_of_ten_to_three_hundred_kilobytes() -> None:
     ("option", "answer"), [("stock-clients", "1"), ("no-stock-clients", "none")]
 )
 async def test_the_steam_package_gets_its_log_on_answer(option: str, answer: str) -> None:
-    """Unknown messages come in any case, but by default not before the answer."""
+    """By default unknown messages are not before the log-on answer."""
     with SandboxProcess(ACCOUNTS, (f"--{option}",)) as sandbox:
         token = await token_of(sandbox)
         tried = await asyncio.to_thread(

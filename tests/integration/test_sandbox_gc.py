@@ -1,4 +1,4 @@
-"""The Game Coordinator: welcome, match answers, quotas, silence, and what can go wrong."""
+"""The Game Coordinator: welcome, match answers, quotas, and its faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dota2.protobufs import dota_gcmessages_client_pb2 as dota_pb
 from dota2.protobufs import dota_gcmessages_common_pb2 as common_pb
 from dota2.protobufs import gcsdk_gcmessages_pb2 as gc_pb
 from google.protobuf.message import DecodeError
-from support.sandbox_client import Connecting, SandboxClient, logged_on
+from support.sandbox_client import SandboxClient, logged_on
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 
@@ -28,7 +29,7 @@ def process() -> Iterator[SandboxProcess]:
 
 @pytest.fixture
 async def sandbox(process: SandboxProcess) -> SandboxProcess:
-    """Begin each test with full budgets and without faults."""
+    """Reset quotas and faults before each test."""
     await process.clear_faults()
     await process.quota(reset=True, account=5, ip=8)
     return process
@@ -49,7 +50,7 @@ async def test_the_welcome_is_as_large_as_a_real_one(sandbox: SandboxProcess) ->
     assert dota_pb.CMsgDOTAWelcome.FromString(welcome.game_data).currency == 3
 
 
-async def test_the_gc_is_deaf_to_who_does_not_play(sandbox: SandboxProcess) -> None:
+async def test_the_gc_ignores_a_session_that_does_not_play(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await logged_on(client, ACCOUNTS[0])
         since = await sandbox.last_event()
@@ -92,7 +93,7 @@ async def test_early_hellos_can_be_lost(sandbox: SandboxProcess) -> None:
     assert outcomes == ["lost", "lost", "welcomed"]
 
 
-async def test_results_name_what_is_wrong_with_a_match(sandbox: SandboxProcess) -> None:
+async def test_results_tell_missing_and_blocked_matches_apart(sandbox: SandboxProcess) -> None:
     await sandbox.hide_matches(not_found=[5], blocked=[6])
     async with Connecting(sandbox, "netfilter") as client:
         await playing(client)
@@ -103,7 +104,7 @@ async def test_results_name_what_is_wrong_with_a_match(sandbox: SandboxProcess) 
         assert (await client.match(MATCH)).result == 16
 
 
-async def test_answers_can_be_of_no_use(sandbox: SandboxProcess) -> None:
+async def test_answers_can_be_useless(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "netfilter") as client:
         await playing(client)
         await sandbox.faults(gc_other_match=1)
@@ -155,7 +156,7 @@ async def test_the_budget_of_the_ip_is_shared_by_its_accounts(sandbox: SandboxPr
     assert (event["outcome"], event["source"]) == ("silent_quota_ip", "127.0.0.1")
 
 
-async def test_answers_come_late_when_told_to(sandbox: SandboxProcess) -> None:
+async def test_answers_can_be_delayed(sandbox: SandboxProcess) -> None:
     await sandbox.faults(gc_delay_ms=300)
     async with Connecting(sandbox, "websockets") as client:
         await playing(client)
@@ -168,7 +169,7 @@ async def test_answers_come_late_when_told_to(sandbox: SandboxProcess) -> None:
     assert (answer["account"], answer["match_id"]) == ("bot0", MATCH)
 
 
-async def test_answers_come_out_of_order_and_twice(sandbox: SandboxProcess) -> None:
+async def test_answers_can_be_reordered_and_duplicated(sandbox: SandboxProcess) -> None:
     await sandbox.faults(gc_out_of_order=4)
     async with Connecting(sandbox, "websockets") as client:
         await playing(client)
@@ -183,7 +184,7 @@ async def test_answers_come_out_of_order_and_twice(sandbox: SandboxProcess) -> N
         assert [(await client.receive_gc(7096))[0] for _ in range(2)] == [9, 9]
 
 
-async def test_a_silent_account_is_silent_alone(sandbox: SandboxProcess) -> None:
+async def test_a_silent_account_does_not_affect_others(sandbox: SandboxProcess) -> None:
     await sandbox.faults(gc_silent=["bot0"])
     async with Connecting(sandbox, "websockets") as one, Connecting(sandbox, "websockets") as other:
         await playing(one, 0)
@@ -196,7 +197,7 @@ async def test_a_silent_account_is_silent_alone(sandbox: SandboxProcess) -> None
 @pytest.mark.parametrize(
     ("how", "status"), [(True, 2), ("going_down", 1), ("queue", 3), ("silent", None)]
 )
-async def test_a_gc_that_goes_down_tells_its_sessions(
+async def test_a_gc_that_goes_down_notifies_its_sessions(
     sandbox: SandboxProcess, how: object, status: int | None
 ) -> None:
     async with Connecting(sandbox, "websockets") as client:
@@ -211,13 +212,13 @@ async def test_a_gc_that_goes_down_tells_its_sessions(
                 _, body = await client.receive_gc(4009)
                 assert gc_pb.CMsgConnectionStatus.FromString(body).status == status
         await sandbox.clear_faults()
-        if how != "queue":  # the queue lets us in by itself
+        if how != "queue":  # the queue admits the session by itself
             await client.send_gc(4006)
         await client.receive_gc(4004)
         assert (await client.match(MATCH)).result == 1
 
 
-async def test_pings_come_and_neglect_ends_the_session_silently(sandbox: SandboxProcess) -> None:
+async def test_unanswered_pings_end_the_session_without_a_message(sandbox: SandboxProcess) -> None:
     await sandbox.faults(gc_ping_every_s=0.01)
     async with Connecting(sandbox, "websockets") as client:
         await playing(client)
@@ -237,7 +238,7 @@ async def test_unknown_messages_may_come_before_an_answer(sandbox: SandboxProces
     assert client.log[-5:] == [9808, 65000, 146, 5453, 5453]
 
 
-async def test_a_late_answer_of_an_ended_session_reaches_nobody_or_the_next(
+async def test_a_late_answer_of_an_ended_session_is_dropped_or_sent_to_the_next(
     sandbox: SandboxProcess,
 ) -> None:
     for stale in (False, True):

@@ -1,13 +1,11 @@
-"""The program: bad input, clean ends, kept state, the directory, the control API, faults at connect."""
+"""The program: invalid input, shutdown and stored state."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import re
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +15,14 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
-from support.sandbox_client import Connecting, logged_on, read_frame, steamid_of
+from support.sandbox_client import logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
-from bench.sandbox_process import ROOT, SandboxError, SandboxProcess
+from bench.sandbox_process import ROOT, SandboxProcess
 
 pytestmark = pytest.mark.integration
 
 ACCOUNTS = [{"name": "bot0", "password": "p0"}, {"name": "bot1", "password": "p1"}]
-CONNECT_LIST = "/ISteamDirectory/GetCMListForConnect/v1/"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,6 @@ async def get(url: str, **query: str) -> Any:
         return json.loads(await response.text())
 
 
-# --- the process ------------------------------------------------------------------------------
 @pytest.mark.parametrize("content", [None, "{", "[]", '[{"name": "a"}]'])
 def test_bad_accounts_are_one_line_and_exit_code_2(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "accounts.json"
@@ -72,7 +69,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(sandbox: SandboxProcess, tmp_
     assert "in use" in ended.stderr
 
 
-async def test_it_ends_cleanly_with_connections_open_and_leaves_nothing() -> None:
+async def test_it_stops_with_open_connections_and_leaves_no_files() -> None:
     sandbox = SandboxProcess(ACCOUNTS).start()
     folder = sandbox.ca_file.parent
     async with (
@@ -93,7 +90,7 @@ async def test_it_ends_cleanly_with_connections_open_and_leaves_nothing() -> Non
     assert not folder.exists()
 
 
-def test_it_ends_with_its_parent() -> None:
+def test_it_stops_with_its_parent() -> None:
     program = (
         "import subprocess, sys;"
         "child = subprocess.Popen([sys.executable, '-m', 'sandbox', '--exit-with-parent',"
@@ -110,7 +107,7 @@ def test_it_ends_with_its_parent() -> None:
         return
 
 
-def test_interrupt_is_a_clean_end_too(tmp_path: Path) -> None:
+def test_an_interrupt_stops_it_cleanly(tmp_path: Path) -> None:
     file = tmp_path / "accounts.json"
     file.write_text(json.dumps(ACCOUNTS))
     with subprocess.Popen(
@@ -125,7 +122,7 @@ def test_interrupt_is_a_clean_end_too(tmp_path: Path) -> None:
         assert process.stdout.read() == b""
 
 
-async def test_tokens_revocations_and_keys_outlive_a_restart(tmp_path: Path) -> None:
+async def test_tokens_revocations_and_keys_survive_a_restart(tmp_path: Path) -> None:
     with SandboxProcess(ACCOUNTS, state=tmp_path) as first:
         ca = first.ca_file.read_bytes()
         async with Connecting(first, "websockets") as client:
@@ -147,7 +144,7 @@ async def test_tokens_revocations_and_keys_outlive_a_restart(tmp_path: Path) -> 
             assert (await client.log_on(kept, steamid_of(kept))).eresult == 5
 
 
-async def test_given_matches_are_served(tmp_path: Path) -> None:
+async def test_stored_matches_are_served(tmp_path: Path) -> None:
     answer = {"result": 1, "match": {"match_id": "42", "cluster": 417, "replay_salt": 99}}
     (tmp_path / "42.json").write_text(json.dumps(answer))
     with SandboxProcess(ACCOUNTS, matches=tmp_path) as sandbox:
@@ -157,260 +154,3 @@ async def test_given_matches_are_served(tmp_path: Path) -> None:
             match = (await client.match(42)).match
     assert (match.match_id, match.cluster, match.replay_salt) == (42, 417, 99)
     assert len(match.players) == 0
-
-
-# --- the directory ----------------------------------------------------------------------------
-async def test_the_list_for_connect_is_sorted_mixed_and_full_of_noise(
-    sandbox: SandboxProcess,
-) -> None:
-    response = (await get(sandbox.directory_url + CONNECT_LIST))["response"]
-    rows = response["serverlist"]
-    assert response["success"] is True
-    assert {row["type"] for row in rows} == {"websockets", "netfilter"}
-    assert {row["realm"] for row in rows} == {"steamglobal", "steamchina"}
-    assert [row["wtd_load"] for row in rows] == sorted(row["wtd_load"] for row in rows)
-    assert len({row["endpoint"] for row in rows}) < len(rows)
-    assert len({row["dc"] for row in rows}) > 2
-    real = {row["endpoint"] for row in rows if row["realm"] == "steamglobal"}
-    assert real == {*sandbox.endpoints["websockets"], *sandbox.endpoints["netfilter"]}
-    foreign = next(row for row in rows if row["realm"] == "steamchina")
-    host, port = foreign["endpoint"].split(":")
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(host, int(port))
-
-
-async def test_the_list_honours_what_is_asked_for(sandbox: SandboxProcess) -> None:
-    url = sandbox.directory_url + "/ISteamDirectory/GetCMListForConnect/v0001"
-    asked = {"cmtype": "websockets", "realm": "steamglobal", "maxcount": "3", "cellid": "0"}
-    rows = (await get(url, **asked))["response"]["serverlist"]
-    assert len(rows) == 3
-    assert {(row["type"], row["realm"]) for row in rows} == {("websockets", "steamglobal")}
-
-
-VDF_WORD = re.compile(r'"([^"\\]*)"|([{}])')
-
-
-def read_vdf(text: str) -> dict[str, Any]:
-    """Read KeyValues text: a word and a word, or a word and an object in braces."""
-    words = iter(VDF_WORD.findall(text))
-
-    def read_object() -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, brace in words:
-            if brace:
-                break
-            value, opening = next(words)
-            found[key] = read_object() if opening else value
-        return found
-
-    return read_object()
-
-
-async def test_the_lists_are_vdf_where_that_is_asked_for(sandbox: SandboxProcess) -> None:
-    """node-steam-user and OpenDota's retriever ask for it."""
-    url = sandbox.directory_url + CONNECT_LIST
-    expected = (await get(url, cmtype="websockets"))["response"]
-    async with (
-        aiohttp.ClientSession() as http,
-        http.get(url, params={"cmtype": "websockets", "format": "vdf"}) as answer,
-    ):
-        response = read_vdf(await answer.text())["response"]
-    rows = [response["serverlist"][str(n)] for n in range(len(expected["serverlist"]))]
-    assert rows == [
-        {key: str(value) for key, value in row.items()} for row in expected["serverlist"]
-    ]
-    assert (response["success"], response["message"]) == ("1", "")
-
-
-async def test_the_old_list_still_works(sandbox: SandboxProcess) -> None:
-    url = sandbox.directory_url + "/ISteamDirectory/GetCMList/v1/"
-    response = (await get(url, cellid="0"))["response"]
-    assert response["result"] == 1
-    assert set(response["serverlist"]) == set(sandbox.endpoints["netfilter"])
-    assert set(response["serverlist_websockets"]) == set(sandbox.endpoints["websockets"])
-
-
-async def test_the_directory_fails_in_every_way_it_is_told_to(sandbox: SandboxProcess) -> None:
-    url = sandbox.directory_url + CONNECT_LIST
-    seen = {}
-    for fault in ("500", "403", "invalid_json", "empty", "success_false"):
-        await sandbox.faults(directory_status={"value": fault, "times": 1})
-        async with aiohttp.ClientSession() as http, http.get(url) as response:
-            seen[fault] = (response.status, await response.text())
-    assert seen["500"][0] == 500
-    assert seen["403"][0] == 403
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(seen["invalid_json"][1])
-    assert json.loads(seen["empty"][1])["response"]["serverlist"] == []
-    assert json.loads(seen["success_false"][1])["response"]["success"] is False
-    assert (await get(url))["response"]["serverlist"]  # each counted once only
-
-
-# --- faults at connect ------------------------------------------------------------------------
-async def test_a_cm_can_refuse_and_come_back_on_its_port(sandbox: SandboxProcess) -> None:
-    for transport, cm in (("websockets", "ws1"), ("netfilter", "tcp1")):
-        await sandbox.faults(refuse_connect={"cms": [cm]})
-        with pytest.raises((ConnectionRefusedError, aiohttp.ClientConnectorError)):
-            async with Connecting(sandbox, transport):
-                pass
-        async with Connecting(sandbox, transport, sandbox.endpoints[transport][1]):
-            pass
-        await sandbox.clear_faults()
-        async with Connecting(sandbox, transport) as client:
-            await client.hello()
-
-
-async def test_a_refusal_ends_by_itself(sandbox: SandboxProcess) -> None:
-    await sandbox.faults(refuse_connect={"for_s": 0.3})
-    for transport in ("websockets", "netfilter"):
-        with pytest.raises((ConnectionRefusedError, aiohttp.ClientConnectorError)):
-            async with Connecting(sandbox, transport):
-                pass
-    async with asyncio.timeout(5):
-        for transport in ("websockets", "netfilter"):
-            await connected(sandbox, transport)
-    assert (await sandbox.call("GET", "/faults"))["faults"] == {}
-
-
-async def connected(sandbox: SandboxProcess, transport: str) -> None:
-    """Try until a connection stands."""
-    while True:
-        try:
-            async with Connecting(sandbox, transport) as client:
-                await client.hello()
-                return
-        except (ConnectionRefusedError, aiohttp.ClientConnectorError):
-            await asyncio.sleep(0.02)
-
-
-@pytest.mark.parametrize("transport", ["websockets", "netfilter"])
-async def test_a_cm_can_accept_and_say_nothing(sandbox: SandboxProcess, transport: str) -> None:
-    await sandbox.faults(accept_and_silence=True)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), Connecting(sandbox, transport):
-            pass
-    await sandbox.clear_faults()
-
-
-@pytest.mark.parametrize("transport", ["websockets", "netfilter"])
-async def test_a_cm_can_close_within_the_handshake(sandbox: SandboxProcess, transport: str) -> None:
-    await sandbox.faults(close_handshake=True)
-    with pytest.raises((aiohttp.ClientError, asyncio.IncompleteReadError)):
-        async with Connecting(sandbox, transport):
-            pass
-    await sandbox.clear_faults()
-    async with Connecting(sandbox, transport) as client:
-        await client.hello()
-
-
-async def test_a_cm_can_show_a_strangers_certificate(sandbox: SandboxProcess) -> None:
-    await sandbox.faults(tls_untrusted=True)
-    with pytest.raises((aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
-        async with Connecting(sandbox, "websockets"):
-            pass
-    await sandbox.clear_faults()
-    async with Connecting(sandbox, "websockets") as client:
-        await client.hello()
-
-
-async def test_logons_fail_as_often_as_told(sandbox: SandboxProcess) -> None:
-    async with Connecting(sandbox, "websockets") as client:
-        token = await logged_on(client, ACCOUNTS[0])
-    await sandbox.faults(logon_eresult={"value": 126, "times": 2, "accounts": ["bot0"]})
-    results = []
-    for _ in range(3):
-        async with Connecting(sandbox, "websockets") as client:
-            await client.hello()
-            results.append((await client.log_on(token, steamid_of(token))).eresult)
-    assert results == [126, 126, 1]
-    await sandbox.faults(logon_struct={"value": 20, "times": 1})
-    async with Connecting(sandbox, "websockets") as client:
-        await client.hello()
-        assert await client.log_on(token, steamid_of(token)) is None
-    await sandbox.faults(logon_never_answered={"times": 1})
-    async with Connecting(sandbox, "websockets") as client:
-        await client.hello()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await client.log_on(token, steamid_of(token))
-
-
-# --- the control API --------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "/faults", {"no_such": 1}),
-        ("POST", "/drop", {}),
-        ("POST", "/drop", {"all": True, "mode": "gently"}),
-        ("POST", "/push", {"all": True, "what": "?"}),
-        ("POST", "/corrupt", {"all": True, "flaw": "?"}),
-        ("POST", "/tokens/revoke", {"account": "nobody"}),
-        ("POST", "/matches/blocked", {"add": ["x"]}),
-        ("POST", "/quota", {"account": "many"}),
-        ("POST", "/scenario", {"steps": [{"explode": {}}]}),
-        ("POST", "/drop", [1]),
-        ("GET", "/journal/wait", None),
-    ],
-)
-async def test_nonsense_is_refused_with_a_reason(
-    sandbox: SandboxProcess, method: str, path: str, body: Any
-) -> None:
-    with pytest.raises(SandboxError, match=r"400 .*error"):
-        await sandbox.call(method, path, body)
-
-
-async def test_kinds_that_do_not_exist_are_refused(sandbox: SandboxProcess) -> None:
-    with pytest.raises(SandboxError, match="no such kind"):
-        await sandbox.journal("birthday")
-
-
-async def test_waiting_in_vain_is_a_timeout(sandbox: SandboxProcess) -> None:
-    with pytest.raises(TimeoutError, match="0 of 1 play_kicked"):
-        await sandbox.wait_journal("play_kicked", within_s=0.05)
-
-
-async def test_a_scenario_does_its_steps_in_order(sandbox: SandboxProcess) -> None:
-    async with Connecting(sandbox, "websockets") as client:
-        await logged_on(client, ACCOUNTS[0])
-        since = await sandbox.last_event()
-        steps = [
-            {"faults": {"gc_down": True}},
-            {"after_s": 0.05, "drop": {"all": True}, "clear": {}},
-        ]
-        await sandbox.call("POST", "/scenario", {"steps": steps})
-        await client.wait_closed()
-        await sandbox.wait_journal("scenario_ended", since=since, outcome="finished")
-    events = await sandbox.journal("faults_changed,connections_dropped", since=since)
-    assert [one["kind"] for one in events] == [
-        "faults_changed",
-        "connections_dropped",
-        "faults_changed",
-    ]
-    assert (await sandbox.call("GET", "/faults"))["faults"] == {}
-
-
-async def test_on_tuesday_everything_goes_and_comes_back(sandbox: SandboxProcess) -> None:
-    async with Connecting(sandbox, "netfilter") as client:
-        token = await logged_on(client, ACCOUNTS[0])
-        since = await sandbox.last_event()
-        durations = {"gc_first_s": 0.05, "down_s": 0.3, "return_s": 0.2}
-        await sandbox.call("POST", "/scenario", {"name": "tuesday", **durations})
-        await client.wait_closed()
-        with pytest.raises(ConnectionRefusedError):
-            async with Connecting(sandbox, "netfilter"):
-                pass
-        await sandbox.wait_journal("scenario_ended", since=since, outcome="finished")
-    async with Connecting(sandbox, "netfilter") as client:
-        assert (await client.log_on(token, steamid_of(token))).eresult == 1
-        await client.launch()
-
-
-async def test_a_silent_tcp_cm_lets_its_clients_wait(sandbox: SandboxProcess) -> None:
-    await sandbox.faults(accept_and_silence={"cms": ["tcp2"]})
-    host, port = sandbox.endpoints["netfilter"][1].split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await read_frame(reader)
-    writer.close()
-    await sandbox.clear_faults()

@@ -1,4 +1,4 @@
-"""The sandbox's replay servers, as any HTTP client sees them: real files, ranges, what goes wrong."""
+"""The sandbox's replay server, by an HTTP client: files, ranges, faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 MATCH, SALT = 7490235544, 447089001
 FILE = f"{MATCH}_{SALT}.dem.bz2"
 MAGIC = b"PBDEMS2\0"
-NEW_MATCH = 8_990_000_000  # played since Valve compresses with zstd
+NEW_MATCH = 8_990_000_000  # played after Valve introduced zstd
 
 
 @dataclass
@@ -65,7 +65,7 @@ async def get(sandbox: SandboxProcess, name: str = FILE, **headers: str) -> Got:
 
 
 def unpacked(body: bytes) -> bytes:
-    """Strictly; `bz2.decompress` passes over whatever is wrong behind the first stream."""
+    """Decompress strictly; `bz2.decompress` ignores invalid bytes after the first stream."""
     found = b""
     while body:
         one = bz2.BZ2Decompressor() if body[:3] == b"BZh" else zstd.ZstdDecompressor()
@@ -85,7 +85,7 @@ async def test_a_replay_is_a_bz2_that_begins_as_source_2_replays_do(
     assert (await get(sandbox)).body == got.body
 
 
-async def test_metadata_lie_beside_it_and_other_matches_have_other_files(
+async def test_metadata_exist_and_other_matches_have_other_files(
     sandbox: SandboxProcess,
 ) -> None:
     meta = await get(sandbox, FILE.replace(".dem.", ".meta."))
@@ -97,7 +97,7 @@ async def test_metadata_lie_beside_it_and_other_matches_have_other_files(
 
 
 def info_of(plain: bytes) -> bytes:
-    """Return what the offset in the head leads to."""
+    """Return the file info at the offset in the header."""
     return plain[int.from_bytes(plain[8:12], "little") :]
 
 
@@ -119,7 +119,7 @@ async def test_newer_matches_are_compressed_with_zstd_under_the_same_kind_of_nam
     assert unpacked((await get(sandbox, name)).body) == unpacked(new.body)
 
 
-async def test_a_file_names_its_match_unless_it_is_told_to_name_another(
+async def test_a_file_names_its_match_unless_a_switch_sets_another(
     sandbox: SandboxProcess,
 ) -> None:
     assert b"\x08" + varint(MATCH) in info_of(unpacked((await get(sandbox)).body))
@@ -139,7 +139,7 @@ async def test_a_file_names_its_match_unless_it_is_told_to_name_another(
         "x",
     ],
 )
-async def test_what_is_not_there_is_404(sandbox: SandboxProcess, name: str) -> None:
+async def test_a_missing_file_is_404(sandbox: SandboxProcess, name: str) -> None:
     assert (await get(sandbox, name)).status == 404
 
 
@@ -152,7 +152,7 @@ async def test_a_file_that_is_not_uploaded_yet_looks_like_one_that_never_was(
     assert (await get(sandbox)).status == 200
 
 
-async def test_the_rest_of_a_file_can_be_asked_for(sandbox: SandboxProcess) -> None:
+async def test_the_rest_of_a_file_can_be_requested(sandbox: SandboxProcess) -> None:
     whole = await get(sandbox)
     part = await get(sandbox, Range="bytes=1000-", If_Range=whole.headers["ETag"])
     size = len(whole.body)
@@ -171,7 +171,7 @@ async def test_another_upload_answers_a_range_with_the_whole_file(sandbox: Sandb
     assert unpacked(after.body).startswith(MAGIC)
 
 
-async def test_it_can_be_spoilt_in_many_ways(sandbox: SandboxProcess) -> None:
+async def test_every_fault_of_the_replay_server(sandbox: SandboxProcess) -> None:
     whole = await get(sandbox)
     await sandbox.faults(replay_status={"value": 503, "times": 1})
     assert [(await get(sandbox)).status for _ in range(2)] == [503, 200]
@@ -193,12 +193,12 @@ async def test_every_request_is_in_the_journal(sandbox: SandboxProcess) -> None:
     since = await sandbox.last_event()
     await get(sandbox, Range="bytes=1000-1999")
     (event,) = await sandbox.wait_journal("replay_request", since=since)
-    told = {key: event[key] for key in ("name", "method", "status", "start", "sent")}
-    assert told == {"name": FILE, "method": "GET", "status": 206, "start": 1000, "sent": 1000}
+    fields = {key: event[key] for key in ("name", "method", "status", "start", "sent")}
+    assert fields == {"name": FILE, "method": "GET", "status": 206, "start": 1000, "sent": 1000}
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
-async def test_a_client_that_leaves_in_the_middle_is_no_error(
+async def test_a_client_that_disconnects_early_is_no_error(
     sandbox: SandboxProcess, how: str
 ) -> None:
     since = await sandbox.last_event()

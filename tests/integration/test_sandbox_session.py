@@ -1,28 +1,17 @@
-"""The life of a session: what comes after logon, heartbeats, twins, kicks, strictness, drops."""
+"""Sessions: messages after the log-on, heartbeats, replaced sessions, kicks and the licence."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import aiohttp
 import pytest
 from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 from steam.protobufs import steammessages_clientserver_pb2 as server_pb
-from support.sandbox_client import (
-    Closed,
-    Connecting,
-    Flawed,
-    SandboxClient,
-    logged_on,
-    read_frame,
-    shake_hands,
-    steamid_of,
-)
+from support.sandbox_client import logged_on, steamid_of
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 
@@ -37,14 +26,14 @@ each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxProcess]:
-    """Serve with the usual heartbeat."""
+    """A sandbox with the default heartbeat."""
     with SandboxProcess(ACCOUNTS) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[SandboxProcess]:
-    """Serve with a heartbeat that is soon missed."""
+    """A sandbox with a short heartbeat."""
     with SandboxProcess(ACCOUNTS, ("--heartbeat", str(HEARTBEAT_S))) as running:
         yield running
 
@@ -54,7 +43,7 @@ def eresult_of(body: bytes) -> int:
 
 
 @each_transport
-async def test_the_logon_answer_comes_in_a_burst_with_unknown_things(
+async def test_the_logon_answer_is_sent_among_unknown_messages(
     sandbox: SandboxProcess, transport: str
 ) -> None:
     async with Connecting(sandbox, transport) as client:
@@ -73,7 +62,7 @@ async def test_the_logon_answer_comes_in_a_burst_with_unknown_things(
     assert log.count(798) == log.count(782) == 1  # the two in struct form
 
 
-async def test_the_answer_says_who_we_are_and_where_from(sandbox: SandboxProcess) -> None:
+async def test_the_answer_has_the_accounts_id_and_address(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await client.hello()
         token = await client.token("bot1", "p1")
@@ -99,7 +88,7 @@ async def test_missed_heartbeats_end_the_session(hasty: SandboxProcess, transpor
     async with Connecting(hasty, transport) as client:
         await logged_on(client, ACCOUNTS[0])
         since = await hasty.last_event()
-        for _ in range(8):  # beats keep it alive well beyond three intervals
+        for _ in range(8):  # heartbeats keep it open for more than three intervals
             await client.send(703, login_pb.CMsgClientHeartBeat(send_reply=True))
             await client.wait_for(703)
             await asyncio.sleep(HEARTBEAT_S / 2)
@@ -112,21 +101,23 @@ async def test_missed_heartbeats_end_the_session(hasty: SandboxProcess, transpor
 
 
 async def test_a_log_off_is_clean_and_the_connection_closes(sandbox: SandboxProcess) -> None:
-    told = 0
+    notified = 0
     for _ in range(6):
         async with Connecting(sandbox, "websockets") as client:
             await logged_on(client, ACCOUNTS[1])
             since = await sandbox.last_event()
             await client.send(706)
             rest = await client.wait_closed()
-            told += any(one.emsg == 757 and eresult_of(one.body) == 1 for one in rest)
+            notified += any(one.emsg == 757 and eresult_of(one.body) == 1 for one in rest)
         [event] = await sandbox.wait_journal("session_ended", since=since)
         assert (event["reason"], event["clean"]) == ("log_off", True)
-    assert told > 0
+    assert notified > 0
 
 
 @each_transport
-async def test_a_twin_replaces_the_older_session(sandbox: SandboxProcess, transport: str) -> None:
+async def test_a_log_on_with_the_same_ids_replaces_a_session(
+    sandbox: SandboxProcess, transport: str
+) -> None:
     async with Connecting(sandbox, transport) as older, Connecting(sandbox, transport) as newer:
         await logged_on(older, ACCOUNTS[2], logon_id=7)
         await logged_on(newer, ACCOUNTS[2], logon_id=7)
@@ -147,7 +138,7 @@ async def test_of_two_sessions_the_first_plays_until_it_is_kicked(sandbox: Sandb
         await logged_on(first, ACCOUNTS[3], logon_id=1)
         await first.launch()
         await logged_on(second, ACCOUNTS[3], logon_id=2)
-        assert (await second.playing_state()).playing_blocked  # in the burst
+        assert (await second.playing_state()).playing_blocked  # in the messages after the log-on
         await second.play(570)
         state = await second.playing_state()
         assert (state.playing_blocked, state.playing_app) == (True, 570)
@@ -173,7 +164,7 @@ async def test_a_session_that_ends_unblocks_the_other(sandbox: SandboxProcess) -
         assert not (await waiting.playing_state()).playing_blocked
 
 
-async def test_a_missing_licence_can_be_had_for_the_asking(sandbox: SandboxProcess) -> None:
+async def test_a_missing_licence_is_granted_on_request(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "websockets") as client:
         await logged_on(client, ACCOUNTS[6])
         await client.play(570)
@@ -195,7 +186,7 @@ async def test_a_missing_licence_can_be_had_for_the_asking(sandbox: SandboxProce
         await client.receive_gc(4004)
 
 
-async def test_former_names_and_server_time_are_told(sandbox: SandboxProcess) -> None:
+async def test_former_names_and_server_time_are_answered(sandbox: SandboxProcess) -> None:
     async with Connecting(sandbox, "netfilter") as client:
         await logged_on(client, ACCOUNTS[5])
         request = server_pb.CMsgClientAMGetPersonaNameHistory(id_count=1)
@@ -210,266 +201,7 @@ async def test_former_names_and_server_time_are_told(sandbox: SandboxProcess) ->
         assert dates == sorted(dates, reverse=True)
         stamp = login_pb.CMsgClientServerTimestampRequest(client_request_timestamp=3)
         await client.send(9802, stamp, jobid_source=6)
-        told = login_pb.CMsgClientServerTimestampResponse.FromString(
+        answer = login_pb.CMsgClientServerTimestampResponse.FromString(
             (await client.wait_for(9803)).body
         )
-        assert abs(told.server_timestamp_ms / 1000 - time.time()) < 60
-
-
-# --- strictness -------------------------------------------------------------------------------
-async def call_before_hello(client: SandboxClient) -> None:
-    await client.send(9804, jobid_source=1, target_job_name="Authentication.Poll#1")
-
-
-async def call_before_logon(client: SandboxClient) -> None:
-    await client.hello()
-    await client.send(151, jobid_source=1, target_job_name="Authentication.Poll#1")
-
-
-async def wrong_session_id(client: SandboxClient) -> None:
-    await logged_on(client, ACCOUNTS[5])
-    await client.send(5410, client_sessionid=client.session_id + 1)
-
-
-async def wrong_steamid(client: SandboxClient) -> None:
-    await logged_on(client, ACCOUNTS[5])
-    await client.send(703, steamid=client.steamid + 1)
-
-
-async def broken_header(client: SandboxClient) -> None:
-    await client.send_bytes(struct.pack("<II", 9805 | 0x80000000, 500) + b"short")
-
-
-async def broken_body(client: SandboxClient) -> None:
-    await client.send(9805, b"\x08")
-
-
-VIOLATIONS = (
-    call_before_hello,
-    call_before_logon,
-    wrong_session_id,
-    wrong_steamid,
-    broken_header,
-    broken_body,
-)
-
-
-@each_transport
-@pytest.mark.parametrize("violate", VIOLATIONS)
-async def test_who_breaks_the_protocol_is_thrown_out(
-    sandbox: SandboxProcess, transport: str, violate: Callable[[SandboxClient], object]
-) -> None:
-    since = await sandbox.last_event()
-    async with Connecting(sandbox, transport) as client:
-        await violate(client)  # type: ignore[misc]  # a coroutine function
-        await client.wait_closed()
-    await sandbox.wait_journal("protocol_violation", since=since)
-    assert await sandbox.journal("sandbox_error") == []
-
-
-def one_byte_more(response: bytes) -> bytes:
-    return response + b"\0"
-
-
-def wrong_crc(response: bytes) -> bytes:
-    return response[:-8] + b"\0\0\0\0" + response[-4:]
-
-
-def another_blob(response: bytes) -> bytes:
-    import zlib  # noqa: PLC0415 - used once
-
-    blob = bytes(128)
-    return response[:28] + blob + struct.pack("<II", zlib.crc32(blob), 0)
-
-
-@pytest.mark.parametrize("break_it", [one_byte_more, wrong_crc, another_blob])
-async def test_a_wrong_handshake_is_closed(
-    sandbox: SandboxProcess, break_it: Callable[[bytes], bytes]
-) -> None:
-    since = await sandbox.last_event()
-    host, port = sandbox.endpoints["netfilter"][0].split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    with pytest.raises(asyncio.IncompleteReadError):
-        await shake_hands(reader, writer, sandbox, break_it=break_it)
-    writer.close()
-    [event] = await sandbox.wait_journal("protocol_violation", since=since)
-    assert event["reason"].startswith("channel")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        struct.pack("<I", 40) + b"VT02" + bytes(40),
-        struct.pack("<I", 1 << 31) + b"VT01",
-        struct.pack("<I", 48) + b"VT01" + bytes(48),
-    ],
-    ids=["magic", "length", "hmac"],
-)
-async def test_a_broken_frame_is_closed(sandbox: SandboxProcess, data: bytes) -> None:
-    async with Connecting(sandbox, "netfilter") as client:
-        await client.hello()
-        assert client.raw_writer is not None
-        client.raw_writer.write(data)
-        await client.wait_closed()
-
-
-async def test_plain_messages_before_encryption_are_refused(sandbox: SandboxProcess) -> None:
-    host, port = sandbox.endpoints["netfilter"][0].split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    await read_frame(reader)
-    hello = struct.pack("<II", 9805 | 0x80000000, 0)
-    writer.write(struct.pack("<I", len(hello)) + b"VT01" + hello)
-    with pytest.raises(asyncio.IncompleteReadError):
-        await read_frame(reader)
-    writer.close()
-
-
-async def test_a_text_frame_is_closed_and_other_paths_are_not_there(
-    sandbox: SandboxProcess,
-) -> None:
-    async with Connecting(sandbox, "websockets") as client:
-        assert client.raw_socket is not None
-        await client.raw_socket.send_str("hello")
-        await client.wait_closed()
-    port = sandbox.endpoints["websockets"][0].split(":")[1]
-    async with aiohttp.ClientSession() as http:
-        for path, status in (("/cmsocket", 404), ("/", 404)):
-            url = f"https://127.0.0.1:{port}{path}"
-            async with http.get(url, ssl=False) as response:
-                assert response.status == status
-        async with http.get(f"https://127.0.0.1:{port}/cmping/", ssl=False) as response:
-            assert response.status == 200
-            assert int(response.headers["X-Steam-CMLoad"]) >= 0
-            assert await response.read() == b""
-
-
-@pytest.mark.parametrize("greets", [True, False])
-async def test_who_does_not_log_on_in_time_is_logged_off(
-    sandbox: SandboxProcess, *, greets: bool
-) -> None:
-    await sandbox.faults(logon_wait_s=0.3)
-    async with Connecting(sandbox, "netfilter") as client:
-        if greets:
-            await client.hello()
-        off = await client.wait_for(757)
-        if greets:
-            assert eresult_of(off.body) == 2
-        else:
-            assert off.header is None
-            assert struct.unpack("<iii", off.body)[0] == 2
-        await client.wait_closed()
-    await sandbox.clear_faults()
-
-
-async def test_who_talks_is_not_logged_off(sandbox: SandboxProcess) -> None:
-    """Section 3.1: a connection that neither logs on nor talks is ended."""
-    await sandbox.faults(logon_wait_s=0.6)
-    async with Connecting(sandbox, "websockets") as client:
-        begun = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - begun < 1.5:
-            await client.hello()
-            with contextlib.suppress(TimeoutError):  # nothing comes: the time goes by
-                await client.receive(within_s=0.2)
-        assert 757 not in client.log
-        assert eresult_of((await client.wait_for(757)).body) == 2
-    await sandbox.clear_faults()
-
-
-# --- drops ------------------------------------------------------------------------------------
-@each_transport
-@pytest.mark.parametrize("mode", ["close", "reset", "mid_message"])
-async def test_dropped_connections_end_and_the_session_with_them(
-    sandbox: SandboxProcess, transport: str, mode: str
-) -> None:
-    async with Connecting(sandbox, transport) as client:
-        await logged_on(client, ACCOUNTS[0])
-        since = await sandbox.last_event()
-        assert await sandbox.drop(mode, accounts=["bot0"]) == 1
-        await client.wait_closed()
-    [event] = await sandbox.wait_journal("session_ended", since=since)
-    assert event["reason"] == f"dropped_{mode}"
-
-
-@each_transport
-async def test_half_open_nothing_flows_and_the_session_dies_of_missed_beats(
-    hasty: SandboxProcess, transport: str
-) -> None:
-    async with Connecting(hasty, transport) as client:
-        await logged_on(client, ACCOUNTS[1])
-        await client.wait_for(766)
-        since = await hasty.last_event()
-        await hasty.drop("half_open", accounts=["bot1"])
-        await client.send(703, login_pb.CMsgClientHeartBeat(send_reply=True))
-        [event] = await hasty.wait_journal("session_ended", since=since, account="bot1")
-        assert event["reason"] == "heartbeat_lost"
-        with pytest.raises(TimeoutError):
-            await client.receive(0.2)
-        assert await hasty.journal("connection_closed", since=since) == []
-    await hasty.wait_journal("connection_closed", since=since)
-
-
-async def test_websocket_pings_are_answered_until_half_open(sandbox: SandboxProcess) -> None:
-    url = f"wss://{sandbox.endpoints['websockets'][0]}/cmsocket/"
-    since = await sandbox.last_event()
-    async with (
-        aiohttp.ClientSession() as http,
-        http.ws_connect(url, ssl=False, autoping=False) as socket,
-    ):
-        await socket.ping(b"are you there")
-        pong = await socket.receive(timeout=5)
-        assert (pong.type, bytes(pong.data)) == (aiohttp.WSMsgType.PONG, b"are you there")
-        [opened] = await sandbox.wait_journal("connection_opened", since=since)
-        await sandbox.drop("half_open", cms=[opened["cm"]])
-        await socket.ping(b"and now")
-        with pytest.raises(TimeoutError):
-            await socket.receive(timeout=0.2)
-        await sandbox.drop("reset", cms=[opened["cm"]])
-        await sandbox.wait_journal("connection_closed", since=since)
-
-
-async def test_a_fraction_can_be_dropped(sandbox: SandboxProcess) -> None:
-    async with (
-        Connecting(sandbox, "websockets", sandbox.endpoints["websockets"][1]) as one,
-        Connecting(sandbox, "websockets", sandbox.endpoints["websockets"][1]) as two,
-    ):
-        await one.hello()
-        await two.hello()
-        assert await sandbox.drop("reset", cms=["ws2"], fraction=0.5) == 1
-        ended = [asyncio.create_task(client.wait_closed()) for client in (one, two)]
-        done, pending = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        assert (len(done), len(pending)) == (1, 1)
-        await sandbox.drop("close", cms=["ws2"])
-        await asyncio.wait(pending)
-
-
-@each_transport
-@pytest.mark.parametrize(
-    ("flaw", "seen"),
-    [
-        ("magic", Closed),
-        ("hmac", Closed),
-        ("length", Closed),
-        ("gzip", Flawed),
-        ("unzipped_size", Flawed),
-        ("inner_length", Flawed),
-        ("header", Flawed),
-    ],
-)
-async def test_flawed_bytes_reach_the_client_and_hurt(
-    sandbox: SandboxProcess, transport: str, flaw: str, seen: type[Exception]
-) -> None:
-    async with Connecting(sandbox, transport) as client:
-        await logged_on(client, ACCOUNTS[0])
-        await client.wait_for(766)
-        await sandbox.call("POST", "/corrupt", {"flaw": flaw, "accounts": ["bot0"]})
-        with pytest.raises(seen):
-            await client.receive()
-
-
-async def test_server_unavailable_can_be_pushed(sandbox: SandboxProcess) -> None:
-    async with Connecting(sandbox, "websockets") as client:
-        await logged_on(client, ACCOUNTS[0])
-        await sandbox.call("POST", "/push", {"what": "server_unavailable", "all": True})
-        got = await client.wait_for(5500)
-        assert got.header is None
-        assert len(got.body) == 16
+        assert abs(answer.server_timestamp_ms / 1000 - time.time()) < 60

@@ -1,4 +1,4 @@
-"""A stock client, node-steam-user from npm, logs on to the simulated Steam and asks its GC."""
+"""A stock client, node-steam-user from npm, logs on to the simulated Steam and queries its GC."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DETAILS_REQUEST, DETAILS_RESPONSE, WELCOME = 7095, 7096, 4004
 
 
 class Client:
-    """The process with the client; see driver.js."""
+    """The client's process; see driver.js."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -54,7 +54,7 @@ class Client:
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
     async def wait(self, *events: str) -> dict[str, Any]:
-        """Return the next of these events; an error that is not waited for fails the test."""
+        """Return the next of these events; an unexpected error fails the test."""
         assert self._process.stdout is not None
         async with asyncio.timeout(WITHIN_S):
             while line := await self._process.stdout.readline():
@@ -114,7 +114,7 @@ async def token_of(sandbox: SandboxProcess) -> str:
         return client.token
 
 
-async def test_a_password_yields_a_token_that_logs_on(sandbox: SandboxProcess) -> None:
+async def test_a_password_gives_a_token_that_logs_on(sandbox: SandboxProcess) -> None:
     token = await token_of(sandbox)
     assert token.count(".") == 2
     since = await sandbox.last_event()
@@ -150,7 +150,9 @@ async def test_an_email_code_is_asked_for_again_after_a_wrong_one(sandbox: Sandb
         assert (await client.wait("guard"))["domain"] == "example.com"
         client.tell(code="WRONG")
         assert (await client.wait("guard"))["domain"] == "example.com"
-        client.tell(code=(await sandbox.mailbox("mail"))[-1]["code"])  # each Begin mails another
+        client.tell(
+            code=(await sandbox.mailbox("mail"))[-1]["code"]
+        )  # each Begin mails another code
         await client.wait("logged_on")
 
 
@@ -166,7 +168,7 @@ async def test_a_code_of_the_authenticator_logs_on(sandbox: SandboxProcess) -> N
 @pytest.mark.parametrize(
     ("account", "password", "eresult"), [("plain", "wrong", 5), ("disabled", "gone-5", 43)]
 )
-async def test_what_begin_refuses_is_said_with_its_result(
+async def test_a_refused_begin_has_its_result(
     sandbox: SandboxProcess, account: str, password: str, eresult: int
 ) -> None:
     async with started(sandbox) as client:
@@ -174,7 +176,7 @@ async def test_what_begin_refuses_is_said_with_its_result(
         assert (await client.wait("error"))["eresult"] == eresult
 
 
-async def test_a_refused_token_is_said_with_its_result(sandbox: SandboxProcess) -> None:
+async def test_a_refused_token_has_its_result(sandbox: SandboxProcess) -> None:
     """The client sends no Hello before it and reads the refusal as protobuf."""
     token = await token_of(sandbox)
     await sandbox.revoke("plain")

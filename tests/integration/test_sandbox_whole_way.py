@@ -1,9 +1,10 @@
-"""From the directory to a match over both transports, against the real process."""
+"""From the directory to a match over both transports, with the real process."""
 
 from __future__ import annotations
 
 import pytest
-from support.sandbox_client import Connecting, logged_on
+from support.sandbox_client import logged_on
+from support.sandbox_connection import Connecting
 
 from bench.sandbox_process import SandboxProcess
 

@@ -17,8 +17,8 @@ from support.secret_search import (
     SHARED_SECRET,
     WAIT_S,
     WRONG_PASSWORD,
-    Desk,
     Monitor,
+    Operator,
     Recording,
     Service,
     guarded_valkey,
@@ -27,10 +27,10 @@ from support.secret_search import (
     wait_until,
 )
 
+from bench.env import service_settings
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
 from bench.valkey import own_valkey
-from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 
@@ -125,7 +125,7 @@ def crashed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             config = folder / "config.toml"
             config.write_text(toml(settings))
             rest = [{"shared_secret": SHARED_SECRET, **one} for one in accounts]
-            Desk(config, record).run("accounts", "import", "-", typed=json.dumps(rest))
+            Operator(config, record).run("accounts", "import", "-", typed=json.dumps(rest))
             with Service(settings, env=env, module="crashing_botapi") as service:
                 wait_until(lambda: service.log.count("child_crashed") >= 4, "nothing crashes")
                 record.add("HTTP", service.get("/status")[1].decode())

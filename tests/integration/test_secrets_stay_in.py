@@ -29,8 +29,8 @@ from support.secret_search import (
     SHARED_SECRET,
     TYPED,
     WAIT_S,
-    Desk,
     Monitor,
+    Operator,
     Recording,
     Service,
     command_lines,
@@ -40,14 +40,14 @@ from support.secret_search import (
     wait_until,
 )
 
+from bench.env import service_settings
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
-from bench.world import service_settings
 
 pytestmark = pytest.mark.integration
 
 
-def add_accounts(desk: Desk) -> None:
+def add_accounts(desk: Operator) -> None:
     """By both ways in; one of those who need a code gets it here, the other while the service runs."""
     desk.run("accounts", "add", "young", typed=TYPED["young"] + "\n")
     lines = f"{TYPED['totp']}\n{SHARED_SECRET}\n"
@@ -105,7 +105,7 @@ def post_code(service: Service, recording: Recording, code: str) -> int:
     return int(status)
 
 
-def look_around(desk: Desk) -> None:
+def look_around(desk: Operator) -> None:
     desk.run("accounts", "list")
     desk.run("accounts", "list", "--json")
     desk.run("config", "show")
@@ -134,7 +134,7 @@ def recording(
         }
         settings = service_settings(5, sandbox, url, more)
         config.write_text(toml(settings))
-        desk = Desk(config, record)
+        desk = Operator(config, record)
         add_accounts(desk)
         with Service(settings, env={"BOTAPI_SECRET_KEY": KEY}) as service:
             asyncio.run(live(service, sandbox, record))

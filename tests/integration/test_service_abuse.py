@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from actors.http.connection import HEAD_S
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -34,7 +34,7 @@ ROOM = 24 * 1024 * 1024
 
 
 async def test_bombs_and_large_bodies_have_their_status_and_leave_no_memory_behind() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         await attack(w, rounds=5)
         before = w.service.rss
@@ -46,7 +46,7 @@ async def test_bombs_and_large_bodies_have_their_status_and_leave_no_memory_behi
 
 
 async def test_connections_that_dribble_hold_up_nobody_and_are_closed() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         async with dribbling(w) as readers:
             await wait_connections(w, DRIBBLERS)

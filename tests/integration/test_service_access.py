@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +77,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     token.write_text(TOKEN)
     token.chmod(0o600)
     http = {"api_keys_file": str(file), "admin_token_file": str(token)}
-    with world(1, settings={"http": http}) as w:
+    with service_env(1, settings={"http": http}) as w:
         yield Desk(file, w)
 
 
@@ -216,7 +216,7 @@ async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(desk: Des
 
 
 async def test_the_rate_of_addresses_and_the_proxies_follow_the_settings() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         desk = Desk(w.service.config_file, w)
         assert [(await desk.get())[0] for _ in range(5)] == [200] * 5

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,7 @@ async def two_hundred_requests(w: ServiceEnv) -> Counter[str]:
 @pytest.mark.parametrize("transport", ["websocket", "tcp"])
 async def test_all_connections_break_while_200_requests_run(mode: str, transport: str) -> None:
     settings = {**QUICK, "steam": {"transport": transport}}
-    with world(BOTS, sandbox_options=("--gc-delay", "300"), settings=settings) as w:
+    with service_env(BOTS, sandbox_options=("--gc-delay", "300"), settings=settings) as w:
         w.service.wait_ready(BOTS)
         asking = asyncio.create_task(two_hundred_requests(w))
         await w.sandbox.wait_journal("match_request", 20)
@@ -59,7 +59,7 @@ async def test_all_connections_break_while_200_requests_run(mode: str, transport
 
 
 async def test_one_connection_breaks_and_no_request_notices() -> None:
-    with world(BOTS, sandbox_options=("--gc-delay", "300"), settings=QUICK) as w:
+    with service_env(BOTS, sandbox_options=("--gc-delay", "300"), settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         asking = asyncio.create_task(two_hundred_requests(w))
         await w.sandbox.wait_journal("match_request", 20)
@@ -70,7 +70,7 @@ async def test_one_connection_breaks_and_no_request_notices() -> None:
 
 async def test_half_open_connections_are_noticed_and_replaced() -> None:
     options = ("--gc-delay", "300", "--heartbeat", "1")
-    with world(BOTS, sandbox_options=options, settings=QUICK) as w:
+    with service_env(BOTS, sandbox_options=options, settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         asking = asyncio.create_task(two_hundred_requests(w))
         await w.sandbox.wait_journal("match_request", 20)
@@ -84,7 +84,7 @@ async def test_half_open_connections_are_noticed_and_replaced() -> None:
 
 
 async def test_steam_away_at_the_start_is_waited_for() -> None:
-    with world(2, settings=QUICK) as w:
+    with service_env(2, settings=QUICK) as w:
         w.service.stop()
         await w.sandbox.faults(refuse_connect=True)
         w.service.start()

@@ -1,4 +1,4 @@
-"""What is known of a match, as a whole service keeps it: by the sandbox's journal and by Redis itself."""
+"""The match cache of a whole service, observed in the sandbox's journal and in Redis."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +29,7 @@ def raw(w: ServiceEnv) -> redis.Redis:
 
 
 async def test_a_known_match_outlives_the_process_and_redis_garbage() -> None:
-    with world(1) as w, raw(w) as client:
+    with service_env(1) as w, raw(w) as client:
         w.service.wait_ready(1)
         first = ask(w, 7)
         assert first[0] == 200
@@ -45,12 +45,12 @@ async def test_a_known_match_outlives_the_process_and_redis_garbage() -> None:
         w.service.start()
         w.service.wait_ready(1)
         assert ask(w, 7) == first
-        assert [event["match_id"] for event in w.service.events("match_entry_garbled")] == [7]
+        assert [event["match_id"] for event in w.service.events("match_entry_corrupt")] == [7]
         assert await asked_for(w) == [7, 7]
 
 
 async def test_refusals_are_known_for_a_while() -> None:
-    with world(1, settings={"cache": {"negative_ttl": 1000}}) as w, raw(w) as client:
+    with service_env(1, settings={"cache": {"negative_ttl": 1000}}) as w, raw(w) as client:
         w.service.wait_ready(1)
         for _ in range(3):
             assert ask(w, 4000000015)[0] == 403
@@ -70,7 +70,7 @@ def test_a_match_that_ended_just_now_is_kept_for_less(tmp_path: Path) -> None:
     for match_id, ended_s_ago in ((21, 60.0), (22, 3600.0)):
         (tmp_path / f"{match_id}.json").write_text(json.dumps(match(match_id, ended_s_ago)))
     settings: Sections = {"cache": {"ttl": 5000, "recent_ttl": 50}}
-    with world(1, matches=tmp_path, settings=settings) as w, raw(w) as client:
+    with service_env(1, matches=tmp_path, settings=settings) as w, raw(w) as client:
         w.service.wait_ready(1)
         assert ask(w, 21)[0] == ask(w, 22)[0] == 200
         until = time.monotonic() + 10.0
@@ -81,7 +81,7 @@ def test_a_match_that_ended_just_now_is_kept_for_less(tmp_path: Path) -> None:
 
 
 def test_without_redis_memory_still_answers() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         known = ask(w, 7)
         w.valkey.stop()
@@ -91,7 +91,7 @@ def test_without_redis_memory_still_answers() -> None:
 
 
 async def test_the_number_of_matches_in_memory_follows_the_settings() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         known = ask(w, 7)
         text = w.service.config_file.read_text()

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 import redis
 
+from bench.env import ServiceEnv, service_env, simple_accounts
 from bench.service_process import Sections
-from bench.world import ServiceEnv, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ def ask(w: ServiceEnv, query: str) -> tuple[int, Any]:
 
 
 def test_bad_requests_and_refused_matches_have_their_words() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         table = {
             "": (400, "match-id-required"),
@@ -40,7 +40,7 @@ def test_bad_requests_and_refused_matches_have_their_words() -> None:
         for query, (status, word) in table.items():
             got_status, answer = ask(w, query)
             assert (got_status, answer["error"]) == (status, word), query
-            # A match that is not there may be too young; the rest will not change.
+            # A missing match may be too young; the other errors are final.
             assert (answer["retry_after"] is not None) is (word == "not-found"), query
         for path, status in {"/nothing": 404, "/status/": 404}.items():
             got_status, body = w.service.get(path)
@@ -49,7 +49,7 @@ def test_bad_requests_and_refused_matches_have_their_words() -> None:
 
 
 def test_without_a_ready_bot_it_says_notready_and_when_to_return() -> None:
-    with world(1, in_redis=0) as w:
+    with service_env(1, in_redis=0) as w:
         status, answer = ask(w, "?match_id=5")
         assert (status, answer["error"]) == (503, "notready")
         assert answer["retry_after"] > 0
@@ -58,7 +58,7 @@ def test_without_a_ready_bot_it_says_notready_and_when_to_return() -> None:
 
 async def test_a_silent_gc_is_a_timeout_and_is_asked_within_bounds() -> None:
     settings: Sections = {"bots": {"request_timeout": 0.2}, "http": {"deadline": 5}}
-    with world(3, settings=settings) as w:
+    with service_env(3, settings=settings) as w:
         w.service.wait_ready(3)
         await w.sandbox.faults(gc_silent=True)
         status, answer = ask(w, "?match_id=5")
@@ -67,7 +67,7 @@ async def test_a_silent_gc_is_a_timeout_and_is_asked_within_bounds() -> None:
 
 
 async def test_a_silent_bot_costs_a_try_and_another_one_answers() -> None:
-    with world(2, settings={"bots": {"request_timeout": 0.2}}) as w:
+    with service_env(2, settings={"bots": {"request_timeout": 0.2}}) as w:
         w.service.wait_ready(2)
         await w.sandbox.faults(gc_silent={"accounts": ["bot0000"]})
         for match_id in range(300, 304):
@@ -77,7 +77,7 @@ async def test_a_silent_bot_costs_a_try_and_another_one_answers() -> None:
 
 
 def test_a_spent_budget_says_so_and_when_it_frees() -> None:
-    with world(1, settings={"quota": {"per_account": 2}}) as w:
+    with service_env(1, settings={"quota": {"per_account": 2}}) as w:
         w.service.wait_ready(1)
         assert w.service.get("/match-details?match_id=5")[0] == 200
         assert w.service.get("/match-details?match_id=6")[0] == 200
@@ -85,11 +85,11 @@ def test_a_spent_budget_says_so_and_when_it_frees() -> None:
             status, answer = ask(w, "?match_id=7")
             assert (status, answer["error"]) == (429, "quota-exhausted")
             assert 86_000 < answer["retry_after"] <= 86_400
-            w.service.wait_log("child_ended", 10)  # the bot has given the spent account back
+            w.service.wait_log("child_ended", 10)  # the bot has released the spent account
 
 
 async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
-    with world(2, settings={"quota": {"per_ip": 3}}) as w:
+    with service_env(2, settings={"quota": {"per_ip": 3}}) as w:
         w.service.wait_ready(2)
         statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in range(5, 10)]
         assert statuses == [200, 200, 200, 429, 429]
@@ -97,7 +97,7 @@ async def test_a_spent_ip_budget_stops_every_account_behind_it() -> None:
 
 
 async def test_an_address_that_steam_does_not_name_has_a_budget_too() -> None:
-    with world(2, in_redis=0, settings={"quota": {"per_ip": 3}}) as w:
+    with service_env(2, in_redis=0, settings={"quota": {"per_ip": 3}}) as w:
         await w.sandbox.faults(logon_no_public_ip=True)
         w.add_accounts()
         w.service.wait_ready(2)
@@ -106,9 +106,9 @@ async def test_an_address_that_steam_does_not_name_has_a_budget_too() -> None:
         assert sum((await w.sandbox.summary())["requests"].values()) == 3
 
 
-async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> None:
-    """Refused at once with the address and the time; the instance stays in the balancer's rotation."""
-    with world(2, settings={"quota": {"per_ip": 1}, "http": {"deadline": 30}}) as w:
+async def test_a_spent_address_is_named_everywhere_and_requests_do_not_wait() -> None:
+    """Refused at once with the address and the time; the instance stays ready."""
+    with service_env(2, settings={"quota": {"per_ip": 1}, "http": {"deadline": 30}}) as w:
         w.service.wait_ready(2)
         assert json.loads(w.service.get("/readyz")[1]) == {"status": "ready", "ready": 2}
         assert w.service.get("/match-details?match_id=5")[0] == 200
@@ -121,7 +121,9 @@ async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> 
             assert (status, answer["error"]) == (429, "quota-exhausted")
             assert answer["message"] == "the daily budget of the address 127.0.0.1 is spent"
             assert 86_000 < answer["retry_after"] <= 86_400
-        assert w.service.get("/match-details?match_id=5")[0] == 200  # what is known is served on
+        assert (
+            w.service.get("/match-details?match_id=5")[0] == 200
+        )  # known matches are still answered
         status, body = w.service.get("/readyz")
         ready = json.loads(body)
         assert (status, ready["budget"], ready["ready"]) == (200, "spent", 0)
@@ -133,7 +135,7 @@ async def test_a_spent_address_is_named_everywhere_and_nobody_waits_for_it() -> 
 
 
 def test_an_address_is_used_again_when_redis_has_lost_its_count() -> None:
-    with world(1, settings={"quota": {"per_ip": 1}}) as w:
+    with service_env(1, settings={"quota": {"per_ip": 1}}) as w:
         w.service.wait_ready(1)
         statuses = [w.service.get(f"/match-details?match_id={n}")[0] for n in (5, 6)]
         assert statuses == [200, 429]
@@ -150,7 +152,7 @@ def test_an_address_is_used_again_when_redis_has_lost_its_count() -> None:
 
 async def test_a_full_queue_refuses_at_once() -> None:
     settings: Sections = {"bots": {"max_in_flight": 1}, "http": {"queue": 2}}
-    with world(1, sandbox_options=("--gc-delay", "1000"), settings=settings) as w:
+    with service_env(1, sandbox_options=("--gc-delay", "1000"), settings=settings) as w:
         w.service.wait_ready(1)
         async with aiohttp.ClientSession() as session:
 
@@ -165,7 +167,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
 
 def test_without_redis_it_says_store_unavailable_and_recovers() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         w.valkey.stop()
         status, answer = ask(w, "?match_id=5")
@@ -176,7 +178,7 @@ def test_without_redis_it_says_store_unavailable_and_recovers() -> None:
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2() -> None:
-    with world(1, accounts=simple_accounts(1)) as w:
+    with service_env(1, accounts=simple_accounts(1)) as w:
         other = {**w.service.settings, "http": {"port": int(w.service.url.rsplit(":", 1)[1])}}
         code, text = w.service.run_to_end(other)
         assert code == 2
@@ -186,7 +188,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2() -> None:
 
 def test_a_data_directory_in_use_is_one_line_and_exit_code_2(tmp_path: Any) -> None:
     embedded = {"redis": {"url": "embedded", "data_dir": str(tmp_path)}}
-    with world(1, settings=embedded) as w:
+    with service_env(1, settings=embedded) as w:
         code, text = w.service.run_to_end(w.service.settings)
         assert code == 2
         assert text.count("\n") == 1

@@ -13,7 +13,7 @@ import pytest
 from support.quick_service import quick_world
 from support.raw_http import RawConnection
 
-from bench.world import ServiceEnv
+from bench.env import ServiceEnv
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bench.world import world
+from bench.env import service_env
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -18,7 +18,7 @@ LOOK_S = 0.2
 
 @pytest.mark.parametrize("how", [True, "going_down"], ids=["no_session", "going_down"])
 async def test_an_outage_of_the_gc_costs_no_log_on(how: object) -> None:
-    with world(BOTS) as w:
+    with service_env(BOTS) as w:
         w.service.wait_ready(BOTS)
         since = await w.sandbox.last_event()
         await w.sandbox.faults(gc_down={"value": how})

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import redis
 
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +38,7 @@ def reserved(w: ServiceEnv) -> Counter[str]:
 
 @pytest.mark.parametrize("mode", ["close", "mid_message"])
 async def test_half_of_the_bots_are_dropped_and_every_request_is_served(mode: str) -> None:
-    with world(BOTS, sandbox_options=("--gc-delay", "400")) as w:
+    with service_env(BOTS, sandbox_options=("--gc-delay", "400")) as w:
         w.service.wait_ready(BOTS)
         async with aiohttp.ClientSession() as client:
             asking = asyncio.gather(

@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bench.env import service_env, service_settings, simple_accounts
 from bench.service_process import Sections, ServiceProcess
-from bench.world import service_settings, simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ TOTP_ACCOUNT = {"name": "totp", "password": "pw", "shared_secret": "c2FuZGJveC1k
 @pytest.mark.parametrize("transport", ["websocket", "tcp"])
 async def test_a_match_is_served_and_everything_is_given_back(transport: str) -> None:
     accounts = [*simple_accounts(2), TOTP_ACCOUNT]
-    with world(3, accounts=accounts, settings={"steam": {"transport": transport}}) as w:
+    with service_env(3, accounts=accounts, settings={"steam": {"transport": transport}}) as w:
         w.service.wait_ready(3)
         assert set(w.scores().values()) == {1}
         status, body = w.service.get("/match-details?match_id=7490235544")
@@ -47,7 +47,7 @@ async def test_a_match_is_served_and_everything_is_given_back(transport: str) ->
 
 
 async def test_a_restart_logs_on_with_the_stored_tokens() -> None:
-    with world(3, accounts=[*simple_accounts(2), TOTP_ACCOUNT]) as w:
+    with service_env(3, accounts=[*simple_accounts(2), TOTP_ACCOUNT]) as w:
         w.service.wait_ready(3)
         assert w.service.stop() == 0
         w.service.start()
@@ -58,7 +58,7 @@ async def test_a_restart_logs_on_with_the_stored_tokens() -> None:
 
 
 async def test_a_killed_process_takes_its_accounts_back_at_once() -> None:
-    with world(20) as w:
+    with service_env(20) as w:
         w.service.wait_ready(20)
         before = {bot["bot_id"]: bot["account"] for bot in w.service.status()["fleet"]}
         w.service.kill()
@@ -73,7 +73,7 @@ async def test_a_killed_process_takes_its_accounts_back_at_once() -> None:
 
 async def test_a_killed_process_is_inherited_by_another_within_a_lease() -> None:
     settings: Sections = {"bots": {"lease_seconds": 13}}
-    with world(2, settings=settings) as w:
+    with service_env(2, settings=settings) as w:
         w.service.wait_ready(2)
         w.service.kill()
         heir = ServiceProcess(service_settings(2, w.sandbox, w.redis_url, settings))
@@ -83,7 +83,7 @@ async def test_a_killed_process_is_inherited_by_another_within_a_lease() -> None
 
 
 async def test_many_requests_for_one_match_cost_one_gc_request() -> None:
-    with world(3, sandbox_options=("--gc-delay", "200")) as w:
+    with service_env(3, sandbox_options=("--gc-delay", "200")) as w:
         w.service.wait_ready(3)
         async with aiohttp.ClientSession() as session:
 
@@ -98,7 +98,7 @@ async def test_many_requests_for_one_match_cost_one_gc_request() -> None:
 
 
 async def test_requests_take_turns_over_the_bots() -> None:
-    with world(4) as w:
+    with service_env(4) as w:
         w.service.wait_ready(4)
         for match_id in range(100, 140):
             assert w.service.get(f"/match-details?match_id={match_id}")[0] == 200
@@ -111,7 +111,7 @@ async def test_a_real_answer_comes_out_field_by_field(tmp_path: Path) -> None:
         pytest.skip(f"no real match at {source}: set BOTAPI_REAL_MATCHES to where one is")
     real = json.loads(source.read_text())
     (tmp_path / "match.json").write_text(json.dumps(real))
-    with world(1, matches=tmp_path) as w:
+    with service_env(1, matches=tmp_path) as w:
         w.service.wait_ready(1)
         status, body = w.service.get("/match-details?match_id=1781962623")
         assert status == 200
@@ -119,7 +119,7 @@ async def test_a_real_answer_comes_out_field_by_field(tmp_path: Path) -> None:
 
 
 async def test_status_tells_the_fleet_and_readiness() -> None:
-    with world(2, accounts=simple_accounts(1)) as w:
+    with service_env(2, accounts=simple_accounts(1)) as w:
         w.service.wait_ready(1)
         status = w.service.status()
         states = sorted((bot["state"], bot["account"]) for bot in status["fleet"])
@@ -130,7 +130,7 @@ async def test_status_tells_the_fleet_and_readiness() -> None:
 
 async def test_an_exhausted_account_makes_way_for_the_next() -> None:
     settings = {"quota": {"per_account": 3}}
-    with world(1, accounts=simple_accounts(2), settings=settings) as w:
+    with service_env(1, accounts=simple_accounts(2), settings=settings) as w:
         w.service.wait_ready(1)
         answers = [w.service.get(f"/match-details?match_id={n}")[0] for n in range(200, 203)]
         # The next one finds the first account spent, and waits until the bot has the second.

@@ -11,8 +11,8 @@ from collections import Counter
 import aiohttp
 import pytest
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -77,7 +77,7 @@ def pace_from_now_on(w: ServiceEnv) -> None:
 
 
 async def test_two_hundred_bots_come_back_without_a_stampede_or_a_hand() -> None:
-    with world(BOTS, settings=SETTINGS) as w:
+    with service_env(BOTS, settings=SETTINGS) as w:
         w.service.wait_ready(BOTS)
         pace_from_now_on(w)
         since = await w.sandbox.last_event()

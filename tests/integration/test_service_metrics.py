@@ -15,9 +15,9 @@ from support.exposition import Exposition
 from support.queries import queries, wanted
 from support.quick_service import given_match, quick_world
 
-from actors.http.auth.api_keys import digest_of
+from actors.http.auth.credentials import digest_of
 from actors.http.errors import PROTOCOL
-from bench.world import ServiceEnv, world
+from bench.env import ServiceEnv, service_env
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +94,7 @@ def test_it_needs_no_key_and_shows_no_secret_and_no_name(tmp_path: Path) -> None
     keys = tmp_path / "keys"
     key = "botapi_the-key-of-alice-which-stays-hidden"
     keys.write_text(f"alice sha256:{digest_of(key).hex()}\n")
-    with world(2, settings={"http": {"api_keys_file": str(keys)}}) as w:
+    with service_env(2, settings={"http": {"api_keys_file": str(keys)}}) as w:
         wait_for(w, lambda one: one.values("botapi_bots", "state").get("ready") == 2)
         assert w.service.get("/match-details?match_id=7")[0] == 401
         body = w.service.get("/metrics")[1].decode()
@@ -109,7 +109,7 @@ def test_it_needs_no_key_and_shows_no_secret_and_no_name(tmp_path: Path) -> None
 
 
 def test_without_redis_it_says_so_and_nothing_old() -> None:
-    with world(1) as w:
+    with service_env(1) as w:
         w.service.wait_ready(1)
         assert scrape(w).value("botapi_source_up", source="redis") == 1
         w.valkey.stop()
@@ -117,7 +117,7 @@ def test_without_redis_it_says_so_and_nothing_old() -> None:
         assert (status, json.loads(body)["error"]) == (503, "store-unavailable")
         found = wait_for(w, lambda one: one.value("botapi_source_up", source="redis") == 0)
         assert found.labels("botapi_accounts") == {}
-        assert found.value("botapi_redis_failures_total", script="look") >= 1
+        assert found.value("botapi_redis_failures_total", script="lookup_and_reserve") >= 1
         assert found.value("botapi_matches_total", error="store-unavailable") == 1
         w.valkey.start()
         wait_for(w, lambda one: one.value("botapi_source_up", source="redis") == 1)
@@ -125,7 +125,7 @@ def test_without_redis_it_says_so_and_nothing_old() -> None:
 
 def test_refused_log_ons_and_budgets_are_counted() -> None:
     accounts = [{"name": "a", "password": "p"}, {"name": "b", "password": "p"}]
-    with world(2, accounts=accounts, settings={"quota": {"per_account": 2}}) as w:
+    with service_env(2, accounts=accounts, settings={"quota": {"per_account": 2}}) as w:
         w.service.wait_ready(2)
         for match_id in range(1, 7):
             w.service.get(f"/match-details?match_id={match_id}")

@@ -10,8 +10,8 @@ import pytest
 import redis
 from support.operator_client import ask, with_token
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -52,7 +52,7 @@ def cooldowns(w: ServiceEnv) -> dict[str, float]:
 async def test_an_outage_parks_no_bot_and_the_first_that_is_back_wakes_the_others(
     faults: dict[str, object],
 ) -> None:
-    with world(BOTS, settings=SLOW) as w:
+    with service_env(BOTS, settings=SLOW) as w:
         w.service.wait_ready(BOTS)
         await w.sandbox.faults(**faults)
         await w.sandbox.drop("close")
@@ -66,7 +66,7 @@ async def test_an_outage_parks_no_bot_and_the_first_that_is_back_wakes_the_other
 
 
 async def test_a_refusal_of_every_account_at_once_takes_none_of_them_away() -> None:
-    with world(BOTS, settings=STRICT) as w:
+    with service_env(BOTS, settings=STRICT) as w:
         w.service.wait_ready(BOTS)
         await w.sandbox.faults(logon_eresult={"value": 18, "times": 3 * BOTS})
         await w.sandbox.drop("close")
@@ -78,7 +78,7 @@ async def test_a_refusal_of_every_account_at_once_takes_none_of_them_away() -> N
 
 
 async def test_a_bot_that_an_operator_parked_is_not_woken(tmp_path: Path) -> None:
-    with world(BOTS, settings={**STRICT, **with_token(tmp_path)}) as w:
+    with service_env(BOTS, settings={**STRICT, **with_token(tmp_path)}) as w:
         w.service.wait_ready(BOTS)
         await w.sandbox.faults(refuse_connect=True)
         await w.sandbox.drop("close")
@@ -97,7 +97,7 @@ async def test_a_bot_that_an_operator_parked_is_not_woken(tmp_path: Path) -> Non
 async def test_turns_are_left_for_the_return_of_steam() -> None:
     """Attempts that do not reach Steam cost no turn: a bucket of one in ten seconds is not empty."""
     pacing = {"logon": {"per_minute": 6, "burst": BOTS}}
-    with world(BOTS, settings={**STRICT, **pacing}) as w:
+    with service_env(BOTS, settings={**STRICT, **pacing}) as w:
         w.service.wait_ready(1)
         assert w.service.stop() == 0
         with redis.Redis.from_url(w.redis_url) as client:

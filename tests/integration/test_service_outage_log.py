@@ -12,8 +12,8 @@ import pytest
 from support.command import botapi
 from support.exposition import Exposition
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -42,7 +42,7 @@ async def wait_for_alert(w: ServiceEnv, kind: str, within_s: float = 30.0) -> di
 
 
 async def test_an_outage_of_steam_is_one_cause_and_four_lines_a_minute(tmp_path: Path) -> None:
-    with world(BOTS, settings=SETTINGS) as w:
+    with service_env(BOTS, settings=SETTINGS) as w:
         w.service.wait_ready(BOTS)
         assert (await wait_for_alert(w, "well"))["alerts"][0]["severity"] == "well"
         before = len(told(w))
@@ -90,7 +90,7 @@ def shown_as_lasting(w: ServiceEnv) -> set[str]:
 
 async def test_an_outage_of_redis_longer_than_the_leases_is_one_cause_too() -> None:
     settings = {**SETTINGS, "bots": {"lease_seconds": 12.5}}
-    with world(BOTS, settings=settings) as w:
+    with service_env(BOTS, settings=settings) as w:
         w.service.wait_ready(BOTS)
         await wait_for_alert(w, "well")
         before = len(told(w))
@@ -109,7 +109,7 @@ async def test_an_outage_of_redis_longer_than_the_leases_is_one_cause_too() -> N
 
 
 async def test_a_game_coordinator_that_is_away_is_one_cause_and_no_bots() -> None:
-    with world(BOTS, settings=SETTINGS) as w:
+    with service_env(BOTS, settings=SETTINGS) as w:
         w.service.wait_ready(BOTS)
         await wait_for_alert(w, "well")
         before = len(told(w))

@@ -1,4 +1,4 @@
-"""Log-ons of a whole fleet are polite: the sandbox's journal says when each one came."""
+"""The log-ons of a fleet obey the limiter, by the sandbox's journal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 
 import pytest
 
+from bench.env import service_env
 from bench.service_process import Sections
-from bench.world import world
 
 pytestmark = pytest.mark.integration
 
 
 async def test_a_fleet_logs_on_no_faster_than_it_may() -> None:
     settings: Sections = {"logon": {"per_minute": 60, "burst": 3}}
-    with world(4, settings=settings) as w:
+    with service_env(4, settings=settings) as w:
         w.service.wait_ready(4, within=30)
         began = [one["t"] for one in await w.sandbox.journal("credentials_begun")]
         # Three tokens at first, three for each password: one at once, then one every three seconds.
@@ -26,7 +26,7 @@ async def test_a_fleet_logs_on_no_faster_than_it_may() -> None:
 
 async def test_a_rate_limit_stops_the_whole_fleet_and_one_bot_tries_first() -> None:
     settings: Sections = {"logon": {"rate_limit_pause": 3}}
-    with world(6, in_redis=0, settings=settings) as w:
+    with service_env(6, in_redis=0, settings=settings) as w:
         await w.sandbox.faults(logon_eresult={"value": 84})
         w.add_accounts()
         await w.sandbox.wait_journal("logon_refused", 1, within_s=20)

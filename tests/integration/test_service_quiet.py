@@ -8,7 +8,7 @@ import time
 import pytest
 from support.exposition import Exposition
 
-from bench.world import ServiceEnv, simple_accounts, world
+from bench.env import ServiceEnv, service_env, simple_accounts
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +39,7 @@ def wait_for(w: ServiceEnv, more: dict[str, float]) -> None:
 def test_an_idle_fleet_is_silent() -> None:
     """Two bots at rest, whose leases are short; a third waits for an account that is not there."""
     settings = {"bots": {"lease_seconds": 12.5}}
-    with world(
+    with service_env(
         3,
         accounts=simple_accounts(3),
         in_redis=2,
@@ -61,7 +61,7 @@ def test_an_idle_fleet_is_silent() -> None:
 
 def test_no_line_is_said_twice() -> None:
     """Of the start, of requests, of a Redis that goes and comes: each line has news."""
-    with world(2, settings={"bots": {"lease_seconds": 60}}) as w:
+    with service_env(2, settings={"bots": {"lease_seconds": 60}}) as w:
         w.service.wait_ready(2)
         w.valkey.stop()
         for match_id in range(1, 21):

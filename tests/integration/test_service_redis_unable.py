@@ -12,16 +12,16 @@ import pytest
 import redis
 
 from bench.chaos.proxy import FaultProxy, Mode
+from bench.env import (
+    ServiceEnv,
+    seed_accounts,
+    service_env,
+    service_settings,
+    simple_accounts,
+)
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import Sections, ServiceProcess
 from bench.valkey import FORGETFUL, own_valkey
-from bench.world import (
-    ServiceEnv,
-    add_accounts_as_the_seed_did,
-    service_settings,
-    simple_accounts,
-    world,
-)
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +41,7 @@ def operator(port: int) -> Iterator[Any]:
 
 
 async def test_with_redis_full_steam_is_not_asked_until_it_can_write_again() -> None:
-    with world(BOTS, settings=QUICK) as w, operator(w.valkey.port) as redis_of:
+    with service_env(BOTS, settings=QUICK) as w, operator(w.valkey.port) as redis_of:
         w.service.wait_ready(BOTS)
         redis_of.config_set("maxmemory", "1")
         since = await w.sandbox.last_event()
@@ -86,7 +86,7 @@ async def test_after_a_failover_the_service_needs_no_restart() -> None:
         operator(old.port) as to_old,
         operator(new.port) as to_new,
     ):
-        add_accounts_as_the_seed_did(f"redis://127.0.0.1:{old.port}/0", ACCOUNTS)
+        seed_accounts(f"redis://127.0.0.1:{old.port}/0", ACCOUNTS)
         async with FaultProxy(("127.0.0.1", old.port)) as name:
             url = f"redis://127.0.0.1:{name.port}/0"
             settings = service_settings(BOTS, sandbox, url, QUICK)
@@ -113,7 +113,7 @@ async def test_after_a_failover_the_service_needs_no_restart() -> None:
 
 async def test_a_start_while_redis_is_silent_is_named_from_the_first_answer_on() -> None:
     with SandboxProcess(ACCOUNTS) as sandbox, own_valkey(FORGETFUL) as valkey:
-        add_accounts_as_the_seed_did(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
+        seed_accounts(f"redis://127.0.0.1:{valkey.port}/0", ACCOUNTS)
         async with FaultProxy(("127.0.0.1", valkey.port)) as proxy:
             url = f"redis://127.0.0.1:{proxy.port}/0"
             service = ServiceProcess(service_settings(BOTS, sandbox, url, QUICK))

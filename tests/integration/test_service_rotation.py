@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bench.env import service_env, simple_accounts
 from bench.service_process import Sections
-from bench.world import simple_accounts, world
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ async def test_spent_budgets_are_no_failures_however_many_there_are() -> None:
         "quota": {"per_account": 1},
         "restart": {"backoff_min": 0.05, "backoff_max": 0.1, "intensity": INTENSITY, "period": 600},
     }
-    with world(1, accounts=simple_accounts(ACCOUNTS), settings=settings) as w:
+    with service_env(1, accounts=simple_accounts(ACCOUNTS), settings=settings) as w:
         for match_id in range(6_000_000_000, 6_000_000_000 + 20 * ACCOUNTS, 20):
             w.service.wait_ready(1)
             status, _ = w.service.get(f"/match-details?match_id={match_id}")

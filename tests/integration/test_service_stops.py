@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +37,7 @@ async def sessions_left(w: ServiceEnv) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_running_requests_are_finished_first(number: signal.Signals) -> None:
-    with world(BOTS, sandbox_options=("--gc-delay", "1500"), settings=QUICK) as w:
+    with service_env(BOTS, sandbox_options=("--gc-delay", "1500"), settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         asking = [
             asyncio.create_task(
@@ -57,7 +57,7 @@ async def test_running_requests_are_finished_first(number: signal.Signals) -> No
 
 async def test_who_asks_a_second_time_does_not_wait_for_running_requests() -> None:
     settings: Sections = {"bots": {"request_timeout": 3}, "http": {"deadline": 30}}
-    with world(BOTS, settings=settings) as w:
+    with service_env(BOTS, settings=settings) as w:
         w.service.wait_ready(BOTS)
         await w.sandbox.faults(gc_silent=True)
         asking = asyncio.create_task(
@@ -91,7 +91,7 @@ async def test_who_asks_a_second_time_does_not_wait_for_running_requests() -> No
     ids=lambda switch: next(iter(switch)),
 )
 async def test_a_stop_on_the_way_to_ready_ends_at_once(switch: dict[str, Any]) -> None:
-    with world(BOTS, settings=QUICK) as w:
+    with service_env(BOTS, settings=QUICK) as w:
         assert await stop(w) < GRACE_S
         await w.sandbox.faults(**switch)
         w.service.start()
@@ -103,7 +103,7 @@ async def test_a_stop_on_the_way_to_ready_ends_at_once(switch: dict[str, Any]) -
 
 
 async def test_a_stop_while_steam_is_gone_is_a_clean_one() -> None:
-    with world(BOTS, settings=QUICK) as w:
+    with service_env(BOTS, settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         w.sandbox.kill()
         assert await stop(w) < GRACE_S
@@ -111,7 +111,7 @@ async def test_a_stop_while_steam_is_gone_is_a_clean_one() -> None:
 
 
 async def test_a_stop_while_steam_is_half_open_does_not_wait_for_it() -> None:
-    with world(BOTS, settings=QUICK) as w:
+    with service_env(BOTS, settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         await w.sandbox.drop("half_open")
         assert await stop(w) < GRACE_S
@@ -119,7 +119,7 @@ async def test_a_stop_while_steam_is_half_open_does_not_wait_for_it() -> None:
 
 
 async def test_a_stop_while_redis_is_gone_logs_off_all_the_same() -> None:
-    with world(BOTS, settings=QUICK) as w:
+    with service_env(BOTS, settings=QUICK) as w:
         w.service.wait_ready(BOTS)
         w.valkey.stop()
         assert await stop(w) < GRACE_S

@@ -1,4 +1,4 @@
-"""A machine whose clock is wrong against Steam's: codes and tokens are right all the same."""
+"""Codes and tokens are right although the machine's clock differs from Steam's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from support.steam_env import ACCOUNTS, SteamEnv
 
 from actors.accounts.auth_state import expires_at
-from actors.steam.port import Transport
+from actors.steam.port import TransportKind
+from bench.env import service_env
 from bench.sandbox_process import SandboxProcess
-from bench.world import world
 
 pytestmark = pytest.mark.integration
 
@@ -28,33 +28,33 @@ def sandbox(ahead_s: float) -> Iterator[SandboxProcess]:
         yield running
 
 
-@pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
-    async with SteamEnv(sandbox, request.param) as rig:
-        yield rig
+@pytest.fixture(params=list(TransportKind), ids=str)
+async def env(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as env:
+        yield env
 
 
 async def test_the_first_code_is_right_before_anything_has_logged_on(
-    rig: SteamEnv, ahead_s: float
+    env: SteamEnv, ahead_s: float
 ) -> None:
-    since = await rig.sandbox.last_event()
-    bot = await rig.open(f"totp-{rig.transport}")
+    since = await env.sandbox.last_event()
+    bot = await env.open(f"totp-{env.transport}")
     auth = await bot.authenticate()
-    codes = await rig.sandbox.journal("guard_code", since=since)
+    codes = await env.sandbox.journal("guard_code", since=since)
     assert [one["eresult"] for one in codes] == [1]
     ends = expires_at(auth.refresh_token)
     assert ends is not None
     lifetime_s = 200 * 86400
     assert ends - lifetime_s == pytest.approx(time.time() + ahead_s, abs=10.0)
     await bot.log_on()
-    assert rig.at_steam.wall() == pytest.approx(time.time() + ahead_s, abs=2.5)
+    assert env.at_steam.wall() == pytest.approx(time.time() + ahead_s, abs=2.5)
 
 
 def test_a_whole_service_logs_on_with_a_code_on_such_a_machine(ahead_s: float) -> None:
     account = {"name": "bot0000", "password": "pw", "shared_secret": "b25lIHNlY3JldA=="}
     options = ("--clock-offset", str(ahead_s))
     steps = {"log": {"level": "debug"}}
-    with world(1, accounts=[account], sandbox_options=options, settings=steps) as w:
+    with service_env(1, accounts=[account], sandbox_options=options, settings=steps) as w:
         w.service.wait_ready(1)
         assert not list(w.service.events("account_needs_human"))
         tries = [

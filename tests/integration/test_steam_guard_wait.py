@@ -1,4 +1,4 @@
-"""A person takes longer than a connection lasts: polls, approvals, other connections."""
+"""A person answers after the end of the connection: polls, approvals, other connections."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support.fake_steam import FakePacing, FakeStore, Script
+from support.fake_steam import FakeLimiter, FakeStore, Script
 from support.steam_env import ACCOUNTS, WAIT_S, SteamEnv
 
+from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease
 from actors.bot.steam_guard import InteractiveLogon
 from actors.errors import SteamUnreachable
-from actors.steam.auth import as_steam_writes
-from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, Transport
+from actors.steam.auth import normalised_code
+from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, TransportKind
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.integration
 
 PHONE = {"name": "phone", "password": "app-9", "shared_secret": "c29tZSBzZWNyZXQ="}
-PATIENCE_S = 0.8  # of the CM with a connection on which nothing happens; 60 in reality
+PATIENCE_S = 0.8  # of the CM with an idle connection; 60 s in reality
 POLL_S = 0.1
 
 
@@ -32,15 +33,15 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-async def rig(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
+async def env(sandbox: SandboxProcess) -> AsyncIterator[SteamEnv]:
     await sandbox.faults(logon_wait_s=PATIENCE_S, poll_interval_s=POLL_S)
-    async with SteamEnv(sandbox, Transport.WEBSOCKET) as rig:
-        yield rig
+    async with SteamEnv(sandbox, TransportKind.WEBSOCKET) as env:
+        yield env
     await sandbox.clear_faults()
 
 
 class Person:
-    """Answers when the test says so. `asked`: what was asked for."""
+    """Answers when the test says so; `asked`: the requests."""
 
     def __init__(self) -> None:
         self.asked: list[GuardRequest] = []
@@ -61,142 +62,142 @@ class Person:
         self._answer.set_result(code)
 
 
-class Named:
-    """The operator's view of a store in memory: any account may be taken."""
+class FakeAdmin(AccountAdmin):
+    """Checks any account out of a fake store."""
 
     def __init__(self, store: FakeStore) -> None:
         self._store = store
 
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+    async def checkout(self, account: str, holder: str, *, lease_s: float) -> Lease:
         del account, lease_s
         return await self._store.acquire(holder)
 
 
 class Passwords(FakeStore):
-    """A store that knows the passwords of the sandbox's accounts."""
+    """A store with the passwords of the sandbox's accounts."""
 
     async def credential(self, lease: Lease) -> Credential:
         known = {one["name"]: one["password"] for one in [*ACCOUNTS, PHONE]}
         return Credential(lease.account, known[lease.account])
 
 
-def by_hand(rig: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
+def by_hand(env: SteamEnv, account: str) -> tuple[InteractiveLogon, Passwords]:
     store = Passwords(Script(), [account])
     return InteractiveLogon(
-        admin=Named(store),
+        admin=FakeAdmin(store),
         store=store,
-        steam=rig.network,
-        directory=rig.directory,
-        pacing=FakePacing(),
+        network=env.network,
+        directory=env.directory,
+        limiter=FakeLimiter(),
         clock=SystemClock(),
         rng=random.Random(1),
         holder="hand",
     ), store
 
 
-async def newest_code(rig: SteamEnv, account: str = "mail") -> str:
-    return str((await rig.sandbox.mailbox(account))[-1]["code"])
+async def newest_code(env: SteamEnv, account: str = "mail") -> str:
+    return str((await env.sandbox.mailbox(account))[-1]["code"])
 
 
-async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(rig: SteamEnv) -> None:
-    since = await rig.sandbox.last_event()
-    person, bot = Person(), await rig.open("mail")
+async def test_a_code_comes_later_than_the_cm_waits_for_a_silent_connection(env: SteamEnv) -> None:
+    since = await env.sandbox.last_event()
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
-    # Nothing but the time that goes by is tested here.
+    # Only the passage of time is tested here.
     await asyncio.sleep(2 * PATIENCE_S)
-    person.answer(await newest_code(rig))
+    person.answer(await newest_code(env))
     assert (await running).refresh_token
-    assert await rig.sandbox.journal("connection_closed", since=since) == []
+    assert await env.sandbox.journal("connection_closed", since=since) == []
 
 
-async def test_an_approval_in_the_app_ends_the_wait_for_a_code(rig: SteamEnv) -> None:
-    person, bot = Person(), await rig.open("phone")
+async def test_an_approval_in_the_app_ends_the_wait_for_a_code(env: SteamEnv) -> None:
+    person, bot = Person(), await env.open("phone")
     bot.account = PHONE | {"shared_secret": None}
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
     assert person.asked[0].kind is GuardKind.DEVICE
-    await rig.sandbox.call("POST", "/auth/decide", {"account": "phone", "approve": True})
+    await env.sandbox.call("POST", "/auth/decide", {"account": "phone", "approve": True})
     assert (await running).refresh_token
     async with asyncio.timeout(WAIT_S):
-        await person.is_over.wait()  # nothing is asked any more
+        await person.is_over.wait()  # the question is cancelled
 
 
 @pytest.mark.parametrize("mode", ["close", "reset", "mid_message", "patience"])
 async def test_an_authentication_continues_over_another_connection(
-    rig: SteamEnv, mode: str
+    env: SteamEnv, mode: str
 ) -> None:
-    since = await rig.sandbox.last_event()
+    since = await env.sandbox.last_event()
     if mode == "patience":  # of the CM: where polls do not keep the connection
-        await rig.sandbox.faults(poll_interval_s=30)
-    person, bot = Person(), await rig.open("mail")
+        await env.sandbox.faults(poll_interval_s=30)
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
     if mode != "patience":
-        await rig.sandbox.drop(mode)
+        await env.sandbox.drop(mode)
     with pytest.raises(AuthInterrupted) as interrupted:
         await running
     async with asyncio.timeout(WAIT_S):
         await person.is_over.wait()
-    again = await rig.open("mail")
+    again = await env.open("mail")
 
     async def code(_: GuardRequest) -> str:
-        return await newest_code(rig)
+        return await newest_code(env)
 
     auth = await again.link.authenticate(
         again.credential, None, code, timeout_s=WAIT_S, resume=interrupted.value.session
     )
     assert auth.refresh_token
-    assert len(await rig.sandbox.journal("credentials_begun", since=since)) == 1
+    assert len(await env.sandbox.journal("credentials_begun", since=since)) == 1
 
 
 async def test_a_log_on_by_hand_asks_once_whatever_happens_to_its_connections(
-    rig: SteamEnv,
+    env: SteamEnv,
 ) -> None:
-    since = await rig.sandbox.last_event()
-    hand, store = by_hand(rig, "mail")
+    since = await env.sandbox.last_event()
+    hand, store = by_hand(env, "mail")
     person = Person()
     running = asyncio.create_task(hand.log_on("mail", person))
     await person.is_asked.wait()
     for count in (2, 3):
-        await rig.sandbox.drop()
-        await rig.sandbox.wait_journal("client_hello", count, since=since)
-    code = await newest_code(rig)
+        await env.sandbox.drop()
+        await env.sandbox.wait_journal("client_hello", count, since=since)
+    code = await newest_code(env)
     person.answer(f" {code[:3].lower()} {code[3:].lower()} ")
     assert (await running).steam_id
     assert len(person.asked) == 1
-    assert len(await rig.sandbox.journal("credentials_begun", since=since)) == 1
+    assert len(await env.sandbox.journal("credentials_begun", since=since)) == 1
     assert store.auth["mail"].refresh_token
     assert store.held == {}
 
 
 async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_asked_for_again(
-    rig: SteamEnv,
+    env: SteamEnv,
 ) -> None:
-    since = await rig.sandbox.last_event()
-    person, bot = Person(), await rig.open("mail")
+    since = await env.sandbox.last_event()
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(bot.authenticate(person))
     await person.is_asked.wait()
-    begun = (await rig.sandbox.mailbox("mail"))[-1]["code"]
-    await rig.sandbox.drop()
+    begun = (await env.sandbox.mailbox("mail"))[-1]["code"]
+    await env.sandbox.drop()
     with pytest.raises(AuthInterrupted) as interrupted:
         await running
     session = interrupted.value.session
-    other = await rig.open("mail")  # on which the code arrives, and whose answer is lost
+    other = await env.open("mail")  # on which the code arrives, and whose answer is lost
 
     async def code(_: GuardRequest) -> str:
         return str(begun)
 
-    await rig.sandbox.faults(poll_interval_s=POLL_S, slow_ms=300)
+    await env.sandbox.faults(poll_interval_s=POLL_S, slow_ms=300)
     lost = asyncio.create_task(
         other.link.authenticate(other.credential, None, code, timeout_s=WAIT_S, resume=session)
     )
-    await rig.sandbox.wait_journal("guard_code", since=since, eresult=1)
-    await rig.sandbox.drop("reset")
+    await env.sandbox.wait_journal("guard_code", since=since, eresult=1)
+    await env.sandbox.drop("reset")
     with pytest.raises(AuthInterrupted) as interrupted:
         await lost
-    await rig.sandbox.clear_faults()
-    third = await rig.open("mail")
+    await env.sandbox.clear_faults()
+    third = await env.open("mail")
     session = interrupted.value.session
     auth = await third.link.authenticate(
         third.credential, None, code, timeout_s=WAIT_S, resume=session
@@ -204,17 +205,17 @@ async def test_a_code_that_was_shown_just_before_the_connection_broke_is_not_ask
     assert auth.refresh_token
 
 
-async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(rig: SteamEnv) -> None:
-    person, bot = Person(), await rig.open("mail")
+async def test_a_server_that_is_silent_is_not_taken_for_a_person_who_is(env: SteamEnv) -> None:
+    person, bot = Person(), await env.open("mail")
     running = asyncio.create_task(
         bot.link.authenticate(bot.credential, None, person, timeout_s=2 * PATIENCE_S)
     )
     await person.is_asked.wait()
-    await rig.sandbox.drop("half_open")
+    await env.sandbox.drop("half_open")
     with pytest.raises(SteamUnreachable):
         await running
 
 
 @pytest.mark.parametrize("typed", ["R2D2X", "r2d2x", " r2d 2x ", "R2D2X\n", "r2\td2\u00a0x"])
-def test_codes_are_sent_as_steam_writes_them(typed: str) -> None:
-    assert as_steam_writes(typed) == "R2D2X"
+def test_codes_are_sent_normalised_code_them(typed: str) -> None:
+    assert normalised_code(typed) == "R2D2X"

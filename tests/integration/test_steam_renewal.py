@@ -1,4 +1,4 @@
-"""Renewing refresh tokens against the sandbox, which grants it in a token's last 30 days."""
+"""Renewing refresh tokens against the sandbox, which issues them in a token's last 30 days."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support.steam_env import SteamEnv
 
 from actors.errors import LogOnRefused
-from actors.steam.port import AuthState, Transport
+from actors.steam.port import AuthState, TransportKind
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
@@ -27,34 +27,34 @@ def sandbox() -> Iterator[SandboxProcess]:
         yield running
 
 
-@pytest.fixture(params=list(Transport), ids=str)
-async def rig(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
-    async with SteamEnv(sandbox, request.param) as rig:
-        yield rig
+@pytest.fixture(params=list(TransportKind), ids=str)
+async def env(sandbox: SandboxProcess, request: pytest.FixtureRequest) -> AsyncIterator[SteamEnv]:
+    async with SteamEnv(sandbox, request.param) as env:
+        yield env
 
 
-async def test_a_token_near_its_end_is_replaced_and_dead_at_once(rig: SteamEnv) -> None:
-    bot = await rig.logged_on("ending")
+async def test_a_token_near_its_end_is_replaced_and_dead_at_once(env: SteamEnv) -> None:
+    bot = await env.logged_on("ending")
     old = bot.auth
     assert old is not None
     newer = await bot.link.renew_token(old, timeout_s=5)
     assert newer is not None
     assert newer.refresh_token != old.refresh_token
     await bot.link.log_off(timeout_s=4)
-    await (await rig.open("ending")).log_on(newer)
+    await (await env.open("ending")).log_on(newer)
     with pytest.raises(LogOnRefused) as refused:
-        await (await rig.open("ending")).log_on(old)
+        await (await env.open("ending")).log_on(old)
     assert refused.value.eresult == 15
 
 
-async def test_a_token_far_from_its_end_stays(rig: SteamEnv) -> None:
-    bot = await rig.logged_on("fresh")
+async def test_a_token_far_from_its_end_stays(env: SteamEnv) -> None:
+    bot = await env.logged_on("fresh")
     assert bot.auth is not None
     assert await bot.link.renew_token(bot.auth, timeout_s=5) is None
 
 
-async def test_a_token_that_is_none_is_refused_and_the_session_goes_on(rig: SteamEnv) -> None:
-    bot = await rig.logged_on("fresh")
+async def test_a_token_that_is_none_is_refused_and_the_session_goes_on(env: SteamEnv) -> None:
+    bot = await env.logged_on("fresh")
     assert bot.auth is not None
     with pytest.raises(LogOnRefused):
         await bot.link.renew_token(AuthState(bot.auth.steam_id, "none", None), timeout_s=5)

@@ -1,4 +1,4 @@
-"""A mistyped password: said at once and everywhere, and over as soon as another one is stored."""
+"""A wrong password is reported at once everywhere, until another one is stored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
+from bench.env import ServiceEnv, service_env, service_settings
 from bench.service_process import toml
-from bench.world import ServiceEnv, service_settings, world
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,7 @@ def w(tmp_path: Path) -> Iterator[ServiceEnv]:
     file = tmp_path / "token"
     file.write_text(TOKEN)
     settings = {"http": {"admin_token_file": str(file)}}
-    with world(1, accounts=[AXE], in_redis=0, settings=settings) as running:
+    with service_env(1, accounts=[AXE], in_redis=0, settings=settings) as running:
         with redis.Redis.from_url(running.redis_url) as client:
             client.hset("botapi:passwords", "axe", "mistyped")
             client.zadd("botapi:checkouts", {"axe": 0})
@@ -97,7 +97,7 @@ def asked(w: ServiceEnv, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def alerts(w: ServiceEnv) -> list[dict[str, Any]]:
-    """Return what `/status` says of accounts that need a person."""
+    """Return the accounts of `/status` that need an operator."""
     kind = "account-needs-person"
     return [one for one in w.service.status()["alerts"] if one["kind"] == kind]
 

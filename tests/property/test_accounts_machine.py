@@ -1,4 +1,4 @@
-"""Checkouts on a real Valkey against a model: the answers and the stored state agree.
+"""Checkouts on a real Valkey against a model: answers and stored state.
 
 Hypothesis writes what bots, operators, clients of the first BotAPI, time and a Redis that loses its last
 writes do. Time passes by moving stored instants into the past. Which of several free accounts a bot gets
@@ -61,7 +61,7 @@ class Checkouts(CheckoutsUnderTest):
 
     @rule(holder=holders, before=names)
     def a_bot_comes_back(self, holder: str, before: str) -> None:
-        """And may or may not still hold what it had."""
+        """It may or may not still hold the earlier account."""
         self.check_out(holder, before)
 
     def check_out(self, holder: str, before: str | None) -> None:
@@ -82,7 +82,7 @@ class Checkouts(CheckoutsUnderTest):
                     self.model.end_others(lease)
 
     def look_at_waiting(self, none: NoAccountFree) -> None:
-        """A time is told when time alone helps."""
+        """A time is returned when waiting alone helps."""
         waiting = any(one.frees_some_day(QUOTA.per_account) for _, one in self.accounts)
         assert (none.usable_in is not None) == waiting
 
@@ -112,7 +112,7 @@ class Checkouts(CheckoutsUnderTest):
         lease, account = self.any_lease(which)
         self.run(self.store.release(lease))
         if account.is_held_with(lease.fencing_token):
-            account.give_back()
+            account.end_checkout()
         self.believers.discard(lease)
 
     @rule(of=st.sampled_from(["us/", "them/", "us/1"]))
@@ -120,7 +120,7 @@ class Checkouts(CheckoutsUnderTest):
         mine = [name for name, one in self.accounts if one.held and one.held.holder.startswith(of)]
         assert sorted(self.run(self.store.release_all(of))) == mine
         for name in mine:
-            self.model.accounts[name].give_back()
+            self.model.accounts[name].end_checkout()
         self.believers = {one for one in self.believers if not one.holder.startswith(of)}
 
     @precondition(lambda self: self.issued)
@@ -160,14 +160,14 @@ class Checkouts(CheckoutsUnderTest):
         lease, account = self.any_lease(which)
         held = account.is_held_with(lease.fencing_token)
         self.saved += 1
-        # By a process of its own: one that is refused would remember, and try again later.
+        # By another store: one that is refused keeps the auth state and tries again.
         auth = AuthState(STEAM_IDS[lease.account.casefold()], f"token-{self.saved}", None)
         rests = account.rests
         assert self.may(self.new_store().save_auth(lease, auth)) == (held and not rests)
         if held:
             account.auth = auth.refresh_token
         if held and rests:  # an old client has its other spelling, and keeps it
-            account.give_back()
+            account.end_checkout()
             self.believers.discard(lease)
 
     # -- clients of the first BotAPI -----------------------------------------------------------
@@ -188,7 +188,7 @@ class Checkouts(CheckoutsUnderTest):
 
     @rule(name=names, score=st.sampled_from([0, -1]))
     def an_old_client_resets(self, name: str, score: int) -> None:
-        """What it had; or what it believes to have, or by a hand that counts down twice."""
+        """What it had, or what it believes to have, or a second count-down by hand."""
         if self.model.accounts[name].score is not None:
             self.raw.zadd(self.key("checkouts"), {name: score})
             self.model.accounts[name].score = score
@@ -241,7 +241,7 @@ class Checkouts(CheckoutsUnderTest):
         if self.is_done(
             self.admin.release(name, force=force), exists, force or not account.is_leased
         ):
-            account.give_back()
+            account.end_checkout()
             self.doubt(name)
 
     @rule(name=names)
@@ -258,7 +258,7 @@ class Checkouts(CheckoutsUnderTest):
         taken: list[Lease] = []
 
         async def take() -> None:
-            taken.append(await self.admin.take(name, holder, lease_s=LEASE_S))
+            taken.append(await self.admin.checkout(name, holder, lease_s=LEASE_S))
 
         allowed = not account.is_in_use and not account.rests
         if self.is_done(take(), account.has_password, allowed):
@@ -269,7 +269,7 @@ class Checkouts(CheckoutsUnderTest):
 
     @rule(name=names)
     def a_lease_lapses(self, name: str) -> None:
-        """Its holder has known so for a while, by its own clock."""
+        """Its holder has noticed earlier, by its own clock."""
         account = self.model.accounts[name]
         if account.held is not None:
             self.raw.zadd(self.key("leases"), {name: PAST})
@@ -316,7 +316,7 @@ class Checkouts(CheckoutsUnderTest):
             time.sleep(0)  # a Redis does not come back within a millisecond
 
 
-@pytest.mark.timeout(600)  # ten seconds; to find the shortest story of a failure takes minutes
+@pytest.mark.timeout(600)  # takes ten seconds; shrinking a failure takes minutes
 def test_checkouts_do_what_the_model_does(valkey_url: str) -> None:  # noqa: F811 - a fixture
     run_state_machine_as_test(
         lambda: Checkouts(valkey_url),  # type: ignore[arg-type] # any factory will do

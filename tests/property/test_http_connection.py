@@ -1,7 +1,6 @@
-"""However a connection's bytes are cut, each request has its own answer, in order, and no more.
+"""However a connection's bytes are cut, each request has its own response, in order, and no more.
 
-The short way looks at bytes before HTTP's parser does: nothing may make it take the middle of a body, or
-of a head, for a request.
+Nothing may make the service take the middle of a body, or of a head, for a request.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import NamedTuple
 
 from hypothesis import event, example, given
 from hypothesis import strategies as st
-from support.express_env import Counter, known_match
 from support.fake_clock import FakeClock
+from support.pipeline_env import PipelineEnv, known_match
 
 PLAIN = b"GET /matches/%d HTTP/1.1\r\nHost: x\r\n\r\n"
 ASKED = st.sampled_from((5, 6))
@@ -85,26 +84,25 @@ def waited_for(request: Request, *at: int) -> Request:
 @example([waited_for(match_asked(5, TRAP), 33)])
 @example([match_asked(6)._replace(at=(25,)), match_asked(5)])
 def test_each_request_has_its_answer_however_the_bytes_arrive(asked: list[Request]) -> None:
-    asked = [waited_for(match_asked(5)), *asked]  # the first request of a connection is aiohttp's
     stream, marks = b"", {0}
     for request in asked:
         marks |= {len(stream) + place for place in request.at}
         stream += request.data
     pieces = [stream[begin:end] for begin, end in pairwise(sorted({*marks, len(stream)}))]
-    bodies, short = asyncio.run(answered(pieces))
+    bodies, cached = asyncio.run(answered(pieces))
     assert bodies == [request.answer for request in asked]
-    event(f"{min(short, 3)} went the short way")
+    event(f"{min(cached, 3)} answered from memory")
 
 
 async def answered(pieces: Sequence[bytes]) -> tuple[list[bytes], int]:
-    """Return the bodies of what is answered, "" for errors, and how many went the short way."""
+    """Return the bodies of the responses, "" for errors, and how many came from memory."""
     clock = FakeClock()
-    counter = Counter(clock)
-    counter.knows(known_match(5, clock), known_match(6, clock))
+    env = PipelineEnv(clock)
+    env.knows(known_match(5, clock), known_match(6, clock))
     bodies = []
-    async with counter.talk() as talk:
+    async with env.talk() as talk:
         for piece in pieces:
             bodies += [
                 answer.body if answer.status == 200 else b"" for answer in await talk.send(piece)
             ]
-    return bodies, len(counter.taken)
+    return bodies, len(env.lines) - len(env.routed)

@@ -1,4 +1,4 @@
-"""The decoder against Google's own parser with a schema from another source."""
+"""The decoder against Google's parser with an independent schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every backoff, every intensity and every history."""
+"""Properties of the restart policy for any backoff, intensity and history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from supervisor.child import (
     RestartIntensity,
     check_reachable,
 )
-from supervisor.restart import Escalate, Exit, Past, RestartAfter, backoff_delay, decide
+from supervisor.restart import Escalate, History, RestartAfter, RunExit, backoff_delay, decide
 
 BOOM = RuntimeError("boom")
 
@@ -39,7 +39,7 @@ def backoffs(draw: st.DrawFn) -> Backoff:
 
 @st.composite
 def specs(draw: st.DrawFn) -> ChildSpec:
-    """Any spec that escalates; its intensity is always one that can be reached."""
+    """Any spec that escalates, with a reachable intensity."""
     backoff = draw(backoffs())
     max_restarts = draw(st.integers(0, 20))
     slowest = sum(backoff.ceiling(n) for n in range(1, max_restarts + 1))
@@ -76,25 +76,25 @@ def test_more_failures_never_mean_a_shorter_ceiling(
 
 @given(specs(), st.lists(st.tuples(seconds, draws), max_size=60))
 def test_the_window_is_ascending_short_and_never_longer_than_its_period(
-    spec: ChildSpec, lives: list[tuple[float, float]]
+    spec: ChildSpec, runs: list[tuple[float, float]]
 ) -> None:
-    now, past = 0.0, Past()
-    for served_s, u in lives:
+    now, history = 0.0, History()
+    for served_s, u in runs:
         now += served_s
-        past, _ = decide(spec, past, Exit(BOOM, served_s), now, u)
-        assert list(past.recent) == sorted(past.recent)
-        assert len(past.recent) <= spec.intensity.max_restarts + 1
-        assert now - past.recent[0] < spec.intensity.period
+        history, _ = decide(spec, history, RunExit(BOOM, served_s), now, u)
+        assert list(history.recent) == sorted(history.recent)
+        assert len(history.recent) <= spec.intensity.max_restarts + 1
+        assert now - history.recent[0] < spec.intensity.period
 
 
 def ends(spec: ChildSpec, served_s: float, jitter: Iterable[float]) -> int | None:
-    """Return after how many lives of `served_s` seconds the supervisor gives up, if ever."""
-    now, past = 0.0, Past()
-    for life, u in enumerate(jitter, start=1):
+    """Return after how many runs of `served_s` seconds the policy gives up, or None."""
+    now, history = 0.0, History()
+    for run, u in enumerate(jitter, start=1):
         now += served_s
-        past, decision = decide(spec, past, Exit(BOOM, served_s), now, u)
+        history, decision = decide(spec, history, RunExit(BOOM, served_s), now, u)
         if isinstance(decision, Escalate):
-            return life
+            return run
         assert isinstance(decision, RestartAfter)
         now += decision.delay
     return None
@@ -111,17 +111,19 @@ def test_a_child_that_fails_at_once_always_trips_the_intensity(
 
 @given(specs(), st.lists(st.tuples(st.booleans(), draws), max_size=60))
 def test_failures_with_an_external_cause_count_for_nothing_and_wait_as_long(
-    spec: ChildSpec, lives: list[tuple[bool, float]]
+    spec: ChildSpec, runs: list[tuple[bool, float]]
 ) -> None:
-    now, past, own = 0.0, Past(), 0
-    for is_external, u in lives:
+    now, history, own = 0.0, History(), 0
+    for is_external, u in runs:
         own += not is_external
-        past, decision = decide(spec, past, Exit(Outage() if is_external else BOOM, 0.0), now, u)
+        history, decision = decide(
+            spec, history, RunExit(Outage() if is_external else BOOM, 0.0), now, u
+        )
         if isinstance(decision, Escalate):
             assert not is_external
             assert own > spec.intensity.max_restarts
             return
-        assert decision == RestartAfter(backoff_delay(past.attempt, spec.backoff, u))
+        assert decision == RestartAfter(backoff_delay(history.attempt, spec.backoff, u))
         now += decision.delay
 
 
@@ -139,9 +141,9 @@ def test_a_stable_life_is_followed_by_the_shortest_wait(
     spec: ChildSpec, attempt: int, u: float
 ) -> None:
     assume(spec.intensity.max_restarts > 0)
-    ended = Exit(BOOM, served_s=spec.backoff.stable_after)
-    past, decision = decide(spec, Past(attempt=attempt, parked=True), ended, 0.0, u)
-    assert past.attempt == 1
+    ended = RunExit(BOOM, served_s=spec.backoff.stable_after)
+    history, decision = decide(spec, History(attempt=attempt, parked=True), ended, 0.0, u)
+    assert history.attempt == 1
     assert decision == RestartAfter(backoff_delay(1, spec.backoff, u))
 
 
@@ -153,7 +155,7 @@ def test_whoever_asks_for_time_is_given_it(
         retry_after = wanted
 
     parks = dataclasses.replace(spec, give_up=GiveUp.PARK)
-    _, decision = decide(parks, Past(attempt=attempt), Exit(Later(), 0.0), 0.0, u)
+    _, decision = decide(parks, History(attempt=attempt), RunExit(Later(), 0.0), 0.0, u)
     assert not isinstance(decision, Escalate)
     assert getattr(decision, "delay") >= wanted  # noqa: B009 - both kinds of decision have it
 

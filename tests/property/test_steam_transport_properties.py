@@ -1,4 +1,4 @@
-"""Both transports against a scripted socket: what is sent arrives, whatever else comes is told apart.
+"""Both transports against a scripted socket: messages arrive, other input is rejected.
 
 The other end is wsproto's server and the handshake as `tcp.js` of node-steam-user has it; the network
 cuts everything into pieces of any size.
@@ -24,7 +24,7 @@ from steam.core.crypto import (
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.protocol import envelope
 from actors.steam.protocol.wire import ParseError
 from actors.steam.transport import tcp, websocket
@@ -71,7 +71,7 @@ class NoTls:
         return sock
 
 
-def server_for(transport: Transport) -> Server:
+def server_for(transport: TransportKind) -> Server:
     return Server("cm.example:443", "cm.example", "127.0.0.1", 443, transport)
 
 
@@ -109,7 +109,7 @@ def open_websocket(
 ) -> tuple[WebSocketTransport, ScriptedSocket]:
     sock = ScriptedSocket(reply, cut)
     patch.setattr(websocket, "dial", lambda _server: sock)
-    return WebSocketTransport(server_for(Transport.WEBSOCKET), Trust(NoTls(), None)), sock
+    return WebSocketTransport(server_for(TransportKind.WEBSOCKET), Trust(NoTls(), None)), sock
 
 
 @PATCHED
@@ -117,7 +117,7 @@ def open_websocket(
 def test_websocket_messages_arrive_whole_and_in_order(
     monkeypatch: pytest.MonkeyPatch, whole: list[bytes], cut: int, part: int
 ) -> None:
-    """However they are fragmented, with pings and text between them."""
+    """In any fragmentation, with pings and text between them."""
     end = WebSocketEnd()
     transport, sock = open_websocket(monkeypatch, end.reply, cut)
     for message in whole:
@@ -174,7 +174,7 @@ def test_garbage_instead_of_the_upgrade_closes_the_socket(
     sock = ScriptedSocket(lambda _: hostile, cut)
     monkeypatch.setattr(websocket, "dial", lambda _server: sock)
     with pytest.raises((ParseError, OSError)):
-        WebSocketTransport(server_for(Transport.WEBSOCKET), Trust(NoTls(), None))
+        WebSocketTransport(server_for(TransportKind.WEBSOCKET), Trust(NoTls(), None))
     assert sock.is_closed
 
 
@@ -207,7 +207,7 @@ def frame(payload: bytes) -> bytes:
 
 
 class TcpEnd:
-    """Speaks first, checks the key, and encrypts from then on."""
+    """Sends first, checks the key, then encrypts."""
 
     challenge = bytes(range(16))
 
@@ -244,7 +244,7 @@ def open_tcp(patch: pytest.MonkeyPatch, cut: int) -> tuple[TcpTransport, Scripte
     sock.push(end.hello())
     patch.setattr(tcp, "dial", lambda _server: sock)
     trust = Trust(None, KEY.public_key())
-    return TcpTransport(server_for(Transport.TCP), trust), sock, end
+    return TcpTransport(server_for(TransportKind.TCP), trust), sock, end
 
 
 @PATCHED
@@ -303,7 +303,7 @@ def test_garbage_instead_of_the_handshake_closes_the_socket(
     sock.push(hostile)
     monkeypatch.setattr(tcp, "dial", lambda _server: sock)
     with pytest.raises((ParseError, OSError)):
-        TcpTransport(server_for(Transport.TCP), Trust(None, KEY.public_key()))
+        TcpTransport(server_for(TransportKind.TCP), Trust(None, KEY.public_key()))
     assert sock.is_closed
 
 
@@ -315,7 +315,7 @@ def test_a_channel_that_is_refused_is_told(monkeypatch: pytest.MonkeyPatch, eres
     sock.push(end.hello())
     monkeypatch.setattr(tcp, "dial", lambda _server: sock)
     with pytest.raises(ParseError, match=f"result {eresult}"):
-        TcpTransport(server_for(Transport.TCP), Trust(None, KEY.public_key()))
+        TcpTransport(server_for(TransportKind.TCP), Trust(None, KEY.public_key()))
     assert sock.is_closed
 
 

@@ -1,4 +1,4 @@
-"""The envelopes agree with the libraries, and answer any bytes with values or ParseError."""
+"""The envelopes agree with the libraries; any bytes give values or ParseError."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _good_messages() -> list[bytes]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """Good messages with bytes changed, cut out, put in."""
+    """Valid messages with bytes changed, removed or inserted."""
     data = bytearray(draw(st.sampled_from(_good_messages())))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -163,7 +163,7 @@ def test_messages_of_any_bytes_are_messages_or_a_parse_error(data: bytes) -> Non
         messages = list(parse(data))
     except ParseError:
         return
-    for message in messages:  # and what came out fits back into the library's header
+    for message in messages:  # and the values fit into the library's header
         CMsgProtoBufHeader(steamid=message.steam_id, client_sessionid=message.session_id)
 
 
@@ -190,7 +190,7 @@ def test_fields_of_any_bytes_are_numbers_and_bytes_or_a_parse_error(data: bytes)
 
 @given(st.binary(max_size=60))
 def test_what_the_library_reads_the_hand_written_reader_reads_too(data: bytes) -> None:
-    """Only where no groups are involved: Steam sends none, and we refuse them."""
+    """Only without groups: Steam sends none, and they are refused."""
     try:
         theirs = CMsgProtoBufHeader.FromString(data)
         found = fields(data)

@@ -1,8 +1,8 @@
-"""A supervisor and children that do whatever they like: order, bounds and cleanliness hold.
+"""State machine test of a supervisor: order, time limits and cleanup.
 
-Hypothesis writes the children's lives and what is done to the supervisor; everything is in virtual
-time. After each step the supervisor's view must agree with the children's own journal, and in the
-end it must stop within its bound and leave nothing but what ignores cancellation.
+Hypothesis chooses the runs of the children and the calls to the supervisor, in virtual time. After each
+step the status of the supervisor must agree with the journal of the children. In the end it must stop in
+limited time and leave no task except those that ignore cancellation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support.fake_clock import FakeClock, settle
-from support.scripted_child import Crash, Life, SupervisorEnv, start_and_run
+from support.scripted_child import Crash, Run, SupervisorEnv, start_and_run
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 from supervisor.child_runner import CANCEL_S, ChildGaveUp
@@ -39,13 +39,13 @@ MAY_FOLLOW = {
     S.RUNNING: {S.STOPPING, S.BACKING_OFF, S.PARKED, S.STOPPED},
     S.BACKING_OFF: {S.STARTING, S.PARKED, S.STOPPED},
     S.PARKED: {S.STARTING, S.PARKED, S.STOPPED},
-    # Told again when it will not end; parked, or parked and revived meanwhile.
+    # Stopped again while it does not end; parked, or parked and revived.
     S.STOPPING: {S.STOPPING, S.PARKED, S.STARTING, S.STOPPED},
     S.STOPPED: set[S](),
 }
 
-lives = st.builds(
-    Life,
+runs = st.builds(
+    Run,
     start_s=st.sampled_from([0.0, 0.0, 1.0, 30.0]),
     start_error=st.sampled_from([None, None, None, Crash("start")]),
     serve_s=st.sampled_from([0.0, 5.0, 20.0, FOREVER, FOREVER]),
@@ -55,7 +55,7 @@ lives = st.builds(
 )
 recipes = st.fixed_dictionaries(
     {
-        "lives": st.lists(lives, max_size=5),
+        "runs": st.lists(runs, max_size=5),
         "restart": st.sampled_from(Restart),
         "intensity": st.builds(RestartIntensity, st.integers(0, 3), st.just(60.0)),
         "give_up": st.sampled_from([GiveUp.PARK, GiveUp.PARK, GiveUp.ESCALATE]),
@@ -97,7 +97,7 @@ class Supervision(RuleBasedStateMachine):
     def spec(self, recipe: dict[str, Any]) -> Any:
         self.made += 1
         recipe = dict(recipe)
-        return self.world.spec(f"child-{self.made}", *recipe.pop("lives"), grace=GRACE_S, **recipe)
+        return self.world.spec(f"child-{self.made}", *recipe.pop("runs"), grace=GRACE_S, **recipe)
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 5.0, 20.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
@@ -150,7 +150,7 @@ class Supervision(RuleBasedStateMachine):
 
     @property
     def failed(self) -> bool:
-        """Whether some child's end was the supervisor's."""
+        """Whether a child has escalated."""
         return any(e.get("decision") == "Escalate" for e in self.world.events)
 
     @invariant()
@@ -227,7 +227,7 @@ class Supervision(RuleBasedStateMachine):
         return each if self.together else each * children
 
     def look_at_order(self, children: list[str], leaving: set[str], before: int) -> None:
-        """The latest stops first, and each only when the one behind it has ended."""
+        """Children stop in reverse order, each after the next one has ended."""
         seen = self.world.journal[before:]
         told = [name for name, what in seen if what == "stopping" and name not in leaving]
         assert told == [name for name in reversed(children) if name in told]
@@ -242,13 +242,13 @@ class Supervision(RuleBasedStateMachine):
         stuck = [event["child_id"] for event in self.world.logged("child_stuck")]
         assert sorted(task.get_name() for task in left) == sorted(f"test/{name}" for name in stuck)
         for task in left:
-            task.cancel()  # the second time they obey
+            task.cancel()  # the second cancellation is not ignored
         await settle()
         assert not asyncio.all_tasks() - {asyncio.current_task()}
         assert self.world.clock.pending == 0
 
 
-@pytest.mark.timeout(300)  # seconds; to find the shortest story of a failure takes minutes
+@pytest.mark.timeout(300)  # seconds; shrinking a failure takes minutes
 def test_children_are_started_restarted_parked_and_stopped_as_they_should() -> None:
     run_state_machine_as_test(
         Supervision,

@@ -1,6 +1,6 @@
-"""What the scripts of actors/accounts/lua should do, in plain Python: one account at a time, no Redis.
+"""Model of the scripts of actors/accounts/lua in plain Python, without Redis.
 
-Times are no numbers here: a lease is alive or not, a cooldown lasts or not, a request still counts or
+Times are booleans: a lease is valid or not, a cooldown lasts or not, a request counts or
 not.
 """
 
@@ -14,7 +14,7 @@ from actors.accounts.models import Lease
 
 @dataclass
 class Held:
-    """An entry in `leases` and `holders`; one that is not alive was not reaped yet."""
+    """An entry in `leases` and `holders`; one that is not alive has lapsed and not ended yet."""
 
     token: int
     holder: str
@@ -23,7 +23,7 @@ class Held:
 
 @dataclass
 class Account:
-    """Everything that is known of one name; `score` None: not in `checkouts`."""
+    """The state of one name; `score` None: not in `checkouts`."""
 
     score: float | None = None
     has_password: bool = False
@@ -36,7 +36,7 @@ class Account:
 
     @property
     def is_free(self) -> bool:
-        """Whether no client demands it. A score below 0 comes from a double reset."""
+        """Whether the score says free; a double reset leaves one below 0."""
         return self.score is not None and self.score <= 0
 
     @property
@@ -45,7 +45,7 @@ class Account:
 
     @property
     def is_in_use(self) -> bool:
-        """In an operator's eyes: ours, or of a client that knows no leases."""
+        """For an operator: leased, or checked out by an old client."""
         return self.is_leased or (self.held is None and (self.score or 0) > 0)
 
     @property
@@ -84,7 +84,7 @@ class Account:
 
     def reap(self) -> None:
         if self.held is not None and not self.held.is_alive:
-            self.give_back()
+            self.end_checkout()
 
     def lease(self, token: int, holder: str) -> None:
         self.held = Held(token, holder)
@@ -92,12 +92,12 @@ class Account:
         self.demand()
 
     def demand(self) -> None:
-        """Mark it as checked out for other clients."""
+        """Set the score, for clients of the first BotAPI."""
         if self.is_free:
             self.score = 1
 
     def renew(self, lease: Lease) -> bool:
-        """Return whether the caller may go on."""
+        """Return whether the lease is valid."""
         if self.held is not None and self.held.token == lease.fencing_token:
             self.held.is_alive = True
             self.demand()
@@ -111,14 +111,14 @@ class Account:
         self.lease(lease.fencing_token, lease.holder)
         return True
 
-    def give_back(self) -> None:
-        """A released lease cannot be renewed."""
+    def end_checkout(self) -> None:
+        """End the checkout, so that it cannot be renewed."""
         self.newest = max(self.newest, self.held.token if self.held else 0) + 1
         self.held = None
         self.score = None if self.score is None else 0
 
     def forget(self) -> None:
-        self.give_back()
+        self.end_checkout()
         self.score, self.has_password, self.auth = None, False, None
         for one in self.twins:
             if one.score is not None:
@@ -126,7 +126,7 @@ class Account:
         self.used, self.is_cooling = 0, False
 
     def state(self, budget: int) -> AccountState:
-        """What an operator is told."""
+        """Return the state as an operator sees it."""
         states = (
             (self.score is None, AccountState.NOT_LISTED),
             (self.is_leased, AccountState.IN_USE),
@@ -162,7 +162,7 @@ class Model:
             account.reap()
 
     def renew(self, lease: Lease) -> bool:
-        """Return whether the caller may go on. Where Redis had lost its lease, its older ones end."""
+        """Return whether the lease is valid; if Redis had lost it, the holder's other leases end."""
         account = self.accounts[lease.account]
         was_lost = not (account.is_leased and account.is_held_with(lease.fencing_token))
         may = account.renew(lease)
@@ -174,4 +174,4 @@ class Model:
         """End all other checkouts of a holder."""
         for name, other in self.accounts.items():
             if name != lease.account and other.held and other.held.holder == lease.holder:
-                other.give_back()
+                other.end_checkout()

@@ -1,8 +1,8 @@
-"""Whole bots on real parts (hub, Steam side, store on Valkey) against the sandbox, for integration tests.
+"""Bots on the real hub, Steam side and store, against the sandbox; for integration tests.
 
-async with BotRig(sandbox, valkey_url) as rig:
-    stand = await rig.stand("abaddon", prefix, with_token=True)
-    await stand.until(BotState.READY)
+async with BotEnv(sandbox, valkey_url) as env:
+    run = await env.start_bot("abaddon", prefix, with_token=True)
+    await run.until(BotState.READY)
 """
 
 from __future__ import annotations
@@ -26,15 +26,23 @@ from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged, RouterToBot, ServeMatch
-from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LogOnTimeouts
-from actors.bot.renewals import LeaseChecks
+from actors.bot.metrics import LogonMetrics
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LeaseChecks, LogOnTimeouts
 from actors.bot.states import BotState
 from actors.errors import ServiceError
+from actors.metrics import Instruments
 from actors.redis.client import connect
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.network import SteamNetwork
-from actors.steam.port import AuthState, Credential, GuardCallback, GuardRequest, Server, Transport
+from actors.steam.link import SteamNetwork
+from actors.steam.port import (
+    AuthState,
+    Credential,
+    GuardCallback,
+    GuardRequest,
+    Server,
+    TransportKind,
+)
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
 from bench.sandbox_process import SandboxProcess
@@ -57,7 +65,7 @@ async def no_code(_request: GuardRequest) -> str | None:
 
 
 class WatchedDirectory(CmDirectory):
-    """The real one, which remembers who was marked."""
+    """Records the CMs that are marked bad."""
 
     marked: list[Server]
     picked: asyncio.Event
@@ -72,17 +80,17 @@ class WatchedDirectory(CmDirectory):
         super().mark_bad(server)
 
 
-class Stand:
-    """One life of a bot, and what it leaves behind in Redis."""
+class BotRun:
+    """One run of a bot, and what it leaves in Redis."""
 
     def __init__(
         self,
-        rig: BotEnv,
+        env: BotEnv,
         account: str,
         prefix: str,
         *,
         policy: BotPolicy = POLICY,
-        transport: Transport | None = None,
+        transport: TransportKind | None = None,
         avoid: Sequence[str] = (),
         on_guard: GuardCallback = no_code,
     ) -> None:
@@ -90,9 +98,9 @@ class Stand:
         self.account = account
         self.changes: list[BotChanged] = []
         self.keys = Keys(prefix)
-        self.redis = rig.redis
-        self.store = rig.accounts(prefix, policy.lease_s)
-        self.directory = rig.directory(transport)
+        self.redis = env.redis
+        self.store = env.accounts(prefix, policy.lease_s)
+        self.directory = env.directory(transport)
         for endpoint in avoid:
             self.directory._mark(endpoint)
         self.bot_id = f"bot-{next(_bot_numbers)}"
@@ -100,17 +108,18 @@ class Stand:
         self._news = asyncio.Event()
         ports = BotPorts(
             store=self.store,
-            steam=rig.network,
+            network=env.network,
             directory=self.directory,
-            pacing=LogonLimiter(rig.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
+            limiter=LogonLimiter(env.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
+            metrics=LogonMetrics(Instruments(), clock=env.clock),
             on_guard=on_guard,
             publish=self._hear,
-            clock=rig.clock,
-            wall=rig.clock.wall,
+            clock=env.clock,
+            steam_time=SteamTime(env.clock),
             rng=random.Random(1),
-            log=rig.log,
-            bot_log=BotLog(tuple, clock=rig.clock),
-            lease_checks=LeaseChecks(clock=rig.clock, log=rig.log),
+            log=env.log,
+            bot_log=BotLog(tuple, clock=env.clock),
+            lease_checks=LeaseChecks(clock=env.clock, log=env.log),
         )
         self.bot = Bot(
             self.bot_id,
@@ -120,11 +129,11 @@ class Stand:
             ports=ports,
             policy=policy,
         )
-        self.life: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         await self.bot.start()
-        self.life = asyncio.create_task(self.bot.run(), name=f"{self.bot_id}-run")
+        self.task = asyncio.create_task(self.bot.run(), name=f"{self.bot_id}-run")
 
     @property
     def states(self) -> list[BotState]:
@@ -134,11 +143,11 @@ class Stand:
         await self._until(lambda: self.states[-1:] == [state])
 
     async def end(self) -> ServiceError | None:
-        """Wait for the end of the life; return what it ended with."""
-        assert self.life is not None
+        """Wait for the end of the run; return its error."""
+        assert self.task is not None
         async with asyncio.timeout(WAIT_S):
-            await asyncio.wait({self.life})
-        error = self.life.exception()
+            await asyncio.wait({self.task})
+        error = self.task.exception()
         assert error is None or isinstance(error, ServiceError)
         return error
 
@@ -153,7 +162,7 @@ class Stand:
         self.bot.stop()
         return await self.end()
 
-    # -- what is left in Redis -------------------------------------------------------------------
+    # -- left in Redis ---------------------------------------------------------------------------
 
     async def cooldown_s(self) -> float | None:
         until = await self.redis.zscore(self.keys.cooldowns, self.account)
@@ -186,13 +195,13 @@ class Stand:
 
 
 class BotEnv:
-    """The hub and what all bots of a test module share."""
+    """The hub, and what all bots of a test module share."""
 
     def __init__(
         self,
         sandbox: SandboxProcess,
         valkey_url: str,
-        transport: Transport = Transport.WEBSOCKET,
+        transport: TransportKind = TransportKind.WEBSOCKET,
     ) -> None:
         self.sandbox = sandbox
         self.transport = transport
@@ -204,7 +213,7 @@ class BotEnv:
         self.network = SteamNetwork(
             self.hub, trust, clock=SteamTime(self.clock), rng=random.Random(1), log=self.log
         )
-        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
+        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only print them
         self._tokens: dict[str, AuthState] = {}
 
     async def __aenter__(self) -> Self:
@@ -228,7 +237,7 @@ class BotEnv:
     def accounts(self, prefix: str, lease_s: float = LEASE_S) -> AccountStore:
         return AccountStore(self.redis, prefix=prefix, quota=QuotaLimits(), lease_s=lease_s)
 
-    def directory(self, transport: Transport | None = None) -> WatchedDirectory:
+    def directory(self, transport: TransportKind | None = None) -> WatchedDirectory:
         directory = WatchedDirectory(
             self.sandbox.directory_url,
             transport or self.transport,
@@ -240,31 +249,31 @@ class BotEnv:
         directory.picked = asyncio.Event()
         return directory
 
-    async def stand(
+    async def start_bot(
         self,
         account: str,
         prefix: str,
         *,
         with_token: bool,
         **given: Any,
-    ) -> Stand:
-        """Let a bot begin a life in which only this account is there to check out; see `Stand`."""
+    ) -> BotRun:
+        """Start a bot with only this account to check out; see `BotRun`."""
         store = self.accounts(prefix)
         await store.add(account, self._credential(account).password)
         if with_token:
             lease = await store.acquire("setup")
             await store.save_auth(lease, await self.token(account))
             await store.release(lease)
-        stand = Stand(self, account, prefix, **given)
-        await stand.begin()
-        return stand
+        run = BotRun(self, account, prefix, **given)
+        await run.begin()
+        return run
 
     def _credential(self, account: str) -> Credential:
         known = next(one for one in self.sandbox.accounts if one["name"] == account)
         return Credential(account, known["password"])
 
     async def token(self, account: str) -> AuthState:
-        """Return a token that works; one password log-on per account and module."""
+        """Return a valid token; one password log-on per account and module."""
         if account not in self._tokens:
             server = await self.directory().pick()
             link = await self.network.open(server, lambda _: None, timeout_s=WAIT_S)

@@ -1,4 +1,4 @@
-"""One life of a bot with everything around it, in virtual time."""
+"""One run of a bot on fakes, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -14,13 +15,15 @@ from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged, RouterToBot
-from actors.bot.ports import BotMemory, BotPolicy, BotPorts
-from actors.bot.renewals import LeaseChecks
+from actors.bot.metrics import LogonMetrics
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LeaseChecks
 from actors.bot.shared_causes import SharedCauses
 from actors.bot.states import BotState
+from actors.metrics import Instruments
 from actors.steam.port import Dropped, GcLost, GcReady, GuardRequest
+from actors.steam.steam_time import SteamTime
 from support.fake_clock import FakeClock, settle
-from support.fake_steam import FakeDirectory, FakePacing, FakeSteam, FakeStore, Script
+from support.fake_steam import FakeDirectory, FakeLimiter, FakeSteam, FakeStore, Script
 
 LEASE_S = 60.0
 
@@ -29,28 +32,51 @@ async def no_code(_request: GuardRequest) -> str | None:
     return None
 
 
+def fake_ports(clock: FakeClock, **given: Any) -> BotPorts:
+    """Return ports of fakes, with `given` ones in their place."""
+    script, causes, log = Script(), SharedCauses(), structlog.get_logger()
+    ports = BotPorts(
+        store=FakeStore(script, []),
+        network=FakeSteam(script),
+        directory=FakeDirectory(script),
+        limiter=FakeLimiter(),
+        on_guard=no_code,
+        publish=lambda _change: None,
+        clock=clock,
+        steam_time=SteamTime(clock),
+        rng=random.Random(1),
+        log=log,
+        bot_log=BotLog(lambda: causes.active(clock.wall()), clock=clock),
+        metrics=LogonMetrics(Instruments(), clock=clock),
+        causes=causes,
+        lease_checks=LeaseChecks(clock=clock, log=log),
+    )
+    return replace(ports, **given)
+
+
 @dataclass
 class BotUnitEnv:
-    """A bot with everything around it."""
+    """A bot and its fakes."""
 
     clock: FakeClock
     script: Script
     store: FakeStore
     steam: FakeSteam
     directory: FakeDirectory
-    pacing: FakePacing
+    limiter: FakeLimiter
     changes: list[BotChanged]
     address: Address[RouterToBot]
     bot: Bot
     causes: SharedCauses
-    begun: asyncio.Task[None] | None = None
+    instruments: Instruments
+    task: asyncio.Task[None] | None = None
 
     @property
-    def life(self) -> asyncio.Task[None]:
-        """The bot's run; begins when it is first asked for."""
-        if self.begun is None:
-            self.begun = asyncio.create_task(self.bot.run())
-        return self.begun
+    def run(self) -> asyncio.Task[None]:
+        """The bot's run; starts when this is first read."""
+        if self.task is None:
+            self.task = asyncio.create_task(self.bot.run())
+        return self.task
 
     @property
     def states(self) -> list[BotState]:
@@ -61,14 +87,14 @@ class BotUnitEnv:
         assert self.states[-1] is BotState.READY
 
     async def until_settled(self) -> None:
-        assert self.life is not None
+        assert self.run is not None
         await settle()
 
     async def end(self) -> BaseException | None:
-        """Let the life come to its end; return what it ended with."""
+        """Wait for the end of the run; return its error."""
         await self.until_settled()
-        assert self.life.done()
-        return self.life.exception()
+        assert self.run.done()
+        return self.run.exception()
 
     def drop(self, event: Dropped | GcLost | GcReady) -> None:
         assert self.steam.link is not None
@@ -82,33 +108,35 @@ async def bot_unit_env(
     """Yield a bot, with `accounts` to check out."""
     script, changes = Script(), list[BotChanged]()
     store, steam = FakeStore(script, list(accounts)), FakeSteam(script)
-    directory = FakeDirectory(script)
-    pacing = FakePacing()
+    directory, limiter = FakeDirectory(script), FakeLimiter()
     address: Address[RouterToBot] = Address("bot-1")
-    causes = SharedCauses()
-    ports = BotPorts(
+    ports = fake_ports(
+        clock,
         store=store,
-        steam=steam,
+        network=steam,
         directory=directory,
-        pacing=pacing,
-        on_guard=no_code,
+        limiter=limiter,
         publish=changes.append,
-        clock=clock,
-        wall=clock.wall,
-        rng=random.Random(1),
-        log=structlog.get_logger(),
-        bot_log=BotLog(lambda: causes.active(clock.wall()), clock=clock),
-        causes=causes,
-        lease_checks=LeaseChecks(clock=clock, log=structlog.get_logger()),
+        metrics=LogonMetrics(instruments := Instruments(), clock=clock),
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)
     bot = Bot("bot-1", "us/bot-1", address=address, memory=BotMemory(), ports=ports, policy=policy)
     await bot.start()
-    stage = BotUnitEnv(
-        clock, script, store, steam, directory, pacing, changes, address, bot, ports.causes
+    env = BotUnitEnv(
+        clock,
+        script,
+        store,
+        steam,
+        directory,
+        limiter,
+        changes,
+        address,
+        bot,
+        ports.causes,
+        instruments,
     )
-    yield stage
+    yield env
     bot.stop()
     for hold in script.held.values():
         hold.set()
-    await asyncio.wait({stage.life})
+    await asyncio.wait({env.run})

@@ -1,6 +1,6 @@
-"""The store on a real Valkey beside its model, and what must hold for both; nothing happens here yet.
+"""The store on a real Valkey with its model, and the invariants of both.
 
-tests/property/test_accounts_machine.py makes things happen.
+tests/property/test_accounts_machine.py has the rules.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from support.accounts_model import Account, Held, Model
 
 T = TypeVar("T")
 PREFIX = "machine"
-NAMES = ("Axe", "axe", "bane")  # few, so that much happens to each; two are one Steam account
+NAMES = ("Axe", "axe", "bane")  # few, so that much happens to each; two are spellings of one name
 HOLDERS = ("us/1", "us/2", "them/1")
 IP = "192.0.2.1"
 QUOTA = QuotaLimits(per_account=2, per_ip=2)
@@ -46,7 +46,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        url = url.removesuffix("0") + "1"  # a database of its own, for it loses everything
+        url = url.removesuffix("0") + "1"  # a database of its own, which is flushed
         # Their types do not say what decode_responses decides.
         self.raw: Any = sync_redis.Redis.from_url(url, decode_responses=True)
         self.bytes: Any = sync_redis.Redis.from_url(url)  # a dump is no text
@@ -57,7 +57,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         self.model = Model(NAMES)
         self.issued: list[Lease] = []
         self.newest_issued = dict.fromkeys(NAMES, 0)
-        # Who goes on using an account in good faith; `in_doubt` until its next renewal.
+        # Leases that their holders believe to have; `in_doubt` until the next renewal.
         self.believers: set[Lease] = set()
         self.in_doubt: set[Lease] = set()
         self.snapshots: list[Snapshot] = []
@@ -90,7 +90,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         return True
 
     def any_lease(self, which: int) -> tuple[Lease, Account]:
-        """Return one of the latest, be it alive or long over."""
+        """Return one of the latest leases, valid or not."""
         lease = self.issued[-1 - which % min(3, len(self.issued))]
         return lease, self.model.accounts[lease.account]
 
@@ -103,7 +103,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         return iter(self.model.accounts.items())
 
     def leased(self, lease: Lease) -> None:
-        """Note a new lease; only its holder's earlier leases and uncertain ones may still be believed."""
+        """Record a new lease; only leases of the same holder or in doubt may still be believed."""
         assert lease.fencing_token > self.newest_issued[lease.account]
         self.newest_issued[lease.account] = lease.fencing_token
         others = {one for one in self.believers if one.account == lease.account} - self.in_doubt
@@ -115,7 +115,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
 
     @contextlib.contextmanager
     def only_one_of(self, lease: Lease) -> Iterator[None]:
-        """Note that the holder of `lease` no longer uses those of its accounts that end within."""
+        """Record that the holder of `lease` stops using its accounts whose checkouts end within."""
         held = {name for name, _ in self.accounts if self.is_held_by(name, lease.holder)}
         yield
         ended = {name for name in held if not self.is_held_by(name, lease.holder)}
@@ -124,7 +124,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         }
 
     def doubt(self, name: str) -> None:
-        """Something was done to the account behind its holder's back."""
+        """Record a change of the account that its holder does not know."""
         self.in_doubt |= {one for one in self.believers if one.account == name}
 
     def is_done(self, order: Awaitable[object], exists: bool, allowed: bool) -> bool:  # noqa: FBT001 - two facts
@@ -145,7 +145,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
         seconds, micros = self.raw.time()
         return int(seconds * 1000 + micros // 1000)
 
-    # -- what holds after each -----------------------------------------------------------------
+    # -- invariants -------------------------------------------------------------------------
 
     @invariant()
     def at_most_one_uses_an_account(self) -> None:
@@ -185,7 +185,7 @@ class CheckoutsUnderTest(RuleBasedStateMachine):
 
 
 def held_in(entry: str | None, lease_ends: float | None, now: int) -> Held | None:
-    """Read what stands in `holders` and `leases`, which have an account both or neither."""
+    """Read the entries in `holders` and `leases`, which both have an account or neither."""
     assert (entry is None) == (lease_ends is None)
     if entry is None or lease_ends is None:
         return None

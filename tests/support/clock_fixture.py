@@ -1,4 +1,4 @@
-"""Clocks that a test moves for the sandbox, Valkey and the service; without libfaketime it is skipped."""
+"""Fixture of movable clocks for the sandbox, Valkey and the service; skips without libfaketime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `botapi` command as people and scripts run it: a process in a pipe, or on a terminal of its own."""
+"""The `botapi` command as a process, in a pipe or on a terminal of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -32,7 +32,7 @@ class Said:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return ours, with nothing of BotAPI in it but `more`, and no size of another terminal."""
+    """Return the environment without BotAPI variables except `more`, and without a terminal size."""
     unwanted = {"REDISTOGO_URL", "PORT", "NO_COLOR", "LINES", "COLUMNS"}
     clean = {
         name: value
@@ -59,7 +59,7 @@ def botapi(*words: str, cwd: Path, env: Mapping[str, str] | None = None, typed: 
 
 
 class Terminal:
-    """A command on a terminal; `seen` is all that it has written, with escapes and all."""
+    """A command on a terminal; `seen` is its output, escapes included."""
 
     def __init__(self, process: subprocess.Popen[bytes], end: int) -> None:
         self.process = process
@@ -68,11 +68,11 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """Return what was written, without escapes."""
+        """Return the output without escapes."""
         return _ESCAPES.sub("", self.seen)
 
     def wait_for(self, wanted: str) -> str:
-        """Return what was written since the last wait, as soon as `wanted` is in it."""
+        """Return the output since the last wait, as soon as `wanted` is in it."""
         begun, until = len(self.seen), time.monotonic() + WITHIN_S
         while wanted not in _ESCAPES.sub("", self.seen[begun:]):
             if time.monotonic() > until or not self._read(0.2):
@@ -100,12 +100,12 @@ class Terminal:
         return self.process.wait(WITHIN_S)
 
     def _read(self, within_s: float) -> bool:
-        """Read what there is; False when there will be no more."""
+        """Read the available output; return False at the end."""
         if not select.select([self._end], [], [], within_s)[0]:
             return self.process.poll() is None
         try:
             piece = os.read(self._end, 65536)
-        except OSError:  # so a pty says that its other end is closed
+        except OSError:  # the other end of the pty is closed
             return False
         self.seen += piece.decode(errors="replace")
         return bool(piece)

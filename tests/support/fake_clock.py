@@ -1,4 +1,4 @@
-"""Virtual time for tests: it passes only when the test says so."""
+"""Virtual time for tests: it passes only through `advance`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Sized
 from functools import partial
 from typing import Final
 
-WALL_AT_ZERO: Final = 1_700_000_000.0  # UTC seconds at now() == 0; any past date would do
-SETTLE_ROUNDS: Final = 100_000  # more than that is two tasks waking each other for ever
+WALL_AT_ZERO: Final = 1_700_000_000.0  # UTC seconds at now() == 0; any past date
+SETTLE_ROUNDS: Final = 100_000  # more than that: two tasks wake each other endlessly
 
 
 class FakeClock:
-    """Serves wherever a clock is asked for; see `SystemClock` for the methods' contracts."""
+    """Implements every clock protocol; see `SystemClock` for the contracts."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
@@ -58,7 +58,7 @@ class FakeClock:
 
     @property
     def pending(self) -> int:
-        """How many timers are armed; a forgotten one is a leak."""
+        """Number of armed timers; a forgotten one is a leak."""
         return sum(not timer.cancelled for _, _, timer in self._timers)
 
 
@@ -76,7 +76,7 @@ async def settle() -> None:
 
     Sockets and threads are not waited for: virtual time is for code without them.
     """
-    # Private, and the only way to know: sleeping zero a hopeful number of times is scheduling luck.
+    # Private, but the only exact way: a fixed number of sleeps depends on scheduling.
     ready: Sized = vars(asyncio.get_running_loop())["_ready"]
     for _ in range(SETTLE_ROUNDS):
         await asyncio.sleep(0)

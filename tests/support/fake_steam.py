@@ -1,6 +1,6 @@
-"""A Steam and a store in memory, behind the same small interfaces as the real ones; for unit tests.
+"""Fakes of Steam, the account store and the log-on limiter, for unit tests in virtual time.
 
-They do what they are told, write down what was done to them in order, and wait for no real time.
+They record their calls in a `Script`, which also holds the errors and delays of a test.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.accounts.logon_limiter import Wait
+from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
+from actors.accounts.store import AccountStore
 from actors.errors import LeaseLost, NoAccountFree, ServiceError
+from actors.steam.directory import CmDirectory
+from actors.steam.link import SteamNetwork
 from actors.steam.port import (
     AuthSession,
     AuthState,
@@ -23,16 +26,16 @@ from actors.steam.port import (
     LinkListener,
     LoggedOn,
     Server,
-    Transport,
+    TransportKind,
 )
 
-SERVER = Server("cm:443", "cm", "127.0.0.1", 443, Transport.WEBSOCKET)
+SERVER = Server("cm:443", "cm", "127.0.0.1", 443, TransportKind.WEBSOCKET)
 STEAM_ID = 7
 FAR_FUTURE = 4_000_000_000.0  # UTC seconds
 
 
 def refresh_token(**claims: Any) -> str:
-    """Return a token as Steam gives it to a client that logs on as `STEAM_ID`, with other `claims`."""
+    """Return a token as Steam issues it to `STEAM_ID`, with some `claims` replaced."""
     usual = {
         "iss": "steam",
         "sub": str(STEAM_ID),
@@ -45,23 +48,23 @@ def refresh_token(**claims: Any) -> str:
 
 @dataclass
 class Script:
-    """What happens, shared by all fakes of a test: `deeds` in order, `errors` by deed (used once)."""
+    """Shared by all fakes of a test: `calls` in order, `errors` by call (each used once)."""
 
-    deeds: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     errors: dict[str, ServiceError] = field(default_factory=dict)
-    held: dict[str, asyncio.Event] = field(default_factory=dict)  # deeds that wait for the test
+    held: dict[str, asyncio.Event] = field(default_factory=dict)  # calls that wait for the test
     resumed: list[AuthSession | None] = field(default_factory=list)  # with each `authenticate`
 
-    async def do(self, deed: str) -> None:
-        self.deeds.append(deed)
-        if (hold := self.held.get(deed)) is not None:
+    async def do(self, call: str) -> None:
+        self.calls.append(call)
+        if (hold := self.held.get(call)) is not None:
             await hold.wait()
-        if (error := self.errors.pop(deed, None)) is not None:
+        if (error := self.errors.pop(call, None)) is not None:
             raise error
 
 
-class FakeStore:
-    """Accounts in memory, leased one after the other."""
+class FakeStore(AccountStore):
+    """Accounts in memory, leased in order."""
 
     def __init__(self, script: Script, accounts: list[str]) -> None:
         self._script = script
@@ -72,10 +75,10 @@ class FakeStore:
         self.repeated: dict[str, float | None] = {}  # of the same cooldowns
         self.held: dict[str, int] = {}
         self.logged_on: list[str] = []
-        self.avoided: dict[str, tuple[float, str]] = {}
+        self.avoid_marks: dict[str, tuple[float, str]] = {}
 
     def free(self, account: str) -> None:
-        """Let it be checked out again, also while it is held."""
+        """Make the account available again, even while it is held."""
         self.held.pop(account, None)
         if account not in self._free:
             self._free.append(account)
@@ -117,10 +120,10 @@ class FakeStore:
             del self.cooldowns[account]
 
     def avoid(self, account: str, seconds: float, reason: str) -> None:
-        self.avoided[account] = (seconds, reason)
+        self.avoid_marks[account] = (seconds, reason)
 
     async def note_logon(self, lease: Lease) -> None:
-        if (error := self._script.errors.get("note_logon")) is not None:  # as often as it is asked
+        if (error := self._script.errors.get("note_logon")) is not None:  # not used up
             raise error
         self.logged_on.append(lease.account)
 
@@ -143,7 +146,7 @@ class FakeStore:
 
 
 class FakeLink:
-    """One connection; `listener` is how the test makes it drop."""
+    """One connection; tests drop it through `listener`."""
 
     def __init__(self, script: Script, listener: LinkListener) -> None:
         self._script = script
@@ -204,8 +207,8 @@ class FakeLink:
         await self._script.do("close")
 
 
-class FakeSteam:
-    """Opens fake links and remembers the newest."""
+class FakeSteam(SteamNetwork):
+    """Opens fake links; `link` is the newest."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -218,8 +221,8 @@ class FakeSteam:
         return self.link
 
 
-class FakePacing:
-    """Grants every log-on at once, unless the test has set waits."""
+class FakeLimiter(LogonLimiter):
+    """Permits every log-on, unless the test sets waits."""
 
     def __init__(self) -> None:
         self.waits: list[Wait] = []
@@ -246,15 +249,15 @@ class FakePacing:
         return Wait(2100.0, "rate-limit", "192.0.2.1")
 
 
-class FakeDirectory:
-    """Knows one CM."""
+class FakeDirectory(CmDirectory):
+    """Has one CM."""
 
     def __init__(self, script: Script | None = None) -> None:
         self._script = script
         self.bad: list[Server] = []
 
     async def pick(self) -> Server:
-        # No deed of its own: only an error of a test has anything to do with it.
+        # Not recorded: tests only set its error.
         if (
             self._script is not None
             and (error := self._script.errors.pop("pick", None)) is not None

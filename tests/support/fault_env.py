@@ -1,4 +1,4 @@
-"""A bot held in one of its states by a switch of the sandbox, and one beside it that must not notice."""
+"""A bot held in one state by a switch of the sandbox, and a neighbour that must not be affected."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, Final
 
 from actors.bot.ports import LogOnTimeouts
 from actors.bot.states import BotState
-from actors.steam.port import GuardRequest, Transport
-from support.bot_env import POLICY, BotEnv, Stand
+from actors.steam.port import GuardRequest, TransportKind
+from support.bot_env import POLICY, BotEnv, BotRun
 
 NEIGHBOUR: Final = "neighbour"
 WITH_TOKEN: Final = "victim"
-WITH_CODE: Final = "coded"  # logs on with a password and a code that an operator has to bring
+WITH_CODE: Final = "coded"  # logs on with a password and a code that the test submits
 ACCOUNTS: Final = [
     {"name": NEIGHBOUR, "password": "quiet-1"},
     {"name": WITH_TOKEN, "password": "unlucky-2"},
     {"name": WITH_CODE, "password": "unlucky-3", "email_code": "R2D2X"},
 ]
 THIEF: Final = "9999999999 0 them/bot-1"  # fencing token, since, holder
-# What ends by nothing but the bot's own patience does not end while the test waits.
+# Time limits longer than any test.
 PATIENT: Final = replace(
     POLICY, connect_s=60.0, launch_s=60.0, log_on=LogOnTimeouts(token_s=60.0, credentials_s=60.0)
 )
@@ -33,7 +33,7 @@ _matches = itertools.count(6_100_000_000)
 
 
 class At(enum.Enum):
-    """What the bot is doing; its state in the second word."""
+    """What the bot is doing, and its state."""
 
     CONNECTING = "connecting", BotState.CONNECTING
     TOKEN = "authenticating-token", BotState.AUTHENTICATING
@@ -53,7 +53,7 @@ class At(enum.Enum):
 
 @dataclass(frozen=True)
 class End:
-    """What a life ends in, and what it leaves behind. READY: it goes on."""
+    """State at the end of a run, and what the run leaves. READY: it continues."""
 
     state: BotState
     cools_for: float | None = None  # seconds
@@ -64,25 +64,25 @@ class End:
 
 
 class FaultEnv:
-    """One bot in one state. Its connections are those of one CM, its neighbour's of another."""
+    """One bot in one state, connected to another CM than its neighbour."""
 
-    def __init__(self, rig: BotEnv, at: At, transport: Transport) -> None:
-        self.sandbox = rig.sandbox
+    def __init__(self, env: BotEnv, at: At, transport: TransportKind) -> None:
+        self.sandbox = env.sandbox
         self.at = at
         self.account = WITH_CODE if at is At.PASSWORD else WITH_TOKEN
         endpoints = self.sandbox.endpoints[transport.value]
-        self.cm = ("ws" if transport is Transport.WEBSOCKET else "tcp") + "2"
-        self._rig = rig
+        self.cm = ("ws" if transport is TransportKind.WEBSOCKET else "tcp") + "2"
+        self._env = env
         self._transport = transport
         self._avoid = endpoints[:1]
         self._asked_for_code = asyncio.Event()
         self._has_code = asyncio.Event()
         self.request: asyncio.Task[bytes] | None = None
-        self.stand: Stand
+        self.run: BotRun
 
     async def begin(self, **policy: Any) -> None:
-        """Let the bot begin its life, by `POLICY` with these changes."""
-        self.stand = await self._rig.stand(
+        """Start the bot with `POLICY` and these changes."""
+        self.run = await self._env.start_bot(
             self.account,
             f"scene{next(_prefixes)}",
             with_token=self.at is not At.PASSWORD,
@@ -93,7 +93,7 @@ class FaultEnv:
         )
 
     async def hold(self) -> None:
-        """Switch on what will keep the bot in its state."""
+        """Switch on what keeps the bot in its state."""
         mine: dict[str, Any] = {"accounts": [self.account]}
         if self.at is At.CONNECTING:
             await self.sandbox.faults(accept_and_silence={"cms": [self.cm]})
@@ -105,10 +105,10 @@ class FaultEnv:
             await self.sandbox.faults(gc_silent=mine)
 
     async def reach(self, since: int, *, request_s: float) -> None:
-        """Wait until the bot is where it is to be."""
+        """Wait until the bot is in its state."""
         wait, account = self.sandbox.wait_journal, self.account
         if self.at is At.CONNECTING:
-            await self.stand.directory.picked.wait()
+            await self.run.directory.picked.wait()
         elif self.at is At.TOKEN:
             await wait("logon_ignored", since=since, account=account)
         elif self.at is At.PASSWORD:
@@ -117,42 +117,42 @@ class FaultEnv:
         elif self.at is At.LAUNCHING:
             await wait("gc_hello", since=since, account=account)
         else:
-            await self.stand.until(BotState.READY)
+            await self.run.until(BotState.READY)
         if self.at in (At.SERVING, At.DRAINING):
-            self.request = self.stand.ask(next(_matches), request_s)
+            self.request = self.run.ask(next(_matches), request_s)
             await wait("match_request", since=since, account=account)
         if self.at is At.DRAINING:
-            self.stand.bot.stop()
-        assert self.stand.states[-1] is self.at.state
+            self.run.bot.stop()
+        assert self.run.states[-1] is self.at.state
 
     def bring_code(self) -> None:
-        """Let the log-on with a password go on."""
+        """Let the log-on with a password continue."""
         self._has_code.set()
 
     async def steal_lease(self) -> None:
         """Give the account to another holder, as an operator or a failover may."""
-        await self.stand.redis.hset(self.stand.keys.holders, self.account, THIEF)
+        await self.run.redis.hset(self.run.keys.holders, self.account, THIEF)
 
     async def recover(self) -> None:
-        """Take every switch back; raises unless the bot then serves."""
+        """Switch everything off; raise unless the bot then serves."""
         await self.sandbox.clear_faults()
         if self.at is At.PASSWORD:
             self.bring_code()
-        else:  # after a restart the GC welcomes every session that plays
+        else:  # after a restart the GC welcomes every client that plays
             body = {"accounts": [self.account], "what": "gc_welcome"}
             await self.sandbox.call("POST", "/push", body)
-        await self.stand.until(BotState.READY)
-        assert len(await self.stand.ask(next(_matches))) > 100
+        await self.run.until(BotState.READY)
+        assert len(await self.run.ask(next(_matches))) > 100
 
     async def found(self) -> End:
-        """Return how it ended; the cooldown is left to the caller."""
-        stand = self.stand
+        """Return how the run ended, without the cooldown."""
+        run = self.run
         return End(
-            state=stand.states[-1],
-            marks_cm=bool(stand.directory.marked),
-            stops_ip=await stand.ip_is_stopped(),
-            forgets_token=self.at is not At.PASSWORD and not await stand.token(),
-            keeps_lease=await stand.is_leased(),
+            state=run.states[-1],
+            marks_cm=bool(run.directory.marked),
+            stops_ip=await run.ip_is_stopped(),
+            forgets_token=self.at is not At.PASSWORD and not await run.token(),
+            keeps_lease=await run.is_leased(),
         )
 
     async def _bring_code(self, _request: GuardRequest) -> str:
@@ -162,29 +162,29 @@ class FaultEnv:
 
 
 class Neighbour:
-    """A bot on the same hub that serves all the time."""
+    """A bot on the same hub that serves continuously."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
+    def __init__(self, run: BotRun) -> None:
+        self.run = run
 
     @classmethod
-    async def moved_in(cls, rig: BotEnv) -> Neighbour:
-        theirs = rig.sandbox.endpoints[Transport.WEBSOCKET.value][1:]
-        stand = await rig.stand(NEIGHBOUR, NEIGHBOUR, with_token=True, avoid=theirs)
-        await stand.until(BotState.READY)
-        return cls(stand)
+    async def moved_in(cls, env: BotEnv) -> Neighbour:
+        theirs = env.sandbox.endpoints[TransportKind.WEBSOCKET.value][1:]
+        run = await env.start_bot(NEIGHBOUR, NEIGHBOUR, with_token=True, avoid=theirs)
+        await run.until(BotState.READY)
+        return cls(run)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Ask for one match after the other meanwhile; each has to be answered."""
-        before = len(self.stand.changes)
-        seat = self.stand.changes[-1].seat
+        """Request matches during the block; each must be answered."""
+        before = len(self.run.changes)
+        seat = self.run.changes[-1].seat
         stop, answered = asyncio.Event(), 0
 
         async def ask() -> None:
             nonlocal answered
             while not stop.is_set():
-                answered += len(await self.stand.ask(next(_matches))) > 100
+                answered += len(await self.run.ask(next(_matches))) > 100
 
         asking = asyncio.create_task(ask())
         try:
@@ -193,5 +193,5 @@ class Neighbour:
             stop.set()
             await asking
         assert answered > 0
-        # A renewal is told too; anything else would be another state or another lease.
-        assert all(one.seat == seat is not None for one in self.stand.changes[before:])
+        # A lease renewal publishes the state again; nothing else may change.
+        assert all(one.seat == seat is not None for one in self.run.changes[before:])

@@ -1,4 +1,4 @@
-"""The edge of the API on a real socket, with a test's own routes, and a client that sends any bytes."""
+"""An HTTP server on a real socket with a test's own routes, and a client that sends any bytes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from aiohttp.typedefs import Handler
 from actors.http.connection import Capacity
 from actors.http.outcome import Count
 from actors.http.pipeline import Pipeline
-from actors.http.server import HttpServer, Site, bare_app
+from actors.http.server import HttpServer, make_app
 from supervisor.app.web import HttpAccess
 from supervisor.clock import SystemClock
 from supervisor.config.model import Http
 from support.scripted_child import capturing_log
 
-WITHIN_S = 20.0  # far more than anything here takes
+WITHIN_S = 20.0  # more than any step takes
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, taken apart."""
+    """One parsed response."""
 
     status: int
     headers: dict[str, str]  # names in lower case
@@ -35,27 +35,27 @@ class Answer:
 
     @property
     def word(self) -> str:
-        """The word of an error, which has the one form that all errors have."""
+        """The error word; every error has the same form."""
         error = orjson.loads(self.body)
         assert set(error) == {"error", "message", "retry_after"}
         return str(error["error"])
 
 
 class Wire:
-    """One connection."""
+    """A client's connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Send, as far as the other side lets us."""
+        """Send; ignore a closed connection."""
         with contextlib.suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
 
     async def answer(self) -> Answer:
-        """Read one answer."""
+        """Read one response."""
         async with asyncio.timeout(WITHIN_S):
             head = await self.reader.readuntil(b"\r\n\r\n")
             status, *lines = head.decode().split("\r\n")
@@ -66,14 +66,14 @@ class Wire:
         return Answer(int(status.split()[1]), headers, body)
 
     async def wait_closed(self) -> bytes:
-        """Return what still comes until the other side closes."""
+        """Read until the server closes the connection."""
         async with asyncio.timeout(WITHIN_S):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()
         return b""
 
     def close(self) -> None:
-        """Close our side."""
+        """Close the connection."""
         self.writer.close()
 
 
@@ -95,20 +95,20 @@ class HttpServerEnv:
             wire.close()
 
     async def ask(self, data: bytes) -> Answer:
-        """Send `data` over a connection of its own and return the answer."""
+        """Send `data` on a new connection and return the response."""
         async with self.wire() as wire:
             await wire.send(data)
             return await wire.answer()
 
     async def wait_open(self, count: int) -> None:
-        """Wait until there are that many connections."""
+        """Wait until there are `count` connections."""
         async with asyncio.timeout(WITHIN_S):
-            while self.capacity.open != count:  # noqa: ASYNC110 - the server has no reason to tell
+            while self.capacity.open != count:  # noqa: ASYNC110 - the server sends no signal
                 await asyncio.sleep(0.01)
 
 
 def get(path: str = "/", **headers: str) -> bytes:
-    """Return a request; `_` in a header's name stands for `-`."""
+    """Return a GET request; `_` in a header's name stands for `-`."""
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
     return f"GET {path} HTTP/1.1\r\nHost: test\r\n{''.join(lines)}\r\n".encode()
 
@@ -119,24 +119,24 @@ async def serving(
     http: Http | None = None,
     count: Count | None = None,
     *,
-    address: str = "0.0.0.0",  # noqa: S104 - where it says that it listens
+    address: str = "0.0.0.0",  # noqa: S104 - the configured address; the socket is on loopback
 ) -> AsyncIterator[HttpServerEnv]:
-    """Serve `routes` by any method, and /ok, with all that stands in front of every route."""
+    """Serve `routes` and /ok, for any method, behind the complete pipeline."""
     log, lines = capturing_log()
     clock = SystemClock()
-    door = HttpAccess(http or Http(), lambda _: False, address, clock=clock, log=log)
-    app = bare_app(door.admission)
-    pipeline = Pipeline(door.admission, clock=clock, log=log, count=count)
+    access = HttpAccess(http or Http(), None, address, clock=clock, log=log)
+    app = make_app((), access.admission, version="test")
+    pipeline = Pipeline(access.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = HttpServer(
-            Site(app), listener.dup(), edge=pipeline, capacity=door.capacity, drain_s=1.0, log=log
+            app, listener.dup(), pipeline=pipeline, capacity=access.capacity, drain_s=1.0, log=log
         )
         await server.start()
         running = asyncio.create_task(server.run())
         try:
-            yield HttpServerEnv(listener.getsockname()[:2], door.capacity, lines)
+            yield HttpServerEnv(listener.getsockname()[:2], access.capacity, lines)
         finally:
             server.stop()
             await running

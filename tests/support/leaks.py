@@ -1,4 +1,4 @@
-"""What a process holds: counted before and after, to see what was left behind."""
+"""Counts the resources of a process before and after a test, to detect leaks."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from actors.bot.bot import Bot
 from actors.steam.connection import Connection
 from actors.steam.link import SteamLink
 
-SETTLE_S = 3.0  # for the last greenlets and sockets to end
+SETTLE_S = 3.0  # time for the last greenlets and sockets to end
 
 
 @dataclass(frozen=True)
-class Held:
-    """How many there are."""
+class Resources:
+    """Numbers of resources."""
 
     tasks: int
     greenlets: int
-    descriptors: int  # but for those of the pool of connections to Redis
+    descriptors: int  # without those of the Redis connection pool
     threads: int
     bots: int
     links: int
     connections: int  # to Steam
 
 
-def held(redis: Redis) -> Held:
+def count_resources(redis: Redis) -> Resources:
     gc.collect()
     objects = gc.get_objects()
     greenlets = [one for one in objects if isinstance(one, Greenlet)]
     threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
-    return Held(
+    return Resources(
         tasks=len(asyncio.all_tasks()),
         greenlets=sum(not one.dead for one in greenlets),
         descriptors=_descriptors() - _pooled(redis),
@@ -47,25 +47,25 @@ def held(redis: Redis) -> Held:
     )
 
 
-async def nothing_is_left(before: Held, redis: Redis) -> None:
-    """Raise AssertionError unless everything that came has gone again.
+async def assert_no_leaks(before: Resources, redis: Redis) -> None:
+    """Raise AssertionError if there are more resources than `before`.
 
-    Fewer is no leak: what was about to end when `before` was counted has ended since.
+    Fewer are accepted: some may have been about to end when `before` was counted.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_S
-    while (more := _more(held(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - they end without a word
+    while (more := _more(count_resources(redis), before)) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.02)
     assert not more, f"left behind: {more}"
 
 
-def _more(now: Held, before: Held) -> dict[str, int]:
+def _more(now: Resources, before: Resources) -> dict[str, int]:
     counts = {what: count - getattr(before, what) for what, count in asdict(now).items()}
     return {what: count for what, count in counts.items() if count > 0}
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the count alone, also of those just closed
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the count, including descriptors that were just closed
 
 
 def _pooled(redis: Redis) -> int:

@@ -1,4 +1,4 @@
-"""Every event that the service may log, read from its source with `ast`: name, levels, keys."""
+"""All log events of the service, read from its source with `ast`: name, levels, keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("actors", "supervisor")
-# Methods of a logger, and the level that they log at.
+# Methods of a logger and their levels.
 LEVELS: Final = {
     **{level: level for level in ("debug", "info", "warning", "error")},
     "exception": "error",
@@ -20,15 +20,15 @@ LEVELS: Final = {
 
 @dataclass
 class Event:
-    """One event, wherever it is logged."""
+    """One event, from all its calls."""
 
     levels: set[str] = field(default_factory=set)
-    keys: set[str] = field(default_factory=set)  # those written out at its call
+    keys: set[str] = field(default_factory=set)  # the keywords of its calls
     has_more: bool = False  # keys that come by `**`
 
 
-# Two are written by a method that is handed on or looked up by name; these are all places of that kind.
-# One is written by no logger: by the output itself, in `supervisor/logs/setup.py`.
+# Two events are logged by a method that is passed on or looked up by name; INDIRECT_IN has these places.
+# `supervisor/logs/setup.py` writes one event without a logger.
 INDIRECT: Final = {
     "request_answered": Event({"debug", "info"}, set(), has_more=True),
     "config_unchanged": Event({"debug", "info"}, set(), has_more=True),
@@ -58,7 +58,7 @@ def logged_events() -> dict[str, Event]:
 
 
 def indirect_calls() -> dict[str, int]:
-    """Return how often a logger's method is handed on or looked up by name, by file."""
+    """Return how often a logger's method is passed on or looked up by name, by file."""
     found: Counter[str] = Counter()
     for path, tree in _sources():
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -86,7 +86,7 @@ def _functions(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _bound_keys(function: ast.AST) -> set[str]:
-    """Return what a function binds to the logger that it logs with."""
+    """Return the keys that a function binds to its logger."""
     return {
         one.arg
         for node in ast.walk(function)

@@ -1,4 +1,4 @@
-"""An operator's program: talks to the admin API with the token, and reads the stream of events."""
+"""Client of the admin API and of the event stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def ask(
     token: str | None = TOKEN,
     headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Send one request; a body that is a str goes as it is, anything else as JSON."""
+    """Send one request; a str is sent unchanged, any other body as JSON."""
     sent = dict(headers or {})
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"
@@ -42,7 +42,7 @@ async def ask(
 
 
 class Stream:
-    """`/events`, read one event at a time, and the picture that they add up to."""
+    """`/events`, read one event at a time, and the state that they add up to."""
 
     def __init__(self, url: str, *, token: str | None = TOKEN, last: str | None = None) -> None:
         self._url = url
@@ -67,7 +67,7 @@ class Stream:
         await self._client.close()
 
     async def next(self) -> tuple[str, dict[str, Any]]:
-        """Return the next event's name and data, taken into the picture."""
+        """Return the next event's name and data, and apply it to the state."""
         name, data = await anext(self._events)
         for table, rows, key in (
             ("bots", self.bots, "bot_id"),

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.env import ServiceEnv, service_env
 from bench.service_process import Sections
-from bench.world import ServiceEnv, world
 
 QUICK: Sections = {"bots": {"min_interval": 0}}
 
@@ -27,7 +27,9 @@ def quick_world(
     laid_over = {section: dict(values) for section, values in QUICK.items()}
     for section, values in (settings or {}).items():
         laid_over.setdefault(section, {}).update(values)
-    with world(bots, matches=matches, settings=laid_over, sandbox_options=sandbox_options) as w:
+    with service_env(
+        bots, matches=matches, settings=laid_over, sandbox_options=sandbox_options
+    ) as w:
         w.service.wait_ready(bots)
         yield w
 

@@ -1,4 +1,4 @@
-"""HTTP by hand: bytes to a socket, answers off it; for requests that no client library would send."""
+"""HTTP client on a socket, for requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """One answer; the names of its headers in lower case."""
+    """One response; names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,7 +26,7 @@ class RawAnswer:
 
 
 class RawConnection:
-    """One connection, from the local address `source` where that is given; a context manager."""
+    """A connection, from the local address `source` if given; a context manager."""
 
     def __init__(self, url: str, source: str = "") -> None:
         self._address = urlsplit(url)
@@ -34,7 +34,7 @@ class RawConnection:
 
     def __enter__(self) -> Self:
         host, port = self._address.hostname, self._address.port
-        self.socket = socket.create_connection((host, port), PATIENCE_S, (self._source, 0))
+        self.socket = socket.create_connection((host, port), TIMEOUT_S, (self._source, 0))
         self._left = b""
         return self
 
@@ -45,12 +45,12 @@ class RawConnection:
         self.socket.sendall(data)
 
     def get(self, target: bytes, *headers: bytes) -> None:
-        """Send a GET; nothing in it is quoted."""
+        """Send a GET without quoting."""
         lines = (b"GET " + target + b" HTTP/1.1", b"Host: localhost", *headers, b"", b"")
         self.send(b"\r\n".join(lines))
 
     def answer(self) -> RawAnswer:
-        """Read the next answer. Raises ConnectionError when there is none."""
+        """Read the next response. Raises ConnectionError if there is none."""
         head = self._read_past(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {
@@ -62,7 +62,7 @@ class RawConnection:
         return RawAnswer(status, headers, self._read(size))
 
     def is_closed(self) -> bool:
-        """Wait until the service closes, or sends something."""
+        """Wait until the service closes the connection or sends data; return whether it closed."""
         return not self._left and not self.socket.recv(1)
 
     def _read_past(self, mark: bytes) -> bytes:
@@ -80,5 +80,5 @@ class RawConnection:
     def _received(self) -> bytes:
         data = self.socket.recv(65536)
         if not data:
-            raise ConnectionError("closed before the answer was complete")
+            raise ConnectionError("closed before the response was complete")
         return data

@@ -1,4 +1,4 @@
-"""A router in virtual time with fake bots, budgets and what all containers know."""
+"""A router in virtual time with fake bots, budgets and matches that all instances share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from functools import partial
 import pytest
 import structlog
 
-from actors.accounts.models import Refused, Reserved, Unmet
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import (
     BotChanged,
@@ -23,18 +24,18 @@ from actors.bot.messages import (
     RouterToBot,
     ServeMatch,
 )
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
-from actors.errors import StoreUnavailable
+from actors.errors import StoreMisused, StoreUnavailable
 from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.redis.client import Condition
 from actors.router.messages import FetchMatch, GetRouter, RouterMessage, RouterPolicy, RouterReport
 from actors.router.router import Router
 from sandbox.gc.matches.schema import encode_response
 from support.fake_clock import FakeClock, settle
-from support.fake_matches import TURNS, FakeMatches
-from support.fake_tally import FakeTally
+from support.fake_matches import FakeCharge, FakeMatches
+from support.router_counts import RouterCounts
 
 POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=0.0, queue=2)
 
@@ -103,25 +104,27 @@ class FakeBot(Actor[RouterToBot]):
 
 
 @dataclass
-class FakeBudgets:
-    """Grants everything but what is in `refusals` (by account); as Redis does, after earlier commands."""
+class FakeAccounts(AccountStore):
+    """Grants every request but what is in `refusals` (by account)."""
 
-    holds: Callable[[Condition], bool]
     refusals: dict[str, Refused | StoreUnavailable] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
     looks: list[str] = field(default_factory=list)  # at addresses
     is_away: bool = False  # for those looks
+    misused: set[str] = field(default_factory=set)  # accounts with a key of the wrong type
 
-    async def reserve(
-        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
-    ) -> Reserved | Refused | Unmet:
+    def charge(self, account: str, fencing_token: int, ip: str | None) -> FakeCharge:
         del fencing_token, ip
-        if if_ is not None:
-            for _ in range(TURNS + 1):
-                await asyncio.sleep(0)
-            if not self.holds(if_):
-                return Unmet()
+        return FakeCharge((), (), lambda: self._count(account))
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
+        del fencing_token, ip
+        return self._count(account)
+
+    def _count(self, account: str) -> Reserved | Refused:
         refusal = self.refusals.get(account)
+        if account in self.misused:
+            raise StoreMisused("reserve", "WRONGTYPE")
         if isinstance(refusal, StoreUnavailable):
             raise refusal
         if refusal is not None:
@@ -140,11 +143,11 @@ class FakeBudgets:
 @dataclass
 class RouterEnv:
     clock: FakeClock
-    budgets: FakeBudgets
+    budgets: FakeAccounts
     matches: FakeMatches
     address: Address[RouterMessage]
     router: Router
-    tally: FakeTally
+    tally: RouterCounts
     bots: dict[str, FakeBot] = field(default_factory=dict)
     seats: dict[str, ReadyBot] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -202,16 +205,16 @@ async def routing(
 ) -> AsyncIterator[RouterEnv]:
     """Run a router; several on the same `matches` are several containers."""
     address: Address[RouterMessage] = Address("router")
-    budgets, tally = FakeBudgets(matches.holds_in_redis), FakeTally()
+    budgets, tally = FakeAccounts(), RouterCounts()
     router = Router(
         address=address,
-        budgets=budgets,
+        accounts=budgets,
         matches=matches,
         memory=MatchCache(policy.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=policy,
-        tally=tally,
-        catch_up=lambda _: None,
+        metrics=tally,
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         rng=random.Random(1),
         log=structlog.get_logger(),

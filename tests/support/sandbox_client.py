@@ -1,17 +1,15 @@
-"""A small Steam client for the sandbox's own tests, built on the `steam` package's message classes.
+"""A small Steam client for the sandbox's tests, built on the `steam` package's messages.
 
-It is the second reading of the protocol: what it cannot parse, the sandbox got wrong. One connection,
-asyncio, no reconnects.
+It is a second implementation of the protocol: a message that it cannot parse is an error of the sandbox.
+One connection, asyncio, no reconnects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import gzip
 import itertools
-import ssl
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -19,22 +17,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
-from Cryptodome.Cipher import PKCS1_OAEP
-from Cryptodome.PublicKey import RSA
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from dota2.protobufs import dota_gcmessages_client_pb2 as dota
 from google.protobuf.message import DecodeError, Message
-from steam.core import crypto
 from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_base_pb2 as base_pb
 from steam.protobufs import steammessages_clientserver_2_pb2 as server2_pb
 from steam.protobufs import steammessages_clientserver_login_pb2 as login_pb
 from steam.protobufs import steammessages_clientserver_pb2 as server_pb
 
-from bench.sandbox_process import SandboxProcess
-
 PROTO = 0x80000000
-MAX_MESSAGE = 16 * 1024 * 1024
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -56,21 +48,21 @@ class ServiceError(Exception):
 
 
 class Closed(Exception):
-    """The connection is over: the CM closed it, or a frame was not one."""
+    """The connection has ended: closed by the CM, or after an invalid frame."""
 
 
-class Flawed(Exception):
-    """A whole message that cannot be read."""
+class Corrupted(Exception):
+    """A message that cannot be decoded."""
 
 
 class SandboxClient:
-    """One connection; open it with `connect`."""
+    """One connection; open it with `sandbox_connection.Connecting`."""
 
     def __init__(self, send: Callable[[bytes], Any], close: Callable[[], Any]) -> None:
         self._send_raw = send
         self._close = close
         self.inbox: list[Received] = []
-        self.log: list[int] = []  # every EMsg in order, Multis opened
+        self.log: list[int] = []  # every EMsg in order, including those inside Multis
         self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.steamid = 0
         self.session_id = 0
@@ -93,7 +85,7 @@ class SandboxClient:
         await self._send_raw(data)
 
     async def receive(self, within_s: float = 5.0) -> Received:
-        """Return the next message, in order, Multis opened; raises Closed at the end."""
+        """Return the next message, in order, including those inside Multis; raises Closed at the end."""
         while not self.inbox:
             async with asyncio.timeout(within_s):
                 piece = await self.pieces.get()
@@ -110,7 +102,7 @@ class SandboxClient:
                 struct.error,
                 AssertionError,
             ) as error:
-                raise Flawed from error
+                raise Corrupted from error
         return self.inbox.pop(0)
 
     def _take(self, data: bytes) -> None:
@@ -147,7 +139,7 @@ class SandboxClient:
                     return found
 
     async def wait_closed(self, within_s: float = 5.0) -> list[Received]:
-        """Return what comes until the connection ends."""
+        """Return the remaining messages until the connection ends."""
         rest = []
         async with asyncio.timeout(within_s):
             while True:
@@ -276,7 +268,7 @@ class SandboxClient:
             return job, wrapped.payload[8 + size :]
 
     async def launch(self) -> None:
-        """Play Dota 2 and get welcomed."""
+        """Play Dota 2 and wait for the GC's welcome."""
         await self.play(570)
         await self.send_gc(4006)
         _, self.welcome = await self.receive_gc(4004)
@@ -293,141 +285,14 @@ class SandboxClient:
         return dota.CMsgGCMatchDetailsResponse.FromString(body)
 
 
-class Connecting:
-    """`async with Connecting(sandbox, transport) as client`."""
-
-    def __init__(
-        self, sandbox: SandboxProcess, transport: str, endpoint: str | None = None
-    ) -> None:
-        self._sandbox = sandbox
-        self._transport = transport
-        self._endpoint = endpoint or sandbox.endpoints[transport][0]
-        self._reader: asyncio.Task[None] | None = None
-        self._http: aiohttp.ClientSession | None = None
-        self._client: SandboxClient | None = None
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def __aenter__(self) -> SandboxClient:
-        try:
-            if self._transport == "websockets":
-                self._client = await self._websocket()
-            else:
-                self._client = await self._tcp()
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self._client
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._client is not None:
-            await self._client.close()
-        if self._writer is not None:
-            self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
-        if self._http is not None:
-            await self._http.close()
-
-    async def _websocket(self) -> SandboxClient:
-        tls = ssl.create_default_context(cafile=self._sandbox.ca_file)
-        self._http = aiohttp.ClientSession()
-        url = f"wss://{self._endpoint}/cmsocket/"
-        socket = await self._http.ws_connect(url, ssl=tls, max_msg_size=MAX_MESSAGE)
-        connection = socket._response.connection
-        transport = connection.transport if connection is not None else None
-
-        async def close() -> None:
-            await socket.close()
-            if transport is not None:
-                transport.abort()  # TLS would wait for a goodbye that half-open CMs never say
-                await asyncio.sleep(0)
-
-        client = SandboxClient(socket.send_bytes, close)
-        client.raw_socket = socket
-
-        async def read() -> None:
-            async for message in socket:
-                if message.type is not aiohttp.WSMsgType.BINARY:
-                    break
-                client.pieces.put_nowait(message.data)
-            client.pieces.put_nowait(None)
-
-        self._reader = asyncio.create_task(read())
-        return client
-
-    async def _tcp(self) -> SandboxClient:
-        host, port = self._endpoint.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        self._writer = writer
-        key = await shake_hands(reader, writer, self._sandbox)
-
-        async def send(data: bytes) -> None:
-            sealed = crypto.symmetric_encrypt_HMAC(data, key, key[:16])
-            writer.write(struct.pack("<I", len(sealed)) + b"VT01" + sealed)
-            await writer.drain()
-
-        async def close() -> None:
-            writer.close()
-
-        client = SandboxClient(send, close)
-        client.raw_writer = writer
-
-        async def read() -> None:
-            try:
-                while True:
-                    sealed = await read_frame(reader)
-                    plain = crypto.symmetric_decrypt_HMAC(sealed, key, key[:16])
-                    client.pieces.put_nowait(bytes(plain))
-            except (asyncio.IncompleteReadError, ConnectionError, AssertionError, RuntimeError):
-                client.pieces.put_nowait(None)
-
-        self._reader = asyncio.create_task(read())
-        return client
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Return the payload of one VT01 frame."""
-    size, magic = struct.unpack("<I4s", await reader.readexactly(8))
-    assert magic == b"VT01"
-    assert size <= MAX_MESSAGE
-    return await reader.readexactly(size)
-
-
-async def shake_hands(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    sandbox: SandboxProcess,
-    *,
-    break_it: Callable[[bytes], bytes] = lambda response: response,
-) -> bytes:
-    """Do the channel encryption handshake and return the session key."""
-    request = await read_frame(reader)
-    emsg, _, _, protocol, universe = struct.unpack_from("<IqqII", request)
-    assert (emsg, protocol, universe, len(request)) == (1303, 1, 1, 44)
-    session_key = b"k" * 32
-    public = RSA.import_key(sandbox.universe_key_file.read_bytes())
-    blob = PKCS1_OAEP.new(public).encrypt(session_key + request[28:])
-    head = struct.pack("<IqqII", 1304, -1, -1, 1, 128)
-    response = head + blob + struct.pack("<II", zlib.crc32(blob), 0)
-    response = break_it(response)
-    writer.write(struct.pack("<I", len(response)) + b"VT01" + response)
-    result = await read_frame(reader)
-    assert struct.unpack("<IqqI", result)[0] == 1305
-    assert struct.unpack("<IqqI", result)[3] == 1
-    return session_key
-
-
 def steamid_of(token: str) -> int:
-    """Return the account that a refresh token names."""
+    """Return the SteamID in a refresh token."""
     return int(claims_of(token)["sub"])
 
 
 def claims_of(token: str) -> Mapping[str, Any]:
     """Return a token's claims, unverified."""
-    import json  # noqa: PLC0415 - placed here to keep the names above short
+    import json  # noqa: PLC0415 - imported here because only this function needs it
 
     part = token.split(".")[1]
     claims: Mapping[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -435,7 +300,7 @@ def claims_of(token: str) -> Mapping[str, Any]:
 
 
 async def logged_on(client: SandboxClient, account: Mapping[str, Any], **logon: Any) -> str:
-    """Take a client from Hello to a logon; return its refresh token."""
+    """Log a client on, from Hello; return its refresh token."""
     await client.hello()
     token = await client.token(account["name"], account["password"])
     answer = await client.log_on(token, steamid_of(token), **logon)

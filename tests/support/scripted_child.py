@@ -1,4 +1,4 @@
-"""Children that live as a script says, and a world in which to supervise them in virtual time."""
+"""Scripted children, and an environment that supervises them in virtual time."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from support.fake_clock import FakeClock, settle
 
 
 class Crash(Exception):
-    """What scripted children die of."""
+    """The error of scripted children."""
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """One life, in seconds; the default one serves until it is stopped and then ends at once."""
+class Run:
+    """One run, in seconds; the default one serves until it is stopped and then ends at once."""
 
     start_s: float = 0.0
     start_error: BaseException | None = None
@@ -47,19 +47,19 @@ class Life:
     cancel_s: float = 0.0  # after a cancellation
 
 
-SERVES = Life()
-CRASHES_AT_START = Life(start_error=Crash("at start"))
-CRASHES = Life(serve_s=0.0, error=Crash("at once"))
-RETURNS = Life(serve_s=0.0)
-HANGS_ON_STOP = Life(drain_s=math.inf)
-IGNORES_CANCELLATION = Life(drain_s=math.inf, cancel_s=math.inf)
+SERVES = Run()
+CRASHES_AT_START = Run(start_error=Crash("at start"))
+CRASHES = Run(serve_s=0.0, error=Crash("at once"))
+RETURNS = Run(serve_s=0.0)
+HANGS_ON_STOP = Run(drain_s=math.inf)
+IGNORES_CANCELLATION = Run(drain_s=math.inf, cancel_s=math.inf)
 
 
 class ScriptedChild:
-    """Lives one `Life` and tells `note` of it: starting, then failed or serving, then ended."""
+    """Acts out one `Run` and reports it to `note`: starting, then failed or serving, then ended."""
 
-    def __init__(self, life: Life, clock: FakeClock, note: Callable[[str], None]) -> None:
-        self._life = life
+    def __init__(self, run: Run, clock: FakeClock, note: Callable[[str], None]) -> None:
+        self._run = run
         self._clock = clock
         self._note = note
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -73,26 +73,26 @@ class ScriptedChild:
             raise
 
     async def _get_ready(self) -> None:
-        await self._clock.sleep(self._life.start_s)
-        if self._life.start_error is not None:
-            raise self._life.start_error
+        await self._clock.sleep(self._run.start_s)
+        if self._run.start_error is not None:
+            raise self._run.start_error
 
     async def run(self) -> None:
         self._note("serving")
         try:
             await self._serve()
         except asyncio.CancelledError:
-            await self._clock.sleep(self._life.cancel_s)
+            await self._clock.sleep(self._run.cancel_s)
             raise
         finally:
             self._note("ended")
 
     async def _serve(self) -> None:
-        await first_of(self._stopping, within=self._life.serve_s, clock=self._clock)
+        await first_of(self._stopping, within=self._run.serve_s, clock=self._clock)
         if self._stopping.done():
-            await self._clock.sleep(self._life.drain_s)
-        elif self._life.error is not None:
-            raise self._life.error
+            await self._clock.sleep(self._run.drain_s)
+        elif self._run.error is not None:
+            raise self._run.error
 
     def stop(self) -> None:
         if not self._stopping.done():
@@ -101,14 +101,14 @@ class ScriptedChild:
 
 
 class TopJitter(random.Random):
-    """Draws the largest jitter each time, so that every delay is its ceiling."""
+    """Draws the largest jitter, so that every delay is its ceiling."""
 
     def random(self) -> float:
         return 1.0
 
 
 def capturing_log() -> tuple[FilteringBoundLogger, list[MutableMapping[str, Any]]]:
-    """Return a logger and the events that are logged with it."""
+    """Return a logger and the list of its events."""
     capture = LogCapture()
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(),
@@ -120,22 +120,22 @@ def capturing_log() -> tuple[FilteringBoundLogger, list[MutableMapping[str, Any]
 
 @dataclass
 class SupervisorEnv:
-    """A clock, and everything that is seen of the children in it."""
+    """A clock, the journal of the children and the statuses that the supervisor reported."""
 
     clock: FakeClock
     journal: list[tuple[str, str]] = field(default_factory=list)  # (child id, what)
     statuses: list[ChildStatus] = field(default_factory=list)
-    lives: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.log, self.events = capturing_log()
 
-    def spec(self, child_id: str, *lives: Life, **changes: Any) -> ChildSpec:
-        """Return a spec for a child that lives `lives` in turn and then serves."""
-        coming = itertools.chain(lives, itertools.repeat(SERVES))
+    def spec(self, child_id: str, *runs: Run, **changes: Any) -> ChildSpec:
+        """Return a spec for a child with these `runs` in turn, and then ones that serve."""
+        coming = itertools.chain(runs, itertools.repeat(SERVES))
 
         def factory() -> Child:
-            self.lives[child_id] = self.lives.get(child_id, 0) + 1
+            self.runs[child_id] = self.runs.get(child_id, 0) + 1
             return ScriptedChild(next(coming), self.clock, self._note(child_id))
 
         recipe: dict[str, Any] = {
@@ -165,7 +165,7 @@ class SupervisorEnv:
 
     @contextlib.asynccontextmanager
     async def running(self, supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
-        """Start and run `supervisor`, yield the task, then stop it and give it all the time."""
+        """Start and run `supervisor`, yield the task, then stop it and wait until it ends."""
         task = asyncio.create_task(start_and_run(supervisor), name="under test")
         await settle()
         try:
@@ -175,7 +175,7 @@ class SupervisorEnv:
             await self.clock.advance(3600)
             assert task.done()
         if not task.cancelled():
-            task.exception()  # seen, if the test wants it
+            task.exception()  # retrieved, so that asyncio does not log it
 
     def what_happened(self, what: str) -> list[str]:
         """Return the ids to which `what` happened, in order."""

@@ -1,6 +1,6 @@
-"""A transport whose other end is the test: what came, what is said next, when it breaks.
+"""A transport whose other end is controlled by the test.
 
-Everything runs in one gevent hub, that of the test's thread:
+Everything runs in the gevent hub of the test's thread:
 
     with connected() as (connection, server):
         server.say(CLIENT_LOGGED_OFF, CMsgClientLoggedOff(eresult=6))
@@ -25,6 +25,7 @@ from actors.steam.connection import Connection
 from actors.steam.protocol.emsg import CLIENT_FROM_GC, CLIENT_TO_GC, DOTA, PROTO_BIT
 from actors.steam.protocol.envelope import build
 from actors.steam.protocol.gc_envelope import GcMessage, gc_message, parse_gc
+from actors.steam.steam_time import SteamTime
 from supervisor.clock import SystemClock
 
 PATIENCE_S = 5.0
@@ -47,7 +48,7 @@ class Received:
 class ScriptedTransport:
     received: list[Received] = field(default_factory=list)
     is_closed: bool = False
-    reads: bool = True  # whether the other end takes what is sent
+    reads: bool = True  # whether the other end reads
     on_message: Callable[[Received], None] | None = None
     keep_alives: int = 0
     local_ip: str = "10.0.0.5"
@@ -56,7 +57,7 @@ class ScriptedTransport:
         self._incoming: Any = Queue()
         self._arrived: Any = Event()
 
-    # -- what the code under test sees ---------------------------------------------------------
+    # -- for the code under test ---------------------------------------------------------------
     def send(self, message: bytes) -> None:
         while not self.reads:
             gevent.sleep(0.01)
@@ -83,7 +84,7 @@ class ScriptedTransport:
     def close(self) -> None:
         self.is_closed = True
 
-    # -- what the test does --------------------------------------------------------------------
+    # -- for the test --------------------------------------------------------------------------
     def say(self, emsg: int, body: Any = None, **header: Any) -> None:
         """Send a protobuf message."""
         content = body if isinstance(body, bytes) else body.SerializeToString() if body else b""
@@ -106,7 +107,7 @@ class ScriptedTransport:
         self._incoming.put(error)
 
     def wait(self, count: int, matches: Callable[[Received], bool]) -> list[Received]:
-        """Wait until so many matching messages came; return them."""
+        """Wait for `count` matching messages; return them."""
         with gevent.Timeout(PATIENCE_S):
             while len(found := [one for one in self.received if matches(one)]) < count:
                 self._arrived.clear()
@@ -122,12 +123,11 @@ class ScriptedTransport:
 
 @contextmanager
 def connected() -> Iterator[tuple[Connection, ScriptedTransport]]:
-    """Give a connection and its other end; afterwards nothing of it may run."""
+    """Yield a connection and its other end; afterwards nothing of it may run."""
     transport = ScriptedTransport()
     deaths: list[SteamUnreachable] = []
-    connection = Connection(
-        transport, deaths.append, clock=SystemClock(), log=structlog.get_logger()
-    )
+    clock = SteamTime(SystemClock())
+    connection = Connection(transport, deaths.append, clock=clock, log=structlog.get_logger())
     try:
         with gevent.Timeout(PATIENCE_S):
             yield connection, transport

@@ -1,6 +1,6 @@
-"""Secrets worth looking for, and recorders of what people and programs get to see.
+"""Secrets to look for, and recorders of everything that users and programs can see.
 
-The secrets belong to accounts of every kind; each has a character that URLs write differently.
+There are accounts of every kind; each secret has a character that is escaped in URLs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import psutil
 import redis as sync_redis
 
 from actors.accounts.auth_state import auth_from_json
+from actors.accounts.credentials import AUTH_STATE
 from actors.accounts.encryption import Encryption, parse_keys
-from actors.accounts.store import AUTH_STATE
-from actors.errors import CannotUnseal
+from actors.errors import CannotDecrypt
 from bench.service_process import ServiceProcess
 from bench.valkey import own_valkey
 
@@ -49,17 +49,17 @@ ACCOUNTS: Final[list[dict[str, Any]]] = [
 ]
 WRONG_PASSWORD: Final = "wr0ng Bilby%33"
 TYPED: Final = {one["name"]: one["password"] for one in ACCOUNTS} | {"refused": WRONG_PASSWORD}
-LEAST_PART: Final = 8  # characters of a token's part that are worth looking for
+LEAST_PART: Final = 8  # characters of the shortest part of a token to look for
 WEB_TOKEN: Final = re.compile(r"eyJ[\w-]{4,}\.[\w-]+")
 SEALED: Final = re.compile(r"sealed:v1:[0-9a-f]+:[A-Za-z0-9+/=]+")
 WAIT_S: Final = 30.0
 
 
-# -- what to look for ---------------------------------------------------------------------------
+# -- secrets ------------------------------------------------------------------------------------
 
 
 def written(secret: str) -> set[str]:
-    """Return the ways in which a secret may be written down."""
+    """Return the encodings of a secret."""
     forms = {
         secret,
         urllib.parse.quote(secret),
@@ -75,7 +75,7 @@ def written(secret: str) -> set[str]:
 
 
 def leaks(text: str, known: set[str]) -> set[str]:
-    """Return what of the secrets is in `text`, and every web token, whosever it is."""
+    """Return the secrets in `text`, and every web token."""
     found = {form for secret in known for form in written(secret) if form in text}
     return found | set(WEB_TOKEN.findall(text))
 
@@ -95,7 +95,7 @@ TYPED_SECRETS: Final = {
 
 
 class Monitor:
-    """Records everything that a Redis is told; a context manager."""
+    """Records all commands that a Redis receives; a context manager."""
 
     def __init__(self, port: int, password: str = "") -> None:
         self._address = ("127.0.0.1", port)
@@ -120,7 +120,7 @@ class Monitor:
 
     @property
     def text(self) -> str:
-        """What was seen so far."""
+        """The commands so far."""
         return self._seen.decode(errors="replace")
 
     def _read(self) -> None:
@@ -129,7 +129,7 @@ class Monitor:
 
 
 class Service(ServiceProcess):
-    """As its parent, and reads also a log that is written for people."""
+    """A service process that can also parse the console format of the log."""
 
     def events_in(self, log: str, name: str) -> Iterator[dict[str, Any]]:
         yield from super().events_in(log, name)
@@ -140,7 +140,7 @@ class Service(ServiceProcess):
 
 @dataclass
 class Recording:
-    """What was seen of a run, by where; and the tokens and codes that were issued meanwhile."""
+    """Recorded texts of a run by source, and the tokens and codes that were issued."""
 
     seen: dict[str, str] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
@@ -155,21 +155,21 @@ class Recording:
 
 
 def command_lines(pid: int) -> str:
-    """Return the arguments of a process and of all that it has started."""
+    """Return the arguments of a process and of its descendants."""
     root = psutil.Process(pid)
-    # They are there a moment after the exec.
+    # They are available shortly after the exec.
     wait_until(lambda: bool(root.cmdline()), "a process has no arguments")
     return "\n".join(" ".join(one.cmdline()) for one in [root, *root.children(recursive=True)])
 
 
 def tokens_in(monitored: str) -> set[str]:
-    """Unseal every auth state that was stored: all tokens and guard data that the service got."""
-    sealer, found = Encryption(parse_keys(KEY)), set[str]()
+    """Decrypt every stored auth state; return all tokens and guard data of the service."""
+    encryption, found = Encryption(parse_keys(KEY)), set[str]()
     for sealed in set(SEALED.findall(monitored)):
         for one in ACCOUNTS:
             try:
-                auth = auth_from_json(sealer.open(AUTH_STATE, one["name"], sealed))
-            except CannotUnseal:  # a password, or another account's
+                auth = auth_from_json(encryption.decrypt(AUTH_STATE, one["name"], sealed))
+            except CannotDecrypt:  # a password, or the auth state of another account
                 continue
             if auth is not None:
                 found |= {text for text in (auth.refresh_token, auth.guard_data) if text}
@@ -194,8 +194,8 @@ def guarded_valkey() -> Iterator[int]:
             client.config_set("requirepass", "")
 
 
-class Desk:
-    """Runs commands as an operator would, and records what they print and how they were called."""
+class Operator:
+    """Runs commands, and records their output and arguments."""
 
     def __init__(self, config: Path, recording: Recording) -> None:
         self._config = config

@@ -1,7 +1,7 @@
-"""The Steam side as the service puts it together, against the sandbox, for integration tests.
+"""The Steam side against the sandbox, for integration tests.
 
-async with Rig(sandbox, Transport.TCP) as rig:
-    bot = await rig.ready("abaddon")
+async with SteamEnv(sandbox, Transport.TCP) as env:
+    bot = await env.ready("abaddon")
     body = await bot.link.request_match(7490235544, timeout_s=5)
 """
 
@@ -20,8 +20,7 @@ from gevent import Greenlet
 
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
-from actors.steam.link import SteamLink
-from actors.steam.network import SteamNetwork
+from actors.steam.link import SteamLink, SteamNetwork
 from actors.steam.port import (
     AuthState,
     Credential,
@@ -29,7 +28,7 @@ from actors.steam.port import (
     GuardRequest,
     LinkEvent,
     LoggedOn,
-    Transport,
+    TransportKind,
 )
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
@@ -40,7 +39,7 @@ ACCOUNTS: list[dict[str, Any]] = [
     {"name": "abaddon", "password": "mist-coil-1"},
     {"name": "bane", "password": "nightmare-2"},
     {"name": "mail", "password": "letter-3", "email_code": "R2D2X"},
-    # One for each transport: a code is good once, and the next one comes half a minute later.
+    # One per transport: a code is valid once, and the next one follows half a minute later.
     {"name": "totp-websockets", "password": "clock-4", "shared_secret": "b25lIHNlY3JldA=="},
     {"name": "totp-netfilter", "password": "clock-5", "shared_secret": "YW5vdGhlciBzZWNyZXQ="},
     {"name": "poor-websockets", "password": "coin-6", "no_license": True},
@@ -53,7 +52,7 @@ Event = TypeVar("Event", bound=LinkEvent)
 
 @dataclass
 class OpenLink:
-    """One open link and what it told."""
+    """One open link and its events."""
 
     link: SteamLink
     account: dict[str, Any]
@@ -69,7 +68,7 @@ class OpenLink:
         self._news.set()
 
     async def wait_event(self, kind: type[Event], count: int = 1) -> Event:
-        """Return the newest event of this kind once there are so many."""
+        """Wait for `count` events of this kind; return the newest."""
         async with asyncio.timeout(WAIT_S):
             while len(found := [one for one in self.events if isinstance(one, kind)]) < count:
                 self._news.clear()
@@ -96,14 +95,14 @@ class OpenLink:
 
 
 async def no_code(request: GuardRequest) -> str | None:
-    raise AssertionError(f"no code should be asked for: {request}")
+    raise AssertionError(f"no code should be requested: {request}")
 
 
 class SteamEnv:
     """A hub, a network and a directory; closes every link at the end."""
 
     def __init__(
-        self, sandbox: SandboxProcess, transport: Transport, trust: Trust | None = None
+        self, sandbox: SandboxProcess, transport: TransportKind, trust: Trust | None = None
     ) -> None:
         self.sandbox = sandbox
         self.transport = transport
@@ -121,7 +120,7 @@ class SteamEnv:
             time=clock,
         )
         self._bots: list[OpenLink] = []
-        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only be printed
+        self.complaints: list[dict[str, Any]] = []  # of the loop, which would only print them
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().set_exception_handler(self._complain)
@@ -139,7 +138,7 @@ class SteamEnv:
             await bot.link.close()
         self.hub.stop()
         await asyncio.wait({self._watch})
-        # What `no_leaks` looks for, without its collection of garbage after each of many tests.
+        # Like `no_leaks`, without a garbage collection after each of many tests.
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"left behind: {left}"
         assert not [one for one in threading.enumerate() if one.name == "steam-hub"]
@@ -149,7 +148,7 @@ class SteamEnv:
         self.complaints.append(about)
 
     async def open(self, name: str, *, timeout_s: float = 5.0) -> OpenLink:
-        """Connect, and no more."""
+        """Connect only."""
         account = next(one for one in self.sandbox.accounts if one["name"] == name)
         server = await self.directory.pick()
         bot: OpenLink | None = None
@@ -159,6 +158,7 @@ class SteamEnv:
                 bot.hear(event)
 
         link = await self.network.open(server, hear, timeout_s=timeout_s)
+        assert isinstance(link, SteamLink)
         bot = OpenLink(link, account)
         self._bots.append(bot)
         return bot

@@ -1,7 +1,7 @@
-"""A stock client, `steam` 1.4.4 as it comes from PyPI, as a program: one log-on over TCP.
+"""A stock client, `steam` 1.4.4 from PyPI, as a program: one log-on over TCP.
 
-Arguments: the CM's host:port, the file of the universe key, a SteamID64. The refresh token comes over
-stdin. Writes the result of the log-on answer, or "none" where none arrives.
+Arguments: the CM's host:port, the file of the universe key, a SteamID64; the refresh token is read from
+stdin. Prints the result in the log-on answer, or "none" without an answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ANSWER_S = 5
 
 
 def main(endpoint: str, universe_key: str, steam_id: str) -> None:
-    """Log on, and say what came of it."""
+    """Log on and print the result."""
     crypto.UniverseKey.Public = RSA.import_key(Path(universe_key).read_bytes())
     client = SteamClient()
     client.auto_discovery = False

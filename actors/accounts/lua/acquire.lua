@@ -1,21 +1,21 @@
--- Check out one account: dead leases first, then ours from before, then the first that is usable.
--- `hints` is a queue of accounts that were usable when they were last seen, in the order in which they became
--- free, so that most checkouts do not look through all the others; each is checked again. An account that
--- fails and is given back goes to the end. The empty name stands in the queue for all free accounts that are
--- not in it: they are looked through when it is its turn, when the number of accounts has changed, or when no
--- hint holds.
--- No account is leased while another name of the same Steam account is in use, nor one that Steam cannot have.
+-- Check out one account: expire leases and cooldowns, then take the account that this holder had, or else the
+-- first usable one.
+-- `hints` is a queue of accounts that were usable when last seen, in the order in which they became free, so that
+-- most checkouts do not scan all accounts; each hint is checked again. An account that fails and is released goes to
+-- the end. The empty name in the queue stands for all free accounts that are not in it: they are scanned when it is
+-- its turn, when the number of accounts has changed, or when no hint is usable.
+-- An account is not leased while another name of the same Steam account is in use, or if Steam cannot have its name.
 -- KEYS 1 checkouts  2 leases  3 holders  4 cooldowns  5 cooldown reasons  6 passwords  7 fencing  8 hints
 --      9 spellings  10 steam ids (see prelude)  11 server time
--- ARGV 1 holder  2 lease ms  3 account this holder had before, '*' for any that it has, or ''
---        (with either, all others that it has end)
---      4 key of a budget without the account's name  5 budget per account  6 window
---      7 reason of cooldowns for a spent budget  8... accounts that this caller cannot use; others may
+-- ARGV 1 holder  2 lease ms  3 account that this holder had, '*' for any that it has, or ''; with either, all other
+--        checkouts of this holder end
+--      4 prefix of a budget's key  5 budget per account  6 window
+--      7 reason of cooldowns for a spent budget  8... accounts that the caller cannot use
 -- Returns {account, fencing token} or {false, ms until one is usable or -1, the same for budgets alone}.
 local spellings, steam_ids = KEYS[9], KEYS[10]
 expect({KEYS[1], KEYS[2], KEYS[4], KEYS[8]}, {KEYS[3], KEYS[5], KEYS[6], KEYS[7], steam_ids})
 local now = now_ms()
-local LOOK_THROUGH_MS = 10000 -- the place of the empty name in the queue: so long after the last look
+local SCAN_EVERY_MS = 10000 -- the empty name enters the queue this long after the last scan
 note_time(KEYS[11], KEYS[2], now, tonumber(ARGV[2]))
 restore_leases(KEYS[3], KEYS[2], now, ARGV[2])
 
@@ -30,10 +30,10 @@ for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMI
 end
 local has_new = refresh_spellings(spellings, KEYS[1], KEYS[2], now)
 
--- Set the score to 1: this client owns the account then, also for clients of the first BotAPI.
+-- The score 1 tells clients of the first BotAPI, too, that the account is checked out.
 local function lease_to_us(account)
   local token = new_token(KEYS[7], account, now)
-  demand(KEYS[1], account)
+  mark_checked_out(KEYS[1], account)
   note_spelling(spellings, account)
   redis.call('ZADD', KEYS[2], now + ARGV[2], account)
   redis.call('HSET', KEYS[3], account, token .. ' ' .. now .. ' ' .. ARGV[1])
@@ -47,7 +47,7 @@ local function holder_of(account)
 end
 
 if fold(ARGV[3]) and holder_of(ARGV[3]) == ARGV[1] then return lease_to_us(ARGV[3]) end
-if ARGV[3] == '*' then -- a checkout whose answer was lost may have leased one to this holder
+if ARGV[3] == '*' then -- an earlier checkout may have succeeded without an answer
   for _, account in ipairs(redis.call('HKEYS', KEYS[3])) do
     if fold(account) and holder_of(account) == ARGV[1] then return lease_to_us(account) end
   end
@@ -63,11 +63,11 @@ local function not_before(ms, is_budget)
   if is_budget and (soonest_budget < 0 or ms < soonest_budget) then soonest_budget = ms end
 end
 
--- `lease_ends`: of a lease that is alive although the score says free, because another client set it to 0.
+-- `lease_ends`: of a lease that is valid although the score is 0, because another client set it.
 local function is_usable(account, lease_ends, cool_until, password)
   if lease_ends or avoided[account] or not fold(account) then return false end
   if cool_until then
-    local wait = math.min(cool_until - now, 1e14) -- an endless one is no integer
+    local wait = math.min(cool_until - now, 1e14) -- an infinite one is not an integer
     not_before(wait, redis.call('HGET', KEYS[5], account) == ARGV[7])
     return false
   end
@@ -75,13 +75,13 @@ local function is_usable(account, lease_ends, cool_until, password)
   local names = names_of(account, spellings, steam_ids)
   if used_as(names, KEYS[1], KEYS[2], now) then return false end
   local used = used_of(names, ARGV[4], start)
-  if not used then return false end -- its budget cannot be read: only an operator can help
+  if not used then return false end -- its budget cannot be read: an operator has to act
   if used < limit then return true end
   not_before(frees_in_under(names, ARGV[4], ARGV[6], now, start), true)
   return false
 end
 
--- The first usable account of the queue up to the empty name. Those that this caller avoids go to the end.
+-- Return the first usable account of the queue before the empty name; accounts to avoid go to the end.
 local function first_hint()
   local found
   local passed_over = {}
@@ -104,7 +104,7 @@ end
 if has_new then
   redis.call('ZADD', KEYS[8], 0, '')
 else
-  redis.call('ZADD', KEYS[8], 'NX', now + LOOK_THROUGH_MS, '')
+  redis.call('ZADD', KEYS[8], 'NX', now + SCAN_EVERY_MS, '')
 end
 local first = first_hint()
 if first then return lease_to_us(first) end
@@ -126,6 +126,6 @@ repeat
   offset = offset + page
 until #free < page or most_hints == 0
 first = first_hint()
-redis.call('ZADD', KEYS[8], now + LOOK_THROUGH_MS, '')
+redis.call('ZADD', KEYS[8], now + SCAN_EVERY_MS, '')
 if first then return lease_to_us(first) end
 return {false, soonest, soonest_budget}

@@ -1,11 +1,11 @@
 -- Add an account as the first BotAPI does; one that exists keeps its checkout and gets the new password.
--- A second spelling of an account that exists is not added: its caller is told the stored one.
+-- A second spelling of an account that exists is not added: the caller is told the stored one.
 -- KEYS 1 checkouts  2 leases  3 passwords  4 shared secrets  5 spellings  6 steam ids (see prelude)
 --      7 hints (see acquire)  8 cooldowns  9 cooldown reasons  10 refused credentials
--- ARGV 1 account  2 password  3 shared secret; '' for either keeps the one that is stored
---      4 how the reason of a cooldown begins that new credentials end
--- Returns the name under which it is stored: ARGV[1], or else nothing was written. Nothing is written and ''
--- returned where no password is given or stored.
+-- ARGV 1 account  2 password  3 shared secret; '' for either keeps the stored one
+--      4 prefix of the reasons of cooldowns that new credentials end
+-- Returns the name under which the account is stored; nothing is written unless that is ARGV[1]. Returns '' and
+-- writes nothing where no password is given or stored.
 expect({KEYS[1], KEYS[2], KEYS[7], KEYS[8]}, {KEYS[3], KEYS[4], KEYS[6], KEYS[9], KEYS[10]})
 refresh_spellings(KEYS[5], KEYS[1], KEYS[2], now_ms())
 local listed = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -27,7 +27,7 @@ if not listed then
   redis.call('ZADD', KEYS[1], 0, ARGV[1])
   redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[1])
   note_spelling(KEYS[5], ARGV[1])
-  -- Not to be rebuilt for this one: a large import would be slow.
+  -- Count this account, so that the spellings are not rebuilt for each account of a large import.
   local _, at = string.match(redis.call('HGET', KEYS[5], ''), '^(%d+) (%d+)$')
   redis.call('HSET', KEYS[5], '', redis.call('ZCARD', KEYS[1]) .. ' ' .. at)
 end

@@ -1,7 +1,7 @@
--- End the cooldowns that credentials led to which are not stored any more, by whatever client they were replaced.
+-- End the cooldowns of accounts whose refused credentials have been replaced, by whatever client.
 -- KEYS 1 refused credentials  2 passwords  3 shared secrets  4 cooldowns  5 cooldown reasons  6 hints (see acquire)
--- ARGV 1 how the reason of such a cooldown begins
--- Returns how many have ended.
+-- ARGV 1 prefix of the reasons of such cooldowns
+-- Returns the number of cooldowns that ended.
 expect({KEYS[4], KEYS[6]}, {KEYS[1], KEYS[2], KEYS[3], KEYS[5]})
 local ended = 0
 local refused = redis.call('HGETALL', KEYS[1])

@@ -1,6 +1,6 @@
--- What is used of the budgets of egress IPs, for people.
+-- The used part of the budgets of egress IPs.
 -- KEYS the budgets  ARGV 1 window
--- Returns {used, ms until the first of it frees or '', ...}, as the keys are ordered; used: -1 where a key holds
+-- Returns {used, ms until the first request frees or '', ...} in the order of the keys; used is -1 where a key holds
 -- another type.
 local now = now_ms()
 local start = window_start(ARGV[1], now)

@@ -1,4 +1,4 @@
--- End the cooldown of an account, unless it has another reason by now.
+-- End the cooldown of an account if it has this reason.
 -- KEYS 1 cooldowns  2 cooldown reasons  3 hints (see acquire)  4 refused credentials
 -- ARGV 1 account  2 reason
 expect({KEYS[1], KEYS[3]}, {KEYS[2], KEYS[4]})

@@ -1,4 +1,4 @@
--- Steam answered "too many log-ons": pause all log-ons from this IP.
+-- Steam answered "too many log-ons": open the circuit of this IP.
 -- KEYS 1 circuit      ARGV 1 ms
 local pause = tonumber(ARGV[1])
 redis.call('HSET', KEYS[1], 'until', now_ms() + pause)

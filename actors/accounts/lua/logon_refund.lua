@@ -1,6 +1,6 @@
--- A log-on that was counted never reached Steam: put its tokens back, or let another one be the probe.
+-- Undo `logon_ask` for a log-on that did not reach Steam: return its tokens, or allow another probe.
 -- KEYS 1 bucket  2 circuit
--- ARGV 1 burst (tokens)  2 ms per token, 0 for no pacing  3 cost of that log-on (tokens)
+-- ARGV 1 burst (tokens)  2 ms per token, 0 for no limit  3 cost of that log-on (tokens)
 expect({}, KEYS)
 local now = now_ms()
 if redis.call('HGET', KEYS[2], 'until') then

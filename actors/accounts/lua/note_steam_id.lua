@@ -1,8 +1,8 @@
--- Remember the SteamID64 of an account, which Steam tells before it logs the account on. Where another name of the
--- same Steam account is in use, that one stays, and this checkout ends at once: so the two never leave both.
+-- Record the SteamID64 of an account, which Steam tells before the log-on. If another name of the same Steam account
+-- is in use, this checkout ends at once, and only this one.
 -- KEYS 1 checkouts  2 leases  3 holders  4 fencing  5 spellings  6 steam ids (see prelude)
 -- ARGV 1 account  2 fencing token  3 SteamID64
--- Returns 1; 0 when the lease is lost; the other name when its checkout has ended for that.
+-- Returns 1; 0 when the lease is lost; the other name when the checkout has ended.
 expect({KEYS[1], KEYS[2]}, {KEYS[3], KEYS[4], KEYS[6]})
 if not is_held_with(KEYS[3], ARGV[1], ARGV[2]) then return 0 end
 local now, folded = now_ms(), fold(ARGV[1])

@@ -1,10 +1,10 @@
--- What is known of every account, for people.
+-- All accounts, for operators.
 -- KEYS 1 checkouts  2 leases  3 holders  4 passwords  5 cooldowns  6 reasons  7 last log-ons  8 spellings
 --      9 steam ids (see prelude)
--- ARGV 1 key of a budget without the account's name  2 window
--- Returns {now, account, score, lease ends, holder entry, has password, cooldown ends, reason, used, last,
--- ms until the first of what is used frees, its name in use, ...} with '' for what is not there; used: -1 where the
--- budget cannot be read; its name in use: another name of the same Steam account that is in use.
+-- ARGV 1 prefix of a budget's key  2 window
+-- Returns {now, account, score, lease end, holder entry, has password, cooldown end, reason, used, last log-on, ms
+-- until the first request frees, other name, ...}, with '' for a missing value. used: -1 where the budget cannot be
+-- read; other name: another name of the same Steam account that is in use.
 expect({KEYS[1], KEYS[2]}, {KEYS[9]})
 local now = now_ms()
 local start = window_start(ARGV[2], now)

@@ -1,14 +1,14 @@
--- Put in front of every script. All time is Redis server time, in milliseconds.
+-- Prefix of every script. All times are Redis server time, in milliseconds.
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Note the time. Checkouts and renewals do so: a bot that waits asks every 7.5 s at most, and a lease is renewed
--- every third of its length. A longer pause since the last note was a step of the clock, a restart on an old snapshot
--- or a time in which nothing ran. It does not count against any lease, so that holders that are alive renew first.
--- After a step back leases end no later than before it; one that an older version, which notes no time, has renewed
--- since then ends before the time of the last note and stays as it is.
+-- Record the time. Checkouts and renewals do so: a waiting bot asks at least every 7.5 s, and a lease is renewed every
+-- third of its length. A longer pause since the last record was a step of the clock, a restart on an old snapshot or
+-- a time in which no instance ran. It does not count against any lease, so that live holders can renew first.
+-- After a step back leases end no later than before it. A lease that an older version, which records no time, has
+-- renewed since then ends before the recorded time and stays unchanged.
 local function note_time(key, leases, now, lease_ms)
   local before = tonumber(redis.call('GET', key) or '') or now
   local pause, from = now - before, nil
@@ -22,9 +22,9 @@ local function note_time(key, leases, now, lease_ms)
   redis.call('SET', key, now)
 end
 
--- Every holder has a lease, unless Redis has lost it (DEL, an eviction). It gets a new one: the holder renews it, or
--- the account is free when it ends. Without, the account of a dead holder would look like a first BotAPI client's.
--- A holder that is no bot logs on by hand, with a lease of 15 minutes that is not renewed.
+-- Give a new lease to every holder whose lease Redis has lost (DEL, an eviction): the holder renews it, or it lapses.
+-- Without a lease the account of a dead holder would look like that of a client of the first BotAPI, which is never
+-- taken. A holder that is not a bot is an operator who logs on by hand, with a lease of 15 minutes.
 local function restore_leases(holders, leases, now, lease_ms)
   if redis.call('HLEN', holders) <= redis.call('ZCARD', leases) then return end
   local entries = redis.call('HGETALL', holders)
@@ -34,14 +34,14 @@ local function restore_leases(holders, leases, now, lease_ms)
   end
 end
 
--- What fails half-way is not undone: a key of a wrong type has to stop a script before its first write.
+-- Fail on a key of the wrong type before the first write: Redis does not undo the writes of a script that fails.
 local function expect(sorted_sets, hashes)
   for _, key in ipairs(sorted_sets) do redis.call('ZCARD', key) end
   for _, key in ipairs(hashes) do redis.call('HLEN', key) end
 end
 
--- A number out of a text that any client may have written; `default` where the text is no number to compute
--- with. Texts of numbers from 1e14 on lose digits in Lua.
+-- The number in a text that any client may have written; `default` where it is not a finite number below 1e14, from
+-- which on Lua's texts of numbers lose digits.
 local function number_of(text, default)
   local number = tonumber(text)
   if not number or number ~= number or math.abs(number) >= 1e14 then return default end
@@ -54,31 +54,31 @@ local function is_held_with(holders, account, token)
   return entry and string.sub(entry, 1, #token + 1) == token .. ' '
 end
 
--- No client holds it. A client that counted down twice leaves a score below 0: that is free, too.
+-- Whether the score says free; a client of the first BotAPI that counted down twice leaves one below 0.
 local function is_free(checkouts, account)
   local score = redis.call('ZSCORE', checkouts, account)
   return score and tonumber(score) <= 0
 end
 
--- Mark the account as checked out in the score, also for clients of the first BotAPI.
-local function demand(checkouts, account)
+-- Set the score, which tells clients of the first BotAPI that the account is checked out.
+local function mark_checked_out(checkouts, account)
   if is_free(checkouts, account) then redis.call('ZADD', checkouts, 1, account) end
 end
 
--- A fencing token that is no number is as none: the next one replaces it.
+-- The newest fencing token; 0 where there is none, or a text that is not a number.
 local function newest_token(fencing, account)
   return math.floor(number_of(redis.call('HGET', fencing, account), 0))
 end
 
--- A token is newer than every other of the account, and also than those that a Redis which lost its last
--- writes has forgotten: no older than the time.
+-- Make a token that is newer than all others of the account, also than those of writes that Redis lost: at least the
+-- present time.
 local function new_token(fencing, account, now)
   local token = math.max(newest_token(fencing, account) + 1, now)
   redis.call('HSET', fencing, account, token)
   return token
 end
 
--- End a checkout so that a renewal which was on its way does not put it up again.
+-- End a checkout; the new fencing token keeps a renewal that is under way from restoring it.
 local function end_checkout(checkouts, leases, holders, fencing, account)
   local held = number_of(string.match(redis.call('HGET', holders, account) or '', '^(%d+) '), 0)
   redis.call('ZREM', leases, account)
@@ -87,7 +87,7 @@ local function end_checkout(checkouts, leases, holders, fencing, account)
   redis.call('ZADD', checkouts, 'XX', 0, account)
 end
 
--- A holder uses one account. Others that a Redis which went back to an old state knows of it are used by nothing.
+-- End the holder's other checkouts, which only a Redis that went back to an old state has: a holder uses one account.
 local function end_others_of(holder, account, checkouts, leases, holders, fencing)
   local entries = redis.call('HGETALL', holders)
   for i = 1, #entries, 2 do
@@ -97,8 +97,8 @@ local function end_others_of(holder, account, checkouts, leases, holders, fencin
   end
 end
 
--- Steam ignores the case of a name and white space around it: the folded name. Nil for a name that Steam
--- cannot have: Steam's names are 1 to 64 printable ASCII characters, and no backslash. See `folded` in names.py.
+-- The form that all spellings of a name share: Steam ignores case and surrounding white space. Nil for a name that
+-- Steam cannot have: its names are 1 to 64 printable ASCII characters without backslash. See `folded` in names.py.
 local function fold(name)
   if #name > 64 then return nil end
   local folded = name
@@ -107,14 +107,14 @@ local function fold(name)
   return folded
 end
 
--- `spellings`: folded name -> the stored names that differ from it, each followed by \127. Other clients add
--- names, too, so all are looked through when the number of accounts has changed, and once a minute. What was
--- spent under a name counts also when it is no longer listed: nothing is taken out.
--- Its field '' is "<number of accounts> <looked through at, ms>".
+-- `spellings`: folded name -> the stored names that differ from it, each followed by \127. Other clients add names,
+-- too, so all names are scanned when the number of accounts has changed, and once a minute. Names are never removed:
+-- requests under a name that is no longer listed still count.
+-- The field '' is "<number of accounts> <time of the scan, ms>".
 local SPELLINGS_LAST_MS = 60000
 
 local function note_spelling(spellings, name)
-  if not string.find(name, '[%u%s]') then return end -- folded as it is
+  if not string.find(name, '[%u%s]') then return end -- the folded form itself
   local folded = fold(name)
   if not folded then return end
   local known = redis.call('HGET', spellings, folded) or ''
@@ -171,7 +171,7 @@ local function names_of(account, spellings, steam_ids)
   return names
 end
 
--- Which of the names but the first is leased, or checked out by a client of the first BotAPI; nil for none.
+-- The first of the names, without names[1], that is leased or checked out by a client of the first BotAPI, or nil.
 local function used_as(names, checkouts, leases, now)
   for i = 2, #names do
     local lease_ends = redis.call('ZSCORE', leases, names[i])
@@ -183,21 +183,21 @@ end
 
 local DAY_MS = 86400000
 
--- The instant from which requests count against a budget, by the kind of window.
+-- The time from which on requests count against a budget.
 local function window_start(window, now)
   if window == 'utc-day' then return now - now % DAY_MS end
   return now - DAY_MS
 end
 
--- Milliseconds until a full budget frees again. `key`: sorted set of requests, score = when.
+-- Milliseconds until the oldest request of a budget stops counting. `key`: sorted set of requests, score = time.
 local function frees_in(key, window, now, start)
   if window == 'utc-day' then return start + DAY_MS - now end
   local oldest = redis.call('ZRANGEBYSCORE', key, '(' .. start, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return oldest[2] and math.min(DAY_MS, math.max(1, oldest[2] + DAY_MS - now)) or 1
 end
 
--- Requests that count against the budget of an account, under all its names; nil where one of the keys holds
--- another type. `front`: a budget's key without the account's name.
+-- The number of requests that count against the budget of an account under all its names; nil where a key holds
+-- another type. `front`: prefix of a budget's key.
 local function used_of(names, front, start)
   local used = 0
   for _, name in ipairs(names) do
@@ -208,7 +208,7 @@ local function used_of(names, front, start)
   return used
 end
 
--- The same as `frees_in`, of the budget of an account under all its names.
+-- `frees_in` for an account under all its names.
 local function frees_in_under(names, front, window, now, start)
   local soonest = DAY_MS
   for _, name in ipairs(names) do
@@ -219,7 +219,7 @@ local function frees_in_under(names, front, window, now, start)
   return soonest
 end
 
--- A token bucket of log-ons: what is in it now, and what it is left with.
+-- The tokens in a bucket now; `leave_tokens` writes the rest.
 local function tokens_in(bucket, burst, per_token, now)
   local tokens = math.max(0, number_of(redis.call('HGET', bucket, 'tokens'), burst))
   local at = number_of(redis.call('HGET', bucket, 'at'), now)
@@ -231,16 +231,16 @@ local function leave_tokens(bucket, tokens, burst, per_token, now)
   redis.call('PEXPIRE', bucket, math.ceil(burst * per_token) + 1000)
 end
 
--- What a person has stored for an account, as one value to compare. It tells no more than the values beside it.
+-- A digest of the stored credentials of an account, to be compared. It reveals no more than the credentials beside it.
 local function credentials_of(passwords, secrets, account)
   local password, secret = redis.call('HGET', passwords, account), redis.call('HGET', secrets, account)
   return redis.sha1hex((password or '') .. '\0' .. (secret or ''))
 end
 
--- End the cooldown of an account if its reason begins with `front`. Returns whether it did.
-local function end_cooldown_for(front, cooldowns, reasons, hints, account)
+-- End the cooldown of an account if its reason begins with `prefix`. Returns whether it did.
+local function end_cooldown_for(prefix, cooldowns, reasons, hints, account)
   local reason = redis.call('HGET', reasons, account)
-  if not reason or string.sub(reason, 1, #front) ~= front then return false end
+  if not reason or string.sub(reason, 1, #prefix) ~= prefix then return false end
   redis.call('ZREM', cooldowns, account)
   redis.call('HDEL', reasons, account)
   redis.call('ZADD', hints, 0, account)

@@ -1,4 +1,4 @@
--- Give an account back; does nothing when the lease is not the caller's any more.
+-- Release an account; does nothing when the lease is lost.
 -- KEYS 1 checkouts  2 leases  3 holders  4 hints (see acquire)  5 fencing
 -- ARGV 1 account  2 fencing token
 expect({KEYS[1], KEYS[2], KEYS[4]}, {KEYS[3], KEYS[5]})

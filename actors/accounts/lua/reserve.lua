@@ -1,12 +1,10 @@
 -- Count one request against the account's and the egress IP's budget, before it is sent.
 -- KEYS 1 holders  2 leases  3 budget of the account  4 budget of the IP  5 spellings  6 steam ids
---      7 the condition's key, if there is one
 -- ARGV 1 account  2 fencing token  3 limit per account  4 limit per IP or -1  5 window
 --      6 a name for this request, unique within a millisecond  7 front and 8 end of the day key
---      9 key of a budget without the account's name  10 what the condition's key must hold
--- Returns {'ok', left for the account, left for the IP} or {scope, ms until it frees}; {'unmet'} where the
--- condition does not hold.
-if KEYS[7] and redis.pcall('GET', KEYS[7]) ~= ARGV[10] then return {'unmet'} end
+--      9 key of a budget without the account's name
+-- Returns {'ok', left for the account, left for the IP} or {scope, ms until it frees}. Further keys and arguments
+-- are those of a script in front of this one.
 local spellings, steam_ids = KEYS[5], KEYS[6]
 local now = now_ms()
 local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0)

@@ -1,1 +1,1 @@
-"""Who may ask: API keys, client addresses, sessions, the admin token."""
+"""Authentication, client identity, rate limits and protection from foreign pages."""

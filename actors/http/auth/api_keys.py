@@ -1,6 +1,6 @@
-"""API key file and lookup.
+"""API keys: their file and the lookup of a key.
 
-One line per key, empty lines and ``#`` comments beside::
+The file has one line per key, empty lines and ``#`` comments::
 
     NAME sha256:HEX [per-minute=N] [burst=N] [priority=N] [refresh]
 
@@ -10,7 +10,6 @@ brute-force search cannot find it. Slow salted hashes are for passwords, which p
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -20,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.http.auth.clients import Client, Rate
+from actors.http.auth.credentials import digest_of
 
-PREFIX: Final = "botapi_"  # so that people, and scanners for leaked secrets, know what they see
+PREFIX: Final = "botapi_"  # people and scanners for leaked secrets recognise it
 RANDOM_BYTES: Final = 32
 SCHEME: Final = "sha256:"
 REFRESH: Final = "refresh"
-FOUND_BY: Final = 8  # bytes of the hash by which a key is looked up
+LOOKUP_BYTES: Final = 8  # of the hash, by which a key is looked up
 MOST_PER_MINUTE: Final = 1_000_000.0
 MOST_BURST: Final = 1_000_000
 MOST_PRIORITY: Final = 100
@@ -37,15 +37,15 @@ NAME_RULE: Final = "1 to 64 of the characters A-Z a-z 0-9 . _ @ -, a letter or d
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key: who shows it, and how often it may be shown."""
+    """One key: its client and its rate."""
 
     client: Client
     digest: bytes = field(repr=False)
-    rate: Rate | None = None  # None for as often as one likes
+    rate: Rate | None = None  # None: no limit
 
     @property
     def line(self) -> str:
-        """The key's line in the file."""
+        """Return the key's line in the file."""
         words = [self.client.name, SCHEME + self.digest.hex()]
         if self.rate is not None:
             words += [f"per-minute={self.rate.per_minute:g}", f"burst={self.rate.burst}"]
@@ -57,7 +57,7 @@ class ApiKey:
 
 
 class BadKeys(ValueError):
-    """A keys file that cannot be used; the text is one line for people, and repeats no whole hash."""
+    """The keys file is invalid; the text is one line and contains no whole hash."""
 
 
 class KeyRing:
@@ -67,15 +67,15 @@ class KeyRing:
         self.replace(keys)
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Let these be the keys from now on."""
-        self._keys = {key.digest[:FOUND_BY]: key for key in keys}
+        """Replace all keys."""
+        self._keys = {key.digest[:LOOKUP_BYTES]: key for key in keys}
 
     def find(self, shown: str) -> ApiKey | None:
-        """Return the key that `shown` is, or None."""
+        """Return the key whose secret is `shown`, or None."""
         digest = digest_of(shown)
-        # The time of the look-up depends on a hash that a client cannot choose; the comparison takes
+        # The time of the lookup depends on a hash that a client cannot choose; the comparison takes
         # constant time.
-        key = self._keys.get(digest[:FOUND_BY])
+        key = self._keys.get(digest[:LOOKUP_BYTES])
         return key if key is not None and hmac.compare_digest(key.digest, digest) else None
 
 
@@ -84,21 +84,16 @@ def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
 
 
-def digest_of(shown: str) -> bytes:
-    """Return the hash of what a client shows, whatever that is."""
-    return hashlib.sha256(shown.encode(errors="surrogateescape")).digest()
-
-
 def is_name(text: str) -> bool:
-    """Whether a key may be called that."""
+    """Return whether `text` is a valid name of a key."""
     return _NAME.fullmatch(text) is not None
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Read a keys file.
+    """Parse a keys file.
 
     Raises:
-        BadKeys: naming the line and what is wrong with it.
+        BadKeys: names the line and the problem.
     """
     keys: list[ApiKey] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -107,18 +102,18 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             keys += [_key(words)] if words else []
         except BadKeys as problem:
             raise BadKeys(f"line {number}: {problem}") from None
-    _refuse_twins("called", [key.client.name for key in keys])
-    _refuse_twins("with the hash", [f"{SCHEME}{key.digest.hex()[:8]}..." for key in keys])
+    _refuse_duplicates("called", [key.client.name for key in keys])
+    _refuse_duplicates("with the hash", [f"{SCHEME}{key.digest.hex()[:8]}..." for key in keys])
     return tuple(keys)
 
 
 def without_key(text: str, name: str) -> str:
-    """Return a file's text without the line of that key."""
+    """Return a file's text without the line of the key `name`."""
     lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if line.partition("#")[0].split()[:1] != [name])
 
 
-def _refuse_twins(what: str, values: list[str]) -> None:
+def _refuse_duplicates(what: str, values: list[str]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise BadKeys(f"there are {count} keys {what} {value}")

@@ -1,8 +1,8 @@
-"""Client address of a request: peer or X-Forwarded-For.
+"""Client address of a request: the peer, or an entry of X-Forwarded-For.
 
-A client can send any `X-Forwarded-For`. Each proxy appends the address of its own peer. Read from the
-right, an entry is reliable as long as the proxy that appended it is trusted. The first address that is no
-trusted proxy is the client; the entries to the left of it may be forged.
+A client can send any `X-Forwarded-For`. Each proxy appends the address of its peer. Read from the right,
+an entry is reliable if the proxy that appended it is trusted. The first address that is no trusted proxy
+is the client; the entries to the left of it may be forged.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from multidict import istr
+
 Network = IPv4Network | IPv6Network
 Networks = Sequence[Network]
 
-FORWARDED_HEADER: Final = "X-Forwarded-For"
-MOST_HOPS: Final = 16  # proxies in a row; no deployment has more
-# One customer of a provider has this much of IPv6, so one client does not get by with another address.
-ONE_CLIENT_V6: Final = 64
+FORWARDED_HEADER: Final = istr("X-Forwarded-For")
+MAX_HOPS: Final = 16  # proxies in a row
+CLIENT_V6_PREFIX: Final = 64  # bits; a provider gives one customer a network of that size
 
 
 def address_of(peer: str, forwarded: str, proxies: Networks) -> str:
@@ -25,8 +26,8 @@ def address_of(peer: str, forwarded: str, proxies: Networks) -> str:
 
     Args:
         peer: the remote address of the connection; "" if it is closed, and then the result is "" too.
-        forwarded: all values of `HEADER`, joined by commas.
-        proxies: whose word is good.
+        forwarded: all values of X-Forwarded-For, joined by commas.
+        proxies: trusted proxies.
     """
     if not proxies:
         return peer
@@ -37,17 +38,17 @@ def address_of(peer: str, forwarded: str, proxies: Networks) -> str:
 
 
 def group_of(address: str) -> str:
-    """Return what counts as one client: the address, or its /64 for IPv6."""
+    """Return the unit that counts as one client: the address, or its /64 for IPv6."""
     if ":" not in address:
         return address
     parsed = parse_address(address)
     if not isinstance(parsed, IPv6Address):
         return str(parsed or "")
-    return str(IPv6Network((parsed, ONE_CLIENT_V6), strict=False))
+    return str(IPv6Network((parsed, CLIENT_V6_PREFIX), strict=False))
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Read an address, also with a port, in brackets, with a zone or as IPv4 in IPv6."""
+    """Parse an address, also with port, brackets or zone, or as IPv4 in IPv6; None if invalid."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -63,13 +64,13 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches what listens on `address`."""
+    """Return whether only this machine reaches a socket that listens on `address`."""
     parsed = parse_address(address)
     return parsed is not None and parsed.is_loopback
 
 
 def is_within(address: str, networks: Networks) -> bool:
-    """Whether `address` is in one of `networks`."""
+    """Return whether `address` is in one of `networks`."""
     parsed = parse_address(address)
     return parsed is not None and _is_in(parsed, networks)
 
@@ -79,7 +80,7 @@ def _client(
 ) -> IPv4Address | IPv6Address:
     """Read from the right; stop at an invalid entry, or at the first address that is no trusted proxy."""
     client = peer
-    for entry in reversed(forwarded.rsplit(",", MOST_HOPS)[-MOST_HOPS:]):
+    for entry in reversed(forwarded.rsplit(",", MAX_HOPS)[-MAX_HOPS:]):
         address = parse_address(entry)
         if address is None:
             return client

@@ -1,9 +1,7 @@
-"""Client, Rate and the rate limiter.
+"""Client of a request, request rates and the rate limiter.
 
-GCRA (ITU-T I.371), the same arithmetic as a token bucket: what is kept is the instant at which the bucket
-would be full again. A name that is not kept has a full bucket, so rested ones can be forgotten.
-
-Admission puts the client into each request before a route sees it; nothing here knows keys or addresses.
+The limiter is GCRA (ITU-T I.371), equivalent to a token bucket. It stores the instant at which a bucket
+is full again; a name that it does not store has a full bucket.
 """
 
 from __future__ import annotations
@@ -16,31 +14,19 @@ from aiohttp import web
 
 from actors.errors import RateLimited
 
-BEARER: Final = "bearer"
-
-
-def bearer_token(header: str | None) -> str | None:
-    """Return the token of an Authorization header, None where it shows none.
-
-    The name of a scheme is case-insensitive (RFC 9110, section 11.1).
-    """
-    scheme, space, token = (header or "").partition(" ")
-    return token.strip() if space and scheme.lower() == BEARER else None
-
-
-MOST_NAMES: Final = 10_000  # kept at once; who sends from more addresses is not stopped by rates
+MAX_NAMES: Final = 10_000  # stored at once; more addresses than that evade the limits
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests per minute in the long run, and so many at once after a rest."""
+    """A long-term rate, and how many requests may come at once after a pause."""
 
     per_minute: float
     burst: int
 
     @classmethod
     def of(cls, per_minute: float, burst: int | None = None) -> Rate:
-        """Without a burst of its own, who rested may use a whole minute's requests at once."""
+        """Return a rate; the default burst is the requests of one minute."""
         return cls(per_minute, burst or max(1, math.ceil(per_minute)))
 
     @property
@@ -49,12 +35,12 @@ class Rate:
         return 60.0 / self.per_minute
 
 
-class Rates:
-    """Counts for every name."""
+class RateLimiter:
+    """Counts requests by name. Instants are monotonic seconds."""
 
-    def __init__(self, most_names: int = MOST_NAMES) -> None:
+    def __init__(self, max_names: int = MAX_NAMES) -> None:
         self._full_at: dict[str, float] = {}
-        self._most_names = most_names
+        self._max_names = max_names
 
     def take(self, name: str, rate: Rate, now: float) -> float:
         """Count one request and return 0, or return the seconds until one is allowed."""
@@ -65,38 +51,40 @@ class Rates:
 
     def wait(self, name: str, rate: Rate, now: float) -> float:
         """Return the seconds until one request is allowed, 0 for none; count nothing."""
-        full_at = self._full_at.get(name, now)
+        full_at = self._full_at.get(name)
+        if full_at is None:
+            return 0.0
         return max(0.0, full_at - now - (rate.burst - 1) * rate.interval_s)
 
     def _set(self, name: str, full_at: float, now: float) -> None:
-        if name not in self._full_at and len(self._full_at) >= self._most_names:
+        if name not in self._full_at and len(self._full_at) >= self._max_names:
             self._make_room(now)
         self._full_at[name] = full_at
 
     def _make_room(self, now: float) -> None:
-        """Forget who is rested; if that is not a tenth, also those who came first."""
+        """Drop full buckets; if they are less than a tenth, also the oldest names."""
         self._full_at = {name: at for name, at in self._full_at.items() if at > now}
-        enough = self._most_names - max(1, self._most_names // 10)
-        for name in list(self._full_at)[: max(0, len(self._full_at) - enough)]:
+        target = self._max_names - max(1, self._max_names // 10)
+        for name in list(self._full_at)[: max(0, len(self._full_at) - target)]:
             del self._full_at[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The sender of requests with one API key, or from one address where there are no keys."""
+    """The sender of requests with one API key, or from one address if there are no keys."""
 
-    name: str = ""  # for logs and for fairness; never the key itself
-    priority: int = 0  # higher ones are served first
-    may_refresh: bool = False  # may have the GC asked although the match is known
+    name: str = ""  # for logs and fairness; never the key
+    priority: int = 0  # clients with a higher priority are served first
+    may_refresh: bool = False  # may request a known match from the GC again
 
 
 ANONYMOUS: Final = Client()
 CLIENT: Final = web.RequestKey("client", Client)
-# In requests from an address that showed too many wrong credentials: the refusal of another one.
+# Set in requests from an address that showed too many wrong credentials: the refusal of the next one.
 SLOWED: Final = web.RequestKey("slowed", RateLimited)
 
 
 def client_of(request: web.Request) -> Client:
-    """Return who asks."""
+    """Return the client that admission stored in `request`."""
     client: Client = request.get(CLIENT, ANONYMOUS)
     return client

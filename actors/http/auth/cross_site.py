@@ -1,9 +1,9 @@
 """Protection from pages of other sites: cross-site requests and DNS rebinding.
 
-A browser sends what a page of any site makes it send, also to a service that listens on loopback. It says
-in `Sec-Fetch-Site` and `Origin` where the page is from (Fetch Metadata Request Headers, W3C; RFC 6454). A
-name of another site that resolves to a loopback address is in the `Host` header. Clients that are no
-browsers send neither, and are not affected.
+Pages of any site can make a browser send requests, also to a service that listens on loopback. The
+browser's `Sec-Fetch-Site` and `Origin` headers name the origin of the page (Fetch Metadata Request
+Headers, W3C; RFC 6454). After DNS rebinding, the `Host` header names the other site. Clients that are no
+browsers send neither header and are not affected.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from actors.errors import ForeignHost, ForeignPage
 from actors.http.auth.client_address import parse_address
 
-SITE: Final = "Sec-Fetch-Site"
-MODE: Final = "Sec-Fetch-Mode"
-DEST: Final = "Sec-Fetch-Dest"
-OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: a person typed the address
+SITE: Final = istr("Sec-Fetch-Site")
+MODE: Final = istr("Sec-Fetch-Mode")
+DEST: Final = istr("Sec-Fetch-Dest")
+OWN_SITE: Final = frozenset({"same-origin", "none"})  # none: the user typed the address
 SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})  # RFC 9110, 9.2.1
 LOCALHOST: Final = "localhost"
 _PAGE: Final = "this did not come from the service's own page"
@@ -33,33 +34,34 @@ _HOST: Final = (
 
 
 class CrossSitePolicy:
-    """What browsers may send.
+    """Decides which requests of browsers are admitted.
 
-    Requests that change something must come from the service's own page. Where only this machine reaches
-    the service, that holds for all requests except a person's visit by a link, and `Host` must be a
-    loopback name or an allowed one.
+    Requests that change something must come from the service's own page. If only this machine reaches
+    the service, that holds for all requests except navigation by a link, and `Host` must be a loopback
+    name or an allowed one.
     """
 
     def __init__(self, allowed_hosts: Iterable[str] = (), *, is_local: bool = False) -> None:
         """Make a policy.
 
         Args:
-            allowed_hosts: names in lower case, without ports. Where there are any, other names are
-                refused also where `is_local` is false; loopback names never are.
+            allowed_hosts: names in lower case, without ports. If there are any, other names are refused
+                also if `is_local` is false; loopback names never are.
             is_local: the service listens on a loopback address, and no proxy is in front of it.
         """
         self._allowed = frozenset(allowed_hosts)
         self._is_local = is_local
+        # Clients repeat their Host header.
+        self.allows_host = functools.lru_cache(256)(self._allows_host)
 
     def check(self, request: web.Request) -> None:
-        """Let a request pass.
+        """Check a request.
 
         Raises:
-            ForeignHost: it was sent to a name that is none of the service's.
+            ForeignHost: it was sent to a name that is not the service's.
             ForeignPage: a page of another site sent it.
         """
-        if not all(self.allows_host(host) for host in request.headers.getall(hdrs.HOST, ())):
-            raise ForeignHost(_HOST)
+        self.check_hosts(request.headers.getall(hdrs.HOST, ()))
         is_safe = request.method in SAFE
         if is_safe and not self._is_local:
             return
@@ -69,29 +71,35 @@ class CrossSitePolicy:
         elif not is_own_origin(request):
             raise ForeignPage(_PAGE)
 
-    def allows_host(self, host: str) -> bool:
-        """Whether requests may be sent to this `Host`; an empty one is not a browser's."""
+    def check_hosts(self, hosts: Iterable[str]) -> None:
+        """Check the `Host` headers of a request; raises ForeignHost."""
+        for host in hosts:
+            if not self.allows_host(host):
+                raise ForeignHost(_HOST)
+
+    def _allows_host(self, host: str) -> bool:
+        """Return whether requests may be sent to this `Host`; browsers never send an empty one."""
         if not host or not (self._is_local or self._allowed):
             return True
         name = _name_of(host)
-        # No DNS answer leads a browser to an address: probes and scrapers ask by it.
+        # DNS rebinding needs a name. Probes and scrapers use the address.
         is_reached_by_address = not self._is_local and parse_address(name) is not None
         return name in self._allowed or _is_loopback(name) or is_reached_by_address
 
 
 def is_own_origin(request: web.Request) -> bool:
-    """Whether the page that made a browser send a request was served under the request's `Host`."""
+    """Return whether the page that sent a request was served under the request's `Host`."""
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None:
         return True
     try:
         return urlsplit(origin).netloc.lower() == request.headers.get(hdrs.HOST, "").lower()
-    except ValueError:  # no URL at all
+    except ValueError:  # not a URL
         return False
 
 
 def _is_visit(request: web.Request) -> bool:
-    """Whether the browser shows the answer as a page of its own, and not inside another one."""
+    """Return whether the browser shows the response as a page, and not inside another page."""
     return request.headers.get(MODE) == "navigate" and request.headers.get(DEST) == "document"
 
 
@@ -110,9 +118,7 @@ def _name_of(host: str) -> str:
 
 @functools.lru_cache(1024)
 def _is_loopback(name: str) -> bool:
-    if name == LOCALHOST or name.endswith(
-        f".{LOCALHOST}"
-    ):  # RFC 6761, 6.3: never resolved elsewhere
+    if name == LOCALHOST or name.endswith(f".{LOCALHOST}"):  # RFC 6761, 6.3: always loopback
         return True
     try:
         return ip_address(name).is_loopback

@@ -1,12 +1,10 @@
 """Browser sessions of operators.
 
-What a cookie holds is random and stands for itself; only its hash is kept here, so that no dump of this
-process shows it. A restart ends all sessions.
+A cookie holds a random secret; the process stores only its hash. A restart ends all sessions.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -14,49 +12,48 @@ from typing import Final
 from aiohttp import web
 
 from actors.clock import Clock
+from actors.http.auth.credentials import COOKIE, digest_of, shown_session
 
-COOKIE: Final = "botapi_session"
-LONGEST_S: Final = 8 * 3600.0  # a working day
-IDLE_S: Final = 3600.0  # without a request, and without a page that watches
-MOST: Final = 100  # open at once; the one that was used least recently makes way
+MAX_AGE_S: Final = 8 * 3600.0
+IDLE_S: Final = 3600.0  # without a request and without an open event stream
+MAX_SESSIONS: Final = 100  # open at once; a new one replaces the least recently used
 
 
 @dataclass(slots=True)
-class Session:
-    """One person at one browser. `name` is for logs: it opens nothing."""
+class BrowserSession:
+    """One operator at one browser. `name` is for logs; it is no credential."""
 
     name: str
     opened_at: float
     seen_at: float
 
     def ends_at(self) -> float:
-        """Return when it ends if it is not used again, in clock seconds."""
-        return min(self.opened_at + LONGEST_S, self.seen_at + IDLE_S)
+        """Return the instant at which it ends if it is not used again."""
+        return min(self.opened_at + MAX_AGE_S, self.seen_at + IDLE_S)
 
 
-class Sessions:
-    """All sessions that are open."""
+class BrowserSessions:
+    """Open sessions."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: dict[
-            bytes, Session
-        ] = {}  # by the hash of the cookie, least recently used first
+        # By the hash of the cookie's secret, least recently used first.
+        self._open: dict[bytes, BrowserSession] = {}
 
-    def open(self) -> tuple[str, Session]:
-        """Begin a session; return what goes into the cookie, and the session."""
+    def open(self) -> tuple[str, BrowserSession]:
+        """Open a session; return the secret for its cookie, and the session."""
         secret = secrets.token_urlsafe(32)
-        key, now = _digest(secret), self._clock.now()
-        session = self._open[key] = Session(key.hex()[:8], now, now)
-        while len(self._open) > MOST:
+        key, now = digest_of(secret), self._clock.now()
+        session = self._open[key] = BrowserSession(key.hex()[:8], now, now)
+        while len(self._open) > MAX_SESSIONS:
             del self._open[next(iter(self._open))]
         return secret, session
 
-    def of(self, request: web.Request) -> Session | None:
-        """Return the session that a request's cookie stands for; it counts as used now."""
-        if (secret := request.cookies.get(COOKIE)) is None:
+    def of(self, request: web.Request) -> BrowserSession | None:
+        """Return the session of a request's cookie, or None; it counts as used now."""
+        if (secret := shown_session(request)) is None:
             return None
-        key, now = _digest(secret), self._clock.now()
+        key, now = digest_of(secret), self._clock.now()
         session = self._open.pop(key, None)
         if session is None or session.ends_at() <= now:
             return None
@@ -65,21 +62,21 @@ class Sessions:
         return session
 
     def close(self, request: web.Request) -> None:
-        """End the session of a request, if there is one."""
-        if (secret := request.cookies.get(COOKIE)) is not None:
-            self._open.pop(_digest(secret), None)
+        """Close the session of a request, if there is one."""
+        if (secret := shown_session(request)) is not None:
+            self._open.pop(digest_of(secret), None)
 
-    def left_s(self, session: Session) -> float:
+    def left_s(self, session: BrowserSession) -> float:
         """Return the seconds until a session ends."""
         return max(0.0, session.ends_at() - self._clock.now())
 
 
-def set_cookie(answer: web.Response, secret: str, request: web.Request) -> None:
-    """Hand the cookie to the browser: not for scripts, not for other sites, not in the clear."""
-    answer.set_cookie(
+def set_cookie(response: web.Response, secret: str, request: web.Request) -> None:
+    """Set the session cookie: not for scripts, not for other sites, not without TLS if there is TLS."""
+    response.set_cookie(
         COOKIE,
         secret,
-        max_age=int(LONGEST_S),
+        max_age=int(MAX_AGE_S),
         path="/",
         httponly=True,
         samesite="Strict",
@@ -87,16 +84,12 @@ def set_cookie(answer: web.Response, secret: str, request: web.Request) -> None:
     )
 
 
-def drop_cookie(answer: web.Response) -> None:
-    """Have the browser forget the cookie."""
-    answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
+def drop_cookie(response: web.Response) -> None:
+    """Delete the session cookie."""
+    response.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
 
 
 def _is_encrypted(request: web.Request) -> bool:
-    """Whether the browser speaks TLS, to us or to a proxy in front of us."""
+    """Return whether the browser uses TLS, to the service or to a proxy in front of it."""
     # A false header harms only its sender: the browser does not send the cookie back.
     return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="replace")).digest()

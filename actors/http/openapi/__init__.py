@@ -1,1 +1,1 @@
-"""The API as an OpenAPI document."""
+"""Operations of the API, their inputs and outputs, and the OpenAPI document."""

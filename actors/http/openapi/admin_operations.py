@@ -6,14 +6,21 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+)
 from pydantic_core import PydanticCustomError
 
 from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
 from actors.accounts.shared_secrets import NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
-from actors.http.openapi.inputs import Input, without_point
-from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words
+from actors.http.openapi.inputs import without_point
+from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Parameter, Words
 from actors.http.openapi.outputs import (
     AccountsOutput,
     AccountTouched,
@@ -27,7 +34,7 @@ _JSON: Final = "application/json"
 
 
 def _like(pattern: str, problem: str) -> Callable[[str], str]:
-    """Return what refuses a text in words that people understand better than a pattern."""
+    """Return a validator of a pattern whose error explains the rule."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -37,26 +44,34 @@ def _like(pattern: str, problem: str) -> Callable[[str], str]:
     return check
 
 
-class OneAccount(Input):
-    """The account that is meant."""
+ACCOUNT: Final = Parameter(
+    "name", "path", TypeAdapter[str](Annotated[str, Field(description="An account's name.")])
+)
+BOT: Final = Parameter(
+    "bot_id",
+    "path",
+    TypeAdapter[str](
+        Annotated[str, Field(description="A bot's name, as in /status.", examples=["bot-1"])]
+    ),
+)
+FORCE: Final = Parameter(
+    "force",
+    "query",
+    TypeAdapter[str](
+        Annotated[Literal["0", "1"], Field(description="`1`: also while the account is in use.")]
+    ),
+    default="0",
+)
 
-    name: str = Field(description="An account's name.")
+
+class Body(BaseModel):
+    """Body of an admin request."""
+
+    model_config = ConfigDict(frozen=True)
 
 
-class OneBot(Input):
-    """The bot that is meant."""
-
-    bot_id: str = Field(description="A bot's name, as /status has it.", examples=["bot-1"])
-
-
-class ForceQuery(Input):
-    """Query of an operation that may be forced."""
-
-    force: Literal["0", "1"] = Field("0", description="`1`: also while the account is in use.")
-
-
-class GuardCode(Input):
-    """What a person has read somewhere."""
+class GuardCode(Body):
+    """Steam Guard code."""
 
     code: (
         Annotated[
@@ -66,7 +81,7 @@ class GuardCode(Input):
         | None
     ) = Field(
         None,
-        description="A Steam Guard code, from the e-mail or the app; case and spaces do not matter.",
+        description="Steam Guard code from the e-mail or the app; case and spaces are ignored.",
     )
 
 
@@ -82,18 +97,20 @@ SharedSecret = Annotated[
 ]
 
 
-class AccountToAdd(Input):
-    """One account; one that is there already gets the new password."""
+class AccountToAdd(Body):
+    """Account to add; an existing account gets the new password."""
 
     name: AccountName = Field(examples=["abaddon"])
     password: str = Field(strict=True, min_length=1, repr=False)
     shared_secret: SharedSecret | None = Field(
-        None, repr=False, description="Of the authenticator: base64, hex or base32 of 20 bytes."
+        None,
+        repr=False,
+        description="Secret of the authenticator: base64, hex or base32 of 20 bytes.",
     )
 
 
-class FleetSize(Input):
-    """How many bots there shall be."""
+class FleetSize(Body):
+    """Number of bots."""
 
     count: Annotated[
         int, Field(strict=True, ge=1, le=LARGEST_FLEET), BeforeValidator(without_point)
@@ -108,11 +125,11 @@ _EVERYWHERE: Final[Words] = {
 }
 _STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
 _TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
-_PLAN: Final = Answer("Understood; what the fleet is meant to be now.", {_JSON: FleetOutput})
+_PLAN: Final = Answer("Accepted; the new fleet plan.", {_JSON: FleetOutput})
 
 
 def _on_account(method: str, more: str, summary: str, details: str) -> Operation:
-    """Return something that is done to one account; by force where it is in use."""
+    """Return an operation on one account, which can be forced if the account is in use."""
     return Operation(
         method,
         f"/admin/accounts/{{name}}{more}",
@@ -127,8 +144,7 @@ def _on_account(method: str, more: str, summary: str, details: str) -> Operation
             **_STORE,
         },
         tag="admin",
-        in_path=OneAccount,
-        in_query=ForceQuery,
+        parameters=(ACCOUNT, FORCE),
         needs=Needs.ADMIN,
     )
 
@@ -142,7 +158,7 @@ def _on_bot(what: str, summary: str, details: str, *, refused: Words) -> Operati
         answers={202: _PLAN},
         errors={**_EVERYWHERE, 404: ("not-found",), **refused},
         tag="admin",
-        in_path=OneBot,
+        parameters=(BOT,),
         needs=Needs.ADMIN,
     )
 
@@ -164,8 +180,8 @@ GET_ACCOUNTS: Final = Operation(
     "GET",
     "/admin/accounts",
     "List the accounts",
-    "State, budget and when it frees, holder, cooldown and why, last log-on; never a secret.",
-    answers={200: Answer("Every account, by name.", {_JSON: AccountsOutput})},
+    "State, budget and when it frees, holder, cooldown and its reason, last log-on; no secrets.",
+    answers={200: Answer("All accounts, by name.", {_JSON: AccountsOutput})},
     errors={**_EVERYWHERE, **_STORE},
     tag="admin",
     needs=Needs.ADMIN,
@@ -174,8 +190,8 @@ POST_ACCOUNT: Final = Operation(
     "POST",
     "/admin/accounts",
     "Add an account, or change its password",
-    "The next free bot takes it, within seconds.",
-    answers={201: Answer("It is added.", {_JSON: AccountTouched})},
+    "The next free bot uses it, within seconds.",
+    answers={201: Answer("The account is added.", {_JSON: AccountTouched})},
     errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
     tag="admin",
     body=AccountToAdd,
@@ -187,9 +203,9 @@ POST_IMPORT: Final = Operation(
     "Import accounts",
     "The body is a file, 4 MiB at most: lines `name:password` or `name:password:shared-secret` (also "
     "with `,` `;` `|` or TAB), CSV with a header, JSON with name, password and optional shared_secret, "
-    "maFiles or ASF bot files. All of it is imported, or nothing and `problems` says why. A maFile holds "
-    "no password: its account needs one already, otherwise 409.",
-    answers={200: Answer("What became of it.", {_JSON: Imported})},
+    "maFiles or ASF bot files. Either all accounts are imported, or none, and `problems` lists the "
+    "reasons. A maFile holds no password: its account must have one already, otherwise 409.",
+    answers={200: Answer("Result of the import.", {_JSON: Imported})},
     errors={400: ("invalid",), 409: ("no-password",), **_EVERYWHERE, **BODY, **_STORE},
     tag="admin",
     body_is_text=True,
@@ -200,34 +216,34 @@ DELETE_ACCOUNT: Final = _on_account(
     "DELETE",
     "",
     "Remove an account",
-    "Removes it with its password, tokens and budget. Refused while the account is in use, unless "
-    "forced: then its bot notices within seconds and stops using it.",
+    "Removes the account with its password, tokens and budget. Refused while the account is in use, "
+    "unless forced: then its bot notices within seconds and stops using it.",
 )
 POST_RELEASE: Final = _on_account(
     "POST",
     "/release",
     "Release an account",
-    "For a checkout that a crashed client left behind. Refused while its lease is alive, unless forced.",
+    "Ends the checkout of a crashed client. Refused while the lease is valid, unless forced.",
 )
 POST_RESET: Final = Operation(
     "POST",
     "/admin/accounts/{name}/reset",
     "Reset an account",
-    "It rests no longer, and has its whole budget again.",
+    "Ends its cooldown and clears its used budget.",
     answers=_TOUCHED,
     errors={**_EVERYWHERE, 404: ("not-found",), **_STORE},
     tag="admin",
-    in_path=OneAccount,
+    parameters=(ACCOUNT,),
     needs=Needs.ADMIN,
 )
 POST_GUARD: Final = Operation(
     "POST",
     "/admin/accounts/{name}/guard",
-    "Log an account on by hand",
-    "With a Steam Guard code, or without: then the log-on begins, and the answer says what is wanted.",
+    "Log an account on interactively",
+    "Without a Steam Guard code the log-on begins, and the response names what Steam requires.",
     answers={
-        200: Answer("It is logged on, and its token stored.", {_JSON: GuardOutput}),
-        202: Answer("A code is wanted (again).", {_JSON: GuardOutput}),
+        200: Answer("The account is logged on, and its token is stored.", {_JSON: GuardOutput}),
+        202: Answer("Steam requires a code.", {_JSON: GuardOutput}),
     },
     errors={
         400: ("invalid",),
@@ -239,7 +255,7 @@ POST_GUARD: Final = Operation(
         **_STORE,
     },
     tag="admin",
-    in_path=OneAccount,
+    parameters=(ACCOUNT,),
     body=GuardCode,
     body_is_required=False,
     needs=Needs.ADMIN,
@@ -248,29 +264,29 @@ _DRAINED: Final[Words] = {409: ("drained",)}
 POST_RESTART: Final = _on_bot(
     "restart",
     "Restart a bot",
-    "It finishes its requests, logs off and starts again, with its failure count reset. Also starts a "
-    "parked bot.",
+    "The bot finishes its requests, logs off and starts again with its failure count reset. Also starts "
+    "a parked bot.",
     refused=_DRAINED,
 )
 POST_PARK: Final = _on_bot(
     "park",
     "Park a bot",
-    "It finishes what it has, logs off, gives its account back and stays away: until it is unparked, or "
-    "the service restarts.",
+    "The bot finishes its requests, logs off, releases its account and stays parked until it is unparked "
+    "or the service restarts.",
     refused={},
 )
 POST_UNPARK: Final = _on_bot(
     "unpark",
-    "Let a bot work",
-    "One that is parked, or waits for its next try, begins now.",
+    "Unpark a bot",
+    "A bot that is parked or waits for its next try starts now.",
     refused=_DRAINED,
 )
 GET_FLEET: Final = Operation(
     "GET",
     "/admin/fleet",
-    "What the fleet is meant to be",
-    "How many bots there shall be and how many the settings say, who is parked, who still finishes.",
-    answers={200: Answer("The plan.", {_JSON: FleetOutput})},
+    "Fleet plan",
+    "The number of bots in effect and in the settings, parked bots, bots that still finish requests.",
+    answers={200: Answer("The fleet plan.", {_JSON: FleetOutput})},
     errors=_EVERYWHERE,
     tag="admin",
     needs=Needs.ADMIN,
@@ -278,8 +294,8 @@ GET_FLEET: Final = Operation(
 POST_SCALE: Final = Operation(
     "POST",
     "/admin/fleet/scale",
-    "Have another number of bots",
-    "It holds until bots.count is edited in the settings, or the service restarts.",
+    "Scale the fleet",
+    "In effect until bots.count is edited in the settings, or the service restarts.",
     answers={202: _PLAN},
     errors={400: ("invalid",), **_EVERYWHERE, **BODY},
     tag="admin",
@@ -289,9 +305,9 @@ POST_SCALE: Final = Operation(
 POST_DRAIN: Final = _on_fleet(
     "drain",
     "Drain the fleet",
-    "No bot takes another request; each finishes what it has, logs off and gives its account back. Until "
-    "it is resumed, or the service restarts, only matches that are cached are answered.",
+    "Bots accept no more requests; each finishes its requests, logs off and releases its account. Until "
+    "the fleet is resumed or the service restarts, only cached matches are answered.",
 )
 POST_RESUME: Final = _on_fleet(
-    "resume", "Resume the fleet", "All bots work again except those that an operator parked."
+    "resume", "Resume the fleet", "Starts all bots except those that an operator parked."
 )

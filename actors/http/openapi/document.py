@@ -1,8 +1,4 @@
-"""OpenAPI 3.1 document.
-
-The types that validate requests become parameters and bodies, the types that answers are built of become
-schemas, and the error table becomes the responses that are errors.
-"""
+"""OpenAPI 3.1 document, made from operations, their types and the error table."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from actors.http.auth.admission import KEY_HEADER, QUERY_KEY
+from actors.http.auth.credentials import KEY_HEADER, QUERY_KEY
 from actors.http.openapi.match_schema import Json, valve_components
 from actors.http.openapi.operation import Answer, Needs, Operation, Words
 from actors.http.openapi.outputs import (
@@ -36,11 +32,11 @@ SCHEMES: Final[Mapping[str, Json]] = {
         "type": "apiKey",
         "in": "query",
         "name": QUERY_KEY,
-        "description": "An API key, where OpenDota's retriever takes it. Proxies may log it.",
+        "description": "An API key, for the routes of OpenDota's retriever. Proxies may log it.",
     },
     "adminToken": {"type": "http", "scheme": "bearer", "description": "The admin token."},
 }
-# An API key is only wanted where the service has any, so nothing may do as well.
+# An API key is required only if the service has any, so no credential may suffice.
 SECURITY: Final[Mapping[Needs, list[Json]]] = {
     Needs.NOTHING: [],
     Needs.KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}],
@@ -50,45 +46,45 @@ SECURITY: Final[Mapping[Needs, list[Json]]] = {
 _WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
 HEADERS: Final[Mapping[str, Json]] = {
     "Age": {
-        "description": "Seconds since the Game Coordinator said so.",
+        "description": "Seconds since the Game Coordinator's response.",
         "schema": _WHOLE,
     },
     "Cache-Control": {
-        "description": "`max-age`: seconds, counted from when the Game Coordinator said so, for which "
-        "the answer is good. `private` for those who show an API key.",
+        "description": "`max-age`: seconds, counted from the Game Coordinator's response, for which "
+        "this response is fresh. `private` for clients with an API key.",
         "schema": {"type": "string"},
     },
     "ETag": {
-        "description": "Of this very sequence of bytes: another one for gzip and for protobuf.",
+        "description": "Of this sequence of bytes: gzip and protobuf have their own.",
         "schema": {"type": "string", "pattern": '^"[0-9a-z-]+"$'},
     },
-    "Location": {"description": "Of the replay file.", "schema": {"type": "string"}},
+    "Location": {"description": "URL of the replay file.", "schema": {"type": "string"}},
     "Retry-After": {
-        "description": "Seconds until asking again makes sense; `retry_after` in a body says the same.",
+        "description": "Seconds until a retry makes sense; equals `retry_after` in the body.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "X-Cache": {
-        "description": "HIT: the match was known. MISS: the Game Coordinator was asked for it.",
+        "description": "HIT: the match was known. MISS: the Game Coordinator was asked.",
         "schema": {"enum": ["HIT", "MISS"]},
     },
     RETRIEVER_STEAM_ID: {
-        "description": "SteamID64 of the account that asked the Game Coordinator; absent where none did.",
+        "description": "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
-    RETRIEVER_IP: {"description": "From where it asked.", "schema": {"type": "string"}},
+    RETRIEVER_IP: {"description": "IP address from which it asked.", "schema": {"type": "string"}},
     RETRIEVER_NO_RETRY: {
-        "description": "Asking again does not change this.",
+        "description": "A retry does not change this.",
         "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
     },
     RETRIEVER_REASON: {
-        "description": "Why not.",
+        "description": "Reason.",
         "schema": {"enum": ["not-found", "invalid", "blocked"]},
     },
 }
 
 
 def document(operations: Iterable[Operation], *, version: str) -> Json:
-    """Return the description of `operations`; `version` is the service's."""
+    """Return the OpenAPI document of `operations`; `version` is the service's."""
     writer = _Writer()
     paths: dict[str, Json] = {}
     for operation in operations:
@@ -112,22 +108,22 @@ def document(operations: Iterable[Operation], *, version: str) -> Json:
 
 
 class _Writer:
-    """Writes operations, and collects the schemas that they refer to."""
+    """Writes operation objects and collects the schemas that they refer to."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Json] = {}
         self._component(Error)
 
     def operation(self, operation: Operation) -> Json:
-        """Return one operation object."""
+        """Return an operation object."""
         written: Json = {
             "operationId": _operation_id(operation),
             "tags": [operation.tag],
             "summary": operation.summary,
             "description": operation.details,
         }
-        if parameters := self._parameters(operation):
-            written["parameters"] = parameters
+        if operation.parameters:
+            written["parameters"] = [one.described() for one in operation.parameters]
         if body := self._body(operation):
             written["requestBody"] = {"required": operation.body_is_required, "content": body}
         written["security"] = SECURITY[operation.needs]
@@ -138,31 +134,6 @@ class _Writer:
         if operation.body is not None:
             return {JSON: {"schema": self._component(operation.body)}}
         return {TEXT: {"schema": {"type": "string"}}} if operation.body_is_text else {}
-
-    def _parameters(self, operation: Operation) -> list[Json]:
-        places = {
-            "path": operation.in_path,
-            "query": operation.in_query,
-            "header": operation.in_headers,
-        }
-        return [
-            parameter
-            for place, model in places.items()
-            if model is not None
-            for parameter in self._fields(place, model)
-        ]
-
-    def _fields(self, place: str, model: type[BaseModel]) -> Iterable[Json]:
-        schema = self._schema(model)
-        for name, one in schema["properties"].items():
-            one.pop("title", None)
-            yield {
-                "name": name,
-                "in": place,
-                "required": name in schema.get("required", ()),
-                "description": one.pop("description", ""),
-                "schema": _present(one),
-            }
 
     def _responses(self, operation: Operation) -> Json:
         answers = {
@@ -218,17 +189,6 @@ class _Writer:
 def _operation_id(operation: Operation) -> str:
     words = re.findall(r"[a-z]+", operation.path)
     return operation.method.lower() + "".join(word.title() for word in words)
-
-
-def _present(schema: Json) -> Json:
-    """Return what an optional parameter is where it is sent: null cannot be."""
-    some = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    if len(some) == 1:
-        schema = {**schema, **some[0]}
-        del schema["anyOf"]
-    if schema.get("default", "") is None:
-        del schema["default"]
-    return schema
 
 
 def _header_references(names: Iterable[str]) -> Json:

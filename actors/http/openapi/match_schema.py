@@ -39,7 +39,7 @@ _PLAIN: Final[Mapping[int, Json]] = {
 
 
 def valve_components(ref: str) -> dict[str, Json]:
-    """Return every message as a component; `ref` is what stands before a name in a reference."""
+    """Return every message as a component; `ref` is the prefix of a reference."""
     messages = {
         name: _message(schema, fields, ref)
         for schema in (match_schema(), card_schema())
@@ -48,8 +48,11 @@ def valve_components(ref: str) -> dict[str, Json]:
     answer = messages[GC_ANSWER]
     answer["required"] = ["result", "match"]
     ours = {
-        "id": {"type": "integer", "description": "The match's id."},
-        "replay_url": {"type": ["string", "null"], "description": "null: there is no replay."},
+        "id": {"type": "integer", "description": "The match ID."},
+        "replay_url": {
+            "type": ["string", "null"],
+            "description": "URL of the replay file; null if there is none.",
+        },
     }
     match = {
         **answer,
@@ -60,14 +63,14 @@ def valve_components(ref: str) -> dict[str, Json]:
 
 
 def _message(schema: Schema, fields: tuple[FieldSpec, ...], ref: str) -> Json:
-    """Nothing is required and everything else allowed: the Game Coordinator decides what it sends."""
+    """Return a message's schema; all fields are optional, because the Game Coordinator may omit any."""
     return {"type": "object", "properties": {one.name: _field(schema, one, ref) for one in fields}}
 
 
 def _field(schema: Schema, spec: FieldSpec, ref: str) -> Json:
     if spec.type == F.TYPE_MESSAGE:
         one: Json = {"$ref": ref + spec.refers_to}
-    elif spec.type == F.TYPE_ENUM:  # a number where the name is not known yet
+    elif spec.type == F.TYPE_ENUM:  # a number if the schema has no name for it
         names = list(dict.fromkeys(schema.enums[spec.refers_to].values()))
         one = {"anyOf": [{"enum": names}, {"type": "integer"}]}
     else:

@@ -1,4 +1,4 @@
-"""Operation, Answer: one operation of the API for routes and document."""
+"""Operation of the API: one method of one path, for its route and for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -6,42 +6,80 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from actors.errors import RequestError
+from actors.errors import InvalidRequest, RequestError
 from actors.http.errors import PROTOCOL, TABLE
 
-Words = Mapping[int, tuple[str, ...]]  # status -> the words an error of it may have
-# What may be wrong with a body before anybody reads it.
+Words = Mapping[int, tuple[str, ...]]  # status -> error words
+# Errors of every operation with a body.
 BODY: Final[Words] = {status: (PROTOCOL[status][0],) for status in (408, 413, 415)}
+T = TypeVar("T")
 
 
 class Needs(enum.Enum):
-    """What one must show."""
+    """Credential that an operation requires."""
 
     NOTHING = enum.auto()
-    KEY = enum.auto()  # an API key, where the service has any
-    ANY_KEY = enum.auto()  # the same, but it may also stand in the query
+    KEY = enum.auto()  # an API key, if the service has any
+    ANY_KEY = enum.auto()  # the same; the key may also be in the query
     ADMIN = enum.auto()  # the admin token
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered when all is well, or other than by an error in the API's own form."""
+    """A response other than an error in the API's own form."""
 
     summary: str
-    # Media type -> a type, the name of a component, or a schema as it is.
+    # Media type -> a type, the name of a component, or a schema.
     content: Mapping[str, type[BaseModel] | str | dict[str, Any]] = field(default_factory=dict)
-    headers: tuple[str, ...] = ()  # by name; `openapi` knows what they mean
+    headers: tuple[str, ...] = ()  # names; document.py describes them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter(Generic[T]):
+    """A parameter of an operation: validates a value and describes it."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    type: TypeAdapter[T]
+    problem: str = ""  # the error message about an invalid value
+    is_required: bool = True
+    default: str | None = None
+
+    def parse(self, text: str) -> T:
+        """Return the value in `text`.
+
+        Raises:
+            InvalidRequest: it is invalid.
+        """
+        try:
+            return self.type.validate_python(text)
+        except ValidationError:
+            raise InvalidRequest(self.problem) from None
+
+    def described(self) -> dict[str, Any]:
+        """Return the parameter object of the OpenAPI document."""
+        schema = self.type.json_schema()
+        description = schema.pop("description", "")
+        if self.default is not None:
+            schema["default"] = self.default
+        return {
+            "name": self.name,
+            "in": self.place,
+            "required": self.is_required and self.default is None,
+            "description": description,
+            "schema": schema,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. Its input types also validate the request."""
+    """One method of one path."""
 
     method: str
     path: str
@@ -50,57 +88,37 @@ class Operation:
     answers: Mapping[int, Answer]
     errors: Words
     tag: str = "matches"
-    in_path: type[BaseModel] | None = None
-    in_query: type[BaseModel] | None = None
-    in_headers: type[BaseModel] | None = None
+    parameters: tuple[Parameter[Any], ...] = ()
     body: type[BaseModel] | None = None
-    body_is_text: bool = False  # whatever it says; then there is no type
+    body_is_text: bool = False  # any text; then there is no type
     body_is_required: bool = True
     needs: Needs = Needs.KEY
-    is_hot: bool = (
-        False  # asked all the time; its path is plain and its handler asks for no match_info
-    )
 
 
 class Routes(Protocol):
-    """Some operations and who carries them out."""
+    """Some operations and their handlers."""
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return them."""
+        """Return the operations and their handlers."""
 
 
 def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
-    """Serve each operation; yield them, so that they can be described."""
+    """Add a route for each operation, and yield the operation."""
     for group in groups:
         for operation, handler in group.routes():
-            for method in _methods(operation):
+            methods = ("GET", "HEAD") if operation.method == "GET" else (operation.method,)
+            for method in methods:
                 app.router.add_route(method, _route(operation.path), handler)
             yield operation
 
 
-def shortcuts(*groups: Routes) -> dict[tuple[str, str], Handler]:
-    """Return the hot operations by method and path."""
-    return {
-        (method, operation.path): handler
-        for group in groups
-        for operation, handler in group.routes()
-        if operation.is_hot
-        for method in _methods(operation)
-    }
-
-
-def _methods(operation: Operation) -> tuple[str, ...]:
-    """Return the methods of the route: GET includes HEAD (RFC 9110)."""
-    return {"GET": ("GET", "HEAD")}.get(operation.method, (operation.method,))
-
-
 def _route(path: str) -> str:
-    """Let a parameter be anything; aiohttp's own has no braces, and a bad id shall not be a bad path."""
+    """Let a path parameter match any text: an invalid ID is another error than an unknown path."""
     return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def words(*errors: type[RequestError] | Words) -> Words:
-    """Collect the words of rows of the error table, and of others, by status."""
+    """Return the error words of rows of the error table, and of others, by status."""
     found: dict[int, tuple[str, ...]] = {}
     for one in errors:
         rows = one if isinstance(one, Mapping) else {TABLE[one][0]: (TABLE[one][1],)}

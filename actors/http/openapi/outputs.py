@@ -1,7 +1,4 @@
-"""Response types.
-
-The match itself is not here: its shape is Valve's schema (see `match_schema`).
-"""
+"""Response types; match_schema.py has the type of a match."""
 
 from __future__ import annotations
 
@@ -16,46 +13,44 @@ from actors.dashboard.alerts import Alert, Severity
 from actors.replays.availability import Availability
 from actors.router.messages import RouterReport
 
-RETRIEVER_STEAM_ID: Final = (
-    "x-match-request-steamid"  # of the account that asked the GC, not its name
-)
+RETRIEVER_STEAM_ID: Final = "x-match-request-steamid"  # of the account that asked the GC
 RETRIEVER_IP: Final = "x-match-request-ip"
 RETRIEVER_NO_RETRY: Final = "x-match-noretry"
 RETRIEVER_REASON: Final = "x-noretry-reason"
 
 
-class Output(BaseModel):
+class ResponseModel(BaseModel):
     """One JSON object."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Error(Output):
-    """Why there is no data, and when asking again makes sense."""
+class Error(ResponseModel):
+    """Error, and when to retry."""
 
-    error: str = Field(description="A word for programs.")
-    message: str = Field(description="A sentence for people.")
+    error: str = Field(description="Error word, for programs.")
+    message: str = Field(description="Explanation, for people.")
     retry_after: int | None = Field(
-        ge=1, description="Whole seconds; the header Retry-After says the same."
+        ge=1, description="Seconds until a retry makes sense; equals the Retry-After header."
     )
 
 
-class Replay(Output):
-    """What is known of a match's replay."""
+class Replay(ResponseModel):
+    """Facts about a match's replay."""
 
     id: int
     availability: Availability
-    url: str | None = Field(description="Of the file; null where there is none.")
-    state: str | int = Field(description="replay_state, as the Game Coordinator has it.")
+    url: str | None = Field(description="URL of the file; null if there is none.")
+    state: str | int = Field(description="`replay_state` of the Game Coordinator.")
     cluster: int
     salt: int
-    ended_at: int | None = Field(description="When the match ended, in UTC seconds.")
+    ended_at: int | None = Field(description="End of the match, in UTC seconds.")
     retry_after: int | None = Field(
-        ge=1, description="Seconds until a file that is not yet available is."
+        ge=1, description="Seconds until a file that is not available yet should be."
     )
 
 
-class FormerName(Output):
+class FormerName(ResponseModel):
     """One name of a player."""
 
     name_since: datetime
@@ -63,55 +58,56 @@ class FormerName(Output):
 
 
 class Aliases(RootModel[dict[str, list[FormerName]]]):
-    """SteamID64 to former names, in Steam's order."""
+    """Former names by SteamID64, in Steam's order."""
 
 
-class Healthy(Output):
-    """The process is well."""
+class Healthy(ResponseModel):
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
-class Ready(Output):
-    """New matches can be asked for, or only the budget is spent."""
+class Ready(ResponseModel):
+    """At least one bot is ready, or only the budget is spent."""
 
     status: Literal["ready"]
-    ready: int = Field(ge=0, description="How many bots may be asked.")
+    ready: int = Field(ge=0, description="Number of ready bots.")
     budget: Literal["spent"] | None = Field(
         default=None,
-        description="Only where it is spent: new matches are refused with 429 `quota-exhausted`.",
+        description="Present if it is spent: new matches are refused with 429 `quota-exhausted`.",
     )
     frees_at: int | None = Field(
-        default=None, description="With it: when the first of what is spent frees, in UTC seconds."
+        default=None, description="With `budget`: when the first budget frees, in UTC seconds."
     )
-    message: str | None = Field(default=None, description="With it: whose budget is spent.")
+    message: str | None = Field(default=None, description="With `budget`: which budget is spent.")
 
 
-class AlertSubject(Output):
-    """What an alert is about."""
+class AlertSubject(ResponseModel):
+    """Subject of an alert."""
 
     type: Literal["account", "bot"]
     name: str
 
 
-class AlertOutput(Output):
-    """One line on the state of the service, as the page shows it."""
+class AlertOutput(ResponseModel):
+    """Alert about the state of the service, as the page shows it."""
 
     severity: Severity = Field(
-        description="outage: a cause that many bots share. act: a person has to do something. "
-        "watch: the service recovers by itself, or harm comes later. well: nothing is wrong."
+        description="outage: a cause that many bots share. act: an operator must act. "
+        "watch: the service recovers by itself, or there is no harm yet. well: nothing is wrong."
     )
     kind: str = Field(
-        description="A word for programs; docs/api.md lists them.", examples=["steam-unreachable"]
+        description="Kind of alert, for programs; docs/api.md lists them.",
+        examples=["steam-unreachable"],
     )
-    text: str = Field(description="A sentence for people; `{when}` in it stands for `when`.")
-    todo: str | None = Field(description="What a person does about it.")
-    when: float | None = Field(description="The instant that the text names, in UTC seconds.")
+    text: str = Field(description="Explanation, for people; `{when}` stands for `when`.")
+    todo: str | None = Field(description="What an operator can do.")
+    when: float | None = Field(description="Instant in the text, in UTC seconds.")
     about: AlertSubject | None
 
     @classmethod
     def of(cls, line: Alert) -> AlertOutput:
-        """Return a line of the page as the API shows it."""
+        """Return an alert as the API shows it."""
         about = None
         if line.about is not None:
             about = AlertSubject(type=line.about[0], name=line.about[1])
@@ -125,82 +121,84 @@ class AlertOutput(Output):
         )
 
 
-class Need(Output):
-    """What an account waits for that only a person can give it."""
+class Need(ResponseModel):
+    """Operator action that an account waits for."""
 
     account: str
     need: str = Field(examples=["a Steam Guard code, which Steam has sent by e-mail (result 63)"])
     command: str = Field(
-        description="What to type; after what is done elsewhere, `reset` has it tried again.",
+        description="Command to run. `reset` makes the service try again after an action elsewhere.",
         examples=["botapi accounts login axe"],
     )
 
 
-class StatusOutput(Output):
-    """The fleet."""
+class StatusOutput(ResponseModel):
+    """Fleet status."""
 
     version: str
-    instance: str = Field(description="This process, unique in the world.")
-    config: dict[str, Any] = Field(description="Where the settings come from, and how they are.")
+    instance: str = Field(description="Globally unique ID of this process.")
+    config: dict[str, Any] = Field(description="Source and state of the settings.")
     log: dict[str, int] = Field(
-        description="`dropped_lines`: could not be written; `waiting_lines`: are not written yet."
+        description="`dropped_lines`: lines that could not be written; `waiting_lines`: queued lines."
     )
     bots: dict[str, int] = Field(
-        description="How many there are (`count`), and how many in each state, also where it is none."
+        description="Number of bots (`count`), and of bots in each state, also if it is 0."
     )
     router: RouterReport
     alerts: list[AlertOutput] = Field(
-        description="What is wrong and what to do, the most urgent first; never empty once started."
+        description="Problems and what to do, the most urgent first; never empty after the start."
     )
     needs: list[Need] = Field(
-        description="Every account that waits for a person. Empty, as `account` and `last_error` of each "
-        "bot are null, for who shows no admin token where others than this machine reach the service "
-        "and there are no API keys."
+        description="Accounts that wait for an operator. If other machines reach the service and there "
+        "are no API keys, clients without the admin token get an empty list, and null for `account` "
+        "and `last_error` of each bot."
     )
     fleet: list[BotReport]
 
 
-class GuardOutput(Output):
-    """How far a log-on by hand has come."""
+class GuardOutput(ResponseModel):
+    """Progress of an interactive log-on."""
 
     account: str
     state: Literal["logged-on", "code-wanted"]
-    need: str | None = Field(description="What is wanted, in words.")
+    need: str | None = Field(description="What Steam requires, in words.")
 
 
-class AccountsOutput(Output):
-    """All accounts."""
+class AccountsOutput(ResponseModel):
+    """Accounts."""
 
     accounts: list[AccountRow]
 
 
-class AccountTouched(Output):
-    """What was done to an account."""
+class AccountTouched(ResponseModel):
+    """Change of an account."""
 
     account: str
     state: Literal["added", "removed", "released", "reset"]
 
 
-class ImportProblem(Output):
-    """Something in a file that cannot be used, or a second spelling of an account that exists."""
+class ImportProblem(ResponseModel):
+    """Invalid entry of a file, or another spelling of an existing account."""
 
     where: str = Field(examples=["line 3"])
     problem: str
 
 
-class Imported(Output):
-    """What became of a file of accounts: all are imported, or none."""
+class Imported(ResponseModel):
+    """Result of an import: all accounts of the file, or none."""
 
     imported: int
-    refused: int = Field(description="Entries that cannot be used; nothing is imported then.")
-    problems: list[ImportProblem] = Field(description="The first hundred.")
+    refused: int = Field(
+        description="Number of invalid entries; if there are any, nothing is imported."
+    )
+    problems: list[ImportProblem] = Field(description="The first hundred problems.")
 
 
-class FleetOutput(Output):
-    """What the fleet is meant to be."""
+class FleetOutput(ResponseModel):
+    """Fleet plan: the requested state of the fleet."""
 
-    count: int = Field(description="Bots that there shall be.")
-    configured: int = Field(description="Bots that the settings say.")
+    count: int = Field(description="Number of bots in effect.")
+    configured: int = Field(description="Number of bots in the settings.")
     drained: bool
-    parked: list[str] = Field(description="Bots that a person parked.")
-    leaving: list[str] = Field(description="Bots that still finish what they have under way.")
+    parked: list[str] = Field(description="Bots that an operator parked.")
+    leaving: list[str] = Field(description="Bots that still finish their requests.")

@@ -1,21 +1,20 @@
-"""What all admin routes share: the operator check, the body, the refusals."""
+"""Shared parts of the admin routes: operator check, request body, refusals, time limits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
-from actors.actor import Address, Ask
-from actors.clock import Clock
+from actors.clock import Clock, within
 from actors.errors import (
     AccountInUse,
     BadAccountName,
-    CannotUnseal,
+    CannotDecrypt,
     FleetIsDrained,
     LocalProtocolError,
     NoPassword,
@@ -48,33 +47,44 @@ REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
     FleetIsDrained: (409, "drained"),
     NoPassword: (409, "no-password"),
     PasswordNeeded: (409, "no-password"),
-    CannotUnseal: (409, "sealed"),
+    CannotDecrypt: (409, "sealed"),
     StoreUnavailable: (503, "store-unavailable"),
     StoreMisused: (503, "store-misused"),
 }
 
 R = TypeVar("R")
 Body = TypeVar("Body", bound=BaseModel)
-M = TypeVar("M")
 
 
 class BadInput(ValueError):
-    """What was sent cannot be used; the text says what should be there."""
+    """A request that cannot be used; the text says what is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Asks actors on behalf of a route."""
+class Orders:
+    """Runs operators' orders; an order continues when its client disconnects or its time is over."""
 
-    clock: Clock
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: set[asyncio.Task[Any]] = set()
 
-    async def ask(self, whom: Address[M], what: Ask[R], *, within_s: float = ANSWER_S) -> R:
-        """Return the answer; raises what `Address.ask` does, or the ServiceError that is it."""
-        return await whom.ask(what, deadline=self.clock.now() + within_s)
+    async def run(self, order: Coroutine[Any, Any, R], *, within_s: float = ANSWER_S) -> R:
+        """Return the result of `order`.
+
+        Raises:
+            ServiceError: the order failed.
+            TimeoutError: it takes more than `within_s` seconds, and continues.
+        """
+        task = asyncio.create_task(order)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        async with within(self._clock, within_s):
+            return await asyncio.shield(task)
 
 
-def operators_only(gate: OperatorAuth, audit: Audit, on_change: Callable[[], None]) -> Middleware:
-    """Return a middleware for paths below PREFIX: it refuses who may not, and notes who changes what.
+def operators_only(
+    operators: OperatorAuth, audit: Audit, on_change: Callable[[], None]
+) -> Middleware:
+    """Return a middleware for paths below PREFIX: it checks the operator, and audits each change.
 
     `on_change` is called after each change.
     """
@@ -83,7 +93,7 @@ def operators_only(gate: OperatorAuth, audit: Audit, on_change: Callable[[], Non
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(f"{PREFIX}/"):
             return await handler(request)
-        operator = gate.check(request)
+        operator = operators.check(request)
         if isinstance(operator, Operator):
             who, answer = operator.name, await _answer(request, handler)
         else:
@@ -104,16 +114,16 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (TimeoutError, LocalProtocolError):
         return error_body(504, "timeout", "it takes too long; look what became of it", 5.0)
     except ServiceError as error:
-        # What is not in the table was Steam's decision.
+        # Errors that are not in the table are Steam's.
         status, word = REFUSALS.get(type(error), (502, "steam-refused"))
         return error_body(status, word, str(error), getattr(error, "retry_after", None))
 
 
 async def body_of(request: web.Request, kind: type[Body]) -> Body:
-    """Return what is in a request's body.
+    """Return a request's body.
 
     Raises:
-        BadInput: it is something else; the text never repeats what was sent.
+        BadInput: it is invalid; the text never repeats what was sent.
     """
     try:
         return kind.model_validate_json(await request.read())
@@ -124,10 +134,10 @@ async def body_of(request: web.Request, kind: type[Body]) -> Body:
 
 
 def is_forced(request: web.Request) -> bool:
-    """Whether the operator said `?force=1`.
+    """Return whether the request has `?force=1`.
 
     Raises:
-        BadInput: it is neither 0 nor 1.
+        BadInput: `force` is neither 0 nor 1.
     """
     said = request.query.getall("force", ["0"])
     if said not in (["0"], ["1"]):

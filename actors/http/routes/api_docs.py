@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from actors.http.content import json_response
 
 STATIC: Final = Path(__file__).parents[1] / "static"
-# The file for a path, and what kind it is.
+# Path -> file name and media type.
 FILES: Final[Mapping[str, tuple[str, str]]] = {
     "/docs": ("docs.html", "text/html"),
     "/docs/docs.js": ("docs.js", "text/javascript"),
@@ -22,24 +22,25 @@ FILES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class DocsRoutes:
-    """Serves the description, made when it is first asked for, and the page that shows it."""
+    """Serves the OpenAPI document and a page that shows it."""
 
     def __init__(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        """`describe` returns the document; it is called once, for the first request."""
         self._describe = describe
         self._files = {path: (STATIC / name).read_bytes() for path, (name, _) in FILES.items()}
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Add the routes to an application."""
         app.router.add_get("/openapi.json", self.openapi)
         for path in FILES:
             app.router.add_get(path, self.file)
 
     async def openapi(self, request: web.Request) -> web.Response:
-        """The API as an OpenAPI document."""
+        """Return the OpenAPI document."""
         return json_response(request, self._document)
 
     async def file(self, request: web.Request) -> web.Response:
-        """A part of the page."""
+        """Return a file of the page."""
         return web.Response(
             body=self._files[request.path],
             content_type=FILES[request.path][1],

@@ -1,18 +1,12 @@
-"""`/`, `/page/...`, `/session`, `/events`: the page.
+"""`/`, `/page/...`, `/session`, `/events`: the page, its session and its event stream.
 
-The page loads nothing from other hosts and contains no inline script or style; the headers of
-`security_headers` make the browser enforce that. So a script that an attacker puts into a name or an
-error message is shown as text and never runs.
-
-`snapshot` has the whole, `update` what changed since; both are JSON objects (docs/api.md). A client that
-reconnects with Last-Event-ID gets what it missed.
+The page loads nothing from other hosts and contains no inline script or style; its headers make the
+browser enforce that. So a script in a name or an error message is shown as text and never runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -21,19 +15,19 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
-from actors.actor import Address
-from actors.clock import Clock
-from actors.dashboard.dashboard import DashboardMessage, Unwatch, Watch
-from actors.dashboard.event_stream import Watching, event_id
+from actors.clock import Clock, within
+from actors.dashboard.dashboard import Dashboard
+from actors.dashboard.event_stream import Watcher, event_id
 from actors.errors import LocalProtocolError
 from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
-from actors.http.auth.admission import SIGN_IN
 from actors.http.auth.clients import SLOWED
-from actors.http.auth.sessions import Session, drop_cookie, set_cookie
+from actors.http.auth.credentials import SIGN_IN
+from actors.http.auth.sessions import BrowserSession, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
 from actors.http.headers import PAGE_HEADERS
 from actors.http.routes.admin_request import BadInput, body_of
+from actors.matches.match import etag_of
 
 INDEX: Final = "index.html"
 TYPES: Final = {
@@ -52,7 +46,7 @@ class _File:
 
 
 class PageRoutes:
-    """Serves the files from memory; there are few."""
+    """Serves the files of the page from memory."""
 
     def __init__(self) -> None:
         folder = resources.files("actors.http") / "page"
@@ -63,16 +57,16 @@ class PageRoutes:
         }
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Add the routes to the application."""
         app.router.add_get("/", self.index)
         app.router.add_get("/page/{name}", self.file)
 
     async def index(self, request: web.Request) -> web.Response:
-        """The page itself."""
+        """Return the page."""
         return _answer(request, self._files[INDEX])
 
     async def file(self, request: web.Request) -> web.Response:
-        """One of the files that it needs."""
+        """Return a file of the page."""
         found = self._files.get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
@@ -81,7 +75,7 @@ class PageRoutes:
 
 def _read(name: str, content: bytes) -> _File:
     kind = TYPES[name.rpartition(".")[2]]
-    return _File(content, kind, hashlib.blake2b(content, digest_size=12).hexdigest())
+    return _File(content, kind, etag_of(content))
 
 
 def _answer(request: web.Request, file: _File) -> web.Response:
@@ -92,45 +86,43 @@ def _answer(request: web.Request, file: _File) -> web.Response:
         answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
         answer.enable_compression()
     answer.etag = file.etag
-    # Asked for every time: a page of another version than the service is trouble.
+    # The browser revalidates every file: all must be of one version.
     answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
-    if (
-        file.type == "text/html"
-    ):  # a 304 is none, but what it says replaces what the browser has kept
+    if file.type == "text/html":  # also a 304: its headers replace those in the browser's cache
         answer.headers.extend(PAGE_HEADERS)
     return answer
 
 
 class SignIn(BaseModel):
-    """What a person types."""
+    """The body of a sign-in."""
 
     token: str = Field(strict=True, repr=False)
 
 
 class SessionRoutes:
-    """Routes to sign in and out. `gate` is None without an admin token; then no operator can sign in."""
+    """Routes to sign in and out. `operators`: None without an admin token: then no sign-in works."""
 
-    def __init__(self, gate: OperatorAuth | None, audit: Audit, *, is_private: bool) -> None:
-        """`is_private`: only operators may watch."""
-        self._gate = gate
+    def __init__(self, operators: OperatorAuth | None, audit: Audit, *, is_private: bool) -> None:
+        """`is_private`: only operators may watch the page."""
+        self._operators = operators
         self._audit = audit
         self._is_private = is_private
 
     def add_to(self, app: web.Application) -> None:
-        """Put the routes into the application."""
+        """Add the routes to the application."""
         app.router.add_get(SIGN_IN, self.show)
-        if self._gate is not None:
+        if self._operators is not None:
             app.router.add_post(SIGN_IN, self.sign_in)
             app.router.add_delete(SIGN_IN, self.sign_out)
 
     async def show(self, request: web.Request) -> web.Response:
-        """Whether there is an admin API, and whether this browser is signed in to it; for anybody."""
-        if self._gate is None:
+        """Return whether there is an admin API, and whether this browser is signed in."""
+        if self._operators is None:
             return self._answer(request, "no-admin")
-        session = self._gate.sessions.of(request)
+        session = self._operators.sessions.of(request)
         if session is None:
             return self._answer(request, "signed-out")
-        return self._signed_in(request, self._gate, session)
+        return self._signed_in(request, self._operators, session)
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Begin a session with the admin token: `{"token": ...}`."""
@@ -151,10 +143,10 @@ class SessionRoutes:
 
     @property
     def _there(self) -> OperatorAuth:
-        assert self._gate is not None  # noqa: S101 - without one the routes do not exist
-        return self._gate
+        assert self._operators is not None  # noqa: S101 - without one the routes do not exist
+        return self._operators
 
-    async def _try(self, request: web.Request, gate: OperatorAuth) -> web.Response:
+    async def _try(self, request: web.Request, operators: OperatorAuth) -> web.Response:
         if not is_own_page(request):
             return _foreign()
         if SLOWED in request:
@@ -163,18 +155,18 @@ class SessionRoutes:
             token = (await body_of(request, SignIn)).token
         except BadInput as error:
             return error_body(400, "invalid", str(error))
-        if not gate.opens_for(token):
+        if not operators.opens_for(token):
             return error_body(401, "unauthorized", "this is not the admin token")
-        secret, session = gate.sessions.open()
+        secret, session = operators.sessions.open()
         add_facts(request, session=session.name)
-        answer = self._signed_in(request, gate, session)
+        answer = self._signed_in(request, operators, session)
         set_cookie(answer, secret, request)
         return answer
 
     def _signed_in(
-        self, request: web.Request, gate: OperatorAuth, session: Session
+        self, request: web.Request, operators: OperatorAuth, session: BrowserSession
     ) -> web.Response:
-        return self._answer(request, "signed-in", round(gate.sessions.left_s(session)))
+        return self._answer(request, "signed-in", round(operators.sessions.left_s(session)))
 
     def _answer(self, request: web.Request, state: str, ends_in: int | None = None) -> web.Response:
         may_watch = state == "signed-in" or not self._is_private
@@ -189,53 +181,62 @@ def _foreign() -> web.Response:
 
 
 MOST: Final = 100  # streams at once
-ASK_S: Final = 10.0  # the first picture may have to wait for Redis
+ASK_S: Final = 10.0  # the first snapshot may wait for Redis
 SESSION_OVER: Final = b"event: over\ndata: {}\n\n"  # wait for a sign-in, then reconnect
 BEGIN: Final = b"retry: 2000\n\n"  # ms after which a browser comes back
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
 
 class EventsRoute:
-    """`may_watch`: asked when a stream begins, and with every event."""
+    """The event stream: a `snapshot`, then an `update` for each change (docs/api.md).
+
+    A client that reconnects with Last-Event-ID gets the events since then.
+    """
 
     def __init__(
         self,
-        lookout: Address[DashboardMessage],
-        may_watch: Callable[[web.Request], bool],
+        dashboard: Dashboard,
+        operators: OperatorAuth | None,
         *,
+        is_private: bool,
         clock: Clock,
     ) -> None:
-        self._lookout = lookout
-        self._may_watch = may_watch
+        """`operators`, `is_private`: see SessionRoutes; checked at the begin and with every event."""
+        self._dashboard = dashboard
+        self._operators = operators
+        self._is_private = is_private
         self._clock = clock
-        self._open: set[Watching] = set()
+        self._open: set[Watcher] = set()
 
     def add_to(self, app: web.Application) -> None:
-        """Put the route into the application; when that stops, all streams end."""
+        """Add the route to the application; when that stops, all streams end."""
         app.router.add_get("/events", self.get, allow_head=False)
         app.on_shutdown.append(self._end_all)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Stream until one of the two sides has enough."""
+        """Stream until the client or the service ends it."""
         if not self._may_watch(request):
             return error_body(401, "unauthorized", "sign in at /, or show the admin token")
         if len(self._open) >= MOST:
             return error_body(503, "busy", "too many watch already", 10.0)
         try:
-            watch = Watch(event_id(request.headers.get(LAST_EVENT_ID)))
-            watching = await self._lookout.ask(watch, deadline=self._clock.now() + ASK_S)
+            async with within(self._clock, ASK_S):
+                last_seen = event_id(request.headers.get(LAST_EVENT_ID))
+                watcher = await self._dashboard.watch(last_seen)
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer", 2.0)
-        self._open.add(watching)
+        self._open.add(watcher)
         try:
-            return await self._stream(request, watching)
+            return await self._stream(request, watcher)
         finally:
-            self._open.discard(watching)
-            watching.end()
-            with contextlib.suppress(LocalProtocolError):
-                self._lookout.tell(Unwatch(watching))
+            self._open.discard(watcher)
+            self._dashboard.unwatch(watcher)
 
-    async def _stream(self, request: web.Request, watching: Watching) -> web.StreamResponse:
+    def _may_watch(self, request: web.Request) -> bool:
+        is_operator = self._operators is not None and self._operators.is_operator(request)
+        return is_operator or not self._is_private
+
+    async def _stream(self, request: web.Request, watcher: Watcher) -> web.StreamResponse:
         stream = web.StreamResponse(
             headers={
                 hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -244,9 +245,9 @@ class EventsRoute:
             }
         )
         await stream.prepare(request)
-        with contextlib.suppress(ConnectionError):  # they have left
+        with contextlib.suppress(ConnectionError):  # the client has disconnected
             await stream.write(BEGIN)
-            async for chunk in watching:
+            async for chunk in watcher:
                 await stream.write(chunk)
                 if not self._may_watch(request):
                     await stream.write(SESSION_OVER)
@@ -254,5 +255,5 @@ class EventsRoute:
         return stream
 
     async def _end_all(self, _app: web.Application) -> None:
-        for watching in tuple(self._open):
-            watching.end()
+        for watcher in tuple(self._open):
+            watcher.end()

@@ -1,4 +1,4 @@
-"""Asks the router for a match on behalf of a client."""
+"""Gets matches for HTTP routes: from memory, else from the router."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from actors.actor import Address, Ask
 from actors.bot.messages import ReadyBot
-from actors.clock import WallClock
+from actors.clock import Clock
 from actors.errors import (
     ActorStopped,
     Busy,
@@ -24,33 +25,33 @@ from actors.errors import (
 from actors.http.auth.clients import Client, client_of
 from actors.http.errors import TABLE
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import parse_timeout
+from actors.http.openapi.inputs import TIMEOUT
 from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer, NoMatch
 from actors.router.messages import FetchMatch, GetAsked, RouterMessage
-from actors.router.metrics import Lookup, Tally
+from actors.router.metrics import Lookup, RouterMetrics
 
-ROUTER_GRACE_S: Final = 0.25
-WHO_S: Final = 0.1
-TIMEOUT_HEADER: Final = "X-Request-Timeout"
+ROUTER_GRACE_S: Final = 0.25  # beyond the deadline, for the router's answer
+ASKED_S: Final = 0.1
+TIMEOUT_HEADER: Final = istr(TIMEOUT.name)
 
-CountMatch = Callable[[str], None]  # what came of it: the error word, or "" where there is data
+CountMatch = Callable[[str], None]  # counts a match by its error word; "" if there is data
 
 M = TypeVar("M")
 R = TypeVar("R")
 
 
-class Wish(NamedTuple):
-    """What one HTTP request says about the matches it asks for."""
+class Options(NamedTuple):
+    """How an HTTP request wants its matches."""
 
     client: Client
-    timeout_s: float  # for each of them
+    timeout_s: float  # for each match
     refresh: bool
     request_id: str
 
 
 class MatchFetcher:
-    """Asks; `deadline_s` is how long a client waits for a match at most."""
+    """Gets matches from memory, else from the router; `deadline_s` limits the wait for one match."""
 
     def __init__(
         self,
@@ -58,90 +59,85 @@ class MatchFetcher:
         memory: MatchCache,
         *,
         deadline_s: float,
-        tally: Tally,
+        tally: RouterMetrics,
         count: CountMatch,
-        clock: WallClock,
+        clock: Clock,
     ) -> None:
         self._router = router
-        self._memory = memory
+        self.memory = memory
         self._deadline_s = deadline_s
         self._tally = tally
         self._count = count
         self._clock = clock
 
-    def change_deadline(self, deadline_s: float) -> None:
-        """Let those who ask from now on wait that long at most."""
+    def reconfigure(self, deadline_s: float) -> None:
+        """Limit the wait of later requests to `deadline_s`."""
         self._deadline_s = deadline_s
 
-    def wish(self, request: web.Request) -> Wish:
-        """Read what `request` wants.
+    def options(self, request: web.Request) -> Options:
+        """Return the options in the headers of `request`.
 
         Raises:
-            InvalidRequest: its time limit is no number of seconds.
+            InvalidRequest: its time limit is not a number of seconds.
         """
         client, timeout_s = client_of(request), self._deadline_s
         if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
-            timeout_s = min(timeout_s, parse_timeout(text))
+            timeout_s = min(timeout_s, TIMEOUT.parse(text))
         refresh = client.may_refresh and _is_no_cache(request)
-        return Wish(client, timeout_s, refresh, request_id_of(request))
+        return Options(client, timeout_s, refresh, request_id_of(request))
 
     async def fetch(
-        self, match_id: int, wish: Wish, *, patience_s: float = math.inf
+        self, match_id: int, options: Options, *, patience_s: float = math.inf
     ) -> MatchAnswer:
-        """Return the match. A client that disconnects cancels this call and its request to the router.
+        """Return the match. Cancelling this call, as a disconnect does, cancels the router's request.
 
         `patience_s`: stop waiting after that many seconds, as if the client had disconnected. The router
         gets the usual deadline, so that it spends no more on the match than for other requests.
 
         Raises:
-            RequestError: as the router has it, or it has no answer in time.
+            RequestError: of the router, or `TimedOut`.
         """
         try:
-            answer = await self._fetch(match_id, wish, patience_s)
+            answer = await self._fetch(match_id, options, patience_s)
         except RequestError as error:
             self._count(TABLE[type(error)][1])
             raise
         self._count("")
         return answer
 
-    async def _fetch(self, match_id: int, wish: Wish, patience_s: float) -> MatchAnswer:
-        if not wish.refresh and (known := self._remembered(match_id)):
-            return known
-        now = self._clock.now()
-        deadline = now + wish.timeout_s
-        fetch = FetchMatch(
-            match_id,
-            deadline,
-            client=wish.client.name,
-            priority=wish.client.priority,
-            refresh=wish.refresh,
-            request_id=wish.request_id,
-        )
-        # The router keeps the deadline and knows best why; the time on top is for its answer.
-        until = min(deadline + ROUTER_GRACE_S, now + patience_s)
-        return await ask_in_time(self._router, fetch, until=until)
-
-    def recall(self, match_id: int, now: float) -> MatchAnswer | None:
-        """Return the match if this process knows it at `now` (UTC seconds), not yet counted."""
-        known = self._memory.get(match_id, now)
-        return known if isinstance(known, MatchAnswer) else None
-
-    def count_recalled(self) -> None:
-        """Count a match that was recalled, and answered, as one that was fetched."""
+    def count_cached(self) -> None:
+        """Count a match that was answered from memory without `fetch`."""
         self._tally.looked_up(Lookup.MEMORY)
         self._count("")
 
     async def asked_last(self, match_id: int) -> ReadyBot | None:
-        """Return who was asked last for a match that the router still waits for."""
-        until = self._clock.now() + WHO_S
+        """Return the bot that was asked last for a match that the router still fetches."""
+        deadline = self._clock.now() + ASKED_S
         with contextlib.suppress(TimeoutError, LocalProtocolError):
-            return await self._router.ask(GetAsked(match_id), deadline=until)
+            return await self._router.ask(GetAsked(match_id), deadline=deadline)
         return None
 
+    async def _fetch(self, match_id: int, options: Options, patience_s: float) -> MatchAnswer:
+        if not options.refresh and (known := self._remembered(match_id)):
+            return known
+        now = self._clock.now()
+        deadline = now + options.timeout_s
+        fetch = FetchMatch(
+            match_id,
+            deadline,
+            client=options.client.name,
+            priority=options.client.priority,
+            refresh=options.refresh,
+            request_id=options.request_id,
+        )
+        # The router keeps the deadline and knows the reason of a failure: wait a little longer for it.
+        until = min(deadline + ROUTER_GRACE_S, now + patience_s)
+        return await ask_in_time(self._router, fetch, until=until)
+
     def _remembered(self, match_id: int) -> MatchAnswer | None:
-        """Return the match if this process knows it; no mailbox, no turn of the loop."""
+        """Return the match if it is in memory; raises RequestError if memory has the GC's refusal."""
         now = self._clock.wall()
-        known = self._memory.get(match_id, now)
+        known = self.memory.get(match_id, now)
         if known is not None:
             self._tally.looked_up(Lookup.MEMORY)
         if isinstance(known, NoMatch):
@@ -150,10 +146,10 @@ class MatchFetcher:
 
 
 async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R:
-    """Return an actor's answer.
+    """Return an actor's answer by the instant `until`.
 
     Raises:
-        RequestError: the actor's own, or it has no answer until then.
+        RequestError: the actor's answer, or the actor is late, overloaded or stopped.
     """
     try:
         return await actor.ask(question, deadline=until)

@@ -12,37 +12,37 @@ from multidict import CIMultiDict
 from actors.errors import RequestError
 from actors.http.content import JSON, add_freshness
 from actors.http.errors import error_body, error_response
-from actors.http.openapi.inputs import parse_match_id, parse_redirect
+from actors.http.openapi.inputs import REDIRECT, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
-from actors.http.outcome import noted
+from actors.http.outcome import with_source
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.matches.match import MatchAnswer, on_mirror
 from actors.replays.availability import Availability, availability, upload_left_s
 
 
 class ReplayRoute:
-    """Leads to replay files; holds nothing itself."""
+    """Answers requests for replay files."""
 
     def __init__(
-        self, asker: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
+        self, fetcher: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
     ) -> None:
-        """`mirror`: base URL of the server that has the files, if not Valve's; `wall`: UTC seconds."""
-        self._asker = asker
+        """`mirror`: base URL of the server with the files, if not Valve's; `wall` returns UTC seconds."""
+        self._fetcher = fetcher
         self._mirror = mirror
         self._wall = wall
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return what it does."""
+        """Return the operation and its handler."""
         return ((GET_REPLAY, self.get),)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """302 to the file, 404 with the reason why there is none; `?redirect=0`: the facts."""
+        """Redirect to the file, or answer 404 with the reason; with `?redirect=0` return the facts."""
         try:
             match_id = parse_match_id(request.match_info["match_id"])
-            is_redirect = parse_redirect(request.query.get("redirect", "1"))
-            answer = await self._asker.fetch(match_id, self._asker.wish(request))
+            is_redirect = REDIRECT.parse(request.query.get("redirect", "1")) == "1"
+            answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)
         now = self._wall()
@@ -52,14 +52,14 @@ class ReplayRoute:
             return error_body(404, word, sentence, facts.retry_after)
         headers = CIMultiDict[str]()
         add_freshness(headers, request, answer, now)
-        if facts.retry_after is not None:  # true for minutes, however long the match stays known
+        if facts.retry_after is not None:  # changes within minutes, before the match expires
             headers[hdrs.CACHE_CONTROL] = "no-store"
         if is_redirect:
             headers[hdrs.LOCATION] = facts.url or ""
-            return noted(web.Response(status=302, headers=headers), answer.source)
+            return with_source(web.Response(status=302, headers=headers), answer.source)
         headers[hdrs.CONTENT_TYPE] = JSON
         body = facts.model_dump_json().encode()
-        return noted(web.Response(body=body, headers=headers), answer.source)
+        return with_source(web.Response(body=body, headers=headers), answer.source)
 
     def _facts(self, answer: MatchAnswer, now: float) -> Replay:
         replay = answer.replay

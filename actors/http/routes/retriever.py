@@ -1,18 +1,13 @@
-"""Routes compatible with OpenDota's retriever.
+"""Routes compatible with OpenDota's retriever, for its clients.
 
-Its callers look at little (odota/core `svc/fetcher/GcdataFetcher.ts`): a status other than 2xx is tried
-again, a header `x-match-noretry` is final, whatever its value, and its reason must not be empty; of the
-rest only an answer with a `match.replay_salt` is taken. Older callers read `match.game_mode` before
-`result`, so `match` is always there.
-
-For clients of a retriever that change nothing but its host name. Other clients use the other routes: the
-errors of these say little, in the form that a retriever's clients expect. `app` converts the exceptions
-that are raised here to that form.
+A client (odota/core `svc/fetcher/GcdataFetcher.ts`) retries after a status other than 2xx. A header
+`x-match-noretry` is final, whatever its value, and its reason must not be empty. Otherwise the client
+accepts only a response with `match.replay_salt`. Older clients read `match.game_mode` before `result`, so
+`match` is always present. Errors are plain text; the pipeline converts exceptions with `refusal`.
 """
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -33,15 +28,10 @@ from actors.errors import (
     TimedOut,
     Unauthorized,
 )
-from actors.http.content import LEVEL, accepts_gzip
+from actors.http.content import accepts_gzip
 from actors.http.errors import TABLE, error_response
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import (
-    parse_account_id,
-    parse_match_id,
-    parse_number,
-    parse_steam_ids,
-)
+from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, parse_match_id, parse_steam_ids
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_ALIASES, GET_PROFILE, GET_RETRIEVER_MATCH
 from actors.http.openapi.outputs import (
@@ -50,24 +40,24 @@ from actors.http.openapi.outputs import (
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
 )
-from actors.http.outcome import ERROR, noted
-from actors.http.routes.match_fetcher import MatchFetcher, Wish, ask_in_time
-from actors.matches.match import MatchAnswer
+from actors.http.outcome import ERROR, with_source
+from actors.http.routes.match_fetcher import MatchFetcher, Options, ask_in_time
+from actors.matches.match import MatchAnswer, gzipped
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 
 OK, NOT_FOUND, BLOCKED = 1, 2, 15  # CMsgGCMatchDetailsResponse.result
-OLD_FORMAT: Final = "old-format"  # the reason, as GET /replays has it
+OLD_FORMAT: Final = "old-format"  # the reason, as in GET /replays
 NO_MATCH: Final = b'{"result":2,"match":{}}'
 
-# What asking again does not change. A number that is no match's is a match that does not exist.
+# Errors that a retry does not change. A number that is no match ID is a match that does not exist.
 FINAL: Final[Mapping[type[RequestError], int]] = {
     MatchNotFound: NOT_FOUND,
     InvalidMatchId: NOT_FOUND,
     MatchBlocked: BLOCKED,
 }
-# What the retriever says itself; the rest is its own table's status, with our sentence.
-SAID: Final[Mapping[type[RequestError], tuple[int, str]]] = {
+# Status and text of the retriever; other errors have the status and message of the error table.
+TEXTS: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     Unauthorized: (403, "invalid key"),
     RateLimited: (429, "too many requests"),
     NotReady: (500, "not ready"),
@@ -76,84 +66,84 @@ SAID: Final[Mapping[type[RequestError], tuple[int, str]]] = {
 }
 
 
-def packed(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.Response:
-    """Answer with JSON, gzipped as ever; plain only for those who say that they want no gzip."""
+def gzipped_response(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    """Return a response of JSON, gzipped unless the client refuses gzip, as the retriever does."""
     sent = {hdrs.VARY: hdrs.ACCEPT_ENCODING, **headers}
     accepted = request.headers.get(hdrs.ACCEPT_ENCODING)
     if accepted is None or accepts_gzip(accepted):
         sent[hdrs.CONTENT_ENCODING] = "gzip"
-        body = gzip.compress(body, LEVEL, mtime=0)
+        body = gzipped(body)
     return web.Response(body=body, content_type="application/json", headers=sent)
 
 
-def asked(outcome: MatchAnswer | RequestError) -> dict[str, str]:
-    """Return headers with the account that asked the GC and its IP; empty for a known match."""
+def account_headers(outcome: MatchAnswer | RequestError) -> dict[str, str]:
+    """Return headers with the account that asked the GC and its IP address; none for a known match."""
     by = {RETRIEVER_STEAM_ID: outcome.steam_id, RETRIEVER_IP: outcome.ip}
     return {name: str(value) for name, value in by.items() if value is not None}
 
 
 def match_headers(answer: MatchAnswer) -> dict[str, str]:
-    """Say which account asked, and that no salt ever comes for a match of the old format."""
+    """Return the headers of a match; a match of the old format never has a replay salt."""
     final = (
         {RETRIEVER_NO_RETRY: str(OK), RETRIEVER_REASON: OLD_FORMAT}
         if answer.replay.is_old_format
         else {}
     )
-    return {**asked(answer), **final}
+    return {**account_headers(answer), **final}
 
 
 def match_refusal(request: web.Request, error: RequestError) -> web.Response:
-    """Say that there is no match: for ever, or for now."""
+    """Return the response if there is no match, finally or for now."""
     if (result := FINAL.get(type(error))) is not None:
         headers = {
             RETRIEVER_NO_RETRY: str(result),
             RETRIEVER_REASON: TABLE[type(error)][1],
-            **asked(error),
+            **account_headers(error),
         }
         if result == BLOCKED:
             return web.Response(status=204, headers=headers)
-        return packed(request, NO_MATCH, headers)
-    if isinstance(error, TimedOut):  # the GC is silent
-        return web.Response(status=204, headers=asked(error))
+        return gzipped_response(request, NO_MATCH, headers)
+    if isinstance(error, TimedOut):  # the GC did not answer
+        return web.Response(status=204, headers=account_headers(error))
     return refusal(error)
 
 
 def refusal(error: RequestError) -> web.Response:
-    """Say what is wrong as plain text; never by a 204, which callers take for an empty profile."""
+    """Return an error as plain text, never as 204, which clients take for an empty profile."""
     answer = error_response(error)  # for its status and Retry-After
-    status, text = SAID.get(type(error), (answer.status, str(error)))
+    status, text = TEXTS.get(type(error), (answer.status, str(error)))
     retry_after = answer.headers.get(hdrs.RETRY_AFTER)
     headers = {} if retry_after is None else {hdrs.RETRY_AFTER: retry_after}
-    said = web.Response(status=status, text=text, headers=headers)
-    said[ERROR] = answer[ERROR]
-    return said
+    response = web.Response(status=status, text=text, headers=headers)
+    response[ERROR] = answer[ERROR]
+    return response
 
 
-# Callers wait 3, 4 or 5 s for a match, 2 or 5 s for a profile: they shall have an answer before that.
+# Clients wait 3, 4 or 5 s for a match, 2 or 5 s for a profile: answer before that.
 MATCH_S: Final = 2.8
 PROFILE_S: Final = 1.8
 ALIASES_S: Final = 4.8
-GRACE_S: Final = 0.1  # the actor keeps the deadline; this is for its answer
+GRACE_S: Final = 0.1  # beyond the deadline, for the actor's answer
 
 
 class RetrieverRoutes:
-    """Asks the router about matches, the players actor about players."""
+    """Answers requests for matches, profile cards and former names."""
 
     def __init__(
         self,
-        asker: MatchFetcher,
+        fetcher: MatchFetcher,
         players: Address[PlayersMessage],
         decoder: RetrieverDecoder,
         *,
         clock: Clock,
     ) -> None:
-        self._asker = asker
+        self._fetcher = fetcher
         self._players = players
         self._decoder = decoder
         self._clock = clock
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return what it does."""
+        """Return the operations and their handlers."""
         return (
             (GET_RETRIEVER_MATCH, self.match),
             (GET_PROFILE, self.profile),
@@ -161,42 +151,41 @@ class RetrieverRoutes:
         )
 
     async def match(self, request: web.Request) -> web.Response:
-        """Answer with what the GC said, and with nothing else."""
-        text, wish = request.match_info["match_id"], self._asker.wish(request)
-        parse_number(text)
+        """Return the GC's response about a match."""
+        text, options = request.match_info["match_id"], self._fetcher.options(request)
+        NUMBER.parse(text)
         try:
-            answer = await self._fetch_match(parse_match_id(text), wish)
+            answer = await self._fetch_match(parse_match_id(text), options)
         except RequestError as error:
             return match_refusal(request, error)
         body = self._decoder.json(answer.protobuf)
-        return noted(packed(request, body, match_headers(answer)), answer.source)
+        return with_source(gzipped_response(request, body, match_headers(answer)), answer.source)
 
     async def profile(self, request: web.Request) -> web.Response:
-        """Answer with a player's profile card."""
-        account_id = parse_account_id(request.match_info["account_id"])
+        """Return a player's profile card."""
+        account_id = ACCOUNT_ID.parse(request.match_info["account_id"])
         deadline = self._clock.now() + PROFILE_S
         fetch = FetchProfile(account_id, deadline, request_id_of(request))
         card = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
         return web.Response(body=card, content_type="application/json")
 
     async def aliases(self, request: web.Request) -> web.Response:
-        """Answer with the former names of some players."""
+        """Return the former names of players."""
         steam_ids = parse_steam_ids(request.match_info["steam_ids"])
         deadline = self._clock.now() + ALIASES_S
         fetch = FetchAliases(steam_ids, deadline, request_id_of(request))
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
-        return packed(request, names, {})
+        return gzipped_response(request, names, {})
 
-    async def _fetch_match(self, match_id: int, wish: Wish) -> MatchAnswer:
-        """Wait less long than the router may take.
+    async def _fetch_match(self, match_id: int, options: Options) -> MatchAnswer:
+        """Fetch a match, but wait less long than the router may take.
 
-        A try under way then goes on without us: it is paid for, its silence says something about the
-        account, and what it brings is known when the caller asks again.
+        A running attempt continues: its budget is spent, and its result is known at the next request.
         """
         try:
-            return await self._asker.fetch(match_id, wish, patience_s=MATCH_S)
+            return await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
         except TimedOut as late:
-            # Let callers know which account it is that they wait for.
-            if late.steam_id is None and (seat := await self._asker.asked_last(match_id)):
-                late.steam_id, late.ip = seat.steam_id, seat.ip
+            # Tell the client which account is asked.
+            if late.steam_id is None and (bot := await self._fetcher.asked_last(match_id)):
+                late.steam_id, late.ip = bot.steam_id, bot.ip
             raise

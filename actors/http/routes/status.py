@@ -13,11 +13,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from actors.actor import Address
-from actors.bot.messages import FleetReport, GetFleet
-from actors.bot.registry import RosterMessage
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
-from actors.clock import Clock
-from actors.dashboard.dashboard import DashboardMessage, GetPicture
+from actors.clock import Clock, within
+from actors.dashboard.alerts import without_names
+from actors.dashboard.dashboard import Dashboard
 from actors.errors import LocalProtocolError
 from actors.http.content import json_response
 from actors.http.errors import error_body
@@ -26,23 +26,17 @@ from actors.http.openapi.operations import GET_HEALTHZ, GET_READYZ, GET_STATUS
 from actors.http.openapi.outputs import AlertOutput, Need
 from actors.router.messages import GetRouter, RouterMessage, RouterReport
 
-ASK_S: Final = 2.0  # an actor that does not answer in that time is not well
-# Kinds of alerts that name accounts, in words for who may not see the names.
-_NAMELESS: Final[Mapping[str, str]] = {
-    "account-needs-person": "There are accounts that need a person.",
-    "unusable-here": "There are accounts that this instance cannot use.",
-}
-_WHO_SEES_NAMES: Final = "Sign in, or show the admin token, to see which."
+ASK_S: Final = 2.0  # a service that does not answer in that time is unhealthy
 
 
 class StatusRoutes:
-    """Asks the actors how they are; holds nothing itself."""
+    """Routes of the service's status."""
 
     def __init__(
         self,
-        roster: Address[RosterMessage],
+        registry: BotRegistry,
         router: Address[RouterMessage],
-        lookout: Address[DashboardMessage],
+        dashboard: Dashboard,
         *,
         clock: Clock,
         about: Mapping[str, Any],
@@ -50,23 +44,22 @@ class StatusRoutes:
         log: Callable[[], Mapping[str, int]],
         may_see_names: Callable[[web.Request], bool],
     ) -> None:
-        """Make them.
+        """Make the routes.
 
         Args:
-            roster: is asked for the bots.
-            router: is asked whether new matches can be asked for.
-            lookout: is asked for what is wrong and who is needed.
+            registry: the bots.
+            router: tells whether a new match can be asked for.
+            dashboard: the alerts.
             clock: for the deadlines.
-            about: constant facts shown on /status, e.g. the version; the others are asked each time.
-            config: how the settings are.
-            log: how the log is.
-            may_see_names: whether who asks may see the names of accounts.
+            about: constant facts shown on /status, e.g. the version.
+            config: returns the state of the settings.
+            log: returns the state of the log.
+            may_see_names: whether a request's client may see the names of accounts.
         """
-        self._roster = roster
+        self._registry = registry
         self._router = router
-        self._lookout = lookout
-        # What the lookout said last.
-        self._judged: dict[str, list[dict[str, Any]]] = {"alerts": [], "needs": []}
+        self._dashboard = dashboard
+        self._newest: dict[str, list[dict[str, Any]]] = {"alerts": [], "needs": []}
         self._clock = clock
         self._about = about
         self._config = config
@@ -74,7 +67,7 @@ class StatusRoutes:
         self._may_see_names = may_see_names
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
-        """Return what it does."""
+        """Return the operations and their handlers."""
         return (
             (GET_HEALTHZ, self.healthz),
             (GET_READYZ, self.readyz),
@@ -82,9 +75,9 @@ class StatusRoutes:
         )
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """200 while the event loop, the roster and the router answer; else 503."""
+        """200 while the event loop and the router answer; else 503."""
         try:
-            await self._ask()
+            await self._ask_router()
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer")
         return json_response(request, b'{"status":"ok"}')
@@ -92,7 +85,7 @@ class StatusRoutes:
     async def readyz(self, request: web.Request) -> web.Response:
         """200 while a new match can be asked for, or only the budget is spent; else 503."""
         try:
-            _, router = await self._ask()
+            router = await self._ask_router()
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "notready", "the service is starting or stopping", 1.0)
         answer: dict[str, Any] = {"status": "ready", "ready": router.ready}
@@ -105,61 +98,43 @@ class StatusRoutes:
     async def status(self, request: web.Request) -> web.Response:
         """The fleet as JSON."""
         try:
-            fleet, router = await self._ask()
+            router = await self._ask_router()
         except (TimeoutError, LocalProtocolError):
             return error_body(503, "unhealthy", "an actor does not answer")
-        counts = Counter(bot.state for bot in fleet.bots)
+        bots = self._registry.reports()
+        counts = Counter(bot.state for bot in bots)
         answer = {
             **self._about,
             "config": self._config(),
             "log": self._log(),
-            "bots": {
-                "count": len(fleet.bots),
-                **{state.value: counts[state] for state in BotState},
-            },
+            "bots": {"count": len(bots), **{state.value: counts[state] for state in BotState}},
             "router": asdict(router),
-            **await self._ask_judged(),
-            "fleet": [asdict(bot) for bot in fleet.bots],
+            **await self._alerts_and_needs(),
+            "fleet": [asdict(bot) for bot in bots],
         }
         if not self._may_see_names(request):
-            answer |= _without_names(answer)
+            answer |= {
+                "alerts": without_names(answer["alerts"]),
+                "needs": [],
+                # The text of an error may name an account.
+                "fleet": [bot | {"account": None, "last_error": None} for bot in answer["fleet"]],
+            }
         return json_response(request, orjson.dumps(answer))
 
-    async def _ask(self) -> tuple[FleetReport, RouterReport]:
-        deadline = self._clock.now() + ASK_S
-        fleet = await self._roster.ask(GetFleet(), deadline=deadline)
-        router = await self._router.ask(GetRouter(), deadline=deadline)
-        return fleet, router
+    async def _ask_router(self) -> RouterReport:
+        return await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
 
-    async def _ask_judged(self) -> dict[str, list[dict[str, Any]]]:
-        """Return alerts and needs as the page shows them; the last ones where the lookout is away."""
-        deadline = self._clock.now() + ASK_S
+    async def _alerts_and_needs(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the dashboard's alerts and needs; the newest known ones while it does not run."""
         with contextlib.suppress(TimeoutError, LocalProtocolError):
-            picture = await self._lookout.ask(GetPicture(), deadline=deadline)
-            self._judged = {
-                "alerts": [AlertOutput.of(line).model_dump() for line in picture.headlines],
+            async with within(self._clock, ASK_S):
+                snapshot = await self._dashboard.snapshot()
+            self._newest = {
+                "alerts": [AlertOutput.of(alert).model_dump() for alert in snapshot.headlines],
                 "needs": [
                     Need(account=one.account, need=one.need, command=one.command).model_dump()
-                    for one in picture.accounts.values()
+                    for one in snapshot.accounts.values()
                     if one.need is not None and one.command is not None
                 ],
             }
-        return self._judged
-
-
-def _without_names(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a status that name accounts, without the names.
-
-    An error's text may name one, and so may the reason why one cannot be used here.
-    """
-    alerts = [
-        one | {"text": _NAMELESS[one["kind"]], "todo": _WHO_SEES_NAMES, "about": None}
-        if one["kind"] in _NAMELESS
-        else one
-        for one in answer["alerts"]
-    ]
-    return {
-        "alerts": list({one["text"]: one for one in alerts}.values()),
-        "needs": [],
-        "fleet": [bot | {"account": None, "last_error": None} for bot in answer["fleet"]],
-    }
+        return self._newest

@@ -1,13 +1,10 @@
-"""Compiles a schema into decoding tables and field readers.
+"""Compiles a schema into decoding tables (`Shape`) and field readers (`Read`).
 
-The key is the tag as it stands in the bytes (one byte, or two read as a little-endian number), so that
-the decoder need not put it together. Tags of three bytes and more (field numbers above 2047) have no key;
-neither has a tag written longer than it must be, which no encoder does.
+A table's key is the tag as it is encoded: one byte, or two as a little-endian number. Tags of three bytes
+(field numbers above 2047) and overlong tags, which no encoder writes, have no key.
 
-For all but plain numbers and messages, which the decoder reads itself because most fields are such.
-Of a singular field that comes twice the last one counts.
-
-Repeated numbers are understood packed and unpacked, whatever the schema says, as protobuf demands.
+Plain numbers and messages have no reader: the decoder reads them itself, as most fields are such. The
+last value of a singular field counts. Repeated numbers may be packed or not, as protobuf demands.
 """
 
 from __future__ import annotations
@@ -34,34 +31,34 @@ from actors.matches.protobuf.wire import (
 )
 
 Convert: TypeAlias = Callable[[Any], Any]  # raw value -> JSON value
-# (data, pos, end of the message, the message's dict) -> position behind the field
+# (data, pos, end of the message, its dict) -> position after the field
 Read: TypeAlias = Callable[[bytes, int, int, dict[str, Any]], int]
 
 _TWO_BYTES: Final = 1 << 14  # the first tag that needs a third byte
 
 
 class Kind(enum.Enum):
-    """How the decoder deals with a field; says what the third part of an entry is."""
+    """How the decoder reads a field; the comment is the type of an entry's third part."""
 
-    INT = enum.auto()  # int32 or uint32, singular: Convert, for more than two bytes
+    INT = enum.auto()  # Convert; singular int32 or uint32; used for more than two bytes
     MESSAGE = enum.auto()  # Shape
     MESSAGES = enum.auto()  # Shape, repeated
     OTHER = enum.auto()  # Read
 
 
-# Kind, JSON name and Convert, Shape or Read. A plain tuple, because Python unpacks that fastest.
+# Kind, JSON name, and Convert, Shape or Read. Python unpacks a plain tuple fastest.
 Entry: TypeAlias = tuple[Kind, str, Any]
 
 
 class Shape:
-    """One message type."""
+    """Decoding table of one message type."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.tags: dict[int, Entry] = {}
 
     def add(self, number: int, wire_type: int, entry: Entry) -> None:
-        """Take in a field as it travels with `wire_type`."""
+        """Add a field that is encoded with `wire_type`."""
         tag = number << 3 | wire_type
         if tag >= _TWO_BYTES:
             raise ValueError(f"{self.name}: field {number} has a tag of three bytes")
@@ -69,7 +66,7 @@ class Shape:
 
 
 def number(name: str, convert: Convert) -> Read:
-    """One varint."""
+    """Return a reader of one varint."""
 
     def read(data: bytes, pos: int, _end: int, out: dict[str, Any]) -> int:
         raw = data[pos]
@@ -83,7 +80,7 @@ def number(name: str, convert: Convert) -> Read:
 
 
 def fixed(name: str, convert: Convert, size: int) -> Read:
-    """`size` bytes."""
+    """Return a reader of `size` bytes."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
         stop = within(pos + size, end)
@@ -94,7 +91,7 @@ def fixed(name: str, convert: Convert, size: int) -> Read:
 
 
 def delimited(name: str, convert: Convert) -> Read:
-    """Text or bytes."""
+    """Return a reader of text or bytes."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
         start, stop = stretch(data, pos, end)
@@ -105,7 +102,7 @@ def delimited(name: str, convert: Convert) -> Read:
 
 
 def packed_numbers(name: str, convert: Convert) -> Read:
-    """Varints behind one another. None of them is no field at all."""
+    """Return a reader of packed varints; an empty field is ignored."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
         start, stop = stretch(data, pos, end)
@@ -117,7 +114,7 @@ def packed_numbers(name: str, convert: Convert) -> Read:
 
 
 def packed_items(name: str, convert: Convert, size: int) -> Read:
-    """Items of `size` bytes behind one another. None of them is no field at all."""
+    """Return a reader of packed items of `size` bytes; an empty field is ignored."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
         start, stop = stretch(data, pos, end)
@@ -129,7 +126,7 @@ def packed_items(name: str, convert: Convert, size: int) -> Read:
 
 
 def repeated(name: str, read_one: Read) -> Read:
-    """Like `read_one`, one more each time; `read_one` was made for the same name."""
+    """Return a reader that appends one item; `read_one`: a reader for the same name."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
         one: dict[str, Any] = {}
@@ -162,11 +159,11 @@ _DELIMITED: Final[Mapping[int, Convert]] = {
     F.TYPE_STRING: values.text,
     F.TYPE_BYTES: values.base64_text,
 }
-_PLAIN: Final = frozenset({F.TYPE_UINT32, F.TYPE_INT32})  # small ones are themselves
+_PLAIN: Final = frozenset({F.TYPE_UINT32, F.TYPE_INT32})  # small ones need no conversion
 
 
 class Compiler:
-    """Compiles the messages of one schema, each once. `float32`: how 32-bit floats are shown."""
+    """Compiles the messages of one schema. `float32`: the JSON form of 32-bit floats."""
 
     def __init__(self, schema: Schema, *, float32: Convert = values.float32) -> None:
         self._schema = schema
@@ -178,7 +175,7 @@ class Compiler:
         """Return the shape of the message `name`.
 
         Raises:
-            ValueError: the message contains itself. The decoder's recursion is as deep as the schema.
+            ValueError: the message contains itself, which would make the decoder's recursion endless.
         """
         if name in self._open:
             raise ValueError(f"{' > '.join(self._open)} > {name} has no end")
@@ -208,7 +205,7 @@ class Compiler:
         shape.add(spec.number, wire_type, (Kind.OTHER, spec.name, read))
 
     def _readers(self, spec: FieldSpec) -> tuple[int, Read, Read | None]:
-        """Return the wire type, who reads one, and who reads many that are packed."""
+        """Return the wire type, the reader of one value, and that of packed values."""
         name = spec.name
         if spec.type in _DELIMITED:
             return BYTES, delimited(name, _DELIMITED[spec.type]), None

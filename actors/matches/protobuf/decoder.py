@@ -1,7 +1,7 @@
 """Table-driven decoder: bytes of one message type to protobuf's JSON mapping.
 
-Several times faster than the pure Python protobuf that the Steam packages pin, and it knows today's
-schema. What the schema does not know is skipped and counted; what is not protobuf is a DecodeError.
+Several times faster than the pure Python protobuf that the Steam packages pin. Unknown fields are skipped
+and counted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from actors.matches.protobuf.compiler import Compiler, Convert, Kind, Shape
 from actors.matches.protobuf.schema import RESPONSE, Schema, match_schema
 from actors.matches.protobuf.wire import ONE_BYTE, TOO_LONG, DecodeError, read_tag, skip, varint
 
-MAX_BODY: Final = 1 << 20  # bytes; an answer has some 5 KB, and decoding holds up the event loop
-MAX_COUNTED: Final = 256  # distinct unknown fields; a garbled answer must not grow the table
+MAX_BODY: Final = 1 << 20  # bytes; an answer has about 5 KB, and decoding blocks the event loop
+MAX_COUNTED: Final = 256  # distinct unknown fields; a corrupt answer must not grow the table
 
 _INT, _OTHER, _MESSAGES = Kind.INT, Kind.OTHER, Kind.MESSAGES
 
@@ -25,12 +25,12 @@ class Decoder:
     """Decodes messages of the type `root`; compiles its tables once.
 
     Attributes:
-        unknown: how often a field came that the schema does not know, as ``CMsgDOTAMatch.Player#86``;
-            beyond `MAX_COUNTED` different ones they are counted together, as ``more``.
+        unknown: the number of fields that the schema does not have, e.g. ``CMsgDOTAMatch.Player#86``;
+            beyond `MAX_COUNTED` distinct fields they are counted together as ``more``.
     """
 
     def __init__(self, schema: Schema, root: str, *, float32: Convert = values.float32) -> None:
-        """`float32`: how 32-bit floats are shown."""
+        """`float32`: the JSON form of 32-bit floats."""
         self._shape = Compiler(schema, float32=float32).shape(root)
         self.unknown: Counter[str] = Counter()
 
@@ -52,9 +52,9 @@ class Decoder:
     def _message(  # noqa: C901, PLR0912 - see below
         self, data: bytes, pos: int, end: int, shape: Shape, out: dict[str, Any]
     ) -> int:
-        """Read the message up to `end` into `out` and return `end`.
+        """Read the message up to `end` into `out`; return `end`.
 
-        Long on purpose: nearly all of the time is spent here, and a call costs as much as a field.
+        One long function: nearly all of the time is spent here, and a call costs as much as a field.
         """
         tags = shape.tags
         while pos < end:
@@ -97,7 +97,7 @@ class Decoder:
                         out[name].append(inner)
                     else:
                         out[name] = [inner]
-                else:  # one that comes twice is merged, as protobuf has it
+                else:  # a repeated occurrence is merged, as in protobuf
                     inner = out.setdefault(name, {})
                 pos = self._message(data, pos, stop, what, inner)
         if pos > end:

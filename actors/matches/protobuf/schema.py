@@ -1,11 +1,9 @@
 """Message schemas of `dota2`, and the patch that brings them up to date.
 
 Sources: odota/core's protos (November 2025) and SteamKit's (June 2026, `disable_duration`). Names are
-without the package, which Valve's own files do not have. CMsgGCMatchDetailsResponse is written out here:
-its three fields have not changed, and the generated module that has it takes 20 MB of memory.
-
-The only file that imports `dota2` on this side, and of it only the two modules that the match messages
-are in (8 MB of memory; the module with CMsgGCMatchDetailsResponse would be 20 MB more).
+without the package, which Valve's own files do not have. Only the two modules of `dota2` that have the
+match messages are imported (8 MB of memory). CMsgGCMatchDetailsResponse is in a third one (20 MB more),
+so its three fields are written out here.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _DAMAGE: Final = "CMsgDOTAMatch.Player.HeroDamageReceived"
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One field of a message; `refers_to` is the enum or the message, by name."""
+    """One field of a message; `refers_to`: the name of its enum or message."""
 
     number: int
     name: str
@@ -37,11 +35,13 @@ class FieldSpec:
     repeated: bool = False
 
 
+# (message, old name) -> new name.
 RENAMED: Final[Mapping[tuple[str, str], str]] = {
     (MATCH, "startTime"): "starttime",
     (_PLAYER, "XP_per_min"): "xp_per_min",
 }
 
+# Fields that were removed.
 GONE: Final = frozenset(
     {
         (MATCH, "positive_votes"),
@@ -55,7 +55,7 @@ GONE: Final = frozenset(
     }
 )
 
-# uint32 in 2021, int32 today.
+# uint32 in 2021, int32 now.
 NOW_SIGNED: Final = frozenset(
     {
         (_PLAYER, "hero_id"),
@@ -112,17 +112,17 @@ class Schema:
 
 
 def match_schema() -> Schema:
-    """Return all that CMsgGCMatchDetailsResponse can hold."""
+    """Return the schema of CMsgGCMatchDetailsResponse."""
     schema = Schema()
     schema.messages[RESPONSE] = NEW_FIELDS[RESPONSE]
     _add_message(schema, common.DESCRIPTOR.message_types_by_name[MATCH])
-    for name in ("DOTAMatchVote", "DOTA_GC_TEAM"):  # which only fields of the patch refer to
+    for name in ("DOTAMatchVote", "DOTA_GC_TEAM"):  # only new fields refer to them
         _add_enum(schema, enums.DESCRIPTOR.enum_types_by_name[name])
     return schema
 
 
 def card_schema() -> Schema:
-    """Return all that CMsgDOTAProfileCard can hold."""
+    """Return the schema of CMsgDOTAProfileCard."""
     schema = Schema()
     _add_message(schema, common.DESCRIPTOR.message_types_by_name[CARD])
     return schema

@@ -1,7 +1,7 @@
 """JSON mapping of values: one function per protobuf type.
 
-64-bit integers become strings, enums names (numbers where the name is not known), bytes base64, floats
-as few digits (six at least) as read back as the same 32-bit float, NaN and the infinities strings.
+64-bit integers become strings, enums names (or numbers without a name), bytes base64, NaN and infinities
+strings, and 32-bit floats get the fewest digits (at least six) that read back as the same float.
 """
 
 from __future__ import annotations
@@ -72,32 +72,32 @@ def sfixed64(raw: bytes) -> str:
 
 
 def float32(raw: bytes) -> float | str:
-    """The first decimal of six to nine digits that is still this 32-bit float, as protobuf has it."""
+    """The shortest decimal of six to nine digits that is the same 32-bit float, as in protobuf."""
     value: float = struct.unpack("<f", raw)[0]
     if not math.isfinite(value):
         return _not_finite(value)
     for digits in range(6, 9):
         short = float(f"{value:.{digits}g}")
-        # Not struct.pack, which refuses what rounds beyond the largest float instead of answering inf.
+        # struct.pack would raise for a value that rounds to infinity.
         if ctypes.c_float(short).value == value:
             return short
     return float(f"{value:.9g}")  # nine digits always suffice
 
 
 def widened(raw: bytes) -> float | str:
-    """A 32-bit float with all digits of the 64-bit one it becomes, as JavaScript prints it."""
+    """A 32-bit float with the digits of the same 64-bit float, as JavaScript prints it."""
     value: float = struct.unpack("<f", raw)[0]
     return value if math.isfinite(value) else _not_finite(value)
 
 
 def float64(raw: bytes) -> float | str:
-    """Python's own shortest repr does the rest."""
+    """A 64-bit float; JSON gets its shortest repr."""
     value: float = struct.unpack("<d", raw)[0]
     return value if math.isfinite(value) else _not_finite(value)
 
 
 def text(raw: bytes) -> str:
-    """UTF-8; what is not becomes U+FFFD (players choose their names, and proto2 does not check)."""
+    """UTF-8; other bytes become U+FFFD (players choose their names, and proto2 does not check)."""
     return raw.decode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
 """Protobuf wire format: numbers, packed numbers, skipped fields.
 
-Knows no schema. Every function takes the bytes and a position and returns the position behind what it
-read. Reading beyond the last byte is an IndexError here, which the decoder turns into a DecodeError.
+Every function takes the bytes and a position, and returns the position after what it read. Reading beyond
+the last byte is an IndexError, which the decoder turns into a DecodeError.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)  # the wire t
 ONE_BYTE: Final = 0x7F  # the largest number in one byte
 MAX_TAG: Final = (1 << 32) - 1  # a field number has 29 bits
 TOO_LONG: Final = "a field is longer than its message"
-MAX_GROUPS: Final = 32  # in one another
+MAX_GROUPS: Final = 32  # nested
 _MASK64: Final = (1 << 64) - 1
 _MAX_SHIFT: Final = 63  # ten bytes
 _SIZES: Final = {FIXED32: 4, FIXED64: 8}
 
 
 class DecodeError(ValueError):
-    """The bytes are not what was asked for."""
+    """The bytes are not a valid message."""
 
 
 def varint(data: bytes, pos: int) -> tuple[int, int]:
-    """Return the number at `pos`, cut to 64 bits, and the position behind it."""
+    """Return the number at `pos`, cut to 64 bits, and the position after it."""
     value = shift = 0
     while shift <= _MAX_SHIFT:
         byte = data[pos]
@@ -36,7 +36,7 @@ def varint(data: bytes, pos: int) -> tuple[int, int]:
 
 
 def stretch(data: bytes, pos: int, end: int) -> tuple[int, int]:
-    """Return start and stop of a field that says its own length."""
+    """Return start and stop of a length-delimited field."""
     size = data[pos]
     pos += 1
     if size > ONE_BYTE:
@@ -45,7 +45,7 @@ def stretch(data: bytes, pos: int, end: int) -> tuple[int, int]:
 
 
 def within(stop: int, end: int) -> int:
-    """Return `stop` if a field may reach that far."""
+    """Return `stop`, the end of a field. Raises DecodeError when it is after `end`."""
     if stop > end:
         raise DecodeError(TOO_LONG)
     return stop
@@ -69,7 +69,7 @@ def packed_fixed(data: bytes, pos: int, stop: int, size: int) -> list[bytes]:
 
 
 def read_tag(data: bytes, pos: int) -> tuple[int, int, int]:
-    """Return field number, wire type and the position behind the tag."""
+    """Return the field number, the wire type and the position after the tag."""
     tag, pos = varint(data, pos)
     if not ONE_BYTE >> 4 < tag <= MAX_TAG:
         raise DecodeError("a field with an impossible number")
@@ -77,7 +77,7 @@ def read_tag(data: bytes, pos: int) -> tuple[int, int, int]:
 
 
 def skip(data: bytes, pos: int, end: int, number: int, wire_type: int, *, groups: int = 0) -> int:
-    """Return the position behind the content of a field; `groups` are open around it."""
+    """Return the position after a field's content; `groups`: the number of open groups."""
     if wire_type == VARINT:
         return within(varint(data, pos)[1], end)
     if wire_type == BYTES:

@@ -1,1 +1,1 @@
-"""Steam and GC messages as bytes."""
+"""Encoding of Steam and GC messages."""

@@ -1,7 +1,7 @@
 """Steam and GC message numbers.
 
-Plain numbers on purpose: the library's enum knows the numbers of 2022 and raises on any other, which
-inside a Multi would lose the neighbours too.
+Plain numbers: the library's enum has the numbers of 2022 and raises on any other, which inside a Multi
+would also lose the other messages.
 """
 
 from __future__ import annotations

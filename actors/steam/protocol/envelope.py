@@ -1,6 +1,6 @@
-"""Steam message headers and Multi: bytes to messages and back.
+"""Steam message headers and Multi messages: parsing and building.
 
-Layouts as in SteamKit's `header.steamd`; the classes of the `steam` package build what is not sent often.
+Layouts as in SteamKit's `header.steamd`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 from actors.steam.protocol.emsg import MULTI, PROTO_BIT
 from actors.steam.protocol.wire import ParseError, content, fields, int32, number
 
-MAX_MESSAGE: Final = 16 * 1024 * 1024  # bytes; a rich account's welcome is well below one
-# Messages in one, all Multis inside it together; Steam sends some tens. A few bytes that compress well
-# would otherwise hold the hub for seconds.
+MAX_MESSAGE: Final = (
+    16 * 1024 * 1024
+)  # bytes; the welcome of an account with many items has < 1 MiB
+# Messages inside one, nested Multis included; Steam sends some tens. Without a limit a few
+# well-compressed bytes would block the hub for seconds.
 MAX_PARTS: Final = 10_000
-MAX_DECODED: Final = (
-    64 * 1024
-)  # bytes of a body for the pure Python parser; ours have some hundreds
+MAX_DECODED: Final = 64 * 1024  # bytes of a body for the pure Python parser; typical: some hundreds
 MAX_NESTING: Final = 3  # Multis in Multis; Steam sends none
 NO_JOB: Final = 0xFFFFFFFFFFFFFFFF
 _PROTO_HEAD = struct.Struct("<II")  # emsg with proto bit, header length
@@ -32,7 +32,7 @@ _GZIP: Final = zlib.MAX_WBITS | 16
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `body` is protobuf if `is_proto`, else a struct."""
+    """One message; `body` is protobuf if `is_proto`, else a struct."""
 
     emsg: int
     is_proto: bool
@@ -44,14 +44,14 @@ class Message:
 
 
 def parse(data: bytes) -> Iterator[Message]:
-    """Yield the message in `data`, or those inside it when it is a Multi, in order.
+    """Yield the message in `data`, or the inner messages of a Multi in order.
 
-    An inner message that cannot be parsed is skipped; its neighbours are not lost.
+    An inner message that cannot be parsed is skipped.
 
     Raises:
         ParseError: the outermost message, or a Multi's frame, is broken, or there are too many inside.
     """
-    return _open(data, 0, _Room(MAX_MESSAGE, MAX_PARTS))
+    return _open(data, 0, _Limits(MAX_MESSAGE, MAX_PARTS))
 
 
 def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
@@ -64,7 +64,7 @@ def decode(kind: Any, body: bytes) -> Any:
     """Return `body` as a message of the protobuf class `kind`.
 
     Raises:
-        ParseError: it is none, or too large; the pure Python parser raises all sorts of errors then.
+        ParseError: `body` is invalid or too large; the pure Python parser raises many error types.
     """
     if len(body) > MAX_DECODED:
         raise ParseError(f"a {kind.__name__} is too large")
@@ -75,11 +75,11 @@ def decode(kind: Any, body: bytes) -> Any:
 
 
 class _TooMany(ParseError):
-    """One message holds too many; the rest of it is not looked at."""
+    """One message holds too many; the rest of it is not read."""
 
 
-class _Room:
-    """How much one message may still unzip to, and hold; all Multis inside it share it."""
+class _Limits:
+    """Remaining size and count limits of one message, shared by its nested Multis."""
 
     def __init__(self, size: int, parts: int) -> None:
         self._left = size
@@ -96,17 +96,17 @@ class _Room:
         self._parts_left -= 1
 
 
-def _open(data: bytes, depth: int, room: _Room) -> Iterator[Message]:
+def _open(data: bytes, depth: int, limits: _Limits) -> Iterator[Message]:
     message = _parse_one(data)
     if message.emsg != MULTI:
         yield message
         return
     if depth >= MAX_NESTING:
         raise ParseError("Multis are nested too deeply")
-    for part in _split(_unzip(message.body, room)):
-        room.take_part()
+    for part in _split(_unzip(message.body, limits)):
+        limits.take_part()
         try:
-            yield from _open(part, depth + 1, room)
+            yield from _open(part, depth + 1, limits)
         except _TooMany:
             raise
         except ParseError:
@@ -120,7 +120,7 @@ def _parse_one(data: bytes) -> Message:
             return _parse_proto(data, emsg & ~PROTO_BIT, size)
         _, _, _, target, _, _, steam_id, session_id = _EXTENDED_HEAD.unpack_from(data)
     except struct.error:
-        raise ParseError("a message is cut short") from None
+        raise ParseError("a message is truncated") from None
     return Message(
         emsg=emsg,
         is_proto=False,
@@ -148,19 +148,19 @@ def _parse_proto(data: bytes, emsg: int, size: int) -> Message:
     )
 
 
-def _unzip(body: bytes, room: _Room) -> bytes:
+def _unzip(body: bytes, limits: _Limits) -> bytes:
     multi = fields(body)
     size, packed = number(multi, 1), content(multi, 2)
     if size == 0:
         return packed
-    room.take(size)
+    limits.take(size)
     unpacker = zlib.decompressobj(_GZIP)
     try:
-        plain = unpacker.decompress(packed, size + 1)  # never more: a bomb stays in its box
+        plain = unpacker.decompress(packed, size + 1)  # bounded: a decompression bomb stops here
     except zlib.error as error:
         raise ParseError("a Multi is not gzip") from error
     if len(plain) != size or not unpacker.eof:
-        raise ParseError("a Multi has not the size it says")
+        raise ParseError("a Multi does not have the size that it states")
     return plain
 
 

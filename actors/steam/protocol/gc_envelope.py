@@ -25,8 +25,7 @@ from actors.steam.protocol.wire import ParseError, content, fields, number, vari
 _HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
 _SOURCE_JOB = struct.Struct("<BQ")  # tag of field 10, fixed64
 _SOURCE_JOB_TAG: Final = 10 << 3 | 1
-# zlib reads both of its own formats, zlib and gzip, when it is told to look at the first bytes.
-_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32
+_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32  # detected by the header
 LARGEST_BODY: Final = 16 * 1024 * 1024  # bytes, decompressed
 _APP = b"\x08" + varint(DOTA)  # field 1, varint
 _TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x08", b"\x08"
@@ -34,15 +33,15 @@ _TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x
 
 @dataclass(frozen=True, slots=True)
 class GcMessage:
-    """One message from the GC; `body` is not parsed."""
+    """One message from the GC; `body` is encoded."""
 
     type: int
-    job: int  # whose request it answers; NO_JOB for none
+    job: int  # of the request that it answers; NO_JOB for none
     body: bytes
 
 
 def gc_head(connection: Connection) -> bytes:
-    """Return what every message to the GC begins with in this session."""
+    """Return the prefix of every message to the GC in this session."""
     return build(CLIENT_TO_GC, connection.header(routing_appid=DOTA)) + _APP
 
 
@@ -65,10 +64,10 @@ def profile_card_request(head: bytes, account_id: int, job: int) -> bytes:
 
 
 def parse_gc(body: bytes) -> GcMessage | None:
-    """Return what is inside a ClientFromGC; None when it is of another app.
+    """Return the message inside a ClientFromGC; None when it is from another app.
 
     Raises:
-        ParseError: it is broken.
+        ParseError: `body` is malformed.
     """
     outer = fields(body)
     if number(outer, 1) != DOTA:
@@ -77,17 +76,17 @@ def parse_gc(body: bytes) -> GcMessage | None:
 
 
 def parse_payload(kind: int, payload: bytes) -> GcMessage:
-    """Return the message in a payload; `kind` is its number, with bit 31 for the protobuf form.
+    """Return the message in a payload; bit 31 of `kind` marks the protobuf form.
 
     Raises:
-        ParseError: it is broken.
+        ParseError: `payload` is malformed.
     """
     if not kind & PROTO_BIT:
-        return GcMessage(kind, NO_JOB, payload)  # no message of ours is of the old kind
+        return GcMessage(kind, NO_JOB, payload)  # no message used here has the struct form
     try:
         _, size = _HEAD.unpack_from(payload)
     except struct.error:
-        raise ParseError("a GC message is cut short") from None
+        raise ParseError("a GC message is truncated") from None
     body_at = _HEAD.size + size
     if size < 0 or body_at > len(payload):
         raise ParseError("a GC header is longer than its message")
@@ -98,12 +97,12 @@ def parse_payload(kind: int, payload: bytes) -> GcMessage:
 def decompressed(message: GcMessage) -> GcMessage | None:
     """Return the message inside a CompressedMsgToClient { 1 msg_id, 2 compressed_msg }, or None.
 
-    How the GC compresses is not documented (ValvePython, SteamKit and odota/core do not read it): zlib
-    and gzip are tried, and None means neither. Inside is either a whole payload, which names its own
-    job, or a body alone, which belongs to the job of the outer message.
+    The compression is not documented (ValvePython, SteamKit and odota/core do not read it): zlib and
+    gzip are tried, None means neither. The content is either a whole payload with its own job, or only
+    a body, which belongs to the job of the outer message.
 
     Raises:
-        ParseError: it is broken.
+        ParseError: the message is malformed.
     """
     outer = fields(message.body)
     kind, data = number(outer, 1), content(outer, 2)
@@ -112,7 +111,7 @@ def decompressed(message: GcMessage) -> GcMessage | None:
         inner = opener.decompress(data, LARGEST_BODY)
     except zlib.error:
         return None
-    if not opener.eof:  # cut short, or larger than any message
+    if not opener.eof:  # truncated, or larger than any message
         return None
     whole = kind | PROTO_BIT
     if inner[:4] == whole.to_bytes(4, "little"):

@@ -15,7 +15,7 @@ LENGTH: Final = 5
 
 
 def code_at(shared_secret: str, now: float) -> str:
-    """Return the code for UTC second `now`, by Steam's clock (`clock.SteamTime`).
+    """Return the code for UTC second `now`, by Steam's clock (`SteamTime`).
 
     Raises:
         ValueError: `shared_secret` is not base64.
@@ -35,5 +35,5 @@ def code_at(shared_secret: str, now: float) -> str:
 
 
 def until_next_step(now: float) -> float:
-    """Return the seconds until another code is valid."""
+    """Return the seconds until the next code is valid."""
     return STEP_S - now % STEP_S

@@ -1,8 +1,7 @@
-"""Protobuf wire format of single messages, by hand.
+"""Protobuf wire format for the envelopes around a match request.
 
-The pinned protobuf is pure Python; building and parsing its three envelopes around a match request takes
-longer than everything else on this side. These functions do the same for just these envelopes (tests
-compare them with the library's classes); whatever is not on that path uses the library.
+The pinned protobuf is pure Python: its classes would take longer for these three envelopes than all other
+work per request. Tests compare these functions with the library, which encodes everything else.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ import struct
 from typing import Final
 
 MAX_VARINT_SHIFT: Final = 63
-MAX_FIELDS: Final = (
-    1024  # of an envelope, which has some twenty; each costs the hub half a microsecond
-)
+MAX_FIELDS: Final = 1024  # of an envelope, which has about twenty; each takes half a microsecond
 _ONE_BYTE: Final = 0x7F
 _64_BITS: Final = 0xFFFFFFFFFFFFFFFF
 _FIXED64 = struct.Struct("<Q")
@@ -23,7 +20,7 @@ Value = int | bytes
 
 
 class ParseError(ValueError):
-    """The bytes are not what they should be."""
+    """Malformed bytes."""
 
 
 def varint(number: int) -> bytes:
@@ -60,7 +57,7 @@ def fields(data: bytes) -> dict[int, Value]:
     Varints and fixed values come as unsigned ints, everything with a length as bytes.
 
     Raises:
-        ParseError: not protobuf, cut short, or of too many fields.
+        ParseError: not protobuf, truncated, or with too many fields.
     """
     found: dict[int, Value] = {}
     pos, end, count = 0, len(data), 0
@@ -88,7 +85,7 @@ def fields(data: bytes) -> dict[int, Value]:
             else:
                 raise ParseError(f"wire type {kind}")
     except (IndexError, struct.error):
-        raise ParseError("a message is cut short") from None
+        raise ParseError("a message is truncated") from None
     return found
 
 

@@ -1,4 +1,4 @@
-"""Transport protocol, and the dial that both transports share."""
+"""Transport protocol, and the TCP connect that both transports share."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ from gevent import socket
 from actors.steam.port import Server
 
 CHUNK: Final = 65536  # bytes per read
-ATTEMPT_S: Final = (
-    2.0  # for one address of several; RFC 8305 allows up to that between two attempts
-)
+ATTEMPT_S: Final = 2.0  # per address except the last; the longest delay that RFC 8305 allows
 
 
 class Transport(Protocol):
-    """Whole messages both ways. A transport is open when it exists."""
+    """Sends and receives whole messages; open from construction on."""
 
     @property
     def local_ip(self) -> str:
-        """The address of this machine that the connection leaves from."""
+        """The local address of the connection."""
 
     def send(self, message: bytes) -> None:
-        """Send one message; waits (this greenlet) while the network is slow. Raises OSError."""
+        """Send one message; blocks this greenlet while the network is slow. Raises OSError."""
 
     def receive(self) -> bytes:
         """Wait for one message.
 
         Raises:
             OSError: the connection is gone.
-            ParseError: the other end does not speak the protocol.
+            ParseError: the server violates the protocol.
         """
 
     def keep_alive(self) -> None:
-        """Send whatever the transport itself needs now and then. Raises OSError."""
+        """Send the transport's own keep-alive, if it has one. Raises OSError."""
 
     def close(self) -> None:
         """Close the socket; harmless when repeated."""
@@ -42,10 +40,10 @@ class Transport(Protocol):
 def dial(server: Server) -> Any:
     """Open a TCP connection to the first of the server's addresses that accepts.
 
-    Names are resolved in asyncio. Each address but the last has ATTEMPT_S; the caller limits the whole.
+    Each address except the last has ATTEMPT_S; the caller limits the whole.
 
     Raises:
-        OSError: all refused or unreachable; says which address for which reason.
+        OSError: no address accepts; names each address and its error.
     """
     *before, last = (server.address, *server.others)
     failures = []

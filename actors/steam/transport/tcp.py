@@ -1,7 +1,7 @@
 """Steam over TCP: VT01 frames and channel encryption.
 
-The server speaks first. The session key travels under the universe's public key; after that every
-payload is AES with an IV that is also its checksum, as the `steam` package's crypto does it.
+The server sends first. The session key is encrypted with the universe's public key; after that every
+payload is AES with an HMAC as IV, as in the `steam` package's crypto.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class TcpTransport:
     """Transport over TCP with the encrypted channel."""
 
     def __init__(self, server: Server, trust: Trust) -> None:
-        """Connect and agree on a session key; the caller sets the time limit.
+        """Connect and exchange a session key; the caller sets the time limit.
 
         Raises:
             OSError: refused, or closed during the handshake.
-            ParseError: the server does not follow the protocol, or refuses our key.
+            ParseError: the server violates the protocol, or refuses the key.
         """
         self._buffer = bytearray()
         self._key: bytes | None = None
@@ -76,7 +76,7 @@ class TcpTransport:
         return payload if self._key is None else self._decrypt(payload, self._key)
 
     def keep_alive(self) -> None:
-        """Nothing: the session's heartbeats are enough."""
+        """Do nothing: the session's heartbeats suffice."""
 
     def close(self) -> None:
         """See Transport."""
@@ -115,7 +115,7 @@ class TcpTransport:
             emsg, _, _ = _HEADER.unpack_from(message)
             _, _, challenge = _REQUEST.unpack_from(message, _HEADER.size)
         except struct.error:
-            raise ParseError("the channel request is cut short") from None
+            raise ParseError("the channel request is truncated") from None
         if emsg != CHANNEL_ENCRYPT_REQUEST:
             raise ParseError(f"message {emsg} before the channel is secured")
         return bytes(challenge)
@@ -126,6 +126,6 @@ class TcpTransport:
             emsg, _, _ = _HEADER.unpack_from(message)
             (eresult,) = struct.unpack_from("<I", message, _HEADER.size)
         except struct.error:
-            raise ParseError("the channel result is cut short") from None
+            raise ParseError("the channel result is truncated") from None
         if emsg != CHANNEL_ENCRYPT_RESULT or eresult != _OK:
             raise ParseError(f"the channel was refused (message {emsg}, result {eresult})")

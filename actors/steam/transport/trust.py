@@ -1,4 +1,4 @@
-"""Certificates for WebSocket, universe key for TCP."""
+"""What the transports trust: CA certificates for WebSocket, the universe key for TCP."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ from steam.core.crypto import UniverseKey, rsa_import_key
 
 from actors.errors import ServiceError
 
-UNIVERSE_BITS: Final = 1024  # the handshake has room for no other
+UNIVERSE_BITS: Final = 1024  # the size that the handshake has room for
 
 
 class TrustError(ServiceError):
-    """A file that names whom to trust cannot be used; the text says which and why."""
+    """A certificate or key file cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Live Steam is trusted by the system's certificates and Valve's public key.
-
-    `tls` is made once and shared by all bots: a context holds every certificate of its store.
-    """
+    """Trusted certificates and key. Shared by all bots, as a TLS context holds a whole store."""
 
     tls: Any  # gevent.ssl.SSLContext
     universe_key: Any  # an RSA public key
 
     @classmethod
     def load(cls, ca_file: Path | None, universe_key_file: Path | None) -> Trust:
-        """Read the files; None takes what live Steam is trusted by.
+        """Read the files; None means the system's certificates and Valve's public key.
 
         Raises:
-            TrustError: a file cannot be read or is not what it should be.
+            TrustError: a file cannot be read or has the wrong content.
         """
         return cls(_tls(ca_file), _universe_key(universe_key_file))
 

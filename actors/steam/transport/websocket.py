@@ -34,14 +34,14 @@ class WebSocketTransport:
         """Connect, TLS, upgrade; the caller sets the time limit.
 
         Raises:
-            OSError: refused, no TLS, or a certificate that is not trusted.
+            OSError: refused, no TLS, or an untrusted certificate.
             ParseError: the server does not accept the upgrade.
         """
         self._messages: deque[bytes] = deque()
         self._parts: list[bytes] = []
         self._size = 0
         self._accepted = False
-        # Frames of the writer, of pings and of pongs must not mix on the wire.
+        # Frames of the writer, pings and pongs must not interleave.
         self._one_writer = BoundedSemaphore(1)
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._sock = _secure(dial(server), server, trust)
@@ -81,12 +81,12 @@ class WebSocketTransport:
         with self._one_writer:
             try:
                 data = self._protocol.send(event)
-            except LocalProtocolError as error:  # the reader has seen the end, a writer not yet
+            except LocalProtocolError as error:  # the reader has seen the close, a writer not yet
                 raise ConnectionResetError("the WebSocket is closed") from error
             self._sock.sendall(data)
 
     def _read(self) -> None:
-        """Read once from the socket and take in what came."""
+        """Read once from the socket and handle the events."""
         data = self._sock.recv(CHUNK)
         if not data:
             raise ConnectionResetError("the server closed the connection")
@@ -102,7 +102,7 @@ class WebSocketTransport:
             case BytesMessage():
                 self._on_part(event)
             case Message():
-                pass  # text carries nothing on this protocol
+                pass  # text messages are not used
             case Ping():
                 self._send(event.response())
             case AcceptConnection():
@@ -110,7 +110,7 @@ class WebSocketTransport:
             case RejectConnection():
                 raise ParseError(f"the upgrade was refused with status {event.status_code}")
             case CloseConnection():
-                # Also wsproto's word for frames that break the rules: 1002, 1007.
+                # wsproto also reports invalid frames this way: 1002, 1007.
                 raise ConnectionResetError(f"the WebSocket closed with code {event.code}")
             case _:
                 pass
@@ -128,7 +128,7 @@ class WebSocketTransport:
 
 
 def _secure(sock: Any, server: Server, trust: Trust) -> Any:
-    """Wrap first and shake hands then: a greenlet killed in between has a socket that it can close."""
+    """Wrap, then shake hands: a greenlet killed in between can still close the socket."""
     try:
         secured = trust.tls.wrap_socket(
             sock, server_hostname=server.host, do_handshake_on_connect=False

@@ -1,1 +1,1 @@
-"""Matches of the simulated GC: generated, real ones from files, hidden ones."""
+"""Matches of the simulated GC: generated, stored in files, hidden."""

@@ -1,4 +1,4 @@
-"""What is fixed about matches: pinned ones, documented rules, and which id was played when."""
+"""Fixed facts of matches: pinned values, documented rules, and the time of a match id."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PINNED: Final[dict[int, dict[str, Any]]] = {
 
 
 def replay_salt(match: Mapping[str, Any]) -> int | None:
-    """Return the salt in the name of a match's replay file; None where there is no file."""
+    """Return the salt in the name of a match's replay file; None if there is no file."""
     is_available = match.get("replay_state", 0) in {REPLAY_AVAILABLE, "REPLAY_AVAILABLE"}
     return match.get("replay_salt", 0) or None if is_available else None
 

@@ -1,8 +1,7 @@
-"""Matches made from nothing but their id: the same id always gives the same bytes.
+"""Generates matches from their ids: the same id always gives the same bytes.
 
-A match is ten players drawn from a pool, plus what belongs to the match itself. A pool entry is one
-player's encoded fields, made the first time it is drawn; so a match costs some ten joins instead of
-a thousand fields. The bytes are those of a CMsgDOTAMatch with fields in order.
+A match has ten players from a pool plus the fields of the match. A pool entry is the encoded fields of
+one player, generated at its first use, so a match costs about ten joins instead of a thousand fields.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import random
 from typing import Any, Final
 
 from sandbox.gc.matches import facts
-from sandbox.gc.matches.shapes import MATCH_HEAD, MATCH_TAIL, PLAYER, PLAYER_TAIL
+from sandbox.gc.messages import MATCH_HEAD, MATCH_TAIL, PLAYER, PLAYER_TAIL
 from sandbox.protocol.wire import varint
 
 HEROES: Final = 126
@@ -32,8 +31,8 @@ _TEAM_SLOT_TAG: Final = varint(81 << 3)
 _MASK64: Final = (1 << 64) - 1
 
 
-def _mixed(number: int) -> int:
-    """Scatter a number over 64 bits (splitmix64); cheaper than seeding a generator per match."""
+def _mix(number: int) -> int:
+    """Mix a number to 64 bits (splitmix64); cheaper than seeding a generator per match."""
     number = (number + 0x9E3779B97F4A7C15) & _MASK64
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _MASK64
     number = (number ^ number >> 27) * 0x94D049BB133111EB & _MASK64
@@ -41,7 +40,7 @@ def _mixed(number: int) -> int:
 
 
 class Generator:
-    """Makes matches; `seed` chooses another world."""
+    """Generates matches; each `seed` gives other matches."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -49,7 +48,7 @@ class Generator:
 
     def match(self, match_id: int) -> bytes:
         """Return an encoded CMsgDOTAMatch for an id below `facts.FIRST_FUTURE_ID`."""
-        number = _mixed(match_id ^ self._seed << 40)
+        number = _mix(match_id ^ self._seed << 40)
         values = self._facts(match_id, number)
         heroes = self._heroes(number)
         parts = [
@@ -66,8 +65,8 @@ class Generator:
         return b"".join(parts)
 
     def replay_salt(self, match_id: int) -> int | None:
-        """Return the salt in the name of a match's replay file; None where there is no file."""
-        return facts.replay_salt(self._facts(match_id, _mixed(match_id ^ self._seed << 40)))
+        """Return the salt in the name of a match's replay file; None if there is no file."""
+        return facts.replay_salt(self._facts(match_id, _mix(match_id ^ self._seed << 40)))
 
     def _facts(self, match_id: int, number: int) -> dict[str, Any]:
         radiant_won = number & 1
@@ -108,14 +107,14 @@ class Generator:
         while len(heroes) < 2 * _TEAM_SIZE:
             hero = start % HEROES + 1
             start += step
-            if hero in heroes:  # the step went round: take the neighbour from here on
+            if hero in heroes:  # the step has come full circle: use the neighbour from here on
                 start += 1
                 continue
             heroes.append(hero)
         return heroes
 
     def _player(self, index: int, hero: int, number: int) -> bytes:
-        mixed = _mixed(number + index)
+        mixed = _mix(number + index)
         key = (hero, mixed % _STYLES)
         template = self._pool.get(key)
         if template is None:
@@ -149,10 +148,10 @@ def _replay_rule(match_id: int) -> dict[str, Any]:
 
 
 def _template(seed: int, hero: int, style: int) -> tuple[bytes, bytes]:
-    """Return one pool entry: the fields before team_number, and those behind team_slot."""
+    """Return one pool entry: the fields before team_number, and those after team_slot."""
     rng = random.Random(f"player {seed} {hero} {style}")
     level = rng.randint(11, 30)
-    values = _scores(rng, level) | _belongings(rng) | _damage(rng)
+    values = _stats(rng, level) | _items(rng) | _damage(rng)
     values["hero_id"] = hero
     values["player_name"] = rng.choice(("Miracle", "Käse", "玩家", "N0tail", "Дота")) + str(hero)
     values["ability_upgrades"] = [
@@ -167,7 +166,7 @@ def _template(seed: int, hero: int, style: int) -> tuple[bytes, bytes]:
     return PLAYER.encode(values), PLAYER_TAIL.encode(tail)
 
 
-def _scores(rng: random.Random, level: int) -> dict[str, Any]:
+def _stats(rng: random.Random, level: int) -> dict[str, Any]:
     minute = rng.randint(250, 800)
     return {
         "expected_team_contribution": 0.5,
@@ -207,7 +206,7 @@ def _scores(rng: random.Random, level: int) -> dict[str, Any]:
     }
 
 
-def _belongings(rng: random.Random) -> dict[str, Any]:
+def _items(rng: random.Random) -> dict[str, Any]:
     values: dict[str, Any] = {
         f"item_{n}": rng.choice((-1, 0, rng.randrange(1, 300), rng.randrange(1, 2000)))
         for n in range(10)
@@ -221,7 +220,7 @@ def _belongings(rng: random.Random) -> dict[str, Any]:
         }
         for buff in rng.sample(range(1, 20), rng.randrange(3))
     ]
-    if rng.random() < 0.1:  # noqa: PLR2004 - one in ten has a bear
+    if rng.random() < 0.1:  # noqa: PLR2004 - one in ten
         items = [rng.randrange(1, 300), -1, 0]
         values["additional_units_inventory"] = [{"unit_name": "spirit_bear", "items": items}]
     return values

@@ -1,8 +1,7 @@
-"""Match answers from JSON, by the current schema: the `dota2` package's descriptors, brought up to date.
+"""Current schema of match answers: the `dota2` package's descriptors plus newer fields.
 
-Kept in a descriptor pool of its own, so that it meets neither the package's nor anybody else's. The
-only importer of `dota2` and `google.protobuf` in the sandbox. Differences: odota/core's protos (Nov 2025)
-and SteamKit's (June 2026, `disable_duration`).
+A separate descriptor pool avoids conflicts with the package's own messages. The newer fields are those
+of odota/core's protos (Nov 2025) and SteamKit's (June 2026, `disable_duration`).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _NEW_ENUM_VALUES: Final[Mapping[str, Mapping[str, int]]] = {
         "DOTA_GC_TEAM_NEUTRALS": 14,
     },
 }
-# Signed since: message -> fields. Items also have the default -1 ("unknown") now.
+# Fields that are signed now: message -> fields. Items also have the default -1 ("unknown").
 _SIGNED: Final[Mapping[str, frozenset[str]]] = {
     "Player": frozenset({"hero_id", *(f"item_{n}" for n in range(10))}),
     "CMatchHeroSelectEvent": frozenset({"hero_id"}),
@@ -55,10 +54,10 @@ _GONE: Final = {
 
 
 def encode_response(answer: Mapping[str, Any]) -> bytes:
-    """Turn a CMsgGCMatchDetailsResponse in protobuf's JSON mapping into bytes.
+    """Encode a CMsgGCMatchDetailsResponse from protobuf's JSON mapping.
 
     Raises:
-        ValueError: a field or an enum value that the schema does not have, or of the wrong type.
+        ValueError: a field or enum value is unknown or of the wrong type.
     """
     response = _response_class()()
     try:
@@ -70,7 +69,7 @@ def encode_response(answer: Mapping[str, Any]) -> bytes:
 
 
 def decode_response(data: bytes) -> dict[str, Any]:
-    """Turn bytes back into protobuf's JSON mapping, for checking."""
+    """Decode a response to protobuf's JSON mapping, for tests."""
     response = _response_class()()
     response.ParseFromString(data)
     decoded: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
@@ -131,7 +130,7 @@ def _patch(message: DescriptorProto) -> None:
 
 def _add_player_fields(player: DescriptorProto) -> None:
     damage = "CMsgDOTAMatch.Player.HeroDamageReceived"
-    _add(player, 79, "hero_damage_dealt", _F.TYPE_MESSAGE, of=damage, many=True)
+    _add(player, 79, "hero_damage_dealt", _F.TYPE_MESSAGE, of=damage, repeated=True)
     _add(player, 80, "team_number", _F.TYPE_ENUM, of="DOTA_GC_TEAM")
     _add(player, 81, "team_slot", _F.TYPE_UINT32)
     _add(player, 82, "selected_facet", _F.TYPE_UINT32)
@@ -147,10 +146,10 @@ def _add(
     kind: FieldDescriptorProto.Type.ValueType,
     *,
     of: str | None = None,
-    many: bool = False,
+    repeated: bool = False,
     default: str | None = None,
 ) -> None:
-    label = _F.LABEL_REPEATED if many else _F.LABEL_OPTIONAL
+    label = _F.LABEL_REPEATED if repeated else _F.LABEL_OPTIONAL
     row = message.field.add(number=number, name=name, type=kind, label=label)
     if of is not None:
         row.type_name = f".{_PACKAGE}.{of}"

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed under the newest key, opened by any, bound to their place."""
+"""Encryption of stored secrets: the newest key encrypts, all decrypt, values cannot be moved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.accounts.encryption import MARK, Encryption, parse_keys
-from actors.errors import CannotUnseal
+from actors.errors import CannotDecrypt
 from supervisor.app.secrets import take_secret_key
 from supervisor.config.errors import ConfigError
 
@@ -18,59 +18,59 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 
 @given(st.text(), st.text(), st.text())
-def test_what_is_sealed_opens_again(kind: str, account: str, plain: str) -> None:
-    sealer = Encryption([NEW])
-    sealed = sealer.seal(kind, account, plain)
+def test_an_encrypted_value_is_decrypted(kind: str, account: str, plain: str) -> None:
+    encryption = Encryption([NEW])
+    sealed = encryption.encrypt(kind, account, plain)
     assert sealed.startswith(MARK)
-    assert sealer.open(kind, account, sealed) == plain
+    assert encryption.decrypt(kind, account, sealed) == plain
 
 
-def test_sealing_shows_nothing_and_never_repeats() -> None:
-    sealer = Encryption([NEW])
-    sealed = {sealer.seal("password", "axe", "hunter2") for _ in range(10)}
+def test_encryption_reveals_nothing_and_never_repeats() -> None:
+    encryption = Encryption([NEW])
+    sealed = {encryption.encrypt("password", "axe", "hunter2") for _ in range(10)}
     assert len(sealed) == 10
     assert not any("hunter2" in one for one in sealed)
 
 
-def test_the_first_key_seals_and_all_open() -> None:
-    by_old = Encryption([OLD]).seal("password", "axe", "pw")
+def test_the_first_key_encrypts_and_all_decrypt() -> None:
+    by_old = Encryption([OLD]).encrypt("password", "axe", "pw")
     both = Encryption([NEW, OLD])
-    assert both.open("password", "axe", by_old) == "pw"
-    by_new = both.seal("password", "axe", "pw")
-    assert Encryption([NEW]).open("password", "axe", by_new) == "pw"
-    with pytest.raises(CannotUnseal):
-        Encryption([OLD]).open("password", "axe", by_new)
+    assert both.decrypt("password", "axe", by_old) == "pw"
+    by_new = both.encrypt("password", "axe", "pw")
+    assert Encryption([NEW]).decrypt("password", "axe", by_new) == "pw"
+    with pytest.raises(CannotDecrypt):
+        Encryption([OLD]).decrypt("password", "axe", by_new)
 
 
-def test_without_a_key_values_are_plain_and_sealed_ones_stay_shut() -> None:
-    sealer = Encryption()
-    assert not sealer.is_sealing
-    assert sealer.seal("password", "axe", "pw") == "pw"
-    with pytest.raises(CannotUnseal, match="BOTAPI_SECRET_KEY"):
-        sealer.open("password", "axe", Encryption([NEW]).seal("password", "axe", "pw"))
+def test_without_a_key_values_are_plain_and_encrypted_ones_unreadable() -> None:
+    encryption = Encryption()
+    assert not encryption.has_key
+    assert encryption.encrypt("password", "axe", "pw") == "pw"
+    with pytest.raises(CannotDecrypt, match="BOTAPI_SECRET_KEY"):
+        encryption.decrypt("password", "axe", Encryption([NEW]).encrypt("password", "axe", "pw"))
 
 
 def test_plain_values_are_read_with_a_key_too() -> None:
-    assert Encryption([NEW]).open("password", "axe", "plain") == "plain"
+    assert Encryption([NEW]).decrypt("password", "axe", "plain") == "plain"
 
 
 @pytest.mark.parametrize(("kind", "account"), [("password", "bane"), ("auth state", "axe")])
-def test_a_sealed_value_cannot_be_moved(kind: str, account: str) -> None:
-    sealer = Encryption([NEW])
-    sealed = sealer.seal("password", "axe", "pw")
-    with pytest.raises(CannotUnseal):
-        sealer.open(kind, account, sealed)
+def test_an_encrypted_value_cannot_be_moved(kind: str, account: str) -> None:
+    encryption = Encryption([NEW])
+    sealed = encryption.encrypt("password", "axe", "pw")
+    with pytest.raises(CannotDecrypt):
+        encryption.decrypt(kind, account, sealed)
 
 
 @pytest.mark.parametrize("damage", ["", "!", "AAAA", "A" * 60])
-def test_a_damaged_value_is_said_to_be_so(damage: str) -> None:
-    sealer = Encryption([NEW])
-    front = sealer.seal("password", "axe", "pw").rsplit(":", 1)[0]
-    with pytest.raises(CannotUnseal):
-        sealer.open("password", "axe", f"{front}:{damage}")
+def test_a_damaged_value_is_reported(damage: str) -> None:
+    encryption = Encryption([NEW])
+    front = encryption.encrypt("password", "axe", "pw").rsplit(":", 1)[0]
+    with pytest.raises(CannotDecrypt):
+        encryption.decrypt("password", "axe", f"{front}:{damage}")
 
 
-def test_keys_are_read_in_both_alphabets_and_separated_as_one_likes() -> None:
+def test_keys_are_read_in_both_alphabets_with_any_separator() -> None:
     key = bytes([0xFB] * 32)
     plain, urlsafe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()
     assert plain != urlsafe
@@ -79,7 +79,7 @@ def test_keys_are_read_in_both_alphabets_and_separated_as_one_likes() -> None:
 
 
 @pytest.mark.parametrize("text", ["short", "A" * 44, base64.b64encode(b"x" * 31).decode(), "päss"])
-def test_what_is_no_key_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_key_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(ValueError, match=r"key 1 is not base64 of 32 bytes") as refused:
         parse_keys(text)
     assert text not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Files that people import accounts from: each is imported right, or refused whole with a sentence."""
+"""Import files: each is imported correctly, or refused as a whole with a sentence."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_the_table_is_large() -> None:
 
 
 @pytest.mark.parametrize("name", IMPORTED)
-def test_a_file_is_imported_right(name: str) -> None:
+def test_a_file_is_imported_correctly(name: str) -> None:
     data, expected = IMPORTED[name]
     found = read_accounts([("", data)])
     assert found.problems == ()
@@ -288,7 +288,7 @@ def test_a_file_is_imported_right(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_is_refused_whole_with_a_sentence(name: str) -> None:
+def test_a_file_is_refused_as_a_whole_with_a_sentence(name: str) -> None:
     data, where, phrase = REFUSED[name]
     found = read_accounts([("", data)])
     assert found.accounts == ()
@@ -319,7 +319,7 @@ def test_another_text_is_no_shared_secret(other: str) -> None:
     assert canonical(other) is None
 
 
-def test_passwords_of_one_file_and_maFiles_are_put_together() -> None:  # noqa: N802 - their name
+def test_passwords_of_one_file_and_maFiles_are_merged() -> None:  # noqa: N802 - their name
     files = [("logins.txt", f"AXE:{PW}\nmars:x\n".encode()), ("axe.maFile", dumped(MAFILE))]
     for order in (files, files[::-1]):
         found = read_accounts(order)

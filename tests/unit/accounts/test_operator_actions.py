@@ -1,4 +1,4 @@
-"""What only a person can give an account, and what is typed for it."""
+"""Needs of accounts that only an operator can meet, and the command for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
 from actors.accounts.names import NOT_STEAMS
-from actors.bot.eresults import OPERATOR_ACTION, as_reason, command_for, need_in
+from actors.bot.eresults import OPERATOR_ACTION, action_in, action_reason, command_for
 from actors.dashboard.views import account_view
 
 LOGIN = {9, 63, 65, 66, 71, 85}
@@ -30,7 +30,7 @@ def word(eresult: int) -> str:
 @pytest.mark.parametrize("eresult", OPERATOR_ACTION)
 def test_each_need_has_its_command_also_after_the_way_through_redis(eresult: int) -> None:
     need = f"{OPERATOR_ACTION[eresult]} (result {eresult})"
-    assert need_in(as_reason(need)) == need
+    assert action_in(action_reason(need)) == need
     assert command_for("axe", need) == f"botapi accounts {word(eresult)} axe"
 
 
@@ -48,12 +48,12 @@ def test_each_need_has_its_command_also_after_the_way_through_redis(eresult: int
         ("words of a later version", "reset"),
     ],
 )
-def test_a_need_in_words_of_our_own_has_one_too(need: str, word: str) -> None:
+def test_a_need_in_other_words_has_one_too(need: str, word: str) -> None:
     assert command_for("axe", need) == f"botapi accounts {word} axe"
 
 
 @pytest.mark.parametrize("name", ["a b", "$(id)", "it's", "-x", r"\xfc", ";rm"])
-def test_a_shell_takes_an_odd_name_for_one_word(name: str) -> None:
+def test_a_shell_reads_an_odd_name_as_one_word(name: str) -> None:
     words = shlex.split(command_for(name, "a look"))
     assert words[:3] == ["botapi", "accounts", "reset"]
     assert words[3:] == (["--", name] if name.startswith("-") else [name])
@@ -70,7 +70,9 @@ def test_a_shell_takes_an_odd_name_for_one_word(name: str) -> None:
         (replace(ROW, state=AccountState.UNUSABLE, problem="the same as another"), None),
     ],
 )
-def test_whatever_waits_for_a_person_is_a_need(row: AccountRow, command: str | None) -> None:
+def test_each_account_that_waits_for_an_operator_has_a_need(
+    row: AccountRow, command: str | None
+) -> None:
     view = account_view(row, 1_800_000_000.0, None)
     assert view.needs_you is (command is not None)
     assert view.command == (None if command is None else f"botapi accounts {command} axe")

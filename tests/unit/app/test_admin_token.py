@@ -1,4 +1,4 @@
-"""The admin token: where it comes from, and who shows it."""
+"""The admin token: its source, and requests that show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person who starts the service on a terminal is told."""
+"""The text that `botapi run` shows on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
 from actors.errors import StoreUnavailable
-from supervisor.app.first_steps import first_steps
+from supervisor.app.run import first_steps
 
 ROW = AccountRow("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None)
 NEEDY = replace(ROW, account="mail", cooldown_s=9.0, cooldown_reason="needs a Steam Guard code")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fake_clock import FakeClock
 from support.scripted_child import capturing_log
 
-from actors.http.auth.api_keys import digest_of
+from actors.http.auth.credentials import digest_of
 from supervisor.app.web import LiveKeys
 from supervisor.config.errors import ConfigError
 
@@ -18,17 +19,20 @@ def line(name: str, more: str = "") -> str:
     return f"{name} sha256:{digest_of(name).hex()} {more}\n"
 
 
-async def _at_once(_seconds: float) -> None:
-    """Return at once: no other process writes to the file meanwhile."""
+class QuickClock(FakeClock):
+    """Sleeps no time at all: no other process writes to the file meanwhile."""
+
+    async def sleep(self, seconds: float) -> None:
+        del seconds
 
 
-class Desk:
-    """A keys file, and who follows it."""
+class KeysEnv:
+    """A keys file and the component that follows it."""
 
     def __init__(self, file: Path) -> None:
         log, self.lines = capturing_log()
         self.file = file
-        self.live = LiveKeys(file, sleep=_at_once, log=log)
+        self.live = LiveKeys(file, clock=QuickClock(), log=log)
 
     async def save(self, text: str | bytes | None) -> list[MutableMapping[str, Any]]:
         """Edit the file, let it be looked at, return what was logged."""
@@ -45,23 +49,23 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def env(tmp_path: Path) -> KeysEnv:
     file = tmp_path / "keys"
     file.write_text(line("alice"))
-    return Desk(file)
+    return KeysEnv(file)
 
 
-async def test_an_edit_takes_effect_and_is_told_by_name(desk: Desk) -> None:
-    (told,) = await desk.save(line("alice", "priority=3") + line("bob"))
+async def test_an_edit_takes_effect_and_is_told_by_name(env: KeysEnv) -> None:
+    (told,) = await env.save(line("alice", "priority=3") + line("bob"))
     assert told["event"] == "api_keys_applied"
     assert (told["count"], told["added"], told["removed"], told["changed"]) == (
         2, ["bob"], [], ["alice"],
     )  # fmt: skip
-    assert desk.known("alice", "bob") == [True, True]
-    (told,) = await desk.save(line("bob"))
+    assert env.known("alice", "bob") == [True, True]
+    (told,) = await env.save(line("bob"))
     assert told["removed"] == ["alice"]
-    assert desk.known("alice", "bob") == [False, True]
-    assert digest_of("alice").hex() not in repr(desk.lines)
+    assert env.known("alice", "bob") == [False, True]
+    assert digest_of("alice").hex() not in repr(env.lines)
 
 
 @pytest.mark.parametrize(
@@ -75,24 +79,24 @@ async def test_an_edit_takes_effect_and_is_told_by_name(desk: Desk) -> None:
     ],
 )
 async def test_a_bad_edit_changes_nothing_and_says_why(
-    desk: Desk, content: str | bytes | None, reason: str
+    env: KeysEnv, content: str | bytes | None, reason: str
 ) -> None:
-    (told,) = await desk.save(content)
+    (told,) = await env.save(content)
     assert (told["event"], told["log_level"]) == ("api_keys_refused", "error")
     assert reason in told["reason"]
-    assert desk.known("alice") == [True]
-    (told,) = await desk.save(line("alice"))
+    assert env.known("alice") == [True]
+    (told,) = await env.save(line("alice"))
     assert told["event"] == "api_keys_applied"
 
 
-async def test_what_changes_no_key_is_not_worth_a_line(desk: Desk) -> None:
-    assert await desk.save("# a comment\n" + line("alice")) == []
+async def test_what_changes_no_key_is_not_worth_a_line(env: KeysEnv) -> None:
+    assert await env.save("# a comment\n" + line("alice")) == []
 
 
-async def test_a_comment_alone_lets_no_client_in(desk: Desk) -> None:
-    (told,) = await desk.save("# closed\n")
+async def test_a_comment_alone_lets_no_client_in(env: KeysEnv) -> None:
+    (told,) = await env.save("# closed\n")
     assert told["removed"] == ["alice"]
-    assert desk.known("alice") == [False]
+    assert env.known("alice") == [False]
 
 
 @pytest.mark.parametrize(
@@ -104,4 +108,4 @@ def test_a_file_that_cannot_be_used_at_the_start_is_one_line(
     if content is not None:
         (tmp_path / "keys").write_text(content)
     with pytest.raises(ConfigError, match=rf"^http\.api_keys_file: .*{reason}"):
-        Desk(tmp_path / "keys")
+        KeysEnv(tmp_path / "keys")

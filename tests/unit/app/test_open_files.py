@@ -47,8 +47,9 @@ def test_connections_leave_room_for_bots_and_redis(files: int) -> None:
 def test_failed_accepts_are_one_line_a_second_and_other_errors_are_as_usual() -> None:
     log, lines = capturing_log()
     now = 100.0
-    errors = AcceptErrors(now=lambda: now, log=log)
+    errors = AcceptErrors(log=log)
     loop = asyncio.new_event_loop()
+    loop.time = lambda: now  # type: ignore[method-assign] # the time of the test
     usual: list[object] = []
     loop.default_exception_handler = usual.append  # type: ignore[assignment, method-assign] # what is handed on
     full = OSError(errno.EMFILE, "Too many open files")

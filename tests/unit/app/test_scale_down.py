@@ -1,4 +1,4 @@
-"""Who leaves a fleet that shrinks."""
+"""The choice of bots that leave a fleet that shrinks."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class FakeTree:
         self.is_sealing = True
         self.admin_token_file = None
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         self._deeds.append("hurry")
         self.root.hurried.set()
 
@@ -70,7 +70,7 @@ class Log:
 async def test_both_signals_act_although_nothing_can_be_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "_keep_what_is_there", lambda: None)
+    monkeypatch.setattr(run, "_freeze_heap", lambda: None)
     loop, deeds = asyncio.get_running_loop(), list[str]()
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, about: complaints.append(about))
@@ -81,5 +81,5 @@ async def test_both_signals_act_although_nothing_can_be_logged(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
-    assert deeds == ["stop", "service_stopping", "hurry", "stop_hurried"]
+    assert deeds == ["stop", "service_stopping", "hurry", "stop_forced"]
     assert len(complaints) == 2

@@ -1,4 +1,4 @@
-"""What of the bots is logged at info: ready, not ready any more, a failure of their own, once."""
+"""Bot log at info: ready, no longer ready, and each own failure once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ S, K = BotState, CauseKind
 
 
 class Fleet:
-    """Some bots, what they share, and what is in the log of them at info."""
+    """Some bots, their shared causes, and their log at info."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -34,11 +34,9 @@ class Fleet:
         self._bots = BotLog(lambda: self.causes, clock=clock)
 
     def change(self, state: BotState, error: ServiceError | None = None, bot: int = 1) -> object:
-        verdict = None if error is None else classify(error)
+        result = None if error is None else classify(error)
         reason = None if error is None else str(error)
-        one = StateChange(
-            f"bot-{bot}", f"account{bot}", S.CONNECTING, state, reason, error, verdict
-        )
+        one = StateChange(f"bot-{bot}", f"account{bot}", S.CONNECTING, state, reason, error, result)
         return self._bots.note(one, self.log.bind(child_id=f"bot-{bot}"))
 
     def fail(self, error: ServiceError, bot: int = 1) -> object:

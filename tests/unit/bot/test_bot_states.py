@@ -1,4 +1,4 @@
-"""The bot's transition table: complete, reachable, and strict about what is not in it."""
+"""The bot's transition table: complete, reachable, strict about illegal events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_event_is_used() -> None:
 
 def test_every_state_that_can_be_entered_can_be_stopped() -> None:
     for state in set(BotState) - {BotState.DRAINING, BotState.STOPPED}:
-        assert BotEvent.STOP_ASKED in TRANSITIONS[state], state
+        assert BotEvent.STOP_REQUESTED in TRANSITIONS[state], state
 
 
 @pytest.mark.parametrize(("state", "event", "after"), LEGAL)

@@ -1,4 +1,4 @@
-"""A log-on by hand: it is as polite as a bot's, and gives the account back whatever happens."""
+"""Interactive log-on: obeys the limiter as bots do, and releases the account in any case."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.fake_clock import FakeClock, settle
-from support.fake_steam import FakeDirectory, FakeLink, FakePacing, FakeSteam, FakeStore, Script
+from support.fake_steam import FakeDirectory, FakeLimiter, FakeLink, FakeSteam, FakeStore, Script
 
+from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease
 from actors.bot.steam_guard import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, InteractiveLogon
 from actors.errors import LogOnRefused, SteamUnreachable
@@ -27,13 +28,13 @@ from actors.steam.port import (
 )
 
 
-class ByName:
+class FakeAdmin(AccountAdmin):
     """Checks one account out of a fake store."""
 
     def __init__(self, store: FakeStore) -> None:
         self._store = store
 
-    async def take(self, account: str, holder: str, *, lease_s: float) -> Lease:
+    async def checkout(self, account: str, holder: str, *, lease_s: float) -> Lease:
         del account, lease_s
         return await self._store.acquire(holder)
 
@@ -46,14 +47,14 @@ async def no_code(_request: GuardRequest) -> str | None:
 async def test_a_limit_met_by_hand_stops_all_log_ons_from_the_ip(
     clock: FakeClock, eresult: int
 ) -> None:
-    script, pacing = Script(), FakePacing()
+    script, limiter = Script(), FakeLimiter()
     store = FakeStore(script, ["axe"])
     by_hand = InteractiveLogon(
-        admin=ByName(store),
+        admin=FakeAdmin(store),
         store=store,
-        steam=FakeSteam(script),
+        network=FakeSteam(script),
         directory=FakeDirectory(),
-        pacing=pacing,
+        limiter=limiter,
         clock=clock,
         rng=random.Random(1),
         holder="hand",
@@ -61,7 +62,7 @@ async def test_a_limit_met_by_hand_stops_all_log_ons_from_the_ip(
     script.errors["authenticate"] = LogOnRefused("credentials", eresult)
     with pytest.raises(LogOnRefused):
         await by_hand.log_on("axe", no_code)
-    assert pacing.limited == 1
+    assert limiter.limited == 1
     assert store.held == {}
 
 
@@ -69,11 +70,11 @@ async def test_the_session_ends_by_itself_before_the_lease_does(clock: FakeClock
     script = Script()
     store, steam, begun = FakeStore(script, ["axe"]), FakeSteam(script), clock.now()
     by_hand = InteractiveLogon(
-        admin=ByName(store),
+        admin=FakeAdmin(store),
         store=store,
-        steam=steam,
+        network=steam,
         directory=FakeDirectory(),
-        pacing=FakePacing(),
+        limiter=FakeLimiter(),
         clock=clock,
         rng=random.Random(1),
         holder="hand",
@@ -89,10 +90,10 @@ EXPIRED = LogOnRefused("credentials", 27)
 
 
 class Mail:
-    """A person who has read no mail yet, and the log-on that waits; `outcomes`: of each connection."""
+    """A log-on that waits for a person; `outcomes`: of each connection."""
 
     def __init__(self, clock: FakeClock, outcomes: list[Exception | None]) -> None:
-        self.script, self.pacing, self.clock = Script(), FakePacing(), clock
+        self.script, self.limiter, self.clock = Script(), FakeLimiter(), clock
         self.asked: list[GuardRequest] = []
         self.given_up = 0
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -100,11 +101,11 @@ class Mail:
         self.store = FakeStore(self.script, ["axe"])
         self.directory = FakeDirectory(self.script)
         by_hand = InteractiveLogon(
-            admin=ByName(self.store),
+            admin=FakeAdmin(self.store),
             store=self.store,
-            steam=WaitingSteam(self.script, self),
+            network=WaitingSteam(self.script, self),
             directory=self.directory,
-            pacing=self.pacing,
+            limiter=self.limiter,
             clock=clock,
             rng=random.Random(1),
             holder="hand",
@@ -122,7 +123,7 @@ class Mail:
         return self._outcomes
 
     async def lasts(self, seconds: float) -> None:
-        """Let the authentication last so long, and then have the outcome that is due."""
+        """Let the authentication last `seconds`, then have its next outcome."""
         await settle()
         await self.clock.advance(seconds)
         due, self.outcome = self.outcome, asyncio.get_running_loop().create_future()
@@ -131,7 +132,7 @@ class Mail:
 
 
 class WaitingSteam(FakeSteam):
-    """Asks for a code over every link, until the outcome that the test has said."""
+    """Requests a code over every link, until the test's next outcome."""
 
     def __init__(self, script: Script, mail: Mail) -> None:
         super().__init__(script)
@@ -182,7 +183,7 @@ async def test_one_begin_and_one_question_outlast_every_connection(clock: FakeCl
     assert (await mail.running).steam_id == 7
     assert mail.script.resumed == [None, BEGUN, BEGUN]
     assert (len(mail.asked), mail.given_up) == (1, 1)
-    assert mail.pacing.asked == [True]  # one log-on, however many connections
+    assert mail.limiter.asked == [True]  # one log-on, however many connections
     assert len(mail.directory.bad) == 2
 
 
@@ -195,7 +196,7 @@ async def test_a_cm_that_does_not_answer_ends_no_authentication(clock: FakeClock
     await mail.lasts(1.0)
     assert (await mail.running).steam_id == 7
     assert mail.script.resumed == [None, BEGUN]
-    assert mail.pacing.refunded == []  # it reached Steam before
+    assert mail.limiter.refunded == []  # it reached Steam before
 
 
 async def test_an_authentication_that_expires_is_begun_again_while_a_person_looks(
@@ -207,7 +208,7 @@ async def test_an_authentication_that_expires_is_begun_again_while_a_person_look
     assert (await mail.running).steam_id == 7
     assert mail.script.resumed == [None, None]
     assert [one.is_renewed for one in mail.asked] == [False, True]
-    assert mail.pacing.asked == [True, True]  # another log-on, with a turn of its own
+    assert mail.limiter.asked == [True, True]  # another log-on, counted by the limiter
 
 
 @pytest.mark.parametrize("lasted_s", [1.0, LEAST_SESSION_S - 1.0, PERSON_S])

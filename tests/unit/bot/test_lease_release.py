@@ -1,4 +1,4 @@
-"""Giving an account back while Redis is away, in virtual time."""
+"""Release of an account while Redis is unavailable, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 from support.fake_clock import FakeClock
+from support.fake_steam import FakeStore, Script
 
 from actors.accounts.models import Lease
-from actors.bot.logon import give_back
+from actors.bot.logon import release
 from actors.errors import StoreUnavailable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -16,10 +17,11 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 LEASE = Lease("axe", 1, "us")
 
 
-class AwayUntil:
-    """A store that answers from an instant on."""
+class AwayUntil(FakeStore):
+    """Answers from an instant on."""
 
     def __init__(self, clock: FakeClock, instant: float) -> None:
+        super().__init__(Script(), [])
         self._clock = clock
         self._instant = instant
         self.released_at: float | None = None
@@ -31,11 +33,11 @@ class AwayUntil:
         self.released_at = self._clock.now()
 
 
-async def given_back(clock: FakeClock, *, away_s: float, for_s: float) -> float | None:
-    """Return after how many seconds it was, or None when it was not."""
+async def released_after(clock: FakeClock, *, away_s: float, for_s: float) -> float | None:
+    """Return after how many seconds the account was released; None when it was not."""
     begun = clock.now()
     store = AwayUntil(clock, begun + away_s)
-    work = asyncio.create_task(give_back(store, LEASE, for_s=for_s, clock=clock))
+    work = asyncio.create_task(release(store, LEASE, for_s=for_s, clock=clock))
     await clock.advance(60.0)
     assert work.done()
     assert isinstance(work.exception(), StoreUnavailable | None)
@@ -49,4 +51,4 @@ async def given_back(clock: FakeClock, *, away_s: float, for_s: float) -> float 
 async def test_it_is_tried_every_second_for_as_long_as_was_asked(
     clock: FakeClock, away_s: float, for_s: float, after_s: float | None
 ) -> None:
-    assert await given_back(clock, away_s=away_s, for_s=for_s) == after_s
+    assert await released_after(clock, away_s=away_s, for_s=for_s) == after_s

@@ -1,4 +1,4 @@
-"""Keeping a lease, in virtual time: renewed in thirds, given up before it ends."""
+"""Renewal of a lease, in virtual time: in thirds, with a margin before its end."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from collections.abc import Callable
 
 import pytest
 import structlog
+from support.bot_unit_env import fake_ports
 from support.fake_clock import FakeClock
+from support.fake_steam import FakeLink, FakeStore, Script
 
 from actors.accounts.models import Lease
-from actors.bot.renewals import RETRY_S, LeaseChecks, LeaseRenewer
+from actors.bot.ports import BotPolicy, LeaseChecks
+from actors.bot.renewals import RETRY_S, LeaseRenewer
 from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 LEASE = Lease("axe", 7, "us")
 LEASE_S, MARGIN_S = 60.0, 8.0
+POLICY = BotPolicy(lease_s=LEASE_S, fence_margin_s=MARGIN_S)
 
 
-class Store:
-    """Answers `renew` by `outcome`, and remembers when it was asked."""
+class Store(FakeStore):
+    """Answers `renew` by `outcome`, and records when it was asked."""
 
     def __init__(self, clock: FakeClock) -> None:
+        super().__init__(Script(), [])
         self._clock = clock
         self.asked_at: list[float] = []
         self.outcome: Callable[[], ServiceError | None] = lambda: None
@@ -36,22 +41,23 @@ class Store:
         return self.has_lost
 
 
-def keeper_of(
-    store: Store, clock: FakeClock, *, asked_at: float, checks: LeaseChecks | None = None
+def renewer_of(
+    store: Store, clock: FakeClock, *, acquired_at: float, checks: LeaseChecks | None = None
 ) -> LeaseRenewer:
-    return LeaseRenewer(
-        store,
-        LEASE,
-        asked_at=asked_at,
-        lease_s=LEASE_S,
-        margin_s=MARGIN_S,
-        clock=clock,
-        checks=checks or LeaseChecks(clock=clock, log=structlog.get_logger()),
-    )
+    checks = checks or LeaseChecks(clock=clock, log=structlog.get_logger())
+    ports = fake_ports(clock, store=store, lease_checks=checks)
+    return LeaseRenewer(ports, POLICY, LEASE, acquired_at=acquired_at)
+
+
+async def run(renewer: LeaseRenewer) -> None:
+    while True:
+        await renewer.renew_next()
 
 
 def keep(store: Store, clock: FakeClock, checks: LeaseChecks | None = None) -> asyncio.Task[None]:
-    return asyncio.create_task(keeper_of(store, clock, asked_at=clock.now(), checks=checks).keep())
+    return asyncio.create_task(
+        run(renewer_of(store, clock, acquired_at=clock.now(), checks=checks))
+    )
 
 
 async def test_a_lease_is_renewed_every_third_of_it(clock: FakeClock) -> None:
@@ -101,16 +107,16 @@ async def test_a_short_absence_of_redis_is_survived(clock: FakeClock) -> None:
 
 
 async def test_the_lease_end_counts_from_before_the_request_was_sent(clock: FakeClock) -> None:
-    """A checkout that took ten seconds to be answered has ten seconds less to live."""
+    """A checkout answered after ten seconds leaves ten seconds less of the lease."""
     store = Store(clock)
     asked_at = clock.now()
     await clock.advance(10.0)
-    keeper = keeper_of(store, clock, asked_at=asked_at)
-    assert keeper.fence_at == asked_at + LEASE_S - MARGIN_S
+    renewer = renewer_of(store, clock, acquired_at=asked_at)
+    assert renewer.fence_at == asked_at + LEASE_S - MARGIN_S
 
 
 async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: FakeClock) -> None:
-    """Redis may have prolonged the lease at the very beginning of a long silence."""
+    """Redis may have prolonged the lease just after the call was sent."""
     store = Store(clock)
     slow = asyncio.Event()
 
@@ -119,14 +125,14 @@ async def test_a_renewal_that_was_slow_counts_from_when_it_was_asked_for(clock: 
         await slow.wait()
         return False
 
-    keeper = keeper_of(store, clock, asked_at=clock.now())
-    keeping = asyncio.create_task(keeper.keep())
+    renewer = renewer_of(store, clock, acquired_at=clock.now())
+    keeping = asyncio.create_task(run(renewer))
     store.renew = renew_slowly  # type: ignore[method-assign] # this once
     began = clock.now()
     await clock.advance(30.0)
     slow.set()
     await clock.advance(0.1)
-    assert keeper.fence_at == began + LEASE_S / 3 + LEASE_S - MARGIN_S
+    assert renewer.fence_at == began + LEASE_S / 3 + LEASE_S - MARGIN_S
     keeping.cancel()
     await asyncio.wait({keeping})
 
@@ -142,7 +148,7 @@ async def stop(*keeping: asyncio.Task[None]) -> None:
     await asyncio.wait(keeping)
 
 
-async def test_a_check_makes_every_keeper_of_the_process_renew_at_once(
+async def test_a_check_makes_every_renewer_of_the_process_renew_at_once(
     clock: FakeClock, checks: LeaseChecks
 ) -> None:
     stores = [Store(clock), Store(clock)]
@@ -181,7 +187,7 @@ async def test_a_check_during_a_renewal_is_followed_by_another(
 
     store.outcome = ask_once
     await clock.advance(20.0)
-    assert len(store.asked_at) == 2  # what was answered may be older than the loss
+    assert len(store.asked_at) == 2  # the answer may be older than the loss
     await stop(keeping)
 
 
@@ -199,25 +205,17 @@ async def test_checks_without_end_renew_once_a_second(
 async def test_what_uses_the_account_is_told_until_when_at_each_renewal(
     clock: FakeClock, checks: LeaseChecks
 ) -> None:
-    class Fenced:
+    class Fenced(FakeLink):
         fences: list[float] = []  # noqa: RUF012 - one test, one list
 
         def set_fence(self, at: float) -> None:
             self.fences.append(at)
 
-    store, began, fenced = Store(clock), clock.now(), Fenced()
-    keeper = LeaseRenewer(
-        store,
-        LEASE,
-        asked_at=began,
-        lease_s=LEASE_S,
-        margin_s=MARGIN_S,
-        clock=clock,
-        checks=checks,
-    )
-    keeping = asyncio.create_task(keeper.keep())
+    store, began, fenced = Store(clock), clock.now(), Fenced(Script(), lambda _: None)
+    renewer = renewer_of(store, clock, acquired_at=began, checks=checks)
+    keeping = asyncio.create_task(run(renewer))
     await clock.advance(20.0)
-    keeper.fence(fenced)
+    renewer.fence(fenced)
     await clock.advance(20.0)
     store.outcome = lambda: StoreUnavailable("renew")
     await clock.advance(19.0)

@@ -1,4 +1,4 @@
-"""Which failures several bots share, from when on, and what ends it."""
+"""Shared causes: which failures belong to one, when it begins, what ends it."""
 
 from __future__ import annotations
 

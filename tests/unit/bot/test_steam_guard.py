@@ -10,9 +10,8 @@ import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
 
-from actors.actor import Address
-from actors.bot.steam_guard import CODE_S, GuardDesk, GuardOutcome, SubmitGuard
-from actors.errors import LogOnRefused, NeedsHuman, NoSuchAccount
+from actors.bot.steam_guard import CODE_S, GuardOutcome, SteamGuard, _Pending
+from actors.errors import ActorStopped, LogOnRefused, NeedsHuman, NoSuchAccount
 from actors.steam.port import GuardCallback, GuardKind, GuardRequest
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -50,21 +49,20 @@ class Steam:
 class Stage:
     clock: FakeClock
     steam: Steam
-    address: Address[SubmitGuard]
+    service: SteamGuard
 
     def submit(self, account: str, code: str | None = None) -> asyncio.Task[GuardOutcome]:
-        ask = self.address.ask(SubmitGuard(account, code), deadline=self.clock.now() + 1e6)
-        return asyncio.create_task(ask)
+        return asyncio.create_task(self.service.submit(account, code))
 
 
 @pytest.fixture
 async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
-    steam, address = Steam(), Address[SubmitGuard]("guard_desk")
-    desk = GuardDesk(steam.log_on, address=address, clock=clock, log=structlog.get_logger())
-    await desk.start()
-    running = asyncio.create_task(desk.run())
-    yield Stage(clock, steam, address)
-    desk.stop()
+    steam = Steam()
+    service = SteamGuard(steam.log_on, clock=clock, log=structlog.get_logger())
+    await service.start()
+    running = asyncio.create_task(service.run())
+    yield Stage(clock, steam, service)
+    service.stop()
     await running
 
 
@@ -152,16 +150,25 @@ async def test_a_refusal_after_the_code_reaches_who_brought_it(stage: Stage) -> 
         await ask(GuardRequest("mail", GuardKind.DEVICE, "", 1))
         raise LogOnRefused("credentials", 84)
 
-    address = Address[SubmitGuard]("other")
-    desk = GuardDesk(refuse, address=address, clock=stage.clock, log=structlog.get_logger())
-    await desk.start()
-    running = asyncio.create_task(desk.run())
+    service = SteamGuard(refuse, clock=stage.clock, log=structlog.get_logger())
+    await service.start()
+    running = asyncio.create_task(service.run())
     with pytest.raises(LogOnRefused):
-        await address.ask(SubmitGuard("mail", "12345"), deadline=stage.clock.now() + 60)
-    desk.stop()
+        await service.submit("mail", "12345")
+    service.stop()
     await running
 
 
-async def test_a_code_is_in_no_repr() -> None:
-    assert "GOOD5" not in repr(SubmitGuard("mail", "GOOD5"))
+async def test_a_stop_ends_the_log_ons_and_their_requests(stage: Stage) -> None:
+    stage.steam.held = asyncio.Event()
+    waits = stage.submit("mail")
     await settle()
+    stage.service.stop()
+    with pytest.raises(ActorStopped):
+        await waits
+    with pytest.raises(ActorStopped):
+        await stage.submit("mail")
+
+
+def test_a_code_is_in_no_repr() -> None:
+    assert "GOOD5" not in repr(_Pending("mail", "GOOD5", is_early=True, reply=None))

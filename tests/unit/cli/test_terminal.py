@@ -1,4 +1,4 @@
-"""What reaches a terminal: no control character of a name, a path or an answer, and no markup."""
+"""Names, paths and answers are printed without control characters and markup."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from typer import Exit as TyperExit
 from actors.accounts.admin import AccountRow, AccountState
 from actors.http.auth.api_keys import ApiKey
 from actors.http.auth.clients import Client
-from supervisor.cli import accounts, keys, status_screen
+from supervisor.cli import accounts, keys
 from supervisor.cli import match as match_command
+from supervisor.cli import status as status_command
 from supervisor.cli.fleet import in_words
-from supervisor.cli.options import Exit, fail
+from supervisor.cli.options import ExitCode, fail
 from supervisor.cli.replay_fetch import Bar
 from supervisor.cli.terminal import json_line, say
 from supervisor.config.model import Log
 from supervisor.logs import setup as logs
 from supervisor.logs.redaction import printable, printable_lines
 
-# Title of the window, C1's way to begin a sequence, a mark that turns the line around, backspace, markup.
+# Window title, C1 control sequence, right-to-left override, backspace, markup.
 EVIL = "[/red]\x1b]0;x\x07\x9b31m\u202e\b\x7f[bold]evil"
 SEEN = "[/red]"
 
@@ -59,7 +60,7 @@ def status() -> RenderableType:
     alert = {"text": EVIL, "todo": EVIL, "severity": EVIL}
     counts = {"count": 1, EVIL: 1}
     whole = {"version": EVIL, "instance": EVIL, "bots": counts, "alerts": [alert], "fleet": [bot]}
-    return status_screen.picture(whole, 2.0)
+    return status_command.picture(whole, 2.0)
 
 
 def is_harmless(text: str) -> bool:
@@ -98,7 +99,7 @@ def test_what_a_command_says_is_harmless(capsys: pytest.CaptureFixture[str]) -> 
     say(f"{EVIL}\nsecond line")
     plan: dict[str, Any] = {"count": 1, "configured": 1, "drained": False, "leaving": []}
     say(in_words({**plan, "parked": [EVIL]}), err=True)
-    error = fail(Exit.FAILED, EVIL)
+    error = fail(ExitCode.FAILED, EVIL)
     assert isinstance(error, TyperExit)
     out, err = capsys.readouterr()
     assert out.count("\n") == 2

@@ -1,4 +1,4 @@
-"""Files that a person edits may begin with a byte order mark, as editors on Windows write one."""
+"""Files may begin with a byte order mark, which editors on Windows write."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from actors.accounts.import_file import read_accounts
-from actors.http.auth.api_keys import digest_of, new_key
-from sandbox.control import timeline
+from actors.http.auth.api_keys import new_key
+from actors.http.auth.credentials import digest_of
+from sandbox.control import scenario
 from sandbox.steam import accounts as sandbox_accounts
 from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key
 from supervisor.app.web import read_keys
@@ -33,7 +34,7 @@ EXAMPLES: dict[str, tuple[str, Callable[[Path], Any]]] = {
         '[{"name": "axe", "password": "pw"}]',
         lambda path: [one.name for one in sandbox_accounts.load(path)],
     ),
-    "timeline of the sandbox": ("[[at]]\ns = 1\nclear = {}\n", timeline.read),
+    "scenario of the sandbox": ("[[at]]\ns = 1\nclear = {}\n", scenario.read_file),
 }
 
 
@@ -51,7 +52,7 @@ def test_a_byte_order_mark_changes_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_no_file_of_a_person_is_read_in_another_way() -> None:
-    """The codec that drops a mark is `utf-8-sig`; a new reader needs it too."""
+    """Every reader uses the codec `utf-8-sig`, which drops the mark."""
     folder = Path(__file__).resolve().parents[3] / "supervisor"
     plain = [
         path.name

@@ -1,4 +1,4 @@
-"""What an edit changes at once and what it leaves for a restart."""
+"""Which settings apply at once and which need a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and how a refusal reads."""
+"""Sources of settings, their precedence, and error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supervisor.config.model import Settings
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty directory and an environment without anything of ours."""
+    """An empty directory and an environment without BotAPI variables."""
     for name in list(os.environ):
         if name.upper().startswith("BOTAPI_") or name in {"REDISTOGO_URL", "PORT"}:
             monkeypatch.delenv(name)
@@ -122,7 +122,7 @@ def test_an_empty_text_means_none() -> None:
         ("[bot]\ncount = 5", "config.toml: unknown section [bot]; did you mean [bots]?"),
         (
             "count = 5",
-            "config.toml: count stands outside of any section; did you mean bots.count?",
+            "config.toml: count is outside of any section; did you mean bots.count?",
         ),
         ("bots = 5", "config.toml: bots must be a section: [bots]"),
         (

@@ -31,7 +31,7 @@ def facts(*states: BotState, accounts: list[AccountView] | None = None, **change
         for number, state in enumerate(states, 1)
     }
     known = [account("axe"), account("bane")] if accounts is None else accounts
-    base = Facts(NOW, bots, {one.account: one for one in known}, {}, PLAN, {}, None)
+    base = Facts(bots, {one.account: one for one in known}, {}, PLAN, {}, None)
     return replace(base, **changes)
 
 
@@ -71,7 +71,7 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
         ),
         (facts(S.CONNECTING), Severity.WATCH, "No bot is ready yet; 1 is on the way", None),
         (
-            facts(S.WAITING_FOR_ACCOUNT, not_here={"axe": "a wrong key", "bane": "a wrong key"}),
+            facts(S.WAITING_FOR_ACCOUNT, unusable={"axe": "a wrong key", "bane": "a wrong key"}),
             Severity.ACT,
             "cannot use 2 accounts: a wrong key",
             "other instances may",

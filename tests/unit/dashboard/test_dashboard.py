@@ -1,4 +1,4 @@
-"""The lookout: asks its sources often only while a page is open, and sends all pages the same events."""
+"""The dashboard polls often only while a page is open, and sends all pages the same events."""
 
 from __future__ import annotations
 
@@ -7,41 +7,34 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.fake_clock import FakeClock, settle
 from support.scripted_child import capturing_log
 
-from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotReport, FleetPlan, FleetReport
+from actors.bot.messages import BotReport, FleetControl, FleetPlan
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.cause_log import CauseLog
-from actors.dashboard.dashboard import (
-    REDIS_S,
-    Dashboard,
-    DashboardMessage,
-    GetPicture,
-    Refresh,
-    Sources,
-    Unwatch,
-    Watch,
-)
-from actors.dashboard.event_stream import Watching
-from actors.dashboard.history import FleetHistory, Traffic
-from actors.errors import StoreUnavailable
+from actors.dashboard.cause_log import LastingCauses
+from actors.dashboard.dashboard import REDIS_S, Dashboard
+from actors.dashboard.event_stream import Watcher
+from actors.dashboard.history import Traffic
+from actors.errors import ActorStopped, StoreUnavailable
 from actors.router.messages import RouterReport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-class Asked(Actor[Any]):
-    """Answers whatever it is asked with `answer`, and counts."""
+class FakeRouter(Actor[Any]):
+    """Answers with `answer`, and counts the polls."""
 
-    def __init__(self, name: str, answer: object, clock: FakeClock) -> None:
-        super().__init__(Address(name), clock=clock)
+    def __init__(self, answer: RouterReport, clock: FakeClock) -> None:
+        super().__init__(Address("router"), clock=clock)
         self.answer = answer
         self.times = 0
 
@@ -49,6 +42,29 @@ class Asked(Actor[Any]):
         self.times += 1
         assert envelope.reply is not None
         envelope.reply.set(self.answer)
+
+
+class FakeRegistry:
+    """Reports the bots of a test."""
+
+    def __init__(self, *bots: BotReport) -> None:
+        self.bots = bots
+
+    def reports(self) -> tuple[BotReport, ...]:
+        return self.bots
+
+
+class FakeCauses:
+    def __init__(self, causes: list[SharedCause]) -> None:
+        self._causes = causes
+
+    def active(self) -> tuple[SharedCause, ...]:
+        return tuple(self._causes)
+
+
+class FakeFleet:
+    def plan(self) -> FleetPlan:
+        return FleetPlan(1, 1, drained=False, parked=(), leaving=())
 
 
 @dataclass
@@ -70,6 +86,9 @@ class Redis:
             raise StoreUnavailable("overview")
         return self.rows
 
+    def avoided(self) -> dict[str, str]:
+        return {}
+
     async def ip_budgets(self, ips: list[str]) -> list[IpRow]:
         return [IpRow(ip, 1, 449, 60.0) for ip in ips]
 
@@ -84,69 +103,66 @@ def account(name: str) -> AccountRow:
 
 @dataclass
 class Scene:
-    """A lookout, what it looks at, and the clock."""
+    """A dashboard, its sources, and the clock."""
 
     clock: FakeClock
-    roster: Asked
+    registry: FakeRegistry
+    router: FakeRouter
     redis: Redis
-    traffic: Traffic
-    address: Address[DashboardMessage]
+    dashboard: Dashboard
     causes: list[SharedCause]
     lines: list[MutableMapping[str, Any]]  # of the log
 
     async def alerts(self) -> list[str]:
-        found = await self.address.ask(GetPicture(), deadline=self.clock.now() + 10)
-        return [line.kind for line in found.headlines]
+        return [line.kind for line in (await self.dashboard.snapshot()).headlines]
 
-    async def watch(self) -> Watching:
-        return await self.address.ask(Watch(), deadline=self.clock.now() + 10)
+    async def watch(self) -> Watcher:
+        return await self.dashboard.watch()
 
     def fleet(self, *bots: BotReport) -> None:
-        self.roster.answer = FleetReport(bots)
+        self.registry.bots = bots
 
 
 @pytest.fixture
 async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """Yield the scene; `request.param`: whether Redis answers from the beginning."""
-    plan = FleetPlan(1, 1, drained=False, parked=(), leaving=())
-    roster = Asked("roster", FleetReport((bot("bot-1"),)), clock)
-    others = [Asked("router", RouterReport(1, 0, 0), clock), Asked("fleet_desk", plan, clock)]
-    redis, traffic = Redis([account("axe")]), Traffic()
+    registry, redis = FakeRegistry(bot("bot-1")), Redis([account("axe")])
+    router = FakeRouter(RouterReport(1, 0, 0), clock)
     if not getattr(request, "param", True):
         redis.answers.clear()
     causes: list[SharedCause] = []
     log, lines = capturing_log()
-    sights = Sources(
-        roster=roster.address,
-        router=others[0].address,
-        fleet=others[1].address,
-        accounts=redis,
-        traffic=traffic,
-        history=FleetHistory(),
-        config=dict,
+    dashboard = Dashboard(
+        registry=cast("BotRegistry", registry),
+        router=router.address,
+        fleet=cast("FleetControl", FakeFleet()),
+        accounts=cast("AccountAdmin", redis),
+        store=cast("AccountStore", redis),
+        traffic=Traffic(),
         about={"version": "0"},
-        causes=lambda: tuple(causes),
-        cause_log=CauseLog(clock=clock, log=log),
+        config=dict,
+        causes=cast("LastingCauses", FakeCauses(causes)),
+        epoch="e",
+        clock=clock,
+        log=log,
     )
-    address: Address[DashboardMessage] = Address("lookout")
-    lookout = Dashboard(sights, address=address, epoch="e", clock=clock)
-    actors = [roster, *others, lookout]
-    for one in actors:
+    services = (router, dashboard)
+    for one in services:
         await one.start()
-    tasks = [asyncio.create_task(one.run()) for one in actors]
+    tasks = [asyncio.create_task(one.run()) for one in services]
     await settle()
-    yield Scene(clock, roster, redis, traffic, address, causes, lines)
-    for one in reversed(actors):
+    yield Scene(clock, registry, router, redis, dashboard, causes, lines)
+    for one in reversed(services):
         one.stop()
     await settle()
     await clock.advance(60)
     await asyncio.gather(*tasks)
 
 
-def events(watching: Watching) -> list[tuple[str, dict[str, Any]]]:
+def events(watcher: Watcher) -> list[tuple[str, dict[str, Any]]]:
     """Take what has arrived."""
-    chunks, found = b"".join(watching._chunks), []
-    watching._chunks.clear()
+    chunks, found = b"".join(watcher._chunks), []
+    watcher._chunks.clear()
     for block in chunks.decode().split("\n\n"):
         with contextlib.suppress(ValueError):
             _, name, data = block.split("\n")
@@ -155,28 +171,28 @@ def events(watching: Watching) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_unwatched_it_looks_once_per_point_of_the_history(scene: Scene) -> None:
-    before = scene.roster.times, scene.redis.times
+    before = scene.router.times, scene.redis.times
     await scene.clock.advance(600)
-    assert scene.roster.times - before[0] == 60
+    assert scene.router.times - before[0] == 60
     assert scene.redis.times - before[1] == 10
 
 
 async def test_watched_it_looks_and_tells_twice_a_second_however_much_happens(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     told = 0
     for step in range(100):  # ten seconds
         scene.fleet(bot("bot-1", list(BotState)[step % 11]))
         await scene.clock.advance(0.1)
-        told += len(events(watching))
+        told += len(events(watcher))
     assert 18 <= told <= 21
 
 
 async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     await scene.clock.advance(9)
-    told = events(watching)
+    told = events(watcher)
     assert all(set(data) <= {"at", "history"} for _, data in told)
     assert len(told) <= 1
 
@@ -184,28 +200,28 @@ async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
 async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.rows = [account("axe"), account("bane")]
     await scene.clock.advance(1)
-    assert not any("accounts" in data for _, data in events(watching))
-    scene.address.tell(Refresh())
+    assert not any("accounts" in data for _, data in events(watcher))
+    scene.dashboard.refresh()
     await scene.clock.advance(1)
-    told = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    told = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in told[0]] == ["bane"]
     scene.redis.rows = [account("axe")]
     await scene.clock.advance(6)
-    assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watching))
+    assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watcher))
 
 
 async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.is_away = True
     await scene.clock.advance(6)
-    told = [data for _, data in events(watching) if "headlines" in data]
+    told = [data for _, data in events(watcher) if "headlines" in data]
     assert "Redis is unreachable" in told[-1]["headlines"][0]["text"]
     assert not any("gone_accounts" in data for data in told)
     ((name, whole),) = events(await scene.watch())
@@ -216,24 +232,24 @@ async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so
 async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
     scene: Scene,
 ) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.redis.answers.clear()
     await scene.clock.advance(6)
-    events(watching)
+    events(watcher)
     scene.fleet(bot("bot-1", BotState.BACKING_OFF))
     scene.causes.append(
         SharedCause(CauseKind.REDIS_UNREACHABLE, scene.clock.wall(), "silence", frozenset())
     )
     await scene.clock.advance(0.5)
-    told = [data for _, data in events(watching)]
+    told = [data for _, data in events(watcher)]
     assert told[0]["bots"][0]["state"] == "backing_off"
     assert told[0]["headlines"][0]["kind"] == "redis-unreachable"
     assert await scene.alerts() == [line["kind"] for line in told[0]["headlines"]]
     scene.redis.rows = [account("bane")]
     scene.redis.answers.set()
     await scene.clock.advance(0.5)
-    known = [data["accounts"] for _, data in events(watching) if "accounts" in data]
+    known = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in known[0]] == ["bane"]
 
 
@@ -250,38 +266,71 @@ async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
 
 
 async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     scene.fleet(bot("bot-1", ip="192.0.2.1"))
     await scene.clock.advance(0.5)
-    told = [data["ips"] for _, data in events(watching) if "ips" in data]
+    told = [data["ips"] for _, data in events(watcher) if "ips" in data]
     assert [row["ip"] for row in told[0]] == ["192.0.2.1"]
 
 
-async def test_a_roster_that_does_not_answer_leaves_the_picture_as_it_was(scene: Scene) -> None:
-    scene.roster.stop()
+async def test_a_router_that_does_not_answer_leaves_the_rest_of_the_snapshot(
+    scene: Scene,
+) -> None:
+    scene.router.stop()
     await settle()
     ((_, whole),) = events(await scene.watch())
     assert [row["bot_id"] for row in whole["bots"]] == ["bot-1"]
+    assert whole["router"] is None
+
+
+async def test_a_dashboard_that_does_not_run_refuses_watchers(scene: Scene) -> None:
+    watcher = await scene.watch()
+    scene.dashboard.stop()
+    await settle()
+    with pytest.raises(StopAsyncIteration):
+        await anext(watcher)
+    for ask in (scene.watch, scene.alerts):
+        with pytest.raises(ActorStopped):
+            await ask()
+
+
+async def test_a_bug_in_a_poll_ends_the_run_and_the_next_run_works(
+    clock: FakeClock, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = scene.dashboard
+    dashboard.stop()
+    await settle()
+    await dashboard.start()
+    running = asyncio.create_task(dashboard.run())
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.registry, "reports", lambda: 1 / 0)
+        await clock.advance(60)
+        with pytest.raises(ZeroDivisionError):
+            await running
+    await dashboard.start()
+    running = asyncio.create_task(dashboard.run())
+    assert await scene.alerts() == ["well"]
+    dashboard.stop()
+    await running
 
 
 async def test_who_left_is_looked_out_for_no_more(scene: Scene) -> None:
-    watching = await scene.watch()
-    scene.address.tell(Unwatch(watching))
-    await settle()
-    before = scene.roster.times
+    watcher = await scene.watch()
+    scene.dashboard.unwatch(watcher)
+    before = scene.router.times
     await scene.clock.advance(100)
-    assert scene.roster.times - before == 10
+    assert scene.router.times - before == 10
 
 
 async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:
-    watching = await scene.watch()
-    events(watching)
+    watcher = await scene.watch()
+    events(watcher)
     seen = 0
     for _ in range(30):
         await scene.clock.advance(1)
-        seen += len(watching._chunks)
-        watching._chunks.clear()
+        seen += len(watcher._chunks)
+        watcher._chunks.clear()
     assert seen >= 2
 
 
@@ -297,10 +346,10 @@ async def test_the_alerts_are_of_now_with_and_without_an_open_page(scene: Scene)
 
 
 async def test_the_alerts_are_those_of_the_page_that_is_open(scene: Scene) -> None:
-    watching = await scene.watch()
+    watcher = await scene.watch()
     scene.causes.append(STEAM)
     await scene.clock.advance(0.5)
-    told = [data["headlines"] for _, data in events(watching) if "headlines" in data]
+    told = [data["headlines"] for _, data in events(watcher) if "headlines" in data]
     assert [line["kind"] for line in told[-1]] == await scene.alerts()
 
 

@@ -13,7 +13,7 @@ from actors.dashboard.event_stream import (
     KEPT,
     EventId,
     EventStream,
-    Watching,
+    Watcher,
     event_id,
 )
 
@@ -22,28 +22,28 @@ def snapshot() -> bytes:
     return b'{"whole":1}'
 
 
-async def read(watching: Watching) -> bytes:
+async def read(watcher: Watcher) -> bytes:
     async with asyncio.timeout(5):
-        return await anext(watching)
+        return await anext(watcher)
 
 
 async def test_a_new_watcher_gets_the_whole_and_then_what_changes() -> None:
-    feed = EventStream("e")
-    feed.publish("update", b'{"n":1}')
-    watching = feed.join(None, snapshot)
-    assert await read(watching) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
-    feed.publish("update", b'{"n":2}')
-    feed.publish("update", b'{"n":3}')
-    assert await read(watching) == (
+    stream = EventStream("e")
+    stream.publish("update", b'{"n":1}')
+    watcher = stream.join(None, snapshot)
+    assert await read(watcher) == b'id: e-1\nevent: snapshot\ndata: {"whole":1}\n\n'
+    stream.publish("update", b'{"n":2}')
+    stream.publish("update", b'{"n":3}')
+    assert await read(watcher) == (
         b'id: e-2\nevent: update\ndata: {"n":2}\n\nid: e-3\nevent: update\ndata: {"n":3}\n\n'
     )
 
 
 async def test_all_who_watch_share_the_bytes() -> None:
-    feed, counter = EventStream("e"), itertools.count()
-    watchers = [feed.join(None, lambda: b"%d" % next(counter)) for _ in range(3)]
+    stream, counter = EventStream("e"), itertools.count()
+    watchers = [stream.join(None, lambda: b"%d" % next(counter)) for _ in range(3)]
     assert next(counter) == 1  # encoded once for three
-    feed.publish("update", b"{}")
+    stream.publish("update", b"{}")
     kept = [one._chunks[-1] for one in watchers]
     assert all(one is kept[0] for one in kept)
 
@@ -66,10 +66,10 @@ async def test_all_who_watch_share_the_bytes() -> None:
 async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
     last_seen: str, missed: list[int] | None
 ) -> None:
-    feed = EventStream("e")
+    stream = EventStream("e")
     for number in range(1, 6):
-        feed.publish("update", b"%d" % number)
-    got = await read(feed.join(event_id(last_seen), snapshot))
+        stream.publish("update", b"%d" % number)
+    got = await read(stream.join(event_id(last_seen), snapshot))
     if missed is None:
         assert b"event: snapshot" in got
     else:
@@ -79,34 +79,34 @@ async def test_who_comes_back_gets_what_was_missed_or_else_the_whole(
 
 
 async def test_who_was_away_for_too_long_gets_the_whole() -> None:
-    feed = EventStream("e")
+    stream = EventStream("e")
     for _ in range(KEPT + 2):
-        feed.publish("update", b"{}")
-    assert b"snapshot" in await read(feed.join(EventId("e", 1), snapshot))
-    assert b"snapshot" not in await read(feed.join(EventId("e", 2), snapshot))
+        stream.publish("update", b"{}")
+    assert b"snapshot" in await read(stream.join(EventId("e", 1), snapshot))
+    assert b"snapshot" not in await read(stream.join(EventId("e", 2), snapshot))
 
 
 async def test_a_slow_watcher_is_dropped_and_delays_no_other() -> None:
-    feed = EventStream("e")
-    slow, quick = feed.join(None, snapshot), feed.join(None, snapshot)
+    stream = EventStream("e")
+    slow, quick = stream.join(None, snapshot), stream.join(None, snapshot)
     for _ in range(BACKLOG + 1):
-        feed.publish("update", b"{}")
+        stream.publish("update", b"{}")
         await read(quick)
-    assert feed.watchers == 1
+    assert stream.watchers == 1
     with pytest.raises(StopAsyncIteration):
         await read(slow)
     assert not slow._chunks
 
 
 async def test_the_end_of_the_feed_is_the_end_of_all_streams() -> None:
-    feed = EventStream("e")
-    watchers = [feed.join(None, snapshot) for _ in range(3)]
+    stream = EventStream("e")
+    watchers = [stream.join(None, snapshot) for _ in range(3)]
     await read(watchers[0])
     waiting = asyncio.create_task(read(watchers[0]))
     await asyncio.sleep(0)
-    feed.close()
-    assert feed.watchers == 0
+    stream.close()
+    assert stream.watchers == 0
     with pytest.raises(StopAsyncIteration):
         await waiting
-    feed.publish("update", b"{}")  # no stream gets it
+    stream.publish("update", b"{}")  # no stream gets it
     assert not watchers[1].put(b"late")

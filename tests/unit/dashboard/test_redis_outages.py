@@ -5,8 +5,15 @@ from __future__ import annotations
 from support.fake_clock import FakeClock
 from support.scripted_child import capturing_log
 
-from actors.bot.shared_causes import CauseKind, SharedCause
-from actors.dashboard.cause_log import BACK_AFTER, OUTAGE_SUMMARY_S, WRITES_AFTER_S, RedisLog
+from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
+from actors.dashboard.cause_log import (
+    BACK_AFTER,
+    OUTAGE_SUMMARY_S,
+    WRITES_AFTER_S,
+    LastingCauses,
+    RedisLog,
+)
+from actors.errors import SteamUnreachable
 
 
 class Watch:
@@ -125,3 +132,19 @@ async def test_a_redis_that_writes_again_is_back_at_once(clock: FakeClock) -> No
         redis.answered("renew", 0.1)
     assert [line["event"] for line in lines] == ["redis_lost", "redis_back"]
     assert redis.outage is None
+
+
+async def test_a_lost_redis_is_the_first_of_the_causes_that_last(clock: FakeClock) -> None:
+    log, _ = capturing_log()
+    redis = RedisLog(Watch(), clock=clock, log=log)
+    shared = SharedCauses()
+    causes = LastingCauses(shared, redis, clock=clock)
+    assert causes.active() == ()
+    shared.began("bot-1")
+    shared.failed("bot-1", "axe", SteamUnreachable("connect", "refused"), None, clock.wall())
+    assert [one.kind for one in causes.active()] == [CauseKind.STEAM_UNREACHABLE]
+    redis.failed("look", "gone")
+    assert [one.kind for one in causes.active()] == [
+        CauseKind.REDIS_UNREACHABLE,
+        CauseKind.STEAM_UNREACHABLE,
+    ]

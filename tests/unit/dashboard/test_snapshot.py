@@ -29,14 +29,14 @@ def row(name: str = "axe", **changes: object) -> AccountRow:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def picture(*bots: BotReport) -> Snapshot:
+def snapshot_of(*bots: BotReport) -> Snapshot:
     plan = FleetPlan(2, 2, drained=False, parked=(), leaving=())
     table = {one.bot_id: one for one in bots}
     return Snapshot(table, {}, {}, plan, RouterReport(0, 0, 0), {}, (), {})
 
 
 def test_only_what_changed_is_sent() -> None:
-    before = picture(bot("bot-1"), bot("bot-2"), bot("bot-3"))
+    before = snapshot_of(bot("bot-1"), bot("bot-2"), bot("bot-3"))
     parked = bot("bot-2", BotState.PARKED)
     after = replace(
         before, bots={"bot-1": before.bots["bot-1"], "bot-2": parked, "bot-4": bot("bot-4")}
@@ -46,18 +46,18 @@ def test_only_what_changed_is_sent() -> None:
         "gone_bots": ["bot-3"],
     }
     assert changes(before, before) == {}
-    assert changes(before, picture(bot("bot-1"), bot("bot-2"), bot("bot-3"))) == {}  # equal is same
+    assert changes(before, snapshot_of(bot("bot-1"), bot("bot-2"), bot("bot-3"))) == {}
 
 
 def test_parts_are_sent_whole() -> None:
-    before = picture()
+    before = snapshot_of()
     after = replace(before, router=RouterReport(1, 2, 3))
     assert changes(before, after) == {"router": RouterReport(1, 2, 3)}
     assert changes(before, replace(before, fleet=None)) == {"fleet": None}
 
 
 def test_the_whole_has_every_part() -> None:
-    assert set(whole(picture(bot("bot-1")))) == {
+    assert set(whole(snapshot_of(bot("bot-1")))) == {
         *("bots", "accounts", "ips", "fleet", "router", "config", "headlines", "about")
     }
 

@@ -1,4 +1,4 @@
-"""Who is let in, as whom, and how often; in virtual time."""
+"""Admission: credentials, clients and rates, in virtual time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from support.fake_clock import FakeClock
 
 from actors.errors import RateLimited, Unauthorized
 from actors.http.auth.admin import AdminToken, OperatorAuth
-from actors.http.auth.admission import OPERATOR, WRONG, Admission, shows_credential
-from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
+from actors.http.auth.admission import OPERATOR, WRONG, Admission
+from actors.http.auth.api_keys import KeyRing, parse_keys
 from actors.http.auth.clients import Client, client_of
-from actors.http.auth.sessions import Sessions
+from actors.http.auth.credentials import digest_of, shows_credential
 from actors.http.errors import TABLE
 
 KEY = "botapi_the-key-of-alice"
@@ -29,9 +29,8 @@ RING = KeyRing(
 
 
 def admission(clock: FakeClock, keys: KeyRing | None = RING, *, per_minute: float = 0) -> Admission:
-    return Admission(
-        keys, per_minute=per_minute, proxies=(), is_operator=TOKEN.is_shown_in, clock=clock
-    )
+    operators = OperatorAuth(TOKEN, clock)
+    return Admission(keys, per_minute=per_minute, proxies=(), operators=operators, clock=clock)
 
 
 def asked(
@@ -157,7 +156,7 @@ async def test_a_key_has_its_own_rate_and_is_told_when_to_return(clock: FakeCloc
 
 
 async def test_a_refused_client_has_its_name_in_the_request(clock: FakeClock) -> None:
-    """So that the log says who it was."""
+    """So that the log names the client."""
     door = admission(clock)
     for _ in range(2):
         admitted(door, asked(X_API_Key=KEY))
@@ -182,11 +181,11 @@ def test_other_settings_hold_from_the_next_request_on(clock: FakeClock) -> None:
     door = admission(clock, None)
     shown = {"X_Forwarded_For": "203.0.113.9"}
     assert admitted(door, asked(**shown)).name == "198.51.100.1"
-    door.change(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
+    door.reconfigure(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
     assert admitted(door, asked(**shown)).name == "203.0.113.9"
     with pytest.raises(RateLimited):
         admitted(door, asked(**shown))
-    door.change(per_minute=0, proxies=())
+    door.reconfigure(per_minute=0, proxies=())
     admitted(door, asked(**shown))
 
 
@@ -217,20 +216,15 @@ async def test_without_keys_several_matches_count_for_the_address(clock: FakeClo
 
 
 def answered(door: Admission, request: web.Request) -> int:
-    """Have a request go its way as the edge does; return the status."""
+    """Have a request go its way as the pipeline does; return the status."""
     address = door.address_of(request)
     try:
         door.admit(request, address)
         status = 200 if door.is_operator(request) or client_of(request).name else 401
     except (Unauthorized, RateLimited) as error:
         status = TABLE[type(error)][0]
-    door.note_answer(request, status, address)
+    door.note_response(request, status, address)
     return status
-
-
-def guarded(clock: FakeClock, keys: KeyRing | None = RING) -> Admission:
-    is_operator = OperatorAuth(TOKEN, Sessions(clock)).is_operator
-    return Admission(keys, per_minute=0, proxies=(), is_operator=is_operator, clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +240,7 @@ def guarded(clock: FakeClock, keys: KeyRing | None = RING) -> Admission:
 async def test_wrong_keys_and_tokens_are_slowed_per_address(
     clock: FakeClock, path: str, headers: dict[str, str]
 ) -> None:
-    door = guarded(clock)
+    door = admission(clock)
     right = {"Authorization": f"Bearer {ADMIN}"}
     statuses = [answered(door, asked(path, **headers)) for _ in range(WRONG.burst)]
     assert statuses == [401] * WRONG.burst
@@ -265,7 +259,7 @@ async def test_wrong_keys_and_tokens_are_slowed_per_address(
 
 
 def test_one_customer_of_a_provider_is_one_address(clock: FakeClock) -> None:
-    door = guarded(clock)
+    door = admission(clock)
     for host in range(WRONG.burst):
         answered(door, asked(address=f"2001:db8::{host:x}", X_API_Key="wrong"))
     assert answered(door, asked(address="2001:db8::ffff", X_API_Key="wrong")) == 429
@@ -274,7 +268,7 @@ def test_one_customer_of_a_provider_is_one_address(clock: FakeClock) -> None:
 
 def test_without_keys_wrong_tokens_are_counted_though_they_are_served(clock: FakeClock) -> None:
     """Whether a client has a rate would tell the token from others."""
-    door = guarded(clock, None)
+    door = admission(clock, None)
     for _ in range(WRONG.burst):
         assert answered(door, asked(Authorization="Bearer wrong")) == 200
     shown = asked(Authorization=f"Bearer {ADMIN}")
@@ -282,7 +276,7 @@ def test_without_keys_wrong_tokens_are_counted_though_they_are_served(clock: Fak
 
 
 def test_requests_that_show_nothing_and_right_ones_are_not_counted(clock: FakeClock) -> None:
-    door = guarded(clock)
+    door = admission(clock)
     for _ in range(2 * WRONG.burst):
         answered(door, asked())
         answered(door, asked(X_API_Key="of bob"))

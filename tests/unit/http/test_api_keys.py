@@ -1,4 +1,4 @@
-"""The keys file: what can stand in it, and which key is shown."""
+"""API keys: parsing of the file, and lookup."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from actors.http.auth.api_keys import (
     ApiKey,
     BadKeys,
     KeyRing,
-    digest_of,
     new_key,
     parse_keys,
     without_key,
 )
 from actors.http.auth.clients import Client, Rate
+from actors.http.auth.credentials import digest_of
 
 HEX = digest_of("a key").hex()
 OTHER = digest_of("another key").hex()
@@ -21,7 +21,7 @@ OTHER = digest_of("another key").hex()
 
 def test_a_file_of_keys_is_read() -> None:
     text = f"""
-        # who may ask
+        # clients
 
         alice sha256:{HEX} per-minute=60 burst=10 priority=-3 refresh  # the web site
         bob@example.org sha256:{OTHER}

@@ -1,4 +1,4 @@
-"""Whose address counts: X-Forwarded-For is believed as far as trusted proxies vouch for it."""
+"""Client address: X-Forwarded-For is trusted as far as trusted proxies wrote it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from actors.http.auth.client_address import MOST_HOPS, address_of, group_of, parse_address
+from actors.http.auth.client_address import MAX_HOPS, address_of, group_of, parse_address
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "192.168.1.7/32", "fd00::/8")))
 
@@ -24,13 +24,13 @@ def request_from(peer: str, *forwarded: str) -> web.Request:
     ("peer", "forwarded", "client"),
     [
         ("203.0.113.5", (), "203.0.113.5"),
-        ("203.0.113.5", ("198.51.100.1",), "203.0.113.5"),  # no proxy of ours: invented
+        ("203.0.113.5", ("198.51.100.1",), "203.0.113.5"),  # from no trusted proxy: forged
         ("10.0.0.1", (), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1",), "198.51.100.1"),
-        ("10.0.0.1", ("1.1.1.1, 198.51.100.1",), "198.51.100.1"),  # only the last hop vouches
+        ("10.0.0.1", ("1.1.1.1, 198.51.100.1",), "198.51.100.1"),  # only the last hop is trusted
         ("10.0.0.1", ("1.1.1.1", "198.51.100.1"), "198.51.100.1"),  # two headers are one list
         ("10.0.0.1", ("198.51.100.1, 10.0.0.2, 192.168.1.7",), "198.51.100.1"),
-        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),  # all of them ours
+        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),  # all are trusted
         ("10.0.0.1", ("nonsense",), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1, nonsense",), "10.0.0.1"),
         ("10.0.0.1", ("198.51.100.1, nonsense, 10.0.0.2",), "10.0.0.2"),
@@ -56,7 +56,7 @@ def test_without_trusted_proxies_the_peer_is_the_client() -> None:
 def test_a_list_without_end_is_not_read_to_its_end() -> None:
     hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * 1000)
     assert address_of("10.0.0.1", hops, PROXIES) == "10.0.0.2"
-    hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * (MOST_HOPS - 1))
+    hops = ", ".join(["198.51.100.1"] + ["10.0.0.2"] * (MAX_HOPS - 1))
     assert address_of("10.0.0.1", hops, PROXIES) == "198.51.100.1"
 
 

@@ -1,4 +1,4 @@
-"""How many connections one address may hold, and which are kept for health checks."""
+"""Limits of connections per address, and the reserve for health checks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_loopback_has_all_of_them(peer: str) -> None:
 def test_a_trusted_proxy_stands_for_many_and_leaves_the_reserve() -> None:
     capacity = Capacity(100, [ip_network("198.51.100.0/24")])
     assert taken(capacity, STRANGER) == 90
-    capacity.change(100)
+    capacity.reconfigure(100)
     capacity.release(STRANGER)
     assert not capacity.take(STRANGER), "it is one address among others now"
     assert capacity.take(OTHER)
@@ -62,6 +62,6 @@ def test_what_is_released_can_be_taken_again_and_nothing_stays() -> None:
 def test_fewer_hold_from_the_next_connection_on() -> None:
     capacity = Capacity(100)
     assert taken(capacity, STRANGER) == 50
-    capacity.change(40)
+    capacity.reconfigure(40)
     assert not capacity.take(LOCAL)
     assert capacity.open == 50

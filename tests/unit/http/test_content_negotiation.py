@@ -1,4 +1,4 @@
-"""Which form a client likes best, by its Accept headers."""
+"""Content negotiation by Accept headers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON, PROTOBUF = "application/json", "application/x-protobuf"
         ("application/x-protobuf", PROTOBUF),
         ("Application/X-Protobuf", PROTOBUF),
         ("application/x-protobuf; q=1.0 ", PROTOBUF),
-        ("application/x-protobuf, application/json", JSON),  # of equals, the first that we offer
+        ("application/x-protobuf, application/json", JSON),  # of equals, the first offer
         ("application/x-protobuf, application/json;q=0.9", PROTOBUF),
         ("application/x-protobuf, */*;q=0.1", PROTOBUF),
         ("application/x-protobuf;q=0.1, application/json;q=0", PROTOBUF),
@@ -53,8 +53,8 @@ def test_the_best_form_is_the_one_with_the_highest_weight(header: str, best: str
         ("gzip;q=0", False),
         ("gzip; q=0.000", False),
         ("identity", False),
-        ("*", False),  # it may be anything; plain is always understood
+        ("*", False),  # any coding; identity always works
     ],
 )
-def test_gzip_is_for_those_who_name_it(header: str, *, accepted: bool) -> None:
+def test_gzip_is_for_clients_that_list_it(header: str, *, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted

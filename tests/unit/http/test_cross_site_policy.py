@@ -1,4 +1,4 @@
-"""Which requests a browser may send on behalf of a page, and under which names; no sockets."""
+"""Protection from pages of other sites, without sockets."""
 
 from __future__ import annotations
 

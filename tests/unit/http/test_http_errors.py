@@ -1,4 +1,4 @@
-"""The error table of the API: every RequestError has its status and word."""
+"""The error table: every RequestError has a status and a word."""
 
 from __future__ import annotations
 

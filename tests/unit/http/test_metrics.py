@@ -7,7 +7,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -16,23 +16,24 @@ from support.exposition import Exposition
 from support.fake_clock import FakeClock
 from support.http_env import get, serving
 
-from actors.accounts.admin import AccountRow, AccountState, IpRow
+from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import BUDGET_SPENT, QuotaLimits
 from actors.actor import Actor, Address, Envelope
-from actors.bot.eresults import LogonResult, as_reason
-from actors.bot.messages import BotChanged, BotRemoved, BotReport, FleetReport
-from actors.bot.metrics import FleetMetrics, MeasuredPacing
-from actors.bot.registry import RosterMessage
+from actors.bot.eresults import LogonResult, action_reason
+from actors.bot.messages import BotChanged, BotRemoved, BotReport
+from actors.bot.metrics import FleetMetrics, LogonMetrics
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
+from actors.dashboard.cause_log import LastingCauses
 from actors.errors import StoreUnavailable
-from actors.http.metrics import SAME_S, HttpMetrics, MetricsRoute, Scrape
-from actors.http.polled_metrics import ACCOUNTS_S, Sources, Survey
+from actors.http.metrics import REFRESH_S, HttpMetrics, MetricsRoute
+from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
 from actors.metrics import Format, Instruments
 from actors.redis.metrics import RedisMetrics
-from actors.router.messages import GetRouter, RouterMessage, RouterReport
-from supervisor.app.metrics import Metering
+from actors.router.messages import RouterReport
+from supervisor.app.metrics import build_metrics
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
 
@@ -96,9 +97,9 @@ def test_both_forms_say_the_same(instruments: Instruments) -> None:
 # -- the fleet ---------------------------------------------------------------------------------
 
 
-def life(fleet: FleetMetrics, *states: BotState, verdict: LogonResult | None = None) -> None:
+def life(fleet: FleetMetrics, *states: BotState, result: LogonResult | None = None) -> None:
     for state in states:
-        fleet.tell(BotChanged("bot-1", state, verdict=verdict if state is states[-1] else None))
+        fleet.tell(BotChanged("bot-1", state, result=result if state is states[-1] else None))
 
 
 def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> None:
@@ -111,7 +112,7 @@ def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ends_in", "verdict", "counted_as"),
+    ("ends_in", "result", "counted_as"),
     [
         (S.LAUNCHING, None, "ok"),
         (S.BACKING_OFF, LogonResult.RATE_LIMITED, "rate_limited"),
@@ -121,10 +122,10 @@ def test_changes_of_state_are_counted_once_each(instruments: Instruments) -> Non
     ],
 )
 def test_log_ons_are_counted_by_verdict(
-    instruments: Instruments, ends_in: BotState, verdict: LogonResult | None, counted_as: str | None
+    instruments: Instruments, ends_in: BotState, result: LogonResult | None, counted_as: str | None
 ) -> None:
     fleet = FleetMetrics(instruments)
-    life(fleet, S.CONNECTING, S.AUTHENTICATING, ends_in, verdict=verdict)
+    life(fleet, S.CONNECTING, S.AUTHENTICATING, ends_in, result=result)
     found = shown(instruments)
     log_ons = found.values("botapi_logons_total", "verdict")
     assert {word for word, count in log_ons.items() if count} == {counted_as} - {None}
@@ -134,7 +135,7 @@ def test_log_ons_are_counted_by_verdict(
 @pytest.mark.parametrize("state", [S.LAUNCHING, S.READY])
 def test_sessions_end_by_verdict(instruments: Instruments, state: BotState) -> None:
     fleet = FleetMetrics(instruments)
-    life(fleet, state, S.BACKING_OFF, verdict=LogonResult.REPLACED)
+    life(fleet, state, S.BACKING_OFF, result=LogonResult.REPLACED)
     life(fleet, state, S.BACKING_OFF)
     life(fleet, state, S.EXHAUSTED)
     found = shown(instruments).values("botapi_sessions_ended_total", "verdict")
@@ -144,52 +145,28 @@ def test_sessions_end_by_verdict(instruments: Instruments, state: BotState) -> N
 # -- pacing ------------------------------------------------------------------------------------
 
 
-class Pacing:
-    def __init__(self) -> None:
-        self.wait: Wait | None = None
-        self.heard: list[str | None] = []
-
-    async def ask(self, *, with_password: bool) -> Wait | None:
-        del with_password
-        return self.wait
-
-    async def succeeded(self, ip: str | None) -> None:
-        self.heard.append(ip)
-
-    async def refund(self, *, with_password: bool) -> None:
-        self.heard.append(f"refund {with_password}")
-
-    async def was_limited(self) -> Wait:
-        self.heard.append("limited")
-        return Wait(50, "rate-limit")
-
-
 async def test_a_rate_limit_shows_until_it_is_over(
     clock: FakeClock, instruments: Instruments
 ) -> None:
-    pacing = Pacing()
-    measured = MeasuredPacing(pacing, instruments, clock=clock)
+    log_ons = LogonMetrics(instruments, clock=clock)
 
     def open_s() -> float:
         return shown(instruments).value("botapi_logon_circuit_open_seconds")
 
-    pacing.wait = Wait(10, "pacing")
-    assert await measured.ask(with_password=False) == pacing.wait
+    log_ons.waited(Wait(10, "pacing"))
     assert open_s() == 0
-    pacing.wait = Wait(100, "rate-limit")
-    await measured.ask(with_password=True)
+    log_ons.waited(Wait(100, "rate-limit"))
+    log_ons.limited(Wait(100, "rate-limit"))
     assert open_s() == 100
     await clock.advance(60)
     assert open_s() == 40
     await clock.advance(60)
     assert open_s() == 0
-    await measured.ask(with_password=True)
-    await measured.was_limited()
+    log_ons.limited(Wait(50, "rate-limit"))
     assert open_s() == 50
-    await measured.refund(with_password=True)
-    await measured.succeeded("192.0.2.1")
-    assert pacing.heard == ["limited", "refund True", "192.0.2.1"]
+    log_ons.allowed()
     assert open_s() == 0
+    log_ons.waited(Wait(50, "rate-limit"))
     waits = shown(instruments).values("botapi_logon_waits_total", "reason")
     assert waits == {"pacing": 1, "rate-limit": 2}
 
@@ -197,27 +174,28 @@ async def test_a_rate_limit_shows_until_it_is_over(
 # -- what is asked for a scrape ----------------------------------------------------------------
 
 
-class Asked(Actor[Any]):
-    """A roster and a router in one."""
+class FakeRouter(Actor[Any]):
+    """Answers every question alike, and counts."""
 
-    def __init__(self, clock: FakeClock | SystemClock, bots: int = 3) -> None:
-        super().__init__(Address("asked"), clock=clock)
-        self.bots = bots
+    def __init__(self, clock: FakeClock | SystemClock) -> None:
+        super().__init__(Address("router"), clock=clock)
         self.times = 0
 
     async def handle(self, envelope: Envelope[Any]) -> None:
         self.times += 1
         assert envelope.reply is not None
-        if isinstance(envelope.message, GetRouter):
-            envelope.reply.set(RouterReport(1, 2, 3))
-            return
-        reports = [
-            BotReport(
-                f"bot-{n}", S.READY if n else S.PARKED, 0, f"a{n}", 0, None, None, ip="192.0.2.1"
-            )
-            for n in range(self.bots)
-        ]
-        envelope.reply.set(FleetReport(tuple(reports)))
+        envelope.reply.set(RouterReport(1, 2, 3))
+
+
+class FakeRegistry:
+    """Reports three bots, the first one parked."""
+
+    def reports(self) -> tuple[BotReport, ...]:
+        states = (S.PARKED, S.READY, S.READY)
+        return tuple(
+            BotReport(f"bot-{n}", state, 0, f"a{n}", 0, None, None, ip="192.0.2.1")
+            for n, state in enumerate(states)
+        )
 
 
 class Accounts:
@@ -249,7 +227,7 @@ PROMETHEUS = (
 ROWS = [
     account("abaddon", AccountState.IN_USE, 70),
     account("axe", AccountState.FREE, 10),
-    account("bane", AccountState.COOLING_DOWN, 90, as_reason("a code")),
+    account("bane", AccountState.COOLING_DOWN, 90, action_reason("a code")),
     account("chen", AccountState.COOLING_DOWN, 5, BUDGET_SPENT),
 ]
 
@@ -257,35 +235,40 @@ ROWS = [
 class Surveyed:
     def __init__(self, clock: FakeClock, rows: list[AccountRow]) -> None:
         self.instruments = Instruments()
-        self.asked = Asked(clock)
+        self.router = FakeRouter(clock)
         self.accounts = Accounts(rows)
-        self.names_accounts = False
-        roster: Address[RosterMessage] = self.asked.address
-        router: Address[RouterMessage] = self.asked.address
         self.causes: tuple[SharedCause, ...] = ()
-        sources = Sources(
-            roster, router, self.accounts, lambda: self.names_accounts, lambda: self.causes
+        self.polled = PolledMetrics(
+            cast("BotRegistry", FakeRegistry()),
+            self.router.address,
+            cast("AccountAdmin", self.accounts),
+            cast("LastingCauses", self),
+            self.instruments,
+            names_accounts=False,
+            clock=clock,
         )
-        self.survey = Survey(sources, self.instruments, clock=clock)
+
+    def active(self) -> tuple[SharedCause, ...]:
+        return self.causes
 
     async def look(self) -> Exposition:
-        await self.survey.refresh()
+        await self.polled.refresh()
         return shown(self.instruments)
 
 
 @pytest.fixture(name="surveyed")
 async def surveyed_fixture(clock: FakeClock) -> Any:
     surveyed = Surveyed(clock, ROWS)
-    await surveyed.asked.start()
-    running = asyncio.create_task(surveyed.asked.run())
+    await surveyed.router.start()
+    running = asyncio.create_task(surveyed.router.run())
     yield surveyed
-    surveyed.asked.stop()
+    surveyed.router.stop()
     await running
 
 
 async def test_a_survey_shows_what_every_source_says(surveyed: Surveyed) -> None:
     found = await surveyed.look()
-    assert found.values("botapi_source_up", "source") == {"roster": 1, "router": 1, "redis": 1}
+    assert found.values("botapi_source_up", "source") == {"router": 1, "redis": 1}
     bots = found.values("botapi_bots", "state")
     assert bots.keys() == set(BotState)
     assert (bots["ready"], bots["parked"], bots["needs_human"]) == (2, 1, 0)
@@ -316,7 +299,7 @@ async def test_accounts_are_named_only_if_that_is_wanted(
     surveyed: Surveyed, clock: FakeClock
 ) -> None:
     assert (await surveyed.look()).labels("botapi_account_quota_left") == {}
-    surveyed.names_accounts = True
+    surveyed.polled.reconfigure(names_accounts=True)
     await clock.advance(ACCOUNTS_S)
     found = await surveyed.look()
     assert found.values("botapi_account_quota_left", "account") == {
@@ -325,7 +308,7 @@ async def test_accounts_are_named_only_if_that_is_wanted(
         "bane": 90,
         "chen": 5,
     }
-    surveyed.names_accounts = False
+    surveyed.polled.reconfigure(names_accounts=False)
     await clock.advance(ACCOUNTS_S)
     assert (await surveyed.look()).labels("botapi_account_quota_left") == {}
 
@@ -342,11 +325,11 @@ async def test_redis_is_asked_rarely(surveyed: Surveyed, clock: FakeClock) -> No
 async def test_what_is_not_known_is_not_shown(surveyed: Surveyed, clock: FakeClock) -> None:
     await surveyed.look()
     surveyed.accounts.is_away = True
-    surveyed.asked.stop()
+    surveyed.router.stop()
     await clock.advance(ACCOUNTS_S)
     found = await surveyed.look()
-    assert found.values("botapi_source_up", "source") == {"roster": 0, "router": 0, "redis": 0}
-    assert found.labels("botapi_bots") == found.labels("botapi_accounts") == {}
+    assert found.values("botapi_source_up", "source") == {"router": 0, "redis": 0}
+    assert found.labels("botapi_accounts") == {}
     assert found.labels("botapi_ip_quota_left") == {}
     for name in ("botapi_quota_left", "botapi_requests_waiting", "botapi_accounts_needing_human"):
         assert math.isnan(found.value(name)), name
@@ -358,22 +341,17 @@ async def test_what_is_not_known_is_not_shown(surveyed: Surveyed, clock: FakeClo
 async def test_within_a_second_every_scrape_is_given_the_same(
     surveyed: Surveyed, clock: FakeClock
 ) -> None:
-    scrape = Scrape(surveyed.survey, surveyed.instruments, clock=clock)
-    first = await scrape.written(Format.TEXT)
-    assert await scrape.written(Format.TEXT) is first
-    assert (await scrape.written(Format.OPENMETRICS)).endswith(b"# EOF\n")
-    assert surveyed.asked.times == 2
-    await clock.advance(SAME_S)
-    assert await scrape.written(Format.TEXT) is not first
-    assert surveyed.asked.times == 4
+    route = MetricsRoute(surveyed.polled, surveyed.instruments, clock=clock)
+    first = await route.written(Format.TEXT)
+    assert await route.written(Format.TEXT) is first
+    assert (await route.written(Format.OPENMETRICS)).endswith(b"# EOF\n")
+    assert surveyed.router.times == 1
+    await clock.advance(REFRESH_S)
+    assert await route.written(Format.TEXT) is not first
+    assert surveyed.router.times == 2
 
 
 # -- HTTP ----------------------------------------------------------------------------------------
-
-
-class Given:
-    async def written(self, form: Format) -> bytes:
-        return form.value.encode()
 
 
 @pytest.mark.parametrize(
@@ -390,12 +368,13 @@ class Given:
         ("application/openmetrics-text;version=no;q=0.1,text/plain", Format.TEXT),
     ],
 )
-async def test_a_scraper_gets_the_form_that_it_likes(accept: str | None, form: Format) -> None:
+async def test_a_scraper_gets_the_form_that_it_likes(
+    surveyed: Surveyed, clock: FakeClock, accept: str | None, form: Format
+) -> None:
     headers = {} if accept is None else {"Accept": accept}
-    answer = await MetricsRoute(Given()).metrics(
-        make_mocked_request("GET", "/metrics", headers=headers)
-    )
-    assert answer.body == form.value.encode()
+    route = MetricsRoute(surveyed.polled, surveyed.instruments, clock=clock)
+    answer = await route.metrics(make_mocked_request("GET", "/metrics", headers=headers))
+    assert answer.body == await route.written(form)
     assert answer.headers["Content-Type"] == form.content_type
     assert "Accept" in answer.headers["Vary"]
 
@@ -404,12 +383,12 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
     async def match(request: web.Request) -> web.Response:
         return web.Response(text=request.match_info["match_id"])
 
-    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as edge:
+    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as server:
         series = set()
         for number in range(150):
-            await edge.ask(get(f"/matches/{number}?x={number}"))
-            await edge.ask(get(f"/none/{number}"))
-            await edge.ask(get(f"/ok?{number}", X_Request_Id=str(number)))
+            await server.ask(get(f"/matches/{number}?x={number}"))
+            await server.ask(get(f"/none/{number}"))
+            await server.ask(get(f"/ok?{number}", X_Request_Id=str(number)))
             series.add(len(shown(instruments)))
     assert len(series) == 1
     found = shown(instruments)
@@ -425,16 +404,16 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
 
 def count_series(bots: int) -> int:
     """Return how many series there are when so many bots have been through everything."""
-    metering = Metering(version="1", clock=SystemClock())
+    metrics = build_metrics(version="1")
     for number in range(bots):
         name = f"bot-{number}"
         for before in BotState:
             for after in BotState:
-                metering.fleet.tell(BotChanged(name, before, account=name, reason=name))
-                metering.fleet.tell(BotChanged(name, after, verdict=LogonResult.RETRY))
+                metrics.bots.tell(BotChanged(name, before, account=name, reason=name))
+                metrics.bots.tell(BotChanged(name, after, result=LogonResult.RETRY))
         for state in ChildState:
-            metering.on_bot(ChildStatus(name, state, 0, restarts=number))
-    written = metering._instruments.written(Format.TEXT).decode()
+            metrics.children.on_bot(ChildStatus(name, state, 0, restarts=number))
+    written = metrics.instruments.written(Format.TEXT).decode()
     assert "bot-1" not in written
     return len(Exposition(written))
 
@@ -444,17 +423,17 @@ def test_there_are_no_more_series_for_more_bots() -> None:
 
 
 def test_restarts_are_counted_by_part_and_for_all_bots_together() -> None:
-    metering = Metering(version="1", clock=SystemClock())
+    metrics = build_metrics(version="1")
     for restarts in range(3):
         for state in (ChildState.STARTING, ChildState.RUNNING, ChildState.BACKING_OFF):
-            metering.on_child(ChildStatus("router", state, 0, restarts=restarts))
-            metering.on_bot(ChildStatus("bot-1", state, 0, restarts=restarts))
-            metering.on_bot(ChildStatus("bot-2", state, 0, restarts=restarts))
-    found = shown(metering._instruments)
+            metrics.children.on_child(ChildStatus("router", state, 0, restarts=restarts))
+            metrics.children.on_bot(ChildStatus("bot-1", state, 0, restarts=restarts))
+            metrics.children.on_bot(ChildStatus("bot-2", state, 0, restarts=restarts))
+    found = shown(metrics.instruments)
     assert found.values("botapi_child_restarts_total", "child") == {"bot": 4, "router": 2}
     assert found.value("botapi_child_up", child="router") == 0
-    metering.on_child(ChildStatus("router", ChildState.RUNNING, 0))
-    assert shown(metering._instruments).value("botapi_child_up", child="router") == 1
+    metrics.children.on_child(ChildStatus("router", ChildState.RUNNING, 0))
+    assert shown(metrics.instruments).value("botapi_child_up", child="router") == 1
 
 
 def test_scripts_are_measured_by_name(instruments: Instruments) -> None:

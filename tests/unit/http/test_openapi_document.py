@@ -1,4 +1,4 @@
-"""The description of the API: whole, consistent, and the same for programs and for people."""
+"""The OpenAPI document: complete, consistent, and in agreement with docs/api.md."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def test_a_match_is_described_by_valves_schema_of_today() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
-def test_people_read_of_every_operation_and_each_of_its_errors(operation: Operation) -> None:
+def test_api_md_has_every_operation_and_each_of_its_errors(operation: Operation) -> None:
     path = re.sub(r"{\w+}", r"[\\w$]+", operation.path)
     assert re.search(rf"curl.*:5000{path}\b", API), f"docs/api.md has no curl for {operation.path}"
     for word in {word for some in operation.errors.values() for word in some}:
         assert f"`{word}`" in API, f"docs/api.md does not say what {word} means"
 
 
-def test_what_is_handed_over_is_served_and_described() -> None:
+def test_an_operation_is_served_and_described() -> None:
     async def handler(_request: web.Request) -> web.Response:
         return web.Response()
 

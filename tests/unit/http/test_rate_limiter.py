@@ -1,4 +1,4 @@
-"""How often one client may ask, instant by instant; time is an argument."""
+"""The rate limiter; time is an argument."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.http.auth.clients import Rate, Rates
+from actors.http.auth.clients import Rate, RateLimiter
 
 PER_SECOND = Rate.of(60, burst=3)
 
 
 def test_a_rested_client_has_its_burst_and_then_one_request_per_interval() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     table = [
         (100.0, 0), (100.0, 0), (100.0, 0), (100.0, 1), (100.5, 0.5),
         (101.0, 0), (101.0, 1), (103.0, 0), (103.0, 0), (103.0, 1),
@@ -23,7 +23,7 @@ def test_a_rested_client_has_its_burst_and_then_one_request_per_interval() -> No
 
 
 def test_clients_do_not_pay_for_one_another() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for _ in range(3):
         assert rates.take("a", PER_SECOND, 0.0) == 0
     assert rates.take("a", PER_SECOND, 0.0) > 0
@@ -31,7 +31,7 @@ def test_clients_do_not_pay_for_one_another() -> None:
 
 
 def test_the_wait_is_told_without_counting() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for taken in range(3):
         assert rates.wait("a", PER_SECOND, 0.0) == 0, taken
         assert rates.take("a", PER_SECOND, 0.0) == 0
@@ -47,14 +47,14 @@ def test_without_a_burst_a_whole_minutes_requests_may_come_at_once() -> None:
 
 
 def test_another_rate_holds_at_once() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for _ in range(3):
         rates.take("a", PER_SECOND, 0.0)
     assert rates.take("a", Rate.of(6000, burst=6000), 0.0) == 0
 
 
 def test_names_without_end_need_no_memory_without_end() -> None:
-    rates = Rates(most_names=100)
+    rates = RateLimiter(max_names=100)
     slow = Rate.of(1, burst=1)
     for number in range(10_000):
         assert rates.take(str(number), slow, 0.0) == 0
@@ -62,8 +62,8 @@ def test_names_without_end_need_no_memory_without_end() -> None:
     assert rates.take("9999", slow, 0.0) > 0, "the latest are remembered"
 
 
-def test_who_is_rested_is_forgotten_before_anybody_else() -> None:
-    rates = Rates(most_names=10)
+def test_full_buckets_are_dropped_first() -> None:
+    rates = RateLimiter(max_names=10)
     slow = Rate.of(1, burst=1)
     for number in range(5):
         rates.take(f"early-{number}", slow, 0.0)
@@ -81,7 +81,7 @@ def test_who_is_rested_is_forgotten_before_anybody_else() -> None:
 def test_no_span_holds_more_than_the_burst_and_what_the_rate_brings(
     gaps: list[float], burst: int, per_minute: float
 ) -> None:
-    rates, rate, now = Rates(), Rate.of(per_minute, burst), 0.0
+    rates, rate, now = RateLimiter(), Rate.of(per_minute, burst), 0.0
     taken: list[float] = []
     for gap in gaps:
         now += gap
@@ -95,7 +95,7 @@ def test_no_span_holds_more_than_the_burst_and_what_the_rate_brings(
 
 @given(st.integers(min_value=1, max_value=5), st.floats(min_value=1, max_value=600))
 def test_after_the_wait_that_was_told_there_is_one(burst: int, per_minute: float) -> None:
-    rates, rate = Rates(), Rate.of(per_minute, burst)
+    rates, rate = RateLimiter(), Rate.of(per_minute, burst)
     for _ in range(burst):
         assert rates.take("a", rate, 0.0) == 0
     wait = rates.take("a", rate, 0.0)

@@ -1,4 +1,4 @@
-"""Ids of requests, ours and theirs, and the W3C's traceparent."""
+"""Request IDs and W3C traceparent."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""`/status` carries the alerts of the page, and has them also when the lookout is away."""
+"""`/status` carries the alerts of the page, and has them also when the dashboard does not run."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -14,9 +14,11 @@ from support.fake_clock import FakeClock, settle
 
 from actors.accounts.admin import AccountState
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotReport, FleetReport
+from actors.bot.messages import BotReport
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.alerts import Alert, Severity
+from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.snapshot import Snapshot
 from actors.dashboard.views import AccountView
 from actors.http.openapi.outputs import StatusOutput
@@ -64,25 +66,42 @@ FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
 
 
-class Asked(Actor[Any]):
-    """Answers whatever it is asked with `answer`; None: not at all."""
-
-    def __init__(self, name: str, answer: object, clock: FakeClock) -> None:
-        super().__init__(Address(name), clock=clock)
-        self.answer = answer
+class FakeRouter(Actor[Any]):
+    """Answers every question alike."""
 
     async def handle(self, envelope: Envelope[Any]) -> None:
-        if self.answer is not None and envelope.reply is not None:
-            envelope.reply.set(self.answer)
+        if envelope.reply is not None:
+            envelope.reply.set(RouterReport(0, 0, 0))
+
+
+class FakeRegistry:
+    def __init__(self) -> None:
+        self.bots: tuple[BotReport, ...] = ()
+
+    def reports(self) -> tuple[BotReport, ...]:
+        return self.bots
+
+
+class FakeDashboard:
+    """Answers with `answer`; None: not at all."""
+
+    def __init__(self) -> None:
+        self.answer: Snapshot | None = PICTURE
+
+    async def snapshot(self) -> Snapshot:
+        if self.answer is None:
+            await asyncio.Event().wait()
+            raise AssertionError
+        return self.answer
 
 
 @dataclass
 class Served:
-    """The route, and what it asks."""
+    """The route and its sources."""
 
     routes: StatusRoutes
-    roster: Asked
-    lookout: Asked
+    registry: FakeRegistry
+    dashboard: FakeDashboard
     clock: FakeClock
 
     async def status(self) -> dict[str, Any]:
@@ -101,26 +120,27 @@ names: list[bool] = []  # whether the next one who asks may see them
 
 @pytest.fixture
 async def served(clock: FakeClock) -> AsyncIterator[Served]:
-    roster = Asked("roster", FleetReport(()), clock)
-    router = Asked("router", RouterReport(0, 0, 0), clock)
-    lookout = Asked("lookout", PICTURE, clock)
-    actors = (roster, router, lookout)
-    for one in actors:
-        await one.start()
-    running = [asyncio.create_task(one.run()) for one in actors]
+    router, registry, dashboard = (
+        FakeRouter(Address("router"), clock=clock),
+        FakeRegistry(),
+        FakeDashboard(),
+    )
+    await router.start()
+    running = asyncio.create_task(router.run())
     routes = StatusRoutes(
-        *(one.address for one in actors),
+        cast("BotRegistry", registry),
+        router.address,
+        cast("Dashboard", dashboard),
         clock=clock,
         about=FACTS,
         config=lambda: CONFIG,
         log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
         may_see_names=lambda _: names.pop() if names else True,
     )
-    yield Served(routes, roster, lookout, clock)
-    for one in actors:
-        one.stop()
+    yield Served(routes, registry, dashboard, clock)
+    router.stop()
     await settle()
-    await asyncio.gather(*running)
+    await running
 
 
 async def test_alerts_and_needs_are_those_of_the_page(served: Served) -> None:
@@ -132,20 +152,20 @@ async def test_alerts_and_needs_are_those_of_the_page(served: Served) -> None:
 async def test_every_state_is_counted_also_where_no_bot_has_it(
     served: Served, states: tuple[BotState, ...]
 ) -> None:
-    served.roster.answer = FleetReport(
-        tuple(BotReport(f"bot-{n}", one, 0.0, None, 0, None, None) for n, one in enumerate(states))
+    served.registry.bots = tuple(
+        BotReport(f"bot-{n}", one, 0.0, None, 0, None, None) for n, one in enumerate(states)
     )
     counts = (await served.status())["bots"]
     assert counts == {"count": len(states)} | {one.value: states.count(one) for one in BotState}
 
 
-async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> None:
-    served.lookout.answer = None
+async def test_a_dashboard_that_does_not_answer_costs_no_key(served: Served) -> None:
+    served.dashboard.answer = None
     found = await served.status()
     assert (found["alerts"], found["needs"]) == ([], [])
-    served.lookout.answer = PICTURE
+    served.dashboard.answer = PICTURE
     assert (await served.status())["alerts"] == ALERTS
-    served.lookout.answer = None
+    served.dashboard.answer = None
     found = await served.status()
     assert (found["alerts"], found["needs"]) == (ALERTS, NEEDS)  # as they were known last
     assert found.keys() == {*FACTS, "config", "bots", "router", "alerts", "needs", "log", "fleet"}
@@ -153,13 +173,13 @@ async def test_a_lookout_that_does_not_answer_costs_no_key(served: Served) -> No
 
 async def test_who_may_not_see_names_sees_all_but_them(served: Served) -> None:
     report = BotReport("bot-1", BotState.READY, 1.0, "mail", 2, "mail: the password is wrong", None)
-    served.roster.answer = FleetReport((report,))
+    served.registry.bots = (report,)
     lines = (
         *LINES,
         LINES[1],
         Alert(Severity.ACT, "unusable-here", "This cannot use 1: mail is bad."),
     )
-    served.lookout.answer = replace(PICTURE, headlines=lines)
+    served.dashboard.answer = replace(PICTURE, headlines=lines)
     whole = await served.status()
     names.append(False)
     found = await served.status()

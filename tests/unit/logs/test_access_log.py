@@ -1,4 +1,4 @@
-"""The line that every request has: the same as on structlog's way, only sooner."""
+"""The line of a request is the same as the one of structlog."""
 
 from __future__ import annotations
 

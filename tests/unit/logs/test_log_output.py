@@ -1,4 +1,4 @@
-"""The log's output: order, bounds, streams that fail or do not take anything, the end."""
+"""Log output: order, limits, streams that fail or block, closing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Counting(io.StringIO):
 
 
 class Failing(io.StringIO):
-    """A stream that refuses everything while it is told to."""
+    """A stream that raises `error` while it is set."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def output_to(stream: TextIO, capacity: int = 1 << 22) -> Iterator[Output]:
 
 @contextmanager
 def pipe_of() -> Iterator[tuple[int, TextIO]]:
-    """Yield the end to read from, and the stream that leads there."""
+    """Yield the read end of a pipe and a stream that writes to it."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
     with os.fdopen(writer, "w") as stream:
@@ -69,7 +69,7 @@ def pipe_of() -> Iterator[tuple[int, TextIO]]:
 
 
 def read_until(reader: int, ending: str) -> str:
-    """Read from a pipe until its text ends so."""
+    """Read from a pipe until its text ends with `end`."""
     text = b""
     while not text.decode().endswith(ending):
         text += os.read(reader, PIPE)
@@ -201,7 +201,7 @@ def test_a_pipe_that_is_not_read_delays_nothing_and_keeps_the_newest_lines() -> 
             output.write(f"{n:08}{line}")
         assert time.monotonic() - begun < CLOSE_S
         assert not output.drain(0.05)
-        # What the pipe and the batch in hand hold has been taken out; all else but the newest is gone.
+        # Lines in the pipe and in the current batch are written; of the others only the newest remain.
         least = 5000 - (PIPE + BATCH + 100_000) // len(line) - 2
         assert least <= output.dropped < 5000
         text = read_until(reader, f"{4999:08}{line}")
@@ -211,7 +211,7 @@ def test_a_pipe_that_is_not_read_delays_nothing_and_keeps_the_newest_lines() -> 
         assert numbers == sorted(numbers)
         assert numbers[-99:] == list(range(4901, 5000))
         assert sum(gaps) == output.dropped == 5000 - len(numbers)
-        # Each stands where the others are missing.
+        # Each is at the place of the missing lines.
         for at, one in enumerate(lines):
             if one.startswith("gap"):
                 missing = int(lines[at + 1][:8]) - int(lines[at - 1][:8]) - 1
@@ -233,7 +233,7 @@ def test_a_line_that_was_cut_short_is_ended_before_the_next() -> None:
         cut = PIPE + BATCH // 2  # of a line, more than the pipe takes
         with output_to(stream) as output:
             output.write("x" * cut + "\n")
-            assert not output.drain(0.05)  # it waits for room, as a write that blocks does
+            assert not output.drain(0.05)  # it waits for space, like a blocking write
             text = read_until(reader, "\n")
             assert text == "x" * cut + "\n"
             assert output.drain(PATIENCE_S)
@@ -243,7 +243,7 @@ def test_a_line_that_was_cut_short_is_ended_before_the_next() -> None:
 def test_a_stream_that_fails_within_a_line_leaves_the_next_one_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room = [5]  # bytes that still fit onto the disk
+    room = [5]  # free bytes of the disk
     kept = bytearray()
 
     def write(_descriptor: int, data: bytes) -> int:
@@ -297,7 +297,7 @@ def test_a_dead_stream_does_not_hold_up_the_end() -> None:
 
 
 def test_what_is_logged_while_a_line_is_taken_in_does_not_wait_for_itself() -> None:
-    """The garbage collector runs whenever it likes, and a finalizer may log."""
+    """The garbage collector may run at any time, and a finalizer may log."""
     stream = io.StringIO()
     with output_to(stream) as output:
         with output._lock:

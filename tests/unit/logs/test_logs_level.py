@@ -1,4 +1,4 @@
-"""The level changes while the process runs, for loggers that were bound long before."""
+"""A change of the level applies to loggers that were bound before it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_logger_bound_before_goes_by_the_level_of_now() -> None:
 
 
 def test_who_watches_files_does_not_tell_of_every_line_that_is_logged() -> None:
-    """The log may be in the directory that is watched: each line would cause the next."""
+    """The log file may be in the watched directory: each line would cause another one."""
     stream = io.StringIO()
     logs.configure(Log(format="json", level="debug"), stream)
     logging.getLogger("watchfiles.main").info("1 change detected")

@@ -1,4 +1,4 @@
-"""What comes out of the logs: its form, its level, and where it may come from."""
+"""Formats, levels and sources of log lines."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_json_cannot_say_is_logged_all_the_same() -> None:
 
 
 class Unshowable:
-    """A value whose every text fails."""
+    """A value that raises when it is converted to text."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no text, and no secret-1 either")
@@ -163,7 +163,7 @@ def test_a_record_of_a_library_that_cannot_be_put_into_words_is_counted(
     logging.getLogger("redis").error("%d connections", "no number")
     logging.getLogger("redis").error("%s", Unshowable())
     assert logs.dropped_lines() == before + 2
-    assert capfd.readouterr() == ("", "")  # and nothing is printed instead
+    assert capfd.readouterr() == ("", "")  # nothing is printed
 
 
 def test_a_stream_that_fails_reaches_no_caller_and_the_gap_is_said() -> None:

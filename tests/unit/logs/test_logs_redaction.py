@@ -1,4 +1,4 @@
-"""No secret passes the redaction, and nothing else is hidden by it."""
+"""The redaction hides all secrets and no other text."""
 
 from __future__ import annotations
 

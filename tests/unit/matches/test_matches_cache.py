@@ -1,4 +1,4 @@
-"""What is known of a match: packed for Redis, held in memory, and for how long it may be used."""
+"""Cached matches: packed for Redis, held in memory, fresh for a limited time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_refusal_comes_out_as_it_went_in(verdict: NoMatchReason) -> None:
     assert unpack(7, pack(refusal(verdict))) == refusal(verdict)
 
 
-def test_the_gzipped_json_is_the_one_that_is_handed_out() -> None:
+def test_the_gzipped_json_is_the_one_that_is_returned() -> None:
     brought = answer()
     packed = pack(brought)
     assert packed.json is brought.gzip
@@ -109,7 +109,7 @@ def test_no_damage_gets_through(junk: bytes, data: st.DataObject) -> None:
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def test_memory_hands_out_the_same_bytes_and_says_where_they_are_from() -> None:
+def test_memory_returns_the_same_bytes_with_its_source() -> None:
     memory = MatchCache(10)
     brought = dataclasses.replace(answer(), steam_id=76561197960265729)
     memory.put(brought)
@@ -119,7 +119,7 @@ def test_memory_hands_out_the_same_bytes_and_says_where_they_are_from() -> None:
     assert (found.source, found.steam_id) == (Source.MEMORY, None)
 
 
-def test_memory_forgets_what_is_not_fresh() -> None:
+def test_memory_drops_entries_that_are_not_fresh() -> None:
     memory = MatchCache(10)
     memory.put(answer(ttl_s=100.0))
     assert memory.get(7, NOW + 99.9) is not None
@@ -127,18 +127,18 @@ def test_memory_forgets_what_is_not_fresh() -> None:
     assert len(memory) == 0
 
 
-def test_the_longest_unused_leave_first() -> None:
+def test_the_least_recently_used_entry_is_dropped_first() -> None:
     memory = MatchCache(2)
     memory.put(answer(1))
     memory.put(answer(2))
     memory.get(1, NOW)
     memory.put(answer(3))
     assert [memory.get(number, NOW) is not None for number in (1, 2, 3)] == [True, False, True]
-    memory.change_size(1)
+    memory.reconfigure(1)
     assert [memory.get(number, NOW) is not None for number in (1, 3)] == [False, True]
 
 
-def test_a_memory_of_nothing_holds_nothing() -> None:
+def test_a_cache_of_size_0_holds_nothing() -> None:
     memory = MatchCache(0)
     memory.put(answer())
     memory.put(refusal())
@@ -158,7 +158,7 @@ NUMBERS = Freshness(ttl_s=1000.0, recent_ttl_s=10.0, negative_ttl_s=5.0)
         ({"starttime": int(NOW) - 3000, "duration": 2999}, 10.0),
         ({"starttime": int(NOW - RECENT_S) - 2000, "duration": 2000}, 1000.0),
         ({"starttime": int(NOW - RECENT_S) - 2000, "duration": 2001}, 10.0),
-        ({"starttime": int(NOW) + 60, "duration": 2000}, 10.0),  # by a clock ahead of ours
+        ({"starttime": int(NOW) + 60, "duration": 2000}, 10.0),  # by a clock that is ahead
     ],
 )
 def test_a_match_that_ended_just_now_is_asked_for_again_soon(

@@ -1,4 +1,4 @@
-"""Answers about players, in the form of OpenDota's retriever."""
+"""Answers about players in the form of OpenDota's retriever."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
-from sandbox.gc import players
+from sandbox.gc import player_queries as players
 from sandbox.gc.messages import PROFILE_CARD
 
 REAL = Path(
@@ -95,7 +95,7 @@ def test_the_card_of_another_player_is_none() -> None:
         DECODER.card(7, body)
 
 
-def test_who_was_not_asked_for_or_not_answered_is_left_out() -> None:
+def test_other_players_and_those_without_an_answer_are_left_out() -> None:
     body = names_of(
         (PLAYER, 1, [(0, "first")]), (PLAYER + 1, 2, []), (PLAYER + 2, 1, []), (PLAYER + 3, 1, [])
     )

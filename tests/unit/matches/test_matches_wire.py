@@ -1,4 +1,4 @@
-"""What the wire may hold and the schema does not say: merging, packing, strangers, garbage."""
+"""Wire format beyond the schema: merging, packing, unknown fields, garbage."""
 
 from __future__ import annotations
 
@@ -106,13 +106,13 @@ def test_what_the_schema_does_not_know_is_skipped_and_counted() -> None:
     assert dict(decoder.unknown) == {f"CMsgDOTAMatch.Player#{n}": 2 for n in range(900, 905)}
 
 
-def test_a_known_field_of_another_kind_is_a_stranger() -> None:
+def test_a_known_field_of_another_wire_type_is_unknown() -> None:
     decoder = MatchDecoder()
     assert decoder.decode(nested(1, b"text")).fields == {}
     assert decoder.unknown["CMsgGCMatchDetailsResponse#1"] == 1
 
 
-def test_garbled_answers_do_not_grow_the_table_of_strangers() -> None:
+def test_corrupt_answers_do_not_grow_the_table_of_unknown_fields() -> None:
     decoder = MatchDecoder()
     for number in range(1000, 3000):
         decoder.decode(field(number, 0, b"\x01"))

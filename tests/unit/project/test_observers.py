@@ -7,15 +7,15 @@ from typing import Any, Never
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import Response
-from support.express_env import Counter, known_match
 from support.fake_clock import FakeClock
-from support.scripted_child import CRASHES, SERVES, Life, SupervisorEnv, TopJitter, capturing_log
+from support.pipeline_env import PipelineEnv, known_match
+from support.scripted_child import CRASHES, SERVES, Run, SupervisorEnv, TopJitter, capturing_log
 
 from actors.bot.messages import BotChanged, BotRemoved
-from actors.bot.registry import Announcer
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import RedisLog
-from actors.http import express, pipeline
+from actors.http import pipeline
 from actors.http.auth.admin import Audit
 from actors.metrics import contained
 from supervisor.child import ChildState, ChildStatus
@@ -68,7 +68,7 @@ def test_what_ends_a_task_is_no_failure_of_an_observer() -> None:
         contained(end, "it", log=log)()
 
 
-def test_a_watcher_that_fails_keeps_no_change_from_the_others() -> None:
+def test_a_watcher_that_fails_keeps_no_change_from_the_others(clock: FakeClock) -> None:
     heard: list[BotChanged | BotRemoved] = []
 
     class Watcher:
@@ -81,10 +81,12 @@ def test_a_watcher_that_fails_keeps_no_change_from_the_others() -> None:
             heard.append(message)
 
     log, lines = capturing_log()
-    announcer = Announcer((Watcher("broken"), Watcher("router")), log=log)
+    registry = BotRegistry(stable_after_s=60.0, clock=clock, log=log)
+    for name in ("broken", "router"):
+        registry.subscribe(Watcher(name))
     change = BotChanged("bot-1", BotState.READY)
-    announcer.publish(change)
-    announcer.forget("bot-1")
+    registry.changed(change)
+    registry.remove("bot-1")
     assert heard == [change, BotRemoved("bot-1")]
     assert failures(lines) == [("error", "broken")] * 2
 
@@ -125,7 +127,7 @@ async def test_an_observer_that_always_fails_changes_no_childs_life(
 
     supervisor = Supervisor(
         "test",
-        [world.spec("a", Life(serve_s=0.0, error=error), SERVES)],
+        [world.spec("a", Run(serve_s=0.0, error=error), SERVES)],
         clock=world.clock,
         rng=TopJitter(),
         observe=observe,
@@ -141,20 +143,19 @@ async def test_an_observer_that_always_fails_changes_no_childs_life(
     assert [one["error_type"] for one in world.logged("child_crashed")] == [type(error).__name__]
 
 
-@pytest.mark.parametrize("is_express", [True, False])
+@pytest.mark.parametrize("from_memory", [True, False])
 async def test_a_request_that_could_not_be_noted_is_answered(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, is_express: bool
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, from_memory: bool
 ) -> None:
-    counter = Counter(clock)
-    counter.knows(known_match(5, clock))
-    for module in (pipeline, express):
-        monkeypatch.setattr(module, "request_facts", fail)
-    async with counter.talk(is_express=is_express) as talk:
-        for _ in range(2):  # the first request of a connection is aiohttp's
+    env = PipelineEnv(clock)
+    env.knows(known_match(5, clock))
+    monkeypatch.setattr(pipeline, "log_fields", fail)
+    async with env.talk(from_memory=from_memory) as talk:
+        for _ in range(2):
             answer = await talk.ask(b"GET /matches/5 HTTP/1.1\r\nHost: x\r\n\r\n")
             assert answer.status == 200
-    assert counter.lines == []
-    assert bool(counter.taken) == is_express
+    assert env.lines == []
+    assert bool(env.routed) != from_memory
 
 
 async def test_what_an_operator_did_is_done_though_its_line_cannot_be_written() -> None:

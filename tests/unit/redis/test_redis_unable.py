@@ -6,7 +6,7 @@ import pytest
 from redis._parsers.base import BaseParser
 
 from actors.errors import StoreMisused, StoreUnavailable, redis_says, store_trouble
-from actors.redis.client import UNABLE, WRONG_SERVER, translated
+from actors.redis.errors import UNABLE, WRONG_SERVER, translated
 
 REPLIES = [
     "READONLY You can't write against a read only replica.",
@@ -40,9 +40,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("reply", [*REPLIES, *ABOUT_THE_CALL], ids=lambda reply: reply.split()[0])
-def test_a_refusal_is_named_and_nothing_of_the_reply_reaches_strangers(
-    reply: str, form: str
-) -> None:
+def test_a_refusal_is_named_and_nothing_of_the_reply_reaches_clients(reply: str, form: str) -> None:
     reply = form.format(reply)
     for error in (StoreUnavailable("reserve", reply), StoreMisused("reserve", reply)):
         said = store_trouble(error)

@@ -1,4 +1,4 @@
-"""A file on its way: what survives, what is thrown away, who may write it."""
+"""Part file: what survives, what is discarded, and its lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "x.dem.bz2"
 
 
-def test_what_has_come_is_there_the_next_time(target: Path) -> None:
+def test_arrived_bytes_are_there_the_next_time(target: Path) -> None:
     with PartFile(target) as part:
         part.restart(ORIGIN)
         part.append(b"abc")
@@ -40,13 +40,13 @@ def test_the_first_bytes_of_another_file_never_stay(target: Path) -> None:
         assert (b"".join(part.chunks()), part.origin) == (b"d", Origin("3_4.dem.bz2"))
 
 
-def test_nothing_stays_of_nothing(target: Path) -> None:
+def test_an_empty_part_file_is_removed(target: Path) -> None:
     with PartFile(target) as part:
         part.restart(ORIGIN)
     assert not list(target.parent.iterdir())
 
 
-def test_what_is_discarded_is_gone(target: Path) -> None:
+def test_a_discarded_part_file_is_removed(target: Path) -> None:
     with PartFile(target) as part:
         part.restart(ORIGIN)
         part.append(b"abc")
@@ -63,7 +63,7 @@ def test_bytes_without_a_readable_note_have_no_origin(target: Path, text: str) -
         assert part.origin is None
 
 
-def test_only_one_may_write(target: Path) -> None:
+def test_only_one_process_may_write(target: Path) -> None:
     with PartFile(target) as part:
         part.restart(ORIGIN)
         part.append(b"abc")

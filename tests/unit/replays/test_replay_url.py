@@ -1,4 +1,4 @@
-"""Where a replay lies, and the API's JSON around an answer."""
+"""Replay URLs, and the API's JSON of an answer."""
 
 from __future__ import annotations
 

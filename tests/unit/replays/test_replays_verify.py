@@ -1,4 +1,4 @@
-"""What counts as a replay of a match, byte by byte."""
+"""Verification of a replay, byte by byte."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_several_streams_are_one_file(compress: Compress, step: int) -> None:
 
 
 @both
-def test_little_that_means_much_comes_in_bounded_pieces(compress: Compress) -> None:
+def test_a_decompression_bomb_comes_in_bounded_pieces(compress: Compress) -> None:
     verifier = ReplayVerifier(MATCH)
     bomb = compress(replay(content=bytes(20 * AT_ONCE)))
     assert len(bomb) < 10_000

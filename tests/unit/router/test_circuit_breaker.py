@@ -22,7 +22,7 @@ def silent(
     others_answer: bool = False,
 ) -> Step:
     return circuits.silent(
-        account, now, unanswered=unanswered, is_probe=False, others_answer=others_answer
+        account, now, unanswered=unanswered, is_half_open=False, others_answer=others_answer
     )
 
 
@@ -36,7 +36,9 @@ def opened(circuits: CircuitBreakers) -> None:
 def probe(
     circuits: CircuitBreakers, *, others_answer: bool = True, account: str = "axe", now: float = 0.0
 ) -> Step:
-    return circuits.silent(account, now, unanswered=0, is_probe=True, others_answer=others_answer)
+    return circuits.silent(
+        account, now, unanswered=0, is_half_open=True, others_answer=others_answer
+    )
 
 
 def test_silences_in_a_row_open_it_and_others_are_not_concerned() -> None:
@@ -49,9 +51,9 @@ def test_silences_in_a_row_open_it_and_others_are_not_concerned() -> None:
 def test_an_answer_closes_it() -> None:
     circuits = CircuitBreakers()
     opened(circuits)
-    assert circuits.open_accounts() == ("axe",)
+    assert list(circuits.open) == ["axe"]
     circuits.answered("axe")
-    assert circuits.open_accounts() == ()
+    assert not circuits.open
 
 
 def test_a_probe_in_vain_asks_for_a_new_log_on_once() -> None:

@@ -20,12 +20,13 @@ from actors.bot.messages import (
     ServeAliases,
     ServeProfile,
 )
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.errors import ActorStopped, Busy, GcUnavailable, NotReady, SteamUnreachable, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 from actors.router.players import BOT_GRACE_S, MOST_PER_BOT, Players
-from sandbox.gc import players as known
+from sandbox.gc import player_queries as known
 from sandbox.gc.messages import PROFILE_CARD
 from sandbox.protocol.messages import ALIASES_RESPONSE
 
@@ -112,7 +113,7 @@ async def stage(no_leaks: None, clock: FakeClock) -> AsyncIterator[Stage]:
     players = Players(
         address=address,
         decoder=PlayerDecoder(),
-        catch_up=lambda _: None,
+        registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         log=structlog.get_logger(),
     )

@@ -1,4 +1,4 @@
-"""The router in virtual time: a match is looked up and its request counted with one wait for Redis."""
+"""The router in virtual time: a match is looked up and its request counted in one call of Redis."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from support.router_env import (
     routing,
 )
 
-from actors.accounts.models import Refused
-from actors.matches.match import Source
-from actors.matches.store import ANYTHING, HOLD_EVERY_S, Claim, Locked
+from actors.accounts.models import Charge, Refused, Reserved
+from actors.errors import StoreMisused
+from actors.matches.match import Known, Source
+from actors.matches.store import ANYTHING, RENEW_EVERY_S, Claim, Locked
 from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -28,16 +29,30 @@ POLICY = RouterPolicy(request_timeout_s=5.0, max_in_flight=2, min_interval_s=RES
 
 
 class SlowMatches(FakeMatches):
-    """Answers a look when it is told to; what it says was so when it was asked."""
+    """Delivers the answer to a lookup when it is told to; what it says was so when it was asked."""
 
-    async def look(self, claim: Claim, *, after: int = ANYTHING) -> object:  # type: ignore[override]
-        found = await super().look(claim, after=after)
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.open = asyncio.Event()
+
+    async def lookup(
+        self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        found = await super().lookup(claim, after=after, charge=charge)
         await self.open.wait()
         return found
 
-    @property
-    def open(self) -> asyncio.Event:
-        return self.__dict__.setdefault("_open", asyncio.Event())  # type: ignore[no-any-return]
+
+class MisusedMatches(FakeMatches):
+    """A key of the account has the wrong type, so nothing can be counted for it."""
+
+    async def lookup(
+        self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        found = await super().lookup(claim, after=after)
+        if charge is not None and isinstance(found, Claim):
+            raise StoreMisused("lookup_and_reserve", "WRONGTYPE")
+        return found
 
 
 @pytest.fixture
@@ -46,19 +61,19 @@ async def stage(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterE
         yield stage
 
 
-async def test_a_request_is_counted_and_sent_while_the_look_is_not_answered_yet(
-    clock: FakeClock,
-) -> None:
+async def test_a_request_is_counted_with_the_lookup_and_then_sent(clock: FakeClock) -> None:
     slow = SlowMatches(clock)
     async with routing(clock, slow, POLICY) as stage:
         bot = await stage.add_bot("a")
         asked = stage.ask(7)
         await settle()
         assert stage.budgets.granted == ["account of a"]
-        assert bot.asked == [7]
+        assert bot.asked == []
         slow.open.set()
         assert (await asked).source is Source.GC
+        assert bot.asked == [7]
         assert slow.looks == 1
+        assert stage.budgets.granted == ["account of a"]
 
 
 async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
@@ -107,11 +122,11 @@ async def test_who_takes_over_asks_a_bot_then(
 ) -> None:
     bot = await stage.add_bot("a")
     claim = matches.claim(7)
-    assert not isinstance(await matches.look(claim), Locked)
+    assert not isinstance(await matches.lookup(claim), Locked)
     asked = stage.ask(7)
     await clock.advance(1.0)
     assert bot.asked == []
-    await matches.give_up(claim)
+    await matches.release(claim)
     await clock.advance(1.0)
     assert (await asked).source is Source.GC
     assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
@@ -126,30 +141,30 @@ async def test_a_spent_account_is_followed_by_another(stage: RouterEnv) -> None:
     assert stage.tally.counts == {"miss": 1, "refused_account": 1}
 
 
-async def test_a_condition_that_did_not_hold_by_mistake_costs_no_second_look(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Redis may run the two in the other order, when it has forgotten a script."""
-    matches = FakeMatches(clock)
+async def test_an_account_that_cannot_be_counted_is_followed_by_another(clock: FakeClock) -> None:
+    matches = MisusedMatches(clock)
     async with routing(clock, matches, POLICY) as stage:
-        bot = await stage.add_bot("a")
-        monkeypatch.setattr(stage.budgets, "holds", lambda _: False)
+        await stage.add_bot("a")
+        bot = await stage.add_bot("b")
+        stage.budgets.misused.add("account of a")
         assert (await stage.ask(7)).source is Source.GC
-        assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
-        assert matches.looks == 1
-        assert stage.tally.counts["miss"] == 1
+        assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
+        assert stage.tally.counts == {"miss": 1, "broke": 1}
 
 
-async def test_what_is_counted_is_held_though_the_look_was_given_up(clock: FakeClock) -> None:
+async def test_what_is_counted_is_asked_for_though_the_client_went_away(clock: FakeClock) -> None:
     slow = SlowMatches(clock)
     async with routing(clock, slow, POLICY) as stage:
         bot = await stage.add_bot("a", after(3.0))
         asked = stage.ask(7)
         await settle()
-        assert (bot.asked, slow.looks) == ([7], 1)
         asked.cancel()
-        await clock.advance(HOLD_EVERY_S * 2.5)
-        assert slow.holds == 2
+        await settle()
+        slow.open.set()
+        await settle()
+        assert (bot.asked, slow.looks) == ([7], 1)
+        await clock.advance(RENEW_EVERY_S * 2.5)
+        assert slow.renewals == 2
         await clock.advance(3.0)
         assert 7 in slow.known
 
@@ -171,13 +186,35 @@ async def test_who_goes_away_leaves_nothing_half_done(
         await asked
     await settle()
     assert len(stage.budgets.granted) == len(bot.asked)
-    await clock.advance(HOLD_EVERY_S * 1.5)
-    assert bool(matches.flights) == bool(bot.asked) == bool(matches.holds)
+    await clock.advance(RENEW_EVERY_S * 1.5)
+    assert bool(matches.claims) == bool(bot.asked) == bool(matches.renewals)
     await clock.advance(3.0)
     assert (7 in matches.known) == bool(bot.asked)
-    assert matches.flights == {}
-    assert stage.router._flights == {}
+    assert matches.claims == {}
+    assert stage.router._fetches == {}
     again = stage.ask(7)
     await clock.advance(REST_S)
     assert (await again).match_id == 7
     assert bot.asked == [7]
+
+
+@pytest.mark.parametrize("turns", range(24))
+async def test_who_goes_away_while_no_bot_is_free_leaves_no_place_in_the_queue(
+    stage: RouterEnv, turns: int
+) -> None:
+    bot = await stage.add_bot("a", after(1.0))
+    first = stage.ask(1)
+    await settle()
+    asked = stage.ask(7)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asked
+    await settle()
+    assert (await stage.report()).waiting == 0
+    assert stage.matches.claims.keys() == {1}
+    await stage.clock.advance(REST_S)
+    assert (await first).match_id == 1
+    assert bot.asked == [1]
+    assert stage.router._fetches == {}

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
-from support.fake_matches import TURNS, FakeMatches
-from support.fake_tally import FakeTally
+from support.fake_matches import TURNS, FakeCharge, FakeMatches
+from support.router_counts import RouterCounts
 
-from actors.accounts.models import Refused, Reserved, Unmet
+from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.store import AccountStore
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
+from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted
 from actors.matches.cache import MatchCache
-from actors.matches.match import MatchAnswer
+from actors.matches.match import Known, MatchAnswer
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.redis.client import Condition
+from actors.matches.store import ANYTHING, Claim, Locked
 from actors.router.messages import (
     FetchMatch,
     GetLoads,
@@ -58,24 +60,20 @@ class HeldBot(Actor[RouterToBot]):
         )
 
 
-class Budgets:
-    """Grants everything, unless `refusal` says otherwise; answers while `open` is set."""
+class Accounts(AccountStore):
+    """Grants every request, unless `refusal` says otherwise."""
 
-    def __init__(self, holds: Callable[[Condition], bool]) -> None:
-        self._holds = holds
+    def __init__(self) -> None:
         self.refusal: Refused | None = None
-        self.open = asyncio.Event()
-        self.open.set()
 
-    async def reserve(
-        self, account: str, fencing_token: int, ip: str | None, *, if_: Condition | None = None
-    ) -> Reserved | Refused | Unmet:
+    def charge(self, account: str, fencing_token: int, ip: str | None) -> FakeCharge:
+        del account, fencing_token, ip
+        return FakeCharge((), (), lambda: self.refusal or Reserved(1, 1))
+
+    async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
         del account, fencing_token, ip
         for _ in range(TURNS + 1):
             await asyncio.sleep(0)
-        await self.open.wait()
-        if if_ is not None and not self._holds(if_):
-            return Unmet()
         return self.refusal or Reserved(1, 1)
 
     async def address_frees_in(self, ip: str) -> float:
@@ -83,23 +81,38 @@ class Budgets:
         return self.refusal.retry_after if self.refusal else 0.0
 
 
+class SlowMatches(FakeMatches):
+    """Answers while `open` is set."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def lookup(
+        self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
+    ) -> Known | Locked | Claim | Reserved | Refused:
+        await self.open.wait()
+        return await super().lookup(claim, after=after, charge=charge)
+
+
 class Stage:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.address: Address[RouterMessage] = Address("router")
-        matches = FakeMatches(clock)
-        self.budgets = Budgets(matches.holds_in_redis)
+        self.matches = SlowMatches(clock)
+        self.budgets = Accounts()
         self.bots: list[HeldBot] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.router = Router(
             address=self.address,
-            budgets=self.budgets,
-            matches=matches,
+            accounts=self.budgets,
+            matches=self.matches,
             memory=MatchCache(POLICY.freshness.memory_entries),
             decoder=MatchDecoder(),
             policy=POLICY,
-            tally=FakeTally(),
-            catch_up=lambda _: None,
+            metrics=RouterCounts(),
+            registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
             clock=clock,
             rng=random.Random(1),
             log=structlog.get_logger(),
@@ -244,12 +257,12 @@ async def test_a_seat_that_left_while_its_budget_was_asked_for_does_not_come_bac
 ) -> None:
     bot = await stage.add_bot("a")
     stage.budgets.refusal = Refused("ip", 1.0)
-    stage.budgets.open.clear()
+    stage.matches.open.clear()
     asked = stage.ask(1)
     await settle()
     stage.address.tell(BotChanged("a", BotState.NEEDS_HUMAN))
     await settle()
-    stage.budgets.open.set()
+    stage.matches.open.set()
     with pytest.raises(NotReady):
         await asked
     stage.budgets.refusal = None
@@ -271,4 +284,4 @@ async def test_hurry_fails_what_is_under_way_and_frees_every_seat(stage: Stage, 
         with pytest.raises(NotReady):
             await one
     assert await stage.loads() == {"a": 0}
-    assert stage.router._flights == {}
+    assert stage.router._fetches == {}

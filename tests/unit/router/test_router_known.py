@@ -29,7 +29,7 @@ from actors.errors import (
 )
 from actors.matches.cache import Freshness
 from actors.matches.match import Source
-from actors.matches.store import FLIGHT_S, HOLD_EVERY_S
+from actors.matches.store import CLAIM_S, RENEW_EVERY_S
 from actors.router.messages import Reconfigure, RouterPolicy
 from sandbox.gc.matches.schema import encode_response
 
@@ -162,19 +162,19 @@ async def test_many_in_three_containers_cost_one_request(
         assert len({answer.json for answer in answers}) == 1
         assert sum(len(stage.budgets.granted) for stage in stages) == 1
         assert matches.looks < 60
-        assert matches.flights == {}
+        assert matches.claims == {}
 
 
 async def test_a_flight_is_held_for_as_long_as_it_takes(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
     async with routing(clock, matches) as one, routing(clock, matches) as two:
-        await one.add_bot("a", after(FLIGHT_S + 1.5))
+        await one.add_bot("a", after(CLAIM_S + 1.5))
         bot = await two.add_bot("b")
         first = one.ask(7)
         await settle()
         second = two.ask(7)
-        await clock.advance(FLIGHT_S + 2.0)
+        await clock.advance(CLAIM_S + 2.0)
         assert (await first).json == (await second).json
         assert bot.asked == []
 
@@ -189,7 +189,7 @@ async def test_a_flight_of_several_tries_is_held_once(
         asked = stage.ask(7)
         await clock.advance(4.0)
         assert (await asked).match_id == 7
-        assert matches.holds <= 4
+        assert matches.renewals <= 4
 
 
 async def test_when_the_pilot_dies_another_container_takes_over(
@@ -197,11 +197,11 @@ async def test_when_the_pilot_dies_another_container_takes_over(
 ) -> None:
     async with routing(clock, matches) as stage:
         bot = await stage.add_bot("a")
-        await matches.look(matches.claim(7))  # and is never heard of again
+        await matches.lookup(matches.claim(7))  # and is never heard of again
         asked = stage.ask(7, within=5.0)
-        await clock.advance(FLIGHT_S - HOLD_EVERY_S)
+        await clock.advance(CLAIM_S - RENEW_EVERY_S)
         assert not asked.done()
-        await clock.advance(HOLD_EVERY_S + 0.5)
+        await clock.advance(RENEW_EVERY_S + 0.5)
         assert (await asked).match_id == 7
         assert bot.asked == [7]
 
@@ -266,7 +266,7 @@ async def test_a_stop_gives_the_flight_up(clock: FakeClock, matches: FakeMatches
         await one.add_bot("a", silence)
         asked = one.ask(7)
         await settle()
-        assert matches.flights
+        assert matches.claims
     with pytest.raises(ActorStopped):
         await asked
-    assert matches.flights == {}
+    assert matches.claims == {}

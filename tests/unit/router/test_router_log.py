@@ -55,13 +55,13 @@ async def test_an_account_that_fails_is_told_once_until_it_answers(
     bot = await stage.add_bot("bot-1", unusable)
     for match_id in (1, 2, 3):
         await fetched(stage, match_id)
-    assert levels(lines, "try_failed")[0] == "info"
-    assert levels(lines, "try_failed").count("info") == 1
+    assert levels(lines, "attempt_failed")[0] == "info"
+    assert levels(lines, "attempt_failed").count("info") == 1
     bot.answer = match
     await fetched(stage, 4)
     bot.answer = unusable
     await fetched(stage, 5)
-    assert levels(lines, "try_failed").count("info") == 2
+    assert levels(lines, "attempt_failed").count("info") == 2
 
 
 async def test_a_bot_that_breaks_has_said_so_itself(stage: RouterEnv, lines: Lines) -> None:
@@ -70,7 +70,7 @@ async def test_a_bot_that_breaks_has_said_so_itself(stage: RouterEnv, lines: Lin
 
     await stage.add_bot("bot-1", broken)
     await fetched(stage, 1)
-    assert set(levels(lines, "try_failed")) == {"debug"}
+    assert set(levels(lines, "attempt_failed")) == {"debug"}
 
 
 async def test_a_game_coordinator_that_is_silent_to_all_is_no_line_per_account(
@@ -82,8 +82,8 @@ async def test_a_game_coordinator_that_is_silent_to_all_is_no_line_per_account(
         asked = stage.ask(match_id)
         await stage.clock.advance(6)
         asked.cancel()
-    assert len(levels(lines, "try_failed")) > 60
-    assert levels(lines, "try_failed").count("info") <= FEW
+    assert len(levels(lines, "attempt_failed")) > 60
+    assert levels(lines, "attempt_failed").count("info") <= FEW
     assert len(levels(lines, "circuit_opened")) > 10
     assert levels(lines, "circuit_opened").count("warning") <= FEW
 
@@ -123,5 +123,5 @@ async def test_a_bot_that_stays_slow_is_told_once(stage: RouterEnv, lines: Lines
         asked = stage.ask(match_id)
         await stage.clock.advance(5)
         await asked
-    assert len(levels(lines, "bot_demoted")) > 1
-    assert levels(lines, "bot_demoted").count("info") == 1
+    assert len(levels(lines, "bot_deprioritised")) > 1
+    assert levels(lines, "bot_deprioritised").count("info") == 1

@@ -16,13 +16,12 @@ from support.router_env import (
 
 from actors.accounts.models import Refused
 from actors.actor import DEFAULT_CAPACITY
-from actors.bot.messages import BotChanged, BotExpected, CheckLease, ReadyBot
+from actors.bot.messages import BotChanged, CheckLease, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import NotReady, QuotaExhausted, RequestError
 from actors.matches.match import MatchAnswer
-from actors.router.attempt import ADDRESS_LOOK_S
-from actors.router.bot_health import UNCERTAIN_S
-from actors.router.bot_pool import LONGEST_TURN_S
+from actors.router.bot_health import ADDRESS_LOOK_S, UNCERTAIN_S
+from actors.router.bot_pool import LONGEST_ROTATION_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -255,8 +254,8 @@ async def test_a_bot_that_fails_for_ever_does_not_hide_that_the_address_is_spent
     for name in ("a", "b"):
         await stage.add_bot(name)
     stage.change("b", BotState.BACKING_OFF)
-    stage.address.tell(BotExpected("b", 300.0))  # parked
-    stage.address.tell(BotExpected("c", 300.0))  # never was ready
+    stage.address.tell(BotChanged("b", BotState.BACKING_OFF, goes_on_in=300.0))  # parked
+    stage.address.tell(BotChanged("c", BotState.BACKING_OFF, goes_on_in=300.0))  # never was ready
     refuse(stage, SPENT_IP, "a")
     await told(stage.ask(1))
     assert (await stage.report()).budget == "spent"
@@ -300,7 +299,7 @@ async def test_a_bot_that_may_log_on_only_much_later_is_not_waited_for(
     stage.address.tell(BotChanged("a", BotState.CONNECTING, goes_on_in=seconds))
     asked = stage.ask(1)
     await settle()
-    assert asked.done() == (seconds > LONGEST_TURN_S)
+    assert asked.done() == (seconds > LONGEST_ROTATION_S)
     if asked.done():
         with pytest.raises(NotReady) as refused:
             await asked

@@ -22,8 +22,15 @@ from support.router_env import (
 )
 
 from actors.errors import SteamUnreachable, StoreUnavailable, TimedOut
-from actors.router.bot_health import FIRST_S, LONGEST_S, SlowPenalty
-from actors.router.hedging import AT_MOST, LEAST_S, PER_ANSWER, TIMES, TYPICAL_S, Hedging
+from actors.router.bot_health import (
+    AT_MOST,
+    LEAST_S,
+    LONGEST_S,
+    PER_ANSWER,
+    TIMES,
+    TYPICAL_S,
+    Hedging,
+)
 from actors.router.messages import RouterPolicy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -61,16 +68,6 @@ def test_hedges_are_a_share_of_the_answers() -> None:
             hedges += 1
         hedging.answered(0.1, 1.0)
     assert hedges == pytest.approx(AT_MOST + 1000 * PER_ANSWER, abs=1)
-
-
-def test_demotions_get_longer_in_a_row_up_to_a_minute() -> None:
-    demerits = SlowPenalty()
-    seconds = [demerits.overdue("a") for _ in range(8)]
-    assert seconds[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
-    assert seconds[-1] == LONGEST_S
-    assert demerits.overdue("b") == FIRST_S
-    demerits.in_time("a")
-    assert demerits.overdue("a") == FIRST_S
 
 
 # -- moving on -------------------------------------------------------------------------------------
@@ -128,7 +125,7 @@ async def test_without_a_hedge_left_half_of_the_time_is_kept_for_another(
 ) -> None:
     await stage.add_bot("a", silence)
     await stage.add_bot("b")
-    hedging = stage.router._pilot._conduct.hedging
+    hedging = stage.router._health.hedging
     while hedging.is_allowed:
         hedging.hedged()
     asked = stage.ask(7, within=5.0)
@@ -245,7 +242,7 @@ async def test_who_goes_away_before_anything_was_sent_costs_nothing(stage: Route
     asked.cancel()
     await settle()
     assert stage.budgets.granted == []
-    assert stage.matches.flights == {}
+    assert stage.matches.claims == {}
     assert (await stage.report()).in_flight == 0
 
 

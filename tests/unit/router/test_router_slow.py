@@ -25,9 +25,10 @@ from actors.bot.messages import BotChanged
 from actors.bot.states import BotState
 from actors.errors import GcUnavailable, TimedOut
 from actors.router.attempt import BOT_GRACE_S
+from actors.router.bot_health import ALONE_TIMES, LEAST_S, TIMES, Hedging
 from actors.router.circuit_breaker import OPENS_AFTER
-from actors.router.hedging import ALONE_TIMES, LEAST_S, TIMES, Hedging
 from actors.router.messages import RetireBot, RouterPolicy
+from actors.router.rotation import Standing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -40,9 +41,9 @@ ROOMY = RouterPolicy(POLICY.request_timeout_s, max_in_flight=5, min_interval_s=0
 def unpunished(stage: RouterEnv) -> bool:
     bots = stage.bots.values()
     is_left_alone = all((bot.relogs, bot.spares, bot.spent) == (0, [], []) for bot in bots)
-    places = stage.router._seats._turns._places.values()
-    is_used = not any(place.is_demoted or place.is_on_trial or place.is_probed for place in places)
-    return is_left_alone and is_used and len(places) == len(stage.bots)
+    entries = stage.router._pool.rotation._entries.values()
+    is_used = all(entry.standing is Standing.GOOD for entry in entries)
+    return is_left_alone and is_used and len(entries) == len(stage.bots)
 
 
 # -- all are slow ------------------------------------------------------------------------------
@@ -108,8 +109,8 @@ async def test_a_bot_that_is_slower_than_the_others_is_demoted(stage: RouterEnv)
         asked = stage.ask(match_id)
         await stage.clock.advance(1.5)
         await asked
-    place = stage.router._seats._turns._places["a"]
-    assert place.is_demoted or place.is_on_trial
+    standing = stage.router._pool.rotation.standing(stage.seats["a"])
+    assert standing in (Standing.DEPRIORITISED, Standing.PROBATION)
 
 
 # -- late answers ------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ async def test_a_late_answer_is_remembered_here_and_by_all_containers(
     assert 7 in stage.matches.known
     assert (await stage.ask(7)).match_id == 7
     assert bot.asked == [7]
-    assert stage.matches.flights == {}
+    assert stage.matches.claims == {}
 
 
 async def test_a_late_answer_serves_those_who_wait_by_then(
@@ -169,7 +170,7 @@ async def test_a_late_request_is_no_load_and_a_silent_bot_gets_three_at_most(
             await clock.advance(1.1)
         assert len(bot.asked) == OPENS_AFTER
         await clock.advance(LATE_S)
-        assert stage.router._seats.loads().get("a", 0) == 0
+        assert stage.router._pool.rotation.loads().get("a", 0) == 0
         for one in asked:
             one.cancel()
         await asyncio.wait(asked)

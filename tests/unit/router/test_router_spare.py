@@ -307,4 +307,4 @@ async def test_a_gc_that_drops_all_of_a_match_is_not_asked_without_end(
         with pytest.raises(TimedOut, match="dropped") as refused:
             await stage.ask(1)
         assert refused.value.retry_after
-        assert sum(len(bot.asked) for bot in stage.bots.values()) <= POLICY.tries
+        assert sum(len(bot.asked) for bot in stage.bots.values()) <= POLICY.attempts

@@ -14,7 +14,7 @@ from support.router_env import (
 
 from actors.errors import RequestError, SteamUnreachable, TimedOut, Unusable
 from actors.matches.protobuf.decoder import MAX_BODY
-from actors.router.hedging import LEAST_S
+from actors.router.bot_health import LEAST_S
 from actors.router.unanswered import LONGEST_ASIDE_S, SET_ASIDE_S, UnansweredTracker, Why
 from sandbox.gc.matches.schema import encode_response
 
@@ -97,7 +97,7 @@ async def test_a_good_answer_ends_it(stage: RouterEnv) -> None:
     is_good = True
     await stage.clock.advance(SET_ASIDE_S)
     assert (await stage.ask(7)).match_id == 7
-    assert stage.router._conduct.refusal_of(7) is None
+    assert stage.router._health.refusal_of(7) is None
 
 
 async def test_the_only_account_is_not_asked_the_same_again(stage: RouterEnv) -> None:

@@ -11,7 +11,7 @@ from support.router_env import RouterEnv, after, match, matches_fixture, stage_f
 from actors.accounts.models import Refused
 from actors.bot.states import BotState
 from actors.errors import Busy, NotReady, QuotaExhausted, SteamUnreachable
-from actors.router.bot_pool import LONGEST_TURN_S
+from actors.router.bot_pool import LONGEST_ROTATION_S
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -128,13 +128,13 @@ async def test_a_bot_that_takes_long_for_another_account_is_not_waited_for(
     """Steam does not answer it: its earlier rotation, which was quick, gives it no time either."""
     await stage.add_bot("a")
     stage.change("a", BotState.EXHAUSTED)
-    await stage.clock.advance(LONGEST_TURN_S - 1.0)
+    await stage.clock.advance(LONGEST_ROTATION_S - 1.0)
     stage.say_ready("a")
     await stage.clock.advance(0.5)
     stage.change("a", BotState.EXHAUSTED)
     stage.change("a", BotState.CONNECTING)
     asked = stage.ask(7)
-    await stage.clock.advance(LONGEST_TURN_S - 0.5)
+    await stage.clock.advance(LONGEST_ROTATION_S - 0.5)
     assert not asked.done()
     assert (await stage.report()).refusal is None
     await stage.clock.advance(0.5)

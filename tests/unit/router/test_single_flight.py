@@ -9,7 +9,7 @@ from support.fake_clock import settle
 from support.router_env import RouterEnv, after, match, matches_fixture, stage_fixture  # noqa: F401 - two are fixtures
 
 from actors.accounts.models import UNTIL_ACTED_S, Refused
-from actors.bot.messages import BotChanged, BotExpected
+from actors.bot.messages import BotChanged
 from actors.bot.states import BotState
 from actors.errors import (
     ActorStopped,
@@ -356,7 +356,7 @@ async def refused_for(stage: RouterEnv) -> float | None:
 async def test_it_says_when_the_first_bot_may_be_back(stage: RouterEnv) -> None:
     for name, in_s in (("a", 300.0), ("b", 40.0)):
         stage.change(name, BotState.BACKING_OFF)
-        stage.address.tell(BotExpected(name, in_s))
+        stage.address.tell(BotChanged(name, BotState.BACKING_OFF, goes_on_in=in_s))
     assert await refused_for(stage) == 40.0 + LOG_ON_S
     stage.change("a", BotState.CONNECTING)
     assert await refused_for(stage) == LOG_ON_S

@@ -40,13 +40,13 @@ def test_what_was_missed_on_a_broken_connection_says_nothing() -> None:
     silence.silent("a", 10, 1.0)
     assert silence.silent("b", 10, 1.0)  # two that work: it is the match
     silence.silent("a", 11, 1.0)
-    silence.exonerate("a")
+    silence.connection_broke("a")
     assert silence.set_aside_for(10, 1.0) is None
     assert silence._silent_on == {}
     for n in range(MISSED_MATCHES - 1):
         silence.silent("a", 20 + n, 2.0 + n * APART_S)
         assert list(silence.answered("b", 20 + n, 3.0 + n * APART_S)) == []
-    silence.exonerate("a")
+    silence.connection_broke("a")
     silence.silent("a", 30, 9.0)
     assert list(silence.answered("b", 30, 9.0)) == []
 
@@ -122,7 +122,7 @@ def test_who_turns_out_to_be_silent_altogether_was_no_witness() -> None:
         silence.answered(account, 1, 0.0)
         silence.silent(account, 10, 1.0)
     assert silence.set_aside_for(10, 1.0)
-    silence.distrust("a")
+    silence.disregard("a")
     assert silence.set_aside_for(10, 1.0) is None
     assert not silence.silent("a", 10, 2.0)
     assert not silence.silent("b", 10, 2.0)

@@ -1,4 +1,4 @@
-"""The channel's encryption, checked against the steam package's."""
+"""Channel encryption, compared with that of the steam package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = bytes(range(32))
 
 
 @given(st.binary(max_size=200))
-def test_both_readings_of_the_protocol_understand_each_other(plain: bytes) -> None:
+def test_both_implementations_decrypt_each_others_messages(plain: bytes) -> None:
     channel = Channel(KEY)
     assert bytes(crypto.symmetric_decrypt_HMAC(channel.encrypt(plain), KEY, KEY[:16])) == plain
     assert channel.decrypt(crypto.symmetric_encrypt_HMAC(plain, KEY, KEY[:16])) == plain
@@ -29,15 +29,15 @@ def test_a_single_wrong_bit_is_noticed(plain: bytes, data: st.DataObject) -> Non
         channel.decrypt(bytes(sealed))
 
 
-def test_the_hmac_covers_what_padding_cannot() -> None:
+def test_a_wrong_hmac_with_valid_padding_is_detected() -> None:
     channel = Channel(KEY)
-    # Another HMAC key gives good padding around the right text, under the wrong IV.
+    # Another HMAC key gives valid padding around the right text, with a wrong IV.
     forged = crypto.symmetric_encrypt_HMAC(b"hello", KEY, b"another key here")
     with pytest.raises(ChannelError, match="HMAC"):
         channel.decrypt(forged)
 
 
 @pytest.mark.parametrize("data", [b"", bytes(16), bytes(33)])
-def test_what_is_not_whole_blocks_is_refused(data: bytes) -> None:
+def test_data_of_incomplete_blocks_is_refused(data: bytes) -> None:
     with pytest.raises(ChannelError):
         Channel(KEY).decrypt(data)

@@ -1,4 +1,4 @@
-"""Generated and given matches, read back through protobuf's own parser."""
+"""Generated and stored matches, decoded by protobuf's own parser."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_answers_of_files_come_before_generated_ones(tmp_path: Path) -> None:
     }
     (tmp_path / "one.json").write_text(json.dumps(answer))
     (tmp_path / "else.json").write_text('{"players": []}')
-    catalogue = Catalogue(seed=0, given=load(tmp_path))
+    catalogue = Catalogue(seed=0, stored=load(tmp_path))
     assert match_of(catalogue, 77) == answer["match"]
 
 
@@ -150,7 +150,7 @@ def test_newer_enum_values_and_fields_are_known() -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real matches in {REAL}")
-def test_a_real_answer_survives_the_way_to_bytes_and_back() -> None:
+def test_a_real_answer_is_unchanged_by_encoding_and_decoding() -> None:
     answer = json.loads((REAL / "retriever_match.json").read_bytes())
     body = load(REAL)[1_781_962_623].body
     assert schema.decode_response(body) == answer

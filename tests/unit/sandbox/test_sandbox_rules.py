@@ -1,4 +1,4 @@
-"""Quotas, logon limits, switches, the journal and the accounts file: the rules without sockets."""
+"""Quotas, log-on limits, switches, journal and accounts file, without sockets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sandbox.control.faults import FaultError, Faults
 from sandbox.control.journal import Journal
-from sandbox.gc.quota import WINDOW_S, Quotas, Verdict
+from sandbox.gc.quota import WINDOW_S, QuotaResult, Quotas
 from sandbox.gc.reordering import Reordering
 from sandbox.steam import accounts
-from sandbox.steam.logon_limits import Limits, Rule
+from sandbox.steam.logon_limits import LimitRule, PointCounter
 
 DAY = float(WINDOW_S)
 
@@ -26,7 +26,7 @@ DAY = float(WINDOW_S)
 def test_a_budget_is_spent_per_account_and_per_ip() -> None:
     quotas = Quotas(per_account=2, per_ip=3)
     spent = [quotas.spend(name, "ip", 1000.0) for name in ("a", "a", "a", "b", "b")]
-    served, by_account, by_ip = Verdict.SERVED, Verdict.ACCOUNT_SPENT, Verdict.IP_SPENT
+    served, by_account, by_ip = QuotaResult.SERVED, QuotaResult.ACCOUNT_SPENT, QuotaResult.IP_SPENT
     assert spent == [served, served, by_account, served, by_ip]
     assert quotas.spend("b", "other ip", 1000.0) is served
 
@@ -34,48 +34,48 @@ def test_a_budget_is_spent_per_account_and_per_ip() -> None:
 @given(st.lists(st.floats(0, 3 * DAY), max_size=60), st.integers(1, 5))
 def test_no_rolling_day_ever_sees_more_than_the_limit(times: list[float], most: int) -> None:
     quotas = Quotas(per_account=most, per_ip=1000)
-    served = [now for now in sorted(times) if quotas.spend("a", "ip", now) is Verdict.SERVED]
+    served = [now for now in sorted(times) if quotas.spend("a", "ip", now) is QuotaResult.SERVED]
     for start in served:
         assert sum(1 for now in served if start <= now < start + DAY) <= most
 
 
 def test_a_budget_comes_back_a_day_after_use() -> None:
     quotas = Quotas(per_account=1, per_ip=9)
-    assert quotas.spend("a", "ip", 100.5) is Verdict.SERVED
-    assert quotas.spend("a", "ip", 100.5 + DAY - 1) is Verdict.ACCOUNT_SPENT
-    assert quotas.spend("a", "ip", 102.0 + DAY) is Verdict.SERVED
+    assert quotas.spend("a", "ip", 100.5) is QuotaResult.SERVED
+    assert quotas.spend("a", "ip", 100.5 + DAY - 1) is QuotaResult.ACCOUNT_SPENT
+    assert quotas.spend("a", "ip", 102.0 + DAY) is QuotaResult.SERVED
 
 
-RULE = Rule(most=3, account_most=9, within_s=60, ban_s=100, failure_weight=3, token_weight=0)
+RULE = LimitRule(most=3, account_most=9, within_s=60, ban_s=100, failure_weight=3, token_weight=0)
 
 
 def test_a_try_during_a_ban_restarts_it() -> None:
-    limits = Limits()
-    assert [limits.admits("ip", 3, RULE, 1, now) for now in (0, 1, 2, 3)] == [
+    limits = PointCounter()
+    assert [limits.admit("ip", 3, RULE, 1, now) for now in (0, 1, 2, 3)] == [
         True,
         True,
         True,
         False,
     ]
-    assert not limits.admits("ip", 3, RULE, 1, 102)  # the ban of 3 would have ended at 103
-    assert not limits.admits("ip", 3, RULE, 1, 150)  # and this one is of 102
-    assert limits.admits("ip", 3, RULE, 1, 251)
+    assert not limits.admit("ip", 3, RULE, 1, 102)  # the ban of 3 would have ended at 103
+    assert not limits.admit("ip", 3, RULE, 1, 150)  # and this one started at 102
+    assert limits.admit("ip", 3, RULE, 1, 251)
 
 
 def test_a_failure_weighs_more() -> None:
-    limits = Limits()
-    assert limits.admits("ip", 3, RULE, 1, 0)
-    limits.failed("ip", RULE, 1, 0)
-    assert not limits.admits("ip", 3, RULE, 1, 1)
+    limits = PointCounter()
+    assert limits.admit("ip", 3, RULE, 1, 0)
+    limits.add_failure("ip", RULE, 1, 0)
+    assert not limits.admit("ip", 3, RULE, 1, 1)
 
 
-def test_what_weighs_nothing_is_refused_only_by_a_ban_and_prolongs_it() -> None:
-    limits = Limits()
-    assert all(limits.admits("ip", 3, RULE, 0, now) for now in range(50))
-    assert [limits.admits("ip", 3, RULE, 1, 50 + now) for now in range(4)] == [True] * 3 + [False]
-    assert not limits.admits("ip", 3, RULE, 0, 150)
-    assert not limits.admits("ip", 3, RULE, 0, 249)
-    assert limits.admits("ip", 3, RULE, 0, 350)
+def test_a_log_on_of_no_weight_is_refused_only_by_a_ban_and_prolongs_it() -> None:
+    limits = PointCounter()
+    assert all(limits.admit("ip", 3, RULE, 0, now) for now in range(50))
+    assert [limits.admit("ip", 3, RULE, 1, 50 + now) for now in range(4)] == [True] * 3 + [False]
+    assert not limits.admit("ip", 3, RULE, 0, 150)
+    assert not limits.admit("ip", 3, RULE, 0, 249)
+    assert limits.admit("ip", 3, RULE, 0, 350)
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_short_forms_of_switches(faults: Faults) -> None:
     assert [faults.take("lose_hellos") for _ in range(3)] == [True, True, None]
     assert faults.take("gc_delay_ms") == [1, 5]
     faults.set({"gc_down": False})
-    assert set(faults.shown()) == {"gc_silent", "gc_delay_ms"}
+    assert set(faults.to_json()) == {"gc_silent", "gc_delay_ms"}
     faults.clear()
-    assert faults.shown() == {}
+    assert faults.to_json() == {}
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_short_forms_of_switches(faults: Faults) -> None:
 def test_a_bad_switch_changes_nothing(faults: Faults, wanted: dict[str, Any]) -> None:
     with pytest.raises(FaultError):
         faults.set({"gc_down": True} | wanted)
-    assert faults.shown() == {}
+    assert faults.to_json() == {}
 
 
-def test_a_chance_is_taken_about_that_often(faults: Faults) -> None:
+def test_a_chance_is_applied_about_that_often(faults: Faults) -> None:
     faults.set({"gc_silent": {"chance": 0.25}})
     taken = sum(faults.take("gc_silent", default=False) for _ in range(2000))
     assert 400 < taken < 600
@@ -175,7 +175,7 @@ def test_an_event_needs_exactly_its_fields() -> None:
         Journal().add("tokens_revoked", name="a")
 
 
-async def test_waiting_counts_what_is_there_and_what_comes() -> None:
+async def test_waiting_counts_past_and_new_events() -> None:
     journal = Journal()
     logon(journal, "a", 1)
     kinds = frozenset({"token_logon"})
@@ -189,12 +189,12 @@ async def test_waiting_counts_what_is_there_and_what_comes() -> None:
     assert not await journal.wait(kinds, 1, 0.01, since=3)
 
 
-def test_held_answers_never_leave_in_the_order_of_the_questions() -> None:
+def test_held_answers_are_never_sent_in_their_original_order() -> None:
     for seed in range(20):
         sent: list[int] = []
-        held = Reordering(random.Random(seed))
-        held._sends = [partial(sent.append, number) for number in range(3)]
-        held.release()
+        reordering = Reordering(random.Random(seed))
+        reordering._sends = [partial(sent.append, number) for number in range(3)]
+        reordering.flush()
         assert sorted(sent) == [0, 1, 2]
         assert sent != [0, 1, 2]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 from steam.guard import generate_twofactor_code_for_time
+from support.sandbox_client import claims_of
 
 from sandbox.protocol import totp
 from sandbox.steam import jwt, keys
@@ -22,24 +22,18 @@ OTHER = Account("bane", "p", account_id=8)
 
 
 @pytest.fixture(scope="module")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> keys.Keys:
-    return keys.load_or_make(tmp_path_factory.mktemp("keys"))
+def key_ring(tmp_path_factory: pytest.TempPathFactory) -> keys.Keys:
+    return keys.load_or_create(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
-def tokens(ring: keys.Keys) -> Tokens:
-    return Tokens(ring, None)
-
-
-def claims_of(token: str) -> dict[str, object]:
-    part = token.split(".")[1]
-    claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return claims
+def tokens(key_ring: keys.Keys) -> Tokens:
+    return Tokens(key_ring, None)
 
 
 def refused_with(tokens: Tokens, token: str) -> int:
     with pytest.raises(TokenRefused) as caught:
-        tokens.judge_refresh(token)
+        tokens.check_refresh(token)
     return caught.value.eresult
 
 
@@ -73,7 +67,7 @@ def test_a_refresh_token_has_the_claims_clients_look_for(tokens: Tokens) -> None
 
 def test_only_a_steam_clients_refresh_token_is_accepted(tokens: Tokens) -> None:
     good = tokens.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT)
-    assert tokens.judge_refresh(good)["sub"] == str(ACCOUNT.steamid)
+    assert tokens.check_refresh(good)["sub"] == str(ACCOUNT.steamid)
     mobile = tokens.issue_refresh(ACCOUNT, "ip", Platform.MOBILE_APP)
     access = tokens.issue_access(good, "ip")
     guard = tokens.issue_guard_data(ACCOUNT)
@@ -88,8 +82,8 @@ def test_an_expired_token_is_27_and_a_revoked_one_15(tokens: Tokens) -> None:
     untouched = tokens.issue_refresh(OTHER, "ip", Platform.STEAM_CLIENT)
     tokens.revoke_all(ACCOUNT)
     assert refused_with(tokens, token) == 15
-    tokens.judge_refresh(untouched)
-    tokens.judge_refresh(tokens.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT))
+    tokens.check_refresh(untouched)
+    tokens.check_refresh(tokens.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT))
 
 
 def test_renewal_waits_for_the_last_days_and_kills_the_old_token(tokens: Tokens) -> None:
@@ -103,24 +97,26 @@ def test_renewal_waits_for_the_last_days_and_kills_the_old_token(tokens: Tokens)
     assert refused_with(tokens, old) == 15
 
 
-def test_revocations_outlive_the_process_with_a_state_file(ring: keys.Keys, tmp_path: Path) -> None:
+def test_revocations_outlive_the_process_with_a_state_file(
+    key_ring: keys.Keys, tmp_path: Path
+) -> None:
     file = tmp_path / "tokens.json"
-    before = Tokens(ring, file)
+    before = Tokens(key_ring, file)
     revoked = before.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT)
     before.revoke_all(ACCOUNT)
     good = before.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT)
-    after = Tokens(ring, file)
+    after = Tokens(key_ring, file)
     assert refused_with(after, revoked) == 15
-    after.judge_refresh(good)
+    after.check_refresh(good)
 
 
 def test_guard_data_is_good_for_its_own_account_only(tokens: Tokens) -> None:
     guard_data = tokens.issue_guard_data(ACCOUNT)
-    assert tokens.is_good_guard_data(guard_data, ACCOUNT)
-    assert not tokens.is_good_guard_data(guard_data, OTHER)
-    assert not tokens.is_good_guard_data("junk", ACCOUNT)
+    assert tokens.accepts_guard_data(guard_data, ACCOUNT)
+    assert not tokens.accepts_guard_data(guard_data, OTHER)
+    assert not tokens.accepts_guard_data("junk", ACCOUNT)
     refresh = tokens.issue_refresh(ACCOUNT, "ip", Platform.STEAM_CLIENT)
-    assert not tokens.is_good_guard_data(refresh, ACCOUNT)
+    assert not tokens.accepts_guard_data(refresh, ACCOUNT)
 
 
 @given(secret=st.binary(min_size=10, max_size=32), now=st.integers(0, 1 << 33))

@@ -1,4 +1,4 @@
-"""The sandbox's own protobuf codec, checked against Google's."""
+"""The sandbox's protobuf codec, compared with Google's."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from steam.protobufs import steammessages_auth_pb2 as auth_pb
 from steam.protobufs import steammessages_base_pb2 as base_pb
 
 from sandbox.protocol import messages
-from sandbox.protocol.wire import Shape, WireError, field, read_varint, varint
+from sandbox.protocol.wire import MessageType, WireError, field, read_varint, varint
 
-INNER = Shape("Inner", field(1, "text", "string"), field(2, "numbers", "sint32", many=True))
-EVERYTHING = Shape(
+INNER = MessageType(
+    "Inner", field(1, "text", "string"), field(2, "numbers", "sint32", repeated=True)
+)
+EVERYTHING = MessageType(
     "Everything",
     field(1, "u32", "uint32"),
     field(2, "u64", "uint64"),
@@ -27,8 +29,8 @@ EVERYTHING = Shape(
     field(9, "text", "string"),
     field(10, "blob", "bytes"),
     field(11, "inner", INNER),
-    field(12, "inners", INNER, many=True),
-    field(300, "many", "int32", many=True),
+    field(12, "inners", INNER, repeated=True),
+    field(300, "many", "int32", repeated=True),
 )
 
 
@@ -139,7 +141,7 @@ def test_truncated_and_malformed_bytes_are_refused(data: bytes) -> None:
         EVERYTHING.decode(data)
 
 
-def test_a_name_the_shape_does_not_have_is_a_mistake() -> None:
+def test_a_name_that_the_message_type_lacks_is_an_error() -> None:
     with pytest.raises(KeyError, match="typo"):
         EVERYTHING.encode({"typo": 1})
 

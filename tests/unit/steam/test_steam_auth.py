@@ -1,4 +1,4 @@
-"""The credential flow against a scripted Steam: every answer that it may give."""
+"""The credential flow against a scripted Steam, with every possible answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FakeSteam:
         self.answers: dict[str, list[Answer]] = {}
 
     def offer(self, *kinds: int, hint: str = "") -> None:
-        """By hand: the library's class refuses kinds that it does not know."""
+        """Encode by hand: the library's class refuses unknown kinds."""
         for kind in kinds:
             inner = bytes([1 << 3, kind, 2 << 3 | 2, len(hint)]) + hint.encode()
             self.begun.MergeFromString(bytes([4 << 3 | 2, len(inner)]) + inner)
@@ -164,7 +164,7 @@ def test_a_totp_code_is_made_where_the_secret_is_known(clock: FakeClock) -> None
 
 
 class WallAt(FakeClock):
-    """Time of day a hundredth of a second before a code ends, and after it when asked again."""
+    """First 10 ms before the end of a code, then after it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,9 +192,9 @@ def test_a_second_wrong_totp_code_is_a_refusal() -> None:
 
 
 def test_codes_that_an_uncertain_clock_made_are_no_fault_of_the_account() -> None:
-    """While Steam's time is not known; afterwards it is the secret that is wrong."""
+    """ClockUncertain until Steam's time is known; then the secret is wrong."""
     for learns, expected in ((False, ClockUncertain), (True, LogOnRefused)):
-        clock = SteamTime(FakeClock(now=9.99))  # as WallAt, a hundredth before the next code
+        clock = SteamTime(FakeClock(now=9.99))  # as WallAt, 10 ms before the next code
         if learns:
             clock.learn_from_cm(29)
         with steam() as (fake, services):
@@ -324,7 +324,7 @@ def test_a_confirmation_elsewhere_is_polled_for(kind: int) -> None:
 def test_when_time_is_over_it_is_known_who_was_waited_for(
     kinds: tuple[int, ...], need: str | None
 ) -> None:
-    """Trying again would only ask the same person again."""
+    """A retry would only ask the same person again."""
     with steam() as (fake, services):
         fake.offer(*kinds)
         fake.answers[POLL] = [(1, b"")] * 1000

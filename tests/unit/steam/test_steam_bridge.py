@@ -1,4 +1,4 @@
-"""The border between asyncio and gevent, with the real threads on both sides."""
+"""The bridge between asyncio and gevent, with real threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import structlog
 from structlog.testing import capture_logs
 from structlog.typing import FilteringBoundLogger
 
-from actors.errors import SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, SteamUnreachable
 from actors.steam import hub as hub_module
 from actors.steam.bridge import Bridge
 from actors.steam.hub import Hub
@@ -28,7 +28,7 @@ async def hub(
     no_leaks: None, quiet_log: FilteringBoundLogger, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Hub]:
     del no_leaks  # checked after this fixture has ended
-    monkeypatch.setattr(hub_module, "BEAT_S", 60.0)  # no beat wakes what should wake by itself
+    monkeypatch.setattr(hub_module, "BEAT_S", 60.0)  # no beat may wake the loop
     hub = Hub(clock=SystemClock(), log=quiet_log)
     await hub.start()
     watch = asyncio.create_task(hub.run())
@@ -150,7 +150,7 @@ async def test_posts_of_many_greenlets_keep_each_ones_order(bridge: Bridge) -> N
 
 
 async def test_what_is_posted_during_a_delivery_arrives_too(bridge: Bridge) -> None:
-    """The loop is awake already then, and is not woken a second time."""
+    """The loop is awake already and is not woken again."""
     arrived: list[str] = []
     delivering, posted = threading.Event(), threading.Event()
 
@@ -161,7 +161,7 @@ async def test_what_is_posted_during_a_delivery_arrives_too(bridge: Bridge) -> N
 
     def work() -> None:
         bridge.post(slow)
-        assert delivering.wait(5)  # holds the hub up on purpose: the other thread runs meanwhile
+        assert delivering.wait(5)  # blocks the hub on purpose while the other thread runs
         bridge.post(arrived.append, "second")
         posted.set()
 
@@ -200,13 +200,13 @@ async def test_submitted_functions_run_in_the_hub_in_order(bridge: Bridge) -> No
 
 async def test_doors_refuse_the_wrong_thread(bridge: Bridge) -> None:
     def call_from_the_hub() -> None:
-        with pytest.raises(WrongThread):
+        with pytest.raises(LocalProtocolError, match="wrong thread"):
             bridge.call(print).send(None)
 
     await bridge.call(call_from_the_hub)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong thread"):
         bridge.post(print)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong thread"):
         await asyncio.to_thread(bridge.post, print)
 
 
@@ -214,7 +214,7 @@ async def test_a_bridge_without_a_hub_is_unreachable() -> None:
     bridge = Bridge(asyncio.get_running_loop())
     with pytest.raises(SteamUnreachable):
         await bridge.call(print)
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="wrong thread"):
         bridge.post(print)
 
 
@@ -305,7 +305,7 @@ async def test_a_call_cancelled_after_the_hub_ended_is_cancelled(hub: Hub) -> No
 async def test_calls_while_the_hub_ends_are_unreachable_and_nothing_worse(
     quiet_log: FilteringBoundLogger,
 ) -> None:
-    """The two threads race for the hub's loop, which is freed memory afterwards."""
+    """Two threads race for the hub's loop, which is freed memory afterwards."""
     for _ in range(20):
         hub = Hub(clock=SystemClock(), log=quiet_log)
         await hub.start()

@@ -1,4 +1,4 @@
-"""One connection in the hub: who waits is told, whatever the reason; one bad message is one."""
+"""Connection in the hub: waiters get the error; one bad message does not affect the others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_waiting_greenlet_is_told_when_it_breaks(broken: Exception, text: 
         assert all(isinstance(one.exception, SteamUnreachable) for one in waiting)
         assert text in str(waiting[0].exception)
         with pytest.raises(SteamUnreachable, match=text):
-            connection.wait("one who comes too late")
+            connection.wait("a late waiter")
 
 
 def test_garbage_from_the_server_ends_it() -> None:
@@ -163,7 +163,7 @@ def test_close_tells_who_waits_and_may_be_repeated() -> None:
         waiting.join()
         assert "closed by us" in str(waiting.exception)
         assert server.is_closed
-        connection.send(CLIENT_HEARTBEAT)  # into the void, harmless
+        connection.send(CLIENT_HEARTBEAT)  # harmless on a dead connection
 
 
 def test_a_struct_message_reaches_its_handler() -> None:

@@ -1,4 +1,4 @@
-"""How a connection ends: silence, a peer that does not read, a stopped process, surprises, `close`."""
+"""Ends of a connection: silence, a peer that does not read, a stopped process, errors, `close`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from actors.steam import connection as module
 from actors.steam.connection import MAX_SLEPT, Connection
 from actors.steam.protocol.emsg import CLIENT_HEARTBEAT, CLIENT_LOG_OFF, MULTI
 from actors.steam.protocol.envelope import build
+from actors.steam.steam_time import SteamTime
+from supervisor.clock import SystemClock
 
 BEAT_S = 0.02
-UNUSED = 4242  # a number of a message
+UNUSED = 4242  # a message number
 
 
-class StoppedClock:
-    """Stands still until a test moves it on, as all clocks seem to do for a stopped process."""
+class StoppedClock(SteamTime):
+    """Stands still until a test moves it, as all clocks seem to do for a stopped process."""
 
     def __init__(self) -> None:
+        super().__init__(SystemClock())
         self.time = 1000.0
 
     def now(self) -> float:
-        return self.time
-
-    def wall(self) -> float:
         return self.time
 
 
@@ -42,7 +42,7 @@ def clock() -> StoppedClock:
 
 @contextmanager
 def opened(clock: StoppedClock) -> Iterator[tuple[Connection, ScriptedTransport, list[str]]]:
-    """Give a connection in a real hub whose clock stands still, and the reasons of its death."""
+    """Yield a connection with a stopped clock, its other end, and the reasons of its death."""
     transport = ScriptedTransport()
     deaths: list[str] = []
     connection = Connection(
@@ -65,7 +65,7 @@ def wait_death(connection: Connection) -> str:
 def test_a_peer_that_does_not_read_is_noticed_though_a_keep_alive_is_due(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ping that waits for the socket must not keep the one waiting who listens for silence."""
+    """A ping that waits for the socket must not delay the detection of silence."""
     monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.0)
     with opened(clock) as (connection, server, _):
         server.reads = False
@@ -78,7 +78,7 @@ def test_a_peer_that_does_not_read_is_noticed_though_a_keep_alive_is_due(
 def test_a_process_that_was_stopped_for_long_sends_nothing_more(
     clock: StoppedClock, awake: str
 ) -> None:
-    """Whichever greenlet runs first must notice it: another instance may hold the account by now."""
+    """The first greenlet that runs must detect it: another instance may hold the account."""
     heartbeat_s = BEAT_S if awake == "pulse" else 60.0
     with opened(clock) as (connection, server, _):
         handled: list[int] = []
@@ -184,7 +184,7 @@ def test_a_surprise_ends_the_connection_and_tells_no_contents(
 def test_what_the_server_said_before_it_closed_is_read_although_sending_fails(
     clock: StoppedClock,
 ) -> None:
-    """A socket that was reset refuses to send before the last message in it was read."""
+    """A reset socket refuses to send before its last message is read."""
     with opened(clock) as (connection, server, deaths):
         connection.on(UNUSED, lambda _: connection.die(SteamUnreachable("session", "logged off")))
         server.is_closed = True  # so that sending fails
@@ -232,7 +232,7 @@ def test_close_ends_every_greenlet_even_from_the_hub_itself(clock: StoppedClock)
     connection.start_pulse(60.0)
     transport.wait_emsg(CLIENT_HEARTBEAT)
     gevent.get_hub().loop.run_callback(connection.close)
-    connection.wait_closed()  # returns before CLOSE_S only if there is something to wait for
+    connection.wait_closed()  # returns before CLOSE_S only if there are greenlets
     gevent.sleep(0)
     connection.wait_closed()
     assert transport.is_closed

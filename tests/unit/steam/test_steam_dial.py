@@ -1,4 +1,4 @@
-"""Every address of a server is tried, on loopback, with real sockets."""
+"""Connecting to each address of a server in turn, with real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.transport import base
 from actors.steam.transport.base import dial
 
@@ -19,7 +19,7 @@ HOSTS = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
 @contextlib.contextmanager
 def listening(host: str, port: int = 0) -> Iterator[int]:
-    """Accept on one address only; the port."""
+    """Accept on one address only; yield the port."""
     with socket.socket(HOSTS[host], socket.SOCK_STREAM) as sock:
         if host == "::1":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -30,7 +30,7 @@ def listening(host: str, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def full(host: str) -> Iterator[int]:
-    """Accept no connection: the queue of them is full, so that a new one waits."""
+    """Accept no connection: the backlog is full, so that a new one waits."""
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.socket(HOSTS[host], socket.SOCK_STREAM))
         sock.bind((host, 0))
@@ -43,7 +43,7 @@ def full(host: str) -> Iterator[int]:
 
 
 def server(port: int, address: str, *others: str) -> Server:
-    return Server(f"cm.example:{port}", "cm.example", address, port, Transport.TCP, others)
+    return Server(f"cm.example:{port}", "cm.example", address, port, TransportKind.TCP, others)
 
 
 def peer(sock: Any) -> str:
@@ -65,7 +65,7 @@ def test_an_address_that_stays_silent_is_left_in_bounded_time(
     monkeypatch.setattr(base, "ATTEMPT_S", 0.1)
     with full("127.0.0.1") as port, listening("::1", port), gevent.Timeout(3):
         sock = dial(server(port, "127.0.0.1", "::1"))
-        assert sock.gettimeout() is None  # a session waits for as long as it likes
+        assert sock.gettimeout() is None  # a session waits without limit
         assert peer(sock) == "::1"
 
 

@@ -1,4 +1,4 @@
-"""Which server is picked, when the list is fetched, what is done when the directory is in trouble."""
+"""CM directory: choice of the server, refresh of the list, failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.fake_clock import FakeClock
 from actors.errors import SteamUnreachable
 from actors.steam import directory as directory_module
 from actors.steam.directory import CmDirectory
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.steam_time import SteamTime
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ def rows(*endpoints: str) -> list[Json]:
 
 
 class FakeSteam:
-    """A directory that says what the test wants, and counts how often it was asked."""
+    """A web API controlled by the test, which counts its requests."""
 
     def __init__(self) -> None:
         self.new: Any = {"serverlist": [], "success": True, "message": ""}
@@ -91,7 +91,7 @@ async def directory(steam: FakeSteam, clock: FakeClock) -> CmDirectory:
 
 
 async def make(
-    steam: FakeSteam, clock: FakeClock, transport: Transport = Transport.WEBSOCKET
+    steam: FakeSteam, clock: FakeClock, transport: TransportKind = TransportKind.WEBSOCKET
 ) -> CmDirectory:
     url = await steam.start()
     log = structlog.get_logger()
@@ -104,7 +104,7 @@ async def picked(directory: CmDirectory, times: int = 60) -> set[str]:
 
 async def test_a_server_is_what_the_list_says(steam: FakeSteam, directory: CmDirectory) -> None:
     steam.lists([row("127.0.0.1:27018")])
-    expected = Server("127.0.0.1:27018", "127.0.0.1", "127.0.0.1", 27018, Transport.WEBSOCKET)
+    expected = Server("127.0.0.1:27018", "127.0.0.1", "127.0.0.1", 27018, TransportKind.WEBSOCKET)
     assert await directory.pick() == expected
     assert steam.queries[0] == {
         "cellid": "0",
@@ -210,10 +210,10 @@ async def test_the_old_method_is_asked_when_the_new_one_fails(
 
 
 async def test_the_old_methods_tcp_list_serves_tcp(steam: FakeSteam, clock: FakeClock) -> None:
-    directory = await make(steam, clock, Transport.TCP)
+    directory = await make(steam, clock, TransportKind.TCP)
     steam.old = {"serverlist": ["127.0.0.8:27017"], "serverlist_websockets": ["127.0.0.9:443"]}
     server = await directory.pick()
-    assert (server.endpoint, server.transport) == ("127.0.0.8:27017", Transport.TCP)
+    assert (server.endpoint, server.transport) == ("127.0.0.8:27017", TransportKind.TCP)
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
@@ -229,7 +229,7 @@ async def test_when_both_fail_the_directory_is_unreachable(
 async def test_a_directory_that_is_not_there_is_unreachable(clock: FakeClock) -> None:
     log = structlog.get_logger()
     directory = CmDirectory(
-        "http://127.0.0.1:1", Transport.TCP, clock=clock, rng=random.Random(7), log=log
+        "http://127.0.0.1:1", TransportKind.TCP, clock=clock, rng=random.Random(7), log=log
     )
     with pytest.raises(SteamUnreachable, match="directory"):
         await directory.pick()
@@ -283,7 +283,7 @@ async def test_300_bots_at_once_cause_one_look_up(steam: FakeSteam, directory: C
 async def test_300_bots_at_once_share_a_failure_too(
     steam: FakeSteam, directory: CmDirectory, clock: FakeClock
 ) -> None:
-    """One after the other would wait for hours when each look-up takes its full ten seconds."""
+    """In sequence, look-ups of ten seconds each would add up to hours."""
     steam.new = 500
     picks = (directory.pick() for _ in range(300))
     outcomes = await asyncio.gather(*picks, return_exceptions=True)
@@ -326,7 +326,7 @@ async def test_the_next_best_take_the_place_of_bad_ones(
 ) -> None:
     steam.lists(rows(*(f"127.0.0.{n}:1" for n in range(1, 7))))
     assert "127.0.0.6:1" not in await picked(directory)
-    directory.mark_bad(Server("127.0.0.1:1", "", "", 1, Transport.WEBSOCKET))
+    directory.mark_bad(Server("127.0.0.1:1", "", "", 1, TransportKind.WEBSOCKET))
     assert "127.0.0.6:1" in await picked(directory)
 
 
@@ -336,9 +336,9 @@ async def test_when_all_are_bad_the_marks_are_forgotten(
     steam.lists(rows("127.0.0.1:1", "127.0.0.2:1"))
     await directory.pick()
     for endpoint in ("127.0.0.1:1", "127.0.0.2:1"):
-        directory.mark_bad(Server(endpoint, "", "", 1, Transport.WEBSOCKET))
+        directory.mark_bad(Server(endpoint, "", "", 1, TransportKind.WEBSOCKET))
     assert await picked(directory) == {"127.0.0.1:1", "127.0.0.2:1"}
-    directory.mark_bad(Server("127.0.0.1:1", "", "", 1, Transport.WEBSOCKET))
+    directory.mark_bad(Server("127.0.0.1:1", "", "", 1, TransportKind.WEBSOCKET))
     assert await picked(directory) == {"127.0.0.2:1"}
 
 
@@ -359,7 +359,7 @@ async def test_steams_time_is_learned_from_its_answer_and_from_no_refusal(
     steam.headers = {"Date": "Fri, 27 Nov 2026 12:00:00 GMT", "Age": "60"}
     url, log = await steam.start(), structlog.get_logger()
     directory = CmDirectory(
-        url, Transport.WEBSOCKET, clock=clock, rng=random.Random(7), log=log, time=time
+        url, TransportKind.WEBSOCKET, clock=clock, rng=random.Random(7), log=log, time=time
     )
     with pytest.raises(SteamUnreachable):
         await directory.pick()
@@ -378,7 +378,7 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
     [
         ([(V4, "192.0.2.1")], ("192.0.2.1", ())),
         ([(V6, "2001:db8::1")], ("2001:db8::1", ())),
-        # As behind DNS64: the name has both, and only one of them leads anywhere.
+        # As behind DNS64: the name has both families, and only one is reachable.
         ([(V6, "64:ff9b::c000:201"), (V4, "192.0.2.1")], ("192.0.2.1", ("64:ff9b::c000:201",))),
         (
             [(V4, "192.0.2.1"), (V4, "192.0.2.2"), (V4, "192.0.2.2"), (V6, "2001:db8::1")],

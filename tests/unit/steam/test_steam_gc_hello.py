@@ -1,4 +1,4 @@
-"""When sessions of the GC say hello: in seconds of a clock that is an argument."""
+"""Schedule of GC hellos; the time is an argument."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from actors.steam.gc_hello import HelloSchedule, WaitingSessions
+from actors.steam.gc import GcSession, WaitingSessions
+from actors.steam.gc_hello import HelloSchedule
 
 SESSIONS = 300
 
@@ -18,12 +19,12 @@ def schedules(count: int, *, after_loss: bool) -> list[HelloSchedule]:
 
 
 def hellos(schedule: HelloSchedule, until: float) -> list[float]:
-    """Say hello whenever it is due; return when."""
+    """Say hello whenever it is due; return the instants."""
     said = []
     while schedule.due_at < until:
         now = schedule.due_at
         schedule.must_restart_game(now)
-        schedule.said(now)
+        schedule.sent(now)
         said.append(now)
     return said
 
@@ -40,7 +41,7 @@ def test_sessions_that_were_lost_together_do_not_say_hello_together() -> None:
     first = sorted(one.due_at for one in schedules(SESSIONS, after_loss=True))
     assert first[0] > 0.0
     assert 0.9 < first[-1] <= 1.2
-    # No tenth of a second has more than a quarter of them.
+    # At most a quarter of them within 0.1 s.
     assert max(sum(at <= one < at + 0.1 for one in first) for at in first) < SESSIONS / 4
 
 
@@ -55,8 +56,8 @@ def test_hellos_to_a_gc_that_goes_down_are_20_to_30_seconds_apart_and_out_of_ste
         said = []
         while one.due_at < 300.0:
             said.append(one.due_at)
-            one.said(one.due_at)
-            one.answered(said[-1], slow=True)  # it still goes down
+            one.sent(one.due_at)
+            one.answered(said[-1], slow=True)  # it is still going down
         gaps = [later - sooner for sooner, later in itertools.pairwise(said)]
         assert all(19.99 <= gap <= 30.01 for gap in gaps)
 
@@ -78,29 +79,29 @@ def test_after_a_restart_of_the_game_hellos_come_quickly_again() -> None:
     (schedule,) = schedules(1, after_loss=False)
     hellos(schedule, 59.0)
     assert schedule.must_restart_game(60.0)
-    schedule.said(60.0)
+    schedule.sent(60.0)
     assert schedule.due_at <= 60.6
 
 
 @pytest.mark.parametrize("delay_s", [0.1, 5.0])
-def test_a_hurry_is_never_later_than_what_is_planned(delay_s: float) -> None:
+def test_an_early_hello_is_never_later_than_the_planned_one(delay_s: float) -> None:
     (schedule,) = schedules(1, after_loss=False)
-    schedule.said(0.0)  # the next is due within a second
+    schedule.sent(0.0)  # the next is due within a second
     planned = schedule.due_at
-    assert not schedule.hurry(0.5, delay_s)  # a hello is out
+    assert not schedule.bring_forward(0.5, delay_s)  # a hello is out
     schedule.answered(0.5, slow=True)
     planned = schedule.due_at
-    assert schedule.hurry(4.0, delay_s) is (4.0 + delay_s < planned)
+    assert schedule.bring_forward(4.0, delay_s) is (4.0 + delay_s < planned)
     assert schedule.due_at == min(planned, 4.0 + delay_s)
 
 
-def test_sessions_that_hurry_each_other_come_back_as_far_apart_as_the_first_has_said() -> None:
-    class Scheduled:
+def test_welcomes_in_turn_keep_the_distance_that_the_first_has_set() -> None:
+    class Scheduled(GcSession):
         def __init__(self, schedule: HelloSchedule) -> None:
             self.schedule = schedule
 
-        def hurry(self, delay_s: float) -> None:
-            self.schedule.hurry(now, delay_s)
+        def bring_hello_forward(self, delay_s: float) -> None:
+            self.schedule.bring_forward(now, delay_s)
 
     for seed in range(50):
         now, waiting = 0.0, WaitingSessions(random.Random(seed))
@@ -118,16 +119,18 @@ def test_sessions_that_hurry_each_other_come_back_as_far_apart_as_the_first_has_
         assert 2.5 - 1e-6 <= now - first <= 2.75 + 1e-6
 
 
-class Session:
+class Session(GcSession):
     def __init__(self) -> None:
         self.delays: list[float] = []
 
-    def hurry(self, delay_s: float) -> None:
+    def bring_hello_forward(self, delay_s: float) -> None:
         self.delays.append(delay_s)
 
 
 @pytest.mark.parametrize(("count", "within_s"), [(2, 0.5), (12, 3.0), (300, 10.0)])
-def test_a_welcome_hurries_all_others_one_after_the_other(count: int, within_s: float) -> None:
+def test_a_welcome_brings_all_others_forward_one_after_the_other(
+    count: int, within_s: float
+) -> None:
     waiting = WaitingSessions(random.Random(3))
     sessions = [Session() for _ in range(count)]
     for one in sessions:

@@ -1,8 +1,9 @@
-"""Greeting the Game Coordinator, being welcomed, losing it and getting it back."""
+"""GC session: hellos, welcome, loss and return."""
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,35 +21,55 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
 from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
 from support.scripted_transport import ScriptedTransport, connected
 
-from actors.errors import GcUnavailable, PlayingElsewhere, SteamUnreachable
+from actors.errors import PlayingElsewhere, SteamUnreachable
 from actors.steam import gc as gc_module
 from actors.steam import gc_hello
-from actors.steam.gc import GcSession
-from actors.steam.gc_hello import WaitingSessions
+from actors.steam.bridge import Bridge
+from actors.steam.gc import GcSession, WaitingSessions
+from actors.steam.pending import Inbox, PendingRequests
+from actors.steam.port import Dropped, GcLost, LinkEvent
 from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import NO_JOB
 from actors.steam.protocol.wire import varint
+from actors.steam.steam_time import SteamTime
 from supervisor.clock import SystemClock
 
 
-class Seen:
+class DirectBridge(Bridge):
+    """Runs at once what is posted to the loop."""
+
     def __init__(self) -> None:
-        self.bodies: list[tuple[int, bytes]] = []
-        self.cards: list[tuple[int, bytes]] = []
+        pass
+
+    def post(self, fn: Callable[..., None], *args: object) -> None:
+        fn(*args)
+
+
+class RecordedRequests(PendingRequests):
+    """Records every answer, also of requests that are not pending."""
+
+    def __init__(self) -> None:
+        super().__init__(itertools.count(1))
+        self.answers: list[tuple[int, bytes]] = []
+
+    def resolve(self, job: int, body: bytes) -> None:
+        self.answers.append((job, body))
+
+
+class Seen(Inbox):
+    def __init__(self) -> None:
+        super().__init__(self._on_event)
+        matches, cards = RecordedRequests(), RecordedRequests()
+        self.matches, self.cards = matches, cards
+        self.bodies, self.card_bodies = matches.answers, cards.answers
         self.dropped: list[int] = []
         self.events: list[str] = []
 
-    def on_body(self, job: int, body: bytes) -> None:
-        self.bodies.append((job, body))
+    def on_request_dropped(self, job: int) -> None:
+        self.dropped.append(job)
 
-    def on_card(self, job: int, body: bytes) -> None:
-        self.cards.append((job, body))
-
-    def on_lost(self, why: GcUnavailable) -> None:
-        self.events.append(why.reason)
-
-    def on_ready(self) -> None:
-        self.events.append("ready")
+    def _on_event(self, event: LinkEvent) -> None:
+        self.events.append(event.reason if isinstance(event, Dropped | GcLost) else "ready")
 
 
 @pytest.fixture(autouse=True)
@@ -67,13 +88,10 @@ def session(
     with connected() as (connection, server):
         gc = GcSession(
             connection,
-            on_body=seen.on_body,
-            on_card=seen.on_card,
-            on_dropped=seen.dropped.append,
-            on_lost=seen.on_lost,
-            on_ready=seen.on_ready,
+            seen,
+            DirectBridge(),
             waiting=WaitingSessions(random.Random(1)) if waiting is None else waiting,
-            clock=SystemClock(),
+            clock=SteamTime(SystemClock()),
             log=structlog.get_logger(),
         )
         try:
@@ -102,7 +120,7 @@ def settle() -> None:
 
 
 def status(number: int, **others: Any) -> bytes:
-    """Encode by hand: the library's class refuses numbers that it does not know."""
+    """Encode by hand: the library's class refuses unknown numbers."""
     return b"\x08" + bytes([number]) + bytes(CMsgConnectionStatus(**others).SerializeToString())
 
 
@@ -199,7 +217,7 @@ def test_answers_go_to_who_asked_for_their_kind() -> None:
         server.say_gc(emsg.GC_MATCH_DETAILS_RESPONSE, b"match", job=1)
         server.say_gc(emsg.GC_PROFILE_CARD_RESPONSE, b"not asked for")
         settle()
-        assert (seen.bodies, seen.cards) == ([(1, b"match")], [(2, b"card")])
+        assert (seen.bodies, seen.card_bodies) == ([(1, b"match")], [(2, b"card")])
 
 
 def test_have_session_is_as_good_as_a_welcome() -> None:
@@ -364,8 +382,10 @@ def test_a_launch_that_another_session_blocks_does_not_wait_for_the_gc(
             launching.get()
 
 
-def test_one_welcome_hurries_the_sessions_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_hello, "HURRY_GAP_S", 0.0)
+def test_a_welcome_brings_the_hellos_of_waiting_sessions_forward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gc_hello, "LEAST_GAP_S", 0.0)
     waiting = WaitingSessions(random.Random(1))
     with welcomed(waiting) as (_, first, _seen), welcomed(waiting) as (second_gc, second, _):
         for server in (first, second):
@@ -380,7 +400,7 @@ def test_one_welcome_hurries_the_sessions_that_wait(monkeypatch: pytest.MonkeyPa
         assert len(waiting) == 0
 
 
-def test_a_closed_session_waits_no_more() -> None:
+def test_a_closed_session_no_longer_waits() -> None:
     waiting = WaitingSessions(random.Random(1))
     with session(waiting) as (gc, server, _):
         gevent.spawn(gc.launch)

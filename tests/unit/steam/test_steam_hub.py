@@ -1,4 +1,4 @@
-"""The hub's thread: it lives while nothing happens, ends when told to, and its hanging is noticed."""
+"""The hub's thread: runs while idle, ends on stop; a hang is detected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 from support.fake_clock import FakeClock
 
-from actors.errors import SteamUnreachable, WrongThread
+from actors.errors import LocalProtocolError, SteamUnreachable
 from actors.steam import hub as hub_module
 from actors.steam.hub import Hub, HubDied
 from supervisor.clock import SystemClock
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class CountingHub(Hub):
-    """Knows when so many beats have come."""
+    """Counts its beats."""
 
     def __init__(self, clock: SystemClock | FakeClock) -> None:
         super().__init__(clock=clock, log=structlog.get_logger())
@@ -41,7 +41,7 @@ class CountingHub(Hub):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the hub beat 100 times a second, and be missed after a fifth of one."""
+    """Beat 100 times a second; 0.2 s of silence is a hang."""
     monkeypatch.setattr(hub_module, "BEAT_S", 0.01)
     monkeypatch.setattr(hub_module, "SILENCE_S", 0.2)
     monkeypatch.setattr(hub_module, "JOIN_S", 0.05)
@@ -115,9 +115,9 @@ async def test_a_thread_that_ends_by_itself_is_a_dead_hub(hub: CountingHub) -> N
 async def test_a_hub_that_was_not_started_has_no_bridge() -> None:
     hub = Hub(clock=SystemClock(), log=structlog.get_logger())
     hub.stop()
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="not started"):
         _ = hub.bridge
-    with pytest.raises(WrongThread):
+    with pytest.raises(LocalProtocolError, match="not started"):
         await hub.run()
 
 
@@ -125,7 +125,7 @@ async def test_a_hub_that_was_not_started_has_no_bridge() -> None:
 async def test_time_that_passed_while_the_process_stood_still_is_no_silence(
     clock: FakeClock,
 ) -> None:
-    """After SIGSTOP or a sleep of the machine the watch may wake before the hub does."""
+    """After SIGSTOP or a sleep of the machine the loop may run before the hub."""
     hub = CountingHub(clock)
     await hub.start()
     await hub.more_beats(1)

@@ -1,4 +1,4 @@
-"""The hub's thread ends whatever is still going on inside it."""
+"""The end of the hub's thread ends everything that runs in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 async def test_a_hub_ends_at_once_though_greenlets_wait_for_sockets_and_timers() -> None:
-    """Bots whose links were not closed, because something broke."""
+    """Links that were not closed, after an error."""
     hub = Hub(clock=SystemClock(), log=structlog.get_logger())
     await hub.start()
     watch = asyncio.create_task(hub.run())

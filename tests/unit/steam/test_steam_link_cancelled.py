@@ -1,4 +1,4 @@
-"""Cancelling what a bot waits for on a link leaves no connection behind: Steam would keep it alive."""
+"""A cancelled call of a link leaves no connection, which Steam would keep alive."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import contextlib
 import random
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import structlog
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import link as module
-from actors.steam.gc_hello import WaitingSessions
+from actors.steam import hub_link as module
+from actors.steam.gc import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
-from actors.steam.port import LinkEvent, Server, Transport
+from actors.steam.port import LinkEvent, Server, TransportKind
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
 from supervisor.clock import SystemClock
@@ -61,17 +60,17 @@ def new_link(hub: Hub) -> tuple[SteamLink, list[LinkEvent]]:
     return link, events
 
 
-def server_at(port: int, transport: Transport) -> Server:
+def server_at(port: int, transport: TransportKind) -> Server:
     return Server(f"127.0.0.1:{port}", "127.0.0.1", "127.0.0.1", port, transport)
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same(
     hub: Hub, transports: list[ScriptedTransport]
 ) -> None:
-    """The supervisor cancels a bot that takes too long to stop; the bot is just closing its link."""
+    """The supervisor cancels a bot that stops too slowly, while it closes its link."""
     link, _ = new_link(hub)
-    await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
-    busy = threading.Event()  # the hub, so that the cancellation comes before the close has begun
+    await link.open(server_at(1, TransportKind.WEBSOCKET), TRUST, timeout_s=5)
+    busy = threading.Event()  # blocks the hub, so that the cancellation precedes the close
 
     def hold_up() -> None:
         busy.wait(5)
@@ -83,7 +82,8 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
     with pytest.raises(asyncio.CancelledError):
         await closing
     busy.set()
-    connection: Any = link._hub._connection
+    assert link._hub._parts is not None
+    connection = link._hub._parts.connection
     await hub.bridge.call(connection.wait_closed)
     assert transports[0].is_closed
     assert all(one.dead for one in connection._greenlets)
@@ -93,18 +93,21 @@ async def test_after_close_nothing_of_a_link_runs(
     hub: Hub, transports: list[ScriptedTransport]
 ) -> None:
     link, events = new_link(hub)
-    await link.open(server_at(1, Transport.WEBSOCKET), TRUST, timeout_s=5)
+    await link.open(server_at(1, TransportKind.WEBSOCKET), TRUST, timeout_s=5)
     await link.close()
-    connection: Any = link._hub._connection
+    assert link._hub._parts is not None
+    connection = link._hub._parts.connection
     assert all(one.dead for one in connection._greenlets)
     assert transports[0].is_closed
     await link.close()
-    assert events == []  # our own doing is no news
+    assert events == []  # a close by the bot is no event
 
 
-@pytest.mark.parametrize("transport", Transport)
-async def test_an_open_that_is_cancelled_leaves_no_socket(hub: Hub, transport: Transport) -> None:
-    """The server accepts and says nothing: neither the TLS nor the TCP handshake goes on."""
+@pytest.mark.parametrize("transport", TransportKind)
+async def test_an_open_that_is_cancelled_leaves_no_socket(
+    hub: Hub, transport: TransportKind
+) -> None:
+    """The server accepts and sends nothing: no handshake continues."""
     accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     silent = await asyncio.start_server(lambda *peer: accepted.put_nowait(peer), "127.0.0.1", 0)
     trust = Trust.load(None, None)

@@ -1,4 +1,4 @@
-"""A link keeps to its lease by itself, in the hub's thread: nothing here lets the loop help it."""
+"""A link ends at its fence by itself, in the hub's thread, while the loop is blocked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import structlog
 from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientLoggedOff
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import link as module
-from actors.steam.gc_hello import WaitingSessions
+from actors.steam import hub_link as module
+from actors.steam.gc import WaitingSessions
 from actors.steam.hub import Hub
 from actors.steam.link import SteamLink
-from actors.steam.port import Dropped, LinkEvent, Server, Transport
+from actors.steam.port import Dropped, LinkEvent, Server, TransportKind
 from actors.steam.protocol.emsg import CLIENT_HELLO, CLIENT_LOG_OFF, CLIENT_LOGGED_OFF
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.trust import Trust
@@ -25,7 +25,7 @@ from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-SERVER = Server("127.0.0.1:1", "127.0.0.1", "127.0.0.1", 1, Transport.WEBSOCKET)
+SERVER = Server("127.0.0.1:1", "127.0.0.1", "127.0.0.1", 1, TransportKind.WEBSOCKET)
 LOOP_FIRST_S, FENCED_S = 0.05, 0.3
 PATIENCE_S = 5.0
 REASON = "the lease was not renewed in time"
@@ -33,7 +33,7 @@ REASON = "the lease was not renewed in time"
 
 @dataclass
 class LoggedOn:
-    """A link with a session, as far as it knows, and its other end."""
+    """A link that is logged on, and its other end."""
 
     link: SteamLink
     server: ScriptedTransport
@@ -57,7 +57,7 @@ async def session(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
     def make(
         *_: object,
-    ) -> ScriptedTransport:  # in the hub's thread, to which its queue belongs then
+    ) -> ScriptedTransport:  # in the hub's thread, which owns its queue
         made.append(ScriptedTransport())
         return made[0]
 
@@ -76,8 +76,8 @@ async def session(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await link.open(SERVER, Trust(None, None), timeout_s=PATIENCE_S)
 
     def log_on() -> None:
-        assert link._hub._connection is not None
-        link._hub._connection.session_id = 7
+        assert link._hub._parts is not None
+        link._hub._parts.connection.session_id = 7
 
     await hub.bridge.call(log_on)
     yield LoggedOn(link, made[0], events)

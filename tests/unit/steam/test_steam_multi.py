@@ -1,4 +1,4 @@
-"""A Multi loses nothing that can be saved, and is never larger than it may be."""
+"""Multi messages: no valid part is lost, and the limits hold."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def test_unknown_numbers_do_not_cost_their_neighbours() -> None:
     [
         b"",
         b"\1\2\3",
-        struct.pack("<II", 751 | 0x80000000, 0x7FFFFFFF) + b"abc",  # a header beyond its end
+        struct.pack("<II", 751 | 0x80000000, 0x7FFFFFFF)
+        + b"abc",  # a header longer than its message
         struct.pack("<II", 751 | 0x80000000, 2) + b"\x08\xff",  # a header that is no protobuf
-        struct.pack("<I", 782) + b"\0" * 10,  # a struct header cut short
+        struct.pack("<I", 782) + b"\0" * 10,  # a truncated struct header
         raw_multi(5, b"no gzip"),
     ],
 )
@@ -136,7 +137,7 @@ def test_a_bomb_is_not_unzipped_further_than_announced() -> None:
 def test_bombs_in_a_row_do_not_unzip_more_than_one_message_may_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Otherwise 16 MB of small bombs, 16 MB each, would hold the hub for a minute."""
+    """Otherwise 16 MB of small bombs, 16 MB each, would block the hub for a minute."""
     monkeypatch.setattr(envelope, "MAX_MESSAGE", 10_000)
     unzipped = []
     real = envelope._unzip
@@ -153,7 +154,7 @@ def test_bombs_in_a_row_do_not_unzip_more_than_one_message_may_hold(
 
 
 def bomb(plain: bytes) -> bytes:
-    """Wrap `plain`, of MAX_MESSAGE bytes at most, into a Multi of some kilobytes."""
+    """Wrap `plain`, at most MAX_MESSAGE bytes, into a Multi of some kilobytes."""
     plain = plain[:MAX_MESSAGE]
     body = CMsgMulti(size_unzipped=len(plain), message_body=gzip.compress(plain))
     return one(MULTI, body.SerializeToString())

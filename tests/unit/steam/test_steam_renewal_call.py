@@ -1,4 +1,4 @@
-"""Asking for a newer refresh token, byte by byte."""
+"""Request for a newer refresh token, byte by byte."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_old_token_is_shown_and_its_renewal_allowed() -> None:
     _, body = ask(1, BOTH_TOKENS)
     request = CAuthentication_AccessToken_GenerateForApp_Request.FromString(body)
     assert (request.refresh_token, request.steamid) == ("old", AUTH.steam_id)
-    assert body.endswith(b"\x18\x01")  # renewal_type, which this class is too old to know
+    assert body.endswith(b"\x18\x01")  # renewal_type, which the old class lacks
 
 
 def test_a_newer_token_keeps_the_guard_data() -> None:

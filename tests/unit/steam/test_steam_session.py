@@ -1,4 +1,4 @@
-"""Logging on and off, and what Steam may say meanwhile."""
+"""Log-on and log-off, and Steam's messages in between."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from actors.steam.connection import Connection
 from actors.steam.port import AuthState
 from actors.steam.protocol import emsg
 from actors.steam.session import Session
+from actors.steam.steam_time import SteamTime
+from supervisor.clock import SystemClock
 
 STEAM_ID = 76561197960287930
 AUTH = AuthState(STEAM_ID, "a.refresh.token")
@@ -31,11 +33,11 @@ def struct_message(number: int, body: bytes) -> bytes:
 @contextmanager
 def session() -> Iterator[tuple[Session, Connection, ScriptedTransport]]:
     with connected() as (connection, server):
-        yield Session(connection), connection, server
+        yield Session(connection, SteamTime(SystemClock()), {}), connection, server
 
 
 def start(one: Session, server: ScriptedTransport) -> Any:
-    """Log on in a greenlet, up to where the answer is waited for."""
+    """Log on in a greenlet, up to the wait for the answer."""
     logging_on = gevent.spawn(one.log_on, "abaddon", AUTH)
     server.wait_emsg(emsg.CLIENT_LOG_ON)
     return logging_on
@@ -114,7 +116,7 @@ def test_the_public_ip_is_what_steam_sees(address: str | None) -> None:
 
 
 def test_where_steam_names_no_public_ip_another_name_is_charged() -> None:
-    """What it named last to a connection from the same local address, or that address."""
+    """The last one named to a connection from the same local address, or that address."""
     known: dict[str, str] = {}
 
     def log_on(local_ip: str, public_ip: str | None) -> tuple[str | None, str]:
@@ -123,7 +125,7 @@ def test_where_steam_names_no_public_ip_another_name_is_charged() -> None:
             answer.public_ip.v4 = int(ipaddress.ip_address(public_ip))
         with connected() as (connection, server):
             server.local_ip = local_ip
-            logging_on = start(Session(connection, public_ips=known), server)
+            logging_on = start(Session(connection, SteamTime(SystemClock()), known), server)
             server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=1)
             logged_on = logging_on.get()
         return logged_on.public_ip, logged_on.egress_ip
@@ -179,7 +181,7 @@ def test_an_answer_of_the_old_kind_is_trouble_of_the_server() -> None:
     "body", [b"\xff", b"\x08", b"\x0a\x05ab", b"\x42\x02\xff\xfe", b"\x0b" * 900]
 )
 def test_an_answer_that_cannot_be_read_is_trouble_of_the_server(body: bytes) -> None:
-    """And not whatever the protobuf library raises, which the bot would take for a bug of ours."""
+    """An exception of the protobuf library would count as a bug of the bot."""
     with session() as (one, _, server):
         logging_on = start(one, server)
         server.say(emsg.CLIENT_LOG_ON_RESPONSE, body)
@@ -224,7 +226,7 @@ def test_log_off_waits_for_steams_goodbye() -> None:
         assert not leaving.dead
         server.say(emsg.CLIENT_LOGGED_OFF, pb.CMsgClientLoggedOff(eresult=1))
         leaving.get()
-        assert connection.death is None  # no news for the owner: it wanted this
+        assert connection.death is None  # no event: the owner asked for it
 
 
 def test_log_off_takes_a_close_for_a_goodbye() -> None:

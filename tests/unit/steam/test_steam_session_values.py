@@ -1,4 +1,4 @@
-"""What a log-on says about us: codes, machine id, log-on id."""
+"""Values of a log-on: codes, machine id, log-on id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = base64.b64encode(b"sandbox-demo-secret").decode()
 
 
 def independent_code(secret: bytes, now: int) -> str:
-    """RFC 6238 with the standard library and Steam's alphabet, written a second time."""
+    """A second implementation of RFC 6238 with Steam's alphabet, with the standard library."""
     digest = hmac.new(secret, struct.pack(">Q", now // 30), hashlib.sha1).digest()
     start = digest[-1] & 15
     (value,) = struct.unpack(">I", digest[start : start + 4])
@@ -28,7 +28,7 @@ def independent_code(secret: bytes, now: int) -> str:
 
 
 def test_codes_of_known_moments() -> None:
-    """Worked out once with the standard library alone."""
+    """Computed once with the standard library."""
     assert code_at(SECRET, 0) == "3THBW"
     assert code_at(SECRET, 1_700_000_000.9) == "DJW46"
 
@@ -62,7 +62,7 @@ def test_a_machine_id_is_three_stable_hashes_in_155_bytes() -> None:
 
 
 def test_a_log_on_id_is_a_constant_of_the_account() -> None:
-    """Pinned: another number would stand beside a forgotten session instead of replacing it."""
+    """Pinned: another number would leave an old session beside the new one."""
     assert log_on_id("abaddon") == 2_394_541_569
     assert log_on_id("bane") != log_on_id("abaddon")
 

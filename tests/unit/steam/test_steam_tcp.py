@@ -1,4 +1,4 @@
-"""The TCP transport over a socket pair: the channel as a second implementation knows it, and worse."""
+"""The TCP transport over a socket pair, against a second implementation and invalid input."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gevent import socket
 
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.protocol.wire import ParseError
 from actors.steam.transport import tcp
 from actors.steam.transport.tcp import TcpTransport
 from actors.steam.transport.trust import Trust
 
-SERVER = Server("127.0.0.1:27017", "127.0.0.1", "127.0.0.1", 27017, Transport.TCP)
+SERVER = Server("127.0.0.1:27017", "127.0.0.1", "127.0.0.1", 27017, TransportKind.TCP)
 KEY = RSA.generate(1024)  # noqa: S505 - the size that Valve's universe key has
 PRIVATE: Any = load_pem_private_key(KEY.export_key(), None)
 TRUST = Trust(None, KEY.public_key())

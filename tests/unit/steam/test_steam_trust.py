@@ -1,4 +1,4 @@
-"""Whom the bots trust, and what is said about files that cannot be used."""
+"""Trusted certificates and keys, and the errors of unusable files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_universe_key_that_is_none_is_named(tmp_path: Path, content: bytes | N
 
 
 def test_a_universe_key_of_another_kind_or_size_is_named(tmp_path: Path) -> None:
-    """Found out now, and not as a ValueError of every connection."""
+    """Detected at load, instead of as a ValueError of every connection."""
     path = tmp_path / "key.pem"
     path.write_text(ECC.generate(curve="P-256").public_key().export_key(format="PEM"))
     with pytest.raises(TrustError):

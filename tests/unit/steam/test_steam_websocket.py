@@ -1,4 +1,4 @@
-"""The WebSocket transport over a socket pair: what the protocol allows, and worse."""
+"""The WebSocket transport over a socket pair, with valid and invalid input."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from wsproto.events import (
     TextMessage,
 )
 
-from actors.steam.port import Server, Transport
+from actors.steam.port import Server, TransportKind
 from actors.steam.protocol.wire import ParseError
 from actors.steam.transport import websocket
 from actors.steam.transport.websocket import WebSocketTransport
 
-SERVER = Server("cm.example:27020", "cm.example", "127.0.0.1", 27020, Transport.WEBSOCKET)
+SERVER = Server("cm.example:27020", "cm.example", "127.0.0.1", 27020, TransportKind.WEBSOCKET)
 
 
 class OtherEnd:
@@ -49,7 +49,7 @@ class OtherEnd:
 
 @contextmanager
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherEnd]:
-    """Let the next transport have one end of a pair; give the other end."""
+    """Give the next transport one end of a pair; return the other end."""
     ours, theirs = socket.socketpair()
     monkeypatch.setattr(websocket, "dial", lambda _: ours)
     monkeypatch.setattr(websocket, "_secure", lambda sock, *_: sock)
@@ -88,7 +88,7 @@ def test_the_upgrade_names_host_port_and_path(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_usual_port_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = Server("cm.example:443", "cm.example", "127.0.0.1", 443, Transport.WEBSOCKET)
+    usual = Server("cm.example:443", "cm.example", "127.0.0.1", 443, TransportKind.WEBSOCKET)
     with sockets(monkeypatch) as other:
         connecting = gevent.spawn(WebSocketTransport, usual, None)
         assert other.next().host == "cm.example"

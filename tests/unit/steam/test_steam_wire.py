@@ -1,4 +1,4 @@
-"""The envelopes written by hand against the classes of the libraries, byte for byte."""
+"""Hand-written envelopes compared with the libraries' classes, byte for byte."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_header_without_job_and_result_has_their_defaults() -> None:
 
 
 def test_a_negative_session_id_stays_one() -> None:
-    """It is an int32 on the wire, ten bytes long when negative, and goes back into a header."""
+    """An int32 has ten bytes on the wire when negative, and fits into a header again."""
     (message,) = parse(build(751, CMsgProtoBufHeader(client_sessionid=-7, eresult=-1)))
     assert (message.session_id, message.eresult) == (-7, -1)
     CMsgProtoBufHeader(client_sessionid=message.session_id)

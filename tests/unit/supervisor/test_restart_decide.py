@@ -1,4 +1,4 @@
-"""The decision after each end, one row per case."""
+"""The restart policy, one row per case."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from supervisor.child import Backoff, Child, ChildSpec, GiveUp, Restart, Restart
 from supervisor.restart import (
     Decision,
     Escalate,
-    Exit,
     Finished,
+    History,
     ParkFor,
-    Past,
     RestartAfter,
+    RunExit,
     backoff_delay,
     decide,
     wanted_delay,
@@ -23,8 +23,8 @@ from supervisor.restart import (
 )
 
 BOOM = RuntimeError("boom")
-CRASHED = Exit(BOOM, served_s=0.0)
-RETURNED = Exit(None, served_s=0.0)
+CRASHED = RunExit(BOOM, served_s=0.0)
+RETURNED = RunExit(None, served_s=0.0)
 NOW = 1000.0
 
 
@@ -60,92 +60,92 @@ def spec(**changes: Any) -> ChildSpec:
     return ChildSpec(**(recipe | changes))
 
 
-FULL = Past(attempt=2, recent=(NOW - 3, NOW - 2))
+FULL = History(attempt=2, recent=(NOW - 3, NOW - 2))
 ESCALATES = {"give_up": GiveUp.ESCALATE}
 
 
 @pytest.mark.parametrize(
-    ("changes", "past", "ended", "decision"),
+    ("changes", "history", "ended", "decision"),
     [
-        # Whether at all.
-        ({}, Past(), RETURNED, RestartAfter(0.5)),
-        ({"restart": Restart.TRANSIENT}, Past(), RETURNED, Finished()),
-        ({"restart": Restart.TRANSIENT}, Past(), CRASHED, RestartAfter(0.5)),
-        ({"restart": Restart.TEMPORARY}, Past(), CRASHED, Finished()),
+        # Restart types.
+        ({}, History(), RETURNED, RestartAfter(0.5)),
+        ({"restart": Restart.TRANSIENT}, History(), RETURNED, Finished()),
+        ({"restart": Restart.TRANSIENT}, History(), CRASHED, RestartAfter(0.5)),
+        ({"restart": Restart.TEMPORARY}, History(), CRASHED, Finished()),
         ({"restart": Restart.TEMPORARY}, FULL, CRASHED, Finished()),
-        # How long: half of each ceiling.
-        ({}, Past(attempt=1), CRASHED, RestartAfter(1.0)),
-        ({}, Past(attempt=2), CRASHED, RestartAfter(2.0)),
-        ({}, Past(attempt=3), CRASHED, RestartAfter(4.0)),
-        ({}, Past(attempt=9), CRASHED, RestartAfter(4.0)),
-        ({}, Past(attempt=9), Exit(BOOM, served_s=9.9), RestartAfter(4.0)),
-        ({}, Past(attempt=9), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
-        ({}, Past(), Exit(Later(7.0), served_s=0.0), RestartAfter(7.5)),
-        # Too often.
-        ({}, Past(attempt=1, recent=(NOW - 2,)), CRASHED, RestartAfter(1.0)),
+        # Delays: half of each ceiling.
+        ({}, History(attempt=1), CRASHED, RestartAfter(1.0)),
+        ({}, History(attempt=2), CRASHED, RestartAfter(2.0)),
+        ({}, History(attempt=3), CRASHED, RestartAfter(4.0)),
+        ({}, History(attempt=9), CRASHED, RestartAfter(4.0)),
+        ({}, History(attempt=9), RunExit(BOOM, served_s=9.9), RestartAfter(4.0)),
+        ({}, History(attempt=9), RunExit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        ({}, History(), RunExit(Later(7.0), served_s=0.0), RestartAfter(7.5)),
+        # More failures than the intensity allows.
+        ({}, History(attempt=1, recent=(NOW - 2,)), CRASHED, RestartAfter(1.0)),
         ({}, FULL, CRASHED, ParkFor(300.0)),
-        ({}, FULL, Exit(Later(900.0), served_s=0.0), ParkFor(900.0)),
-        ({}, FULL, Exit(Later(9.0), served_s=0.0), ParkFor(300.0)),
+        ({}, FULL, RunExit(Later(900.0), served_s=0.0), ParkFor(900.0)),
+        ({}, FULL, RunExit(Later(9.0), served_s=0.0), ParkFor(300.0)),
         (ESCALATES, FULL, CRASHED, Escalate()),
-        ({}, Past(attempt=2, recent=(NOW - 60, NOW - 2)), CRASHED, RestartAfter(2.0)),
-        ({}, Past(attempt=2, recent=(NOW - 59.9, NOW - 2)), CRASHED, ParkFor(300.0)),
-        ({}, FULL, Exit(BOOM, served_s=9.9), ParkFor(300.0)),
-        ({}, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
-        (ESCALATES, FULL, Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
-        # Also where every life in service is stable, one that never got there is not.
+        ({}, History(attempt=2, recent=(NOW - 60, NOW - 2)), CRASHED, RestartAfter(2.0)),
+        ({}, History(attempt=2, recent=(NOW - 59.9, NOW - 2)), CRASHED, ParkFor(300.0)),
+        ({}, FULL, RunExit(BOOM, served_s=9.9), ParkFor(300.0)),
+        ({}, FULL, RunExit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        (ESCALATES, FULL, RunExit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        # A run that never was in service is not stable, even with stable_after=0.
         ({"backoff": Backoff(1.0, 8.0, stable_after=0.0)}, FULL, CRASHED, ParkFor(300.0)),
         (
             {"backoff": Backoff(1.0, 8.0, stable_after=0.0)},
             FULL,
-            Exit(BOOM, 0.1),
+            RunExit(BOOM, 0.1),
             RestartAfter(0.5),
         ),
-        # No failure at all.
-        ({}, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
-        (ESCALATES, FULL, Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
-        ({}, Past(attempt=3, parked=True), Exit(Spent(), served_s=0.1), RestartAfter(0.5)),
-        # A cause outside of the child: it backs off like any other, and is never too often.
-        ({}, Past(attempt=1), Exit(Outage(), served_s=0.0), RestartAfter(1.0)),
-        ({}, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
-        ({}, Past(attempt=9, recent=FULL.recent), Exit(Outage(), 0.0), RestartAfter(4.0)),
-        (ESCALATES, FULL, Exit(Outage(), served_s=0.0), RestartAfter(2.0)),
-        ({}, Past(attempt=9), Exit(Outage(), served_s=10.0), RestartAfter(0.5)),
-        ({}, Past(attempt=3, parked=True), Exit(Outage(), served_s=0.0), ParkFor(300.0)),
-        # Parked: one try at a time, until one is stable.
-        ({}, Past(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
-        ({}, Past(attempt=3, parked=True), Exit(BOOM, served_s=10.0), RestartAfter(0.5)),
+        # A blameless end.
+        ({}, FULL, RunExit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        (ESCALATES, FULL, RunExit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        ({}, History(attempt=3, parked=True), RunExit(Spent(), served_s=0.1), RestartAfter(0.5)),
+        # An external cause: it backs off, and does not count towards the intensity.
+        ({}, History(attempt=1), RunExit(Outage(), served_s=0.0), RestartAfter(1.0)),
+        ({}, FULL, RunExit(Outage(), served_s=0.0), RestartAfter(2.0)),
+        ({}, History(attempt=9, recent=FULL.recent), RunExit(Outage(), 0.0), RestartAfter(4.0)),
+        (ESCALATES, FULL, RunExit(Outage(), served_s=0.0), RestartAfter(2.0)),
+        ({}, History(attempt=9), RunExit(Outage(), served_s=10.0), RestartAfter(0.5)),
+        ({}, History(attempt=3, parked=True), RunExit(Outage(), served_s=0.0), ParkFor(300.0)),
+        # Parked: one run at a time, until one is stable.
+        ({}, History(attempt=3, parked=True), CRASHED, ParkFor(300.0)),
+        ({}, History(attempt=3, parked=True), RunExit(BOOM, served_s=10.0), RestartAfter(0.5)),
     ],
 )
 def test_the_decision_after_an_end(
-    changes: dict[str, Any], past: Past, ended: Exit, decision: Decision
+    changes: dict[str, Any], history: History, ended: RunExit, decision: Decision
 ) -> None:
-    assert decide(spec(**changes), past, ended, NOW, u=0.5)[1] == decision
+    assert decide(spec(**changes), history, ended, NOW, u=0.5)[1] == decision
 
 
 def test_the_past_remembers_the_end() -> None:
-    past, _ = decide(spec(), Past(attempt=1, recent=(NOW - 70, NOW - 2)), CRASHED, NOW, u=0.0)
-    assert past == Past(attempt=2, recent=(NOW - 2, NOW))
+    history, _ = decide(spec(), History(attempt=1, recent=(NOW - 70, NOW - 2)), CRASHED, NOW, u=0.0)
+    assert history == History(attempt=2, recent=(NOW - 2, NOW))
 
 
 def test_what_is_no_failure_leaves_no_trace() -> None:
-    assert decide(spec(), FULL, Exit(Spent(), served_s=0.1), NOW, u=0.0)[0] == FULL
+    assert decide(spec(), FULL, RunExit(Spent(), served_s=0.1), NOW, u=0.0)[0] == FULL
 
 
 def test_a_cause_outside_of_the_child_lengthens_the_backoff_and_nothing_else() -> None:
-    past, _ = decide(spec(), Past(1, (NOW - 70, NOW - 2)), Exit(Outage(), 0.0), NOW, u=0.0)
-    assert past == Past(attempt=2, recent=(NOW - 2,))
-    past, _ = decide(spec(), FULL, Exit(Outage(), served_s=10.0), NOW, u=0.0)
-    assert past == Past(attempt=1)
+    history, _ = decide(spec(), History(1, (NOW - 70, NOW - 2)), RunExit(Outage(), 0.0), NOW, u=0.0)
+    assert history == History(attempt=2, recent=(NOW - 2,))
+    history, _ = decide(spec(), FULL, RunExit(Outage(), served_s=10.0), NOW, u=0.0)
+    assert history == History(attempt=1)
 
 
 def test_a_stable_life_is_the_only_thing_remembered_of_the_past() -> None:
-    past, _ = decide(spec(), FULL, Exit(BOOM, served_s=10.0), NOW, u=0.0)
-    assert past == Past(attempt=1, recent=(NOW,))
+    history, _ = decide(spec(), FULL, RunExit(BOOM, served_s=10.0), NOW, u=0.0)
+    assert history == History(attempt=1, recent=(NOW,))
 
 
 def test_giving_up_is_remembered() -> None:
-    past, _ = decide(spec(), FULL, CRASHED, NOW, u=0.0)
-    assert past.parked
+    history, _ = decide(spec(), FULL, CRASHED, NOW, u=0.0)
+    assert history.parked
 
 
 def test_a_finished_child_has_no_more_past() -> None:
@@ -153,8 +153,8 @@ def test_a_finished_child_has_no_more_past() -> None:
 
 
 def test_a_cancelled_child_has_crashed() -> None:
-    ended = Exit(asyncio.CancelledError(), served_s=0.0)
-    assert decide(spec(restart=Restart.TRANSIENT), Past(), ended, NOW, u=0.5)[1] == RestartAfter(
+    ended = RunExit(asyncio.CancelledError(), served_s=0.0)
+    assert decide(spec(restart=Restart.TRANSIENT), History(), ended, NOW, u=0.5)[1] == RestartAfter(
         0.5
     )
 

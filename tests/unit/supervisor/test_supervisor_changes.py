@@ -1,4 +1,4 @@
-"""Children come, go and are revived while the supervisor runs."""
+"""Adding, removing, parking and reviving children of a running supervisor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.scripted_child import (
     IGNORES_CANCELLATION,
     SERVES,
     Crash,
-    Life,
+    Run,
     SupervisorEnv,
 )
 
@@ -76,9 +76,9 @@ async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
 
 
 async def test_reviving_forgets_the_failures(world: SupervisorEnv) -> None:
-    lives = [CRASHES] * 4
+    runs = [CRASHES] * 4
     intensity = RestartIntensity(max_restarts=1, period=60.0)
-    supervisor = world.supervisor(world.spec("a", *lives, intensity=intensity))
+    supervisor = world.supervisor(world.spec("a", *runs, intensity=intensity))
     async with world.running(supervisor):
         await world.clock.advance(1)
         assert world.last_of("a").state is ChildState.PARKED
@@ -88,7 +88,7 @@ async def test_reviving_forgets_the_failures(world: SupervisorEnv) -> None:
 
 
 async def test_reviving_a_running_child_changes_nothing(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(serve_s=5.0)))
+    supervisor = world.supervisor(world.spec("a", Run(serve_s=5.0)))
     async with world.running(supervisor):
         supervisor.revive("a")
         await world.clock.advance(5)
@@ -102,8 +102,8 @@ async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(
     supervisor = world.supervisor(world.spec("a", *[CRASHES] * 9, intensity=intensity))
     async with world.running(supervisor):
         waits = []
-        for lives in range(1, 4):
-            assert world.lives == {"a": lives}
+        for runs in range(1, 4):
+            assert world.runs == {"a": runs}
             status = world.last_of("a")
             assert status.state is ChildState.BACKING_OFF
             assert status.next_try_at is not None
@@ -119,8 +119,8 @@ async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(
 async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_fails(
     world: SupervisorEnv,
 ) -> None:
-    late = Life(start_s=2.0, start_error=Crash("begun too early"))
-    specs = [world.spec("a", CRASHES, late, late), world.spec("b", Life(serve_s=2.0))]
+    late = Run(start_s=2.0, start_error=Crash("begun too early"))
+    specs = [world.spec("a", CRASHES, late, late), world.spec("b", Run(serve_s=2.0))]
     supervisor = world.supervisor(*specs)
     async with world.running(supervisor):
         supervisor.wake("a")
@@ -131,8 +131,8 @@ async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_
         states = {name: world.last_of(name).state for name in ("a", "b")}
         assert states == {"a": ChildState.STARTING, "b": ChildState.BACKING_OFF}
         await world.clock.advance(2)
-        assert world.last_of("a").state is ChildState.BACKING_OFF  # woken once, tried once
-        assert world.lives["a"] == 3
+        assert world.last_of("a").state is ChildState.BACKING_OFF  # one wake, one run
+        assert world.runs["a"] == 3
 
 
 async def test_only_a_child_that_backs_off_is_woken(world: SupervisorEnv) -> None:
@@ -154,7 +154,7 @@ async def test_only_a_child_that_backs_off_is_woken(world: SupervisorEnv) -> Non
             "held": ChildState.PARKED,
             "busy": ChildState.RUNNING,
         }
-        assert world.lives == {"failing": 1, "held": 1, "busy": 1}
+        assert world.runs == {"failing": 1, "held": 1, "busy": 1}
 
 
 async def test_unknown_children_are_refused_by_name(world: SupervisorEnv) -> None:
@@ -187,10 +187,10 @@ async def test_a_stopping_supervisor_takes_no_child_in(world: SupervisorEnv) -> 
 
 
 async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    supervisor = world.supervisor(world.spec("a", Run(drain_s=2.0)))
     async with world.running(supervisor) as task:
         removing = asyncio.create_task(supervisor.remove("a"))
-        adding = asyncio.create_task(supervisor.add(world.spec("b", Life(start_s=2.0))))
+        adding = asyncio.create_task(supervisor.add(world.spec("b", Run(start_s=2.0))))
         await settle()
         supervisor.stop()
         await world.clock.advance(2)
@@ -201,7 +201,7 @@ async def test_a_stop_while_a_child_is_added_or_removed_stops_it_too(world: Supe
 
 
 async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) -> None:
-    slow = Life(drain_s=20.0)
+    slow = Run(drain_s=20.0)
     supervisor = world.supervisor(world.spec("a", slow))
     async with world.running(supervisor):
         supervisor.respec(replace(world.spec("a", slow), grace=60.0))
@@ -231,7 +231,7 @@ async def test_an_unknown_child_cannot_be_respecced(world: SupervisorEnv) -> Non
 async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
     world: SupervisorEnv,
 ) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)), world.spec("b"))
+    supervisor = world.supervisor(world.spec("a", Run(drain_s=2.0)), world.spec("b"))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
         await settle()
@@ -242,7 +242,7 @@ async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
         await world.clock.advance(100_000)
         assert world.last_of("a").state is ChildState.PARKED
         assert world.last_of("a").next_try_at is None
-        assert world.lives == {"a": 1, "b": 1}
+        assert world.runs == {"a": 1, "b": 1}
         supervisor.revive("a")
         await settle()
         assert world.last_of("a").state is ChildState.RUNNING
@@ -257,13 +257,13 @@ async def test_a_waiting_child_is_parked_at_once(world: SupervisorEnv) -> None:
         await supervisor.park("a")
         await world.clock.advance(100_000)
         assert world.last_of("a").state is ChildState.PARKED
-        assert world.lives == {"a": 1}
+        assert world.runs == {"a": 1}
 
 
 async def test_a_child_revived_while_it_drains_lives_again_when_it_has(
     world: SupervisorEnv,
 ) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(drain_s=2.0)))
+    supervisor = world.supervisor(world.spec("a", Run(drain_s=2.0)))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
         await settle()
@@ -271,18 +271,18 @@ async def test_a_child_revived_while_it_drains_lives_again_when_it_has(
         await world.clock.advance(2)
         await parking
         assert world.last_of("a").state is ChildState.RUNNING
-        assert world.lives == {"a": 2}
+        assert world.runs == {"a": 2}
 
 
 async def test_beside_a_life_that_ignores_everything_no_other_begins(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
     async with world.running(supervisor):
         parking = asyncio.create_task(supervisor.park("a"))
-        await world.clock.advance(10)  # grace, and then the time to obey a cancellation
+        await world.clock.advance(10)  # the grace period and the time for a cancellation
         await parking
         supervisor.revive("a")
         await world.clock.advance(100)
-        assert world.lives == {"a": 1}
+        assert world.runs == {"a": 1}
         assert len(world.logged("child_stuck")) == 1
     stuck = next(task for task in asyncio.all_tasks() if task.get_name() == "test/a")
     stuck.cancel()

@@ -1,4 +1,4 @@
-"""The real clock, the fake one, and waiting for the first of several things."""
+"""SystemClock, FakeClock and first_of."""
 
 from __future__ import annotations
 

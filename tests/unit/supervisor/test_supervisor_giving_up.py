@@ -1,4 +1,4 @@
-"""Beyond its intensity a child is parked, or takes its supervisor with it."""
+"""Parking and escalation of a child beyond its intensity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, CRASHES_AT_START, SERVES, Crash, Life, SupervisorEnv
+from support.scripted_child import CRASHES, CRASHES_AT_START, SERVES, Crash, Run, SupervisorEnv
 
 from supervisor.child import ChildState, GiveUp, RestartIntensity
 from supervisor.child_runner import ChildGaveUp
@@ -26,17 +26,17 @@ async def test_a_child_beyond_its_intensity_is_parked_and_tried_slowly(
         parked = world.last_of("a")
         assert parked.state is ChildState.PARKED
         assert parked.next_try_at == world.clock.now() + 300
-        assert world.lives == {"a": 3}
+        assert world.runs == {"a": 3}
         await world.clock.advance(300)
-        assert world.lives == {"a": 4}
-        assert world.last_of("a").state is ChildState.PARKED  # one try, not another burst
+        assert world.runs == {"a": 4}
+        assert world.last_of("a").state is ChildState.PARKED  # one run, not a burst
         await world.clock.advance(600)
         assert world.last_of("a").state is ChildState.RUNNING
 
 
 async def test_a_stable_life_ends_the_parking(world: SupervisorEnv) -> None:
-    lives = [*[CRASHES] * 3, Life(serve_s=10.0, error=Crash()), SERVES]
-    spec = world.spec("a", *lives, intensity=TWICE, park_for=300.0)
+    runs = [*[CRASHES] * 3, Run(serve_s=10.0, error=Crash()), SERVES]
+    spec = world.spec("a", *runs, intensity=TWICE, park_for=300.0)
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(1 + 2 + 300 + 10)
         assert world.last_of("a").state is ChildState.BACKING_OFF
@@ -67,8 +67,8 @@ async def test_an_escalating_child_fails_its_supervisor_after_the_others_have_st
     boom = Crash("boom")
     specs = (
         world.spec("a"),
-        world.spec("b", Life(serve_s=1.0, error=boom), intensity=NEVER, give_up=GiveUp.ESCALATE),
-        world.spec("c", Life(drain_s=2.0)),
+        world.spec("b", Run(serve_s=1.0, error=boom), intensity=NEVER, give_up=GiveUp.ESCALATE),
+        world.spec("c", Run(drain_s=2.0)),
     )
     async with world.running(world.supervisor(*specs)) as task:
         await world.clock.advance(1)
@@ -84,7 +84,7 @@ async def test_an_escalating_child_fails_its_supervisor_after_the_others_have_st
 async def test_an_escalation_during_the_start_starts_no_other_child(world: SupervisorEnv) -> None:
     specs = (
         world.spec("a", CRASHES, intensity=NEVER, give_up=GiveUp.ESCALATE),
-        world.spec("b", Life(start_s=5.0), grace=1.0),
+        world.spec("b", Run(start_s=5.0), grace=1.0),
         world.spec("c"),
     )
     async with world.running(world.supervisor(*specs)) as task:
@@ -97,7 +97,7 @@ async def test_of_two_escalations_in_one_moment_the_first_is_told(world: Supervi
     storm = asyncio.Event()
 
     class Tree:
-        """Stands until the storm."""
+        """Serves until `storm` is set."""
 
         async def start(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Which ends are followed by another life, when, and what is said about them."""
+"""Restarts: after which exits, when, and what is logged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Life, SupervisorEnv
+from support.scripted_child import CRASHES, CRASHES_AT_START, RETURNS, Crash, Run, SupervisorEnv
 
 from supervisor.child import ChildState, GiveUp, Restart, RestartIntensity
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class AskedToWait(Exception):
-    """Says how long to wait."""
+    """An error with `retry_after`."""
 
     def __init__(self, retry_after: float | None) -> None:
         self.retry_after = retry_after
@@ -26,7 +26,7 @@ class AskedToWait(Exception):
 
 
 @pytest.mark.parametrize(
-    ("restart", "life", "lives"),
+    ("restart", "run", "runs"),
     [
         (Restart.PERMANENT, CRASHES, 2),
         (Restart.PERMANENT, RETURNS, 2),
@@ -38,12 +38,12 @@ class AskedToWait(Exception):
     ],
 )
 async def test_the_restart_rule_decides_who_lives_again(
-    world: SupervisorEnv, restart: Restart, life: Life, lives: int
+    world: SupervisorEnv, restart: Restart, run: Run, runs: int
 ) -> None:
-    async with world.running(world.supervisor(world.spec("a", life, restart=restart))) as task:
+    async with world.running(world.supervisor(world.spec("a", run, restart=restart))) as task:
         await world.clock.advance(1)
-        assert world.lives == {"a": lives}
-        expected = ChildState.RUNNING if lives == 2 else ChildState.STOPPED
+        assert world.runs == {"a": runs}
+        expected = ChildState.RUNNING if runs == 2 else ChildState.STOPPED
         assert world.last_of("a").state is expected
         assert not task.done()
 
@@ -59,9 +59,9 @@ async def test_the_waits_double_until_the_cap(world: SupervisorEnv) -> None:
 
 
 async def test_only_a_stable_life_resets_the_waits(world: SupervisorEnv) -> None:
-    lives = [CRASHES, CRASHES, Life(serve_s=9.9, error=Crash()), Life(serve_s=10.0, error=Crash())]
+    runs = [CRASHES, CRASHES, Run(serve_s=9.9, error=Crash()), Run(serve_s=10.0, error=Crash())]
     many = RestartIntensity(max_restarts=10, period=600.0)
-    async with world.running(world.supervisor(world.spec("a", *lives, intensity=many))):
+    async with world.running(world.supervisor(world.spec("a", *runs, intensity=many))):
         await world.clock.advance(100)
     backing_off = [s for s in world.statuses if s.state is ChildState.BACKING_OFF]
     assert [(s.next_try_at or 0) - s.since for s in backing_off] == pytest.approx([1, 2, 4, 1])
@@ -69,7 +69,7 @@ async def test_only_a_stable_life_resets_the_waits(world: SupervisorEnv) -> None
 
 async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: SupervisorEnv) -> None:
     class Waits:
-        """Lives for long, and serves for as long as `serves` says, if at all."""
+        """Runs for long, and is in service for `serves` seconds, or never."""
 
         def __init__(self) -> None:
             self.in_service_since: float | None = None
@@ -96,7 +96,7 @@ async def test_time_before_a_child_is_in_service_makes_no_life_stable(world: Sup
 async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(
     world: SupervisorEnv,
 ) -> None:
-    """What died is held by the traceback of what it died of, and may be large."""
+    """The traceback of an error references the child, which may be large."""
 
     class Large:
         async def start(self) -> None:
@@ -121,25 +121,25 @@ async def test_nothing_of_an_ended_life_is_held_while_the_next_is_waited_for(
 async def test_an_error_may_ask_for_more_time(
     world: SupervisorEnv, retry_after: float | None, wait: float
 ) -> None:
-    spec = world.spec("a", Life(serve_s=0.0, error=AskedToWait(retry_after)))
+    spec = world.spec("a", Run(serve_s=0.0, error=AskedToWait(retry_after)))
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(wait - 0.1)
-        assert world.lives == {"a": 1}
+        assert world.runs == {"a": 1}
         await world.clock.advance(0.1)
-        assert world.lives == {"a": 2}
+        assert world.runs == {"a": 2}
 
 
 async def test_a_crash_touches_no_sibling(world: SupervisorEnv) -> None:
     specs = (world.spec("a"), world.spec("b", CRASHES, CRASHES), world.spec("c"))
     async with world.running(world.supervisor(*specs)):
         await world.clock.advance(10)
-        assert world.lives == {"a": 1, "b": 3, "c": 1}
+        assert world.runs == {"a": 1, "b": 3, "c": 1}
 
 
 async def test_a_child_that_cancels_itself_is_restarted_and_nothing_else_is_cancelled(
     world: SupervisorEnv,
 ) -> None:
-    spec = world.spec("a", Life(serve_s=1.0, error=asyncio.CancelledError()))
+    spec = world.spec("a", Run(serve_s=1.0, error=asyncio.CancelledError()))
     async with world.running(world.supervisor(spec)) as task:
         await world.clock.advance(1)
         assert world.last_of("a").state is ChildState.BACKING_OFF
@@ -155,7 +155,7 @@ async def test_an_exception_outside_the_exception_family_is_a_crash_too(
     class Foreign(BaseException):
         """Like gevent's Timeout."""
 
-    spec = world.spec("a", Life(serve_s=1.0, error=Foreign("odd")))
+    spec = world.spec("a", Run(serve_s=1.0, error=Foreign("odd")))
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(2)
         assert world.last_of("a").state is ChildState.RUNNING
@@ -172,7 +172,7 @@ async def test_a_factory_that_raises_is_a_crash_of_the_child(world: SupervisorEn
 
 
 class ScriptedNever:
-    """A child that is never made."""
+    """A child that is never built."""
 
     async def start(self) -> None: ...
 
@@ -183,7 +183,7 @@ class ScriptedNever:
 
 async def test_a_crash_is_one_report_with_all_the_facts(world: SupervisorEnv) -> None:
     crash = Crash("boom")
-    spec = world.spec("a", Life(serve_s=3.0, error=crash))
+    spec = world.spec("a", Run(serve_s=3.0, error=crash))
     async with world.running(world.supervisor(spec, name="fleet")):
         await world.clock.advance(3)
         assert world.logged("child_crashed") == [
@@ -206,7 +206,7 @@ async def test_a_crash_is_one_report_with_all_the_facts(world: SupervisorEnv) ->
 
 
 async def test_an_expected_end_is_told_without_a_traceback(world: SupervisorEnv) -> None:
-    spec = world.spec("a", Life(serve_s=0.0, error=Crash("dropped")), expected=(Crash,))
+    spec = world.spec("a", Run(serve_s=0.0, error=Crash("dropped")), expected=(Crash,))
     async with world.running(world.supervisor(spec)):
         (told,) = world.logged("child_ended")
         assert told["log_level"] == "info"
@@ -216,19 +216,19 @@ async def test_an_expected_end_is_told_without_a_traceback(world: SupervisorEnv)
 
 
 def reported() -> Crash:
-    """Return an error that the log has another line about."""
+    """Return an error that another log line reports."""
     error = Crash("dropped")
-    error.is_reported = True  # type: ignore[attr-defined] # a child's own; see ServiceError
+    error.is_reported = True  # type: ignore[attr-defined] # see ServiceError
     return error
 
 
 async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_parking(
     world: SupervisorEnv,
 ) -> None:
-    lives = [Life(serve_s=0.0, error=reported()) for _ in range(6)]
+    runs = [Run(serve_s=0.0, error=reported()) for _ in range(6)]
     spec = world.spec(
         "a",
-        *lives,
+        *runs,
         expected=(Crash,),
         intensity=RestartIntensity(max_restarts=3, period=3600.0),
         give_up=GiveUp.PARK,
@@ -245,7 +245,7 @@ async def test_an_end_that_is_reported_elsewhere_is_no_news_until_it_leads_to_pa
 
 
 async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: SupervisorEnv) -> None:
-    spec = world.spec("a", Life(serve_s=1.0, error=Crash("boom")), Life())
+    spec = world.spec("a", Run(serve_s=1.0, error=Crash("boom")), Run())
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(10)
         starts = [(line["restarts"], line["log_level"]) for line in world.logged("child_started")]
@@ -254,7 +254,7 @@ async def test_a_start_is_news_after_a_crash_and_a_stop_is_none(world: Superviso
 
 
 async def test_a_child_that_ends_unasked_is_news(world: SupervisorEnv) -> None:
-    spec = world.spec("a", Life(serve_s=1.0), Life())
+    spec = world.spec("a", Run(serve_s=1.0), Run())
     async with world.running(world.supervisor(spec)):
         await world.clock.advance(2)
         (told,) = world.logged("child_ended")

@@ -1,4 +1,4 @@
-"""A recipe that cannot work cannot be built, and says why in one line."""
+"""Child specifications refuse values that cannot work, with a reason in one line."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_an_impossible_spec_is_refused(
 
 
 def test_an_intensity_that_the_backoff_never_reaches_is_refused(world: SupervisorEnv) -> None:
-    """Ten restarts by 1, 2, 4, ... 60 s take up to 303 s: within a minute they hardly ever are."""
+    """Ten restarts after 1, 2, 4, ... 60 s take up to 303 s, so they rarely happen within a minute."""
     backoff = Backoff(base=1.0, cap=60.0, stable_after=10.0)
     with pytest.raises(InvalidSpec) as refused:
         world.spec("a", backoff=backoff, intensity=RestartIntensity(10, 60.0))
     assert str(refused.value) == (
-        "period (60 s) must be more than 303 s: so long may max_restarts (10) take "
-        "by base (1 s) and cap (60 s)"
+        "period (60 s) must be more than 303 s, the longest time that max_restarts (10) can take "
+        "with base (1 s) and cap (60 s)"
     )
 
 

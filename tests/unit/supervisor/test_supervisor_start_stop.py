@@ -1,4 +1,4 @@
-"""Start in order, stop in reverse, bounded, and leave nothing behind."""
+"""Start in order, stop in reverse order and in limited time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.scripted_child import (
     HANGS_ON_STOP,
     SERVES,
     Crash,
-    Life,
+    Run,
     SupervisorEnv,
     start_and_run,
 )
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 async def test_children_start_in_order_each_after_the_one_before(world: SupervisorEnv) -> None:
-    slow = Life(start_s=2.0)
+    slow = Run(start_s=2.0)
     supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
     async with world.running(supervisor):
         assert world.journal == [("a", "starting")]
@@ -34,7 +34,7 @@ async def test_children_start_in_order_each_after_the_one_before(world: Supervis
 
 
 async def test_children_stop_in_reverse_each_after_the_one_behind(world: SupervisorEnv) -> None:
-    slow = Life(drain_s=2.0)
+    slow = Run(drain_s=2.0)
     supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -46,7 +46,7 @@ async def test_children_stop_in_reverse_each_after_the_one_behind(world: Supervi
 
 
 async def test_a_fleet_of_equals_is_stopped_together(world: SupervisorEnv) -> None:
-    slow = Life(drain_s=4.0)
+    slow = Run(drain_s=4.0)
     supervisor = world.supervisor(
         *(world.spec(f"bot-{n}", slow) for n in range(300)), stop_together=True
     )
@@ -78,11 +78,11 @@ async def test_a_child_that_outstays_its_grace_is_cancelled(world: SupervisorEnv
         assert world.what_happened("ended") == ["a"]
         assert task.done()
     assert len(world.logged("child_grace_exceeded")) == 1
-    assert world.logged("child_crashed") == []  # it was us
+    assert world.logged("child_crashed") == []  # the supervisor cancelled it
 
 
 async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: SupervisorEnv) -> None:
-    stubborn = Life(drain_s=10_000.0, cancel_s=10_000.0)
+    stubborn = Run(drain_s=10_000.0, cancel_s=10_000.0)
     supervisor = world.supervisor(world.spec("a"), world.spec("b", stubborn, grace=5.0))
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -91,11 +91,11 @@ async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: Sup
         assert world.what_happened("ended") == ["a"]
     assert [event["child_id"] for event in world.logged("child_stuck")] == ["b"]
     assert world.last_of("b").last_error == "it ignores cancellation"
-    await world.clock.advance(20_000)  # it ends in the end, so that this test leaves nothing
+    await world.clock.advance(20_000)  # until it ends, for a clean end of the test
 
 
 async def test_stopping_twice_is_harmless(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(drain_s=1.0)))
+    supervisor = world.supervisor(world.spec("a", Run(drain_s=1.0)))
     async with world.running(supervisor) as task:
         supervisor.stop()
         await settle()
@@ -108,7 +108,7 @@ async def test_stopping_twice_is_harmless(world: SupervisorEnv) -> None:
 
 async def test_a_stop_during_the_start_starts_no_other_child(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(
-        world.spec("a"), world.spec("b", Life(start_s=2.0)), world.spec("c")
+        world.spec("a"), world.spec("b", Run(start_s=2.0)), world.spec("c")
     )
     async with world.running(supervisor) as task:
         supervisor.stop()
@@ -120,7 +120,7 @@ async def test_a_stop_during_the_start_starts_no_other_child(world: SupervisorEn
 
 
 async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Life(start_s=10_000.0), grace=5.0))
+    supervisor = world.supervisor(world.spec("a", Run(start_s=10_000.0), grace=5.0))
     async with world.running(supervisor) as task:
         supervisor.stop()
         await world.clock.advance(5)
@@ -133,7 +133,7 @@ async def test_a_stop_during_backoff_is_immediate(world: SupervisorEnv) -> None:
         supervisor.stop()
         await settle()
         assert task.done()
-    assert world.lives == {"a": 1}
+    assert world.runs == {"a": 1}
     assert world.clock.pending == 0
 
 
@@ -155,7 +155,7 @@ async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: Super
 
 
 async def test_a_cancelled_start_leaves_no_child(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a"), world.spec("b", Life(start_s=5.0)))
+    supervisor = world.supervisor(world.spec("a"), world.spec("b", Run(start_s=5.0)))
     async with world.running(supervisor) as task:
         task.cancel()
         await settle()
@@ -201,7 +201,7 @@ async def test_every_task_is_named_after_its_supervisor_and_child(world: Supervi
     supervisor = world.supervisor(world.spec("a"), name="fleet")
     async with world.running(supervisor):
         names = {task.get_name() for task in asyncio.all_tasks()}
-        assert {"fleet/a", "ward of fleet/a"} <= names
+        assert {"fleet/a", "runner of fleet/a"} <= names
 
 
 async def test_status_tells_every_state_of_a_life(world: SupervisorEnv) -> None:

@@ -1,4 +1,4 @@
-"""A supervisor is a child: trees start, stop and fail from the leaves up."""
+"""Nested supervisors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 from support.fake_clock import settle
-from support.scripted_child import CRASHES, HANGS_ON_STOP, SERVES, Crash, Life, SupervisorEnv
+from support.scripted_child import CRASHES, HANGS_ON_STOP, SERVES, Crash, Run, SupervisorEnv
 
 from supervisor.child import ChildSpec, ChildState, GiveUp, RestartIntensity
 from supervisor.child_runner import ChildGaveUp
@@ -34,7 +34,7 @@ async def test_a_nested_supervisor_that_fails_is_restarted_as_a_whole(world: Sup
         world.spec("b"),
         world.spec(
             "c",
-            Life(serve_s=1.0, error=Crash()),
+            Run(serve_s=1.0, error=Crash()),
             SERVES,
             intensity=NEVER,
             give_up=GiveUp.ESCALATE,
@@ -46,7 +46,7 @@ async def test_a_nested_supervisor_that_fails_is_restarted_as_a_whole(world: Sup
         assert world.what_happened("ended") == ["c", "b"]
         await world.clock.advance(1)
         assert world.last_of("fleet").state is ChildState.RUNNING
-        assert world.lives == {"b": 2, "c": 2}
+        assert world.runs == {"b": 2, "c": 2}
         assert not task.done()
 
 
@@ -66,7 +66,7 @@ async def test_an_escalation_climbs_the_tree(world: SupervisorEnv) -> None:
 
 
 async def test_a_stop_during_the_start_of_a_subtree_reaches_the_leaf(world: SupervisorEnv) -> None:
-    fleet = nested(world, world.spec("b", Life(start_s=2.0)), world.spec("c"))
+    fleet = nested(world, world.spec("b", Run(start_s=2.0)), world.spec("c"))
     root = world.supervisor(fleet, world.spec("d"))
     async with world.running(root) as task:
         root.stop()

@@ -1,0 +1,203 @@
+"""Sends commands to Redis in batches, through redis-py's pipelines.
+
+redis-py spends about 0.1 ms of CPU on a single command or on a pipeline, several times as much as Redis
+needs for a script. The commands of a batch share that cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, NamedTuple
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from actors.redis.errors import is_wrong_server
+
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 3.0
+# A wait that ends this much too late means that the event loop stood still. Answers may have arrived
+# meanwhile that it has not read yet.
+STALL_S: Final = 0.5
+
+
+class _Command(NamedTuple):
+    args: tuple[Any, ...]
+    options: dict[str, Any]  # of redis-py's `execute_command`
+    answer: asyncio.Future[Any]
+
+
+class Batcher:
+    """Runs the commands of one client, one pipeline at a time, in the order in which they are issued.
+
+    Commands that are issued in one iteration of the event loop, or while a batch is under way, form the
+    next batch. A command that is cancelled before its batch starts is not sent; the answer of one that is
+    cancelled later is dropped. When a batch fails, the commands that wait behind it fail as well.
+    """
+
+    def __init__(self, client: Any, *, on_lost: Callable[[], None] | None = None) -> None:
+        """`client`: a `redis.asyncio.Redis` (of a Sentinel, too) or `RedisCluster`.
+
+        `on_lost`: called once when a connection that worked has broken, also while no command runs. It
+        costs one more connection, which is only read, and needs a client with a connection pool.
+        """
+        self._client = client
+        self._encode = client.get_encoder().encode
+        self._on_lost = on_lost
+        self._queue: list[_Command] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._is_up = False
+
+    async def execute(self, *args: Any, **options: Any) -> Any:
+        """Return the answer of Redis.
+
+        Raises:
+            redis.exceptions.ResponseError: Redis refused the command.
+            redis.exceptions.RedisError, OSError: there is no answer; Redis may have run the command.
+            redis.exceptions.DataError, UnicodeError: an argument cannot be sent.
+        """
+        answer = asyncio.get_running_loop().create_future()
+        # Encoded here: an argument that cannot be encoded must not fail the batch.
+        encoded = (args[0], *map(self._encode, args[1:]))
+        self._queue.append(_Command(encoded, options, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="redis-batches")
+        return await answer
+
+    async def aclose(self) -> None:
+        """Stop, and fail the commands that have no answer yet. May be used again."""
+        running = {task for task in (self._worker, self._watch) if task is not None}
+        self._is_up, self._watch = False, None
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        if self._worker in running:  # cancelled before its first step
+            self._end_work([], _closed())
+
+    async def _work(self) -> None:
+        batch: list[_Command] = []
+        failure: Exception = _closed()
+        try:
+            while self._queue:
+                batch, self._queue = self._queue, []
+                if batch := [command for command in batch if not command.answer.done()]:
+                    await self._run(batch)
+        except (RedisError, OSError) as error:
+            failure = error
+            self._lose()
+        finally:
+            self._end_work(batch, failure)
+
+    def _end_work(self, batch: list[_Command], failure: Exception) -> None:
+        unanswered, self._queue = batch + self._queue, []
+        self._worker = None
+        _fail(unanswered, failure)
+
+    async def _run(self, batch: Iterable[_Command]) -> None:
+        """Send the commands and hand out the answers."""
+        if not self._is_up:
+            await _within(CONNECT_S, self._send([(("PING",), {})]), "no connection to Redis")
+        answers = await _within(
+            ANSWER_S,
+            self._send([(command.args, command.options) for command in batch]),
+            "Redis did not answer",
+        )
+        for command, answer in zip(batch, answers, strict=True):
+            _settle(command, answer)
+        if any(is_wrong_server(answer) for answer in answers):
+            await self._leave_server()
+        else:
+            self._is_up = True
+            if self._on_lost is not None and self._watch is None:
+                self._watch = asyncio.create_task(self._watch_connection(), name="redis-watch")
+
+    async def _send(self, commands: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        """Return the answers; error replies are among them."""
+        pipeline = self._client.pipeline(transaction=False)
+        for args, options in commands:
+            pipeline.execute_command(*args, **options)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    async def _leave_server(self) -> None:
+        """Close the connections: the next batch resolves the name and connects again."""
+        self._lose()
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None:  # a RedisCluster has none: it follows its nodes by itself
+            await pool.disconnect(inuse_connections=False)
+
+    def _lose(self) -> None:
+        was_up, self._is_up = self._is_up, False
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if was_up and self._on_lost is not None:
+            self._on_lost()
+
+    async def _watch_connection(self) -> None:
+        """Hold an idle connection until Redis closes it; the one of the batches is closed then, too."""
+        connection = self._client.connection_pool.make_connection()
+        try:
+            await connection.connect()
+        except (RedisError, OSError):  # e.g. too many connections; it is tried again after a loss
+            return
+        try:
+            while True:
+                await connection.read_response(timeout=math.inf)
+        except (RedisError, OSError):
+            self._watch = None
+            self._lose()
+        finally:
+            await connection.disconnect(nowait=True)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, list[Any]], failure: str) -> list[Any]:
+    """Return what `work` returns.
+
+    Raises:
+        RedisTimeoutError: it took longer than `seconds`; it is cancelled then.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    deadline = loop.time() + seconds
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if loop.time() - deadline > STALL_S:
+            await asyncio.wait({task}, timeout=STALL_S)
+        if not task.done():
+            raise RedisTimeoutError(f"{failure} within {seconds:g} s")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def _closed() -> Exception:
+    return RedisConnectionError("the connection was closed")
+
+
+def _settle(command: _Command, answer: object) -> None:
+    """Set the answer or the error, unless the command was cancelled."""
+    if command.answer.done():
+        return
+    if isinstance(answer, Exception):
+        command.answer.set_exception(answer)
+        command.answer.exception()  # retrieved, also when the caller is cancelled before it reads it
+    else:
+        command.answer.set_result(answer)
+
+
+def _fail(commands: Iterable[_Command], error: Exception) -> None:
+    """Fail each command that has no answer, with an error of its own."""
+    for command in commands:
+        own = type(error)(*error.args)
+        if isinstance(error, RedisError) and isinstance(own, RedisError):
+            own.status_code = error.status_code
+        own.__cause__ = error
+        _settle(command, own)
