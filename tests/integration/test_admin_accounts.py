@@ -197,7 +197,7 @@ async def test_what_cannot_be_done_is_said_in_a_word(
     assert (got, answer["error"]) == (status, word)
 
 
-async def test_nobody_else_may_and_the_log_says_that_they_tried(w: ServiceEnv) -> None:
+async def test_other_clients_are_refused_and_the_attempt_is_logged(w: ServiceEnv) -> None:
     before = len(actions(w))
     for token in (None, "another token of that length", TOKEN[:-1]):
         for method, path in (

@@ -281,7 +281,7 @@ async def test_a_session_that_ends_without_a_result(
     await check(run, End(keeps_lease=True), [])
 
 
-async def test_a_gc_that_does_not_welcome_blames_nobody(
+async def test_a_gc_that_does_not_welcome_marks_no_culprit(
     env: BotEnv,
     prefix: str,  # noqa: F811
 ) -> None:

@@ -150,7 +150,7 @@ def test_an_import_of_nothing_but_good_ones_succeeds(operator: Operator, tmp_pat
     assert operator.run("import", str(tmp_path / "none")).code == 2
 
 
-def test_the_list_says_what_everybody_is_doing(operator: Operator) -> None:
+def test_the_list_shows_the_state_of_every_account(operator: Operator) -> None:
     operator.run("import", "-", typed="free:pw\nold:pw\ncool:pw\n")
     operator.redis.zincrby("botapi:checkouts", 1, "old")
     operator.redis.zadd("botapi:checkouts", {"nopassword": 0})

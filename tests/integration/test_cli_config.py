@@ -212,7 +212,7 @@ def test_healthcheck_reports_what_healthz_answers(
         assert botapi(here, "healthcheck", env=env).returncode == code
 
 
-def test_healthcheck_fails_where_nobody_listens(here: Path) -> None:
+def test_healthcheck_fails_where_no_service_listens(here: Path) -> None:
     with health_server(HTTPStatus.OK) as port:
         pass
     assert botapi(here, "healthcheck", env={"PORT": str(port)}).returncode == 1

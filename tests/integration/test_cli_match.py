@@ -116,7 +116,7 @@ def test_an_address_that_is_none_is_misuse(tmp_path: Path, url: str) -> None:
     )
 
 
-def test_nobody_there_is_exit_code_1_and_shows_no_password(tmp_path: Path) -> None:
+def test_no_service_is_exit_code_1_and_shows_no_password(tmp_path: Path) -> None:
     said = botapi("status", "--url", "http://me:hunter2@127.0.0.1:1", "--json", cwd=tmp_path)
     assert said.code == 1
     assert said.err == "botapi: no answer from http://***@127.0.0.1:1: connection refused\n"
@@ -133,7 +133,7 @@ def test_status_shows_the_fleet_to_people_and_programs(running: ServiceEnv, tmp_
     assert told["bots"] == {"count": 1} | {state.value: state == "ready" for state in BotState}
 
 
-def test_a_key_is_shown_to_the_service_and_to_nobody_else(tmp_path: Path) -> None:
+def test_a_key_is_shown_to_the_service_only(tmp_path: Path) -> None:
     """The key is in no output and in no argument."""
     (tmp_path / "key").write_text("a-very-secret-key\n")
     said = botapi("match", MATCH, "--url", "127.0.0.1:1", "--key-file", "key", cwd=tmp_path)

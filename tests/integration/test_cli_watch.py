@@ -194,7 +194,7 @@ async def test_json_is_a_line_a_second_until_ctrl_c(service: Service, tmp_path: 
     assert lines[-1] == {"error": "connection refused"}
 
 
-async def test_json_ends_when_nobody_reads_any_more(service: Service, tmp_path: Path) -> None:
+async def test_json_ends_when_its_reader_is_gone(service: Service, tmp_path: Path) -> None:
     read, write = os.pipe()
     process = await asyncio.create_subprocess_exec(
         *COMMAND,

@@ -125,7 +125,7 @@ async def test_a_stop_ends_the_streams_and_does_not_wait_for_them(tmp_path: Path
                 await until(stream, lambda: False)
 
 
-async def test_where_nobody_named_a_token_all_who_reach_it_may_watch() -> None:
+async def test_without_a_named_token_every_client_may_watch() -> None:
     with service_env(1, accounts=simple_accounts(1)) as w:
         w.service.wait_ready(1)
         async with Stream(w.service.url, token=None) as stream:

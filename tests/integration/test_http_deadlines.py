@@ -46,7 +46,7 @@ async def test_a_client_waits_no_longer_than_the_service_allows() -> None:
             assert answer.status == 504
 
 
-async def test_a_client_that_goes_away_leaves_no_errand_behind(w: ServiceEnv) -> None:
+async def test_a_client_that_goes_away_leaves_no_task_behind(w: ServiceEnv) -> None:
     await w.sandbox.faults(gc_silent=True)
     async with aiohttp.ClientSession(w.service.url) as http:
         asking = asyncio.create_task(http.get("/matches/6"))

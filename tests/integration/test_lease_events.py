@@ -231,7 +231,7 @@ async def test_a_dead_holders_lease_ends_in_its_time_whichever_way_the_clock_ste
         await client.aclose()
 
 
-async def test_a_released_account_ends_its_bot_and_nobody_waits_for_it(env: Env) -> None:
+async def test_a_released_account_ends_its_bot_without_a_wait(env: Env) -> None:
     """The lease belongs to another holder: a check makes the bot stop at once."""
     client = connect(env.url)
     try:

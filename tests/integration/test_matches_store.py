@@ -178,7 +178,7 @@ async def test_a_garbled_entry_is_a_miss_and_is_replaced(
 
 
 @pytest.mark.parametrize("junk", ["of another type", "for ever"])
-async def test_a_flight_that_is_none_is_in_nobodys_way(containers: Containers, junk: str) -> None:
+async def test_a_corrupt_claim_blocks_no_instance(containers: Containers, junk: str) -> None:
     key, raw = containers.flight, containers.redis
     await (raw.set(key, "x") if junk == "for ever" else raw.rpush(key, "x"))
     one = containers.open()

@@ -71,7 +71,7 @@ async def stored(data: Path, **written: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_a_running_service_lets_nobody_else_read_its_data() -> None:
+def test_only_its_own_user_can_read_the_data_of_a_running_service() -> None:
     with ServiceProcess({}, args=("--sandbox",)) as service:
         service.wait_ready(1)
         data = service.config_file.with_name("data")

@@ -45,7 +45,7 @@ async def test_bombs_and_large_bodies_have_their_status_and_leave_no_memory_behi
         assert "request_crashed" not in w.service.log
 
 
-async def test_connections_that_dribble_hold_up_nobody_and_are_closed() -> None:
+async def test_connections_that_dribble_delay_no_other_and_are_closed() -> None:
     with service_env(1) as w:
         w.service.wait_ready(1)
         async with dribbling(w) as readers:

@@ -93,7 +93,7 @@ async def test_an_address_that_refuses_is_followed_by_the_next_of_the_name(env: 
     assert "127.0.0.9" in why
 
 
-async def test_a_certificate_that_nobody_signed_is_not_trusted(sandbox: SandboxProcess) -> None:
+async def test_an_unsigned_certificate_is_not_trusted(sandbox: SandboxProcess) -> None:
     async with SteamEnv(sandbox, TransportKind.WEBSOCKET) as env:
         await sandbox.faults(tls_untrusted=True)
         assert "certificate" in await unreachable(env)

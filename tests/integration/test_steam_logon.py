@@ -98,7 +98,7 @@ async def test_a_wrong_code_may_be_followed_by_the_right_one(env: SteamEnv) -> N
     assert [one["eresult"] for one in codes] == [65, 1]
 
 
-async def test_nobody_with_a_code_needs_a_person(env: SteamEnv) -> None:
+async def test_a_log_on_without_a_code_needs_an_operator(env: SteamEnv) -> None:
     async def no_code(request: GuardRequest) -> None:
         assert request.account == "mail"
 

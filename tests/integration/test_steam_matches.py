@@ -101,7 +101,7 @@ async def test_silence_past_the_quota_is_a_timeout(env: SteamEnv) -> None:
     assert await match(bot) == REAL_MATCH
 
 
-async def test_a_late_answer_finds_nobody_and_nothing_breaks(env: SteamEnv) -> None:
+async def test_a_late_answer_without_a_waiter_breaks_nothing(env: SteamEnv) -> None:
     bot = await env.ready("abaddon")
     await env.sandbox.faults(gc_delay_ms=300)
     with pytest.raises(TimeoutError):

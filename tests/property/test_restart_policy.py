@@ -148,7 +148,7 @@ def test_a_stable_life_is_followed_by_the_shortest_wait(
 
 
 @given(specs(), st.integers(1, 50), draws, seconds)
-def test_whoever_asks_for_time_is_given_it(
+def test_a_requested_delay_is_respected(
     spec: ChildSpec, attempt: int, u: float, wanted: float
 ) -> None:
     class Later(Exception):

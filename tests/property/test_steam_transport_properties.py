@@ -320,7 +320,7 @@ def test_a_channel_that_is_refused_is_told(monkeypatch: pytest.MonkeyPatch, eres
 
 
 @pytest.mark.parametrize("size", [envelope.MAX_MESSAGE + 1, 2**31, 2**32 - 1])
-def test_a_length_that_nobody_sends_is_refused_before_it_is_read(
+def test_a_length_beyond_the_limit_is_refused_before_it_is_read(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     transport, sock, _ = open_tcp(monkeypatch, 4096)
