@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from importlib import resources
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
@@ -36,13 +36,6 @@ _LEAST: Final = {
     **dict.fromkeys(("max_connections", "socket_read_size"), 1),
 }
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
-
-
-class Condition(NamedTuple):
-    """A key of Redis and the value that it must hold."""
-
-    key: str
-    value: str
 
 
 class CallObserver(Protocol):
