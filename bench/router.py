@@ -129,8 +129,8 @@ async def routing(bots: int, clock: SystemClock) -> AsyncIterator[Address[Router
     running = asyncio.create_task(router.run())
     for number in range(bots):
         name = f"bot-{number}"
-        seat = ReadyBot(name, f"account-{number}", 1, "192.0.2.1", InstantBot(name))
-        address.tell(BotChanged(name, BotState.READY, seat=seat))
+        ready_bot = ReadyBot(name, f"account-{number}", 1, "192.0.2.1", InstantBot(name))
+        address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
     yield address
     router.stop()
     await running

@@ -196,10 +196,10 @@ class PageEnv:
 
     def _change(self, number: int, state: BotState, reason: str | None) -> BotChanged:
         bot_id, account = f"bot-{number + 1}", account_of(number)
-        seat = (
+        ready_bot = (
             ReadyBot(bot_id, account, 1, IP, Address(bot_id)) if state is BotState.READY else None
         )
-        return BotChanged(bot_id, state, account, reason, seat)
+        return BotChanged(bot_id, state, account, reason, ready_bot)
 
 
 class StageProcess:

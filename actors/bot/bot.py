@@ -392,7 +392,7 @@ class Bot(Actor[RouterToBot]):
                 bot_id=self._id,
                 state=self._state,
                 account=self._lease.account if self._lease else None,
-                seat=self._ready_bot if self._state is BotState.READY else None,
+                ready_bot=self._ready_bot if self._state is BotState.READY else None,
                 result=self._failures.result if self._failures else None,
                 **more,
             )

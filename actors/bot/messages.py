@@ -97,7 +97,7 @@ class BotChanged:
     state: BotState
     account: str | None = None
     reason: str | None = None  # in words: the failure due to which the state was entered
-    seat: ReadyBot | None = None  # exactly when state is READY
+    ready_bot: ReadyBot | None = None  # exactly when state is READY
     nothing_free: bool = False  # waiting: Redis was asked, and no account is free
     budget_frees_in: float | None = None  # waiting: seconds until some account's budget frees
     usable_in: float | None = None  # with nothing_free: seconds until the first cooldown ends

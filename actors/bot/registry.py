@@ -91,7 +91,7 @@ class BotRegistry:
             account=change.account,
             next_try_at=None if change.goes_on_in is None else now + change.goes_on_in,
             up_since=_up_since(report, change, now),
-            ip=report.ip if change.seat is None else change.seat.ip,
+            ip=report.ip if change.ready_bot is None else change.ready_bot.ip,
             waits=change.waits,
             cause=_cause(report, change),
         )

@@ -79,7 +79,7 @@ class Players(Actor[PlayersMessage]):
         match envelope.message:
             case FetchProfile() | FetchAliases() as fetch:
                 self._on_fetch(fetch, envelope.reply)
-            case BotChanged(bot_id=bot_id, seat=bot) as changed:
+            case BotChanged(bot_id=bot_id, ready_bot=bot) as changed:
                 self._resting.note(changed, self._clock.now())
                 self._set_bot(bot_id, bot)
             case BotRemoved(bot_id=bot_id):

@@ -161,7 +161,7 @@ class Router(Actor[RouterMessage]):
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
         self._pool.resting.note(changed, self._clock.now())
-        if (bot := changed.seat) is not None:
+        if (bot := changed.ready_bot) is not None:
             self._pool.add(bot, self._health.standing_of_new(bot.account))
             return
         self._pool.remove(changed.bot_id, is_coming=changed.state in COMING)

@@ -39,7 +39,7 @@ class SecretKey:
     own_file: Path | None = None  # the service's own key file, if the key is in it
     is_new: bool = False  # the file is new
 
-    def sealer(self) -> Encryption:
+    def encryption(self) -> Encryption:
         """Return the encryption with these keys.
 
         Raises:
@@ -102,7 +102,7 @@ def _with_own(given: SecretKey, own_file: Path | None) -> SecretKey:
     if own_file is None or not given.text.strip() or not own_file.exists():
         return given
     own = _own_key(own_file)
-    own.sealer()  # raises here, so that the error names this file
+    own.encryption()  # raises here, so that the error names this file
     return replace(given, text=f"{given.text} {own.text}")
 
 

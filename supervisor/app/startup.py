@@ -134,7 +134,7 @@ class StartupResources:
     network: Network
     listener: socket.socket
     valkey: EmbeddedValkey | None
-    sealer: Encryption
+    encryption: Encryption
     secret_key: SecretKey
     instance: str  # the id of this instance
     admin_token: AdminToken | None
@@ -160,12 +160,12 @@ async def startup_resources(
         token = admin_token(settings, log=log)
         valkey = _own_valkey(settings, stack, log=log)
         key = take_secret_key(os.environ, settings.own_key_file)
-        sealer = key.sealer()
+        encryption = key.encryption()
         if key.is_new:
             log.info("sealing_key_made", file=str(key.own_file), reason=BACK_UP)
         instance = stack.enter_context(own_instance(settings.redis.data_dir, log=log))
         async with steam_network(settings) as network:
-            yield StartupResources(network, listener, valkey, sealer, key, instance.id, token)
+            yield StartupResources(network, listener, valkey, encryption, key, instance.id, token)
 
 
 def _own_valkey(

@@ -51,7 +51,7 @@ class Stores:
             prefix=prefix,
             quota=quota,
             lease_s=settings.bots.lease_seconds,
-            encryption=resources.sealer,
+            encryption=resources.encryption,
             counting=raw,
         )
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)

@@ -141,7 +141,7 @@ class Tree:
             self._router,
             self._cache,
             deadline_s=settings.http.deadline,
-            tally=self._metrics.router,
+            router_metrics=self._metrics.router,
             count=self._metrics.matches,
             clock=clock,
         )
@@ -167,7 +167,7 @@ class Tree:
     @property
     def is_sealing(self) -> bool:
         """Whether secrets are encrypted before they are stored."""
-        return self.resources.sealer.has_key
+        return self.resources.encryption.has_key
 
     @property
     def admin_token_file(self) -> Path | None:

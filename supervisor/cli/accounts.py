@@ -72,12 +72,12 @@ T = TypeVar("T")
 class OpenStores:
     """The stores that the commands work with."""
 
-    def __init__(self, redis: RedisClient, settings: Settings, sealer: Encryption) -> None:
+    def __init__(self, redis: RedisClient, settings: Settings, encryption: Encryption) -> None:
         quota = quota_limits(settings)
         prefix, lease_s = settings.redis.prefix, settings.bots.lease_seconds
         self.settings = settings
         self.store = AccountStore(
-            redis, prefix=prefix, quota=quota, lease_s=lease_s, encryption=sealer
+            redis, prefix=prefix, quota=quota, lease_s=lease_s, encryption=encryption
         )
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
         self.pacing = LogonLimiter(redis, prefix=prefix, limits=log_on_limits(settings))
@@ -108,11 +108,11 @@ def with_accounts(
     if settings.redis.is_embedded:
         only_ours_from_now_on()
     key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
-    sealer = key.sealer()
+    encryption = key.encryption()
 
     async def run() -> T:
         async with _redis(settings) as redis:
-            session = OpenStores(redis, settings, sealer)
+            session = OpenStores(redis, settings, encryption)
             if seals and (closed := await session.store.undecryptable_values()):
                 raise key.opens_none_of(closed)
             return await work(session)

@@ -98,7 +98,7 @@ class Tally:
 
 async def load(w: ServiceEnv, first_id: int, requests: int, clients: int) -> Tally:
     """Ask for different matches, each client one after another."""
-    tally, ids = Tally(), iter(range(first_id, first_id + requests))
+    router_metrics, ids = Tally(), iter(range(first_id, first_id + requests))
     loop = asyncio.get_running_loop()
 
     async def ask_on(session: aiohttp.ClientSession) -> None:
@@ -107,12 +107,12 @@ async def load(w: ServiceEnv, first_id: int, requests: int, clients: int) -> Tal
             url = f"{w.service.url}/match-details?match_id={match_id}"
             async with session.get(url) as answer:
                 await answer.read()
-                tally.statuses[answer.status] += 1
-            tally.slowest_s = max(tally.slowest_s, loop.time() - begun)
+                router_metrics.statuses[answer.status] += 1
+            router_metrics.slowest_s = max(router_metrics.slowest_s, loop.time() - begun)
 
     async with client() as session:
         await asyncio.gather(*(ask_on(session) for _ in range(clients)))
-    return tally
+    return router_metrics
 
 
 async def requests_of(sandbox: SandboxProcess) -> int:
@@ -131,9 +131,9 @@ async def test_one_bot_in_ten_silent_and_one_in_ten_slow() -> None:
             gc_silent={"accounts": ["bot0003"]},
             gc_delay_ms={"value": 3000, "accounts": ["bot0007"]},
         )
-        tally = await load(w, MATCH, requests=2000, clients=16)
-        answered, asked = tally.statuses[200], await requests_of(w.sandbox)
-        assert answered / 2000 > 0.999, tally
+        router_metrics = await load(w, MATCH, requests=2000, clients=16)
+        answered, asked = router_metrics.statuses[200], await requests_of(w.sandbox)
+        assert answered / 2000 > 0.999, router_metrics
         assert asked / answered < 1.15
         requests = (await w.sandbox.summary())["requests"]
         assert max(requests["bot0003"], requests["bot0007"]) < 2000 / 10 / 4  # fewer turns

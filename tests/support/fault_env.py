@@ -178,7 +178,7 @@ class Neighbour:
     async def serving(self) -> AsyncIterator[None]:
         """Request matches during the block; each must be answered."""
         before = len(self.run.changes)
-        seat = self.run.changes[-1].seat
+        ready_bot = self.run.changes[-1].ready_bot
         stop, answered = asyncio.Event(), 0
 
         async def ask() -> None:
@@ -194,4 +194,4 @@ class Neighbour:
             await asking
         assert answered > 0
         # A lease renewal publishes the state again; nothing else may change.
-        assert all(one.seat == seat is not None for one in self.run.changes[before:])
+        assert all(one.ready_bot == ready_bot is not None for one in self.run.changes[before:])

@@ -119,7 +119,7 @@ class PipelineEnv:
     ) -> None:
         self.clock = clock
         self.memory = MatchCache(100)
-        self.tally = RouterCounts()
+        self.router_metrics = RouterCounts()
         self.errors: list[str] = []  # of matches; "" for data
         self.outcomes: list[Outcome] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []
@@ -134,7 +134,7 @@ class PipelineEnv:
             Address[RouterMessage]("router"),
             self.memory,
             deadline_s=15.0,
-            tally=self.tally,
+            router_metrics=self.router_metrics,
             count=self.errors.append,
             clock=clock,
         )

@@ -147,23 +147,23 @@ class RouterEnv:
     matches: FakeMatches
     address: Address[RouterMessage]
     router: Router
-    tally: RouterCounts
+    router_metrics: RouterCounts
     bots: dict[str, FakeBot] = field(default_factory=dict)
-    seats: dict[str, ReadyBot] = field(default_factory=dict)
+    ready_bots: dict[str, ReadyBot] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def add_bot(self, name: str, answer: Answer = match, *, ip: str = "192.0.2.1") -> FakeBot:
         bot = self.bots[name] = FakeBot(name, self.clock, answer)
         await bot.start()
         self.tasks.append(asyncio.create_task(bot.run()))
-        self.seats[name] = ReadyBot(name, f"account of {name}", 1, ip, bot.address)
+        self.ready_bots[name] = ReadyBot(name, f"account of {name}", 1, ip, bot.address)
         self.say_ready(name)
         await settle()
         return bot
 
     def say_ready(self, name: str) -> None:
         """Let a bot say (again) that it is ready, as it does after each renewal of its lease."""
-        self.address.tell(BotChanged(name, BotState.READY, seat=self.seats[name]))
+        self.address.tell(BotChanged(name, BotState.READY, ready_bot=self.ready_bots[name]))
 
     def change(self, name: str, state: BotState) -> None:
         self.address.tell(BotChanged(name, state))
@@ -205,7 +205,7 @@ async def routing(
 ) -> AsyncIterator[RouterEnv]:
     """Run a router; several on the same `matches` are several containers."""
     address: Address[RouterMessage] = Address("router")
-    budgets, tally = FakeAccounts(), RouterCounts()
+    budgets, router_metrics = FakeAccounts(), RouterCounts()
     router = Router(
         address=address,
         accounts=budgets,
@@ -213,7 +213,7 @@ async def routing(
         memory=MatchCache(policy.freshness.memory_entries),
         decoder=MatchDecoder(),
         policy=policy,
-        metrics=tally,
+        metrics=router_metrics,
         registry=BotRegistry(stable_after_s=60.0, clock=clock, log=structlog.get_logger()),
         clock=clock,
         rng=random.Random(1),
@@ -221,7 +221,7 @@ async def routing(
     )
     await router.start()
     running = asyncio.create_task(router.run())
-    stage = RouterEnv(clock, budgets, matches, address, router, tally)
+    stage = RouterEnv(clock, budgets, matches, address, router, router_metrics)
     try:
         yield stage
     finally:

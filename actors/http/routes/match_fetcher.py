@@ -59,14 +59,14 @@ class MatchFetcher:
         memory: MatchCache,
         *,
         deadline_s: float,
-        tally: RouterMetrics,
+        router_metrics: RouterMetrics,
         count: CountMatch,
         clock: Clock,
     ) -> None:
         self._router = router
         self.memory = memory
         self._deadline_s = deadline_s
-        self._tally = tally
+        self._router_metrics = router_metrics
         self._count = count
         self._clock = clock
 
@@ -107,7 +107,7 @@ class MatchFetcher:
 
     def count_cached(self) -> None:
         """Count a match that was answered from memory without `fetch`."""
-        self._tally.looked_up(Lookup.MEMORY)
+        self._router_metrics.looked_up(Lookup.MEMORY)
         self._count("")
 
     async def asked_last(self, match_id: int) -> ReadyBot | None:
@@ -139,7 +139,7 @@ class MatchFetcher:
         now = self._clock.wall()
         known = self.memory.get(match_id, now)
         if known is not None:
-            self._tally.looked_up(Lookup.MEMORY)
+            self._router_metrics.looked_up(Lookup.MEMORY)
         if isinstance(known, NoMatch):
             raise known.error(now)
         return known

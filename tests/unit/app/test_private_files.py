@@ -98,7 +98,7 @@ def test_a_damaged_own_key_is_named_also_beside_a_good_one(
     own = tmp_path / "sealing-key"
     own.write_text("c2hvcnQ=\n")
     with pytest.raises(ConfigError) as refused:
-        take_secret_key(given, own).sealer()
+        take_secret_key(given, own).encryption()
     assert str(own) in str(refused.value)
     assert "put the file back from the backup" in str(refused.value)
 

@@ -213,7 +213,9 @@ async def test_a_bot_that_is_to_check_its_lease_renews_at_once_and_says_that_it_
     bot_env.address.tell(CheckLease())
     await bot_env.until_settled()
     assert bot_env.script.calls[done:] == ["renew"]
-    assert [one.seat for one in bot_env.changes[said:]] == [bot_env.changes[said - 1].seat]
+    assert [one.ready_bot for one in bot_env.changes[said:]] == [
+        bot_env.changes[said - 1].ready_bot
+    ]
 
 
 async def test_a_bot_that_is_to_check_a_lease_it_lost_leaves_at_once(bot_env: BotUnitEnv) -> None:
@@ -276,9 +278,9 @@ async def test_a_lost_gc_session_takes_the_seat_away_until_it_is_back(bot_env: B
     await bot_env.until_ready()
     bot_env.drop(GcLost("no session"))
     assert bot_env.changes[-1].state is BotState.LAUNCHING
-    assert bot_env.changes[-1].seat is None
+    assert bot_env.changes[-1].ready_bot is None
     bot_env.drop(GcReady())
-    assert bot_env.changes[-1].seat is not None
+    assert bot_env.changes[-1].ready_bot is not None
 
 
 async def test_a_gc_session_that_does_not_return_ends_the_life(bot_env: BotUnitEnv) -> None:

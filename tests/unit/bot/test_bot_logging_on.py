@@ -48,9 +48,9 @@ async def test_a_first_life_takes_the_password_and_stores_the_token_before_using
         BotState.LAUNCHING,
         BotState.READY,
     ]
-    seat = bot_env.changes[-1].seat
-    assert seat is not None
-    assert (seat.account, seat.fencing_token, seat.ip) == ("axe", 1, "192.0.2.1")
+    ready_bot = bot_env.changes[-1].ready_bot
+    assert ready_bot is not None
+    assert (ready_bot.account, ready_bot.fencing_token, ready_bot.ip) == ("axe", 1, "192.0.2.1")
 
 
 async def test_a_stored_token_is_used_and_the_password_not_touched(bot_env: BotUnitEnv) -> None:

@@ -88,7 +88,7 @@ async def test_the_next_run_of_a_bot_is_published_with_its_state(clock: FakeCloc
 def test_a_bot_that_crashed_is_no_longer_ready(clock: FakeClock) -> None:
     router = Subscriber("router")
     registry = registry_of(clock, router)
-    seat = ReadyBot("bot-1", "axe", 1, None, Address("bot-1"))
-    registry.changed(BotChanged("bot-1", BotState.READY, "axe", seat=seat))
+    ready_bot = ReadyBot("bot-1", "axe", 1, None, Address("bot-1"))
+    registry.changed(BotChanged("bot-1", BotState.READY, "axe", ready_bot=ready_bot))
     registry.supervised("bot-1", BotState.BACKING_OFF, next_try_in=1.0)
     assert router.heard[-1] == BotChanged("bot-1", BotState.BACKING_OFF, goes_on_in=1.0)

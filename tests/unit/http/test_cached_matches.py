@@ -75,7 +75,7 @@ async def test_both_ways_answer_count_and_log_the_same(
     async with env.talk(from_memory=False) as application, env.talk() as memory:
         await env.clock.advance(7.9)
         expected = await application.ask(get(target, *lines))
-        tally = dict(env.tally.counts)
+        router_metrics = dict(env.router_metrics.counts)
         assert env.routed == [target]
         found = await memory.ask(get(target, *lines))
     assert env.routed == [target]
@@ -88,7 +88,9 @@ async def test_both_ways_answer_count_and_log_the_same(
     assert cached[1]["request_id"] == found.headers["x-request-id"]
     assert env.outcomes[0] == env.outcomes[1]
     assert env.errors == ["", ""]
-    assert dict(env.tally.counts) == {name: 2 * count for name, count in tally.items()}
+    assert dict(env.router_metrics.counts) == {
+        name: 2 * count for name, count in router_metrics.items()
+    }
 
 
 @pytest.mark.parametrize("target", [QUERY, PATH])

@@ -87,8 +87,8 @@ class Stage:
         bot = self.bots[name] = FakeBot(name, self.clock, answer)
         await bot.start()
         self.tasks.append(asyncio.create_task(bot.run()))
-        seat = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
-        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        ready_bot = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        self.address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
         await settle()
         return bot
 

@@ -13,7 +13,7 @@ from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.rotation import RoundRobin, Standing
 
 
-def seat(number: int) -> ReadyBot:
+def ready_bot(number: int) -> ReadyBot:
     name = f"bot-{number}"
     return ReadyBot(name, f"account-{number}", number, None, Address[RouterToBot](name))
 
@@ -21,14 +21,14 @@ def seat(number: int) -> ReadyBot:
 def test_seats_take_turns_in_order_of_last_use() -> None:
     turns = RoundRobin(max_in_flight=10, min_interval_s=0.0)
     for number in range(3):
-        turns.add(seat(number))
+        turns.add(ready_bot(number))
     taken = [turns.take(0.0) for _ in range(7)]
     assert [one.bot_id for one in taken if one] == [f"bot-{n % 3}" for n in range(7)]
 
 
 def test_a_full_seat_is_passed_over_until_one_of_its_requests_ends() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     taken = turns.take(0.0)
     assert taken is not None
     assert turns.take(0.0) is None
@@ -38,7 +38,7 @@ def test_a_full_seat_is_passed_over_until_one_of_its_requests_ends() -> None:
 
 def test_a_seat_rests_between_two_requests() -> None:
     turns = RoundRobin(max_in_flight=5, min_interval_s=1.0)
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     assert turns.take(10.0) is not None
     assert turns.take(10.9) is None
     assert turns.next_rest_over(10.9) is not None
@@ -47,7 +47,7 @@ def test_a_seat_rests_between_two_requests() -> None:
 
 def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=60.0)
-    first, second = seat(0), seat(1)
+    first, second = ready_bot(0), ready_bot(1)
     turns.add(first)
     turns.add(second)
     assert turns.take(100.0) is first
@@ -63,7 +63,7 @@ def test_a_seat_that_is_put_back_has_its_turn_still_and_need_not_rest() -> None:
 
 def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-    one = seat(0)
+    one = ready_bot(0)
     turns.add(one)
     assert turns.take(0.0) is one
     turns.retire("bot-0")
@@ -73,7 +73,7 @@ def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
 
 def test_a_seat_that_another_request_took_since_rests_from_then() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=10.0)
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     one = turns.take(0.0)
     assert one is not None
     assert turns.take(10.0) is one
@@ -83,8 +83,8 @@ def test_a_seat_that_another_request_took_since_rests_from_then() -> None:
 
 def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    turns.add(seat(0))
-    turns.add(seat(1))
+    turns.add(ready_bot(0))
+    turns.add(ready_bot(1))
     avoid = frozenset({"account-0"})
     first, second = turns.take(0.0, avoid), turns.take(0.0, avoid)
     assert first is not None
@@ -94,11 +94,11 @@ def test_an_avoided_account_is_used_only_when_there_is_no_other() -> None:
 
 def test_what_an_earlier_life_of_a_bot_gives_back_does_not_count_for_the_next() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     old = turns.take(0.0)
     assert old is not None
     turns.remove("bot-0")
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     new = turns.take(0.0)
     assert new is not None
     turns.release(old)
@@ -109,7 +109,7 @@ def test_what_an_earlier_life_of_a_bot_gives_back_does_not_count_for_the_next() 
 def test_rotation_is_fair_within_one(bots: int, requests: int) -> None:
     turns = RoundRobin(max_in_flight=10**6, min_interval_s=0.0)
     for number in range(bots):
-        turns.add(seat(number))
+        turns.add(ready_bot(number))
     used = Counter({f"bot-{n}": 0 for n in range(bots)})
     for _ in range(requests):
         taken = turns.take(0.0)
@@ -126,7 +126,7 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
     for step in steps:
         number = data.draw(st.integers(0, 3))
         if step == "join":
-            present[f"bot-{number}"] = seat(number)
+            present[f"bot-{number}"] = ready_bot(number)
             turns.add(present[f"bot-{number}"])
         elif step == "leave":
             present.pop(f"bot-{number}", None)
@@ -149,7 +149,7 @@ def test_no_seat_ever_carries_more_than_it_may(steps: list[str], data: st.DataOb
 
 def test_other_limits_hold_for_the_seats_that_are_there() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=60.0)
-    turns.add(seat(0))
+    turns.add(ready_bot(0))
     taken = turns.take(0.0)
     assert taken is not None
     turns.change_limits(max_in_flight=3, min_interval_s=0.0)
@@ -166,8 +166,8 @@ def test_other_limits_hold_for_the_seats_that_are_there() -> None:
 
 def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight() -> None:
     turns = RoundRobin(max_in_flight=5, min_interval_s=0.0)
-    turns.add(seat(0))
-    turns.add(seat(1))
+    turns.add(ready_bot(0))
+    turns.add(ready_bot(1))
     busy = turns.take(0.0)
     assert busy is not None
     assert turns.take(0.0) is not None
@@ -183,7 +183,7 @@ def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight(
 
 def test_a_deprioritised_bot_is_used_only_when_there_is_no_other() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    bad, good = seat(0), seat(1)
+    bad, good = ready_bot(0), ready_bot(1)
     turns.add(bad)
     turns.add(good)
     turns.set_standing(bad, Standing.DEPRIORITISED)
@@ -199,7 +199,7 @@ def test_a_deprioritised_bot_is_used_only_when_there_is_no_other() -> None:
 
 def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    bad, good = seat(0), seat(1)
+    bad, good = ready_bot(0), ready_bot(1)
     turns.add(bad)
     turns.add(good)
     turns.set_standing(bad, Standing.DEPRIORITISED)
@@ -210,7 +210,7 @@ def test_of_two_that_failed_before_the_one_of_good_standing_is_used() -> None:
 
 def test_a_bot_on_probation_gets_one_request_at_a_time_until_it_answers_in_time() -> None:
     turns = RoundRobin(max_in_flight=3, min_interval_s=0.0)
-    one = seat(0)
+    one = ready_bot(0)
     turns.add(one)
     turns.set_standing(one, Standing.DEPRIORITISED)
     turns.end_standing(one, Standing.DEPRIORITISED)
@@ -226,7 +226,7 @@ def test_a_bot_on_probation_gets_one_request_at_a_time_until_it_answers_in_time(
 def test_a_deprioritised_bot_that_answers_in_time_is_as_good_as_any() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
     for number in range(2):
-        turns.add(seat(number))
+        turns.add(ready_bot(number))
     busy = turns.take(0.0)
     assert busy is not None
     turns.set_standing(busy, Standing.DEPRIORITISED)
@@ -239,8 +239,8 @@ def test_a_deprioritised_bot_that_answers_in_time_is_as_good_as_any() -> None:
 
 def test_a_bot_that_is_not_there_has_no_standing() -> None:
     turns = RoundRobin(max_in_flight=1, min_interval_s=0.0)
-    turns.add(seat(0))
-    earlier = seat(0)
+    turns.add(ready_bot(0))
+    earlier = ready_bot(0)
     for standing in Standing:
         turns.set_standing(earlier, standing)
         turns.end_standing(earlier, standing)
@@ -251,7 +251,7 @@ def test_a_bot_that_is_not_there_has_no_standing() -> None:
 
 def test_a_suspended_bot_gets_nothing_counts_as_busy_and_then_stands_as_before() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-    one = seat(0)
+    one = ready_bot(0)
     turns.add(one)
     turns.set_standing(one, Standing.DEPRIORITISED)
     turns.set_standing(one, Standing.SUSPENDED)
@@ -262,7 +262,7 @@ def test_a_suspended_bot_gets_nothing_counts_as_busy_and_then_stands_as_before()
 
 def test_what_happens_to_a_suspended_bot_holds_when_that_ends() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-    one = seat(0)
+    one = ready_bot(0)
     turns.add(one, Standing.PROBATION)
     turns.set_standing(one, Standing.SUSPENDED)
     turns.answered(one, 0.0, is_good=True)
@@ -278,7 +278,7 @@ def test_what_happens_to_a_suspended_bot_holds_when_that_ends() -> None:
 
 def test_a_paused_bot_gets_nothing_and_does_not_count() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-    one = seat(0)
+    one = ready_bot(0)
     turns.add(one)
     turns.set_standing(one, Standing.PAUSED)
     assert (turns.take(0.0), len(turns), turns.loads()) == (None, 0, {})
@@ -313,12 +313,12 @@ def test_a_paused_bot_gets_nothing_and_does_not_count() -> None:
 )
 def test_standing_is_never_lost_count_of(steps: list[str], data: st.DataObject) -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-    seats = [seat(number) for number in range(3)]
-    for one in seats:
+    ready_bots = [ready_bot(number) for number in range(3)]
+    for one in ready_bots:
         turns.add(one)
     out: list[ReadyBot] = []
     for step in steps:
-        one = data.draw(st.sampled_from(seats))
+        one = data.draw(st.sampled_from(ready_bots))
         match step:
             case "take":
                 out += [taken] if (taken := turns.take(0.0)) else []

@@ -90,11 +90,11 @@ async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
     for match_id in (1, 2, 3):
         assert (await stage.ask(match_id)).source is Source.REDIS
     assert stage.budgets.granted == []
-    assert stage.tally.counts == {"redis": 3}
+    assert stage.router_metrics.counts == {"redis": 3}
     for match_id in (4, 5):  # both bots are as rested as they were, and in the same order
         await stage.ask(match_id)
     assert [bot.asked for bot in bots] == [[4], [5]]
-    assert stage.tally.counts["miss"] == 2
+    assert stage.router_metrics.counts["miss"] == 2
 
 
 async def test_what_another_container_is_under_way_for_is_not_asked_for_again(
@@ -138,7 +138,7 @@ async def test_a_spent_account_is_followed_by_another(stage: RouterEnv) -> None:
     stage.budgets.refusals["account of a"] = Refused("account", 60.0)
     assert (await stage.ask(7)).source is Source.GC
     assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
-    assert stage.tally.counts == {"miss": 1, "refused_account": 1}
+    assert stage.router_metrics.counts == {"miss": 1, "refused_account": 1}
 
 
 async def test_an_account_that_cannot_be_counted_is_followed_by_another(clock: FakeClock) -> None:
@@ -149,7 +149,7 @@ async def test_an_account_that_cannot_be_counted_is_followed_by_another(clock: F
         stage.budgets.misused.add("account of a")
         assert (await stage.ask(7)).source is Source.GC
         assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
-        assert stage.tally.counts == {"miss": 1, "broke": 1}
+        assert stage.router_metrics.counts == {"miss": 1, "broke": 1}
 
 
 async def test_what_is_counted_is_asked_for_though_the_client_went_away(clock: FakeClock) -> None:

@@ -129,8 +129,8 @@ class Stage:
 
     def ready(self, bot: HeldBot) -> None:
         name = bot.address.name
-        seat = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
-        self.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        ready_bot = ReadyBot(name, f"account of {name}", 1, "192.0.2.1", bot.address)
+        self.address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
 
     def ask(self, match_id: int) -> asyncio.Task[MatchAnswer]:
         deadline = self.clock.now() + 30.0

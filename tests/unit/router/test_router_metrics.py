@@ -32,8 +32,8 @@ async def test_each_match_is_looked_up_once(stage: RouterEnv) -> None:
     await stage.clock.advance(0.2)
     await asyncio.gather(*asked)
     await stage.ask(7)
-    assert stage.tally.counts == {"miss": 1, "joined": 2, "memory": 1}
-    assert stage.tally.latencies == [pytest.approx(0.2)]
+    assert stage.router_metrics.counts == {"miss": 1, "joined": 2, "memory": 1}
+    assert stage.router_metrics.latencies == [pytest.approx(0.2)]
 
 
 async def test_what_another_container_knows_or_drops_is_told_apart(
@@ -44,19 +44,19 @@ async def test_what_another_container_knows_or_drops_is_told_apart(
         await stage.add_bot("a")
         await stage.ask(7)
         await other.ask(7)
-        assert other.tally.counts == {"redis": 1}
+        assert other.router_metrics.counts == {"redis": 1}
         theirs = other.ask(8)
         await settle()
         ours = stage.ask(8)
         await settle()
-        assert stage.tally.counts == {"miss": 1}
+        assert stage.router_metrics.counts == {"miss": 1}
         reply = slow.waiting[0].reply
         assert reply is not None
         theirs.cancel()
         reply.fail(GcUnavailable("gone"))
         await clock.advance(1.0)
         await ours
-        assert stage.tally.counts == {"miss": 2, "took_over": 1}
+        assert stage.router_metrics.counts == {"miss": 2, "took_over": 1}
 
 
 async def test_failures_are_counted_by_kind(stage: RouterEnv) -> None:
@@ -67,10 +67,10 @@ async def test_failures_are_counted_by_kind(stage: RouterEnv) -> None:
         await stage.clock.advance(POLICY.request_timeout_s * 4)
         with pytest.raises(RequestError):
             await asked
-    assert stage.tally.counts["silent"] >= 1
-    assert stage.tally.counts["broke"] >= 1
-    assert stage.tally.counts["unusable"] >= 1
-    assert stage.tally.latencies == []
+    assert stage.router_metrics.counts["silent"] >= 1
+    assert stage.router_metrics.counts["broke"] >= 1
+    assert stage.router_metrics.counts["unusable"] >= 1
+    assert stage.router_metrics.latencies == []
 
 
 async def test_refusals_are_counted_by_what_is_spent(stage: RouterEnv) -> None:
@@ -81,7 +81,9 @@ async def test_refusals_are_counted_by_what_is_spent(stage: RouterEnv) -> None:
         await stage.clock.advance(1.0)
         with pytest.raises(RequestError):
             await asked
-    assert {name: count for name, count in stage.tally.counts.items() if "refused" in name} == {
+    assert {
+        name: count for name, count in stage.router_metrics.counts.items() if "refused" in name
+    } == {
         "refused_ip": 1,
         "refused_lease": 1,
     }
@@ -92,7 +94,7 @@ async def test_a_redis_that_is_away_is_no_refusal(stage: RouterEnv) -> None:
     stage.budgets.refusals["account of a"] = StoreUnavailable("reserve")
     with pytest.raises(RequestError):
         await stage.ask(7)
-    assert stage.tally.counts == {}  # nor was it looked up
+    assert stage.router_metrics.counts == {}  # nor was it looked up
 
 
 async def test_hedges_are_counted(stage: RouterEnv) -> None:
@@ -100,7 +102,7 @@ async def test_hedges_are_counted(stage: RouterEnv) -> None:
     await stage.add_bot("b", silence)
     asked = stage.ask(7)
     await stage.clock.advance(1.5)
-    assert stage.tally.counts == {"miss": 1, "hedged": 1}
+    assert stage.router_metrics.counts == {"miss": 1, "hedged": 1}
     asked.cancel()
     await settle()
 
@@ -112,5 +114,5 @@ async def test_an_account_that_stays_silent_is_counted(stage: RouterEnv) -> None
         await stage.clock.advance(ALONE_TIMES * POLICY.request_timeout_s + 1)
         with pytest.raises(RequestError):
             await asked
-    assert stage.tally.counts["circuit_spare"] == 1
-    assert stage.tally.counts["silent"] == OPENS_AFTER
+    assert stage.router_metrics.counts["circuit_spare"] == 1
+    assert stage.router_metrics.counts["silent"] == OPENS_AFTER

@@ -120,8 +120,8 @@ async def test_a_bot_that_cannot_be_told_is_used_again_soon(
     await deaf.start()  # and does not run
     for _ in range(DEFAULT_CAPACITY):
         deaf.address.tell(CheckLease())
-    seat = ReadyBot("deaf", "account of deaf", 1, HERE, deaf.address)
-    stage.address.tell(BotChanged("deaf", BotState.READY, seat=seat))
+    ready_bot = ReadyBot("deaf", "account of deaf", 1, HERE, deaf.address)
+    stage.address.tell(BotChanged("deaf", BotState.READY, ready_bot=ready_bot))
     refuse(stage, refused, "deaf")
     asked = stage.ask(7, within=1.0)
     await stage.clock.advance(1.0)

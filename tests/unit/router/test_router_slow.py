@@ -109,7 +109,7 @@ async def test_a_bot_that_is_slower_than_the_others_is_demoted(stage: RouterEnv)
         asked = stage.ask(match_id)
         await stage.clock.advance(1.5)
         await asked
-    standing = stage.router._pool.rotation.standing(stage.seats["a"])
+    standing = stage.router._pool.rotation.standing(stage.ready_bots["a"])
     assert standing in (Standing.DEPRIORITISED, Standing.PROBATION)
 
 
@@ -204,7 +204,11 @@ async def test_an_answer_that_its_session_took_along_is_no_silence(stage: Router
         bot.stop()
         asked.cancel()
         await asyncio.wait({asked})
-    assert stage.tally.counts["circuit_spare"] == stage.tally.counts["circuit_pause"] == 0
+    assert (
+        stage.router_metrics.counts["circuit_spare"]
+        == stage.router_metrics.counts["circuit_pause"]
+        == 0
+    )
 
 
 async def test_a_silent_bot_among_answered_ones_is_found_out_as_soon_as_ever(

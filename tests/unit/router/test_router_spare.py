@@ -72,9 +72,9 @@ class Fleet:
 
     def ready(self, bot: FakeBot) -> None:
         name = bot.address.name
-        seat = ReadyBot(name, self.accounts[name], 1, "192.0.2.1", bot.address)
+        ready_bot = ReadyBot(name, self.accounts[name], 1, "192.0.2.1", bot.address)
         self.log_ons.append(self.stage.clock.now())
-        self.stage.address.tell(BotChanged(name, BotState.READY, seat=seat))
+        self.stage.address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
 
     def obey(self) -> None:
         """Do what the bots were told, as bots do."""
@@ -264,8 +264,12 @@ async def test_drops_between_answers_are_no_evidence(
             await clock.advance(2.0)
         assert len(moody.asked) >= 20  # it gets its turns
         assert (moody.spent, moody.relogs, moody.spares) == ([], 0, [])
-        assert stage.tally.counts["dropped"] >= 12
-        assert stage.tally.counts["silent"] == stage.tally.counts["circuit_pause"] == 0
+        assert stage.router_metrics.counts["dropped"] >= 12
+        assert (
+            stage.router_metrics.counts["silent"]
+            == stage.router_metrics.counts["circuit_pause"]
+            == 0
+        )
 
 
 async def test_a_burst_of_drops_is_a_pause_while_others_are_answered(
@@ -281,7 +285,7 @@ async def test_a_burst_of_drops_is_a_pause_while_others_are_answered(
             await asked
         assert len(bad.asked) == OPENS_AFTER
         assert (bad.spent, bad.relogs, bad.spares) == ([], 0, [])
-        assert stage.tally.counts["circuit_pause"] == 1
+        assert stage.router_metrics.counts["circuit_pause"] == 1
 
 
 async def test_a_dropped_request_is_followed_by_another_bot_at_once(

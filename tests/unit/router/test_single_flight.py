@@ -62,9 +62,9 @@ async def test_it_says_which_account_was_asked_and_none_was_for_what_is_known(
     assert await stage.address.ask(question, deadline=stage.clock.now() + 1) is None
     asked = stage.ask(7, within=2)
     await settle()
-    seat = await stage.address.ask(question, deadline=stage.clock.now() + 1)
-    assert seat is not None
-    assert (seat.account, seat.ip) == ("account of a", ip)
+    ready_bot = await stage.address.ask(question, deadline=stage.clock.now() + 1)
+    assert ready_bot is not None
+    assert (ready_bot.account, ready_bot.ip) == ("account of a", ip)
     await stage.clock.advance(2)
     with pytest.raises(TimedOut) as late:
         await asked
