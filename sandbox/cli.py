@@ -68,7 +68,7 @@ def simulate(
         bool, typer.Option("--exit-with-parent", help="Stop when the parent process ends.")
     ] = False,
 ) -> None:
-    """Run the simulated Steam network on loopback until SIGTERM or Ctrl-C."""
+    """Run the simulated Steam network on loopback."""
     options = Options(**locals())  # the parameters are its fields
     import asyncio  # noqa: PLC0415 - `--help` and completion need none of this
     import logging  # noqa: PLC0415 - as above

@@ -362,7 +362,7 @@ async def test_a_file_that_stays_wrong_is_refused(
     [
         (NOT_RECORDED, "replay-not-recorded", "was not recorded"),
         (EXPIRED, "replay-expired", "replay is deleted"),
-        (OLD_FORMAT, "replay-old-format", "before there were replays"),
+        (OLD_FORMAT, "replay-old-format", "older than today's form of replays"),
         (NO_SUCH, "not-found", "match"),
     ],
 )
