@@ -21,6 +21,7 @@ from actors.errors import AccountError, ActorStopped, MailboxFull
 from actors.router.messages import Reconfigure, RouterMessage
 from supervisor.app.fleet import Fleet
 from supervisor.app.policies import GOODBYE_S, router_policy
+from supervisor.app.settings import load
 from supervisor.clock import SystemClock
 from supervisor.config.changes import change
 from supervisor.config.errors import ConfigError, without_password
@@ -83,7 +84,7 @@ class LiveSettings(FollowedFile):
         if content is not None and not content.strip() and self._loaded.in_file:
             # An empty file means the defaults, but a full disk or a slow writer leaves one too.
             raise ConfigError(str(self.file), "is empty; for the defaults leave a comment in it")
-        return self._loaded.again()
+        return load(self._loaded.file, sandbox=self._loaded.is_sandboxed)
 
     def _refuse(self, error: ConfigError) -> None:
         reason = without_password(str(error))

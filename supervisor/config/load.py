@@ -165,14 +165,6 @@ class Loaded:
     is_sandboxed: bool = False
     unread: tuple[str, ...] = ()  # variables that name a Redis, if no setting does
 
-    def again(self) -> Loaded:
-        """Read and check the same sources again; the file must still exist.
-
-        Raises:
-            ConfigError: as `load`.
-        """
-        return load(self.file, sandbox=self.is_sandboxed)
-
     def notes(self) -> list[str]:
         """Return one sentence about each variable in `unread`."""
         return [

@@ -181,3 +181,13 @@ async def test_asked_to_it_reads_the_file_without_a_look(env: SettingsEnv) -> No
     assert env.counts == [3]
     serving.cancel()
     await asyncio.wait({serving})
+
+
+async def test_an_edit_is_checked_by_the_redis_client_too(env: SettingsEnv) -> None:
+    """A restart would refuse this URL, so the reload refuses it, and nothing of the edit applies."""
+    line = await env.edit(
+        '[bots]\ncount = 3\n[redis]\nurl = "redis://localhost/0?no_such_option=1"\n'
+    )
+    assert line is not None
+    assert (line["event"], line["key"]) == ("config_refused", "redis.url")
+    assert env.counts == []
