@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
 import pytest
 from support.sandbox_client import logged_on, steamid_of
 from support.sandbox_connection import Connecting, read_frame
+from support.sandbox_program import ACCOUNTS
 
-from bench.sandbox_process import ROOT, SandboxError, SandboxProcess
+from bench.sandbox_process import SandboxError, SandboxProcess
 
 pytestmark = pytest.mark.integration
-
-ACCOUNTS = [{"name": "bot0", "password": "p0"}, {"name": "bot1", "password": "p1"}]
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxProcess]:
     with SandboxProcess(ACCOUNTS) as running:
         yield running
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sandbox", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
-async def get(url: str, **query: str) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(url, params=query) as response:
-        assert response.status == 200
-        return json.loads(await response.text())
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import asyncio
 import json
 import re
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +13,12 @@ import aiohttp
 import pytest
 from support.sandbox_client import logged_on, steamid_of
 from support.sandbox_connection import Connecting
+from support.sandbox_program import ACCOUNTS, get
 
-from bench.sandbox_process import ROOT, SandboxProcess
+from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration
 
-ACCOUNTS = [{"name": "bot0", "password": "p0"}, {"name": "bot1", "password": "p1"}]
 CONNECT_LIST = "/ISteamDirectory/GetCMListForConnect/v1/"
 
 
@@ -28,23 +26,6 @@ CONNECT_LIST = "/ISteamDirectory/GetCMListForConnect/v1/"
 def sandbox() -> Iterator[SandboxProcess]:
     with SandboxProcess(ACCOUNTS) as running:
         yield running
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sandbox", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
-async def get(url: str, **query: str) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(url, params=query) as response:
-        assert response.status == 200
-        return json.loads(await response.text())
 
 
 async def test_the_list_for_connect_is_sorted_and_has_duplicates_and_other_realms(

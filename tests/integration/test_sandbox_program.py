@@ -10,42 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 from support.sandbox_client import logged_on, steamid_of
 from support.sandbox_connection import Connecting
+from support.sandbox_program import ACCOUNTS, run
 
 from bench.sandbox_process import ROOT, SandboxProcess
 
 pytestmark = pytest.mark.integration
-
-ACCOUNTS = [{"name": "bot0", "password": "p0"}, {"name": "bot1", "password": "p1"}]
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxProcess]:
     with SandboxProcess(ACCOUNTS) as running:
         yield running
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sandbox", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
-async def get(url: str, **query: str) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(url, params=query) as response:
-        assert response.status == 200
-        return json.loads(await response.text())
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '[{"name": "a"}]'])
