@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -23,6 +24,7 @@ class SteamTime:
     """
 
     def __init__(self, clock: Clock) -> None:
+        self.now: Callable[[], float] = clock.now  # monotonic seconds
         self._clock = clock
         self._ahead: float | None = None  # seconds from the monotonic clock to Steam's UTC time
         self._is_from_cm = False
@@ -31,10 +33,6 @@ class SteamTime:
     def is_known(self) -> bool:
         """Whether the time is known; until then `wall` is the machine's own."""
         return self._ahead is not None
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        return self._clock.now()
 
     def wall(self) -> float:
         """Return UTC seconds since 1970 at Steam."""

@@ -30,9 +30,7 @@ class StoppedClock(SteamTime):
     def __init__(self) -> None:
         super().__init__(SystemClock())
         self.time = 1000.0
-
-    def now(self) -> float:
-        return self.time
+        self.now = lambda: self.time
 
 
 @pytest.fixture
