@@ -100,7 +100,7 @@ async def undecryptable_values(
         encryption: with the keys of this process.
 
     Raises:
-        StoreUnavailable, StoreMisused: see `redis.errors.translated`.
+        StoreUnavailable, StoreMisused: see `redis_call`.
     """
     count = 0
     with redis_call(redis, "undecryptable_values"):

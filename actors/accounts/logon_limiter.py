@@ -60,7 +60,7 @@ class LogonLimiter:
         """Return None when a log-on may start; it is counted then, and Redis can write.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
+            StoreUnavailable, StoreMisused: see `redis_call`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
         args = [*self._bucket, cost, int(PROBE_S * 1000)]
@@ -71,7 +71,7 @@ class LogonLimiter:
         """Undo `ask` for a log-on that did not reach Steam.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
+            StoreUnavailable, StoreMisused: see `redis_call`.
         """
         cost = PASSWORD_COST if with_password else TOKEN_COST
         await self._run("logon_refund", self._keys_of(self._ip), [*self._bucket, cost])
@@ -80,7 +80,7 @@ class LogonLimiter:
         """Close the circuit after an accepted log-on, with which Steam told the egress IP.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`; may be called again.
+            StoreUnavailable, StoreMisused: see `redis_call`; may be called again.
         """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]

@@ -37,7 +37,7 @@ HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
 class AccountStore(CredentialStore):
     """The accounts in Redis, for bots. One instance per process; safe to share between actors.
 
-    All methods that call Redis raise StoreUnavailable and StoreMisused (`redis.errors.translated`).
+    All methods that call Redis raise StoreUnavailable and StoreMisused (`redis_call`).
     """
 
     def __init__(

@@ -23,7 +23,7 @@ WRITERS: Final = frozenset({"acquire", "renew", "release", "note_logon"})
 WRITES_AFTER_S: Final = 30.0
 
 
-class RedisLog:
+class RedisLog(CallObserver):
     """Observer of script calls that logs outages, and forwards each call to `watch`."""
 
     def __init__(self, watch: CallObserver, *, clock: Clock, log: FilteringBoundLogger) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -15,13 +16,21 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from actors.redis.errors import is_wrong_server
-
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0
 # A wait that ends this much too late means that the event loop stood still. Answers may have arrived
 # meanwhile that it has not read yet.
 STALL_S: Final = 0.5
+# Error replies of a server that is not, or is no longer, the one to use (Redis's documentation:
+# replication, cluster specification, `min-replicas-to-write`, ACL).
+WRONG_SERVER: Final = frozenset(
+    {
+        *("ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOAUTH", "NOREPLICAS"),
+        *("READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS"),
+    }
+)
+# Redis 6.2 wraps the error of a command in a script; newer versions return it as it is.
+_CODE_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
 
 
 class _Command(NamedTuple):
@@ -36,28 +45,30 @@ class Batcher:
     Commands that are issued in one iteration of the event loop, or while a batch is under way, form the
     next batch. A command that is cancelled before its batch starts is not sent; the answer of one that is
     cancelled later is dropped. When a batch fails, the commands that wait behind it fail as well.
+
+    Attributes:
+        on_lost: called once when a connection that worked has broken, also while no command runs. It
+            costs one more connection, which is only read, and needs a client with a connection pool.
     """
 
-    def __init__(self, client: Any, *, on_lost: Callable[[], None] | None = None) -> None:
-        """`client`: a `redis.asyncio.Redis` (of a Sentinel, too) or `RedisCluster`.
-
-        `on_lost`: called once when a connection that worked has broken, also while no command runs. It
-        costs one more connection, which is only read, and needs a client with a connection pool.
-        """
+    def __init__(self, client: Any) -> None:
+        """`client`: a `redis.asyncio.Redis` (of a Sentinel, too) or `RedisCluster`."""
+        self.on_lost: Callable[[], None] | None = None
         self._client = client
         self._encode = client.get_encoder().encode
-        self._on_lost = on_lost
         self._queue: list[_Command] = []
         self._worker: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._is_up = False
 
-    async def execute(self, *args: Any, **options: Any) -> Any:
-        """Return the answer of Redis.
+    def execute(self, *args: Any, **options: Any) -> asyncio.Future[Any]:
+        """Return the future answer of Redis.
 
-        Raises:
+        Its errors:
             redis.exceptions.ResponseError: Redis refused the command.
             redis.exceptions.RedisError, OSError: there is no answer; Redis may have run the command.
+
+        Raises:
             redis.exceptions.DataError, UnicodeError: an argument cannot be sent.
         """
         answer = asyncio.get_running_loop().create_future()
@@ -66,7 +77,7 @@ class Batcher:
         self._queue.append(_Command(encoded, options, answer))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="redis-batches")
-        return await answer
+        return answer
 
     async def aclose(self) -> None:
         """Stop, and fail the commands that have no answer yet. May be used again."""
@@ -109,11 +120,11 @@ class Batcher:
         )
         for command, answer in zip(batch, answers, strict=True):
             _settle(command, answer)
-        if any(is_wrong_server(answer) for answer in answers):
+        if any(isinstance(one, RedisError) and code_of(one) in WRONG_SERVER for one in answers):
             await self._leave_server()
         else:
             self._is_up = True
-            if self._on_lost is not None and self._watch is None:
+            if self.on_lost is not None and self._watch is None:
                 self._watch = asyncio.create_task(self._watch_connection(), name="redis-watch")
 
     async def _send(self, commands: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
@@ -136,8 +147,8 @@ class Batcher:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        if was_up and self._on_lost is not None:
-            self._on_lost()
+        if was_up and self.on_lost is not None:
+            self.on_lost()
 
     async def _watch_connection(self) -> None:
         """Hold an idle connection until Redis closes it; the one of the batches is closed then, too."""
@@ -176,6 +187,14 @@ async def _within(seconds: float, work: Coroutine[Any, Any, list[Any]], failure:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+def code_of(error: RedisError) -> str:
+    """Return the first word of an error reply, also of one inside a script."""
+    if error.status_code not in (None, "ERR"):
+        return str(error.status_code)
+    inner = _CODE_IN_SCRIPT.search(str(error))
+    return inner[1] if inner else str(error).partition(" ")[0]
 
 
 def _closed() -> Exception:

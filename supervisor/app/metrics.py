@@ -13,7 +13,7 @@ from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, MatchMetrics
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.metrics import Histogram, Instruments
-from actors.redis.metrics import RedisMetrics
+from actors.redis.client import RedisMetrics
 from actors.router.metrics import RouterMetrics
 from actors.steam.hub import Hub
 from supervisor.child import ChildState, ChildStatus

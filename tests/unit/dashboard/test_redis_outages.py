@@ -14,9 +14,10 @@ from actors.dashboard.cause_log import (
     RedisLog,
 )
 from actors.errors import SteamUnreachable
+from actors.redis.client import CallObserver
 
 
-class Watch:
+class Watch(CallObserver):
     def __init__(self) -> None:
         self.heard: list[str] = []
 

@@ -31,7 +31,7 @@ from actors.errors import StoreUnavailable
 from actors.http.metrics import REFRESH_S, HttpMetrics, MetricsRoute
 from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
 from actors.metrics import Format, Instruments
-from actors.redis.metrics import RedisMetrics
+from actors.redis.client import RedisMetrics
 from actors.router.messages import RouterReport
 from supervisor.app.metrics import build_metrics
 from supervisor.child import ChildState, ChildStatus

@@ -18,6 +18,7 @@ from actors.dashboard.cause_log import RedisLog
 from actors.http import pipeline
 from actors.http.auth.admin import Audit
 from actors.metrics import contained
+from actors.redis.client import CallObserver
 from supervisor.child import ChildState, ChildStatus
 from supervisor.supervisor import Supervisor
 
@@ -94,7 +95,7 @@ def test_a_watcher_that_fails_keeps_no_change_from_the_others(clock: FakeClock) 
 async def test_what_redis_did_is_no_failure_because_it_could_not_be_counted(
     clock: FakeClock,
 ) -> None:
-    class Watch:
+    class Watch(CallObserver):
         answered = refused = unable = failed = fail
 
     log, lines = capturing_log()
