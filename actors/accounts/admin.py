@@ -23,7 +23,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.redis.client import Scripts
+from actors.redis.client import load_scripts
 
 COLUMNS: Final = 11  # of a row of overview.lua
 LONGEST_SHOWN: Final = 200  # characters of a text from another client
@@ -84,38 +84,31 @@ class AccountAdmin:
     """The accounts in Redis, for an operator."""
 
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
-        self._redis = redis
+        self.quota = quota
         self._keys = Keys(prefix)
-        self._scripts = Scripts(__package__)
-        self._quota = quota
-
-    @property
-    def quota(self) -> QuotaLimits:
-        """The limits that are used."""
-        return self._quota
+        self._scripts = load_scripts(redis, __package__)
 
     def reconfigure(self, quota: QuotaLimits) -> None:
         """Use other limits from now on."""
-        self._quota = quota
+        self.quota = quota
 
     async def overview(self) -> list[AccountRow]:
         """Return all accounts by name, after ending cooldowns whose refused credentials were replaced."""
         k = self._keys
         keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
         try:
-            await self._run("end_needs", keys, [NEED])
+            await self._scripts["end_needs"].run(keys, [NEED])
         except StoreMisused:  # the list may still work
             pass
         except StoreUnavailable as error:
             if error.reason is None:  # without an answer the list would fail, too
                 raise
-        now, *cells = await self._run(
-            "overview",
+        now, *cells = await self._scripts["overview"].run(
             [
                 *(k.checkouts, k.leases, k.holders, k.passwords, k.cooldowns),
                 *(k.cooldown_reasons, k.last_logons, k.spellings, k.steam_ids),
             ],
-            [k.account_budget_front, self._quota.window],
+            [k.account_budget_front, self.quota.window],
         )
         rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
         found = [self._row(row, float(now)) for row in rows]
@@ -126,8 +119,8 @@ class AccountAdmin:
         if not ips:
             return []
         keys = [self._keys.ip_budget(ip) for ip in ips]
-        cells = await self._run("ip_budgets", keys, [self._quota.window])
-        limit = self._quota.per_ip
+        cells = await self._scripts["ip_budgets"].run(keys, [self.quota.window])
+        limit = self.quota.per_ip
         return [
             IpRow(ip, max(0, used), max(0, limit - used) if used >= 0 else 0, _span(frees))
             for ip, used, frees in zip(ips, cells[::2], cells[1::2], strict=True)
@@ -147,7 +140,8 @@ class AccountAdmin:
             *(k.checkouts, k.leases, k.holders, k.passwords, k.fencing),
             *(k.spellings, k.steam_ids),
         ]
-        token = await self._run("checkout_named", keys, [account, holder, int(lease_s * 1000)])
+        args = (account, holder, int(lease_s * 1000))
+        token = await self._scripts["checkout_named"].run(keys, args)
         return Lease(account, _checked(account, token), holder)
 
     async def release(self, account: str, *, force: bool = False) -> None:
@@ -159,7 +153,7 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.leases, k.holders, k.fencing]
-        _checked(account, await self._run("release_named", keys, [account, _flag(force)]))
+        _checked(account, await self._scripts["release_named"].run(keys, [account, _flag(force)]))
 
     async def reset(self, account: str) -> None:
         """End the cooldown and clear the budget, e.g. when Valve counts differently.
@@ -169,7 +163,7 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.spellings, k.steam_ids, k.refused]
-        done = await self._run("reset_named", keys, [account, k.account_budget_front])
+        done = await self._scripts["reset_named"].run(keys, [account, k.account_budget_front])
         _checked(account, done)
 
     async def remove(self, account: str, *, force: bool = False) -> None:
@@ -186,7 +180,7 @@ class AccountAdmin:
             *(k.spellings, k.steam_ids, k.refused),
         ]
         args = [account, _flag(force), k.account_budget_front]
-        _checked(account, await self._run("remove_named", keys, args))
+        _checked(account, await self._scripts["remove_named"].run(keys, args))
 
     def _row(self, cells: list[Any], now: float) -> AccountRow:
         name, score, lease_ends, entry, has_password, *rest = cells
@@ -194,7 +188,7 @@ class AccountAdmin:
         held = HolderEntry.parse(str(entry)) if entry else None
         lease_left = _ahead(lease_ends, now)
         cooldown = _ahead(cool_until, now)
-        budget = self._quota.per_account
+        budget = self.quota.per_account
         last_at = _number(last)
         problem = self._problem(str(name), int(used), lease_left, str(other))
         return AccountRow(
@@ -229,9 +223,6 @@ class AccountAdmin:
         if used < 0:
             return NO_BUDGET.format(shown(self._keys.account_budget(name)))
         return f"the same Steam account as {shown(other)}, which is in use" if other else None
-
-    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return await self._scripts.run(self._redis, name, keys, args)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag

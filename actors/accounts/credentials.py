@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -23,7 +23,7 @@ from actors.errors import (
     PasswordNeeded,
     SameSteamAccount,
 )
-from actors.redis.client import Scripts, redis_call
+from actors.redis.client import load_scripts, redis_call
 from actors.steam.port import AuthState, Credential
 
 # Kinds of secrets; each is authenticated with its value, and named in errors.
@@ -41,7 +41,7 @@ class CredentialStore:
     def __init__(self, redis: Redis, *, prefix: str, encryption: Encryption | None) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
-        self._scripts = Scripts(__package__)
+        self._scripts = load_scripts(redis, __package__)
         self._encryption = encryption or Encryption()
         self._auth = UnsavedAuth()
         self._steam_ids_noted: dict[str, int] = {}  # account -> fencing token
@@ -71,7 +71,7 @@ class CredentialStore:
             tried = name
             secret = "" if not shared_secret else encrypt(SHARED_SECRET, tried, shared_secret)
             stored = "" if password is None else encrypt(PASSWORD, tried, password)
-            name = await self._run("add", keys, [tried, stored, secret, NEED])
+            name = await self._scripts["add"].run(keys, [tried, stored, secret, NEED])
             if not name:
                 raise PasswordNeeded((tried,))
         return name
@@ -159,7 +159,7 @@ class CredentialStore:
         k = self._keys
         keys = [k.checkouts, k.leases, k.holders, k.fencing, k.spellings, k.steam_ids]
         args: list[str | int] = [lease.account, lease.fencing_token, str(steam_id)]
-        noted = await self._run("note_steam_id", keys, args)
+        noted = await self._scripts["note_steam_id"].run(keys, args)
         require_lease(lease, noted)
         if isinstance(noted, str):
             raise SameSteamAccount(lease.account, lease.fencing_token, shown(noted))
@@ -183,7 +183,9 @@ class CredentialStore:
     async def _store_auth(self, lease: Lease, auth: AuthState) -> None:
         text = self._encryption.encrypt(AUTH_STATE, lease.account, auth_to_json(auth))
         keys = [self._keys.holders, self._keys.sentries]
-        written = await self._run("put_field", keys, [lease.account, lease.fencing_token, text])
+        written = await self._scripts["put_field"].run(
+            keys, [lease.account, lease.fencing_token, text]
+        )
         require_lease(lease, written)
         self._auth.mark_stored(lease.account, auth)
 
@@ -210,9 +212,6 @@ class CredentialStore:
     async def _field(self, key: str, account: str) -> str | None:
         value = await self._redis.hget(key, account)
         return value.decode() if isinstance(value, bytes) else value
-
-    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int] = ()) -> Any:
-        return await self._scripts.run(self._redis, name, keys, args)
 
 
 def require_lease(lease: Lease, done: Any) -> None:

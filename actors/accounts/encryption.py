@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from actors.accounts.names import folded, is_text
 from actors.errors import CannotDecrypt
-from actors.redis.client import Scripts, redis_call
+from actors.redis.client import Script, redis_call
 
 MARK: Final = "sealed:v1:"
 KEY_SIZE: Final = 32  # bytes
@@ -126,11 +126,11 @@ async def encrypt_plain_values(
     """
     if not encryption.has_key:
         return 0
-    scripts, encrypted = Scripts(__package__), 0
+    replace, encrypted = Script(redis, __package__, "replace_field"), 0
     for kind, key in hashes.items():
         for account, value in await _plain_values(redis, key):
             new = encryption.encrypt(kind, account, value)
-            encrypted += await scripts.run(redis, "replace_field", [key], [account, value, new])
+            encrypted += await replace.run([key], [account, value, new])
     if encrypted:
         with redis_call(redis, "encrypt_plain_values"):
             await redis.bgrewriteaof()  # the append-only file still has the plain values

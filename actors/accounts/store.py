@@ -29,7 +29,7 @@ from actors.accounts.models import (
 )
 from actors.accounts.names import folded, shown
 from actors.errors import LeaseLost, NoAccountFree, StoreMisused
-from actors.redis.client import ping, redis_call
+from actors.redis.client import Script, ping, redis_call
 
 HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
 
@@ -52,7 +52,7 @@ class AccountStore(CredentialStore):
     ) -> None:
         """`counting`: the client for `reserve`, whose answers are bytes; `redis` itself when None."""
         super().__init__(redis, prefix=prefix, encryption=encryption)
-        self._counting = redis if counting is None else counting
+        self._reserve = Script(counting or redis, __package__, "reserve")
         self._quota = quota
         self._lease_ms = int(lease_s * 1000)
         # Names every request in the budgets: distinct between processes, counted within one.
@@ -90,7 +90,7 @@ class AccountStore(CredentialStore):
             *(holder, self._lease_ms, before or "", k.account_budget_front),
             *(self._quota.per_account, self._quota.window, BUDGET_SPENT, *self.avoided()),
         ]
-        answer: list[Any] = await self._run("acquire", keys, args)
+        answer: list[Any] = await self._scripts["acquire"].run(keys, args)
         return answer
 
     async def _end_needs(self) -> int:
@@ -98,7 +98,7 @@ class AccountStore(CredentialStore):
         k = self._keys
         keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
         try:
-            ended: int = await self._run("end_needs", keys, [NEED])
+            ended: int = await self._scripts["end_needs"].run(keys, [NEED])
         except StoreMisused:  # a key that checkouts do not use has the wrong type
             return 0
         return ended
@@ -127,7 +127,7 @@ class AccountStore(CredentialStore):
             *(k.spellings, k.steam_ids, k.server_time),
         ]
         args = (lease.account, lease.fencing_token, self._lease_ms, lease.holder)
-        renewed = await self._run("renew", keys, args)
+        renewed = await self._scripts["renew"].run(keys, args)
         require_lease(lease, renewed)
         was_lost: bool = renewed == HELD_AGAIN
         if was_lost:
@@ -144,13 +144,14 @@ class AccountStore(CredentialStore):
         self._steam_ids_noted.pop(lease.account, None)
         self._credentials_used.pop(lease.account, None)
         keys = [k.checkouts, k.leases, k.holders, k.hints, k.fencing]
-        await self._run("release", keys, [lease.account, lease.fencing_token])
+        await self._scripts["release"].run(keys, [lease.account, lease.fencing_token])
 
     async def release_all(self, holder_prefix: str) -> list[str]:
         """Release all accounts of holders whose names begin with a prefix; return the accounts."""
         k = self._keys
         keys = [k.checkouts, k.leases, k.holders, k.hints, k.fencing]
-        return [shown(account) for account in await self._run("release_all", keys, [holder_prefix])]
+        released = await self._scripts["release_all"].run(keys, [holder_prefix])
+        return [shown(account) for account in released]
 
     async def held_by(self, holder_prefix: str) -> dict[str, str]:
         """Return the accounts of holders whose names begin with a prefix, by holder."""
@@ -167,7 +168,7 @@ class AccountStore(CredentialStore):
         """Record the time of a successful log-on, which also ends the account's cooldown."""
         k = self._keys
         keys = [k.holders, k.last_logons, k.cooldowns, k.cooldown_reasons, k.refused]
-        await self._run("note_logon", keys, [lease.account, lease.fencing_token])
+        await self._scripts["note_logon"].run(keys, [lease.account, lease.fencing_token])
 
     # -- cooldowns -----------------------------------------------------------------------------
 
@@ -194,19 +195,19 @@ class AccountStore(CredentialStore):
             "" if repeated_s is None else int(repeated_s * 1000),
             used if token == lease.fencing_token else "",
         ]
-        require_lease(lease, await self._run("cool_down", keys, args))
+        require_lease(lease, await self._scripts["cool_down"].run(keys, args))
 
     async def lift_cooldown(self, account: str, reason: str) -> None:
         """End the cooldown of an account if it still has this reason."""
         k = self._keys
         keys = [k.cooldowns, k.cooldown_reasons, k.hints, k.refused]
-        await self._run("lift_cooldown", keys, [account, reason])
+        await self._scripts["lift_cooldown"].run(keys, [account, reason])
 
     async def clear_quota_cooldowns(self) -> None:
         """End all cooldowns for spent budgets; the next checkouts find out which are still spent."""
         k = self._keys
         keys = [k.cooldowns, k.cooldown_reasons, k.hints]
-        await self._run("clear_quota_cooldowns", keys, [BUDGET_SPENT])
+        await self._scripts["clear_quota_cooldowns"].run(keys, [BUDGET_SPENT])
 
     # -- budgets -------------------------------------------------------------------------------
 
@@ -238,14 +239,12 @@ class AccountStore(CredentialStore):
     async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
         """Count one request of `account` from egress `ip` before it is sent."""
         charge = self.charge(account, fencing_token, ip)
-        return charge.outcome(
-            await self._scripts.run(self._counting, "reserve", charge.keys, charge.args)
-        )
+        return charge.outcome(await self._reserve.run(charge.keys, charge.args))
 
     async def address_frees_in(self, ip: str) -> float:
         """Return the seconds until the budget of an egress IP frees; 0 while some of it is left."""
         keys = [self._keys.ip_budget(ip)]
-        used, frees_in_ms = await self._run("ip_budgets", keys, [self._quota.window])
+        used, frees_in_ms = await self._scripts["ip_budgets"].run(keys, [self._quota.window])
         return frees_in_ms / 1000 if used >= self._quota.per_ip else 0.0
 
     async def ping(self) -> None:

@@ -234,57 +234,45 @@ def _with_code(error: RedisError, text: str) -> str:
     return f"{code} {text}" if code not in (None, "ERR") and str(code) not in text else text
 
 
-def _text_of(package: str, script: str) -> str:
-    folder = resources.files(package) / "lua"
-    prelude = (folder / "prelude.lua").read_text("utf-8")
-    return prelude + (folder / f"{script}.lua").read_text("utf-8")
-
-
 class Script:
     """One Lua script of a package's `lua/`, with that folder's prelude in front, called by its hash."""
 
-    def __init__(self, package: str, name: str, *, then: tuple[str, str] | None = None) -> None:
-        """`then`: another script, which goes on in the same call where this one does not return."""
-        self.name: str = name
+    def __init__(
+        self, redis: Redis, package: str, name: str, *, then: tuple[str, str] | None = None
+    ) -> None:
+        """`then`: package and name of a script that goes on where this one does not return."""
+        self._redis = redis
+        self._name = name
         self._text = _text_of(package, name)
         if then is not None:
-            self.name = f"{name}_and_{then[1]}"
+            self._name = f"{name}_and_{then[1]}"
             self._text += _text_of(*then)
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(
-        self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float | bytes]
-    ) -> Any:
+    async def run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes] = ()) -> Any:
         """Run the script and return its result; where Redis does not know it yet, send its text.
 
         Raises:
             StoreUnavailable, StoreMisused: see `redis_call`.
         """
-        execute: Callable[..., Awaitable[Any]] = redis.execute_command
-        with redis_call(redis, self.name):
+        execute: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        with redis_call(self._redis, self._name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await execute("EVAL", self._text, len(keys), *keys, *args)
 
 
-class Scripts:
-    """All Lua scripts of a package's `lua/`, by the names of their files."""
+def _text_of(package: str, script: str) -> str:
+    folder = resources.files(package) / "lua"
+    return "".join((folder / f"{name}.lua").read_text("utf-8") for name in ("prelude", script))
 
-    def __init__(self, package: str) -> None:
-        files = (resources.files(package) / "lua").iterdir()
-        names = sorted(file.name.removesuffix(".lua") for file in files)
-        self._scripts = {name: Script(package, name) for name in names if name != "prelude"}
 
-    async def run(
-        self,
-        redis: Redis,
-        name: str,
-        keys: Sequence[str],
-        args: Sequence[str | int | float | bytes] = (),
-    ) -> Any:
-        """Run one; see `Script.run`."""
-        return await self._scripts[name].run(redis, keys, args)
+def load_scripts(redis: Redis, package: str) -> dict[str, Script]:
+    """Return all Lua scripts of a package's `lua/`, by the names of their files."""
+    files = (resources.files(package) / "lua").iterdir()
+    names = {file.name.removesuffix(".lua") for file in files} - {"prelude"}
+    return {name: Script(redis, package, name) for name in names}
 
 
 async def ping(redis: Redis) -> None:
