@@ -52,7 +52,7 @@ async def test_a_match_is_what_the_gc_knows(env: SteamEnv) -> None:
     body = await bot.link.request_match(REAL_MATCH, timeout_s=5)
     details = MatchDecoder().decode(body)
     assert (details.result, details.match_id) == (1, REAL_MATCH)
-    assert (details.cluster, details.replay_salt) == (153, 447089001)
+    assert (details.replay.cluster, details.replay.salt) == (153, 447089001)
     assert [type(one) for one in bot.events] == [GcReady]
 
 

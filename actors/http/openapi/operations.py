@@ -36,7 +36,7 @@ from actors.http.openapi.outputs import (
     Replay,
     StatusOutput,
 )
-from actors.replays.availability import Availability
+from actors.matches.match import Availability
 
 NDJSON: Final = "application/x-ndjson"
 # Error word and message if there is no file.

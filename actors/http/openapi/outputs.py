@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from actors.accounts.admin import AccountRow
 from actors.bot.messages import BotReport
 from actors.dashboard.alerts import Alert, Severity
-from actors.replays.availability import Availability
+from actors.matches.match import Availability
 from actors.router.messages import RouterReport
 
 RETRIEVER_STEAM_ID: Final = "x-match-request-steamid"  # of the account that asked the GC

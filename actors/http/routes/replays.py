@@ -18,8 +18,7 @@ from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
 from actors.http.outcome import with_source
 from actors.http.routes.match_fetcher import MatchFetcher
-from actors.matches.match import MatchAnswer, on_mirror
-from actors.replays.availability import Availability, availability, upload_left_s
+from actors.matches.match import Availability, MatchAnswer, on_mirror
 
 
 class ReplayRoute:
@@ -63,7 +62,7 @@ class ReplayRoute:
 
     def _facts(self, answer: MatchAnswer, now: float) -> Replay:
         replay = answer.replay
-        verdict = availability(replay, now)
+        verdict = replay.availability(now)
         is_coming = verdict is Availability.NOT_YET
         url = replay.url
         return Replay(
@@ -74,5 +73,5 @@ class ReplayRoute:
             cluster=replay.cluster,
             salt=replay.salt,
             ended_at=replay.ended_at,
-            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
+            retry_after=math.ceil(replay.upload_left_s(now)) if is_coming else None,
         )
