@@ -14,13 +14,13 @@ import binascii
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.asyncio import Redis
 
-from actors.accounts.names import folded, is_text
+from actors.accounts.formats import folded, is_text
 from actors.errors import CannotDecrypt
 from actors.redis.client import Script, redis_call
 
@@ -37,11 +37,7 @@ class Encryption:
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._keys = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = next(iter(self._keys), None)
-
-    @property
-    def has_key(self) -> bool:
-        """Whether new values are encrypted."""
-        return self._newest is not None
+        self.has_key = self._newest is not None  # new values are encrypted
 
     def encrypt(self, kind: str, account: str, plain: str) -> str:
         """Return what to store for `plain`."""
@@ -94,26 +90,20 @@ async def undecryptable_values(
 ) -> int:
     """Return how many stored values are encrypted if no key decrypts any of them, else 0.
 
-    Args:
-        redis: where the values are.
-        hashes: kind of secret -> the key of the hash that holds it by account.
-        encryption: with the keys of this process.
+    `hashes`: kind of secret -> the key of the hash that holds it by account.
 
     Raises:
         StoreUnavailable, StoreMisused: see `redis_call`.
     """
     count = 0
-    with redis_call(redis, "undecryptable_values"):
-        for kind, key in hashes.items():
-            async for account, value in redis.hscan_iter(key, count=SCAN):
-                if not value.startswith(MARK):
-                    continue
-                try:
-                    encryption.decrypt(kind, account, value)
-                except CannotDecrypt:
-                    count += 1
-                else:
-                    return 0
+    for kind, _, account, value in await _stored(redis, hashes, "undecryptable_values"):
+        if value.startswith(MARK):
+            try:
+                encryption.decrypt(kind, account, value)
+            except CannotDecrypt:
+                count += 1
+            else:
+                return 0
     return count
 
 
@@ -127,8 +117,9 @@ async def encrypt_plain_values(
     if not encryption.has_key:
         return 0
     replace, encrypted = Script(redis, __package__, "replace_field"), 0
-    for kind, key in hashes.items():
-        for account, value in await _plain_values(redis, key):
+    for kind, key, account, value in await _stored(redis, hashes, "encrypt_plain_values"):
+        is_plain = value and not value.startswith(MARK)
+        if is_plain and is_text(value) and folded(account) is not None:
             new = encryption.encrypt(kind, account, value)
             encrypted += await replace.run([key], [account, value, new])
     if encrypted:
@@ -137,17 +128,16 @@ async def encrypt_plain_values(
     return encrypted
 
 
-async def _plain_values(redis: Redis, key: str) -> list[tuple[str, str]]:
-    """Return account and value where both can be encrypted: a name that Steam can have, and a text."""
-    found: list[tuple[Any, Any]] = []
-    with redis_call(redis, "encrypt_plain_values"):
-        async for account, value in redis.hscan_iter(key, count=SCAN):
-            found.append((account, value))
-    return [
-        (account, value)
-        for account, value in found
-        if value and not value.startswith(MARK) and is_text(value) and folded(account) is not None
-    ]
+async def _stored(
+    redis: Redis, hashes: Mapping[str, str], operation: str
+) -> list[tuple[str, str, str, str]]:
+    """Return kind, key, account and value of all secrets."""
+    with redis_call(redis, operation):
+        return [
+            (kind, key, account, value)
+            for kind, key in hashes.items()
+            async for account, value in redis.hscan_iter(key, count=SCAN)
+        ]
 
 
 def _key_id(key: bytes) -> str:

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from actors.accounts.formats import bad_name, bad_shared_secret, canonical, folded
 from actors.accounts.import_table import NAME, PASSWORD, SECRET, UNRECOGNISED, role_of, rows_of
-from actors.accounts.names import bad_name, folded
-from actors.accounts.shared_secrets import bad_shared_secret, canonical
 from actors.accounts.store import AccountStore
 from actors.errors import PasswordNeeded
+from actors.redis.embedded import EmbeddedValkey
 
 LARGEST: Final = 16 * 1024 * 1024  # bytes of a file
 MOST_PROBLEMS: Final = 1000  # after that the rest is not read
@@ -112,9 +112,14 @@ def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
     none = True
     try:
         text = _text_of(data)
-        for place, found in _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_rows(text):
-            none = False
-            yield place, found
+        if text.lstrip()[:1] in ("{", "["):
+            for number, value in enumerate(_values(text), start=1):
+                none = False
+                yield f"entry {number}", _of_object(value)
+        else:
+            for row in rows_of(text):
+                none = False
+                yield row.where, row.problem or _account(row.name, row.password, row.secret)
     except _Unusable as error:
         yield error.place, str(error)
         return
@@ -150,16 +155,6 @@ def _text_of(data: bytes) -> str:
             "it looks like an encrypted maFile: remove the encryption in the authenticator first"
         )
     return text
-
-
-def _of_rows(text: str) -> Iterator[tuple[str, NewAccount | str]]:
-    for row in rows_of(text):
-        yield row.where, row.problem or _account(row.name, row.password, row.secret)
-
-
-def _of_json(text: str) -> Iterator[tuple[str, NewAccount | str]]:
-    for number, value in enumerate(_values(text), start=1):
-        yield f"entry {number}", _of_object(value)
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -246,3 +241,30 @@ async def add_all(store: AccountStore, accounts: Sequence[NewAccount]) -> tuple[
     if bare and (lacking := await store.without_password(bare)):
         raise PasswordNeeded(lacking)
     return tuple([await store.add(one.name, one.password, one.shared_secret) for one in accounts])
+
+
+class DemoValkey:
+    """Child that runs a Valkey and adds demo accounts to it at each start."""
+
+    def __init__(
+        self,
+        valkey: EmbeddedValkey,
+        store: AccountStore,
+        accounts: Sequence[tuple[str, str, str | None]],
+    ) -> None:
+        """`accounts`: name, password and shared secret of each."""
+        self.run = valkey.run
+        self.stop = valkey.stop
+        self._valkey = valkey
+        self._store = store
+        self._accounts = accounts
+
+    async def start(self) -> None:
+        """Start the Valkey and add the accounts; those that exist stay as they are."""
+        await self._valkey.start()
+        try:
+            for name, password, shared_secret in self._accounts:
+                await self._store.add(name, password, shared_secret)
+        except BaseException:
+            await self._valkey.close()
+            raise

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.accounts.shared_secrets import BASE64, canonical
+from actors.accounts.formats import BASE64, canonical
 
 NAME: Final = "name"
 PASSWORD: Final = "password"  # noqa: S105 - a column

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from actors.accounts.credentials import CredentialStore, require_lease
 from actors.accounts.encryption import Encryption
+from actors.accounts.formats import folded, shown
 from actors.accounts.models import (
     BUDGET_SPENT,
     NEED,
@@ -27,7 +28,6 @@ from actors.accounts.models import (
     Refused,
     Reserved,
 )
-from actors.accounts.names import folded, shown
 from actors.errors import LeaseLost, NoAccountFree, StoreMisused
 from actors.redis.client import Script, ping, redis_call
 
@@ -37,7 +37,7 @@ HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
 class AccountStore(CredentialStore):
     """The accounts in Redis, for bots. One instance per process; safe to share between actors.
 
-    All methods that call Redis raise StoreUnavailable and StoreMisused (`redis_call`).
+    All methods that call Redis raise StoreUnavailable and StoreMisused (see `redis_call`).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class AccountStore(CredentialStore):
             *(k.passwords, k.fencing, k.hints, k.spellings, k.steam_ids, k.server_time),
         ]
         args: list[str | int] = [
-            *(holder, self._lease_ms, before or "", k.account_budget_front),
+            *(holder, self._lease_ms, before or "", k.account_budget),
             *(self._quota.per_account, self._quota.window, BUDGET_SPENT, *self.avoided()),
         ]
         answer: list[Any] = await self._scripts["acquire"].run(keys, args)
@@ -127,9 +127,9 @@ class AccountStore(CredentialStore):
             *(k.spellings, k.steam_ids, k.server_time),
         ]
         args = (lease.account, lease.fencing_token, self._lease_ms, lease.holder)
-        renewed = await self._scripts["renew"].run(keys, args)
+        renewed: int = await self._scripts["renew"].run(keys, args)
         require_lease(lease, renewed)
-        was_lost: bool = renewed == HELD_AGAIN
+        was_lost = renewed == HELD_AGAIN
         if was_lost:
             self._auth.mark_lost(lease.account)
         await self._store_unsaved(lease)
@@ -218,23 +218,16 @@ class AccountStore(CredentialStore):
     def charge(self, account: str, fencing_token: int, ip: str | None) -> Charge:
         """Return one request of `account` from egress `ip`, to be counted before it is sent."""
         k, quota = self._keys, self._quota
-        return Charge(
-            (
-                *(k.holders, k.leases, k.account_budget(account), k.ip_budget(ip or "")),
-                *(k.spellings, k.steam_ids),
-            ),
-            (
-                account,
-                fencing_token,
-                quota.per_account,
-                -1 if ip is None else quota.per_ip,
-                quota.window,
-                f"{self._process}.{next(self._requests)}",
-                k.day_front,
-                k.day_end,
-                k.account_budget_front,
-            ),
+        keys = (
+            *(k.holders, k.leases, k.account_budget + account, k.ip_budget + (ip or "")),
+            *(k.spellings, k.steam_ids),
         )
+        args = (
+            *(account, fencing_token, quota.per_account, -1 if ip is None else quota.per_ip),
+            *(quota.window, f"{self._process}.{next(self._requests)}"),
+            *(k.day_front, k.day_end, k.account_budget),
+        )
+        return Charge(keys, args)
 
     async def reserve(self, account: str, fencing_token: int, ip: str | None) -> Reserved | Refused:
         """Count one request of `account` from egress `ip` before it is sent."""
@@ -243,7 +236,7 @@ class AccountStore(CredentialStore):
 
     async def address_frees_in(self, ip: str) -> float:
         """Return the seconds until the budget of an egress IP frees; 0 while some of it is left."""
-        keys = [self._keys.ip_budget(ip)]
+        keys = [self._keys.ip_budget + ip]
         used, frees_in_ms = await self._scripts["ip_budgets"].run(keys, [self._quota.window])
         return frees_in_ms / 1000 if used >= self._quota.per_ip else 0.0
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.auth_state import flaw_of
+from actors.accounts.credentials import flaw_of
+from actors.accounts.formats import steam_name
 from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
-from actors.accounts.names import steam_name
 from actors.accounts.store import AccountStore
 from actors.bot.eresults import LogonResult, classify_token_logon
 from actors.bot.ports import BotPorts, LogOnTimeouts

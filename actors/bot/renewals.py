@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.auth_state import expires_at
+from actors.accounts.credentials import expires_at
 from actors.accounts.models import Lease
 from actors.bot.logon import save_auth
 from actors.bot.ports import BotPolicy, BotPorts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
-from actors.accounts.names import NOT_STEAMS
+from actors.accounts.formats import NOT_STEAMS
 from actors.bot.eresults import action_in, command_for, needs_operator
 
 JITTER_S: Final = 2  # difference of an instant between two reads of its age

@@ -63,19 +63,10 @@ _FACTS: Final = TypeAdapter(_Facts)
 
 def pack(known: Known) -> Entry:
     """Return the fields to store."""
+    common = known.match_id, known.stored_at, known.fresh_until
     if isinstance(known, NoMatch):
-        facts = _Facts(
-            VERSION, known.match_id, known.stored_at, known.fresh_until, verdict=known.verdict
-        )
-        return Entry(orjson.dumps(facts))
-    facts = _Facts(
-        VERSION,
-        known.match_id,
-        known.stored_at,
-        known.fresh_until,
-        etag=known.etag,
-        replay=known.replay,
-    )
+        return Entry(orjson.dumps(_Facts(VERSION, *common, verdict=known.verdict)))
+    facts = _Facts(VERSION, *common, etag=known.etag, replay=known.replay)
     return Entry(orjson.dumps(facts), known.gzip, zlib.compress(known.protobuf, LEVEL))
 
 

@@ -7,6 +7,7 @@ needs for a script. The commands of a batch share that cost.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import re
 from collections.abc import Callable, Coroutine, Iterable
@@ -21,6 +22,7 @@ ANSWER_S: Final = 3.0
 # A wait that ends this much too late means that the event loop stood still. Answers may have arrived
 # meanwhile that it has not read yet.
 STALL_S: Final = 0.5
+CLOSED: Final = "the connection was closed"
 # Error replies of a server that is not, or is no longer, the one to use (Redis's documentation:
 # replication, cluster specification, `min-replicas-to-write`, ACL).
 WRONG_SERVER: Final = frozenset(
@@ -88,11 +90,11 @@ class Batcher:
         if running:
             await asyncio.wait(running)
         if self._worker in running:  # cancelled before its first step
-            self._end_work([], _closed())
+            self._end_work([], RedisConnectionError(CLOSED))
 
     async def _work(self) -> None:
         batch: list[_Command] = []
-        failure: Exception = _closed()
+        failure: Exception = RedisConnectionError(CLOSED)
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
@@ -105,18 +107,25 @@ class Batcher:
             self._end_work(batch, failure)
 
     def _end_work(self, batch: list[_Command], failure: Exception) -> None:
+        """Fail each command that has no answer, with an error of its own."""
         unanswered, self._queue = batch + self._queue, []
         self._worker = None
-        _fail(unanswered, failure)
+        for command in unanswered:
+            own = copy.copy(failure)
+            own.__cause__ = failure
+            _settle(command, own)
 
     async def _run(self, batch: Iterable[_Command]) -> None:
         """Send the commands and hand out the answers."""
         if not self._is_up:
-            await _within(CONNECT_S, self._send([(("PING",), {})]), "no connection to Redis")
+            ping = self._client.pipeline(transaction=False)
+            ping.execute_command("PING")
+            await _within(CONNECT_S, ping.execute(raise_on_error=False), "no connection to Redis")
+        pipeline = self._client.pipeline(transaction=False)
+        for command in batch:
+            pipeline.execute_command(*command.args, **command.options)
         answers = await _within(
-            ANSWER_S,
-            self._send([(command.args, command.options) for command in batch]),
-            "Redis did not answer",
+            ANSWER_S, pipeline.execute(raise_on_error=False), "Redis did not answer"
         )
         for command, answer in zip(batch, answers, strict=True):
             _settle(command, answer)
@@ -126,14 +135,6 @@ class Batcher:
             self._is_up = True
             if self.on_lost is not None and self._watch is None:
                 self._watch = asyncio.create_task(self._watch_connection(), name="redis-watch")
-
-    async def _send(self, commands: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-        """Return the answers; error replies are among them."""
-        pipeline = self._client.pipeline(transaction=False)
-        for args, options in commands:
-            pipeline.execute_command(*args, **options)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answers
 
     async def _leave_server(self) -> None:
         """Close the connections: the next batch resolves the name and connects again."""
@@ -197,10 +198,6 @@ def code_of(error: RedisError) -> str:
     return inner[1] if inner else str(error).partition(" ")[0]
 
 
-def _closed() -> Exception:
-    return RedisConnectionError("the connection was closed")
-
-
 def _settle(command: _Command, answer: object) -> None:
     """Set the answer or the error, unless the command was cancelled."""
     if command.answer.done():
@@ -210,13 +207,3 @@ def _settle(command: _Command, answer: object) -> None:
         command.answer.exception()  # retrieved, also when the caller is cancelled before it reads it
     else:
         command.answer.set_result(answer)
-
-
-def _fail(commands: Iterable[_Command], error: Exception) -> None:
-    """Fail each command that has no answer, with an error of its own."""
-    for command in commands:
-        own = type(error)(*error.args)
-        if isinstance(error, RedisError) and isinstance(own, RedisError):
-            own.status_code = error.status_code
-        own.__cause__ = error
-        _settle(command, own)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.demo import DemoValkey
+from actors.accounts.import_file import DemoValkey
 from actors.actor import Address
 from actors.bot.instance_leases import InstanceLeases
 from actors.bot.log import BotLog

@@ -24,10 +24,16 @@ from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.accounts.encryption import Encryption
+from actors.accounts.formats import (
+    bad_name,
+    bad_shared_secret,
+    canonical,
+    same_account,
+    shown,
+    stored,
+)
 from actors.accounts.import_file import LARGEST, add_all, read_accounts
 from actors.accounts.logon_limiter import LogonLimiter
-from actors.accounts.names import bad_name, same_account, shown, stored
-from actors.accounts.shared_secrets import bad_shared_secret, canonical
 from actors.accounts.store import AccountStore
 from actors.errors import ServiceError, StoreUnavailable
 from actors.redis.client import RedisClient, connect, ping

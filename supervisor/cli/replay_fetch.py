@@ -27,8 +27,8 @@ from rich.progress import (
 
 from actors.matches.match import is_valves, on_mirror
 from actors.replays.download import Download, GaveUp, NotThere
-from actors.replays.files import InUse, Nowhere, PartFile, PlainFile
-from actors.replays.verify import BadReplay, Compression
+from actors.replays.files import InUse, PartFile, PlainFile
+from actors.replays.verify import BadReplay
 from supervisor.cli.client import ApiClient
 from supervisor.cli.options import ExitCode, Service, fail
 from supervisor.cli.terminal import say, size_of, span
@@ -154,7 +154,7 @@ async def _to_stdout(order: Order) -> None:
             ) from None
 
 
-async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
+async def _to_file(order: Order) -> tuple[Path, str, str | None]:
     """Return the verified file, its URL and its compression."""
     async with ApiClient(order.service, timeout_s=order.timeout_s) as api:
         path = f"/replays/{order.match_id}"
@@ -173,11 +173,11 @@ async def _to_file(order: Order) -> tuple[Path, str, Compression | None]:
     return target, url, compression
 
 
-async def _download(order: Order, url: str, target: Path) -> Compression | None:
+async def _download(order: Order, url: str, target: Path) -> str | None:
     """Download the file to `target`; return its compression."""
     with (
         PartFile(target) as part,
-        PlainFile(target) if order.extract else Nowhere() as sink,
+        PlainFile(target) if order.extract else contextlib.nullcontext() as sink,
         Bar(target.name) as bar,
     ):
         download = Download(
@@ -190,7 +190,7 @@ async def _download(order: Order, url: str, target: Path) -> Compression | None:
             clock=SystemClock(),
         )
         await download.run(through_proxy=is_valves(url))
-        if isinstance(sink, PlainFile):
+        if sink is not None:
             sink.become_target()
             part.discard()
         else:
@@ -259,9 +259,9 @@ def _check_free(order: Order, target: Path) -> None:
         raise order.fail(ExitCode.MISUSED, f"{target} exists; --force replaces it", "exists")
 
 
-def _say_done(order: Order, target: Path, url: str, compression: Compression | None) -> None:
+def _say_done(order: Order, target: Path, url: str, compression: str | None) -> None:
     size = target.stat().st_size
-    how = None if order.extract or compression is None else compression.name
+    how = None if order.extract else compression
     if order.as_json:
         done = {"match_id": order.match_id, "file": str(target), "bytes": size, "url": url}
         typer.echo(json.dumps({**done, "compression": how}))

@@ -16,8 +16,8 @@ from support.seed_client import SeedClient
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
+from actors.accounts.formats import bad_name, folded, shown, stored
 from actors.accounts.models import Lease, QuotaLimits, Refused, Reserved
-from actors.accounts.names import bad_name, folded, shown, stored
 from actors.accounts.store import AccountStore
 from actors.errors import AccountInUse, LeaseLost, NoAccountFree, SameSteamAccount
 from actors.redis.client import connect

@@ -19,7 +19,7 @@ from backports import zstd
 from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
 from actors.replays import download
-from actors.replays.files import Nowhere, PartFile
+from actors.replays.files import PartFile
 from bench.env import ServiceEnv, service_env
 from supervisor.cli.replay_fetch import Bar
 from supervisor.clock import SystemClock
@@ -427,7 +427,7 @@ async def test_a_connection_that_falls_silent_is_given_up(
     url = f"{here.world.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
         fetched = download.Download(
-            MATCH, url, part=part, sink=Nowhere(), watcher=bar, retries=3, clock=RecordingClock()
+            MATCH, url, part=part, sink=None, watcher=bar, retries=3, clock=RecordingClock()
         )
         await fetched.run(through_proxy=False)
         part.become_target()

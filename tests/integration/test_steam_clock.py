@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from support.steam_env import ACCOUNTS, SteamEnv
 
-from actors.accounts.auth_state import expires_at
+from actors.accounts.credentials import expires_at
 from actors.steam.port import TransportKind
 from bench.env import service_env
 from bench.sandbox_process import SandboxProcess

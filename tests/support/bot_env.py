@@ -17,7 +17,7 @@ from typing import Any, Self
 import structlog
 from redis.asyncio import Redis
 
-from actors.accounts.auth_state import auth_from_json
+from actors.accounts.credentials import auth_from_json
 from actors.accounts.keys import Keys
 from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import QuotaLimits

@@ -25,8 +25,7 @@ from typing import Any, Final, Self
 import psutil
 import redis as sync_redis
 
-from actors.accounts.auth_state import auth_from_json
-from actors.accounts.credentials import AUTH_STATE
+from actors.accounts.credentials import AUTH_STATE, auth_from_json
 from actors.accounts.encryption import Encryption, parse_keys
 from actors.errors import CannotDecrypt
 from bench.service_process import ServiceProcess

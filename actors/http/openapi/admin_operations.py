@@ -16,8 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
-from actors.accounts.shared_secrets import NOT_ONE, PATTERN
+from actors.accounts.formats import NEW_NAME, NOT_A_NEW_NAME, NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
 from actors.http.openapi.inputs import without_point
 from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Parameter, Words

@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from actors.accounts.admin import AccountAdmin
+from actors.accounts.formats import same_account
 from actors.accounts.import_file import BadEntry, add_all, new_account, read_accounts
-from actors.accounts.names import same_account
 from actors.accounts.store import AccountStore
 from actors.bot.messages import FleetControl, FleetPlan
 from actors.bot.steam_guard import SteamGuard

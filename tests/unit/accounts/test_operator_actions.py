@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
-from actors.accounts.names import NOT_STEAMS
+from actors.accounts.formats import NOT_STEAMS
 from actors.bot.eresults import OPERATOR_ACTION, action_in, action_reason, command_for
 from actors.dashboard.views import account_view
 

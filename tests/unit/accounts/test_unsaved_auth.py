@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from actors.accounts.auth_state import UnsavedAuth
+from actors.accounts.credentials import UnsavedAuth
 from actors.steam.port import AuthState
 
 

@@ -15,7 +15,7 @@ from support.bot_unit_env import fake_ports
 from support.fake_clock import FakeClock, settle
 from support.fake_steam import FakeLink, FakeStore, Script
 
-from actors.accounts.auth_state import expires_at
+from actors.accounts.credentials import expires_at
 from actors.accounts.models import Lease
 from actors.bot.renewals import DAY_S, FINISH_S, TokenRefresher
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
