@@ -22,8 +22,8 @@ from typing import Any
 
 import structlog
 
-from actors.accounts.models import Charge, Reserved
-from actors.accounts.store import AccountStore
+from actors.accounts.models import Reserved
+from actors.accounts.store import AccountStore, Charge
 from actors.actor import Address, Ask
 from actors.bot.messages import BotChanged, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.registry import BotRegistry

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from redis.asyncio import Redis
 
-from actors.accounts.encryption import Encryption, encrypt_plain_values, undecryptable_values
+from actors.accounts.encryption import Encryption
 from actors.accounts.formats import canonical, folded, is_text, shown, steam_name
 from actors.accounts.keys import Keys
 from actors.accounts.models import NEED, Lease
@@ -192,20 +192,6 @@ class CredentialStore:
         args = (lease.account, lease.fencing_token, text)
         require_lease(lease, await self._scripts["put_field"].run(keys, args))
         self._auth.mark_stored(lease.account, auth)
-
-    # -- encryption of all ---------------------------------------------------------------------
-
-    async def undecryptable_values(self) -> int:
-        """Return how many stored values are encrypted if no key decrypts any of them, else 0."""
-        return await undecryptable_values(self._redis, self._secret_hashes(), self._encryption)
-
-    async def encrypt_plain_values(self) -> int:
-        """Encrypt all plain values; return how many. For a Redis that only this service uses."""
-        return await encrypt_plain_values(self._redis, self._secret_hashes(), self._encryption)
-
-    def _secret_hashes(self) -> dict[str, str]:
-        k = self._keys
-        return {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
 
     def _decrypted(self, kind: str, account: str, stored: str) -> str:
         plain = self._encryption.decrypt(kind, account, stored)

@@ -13,22 +13,18 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis.asyncio import Redis
 
-from actors.accounts.formats import folded, is_text
 from actors.errors import CannotDecrypt
-from actors.redis.client import Script, redis_call
 
 MARK: Final = "sealed:v1:"
 KEY_SIZE: Final = 32  # bytes
 NONCE_SIZE: Final = 12  # bytes, random: one key encrypts far fewer than 2^32 values
 KEY_ID_SIZE: Final = 8  # hex digits
-SCAN: Final = 1000  # fields of a hash per HSCAN
 
 
 class Encryption:
@@ -83,61 +79,6 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
             raise ValueError(f"key {number} is not base64 of {KEY_SIZE} bytes")
         keys.append(key)
     return tuple(keys)
-
-
-async def undecryptable_values(
-    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
-) -> int:
-    """Return how many stored values are encrypted if no key decrypts any of them, else 0.
-
-    `hashes`: kind of secret -> the key of the hash that holds it by account.
-
-    Raises:
-        StoreUnavailable, StoreMisused: see `redis_call`.
-    """
-    count = 0
-    for kind, _, account, value in await _stored(redis, hashes, "undecryptable_values"):
-        if value.startswith(MARK):
-            try:
-                encryption.decrypt(kind, account, value)
-            except CannotDecrypt:
-                count += 1
-            else:
-                return 0
-    return count
-
-
-async def encrypt_plain_values(
-    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
-) -> int:
-    """Encrypt every plain value and remove it from the append-only file; return how many.
-
-    A value that changes meanwhile keeps the change. Arguments and errors: see `undecryptable_values`.
-    """
-    if not encryption.has_key:
-        return 0
-    replace, encrypted = Script(redis, __package__, "replace_field"), 0
-    for kind, key, account, value in await _stored(redis, hashes, "encrypt_plain_values"):
-        is_plain = value and not value.startswith(MARK)
-        if is_plain and is_text(value) and folded(account) is not None:
-            new = encryption.encrypt(kind, account, value)
-            encrypted += await replace.run([key], [account, value, new])
-    if encrypted:
-        with redis_call(redis, "encrypt_plain_values"):
-            await redis.bgrewriteaof()  # the append-only file still has the plain values
-    return encrypted
-
-
-async def _stored(
-    redis: Redis, hashes: Mapping[str, str], operation: str
-) -> list[tuple[str, str, str, str]]:
-    """Return kind, key, account and value of all secrets."""
-    with redis_call(redis, operation):
-        return [
-            (kind, key, account, value)
-            for kind, key in hashes.items()
-            async for account, value in redis.hscan_iter(key, count=SCAN)
-        ]
 
 
 def _key_id(key: bytes) -> str:

@@ -198,7 +198,7 @@ def _of_object(value: Any) -> NewAccount | str:
         if role is None or its is None:
             continue
         if role in values and values[role] != its:
-            return f"several keys can be the {role.replace('_', ' ')}: keep one"
+            return f"several keys can be the {role}: keep one"
         values[role] = its
     if not values:
         return _MANIFEST if "entries" in value else _OBJECT

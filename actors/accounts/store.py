@@ -11,27 +11,51 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from actors.accounts.credentials import CredentialStore, require_lease
-from actors.accounts.encryption import Encryption
-from actors.accounts.formats import folded, shown
+from actors.accounts.credentials import (
+    AUTH_STATE,
+    PASSWORD,
+    SHARED_SECRET,
+    CredentialStore,
+    require_lease,
+)
+from actors.accounts.encryption import MARK, Encryption
+from actors.accounts.formats import folded, is_text, shown
 from actors.accounts.models import (
     BUDGET_SPENT,
     NEED,
-    Charge,
     HolderEntry,
     Lease,
     QuotaLimits,
     Refused,
     Reserved,
 )
-from actors.errors import LeaseLost, NoAccountFree, StoreMisused
+from actors.errors import CannotDecrypt, LeaseLost, NoAccountFree, StoreMisused
 from actors.redis.client import Script, ping, redis_call
 
+SCAN: Final = 1000  # fields of a hash per HSCAN
 HELD_AGAIN: Final = 2  # renew.lua: the lease had lapsed, or Redis had lost it
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One request to count against an account's and an egress IP's budget: the input of reserve.lua."""
+
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+    def outcome(self, answer: Sequence[Any]) -> Reserved | Refused:
+        """Read the answer of the script."""
+        verdict, *numbers = answer
+        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
+        if scope == "ok":
+            return Reserved(numbers[0], None if numbers[1] < 0 else numbers[1])
+        return Refused(scope, numbers[0] / 1000)
 
 
 class AccountStore(CredentialStore):
@@ -208,6 +232,51 @@ class AccountStore(CredentialStore):
         k = self._keys
         keys = [k.cooldowns, k.cooldown_reasons, k.hints]
         await self._scripts["clear_quota_cooldowns"].run(keys, [BUDGET_SPENT])
+
+    # -- encryption of all ---------------------------------------------------------------------
+
+    async def undecryptable_values(self) -> int:
+        """Return how many stored values are encrypted if no key decrypts any of them, else 0."""
+        count = 0
+        for kind, _, account, value in await self._secrets("undecryptable_values"):
+            if value.startswith(MARK):
+                try:
+                    self._encryption.decrypt(kind, account, value)
+                except CannotDecrypt:
+                    count += 1
+                else:
+                    return 0
+        return count
+
+    async def encrypt_plain_values(self) -> int:
+        """Encrypt all plain values; return how many. For a Redis that only this service uses.
+
+        A value that changes meanwhile keeps the change. The append-only file is rewritten without the
+        plain values.
+        """
+        if not self._encryption.has_key:
+            return 0
+        encrypted = 0
+        for kind, key, account, value in await self._secrets("encrypt_plain_values"):
+            is_plain = value and not value.startswith(MARK)
+            if is_plain and is_text(value) and folded(account) is not None:
+                args = (account, value, self._encryption.encrypt(kind, account, value))
+                encrypted += await self._scripts["replace_field"].run([key], args)
+        if encrypted:
+            with redis_call(self._redis, "encrypt_plain_values"):
+                await self._redis.bgrewriteaof()
+        return encrypted
+
+    async def _secrets(self, operation: str) -> list[tuple[str, str, str, str]]:
+        """Return kind, key of the hash, account and value of all stored secrets."""
+        k = self._keys
+        hashes = {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
+        with redis_call(self._redis, operation):
+            return [
+                (kind, key, account, value)
+                for kind, key in hashes.items()
+                async for account, value in self._redis.hscan_iter(key, count=SCAN)
+            ]
 
     # -- budgets -------------------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, ReplayFacts, Source
 from actors.redis.client import Script, load_scripts
 

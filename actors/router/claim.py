@@ -14,7 +14,8 @@ from typing import Final, Self
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.clock import Cancellable, Clock, Tasks
 from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, store_trouble
 from actors.matches.match import Known

@@ -26,8 +26,7 @@ from rich.progress import (
 )
 
 from actors.matches.match import is_valves, on_mirror
-from actors.replays.download import Download, GaveUp, NotThere
-from actors.replays.files import InUse, PartFile, PlainFile
+from actors.replays.download import Download, GaveUp, InUse, NotThere, PartFile, PlainFile
 from actors.replays.verify import BadReplay
 from supervisor.cli.client import ApiClient
 from supervisor.cli.options import ExitCode, Service, fail

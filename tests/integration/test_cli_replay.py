@@ -19,7 +19,7 @@ from backports import zstd
 from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
 from actors.replays import download
-from actors.replays.files import PartFile
+from actors.replays.download import PartFile
 from bench.env import ServiceEnv, service_env
 from supervisor.cli.replay_fetch import Bar
 from supervisor.clock import SystemClock

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.errors import StoreUnavailable
 from actors.matches.match import Known, MatchAnswer, Source
 from actors.matches.store import ANYTHING, CLAIM_S, NEWS, Claim, Locked, MatchStore

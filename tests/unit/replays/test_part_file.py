@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.replays.files import InUse, Origin, PartFile
+from actors.replays.download import InUse, Origin, PartFile
 
 ORIGIN = Origin("1_2.dem.bz2", '"v1"')
 

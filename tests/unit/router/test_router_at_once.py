@@ -16,7 +16,8 @@ from support.router_env import (
     routing,
 )
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.errors import StoreMisused
 from actors.matches.match import Known, Source
 from actors.matches.store import ANYTHING, RENEW_EVERY_S, Claim, Locked

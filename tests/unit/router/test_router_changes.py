@@ -12,8 +12,8 @@ from support.fake_clock import FakeClock, settle
 from support.fake_matches import TURNS, FakeCharge, FakeMatches
 from support.router_counts import RouterCounts
 
-from actors.accounts.models import Charge, Refused, Reserved
-from actors.accounts.store import AccountStore
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import AccountStore, Charge
 from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.registry import BotRegistry
