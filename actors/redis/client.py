@@ -37,7 +37,7 @@ _LEAST: Final = {
     **dict.fromkeys(("max_connections", "socket_read_size"), 1),
 }
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
-# Codes of error replies: use another server, or memory or disk is full, or a script runs for too long.
+# Error replies of a server that cannot serve: as above, or memory or disk is full, or a script runs on.
 UNABLE: Final = WRONG_SERVER | {"BUSY", "MISCONF", "OOM"}
 _PLACE_IN_SCRIPT: Final = re.compile(r" script: [^:]*on @user_script:\d+\.?$")
 # Seconds. A script takes about 1 ms on the same host, several over a network; the limit is 3 s.
