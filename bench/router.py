@@ -85,10 +85,6 @@ class NoMatches(MatchStore):
     def __init__(self) -> None:
         """Need nothing."""
 
-    def claim(self, match_id: int) -> Claim:
-        """Return a claim."""
-        return Claim(match_id, "")
-
     async def lookup(
         self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
     ) -> Claim | Reserved:

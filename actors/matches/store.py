@@ -13,10 +13,10 @@ for the result. The owner renews the key; after a crash it expires within `CLAIM
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 import orjson
@@ -121,10 +121,10 @@ NEWS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right of one instance to fetch a match. The token proves that it was granted."""
+    """The right of one instance to fetch a match. The unique token proves that it was granted."""
 
     match_id: int
-    token: str
+    token: str = field(default_factory=partial(secrets.token_hex, 12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,6 @@ class MatchStore:
         self._lookup_and_reserve = Script(
             redis, __package__, "lookup", then=("actors.accounts", "reserve")
         )
-        self._process = secrets.token_hex(6)
-        self._claims = itertools.count()
-
-    def claim(self, match_id: int) -> Claim:
-        """Return a new claim with a unique token, which is not granted yet."""
-        return Claim(match_id, f"{self._process}.{next(self._claims)}")
 
     async def lookup(
         self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None

@@ -54,7 +54,7 @@ class MatchClaim:
     ) -> None:
         """`tasks`: for calls of Redis that are not waited for."""
         self._matches = matches
-        self._claim = matches.claim(match_id)
+        self._claim = Claim(match_id)
         self.may_be_held = False
         self.poll_s = START_S
         self._alarm: Cancellable | None = None  # of the next renewal; None while it is not held
@@ -124,7 +124,7 @@ class MatchClaim:
         if self.may_be_held:
             self._end()
             # With another token from now on, so that this release never ends a later claim.
-            claim, self._claim = self._claim, self._matches.claim(self._claim.match_id)
+            claim, self._claim = self._claim, Claim(self._claim.match_id)
             self._tasks.start(self._release(claim), name=f"release-{claim.match_id}")
 
     async def _release(self, claim: Claim) -> None:

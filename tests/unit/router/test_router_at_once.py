@@ -122,7 +122,7 @@ async def test_who_takes_over_asks_a_bot_then(
     stage: RouterEnv,
 ) -> None:
     bot = await stage.add_bot("a")
-    claim = matches.claim(7)
+    claim = Claim(7)
     assert not isinstance(await matches.lookup(claim), Locked)
     asked = stage.ask(7)
     await clock.advance(1.0)

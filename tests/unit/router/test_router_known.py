@@ -29,7 +29,7 @@ from actors.errors import (
 )
 from actors.matches.cache import Freshness
 from actors.matches.match import Source
-from actors.matches.store import CLAIM_S, RENEW_EVERY_S
+from actors.matches.store import CLAIM_S, RENEW_EVERY_S, Claim
 from actors.router.messages import Reconfigure, RouterPolicy
 from sandbox.gc.matches.schema import encode_response
 
@@ -197,7 +197,7 @@ async def test_when_the_pilot_dies_another_container_takes_over(
 ) -> None:
     async with routing(clock, matches) as stage:
         bot = await stage.add_bot("a")
-        await matches.lookup(matches.claim(7))  # and is never heard of again
+        await matches.lookup(Claim(7))  # and is never heard of again
         asked = stage.ask(7, within=5.0)
         await clock.advance(CLAIM_S - RENEW_EVERY_S)
         assert not asked.done()
