@@ -1,4 +1,4 @@
-"""Parses account files: JSON, maFiles, ASF bot files, delimited text (`import_table`).
+"""Parses account files (JSON, maFiles, ASF bot files, text: see `import_table`); adds accounts.
 
 An entry is an account, or a problem with its line and the expected form. No problem repeats a value of
 the file.

@@ -43,7 +43,10 @@ class Wait:
 
 
 class LogonLimiter:
-    """Token bucket and circuit breaker of log-ons. One instance per process."""
+    """Token bucket and circuit breaker of log-ons. One instance per process.
+
+    All methods that call Redis raise StoreUnavailable and StoreMisused (see `redis_call`).
+    """
 
     def __init__(self, redis: Redis, *, prefix: str, limits: LogonLimits) -> None:
         self._keys = Keys(prefix)
@@ -56,30 +59,21 @@ class LogonLimiter:
         self._limits = limits
 
     async def ask(self, *, with_password: bool) -> Wait | None:
-        """Return None when a log-on may start; it is counted then, and Redis can write.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis_call`.
-        """
+        """Return None when a log-on may start; it is counted then, and Redis can write."""
         cost = PASSWORD_COST if with_password else TOKEN_COST
         args = [*self._bucket, cost, int(PROBE_S * 1000)]
         ms, reason = await self._scripts["logon_ask"].run(self._keys_of(self._ip), args)
         return Wait(ms / 1000, reason, self._address) if ms else None
 
     async def refund(self, *, with_password: bool) -> None:
-        """Undo `ask` for a log-on that did not reach Steam.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis_call`.
-        """
+        """Undo `ask` for a log-on that did not reach Steam."""
         cost = PASSWORD_COST if with_password else TOKEN_COST
         await self._scripts["logon_refund"].run(self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
         """Close the circuit after an accepted log-on, with which Steam told the egress IP.
 
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis_call`; may be called again.
+        After an error it may be called again.
         """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
