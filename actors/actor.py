@@ -1,6 +1,6 @@
-"""Actor, Address, Mailbox, Ask, Reply: one mailbox, one handler, one message at a time.
+"""Actor, Address, Mailbox, Ask: one mailbox, one handler, one message at a time.
 
-    sender ── ask/tell ──► Address ──► Mailbox ──► Actor.handle
+    sender ── ask/tell ──► Address ──► Mailbox ──► Actor.handle ──► answer
                            (stable)    (of one run)
 
 An actor that fails ends its `run` with the error; a supervisor starts a new object with a new mailbox on
@@ -10,18 +10,19 @@ the same address. Everything runs on one asyncio loop, so nothing locks.
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from actors.clock import Clock
-from actors.errors import ActorStopped, MailboxFull
+from actors.errors import ActorStopped, MailboxFull, ServiceError
 
 M = TypeVar("M")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+Reply: TypeAlias = asyncio.Future[Any]  # the answer to one ask
 
 
 class Ask(Generic[R_co]):
@@ -30,62 +31,8 @@ class Ask(Generic[R_co]):
     __slots__ = ()
 
 
-class Reply(Generic[R]):
-    """The slot for one answer. The first answer counts, later ones are ignored."""
-
-    __slots__ = ("_expired", "_future")
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._expired = False
-
-    @property
-    def done(self) -> bool:
-        """Whether the reply is answered, failed or abandoned."""
-        return self._future.done()
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the sender was cancelled, or its deadline passed, before an answer."""
-        return self._expired or self._future.cancelled()
-
-    def when_done(self, fn: Callable[[], None]) -> None:
-        """Call `fn` on the loop when the reply is done."""
-        self._future.add_done_callback(lambda _: fn())
-
-    def set(self, value: R) -> None:
-        """Answer with `value`."""
-        if not self._future.done():
-            self._future.set_result(value)
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error, which the sender raises."""
-        if not self._future.done():
-            self._future.set_exception(error)
-            # Marks it as retrieved: a sender that was cancelled just now does not read it.
-            self._future.exception()
-
-    def expire(self) -> None:
-        """Abandon the reply: the deadline has passed."""
-        if not self._future.done():
-            self._expired = True
-            self.fail(TimeoutError())
-
-    async def wait(self) -> R:
-        """Return the answer; a cancellation abandons the reply."""
-        return await self._future
-
-
-@dataclass(slots=True)
-class Envelope(Generic[M]):
-    """One message, and the slot for its answer if it was asked."""
-
-    message: M
-    reply: Reply[Any] | None
-
-
 class Mailbox(Generic[M]):
-    """The messages of one run of an actor, first in, first out.
+    """The messages of one run of an actor, first in, first out; each with the future of its answer.
 
     Iteration takes messages out, waits for more, and ends when the mailbox is closed and empty. A full
     mailbox refuses messages, as backpressure.
@@ -96,16 +43,13 @@ class Mailbox(Generic[M]):
         self._owner = owner
         self._capacity = capacity
         self._clock = clock
-        self._mail: deque[Envelope[M]] = deque()
-        self._unanswered: set[Reply[Any]] = set()
+        self._mail: deque[tuple[M, Reply | None]] = deque()
+        self._unanswered: set[Reply] = set()
         self._closed = False
         self._reader: asyncio.Future[None] | None = None  # set while the actor waits
 
-    def __len__(self) -> int:
-        return len(self._mail)
-
-    def put(self, envelope: Envelope[M]) -> None:
-        """Deliver one envelope, without waiting.
+    def put(self, message: M, reply: Reply | None = None) -> None:
+        """Deliver one message, without waiting.
 
         Raises:
             MailboxFull: `capacity` messages wait; nothing was delivered.
@@ -115,7 +59,7 @@ class Mailbox(Generic[M]):
             raise ActorStopped(self._owner)
         if len(self._mail) >= self._capacity:
             raise MailboxFull(self._owner, self._capacity)
-        self._mail.append(envelope)
+        self._mail.append((message, reply))
         self._wake_reader()
 
     async def ask(self, message: M, *, deadline: float) -> Any:
@@ -125,15 +69,17 @@ class Mailbox(Generic[M]):
             MailboxFull, ActorStopped: as `put`; ActorStopped also when the actor ends without an answer.
             TimeoutError: the instant `deadline` has passed.
         """
-        reply: Reply[Any] = Reply()
-        self.put(Envelope(message, reply))
+        reply: Reply = asyncio.get_running_loop().create_future()
+        self.put(message, reply)
         self._unanswered.add(reply)
-        timer = self._clock.call_at(deadline, reply.expire)
+        reply.add_done_callback(self._unanswered.discard)
+        if deadline == math.inf:
+            return await reply
+        timer = self._clock.call_at(deadline, partial(fail, reply, TimeoutError()))
         try:
-            return await reply.wait()
+            return await reply
         finally:
             timer.cancel()
-            self._unanswered.discard(reply)
 
     def close(self) -> None:
         """Refuse further messages; the present ones can still be read. Harmless when repeated."""
@@ -145,32 +91,37 @@ class Mailbox(Generic[M]):
         self.close()
         self._mail.clear()
         for reply in self._unanswered:
-            reply.fail(ActorStopped(self._owner))
+            fail(reply, ActorStopped(self._owner))
 
     def __aiter__(self) -> Mailbox[M]:
         return self
 
-    async def __anext__(self) -> Envelope[M]:
-        """Return the next envelope; those with a done reply are dropped."""
+    async def __anext__(self) -> tuple[M, Reply | None]:
+        """Return the next message; those whose sender has left are dropped."""
         while True:
             while self._mail:
-                envelope = self._mail.popleft()
-                if envelope.reply is None or not envelope.reply.done:
-                    return envelope
+                message, reply = self._mail.popleft()
+                if reply is None or not reply.done():
+                    return message, reply
             if self._closed:
                 raise StopAsyncIteration
-            await self._wait_for_mail()
-
-    async def _wait_for_mail(self) -> None:
-        self._reader = asyncio.get_running_loop().create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def fail(reply: Reply, error: BaseException) -> None:
+    """Answer with an error, which the sender raises; ignored when there is an answer."""
+    if not reply.done():
+        reply.set_exception(error)
+        # Marks it as retrieved: a sender that was cancelled just now does not read it.
+        reply.exception()
 
 
 DEFAULT_CAPACITY: Final = 1024  # messages
@@ -203,7 +154,7 @@ class Address(Generic[M_contra]):
             MailboxFull: too many messages wait; nothing was delivered.
             ActorStopped: the actor does not run.
         """
-        self._bound().put(Envelope(message, None))
+        self._bound().put(message)
 
     async def ask(self, message: Ask[R], *, deadline: float) -> R:
         """Deliver `message` and return its answer.
@@ -215,8 +166,7 @@ class Address(Generic[M_contra]):
             ActorStopped: the actor does not run, or ended before it answered.
             TimeoutError: the instant `deadline` has passed.
         """
-        answer = await self._bound().ask(cast("M_contra", message), deadline=deadline)
-        return cast("R", answer)
+        return cast("R", await self._bound().ask(cast("M_contra", message), deadline=deadline))
 
     def _bound(self) -> Mailbox[M_contra]:
         if self._mailbox is None:
@@ -236,15 +186,23 @@ class Actor(ABC, Generic[M]):
         self._mailbox: Mailbox[M] = Mailbox(address.name, capacity=capacity, clock=clock)
 
     @abstractmethod
-    async def handle(self, envelope: Envelope[M]) -> None:
-        """Handle one message; the next one waits until this returns.
+    async def handle(self, message: M) -> object:
+        """Handle one message and return its answer; the next one waits until this returns.
 
-        An answer may come later, through `envelope.reply`. An exception ends the actor.
+        An answer that takes time is returned as a future or task, which is cancelled when the sender has
+        left. A ServiceError is the answer to an ask; every other exception ends the actor.
         """
 
+    async def on_start(self) -> None:
+        """Prepare the run; messages are accepted by now."""
+
+    async def on_stop(self) -> None:
+        """Clean up after the last message, however the run ends."""
+
     async def start(self) -> None:
-        """Take over the address. Nothing may fail between this and `run`."""
+        """Take over the address."""
         self.address.bind(self._mailbox)
+        await self.on_start()
 
     async def run(self) -> None:
         """Handle messages until `stop`, then those accepted before it; at the end fail unanswered asks.
@@ -253,11 +211,37 @@ class Actor(ABC, Generic[M]):
             Exception: `handle` raised it.
         """
         try:
-            async for envelope in self._mailbox:
-                await self.handle(envelope)
+            async for message, reply in self._mailbox:
+                try:
+                    answer = await self.handle(message)
+                except ServiceError as error:
+                    if reply is None:
+                        raise
+                    fail(reply, error)
+                else:
+                    if reply is not None:
+                        self._answer(reply, answer)
         finally:
             self._mailbox.discard()
+            await self.on_stop()
 
     def stop(self) -> None:
         """Accept no more messages; `run` ends when the mailbox is empty. Harmless when repeated."""
         self._mailbox.close()
+
+    def _answer(self, reply: Reply, answer: object) -> None:
+        """Answer an ask now, or at the end of a future."""
+
+        def copy(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                fail(reply, ActorStopped(self.address.name))
+            elif (error := future.exception()) is not None:
+                fail(reply, error)
+            elif not reply.done():
+                reply.set_result(future.result())
+
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(copy)
+            reply.add_done_callback(lambda _: answer.cancel())
+        elif not reply.done():
+            reply.set_result(answer)

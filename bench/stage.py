@@ -25,7 +25,7 @@ from aiohttp import web
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotChanged, BotReport, FleetControl, FleetPlan, ReadyBot
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCause
@@ -62,10 +62,10 @@ WAYS = (
 class _Router(Actor[RouterMessage]):
     """Says how busy it is."""
 
-    async def handle(self, envelope: Envelope[RouterMessage]) -> None:
+    async def handle(self, message: RouterMessage) -> RouterReport:
         """Answer every question alike."""
-        if envelope.reply is not None:
-            envelope.reply.set(RouterReport(ready=0, in_flight=0, waiting=0))
+        del message
+        return RouterReport(ready=0, in_flight=0, waiting=0)
 
 
 class _Causes:

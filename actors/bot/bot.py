@@ -12,19 +12,11 @@ from typing import Any, Final, assert_never
 
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address
 from actors.bot.failure_policy import FailurePolicy
 from actors.bot.log import StateChange
 from actors.bot.logon import LogOn, LogOnTurn, needs_password, record_logon, usable_auth
-from actors.bot.messages import (
-    BotChanged,
-    BudgetSpent,
-    CheckLease,
-    ReadyBot,
-    Relog,
-    RouterToBot,
-    Serve,
-)
+from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, ReadyBot, Relog, RouterToBot
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts
 from actors.bot.renewals import FINISH_S, LeaseRenewer, TokenRefresher
 from actors.bot.request_tasks import RequestTasks
@@ -323,9 +315,9 @@ class Bot(Actor[RouterToBot]):
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        """Handle one message; requests run in tasks of their own."""
-        match envelope.message:
+    async def handle(self, message: RouterToBot) -> asyncio.Task[bytes] | None:
+        """Handle one message; a request runs in a task of its own."""
+        match message:
             case BudgetSpent(retry_after=retry_after):
                 self._leave_account(BUDGET_SPENT, retry_after)
             case Relog(reason=reason, spare_rest_s=rest_s):
@@ -335,21 +327,16 @@ class Bot(Actor[RouterToBot]):
                     self._leave_account(reason, rest_s)
             case CheckLease():
                 self._ports.lease_checks.ask("a request was refused for its lease")
-            case serve:
-                self._serve(serve, envelope.reply)
+            case request:
+                if self._state is not BotState.READY or self._link is None:
+                    raise GcUnavailable("the bot is not ready")
+                return self._requests.start(self._link, request)
+        return None
 
     def _leave_account(self, reason: str, cooldown_s: float) -> None:
         self._cooldown_s = cooldown_s
         if self._state is BotState.READY:
             self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(reason))
-
-    def _serve(self, serve: Serve, reply: Reply[Any] | None) -> None:
-        if reply is None:
-            return
-        if self._state is BotState.READY and self._link is not None:
-            self._requests.start(self._link, serve, reply)
-        else:
-            reply.fail(GcUnavailable("the bot is not ready"))
 
     # -- state -------------------------------------------------------------------------------------
 

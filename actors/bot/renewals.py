@@ -146,7 +146,7 @@ class TokenRefresher:
         if renewing is None or renewing.done():
             return
         clock = self._ports.clock
-        alarm = clock.call_at(clock.now() + within_s, lambda: _cancel(renewing))
+        alarm = clock.call_at(clock.now() + within_s, renewing.cancel)
         await asyncio.wait({renewing})
         alarm.cancel()
 
@@ -161,7 +161,3 @@ class TokenRefresher:
             self._log.warning("token_not_renewed", reason=str(error))
         else:
             self._log.info("token_renewed")
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()

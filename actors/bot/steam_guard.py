@@ -21,7 +21,6 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
-from actors.actor import Reply
 from actors.bot.eresults import classify, handling_of
 from actors.bot.logon import LogOn, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
@@ -245,7 +244,7 @@ class _Pending:
     account: str
     code: str | None = field(repr=False)  # brought, and not asked for yet
     is_early: bool  # that code was brought before this log-on began
-    reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
+    reply: asyncio.Future[GuardOutcome] | None  # of the request that waits for the outcome
     wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
     need: str | None = None
     task: asyncio.Task[None] | None = None
@@ -292,11 +291,11 @@ class SteamGuard:
         """
         if not self._is_running:
             raise ActorStopped(SERVICE)
-        reply: Reply[GuardOutcome] = Reply()
+        reply: asyncio.Future[GuardOutcome] = asyncio.get_running_loop().create_future()
         self._submit(account, code, reply)
-        return await reply.wait()
+        return await reply
 
-    def _submit(self, account: str, code: str | None, reply: Reply[GuardOutcome]) -> None:
+    def _submit(self, account: str, code: str | None, reply: asyncio.Future[GuardOutcome]) -> None:
         pending = self._pending.get(account)
         if pending is None:
             pending = self._pending[account] = _Pending(account, code, is_early=True, reply=reply)
@@ -353,20 +352,20 @@ class SteamGuard:
 
     def _answer(self, pending: _Pending, outcome: GuardOutcome | ServiceError) -> None:
         reply, pending.reply = pending.reply, None
-        if reply is None:
+        if reply is None or reply.done():
             return
         if isinstance(outcome, ServiceError):
-            reply.fail(outcome)
+            reply.set_exception(outcome)
         else:
-            reply.set(outcome)
+            reply.set_result(outcome)
 
     @staticmethod
-    def _say_what_is_wanted(pending: _Pending, reply: Reply[GuardOutcome]) -> None:
+    def _say_what_is_wanted(pending: _Pending, reply: asyncio.Future[GuardOutcome]) -> None:
         """Answer a request for an account whose log-on runs already."""
         if pending.wanted is not None:
-            reply.set(GuardOutcome(pending.account, pending.need))
+            reply.set_result(GuardOutcome(pending.account, pending.need))
         else:
-            reply.set(GuardOutcome(pending.account, "a moment: a log-on is under way"))
+            reply.set_result(GuardOutcome(pending.account, "a moment: a log-on is under way"))
 
 
 def _need(request: GuardRequest, *, is_stale: bool) -> str:

@@ -18,7 +18,7 @@ import math
 from typing import Final
 
 from actors.accounts.models import Refused, Reserved
-from actors.actor import Reply
+from actors.actor import fail
 from actors.bot.messages import ReadyBot
 from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable, TimedOut, Unusable
 from actors.matches.match import Known, MatchAnswer, NoMatch
@@ -44,7 +44,7 @@ class Fetch:
     def __init__(self, match_id: int, fetches: dict[int, Fetch], context: FetchContext) -> None:
         """`fetches`: all of the router, by match."""
         self.task: asyncio.Task[None] | None = None  # of `run`
-        self.waiters: dict[Reply[MatchAnswer], None] = {}
+        self.waiters: dict[asyncio.Future[MatchAnswer], None] = {}
         self._match_id = match_id
         self._fetches = fetches
         self._context = context
@@ -73,14 +73,15 @@ class Fetch:
         """The bot that was asked last."""
         return next((one.bot for one in self._attempts[::-1] if one.asked_at < math.inf), None)
 
-    def join(self, request: FetchMatch, reply: Reply[MatchAnswer]) -> None:
-        """Add a waiter; each keeps its own deadline."""
+    def join(self, request: FetchMatch) -> asyncio.Future[MatchAnswer]:
+        """Add a waiter and return its answer; each keeps its own deadline."""
         if not self.waiters:
             self._client, self._request_id = request.client, request.request_id
             self._priority = request.priority
             self._changed.set()
-        self.waiters[reply] = None
-        reply.when_done(lambda: self._leave(reply))
+        waiter: asyncio.Future[MatchAnswer] = asyncio.get_running_loop().create_future()
+        self.waiters[waiter] = None
+        waiter.add_done_callback(self._leave)
         self._deadline = max(self._deadline, request.deadline)
         self._priority = max(self._priority, request.priority)
         is_asked_for = bool(self._running) and self._was_missed
@@ -88,6 +89,7 @@ class Fetch:
             self._after = NEWS
         if self._in_queue is not None:
             self._context.pool.raise_to(self._in_queue, self._priority, self._deadline)
+        return waiter
 
     async def run(self) -> None:
         """Run until resolved, or until there are neither waiters nor running attempts."""
@@ -139,10 +141,10 @@ class Fetch:
                 alarm.cancel()
         self._drop_silent()
 
-    def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
+    def _leave(self, waiter: asyncio.Future[MatchAnswer] | None) -> None:
         """Remove a waiter; without any, leave the queue and start no more attempts."""
-        if reply is not None:
-            self.waiters.pop(reply, None)
+        if waiter is not None:
+            self.waiters.pop(waiter, None)
         if not self.waiters:
             self._changed.set()
             if self._in_queue is not None:
@@ -157,8 +159,9 @@ class Fetch:
         if isinstance(known, NoMatch):
             self._fail(known.error(self._clock.wall()))
         else:
-            for reply in self.waiters:
-                reply.set(known)
+            for waiter in self.waiters:
+                if not waiter.done():
+                    waiter.set_result(known)
             self.waiters.clear()
         self._forget()
         self._leave(None)
@@ -167,8 +170,8 @@ class Fetch:
         """Fail all waiters; a later request may still succeed."""
         if self.asked is not None:
             error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
-        for reply in self.waiters:
-            reply.fail(error)
+        for waiter in self.waiters:
+            fail(waiter, error)
         self.waiters.clear()
 
     def _forget(self) -> None:

@@ -12,12 +12,12 @@ from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
 from actors.bot.registry import BotRegistry
-from actors.clock import Clock
-from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
+from actors.clock import Clock, Tasks
+from actors.errors import Busy, LocalProtocolError, NotReady, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
@@ -57,28 +57,24 @@ class Players(Actor[PlayersMessage]):
         self._failures = FirstFailures()
         self._bots: OrderedDict[str, ReadyBot] = OrderedDict()  # by id, in order of last use
         self._resting = RestingAccounts()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
-    async def start(self) -> None:
-        """Take over the address and get the state of every bot."""
-        await super().start()
+    async def on_start(self) -> None:
+        """Get the state of every bot."""
         self._registry.subscribe(self.address)
 
-    async def run(self) -> None:
-        """Serve until stopped; running requests then fail with NotReady."""
-        try:
-            await super().run()
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+    async def on_stop(self) -> None:
+        """Cancel the running requests."""
+        self._tasks.cancel()
+        await self._tasks.finish()
 
-    async def handle(self, envelope: Envelope[PlayersMessage]) -> None:
+    async def handle(self, message: PlayersMessage) -> asyncio.Task[bytes] | None:
         """Never waits: every request has a task of its own."""
-        match envelope.message:
+        match message:
             case FetchProfile() | FetchAliases() as fetch:
-                self._on_fetch(fetch, envelope.reply)
+                if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
+                    raise Busy("too many questions about players at once; try again soon", RETRY_S)
+                return self._tasks.start(self._fetch(fetch), name="player-request")
             case BotChanged(bot_id=bot_id, ready_bot=bot) as changed:
                 self._resting.note(changed, self._clock.now())
                 self._set_bot(bot_id, bot)
@@ -87,6 +83,7 @@ class Players(Actor[PlayersMessage]):
                 self._set_bot(bot_id, None)
             case other:
                 assert_never(other)
+        return None
 
     def _set_bot(self, bot_id: str, bot: ReadyBot | None) -> None:
         if bot is None:
@@ -94,29 +91,11 @@ class Players(Actor[PlayersMessage]):
         else:
             self._bots[bot_id] = bot
 
-    def _on_fetch(self, fetch: PlayerQuery, reply: Reply[bytes] | None) -> None:
-        if reply is None:
-            return
-        if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
-            reply.fail(Busy("too many questions about players at once; try again soon", RETRY_S))
-            return
-        task = asyncio.create_task(self._answer(fetch, reply), name="player-request")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _answer(self, fetch: PlayerQuery, reply: Reply[bytes]) -> None:
-        try:
-            reply.set(await self._fetch(fetch, reply))
-        except RequestError as error:
-            reply.fail(error)
-        except asyncio.CancelledError:
-            reply.fail(NotReady("the service is stopping"))
-            raise
-
-    async def _fetch(self, fetch: PlayerQuery, reply: Reply[bytes]) -> bytes:
+    async def _fetch(self, fetch: PlayerQuery) -> bytes:
+        """Return the answer of a bot. Raises RequestError."""
         asked: set[str] = set()
         reason = ""
-        while len(asked) < ATTEMPTS and not reply.done and (bot := self._next(asked)) is not None:
+        while len(asked) < ATTEMPTS and (bot := self._next(asked)) is not None:
             asked.add(bot.bot_id)
             may_follow = min(ATTEMPTS - len(asked), len(self._bots.keys() - asked))
             try:

@@ -7,13 +7,14 @@ else               a new fetch: see fetch.py
 
 from __future__ import annotations
 
+import asyncio
 import random
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address
 from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
@@ -88,60 +89,59 @@ class Router(Actor[RouterMessage]):
         self._fetches: dict[int, Fetch] = {}  # by match
         self._running = Tasks()
 
-    async def start(self) -> None:
-        """Take over the address and get the state of every bot."""
-        await super().start()
+    async def on_start(self) -> None:
+        """Get the state of every bot."""
         self._registry.subscribe(self.address)
 
-    async def run(self) -> None:
-        """Route until stopped; running fetches then fail with NotReady."""
-        try:
-            await super().run()
-        finally:
-            self._stop_fetches()
-            await self._running.finish()
-            await self._context.attempts.finish()
-            await self._context.storing.finish()
-            await self._health.stop()
+    async def on_stop(self) -> None:
+        """End all fetches."""
+        self._stop_fetches()
+        await self._running.finish()
+        await self._context.attempts.finish()
+        await self._context.storing.finish()
+        await self._health.stop()
 
-    async def handle(self, envelope: Envelope[RouterMessage]) -> None:
-        """Never waits: whatever takes time is a task."""
-        match envelope.message:
-            case FetchMatch() as request:
-                self._on_fetch_match(request, envelope.reply)
-            case BotChanged() | BotRemoved() as change:
-                self._on_fleet_change(change)
+    async def handle(self, message: RouterMessage) -> object:
+        """Return the answer; never waits: whatever takes time is a task."""
+        match message:
+            case FetchMatch():
+                return self._fetch_match(message)
+            case BotChanged() | BotRemoved():
+                self._on_fleet_change(message)
             case RetireBot(bot_id=bot_id):
-                self._on_retire(bot_id, envelope.reply)
-            case Reconfigure() as change:
-                self._on_reconfigure(change)
+                return self._retire(bot_id)
+            case Reconfigure():
+                self._on_reconfigure(message)
             case Hurry():
                 self._stop_fetches()
-            case GetRouter() | GetLoads() | GetAsked() as question:
-                self._on_question(question, envelope.reply)
+            case GetRouter():
+                return self._report()
+            case GetLoads():
+                return dict(self._pool.rotation.loads())
+            case GetAsked(match_id=match_id):
+                fetch = self._fetches.get(match_id)
+                return None if fetch is None else fetch.asked
             case other:
                 assert_never(other)
+        return None
 
     # -- fetches -------------------------------------------------------------------------------
 
-    def _on_fetch_match(self, request: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
-        if reply is None:
-            return
+    def _fetch_match(self, request: FetchMatch) -> MatchAnswer | asyncio.Future[MatchAnswer]:
+        """Return a known match, or the future of one that is fetched. Raises RequestError."""
         match_id, now = request.match_id, self._context.clock.wall()
         if not request.refresh and (known := self._context.memory.get(match_id, now)) is not None:
             self._context.metrics.looked_up(Lookup.MEMORY)
             if isinstance(known, MatchAnswer):
-                reply.set(known)
-            else:
-                reply.fail(known.error(now))
-            return
+                return known
+            raise known.error(now)
         if (fetch := self._fetches.get(match_id)) is not None:
             self._context.metrics.joined.inc()
-            fetch.join(request, reply)
-            return
+            return fetch.join(request)
         fetch = self._fetches[match_id] = Fetch(match_id, self._fetches, self._context)
-        fetch.join(request, reply)
+        answer = fetch.join(request)
         fetch.task = self._running.start(fetch.run(), name=f"fetch-{match_id}")
+        return answer
 
     def _stop_fetches(self) -> None:
         for fetch in tuple(self._fetches.values()):
@@ -180,30 +180,14 @@ class Router(Actor[RouterMessage]):
         ):
             self._pool.stop_rotating(changed.bot_id)
 
-    def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
+    def _retire(self, bot_id: str) -> asyncio.Future[object]:
+        """Give a bot no more requests; return the future of the moment when it has none in flight."""
         self._pool.resting.forget(bot_id)
-
-        def on_idle() -> None:
-            if reply is not None:
-                reply.set(None)
-
-        self._pool.retire(bot_id, on_idle)
+        idle = asyncio.Event()
+        self._pool.retire(bot_id, idle.set)
+        return asyncio.ensure_future(idle.wait())
 
     # -- the rest ------------------------------------------------------------------------------
-
-    def _on_question(
-        self, question: GetRouter | GetLoads | GetAsked, reply: Reply[Any] | None
-    ) -> None:
-        if reply is None:
-            return
-        match question:
-            case GetRouter():
-                reply.set(self._report())
-            case GetLoads():
-                reply.set(dict(self._pool.rotation.loads()))
-            case GetAsked(match_id=match_id):
-                fetch = self._fetches.get(match_id)
-                reply.set(None if fetch is None else fetch.asked)
 
     def _report(self) -> RouterReport:
         pool, now = self._pool, self._context.clock.wall()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from support.fake_clock import FakeClock, settle
 
-from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.errors import ActorStopped, MailboxFull
+from actors.actor import Actor, Address, Ask, fail
+from actors.errors import ActorStopped, MailboxFull, ServiceError
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -38,28 +38,37 @@ class Note:
 Message = Double | Keep | Note
 
 
+class BadNumber(ServiceError):
+    """No answer is made of it."""
+
+
 class Desk(Actor[Message]):
-    """Doubles numbers, writes down notes, keeps replies; works only while its door is open."""
+    """Doubles numbers, writes down notes, answers later; works only while its door is open."""
 
     def __init__(self, address: Address[Message], clock: FakeClock, capacity: int = 4) -> None:
         super().__init__(address, clock=clock, capacity=capacity)
         self.door = asyncio.Event()
         self.door.set()
         self.seen: list[Message] = []
-        self.kept: list[Reply[str]] = []
+        self.kept: list[asyncio.Future[str]] = []
 
-    async def handle(self, envelope: Envelope[Message]) -> None:
+    async def handle(self, message: Message) -> int | asyncio.Future[str] | None:
         await self.door.wait()
-        self.seen.append(envelope.message)
-        match envelope:
-            case Envelope(Double(number), Reply() as reply):
-                reply.set(2 * number)
-            case Envelope(Keep(), Reply() as reply):
-                self.kept.append(reply)
-            case Envelope(Note("burn"), _):
+        self.seen.append(message)
+        match message:
+            case Double(13):
+                raise BadNumber
+            case Double(number):
+                return 2 * number
+            case Keep():
+                self.kept.append(asyncio.get_running_loop().create_future())
+                return self.kept[-1]
+            case Note("burn"):
                 raise RuntimeError("on fire")
+            case Note("unlucky"):
+                raise BadNumber
             case _:
-                pass
+                return None
 
 
 @pytest.fixture
@@ -113,15 +122,43 @@ async def test_an_answer_may_come_long_after_the_message_was_handled(
     patient = asking(address, Keep())
     await settle()
     assert await address.ask(Double(1), deadline=2000.0) == 2
-    desk.kept[0].set("at last")
+    desk.kept[0].set_result("at last")
     assert await patient == "at last"
 
 
 async def test_an_ask_can_fail(desk: Desk, address: Address[Message]) -> None:
     asked = asking(address, Keep())
     await settle()
-    desk.kept[0].fail(LookupError("nothing there"))
+    desk.kept[0].set_exception(LookupError("nothing there"))
     with pytest.raises(LookupError, match="nothing there"):
+        await asked
+
+
+async def test_an_error_of_the_service_answers_an_ask_and_does_not_end_the_actor(
+    desk: Desk, address: Address[Message]
+) -> None:
+    with pytest.raises(BadNumber):
+        await address.ask(Double(13), deadline=2000.0)
+    assert await address.ask(Double(1), deadline=2000.0) == 2
+    assert desk.seen == [Double(13), Double(1)]
+
+
+async def test_an_error_of_the_service_that_answers_no_ask_ends_the_actor(
+    address: Address[Message], clock: FakeClock
+) -> None:
+    async with working(Desk(address, clock)) as run:
+        address.tell(Note("unlucky"))
+        await settle()
+        assert isinstance(run.exception(), BadNumber)
+
+
+async def test_an_answer_that_is_cancelled_fails_the_ask(
+    desk: Desk, address: Address[Message]
+) -> None:
+    asked = asking(address, Keep())
+    await settle()
+    desk.kept[0].cancel()
+    with pytest.raises(ActorStopped):
         await asked
 
 
@@ -129,13 +166,10 @@ async def test_only_the_first_answer_counts(desk: Desk, address: Address[Message
     asked = asking(address, Keep())
     await settle()
     reply = desk.kept[0]
-    reply.set("first")
-    reply.set("second")
-    reply.fail(RuntimeError("third"))
-    reply.expire()
-    assert reply.done
-    assert not reply.abandoned
+    reply.set_result("first")
+    fail(reply, RuntimeError("second"))
     assert await asked == "first"
+    assert not reply.cancelled()
 
 
 async def test_an_ask_ends_at_its_deadline_and_not_before(
@@ -147,11 +181,12 @@ async def test_an_ask_ends_at_its_deadline_and_not_before(
     await clock.advance(0.1)
     with pytest.raises(TimeoutError):
         await asked
-    assert desk.kept[0].abandoned
-    desk.kept[0].set("too late")  # ignored
+    await settle()
+    assert desk.kept[0].cancelled()
+    fail(desk.kept[0], RuntimeError("too late"))  # ignored
 
 
-async def test_a_cancelled_asker_leaves_an_abandoned_reply(
+async def test_a_cancelled_asker_cancels_its_answer(
     desk: Desk, address: Address[Message], clock: FakeClock
 ) -> None:
     asked = asking(address, Keep())
@@ -159,8 +194,7 @@ async def test_a_cancelled_asker_leaves_an_abandoned_reply(
     asked.cancel()
     await settle()
     assert asked.cancelled()
-    assert desk.kept[0].abandoned
-    desk.kept[0].set("too late")
+    assert desk.kept[0].cancelled()
     assert clock.pending == 0
 
 
@@ -169,7 +203,7 @@ async def test_an_asker_cancelled_as_its_answer_fails_makes_no_noise(
 ) -> None:
     asked = asking(address, Keep())
     await settle()
-    desk.kept.pop().fail(RuntimeError("the caller is gone"))
+    desk.kept.pop().set_exception(RuntimeError("the caller is gone"))
     asked.cancel()
     await settle()
     del asked

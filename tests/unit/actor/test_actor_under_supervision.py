@@ -8,7 +8,7 @@ import pytest
 from support.fake_clock import FakeClock
 from support.scripted_child import SupervisorEnv
 
-from actors.actor import Actor, Address, Ask, Envelope
+from actors.actor import Actor, Address, Ask
 from actors.errors import ActorStopped
 from supervisor.child import Child
 
@@ -29,12 +29,11 @@ class Counter(Actor[Count]):
         super().__init__(address, clock=clock)
         self._count = 0
 
-    async def handle(self, envelope: Envelope[Count]) -> None:
-        if envelope.message.step < 0:
+    async def handle(self, message: Count) -> int:
+        if message.step < 0:
             raise ValueError("cannot count backwards")
-        self._count += envelope.message.step
-        if envelope.reply is not None:
-            envelope.reply.set(self._count)
+        self._count += message.step
+        return self._count
 
 
 async def test_an_actor_that_crashes_comes_back_fresh_at_the_same_address(

@@ -15,7 +15,7 @@ from support.scripted_child import capturing_log
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotReport, FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
@@ -38,10 +38,10 @@ class FakeRouter(Actor[Any]):
         self.answer = answer
         self.times = 0
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
+    async def handle(self, message: object) -> RouterReport:
+        del message
         self.times += 1
-        assert envelope.reply is not None
-        envelope.reply.set(self.answer)
+        return self.answer
 
 
 class FakeRegistry:

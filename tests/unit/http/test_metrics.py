@@ -19,7 +19,7 @@ from support.http_env import get, serving
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import BUDGET_SPENT, QuotaLimits
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.eresults import LogonResult, action_reason
 from actors.bot.messages import BotChanged, BotRemoved, BotReport
 from actors.bot.metrics import FleetMetrics, LogonMetrics
@@ -181,10 +181,10 @@ class FakeRouter(Actor[Any]):
         super().__init__(Address("router"), clock=clock)
         self.times = 0
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
+    async def handle(self, message: object) -> RouterReport:
+        del message
         self.times += 1
-        assert envelope.reply is not None
-        envelope.reply.set(RouterReport(1, 2, 3))
+        return RouterReport(1, 2, 3)
 
 
 class FakeRegistry:

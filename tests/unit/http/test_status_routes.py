@@ -13,7 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 from support.fake_clock import FakeClock, settle
 
 from actors.accounts.admin import AccountState
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotReport
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
@@ -69,9 +69,9 @@ CONFIG = {"refused": None}
 class FakeRouter(Actor[Any]):
     """Answers every question alike."""
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
-        if envelope.reply is not None:
-            envelope.reply.set(RouterReport(0, 0, 0))
+    async def handle(self, message: object) -> RouterReport:
+        del message
+        return RouterReport(0, 0, 0)
 
 
 class FakeRegistry:

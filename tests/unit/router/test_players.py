@@ -11,7 +11,7 @@ import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
 
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address, fail
 from actors.bot.messages import (
     BotChanged,
     BotRemoved,
@@ -59,20 +59,20 @@ class FakeBot(Actor[RouterToBot]):
         super().__init__(Address(name), clock=clock)
         self.answer = answer
         self.asked: list[Served] = []
-        self.waiting: list[Envelope[RouterToBot]] = []
+        self.waiting: list[asyncio.Future[bytes]] = []  # the answers that are to come
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        message, reply = envelope.message, envelope.reply
+    async def handle(self, message: RouterToBot) -> asyncio.Future[bytes]:
         assert isinstance(message, ServeProfile | ServeAliases)
-        assert reply is not None
         self.asked.append(message)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome = self.answer(message)
         if outcome is None:
-            self.waiting.append(envelope)
+            self.waiting.append(answer)
         elif isinstance(outcome, Exception):
-            reply.fail(outcome)
+            fail(answer, outcome)
         else:
-            reply.set(outcome)
+            answer.set_result(outcome)
+        return answer
 
 
 @dataclass
@@ -208,9 +208,8 @@ async def test_too_many_at_once_are_refused(stage: Stage) -> None:
     with pytest.raises(Busy):
         await asked[-1]
     assert len(bot.asked) == MOST_PER_BOT
-    for envelope in bot.waiting:
-        assert envelope.reply is not None
-        envelope.reply.set(honest(ServeProfile(7, 0.0)))
+    for answer in bot.waiting:
+        answer.set_result(honest(ServeProfile(7, 0.0)))
     await asyncio.gather(*asked[:-1])
     bot.answer = honest
     await stage.profile()

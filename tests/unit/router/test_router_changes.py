@@ -14,7 +14,7 @@ from support.router_counts import RouterCounts
 
 from actors.accounts.models import Charge, Refused, Reserved
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
@@ -45,19 +45,18 @@ class HeldBot(Actor[RouterToBot]):
 
     def __init__(self, name: str, clock: FakeClock) -> None:
         super().__init__(Address(name), clock=clock)
-        self.asked: list[Envelope[RouterToBot]] = []
+        self.asked: list[tuple[int, asyncio.Future[bytes]]] = []  # matches and their answers
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        if isinstance(envelope.message, ServeMatch):
-            self.asked.append(envelope)
+    async def handle(self, message: RouterToBot) -> asyncio.Future[bytes] | None:
+        if not isinstance(message, ServeMatch):
+            return None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.asked.append((message.match_id, answer))
+        return answer
 
     def answer(self, number: int = -1) -> None:
-        envelope = self.asked[number]
-        assert isinstance(envelope.message, ServeMatch)
-        assert envelope.reply is not None
-        envelope.reply.set(
-            encode_response({"result": 1, "match": {"match_id": str(envelope.message.match_id)}})
-        )
+        match_id, answer = self.asked[number]
+        answer.set_result(encode_response({"result": 1, "match": {"match_id": str(match_id)}}))
 
 
 class Accounts(AccountStore):

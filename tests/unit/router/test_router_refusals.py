@@ -152,7 +152,7 @@ async def test_those_in_line_are_refused_with_the_first(stage: RouterEnv) -> Non
     await settle()
     assert (await stage.report()).waiting == 2
     refuse(stage, SPENT_IP, "a")
-    stage.bots["a"].waiting[0].reply.fail(TimeoutError())  # type: ignore[union-attr] # it was asked
+    stage.bots["a"].waiting[0].set_exception(TimeoutError())
     for one in waiting:
         await told(one)
     for one in served:

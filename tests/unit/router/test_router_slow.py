@@ -21,6 +21,7 @@ from support.router_env import (
     stage_fixture,  # noqa: F401 - a fixture
 )
 
+from actors.actor import fail
 from actors.bot.messages import BotChanged
 from actors.bot.states import BotState
 from actors.errors import GcUnavailable, TimedOut
@@ -197,9 +198,8 @@ async def test_an_answer_that_its_session_took_along_is_no_silence(stage: Router
         bot = await stage.add_bot("a", lambda _: Later(8.0, b""))
         asked = stage.ask(match_id, within=20.0)
         await stage.clock.advance(7.0)
-        for envelope in bot.waiting:
-            assert envelope.reply is not None
-            envelope.reply.fail(GcUnavailable("gone"))
+        for answer in bot.waiting:
+            fail(answer, GcUnavailable("gone"))
         stage.address.tell(BotChanged("a", BotState.BACKING_OFF, "account of a"))
         bot.stop()
         asked.cancel()

@@ -24,9 +24,7 @@ async def test_the_waiting_line_is_bounded_and_served_in_order(stage: RouterEnv)
         await asked[4]
     assert bot.asked == [1, 2]
     for number in range(4):
-        reply = bot.waiting[number].reply
-        assert reply is not None
-        reply.set(match(number + 1))
+        bot.waiting[number].set_result(match(number + 1))
         await settle()
     assert bot.asked == [1, 2, 3, 4]
     assert [(await one).match_id for one in asked[:4]] == [1, 2, 3, 4]
@@ -100,9 +98,7 @@ async def test_who_asked_a_bot_that_broke_waits_for_the_next_one(stage: RouterEn
     asked = stage.ask(7)
     await settle()
     stage.change("a", BotState.BACKING_OFF)
-    reply = bot.waiting[0].reply
-    assert reply is not None
-    reply.fail(SteamUnreachable("session", "gone"))
+    bot.waiting[0].set_exception(SteamUnreachable("session", "gone"))
     await stage.clock.advance(3.0)
     assert not asked.done()
     await stage.add_bot("b")

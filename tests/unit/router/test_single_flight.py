@@ -46,9 +46,7 @@ async def test_all_who_ask_for_one_match_share_a_flight(stage: RouterEnv) -> Non
     asked = [stage.ask(7) for _ in range(5)]
     await settle()
     assert (await stage.report()).in_flight == 1
-    reply = bot.waiting[0].reply
-    assert reply is not None
-    reply.set(match(7))
+    bot.waiting[0].set_result(match(7))
     answers = await asyncio.gather(*asked)
     assert bot.asked == [7]
     assert len({answer.json for answer in answers}) == 1
@@ -69,9 +67,7 @@ async def test_it_says_which_account_was_asked_and_none_was_for_what_is_known(
     with pytest.raises(TimedOut) as late:
         await asked
     assert late.value.ip == ip
-    reply = bot.waiting[0].reply
-    assert reply is not None
-    reply.set(match(7))
+    bot.waiting[0].set_result(match(7))
     await settle()
     assert await stage.address.ask(question, deadline=stage.clock.now() + 1) is None
     assert (await stage.ask(7)).ip is None
@@ -92,9 +88,7 @@ async def test_a_cancelled_request_leaves_the_other_one_waiting(stage: RouterEnv
     await settle()
     first.cancel()
     await settle()
-    reply = bot.waiting[0].reply
-    assert reply is not None
-    reply.set(match(7))
+    bot.waiting[0].set_result(match(7))
     assert (await second).match_id == 7
 
 
