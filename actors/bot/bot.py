@@ -14,11 +14,19 @@ from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease
 from actors.actor import Actor, Address
 from actors.bot.failure_policy import FailurePolicy
+from actors.bot.leases import LeaseRenewer
 from actors.bot.log import StateChange
-from actors.bot.logon import LogOn, LogOnTurn, needs_password, record_logon, usable_auth
+from actors.bot.logon import (
+    FINISH_S,
+    LogOn,
+    LogOnTurn,
+    TokenRefresher,
+    needs_password,
+    record_logon,
+    usable_auth,
+)
 from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, ReadyBot, Relog, RouterToBot
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts
-from actors.bot.renewals import FINISH_S, LeaseRenewer, TokenRefresher
 from actors.bot.request_tasks import RequestTasks
 from actors.bot.states import BotEvent, BotState, next_state
 from actors.clock import Cancellable, end

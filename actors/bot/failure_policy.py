@@ -1,32 +1,18 @@
-"""Consequences of a failed run: mark the CM bad, pause log-ons, cool the account down, release it."""
+"""Consequences of a failed run: cooldown of the account (HANDLING), bad CM, pause of log-ons, release."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Lease
-from actors.bot.eresults import (
-    AVOID_S,
-    CONFIRM_S,
-    CONFIRMED_S,
-    IN_USE_ELSEWHERE,
-    SHARED_LONGEST_WAIT_S,
-    SHARED_WAIT_SHARE,
-    LogonResult,
-    action_reason,
-    classify,
-    cooldown_s,
-    escalated,
-    handling_of,
-    is_known,
-    keeps_lease,
-    operator_action,
-)
-from actors.bot.logon import note_limit, release
+from actors.accounts.models import UNTIL_ACTED_S, Lease
+from actors.bot.eresults import LogonResult, action_reason, classify, is_known, operator_action
+from actors.bot.leases import release
+from actors.bot.logon import note_limit
 from actors.bot.ports import BotMemory, BotPorts
 from actors.bot.shared_causes import NEVER_OWN, CauseKind, kind_of
 from actors.clock import backoff_s
@@ -43,10 +29,94 @@ from actors.errors import (
 )
 from actors.steam.port import Server
 
+MINUTE_S: Final = 60.0
+HOUR_S: Final = 3600.0
+CONFIRM_S: Final = 10 * MINUTE_S
+CONFIRMED_S: Final = 24 * HOUR_S
+LONGEST_GROWN_S: Final = HOUR_S
+AVOID_S: Final = 30 * MINUTE_S  # for which this process does not check out a NOT_HERE account
+# The longer a shared refusal lasts, the rarer the log-ons: refused ones count most.
+SHARED_WAIT_SHARE: Final = 0.25  # of its duration so far
+SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
+IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
 USED_ELSEWHERE_AT: Final = 2  # failures before it is logged: one may come from a lost lease
 UNEXPECTED: Final = "unexpected"  # counted like a LogonResult
 UNEXPECTED_S: Final = 30.0
 LONGEST_UNEXPECTED_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Consequences of a result.
+
+    Attributes:
+        cooldown_s: of the account, for all instances; None: the account is not the culprit.
+        shared_cooldown_s: the same for an account that was refused together with others.
+        retry_after_s: that the bot waits before its backoff begins.
+        grows: the cooldown doubles with each failure.
+        tolerated: failures within `FORGET_S`; the next one needs an operator.
+        marks_cm: the CM is avoided.
+        stops_ip: all log-ons from this IP are paused.
+        needs_operator: an operator has to act.
+        must_be_confirmed: Steam also gives this result to good accounts during its own outages. A second
+            one at least `CONFIRM_S` later confirms it; then the account is tried once in `CONFIRMED_S`.
+    """
+
+    cooldown_s: float | None = None
+    shared_cooldown_s: float | None = None
+    retry_after_s: float | None = None
+    grows: bool = False
+    tolerated: int | None = None
+    marks_cm: bool = False
+    stops_ip: bool = False
+    needs_operator: bool = False
+    must_be_confirmed: bool = False
+
+
+HANDLING: Final[Mapping[LogonResult, Handling]] = {
+    LogonResult.RETRY: Handling(),
+    LogonResult.OTHER_CM: Handling(marks_cm=True),
+    LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
+    LogonResult.ONCE_MORE: Handling(tolerated=1),
+    LogonResult.UNKNOWN: Handling(2 * MINUTE_S, grows=True, tolerated=2),
+    LogonResult.TOKEN_DEAD: Handling(),
+    # Steam also says so when it means "too often". Refused passwords, even correct ones, count towards
+    # its limit of log-ons.
+    LogonResult.WRONG_PASSWORD: Handling(30 * MINUTE_S, 2 * MINUTE_S, needs_operator=True),
+    LogonResult.RATE_LIMITED: Handling(stops_ip=True),
+    LogonResult.THROTTLED: Handling(30 * MINUTE_S, stops_ip=True),
+    LogonResult.IP_BANNED: Handling(stops_ip=True, needs_operator=True),
+    # No cooldown: an upgrade makes every account usable again.
+    LogonResult.OUTDATED: Handling(stops_ip=True, needs_operator=True),
+    LogonResult.PLAYING_ELSEWHERE: Handling(5 * MINUTE_S, grows=True),
+    # Meanwhile the other instance detects its lost lease.
+    LogonResult.REPLACED: Handling(2 * MINUTE_S, grows=True),
+    # Each try sends a mail, asks in the app or counts at Steam.
+    LogonResult.NEEDS_HUMAN: Handling(UNTIL_ACTED_S, needs_operator=True),
+    LogonResult.NOT_HERE: Handling(),
+    LogonResult.UNUSABLE: Handling(
+        2 * MINUTE_S, grows=True, needs_operator=True, must_be_confirmed=True
+    ),
+    LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
+}
+
+
+def handling_of(result: LogonResult | None) -> Handling:
+    """Return the consequences of a result, or of a failure without one."""
+    return Handling() if result is None else HANDLING[result]
+
+
+def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
+    """Return the cooldown of the account in seconds; None when it is not the culprit.
+
+    `failures`: with this result within `FORGET_S`. `confirmed`: see `Handling.must_be_confirmed`.
+    """
+    if confirmed:
+        return CONFIRMED_S
+    handling = HANDLING[result]
+    if handling.cooldown_s is None or not handling.grows:
+        return handling.cooldown_s
+    return backoff_s(failures, base=handling.cooldown_s, cap=LONGEST_GROWN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +200,11 @@ class FailurePolicy:
             pause_s: cooldown in seconds; None: as Steam's result demands.
             patience_s: for which to retry while Redis is unavailable.
         """
-        if keeps_lease(failure):
+        # After a connection that broke without a log-off, Steam may still hold the session: the next run
+        # takes the account back at once, another holder only after the lease has lapsed, which is later
+        # than Steam's own timeout. After LeaseLost the account belongs to another holder.
+        broke = isinstance(failure, SteamUnreachable) and failure.eresult is None
+        if broke or isinstance(failure, LeaseLost | StoreUnavailable):
             return
         store, found = self._ports.store, self.classify(failure)
         with contextlib.suppress(StoreUnavailable, LeaseLost):
@@ -250,8 +324,10 @@ class FailurePolicy:
     def _own_failure(self, failure: BaseException, counted: LogonResult) -> Consequences:
         """Count the failure against the account."""
         failures = self._ports.failures.add(self._lease.account, counted, self._ports.clock.now())
-        result = escalated(counted, failures.count)
-        handling = handling_of(result)
+        tolerated = HANDLING[counted].tolerated
+        is_tolerated = tolerated is None or failures.count <= tolerated
+        result = counted if is_tolerated else LogonResult.NEEDS_HUMAN
+        handling = HANDLING[result]
         confirmed = handling.must_be_confirmed and failures.for_s >= CONFIRM_S
         if result is LogonResult.OUR_BUG:
             confirmed = confirmed and failures.others_log_on

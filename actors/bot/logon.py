@@ -1,18 +1,19 @@
-"""Log-on of a checked-out account: waits for the limiter, then uses the token or else the password.
+"""Log-on of a checked-out account with its token or else its password, and refresh of the token.
 
 New auth state is stored in Redis before it is used; while Redis is unavailable the log-on waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.auth_state import flaw_of
+from actors.accounts.auth_state import expires_at, flaw_of
 from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
 from actors.accounts.names import steam_name
@@ -36,6 +37,10 @@ WAIT_JITTER_S: Final = 1.0
 STORE_RETRY_S: Final = 1.0  # between two tries while Redis is unavailable
 RECORD_RETRY_S: Final = 5.0  # before a log-on is recorded again; doubled each time
 LONGEST_RECORD_RETRY_S: Final = 300.0
+DAY_S: Final = 86400.0
+RENEW_BEFORE_S: Final = 30 * DAY_S  # of the 200 days of a token
+RENEWAL_S: Final = 10.0  # for Steam's answer
+FINISH_S: Final = 3.0
 
 
 class LogOnTurn:
@@ -206,17 +211,58 @@ async def save_auth(store: AccountStore, lease: Lease, auth: AuthState, *, clock
             await clock.sleep(STORE_RETRY_S)
 
 
-async def release(store: AccountStore, lease: Lease, *, for_s: float, clock: Clock) -> None:
-    """Release `lease`; retry for `for_s` seconds while Redis is unavailable.
+class TokenRefresher:
+    """Requests a newer refresh token once a day, from 30 days before the end of the present one.
 
-    Raises:
-        StoreUnavailable: Redis did not return in that time.
+    Steam decides when it issues one, and the old token is invalid from that moment. A renewal in progress
+    is therefore completed even when the run ends.
     """
-    until = clock.now() + for_s
-    while True:
+
+    def __init__(
+        self,
+        ports: BotPorts,
+        link: Link,
+        lease: Lease,
+        auth: AuthState,
+        *,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._ports = ports
+        self._link = link
+        self._lease = lease
+        self._auth = auth
+        self._log = log
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def run(self) -> NoReturn:
+        """Refresh until cancelled; then `finish` completes a renewal in progress."""
+        ports = self._ports
+        while True:
+            expires = expires_at(self._auth.refresh_token)
+            if expires is not None and expires - ports.steam_time.wall() < RENEW_BEFORE_S:
+                self._renewing = asyncio.create_task(self._renew(), name="token-renewal")
+                await asyncio.shield(self._renewing)
+            # Jitter: accounts that were added together are spread over the day.
+            await ports.clock.sleep(DAY_S * (0.9 + 0.2 * ports.rng.random()))
+
+    async def finish(self, within_s: float = FINISH_S) -> None:
+        """Wait for a renewal in progress, at most `within_s`; call it before the link closes."""
+        renewing = self._renewing
+        if renewing is None or renewing.done():
+            return
+        clock = self._ports.clock
+        alarm = clock.call_at(clock.now() + within_s, renewing.cancel)
+        await asyncio.wait({renewing})
+        alarm.cancel()
+
+    async def _renew(self) -> None:
         try:
-            return await store.release(lease)
-        except StoreUnavailable:
-            if clock.now() + STORE_RETRY_S > until:
-                raise
-        await clock.sleep(STORE_RETRY_S)
+            newer = await self._link.renew_token(self._auth, timeout_s=RENEWAL_S)
+            if newer is None:
+                return
+            self._auth = newer
+            await save_auth(self._ports.store, self._lease, newer, clock=self._ports.clock)
+        except (LogOnRefused, SteamUnreachable, AccountError) as error:
+            self._log.warning("token_not_renewed", reason=str(error))
+        else:
+            self._log.info("token_renewed")

@@ -13,11 +13,10 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import ANY_HELD
 from actors.accounts.store import AccountStore
-from actors.bot.failure_counter import FailureCounter
 from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged
 from actors.bot.metrics import LogonMetrics
-from actors.bot.shared_causes import SharedCauses
+from actors.bot.shared_causes import FailureCounter, SharedCauses
 from actors.clock import Clock
 from actors.steam.directory import CmDirectory
 from actors.steam.link import SteamNetwork

@@ -1,6 +1,6 @@
-"""Causes that several bots share: Steam or the GC unreachable, log-ons limited, the same refusal.
+"""Causes that several bots share, and the failures of each account, counted across bots and runs.
 
-Bots report failures and successes; `active` returns the shared causes. All instants are UTC seconds.
+Bots report failures and successes. Instants are UTC seconds, except in FailureCounter.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ _DOUBTFUL: Final = frozenset(
     {LogonResult.UNUSABLE, LogonResult.OUR_BUG, LogonResult.UNKNOWN, LogonResult.WRONG_PASSWORD}
 )
 _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
+FORGET_S: Final = 6 * 3600.0  # a series of failures ends after this long without another one
+
+# Results that keep an account from logging on: a successful log-on ends their series.
+_AT_LOG_ON: Final = frozenset(
+    {
+        LogonResult.UNUSABLE,
+        LogonResult.OUR_BUG,
+        LogonResult.UNKNOWN,
+        LogonResult.WRONG_PASSWORD,
+        LogonResult.ONCE_MORE,
+    }
+)
 
 
 class CauseKind(enum.StrEnum):
@@ -254,6 +266,74 @@ class SharedCauses:
                 is_kept = is_kept and now - max(cause.last, cause.until or 0.0) < QUIET_S
             if not is_kept:
                 del self._causes[key]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """A series of failures of one account.
+
+    Attributes:
+        count: failures in the series.
+        for_s: seconds since the first of them.
+        others_log_on: another account has logged on since the first of them.
+    """
+
+    count: int
+    for_s: float
+    others_log_on: bool
+
+
+@dataclass(slots=True)
+class _Series:
+    first: float
+    last: float
+    count: int
+    reason: str | None = None  # of the cooldown after the last failure
+    is_retracted: bool = False  # the last failure
+
+
+class FailureCounter:
+    """Counts failures by account, which moves from bot to bot, and result; instants are clock seconds."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str], _Series] = {}
+        self._last_log_on = -math.inf
+
+    def add(self, account: str, result: str, now: float) -> FailureCount:
+        """Count a failure."""
+        series = self._series.get((account, result))
+        if series is None or now - series.last >= FORGET_S:
+            series = self._series[account, result] = _Series(now, now, 0)
+        series.last, series.reason, series.is_retracted = now, None, False
+        series.count += 1
+        # A log-on of the account itself would have ended the series.
+        return FailureCount(series.count, now - series.first, self._last_log_on >= series.first)
+
+    def note_cooldown(self, account: str, result: LogonResult, reason: str) -> bool:
+        """Note the cooldown of the last failure; return False if that failure was retracted."""
+        series = self._series.get((account, result))
+        if series is None or series.is_retracted:
+            return False
+        series.reason = reason
+        return True
+
+    def retract(self, account: str, result: LogonResult) -> str | None:
+        """Remove the last failure; return the reason of its cooldown, if it led to one."""
+        series = self._series.get((account, result))
+        if series is None or series.is_retracted:
+            return None
+        series.count -= 1
+        series.is_retracted = True
+        if series.count == 0:
+            del self._series[account, result]
+        reason, series.reason = series.reason, None
+        return reason
+
+    def succeeded(self, account: str, now: float) -> None:
+        """Note a log-on of the account."""
+        self._last_log_on = now
+        for result in _AT_LOG_ON:
+            self._series.pop((account, result), None)
 
 
 def kind_of(failure: BaseException, result: LogonResult | None) -> CauseKind | None:

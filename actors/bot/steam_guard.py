@@ -21,7 +21,8 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
-from actors.bot.eresults import classify, handling_of
+from actors.bot.eresults import classify
+from actors.bot.failure_policy import handling_of
 from actors.bot.logon import LogOn, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
 from actors.clock import Clock, backoff_s, end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from actors.bot.renewals import LeaseRenewer
+from actors.bot.leases import LeaseRenewer
 from bench.chaos.blockable import install
 from supervisor.cli.main import main
 

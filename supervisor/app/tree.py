@@ -29,7 +29,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.demo import DemoValkey
 from actors.actor import Address
-from actors.bot.instance_leases import InstanceLeases
+from actors.bot.leases import InstanceLeases
 from actors.bot.log import BotLog
 from actors.bot.metrics import LogonMetrics
 from actors.bot.ports import BotPorts

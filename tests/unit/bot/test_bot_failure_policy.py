@@ -10,23 +10,14 @@ from support.fake_steam import SERVER, FakeDirectory, FakeLimiter, FakeStore, Sc
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.eresults import (
-    AVOID_S,
-    CONFIRM_S,
-    CONFIRMED_S,
-    HANDLING,
     OPERATOR_ACTION,
     LogonResult,
     classify_password_logon,
     classify_token_logon,
     is_known,
 )
-from actors.bot.failure_counter import (
-    FORGET_S,
-    FailureCount,
-    FailureCounter,
-)
-from actors.bot.failure_policy import FailurePolicy
-from actors.bot.shared_causes import CauseKind
+from actors.bot.failure_policy import AVOID_S, CONFIRM_S, CONFIRMED_S, HANDLING, FailurePolicy
+from actors.bot.shared_causes import FORGET_S, CauseKind, FailureCount, FailureCounter
 from actors.errors import (
     CannotDecrypt,
     ClockUncertain,

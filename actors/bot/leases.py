@@ -1,24 +1,21 @@
-"""Keeps the lease and the refresh token of a logged-on account valid."""
+"""Leases: each is renewed while its bot runs; those of the instance are taken over and released."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NoReturn
+from collections.abc import MutableMapping
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.auth_state import expires_at
 from actors.accounts.models import Lease
-from actors.bot.logon import save_auth
-from actors.bot.ports import BotPolicy, BotPorts
-from actors.errors import AccountError, LeaseLost, LogOnRefused, SteamUnreachable
-from actors.steam.port import AuthState, Link
+from actors.accounts.store import AccountStore
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts
+from actors.clock import Clock
+from actors.errors import AccountError, LeaseLost, StoreUnavailable
+from actors.steam.port import Link
 
 RETRY_S: Final = 1.0  # between two tries while Redis is unavailable, and between two checks
-DAY_S: Final = 86400.0
-RENEW_BEFORE_S: Final = 30 * DAY_S  # of the 200 days of a token
-RENEWAL_S: Final = 10.0  # for Steam's answer
-FINISH_S: Final = 3.0
 
 
 class LeaseRenewer:
@@ -106,58 +103,67 @@ class LeaseRenewer:
         return True
 
 
-class TokenRefresher:
-    """Requests a newer refresh token once a day, from 30 days before the end of the present one.
+async def release(store: AccountStore, lease: Lease, *, for_s: float, clock: Clock) -> None:
+    """Release `lease`; retry for `for_s` seconds while Redis is unavailable.
 
-    Steam decides when it issues one, and the old token is invalid from that moment. A renewal in progress
-    is therefore completed even when the run ends.
+    Raises:
+        StoreUnavailable: Redis did not return in that time.
+    """
+    until = clock.now() + for_s
+    while True:
+        try:
+            return await store.release(lease)
+        except StoreUnavailable:
+            if clock.now() + RETRY_S > until:
+                raise
+        await clock.sleep(RETRY_S)
+
+
+class InstanceLeases:
+    """Child that takes over leases before the fleet starts, and releases the rest after its end.
+
+    They are leases that no running bot holds: those of a crashed predecessor with the same instance id,
+    and those of bots that kept an account over a broken connection and had no further run.
     """
 
     def __init__(
         self,
-        ports: BotPorts,
-        link: Link,
-        lease: Lease,
-        auth: AuthState,
+        store: AccountStore,
+        holder_prefix: str,
+        memories: MutableMapping[str, BotMemory],
         *,
         log: FilteringBoundLogger,
     ) -> None:
-        self._ports = ports
-        self._link = link
-        self._lease = lease
-        self._auth = auth
-        self._log = log
-        self._renewing: asyncio.Task[None] | None = None
+        """`memories`: of the bots, by holder."""
+        self._store = store
+        self._holder_prefix = holder_prefix
+        self._memories = memories
+        self._log = log.bind(actor="leases")
+        self._stop_asked = asyncio.Event()
 
-    async def run(self) -> NoReturn:
-        """Refresh until cancelled; then `finish` completes a renewal in progress."""
-        ports = self._ports
-        while True:
-            expires = expires_at(self._auth.refresh_token)
-            if expires is not None and expires - ports.steam_time.wall() < RENEW_BEFORE_S:
-                self._renewing = asyncio.create_task(self._renew(), name="token-renewal")
-                await asyncio.shield(self._renewing)
-            # Jitter: accounts that were added together are spread over the day.
-            await ports.clock.sleep(DAY_S * (0.9 + 0.2 * ports.rng.random()))
-
-    async def finish(self, within_s: float = FINISH_S) -> None:
-        """Wait for a renewal in progress, at most `within_s`; call it before the link closes."""
-        renewing = self._renewing
-        if renewing is None or renewing.done():
-            return
-        clock = self._ports.clock
-        alarm = clock.call_at(clock.now() + within_s, renewing.cancel)
-        await asyncio.wait({renewing})
-        alarm.cancel()
-
-    async def _renew(self) -> None:
+    async def start(self) -> None:
+        """Write the accounts of a predecessor into the memories of the bots."""
         try:
-            newer = await self._link.renew_token(self._auth, timeout_s=RENEWAL_S)
-            if newer is None:
-                return
-            self._auth = newer
-            await save_auth(self._ports.store, self._lease, newer, clock=self._ports.clock)
-        except (LogOnRefused, SteamUnreachable, AccountError) as error:
-            self._log.warning("token_not_renewed", reason=str(error))
-        else:
-            self._log.info("token_renewed")
+            held = await self._store.held_by(self._holder_prefix)
+        except AccountError as error:  # the leases expire by themselves
+            self._log.warning("predecessor_unknown", reason=str(error))
+            return
+        for holder, account in held.items():
+            self._memories[holder].account = account
+        if held:
+            self._log.info("accounts_inherited", accounts=sorted(held.values()))
+
+    async def run(self) -> None:
+        """Wait for the stop, which follows the end of the last bot; then release the rest."""
+        await self._stop_asked.wait()
+        try:
+            released = await self._store.release_all(self._holder_prefix)
+        except AccountError as error:
+            self._log.warning("release_failed", reason=str(error))
+            return
+        if released:
+            self._log.info("accounts_released", accounts=released)
+
+    def stop(self) -> None:
+        """Let `run` release the rest and return. Harmless when repeated."""
+        self._stop_asked.set()
