@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -21,11 +21,12 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
+from actors.actor import fail
 from actors.bot.eresults import classify
 from actors.bot.failure_policy import handling_of
 from actors.bot.logon import LogOn, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
-from actors.clock import Clock, backoff_s, end
+from actors.clock import Clock, backoff_s, end, within
 from actors.errors import AccountError, ActorStopped, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.directory import CmDirectory
 from actors.steam.link import SteamNetwork
@@ -42,6 +43,12 @@ from actors.steam.port import (
     Server,
 )
 
+SERVICE: Final = "steam_guard"
+CODE_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
+WHERE: Final = {
+    GuardKind.EMAIL: "the e-mail that Steam has just sent",
+    GuardKind.DEVICE: "the mobile app, or an approval there",
+}
 PERSON_S: Final = 600.0  # for a person to find the code
 LEASE_S: Final = 900.0  # not renewed: PERSON_S and the steps before and after
 MARGIN_S: Final = 8.0  # before the end of the lease, for the log-off
@@ -56,7 +63,7 @@ SESSION_EXPIRED: Final = 27  # EResult: Steam ends an authentication after some 
 LEAST_SESSION_S: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class InteractiveLogon:
     """Logs accounts on with codes from a person. `holder`: named as the user of the account."""
 
@@ -99,10 +106,8 @@ class InteractiveLogon:
         await self._wait_for_limiter()
         began = self.clock.now()
         until, session = began + PERSON_S, None
-        pauses = (
-            backoff_s(attempt, base=RECONNECT_S, cap=LONGEST_RECONNECT_S)
-            for attempt in itertools.count(1)
-        )
+        wait = partial(backoff_s, base=RECONNECT_S, cap=LONGEST_RECONNECT_S)
+        pauses = map(wait, itertools.count(1))
         while True:
             try:
                 server, link = await self._connect(has_begun=session is not None)
@@ -121,7 +126,7 @@ class InteractiveLogon:
                 session = broken.session
             except LogOnRefused as refused:
                 lasted_s = self.clock.now() - began
-                is_expired = refused.eresult == SESSION_EXPIRED and question.is_asked
+                is_expired = refused.eresult == SESSION_EXPIRED and question.asking is not None
                 if not is_expired or lasted_s < LEAST_SESSION_S or self.clock.now() >= until:
                     raise
                 session = None
@@ -186,22 +191,17 @@ class _CodeRequest:
     def __init__(self, on_guard: GuardCallback) -> None:
         self._on_guard = on_guard
         self._asked: GuardRequest | None = None
-        self._asking: asyncio.Task[str | None] | None = None
+        self.asking: asyncio.Task[str | None] | None = None
         self._is_renewed = False
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether the person has been asked."""
-        return self._asking is not None
 
     async def ask(self, request: GuardRequest) -> str | None:
         """Return the answer; a repeated request is not put to the person again."""
         request = replace(request, is_renewed=self._is_renewed)
-        if self._asking is None or request != self._asked:
+        if self.asking is None or request != self._asked:
             await self.close()
             self._asked = request
-            self._asking = asyncio.ensure_future(self._on_guard(request))
-        return await asyncio.shield(self._asking)
+            self.asking = asyncio.ensure_future(self._on_guard(request))
+        return await asyncio.shield(self.asking)
 
     async def renew(self) -> None:
         """Drop the answer: Steam has sent another code."""
@@ -210,21 +210,13 @@ class _CodeRequest:
 
     async def close(self) -> None:
         """Cancel the question."""
-        asking, self._asking = self._asking, None
+        asking, self.asking = self.asking, None
         if asking is not None:
             await end(asking)
 
 
 def _ignore(_event: LinkEvent) -> None:
     """Ignore link events: the calls on the link fail."""
-
-
-SERVICE: Final = "steam_guard"
-CODE_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
-WHERE: Final = {
-    GuardKind.EMAIL: "the e-mail that Steam has just sent",
-    GuardKind.DEVICE: "the mobile app, or an approval there",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,27 +227,33 @@ class GuardOutcome:
     need: str | None
 
 
-LogsOnByHand = Callable[[str, GuardCallback], Awaitable[object]]
-
-
 @dataclass(slots=True)
 class _Pending:
     """One log-on under way."""
 
     account: str
     code: str | None = field(repr=False)  # brought, and not asked for yet
-    is_early: bool  # that code was brought before this log-on began
-    reply: asyncio.Future[GuardOutcome] | None  # of the request that waits for the outcome
-    wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
+    is_early: bool = True  # that code was brought before this log-on began
+    reply: asyncio.Future[GuardOutcome] | None = None  # of the request that waits for the outcome
+    wanted: asyncio.Future[str] | None = None  # Steam waits for a code
     need: str | None = None
     task: asyncio.Task[None] | None = None
 
+    def answer(self, outcome: GuardOutcome | ServiceError) -> None:
+        reply, self.reply = self.reply, None
+        if reply is None or reply.done():
+            return
+        if isinstance(outcome, ServiceError):
+            fail(reply, outcome)
+        else:
+            reply.set_result(outcome)
+
 
 class SteamGuard:
-    """Service that runs interactive log-ons. `log_on`: runs one with a callback for the code."""
+    """Service that runs interactive log-ons, and passes them the codes that operators submit."""
 
-    def __init__(self, log_on: LogsOnByHand, *, clock: Clock, log: FilteringBoundLogger) -> None:
-        self._log_on = log_on
+    def __init__(self, logon: InteractiveLogon, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        self._logon = logon
         self._clock = clock
         self._log = log.bind(actor=SERVICE)
         self._pending: dict[str, _Pending] = {}
@@ -292,46 +290,38 @@ class SteamGuard:
         """
         if not self._is_running:
             raise ActorStopped(SERVICE)
-        reply: asyncio.Future[GuardOutcome] = asyncio.get_running_loop().create_future()
-        self._submit(account, code, reply)
-        return await reply
-
-    def _submit(self, account: str, code: str | None, reply: asyncio.Future[GuardOutcome]) -> None:
         pending = self._pending.get(account)
         if pending is None:
-            pending = self._pending[account] = _Pending(account, code, is_early=True, reply=reply)
+            pending = self._pending[account] = _Pending(account, code)
             pending.task = asyncio.create_task(self._run(pending), name=f"guard-{account}")
-        elif code is None:
-            self._say_what_is_wanted(pending, reply)
-        elif pending.wanted is None:  # Steam is about to ask, or checks another code
-            pending.code, pending.is_early = code, False
-            if pending.reply is None:
-                pending.reply = reply
-            else:
-                self._say_what_is_wanted(pending, reply)
-        else:
-            pending.reply = reply
+        elif code is not None and pending.wanted is not None:
             pending.wanted.set_result(code)
             pending.wanted = None
+        else:
+            if code is not None:  # Steam is about to ask, or checks another code
+                pending.code, pending.is_early = code, False
+            if code is None or pending.reply is not None:
+                is_asked = pending.wanted is not None
+                need = pending.need if is_asked else "a moment: a log-on is under way"
+                return GuardOutcome(account, need)
+        pending.reply = asyncio.get_running_loop().create_future()
+        return await pending.reply
 
     async def _run(self, pending: _Pending) -> None:
-        async def ask(request: GuardRequest) -> str | None:
-            return await self._ask(pending, request)
-
         try:
-            await self._log_on(pending.account, ask)
+            await self._logon.log_on(pending.account, partial(self._ask, pending))
         except ServiceError as error:
             self._log.warning("guard_log_on_failed", account=pending.account, reason=str(error))
-            self._answer(pending, error)
+            pending.answer(error)
         else:
             self._log.info("guard_log_on_succeeded", account=pending.account)
-            self._answer(pending, GuardOutcome(pending.account, None))
+            pending.answer(GuardOutcome(pending.account, None))
         finally:
-            self._answer(pending, ActorStopped(SERVICE))  # only a log-on that was cancelled
+            pending.answer(ActorStopped(SERVICE))  # only a log-on that was cancelled
             del self._pending[pending.account]
 
     async def _ask(self, pending: _Pending, request: GuardRequest) -> str | None:
-        """Steam wants a code: the one that was brought along, or the next that is brought.
+        """Return the code that was brought along, or else the next that is brought; None: none came.
 
         A code from an e-mail is good for the log-on that this mail is about. One that was brought before
         the log-on began, which has sent another mail, is not shown to Steam: it would count as wrong.
@@ -341,32 +331,15 @@ class SteamGuard:
         if code is not None and not is_stale:
             return code
         pending.need = _need(request, is_stale=is_stale)
-        wanted: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        pending.wanted = wanted
-        self._answer(pending, GuardOutcome(pending.account, pending.need))
-        alarm = self._clock.call_at(self._clock.now() + CODE_S, lambda: _give_up(wanted))
+        pending.wanted = asyncio.get_running_loop().create_future()
+        pending.answer(GuardOutcome(pending.account, pending.need))
         try:
-            return await wanted
+            async with within(self._clock, CODE_S):
+                return await pending.wanted
+        except TimeoutError:
+            return None
         finally:
-            alarm.cancel()
             pending.wanted = None
-
-    def _answer(self, pending: _Pending, outcome: GuardOutcome | ServiceError) -> None:
-        reply, pending.reply = pending.reply, None
-        if reply is None or reply.done():
-            return
-        if isinstance(outcome, ServiceError):
-            reply.set_exception(outcome)
-        else:
-            reply.set_result(outcome)
-
-    @staticmethod
-    def _say_what_is_wanted(pending: _Pending, reply: asyncio.Future[GuardOutcome]) -> None:
-        """Answer a request for an account whose log-on runs already."""
-        if pending.wanted is not None:
-            reply.set_result(GuardOutcome(pending.account, pending.need))
-        else:
-            reply.set_result(GuardOutcome(pending.account, "a moment: a log-on is under way"))
 
 
 def _need(request: GuardRequest, *, is_stale: bool) -> str:
@@ -375,8 +348,3 @@ def _need(request: GuardRequest, *, is_stale: bool) -> str:
         again = "that code is of an earlier log-on; " if is_stale else "the time is over; "
     hint = f" (to {request.hint})" if request.hint else ""
     return f"{again}the Steam Guard code from {WHERE[request.kind]}{hint}"
-
-
-def _give_up(wanted: asyncio.Future[str | None]) -> None:
-    if not wanted.done():
-        wanted.set_result(None)

@@ -272,7 +272,7 @@ class Tree:
             rng=random.Random(),
             holder=f"{self.resources.instance}/guard",
         )
-        return SteamGuard(logon.log_on, clock=self._clock, log=self._log)
+        return SteamGuard(logon, clock=self._clock, log=self._log)
 
     def _make_dashboard(self) -> Dashboard:
         return Dashboard(

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
 
-from actors.bot.steam_guard import CODE_S, GuardOutcome, SteamGuard, _Pending
+from actors.bot.steam_guard import CODE_S, GuardOutcome, InteractiveLogon, SteamGuard, _Pending
 from actors.errors import ActorStopped, LogOnRefused, NeedsHuman, NoSuchAccount
-from actors.steam.port import GuardCallback, GuardKind, GuardRequest
+from actors.steam.port import GuardCallback, GuardKind, GuardRequest, LoggedOn
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-@dataclass
-class Steam:
-    """Logs on by hand: asks for codes until the right one comes."""
+LOGGED_ON = LoggedOn(1, "192.0.2.1", 5, 9.0, "192.0.2.1")
 
-    right: str | None = "GOOD5"
-    asked: list[str] = field(default_factory=list)
-    begun: int = 0
-    kind: GuardKind = GuardKind.EMAIL
-    held: asyncio.Event | None = None  # what it waits for before it asks
 
-    async def log_on(self, account: str, ask: GuardCallback) -> object:
+class Steam(InteractiveLogon):
+    """Logs on by hand: asks for codes until the right one comes, or fails with `refusal` then."""
+
+    def __init__(self) -> None:
+        self.right: str | None = "GOOD5"
+        self.asked: list[str] = []
+        self.begun = 0
+        self.kind = GuardKind.EMAIL
+        self.held: asyncio.Event | None = None  # what it waits for before it asks
+        self.refusal: LogOnRefused | None = None
+
+    async def log_on(self, account: str, on_guard: GuardCallback) -> LoggedOn:
         self.begun += 1
         if account == "absent":
             raise NoSuchAccount(account)
@@ -36,13 +40,15 @@ class Steam:
         attempt = 0
         while self.right is not None:
             attempt += 1
-            code = await ask(GuardRequest(account, self.kind, "m***@example.org", attempt))
+            code = await on_guard(GuardRequest(account, self.kind, "m***@example.org", attempt))
             self.asked.append(str(code))
             if code is None:
                 raise NeedsHuman(account, "a Steam Guard code")
+            if self.refusal is not None:
+                raise self.refusal
             if code == self.right:
                 break
-        return account
+        return LOGGED_ON
 
 
 @dataclass
@@ -58,7 +64,7 @@ class Stage:
 @pytest.fixture
 async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
     steam = Steam()
-    service = SteamGuard(steam.log_on, clock=clock, log=structlog.get_logger())
+    service = SteamGuard(steam, clock=clock, log=structlog.get_logger())
     await service.start()
     running = asyncio.create_task(service.run())
     yield Stage(clock, steam, service)
@@ -146,17 +152,10 @@ async def test_a_log_on_that_fails_says_why(stage: Stage) -> None:
 
 
 async def test_a_refusal_after_the_code_reaches_who_brought_it(stage: Stage) -> None:
-    async def refuse(_account: str, ask: GuardCallback) -> object:
-        await ask(GuardRequest("mail", GuardKind.DEVICE, "", 1))
-        raise LogOnRefused("credentials", 84)
-
-    service = SteamGuard(refuse, clock=stage.clock, log=structlog.get_logger())
-    await service.start()
-    running = asyncio.create_task(service.run())
+    stage.steam.kind = GuardKind.DEVICE
+    stage.steam.refusal = LogOnRefused("credentials", 84)
     with pytest.raises(LogOnRefused):
-        await service.submit("mail", "12345")
-    service.stop()
-    await running
+        await stage.submit("mail", "12345")
 
 
 async def test_a_stop_ends_the_log_ons_and_their_requests(stage: Stage) -> None:
@@ -171,4 +170,4 @@ async def test_a_stop_ends_the_log_ons_and_their_requests(stage: Stage) -> None:
 
 
 def test_a_code_is_in_no_repr() -> None:
-    assert "GOOD5" not in repr(_Pending("mail", "GOOD5", is_early=True, reply=None))
+    assert "GOOD5" not in repr(_Pending("mail", "GOOD5"))
