@@ -18,18 +18,19 @@ from actors.bot.leases import LeaseRenewer
 from actors.bot.log import StateChange
 from actors.bot.logon import (
     FINISH_S,
-    LogOn,
-    LogOnTurn,
     TokenRefresher,
+    log_on,
     needs_password,
     record_logon,
+    refunded_unless_reached,
     usable_auth,
+    wait_for_turn,
 )
 from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, ReadyBot, Relog, RouterToBot
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts
 from actors.bot.request_tasks import RequestTasks
 from actors.bot.states import BotEvent, BotState, next_state
-from actors.clock import Cancellable, end
+from actors.clock import Cancellable, Tasks, end
 from actors.errors import (
     AccountError,
     BudgetIsSpent,
@@ -79,13 +80,12 @@ class Bot(Actor[RouterToBot]):
         self._policy = policy
         self._launch_s = policy.launch_s * (1.0 + ports.rng.random())
         self._log = ports.log.bind(actor="bot", child_id=bot_id)
-        self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
         self._state = BotState.WAITING_FOR_ACCOUNT
         self._lease: Lease | None = None
         self._failures: FailurePolicy | None = None
         self._link: Link | None = None
         self._refresher: TokenRefresher | None = None
-        self._session_tasks: list[asyncio.Task[None]] = []
+        self._session_tasks = Tasks()
         self._ready_bot: ReadyBot | None = None
         self._requests = RequestTasks(bot_id, clock=ports.clock, log=self._log)
         self._work: asyncio.Task[None] | None = None
@@ -115,19 +115,16 @@ class Bot(Actor[RouterToBot]):
             await end(self._work)
             super().stop()
             await end(mail)
-        self._raise_failure(self._work, mail)
+        for task in (mail, self._work):
+            if not task.cancelled() and (failure := task.exception()) is not None:
+                raise failure
+        if self._interruption is not None and not isinstance(self._interruption, _StopRequested):
+            raise self._interruption
         self._change(BotEvent.ENDED)
 
     def stop(self) -> None:
         """Finish the requests, log off and release the account. Harmless when repeated."""
         self._interrupt(BotEvent.STOP_REQUESTED, _StopRequested())
-
-    def _raise_failure(self, work: asyncio.Task[None], mail: asyncio.Task[None]) -> None:
-        for task in (mail, work):
-            if not task.cancelled() and (failure := task.exception()) is not None:
-                raise failure
-        if self._interruption is not None and not isinstance(self._interruption, _StopRequested):
-            raise self._interruption
 
     async def _use_account(self) -> None:
         """Check out an account, hold its lease, run one session, release the account."""
@@ -146,7 +143,10 @@ class Bot(Actor[RouterToBot]):
             failure = self._interruption or error
             raise
         finally:
-            await self._release(failures, failure)
+            pause_s = self._cooldown_s if isinstance(failure, BudgetIsSpent) else None
+            # After a stop there is no next run that could retry.
+            patience_s = RELEASE_S if isinstance(self._interruption, _StopRequested) else 0.0
+            await failures.release(failure, pause_s=pause_s, patience_s=patience_s)
             await end(renewing)
 
     async def _check_out(self) -> tuple[float, Lease]:
@@ -178,15 +178,20 @@ class Bot(Actor[RouterToBot]):
         self, lease: Lease, renewer: LeaseRenewer, failures: FailurePolicy
     ) -> None:
         """Connect, log on, launch and serve until interrupted; then log off and close the link."""
+        ports = self._ports
         try:
-            stored = await self._ports.store.load_auth(lease)
-            auth = usable_auth(stored, self._ports.steam_time.wall(), self._log)
-            turn = LogOnTurn(self._id, self._ports, with_password=needs_password(auth))
-            await turn.wait(self._publish_wait)
-            server = await turn.pick()
+            stored = await ports.store.load_auth(lease)
+            auth = usable_auth(stored, ports.steam_time.wall(), self._log)
+            with_password = needs_password(auth)
+            await wait_for_turn(self._id, ports, self._publish_wait, with_password=with_password)
+            refunded = partial(refunded_unless_reached, ports.limiter, with_password=with_password)
+            async with refunded():
+                server = await ports.directory.pick()
             try:
-                connect_s = self._policy.connect_s
-                self._link = await turn.open(server, self._on_link_event, timeout_s=connect_s)
+                async with refunded():
+                    self._link = await ports.network.open(
+                        server, self._on_link_event, timeout_s=self._policy.connect_s
+                    )
                 renewer.fence(self._link)
                 self._change(BotEvent.CONNECTED)
                 await self._log_on_and_launch(self._link, lease, auth, failures)
@@ -207,14 +212,21 @@ class Bot(Actor[RouterToBot]):
     async def _log_on_and_launch(
         self, link: Link, lease: Lease, auth: AuthState | None, failures: FailurePolicy
     ) -> None:
-        logged_on, auth = await self._log_on.run(link, lease, auth)
+        ports = self._ports
+        logged_on, auth = await log_on(
+            link,
+            lease,
+            auth,
+            store=ports.store,
+            on_guard=ports.on_guard,
+            clock=ports.clock,
+            timeouts=self._policy.log_on,
+        )
         failures.logged_on()
-        self._refresher = TokenRefresher(self._ports, link, lease, auth, log=self._log)
-        recording = record_logon(self._ports, lease, logged_on, log=self._log)
-        self._session_tasks = [
-            asyncio.create_task(self._refresher.run(), name=f"{self._id}-token"),
-            asyncio.create_task(recording, name=f"{self._id}-record"),
-        ]
+        self._refresher = TokenRefresher(ports, link, lease, auth, log=self._log)
+        self._session_tasks.start(self._refresher.run(), name=f"{self._id}-token")
+        recording = record_logon(ports, lease, logged_on, log=self._log)
+        self._session_tasks.start(recording, name=f"{self._id}-record")
         self._ready_bot = ReadyBot(
             self._id,
             lease.account,
@@ -234,9 +246,7 @@ class Bot(Actor[RouterToBot]):
         try:
             while True:
                 await renewer.renew_next()
-                if (
-                    self._state is BotState.READY
-                ):  # the router may wait for a renewal; see CheckLease
+                if self._state is BotState.READY:  # the router may wait for it; see CheckLease
                     self._publish()
         except LeaseLost as lost:
             self._lease_lost = True
@@ -251,24 +261,17 @@ class Bot(Actor[RouterToBot]):
             self._gc_deadline.cancel()
         try:
             await self._requests.finish()
-            for task in self._session_tasks:
-                await end(task)
+            self._session_tasks.cancel()
+            await self._session_tasks.finish()
             if self._refresher is not None:
                 await self._refresher.finish(0.0 if self._lease_lost else FINISH_S)
             if self._link is not None:
                 await self._link.log_off(timeout_s=LOG_OFF_S)
         finally:
-            for task in self._session_tasks:
-                task.cancel()
+            self._session_tasks.cancel()
             link, self._link = self._link, None
             if link is not None:
                 await link.close()
-
-    async def _release(self, failures: FailurePolicy, failure: BaseException | None) -> None:
-        pause_s = self._cooldown_s if isinstance(failure, BudgetIsSpent) else None
-        # After a stop there is no next run that could retry.
-        patience_s = RELEASE_S if isinstance(self._interruption, _StopRequested) else 0.0
-        await failures.release(failure, pause_s=pause_s, patience_s=patience_s)
 
     # -- interruptions -----------------------------------------------------------------------------
 
@@ -382,7 +385,7 @@ class Bot(Actor[RouterToBot]):
 
     def _publish(self, **more: Any) -> None:
         """Publish the state to the observers of the fleet; `more`: further fields of `BotChanged`."""
-        self._ports.publish(
+        self._ports.registry.changed(
             BotChanged(
                 bot_id=self._id,
                 state=self._state,

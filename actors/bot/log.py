@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -39,11 +40,8 @@ class StateChange:
     def write(self, log: FilteringBoundLogger, *, is_news: bool) -> None:
         """Write the line, at info or debug."""
         states = {"state_from": self.before.value, "state_to": self.state.value}
-        facts = states | ({"reason": self.reason} if self.reason else {})
-        if is_news:
-            log.info("bot_state_changed", **facts)
-        else:
-            log.debug("bot_state_changed", **facts)
+        write = log.info if is_news else log.debug
+        write("bot_state_changed", **states, **({"reason": self.reason} if self.reason else {}))
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class _Failure:
     kind: CauseKind | None  # of the shared cause that it may be part of
     at: float  # clock seconds
     is_shared: bool
-    held: Callable[[bool], None] | None = None  # writes the delayed line
+    held: tuple[StateChange, FilteringBoundLogger] | None = None  # the delayed line
     alarm: Cancellable | None = None
 
 
@@ -109,21 +107,20 @@ class BotLog:
             change.write(log, is_news=not error.is_reported)
         else:
             # Without the exception, whose traceback keeps the frames of the ended bot alive.
-            line = replace(change, failure=None)
-            now.held = lambda is_news: line.write(log, is_news=is_news)
-            now.alarm = self._clock.call_at(now.at + self._hold_s, lambda: self._flush(now))
+            now.held = replace(change, failure=None), log
+            now.alarm = self._clock.call_at(now.at + self._hold_s, partial(self._flush, now))
         return now
 
     def _flush(self, failure: _Failure) -> None:
         """Write the delayed line, if there is one."""
         if failure.held is None:
             return
-        write, failure.held = failure.held, None
+        (change, log), failure.held = failure.held, None
         if failure.alarm is not None:
             failure.alarm.cancel()
         lasts, lasted_at = self._lasts(failure.kind), self._lasted_at.get(failure.kind, -math.inf)
         failure.is_shared = lasts or lasted_at >= failure.at
-        write(not failure.is_shared)
+        change.write(log, is_news=not failure.is_shared)
 
     def _lasts(self, kind: CauseKind | None) -> bool:
         """Return whether a cause of that kind is active."""

@@ -27,9 +27,7 @@ from actors.steam.port import (
     AuthState,
     GuardCallback,
     Link,
-    LinkListener,
     LoggedOn,
-    Server,
 )
 
 LONGEST_WAIT_S: Final = 30.0  # before the limiter is asked again
@@ -43,40 +41,23 @@ RENEWAL_S: Final = 10.0  # for Steam's answer
 FINISH_S: Final = 3.0
 
 
-class LogOnTurn:
-    """One permitted log-on: `wait` for the limiter, then `pick` a CM and `open` a connection."""
+async def wait_for_turn(
+    bot_id: str, ports: BotPorts, on_wait: Callable[[Wait], None], *, with_password: bool
+) -> None:
+    """Return when a log-on may start; the limiter has counted it then.
 
-    def __init__(self, bot_id: str, ports: BotPorts, *, with_password: bool) -> None:
-        self._bot_id = bot_id
-        self._ports = ports
-        self._with_password = with_password
-
-    async def wait(self, on_wait: Callable[[Wait], None]) -> None:
-        """Return when a log-on may start; the limiter has counted it then.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `LogonLimiter`.
-        """
-        ports = self._ports
-        while (wait := await ports.limiter.ask(with_password=self._with_password)) is not None:
-            ports.metrics.waited(wait)
-            if wait.reason == "rate-limit":
-                note_limit(self._bot_id, ports, wait)
-            on_wait(wait)
-            # Jitter: bots that wait for the same instant must not ask together.
-            pause = min(wait.seconds, LONGEST_WAIT_S) + ports.rng.random() * WAIT_JITTER_S
-            await ports.clock.sleep(pause)
-        ports.metrics.allowed()
-
-    async def pick(self) -> Server:
-        """Return a CM; see `CmDirectory`."""
-        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
-            return await self._ports.directory.pick()
-
-    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> Link:
-        """Return an open link; see `SteamNetwork`."""
-        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
-            return await self._ports.network.open(server, listener, timeout_s=timeout_s)
+    Raises:
+        StoreUnavailable, StoreMisused: see `LogonLimiter`.
+    """
+    while (wait := await ports.limiter.ask(with_password=with_password)) is not None:
+        ports.metrics.waited(wait)
+        if wait.reason == "rate-limit":
+            note_limit(bot_id, ports, wait)
+        on_wait(wait)
+        # Jitter: bots that wait for the same instant must not ask together.
+        pause = min(wait.seconds, LONGEST_WAIT_S) + ports.rng.random() * WAIT_JITTER_S
+        await ports.clock.sleep(pause)
+    ports.metrics.allowed()
 
 
 def note_limit(bot_id: str, ports: BotPorts, wait: Wait) -> None:
@@ -99,74 +80,53 @@ async def refunded_unless_reached(
         raise
 
 
-class LogOn:
-    """Logs accounts on over open links."""
+async def log_on(
+    link: Link,
+    lease: Lease,
+    auth: AuthState | None,
+    *,
+    store: AccountStore,
+    on_guard: GuardCallback,
+    clock: Clock,
+    timeouts: LogOnTimeouts,
+    resume: AuthSession | None = None,
+) -> tuple[LoggedOn, AuthState]:
+    """Log on over an open link; return Steam's answer and the auth state that was used.
 
-    def __init__(
-        self,
-        store: AccountStore,
-        on_guard: GuardCallback,
-        *,
-        clock: Clock,
-        timeouts: LogOnTimeouts,
-    ) -> None:
-        self._store = store
-        self._on_guard = on_guard
-        self._clock = clock
-        self._timeouts = timeouts
+    A refused token is removed before the refusal is raised: Steam closes the connection after it, and the
+    next run uses the password.
 
-    async def run(
-        self,
-        link: Link,
-        lease: Lease,
-        auth: AuthState | None,
-        *,
-        resume: AuthSession | None = None,
-    ) -> tuple[LoggedOn, AuthState]:
-        """Log on with the stored `auth`; return Steam's answer and the auth state that was used.
+    Args:
+        link: open.
+        lease: of the account.
+        auth: as stored.
+        store: takes new auth state.
+        on_guard: asked for a Steam Guard code.
+        clock: for retries while Redis is unavailable.
+        timeouts: of each step.
+        resume: an authentication that began over another connection; see `AuthInterrupted`.
 
-        A refused token is removed before the refusal is raised: Steam closes the connection after it, and
-        the next run uses the password.
-
-        Args:
-            link: open.
-            lease: of the account.
-            auth: as stored.
-            resume: an authentication that began over another connection; see `AuthInterrupted`.
-
-        Raises:
-            LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
-            StoreUnavailable, LeaseLost: see `AccountStore`.
-        """
-        fresh = needs_password(auth)
-        if auth is None or fresh:
-            guard_data = auth.guard_data if auth else None
-            auth = await self._with_password(link, lease, guard_data, resume)
-        try:
-            return await link.log_on(
-                steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
-            ), auth
-        except LogOnRefused as refused:
-            if classify_token_logon(refused.eresult) is not LogonResult.TOKEN_DEAD:
-                raise
-            await self._store.forget_token(lease)
-            if fresh:  # classified as a wrong password, to prevent a loop of password log-ons
-                raise LogOnRefused("credentials", refused.eresult) from refused
-            raise
-
-    async def _with_password(
-        self, link: Link, lease: Lease, guard_data: str | None, resume: AuthSession | None
-    ) -> AuthState:
-        credential = await self._store.credential(lease)
+    Raises:
+        LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
+        StoreUnavailable, LeaseLost: see `AccountStore`.
+    """
+    fresh = needs_password(auth)
+    if auth is None or fresh:
+        credential, guard_data = await store.credential(lease), auth.guard_data if auth else None
         auth = await link.authenticate(
-            credential,
-            guard_data,
-            self._on_guard,
-            timeout_s=self._timeouts.credentials_s,
-            resume=resume,
+            credential, guard_data, on_guard, timeout_s=timeouts.credentials_s, resume=resume
         )
-        await save_auth(self._store, lease, auth, clock=self._clock)
-        return auth
+        await save_auth(store, lease, auth, clock=clock)
+    try:
+        name = steam_name(lease.account)
+        return await link.log_on(name, auth, timeout_s=timeouts.token_s), auth
+    except LogOnRefused as refused:
+        if classify_token_logon(refused.eresult) is not LogonResult.TOKEN_DEAD:
+            raise
+        await store.forget_token(lease)
+        if fresh:  # classified as a wrong password, to prevent a loop of password log-ons
+            raise LogOnRefused("credentials", refused.eresult) from refused
+        raise
 
 
 def usable_auth(auth: AuthState | None, now: float, log: FilteringBoundLogger) -> AuthState | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,8 +13,8 @@ from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import ANY_HELD
 from actors.accounts.store import AccountStore
 from actors.bot.log import BotLog
-from actors.bot.messages import BotChanged
 from actors.bot.metrics import LogonMetrics
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import FailureCounter, SharedCauses
 from actors.clock import Clock
 from actors.steam.directory import CmDirectory
@@ -115,7 +114,7 @@ class BotPorts:
     network: SteamNetwork
     directory: CmDirectory
     on_guard: GuardCallback
-    publish: Callable[[BotChanged], None]
+    registry: BotRegistry
     clock: Clock
     steam_time: SteamTime
     rng: random.Random

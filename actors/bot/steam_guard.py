@@ -24,7 +24,7 @@ from actors.accounts.store import AccountStore
 from actors.actor import fail
 from actors.bot.eresults import classify
 from actors.bot.failure_policy import handling_of
-from actors.bot.logon import LogOn, refunded_unless_reached
+from actors.bot.logon import log_on, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
 from actors.clock import Clock, backoff_s, end, within
 from actors.errors import AccountError, ActorStopped, LogOnRefused, ServiceError, SteamUnreachable
@@ -177,8 +177,16 @@ class InteractiveLogon:
         # Without the stored token, which stays in Redis until there is a newer one.
         auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
         timeouts = LogOnTimeouts(credentials_s=until - self.clock.now())
-        log_on = LogOn(self.store, question.ask, clock=self.clock, timeouts=timeouts)
-        logged_on, _ = await log_on.run(link, lease, auth, resume=session)
+        logged_on, _ = await log_on(
+            link,
+            lease,
+            auth,
+            store=self.store,
+            on_guard=question.ask,
+            clock=self.clock,
+            timeouts=timeouts,
+            resume=session,
+        )
         with contextlib.suppress(AccountError):  # as above
             await self.store.note_logon(lease)
         await link.log_off(timeout_s=LOG_OFF_S)

@@ -210,7 +210,7 @@ class Tree:
             limiter=self.stores.limiter,
             metrics=LogonMetrics(self._metrics.instruments, clock=clock),
             on_guard=no_guard_code,
-            publish=self._registry.changed,
+            registry=self._registry,
             clock=clock,
             steam_time=steam_time,
             rng=self._rng,
