@@ -159,11 +159,8 @@ class Bot(Actor[RouterToBot]):
                 if self._memory.account == ANY_HELD:
                     self._memory.account = ""  # Redis has answered that this holder has none
                 self._ports.causes.forget(self._id)
-                self._publish(
-                    nothing_free=True,
-                    budget_frees_in=none.budget_frees_in,
-                    usable_in=none.usable_in,
-                )
+                frees_in, usable_in = none.budget_frees_in, none.usable_in
+                self._publish(nothing_free=True, budget_frees_in=frees_in, usable_in=usable_in)
             except AccountError as error:
                 self._memory.account = ANY_HELD
                 self._fail(error)
@@ -227,14 +224,8 @@ class Bot(Actor[RouterToBot]):
         self._session_tasks.start(self._refresher.run(), name=f"{self._id}-token")
         recording = record_logon(ports, lease, logged_on, log=self._log)
         self._session_tasks.start(recording, name=f"{self._id}-record")
-        self._ready_bot = ReadyBot(
-            self._id,
-            lease.account,
-            lease.fencing_token,
-            logged_on.egress_ip,
-            self.address,
-            logged_on.steam_id,
-        )
+        token, ip, steam_id = lease.fencing_token, logged_on.egress_ip, logged_on.steam_id
+        self._ready_bot = ReadyBot(self._id, lease.account, token, ip, self.address, steam_id)
         if self._dropped is not None:
             raise self._dropped
         self._change(BotEvent.LOGGED_ON)
@@ -287,38 +278,34 @@ class Bot(Actor[RouterToBot]):
     def _on_link_event(self, event: LinkEvent) -> None:
         match event:
             case Dropped(reason=reason, eresult=eresult):
-                self._on_dropped(SteamUnreachable("session", reason, eresult))
-            case GcLost() as lost:
-                self._on_gc_lost(lost)
+                why = SteamUnreachable("session", reason, eresult)
+                if self._state is BotState.AUTHENTICATING:  # the log-on ends with Steam's reason
+                    self._dropped = why
+                else:
+                    self._interrupt(self._event_for(why), why)
+            case GcLost():
+                if self._state is BotState.READY:
+                    self._on_gc_lost(event)
             case GcReady():
-                self._on_gc_ready()
+                # `launch` waits for the first welcome; this handles those after a loss.
+                if self._state is BotState.LAUNCHING and self._launched:
+                    self._change(BotEvent.WELCOMED)
+                    if self._gc_deadline is not None:
+                        self._gc_deadline.cancel()
             case _:
                 assert_never(event)
 
-    def _on_dropped(self, why: SteamUnreachable) -> None:
-        """End this run; a log-on in progress ends by itself, with Steam's reason."""
-        if self._state is BotState.AUTHENTICATING:
-            self._dropped = why
-        else:
-            self._interrupt(self._event_for(why), why)
-
     def _on_gc_lost(self, lost: GcLost) -> None:
-        if self._state is BotState.READY:
-            late: GcUnavailable = GcUnavailable("no welcome after the session was lost")
-            lost_by, patience_s = GcUnavailable(lost.reason), self._launch_s
-            if lost.plays_elsewhere:
-                late = lost_by = PlayingElsewhere()
-                patience_s = self._policy.blocked_s
-            self._change(BotEvent.GC_LOST, lost.reason, failure=lost_by)
-            late_at = self._clock.now() + patience_s
-            self._gc_deadline = self._clock.call_at(late_at, partial(self._on_gc_late, late))
-
-    def _on_gc_ready(self) -> None:
-        # `launch` waits for the first welcome; this handles those after a loss.
-        if self._state is BotState.LAUNCHING and self._launched:
-            self._change(BotEvent.WELCOMED)
-            if self._gc_deadline is not None:
-                self._gc_deadline.cancel()
+        late: GcUnavailable = GcUnavailable("no welcome after the session was lost")
+        lost_by, patience_s = GcUnavailable(lost.reason), self._launch_s
+        if lost.plays_elsewhere:
+            late = lost_by = PlayingElsewhere()
+            patience_s = self._policy.blocked_s
+        else:
+            self._ports.causes.gc_lost(self._id, lost.reason, self._clock.wall())
+        self._change(BotEvent.GC_LOST, lost.reason, failure=lost_by)
+        late_at = self._clock.now() + patience_s
+        self._gc_deadline = self._clock.call_at(late_at, partial(self._on_gc_late, late))
 
     def _on_gc_late(self, why: GcUnavailable) -> None:
         if self._state is BotState.LAUNCHING:
@@ -365,9 +352,7 @@ class Bot(Actor[RouterToBot]):
     ) -> None:
         """Enter the next state, log and publish it; `reason` replaces the text of `failure`."""
         before, self._state = self._state, next_state(self._state, event)
-        if event is BotEvent.GC_LOST and not isinstance(failure, PlayingElsewhere):
-            self._ports.causes.gc_lost(self._id, reason or "", self._ports.clock.wall())
-        elif event is BotEvent.WELCOMED:
+        if event is BotEvent.WELCOMED:
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()

@@ -22,13 +22,7 @@ from actors.bot.eresults import LogonResult, classify_token_logon
 from actors.bot.ports import BotPorts, LogOnTimeouts
 from actors.clock import Clock, backoff_s
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable, StoreUnavailable
-from actors.steam.port import (
-    AuthSession,
-    AuthState,
-    GuardCallback,
-    Link,
-    LoggedOn,
-)
+from actors.steam.port import AuthSession, AuthState, GuardCallback, Link, LoggedOn
 
 LONGEST_WAIT_S: Final = 30.0  # before the limiter is asked again
 WAIT_JITTER_S: Final = 1.0
