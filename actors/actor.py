@@ -49,12 +49,7 @@ class Mailbox(Generic[M]):
         self._reader: asyncio.Future[None] | None = None  # set while the actor waits
 
     def put(self, message: M, reply: Reply | None = None) -> None:
-        """Deliver one message, without waiting.
-
-        Raises:
-            MailboxFull: `capacity` messages wait; nothing was delivered.
-            ActorStopped: the mailbox is closed.
-        """
+        """Deliver one message, without waiting. Raises MailboxFull, ActorStopped."""
         if self._closed:
             raise ActorStopped(self._owner)
         if len(self._mail) >= self._capacity:
@@ -63,12 +58,7 @@ class Mailbox(Generic[M]):
         self._wake_reader()
 
     async def ask(self, message: M, *, deadline: float) -> Any:
-        """Deliver `message` and return its answer.
-
-        Raises:
-            MailboxFull, ActorStopped: as `put`; ActorStopped also when the actor ends without an answer.
-            TimeoutError: the instant `deadline` has passed.
-        """
+        """Deliver `message` and return its answer; see `Address.ask`."""
         reply: Reply = asyncio.get_running_loop().create_future()
         self.put(message, reply)
         self._unanswered.add(reply)

@@ -73,23 +73,17 @@ class _Counts(Collector):
 class Latency:
     """One series of a histogram, without a lock: for the loop's thread only."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
         """Record one duration."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum += seconds
-
-    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
-        """Add the series to a metric family."""
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
-        buckets = list(zip(names, accumulate(self._counts), strict=True))
-        family.add_metric([label], buckets, self._sum)
+        self.counts[bisect_left(self._bounds, seconds)] += 1
+        self.sum += seconds
 
 
 class Latencies(Collector):
@@ -108,8 +102,10 @@ class Latencies(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram."""
         family = HistogramMetricFamily(self._name, self._text, labels=(self._label,))
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
         for value, series in self._series.items():
-            series.add_to(family, value)
+            buckets = list(zip(names, accumulate(series.counts), strict=True))
+            family.add_metric([value], buckets, series.sum)
         yield family
 
 

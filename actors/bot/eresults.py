@@ -40,9 +40,7 @@ class LogonResult(enum.StrEnum):
     PLAYING_ELSEWHERE = "playing_elsewhere"  # another client uses the account
     REPLACED = "replaced"  # another instance logged on: a lease conflict, so yield
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
-    NOT_HERE = (
-        "not_here"  # key, clock or address of this instance is wrong; other instances may work
-    )
+    NOT_HERE = "not_here"  # key, clock or address of this instance is wrong
     UNUSABLE = "unusable"  # banned, disabled or locked; only once confirmed
     OUR_BUG = "our_bug"  # the message is invalid; only once confirmed
 
@@ -124,19 +122,10 @@ def is_known(eresult: int) -> bool:
     return eresult in _ALWAYS or eresult in _WITH_TOKEN
 
 
-def classify_token_logon(eresult: int) -> LogonResult:
-    """Classify a refused log-on with a refresh token."""
-    return _WITH_TOKEN.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
-
-
-def classify_password_logon(eresult: int) -> LogonResult:
-    """Classify a refusal inside the credential flow."""
-    return _WITH_PASSWORD.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
-
-
-def classify_log_off(eresult: int) -> LogonResult:
-    """Classify a ClientLoggedOff; an unknown number is retried."""
-    return classify_token_logon(eresult) if is_known(eresult) else LogonResult.RETRY
+def classify_logon(eresult: int, *, with_password: bool) -> LogonResult:
+    """Classify a refusal inside the credential flow, or else of a refresh token."""
+    own = _WITH_PASSWORD if with_password else _WITH_TOKEN
+    return own.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
 
 
 def classify(failure: BaseException | None) -> LogonResult | None:
@@ -145,10 +134,10 @@ def classify(failure: BaseException | None) -> LogonResult | None:
         case CannotDecrypt() | ClockUncertain():
             return LogonResult.NOT_HERE
         case LogOnRefused(phase=phase, eresult=eresult):
-            by_phase = classify_password_logon if phase == "credentials" else classify_token_logon
-            return by_phase(eresult)
+            return classify_logon(eresult, with_password=phase == "credentials")
         case SteamUnreachable(eresult=int(eresult)):  # logged off with a reason
-            return classify_log_off(eresult)
+            is_listed = is_known(eresult)
+            return classify_logon(eresult, with_password=False) if is_listed else LogonResult.RETRY
         case PlayingElsewhere():
             return LogonResult.PLAYING_ELSEWHERE
         case NoPassword() | NeedsHuman():
@@ -222,14 +211,9 @@ def action_reason(action: str) -> str:
     return NEED + action
 
 
-def needs_operator(reason: str | None) -> bool:
-    """Whether a cooldown's reason is an operator action."""
-    return reason is not None and reason.startswith(NEED)
-
-
-def action_in(reason: str) -> str:
-    """Return the operator action in a cooldown's reason; see `action_reason`."""
-    return reason.removeprefix(NEED)
+def action_in(reason: str | None) -> str | None:
+    """Return the operator action in a cooldown's reason; None if it is another reason."""
+    return reason.removeprefix(NEED) if reason and reason.startswith(NEED) else None
 
 
 def command_for(account: str, action: str) -> str:

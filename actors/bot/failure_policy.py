@@ -269,7 +269,7 @@ class FailurePolicy:
         failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN
         if result is LogonResult.TOKEN_DEAD and isinstance(failure, LogOnRefused):
             failure.is_blameless = True  # the token is removed: the next run uses the password
-        elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
+        elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_back_at >= self._began:
             failure.is_blameless = True  # an attempt from before Steam came back
         if isinstance(failure, SteamError) and failure.retry_after is None:
             failure.retry_after = handling_of(result).retry_after_s
@@ -294,10 +294,8 @@ class FailurePolicy:
 
         A wrong key or clock concerns every account and is logged once, a refused address per account.
         """
-        account, is_shared = (
-            self._lease.account,
-            isinstance(failure, CannotDecrypt | ClockUncertain),
-        )
+        account = self._lease.account
+        is_shared = isinstance(failure, CannotDecrypt | ClockUncertain)
         reason = str(failure) if is_shared else f"it needs {operator_action(failure)}"
         if self._is_first(type(failure) if is_shared else account):
             self._log.error("account_unusable_here", reason=reason)

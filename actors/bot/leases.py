@@ -37,13 +37,8 @@ class LeaseRenewer:
         self._lease = lease
         self._checks_seen = self._checks.count
         self._checked_at: float | None = None
-        self._fence_at = self._fence_after(acquired_at)
+        self.fence_at = self._fence_after(acquired_at)  # from then on the account must not be used
         self._link: Link | None = None
-
-    @property
-    def fence_at(self) -> float:
-        """The instant (clock seconds) from which the account must not be used."""
-        return self._fence_at
 
     def fence(self, link: Link) -> None:
         """Tell `link` the fence now and after each renewal.
@@ -51,7 +46,7 @@ class LeaseRenewer:
         So the link can end by itself when this renewer does not run in time, e.g. in a blocked loop.
         """
         self._link = link
-        link.set_fence(self._fence_at)
+        link.set_fence(self.fence_at)
 
     async def renew_next(self) -> None:
         """Return after the next renewal: in a third of the lease, or at once for a lease check.
@@ -65,7 +60,7 @@ class LeaseRenewer:
 
     @property
     def _left_s(self) -> float:
-        return max(0.0, self._fence_at - self._clock.now())
+        return max(0.0, self.fence_at - self._clock.now())
 
     def _fence_after(self, sent_at: float) -> float:
         return sent_at + self._policy.lease_s - self._policy.fence_margin_s
@@ -85,7 +80,7 @@ class LeaseRenewer:
     async def _renew(self) -> bool:
         """Try once; return False when Redis does not answer or fails."""
         sent_at = self._clock.now()
-        left = self._fence_at - sent_at
+        left = self.fence_at - sent_at
         if left <= 0:
             raise LeaseLost(self._lease.account, self._lease.fencing_token)
         try:
@@ -95,9 +90,9 @@ class LeaseRenewer:
             raise
         except (AccountError, TimeoutError):
             return False
-        self._fence_at = self._fence_after(sent_at)
+        self.fence_at = self._fence_after(sent_at)
         if self._link is not None:
-            self._link.set_fence(self._fence_at)
+            self._link.set_fence(self.fence_at)
         if was_lost:
             self._checks.ask(f"Redis had lost the lease on {self._lease.account}")
         return True

@@ -21,7 +21,7 @@ from actors.bot.states import BotState
 from actors.clock import Cancellable, Clock
 from actors.errors import LeaseLost, ServiceError, StoreUnavailable
 
-HOLD_S: Final = 20.0  # longer than a connection attempt without an answer
+HOLD_S: Final = 20.0  # delay of a line; longer than a connection attempt without an answer
 FEW: Final = 3  # first failures in a row that are logged at info while no account succeeds
 
 
@@ -57,17 +57,11 @@ class _Failure:
 
 
 class BotLog:
-    """Logs the state changes of all bots of a process.
+    """Logs the state changes of all bots of a process. `causes`: returns the active shared causes."""
 
-    `causes`: returns the active shared causes. `hold_s`: seconds by which a line is delayed.
-    """
-
-    def __init__(
-        self, causes: Callable[[], Iterable[SharedCause]], *, clock: Clock, hold_s: float = HOLD_S
-    ) -> None:
+    def __init__(self, causes: Callable[[], Iterable[SharedCause]], *, clock: Clock) -> None:
         self._causes = causes
         self._clock = clock
-        self._hold_s = hold_s
         self._failures: dict[str, _Failure] = {}
         self._lasted_at: dict[CauseKind | None, float] = {}  # when a cause was active last
 
@@ -108,7 +102,7 @@ class BotLog:
         else:
             # Without the exception, whose traceback keeps the frames of the ended bot alive.
             now.held = replace(change, failure=None), log
-            now.alarm = self._clock.call_at(now.at + self._hold_s, partial(self._flush, now))
+            now.alarm = self._clock.call_at(now.at + HOLD_S, partial(self._flush, now))
         return now
 
     def _flush(self, failure: _Failure) -> None:

@@ -18,7 +18,7 @@ from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
 from actors.accounts.names import steam_name
 from actors.accounts.store import AccountStore
-from actors.bot.eresults import LogonResult, classify_token_logon
+from actors.bot.eresults import LogonResult, classify_logon
 from actors.bot.ports import BotPorts, LogOnTimeouts
 from actors.clock import Clock, backoff_s
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable, StoreUnavailable
@@ -88,17 +88,8 @@ async def log_on(
     """Log on over an open link; return Steam's answer and the auth state that was used.
 
     A refused token is removed before the refusal is raised: Steam closes the connection after it, and the
-    next run uses the password.
-
-    Args:
-        link: open.
-        lease: of the account.
-        auth: as stored.
-        store: takes new auth state.
-        on_guard: asked for a Steam Guard code.
-        clock: for retries while Redis is unavailable.
-        timeouts: of each step.
-        resume: an authentication that began over another connection; see `AuthInterrupted`.
+    next run uses the password. `resume`: an authentication that began over another connection; see
+    `AuthInterrupted`.
 
     Raises:
         LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
@@ -115,7 +106,7 @@ async def log_on(
         name = steam_name(lease.account)
         return await link.log_on(name, auth, timeout_s=timeouts.token_s), auth
     except LogOnRefused as refused:
-        if classify_token_logon(refused.eresult) is not LogonResult.TOKEN_DEAD:
+        if classify_logon(refused.eresult, with_password=False) is not LogonResult.TOKEN_DEAD:
             raise
         await store.forget_token(lease)
         if fresh:  # classified as a wrong password, to prevent a loop of password log-ons

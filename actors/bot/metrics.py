@@ -66,9 +66,6 @@ class FleetMetrics:
             self._sessions_ended.labels(changed.result or NO_RESULT).inc()
 
 
-REASONS: Final = ("pacing", "rate-limit")
-
-
 class LogonMetrics:
     """Counts log-ons that had to wait, and shows how long Steam's rate limit lasts."""
 
@@ -80,7 +77,7 @@ class LogonMetrics:
             "Log-ons that were told to wait, each time that they asked.",
             "reason",
         )
-        for reason in REASONS:
+        for reason in ("pacing", "rate-limit"):
             self._waits.labels(reason)
         instruments.gauge(
             "botapi_logon_circuit_open_seconds",

@@ -55,7 +55,6 @@ class CauseKind(enum.StrEnum):
     REDIS_UNREACHABLE = "redis-unreachable"  # noted by `RedisLog`, not here
 
 
-_STEAM: Final = CauseKind.STEAM_UNREACHABLE
 # Never the fault of the bot or its account, even when only one bot fails.
 NEVER_OWN: Final = frozenset({CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED})
 
@@ -94,10 +93,6 @@ class _Cause:
     until: float | None = None
     address: str | None = None
 
-    def add(self, bot_id: str, reason: str, now: float) -> None:
-        self.bots[bot_id] = reason
-        self.last = now
-
     def remove(self, bot_id: str) -> None:
         self.bots.pop(bot_id, None)
         self.tried.discard(bot_id)
@@ -121,6 +116,7 @@ class SharedCauses:
         fleet_size: configured number of bots; it decides how many failures make a cause shared, unless
             fewer bots have an account.
         on_end: called with each active cause that a success ends.
+        steam_back_at: when an outage of Steam has ended last; older attempts may still fail.
     """
 
     def __init__(self, fleet_size: int = 1) -> None:
@@ -129,7 +125,7 @@ class SharedCauses:
         self._with_account: set[str] = set()
         self._causes: dict[_Key, _Cause] = {}
         self._logged_on: dict[str, float] = {}  # account -> UTC seconds, of the last minute
-        self._steam_back_at = -math.inf
+        self.steam_back_at = -math.inf
 
     def began(self, bot_id: str) -> None:
         """Note that a bot has an account."""
@@ -161,12 +157,8 @@ class SharedCauses:
 
     def limited(self, bot_id: str, address: str | None, until: float, now: float) -> None:
         """Note that a bot may not log on before `until` (UTC seconds), as Steam limits `address`."""
-        cause = self._note(
-            (CauseKind.LOGONS_LIMITED, address),
-            bot_id,
-            "Steam limits log-ons from this address",
-            now,
-        )
+        key, reason = (CauseKind.LOGONS_LIMITED, address), "Steam limits log-ons from this address"
+        cause = self._note(key, bot_id, reason, now)
         cause.until, cause.address, cause.is_active = until, address, True
 
     def gc_lost(self, bot_id: str, reason: str, now: float) -> None:
@@ -183,8 +175,9 @@ class SharedCauses:
     def succeeded(self, bot_id: str, account: str, now: float) -> None:
         """Note a log-on: Steam is reachable and accepts accounts."""
         self._logged_on[account] = now
-        if any(one.is_active for one in self._causes.values() if one.kind is _STEAM):
-            self._steam_back_at = now
+        steam = self._causes.get((CauseKind.STEAM_UNREACHABLE, None))
+        if steam is not None and steam.is_active:
+            self.steam_back_at = now
         ended = (CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED, CauseKind.SAME_REFUSAL)
         for cause in self._causes.values():
             if cause.kind in ended:
@@ -192,10 +185,6 @@ class SharedCauses:
                 cause.accounts.pop(account, None)
         for kind in ended:
             self._end(kind)
-
-    def steam_came_back_since(self, since: float) -> bool:
-        """Return whether an outage of Steam has ended since then; older attempts may still fail."""
-        return self._steam_back_at >= since
 
     def forget(self, bot_id: str) -> None:
         """Remove a bot that has stopped or has no account."""
@@ -226,7 +215,7 @@ class SharedCauses:
             if other != key:
                 cause.remove(bot_id)
         cause = self._causes.setdefault(key, _Cause(key[0], since=now))
-        cause.add(bot_id, reason, now)
+        cause.bots[bot_id], cause.last = reason, now
         return cause
 
     def _update(self, cause: _Cause, now: float) -> None:

@@ -38,7 +38,6 @@ from actors.steam.port import (
     GuardKind,
     GuardRequest,
     Link,
-    LinkEvent,
     LoggedOn,
     Server,
 )
@@ -159,7 +158,8 @@ class InteractiveLogon:
         async with contextlib.nullcontext() if has_begun else refunded:
             server = await self.directory.pick()
             try:
-                return server, await self.network.open(server, _ignore, timeout_s=CONNECT_S)
+                # Events are ignored: the calls on the link fail.
+                return server, await self.network.open(server, lambda _: None, timeout_s=CONNECT_S)
             except SteamUnreachable:
                 self.directory.mark_bad(server)
                 raise
@@ -221,10 +221,6 @@ class _CodeRequest:
         asking, self.asking = self.asking, None
         if asking is not None:
             await end(asking)
-
-
-def _ignore(_event: LinkEvent) -> None:
-    """Ignore link events: the calls on the link fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final
 
 from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.accounts.names import NOT_STEAMS
-from actors.bot.eresults import action_in, command_for, needs_operator
+from actors.bot.eresults import action_in, command_for
 
 JITTER_S: Final = 2  # difference of an instant between two reads of its age
 
@@ -69,8 +69,8 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
 
 def need_of_row(row: AccountRow) -> str | None:
     """Return what an operator must do for an account; None: nothing."""
-    if row.cooldown_reason is not None and needs_operator(row.cooldown_reason):
-        return action_in(row.cooldown_reason)
+    if (action := action_in(row.cooldown_reason)) is not None:
+        return action
     if row.state is AccountState.NO_PASSWORD:
         return "its password: none is stored"
     if row.problem == NOT_STEAMS:

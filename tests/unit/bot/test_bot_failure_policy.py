@@ -12,8 +12,7 @@ from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.eresults import (
     OPERATOR_ACTION,
     LogonResult,
-    classify_password_logon,
-    classify_token_logon,
+    classify_logon,
     is_known,
 )
 from actors.bot.failure_policy import AVOID_S, CONFIRM_S, CONFIRMED_S, HANDLING, FailurePolicy
@@ -433,7 +432,8 @@ async def test_what_this_machine_lacks_rests_no_account(env: PolicyEnv, failure:
 
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
-        for result in (classify_token_logon(eresult), classify_password_logon(eresult)):
+        for with_password in (False, True):
+            result = classify_logon(eresult, with_password=with_password)
             assert not HANDLING[result].needs_operator or eresult in OPERATOR_ACTION, eresult
 
 
