@@ -46,7 +46,7 @@ class Mailbox(Generic[M]):
         self._mail: deque[tuple[M, Reply | None]] = deque()
         self._unanswered: set[Reply] = set()
         self._closed = False
-        self._reader: asyncio.Future[None] | None = None  # set while the actor waits
+        self._news = asyncio.Event()  # a message came, or the end
 
     def put(self, message: M, reply: Reply | None = None) -> None:
         """Deliver one message, without waiting. Raises MailboxFull, ActorStopped."""
@@ -55,7 +55,7 @@ class Mailbox(Generic[M]):
         if len(self._mail) >= self._capacity:
             raise MailboxFull(self._owner, self._capacity)
         self._mail.append((message, reply))
-        self._wake_reader()
+        self._news.set()
 
     async def ask(self, message: M, *, deadline: float) -> Any:
         """Deliver `message` and return its answer; see `Address.ask`."""
@@ -74,7 +74,7 @@ class Mailbox(Generic[M]):
     def close(self) -> None:
         """Refuse further messages; the present ones can still be read. Harmless when repeated."""
         self._closed = True
-        self._wake_reader()
+        self._news.set()
 
     def discard(self) -> None:
         """Close, drop all messages and fail every unanswered ask, also of messages taken out."""
@@ -95,15 +95,8 @@ class Mailbox(Generic[M]):
                     return message, reply
             if self._closed:
                 raise StopAsyncIteration
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+            self._news.clear()
+            await self._news.wait()
 
 
 def fail(reply: Reply, error: BaseException) -> None:
@@ -138,12 +131,7 @@ class Address(Generic[M_contra]):
         self._mailbox = mailbox
 
     def tell(self, message: M_contra) -> None:
-        """Deliver `message` without waiting and without an answer.
-
-        Raises:
-            MailboxFull: too many messages wait; nothing was delivered.
-            ActorStopped: the actor does not run.
-        """
+        """Deliver `message` without waiting and without an answer. Raises MailboxFull, ActorStopped."""
         self._bound().put(message)
 
     async def ask(self, message: Ask[R], *, deadline: float) -> R:

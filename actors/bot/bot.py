@@ -210,14 +210,9 @@ class Bot(Actor[RouterToBot]):
         self, link: Link, lease: Lease, auth: AuthState | None, failures: FailurePolicy
     ) -> None:
         ports = self._ports
+        store, on_guard, timeouts = ports.store, ports.on_guard, self._policy.log_on
         logged_on, auth = await log_on(
-            link,
-            lease,
-            auth,
-            store=ports.store,
-            on_guard=ports.on_guard,
-            clock=ports.clock,
-            timeouts=self._policy.log_on,
+            link, lease, auth, store, on_guard, clock=ports.clock, timeouts=timeouts
         )
         failures.logged_on()
         self._refresher = TokenRefresher(ports, link, lease, auth, log=self._log)

@@ -73,7 +73,8 @@ class Handling:
     must_be_confirmed: bool = False
 
 
-HANDLING: Final[Mapping[LogonResult, Handling]] = {
+HANDLING: Final[Mapping[LogonResult | None, Handling]] = {
+    None: Handling(),  # Steam gave no result
     LogonResult.RETRY: Handling(),
     LogonResult.OTHER_CM: Handling(marks_cm=True),
     LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
@@ -99,11 +100,6 @@ HANDLING: Final[Mapping[LogonResult, Handling]] = {
     ),
     LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
 }
-
-
-def handling_of(result: LogonResult | None) -> Handling:
-    """Return the consequences of a result, or of a failure without one."""
-    return Handling() if result is None else HANDLING[result]
 
 
 def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
@@ -175,9 +171,9 @@ class FailurePolicy:
         """Mark the CM bad, or pause all log-ons from this IP after a rate limit."""
         result = self.classify(failure).result
         broke = result is None and isinstance(failure, SteamUnreachable)
-        if handling_of(result).marks_cm or (broke and not logged_on):
+        if HANDLING[result].marks_cm or (broke and not logged_on):
             self._ports.directory.mark_bad(server)
-        if handling_of(result).stops_ip:
+        if HANDLING[result].stops_ip:
             try:
                 note_limit(self._bot_id, self._ports, await self._ports.limiter.was_limited())
             except StoreUnavailable as error:  # until Redis is back no log-on starts anyway
@@ -195,10 +191,8 @@ class FailurePolicy:
     ) -> None:
         """Cool the account down if necessary and release it, or keep the lease for the next run.
 
-        Args:
-            failure: what ended the run.
-            pause_s: cooldown in seconds; None: as Steam's result demands.
-            patience_s: for which to retry while Redis is unavailable.
+        `failure`: what ended the run; `pause_s`: cooldown in seconds, None: as Steam's result demands;
+        `patience_s`: for which to retry while Redis is unavailable.
         """
         # After a connection that broke without a log-off, Steam may still hold the session: the next run
         # takes the account back at once, another holder only after the lease has lapsed, which is later
@@ -272,7 +266,7 @@ class FailurePolicy:
         elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_back_at >= self._began:
             failure.is_blameless = True  # an attempt from before Steam came back
         if isinstance(failure, SteamError) and failure.retry_after is None:
-            failure.retry_after = handling_of(result).retry_after_s
+            failure.retry_after = HANDLING[result].retry_after_s
         return shared
 
     def _shared_refusal(
@@ -286,7 +280,7 @@ class FailurePolicy:
         retracted = [(account, ports.failures.retract(account, result)) for account in refused]
         lifted = [(account, reason) for account, reason in retracted if reason is not None]
         return Consequences(
-            result, cooldown_s=handling_of(result).shared_cooldown_s, to_lift=tuple(lifted)
+            result, cooldown_s=HANDLING[result].shared_cooldown_s, to_lift=tuple(lifted)
         )
 
     def _unusable_here(self, failure: BaseException) -> Consequences:

@@ -109,13 +109,9 @@ class BotRegistry:
     ) -> None:
         """Record what the supervisor does with a bot; publish when its next run begins.
 
-        Args:
-            bot_id: of the bot.
-            state: BACKING_OFF, PARKED or STOPPED; None during a run.
-            restarts: runs after the first.
-            last_error: how the last failed run ended.
-            last_error_at: when, in clock seconds.
-            next_try_in: seconds until the next run.
+        `state`: BACKING_OFF, PARKED or STOPPED; None during a run. `restarts`: runs after the first.
+        `last_error`, `last_error_at`: how and when (clock seconds) the last failed run ended.
+        `next_try_in`: seconds until the next run.
         """
         known = self._bots.get(bot_id)
         record = self._entered(bot_id, state or (known.report.state if known else _FIRST))

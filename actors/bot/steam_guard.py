@@ -23,7 +23,7 @@ from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
 from actors.actor import fail
 from actors.bot.eresults import classify
-from actors.bot.failure_policy import handling_of
+from actors.bot.failure_policy import HANDLING
 from actors.bot.logon import log_on, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
 from actors.clock import Clock, backoff_s, end, within
@@ -89,7 +89,7 @@ class InteractiveLogon:
             with contextlib.suppress(AccountError):  # the auth state is stored already
                 await self.limiter.succeeded(logged_on.public_ip)
         except LogOnRefused as refused:
-            if handling_of(classify(refused)).stops_ip:
+            if HANDLING[classify(refused)].stops_ip:
                 await self.limiter.was_limited()
             raise
         else:
@@ -176,19 +176,13 @@ class InteractiveLogon:
         stored = await self.store.load_auth(lease)
         # Without the stored token, which stays in Redis until there is a newer one.
         auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
-        timeouts = LogOnTimeouts(credentials_s=until - self.clock.now())
+        store, clock = self.store, self.clock
+        timeouts = LogOnTimeouts(credentials_s=until - clock.now())
         logged_on, _ = await log_on(
-            link,
-            lease,
-            auth,
-            store=self.store,
-            on_guard=question.ask,
-            clock=self.clock,
-            timeouts=timeouts,
-            resume=session,
+            link, lease, auth, store, question.ask, resume=session, clock=clock, timeouts=timeouts
         )
         with contextlib.suppress(AccountError):  # as above
-            await self.store.note_logon(lease)
+            await store.note_logon(lease)
         await link.log_off(timeout_s=LOG_OFF_S)
         return logged_on
 

@@ -512,7 +512,7 @@ async def test_a_wrong_key_is_logged_once_for_all_accounts_and_an_address_for_ea
 
 
 def test_every_result_is_handled() -> None:
-    assert set(HANDLING) == set(LogonResult)
+    assert set(HANDLING) == {None, *LogonResult}
 
 
 def test_no_result_marks_both_the_cm_and_the_address() -> None:
