@@ -99,6 +99,12 @@ class Mailbox(Generic[M]):
             await self._news.wait()
 
 
+def resolve(reply: asyncio.Future[R], value: R) -> None:
+    """Answer with a value; ignored when there is an answer."""
+    if not reply.done():
+        reply.set_result(value)
+
+
 def fail(reply: Reply, error: BaseException) -> None:
     """Answer with an error, which the sender raises; ignored when there is an answer."""
     if not reply.done():
@@ -215,11 +221,11 @@ class Actor(ABC, Generic[M]):
                 fail(reply, ActorStopped(self.address.name))
             elif (error := future.exception()) is not None:
                 fail(reply, error)
-            elif not reply.done():
-                reply.set_result(future.result())
+            else:
+                resolve(reply, future.result())
 
         if isinstance(answer, asyncio.Future):
             answer.add_done_callback(copy)
             reply.add_done_callback(lambda _: answer.cancel())
-        elif not reply.done():
-            reply.set_result(answer)
+        else:
+            resolve(reply, answer)

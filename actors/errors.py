@@ -209,10 +209,9 @@ class LogOnRefused(SteamError):
     `phase`: ``"credentials"`` (password flow), ``"logon"`` (ClientLogon) or ``"renewal"`` (of a token).
     """
 
-    def __init__(self, phase: str, eresult: int, retry_after: float | None = None) -> None:
+    def __init__(self, phase: str, eresult: int) -> None:
         self.phase = phase
         self.eresult = eresult
-        self.retry_after = retry_after
         super().__init__(f"Steam refused the {phase} with result {eresult}")
 
 

@@ -315,14 +315,15 @@ class FailurePolicy:
 
     def _own_failure(self, failure: BaseException, counted: LogonResult) -> Consequences:
         """Count the failure against the account."""
-        failures = self._ports.failures.add(self._lease.account, counted, self._ports.clock.now())
+        counter, now = self._ports.failures, self._ports.clock.now()
+        failures = counter.add(self._lease.account, counted, now)
         tolerated = HANDLING[counted].tolerated
         is_tolerated = tolerated is None or failures.count <= tolerated
         result = counted if is_tolerated else LogonResult.NEEDS_HUMAN
         handling = HANDLING[result]
-        confirmed = handling.must_be_confirmed and failures.for_s >= CONFIRM_S
-        if result is LogonResult.OUR_BUG:
-            confirmed = confirmed and failures.others_log_on
+        confirmed = handling.must_be_confirmed and now - failures.first >= CONFIRM_S
+        if result is LogonResult.OUR_BUG:  # and another account can log on
+            confirmed = confirmed and counter.last_log_on >= failures.first
         seconds = cooldown_s(result, failures.count, confirmed=confirmed)
         if counted is LogonResult.UNKNOWN and result is LogonResult.NEEDS_HUMAN:
             seconds = CONFIRMED_S  # an operator may not be able to end it

@@ -40,8 +40,11 @@ class StateChange:
     def write(self, log: FilteringBoundLogger, *, is_news: bool) -> None:
         """Write the line, at info or debug."""
         states = {"state_from": self.before.value, "state_to": self.state.value}
-        write = log.info if is_news else log.debug
-        write("bot_state_changed", **states, **({"reason": self.reason} if self.reason else {}))
+        facts = states | ({"reason": self.reason} if self.reason else {})
+        if is_news:
+            log.info("bot_state_changed", **facts)
+        else:
+            log.debug("bot_state_changed", **facts)
 
 
 @dataclass(slots=True)
@@ -84,7 +87,9 @@ class BotLog:
     def _note_failure(
         self, change: StateChange, error: ServiceError, log: FilteringBoundLogger
     ) -> _Failure:
-        before, kind = self._failures.get(change.bot_id), _kind(error, change.result)
+        before, kind = self._failures.get(change.bot_id), kind_of(error, change.result)
+        if isinstance(error, StoreUnavailable | LeaseLost):
+            kind = CauseKind.REDIS_UNREACHABLE
         error.is_reported = True
         if before is not None and before.held is not None:
             if before.kind is kind:  # the delayed line stands for both
@@ -144,10 +149,3 @@ class FirstFailures:
         """Note a success of the account."""
         self._failing.pop(account, None)
         self._in_a_row = 0
-
-
-def _kind(failure: ServiceError, result: LogonResult | None) -> CauseKind | None:
-    """Return the kind of shared cause that a failure may be part of; None: it is the bot's own."""
-    if isinstance(failure, StoreUnavailable | LeaseLost):
-        return CauseKind.REDIS_UNREACHABLE
-    return kind_of(failure, result)

@@ -35,11 +35,9 @@ class LogOnTimeouts:
 
 @dataclass(slots=True)
 class BotMemory:
-    """What a bot keeps from run to run.
+    """What a bot keeps from run to run: its last account, taken back if it is still leased to this bot.
 
-    Attributes:
-        account: the last account, taken back if it is still leased to this bot; "" for none. ANY_HELD at
-            first and after a checkout without an answer.
+    "": none; ANY_HELD: at first, and after a checkout without an answer.
     """
 
     account: str = ANY_HELD

@@ -114,7 +114,8 @@ class BotRegistry:
         `next_try_in`: seconds until the next run.
         """
         known = self._bots.get(bot_id)
-        record = self._entered(bot_id, state or (known.report.state if known else _FIRST))
+        before = known.report.state if known else BotState.WAITING_FOR_ACCOUNT
+        record = self._entered(bot_id, state or before)
         report, now = record.report, self._clock.wall()
         if last_error_at is not None and record.error_at != last_error_at:
             record.error_at = last_error_at  # each later status repeats it
@@ -128,7 +129,11 @@ class BotRegistry:
             waits=report.waits if state is None else None,
         )
         if next_try_in is not None:
-            self._publish(record, _waiting(bot_id, record.latest, next_try_in))
+            # A bot that crashed has not reported its end. An EXHAUSTED one takes another account.
+            latest, waiting = record.latest, BotState.BACKING_OFF
+            if latest is not None and latest.state in ENDED:
+                waiting = latest.state
+            self._publish(record, BotChanged(bot_id, waiting, goes_on_in=next_try_in))
 
     def remove(self, bot_id: str) -> None:
         """Drop a bot that no longer exists, and publish that."""
@@ -166,9 +171,6 @@ class BotRegistry:
             )
 
 
-_FIRST: Final = BotState.WAITING_FOR_ACCOUNT
-
-
 def _up_since(report: BotReport, change: BotChanged, now: float) -> float | None:
     if change.state is BotState.READY:
         return report.up_since or now
@@ -180,14 +182,3 @@ def _cause(report: BotReport, change: BotChanged) -> CauseKind | None:
     if change.state is BotState.READY or change.state in FAILED:
         return change.cause
     return change.cause or report.cause
-
-
-def _waiting(bot_id: str, latest: BotChanged | None, next_try_in: float) -> BotChanged:
-    """Return the change of a bot whose next run begins in `next_try_in` seconds.
-
-    A bot that crashed has not reported its end. An EXHAUSTED one is about to take another account.
-    """
-    state = BotState.BACKING_OFF
-    if latest is not None and latest.state in ENDED:
-        state = latest.state
-    return BotChanged(bot_id, state, goes_on_in=next_try_in)

@@ -21,7 +21,7 @@ from actors.accounts.admin import AccountAdmin
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.models import Lease
 from actors.accounts.store import AccountStore
-from actors.actor import fail
+from actors.actor import fail, resolve
 from actors.bot.eresults import classify
 from actors.bot.failure_policy import HANDLING
 from actors.bot.logon import log_on, refunded_unless_reached
@@ -239,12 +239,12 @@ class _Pending:
 
     def answer(self, outcome: GuardOutcome | ServiceError) -> None:
         reply, self.reply = self.reply, None
-        if reply is None or reply.done():
+        if reply is None:
             return
         if isinstance(outcome, ServiceError):
             fail(reply, outcome)
         else:
-            reply.set_result(outcome)
+            resolve(reply, outcome)
 
 
 class SteamGuard:

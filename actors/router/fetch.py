@@ -18,7 +18,7 @@ import math
 from typing import Final
 
 from actors.accounts.models import Refused, Reserved
-from actors.actor import fail
+from actors.actor import fail, resolve
 from actors.bot.messages import ReadyBot
 from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable, TimedOut, Unusable
 from actors.matches.match import Known, MatchAnswer, NoMatch
@@ -84,8 +84,7 @@ class Fetch:
         waiter.add_done_callback(self._leave)
         self._deadline = max(self._deadline, request.deadline)
         self._priority = max(self._priority, request.priority)
-        is_asked_for = bool(self._running) and self._was_missed
-        if request.refresh and not is_asked_for and self._after == ANYTHING:
+        if request.refresh and self._after == ANYTHING and not (self._running and self._was_missed):
             self._after = NEWS
         if self._in_queue is not None:
             self._context.pool.raise_to(self._in_queue, self._priority, self._deadline)
@@ -160,8 +159,7 @@ class Fetch:
             self._fail(known.error(self._clock.wall()))
         else:
             for waiter in self.waiters:
-                if not waiter.done():
-                    waiter.set_result(known)
+                resolve(waiter, known)
             self.waiters.clear()
         self._forget()
         self._leave(None)
@@ -185,9 +183,8 @@ class Fetch:
         if trouble is not None:
             raise trouble
         is_useless = self._last_failure.useless is Why.USELESS
-        may_try = (
-            min(self._attempts_left, self._breaks_left) > 0 and self._clock.now() < self._deadline
-        )
+        is_left = min(self._attempts_left, self._breaks_left) > 0
+        may_try = is_left and self._clock.now() < self._deadline
         if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
             raise self._failure()  # the only account would answer the same again
 

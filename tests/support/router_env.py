@@ -14,7 +14,7 @@ import structlog
 
 from actors.accounts.models import Refused, Reserved
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, fail
+from actors.actor import Actor, Address, fail, resolve
 from actors.bot.messages import (
     BotChanged,
     BudgetSpent,
@@ -64,11 +64,6 @@ def silence(_match_id: int) -> None:
     """Answer nothing."""
 
 
-def _deliver(answer: asyncio.Future[bytes], body: bytes) -> None:
-    if not answer.done():
-        answer.set_result(body)
-
-
 class FakeBot(Actor[RouterToBot]):
     """Answers as told; a silent one leaves the answer to the test."""
 
@@ -100,7 +95,7 @@ class FakeBot(Actor[RouterToBot]):
                 if outcome is None:
                     self.waiting.append(answer)
                 elif isinstance(outcome, Later):
-                    deliver = partial(_deliver, answer, outcome.body)
+                    deliver = partial(resolve, answer, outcome.body)
                     self._time.call_at(self._time.now() + outcome.seconds, deliver)
                 elif isinstance(outcome, Exception):
                     fail(answer, outcome)

@@ -16,7 +16,7 @@ from actors.bot.eresults import (
     is_known,
 )
 from actors.bot.failure_policy import AVOID_S, CONFIRM_S, CONFIRMED_S, HANDLING, FailurePolicy
-from actors.bot.shared_causes import FORGET_S, CauseKind, FailureCount, FailureCounter
+from actors.bot.shared_causes import FORGET_S, CauseKind, FailureCounter, FailureSeries
 from actors.errors import (
     CannotDecrypt,
     ClockUncertain,
@@ -522,14 +522,11 @@ def test_no_result_marks_both_the_cm_and_the_address() -> None:
 def test_failures_are_counted_by_account_and_result_and_forgotten_after_hours() -> None:
     failures = FailureCounter()
     assert failures.add("axe", LogonResult.UNKNOWN, 0.0).count == 1
-    assert failures.add("axe", LogonResult.UNKNOWN, 10.0) == FailureCount(
-        2, 10.0, others_log_on=False
-    )
+    assert failures.add("axe", LogonResult.UNKNOWN, 10.0) == FailureSeries(0.0, 10.0, 2)
     assert failures.add("axe", LogonResult.WRONG_PASSWORD, 10.0).count == 1
     assert failures.add("bane", LogonResult.UNKNOWN, 10.0).count == 1
-    assert failures.add("axe", LogonResult.UNKNOWN, 10.0 + FORGET_S) == FailureCount(
-        1, 0.0, others_log_on=False
-    )
+    later = 10.0 + FORGET_S
+    assert failures.add("axe", LogonResult.UNKNOWN, later) == FailureSeries(later, later, 1)
 
 
 def test_a_failure_is_retracted_once_and_the_earlier_ones_stay() -> None:
