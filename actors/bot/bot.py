@@ -7,6 +7,7 @@ account in one place: finish the requests, log off, and only then release the ac
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -15,7 +16,6 @@ from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease
 from actors.actor import Actor, Address
 from actors.bot.failure_policy import FailurePolicy
 from actors.bot.leases import LeaseRenewer
-from actors.bot.log import StateChange
 from actors.bot.logon import (
     FINISH_S,
     TokenRefresher,
@@ -351,27 +351,20 @@ class Bot(Actor[RouterToBot]):
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()
-        change = StateChange(
-            self._id,
-            self._lease.account if self._lease else None,
-            before,
-            self._state,
-            reason or (str(failure) if failure else None),
-            failure,
-            self._failures.result if self._failures else None,
-        )
-        cause = self._ports.bot_log.note(change, self._log)
-        self._publish(reason=change.reason, cause=cause)
+        change = self._report(reason=reason or (str(failure) if failure else None))
+        cause = self._ports.bot_log.note(before, change, failure, self._log)
+        self._ports.registry.changed(replace(change, cause=cause))
 
     def _publish(self, **more: Any) -> None:
-        """Publish the state to the observers of the fleet; `more`: further fields of `BotChanged`."""
-        self._ports.registry.changed(
-            BotChanged(
-                bot_id=self._id,
-                state=self._state,
-                account=self._lease.account if self._lease else None,
-                ready_bot=self._ready_bot if self._state is BotState.READY else None,
-                result=self._failures.result if self._failures else None,
-                **more,
-            )
+        self._ports.registry.changed(self._report(**more))
+
+    def _report(self, **more: Any) -> BotChanged:
+        """Return the present state; `more`: further fields of `BotChanged`."""
+        return BotChanged(
+            bot_id=self._id,
+            state=self._state,
+            account=self._lease.account if self._lease else None,
+            ready_bot=self._ready_bot if self._state is BotState.READY else None,
+            result=self._failures.result if self._failures else None,
+            **more,
         )
