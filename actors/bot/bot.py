@@ -136,17 +136,16 @@ class Bot(Actor[RouterToBot]):
         renewer = LeaseRenewer(self._ports, self._policy, lease, acquired_at=acquired_at)
         renewing = asyncio.create_task(self._keep_lease(renewer), name=f"{self._id}-lease")
         self._change(BotEvent.CHECKED_OUT)
-        failure: BaseException | None = None
         try:
             await self._run_session(lease, renewer, failures)
         except BaseException as error:
             failure = self._interruption or error
-            raise
-        finally:
             pause_s = self._cooldown_s if isinstance(failure, BudgetIsSpent) else None
             # After a stop there is no next run that could retry.
-            patience_s = RELEASE_S if isinstance(self._interruption, _StopRequested) else 0.0
+            patience_s = RELEASE_S if isinstance(failure, _StopRequested) else 0.0
             await failures.release(failure, pause_s=pause_s, patience_s=patience_s)
+            raise
+        finally:
             await end(renewing)
 
     async def _check_out(self) -> tuple[float, Lease]:

@@ -124,7 +124,7 @@ class Consequences:
         action: what an operator has to provide.
         cooldown_s: seconds in which no bot tries the account.
         reason: of the cooldown, where it is not the failure's text.
-        is_counted: as a failure of the account, with `result`.
+        counted: the result under which the account's failure is counted, if it is.
         to_lift: accounts whose cooldowns with these reasons are lifted.
     """
 
@@ -132,11 +132,8 @@ class Consequences:
     action: str | None = None
     cooldown_s: float | None = None
     reason: str | None = None
-    is_counted: bool = False
+    counted: LogonResult | None = None
     to_lift: tuple[tuple[str, str], ...] = ()
-
-
-_NOTHING: Final = Consequences()
 
 
 class FailurePolicy:
@@ -152,18 +149,18 @@ class FailurePolicy:
         self._began = ports.clock.wall()
         ports.causes.began(bot_id)
         self._classified: BaseException | None = None
-        self._consequences = _NOTHING
+        self._consequences = Consequences()
 
     @property
     def result(self) -> LogonResult | None:
         """The result of the last classified failure."""
         return self._consequences.result
 
-    def classify(self, failure: BaseException | None) -> Consequences:
+    def classify(self, failure: BaseException) -> Consequences:
         """Return the consequences of the failure that ended the run; counted once per failure."""
-        if failure is not None and failure is not self._classified:
+        if failure is not self._classified:
             self._classified, self._consequences = failure, self._classify(failure)
-        return _NOTHING if failure is None else self._consequences
+        return self._consequences
 
     async def mark_culprit(
         self, server: Server, failure: BaseException, *, logged_on: bool
@@ -187,7 +184,7 @@ class FailurePolicy:
         ports.causes.succeeded(self._bot_id, account, ports.clock.wall())
 
     async def release(
-        self, failure: BaseException | None, *, pause_s: float | None, patience_s: float
+        self, failure: BaseException, *, pause_s: float | None, patience_s: float
     ) -> None:
         """Cool the account down if necessary and release it, or keep the lease for the next run.
 
@@ -206,7 +203,10 @@ class FailurePolicy:
             if found.result is LogonResult.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
             reason = action_reason(found.action) if found.action else found.reason or str(failure)
-            if pause_s is None and self._still_counts(reason):
+            account, counted = self._lease.account, found.counted
+            # A failure may be retracted before its cooldown is written; see `_shared_refusal`.
+            note = self._ports.failures.note_cooldown
+            if pause_s is None and (counted is None or note(account, counted, reason)):
                 pause_s = found.cooldown_s
             if pause_s is not None:
                 # The same credentials are retried once a day, as Steam also refuses good accounts during
@@ -214,15 +214,8 @@ class FailurePolicy:
                 repeated_s = max(pause_s, CONFIRMED_S) if found.action else None
                 await store.cool_down(self._lease, pause_s, reason, repeated_s=repeated_s)
             await release(store, self._lease, for_s=patience_s, clock=self._ports.clock)
-            for account, written in found.to_lift:
-                await store.lift_cooldown(account, written)
-
-    def _still_counts(self, reason: str) -> bool:
-        """Note the reason of a cooldown; return whether its failure has not been retracted."""
-        found = self._consequences
-        if found.result is None or not found.is_counted:
-            return True
-        return self._ports.failures.note_cooldown(self._lease.account, found.result, reason)
+            for other, written in found.to_lift:
+                await store.lift_cooldown(other, written)
 
     async def take_spare(self, memory: BotMemory) -> bool:
         """Check out another account for the next run; return whether one was free."""
@@ -304,7 +297,7 @@ class FailurePolicy:
         """
         own = (ServiceError, OSError, MemoryError)
         if isinstance(failure, own) or not isinstance(failure, Exception):
-            return _NOTHING
+            return Consequences()
         ports = self._ports
         failures = ports.failures.add(self._lease.account, UNEXPECTED, ports.clock.now())
         return Consequences(
@@ -336,4 +329,4 @@ class FailurePolicy:
         if handling.needs_operator and (confirmed or not handling.must_be_confirmed):
             action = operator_action(failure)
             self._log.error("account_needs_human", need=action)
-        return Consequences(result, action, seconds, is_counted=result is counted)
+        return Consequences(result, action, seconds, counted=counted if result is counted else None)

@@ -26,7 +26,7 @@ from actors.bot.eresults import classify
 from actors.bot.failure_policy import HANDLING
 from actors.bot.logon import log_on, refunded_unless_reached
 from actors.bot.ports import LogOnTimeouts
-from actors.clock import Clock, backoff_s, end, within
+from actors.clock import Clock, Tasks, backoff_s, end, within
 from actors.errors import AccountError, ActorStopped, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.directory import CmDirectory
 from actors.steam.link import SteamNetwork
@@ -217,14 +217,6 @@ class _CodeRequest:
             await end(asking)
 
 
-@dataclass(frozen=True, slots=True)
-class GuardOutcome:
-    """`need`: what is wanted now, in words; None when the account is logged on."""
-
-    account: str
-    need: str | None
-
-
 @dataclass(slots=True)
 class _Pending:
     """One log-on under way."""
@@ -232,12 +224,11 @@ class _Pending:
     account: str
     code: str | None = field(repr=False)  # brought, and not asked for yet
     is_early: bool = True  # that code was brought before this log-on began
-    reply: asyncio.Future[GuardOutcome] | None = None  # of the request that waits for the outcome
+    reply: asyncio.Future[str | None] | None = None  # of the request that waits for the outcome
     wanted: asyncio.Future[str] | None = None  # Steam waits for a code
     need: str | None = None
-    task: asyncio.Task[None] | None = None
 
-    def answer(self, outcome: GuardOutcome | ServiceError) -> None:
+    def answer(self, outcome: str | ServiceError | None) -> None:
         reply, self.reply = self.reply, None
         if reply is None:
             return
@@ -255,6 +246,7 @@ class SteamGuard:
         self._clock = clock
         self._log = log.bind(actor=SERVICE)
         self._pending: dict[str, _Pending] = {}
+        self._tasks = Tasks()
         self._is_running = False
         self._stop_asked = asyncio.Event()
 
@@ -269,18 +261,17 @@ class SteamGuard:
             await self._stop_asked.wait()
         finally:
             self._is_running = False
-            tasks = [one.task for one in self._pending.values() if one.task is not None]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            self._tasks.cancel()
+            await self._tasks.finish()
 
     def stop(self) -> None:
         """Let `run` return. Harmless when repeated."""
         self._stop_asked.set()
 
-    async def submit(self, account: str, code: str | None = None) -> GuardOutcome:
+    async def submit(self, account: str, code: str | None = None) -> str | None:
         """Log an account on, with the code if there is one; or pass the code to its log-on.
+
+        Return what is wanted now, in words; None when the account is logged on.
 
         Raises:
             ServiceError: why the log-on ended.
@@ -291,7 +282,7 @@ class SteamGuard:
         pending = self._pending.get(account)
         if pending is None:
             pending = self._pending[account] = _Pending(account, code)
-            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{account}")
+            self._tasks.start(self._run(pending), name=f"guard-{account}")
         elif code is not None and pending.wanted is not None:
             pending.wanted.set_result(code)
             pending.wanted = None
@@ -300,8 +291,7 @@ class SteamGuard:
                 pending.code, pending.is_early = code, False
             if code is None or pending.reply is not None:
                 is_asked = pending.wanted is not None
-                need = pending.need if is_asked else "a moment: a log-on is under way"
-                return GuardOutcome(account, need)
+                return pending.need if is_asked else "a moment: a log-on is under way"
         pending.reply = asyncio.get_running_loop().create_future()
         return await pending.reply
 
@@ -313,7 +303,7 @@ class SteamGuard:
             pending.answer(error)
         else:
             self._log.info("guard_log_on_succeeded", account=pending.account)
-            pending.answer(GuardOutcome(pending.account, None))
+            pending.answer(None)
         finally:
             pending.answer(ActorStopped(SERVICE))  # only a log-on that was cancelled
             del self._pending[pending.account]
@@ -330,7 +320,7 @@ class SteamGuard:
             return code
         pending.need = _need(request, is_stale=is_stale)
         pending.wanted = asyncio.get_running_loop().create_future()
-        pending.answer(GuardOutcome(pending.account, pending.need))
+        pending.answer(pending.need)
         try:
             async with within(self._clock, CODE_S):
                 return await pending.wanted

@@ -199,10 +199,10 @@ class GuardRoute:
         """
         code = await _code(request)
         async with within(self._clock, LOG_ON_S):  # the log-on itself continues
-            outcome = await self._steam_guard.submit(request.match_info["name"], code)
-        state = "logged-on" if outcome.need is None else "code-wanted"
-        body = orjson.dumps({"account": outcome.account, "state": state, "need": outcome.need})
-        return json_response(request, body, status=200 if outcome.need is None else 202)
+            need = await self._steam_guard.submit(account := request.match_info["name"], code)
+        state = "logged-on" if need is None else "code-wanted"
+        body = orjson.dumps({"account": account, "state": state, "need": need})
+        return json_response(request, body, status=200 if need is None else 202)
 
 
 async def _code(request: web.Request) -> str | None:
