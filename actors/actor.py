@@ -20,8 +20,10 @@ from actors.clock import Clock
 from actors.errors import ActorStopped, MailboxFull, ServiceError
 
 M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+DEFAULT_CAPACITY: Final = 1024  # messages
 Reply: TypeAlias = asyncio.Future[Any]  # the answer to one ask
 
 
@@ -111,10 +113,6 @@ def fail(reply: Reply, error: BaseException) -> None:
         reply.set_exception(error)
         # Marks it as retrieved: a sender that was cancelled just now does not read it.
         reply.exception()
-
-
-DEFAULT_CAPACITY: Final = 1024  # messages
-M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class Address(Generic[M_contra]):

@@ -34,6 +34,7 @@ from structlog.typing import FilteringBoundLogger
 __all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies", "Latency"]
 
 P = ParamSpec("P")
+Counts = Mapping[tuple[object, ...], int]  # by label values
 OPENMETRICS_VERSION: Final = "1.0.0"
 
 # The creation times of series would double the output.
@@ -61,7 +62,7 @@ class _Counts(Collector):
     name: str
     text: str
     labels: tuple[str, ...]
-    read: Callable[[], Mapping[tuple[object, ...], int]]
+    read: Callable[[], Counts]
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
@@ -143,11 +144,7 @@ class Instruments:
         return kept
 
     def counted_elsewhere(
-        self,
-        name: str,
-        text: str,
-        labels: tuple[str, ...],
-        read: Callable[[], Mapping[tuple[object, ...], int]],
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Counts]
     ) -> None:
         """Export counts, by label values, that `read` returns."""
         self._registry.register(_Counts(name, text, labels, read))

@@ -364,6 +364,6 @@ class Bot(Actor[RouterToBot]):
             state=self._state,
             account=self._lease.account if self._lease else None,
             ready_bot=self._ready_bot if self._state is BotState.READY else None,
-            result=self._failures.result if self._failures else None,
+            result=self._failures.consequences.result if self._failures else None,
             **more,
         )

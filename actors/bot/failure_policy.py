@@ -149,18 +149,13 @@ class FailurePolicy:
         self._began = ports.clock.wall()
         ports.causes.began(bot_id)
         self._classified: BaseException | None = None
-        self._consequences = Consequences()
-
-    @property
-    def result(self) -> LogonResult | None:
-        """The result of the last classified failure."""
-        return self._consequences.result
+        self.consequences = Consequences()  # of the last classified failure
 
     def classify(self, failure: BaseException) -> Consequences:
         """Return the consequences of the failure that ended the run; counted once per failure."""
         if failure is not self._classified:
-            self._classified, self._consequences = failure, self._classify(failure)
-        return self._consequences
+            self._classified, self.consequences = failure, self._classify(failure)
+        return self.consequences
 
     async def mark_culprit(
         self, server: Server, failure: BaseException, *, logged_on: bool
@@ -247,10 +242,9 @@ class FailurePolicy:
 
     def _note_cause(self, failure: BaseException, result: LogonResult | None) -> CauseKind | None:
         """Return the cause that other bots share; set the failure's flags for the supervisor."""
-        causes, kind = self._ports.causes, kind_of(failure, result)
-        shared = causes.failed(
-            self._bot_id, self._lease.account, failure, result, self._ports.clock.wall()
-        )
+        causes, kind = self._ports.causes, kind_of(failure)
+        account, now = self._lease.account, self._ports.clock.wall()
+        shared = causes.failed(self._bot_id, account, failure, now)
         if not isinstance(failure, ServiceError):
             return shared
         failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN

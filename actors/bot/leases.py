@@ -33,11 +33,12 @@ class LeaseRenewer:
         self._store = ports.store
         self._clock = ports.clock
         self._checks = ports.lease_checks
-        self._policy = policy
+        self._lease_s = policy.lease_s
         self._lease = lease
         self._checks_seen = self._checks.count
         self._checked_at: float | None = None
-        self.fence_at = self._fence_after(acquired_at)  # from then on the account must not be used
+        self._usable_s = policy.lease_s - policy.fence_margin_s  # after each renewal
+        self.fence_at = acquired_at + self._usable_s  # from then on the account must not be used
         self._link: Link | None = None
 
     def fence(self, link: Link) -> None:
@@ -62,11 +63,8 @@ class LeaseRenewer:
     def _left_s(self) -> float:
         return max(0.0, self.fence_at - self._clock.now())
 
-    def _fence_after(self, sent_at: float) -> float:
-        return sent_at + self._policy.lease_s - self._policy.fence_margin_s
-
     async def _wait_until_due(self) -> None:
-        due_at = self._clock.now() + min(self._policy.lease_s / 3, self._left_s)
+        due_at = self._clock.now() + min(self._lease_s / 3, self._left_s)
         await self._checks.wait(self._checks_seen, due_at)
         if self._checks.count == self._checks_seen:
             return
@@ -90,7 +88,7 @@ class LeaseRenewer:
             raise
         except (AccountError, TimeoutError):
             return False
-        self.fence_at = self._fence_after(sent_at)
+        self.fence_at = sent_at + self._usable_s
         if self._link is not None:
             self._link.set_fence(self.fence_at)
         if was_lost:
@@ -99,11 +97,7 @@ class LeaseRenewer:
 
 
 async def release(store: AccountStore, lease: Lease, *, for_s: float, clock: Clock) -> None:
-    """Release `lease`; retry for `for_s` seconds while Redis is unavailable.
-
-    Raises:
-        StoreUnavailable: Redis did not return in that time.
-    """
+    """Release `lease`; retry for `for_s` seconds while Redis is unavailable, then raise its error."""
     until = clock.now() + for_s
     while True:
         try:

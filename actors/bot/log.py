@@ -89,7 +89,7 @@ class BotLog:
         line.write(is_news=is_ready and (failure is None or not failure.is_shared))
 
     def _note_failure(self, change: BotChanged, error: ServiceError, line: _Line) -> _Failure:
-        before, kind = self._failures.get(change.bot_id), kind_of(error, change.result)
+        before, kind = self._failures.get(change.bot_id), kind_of(error)
         if isinstance(error, StoreUnavailable | LeaseLost):
             kind = CauseKind.REDIS_UNREACHABLE
         error.is_reported = True

@@ -144,11 +144,7 @@ async def record_logon(
 
 
 async def save_auth(store: AccountStore, lease: Lease, auth: AuthState, *, clock: Clock) -> None:
-    """Store new auth state; retry for as long as Redis is unavailable.
-
-    Raises:
-        LeaseLost: another holder has the account.
-    """
+    """Store new auth state; retry for as long as Redis is unavailable. Raises LeaseLost."""
     while True:
         try:
             return await store.save_auth(lease, auth)

@@ -28,7 +28,8 @@ class FleetMetrics:
         self._transitions = instruments.counter(
             "botapi_bot_transitions_total",
             "Changes of state of all bots.",
-            *("state_from", "state_to"),
+            "state_from",
+            "state_to",
         )
         self._log_ons = instruments.counter(
             "botapi_logons_total",

@@ -166,9 +166,7 @@ class BotRegistry:
             self._log.warning("bot_update_dropped", subscriber=subscriber.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - a subscriber's bug must not end the bot
             kind = type(error).__name__
-            self._log.error(
-                "observer_failed", observer=subscriber.name, error_type=kind, exc_info=error
-            )
+            self._log.exception("observer_failed", observer=subscriber.name, error_type=kind)
 
 
 def _up_since(report: BotReport, change: BotChanged, now: float) -> float | None:

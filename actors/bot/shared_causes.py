@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.bot.eresults import LogonResult
+from actors.bot.eresults import LogonResult, classify
 from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
 
 WINDOW_S: Final = 60.0  # refusals of several accounts within this time have one cause
@@ -132,15 +132,10 @@ class SharedCauses:
         self._with_account.add(bot_id)
 
     def failed(
-        self,
-        bot_id: str,
-        account: str,
-        failure: BaseException,
-        result: LogonResult | None,
-        now: float,
+        self, bot_id: str, account: str, failure: BaseException, now: float
     ) -> CauseKind | None:
         """Note the failure of a run; return the active cause that it is part of, if any."""
-        kind, eresult = kind_of(failure, result), getattr(failure, "eresult", None)
+        kind, eresult = kind_of(failure), getattr(failure, "eresult", None)
         if kind is None:
             self._remove_everywhere(bot_id)
             return None
@@ -315,13 +310,13 @@ class FailureCounter:
             self._series.pop((account, result), None)
 
 
-def kind_of(failure: BaseException, result: LogonResult | None) -> CauseKind | None:
+def kind_of(failure: BaseException) -> CauseKind | None:
     """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own."""
     if isinstance(failure, GcUnavailable):
         return None if isinstance(failure, PlayingElsewhere) else CauseKind.GC_UNAVAILABLE
     if not isinstance(failure, LogOnRefused | SteamUnreachable):
         return None
-    if result is None:
+    if (result := classify(failure)) is None:
         is_ours = isinstance(failure, SteamUnreachable) and failure.phase == "hub"
         return None if is_ours else CauseKind.STEAM_UNREACHABLE
     if result in _AWAY:

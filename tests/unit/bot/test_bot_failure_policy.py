@@ -490,7 +490,10 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
         await env.ended(failure)
     assert env.store.held == {}
     assert {account: s for account, (s, _) in env.store.avoid_marks.items()} == {"axe": AVOID_S}
-    assert (policy.result, policy.classify(failure).action) == (LogonResult.NOT_HERE, None)
+    assert (policy.consequences.result, policy.classify(failure).action) == (
+        LogonResult.NOT_HERE,
+        None,
+    )
     assert [(one["event"], one["log_level"]) for one in lines] == [
         ("account_unusable_here", "error")
     ]

@@ -141,7 +141,7 @@ async def test_a_lost_redis_is_the_first_of_the_causes_that_last(clock: FakeCloc
     causes = LastingCauses(shared, redis, clock=clock)
     assert causes.active() == ()
     shared.began("bot-1")
-    shared.failed("bot-1", "axe", SteamUnreachable("connect", "refused"), None, clock.wall())
+    shared.failed("bot-1", "axe", SteamUnreachable("connect", "refused"), clock.wall())
     assert [one.kind for one in causes.active()] == [CauseKind.STEAM_UNREACHABLE]
     redis.failed("look", "gone")
     assert [one.kind for one in causes.active()] == [
