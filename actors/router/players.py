@@ -12,12 +12,12 @@ from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.actor import Actor, Address
+from actors.actor import Actor, Address, fail, resolve
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
 from actors.bot.registry import BotRegistry
 from actors.clock import Clock, Tasks
-from actors.errors import Busy, LocalProtocolError, NotReady, SteamError, TimedOut
+from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
@@ -68,13 +68,15 @@ class Players(Actor[PlayersMessage]):
         self._tasks.cancel()
         await self._tasks.finish()
 
-    async def handle(self, message: PlayersMessage) -> asyncio.Task[bytes] | None:
+    async def handle(self, message: PlayersMessage) -> asyncio.Future[bytes] | None:
         """Never waits: every request has a task of its own."""
         match message:
             case FetchProfile() | FetchAliases() as fetch:
                 if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
                     raise Busy("too many questions about players at once; try again soon", RETRY_S)
-                return self._tasks.start(self._fetch(fetch), name="player-request")
+                answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+                self._tasks.start(self._bring(fetch, answer), name="player-request")
+                return answer
             case BotChanged(bot_id=bot_id, ready_bot=bot) as changed:
                 self._resting.note(changed, self._clock.now())
                 self._set_bot(bot_id, bot)
@@ -91,15 +93,24 @@ class Players(Actor[PlayersMessage]):
         else:
             self._bots[bot_id] = bot
 
-    async def _fetch(self, fetch: PlayerQuery) -> bytes:
+    async def _bring(self, fetch: PlayerQuery, answer: asyncio.Future[bytes]) -> None:
+        # Not the answer itself: a question counts until its bot is done, also when the sender has left.
+        try:
+            resolve(answer, await self._fetch(fetch, answer))
+        except RequestError as error:
+            fail(answer, error)
+
+    async def _fetch(self, fetch: PlayerQuery, answer: asyncio.Future[bytes]) -> bytes:
         """Return the answer of a bot. Raises RequestError."""
         asked: set[str] = set()
         reason = ""
-        while len(asked) < ATTEMPTS and (bot := self._next(asked)) is not None:
+        while (
+            len(asked) < ATTEMPTS and not answer.done() and (bot := self._next(asked)) is not None
+        ):
             asked.add(bot.bot_id)
             may_follow = min(ATTEMPTS - len(asked), len(self._bots.keys() - asked))
             try:
-                answer = await self._ask(bot, fetch, attempts=1 + may_follow)
+                body = await self._ask(bot, fetch, attempts=1 + may_follow)
             except _AttemptFailed as failed:
                 reason = str(failed)
                 log = self._log.bind(
@@ -111,7 +122,7 @@ class Players(Actor[PlayersMessage]):
                     log.debug("player_attempt_failed")
             else:
                 self._failures.succeeded(bot.account)
-                return answer
+                return body
         if not asked:
             error = NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
             raise self._resting.corrected(error, self._clock.now())

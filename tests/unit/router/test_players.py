@@ -215,6 +215,22 @@ async def test_too_many_at_once_are_refused(stage: Stage) -> None:
     await stage.profile()
 
 
+async def test_questions_whose_callers_have_gone_count_until_the_bot_is_done(stage: Stage) -> None:
+    bot = await stage.add_bot("a", silent)
+    asked = [stage.profile() for _ in range(MOST_PER_BOT)]
+    await settle()
+    for one in asked:
+        one.cancel()
+    await settle()
+    with pytest.raises(Busy):
+        await stage.profile()
+    for answer in bot.waiting:
+        answer.set_result(honest(ServeProfile(7, 0.0)))
+    await settle()
+    bot.answer = honest
+    await stage.profile()
+
+
 async def test_no_other_bot_is_asked_once_the_caller_has_gone(stage: Stage) -> None:
     await stage.add_bot("a", silent)
     other = await stage.add_bot("b")
