@@ -1,7 +1,7 @@
 """One GC request by one bot: reserve, ask, classify.
 
 sent ──► overdue ──► late ──► silent
-         hedge       no load  evidence: see unanswered.py and circuit_breaker.py
+         hedge       no load  evidence: see unanswered.py
 
 An attempt knows no fetch. It returns its outcome, and accepts its answer as long as the bot's GC session
 lives: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of

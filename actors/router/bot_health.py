@@ -3,7 +3,7 @@
 answered              good standing, unless others were answered several times as quickly meanwhile
 overdue               used only when there is no other, until it is answered
 slower than others    deprioritised for a while, longer each time in a row
-silent                evidence, see unanswered.py and circuit_breaker.py: paused, logged on again, rotated
+silent                evidence, see unanswered.py: paused, logged on again, rotated
 dropped by the GC     the same evidence, known at once
 budget refused        suspended until it frees; of an address, with all others that leave from it
 lease refused         suspended while the bot checks its lease
@@ -23,13 +23,12 @@ from actors.accounts.models import Refused
 from actors.accounts.store import AccountStore
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BudgetSpent, CheckLease, ReadyBot, Relog
-from actors.clock import Clock, Tasks
-from actors.errors import AccountError, LocalProtocolError, TimedOut, Unusable
+from actors.clock import Clock, Tasks, backoff_s
+from actors.errors import AccountError, LocalProtocolError
 from actors.router.bot_pool import BotPool
-from actors.router.circuit_breaker import CircuitBreakers, Step
 from actors.router.metrics import RouterMetrics
 from actors.router.rotation import Standing
-from actors.router.unanswered import UnansweredTracker, Why
+from actors.router.unanswered import CircuitBreakers, Step, UnansweredTracker, Why
 
 # -- response times
 TYPICAL_S: Final = 0.25  # until an answer was seen; 50 to 500 ms are usual
@@ -54,7 +53,6 @@ UNCERTAIN_S: Final = 5.0
 LEFT_FOR_SPARE_S: Final = 600.0
 # Between two looks whether an address is still spent: Redis may lose the count, or an operator resets it.
 ADDRESS_LOOK_S: Final = 2.0
-UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
 class Hedging:
@@ -157,7 +155,7 @@ def _median(seconds: list[float]) -> float:
 
 def penalty_s(times: int) -> float:
     """Return how long a slow bot is deprioritised; `times`: how often it was before, in a row."""
-    return min(FIRST_S * 2.0 ** min(times, 10), LONGEST_S)
+    return backoff_s(times + 1, base=FIRST_S, cap=LONGEST_S)
 
 
 class BotHealth:
@@ -195,19 +193,6 @@ class BotHealth:
         """End what runs in the background."""
         self._tasks.cancel()
         await self._tasks.finish()
-
-    def refusal_of(self, match_id: int) -> TimedOut | Unusable | None:
-        """Return the error for a match that is left alone, or None when it is not."""
-        left_s = self._unanswered.set_aside_for(match_id, self._clock.now())
-        if left_s is None:
-            return None
-        match self._unanswered.aside[match_id].why:
-            case Why.USELESS:
-                return Unusable(UNUSABLE, left_s)
-            case Why.TROUBLE:
-                return TimedOut("the Game Coordinator has trouble with this match", left_s)
-            case Why.SILENT:
-                return TimedOut("the Game Coordinator does not answer about this match", left_s)
 
     def standing_of_new(self, account: str) -> Standing:
         """Return the standing of a bot that has just become ready."""

@@ -24,11 +24,11 @@ from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable,
 from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
 from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
-from actors.router.bot_health import LEAST_S, UNUSABLE
+from actors.router.bot_health import LEAST_S
 from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
 from actors.router.metrics import Failure, Lookup
-from actors.router.unanswered import Why
+from actors.router.unanswered import UNUSABLE, Why
 from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
@@ -189,8 +189,8 @@ class Fetch:
             raise self._failure()  # the only account would answer the same again
 
     def _refusal(self) -> TimedOut | Unusable | None:
-        health = self._context.health
-        return health.refusal_of(self._match_id) if self._match_id in health.aside else None
+        aside = self._context.health.aside.get(self._match_id)
+        return None if aside is None else aside.refusal(self._clock.now())
 
     def _failure(self) -> TimedOut | Unusable | QuotaExhausted:
         spent = self._context.pool.refusal()

@@ -10,7 +10,7 @@ from typing import Final, get_args
 
 from actors.accounts.models import Scope
 from actors.metrics import Counter, Instruments
-from actors.router.circuit_breaker import Step
+from actors.router.unanswered import Step
 
 # Seconds. 50 to 500 ms are usual, and after 5 it is silence; a setting may allow more.
 LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)

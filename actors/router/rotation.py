@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from actors.bot.messages import ReadyBot
-from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.unanswered import OPENS_AFTER
 
 _NO_ACCOUNTS: frozenset[str] = frozenset()
 

@@ -14,8 +14,8 @@ from actors.actor import Address
 from actors.bot.messages import ReadyBot, RouterToBot
 from actors.router.bot_health import FIRST_S, LONGEST_S, BotHealth, penalty_s
 from actors.router.bot_pool import BotPool
-from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.rotation import RoundRobin, Standing
+from actors.router.unanswered import OPENS_AFTER
 
 matches = itertools.count(1)
 

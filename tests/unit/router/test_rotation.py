@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from actors.actor import Address
 from actors.bot.messages import ReadyBot, RouterToBot
-from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.rotation import RoundRobin, Standing
+from actors.router.unanswered import OPENS_AFTER
 
 
 def ready_bot(number: int) -> ReadyBot:

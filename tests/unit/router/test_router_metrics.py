@@ -20,7 +20,7 @@ from support.router_env import (  # noqa: F401 - two are fixtures
 from actors.accounts.models import Refused
 from actors.errors import GcUnavailable, RequestError, StoreUnavailable
 from actors.router.bot_health import ALONE_TIMES
-from actors.router.circuit_breaker import OPENS_AFTER
+from actors.router.unanswered import OPENS_AFTER
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

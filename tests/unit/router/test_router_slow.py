@@ -26,9 +26,9 @@ from actors.bot.states import BotState
 from actors.errors import GcUnavailable, TimedOut
 from actors.router.attempt import BOT_GRACE_S
 from actors.router.bot_health import ALONE_TIMES, LEAST_S, TIMES, Hedging
-from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.messages import RetireBot, RouterPolicy
 from actors.router.rotation import Standing
+from actors.router.unanswered import OPENS_AFTER
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

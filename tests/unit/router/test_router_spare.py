@@ -23,8 +23,8 @@ from actors.bot.messages import BotChanged, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import RequestDropped, RequestError, TimedOut
 from actors.router.bot_health import LEFT_FOR_SPARE_S, SPENT_EARLY_S
-from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.messages import RouterPolicy
+from actors.router.unanswered import OPENS_AFTER
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
