@@ -201,10 +201,7 @@ class BotPool:
     # -- acquire and release -------------------------------------------------------------------
 
     def acquire_now(self, avoid: frozenset[str]) -> ReadyBot | None:
-        """Return the next bot in turn, or None where one would have to wait.
-
-        `avoid`: accounts to use only when there is no other.
-        """
+        """Return the next bot by `RoundRobin.take`, or None where one would have to wait."""
         if self._queue.size:
             return None
         return self.rotation.take(self._clock.now(), avoid)
