@@ -279,7 +279,11 @@ class BotHealth:
         self._metrics.refusals[refused.scope].inc()
         self._suspend(bot, refused)
         ip = bot.ip
-        if ip is not None and ip in self._pool.spent_addresses and ip not in self._watched:
+        if (
+            ip is not None
+            and ip in self._pool.availability.spent_addresses
+            and ip not in self._watched
+        ):
             self._watched.add(ip)
             self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
 
@@ -287,7 +291,7 @@ class BotHealth:
 
     def _suspend(self, bot: ReadyBot, refused: Refused) -> None:
         self._log_refused(bot, refused)
-        if self._pool.is_retired(bot.bot_id):
+        if bot.bot_id in self._pool.retired:
             return
         if refused.scope == "lease":
             self._pool.set_standing(bot, Standing.SUSPENDED, UNCERTAIN_S)
@@ -295,7 +299,8 @@ class BotHealth:
         elif refused.scope == "ip":
             self._pool.suspend_address(str(bot.ip), refused.retry_after)
         else:
-            self._pool.note_budget(refused.retry_after)
+            now = self._clock.now()
+            self._pool.availability.budget_frees(now + refused.retry_after, now)
             is_told = self._tell(bot, BudgetSpent(refused.retry_after))
             if self._pool.rotation.standing(bot) is not None:
                 self._pool.rotate(bot.bot_id)  # the bot says so itself, but only after this turn
@@ -303,7 +308,7 @@ class BotHealth:
 
     async def _watch_address(self, ip: str) -> None:
         """Use a spent address again as soon as Redis counts less than its budget."""
-        while ip in self._pool.spent_addresses:
+        while ip in self._pool.availability.spent_addresses:
             await self._clock.sleep(ADDRESS_LOOK_S)
             with contextlib.suppress(AccountError):  # the time at which it frees is known
                 if not await self._accounts.address_frees_in(ip):

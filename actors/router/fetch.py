@@ -25,11 +25,11 @@ from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
 from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
 from actors.router.bot_health import LEAST_S
+from actors.router.bot_pool import Waiter
 from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
 from actors.router.metrics import Failure, Lookup
 from actors.router.unanswered import UNUSABLE, Why
-from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
 UNUSABLE_RETRY_S: Final = 30.0

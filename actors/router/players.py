@@ -20,8 +20,8 @@ from actors.clock import Clock
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
+from actors.router.bot_availability import RestingAccounts
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
-from actors.router.spent_budgets import RestingAccounts
 
 ATTEMPTS: Final = 2  # bots that are asked for one request
 MOST_PER_BOT: Final = 8  # requests in flight, on average

@@ -13,7 +13,7 @@ import contextlib
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from actors.bot.messages import ReadyBot
@@ -35,38 +35,24 @@ class Standing(enum.Enum):
 @dataclass(slots=True)
 class _Entry:
     bot: ReadyBot
-    standing: Standing
-    resumes_as: Standing = Standing.GOOD  # the standing after SUSPENDED
+    base: Standing  # the standing without a suspension
+    is_suspended: bool = False
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
     used_before: float = -math.inf  # the use before that
     overdue: int = 0  # of those in flight, late ones included
     unanswered: int = 0  # requests that became overdue since the last answer
     answered_at: float = -math.inf
+    on_idle: Callable[[], None] | None = None  # of a retired bot
+
+    @property
+    def standing(self) -> Standing:
+        return Standing.SUSPENDED if self.is_suspended else self.base
 
     @property
     def is_second(self) -> bool:
         """Whether the bot is used only when there is no other."""
         return self.overdue > 0 or self.base is Standing.DEPRIORITISED
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether the bot gets one request at a time."""
-        return self.base is Standing.PROBATION
-
-    @property
-    def base(self) -> Standing:
-        """The standing without a suspension."""
-        return self.resumes_as if self.standing is Standing.SUSPENDED else self.standing
-
-    def stand(self, standing: Standing) -> None:
-        """Set the standing; that of a suspended bot is in force when the suspension ends."""
-        if standing is Standing.SUSPENDED:
-            self.resumes_as = self.base
-        elif self.standing is Standing.SUSPENDED and standing is not Standing.PAUSED:
-            self.resumes_as = standing
-            return
-        self.standing = standing
 
 
 _Queue = OrderedDict[str, _Entry]  # by bot id, in order of last use
@@ -123,11 +109,6 @@ class RoundRobin:
         """Whether a bot may get requests, as far as answers go."""
         return any(entry.unanswered < OPENS_AFTER for entry in self._entries.values())
 
-    def is_busy(self, bot_id: str) -> bool:
-        """Whether a bot, retired or not, has requests in flight."""
-        entry = self._entries.get(bot_id) or self._retired.get(bot_id)
-        return entry is not None and entry.in_flight > 0
-
     def loads(self) -> Mapping[str, int]:
         """Requests in flight by bot id; of retired bots only those that have any."""
         entries = self._entries | self._retired
@@ -147,11 +128,14 @@ class RoundRobin:
         if (gone := entry or paused) and self._of_account.get(gone.bot.account) is gone:
             del self._of_account[gone.bot.account]
 
-    def retire(self, bot_id: str) -> None:
-        """Remove a bot, and keep counting what it has in flight (see `loads`)."""
-        entry = self._entries.get(bot_id)
+    def retire(self, bot_id: str, on_idle: Callable[[], None]) -> None:
+        """Remove a bot, but count what it has in flight; then call `on_idle`."""
+        entry = self._entries.get(bot_id) or self._retired.get(bot_id)
         self.remove(bot_id)
-        if entry is not None and entry.in_flight:
+        if entry is None or not entry.in_flight:
+            on_idle()
+        else:
+            entry.on_idle = on_idle
             self._retired[bot_id] = entry
 
     # -- standing ------------------------------------------------------------------------------
@@ -168,10 +152,13 @@ class RoundRobin:
         if standing is Standing.PAUSED:
             self._take_out(bot.bot_id)
             self.paused[bot.bot_id] = entry
-            entry.stand(standing)
-        else:
-            with self._changing(entry):
-                entry.stand(standing)
+            entry.base, entry.is_suspended = standing, False
+            return
+        with self._changing(entry):
+            if standing is Standing.SUSPENDED:
+                entry.is_suspended = True
+            else:
+                entry.base = standing
 
     def end_standing(self, bot: ReadyBot, standing: Standing) -> None:
         """End a standing, where the bot has it.
@@ -180,12 +167,11 @@ class RoundRobin:
         """
         if (entry := self._entry(bot)) is None:
             return
-        if standing is Standing.SUSPENDED and entry.standing is standing:
-            with self._changing(entry):
-                entry.standing = entry.base
-        elif entry.base is standing:
-            with self._changing(entry):
-                entry.stand(Standing.PROBATION)
+        with self._changing(entry):
+            if standing is Standing.SUSPENDED:
+                entry.is_suspended = False
+            elif entry.base is standing:
+                entry.base = Standing.PROBATION
 
     def overdue(self, bot: ReadyBot) -> None:
         """Note that one more request of a bot is overdue."""
@@ -217,7 +203,7 @@ class RoundRobin:
             with self._changing(entry):
                 entry.overdue = entry.unanswered = 0
                 if is_better:
-                    entry.stand(Standing.GOOD)
+                    entry.base = Standing.GOOD
 
     @contextlib.contextmanager
     def _changing(self, entry: _Entry) -> Iterator[None]:
@@ -265,8 +251,9 @@ class RoundRobin:
         retired = self._retired.get(bot.bot_id)
         if retired is not None and retired.bot is bot:
             retired.in_flight -= 1
-            if not retired.in_flight:
+            if not retired.in_flight and retired.on_idle is not None:
                 del self._retired[bot.bot_id]
+                retired.on_idle()
             return
         if (entry := self._entry(bot)) is None:
             return
@@ -308,9 +295,9 @@ class RoundRobin:
 
     def _enqueue(self, entry: _Entry) -> None:
         """Put an entry into its queue while it has room, at the end unless it is there already."""
-        if entry.standing is Standing.SUSPENDED:
+        if entry.is_suspended:
             has_room = False
-        elif entry.is_limited:
+        elif entry.base is Standing.PROBATION:
             has_room = not entry.in_flight and not entry.overdue
         else:
             has_room = entry.in_flight < self._max_in_flight and entry.unanswered < OPENS_AFTER

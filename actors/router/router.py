@@ -153,14 +153,14 @@ class Router(Actor[RouterMessage]):
     def _on_fleet_change(self, change: BotChanged | BotRemoved) -> None:
         if isinstance(change, BotRemoved):
             self._pool.forget(change.bot_id)
-            self._pool.resting.forget(change.bot_id)
-        elif self._pool.is_retired(change.bot_id):  # it does not come back
+        elif change.bot_id in self._pool.retired:  # it does not come back
             return
         else:
             self._on_bot_changed(change)
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
-        self._pool.resting.note(changed, self._clock.now())
+        availability, now = self._pool.availability, self._clock.now()
+        availability.resting.note(changed, now)
         if (bot := changed.ready_bot) is not None:
             self._pool.add(bot, self._health.standing_of_new(bot.account))
             return
@@ -168,9 +168,9 @@ class Router(Actor[RouterMessage]):
         if changed.state is BotState.BACKING_OFF and changed.account is not None:
             self._health.broke(changed.account)
         if changed.goes_on_in is not None:
-            self._pool.expect(changed.bot_id, changed.goes_on_in)
-        if changed.state is BotState.WAITING_FOR_ACCOUNT:
-            self._pool.note_budget(changed.budget_frees_in)
+            availability.coming[changed.bot_id] = now + changed.goes_on_in
+        if changed.state is BotState.WAITING_FOR_ACCOUNT and changed.budget_frees_in is not None:
+            availability.budget_frees(now + changed.budget_frees_in, now)
         if changed.state is BotState.EXHAUSTED:
             self._pool.rotate(changed.bot_id)
         elif (
@@ -181,8 +181,6 @@ class Router(Actor[RouterMessage]):
             self._pool.stop_rotating(changed.bot_id)
 
     def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
-        self._pool.resting.forget(bot_id)
-
         def on_idle() -> None:
             if reply is not None:
                 reply.set(None)
@@ -212,13 +210,16 @@ class Router(Actor[RouterMessage]):
         if isinstance(refusal, QuotaExhausted) and refusal.retry_after is not None:
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
-            ready=pool.ready,
+            ready=len(pool.rotation),
             in_flight=sum(bool(one.waiters) for one in self._fetches.values()),
-            waiting=pool.waiting,
+            waiting=len(pool.queue),
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,
-            spent_addresses={ip: round(at + ahead_s) for ip, at in pool.spent_addresses.items()},
+            spent_addresses={
+                ip: round(one.frees_at + ahead_s)
+                for ip, one in pool.availability.spent_addresses.items()
+            },
             retry_after=None if refusal is None else refusal.retry_after,
         )
 

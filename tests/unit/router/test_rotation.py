@@ -66,7 +66,7 @@ def test_a_seat_that_left_while_it_was_taken_is_not_put_back() -> None:
     one = ready_bot(0)
     turns.add(one)
     assert turns.take(0.0) is one
-    turns.retire("bot-0")
+    turns.retire("bot-0", lambda: None)
     turns.release(one, unused_since=0.0)
     assert (turns.take(0.0), turns.loads()) == (None, {})
 
@@ -171,14 +171,17 @@ def test_a_retired_seat_is_not_taken_and_counted_until_it_has_nothing_in_flight(
     busy = turns.take(0.0)
     assert busy is not None
     assert turns.take(0.0) is not None
-    turns.retire("bot-0")
-    turns.retire("bot-2")
+    idle: list[str] = []
+    turns.retire("bot-0", lambda: idle.append("bot-0"))
+    turns.retire("bot-2", lambda: idle.append("bot-2"))
+    assert idle == ["bot-2"]
     assert turns.of_account("account-0") is None
     assert turns.loads() == {"bot-0": 1, "bot-1": 1}
     turns.release(busy)
     assert turns.loads() == {"bot-1": 1}
     turns.release(busy)
     assert turns.loads() == {"bot-1": 1}
+    assert idle == ["bot-2", "bot-0"]
 
 
 def test_a_deprioritised_bot_is_used_only_when_there_is_no_other() -> None:

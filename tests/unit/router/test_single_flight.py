@@ -23,8 +23,8 @@ from actors.errors import (
     TimedOut,
     Unusable,
 )
+from actors.router.bot_availability import LOG_ON_S, LONGEST_RETRY_S
 from actors.router.bot_health import LEFT_FOR_SPARE_S
-from actors.router.bot_pool import LOG_ON_S, LONGEST_RETRY_S
 from actors.router.messages import GetAsked
 from actors.router.unanswered import OPENS_AFTER, PAUSE_S
 from sandbox.gc.matches.schema import encode_response

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.router.wait_queue import PATIENCE, FairQueue, Waiter
+from actors.router.bot_pool import PATIENCE, FairQueue, Waiter
 
 
 def add(line: FairQueue, *clients: str, priority: int = 0) -> list[Waiter]:

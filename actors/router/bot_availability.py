@@ -1,0 +1,204 @@
+"""When a bot can be used again, and why none can now: spent budgets, cooldowns, bots on their way.
+
+Pure bookkeeping: instants are arguments, in clock seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors.accounts.models import UNTIL_ACTED_S
+from actors.bot.messages import BotChanged, ReadyBot
+from actors.bot.states import BotState
+from actors.errors import NotReady, QuotaExhausted
+
+NOT_READY_RETRY_S: Final = 5.0  # when no better estimate exists
+LOG_ON_S: Final = 2.0  # about what a bot needs from its first step to being ready
+LONGEST_RETRY_S: Final = 30.0  # for what is overdue: it may be back any moment
+
+
+class RestingAccounts:
+    """When the first account may be used again, where no bot is on its way with one."""
+
+    def __init__(self) -> None:
+        self._usable_at: dict[str, float | None] = {}  # by bot that found no account
+        self._others: set[str] = set()  # bots that do something else
+
+    def note(self, changed: BotChanged, now: float) -> None:
+        """Note one change of a bot."""
+        if changed.nothing_free:
+            usable_in = changed.usable_in
+            self._usable_at[changed.bot_id] = None if usable_in is None else now + usable_in
+            self._others.discard(changed.bot_id)
+        elif changed.state is not BotState.WAITING_FOR_ACCOUNT:
+            self.forget(changed.bot_id)
+            if changed.state not in (BotState.PARKED, BotState.STOPPED):
+                self._others.add(changed.bot_id)
+
+    def forget(self, bot_id: str) -> None:
+        """Forget a bot that has left."""
+        self._usable_at.pop(bot_id, None)
+        self._others.discard(bot_id)
+
+    def corrected(self, error: NotReady, now: float) -> NotReady:
+        """Return `error` with a better retry time, where one is known.
+
+        It has no retry time where all accounts rest until an operator acts.
+        """
+        known = [at for at in self._usable_at.values() if at is not None]
+        if known and not self._others:
+            usable_in = min(known) - now
+            if usable_in > UNTIL_ACTED_S / 2:
+                return NotReady(f"{error}: no account is free, and those that rest need a person")
+            if usable_in > (error.retry_after or 0.0):
+                return NotReady(str(error), usable_in)
+        return error
+
+
+@dataclass(slots=True)
+class _SpentAddress:
+    """An egress address whose budget is spent, and the bots that leave from it, by bot id."""
+
+    frees_at: float
+    bots: dict[str, ReadyBot] = field(default_factory=dict)
+
+
+class BotAvailability:
+    """The bots that wait for a budget, and when the first bot can be used again.
+
+    Attributes:
+        resting: accounts in cooldown; told of every change of a bot.
+        coming: when each bot that is on its way to be ready sets out (again), by bot id.
+        spent_addresses: egress addresses whose budget is spent.
+    """
+
+    def __init__(self) -> None:
+        self.resting = RestingAccounts()
+        self.coming: dict[str, float] = {}
+        self.spent_addresses: dict[str, _SpentAddress] = {}
+        self._spent_accounts: dict[str, tuple[ReadyBot, float]] = {}  # by bot id; frees at
+        self._others_free_at: float | None = None
+        self._last_address: dict[str, str | None] = {}  # of each bot's last session
+
+    def ready(self, bot: ReadyBot) -> None:
+        """A bot became ready: another account of its name waits for nothing any more."""
+        self.not_waiting(bot.bot_id)
+        self.coming.pop(bot.bot_id, None)
+        self._last_address[bot.bot_id] = bot.ip
+        self._others_free_at = None
+
+    def not_waiting(self, bot_id: str) -> None:
+        """A bot does not wait for a budget (any more)."""
+        self._spent_accounts.pop(bot_id, None)
+        for address in self.spent_addresses.values():
+            address.bots.pop(bot_id, None)
+
+    def forget(self, bot_id: str) -> None:
+        """A bot does not exist any more."""
+        self.resting.forget(bot_id)
+        self._last_address.pop(bot_id, None)
+
+    # -- budgets -------------------------------------------------------------------------------
+
+    def account_spent(self, bot: ReadyBot, until: float) -> None:
+        """Keep a bot whose account's budget frees then."""
+        self._spent_accounts[bot.bot_id] = (bot, until)
+
+    def address_spent(self, ip: str, bots: Collection[ReadyBot], until: float) -> None:
+        """Keep the bots that leave from an address whose budget frees then."""
+        address = self.spent_addresses.setdefault(ip, _SpentAddress(until))
+        address.frees_at = until
+        address.bots.update((bot.bot_id, bot) for bot in bots)
+
+    def keep_back(self, bot: ReadyBot) -> bool:
+        """Keep a bot if the budget of its address is spent; return whether it is."""
+        address = self.spent_addresses.get(bot.ip or "")
+        if address is not None:
+            address.bots[bot.bot_id] = bot
+        return address is not None
+
+    def budget_frees(self, at: float, now: float) -> None:
+        """Remember when the budget of an account frees that no bot uses."""
+        known = self._others_free_at
+        self._others_free_at = at if known is None or known <= now else min(known, at)
+
+    def freed_address(self, ip: str) -> list[ReadyBot]:
+        """Remove and return the bots of a spent address."""
+        address = self.spent_addresses.pop(ip, None)
+        return [] if address is None else list(address.bots.values())
+
+    def freed(self, by: float) -> list[ReadyBot]:
+        """Remove and return the bots whose budget has freed by then."""
+        addresses = [ip for ip, one in self.spent_addresses.items() if one.frees_at <= by]
+        bots = [bot for ip in addresses for bot in self.spent_addresses.pop(ip).bots.values()]
+        bots += [bot for bot, until in self._spent_accounts.values() if until <= by]
+        for bot in bots:
+            self.not_waiting(bot.bot_id)
+        return bots
+
+    def all_freed(self) -> list[ReadyBot]:
+        """Forget all budgets; return the bots that waited for one."""
+        self._others_free_at = None
+        return self.freed(math.inf)
+
+    def holds(self, bot: ReadyBot) -> bool:
+        """Whether this very bot waits for a budget."""
+        kept, _ = self._spent_accounts.get(bot.bot_id, (None, 0.0))
+        waiting = (address.bots.get(bot.bot_id) for address in self.spent_addresses.values())
+        return kept is bot or any(one is bot for one in waiting)
+
+    # -- while no bot can be used --------------------------------------------------------------
+
+    def error(self, now: float) -> NotReady | QuotaExhausted:
+        """Return the error for a request while no bot can be used."""
+        spent = self._spent(now)
+        if spent is not None and not self._is_budget_coming:
+            return spent
+        error = NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
+        return self.resting.corrected(error, now)
+
+    def _spent(self, now: float) -> QuotaExhausted | None:
+        """Return the error for spent budgets; None where none is."""
+        addresses = {ip: one.frees_at for ip, one in self.spent_addresses.items() if one.bots}
+        frees_at = [*addresses.values(), *(until for _, until in self._spent_accounts.values())]
+        if self._others_free_at is not None:
+            frees_at.append(self._others_free_at)
+        if not frees_at:
+            return None
+        return QuotaExhausted(_reason(sorted(addresses)), max(0.0, min(frees_at) - now))
+
+    @property
+    def _is_budget_coming(self) -> bool:
+        """Whether a bot is on its way that may have budget left.
+
+        While bots wait for the budget of an address, that is one which last left from another
+        address: the others are likely to leave from a spent one.
+        """
+        if not any(one.bots for one in self.spent_addresses.values()):
+            return bool(self.coming)
+        spent = {None, *self.spent_addresses}
+        return any(self._last_address.get(bot_id) not in spent for bot_id in self.coming)
+
+    def _ready_in(self, now: float) -> float:
+        """Return when it makes sense to ask again: when the first bot may be back."""
+        if not self.coming:
+            return NOT_READY_RETRY_S
+        sets_out_in = min(self.coming.values()) - now
+        if sets_out_in >= 0:
+            return sets_out_in + LOG_ON_S
+        # Overdue: Steam is slow or away. What has lasted for a while will last for about as long.
+        return min(max(-sets_out_in, LOG_ON_S), LONGEST_RETRY_S)
+
+
+def _reason(addresses: list[str]) -> str:
+    """Return which budget is spent; the accounts of a spent address may well have some left."""
+    match addresses:
+        case []:
+            return "the daily budget of every account is spent"
+        case [ip]:
+            return f"the daily budget of the address {ip} is spent"
+        case _:
+            return f"the daily budgets of the addresses {', '.join(addresses)} are spent"
