@@ -20,13 +20,13 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.models import Refused
 from actors.accounts.store import AccountStore
-from actors.bot.log import FirstFailures
 from actors.bot.messages import ReadyBot, ServeMatch
 from actors.clock import Cancellable, Clock, Tasks
 from actors.errors import (
     AccountError,
     LocalProtocolError,
     RequestDropped,
+    RequestStoreUnavailable,
     SteamError,
     StoreMisused,
 )
@@ -70,7 +70,6 @@ class FetchContext:
     log: FilteringBoundLogger
     attempts: Tasks = field(default_factory=Tasks)
     storing: Tasks = field(default_factory=Tasks)  # short calls of Redis, never cancelled
-    failures: FirstFailures = field(default_factory=FirstFailures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,7 @@ class Failed:
     useless: Why | None = None
 
 
+Outcome = Known | Failed | Refused | RequestStoreUnavailable
 SILENCE: Final = Failed("silence", Failure.SILENT)
 
 
@@ -114,20 +114,16 @@ class Attempt:
         self._changed = changed
         self.asked_at = math.inf
         self._is_overdue = False
-        self._alarm: Cancellable | None = None  # the next look at it
+        self._alarm: Cancellable  # the next look at it, once the bot is asked
 
-    async def run(self, *, is_reserved: bool) -> Known | Failed | Refused:
-        """Count the request, unless that is done, and ask the bot, however late it answers.
-
-        Raises:
-            RequestStoreUnavailable: Redis is away.
-        """
+    async def run(self, *, is_reserved: bool) -> Outcome:
+        """Count the request, unless that is done, and ask the bot, however late it answers."""
         if not is_reserved and (obstacle := await self._reserve()) is not None:
             return obstacle
         context, bot, asked_at = self._context, self.bot, self._clock.now()
         timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
-        self._look_later(asked_at + first_look_s)
+        self._alarm = self._clock.call_at(asked_at + first_look_s, self._look)
         try:
             body = await bot.address.ask(
                 ServeMatch(self._match_id, timeout_s, self._request_id, late_s=math.inf),
@@ -139,34 +135,26 @@ class Attempt:
             return self._failed(Failed(str(error), Failure.DROPPED))
         except (SteamError, LocalProtocolError) as error:
             return self._failed(Failed(str(error), Failure.BROKE))
+        finally:
+            self._alarm.cancel()
         outcome = self._classified(body)
-        if isinstance(outcome, Failed):
-            context.health.answered(bot, self._match_id, asked_at, outcome.useless)
-            return self._failed(outcome)
-        context.health.answered(bot, self._match_id, asked_at, None)
-        context.failures.succeeded(bot.account)
-        return outcome
+        useless = outcome.useless if isinstance(outcome, Failed) else None
+        context.health.answered(bot, self._match_id, asked_at, useless)
+        return self._failed(outcome) if isinstance(outcome, Failed) else outcome
 
-    async def _reserve(self) -> Refused | Failed | None:
-        """Return why the request must not be sent, if so. Raises RequestStoreUnavailable."""
+    async def _reserve(self) -> Refused | Failed | RequestStoreUnavailable | None:
+        """Return why the request must not be sent, if so."""
         bot = self.bot
         try:
             verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
             return self._failed(Failed(str(error), Failure.BROKE))
         except AccountError as error:
-            raise store_unavailable(error) from error
+            return store_unavailable(error)
         if isinstance(verdict, Refused):
             self._context.health.refused(bot, verdict)
             return verdict
         return None
-
-    def end(self) -> None:
-        """Release the bot, if it is not released yet."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if not self.is_late:
-            self._context.pool.release(self.bot)
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
@@ -188,9 +176,6 @@ class Attempt:
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
         return replace(answer, steam_id=self.bot.steam_id, ip=self.bot.ip)
 
-    def _look_later(self, at: float) -> None:
-        self._alarm = self._clock.call_at(at, self._look)
-
     def _look(self) -> None:
         """Note whether it is overdue, late or silent by now, and look again later."""
         now, health = self._clock.now(), self._context.health
@@ -200,7 +185,7 @@ class Attempt:
             self._note_overdue()
             is_slow = health.slow(self.bot, self.asked_at)
             look_s = math.inf if is_slow else max(now - self.asked_at, LEAST_S)
-            self._look_later(min(late_at, now + look_s))
+            self._alarm = self._clock.call_at(min(late_at, now + look_s), self._look)
             return
         if not self.is_late:
             self.is_late = True
@@ -210,7 +195,8 @@ class Attempt:
         if now >= min(silent_at, self.asked_at + overdue_s):
             self._note_overdue()
         if now < silent_at:
-            self._look_later(min(silent_at, now + timeout_s / LOOKS))
+            look_at = min(silent_at, now + timeout_s / LOOKS)
+            self._alarm = self._clock.call_at(look_at, self._look)
             return
         self._failed(SILENCE)
         self.is_silent = True
@@ -233,7 +219,7 @@ class Attempt:
             reason=failed.reason,
             request_id=self._request_id,
         )
-        if failed.kind is not Failure.BROKE and context.failures.is_news(bot.account):
+        if failed.kind is not Failure.BROKE and context.health.failures.is_news(bot.account):
             log.info("attempt_failed")
         else:  # a bot that breaks is logged by itself
             log.debug("attempt_failed")

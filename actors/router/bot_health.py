@@ -174,12 +174,11 @@ class BotHealth:
         self._pool = pool
         self._accounts = accounts
         self._metrics = metrics
-        self._unanswered = UnansweredTracker()
-        self.aside = self._unanswered.aside  # matches that are, or were, set aside
+        self.unanswered = UnansweredTracker()
         self._breakers = CircuitBreakers()
         self._times_slow: dict[str, int] = {}  # by account, in a row
-        self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
         self._watched: set[str] = set()  # spent addresses
+        self.failures = FirstFailures()  # of attempts
         self._opened = FirstFailures()
         self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
         self._trial: ReadyBot | None = (
@@ -198,10 +197,6 @@ class BotHealth:
         """Return the standing of a bot that has just become ready."""
         return Standing.PROBATION if account in self._breakers.open else Standing.GOOD
 
-    def may_be_the_match(self, accounts: frozenset[str]) -> bool:
-        """Whether a match would be set aside if none of these accounts gets it."""
-        return self._unanswered.may_be_the_match(accounts, self._clock.now())
-
     # -- outcomes of a request -----------------------------------------------------------------
 
     def answered(self, bot: ReadyBot, match_id: int, asked_at: float, useless: Why | None) -> None:
@@ -216,10 +211,12 @@ class BotHealth:
             self._breakers.answered(account)
         self._dropped_at.pop(account, None)
         self._opened.succeeded(account)
+        if useless is None:
+            self.failures.succeeded(account)
         self._pool.answered(bot, is_good=is_open or not is_slow)
-        for spent in self._unanswered.answered(account, match_id, now, is_useful=useless is None):
+        for spent in self.unanswered.answered(account, match_id, now, is_useful=useless is None):
             self._rotate_early(spent)
-        if useless is not None and self._unanswered.useless(account, match_id, useless, now):
+        if useless is not None and self.unanswered.useless(account, match_id, useless, now):
             self._log_set_aside(match_id, useless)
         if self._trial is not None:
             self._judge_trial(bot)
@@ -264,40 +261,41 @@ class BotHealth:
         """
         self._break_circuit(bot, since)
         if others_got_it:
-            if self._unanswered.missed(bot.account, match_id, self._clock.now()):
+            if self.unanswered.missed(bot.account, match_id, self._clock.now()):
                 self._rotate_early(bot.account)
-        elif self._unanswered.silent(bot.account, match_id, self._clock.now()):
+        elif self.unanswered.silent(bot.account, match_id, self._clock.now()):
             self._log_set_aside(match_id, Why.SILENT)
 
     def broke(self, account: str) -> None:
         """The connection of an account broke; requests that were unanswered over it are no evidence."""
         self._dropped_at.pop(account, None)
-        self._unanswered.connection_broke(account)
+        self.unanswered.connection_broke(account)
 
     def refused(self, bot: ReadyBot, refused: Refused) -> None:
         """The store did not reserve a request for a bot."""
         self._metrics.refusals[refused.scope].inc()
         self._suspend(bot, refused)
-        ip = bot.ip
-        if (
-            ip is not None
-            and ip in self._pool.availability.spent_addresses
-            and ip not in self._watched
-        ):
-            self._watched.add(ip)
-            self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
 
     # -- consequences --------------------------------------------------------------------------
 
     def _suspend(self, bot: ReadyBot, refused: Refused) -> None:
-        self._log_refused(bot, refused)
+        is_news = refused.scope != "ip" or bot.ip not in self._pool.availability.spent_addresses
+        log = self._log.bind(account=bot.account, scope=refused.scope, delay_s=refused.retry_after)
+        if is_news:
+            log.info("budget_refused")
+        else:  # one line for all bots of an address
+            log.debug("budget_refused")
         if bot.bot_id in self._pool.retired:
             return
         if refused.scope == "lease":
             self._pool.set_standing(bot, Standing.SUSPENDED, UNCERTAIN_S)
             self._tell(bot, CheckLease())
         elif refused.scope == "ip":
-            self._pool.suspend_address(str(bot.ip), refused.retry_after)
+            ip = str(bot.ip)
+            self._pool.suspend_address(ip, refused.retry_after)
+            if ip not in self._watched:
+                self._watched.add(ip)
+                self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
         else:
             now = self._clock.now()
             self._pool.availability.budget_frees(now + refused.retry_after, now)
@@ -314,17 +312,6 @@ class BotHealth:
                 if not await self._accounts.address_frees_in(ip):
                     self._pool.free_address(ip)
         self._watched.discard(ip)
-
-    def _log_refused(self, bot: ReadyBot, refused: Refused) -> None:
-        """Log a refused budget; that of an address at info for its first bot alone."""
-        log = self._log.bind(account=bot.account, scope=refused.scope, delay_s=refused.retry_after)
-        now = self._clock.now()
-        if refused.scope == "ip" and now < self._ip_spent_until.get(bot.ip, 0.0):
-            log.debug("budget_refused")
-            return
-        log.info("budget_refused")
-        if refused.scope == "ip":
-            self._ip_spent_until[bot.ip] = now + refused.retry_after
 
     def _rotate_early(self, account: str) -> None:
         """An account is spent, whatever our own counters say."""
@@ -357,7 +344,7 @@ class BotHealth:
             now,
             unanswered=self._pool.rotation.unanswered_by(bot),
             is_half_open=standing is Standing.PROBATION and account in self._breakers.open,
-            others_answer=self._unanswered.is_other_answered(account, since),
+            others_answer=self.unanswered.is_other_answered(account, since),
         )
         if step is Step.NOTHING:
             return
@@ -367,7 +354,7 @@ class BotHealth:
             log.warning("circuit_opened")
         else:  # again, or as all others
             log.debug("circuit_opened")
-        self._unanswered.disregard(account)
+        self.unanswered.disregard(account)
         if step in (Step.PAUSE, Step.SPARE):
             self._pool.set_standing(bot, Standing.PAUSED, self._breakers.pause_s(account))
             if step is Step.SPARE:

@@ -44,16 +44,12 @@ _Level = OrderedDict[str, dict[Waiter, None]]  # by client, in turn; each client
 
 
 class FairQueue:
-    """The queue. Every operation is O(1) in waiters; priorities are few."""
+    """The queue. Every operation is O(1) in waiters; priorities are few. `size`: how many wait."""
 
     def __init__(self) -> None:
-        self._size = 0
+        self.size = 0
         self._levels: dict[int, _Level] = {}
         self._passed_over: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        """How many wait."""
-        return self._size
 
     def __iter__(self) -> Iterator[Waiter]:
         """Every waiter, in no particular order; the queue must not change meanwhile."""
@@ -65,7 +61,7 @@ class FairQueue:
         """Add a waiter behind those of its client and priority."""
         level = self._levels.setdefault(waiter.priority, OrderedDict())
         level.setdefault(waiter.client, {})[waiter] = None
-        self._size += 1
+        self.size += 1
 
     def first(self) -> Waiter | None:
         """Return the waiter whose turn it is."""
@@ -91,7 +87,7 @@ class FairQueue:
         if waiter not in waiters:
             return
         del waiters[waiter]
-        self._size -= 1
+        self.size -= 1
         if not waiters:
             del level[waiter.client]
         if not level:
@@ -245,7 +241,7 @@ class BotPool:
         if bot.bot_id in self.rotation.paused:
             self.resume(bot)
         self.rotation.answered(bot, self._clock.now(), is_good=is_good)
-        if self.queue:
+        if self.queue.size:
             self._hand_out()
 
     def not_overdue(self, bot: ReadyBot, *, is_silence: bool) -> None:
@@ -257,11 +253,11 @@ class BotPool:
 
     def acquire_now(self, avoid: frozenset[str]) -> ReadyBot | None:
         """Return the next bot by `RoundRobin.take`, or None where one would have to wait."""
-        return None if self.queue else self.rotation.take(self._clock.now(), avoid)
+        return None if self.queue.size else self.rotation.take(self._clock.now(), avoid)
 
     def acquire_idle(self, avoid: frozenset[str], *, answered_since: float) -> ReadyBot | None:
         """Return a bot by `RoundRobin.take_idle`, or None where one would have to wait."""
-        if self.queue:
+        if self.queue.size:
             return None
         return self.rotation.take_idle(self._clock.now(), avoid, answered_since=answered_since)
 
@@ -308,7 +304,7 @@ class BotPool:
     def release(self, bot: ReadyBot, *, unused_since: float | None = None) -> None:
         """End a request of a bot; `unused_since`: it was not made, see `RoundRobin.release`."""
         self.rotation.release(bot, unused_since=unused_since)
-        if self.queue:
+        if self.queue.size:
             self._hand_out()
 
     def refusal(self) -> NotReady | QuotaExhausted | None:
@@ -318,7 +314,7 @@ class BotPool:
 
     def _refuse_waiters(self, *, only_if_spent: bool = False) -> None:
         """Refuse what waiters cannot get in time: a spent budget frees too late for all of them."""
-        if not self.queue or (refusal := self.refusal()) is None:
+        if not self.queue.size or (refusal := self.refusal()) is None:
             return
         is_spent = isinstance(refusal, QuotaExhausted)
         if only_if_spent and not is_spent:
@@ -328,7 +324,7 @@ class BotPool:
                 waiter.bot.set_exception(self.availability.error(self._clock.now()))
 
     def _make_room_for(self, waiter: Waiter) -> None:
-        if len(self.queue) < self._capacity:
+        if self.queue.size < self._capacity:
             return
         busy = Busy("too many requests are waiting for a bot; try again soon", BUSY_RETRY_S)
         displaced = self.queue.displaced_by(waiter)
@@ -366,7 +362,7 @@ class BotPool:
         if self._wake_up is not None:
             self._wake_up.cancel()
             self._wake_up = None
-        if self.queue and (rest := self.rotation.next_rest_over(now)):
+        if self.queue.size and (rest := self.rotation.next_rest_over(now)):
             self._wake_up = self._clock.call_at(now + rest, self._hand_out)
 
     def _admit(self, bot: ReadyBot, standing: Standing = Standing.GOOD) -> None:

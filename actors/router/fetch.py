@@ -23,7 +23,7 @@ from actors.bot.messages import ReadyBot
 from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable, TimedOut, Unusable
 from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
-from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
+from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext, Outcome
 from actors.router.bot_health import LEAST_S
 from actors.router.bot_pool import Waiter
 from actors.router.claim import MatchClaim
@@ -43,12 +43,14 @@ class Fetch:
 
     def __init__(self, match_id: int, fetches: dict[int, Fetch], context: FetchContext) -> None:
         """`fetches`: all of the router, by match."""
-        self.task: asyncio.Task[None] | None = None  # of `run`
         self.waiters: dict[Reply[MatchAnswer], None] = {}
         self._match_id = match_id
         self._fetches = fetches
         self._context = context
         self._clock = context.clock
+        self._claim = MatchClaim(
+            context.matches, match_id, context.storing, clock=context.clock, log=context.log
+        )
         self._client = ""  # whose share of the queue it uses
         self._priority = 0  # the highest of its waiters
         self._deadline = 0.0  # the latest of its waiters
@@ -65,7 +67,6 @@ class Fetch:
         self._has_hedged = False
         self._in_queue: Waiter | None = None
         self._known: Known | None = None
-        self._is_new = False  # other instances do not know it yet
         self._changed = asyncio.Event()
 
     @property
@@ -78,7 +79,8 @@ class Fetch:
         if not self.waiters:
             self._client, self._request_id = request.client, request.request_id
             self._priority = request.priority
-            self._changed.set()
+            if self._running:  # `run` waits for them
+                self._changed.set()
         self.waiters[reply] = None
         reply.when_done(lambda: self._leave(reply))
         self._deadline = max(self._deadline, request.deadline)
@@ -91,29 +93,26 @@ class Fetch:
 
     async def run(self) -> None:
         """Run until resolved, or until there are neither waiters nor running attempts."""
-        matches, tasks, log = self._context.matches, self._context.storing, self._context.log
-        with MatchClaim(matches, self._match_id, tasks, clock=self._clock, log=log) as self._claim:
-            try:
-                while self._known is None and (self.waiters or self._running):
-                    await self._step()
-            finally:
-                self._forget()
-            if self._known is not None and self._is_new:
-                self._claim.publish(self._known)
+        try:
+            while self._known is None and (self.waiters or self._running):
+                await self._step()
+        finally:
+            self._forget()
+            self._claim.release()
 
     def deliver(self, known: Known) -> None:
         """Resolve with an answer of the Game Coordinator, also after the end of `run`."""
         if self._known is None:
-            self._resolve(known, is_new=True)
-            if self.task is not None and self.task.done():
-                self._claim.publish(known)
+            self._resolve(known)
+            self._claim.publish(known)
 
-    def stop(self, error: RequestError) -> None:
-        """Fail all waiters and end `run`."""
-        self._fail(error)
-        self._forget()
-        if self.task is not None:
-            self.task.cancel()
+    def fail(self, error: RequestError) -> None:
+        """Fail all waiters; a later request may still succeed."""
+        if self.asked is not None:
+            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
+        for reply in self.waiters:
+            reply.fail(error)
+        self.waiters.clear()
 
     async def _step(self) -> None:
         try:
@@ -126,7 +125,7 @@ class Fetch:
             else:
                 await self._begin()
         except RequestError as error:
-            self._fail(error)
+            self.fail(error)
 
     async def _wait(self, until: float) -> None:
         """Return when an attempt or the waiters changed, at `until` at the latest."""
@@ -139,37 +138,28 @@ class Fetch:
                 alarm.cancel()
         self._drop_silent()
 
-    def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
+    def _leave(self, reply: Reply[MatchAnswer]) -> None:
         """Remove a waiter; without any, leave the queue and start no more attempts."""
-        if reply is not None:
-            self.waiters.pop(reply, None)
+        self.waiters.pop(reply, None)
         if not self.waiters:
             self._changed.set()
             if self._in_queue is not None:
                 self._context.pool.leave(self._in_queue)
 
-    def _resolve(self, known: Known, *, is_new: bool) -> None:
+    def _resolve(self, known: Known) -> None:
         """Answer all waiters with the match, or why there is none."""
-        self._known, self._is_new = known, is_new
+        self._known = known
+        self._changed.set()
         for one in self._running:
             one.others_got_it = True
         self._context.memory.put(known)
         if isinstance(known, NoMatch):
-            self._fail(known.error(self._clock.wall()))
+            self.fail(known.error(self._clock.wall()))
         else:
             for reply in self.waiters:
                 reply.set(known)
             self.waiters.clear()
         self._forget()
-        self._leave(None)
-
-    def _fail(self, error: RequestError) -> None:
-        """Fail all waiters; a later request may still succeed."""
-        if self.asked is not None:
-            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
-        for reply in self.waiters:
-            reply.fail(error)
-        self.waiters.clear()
 
     def _forget(self) -> None:
         if self._fetches.get(self._match_id) is self:
@@ -189,7 +179,7 @@ class Fetch:
             raise self._failure()  # the only account would answer the same again
 
     def _refusal(self) -> TimedOut | Unusable | None:
-        aside = self._context.health.aside.get(self._match_id)
+        aside = self._context.health.unanswered.aside.get(self._match_id)
         return None if aside is None else aside.refusal(self._clock.now())
 
     def _failure(self) -> TimedOut | Unusable | QuotaExhausted:
@@ -218,7 +208,7 @@ class Fetch:
             if isinstance(found, MatchAnswer | NoMatch):
                 if self._known is None:
                     self._context.metrics.looked_up(Lookup.REDIS)
-                    self._resolve(found, is_new=False)
+                    self._resolve(found)
                 return
             if isinstance(found, Locked):
                 bot, was_locked = None, True
@@ -298,13 +288,14 @@ class Fetch:
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
         begun = self._last_start
         hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
-        if retry_s >= timeout_s and health.may_be_the_match(self._avoid):
+        is_witnessed = health.unanswered.may_be_the_match(self._avoid, self._clock.now())
+        if retry_s >= timeout_s and is_witnessed:
             retry_s = math.inf  # then it is clear soon whether the match is to be set aside
         return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
 
     @property
     def _last_start(self) -> float:
-        return max(one.started_at for one in self._running)
+        return self._running[-1].started_at
 
     @property
     def _may_add(self) -> bool:
@@ -371,22 +362,21 @@ class Fetch:
         )
         task.add_done_callback(lambda task: self._on_end(one, task))
 
-    def _on_end(self, one: Attempt, task: asyncio.Task[Known | Failed | Refused]) -> None:
-        one.end()
+    def _on_end(self, one: Attempt, task: asyncio.Task[Outcome]) -> None:
+        if not one.is_late:
+            self._context.pool.release(one.bot)
         if was_running := one in self._running:
             self._running.remove(one)
             self._changed.set()
         if task.cancelled():
             return
-        try:
-            outcome = task.result()
-        except RequestStoreUnavailable as error:
-            self._trouble = error
-            return
-        if isinstance(outcome, MatchAnswer | NoMatch):
-            self._fetches.get(self._match_id, self).deliver(outcome)
-        elif isinstance(outcome, Failed) and was_running:
-            self._note_failure(one.bot.account, outcome)
+        match task.result():
+            case MatchAnswer() | NoMatch() as known:
+                self._fetches.get(self._match_id, self).deliver(known)
+            case RequestStoreUnavailable() as error:
+                self._trouble = error
+            case Failed() as failed if was_running:
+                self._note_failure(one.bot.account, failed)
 
     def _drop_silent(self) -> None:
         for one in [one for one in self._running if one.is_silent]:

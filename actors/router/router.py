@@ -141,11 +141,13 @@ class Router(Actor[RouterMessage]):
             return
         fetch = self._fetches[match_id] = Fetch(match_id, self._fetches, self._context)
         fetch.join(request, reply)
-        fetch.task = self._running.start(fetch.run(), name=f"fetch-{match_id}")
+        self._running.start(fetch.run(), name=f"fetch-{match_id}")
 
     def _stop_fetches(self) -> None:
-        for fetch in tuple(self._fetches.values()):
-            fetch.stop(NotReady("the service is stopping"))
+        for fetch in self._fetches.values():
+            fetch.fail(NotReady("the service is stopping"))
+        self._fetches.clear()
+        self._running.cancel()
         self._context.attempts.cancel()
 
     # -- bots ----------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Router(Actor[RouterMessage]):
         return RouterReport(
             ready=len(pool.rotation),
             in_flight=sum(bool(one.waiters) for one in self._fetches.values()),
-            waiting=len(pool.queue),
+            waiting=pool.queue.size,
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,

@@ -97,7 +97,7 @@ async def test_a_good_answer_ends_it(stage: RouterEnv) -> None:
     is_good = True
     await stage.clock.advance(SET_ASIDE_S)
     assert (await stage.ask(7)).match_id == 7
-    assert 7 not in stage.router._health.aside
+    assert 7 not in stage.router._health.unanswered.aside
 
 
 async def test_the_only_account_is_not_asked_the_same_again(stage: RouterEnv) -> None:
