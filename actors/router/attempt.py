@@ -18,7 +18,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Refused
+from actors.accounts.models import Refused, Reserved
 from actors.accounts.store import AccountStore
 from actors.bot.messages import ReadyBot, ServeMatch
 from actors.clock import Cancellable, Clock, Tasks
@@ -116,10 +116,13 @@ class Attempt:
         self._is_overdue = False
         self._alarm: Cancellable  # the next look at it, once the bot is asked
 
-    async def run(self, *, is_reserved: bool) -> Outcome:
-        """Count the request, unless that is done, and ask the bot, however late it answers."""
-        if not is_reserved and (obstacle := await self._reserve()) is not None:
-            return obstacle
+    async def run(self, counted: Reserved | Refused | None) -> Outcome:
+        """Ask the bot, however late it answers. `counted`: None where the request is still to be."""
+        verdict = counted or await self._reserve()
+        if isinstance(verdict, Refused):
+            self._context.health.refused(self.bot, verdict)
+        if not isinstance(verdict, Reserved):
+            return verdict
         context, bot, asked_at = self._context, self.bot, self._clock.now()
         timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
@@ -142,19 +145,14 @@ class Attempt:
         context.health.answered(bot, self._match_id, asked_at, useless)
         return self._failed(outcome) if isinstance(outcome, Failed) else outcome
 
-    async def _reserve(self) -> Refused | Failed | RequestStoreUnavailable | None:
-        """Return why the request must not be sent, if so."""
+    async def _reserve(self) -> Reserved | Refused | Failed | RequestStoreUnavailable:
         bot = self.bot
         try:
-            verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
+            return await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
             return self._failed(Failed(str(error), Failure.BROKE))
         except AccountError as error:
             return store_unavailable(error)
-        if isinstance(verdict, Refused):
-            self._context.health.refused(bot, verdict)
-            return verdict
-        return None
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
@@ -213,24 +211,28 @@ class Attempt:
             return failed
         bot, context = self.bot, self._context
         context.metrics.failures[failed.kind].inc()
-        log = context.log.bind(
+        # A bot that breaks is logged by itself.
+        is_news = failed.kind is not Failure.BROKE and context.health.failures.is_news(bot.account)
+        write = context.log.info if is_news else context.log.debug
+        write(
+            "attempt_failed",
             match_id=self._match_id,
             account=bot.account,
             reason=failed.reason,
             request_id=self._request_id,
         )
-        if failed.kind is not Failure.BROKE and context.health.failures.is_news(bot.account):
-            log.info("attempt_failed")
-        else:  # a bot that breaks is logged by itself
-            log.debug("attempt_failed")
         is_dropped = failed.kind is Failure.DROPPED
         is_silence = is_dropped or failed.kind is Failure.SILENT
         if is_dropped:  # as if it were overdue: it counts among those that were not answered
             self._note_overdue()
-            context.health.dropped(bot, self._match_id, others_got_it=self.others_got_it)
-        elif is_silence:
-            got_it = self.others_got_it
-            context.health.silent(bot, self._match_id, self.asked_at, others_got_it=got_it)
+        if is_silence:
+            context.health.silent(
+                bot,
+                self._match_id,
+                self.asked_at,
+                is_dropped=is_dropped,
+                others_got_it=self.others_got_it,
+            )
         if self._is_overdue:  # after that: a bot that is paused for it gets no further request
             context.pool.not_overdue(bot, is_silence=is_silence)
         return failed

@@ -44,9 +44,8 @@ AT_MOST: Final = 10.0
 # -- consequences
 FIRST_S: Final = 2.0  # any bot may be late once
 LONGEST_S: Final = 60.0
-SPENT_EARLY_S: Final = (
-    3600.0  # rest of an account whose requests Valve counts differently than we do
-)
+# Rest of an account whose requests Valve counts differently than we do.
+SPENT_EARLY_S: Final = 3600.0
 # Until a bot is used again that has not confirmed its lease: longer than Redis may take to answer.
 UNCERTAIN_S: Final = 5.0
 # Rest of an account that was left for a spare one: the trial may show that it was not at fault.
@@ -143,9 +142,8 @@ class Hedging:
     def _slow_s(self, asked_at: float) -> float | None:
         """Return how long a request may take, by the answers since then; None without any."""
         newest_first = reversed(self._answers)
-        meanwhile = [
-            one[1] for one in itertools.takewhile(lambda one: one[0] > asked_at, newest_first)
-        ]
+        later = itertools.takewhile(lambda one: one[0] > asked_at, newest_first)
+        meanwhile = [seconds for _, seconds in later]
         return max(LEAST_S, TIMES * _median(meanwhile)) if meanwhile else None
 
 
@@ -181,9 +179,7 @@ class BotHealth:
         self.failures = FirstFailures()  # of attempts
         self._opened = FirstFailures()
         self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
-        self._trial: ReadyBot | None = (
-            None  # left for a spare account, whose first answer is evidence
-        )
+        self._trial: ReadyBot | None = None  # left for a spare account, whose answer is evidence
         self._clock = clock
         self._log = log
         self._tasks = Tasks()
@@ -236,34 +232,33 @@ class BotHealth:
             self._times_slow[bot.account] = times + 1
             seconds = penalty_s(times)
             self._pool.set_standing(bot, Standing.DEPRIORITISED, seconds)
-            log = self._log.bind(account=bot.account, delay_s=seconds)
-            if not times:
-                log.info("bot_deprioritised")
-            else:  # again, before it was in time once
-                log.debug("bot_deprioritised")
+            write = self._log.debug if times else self._log.info
+            write("bot_deprioritised", account=bot.account, delay_s=seconds)
         return True
 
-    def dropped(self, bot: ReadyBot, match_id: int, *, others_got_it: bool) -> None:
-        """The GC threw a request away: evidence as of silence, without the time that silence takes.
-
-        One such request is over too soon to see whether others are answered meanwhile, so the time since
-        the one before it counts.
-        """
-        now = self._clock.now()
-        since = self._dropped_at.get(bot.account, now)
-        self._dropped_at[bot.account] = now
-        self.silent(bot, match_id, since, others_got_it=others_got_it)
-
-    def silent(self, bot: ReadyBot, match_id: int, since: float, *, others_got_it: bool) -> None:
+    def silent(
+        self,
+        bot: ReadyBot,
+        match_id: int,
+        asked_at: float,
+        *,
+        is_dropped: bool = False,
+        others_got_it: bool,
+    ) -> None:
         """No answer came for long enough to be evidence, over a connection that is alive.
 
-        `since`: clock seconds from which on it matters whether others are answered.
+        `is_dropped`: the GC threw the request away. One such request is over too soon to see whether
+        others are answered meanwhile, so the time since the one before it counts.
         """
+        account, now, since = bot.account, self._clock.now(), asked_at
+        if is_dropped:
+            since = self._dropped_at.get(account, now)
+            self._dropped_at[account] = now
         self._break_circuit(bot, since)
         if others_got_it:
-            if self.unanswered.missed(bot.account, match_id, self._clock.now()):
-                self._rotate_early(bot.account)
-        elif self.unanswered.silent(bot.account, match_id, self._clock.now()):
+            if self.unanswered.missed(account, match_id, now):
+                self._rotate_early(account)
+        elif self.unanswered.silent(account, match_id, now):
             self._log_set_aside(match_id, Why.SILENT)
 
     def broke(self, account: str) -> None:
@@ -279,30 +274,28 @@ class BotHealth:
     # -- consequences --------------------------------------------------------------------------
 
     def _suspend(self, bot: ReadyBot, refused: Refused) -> None:
-        is_news = refused.scope != "ip" or bot.ip not in self._pool.availability.spent_addresses
-        log = self._log.bind(account=bot.account, scope=refused.scope, delay_s=refused.retry_after)
-        if is_news:
-            log.info("budget_refused")
-        else:  # one line for all bots of an address
-            log.debug("budget_refused")
+        is_known = refused.scope == "ip" and bot.ip in self._pool.availability.spent_addresses
+        write = self._log.debug if is_known else self._log.info
+        scope, delay_s = refused.scope, refused.retry_after
+        write("budget_refused", account=bot.account, scope=scope, delay_s=delay_s)
         if bot.bot_id in self._pool.retired:
             return
-        if refused.scope == "lease":
+        if scope == "lease":
             self._pool.set_standing(bot, Standing.SUSPENDED, UNCERTAIN_S)
             self._tell(bot, CheckLease())
-        elif refused.scope == "ip":
+        elif scope == "ip":
             ip = str(bot.ip)
-            self._pool.suspend_address(ip, refused.retry_after)
+            self._pool.suspend_address(ip, delay_s)
             if ip not in self._watched:
                 self._watched.add(ip)
                 self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
         else:
             now = self._clock.now()
-            self._pool.availability.budget_frees(now + refused.retry_after, now)
-            is_told = self._tell(bot, BudgetSpent(refused.retry_after))
+            self._pool.availability.budget_frees(now + delay_s, now)
+            is_told = self._tell(bot, BudgetSpent(delay_s))
             if self._pool.rotation.standing(bot) is not None:
                 self._pool.rotate(bot.bot_id)  # the bot says so itself, but only after this turn
-                self._pool.suspend_account(bot, refused.retry_after if is_told else UNCERTAIN_S)
+                self._pool.suspend_account(bot, delay_s if is_told else UNCERTAIN_S)
 
     async def _watch_address(self, ip: str) -> None:
         """Use a spent address again as soon as Redis counts less than its budget."""
@@ -349,11 +342,9 @@ class BotHealth:
         if step is Step.NOTHING:
             return
         self._metrics.circuits_opened[step].inc()
-        log = self._log.bind(account=account, step=step.name.lower())
-        if self._opened.is_news(account, step):
-            log.warning("circuit_opened")
-        else:  # again, or as all others
-            log.debug("circuit_opened")
+        is_news = self._opened.is_news(account, step)
+        write = self._log.warning if is_news else self._log.debug
+        write("circuit_opened", account=account, step=step.name.lower())
         self.unanswered.disregard(account)
         if step in (Step.PAUSE, Step.SPARE):
             self._pool.set_standing(bot, Standing.PAUSED, self._breakers.pause_s(account))

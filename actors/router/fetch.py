@@ -222,7 +222,7 @@ class Fetch:
             if isinstance(found, Claim) and not self.waiters:  # and nothing is counted
                 break
             if (bot := bot or pool.acquire_now(self._avoid)) is not None:
-                self._start(bot, found)
+                self._start(bot, None if isinstance(found, Claim) else found)
                 return
             self._claim.release()  # another instance may have a free bot
             bot, was_locked = await self._queue(), False
@@ -343,23 +343,16 @@ class Fetch:
             return None
         return bot
 
-    def _start(self, bot: ReadyBot, found: Claim | Reserved | Refused | None) -> None:
-        """Start an attempt; `found`: what the lookup has reserved for it."""
-        context = self._context
+    def _start(self, bot: ReadyBot, counted: Reserved | Refused | None) -> None:
+        """Start an attempt; `counted`: what the lookup has reserved for it."""
         if not self._was_missed:
             self._was_missed = True
-            context.metrics.lookups[(Lookup.MISS,)] += 1
-        if isinstance(found, Refused):
-            context.health.refused(bot, found)
-            context.pool.release(bot)
-            return
-        one = Attempt(self._match_id, bot, self._request_id, context, self._changed)
+            self._context.metrics.lookups[(Lookup.MISS,)] += 1
+        one = Attempt(self._match_id, bot, self._request_id, self._context, self._changed)
         self._attempts.append(one)
         self._running.append(one)
-        task = context.attempts.start(
-            one.run(is_reserved=isinstance(found, Reserved)),
-            name=f"attempt-{self._match_id}-{bot.bot_id}",
-        )
+        name = f"attempt-{self._match_id}-{bot.bot_id}"
+        task = self._context.attempts.start(one.run(counted), name=name)
         task.add_done_callback(lambda task: self._on_end(one, task))
 
     def _on_end(self, one: Attempt, task: asyncio.Task[Outcome]) -> None:

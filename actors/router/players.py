@@ -123,13 +123,10 @@ class Players(Actor[PlayersMessage]):
                 answer = await self._ask(bot, fetch, attempts=1 + may_follow)
             except _AttemptFailed as failed:
                 reason = str(failed)
-                log = self._log.bind(
-                    account=bot.account, reason=reason, request_id=fetch.request_id
-                )
-                if self._failures.is_news(bot.account):
-                    log.info("player_attempt_failed")
-                else:
-                    log.debug("player_attempt_failed")
+                is_news = self._failures.is_news(bot.account)
+                write = self._log.info if is_news else self._log.debug
+                facts = {"account": bot.account, "reason": reason, "request_id": fetch.request_id}
+                write("player_attempt_failed", **facts)
             else:
                 self._failures.succeeded(bot.account)
                 return answer
