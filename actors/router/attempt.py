@@ -3,9 +3,9 @@
 sent ──► overdue ──► late ──► silent
          hedge       no load  evidence: see unanswered.py
 
-An attempt knows no fetch. It returns its outcome, and accepts its answer as long as the bot's GC session
-lives: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of
-its bot; when it took several times as long as the answers that others got meanwhile, it is silence.
+An attempt accepts its answer as long as the bot's GC session lives: the request is paid for. After
+`bots.request_timeout` it is late and counts no longer as load of its bot; when it took several times as
+long as the answers that others got meanwhile, it is silence.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ class Attempt:
         """`changed` is set when it is late or silent."""
         self.bot = bot
         self.started_at = context.clock.now()
+        self.asked_at = math.inf
         self.is_late = self.is_silent = self.others_got_it = False
         self._match_id = match_id
         self._request_id = request_id
         self._context = context
         self._clock = context.clock
         self._changed = changed
-        self.asked_at = math.inf
         self._is_overdue = False
         self._alarm: Cancellable  # the next look at it, once the bot is asked
 
@@ -168,8 +168,7 @@ class Attempt:
             useless = Why.TROUBLE if details.result in TROUBLE else Why.USELESS
             return Failed(f"result {details.result}", useless=useless)
         if details.match_id != match_id:  # never return another match, whatever went wrong
-            reason = f"the answer was about match {details.match_id}"
-            return Failed(reason, useless=Why.USELESS)
+            return Failed(f"the answer was about match {details.match_id}", useless=Why.USELESS)
         ttl_s = freshness.ttl_of(details, now)
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
         return replace(answer, steam_id=self.bot.steam_id, ip=self.bot.ip)

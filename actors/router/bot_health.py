@@ -58,12 +58,10 @@ class Hedging:
     """Measures response times and bounds hedges (a second bot that is asked for the same match).
 
     A request is *overdue* when it takes several times as long as answers lately took: another bot most
-    likely has an answer sooner. Each hedge costs one of a daily budget, and when all bots are slow more
-    requests make the Game Coordinator slower. So there is one hedge for ten answers, plus a few at the
-    start, and none while nothing is answered after one.
-
-    A request is *slow* or *silent* only in comparison with the answers that came since it was sent.
-    Without any, it is silent after `ALONE_TIMES` the time after which another bot is asked.
+    likely has an answer sooner. A hedge costs one of a daily budget, and when all bots are slow it makes
+    the GC slower. So there is one for ten answers, plus a few at the start, and none while nothing is
+    answered after one. A request is *slow* or *silent* only in comparison with the answers that came
+    since it was sent; without any, it is silent after `ALONE_TIMES` the request timeout.
     """
 
     def __init__(self) -> None:
@@ -114,7 +112,7 @@ class Hedging:
     def ask_blindly(self, now: float) -> bool:
         """Return whether one more bot may be asked while none is answered, and count it.
 
-        One in `BLIND_EVERY_S`, over all matches: where the GC itself is slow or away more do not help.
+        One in `BLIND_EVERY_S`, over all matches: where the GC itself is away more do not help.
         """
         if now - self._blind_at < BLIND_EVERY_S:
             return False
@@ -122,18 +120,12 @@ class Hedging:
         return True
 
     def is_slow(self, asked_at: float, now: float) -> bool | None:
-        """Whether a request takes several times as long as those that are answered meanwhile.
-
-        None where none was answered since it was sent.
-        """
+        """Whether a request takes longer than those answered since it was sent; None: none was."""
         slow_s = self._slow_s(asked_at)
         return None if slow_s is None else now - asked_at >= slow_s
 
     def silent_at(self, asked_at: float, timeout_s: float) -> float:
-        """Return when an unanswered request counts as silence, by the answers so far.
-
-        `timeout_s`: after which another bot is asked.
-        """
+        """Return when an unanswered request counts as silence, by the answers so far."""
         slow_s = self._slow_s(asked_at)
         if slow_s is None:
             return asked_at + max(ALONE_TIMES * timeout_s, self.overdue_s)
@@ -203,17 +195,16 @@ class BotHealth:
             self._times_slow.pop(account, None)
         is_open = account in self._breakers.open
         self.hedging.answered(now - asked_at, now)
-        if not self._breakers.is_quiet:
-            self._breakers.answered(account)
         self._dropped_at.pop(account, None)
         self._opened.succeeded(account)
         if useless is None:
             self.failures.succeeded(account)
         self._pool.answered(bot, is_good=is_open or not is_slow)
+        self._breakers.answered(account)
         for spent in self.unanswered.answered(account, match_id, now, is_useful=useless is None):
             self._rotate_early(spent)
         if useless is not None and self.unanswered.useless(account, match_id, useless, now):
-            self._log_set_aside(match_id, useless)
+            self._log.warning("match_set_aside", match_id=match_id, reason=useless.value)
         if self._trial is not None:
             self._judge_trial(bot)
 
@@ -259,7 +250,7 @@ class BotHealth:
             if self.unanswered.missed(account, match_id, now):
                 self._rotate_early(account)
         elif self.unanswered.silent(account, match_id, now):
-            self._log_set_aside(match_id, Why.SILENT)
+            self._log.warning("match_set_aside", match_id=match_id, reason=Why.SILENT.value)
 
     def broke(self, account: str) -> None:
         """The connection of an account broke; requests that were unanswered over it are no evidence."""
@@ -311,9 +302,6 @@ class BotHealth:
         self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
         if (bot := self._pool.rotation.of_account(account)) is not None:
             self._suspend(bot, Refused("account", SPENT_EARLY_S))
-
-    def _log_set_aside(self, match_id: int, why: Why) -> None:
-        self._log.warning("match_set_aside", match_id=match_id, reason=why.value)
 
     def _judge_trial(self, bot: ReadyBot) -> None:
         """Half-open the circuits of silent accounts at once when a spare account was answered."""

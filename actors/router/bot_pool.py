@@ -313,7 +313,7 @@ class BotPool:
         return None if is_served else self.availability.error(self._clock.now())
 
     def _refuse_waiters(self, *, only_if_spent: bool = False) -> None:
-        """Refuse what waiters cannot get in time: a spent budget frees too late for all of them."""
+        """Refuse waiters that get no bot in time; a spent budget frees too late for all of them."""
         if not self.queue.size or (refusal := self.refusal()) is None:
             return
         is_spent = isinstance(refusal, QuotaExhausted)

@@ -4,8 +4,8 @@ Redis has the match         that is the answer
 no instance has a claim     this instance claims the match and renews the claim
 another instance has one    look again after a pause, until Redis has the match or the claim is gone
 
-Instances poll instead of waiting for a notification: neither a lost connection nor a failover can make
-them miss a result. The cost is a few lookups for each match that several instances fetch at once.
+Instances poll, as neither a lost connection nor a failover can make them miss a result then; a match
+that several instances fetch at once costs a few lookups.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from actors.matches.match import Known
 from actors.matches.store import RENEW_EVERY_S, Claim, Locked, MatchStore
 
 STORE_RETRY_S: Final = 2.0
-FIRST_POLL_S: Final = 0.03  # about what a quick answer takes
 LONGEST_POLL_S: Final = 0.25
 GROWTH: Final = 1.5
-START_S: Final = FIRST_POLL_S / GROWTH
+START_S: Final = 0.03 / GROWTH  # so that the first poll is about when a quick answer comes
 
 
 def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
     """Return the error for a request that Redis is needed for."""
-    return RequestStoreUnavailable(
-        f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
-    )
+    reason = f"{store_trouble(error)}, so no budget can be counted"
+    return RequestStoreUnavailable(reason, STORE_RETRY_S)
 
 
 class MatchClaim:

@@ -72,7 +72,7 @@ class Fetch:
     @property
     def asked(self) -> ReadyBot | None:
         """The bot that was asked last."""
-        return next((one.bot for one in self._attempts[::-1] if one.asked_at < math.inf), None)
+        return next((one.bot for one in reversed(self._attempts) if one.asked_at < math.inf), None)
 
     def join(self, request: FetchMatch, reply: Reply[MatchAnswer]) -> None:
         """Add a waiter; each keeps its own deadline."""
@@ -108,8 +108,8 @@ class Fetch:
 
     def fail(self, error: RequestError) -> None:
         """Fail all waiters; a later request may still succeed."""
-        if self.asked is not None:
-            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
+        if (asked := self.asked) is not None:
+            error.steam_id, error.ip = asked.steam_id, asked.ip
         for reply in self.waiters:
             reply.fail(error)
         self.waiters.clear()
@@ -172,11 +172,11 @@ class Fetch:
         if trouble is not None:
             raise trouble
         is_useless = self._last_failure.useless is Why.USELESS
-        may_try = (
-            min(self._attempts_left, self._breaks_left) > 0 and self._clock.now() < self._deadline
-        )
-        if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
-            raise self._failure()  # the only account would answer the same again
+        is_over = min(self._attempts_left, self._breaks_left) <= 0
+        # The only account would answer the same again.
+        is_useless &= not self._context.pool.rotation.has_others(self._failed)
+        if is_over or is_useless or self._clock.now() >= self._deadline:
+            raise self._failure()
 
     def _refusal(self) -> TimedOut | Unusable | None:
         aside = self._context.health.unanswered.aside.get(self._match_id)
@@ -266,7 +266,9 @@ class Fetch:
         not_before = -math.inf
         while self._running and self.waiters:
             now = self._clock.now()
-            hedge_at = retry_at = self._last_start + LEAST_S  # nothing is overdue sooner than that
+            hedge_at = retry_at = (
+                self._running[-1].started_at + LEAST_S
+            )  # nothing is overdue sooner than that
             if now >= hedge_at:
                 hedge_at, retry_at = self._next_attempt_at()
             at = max(min(hedge_at, retry_at), not_before)
@@ -286,16 +288,12 @@ class Fetch:
         if not self._may_add:
             return math.inf, math.inf
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
-        begun = self._last_start
+        begun = self._running[-1].started_at
         hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
         is_witnessed = health.unanswered.may_be_the_match(self._avoid, self._clock.now())
         if retry_s >= timeout_s and is_witnessed:
             retry_s = math.inf  # then it is clear soon whether the match is to be set aside
         return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
-
-    @property
-    def _last_start(self) -> float:
-        return self._running[-1].started_at
 
     @property
     def _may_add(self) -> bool:
@@ -310,15 +308,15 @@ class Fetch:
         if not hedging.is_answered:
             return None
         self._has_hedged = True
-        begun = self._last_start
+        begun = self._running[-1].started_at
         if hedging.is_slow(begun, self._clock.now()) is False:
             return None
         bot = self._context.pool.acquire_idle(self._avoid, answered_since=begun)
         if bot is not None:
             hedging.hedged()
             self._context.metrics.hedges.inc()
-            log = self._context.log.bind(match_id=self._match_id, account=bot.account)
-            log.info("fetch_hedged", request_id=self._request_id)
+            facts = {"match_id": self._match_id, "account": bot.account}
+            self._context.log.info("fetch_hedged", **facts, request_id=self._request_id)
         return bot
 
     async def _other_bot(self) -> ReadyBot | None:
@@ -328,7 +326,7 @@ class Fetch:
         only a bot without overdue requests.
         """
         health, pool, now = self._context.health, self._context.pool, self._clock.now()
-        is_slow = health.hedging.is_slow(self._last_start, now)
+        is_slow = health.hedging.is_slow(self._running[-1].started_at, now)
         if is_slow is False or not pool.rotation.has_others(self._avoid, good=is_slow is None):
             return None
         if is_slow is None and not health.hedging.ask_blindly(now):

@@ -1,7 +1,4 @@
-"""Counters of the router.
-
-The router increments them directly; labelled children are looked up once, since each request uses them.
-"""
+"""Counters of the router; labelled children are looked up once, since each request uses them."""
 
 from __future__ import annotations
 

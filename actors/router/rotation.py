@@ -1,10 +1,9 @@
 """Round robin over ready bots with room, in O(1), and the standing of each bot.
 
-A bot takes part while it has fewer than `max_in_flight` requests and its pacing interval is over. Each
-use moves a bot to the end of its queue, so a queue is always in order of last use. Bots that are
-deprioritised or have overdue requests stand in a queue of their own, which is used only when there is no
-other bot. After `OPENS_AFTER` requests in a row without an answer a bot gets no more until it is
-answered.
+A bot takes part while it has fewer than `max_in_flight` requests and its pacing interval is over, and no
+`OPENS_AFTER` requests in a row stayed unanswered. Each use moves a bot to the end of its queue, so
+that is in order of last use. Bots that are deprioritised or have overdue requests have a queue of their
+own, which is used only when there is no other bot.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from dataclasses import dataclass
 
 from actors.bot.messages import ReadyBot
 from actors.router.unanswered import OPENS_AFTER
-
-_NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
 class Standing(enum.Enum):
@@ -98,7 +95,7 @@ class RoundRobin:
         `good`: only a bot of the first queue counts.
         """
         known = (self._of_account.get(account) for account in accounts)
-        ready = [one for one in known if one and one.standing is not Standing.PAUSED]
+        ready = [one for one in known if one and one.base is not Standing.PAUSED]
         if good:
             avoided = sum(not entry.is_second for entry in ready)
             return len(self._entries) - self._seconds > avoided
@@ -161,16 +158,14 @@ class RoundRobin:
                 entry.base = standing
 
     def end_standing(self, bot: ReadyBot, standing: Standing) -> None:
-        """End a standing, where the bot has it.
-
-        A suspended bot stands as before then; every other one is on probation.
-        """
+        """End a standing: a suspended bot stands as before then, every other one is on probation."""
         if (entry := self._entry(bot)) is None:
             return
-        with self._changing(entry):
-            if standing is Standing.SUSPENDED:
+        if standing is Standing.SUSPENDED and entry.is_suspended:
+            with self._changing(entry):
                 entry.is_suspended = False
-            elif entry.base is standing:
+        elif entry.base is standing:
+            with self._changing(entry):
                 entry.base = Standing.PROBATION
 
     def overdue(self, bot: ReadyBot) -> None:
@@ -216,15 +211,14 @@ class RoundRobin:
 
     # -- taking turns --------------------------------------------------------------------------
 
-    def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> ReadyBot | None:
+    def take(self, now: float, avoid: frozenset[str] = frozenset()) -> ReadyBot | None:
         """Give the next bot one more request, or return None when no bot has room.
 
-        Bots of accounts in `avoid` (they failed this request before) are used only when there is no
-        other with room; O(1), and O(accounts in `avoid`).
+        Accounts in `avoid` (they failed this request before) are used only when no other bot has room.
         """
         entry = self._best(now, avoid)
         if entry is None and avoid:
-            entry = self._best(now, _NO_ACCOUNTS)
+            entry = self._best(now, frozenset())
         return None if entry is None else self._used(entry, now)
 
     def take_idle(
@@ -232,7 +226,7 @@ class RoundRobin:
     ) -> ReadyBot | None:
         """Give a bot one more request that is idle, or was answered since then; None without one.
 
-        Whether the other bots are still answered is not known. Never a bot of an account in `avoid`.
+        Whether other bots are still answered is not known. Accounts in `avoid` are never used.
         """
         for entry in self._first.values():
             if self._rests_until(entry) > now:
@@ -246,7 +240,7 @@ class RoundRobin:
         """End one request of `bot`; one that has left meanwhile is ignored.
 
         `unused_since`: the request was not made after all. The bot, taken then, is next in turn and does
-        not rest, unless another request took it since: a bot may rest too long, never too short.
+        not rest, unless another request took it since.
         """
         retired = self._retired.get(bot.bot_id)
         if retired is not None and retired.bot is bot:
@@ -268,9 +262,7 @@ class RoundRobin:
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting bot may be used again, or None when no bot rests."""
         heads = [next(iter(queue.values())) for queue in (self._first, self._second) if queue]
-        if not heads:
-            return None
-        return max(0.0, min(map(self._rests_until, heads)) - now)
+        return max(0.0, min(map(self._rests_until, heads)) - now) if heads else None
 
     def _used(self, entry: _Entry, now: float) -> ReadyBot:
         entry.in_flight += 1

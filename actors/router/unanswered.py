@@ -7,15 +7,14 @@ so are requests of a GC that is overloaded. The difference is what other account
     silent on two accounts that answer other matches  -> it is the match: set it aside for a while
     silent on all accounts                            -> it is the GC: no account or match is at fault
 
-A popular match is the first that an account misses which falls silent, so two such accounts may wrongly
-agree that it is the match: it is set aside only briefly at first, longer each time it happens again, and
-no longer once one of the two is found to be silent altogether. Requests that are under way at once share
-the fate of one connection, so what is missed at once is missed once; and what was missed on a connection
-that then breaks says nothing.
+Two accounts that fall silent may wrongly agree on a popular match: it is set aside only briefly at first,
+longer each time, and no longer once one of the two is found to be silent altogether. Requests that are
+under way at once share one connection, so what is missed at once is missed once; and what was missed on
+a connection that then breaks says nothing.
 
 An answer that is of no use (about another match, oversized, an unknown result) or that tells of trouble
-inside the GC concerns the match: once two accounts agree, the match is set aside in the same way. When
-it is asked for again later, one account is enough.
+inside the GC concerns the match: once two accounts agree, or one when the match is asked for again later,
+the match is set aside in the same way.
 
 The circuit breaker of an account whose requests stay unanswered:
 
@@ -28,9 +27,8 @@ The circuit breaker of an account whose requests stay unanswered:
                            failed half-open logs on again, once
 
 When the spare account is answered, the others are half-opened at once, and those that are silent still
-are spent: a Game Coordinator that was away for a moment is the fault of no account. One that answers no
-account must cost neither budgets nor log-ons: there is one trial of each kind at a time, and the pause
-before the next one doubles until something is answered.
+are spent. A GC that answers no account must cost neither budgets nor log-ons: there is one trial of each
+kind at a time, and the pause before the next one doubles until something is answered.
 
 Pure bookkeeping: time is an argument, in clock seconds.
 """
@@ -94,14 +92,21 @@ class Aside:
                 return TimedOut("the Game Coordinator does not answer about this match", left_s)
 
 
+_Witnesses = dict[int, dict[str, float]]  # match -> account -> when; newest last
+
+
+def _note(witnesses: _Witnesses, match_id: int, account: str, now: float) -> dict[str, float]:
+    accounts = witnesses[match_id] = witnesses.pop(match_id, {}) | {account: now}
+    return accounts
+
+
 class UnansweredTracker:
     """Evidence about silent accounts and about matches. `aside`: matches that are, or were, set aside."""
 
     def __init__(self) -> None:
         self.aside: dict[int, Aside] = {}
-        # match -> account -> when; newest last
-        self._silent_on: dict[int, dict[str, float]] = {}
-        self._useless_to: dict[int, dict[str, float]] = {}
+        self._silent_on: _Witnesses = {}
+        self._useless_to: _Witnesses = {}
         self._missed: defaultdict[str, dict[int, float]] = defaultdict(dict)  # match -> when
         self._answered_at: OrderedDict[str, float] = OrderedDict()  # newest last
 
@@ -138,9 +143,7 @@ class UnansweredTracker:
     def silent(self, account: str, match_id: int, now: float) -> bool:
         """Note that `account` got no answer about a match; return whether the match is set aside."""
         self._forget(now)
-        unanswered = self._silent_on.pop(match_id, {})
-        unanswered[account] = now
-        self._silent_on[match_id] = unanswered
+        unanswered = _note(self._silent_on, match_id, account, now)
         at_work = frozenset(one for one in unanswered if self._is_at_work(one, now))
         if len(at_work) < AGREE:
             return False
@@ -151,13 +154,12 @@ class UnansweredTracker:
     def useless(self, account: str, match_id: int, why: Why, now: float) -> bool:
         """Note that an account got no useful answer about a match; return whether it is set aside."""
         self._forget(now)
-        accounts = self._useless_to.pop(match_id, {})
-        accounts[account] = now
+        accounts = _note(self._useless_to, match_id, account, now)
         before = self.aside.get(match_id)
         is_known = before is not None and before.why is why
         if len(accounts) < AGREE and not is_known:
-            self._useless_to[match_id] = accounts
             return False
+        del self._useless_to[match_id]
         self._set_aside(match_id, why, frozenset(accounts), now)
         return True
 
@@ -242,16 +244,10 @@ class _Trials:
 
 
 class CircuitBreakers:
-    """The circuit breakers of all accounts.
-
-    Attributes:
-        open: those that are not closed, by account.
-        is_quiet: whether all are closed and there was no trial since the last answer.
-    """
+    """The circuit breakers of all accounts. `open`: those that are not closed, by account."""
 
     def __init__(self) -> None:
         self.open: dict[str, _Breaker] = {}
-        self.is_quiet = True
         self._spares, self._relogs = _Trials(), _Trials()
         self._won_until = float("-inf")
 
@@ -259,23 +255,17 @@ class CircuitBreakers:
         """Close the breaker of an account."""
         self.open.pop(account, None)
         self._spares, self._relogs = _Trials(), _Trials()
-        self.is_quiet = not self.open
 
     def silent(
         self, account: str, now: float, *, unanswered: int, is_half_open: bool, others_answer: bool
     ) -> Step:
         """Note a request without an answer, on a connection that is alive.
 
-        Args:
-            account: the account of the request.
-            now: clock seconds.
-            unanswered: its requests in a row that were not answered in time, this one included.
-            is_half_open: whether this was the one request after a pause.
-            others_answer: whether some other account was answered meanwhile.
+        `unanswered`: how many in a row were not answered in time, this one included; `is_half_open`: it
+        was the one request after a pause; `others_answer`: another account was answered meanwhile.
         """
         if not is_half_open and unanswered < OPENS_AFTER:
             return Step.NOTHING
-        self.is_quiet = False
         breaker = self.open.setdefault(account, _Breaker())
         breaker.is_urgent = others_answer and now < self._won_until
         if not is_half_open:

@@ -263,6 +263,15 @@ def test_a_suspended_bot_gets_nothing_counts_as_busy_and_then_stands_as_before()
     assert turns.standing(one) is Standing.DEPRIORITISED
 
 
+def test_a_bot_that_was_not_suspended_keeps_its_turn_when_its_lease_is_confirmed() -> None:
+    turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
+    one, other = ready_bot(0), ready_bot(1)
+    turns.add(one)
+    turns.add(other)
+    turns.end_standing(one, Standing.SUSPENDED)
+    assert turns.take(0.0) is one
+
+
 def test_what_happens_to_a_suspended_bot_holds_when_that_ends() -> None:
     turns = RoundRobin(max_in_flight=2, min_interval_s=0.0)
     one = ready_bot(0)
