@@ -6,9 +6,9 @@ Pure bookkeeping: instants are arguments, in clock seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.messages import BotChanged, ReadyBot
@@ -58,9 +58,12 @@ class RestingAccounts:
         return error
 
 
+BudgetScope = Literal["account", "ip"]
+
+
 @dataclass(slots=True)
-class _SpentAddress:
-    """An egress address whose budget is spent, and the bots that leave from it, by bot id."""
+class _SpentBudget:
+    """The budget of an account or egress address, and the bots that wait for it, by bot id."""
 
     frees_at: float
     bots: dict[str, ReadyBot] = field(default_factory=dict)
@@ -72,14 +75,12 @@ class BotAvailability:
     Attributes:
         resting: accounts in cooldown; told of every change of a bot.
         coming: when each bot that is on its way to be ready sets out (again), by bot id.
-        spent_addresses: egress addresses whose budget is spent.
     """
 
     def __init__(self) -> None:
         self.resting = RestingAccounts()
         self.coming: dict[str, float] = {}
-        self.spent_addresses: dict[str, _SpentAddress] = {}
-        self._spent_accounts: dict[str, tuple[ReadyBot, float]] = {}  # by bot id; frees at
+        self._spent: dict[tuple[BudgetScope, str], _SpentBudget] = {}  # by account or address
         self._others_free_at: float | None = None
         self._last_address: dict[str, str | None] = {}  # of each bot's last session
 
@@ -92,9 +93,10 @@ class BotAvailability:
 
     def not_waiting(self, bot_id: str) -> None:
         """A bot does not wait for a budget (any more)."""
-        self._spent_accounts.pop(bot_id, None)
-        for address in self.spent_addresses.values():
-            address.bots.pop(bot_id, None)
+        for (scope, name), budget in list(self._spent.items()):
+            budget.bots.pop(bot_id, None)
+            if scope == "account" and not budget.bots:
+                del self._spent[scope, name]
 
     def forget(self, bot_id: str) -> None:
         """A bot does not exist any more."""
@@ -103,22 +105,25 @@ class BotAvailability:
 
     # -- budgets -------------------------------------------------------------------------------
 
-    def account_spent(self, bot: ReadyBot, until: float) -> None:
-        """Keep a bot whose account's budget frees then."""
-        self._spent_accounts[bot.bot_id] = (bot, until)
+    @property
+    def spent_addresses(self) -> Mapping[str, float]:
+        """When the budget of each spent egress address frees."""
+        return {name: one.frees_at for (scope, name), one in self._spent.items() if scope == "ip"}
 
-    def address_spent(self, ip: str, bots: Collection[ReadyBot], until: float) -> None:
-        """Keep the bots that leave from an address whose budget frees then."""
-        address = self.spent_addresses.setdefault(ip, _SpentAddress(until))
-        address.frees_at = until
-        address.bots.update((bot.bot_id, bot) for bot in bots)
+    def spent(
+        self, scope: BudgetScope, name: str, bots: Collection[ReadyBot], until: float
+    ) -> None:
+        """Keep the bots of an account or egress address whose budget frees then."""
+        budget = self._spent.setdefault((scope, name), _SpentBudget(until))
+        budget.frees_at = until
+        budget.bots.update((bot.bot_id, bot) for bot in bots)
 
     def keep_back(self, bot: ReadyBot) -> bool:
         """Keep a bot if the budget of its address is spent; return whether it is."""
-        address = self.spent_addresses.get(bot.ip or "")
-        if address is not None:
-            address.bots[bot.bot_id] = bot
-        return address is not None
+        budget = self._spent.get(("ip", bot.ip or ""))
+        if budget is not None:
+            budget.bots[bot.bot_id] = bot
+        return budget is not None
 
     def budget_frees(self, at: float, now: float) -> None:
         """Remember when the budget of an account frees that no bot uses."""
@@ -127,17 +132,13 @@ class BotAvailability:
 
     def freed_address(self, ip: str) -> list[ReadyBot]:
         """Remove and return the bots of a spent address."""
-        address = self.spent_addresses.pop(ip, None)
-        return [] if address is None else list(address.bots.values())
+        budget = self._spent.pop(("ip", ip), None)
+        return [] if budget is None else list(budget.bots.values())
 
     def freed(self, by: float) -> list[ReadyBot]:
         """Remove and return the bots whose budget has freed by then."""
-        addresses = [ip for ip, one in self.spent_addresses.items() if one.frees_at <= by]
-        bots = [bot for ip in addresses for bot in self.spent_addresses.pop(ip).bots.values()]
-        bots += [bot for bot, until in self._spent_accounts.values() if until <= by]
-        for bot in bots:
-            self.not_waiting(bot.bot_id)
-        return bots
+        free = [key for key, budget in self._spent.items() if budget.frees_at <= by]
+        return [bot for key in free for bot in self._spent.pop(key).bots.values()]
 
     def all_freed(self) -> list[ReadyBot]:
         """Forget all budgets; return the bots that waited for one."""
@@ -146,29 +147,31 @@ class BotAvailability:
 
     def holds(self, bot: ReadyBot) -> bool:
         """Whether this very bot waits for a budget."""
-        kept, _ = self._spent_accounts.get(bot.bot_id, (None, 0.0))
-        waiting = (address.bots.get(bot.bot_id) for address in self.spent_addresses.values())
-        return kept is bot or any(one is bot for one in waiting)
+        return any(budget.bots.get(bot.bot_id) is bot for budget in self._spent.values())
 
     # -- while no bot can be used --------------------------------------------------------------
 
     def error(self, now: float) -> NotReady | QuotaExhausted:
         """Return the error for a request while no bot can be used."""
-        spent = self._spent(now)
+        spent = self._spent_error(now)
         if spent is not None and not self._is_budget_coming:
             return spent
         error = NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
         return self.resting.corrected(error, now)
 
-    def _spent(self, now: float) -> QuotaExhausted | None:
-        """Return the error for spent budgets; None where none is."""
-        addresses = {ip: one.frees_at for ip, one in self.spent_addresses.items() if one.bots}
-        frees_at = [*addresses.values(), *(until for _, until in self._spent_accounts.values())]
+    def _spent_error(self, now: float) -> QuotaExhausted | None:
+        frees_at = [budget.frees_at for budget in self._spent.values() if budget.bots]
         if self._others_free_at is not None:
             frees_at.append(self._others_free_at)
         if not frees_at:
             return None
-        return QuotaExhausted(_reason(sorted(addresses)), max(0.0, min(frees_at) - now))
+        return QuotaExhausted(_reason(self._awaited_addresses), max(0.0, min(frees_at) - now))
+
+    @property
+    def _awaited_addresses(self) -> list[str]:
+        """The egress addresses for whose budget bots wait."""
+        awaited = (key for key, budget in self._spent.items() if budget.bots)
+        return sorted(name for scope, name in awaited if scope == "ip")
 
     @property
     def _is_budget_coming(self) -> bool:
@@ -177,7 +180,7 @@ class BotAvailability:
         While bots wait for the budget of an address, that is one which last left from another
         address: the others are likely to leave from a spent one.
         """
-        if not any(one.bots for one in self.spent_addresses.values()):
+        if not self._awaited_addresses:
             return bool(self.coming)
         spent = {None, *self.spent_addresses}
         return any(self._last_address.get(bot_id) not in spent for bot_id in self.coming)

@@ -91,19 +91,6 @@ class Hedging:
         """Whether one more hedge is within bounds."""
         return self._allowance >= 1.0
 
-    def next_attempt_s(self, left_s: float, timeout_s: float) -> tuple[float, float]:
-        """Return when a hedge and when a retry is due, after the start of an attempt; inf for never.
-
-        `left_s`: the time that was left then; an attempt without time for an answer makes no sense.
-        """
-        hedge_s = self.overdue_s if self.is_allowed else math.inf
-        retry_s = max(self.overdue_s, min(timeout_s, left_s / 2))
-        last_s = left_s - self.overdue_s / TIMES
-        return (
-            hedge_s if hedge_s <= last_s else math.inf,
-            retry_s if retry_s <= last_s else math.inf,
-        )
-
     def hedged(self) -> None:
         """Count a hedge."""
         self._allowance -= 1.0
@@ -276,7 +263,7 @@ class BotHealth:
             self._tell(bot, CheckLease())
         elif scope == "ip":
             ip = str(bot.ip)
-            self._pool.suspend_address(ip, delay_s)
+            self._pool.suspend(bot, "ip", delay_s)
             if ip not in self._watched:
                 self._watched.add(ip)
                 self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
@@ -286,7 +273,7 @@ class BotHealth:
             is_told = self._tell(bot, BudgetSpent(delay_s))
             if self._pool.rotation.standing(bot) is not None:
                 self._pool.rotate(bot.bot_id)  # the bot says so itself, but only after this turn
-                self._pool.suspend_account(bot, delay_s if is_told else UNCERTAIN_S)
+                self._pool.suspend(bot, "account", delay_s if is_told else UNCERTAIN_S)
 
     async def _watch_address(self, ip: str) -> None:
         """Use a spent address again as soon as Redis counts less than its budget."""

@@ -19,7 +19,7 @@ from typing import Final
 from actors.bot.messages import ReadyBot
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted, RequestError, TimedOut
-from actors.router.bot_availability import NOT_READY_RETRY_S, BotAvailability
+from actors.router.bot_availability import NOT_READY_RETRY_S, BotAvailability, BudgetScope
 from actors.router.rotation import RoundRobin, Standing
 
 BUSY_RETRY_S: Final = 1.0
@@ -194,21 +194,17 @@ class BotPool:
 
     # -- budgets -------------------------------------------------------------------------------
 
-    def suspend_account(self, bot: ReadyBot, seconds: float) -> None:
-        """Do not use a ready bot for a while: its account's budget is spent."""
-        self.rotation.remove(bot.bot_id)
+    def suspend(self, bot: ReadyBot, scope: BudgetScope, seconds: float) -> None:
+        """Do not use a bot, or all bots of its egress address, for a while: a budget is spent."""
         until = self._clock.now() + seconds
-        self.availability.account_spent(bot, until)
-        self._admit_freed_at(until)
-
-    def suspend_address(self, ip: str, seconds: float) -> None:
-        """Do not use the bots of an egress address for a while: its budget is spent."""
-        until = self._clock.now() + seconds
-        bots = [bot for bot in self.rotation.bots() if bot.ip == ip]
-        for bot in bots:
-            self.rotation.remove(bot.bot_id)
-        self.availability.address_spent(ip, bots, until)
-        self._admit_freed_at(until)
+        name, bots = bot.account, [bot]
+        if scope == "ip":
+            name, bots = str(bot.ip), [one for one in self.rotation.bots() if one.ip == bot.ip]
+        for one in bots:
+            self.rotation.remove(one.bot_id)
+        self.availability.spent(scope, name, bots, until)
+        self._clock.call_at(until, lambda: self._admit_all(self.availability.freed(until)))
+        self._refuse_waiters(only_if_spent=True)
 
     def free_address(self, ip: str) -> None:
         """Use the bots of an egress address again: its budget freed sooner than expected."""
@@ -373,10 +369,6 @@ class BotPool:
         else:
             self.rotation.add(bot, standing)
             self._hand_out()
-
-    def _admit_freed_at(self, until: float) -> None:
-        self._clock.call_at(until, lambda: self._admit_all(self.availability.freed(until)))
-        self._refuse_waiters(only_if_spent=True)
 
     def _admit_all(self, bots: list[ReadyBot]) -> None:
         for bot in bots:

@@ -24,7 +24,7 @@ from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable,
 from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
 from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext, Outcome
-from actors.router.bot_health import LEAST_S
+from actors.router.bot_health import LEAST_S, TIMES
 from actors.router.bot_pool import Waiter
 from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
@@ -171,10 +171,10 @@ class Fetch:
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
-        is_useless = self._last_failure.useless is Why.USELESS
         is_over = min(self._attempts_left, self._breaks_left) <= 0
+        has_others = self._context.pool.rotation.has_others(self._failed)
         # The only account would answer the same again.
-        is_useless &= not self._context.pool.rotation.has_others(self._failed)
+        is_useless = self._last_failure.useless is Why.USELESS and not has_others
         if is_over or is_useless or self._clock.now() >= self._deadline:
             raise self._failure()
 
@@ -268,7 +268,7 @@ class Fetch:
             now = self._clock.now()
             hedge_at = retry_at = (
                 self._running[-1].started_at + LEAST_S
-            )  # nothing is overdue sooner than that
+            )  # nothing is overdue sooner
             if now >= hedge_at:
                 hedge_at, retry_at = self._next_attempt_at()
             at = max(min(hedge_at, retry_at), not_before)
@@ -288,12 +288,22 @@ class Fetch:
         if not self._may_add:
             return math.inf, math.inf
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
-        begun = self._running[-1].started_at
-        hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
-        is_witnessed = health.unanswered.may_be_the_match(self._avoid, self._clock.now())
-        if retry_s >= timeout_s and is_witnessed:
+        overdue_s, begun, now = (
+            health.hedging.overdue_s,
+            self._running[-1].started_at,
+            self._clock.now(),
+        )
+        left_s = self._deadline - begun
+        may_hedge = health.hedging.is_allowed and not self._has_hedged
+        hedge_s = overdue_s if may_hedge else math.inf
+        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
+        if retry_s >= timeout_s and health.unanswered.may_be_the_match(self._avoid, now):
             retry_s = math.inf  # then it is clear soon whether the match is to be set aside
-        return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
+        last_s = left_s - overdue_s / TIMES  # an attempt without time for an answer makes no sense
+        return (
+            begun + hedge_s if hedge_s <= last_s else math.inf,
+            begun + retry_s if retry_s <= last_s else math.inf,
+        )
 
     @property
     def _may_add(self) -> bool:

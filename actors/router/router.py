@@ -219,8 +219,7 @@ class Router(Actor[RouterMessage]):
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,
             spent_addresses={
-                ip: round(one.frees_at + ahead_s)
-                for ip, one in pool.availability.spent_addresses.items()
+                ip: round(at + ahead_s) for ip, at in pool.availability.spent_addresses.items()
             },
             retry_after=None if refusal is None else refusal.retry_after,
         )

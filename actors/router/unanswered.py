@@ -83,13 +83,10 @@ class Aside:
         left_s = self.until - now
         if left_s <= 0:
             return None
-        match self.why:
-            case Why.USELESS:
-                return Unusable(UNUSABLE, left_s)
-            case Why.TROUBLE:
-                return TimedOut("the Game Coordinator has trouble with this match", left_s)
-            case Why.SILENT:
-                return TimedOut("the Game Coordinator does not answer about this match", left_s)
+        if self.why is Why.USELESS:
+            return Unusable(UNUSABLE, left_s)
+        trouble = "has trouble with" if self.why is Why.TROUBLE else "does not answer about"
+        return TimedOut(f"the Game Coordinator {trouble} this match", left_s)
 
 
 _Witnesses = dict[int, dict[str, float]]  # match -> account -> when; newest last
