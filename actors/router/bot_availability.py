@@ -6,7 +6,7 @@ Pure bookkeeping: instants are arguments, in clock seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -110,9 +110,7 @@ class BotAvailability:
         """When the budget of each spent egress address frees."""
         return {name: one.frees_at for (scope, name), one in self._spent.items() if scope == "ip"}
 
-    def spent(
-        self, scope: BudgetScope, name: str, bots: Collection[ReadyBot], until: float
-    ) -> None:
+    def spent(self, scope: BudgetScope, name: str, bots: list[ReadyBot], until: float) -> None:
         """Keep the bots of an account or egress address whose budget frees then."""
         budget = self._spent.setdefault((scope, name), _SpentBudget(until))
         budget.frees_at = until
@@ -177,8 +175,7 @@ class BotAvailability:
     def _is_budget_coming(self) -> bool:
         """Whether a bot is on its way that may have budget left.
 
-        While bots wait for the budget of an address, that is one which last left from another
-        address: the others are likely to leave from a spent one.
+        While bots wait for the budget of an address, one that last left from another address.
         """
         if not self._awaited_addresses:
             return bool(self.coming)

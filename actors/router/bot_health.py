@@ -220,8 +220,8 @@ class BotHealth:
         match_id: int,
         asked_at: float,
         *,
-        is_dropped: bool = False,
         others_got_it: bool,
+        is_dropped: bool,
     ) -> None:
         """No answer came for long enough to be evidence, over a connection that is alive.
 

@@ -20,6 +20,7 @@ from actors.bot.messages import ReadyBot
 from actors.clock import Cancellable, Clock
 from actors.errors import Busy, NotReady, QuotaExhausted, RequestError, TimedOut
 from actors.router.bot_availability import NOT_READY_RETRY_S, BotAvailability, BudgetScope
+from actors.router.messages import RouterPolicy
 from actors.router.rotation import RoundRobin, Standing
 
 BUSY_RETRY_S: Final = 1.0
@@ -124,21 +125,20 @@ class BotPool:
         retired: bots that leave; whatever one reports from then on, it does not come back.
     """
 
-    def __init__(self, rotation: RoundRobin, *, queue: int, clock: Clock) -> None:
-        """`queue`: how many fetches may wait for a bot."""
-        self.rotation = rotation
+    def __init__(self, policy: RouterPolicy, *, clock: Clock) -> None:
+        self.rotation = RoundRobin(policy.max_in_flight, policy.min_interval_s)
         self.availability = BotAvailability()
         self.queue = FairQueue()
-        self._capacity = queue
+        self._capacity = policy.queue
         self._clock = clock
         self._rotating: dict[str, Cancellable] = {}  # by bot id: the alarm that ends it
         self.retired: set[str] = set()
         self._wake_up: Cancellable | None = None
 
-    def change_limits(self, *, max_in_flight: int, min_interval_s: float, queue: int) -> None:
+    def reconfigure(self, policy: RouterPolicy) -> None:
         """Apply new limits from now on; waiters stay in the queue."""
-        self.rotation.change_limits(max_in_flight=max_in_flight, min_interval_s=min_interval_s)
-        self._capacity = queue
+        self.rotation.reconfigure(policy.max_in_flight, policy.min_interval_s)
+        self._capacity = policy.queue
         self._hand_out()
 
     # -- bots come and go ----------------------------------------------------------------------

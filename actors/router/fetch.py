@@ -149,6 +149,7 @@ class Fetch:
     def _resolve(self, known: Known) -> None:
         """Answer all waiters with the match, or why there is none."""
         self._known = known
+        self._forget()
         self._changed.set()
         for one in self._running:
             one.others_got_it = True
@@ -159,7 +160,6 @@ class Fetch:
             for reply in self.waiters:
                 reply.set(known)
             self.waiters.clear()
-        self._forget()
 
     def _forget(self) -> None:
         if self._fetches.get(self._match_id) is self:
@@ -171,12 +171,11 @@ class Fetch:
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
-        is_over = min(self._attempts_left, self._breaks_left) <= 0
-        has_others = self._context.pool.rotation.has_others(self._failed)
-        # The only account would answer the same again.
-        is_useless = self._last_failure.useless is Why.USELESS and not has_others
-        if is_over or is_useless or self._clock.now() >= self._deadline:
-            raise self._failure()
+        is_over = self._clock.now() >= self._deadline
+        is_over |= min(self._attempts_left, self._breaks_left) <= 0
+        is_useless = self._last_failure.useless is Why.USELESS
+        if is_over or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
+            raise self._failure()  # the only account would answer the same again
 
     def _refusal(self) -> TimedOut | Unusable | None:
         aside = self._context.health.unanswered.aside.get(self._match_id)
@@ -300,10 +299,8 @@ class Fetch:
         if retry_s >= timeout_s and health.unanswered.may_be_the_match(self._avoid, now):
             retry_s = math.inf  # then it is clear soon whether the match is to be set aside
         last_s = left_s - overdue_s / TIMES  # an attempt without time for an answer makes no sense
-        return (
-            begun + hedge_s if hedge_s <= last_s else math.inf,
-            begun + retry_s if retry_s <= last_s else math.inf,
-        )
+        hedge_at = begun + hedge_s if hedge_s <= last_s else math.inf
+        return hedge_at, begun + retry_s if retry_s <= last_s else math.inf
 
     @property
     def _may_add(self) -> bool:
@@ -325,8 +322,12 @@ class Fetch:
         if bot is not None:
             hedging.hedged()
             self._context.metrics.hedges.inc()
-            facts = {"match_id": self._match_id, "account": bot.account}
-            self._context.log.info("fetch_hedged", **facts, request_id=self._request_id)
+            self._context.log.info(
+                "fetch_hedged",
+                match_id=self._match_id,
+                account=bot.account,
+                request_id=self._request_id,
+            )
         return bot
 
     async def _other_bot(self) -> ReadyBot | None:

@@ -125,8 +125,10 @@ class Players(Actor[PlayersMessage]):
                 reason = str(failed)
                 is_news = self._failures.is_news(bot.account)
                 write = self._log.info if is_news else self._log.debug
-                facts = {"account": bot.account, "reason": reason, "request_id": fetch.request_id}
-                write("player_attempt_failed", **facts)
+                account, request_id = bot.account, fetch.request_id
+                write(
+                    "player_attempt_failed", account=account, reason=reason, request_id=request_id
+                )
             else:
                 self._failures.succeeded(bot.account)
                 return answer

@@ -58,7 +58,7 @@ _Queue = OrderedDict[str, _Entry]  # by bot id, in order of last use
 class RoundRobin:
     """The rotation of ready bots. Pure bookkeeping: time is an argument."""
 
-    def __init__(self, *, max_in_flight: int, min_interval_s: float) -> None:
+    def __init__(self, max_in_flight: int, min_interval_s: float) -> None:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         self._entries: dict[str, _Entry] = {}  # by bot id; bots that are not paused
@@ -69,7 +69,7 @@ class RoundRobin:
         self._second: _Queue = OrderedDict()  # used only when there is no other bot
         self._seconds = 0  # entries of the second queue, busy ones included
 
-    def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
+    def reconfigure(self, max_in_flight: int, min_interval_s: float) -> None:
         """Apply new limits from now on; a bot with more in flight than allowed gets no more."""
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
@@ -216,9 +216,7 @@ class RoundRobin:
 
         Accounts in `avoid` (they failed this request before) are used only when no other bot has room.
         """
-        entry = self._best(now, avoid)
-        if entry is None and avoid:
-            entry = self._best(now, frozenset())
+        entry = self._best(now, avoid) or self._best(now, frozenset())
         return None if entry is None else self._used(entry, now)
 
     def take_idle(

@@ -40,7 +40,6 @@ from actors.router.messages import (
     RouterReport,
 )
 from actors.router.metrics import Lookup, RouterMetrics
-from actors.router.rotation import RoundRobin
 
 # States from which a bot gets ready by itself, soon.
 COMING: Final = frozenset(
@@ -76,10 +75,7 @@ class Router(Actor[RouterMessage]):
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
         log = log.bind(actor="router")
         self._registry = registry
-        rotation = RoundRobin(
-            max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s
-        )
-        self._pool = BotPool(rotation, queue=policy.queue, clock=clock)
+        self._pool = BotPool(policy, clock=clock)
         self._health = BotHealth(self._pool, accounts, metrics=metrics, clock=clock, log=log)
         self._context = FetchContext(
             *(matches, accounts, memory, self._pool, self._health, decoder),
@@ -229,8 +225,4 @@ class Router(Actor[RouterMessage]):
         self._context.memory.reconfigure(policy.freshness.memory_entries)
         if change.budgets_changed:
             self._pool.forget_budgets()
-        self._pool.change_limits(
-            max_in_flight=policy.max_in_flight,
-            min_interval_s=policy.min_interval_s,
-            queue=policy.queue,
-        )
+        self._pool.reconfigure(policy)

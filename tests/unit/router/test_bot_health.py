@@ -8,13 +8,13 @@ import structlog
 from structlog.testing import capture_logs
 from support.fake_clock import FakeClock
 from support.router_counts import RouterCounts
-from support.router_env import FakeAccounts
+from support.router_env import POLICY, FakeAccounts
 
 from actors.actor import Address
 from actors.bot.messages import ReadyBot, RouterToBot
 from actors.router.bot_health import FIRST_S, LONGEST_S, BotHealth, penalty_s
 from actors.router.bot_pool import BotPool
-from actors.router.rotation import RoundRobin, Standing
+from actors.router.rotation import Standing
 from actors.router.unanswered import OPENS_AFTER
 
 matches = itertools.count(1)
@@ -25,8 +25,7 @@ class Env:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        rotation = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-        self.pool = BotPool(rotation, queue=1, clock=clock)
+        self.pool = BotPool(POLICY, clock=clock)
         log = structlog.get_logger()
         self.health = BotHealth(
             self.pool, FakeAccounts(), metrics=RouterCounts(), clock=clock, log=log
@@ -77,7 +76,7 @@ async def test_a_bot_on_probation_after_silence_is_not_deprioritised(clock: Fake
     silent = env.bots["a"]
     for _ in range(OPENS_AFTER):
         env.pool.rotation.overdue(silent)
-    env.health.silent(silent, next(matches), clock.now(), others_got_it=False)
+    env.health.silent(silent, next(matches), clock.now(), others_got_it=False, is_dropped=False)
     assert env.standing("a") is Standing.PAUSED
     await clock.advance(LONGEST_S)
     assert env.standing("a") is Standing.PROBATION

@@ -152,15 +152,15 @@ def test_other_limits_hold_for_the_seats_that_are_there() -> None:
     turns.add(ready_bot(0))
     taken = turns.take(0.0)
     assert taken is not None
-    turns.change_limits(max_in_flight=3, min_interval_s=0.0)
+    turns.reconfigure(max_in_flight=3, min_interval_s=0.0)
     assert [turns.take(0.0), turns.take(0.0), turns.take(0.0)] == [taken, taken, None]
-    turns.change_limits(max_in_flight=2, min_interval_s=0.0)
+    turns.reconfigure(max_in_flight=2, min_interval_s=0.0)
     turns.release(taken)
     assert turns.take(0.0) is None  # two are still in flight
     turns.release(taken)
     assert turns.take(0.0) is taken
     turns.release(taken)
-    turns.change_limits(max_in_flight=2, min_interval_s=5.0)
+    turns.reconfigure(max_in_flight=2, min_interval_s=5.0)
     assert (turns.take(4.9), turns.next_rest_over(4.0)) == (None, 1.0)
 
 
