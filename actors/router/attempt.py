@@ -85,36 +85,22 @@ Outcome = Known | Failed | Refused | RequestStoreUnavailable
 SILENCE: Final = Failed("silence", Failure.SILENT)
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """A request of a bot for a match, from the moment in which the bot is acquired.
+    """A request of a bot for a match, from the moment in which the bot is acquired."""
 
-    Attributes:
-        started_at, asked_at: clock seconds; `asked_at` is inf until the bot is asked.
-        is_late: its bot is released.
-        is_silent: its outcome is silence, so far.
-        others_got_it: the match was brought by another attempt; the fetch sets it.
-    """
-
-    def __init__(
-        self,
-        match_id: int,
-        bot: ReadyBot,
-        request_id: str,
-        context: FetchContext,
-        changed: asyncio.Event,
-    ) -> None:
-        """`changed` is set when it is late or silent."""
-        self.bot = bot
-        self.started_at = context.clock.now()
-        self.asked_at = math.inf
-        self.is_late = self.is_silent = self.others_got_it = False
-        self._match_id = match_id
-        self._request_id = request_id
-        self._context = context
-        self._clock = context.clock
-        self._changed = changed
-        self._is_overdue = False
-        self._alarm: Cancellable  # the next look at it, once the bot is asked
+    _match_id: int
+    bot: ReadyBot
+    _request_id: str
+    _context: FetchContext
+    _changed: asyncio.Event  # set when it is late or silent
+    started_at: float  # clock seconds
+    asked_at: float = math.inf  # clock seconds; inf until the bot is asked
+    is_late: bool = False  # its bot is released
+    is_silent: bool = False  # its outcome is silence, so far
+    others_got_it: bool = False  # another attempt brought the match; the fetch sets it
+    _is_overdue: bool = False
+    _alarm: Cancellable = field(init=False)  # the next look at it, once the bot is asked
 
     async def run(self, counted: Reserved | Refused | None) -> Outcome:
         """Ask the bot, however late it answers. `counted`: None where the request is still to be."""
@@ -123,10 +109,10 @@ class Attempt:
             self._context.health.refused(self.bot, verdict)
         if not isinstance(verdict, Reserved):
             return verdict
-        context, bot, asked_at = self._context, self.bot, self._clock.now()
+        context, bot, asked_at = self._context, self.bot, self._context.clock.now()
         timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
-        self._alarm = self._clock.call_at(asked_at + first_look_s, self._look)
+        self._alarm = self._context.clock.call_at(asked_at + first_look_s, self._look)
         try:
             body = await bot.address.ask(
                 ServeMatch(self._match_id, timeout_s, self._request_id, late_s=math.inf),
@@ -156,12 +142,12 @@ class Attempt:
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
-        now, freshness = self._clock.wall(), context.policy.freshness
+        now, freshness = self._context.clock.wall(), context.policy.freshness
         try:
             details = context.decoder.decode(body)
         except DecodeError as error:
             return Failed(str(error), useless=Why.USELESS)
-        context.metrics.latency.observe(self._clock.now() - self.asked_at)
+        context.metrics.latency.observe(self._context.clock.now() - self.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
             return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s)
         if details.result != RESULT_OK:
@@ -175,14 +161,14 @@ class Attempt:
 
     def _look(self) -> None:
         """Note whether it is overdue, late or silent by now, and look again later."""
-        now, health = self._clock.now(), self._context.health
+        now, health = self._context.clock.now(), self._context.health
         timeout_s, overdue_s = self._context.policy.request_timeout_s, health.hedging.overdue_s
         late_at = self.asked_at + timeout_s + BOT_GRACE_S
         if now < late_at:
             self._note_overdue()
             is_slow = health.slow(self.bot, self.asked_at)
             look_s = math.inf if is_slow else max(now - self.asked_at, LEAST_S)
-            self._alarm = self._clock.call_at(min(late_at, now + look_s), self._look)
+            self._alarm = self._context.clock.call_at(min(late_at, now + look_s), self._look)
             return
         if not self.is_late:
             self.is_late = True
@@ -193,7 +179,7 @@ class Attempt:
             self._note_overdue()
         if now < silent_at:
             look_at = min(silent_at, now + timeout_s / LOOKS)
-            self._alarm = self._clock.call_at(look_at, self._look)
+            self._alarm = self._context.clock.call_at(look_at, self._look)
             return
         self._failed(SILENCE)
         self.is_silent = True

@@ -103,8 +103,6 @@ class BotAvailability:
         self.resting.forget(bot_id)
         self._last_address.pop(bot_id, None)
 
-    # -- budgets -------------------------------------------------------------------------------
-
     @property
     def spent_addresses(self) -> Mapping[str, float]:
         """When the budget of each spent egress address frees."""
@@ -147,23 +145,15 @@ class BotAvailability:
         """Whether this very bot waits for a budget."""
         return any(budget.bots.get(bot.bot_id) is bot for budget in self._spent.values())
 
-    # -- while no bot can be used --------------------------------------------------------------
-
     def error(self, now: float) -> NotReady | QuotaExhausted:
         """Return the error for a request while no bot can be used."""
-        spent = self._spent_error(now)
-        if spent is not None and not self._is_budget_coming:
-            return spent
-        error = NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
-        return self.resting.corrected(error, now)
-
-    def _spent_error(self, now: float) -> QuotaExhausted | None:
         frees_at = [budget.frees_at for budget in self._spent.values() if budget.bots]
         if self._others_free_at is not None:
             frees_at.append(self._others_free_at)
-        if not frees_at:
-            return None
-        return QuotaExhausted(_reason(self._awaited_addresses), max(0.0, min(frees_at) - now))
+        if frees_at and not self._is_budget_coming:
+            return QuotaExhausted(_reason(self._awaited_addresses), max(0.0, min(frees_at) - now))
+        error = NotReady("no bot is ready to ask the Game Coordinator", self._ready_in(now))
+        return self.resting.corrected(error, now)
 
     @property
     def _awaited_addresses(self) -> list[str]:

@@ -11,7 +11,7 @@ most, if that client keeps as many waiters as the new client gets.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,7 +50,7 @@ class FairQueue:
     def __init__(self) -> None:
         self.size = 0
         self._levels: dict[int, _Level] = {}
-        self._passed_over: dict[int, int] = {}
+        self._passed_over: Counter[int] = Counter()
 
     def __iter__(self) -> Iterator[Waiter]:
         """Every waiter, in no particular order; the queue must not change meanwhile."""
@@ -74,9 +74,7 @@ class FairQueue:
 
     def serve(self, waiter: Waiter) -> None:
         """Remove the first waiter; it is the next client's turn then."""
-        for priority in self._levels:
-            if priority < waiter.priority:
-                self._passed_over[priority] = self._passed_over.get(priority, 0) + 1
+        self._passed_over.update(one for one in self._levels if one < waiter.priority)
         self._passed_over[waiter.priority] = 0
         self._levels[waiter.priority].move_to_end(waiter.client)
         self.discard(waiter)

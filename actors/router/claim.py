@@ -10,6 +10,7 @@ that several instances fetch at once costs a few lookups.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -32,32 +33,24 @@ def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
     return RequestStoreUnavailable(reason, STORE_RETRY_S)
 
 
+@dataclass(slots=True, eq=False)
 class MatchClaim:
-    """The claim of one fetch on its match.
+    """The claim of one fetch on its match."""
 
-    Attributes:
-        may_be_held: whether the claim was granted, or may have been.
-        poll_s: when to look again where another instance has it, on average.
-    """
+    _matches: MatchStore
+    _match_id: int
+    _tasks: Tasks  # calls of Redis that are not waited for
+    _clock: Clock
+    _log: FilteringBoundLogger
+    may_be_held: bool = False  # it was granted, or may have been
+    poll_s: float = START_S  # when to look again where another instance has it, on average
+    _claim: Claim = field(init=False)
+    _alarm: Cancellable | None = None  # of the next renewal; None while it is not held
 
-    def __init__(
-        self,
-        matches: MatchStore,
-        match_id: int,
-        tasks: Tasks,
-        *,
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        """`tasks`: for calls of Redis that are not waited for."""
-        self._matches = matches
-        self._claim = matches.claim(match_id)
-        self.may_be_held = False
-        self.poll_s = START_S
-        self._alarm: Cancellable | None = None  # of the next renewal; None while it is not held
-        self._clock = clock
-        self._log = log.bind(match_id=match_id)
-        self._tasks = tasks
+    def __post_init__(self) -> None:
+        """Acquire nothing yet; `lookup` does."""
+        self._claim = self._matches.claim(self._match_id)
+        self._log = self._log.bind(match_id=self._match_id)
 
     async def lookup(
         self, after: int, charge: Charge | None
@@ -91,7 +84,7 @@ class MatchClaim:
     def publish(self, known: Known) -> None:
         """Store the result for all instances and end the claim. Does not wait."""
         self._end()
-        self._tasks.start(self._publish(self._claim, known), name=f"publish-{known.match_id}")
+        self._tasks.start(self._publish(self._claim, known), name=f"publish-{self._match_id}")
 
     async def _publish(self, claim: Claim, known: Known) -> None:
         try:
@@ -107,8 +100,8 @@ class MatchClaim:
         if self.may_be_held:
             self._end()
             # With another token from now on, so that this release never ends a later claim.
-            claim, self._claim = self._claim, self._matches.claim(self._claim.match_id)
-            self._tasks.start(self._release(claim), name=f"release-{claim.match_id}")
+            claim, self._claim = self._claim, self._matches.claim(self._match_id)
+            self._tasks.start(self._release(claim), name=f"release-{self._match_id}")
 
     async def _release(self, claim: Claim) -> None:
         try:
@@ -124,7 +117,7 @@ class MatchClaim:
 
     def _renew_later(self) -> None:
         def renew() -> None:
-            self._tasks.start(self._renew(), name=f"renew-{self._claim.match_id}")
+            self._tasks.start(self._renew(), name=f"renew-{self._match_id}")
 
         self._alarm = self._clock.call_at(self._clock.now() + RENEW_EVERY_S, renew)
 

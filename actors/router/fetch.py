@@ -48,9 +48,8 @@ class Fetch:
         self._fetches = fetches
         self._context = context
         self._clock = context.clock
-        self._claim = MatchClaim(
-            context.matches, match_id, context.storing, clock=context.clock, log=context.log
-        )
+        store = context.matches
+        self._claim = MatchClaim(store, match_id, context.storing, context.clock, context.log)
         self._client = ""  # whose share of the queue it uses
         self._priority = 0  # the highest of its waiters
         self._deadline = 0.0  # the latest of its waiters
@@ -357,11 +356,12 @@ class Fetch:
         if not self._was_missed:
             self._was_missed = True
             self._context.metrics.lookups[(Lookup.MISS,)] += 1
-        one = Attempt(self._match_id, bot, self._request_id, self._context, self._changed)
+        context, now = self._context, self._clock.now()
+        one = Attempt(self._match_id, bot, self._request_id, context, self._changed, now)
         self._attempts.append(one)
         self._running.append(one)
         name = f"attempt-{self._match_id}-{bot.bot_id}"
-        task = self._context.attempts.start(one.run(counted), name=name)
+        task = context.attempts.start(one.run(counted), name=name)
         task.add_done_callback(lambda task: self._on_end(one, task))
 
     def _on_end(self, one: Attempt, task: asyncio.Task[Outcome]) -> None:

@@ -37,7 +37,6 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,13 +108,13 @@ class UnansweredTracker:
 
     def answered(
         self, account: str, match_id: int, now: float, *, is_useful: bool = True
-    ) -> Sequence[str]:
+    ) -> list[str]:
         """Note an answer; return the accounts that a useful one shows to be spent."""
         self._answered_at[account] = now
         self._answered_at.move_to_end(account)
         self._missed.pop(account, None)
         if not is_useful:
-            return ()
+            return []
         self.aside.pop(match_id, None)
         self._useless_to.pop(match_id, None)
         silent = self._silent_on.pop(match_id, {})
