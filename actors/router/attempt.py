@@ -109,10 +109,11 @@ class Attempt:
             self._context.health.refused(self.bot, verdict)
         if not isinstance(verdict, Reserved):
             return verdict
-        context, bot, asked_at = self._context, self.bot, self._context.clock.now()
-        timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
+        context, bot = self._context, self.bot
+        asked_at = self.asked_at = context.clock.now()
+        timeout_s = context.policy.request_timeout_s
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
-        self._alarm = self._context.clock.call_at(asked_at + first_look_s, self._look)
+        self._alarm = context.clock.call_at(asked_at + first_look_s, self._look)
         try:
             body = await bot.address.ask(
                 ServeMatch(self._match_id, timeout_s, self._request_id, late_s=math.inf),
@@ -142,12 +143,12 @@ class Attempt:
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
-        now, freshness = self._context.clock.wall(), context.policy.freshness
+        now, freshness = context.clock.wall(), context.policy.freshness
         try:
             details = context.decoder.decode(body)
         except DecodeError as error:
             return Failed(str(error), useless=Why.USELESS)
-        context.metrics.latency.observe(self._context.clock.now() - self.asked_at)
+        context.metrics.latency.observe(context.clock.now() - self.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
             return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s)
         if details.result != RESULT_OK:
@@ -211,13 +212,8 @@ class Attempt:
         if is_dropped:  # as if it were overdue: it counts among those that were not answered
             self._note_overdue()
         if is_silence:
-            context.health.silent(
-                bot,
-                self._match_id,
-                self.asked_at,
-                is_dropped=is_dropped,
-                others_got_it=self.others_got_it,
-            )
+            asked_at = None if is_dropped else self.asked_at
+            context.health.silent(bot, self._match_id, asked_at, others_got_it=self.others_got_it)
         if self._is_overdue:  # after that: a bot that is paused for it gets no further request
             context.pool.not_overdue(bot, is_silence=is_silence)
         return failed

@@ -44,10 +44,7 @@ class RestingAccounts:
         self._others.discard(bot_id)
 
     def corrected(self, error: NotReady, now: float) -> NotReady:
-        """Return `error` with a better retry time, where one is known.
-
-        It has no retry time where all accounts rest until an operator acts.
-        """
+        """Return `error` with a better retry time, or with none where only an operator can help."""
         known = [at for at in self._usable_at.values() if at is not None]
         if known and not self._others:
             usable_in = min(known) - now

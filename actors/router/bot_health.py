@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import math
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -135,33 +136,25 @@ def penalty_s(times: int) -> float:
     return backoff_s(times + 1, base=FIRST_S, cap=LONGEST_S)
 
 
+@dataclass(eq=False)
 class BotHealth:
     """Decides the standing of bots by the outcome of their requests. Owned by the router."""
 
-    def __init__(
-        self,
-        pool: BotPool,
-        accounts: AccountStore,
-        *,
-        metrics: RouterMetrics,
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self.hedging = Hedging()
-        self._pool = pool
-        self._accounts = accounts
-        self._metrics = metrics
-        self.unanswered = UnansweredTracker()
-        self._breakers = CircuitBreakers()
-        self._times_slow: dict[str, int] = {}  # by account, in a row
-        self._watched: set[str] = set()  # spent addresses
-        self.failures = FirstFailures()  # of attempts
-        self._opened = FirstFailures()
-        self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
-        self._trial: ReadyBot | None = None  # left for a spare account, whose answer is evidence
-        self._clock = clock
-        self._log = log
-        self._tasks = Tasks()
+    _pool: BotPool
+    _accounts: AccountStore
+    _metrics: RouterMetrics
+    _clock: Clock
+    _log: FilteringBoundLogger
+    hedging: Hedging = field(default_factory=Hedging)
+    unanswered: UnansweredTracker = field(default_factory=UnansweredTracker)
+    failures: FirstFailures = field(default_factory=FirstFailures)  # of attempts
+    _breakers: CircuitBreakers = field(default_factory=CircuitBreakers)
+    _opened: FirstFailures = field(default_factory=FirstFailures)
+    _times_slow: dict[str, int] = field(default_factory=dict)  # by account, in a row
+    _dropped_at: dict[str, float] = field(default_factory=dict)  # by account, until it is answered
+    _trial: ReadyBot | None = None  # left for a spare account, whose first answer is evidence
+    _watched: set[str] = field(default_factory=set)  # spent addresses
+    _tasks: Tasks = field(default_factory=Tasks)
 
     async def stop(self) -> None:
         """End what runs in the background."""
@@ -215,21 +208,15 @@ class BotHealth:
         return True
 
     def silent(
-        self,
-        bot: ReadyBot,
-        match_id: int,
-        asked_at: float,
-        *,
-        others_got_it: bool,
-        is_dropped: bool,
+        self, bot: ReadyBot, match_id: int, asked_at: float | None, *, others_got_it: bool
     ) -> None:
         """No answer came for long enough to be evidence, over a connection that is alive.
 
-        `is_dropped`: the GC threw the request away. One such request is over too soon to see whether
-        others are answered meanwhile, so the time since the one before it counts.
+        `asked_at`: None where the GC threw the request away. One such request is over too soon to see
+        whether others are answered meanwhile, so the time since the one before it counts.
         """
         account, now, since = bot.account, self._clock.now(), asked_at
-        if is_dropped:
+        if since is None:
             since = self._dropped_at.get(account, now)
             self._dropped_at[account] = now
         self._break_circuit(bot, since)

@@ -48,8 +48,9 @@ class Fetch:
         self._fetches = fetches
         self._context = context
         self._clock = context.clock
-        store = context.matches
-        self._claim = MatchClaim(store, match_id, context.storing, context.clock, context.log)
+        self._claim = MatchClaim(
+            context.matches, match_id, context.storing, context.clock, context.log
+        )
         self._client = ""  # whose share of the queue it uses
         self._priority = 0  # the highest of its waiters
         self._deadline = 0.0  # the latest of its waiters
@@ -286,19 +287,15 @@ class Fetch:
         if not self._may_add:
             return math.inf, math.inf
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
-        overdue_s, begun, now = (
-            health.hedging.overdue_s,
-            self._running[-1].started_at,
-            self._clock.now(),
-        )
+        overdue_s, begun = health.hedging.overdue_s, self._running[-1].started_at
         left_s = self._deadline - begun
-        may_hedge = health.hedging.is_allowed and not self._has_hedged
-        hedge_s = overdue_s if may_hedge else math.inf
-        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
-        if retry_s >= timeout_s and health.unanswered.may_be_the_match(self._avoid, now):
-            retry_s = math.inf  # then it is clear soon whether the match is to be set aside
         last_s = left_s - overdue_s / TIMES  # an attempt without time for an answer makes no sense
-        hedge_at = begun + hedge_s if hedge_s <= last_s else math.inf
+        may_hedge = health.hedging.is_allowed and not self._has_hedged and overdue_s <= last_s
+        hedge_at = begun + overdue_s if may_hedge else math.inf
+        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
+        if retry_s >= timeout_s:  # it is clear soon whether the match is to be set aside
+            is_witnessed = health.unanswered.may_be_the_match(self._avoid, self._clock.now())
+            retry_s = math.inf if is_witnessed else retry_s
         return hedge_at, begun + retry_s if retry_s <= last_s else math.inf
 
     @property

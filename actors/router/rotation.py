@@ -90,10 +90,7 @@ class RoundRobin:
         return None if entry is None else entry.bot
 
     def has_others(self, accounts: frozenset[str], *, good: bool = False) -> bool:
-        """Whether a ready bot, busy or not, uses an account that is not among `accounts`.
-
-        `good`: only a bot of the first queue counts.
-        """
+        """Whether a ready bot (`good`: of the first queue), busy or not, uses another account."""
         known = (self._of_account.get(account) for account in accounts)
         ready = [one for one in known if one and one.base is not Standing.PAUSED]
         if good:

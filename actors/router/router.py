@@ -76,7 +76,7 @@ class Router(Actor[RouterMessage]):
         log = log.bind(actor="router")
         self._registry = registry
         self._pool = BotPool(policy, clock=clock)
-        self._health = BotHealth(self._pool, accounts, metrics=metrics, clock=clock, log=log)
+        self._health = BotHealth(self._pool, accounts, metrics, clock, log)
         self._context = FetchContext(
             *(matches, accounts, memory, self._pool, self._health, decoder),
             *(metrics, policy, rng, clock, log),

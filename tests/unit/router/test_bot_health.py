@@ -27,9 +27,7 @@ class Env:
         self.clock = clock
         self.pool = BotPool(POLICY, clock=clock)
         log = structlog.get_logger()
-        self.health = BotHealth(
-            self.pool, FakeAccounts(), metrics=RouterCounts(), clock=clock, log=log
-        )
+        self.health = BotHealth(self.pool, FakeAccounts(), RouterCounts(), clock, log)
         self.bots = {name: self.bot(name) for name in ("a", "b", "quick")}
         for bot in self.bots.values():
             self.pool.add(bot)
@@ -76,7 +74,7 @@ async def test_a_bot_on_probation_after_silence_is_not_deprioritised(clock: Fake
     silent = env.bots["a"]
     for _ in range(OPENS_AFTER):
         env.pool.rotation.overdue(silent)
-    env.health.silent(silent, next(matches), clock.now(), others_got_it=False, is_dropped=False)
+    env.health.silent(silent, next(matches), clock.now(), others_got_it=False)
     assert env.standing("a") is Standing.PAUSED
     await clock.advance(LONGEST_S)
     assert env.standing("a") is Standing.PROBATION
