@@ -1,8 +1,8 @@
 """Bridge between the asyncio loop and the gevent hub.
 
-To the hub: `call` runs a greenlet and awaits it, `submit` runs a short function in the hub itself. To the
-loop: `post` runs a function, `ask_loop` lets a greenlet wait for a coroutine. Only frozen values and
-bytes cross, in order.
+To the hub: `call` runs a greenlet and awaits it, `submit` runs a short function in the hub itself.
+To the loop: `post` runs a function, `ask_loop` runs a coroutine while a greenlet waits. Only frozen
+values and bytes cross, in order.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from gevent.event import AsyncResult
@@ -28,19 +30,9 @@ KILL_S: Final = 1.0  # for calls that run when the hub ends
 class _Job:
     """One `call` and the future of its outcome."""
 
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
     reply: asyncio.Future[Any]
     greenlet: Any = field(default=None)
     is_cancelled: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _LoopCall:
-    """One `ask_loop`: the result that the greenlet waits for, and the task that produces it."""
-
-    answer: AsyncResult
-    task: asyncio.Future[Any] | None = None
 
 
 class Bridge:
@@ -66,8 +58,8 @@ class Bridge:
             SteamUnreachable: there is no hub, or the greenlet was killed; else what `fn` raises.
         """
         self._check(self._loop_thread, "call")
-        job = _Job(fn, args, self._loop.create_future())
-        self.submit(self._spawn, job)
+        job = _Job(self._loop.create_future())
+        self.submit(self._spawn, job, fn, args)
         self._replies.add(job.reply)
         try:
             return await job.reply  # type: ignore[no-any-return] # the future of fn's own result
@@ -121,15 +113,16 @@ class Bridge:
             except RuntimeError:  # the loop is closed
                 self._outbox.clear()
 
-    def ask_loop(self, fn: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run the coroutine ``fn(*args)`` on the loop and block this greenlet until its result."""
-        question = _LoopCall(AsyncResult())
-        self.post(self._start_asked, fn, args, question)
+    @contextmanager
+    def ask_loop(self, fn: Callable[..., Awaitable[Any]], *args: object) -> Iterator[AsyncResult]:
+        """Run the coroutine ``fn(*args)`` on the loop until the block ends; yield its result."""
+        answer = AsyncResult()
+        asked = asyncio.run_coroutine_threadsafe(_awaited(fn, args), self._loop)
+        asked.add_done_callback(partial(self._return, answer))
         try:
-            return question.answer.get()  # type: ignore[no-any-return] # gevent has no types
-        except BaseException:  # killed, or out of time
-            self.post(self._cancel_question, question)
-            raise
+            yield answer
+        finally:
+            asked.cancel()
 
     # -- internals -------------------------------------------------------------------------------
 
@@ -147,47 +140,38 @@ class Bridge:
                 # Popped last: until then further posts do not wake the loop.
                 self._outbox.popleft()
 
-    def _spawn(self, job: _Job) -> None:
+    def _spawn(self, job: _Job, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         if not job.is_cancelled:
-            job.greenlet = self._greenlets.spawn(self._run, job)
+            job.greenlet = self._greenlets.spawn(self._run, job.reply, fn, args)
 
     def _kill(self, job: _Job) -> None:
         job.is_cancelled = True
         if job.greenlet is not None:
             job.greenlet.kill(block=False)
 
-    def _run(self, job: _Job) -> None:
+    def _run(
+        self, reply: asyncio.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
         """In the greenlet. gevent's Timeout and GreenletExit are BaseExceptions and must not leak."""
         try:
-            result = job.fn(*job.args)
+            result = fn(*args)
         except Exception as error:  # noqa: BLE001 - raised again on the loop
-            self.post(_settle, job.reply, None, error)
+            self.post(_settle, reply, None, error)
         except BaseException as error:  # noqa: BLE001 - as above, but as SteamUnreachable
             ended = SteamUnreachable("hub", f"ended by {type(error).__name__}")
-            self.post(_settle, job.reply, None, ended)
+            self.post(_settle, reply, None, ended)
         else:
-            self.post(_settle, job.reply, result, None)
+            self.post(_settle, reply, result, None)
 
-    def _start_asked(
-        self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], question: _LoopCall
-    ) -> None:
-        question.task = asyncio.ensure_future(_awaited(fn, args))
-        question.task.add_done_callback(lambda done: self._return(done, question.answer))
-
-    @staticmethod
-    def _cancel_question(question: _LoopCall) -> None:
-        if question.task is not None:
-            question.task.cancel()
-
-    def _return(self, task: asyncio.Future[Any], answer: AsyncResult) -> None:
+    def _return(self, answer: AsyncResult, asked: Future[Any]) -> None:
         error: BaseException | None = SteamUnreachable("hub", "the question was cancelled")
-        if not task.cancelled():
-            error = task.exception()
+        if not asked.cancelled():
+            error = asked.exception()
         with suppress(SteamUnreachable):  # the hub has ended, and the greenlet with it
             if error is not None:
                 self.submit(answer.set_exception, error)
             else:
-                self.submit(answer.set, task.result())
+                self.submit(answer.set, asked.result())
 
     @staticmethod
     def _check(thread: int | None, method: str) -> None:

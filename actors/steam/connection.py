@@ -57,14 +57,11 @@ class Connection:
 
     def __init__(
         self,
-        transport: Transport,
-        on_death: Callable[[SteamUnreachable], None],
         *,
         clock: SteamTime,
         log: FilteringBoundLogger,
     ) -> None:
-        self._transport = transport
-        self._on_death = on_death
+        self._transport: Transport | None = None
         self._clock = clock
         self._log = log
         self._handlers: dict[int, Handler] = {}
@@ -74,19 +71,25 @@ class Connection:
         self._unanswered = 0
         self._in_a_row = 0  # messages since other greenlets ran
         self._longest_sleep_s = math.inf
-        self._beat_at = self._heard_at = clock.now()
-        self.death: SteamUnreachable | None = None
+        self._beat_at = self._heard_at = 0.0
+        self._greenlets: list[Any] = []
+        self.ended = Event()  # set with `death`
+        # Why it cannot be used.
+        self.death: SteamUnreachable | None = SteamUnreachable("session", "the link is not open")
         self.end_at = math.inf  # clock seconds; from then on nothing is sent
         self.ending: SteamUnreachable | None = None  # the reason of an end that is under way
         self.steam_id = 0
         self.session_id = 0
-        self._reader = gevent.spawn(self._read)
-        self._greenlets = [self._reader, gevent.spawn(self._write)]
+        self.local_ip = ""
 
-    @property
-    def local_ip(self) -> str:
-        """The local address of the connection."""
-        return self._transport.local_ip
+    def open(self, transport: Transport) -> None:
+        """Start the reader and the writer; called once."""
+        self._transport = transport
+        self.local_ip = transport.local_ip
+        self.death = None
+        self._beat_at = self._heard_at = self._clock.now()
+        reader = gevent.spawn(self._read, transport)
+        self._greenlets = [reader, gevent.spawn(self._write, transport, reader)]
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -160,28 +163,35 @@ class Connection:
         self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
 
     def die_if_silent_since(self, instant: float) -> None:
-        """End a connection that has received nothing since `instant` (clock seconds)."""
+        """End a connection that has received nothing since `instant` (clock seconds).
+
+        Raises:
+            SteamUnreachable: the connection is dead.
+        """
         if self._heard_at < instant:
             gevent.sleep(READ_S)
         if self._heard_at < instant:
             self.die(SteamUnreachable("session", "silence, also after a probe"))
+        if self.death is not None:
+            raise self.death
 
     def die(self, why: SteamUnreachable) -> None:
         """End the connection and fail every waiting greenlet. The first reason counts."""
         if self.death is not None:
             return
         self.death = why = self.ending or why
+        self.ended.set()
         expected, self._expected = self._expected, {}
         for answer in expected.values():
             answer.set_exception(why)
         self._has_unsent.set()
-        self._on_death(why)
 
     def close(self) -> None:
         """Close the socket and end all greenlets; does not wait. Harmless when repeated."""
         self.die(SteamUnreachable("session", "closed by us"))
         gevent.killall(self._greenlets, block=False)
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def wait_closed(self) -> None:
         """Wait until the greenlets have ended after `close`."""
@@ -189,10 +199,10 @@ class Connection:
 
     # -- greenlets -----------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self, transport: Transport) -> None:
         with self._ending_on_error():
-            while True:
-                data = self._transport.receive()
+            while self.death is None:
+                data = transport.receive()
                 if self._must_not_be_used():
                     return
                 self._unanswered = 0
@@ -201,8 +211,6 @@ class Connection:
                 for message in parse(data):
                     self._handle(message)
                     self._yield_now_and_then()
-                if self.death is not None:
-                    return
 
     def _yield_now_and_then(self) -> None:
         """Let other greenlets run: receiving data that has already arrived does not switch."""
@@ -222,30 +230,21 @@ class Connection:
                 "message_unreadable", emsg=message.emsg, error_type=type(error).__name__
             )
 
-    def _write(self) -> None:
+    def _write(self, transport: Transport, reader: Any) -> None:
         with self._ending_on_error():
-            while True:
-                self._has_unsent.wait()
-                self._has_unsent.clear()
-                while self._unsent and not self._must_not_be_used():
-                    self._send_next_or_read_last_words()
-                if self.death is not None:
-                    return
-
-    def _send_next_or_read_last_words(self) -> None:
-        try:
-            self._send_next()
-        except OSError:
-            # A server sends ClientLoggedOff before it closes: let the reader find it.
-            self._reader.join(timeout=LAST_WORDS_S)
-            raise
-
-    def _send_next(self) -> None:
-        message = self._unsent.popleft()
-        if message == _KEEP_ALIVE:
-            self._transport.keep_alive()
-        else:
-            self._transport.send(message)
+            try:
+                while self.death is None:
+                    self._has_unsent.wait()
+                    self._has_unsent.clear()
+                    while self._unsent and not self._must_not_be_used():
+                        if message := self._unsent.popleft():
+                            transport.send(message)
+                        else:
+                            transport.keep_alive()
+            except OSError:
+                # A server sends ClientLoggedOff before it closes: let the reader find it.
+                reader.join(timeout=LAST_WORDS_S)
+                raise
 
     def _pulse(self, heartbeat_s: float) -> None:
         """Send heartbeats until the end; keep-alives also go through the send queue."""
@@ -316,6 +315,17 @@ class Services:
         send = partial(self._connection.send, emsg, request, **header)
         answer: tuple[int, bytes] = self._connection.wait(("service", job), send)
         return answer
+
+    def pause(self, seconds: float, until: Any = None) -> None:
+        """Wait for `seconds`, or until the gevent event `until` is set.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        ended = self._connection.ended
+        gevent.wait([ended] if until is None else [ended, until], timeout=seconds, count=1)
+        if self._connection.death is not None:
+            raise self._connection.death
 
     def _on_response(self, message: Message) -> None:
         self._connection.resolve(("service", message.job_target), (message.eresult, message.body))

@@ -1,4 +1,4 @@
-"""Game Coordinator session, and requests for the former names of players.
+"""Game Coordinator session.
 
 The GC may go away while Steam stays: maintenance, a restart, another session that plays. Then hellos
 follow as planned in gc_hello.py, and the link receives GcLost and later GcReady.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterable
 from typing import Any, Final
 
 import gevent
@@ -19,7 +18,6 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientRequestFreeLicense,
 )
 from steam.protobufs.steammessages_clientserver_pb2 import (
-    CMsgClientAMGetPersonaNameHistory,
     CMsgClientGamesPlayed,
 )
 from structlog.typing import FilteringBoundLogger
@@ -33,8 +31,6 @@ from actors.steam.port import GcLost, GcReady
 from actors.steam.protocol.emsg import (
     CLIENT_FROM_GC,
     CLIENT_GAMES_PLAYED,
-    CLIENT_GET_PERSONA_NAME_HISTORY,
-    CLIENT_PERSONA_NAME_HISTORY_RESPONSE,
     CLIENT_PLAYING_SESSION_STATE,
     CLIENT_REQUEST_FREE_LICENSE,
     DOTA,
@@ -48,15 +44,16 @@ from actors.steam.protocol.emsg import (
     GC_PROFILE_CARD_RESPONSE,
     GC_REQUEST_DROPPED,
 )
-from actors.steam.protocol.envelope import NO_JOB, Message, decode
-from actors.steam.protocol.gc_envelope import (
+from actors.steam.protocol.envelope import (
+    NO_JOB,
     GcMessage,
+    Message,
+    decode,
     decompressed,
     gc_head,
     gc_message,
-    match_details_request,
+    gc_request,
     parse_gc,
-    profile_card_request,
 )
 from actors.steam.protocol.wire import ParseError, fields, number
 from actors.steam.steam_time import SteamTime
@@ -68,27 +65,6 @@ LICENSE_AFTER_HELLOS: Final = 4  # unanswered; perhaps the account does not own 
 SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends
 SOURCE2: Final = 1  # ESourceEngine
 BLOCKED_S: Final = 60.0  # another session plays, no welcome can come: the launch waits no longer
-
-
-class NameHistories:
-    """Requests the former names of players. Used in the hub's thread only."""
-
-    def __init__(self, connection: Connection, inbox: Inbox, bridge: Bridge) -> None:
-        self._connection = connection
-        self._inbox = inbox
-        self._bridge = bridge
-        connection.on(CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_response)
-
-    def request(self, steam_ids: Iterable[int], job: int) -> None:
-        """Send one request; the answer goes to `inbox.names` with the same job."""
-        request = CMsgClientAMGetPersonaNameHistory()
-        for steam_id in steam_ids:
-            request.Ids.add().steamid = steam_id
-        request.id_count = len(request.Ids)
-        self._connection.send(CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
-
-    def _on_response(self, message: Message) -> None:
-        self._bridge.post(self._inbox.names.resolve, message.job_target, message.body)
 
 
 class WaitingSessions:
@@ -175,30 +151,26 @@ class GcSession:
         """Whether the GC has welcomed this session and not gone since."""
         return bool(self._welcomed.is_set())
 
-    def launch(self) -> None:
-        """Play the game and say hello until the welcome; the caller sets the time limit.
+    def launch(self, timeout_s: float) -> None:
+        """Play the game and say hello until the welcome.
 
         Raises:
             SteamUnreachable: the connection died.
             PlayingElsewhere: another session of the account plays and does not stop.
+            GcUnavailable: no welcome in time.
         """
-        self._head = gc_head(self._connection)
+        self._head = gc_head(self._connection.header(routing_appid=DOTA))
         self._play()
         self._greet(after_loss=False)
         if not self._welcomed.is_set():
-            self._connection.wait("welcome")
+            with gevent.Timeout(timeout_s, exception=False):
+                self._connection.wait("welcome")
+                return
+            raise PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
 
-    def why_not_ready(self) -> GcUnavailable:
-        """Return the reason for the missing welcome."""
-        return PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
-
-    def request_match(self, match_id: int, job: int) -> None:
-        """Send one request; the answer goes to `inbox.matches` with the same job."""
-        self._connection.send_bytes(match_details_request(self._head, match_id, job))
-
-    def request_card(self, account_id: int, job: int) -> None:
-        """Send one request; the answer goes to `inbox.cards` with the same job."""
-        self._connection.send_bytes(profile_card_request(self._head, account_id, job))
+    def request(self, message_type: int, number: int, job: int) -> None:
+        """Send a request with one field; the answer goes to the inbox with the same job."""
+        self._connection.send_bytes(gc_request(self._head, message_type, number, job))
 
     def close(self) -> None:
         """Stop the hellos."""

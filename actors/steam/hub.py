@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import LocalProtocolError, ServiceError, SteamUnreachable
+from actors.metrics import Histogram
 from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
@@ -39,11 +39,11 @@ class Hub:
         *,
         clock: Clock,
         log: FilteringBoundLogger,
-        on_beat: Callable[[float], None] = lambda _late_s: None,
+        lag: Histogram | None = None,
     ) -> None:
-        """`on_beat` is called on the loop at each beat, with its delay in seconds."""
+        """`lag`: of the seconds by which each beat is late."""
         self._clock = clock
-        self._tell_beat = on_beat
+        self._lag = lag
         self._beat_at: float | None = None
         self._log = log.bind(actor="hub")
         self._bridge: Bridge | None = None
@@ -157,8 +157,8 @@ class Hub:
     def _on_beat(self) -> None:
         self._silence_s = 0.0
         before, self._beat_at = self._beat_at, self._clock.now()
-        if before is not None:
-            self._tell_beat(max(0.0, self._beat_at - before - BEAT_S))
+        if before is not None and self._lag is not None:
+            self._lag.observe(max(0.0, self._beat_at - before - BEAT_S))
 
     def _on_ended(self) -> None:
         self.bridge.fail_calls()  # those that arrived too late to be started

@@ -50,18 +50,9 @@ class Session:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        clock: SteamTime,
-        public_ips: dict[str, str],
+        self, connection: Connection, clock: SteamTime, public_ips: dict[str, str]
     ) -> None:
-        """Register for the messages of an open connection.
-
-        Args:
-            connection: on which nothing has been sent.
-            clock: learns Steam's time of day from each log-on.
-            public_ips: by local address; shared by all sessions of the process.
-        """
+        """`clock` learns Steam's time; `public_ips`, by local address, is shared by all sessions."""
         self._public_ips = public_ips
         self._connection = connection
         self._clock = clock
@@ -74,16 +65,12 @@ class Session:
         """Send ClientHello, which has no answer; without it Steam refuses the credential flow."""
         self._connection.send(CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION))
 
-    def log_on(self, account: str, auth: AuthState) -> LoggedOn:
-        """Log on and start the heartbeats; the caller sets the time limit.
-
-        Raises:
-            LogOnRefused: with phase ``"logon"``.
-            SteamUnreachable: the connection died, or the CM has no log-on server.
-        """
+    def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
+        """Log on and start the heartbeats; see `port.Link`."""
         request = _log_on_request(account, auth)
         send = partial(self._connection.send, CLIENT_LOG_ON, request, steamid=auth.steam_id)
-        message: Message = self._connection.wait("log_on", send)
+        with gevent.Timeout(timeout_s, SteamUnreachable("logon", "no answer in time")):
+            message: Message = self._connection.wait("log_on", send)
         if not message.is_proto:  # the CM could not pass the log-on on (node-steam-user)
             raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
         try:
@@ -201,22 +188,19 @@ RENEWAL_ALLOWED: Final = b"\x18\x01"
 REFRESH_TOKEN: Final = 2
 
 
-def renew(services: Services, auth: AuthState) -> AuthState | None:
-    """Return the newer state, or None while Steam keeps the old token; the caller sets the time limit.
+def renew(services: Services, auth: AuthState, timeout_s: float) -> AuthState | None:
+    """Return the newer state, or None while Steam keeps the old token; see `port.Link.renew_token`.
 
     Since April 2025 Steam renews tokens only over a session, and decides when: near the end of the 200
     days it issues another token, and the old one is invalid from that moment. Before that it issues only
     an access token, which has no use here (node-steam-user's `renewRefreshTokens`).
-
-    Raises:
-        LogOnRefused: with phase ``"renewal"``.
-        SteamUnreachable: the connection died, or the server sent garbage.
     """
     request = CAuthentication_AccessToken_GenerateForApp_Request(
         refresh_token=auth.refresh_token, steamid=auth.steam_id
     )
     request.MergeFromString(RENEWAL_ALLOWED)
-    eresult, body = services.call(METHOD, request)
+    with gevent.Timeout(timeout_s, SteamUnreachable("renewal", "no answer in time")):
+        eresult, body = services.call(METHOD, request)
     if eresult != OK:
         raise LogOnRefused("renewal", eresult)
     try:

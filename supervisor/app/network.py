@@ -26,7 +26,7 @@ from actors.steam.hub import Hub
 from actors.steam.link import SteamNetwork
 from actors.steam.port import TransportKind
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from supervisor.app.private_files import keep_private
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings

@@ -60,7 +60,7 @@ from actors.router.router import Router
 from actors.steam.hub import Hub
 from actors.steam.port import GuardRequest
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import TrustError
+from actors.steam.transport.base import TrustError
 from supervisor import __version__
 from supervisor.app.fleet import Fleet
 from supervisor.app.metrics import add_gauges, build_metrics
@@ -126,7 +126,7 @@ class Tree:
             stable_after_s=settings.restart.stable_after, clock=clock, log=log
         )
         self._registry.subscribe(self._metrics.bots)
-        self._hub = Hub(clock=clock, log=log, on_beat=self._metrics.hub_lag.observe)
+        self._hub = Hub(clock=clock, log=log, lag=self._metrics.hub_lag)
         self._decoder = MatchDecoder()
         self._traffic = Traffic()
         self._cache = MatchCache(settings.cache.memory_entries)

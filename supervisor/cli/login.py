@@ -21,7 +21,7 @@ from actors.steam.hub import Hub
 from actors.steam.link import SteamNetwork
 from actors.steam.port import GuardKind, GuardRequest, LoggedOn, TransportKind
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from supervisor.cli.terminal import say
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError

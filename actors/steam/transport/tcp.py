@@ -21,8 +21,7 @@ from actors.steam.protocol.emsg import (
 )
 from actors.steam.protocol.envelope import MAX_MESSAGE, NO_JOB
 from actors.steam.protocol.wire import ParseError
-from actors.steam.transport.base import CHUNK, dial
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import CHUNK, Trust, dial
 
 MAGIC: Final = b"VT01"
 PROTOCOL: Final = 1

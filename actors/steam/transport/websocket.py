@@ -21,8 +21,7 @@ from wsproto.utilities import LocalProtocolError, ProtocolError
 from actors.steam.port import Server
 from actors.steam.protocol.envelope import MAX_MESSAGE
 from actors.steam.protocol.wire import ParseError
-from actors.steam.transport.base import CHUNK, dial
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import CHUNK, Trust, dial
 
 PATH: Final = "/cmsocket/"
 

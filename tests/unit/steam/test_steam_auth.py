@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,16 +11,17 @@ import gevent
 import pytest
 from Cryptodome.Cipher import PKCS1_v1_5
 from Cryptodome.PublicKey import RSA
+from gevent.event import AsyncResult
 from steam.protobufs import steammessages_auth_pb2 as pb
 from support.fake_clock import FakeClock
-from support.scripted_transport import Received, ScriptedTransport, connected
+from support.scripted_transport import PATIENCE_S, Received, ScriptedTransport, connected
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.auth import Authenticator
+from actors.steam.auth import Authenticator, code_at
+from actors.steam.bridge import Bridge
 from actors.steam.connection import Services
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.protocol import emsg
-from actors.steam.protocol.totp import code_at
 from actors.steam.steam_time import SteamTime
 
 KEY = RSA.generate(2048)
@@ -84,6 +85,24 @@ def no_code(request: GuardRequest) -> str | None:
     raise AssertionError(f"no code should be asked for: {request}")
 
 
+class DirectBridge(Bridge):
+    """Runs at once what is asked of the loop."""
+
+    def __init__(self) -> None:
+        pass
+
+    @contextmanager
+    def ask_loop(self, fn: Callable[..., Awaitable[Any]], *args: object) -> Iterator[AsyncResult]:
+        answer = AsyncResult()
+        try:
+            fn(*args).__await__().send(None)
+        except StopIteration as done:
+            answer.set(done.value)
+        except AssertionError as error:
+            answer.set_exception(error)
+        yield answer
+
+
 def run(
     services: Services,
     ask: Callable[[GuardRequest], str | None] = no_code,
@@ -91,11 +110,16 @@ def run(
     password: str = "mist-coil-1",
     secret: str | None = None,
     guard_data: str | None = None,
-    clock: FakeClock | None = None,
+    clock: FakeClock | SteamTime | None = None,
+    timeout_s: float = PATIENCE_S,
 ) -> AuthState:
+    async def on_guard(request: GuardRequest) -> str | None:
+        return ask(request)
+
     credential = Credential("abaddon", password, secret)
-    flow = Authenticator(services, credential, ask, clock=SteamTime(clock or FakeClock()))
-    return flow.run(guard_data)
+    at_steam = clock if isinstance(clock, SteamTime) else SteamTime(clock or FakeClock())
+    flow = Authenticator(services, DirectBridge(), credential, clock=at_steam)
+    return flow.run(guard_data, on_guard, timeout_s)
 
 
 BEGIN = "BeginAuthSessionViaCredentials"
@@ -200,11 +224,8 @@ def test_codes_that_an_uncertain_clock_made_are_no_fault_of_the_account() -> Non
         with steam() as (fake, services):
             fake.offer(3)
             fake.answers[UPDATE] = [(88, b""), (88, b"")]
-            flow = Authenticator(
-                services, Credential("abaddon", "pw", SECRET), no_code, clock=clock
-            )
             with pytest.raises(LogOnRefused) as caught:
-                flow.run(None)
+                run(services, secret=SECRET, clock=clock)
         assert type(caught.value) is expected
         assert caught.value.eresult == 88
 
@@ -214,9 +235,7 @@ def test_a_code_is_made_by_steams_time(clock: FakeClock) -> None:
     at_steam.learn_from_cm(int(clock.wall()) + 90)
     with steam() as (fake, services):
         fake.offer(3)
-        Authenticator(services, Credential("abaddon", "pw", SECRET), no_code, clock=at_steam).run(
-            None
-        )
+        run(services, secret=SECRET, clock=at_steam)
         (update,) = fake.requests(UPDATE, UpdateRequest)
     assert update.code == code_at(SECRET, at_steam.wall())
     assert update.code != code_at(SECRET, clock.wall())
@@ -328,16 +347,11 @@ def test_when_time_is_over_it_is_known_who_was_waited_for(
     with steam() as (fake, services):
         fake.offer(*kinds)
         fake.answers[POLL] = [(1, b"")] * 1000
-        clock = SteamTime(FakeClock())
-        flow = Authenticator(services, Credential("abaddon", "x"), no_code, clock=clock)
-        with gevent.Timeout(0.02, exception=False):
-            flow.run(None)
-        error = flow.out_of_time()
-    if need is None:
-        assert isinstance(error, SteamUnreachable)
-    else:
-        assert isinstance(error, NeedsHuman)
-        assert need in error.need
+        with pytest.raises(SteamUnreachable if need is None else NeedsHuman) as late:
+            run(services, timeout_s=0.02)
+    if isinstance(late.value, NeedsHuman):
+        assert need is not None
+        assert need in late.value.need
 
 
 def test_a_new_client_id_is_used_from_then_on() -> None:
