@@ -13,26 +13,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import gevent
 from gevent.event import AsyncResult
-from gevent.pool import Group
 
 from actors.errors import LocalProtocolError, SteamUnreachable
 
 T = TypeVar("T")
 KILL_S: Final = 1.0  # for calls that run when the hub ends
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One `call` and the future of its outcome."""
-
-    reply: asyncio.Future[Any]
-    greenlet: Any = field(default=None)
-    is_cancelled: bool = False
 
 
 class Bridge:
@@ -45,8 +35,9 @@ class Bridge:
         self._hub_thread: int | None = None
         # Held while the hub's loop is used or destroyed: a destroyed loop is freed memory.
         self._hub_lock = threading.Lock()
-        self._greenlets: Any = None  # of the calls; used in the hub only
-        self._replies: set[asyncio.Future[Any]] = set()  # of the calls; used on the loop only
+        # Of the calls.
+        self._replies: set[asyncio.Future[Any]] = set()  # used on the loop only
+        self._greenlets: dict[asyncio.Future[Any], Any] = {}  # used in the hub only
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     # -- on the loop's thread --------------------------------------------------------------------
@@ -58,17 +49,17 @@ class Bridge:
             SteamUnreachable: there is no hub, or the greenlet was killed; else what `fn` raises.
         """
         self._check(self._loop_thread, "call")
-        job = _Job(self._loop.create_future())
-        self.submit(self._spawn, job, fn, args)
-        self._replies.add(job.reply)
+        reply: asyncio.Future[T] = self._loop.create_future()
+        self.submit(self._spawn, reply, fn, args)
+        self._replies.add(reply)
         try:
-            return await job.reply  # type: ignore[no-any-return] # the future of fn's own result
+            return await reply
         except asyncio.CancelledError:
             with suppress(SteamUnreachable):  # without a hub there is no greenlet
-                self.submit(self._kill, job)
+                self.submit(self._kill, reply)
             raise
         finally:
-            self._replies.discard(job.reply)
+            self._replies.discard(reply)
 
     def submit(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` in the hub itself, soon and in order; `fn` must not wait.
@@ -91,14 +82,13 @@ class Bridge:
     def attach(self, hub: Any) -> None:
         """Open the bridge; called once, in the hub's thread."""
         self._hub_thread = threading.get_ident()
-        self._greenlets = Group()
         self._hub = hub
 
     def detach(self) -> None:
         """Close the bridge and end the calls; posted functions still run."""
         with self._hub_lock:
             self._hub = None
-        self._greenlets.kill(timeout=KILL_S)
+        gevent.killall(list(self._greenlets.values()), timeout=KILL_S)
 
     def post(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` on the loop, soon and in order.
@@ -140,17 +130,18 @@ class Bridge:
                 # Popped last: until then further posts do not wake the loop.
                 self._outbox.popleft()
 
-    def _spawn(self, job: _Job, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        if not job.is_cancelled:
-            job.greenlet = self._greenlets.spawn(self._run, job.reply, fn, args)
+    def _spawn(
+        self, reply: asyncio.Future[T], fn: Callable[..., T], args: tuple[object, ...]
+    ) -> None:
+        greenlet = self._greenlets[reply] = gevent.spawn(self._run, reply, fn, args)
+        greenlet.rawlink(lambda _ended: self._greenlets.pop(reply))
 
-    def _kill(self, job: _Job) -> None:
-        job.is_cancelled = True
-        if job.greenlet is not None:
-            job.greenlet.kill(block=False)
+    def _kill(self, reply: asyncio.Future[Any]) -> None:
+        if reply in self._greenlets:
+            self._greenlets[reply].kill(block=False)
 
     def _run(
-        self, reply: asyncio.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]
+        self, reply: asyncio.Future[T], fn: Callable[..., T], args: tuple[object, ...]
     ) -> None:
         """In the greenlet. gevent's Timeout and GreenletExit are BaseExceptions and must not leak."""
         try:

@@ -117,34 +117,31 @@ class Connection:
 
     # -- waiting for answers -------------------------------------------------------------------
 
-    def expect(self, key: Hashable) -> AsyncResult:
-        """Return a result that `resolve(key)` or the death of the connection sets."""
-        answer: AsyncResult = AsyncResult()
-        if self.death is not None:
-            answer.set_exception(self.death)
-        else:
-            self._expected[key] = answer
-        return answer
-
-    def resolve(self, key: Hashable, value: object) -> None:
-        """Set the result of `expect(key)`; does nothing when no greenlet expects it."""
-        if (answer := self._expected.pop(key, None)) is not None:
-            answer.set(value)
-
-    def refuse(self, key: Hashable, error: Exception) -> None:
-        """Fail the result of `expect(key)`; does nothing when no greenlet expects it."""
-        if (answer := self._expected.pop(key, None)) is not None:
-            answer.set_exception(error)
-
     def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
-        """Call `send` and block this greenlet until `key` is resolved."""
-        answer = self.expect(key)
+        """Call `send` and block this greenlet until `key` is resolved; return the value.
+
+        Raises:
+            SteamUnreachable: the connection is dead; else the error of `refuse`.
+        """
+        if self.death is not None:
+            raise self.death
+        answer = self._expected[key] = AsyncResult()
         try:
             if send is not None:
                 send()
             return answer.get()
         finally:
             self._expected.pop(key, None)
+
+    def resolve(self, key: Hashable, value: object) -> None:
+        """End the wait for `key`; does nothing when no greenlet waits."""
+        if (answer := self._expected.pop(key, None)) is not None:
+            answer.set(value)
+
+    def refuse(self, key: Hashable, error: Exception) -> None:
+        """Raise `error` in the wait for `key`; does nothing when no greenlet waits."""
+        if (answer := self._expected.pop(key, None)) is not None:
+            answer.set_exception(error)
 
     def on(self, emsg: int, handler: Handler) -> None:
         """Register the handler of one message type; it must not wait. Other types are skipped."""

@@ -129,15 +129,11 @@ class WebSocketTransport:
 def _secure(sock: Any, server: Server, trust: Trust) -> Any:
     """Wrap, then shake hands: a greenlet killed in between can still close the socket."""
     try:
-        secured = trust.tls.wrap_socket(
+        sock = trust.tls.wrap_socket(
             sock, server_hostname=server.host, do_handshake_on_connect=False
         )
+        sock.do_handshake()
     except BaseException:
         sock.close()
         raise
-    try:
-        secured.do_handshake()
-    except BaseException:
-        secured.close()
-        raise
-    return secured
+    return sock
