@@ -36,12 +36,7 @@ from actors.steam.port import (
     Server,
     TransportKind,
 )
-from actors.steam.protocol.emsg import (
-    CLIENT_GET_PERSONA_NAME_HISTORY,
-    CLIENT_PERSONA_NAME_HISTORY_RESPONSE,
-    GC_MATCH_DETAILS_REQUEST,
-    GC_PROFILE_CARD_REQUEST,
-)
+from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import Message
 from actors.steam.session import Session, renew
 from actors.steam.steam_time import SteamTime
@@ -154,7 +149,7 @@ class SteamLink:
         with matches.add() as (job, answer):
             try:
                 self._bridge.submit(
-                    self._hub.request_gc, matches, GC_MATCH_DETAILS_REQUEST, match_id, job
+                    self._hub.request_gc, matches, emsg.GC_MATCH_DETAILS_REQUEST, match_id, job
                 )
                 await asyncio.wait([answer], timeout=timeout_s)
             finally:
@@ -173,7 +168,7 @@ class SteamLink:
         cards = self._inbox.cards
         with cards.add() as (job, answer):
             self._bridge.submit(
-                self._hub.request_gc, cards, GC_PROFILE_CARD_REQUEST, account_id, job
+                self._hub.request_gc, cards, emsg.GC_PROFILE_CARD_REQUEST, account_id, job
             )
             async with asyncio.timeout(timeout_s):
                 return await answer
@@ -234,7 +229,7 @@ class HubLink:
         )
         self._fence_at = math.inf
         self._guard: Any = None  # the greenlet that ends the session at the fence
-        self.connection.on(CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_names)
+        self.connection.on(emsg.CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_names)
 
     def open(self, server: Server, timeout_s: float) -> None:
         """Connect and say hello. Raises SteamUnreachable with phase ``"connect"``."""
@@ -265,7 +260,7 @@ class HubLink:
             request = CMsgClientAMGetPersonaNameHistory(id_count=len(steam_ids))
             for steam_id in steam_ids:
                 request.Ids.add().steamid = steam_id
-            self.connection.send(CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
+            self.connection.send(emsg.CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
 
     def _has_session(self, requests: PendingRequests, job: int) -> bool:
         """Return whether Steam has accepted a log-on; fail the request if not."""

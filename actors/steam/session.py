@@ -21,14 +21,7 @@ from steam.protobufs.steammessages_auth_pb2 import (
 from actors.errors import LogOnRefused, SteamUnreachable
 from actors.steam.connection import Connection, Services
 from actors.steam.port import AuthState, LoggedOn
-from actors.steam.protocol.emsg import (
-    CLIENT_HELLO,
-    CLIENT_LOG_OFF,
-    CLIENT_LOG_ON,
-    CLIENT_LOG_ON_RESPONSE,
-    CLIENT_LOGGED_OFF,
-    CLIENT_SERVER_UNAVAILABLE,
-)
+from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import Message, decode
 from actors.steam.protocol.wire import ParseError, fields
 from actors.steam.steam_time import SteamTime
@@ -57,18 +50,20 @@ class Session:
         self._connection = connection
         self._clock = clock
         self.is_logging_off = False
-        connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
-        connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
-        connection.on(CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
+        connection.on(emsg.CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
+        connection.on(emsg.CLIENT_LOGGED_OFF, self._on_logged_off)
+        connection.on(emsg.CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
 
     def hello(self) -> None:
         """Send ClientHello, which has no answer; without it Steam refuses the credential flow."""
-        self._connection.send(CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION))
+        self._connection.send(
+            emsg.CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION)
+        )
 
     def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
         """Log on and start the heartbeats; see `port.Link`."""
         request = _log_on_request(account, auth)
-        send = partial(self._connection.send, CLIENT_LOG_ON, request, steamid=auth.steam_id)
+        send = partial(self._connection.send, emsg.CLIENT_LOG_ON, request, steamid=auth.steam_id)
         with gevent.Timeout(timeout_s, SteamUnreachable("logon", "no answer in time")):
             message: Message = self._connection.wait("log_on", send)
         if not message.is_proto:  # the CM could not pass the log-on on (node-steam-user)
@@ -103,7 +98,9 @@ class Session:
         self.is_logging_off = True
         with gevent.Timeout(timeout_s, exception=False):
             try:
-                self._connection.wait("logged_off", partial(self._connection.send, CLIENT_LOG_OFF))
+                self._connection.wait(
+                    "logged_off", partial(self._connection.send, emsg.CLIENT_LOG_OFF)
+                )
             except SteamUnreachable:
                 return  # closed without an answer, which also ends the session
 

@@ -23,7 +23,6 @@ from support.scripted_transport import PATIENCE_S, ScriptedTransport, connected
 
 from actors.errors import PlayingElsewhere, SteamUnreachable
 from actors.steam import gc as gc_module
-from actors.steam import gc_hello
 from actors.steam.bridge import Bridge
 from actors.steam.gc import GcSession, WaitingSessions
 from actors.steam.pending import Inbox, PendingRequests
@@ -74,10 +73,10 @@ class Seen(Inbox):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.005, 0.005))
-    monkeypatch.setattr(gc_hello, "SLOW_S", 0.01)
-    monkeypatch.setattr(gc_hello, "LOST_S", 0.01)
-    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 60.0)
+    monkeypatch.setattr(gc_module, "PAUSES_S", (0.005, 0.005))
+    monkeypatch.setattr(gc_module, "SLOW_S", 0.01)
+    monkeypatch.setattr(gc_module, "LOST_S", 0.01)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_S", 60.0)
 
 
 @contextmanager
@@ -190,8 +189,8 @@ def test_no_hello_while_another_session_plays() -> None:
 
 
 def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", ())
-    monkeypatch.setattr(gc_hello, "SLOW_S", 60.0)
+    monkeypatch.setattr(gc_module, "PAUSES_S", ())
+    monkeypatch.setattr(gc_module, "SLOW_S", 60.0)
     with session() as (gc, server, _):
         playing(server, 570, blocked=True)
         settle()
@@ -348,7 +347,7 @@ def test_a_broken_message_of_the_gc_is_skipped(payload: bytes) -> None:
 
 def test_hellos_without_an_answer_start_the_game_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steam may not have connected the game to a GC that restarted meanwhile."""
-    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.05)
+    monkeypatch.setattr(gc_module, "RESTART_GAME_S", 0.05)
     with welcomed() as (_, server, _seen):
         playing(server, 0)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
@@ -362,8 +361,8 @@ def test_hellos_without_an_answer_start_the_game_again(monkeypatch: pytest.Monke
 def test_the_place_in_the_queue_is_not_lost_by_a_restart_of_the_game(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.02)
-    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.01)
+    monkeypatch.setattr(gc_module, "RESTART_GAME_S", 0.02)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_S", 0.01)
     with welcomed() as (_, server, _seen):
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(3, queue_position=7, queue_size=9))
         server.wait_gc(emsg.GC_CLIENT_HELLO, 8)
@@ -385,7 +384,7 @@ def test_a_launch_that_another_session_blocks_does_not_wait_for_the_gc(
 def test_a_welcome_brings_the_hellos_of_waiting_sessions_forward(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gc_hello, "LEAST_GAP_S", 0.0)
+    monkeypatch.setattr(gc_module, "LEAST_GAP_S", 0.0)
     waiting = WaitingSessions(random.Random(1))
     with welcomed(waiting) as (_, first, _seen), welcomed(waiting) as (second_gc, second, _):
         for server in (first, second):
