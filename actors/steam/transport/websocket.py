@@ -11,7 +11,6 @@ from wsproto.events import (
     AcceptConnection,
     BytesMessage,
     CloseConnection,
-    Message,
     Ping,
     RejectConnection,
     Request,
@@ -100,8 +99,6 @@ class WebSocketTransport:
         match event:
             case BytesMessage():
                 self._on_part(event)
-            case Message():
-                pass  # text messages are not used
             case Ping():
                 self._send(event.response())
             case AcceptConnection():
@@ -111,8 +108,6 @@ class WebSocketTransport:
             case CloseConnection():
                 # wsproto also reports invalid frames this way: 1002, 1007.
                 raise ConnectionResetError(f"the WebSocket closed with code {event.code}")
-            case _:
-                pass
 
     def _on_part(self, part: BytesMessage) -> None:
         self._size += len(part.data)
