@@ -29,8 +29,7 @@ from actors.steam.port import (
     GuardKind,
     GuardRequest,
 )
-from actors.steam.protocol.envelope import decode
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import ParseError, decode
 from actors.steam.steam_time import SteamTime
 
 OK: Final = 1

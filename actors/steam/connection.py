@@ -28,8 +28,7 @@ from actors.steam.protocol.emsg import (
     SERVICE_METHOD_CALL_NON_AUTHED,
     SERVICE_METHOD_RESPONSE,
 )
-from actors.steam.protocol.envelope import Message, build, parse
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import Message, ParseError, build, parse
 from actors.steam.steam_time import SteamTime
 from actors.steam.transport.base import Transport
 

@@ -32,14 +32,16 @@ from actors.steam.protocol.envelope import (
     NO_JOB,
     GcMessage,
     Message,
+    ParseError,
     decode,
     decompressed,
+    fields,
     gc_head,
     gc_message,
     gc_request,
+    number,
     parse_gc,
 )
-from actors.steam.protocol.wire import ParseError, fields, number
 from actors.steam.steam_time import SteamTime
 
 # After a welcome the waiting sessions say hello this far apart, and all of them within the limit.

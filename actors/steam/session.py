@@ -22,8 +22,7 @@ from actors.errors import LogOnRefused, SteamUnreachable
 from actors.steam.connection import Connection, Services
 from actors.steam.port import AuthState, LoggedOn
 from actors.steam.protocol import emsg
-from actors.steam.protocol.envelope import Message, decode
-from actors.steam.protocol.wire import ParseError, fields
+from actors.steam.protocol.envelope import Message, ParseError, decode, fields
 from actors.steam.steam_time import SteamTime
 
 PROTOCOL_VERSION: Final = 65580

@@ -26,7 +26,7 @@ from wsproto import events as ws
 
 from actors.steam.port import Server, TransportKind
 from actors.steam.protocol import envelope
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import ParseError
 from actors.steam.transport import tcp, websocket
 from actors.steam.transport.base import Trust
 from actors.steam.transport.tcp import TcpTransport

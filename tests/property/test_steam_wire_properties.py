@@ -19,13 +19,17 @@ from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, GC_MATCH_DETAILS_REQU
 from actors.steam.protocol.envelope import (
     NO_JOB,
     GcMessage,
+    ParseError,
     build,
+    fields,
     gc_message,
     gc_request,
+    int32,
     parse,
     parse_gc,
+    read_varint,
+    varint,
 )
-from actors.steam.protocol.wire import ParseError, fields, int32, read_varint, varint
 
 uint32 = st.integers(0, 2**32 - 1)
 int32s = st.integers(-(2**31), 2**31 - 1)

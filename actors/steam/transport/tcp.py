@@ -19,8 +19,7 @@ from actors.steam.protocol.emsg import (
     CHANNEL_ENCRYPT_RESPONSE,
     CHANNEL_ENCRYPT_RESULT,
 )
-from actors.steam.protocol.envelope import MAX_MESSAGE, NO_JOB
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import MAX_MESSAGE, NO_JOB, ParseError
 from actors.steam.transport.base import CHUNK, Trust, dial
 
 MAGIC: Final = b"VT01"

@@ -18,8 +18,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
 from actors.steam.port import Server
-from actors.steam.protocol.envelope import MAX_MESSAGE
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import MAX_MESSAGE, ParseError
 from actors.steam.transport.base import CHUNK, Trust, dial
 
 PATH: Final = "/cmsocket/"

@@ -12,7 +12,7 @@ import pytest
 from backports import zstd
 
 from actors.replays.verify import AT_ONCE, BadReplay, ReplayVerifier
-from actors.steam.protocol.wire import varint
+from actors.steam.protocol.envelope import varint
 
 MATCH = 8_990_000_000
 SOURCE_2, SOURCE_1 = b"PBDEMS2\0", b"PBUFDEM\0"

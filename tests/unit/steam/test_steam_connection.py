@@ -13,8 +13,7 @@ from support.scripted_transport import connected
 from actors.errors import SteamUnreachable
 from actors.steam import connection as connection_module
 from actors.steam.protocol.emsg import CLIENT_HEARTBEAT
-from actors.steam.protocol.envelope import Message
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import Message, ParseError
 
 
 def settle() -> None:

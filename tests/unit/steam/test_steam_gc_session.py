@@ -28,8 +28,7 @@ from actors.steam.gc import GcSession, WaitingSessions
 from actors.steam.pending import Inbox, PendingRequests
 from actors.steam.port import Dropped, GcLost, LinkEvent
 from actors.steam.protocol import emsg
-from actors.steam.protocol.envelope import NO_JOB
-from actors.steam.protocol.wire import varint
+from actors.steam.protocol.envelope import NO_JOB, varint
 from actors.steam.steam_time import SteamTime
 from supervisor.clock import SystemClock
 

@@ -14,8 +14,15 @@ from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 
 from actors.steam.protocol import envelope
 from actors.steam.protocol.emsg import MULTI
-from actors.steam.protocol.envelope import MAX_DECODED, MAX_MESSAGE, MAX_PARTS, build, decode, parse
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import (
+    MAX_DECODED,
+    MAX_MESSAGE,
+    MAX_PARTS,
+    ParseError,
+    build,
+    decode,
+    parse,
+)
 
 
 def one(emsg: int, body: bytes = b"") -> bytes:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gevent import socket
 
 from actors.steam.port import Server, TransportKind
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import ParseError
 from actors.steam.transport import tcp
 from actors.steam.transport.base import Trust
 from actors.steam.transport.tcp import TcpTransport

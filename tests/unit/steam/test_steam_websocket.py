@@ -22,7 +22,7 @@ from wsproto.events import (
 )
 
 from actors.steam.port import Server, TransportKind
-from actors.steam.protocol.wire import ParseError
+from actors.steam.protocol.envelope import ParseError
 from actors.steam.transport import websocket
 from actors.steam.transport.websocket import WebSocketTransport
 

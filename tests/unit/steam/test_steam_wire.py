@@ -16,13 +16,18 @@ from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, GC_CLIENT_HELLO, GC_M
 from actors.steam.protocol.envelope import (
     NO_JOB,
     GcMessage,
+    ParseError,
     build,
+    content,
+    fields,
     gc_message,
     gc_request,
+    number,
     parse,
     parse_gc,
+    read_varint,
+    varint,
 )
-from actors.steam.protocol.wire import ParseError, content, fields, number, read_varint, varint
 
 STEAM_ID = 76561197960287930
 SESSION = 1234567
