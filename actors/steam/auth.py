@@ -116,30 +116,22 @@ class Authenticator:
 
     def _begin(self) -> AuthSession:
         account = self._credential.account
-        key = self._call(
-            "GetPasswordRSAPublicKey",
-            pb.CAuthentication_GetPasswordRSAPublicKey_Request(account_name=account),
-            pb.CAuthentication_GetPasswordRSAPublicKey_Response,
-        )
-        request = pb.CAuthentication_BeginAuthSessionViaCredentials_Request(
+        key = self._call("GetPasswordRSAPublicKey", account_name=account)
+        begun = self._call(
+            "BeginAuthSessionViaCredentials",
             account_name=account,
             encrypted_password=self._encrypted_password(key),
             encryption_timestamp=key.timestamp,
             remember_login=True,
             persistence=PERSISTENT,
             website_id=WEBSITE_ID,
-        )
-        details = request.device_details
-        details.device_friendly_name = DEVICE_NAME
-        details.platform_type = pb.k_EAuthTokenPlatformType_SteamClient
-        details.os_type = LINUX
-        details.gaming_device_type = DESKTOP
-        if self._guard_data:
-            request.guard_data = self._guard_data
-        begun = self._call(
-            "BeginAuthSessionViaCredentials",
-            request,
-            pb.CAuthentication_BeginAuthSessionViaCredentials_Response,
+            guard_data=self._guard_data or None,
+            device_details={
+                "device_friendly_name": DEVICE_NAME,
+                "platform_type": pb.k_EAuthTokenPlatformType_SteamClient,
+                "os_type": LINUX,
+                "gaming_device_type": DESKTOP,
+            },
         )
         if not begun.client_id:  # an OK without an id is a refusal (as in steam-next)
             raise LogOnRefused("credentials", 2)
@@ -186,18 +178,15 @@ class Authenticator:
             self._awaited = "follow the link in the e-mail from Steam"
         else:
             kinds = ", ".join(str(kind) for kind in sorted(offered))
-            raise NeedsHuman(
-                self._credential.account,
-                f"Steam wants a confirmation we do not know (kind {kinds})",
-            )
+            need = f"Steam wants a confirmation we do not know (kind {kinds})"
+            raise NeedsHuman(self._credential.account, need)
         return None
 
     def _send_totp(self, session: AuthSession, shared_secret: str) -> None:
         """Send a TOTP code. Each is valid once: after a mismatch the next one is tried."""
         try:
-            eresult = self._update(
-                session, code_at(shared_secret, self._clock.wall()), GUARD_DEVICE_CODE
-            )
+            code = code_at(shared_secret, self._clock.wall())
+            eresult = self._update(session, code, GUARD_DEVICE_CODE)
             if eresult == TWO_FACTOR_CODE_MISMATCH:
                 self._services.pause(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
                 code = code_at(shared_secret, self._clock.wall())
@@ -249,12 +238,10 @@ class Authenticator:
     def _update(self, session: AuthSession, code: str, code_type: int) -> int:
         eresult, _ = self._answer(
             "UpdateAuthSessionWithSteamGuardCode",
-            pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Request(
-                client_id=session.client_id,
-                steamid=session.steam_id,
-                code=code,
-                code_type=code_type,
-            ),
+            client_id=session.client_id,
+            steamid=session.steam_id,
+            code=code,
+            code_type=code_type,
         )
         return eresult
 
@@ -269,11 +256,7 @@ class Authenticator:
         """Poll once; return the auth state when the session is approved, else None."""
         session = self._begun()
         answer = self._call(
-            "PollAuthSessionStatus",
-            pb.CAuthentication_PollAuthSessionStatus_Request(
-                client_id=session.client_id, request_id=session.request_id
-            ),
-            pb.CAuthentication_PollAuthSessionStatus_Response,
+            "PollAuthSessionStatus", client_id=session.client_id, request_id=session.request_id
         )
         if answer.new_client_id:
             self._session = replace(session, client_id=answer.new_client_id)
@@ -282,16 +265,19 @@ class Authenticator:
         newest = answer.new_guard_data or self._guard_data
         return AuthState(session.steam_id, answer.refresh_token, newest)
 
-    def _call(self, method: str, request: Any, answer_type: Any) -> Any:
-        eresult, body = self._answer(method, request)
+    def _call(self, method: str, **fields: Any) -> Any:
+        """Return the response, a CAuthentication_<method>_Response."""
+        eresult, body = self._answer(method, **fields)
         if eresult != OK:
             raise LogOnRefused("credentials", eresult)
         try:
-            return decode(answer_type, body)
+            return decode(getattr(pb, f"CAuthentication_{method}_Response"), body)
         except ParseError as error:
             raise SteamUnreachable("credentials", f"the server sent garbage: {error}") from error
 
-    def _answer(self, method: str, request: Any) -> tuple[int, bytes]:
+    def _answer(self, method: str, **fields: Any) -> tuple[int, bytes]:
+        """Call a method with the fields of its request; return the EResult and the body."""
+        request = getattr(pb, f"CAuthentication_{method}_Request")(**fields)
         self._waits_for_steam = True
         with gevent.Timeout(CALL_S, SteamUnreachable("credentials", "no answer in time")):
             answer = self._services.call(f"Authentication.{method}#1", request)

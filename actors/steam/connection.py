@@ -12,7 +12,6 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -116,8 +115,10 @@ class Connection:
 
     # -- waiting for answers -------------------------------------------------------------------
 
-    def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
-        """Call `send` and block this greenlet until `key` is resolved; return the value.
+    def wait(self, key: Hashable) -> Any:
+        """Block this greenlet until `key` is resolved; return the value.
+
+        `send` before it never waits, so that no answer can come too early.
 
         Raises:
             SteamUnreachable: the connection is dead; else the error of `refuse`.
@@ -126,8 +127,6 @@ class Connection:
             raise self.death
         answer = self._expected[key] = AsyncResult()
         try:
-            if send is not None:
-                send()
             return answer.get()
         finally:
             self._expected.pop(key, None)
@@ -308,8 +307,8 @@ class Services:
         authed = self._connection.session_id != 0
         emsg = SERVICE_METHOD_CALL if authed else SERVICE_METHOD_CALL_NON_AUTHED
         header = {"jobid_source": job, "target_job_name": method, "realm": REALM_GLOBAL}
-        send = partial(self._connection.send, emsg, request, **header)
-        answer: tuple[int, bytes] = self._connection.wait(("service", job), send)
+        self._connection.send(emsg, request, **header)
+        answer: tuple[int, bytes] = self._connection.wait(("service", job))
         return answer
 
     def pause(self, seconds: float, until: Any = None) -> None:

@@ -49,22 +49,21 @@ class Session:
         self._connection = connection
         self._clock = clock
         self.is_logging_off = False
-        connection.on(emsg.CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
+        connection.on(emsg.CLIENT_LOG_ON_RESPONSE, partial(connection.resolve, "log_on"))
         connection.on(emsg.CLIENT_LOGGED_OFF, self._on_logged_off)
         connection.on(emsg.CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
 
     def hello(self) -> None:
         """Send ClientHello, which has no answer; without it Steam refuses the credential flow."""
-        self._connection.send(
-            emsg.CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION)
-        )
+        hello = pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION)
+        self._connection.send(emsg.CLIENT_HELLO, hello)
 
     def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
         """Log on and start the heartbeats; see `port.Link`."""
         request = _log_on_request(account, auth)
-        send = partial(self._connection.send, emsg.CLIENT_LOG_ON, request, steamid=auth.steam_id)
+        self._connection.send(emsg.CLIENT_LOG_ON, request, steamid=auth.steam_id)
         with gevent.Timeout(timeout_s, SteamUnreachable("logon", "no answer in time")):
-            message: Message = self._connection.wait("log_on", send)
+            message: Message = self._connection.wait("log_on")
         if not message.is_proto:  # the CM could not pass the log-on on (node-steam-user)
             raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
         try:
@@ -95,31 +94,25 @@ class Session:
         if self._connection.death is not None or self._connection.session_id == 0:
             return
         self.is_logging_off = True
+        self._connection.send(emsg.CLIENT_LOG_OFF)
         with gevent.Timeout(timeout_s, exception=False):
             try:
-                self._connection.wait(
-                    "logged_off", partial(self._connection.send, emsg.CLIENT_LOG_OFF)
-                )
+                self._connection.wait("logged_off")
             except SteamUnreachable:
                 return  # closed without an answer, which also ends the session
 
     # -- incoming messages -----------------------------------------------------------------------
 
-    def _on_log_on_response(self, message: Message) -> None:
-        self._connection.resolve("log_on", message)
-
     def _on_logged_off(self, message: Message) -> None:
         eresult = _logged_off_result(message)
         self._connection.resolve("logged_off", eresult)
         if not self.is_logging_off:
-            self._connection.die(
-                SteamUnreachable("session", f"Steam logged us off with result {eresult}", eresult)
-            )
+            reason = f"Steam logged us off with result {eresult}"
+            self._connection.die(SteamUnreachable("session", reason, eresult))
 
     def _on_server_unavailable(self, _message: Message) -> None:
-        self._connection.die(
-            SteamUnreachable("session", "a server behind the CM went away", SERVICE_UNAVAILABLE)
-        )
+        reason = "a server behind the CM went away"
+        self._connection.die(SteamUnreachable("session", reason, SERVICE_UNAVAILABLE))
 
 
 def log_on_id(account: str) -> int:
