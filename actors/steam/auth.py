@@ -18,8 +18,8 @@ from steam.core.crypto import hmac_sha1, pkcs1v15_encrypt, rsa_publickey
 from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.bridge import Bridge
 from actors.steam.connection import Services
+from actors.steam.hub import Bridge
 from actors.steam.port import (
     AuthInterrupted,
     AuthSession,

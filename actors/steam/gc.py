@@ -23,8 +23,8 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, PlayingElsewhere
-from actors.steam.bridge import Bridge
 from actors.steam.connection import Connection
+from actors.steam.hub import Bridge
 from actors.steam.pending import Inbox
 from actors.steam.port import GcLost, GcReady
 from actors.steam.protocol import emsg

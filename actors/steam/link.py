@@ -18,10 +18,9 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.steam.auth import Authenticator
-from actors.steam.bridge import Bridge
 from actors.steam.connection import Connection, Services
 from actors.steam.gc import GcSession, WaitingSessions
-from actors.steam.hub import Hub
+from actors.steam.hub import Bridge, Hub
 from actors.steam.pending import Inbox, PendingRequests
 from actors.steam.port import (
     FENCED_S,

@@ -18,8 +18,8 @@ from support.scripted_transport import PATIENCE_S, Received, ScriptedTransport, 
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
 from actors.steam.auth import Authenticator, code_at
-from actors.steam.bridge import Bridge
 from actors.steam.connection import Services
+from actors.steam.hub import Bridge
 from actors.steam.port import AuthState, Credential, GuardKind, GuardRequest
 from actors.steam.protocol import emsg
 from actors.steam.steam_time import SteamTime

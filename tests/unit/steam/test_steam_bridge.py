@@ -16,8 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.errors import LocalProtocolError, SteamUnreachable
 from actors.steam import hub as hub_module
-from actors.steam.bridge import Bridge
-from actors.steam.hub import Hub
+from actors.steam.hub import Bridge, Hub
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -23,8 +23,8 @@ from support.scripted_transport import PATIENCE_S, ScriptedTransport, connected
 
 from actors.errors import PlayingElsewhere, SteamUnreachable
 from actors.steam import gc as gc_module
-from actors.steam.bridge import Bridge
 from actors.steam.gc import GcSession, WaitingSessions
+from actors.steam.hub import Bridge
 from actors.steam.pending import Inbox, PendingRequests
 from actors.steam.port import Dropped, GcLost, LinkEvent
 from actors.steam.protocol import emsg
