@@ -18,7 +18,7 @@ from steam.core.crypto import hmac_sha1, pkcs1v15_encrypt, rsa_publickey
 from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.connection import Services
+from actors.steam.connection import Connection
 from actors.steam.hub import Bridge
 from actors.steam.port import (
     AuthInterrupted,
@@ -71,13 +71,13 @@ class Authenticator:
 
     def __init__(
         self,
-        services: Services,
+        connection: Connection,
         bridge: Bridge,
         credential: Credential,
         *,
         clock: SteamTime,
     ) -> None:
-        self._services = services
+        self._connection = connection
         self._bridge = bridge
         self._credential = credential
         self._clock = clock
@@ -101,7 +101,7 @@ class Authenticator:
                 if (approved := self._satisfy_guard(session, on_guard)) is not None:
                     return approved
                 while (auth := self._poll()) is None:
-                    self._services.pause(session.interval_s)
+                    self._connection.pause(session.interval_s)
                 return auth
         except SteamUnreachable as broken:
             if self._session is None:
@@ -188,7 +188,7 @@ class Authenticator:
             code = code_at(shared_secret, self._clock.wall())
             eresult = self._update(session, code, GUARD_DEVICE_CODE)
             if eresult == TWO_FACTOR_CODE_MISMATCH:
-                self._services.pause(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
+                self._connection.pause(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
                 code = code_at(shared_secret, self._clock.wall())
                 eresult = self._update(session, code, GUARD_DEVICE_CODE)
         except ValueError as error:
@@ -229,7 +229,7 @@ class Authenticator:
         """
         with self._bridge.ask_loop(on_guard, request) as answer:
             while not answer.ready():
-                self._services.pause(self._begun().interval_s, answer)
+                self._connection.pause(self._begun().interval_s, answer)
                 if not answer.ready() and (auth := self._poll()) is not None:
                     return auth
             code: str | None = answer.get()
@@ -280,7 +280,7 @@ class Authenticator:
         request = getattr(pb, f"CAuthentication_{method}_Request")(**fields)
         self._waits_for_steam = True
         with gevent.Timeout(CALL_S, SteamUnreachable("credentials", "no answer in time")):
-            answer = self._services.call(f"Authentication.{method}#1", request)
+            answer = self._connection.call(f"Authentication.{method}#1", request)
         self._waits_for_steam = False
         return answer
 

@@ -45,6 +45,7 @@ KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read counts as gone
 MAX_READS: Final = 64  # messages in a row, also inside a Multi, before other greenlets run
 CLOSE_S: Final = 1.0
+REALM_GLOBAL: Final = 1  # of service method calls
 _KEEP_ALIVE: Final = b""  # in the send queue; no message is empty
 
 Handler = Callable[[Message], None]
@@ -79,6 +80,8 @@ class Connection:
         self.steam_id = 0
         self.session_id = 0
         self.local_ip = ""
+        self._jobs = itertools.count(1)  # never reused, so that a late answer matches no call
+        self.on(SERVICE_METHOD_RESPONSE, self._on_response)
 
     def open(self, transport: Transport) -> None:
         """Start the reader and the writer; called once."""
@@ -140,6 +143,32 @@ class Connection:
         """Raise `error` in the wait for `key`; does nothing when no greenlet waits."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set_exception(error)
+
+    def call(self, method: str, request: Any) -> tuple[int, bytes]:
+        """Call a service method and return (EResult, body); the caller sets the time limit.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        job = next(self._jobs)
+        emsg = SERVICE_METHOD_CALL if self.session_id else SERVICE_METHOD_CALL_NON_AUTHED
+        self.send(emsg, request, jobid_source=job, target_job_name=method, realm=REALM_GLOBAL)
+        answer: tuple[int, bytes] = self.wait(("service", job))
+        return answer
+
+    def _on_response(self, message: Message) -> None:
+        self.resolve(("service", message.job_target), (message.eresult, message.body))
+
+    def pause(self, seconds: float, until: Any = None) -> None:
+        """Wait for `seconds`, or until the gevent event `until` is set.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        events = [self.ended] if until is None else [self.ended, until]
+        gevent.wait(events, timeout=seconds, count=1)
+        if self.death is not None:
+            raise self.death
 
     def on(self, emsg: int, handler: Handler) -> None:
         """Register the handler of one message type; it must not wait. Other types are skipped."""
@@ -284,43 +313,3 @@ class Connection:
             kind = type(error).__name__
             self._log.error("connection_crashed", error_type=kind)
             self.die(SteamUnreachable("session", f"we could not go on: {kind}"))
-
-
-REALM_GLOBAL: Final = 1
-
-
-class Services:
-    """Service method calls. Job ids are never reused, so a late answer matches no call."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._jobs = itertools.count(1)
-        connection.on(SERVICE_METHOD_RESPONSE, self._on_response)
-
-    def call(self, method: str, request: Any) -> tuple[int, bytes]:
-        """Return (EResult, body); blocks this greenlet, the caller sets the time limit.
-
-        Raises:
-            SteamUnreachable: the connection died.
-        """
-        job = next(self._jobs)
-        authed = self._connection.session_id != 0
-        emsg = SERVICE_METHOD_CALL if authed else SERVICE_METHOD_CALL_NON_AUTHED
-        header = {"jobid_source": job, "target_job_name": method, "realm": REALM_GLOBAL}
-        self._connection.send(emsg, request, **header)
-        answer: tuple[int, bytes] = self._connection.wait(("service", job))
-        return answer
-
-    def pause(self, seconds: float, until: Any = None) -> None:
-        """Wait for `seconds`, or until the gevent event `until` is set.
-
-        Raises:
-            SteamUnreachable: the connection died.
-        """
-        ended = self._connection.ended
-        gevent.wait([ended] if until is None else [ended, until], timeout=seconds, count=1)
-        if self._connection.death is not None:
-            raise self._connection.death
-
-    def _on_response(self, message: Message) -> None:
-        self._connection.resolve(("service", message.job_target), (message.eresult, message.body))

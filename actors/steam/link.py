@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.errors import GcUnavailable, SteamUnreachable
 from actors.steam.auth import Authenticator
-from actors.steam.connection import Connection, Services
+from actors.steam.connection import Connection
 from actors.steam.gc import GcSession, WaitingSessions
 from actors.steam.hub import Bridge, Hub
 from actors.steam.pending import Inbox, PendingRequests
@@ -122,7 +122,7 @@ class SteamLink:
         resume: AuthSession | None = None,
     ) -> AuthState:
         """See `port.Link`."""
-        flow = Authenticator(self._hub.services, self._bridge, credential, clock=self._clock)
+        flow = Authenticator(self._hub.connection, self._bridge, credential, clock=self._clock)
         return await self._bridge.call(flow.run, guard_data, on_guard, timeout_s, resume)
 
     async def log_on(self, account: str, auth: AuthState, *, timeout_s: float) -> LoggedOn:
@@ -131,7 +131,7 @@ class SteamLink:
 
     async def renew_token(self, auth: AuthState, *, timeout_s: float) -> AuthState | None:
         """See `port.Link`."""
-        return await self._bridge.call(renew, self._hub.services, auth, timeout_s)
+        return await self._bridge.call(renew, self._hub.connection, auth, timeout_s)
 
     async def launch(self, *, timeout_s: float) -> None:
         """See `port.Link`."""
@@ -217,7 +217,6 @@ class HubLink:
         self._trust = network.trust
         self.connection = Connection(clock=network.clock, log=network.log)
         self.session = Session(self.connection, network.clock, network.public_ips)
-        self.services = Services(self.connection)
         self.gc = GcSession(
             self.connection,
             inbox,

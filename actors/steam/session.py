@@ -19,7 +19,7 @@ from steam.protobufs.steammessages_auth_pb2 import (
 )
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam.connection import Connection, Services
+from actors.steam.connection import Connection
 from actors.steam.port import AuthState, LoggedOn
 from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import Message, ParseError, decode, fields
@@ -177,7 +177,7 @@ RENEWAL_ALLOWED: Final = b"\x18\x01"
 REFRESH_TOKEN: Final = 2
 
 
-def renew(services: Services, auth: AuthState, timeout_s: float) -> AuthState | None:
+def renew(connection: Connection, auth: AuthState, timeout_s: float) -> AuthState | None:
     """Return the newer state, or None while Steam keeps the old token; see `port.Link.renew_token`.
 
     Since April 2025 Steam renews tokens only over a session, and decides when: near the end of the 200
@@ -189,7 +189,7 @@ def renew(services: Services, auth: AuthState, timeout_s: float) -> AuthState | 
     )
     request.MergeFromString(RENEWAL_ALLOWED)
     with gevent.Timeout(timeout_s, SteamUnreachable("renewal", "no answer in time")):
-        eresult, body = services.call(METHOD, request)
+        eresult, body = connection.call(METHOD, request)
     if eresult != OK:
         raise LogOnRefused("renewal", eresult)
     try:
