@@ -70,12 +70,7 @@ class Authenticator:
     """Runs the flow for one account over one connection, in a greenlet of the hub."""
 
     def __init__(
-        self,
-        connection: Connection,
-        bridge: Bridge,
-        credential: Credential,
-        *,
-        clock: SteamTime,
+        self, connection: Connection, bridge: Bridge, credential: Credential, *, clock: SteamTime
     ) -> None:
         self._connection = connection
         self._bridge = bridge

@@ -54,12 +54,7 @@ Handler = Callable[[Message], None]
 class Connection:
     """One connection to a CM. Used in the hub's thread only."""
 
-    def __init__(
-        self,
-        *,
-        clock: SteamTime,
-        log: FilteringBoundLogger,
-    ) -> None:
+    def __init__(self, *, clock: SteamTime, log: FilteringBoundLogger) -> None:
         self._transport: Transport | None = None
         self._clock = clock
         self._log = log
@@ -73,7 +68,7 @@ class Connection:
         self._beat_at = self._heard_at = 0.0
         self._greenlets: list[Any] = []
         self.ended = Event()  # set with `death`
-        # Why it cannot be used.
+        # Why it cannot be used, if so.
         self.death: SteamUnreachable | None = SteamUnreachable("session", "the link is not open")
         self.end_at = math.inf  # clock seconds; from then on nothing is sent
         self.ending: SteamUnreachable | None = None  # the reason of an end that is under way

@@ -41,11 +41,7 @@ class Hub:
     """Runs the gevent thread. `bridge` is usable from `start` to the end of `run`."""
 
     def __init__(
-        self,
-        *,
-        clock: Clock,
-        log: FilteringBoundLogger,
-        lag: Histogram | None = None,
+        self, *, clock: Clock, log: FilteringBoundLogger, lag: Histogram | None = None
     ) -> None:
         """`lag`: of the seconds by which each beat is late."""
         self._clock = clock
