@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.auth.client_address import Networks, group_of, is_loopback, is_within
+from actors.http.auth.clients import Networks, group_of, is_loopback, is_within
 from actors.http.errors import error_body, protocol_error
 from actors.http.headers import ID_HEADER, SECURITY_HEADERS, new_request_id, request_id_of
 

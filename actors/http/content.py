@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from actors.http.auth.credentials import shows_credential
+from actors.http.auth.api_keys import KEY_HEADER, QUERY_KEY, QUERY_KEY_PREFIXES
+from actors.http.auth.sessions import COOKIE
 from actors.matches.match import MatchAnswer, Source, etag_of, gzipped
 
 # -- negotiation -------------------------------------------------------------------------------------
@@ -136,6 +137,21 @@ def add_freshness(
     headers[hdrs.CACHE_CONTROL] = cache_control(scope, answer.stored_at, answer.fresh_until)
     headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
+
+
+def shows_credential(request: web.Request) -> bool:
+    """Return whether a request shows a key, a token or a session, valid or not.
+
+    A shared cache must not give the response to another client (RFC 9111, section 3.5, which knows only
+    the Authorization header).
+    """
+    headers = request.headers
+    return (
+        hdrs.AUTHORIZATION in headers
+        or KEY_HEADER in headers
+        or (hdrs.COOKIE in headers and COOKIE in request.cookies)
+        or (request.path.startswith(QUERY_KEY_PREFIXES) and QUERY_KEY in request.query)
+    )
 
 
 def cache_control(scope: str, stored_at: float, fresh_until: float) -> str:

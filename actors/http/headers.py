@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-from actors.http.auth.credentials import shows_credential
+from actors.http.content import shows_credential
 
 ID_HEADER: Final = istr("X-Request-Id")
 TRACE_HEADER: Final = istr("traceparent")

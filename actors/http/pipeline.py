@@ -17,8 +17,8 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.auth.admission import Admission
+from actors.http.auth.api_keys import QUERY_KEY_PREFIXES
 from actors.http.auth.clients import ANONYMOUS, Client
-from actors.http.auth.credentials import QUERY_KEY_PREFIXES
 from actors.http.errors import error_response, protocol_error
 from actors.http.headers import TRACE_HEADER, complete, name_request, request_id_of, trace_id_of
 from actors.http.outcome import Count, Outcome, Record, log_fields, loggable, outcome_of

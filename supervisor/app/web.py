@@ -25,7 +25,7 @@ from actors.dashboard.history import Traffic
 from actors.http.auth.admin import AdminToken, Audit, OperatorAuth
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import ApiKey, BadKeys, KeyRing, parse_keys
-from actors.http.auth.client_address import Network, is_loopback
+from actors.http.auth.clients import Network, is_loopback
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, TrafficCount

@@ -23,12 +23,12 @@ from actors.http.auth.api_keys import (
     MOST_PRIORITY,
     NAME_RULE,
     ApiKey,
+    digest_of,
     is_name,
     new_key,
     without_key,
 )
 from actors.http.auth.clients import Client, Rate
-from actors.http.auth.credentials import digest_of
 from supervisor.app.settings import load
 from supervisor.app.web import SETTING, read_keys
 from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail

@@ -14,7 +14,7 @@ from aiohttp import web
 from actors.actor import Address
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import KeyRing
-from actors.http.auth.client_address import Networks
+from actors.http.auth.clients import Networks
 from actors.http.connection import Capacity, HttpConnection
 from actors.http.outcome import Outcome
 from actors.http.pipeline import Pipeline

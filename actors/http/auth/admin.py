@@ -24,8 +24,8 @@ from multidict import istr
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
+from actors.http.auth.api_keys import bearer_token, digest_of
 from actors.http.auth.clients import SLOWED
-from actors.http.auth.credentials import bearer_token, digest_of
 from actors.http.auth.cross_site import is_own_origin
 from actors.http.auth.sessions import BrowserSessions
 from actors.http.errors import error_body, error_response
@@ -105,7 +105,7 @@ class OperatorAuth:
             if SLOWED in request:
                 return None
             return Operator("token") if self._token.is_shown_in(request) else None
-        session = self.sessions.of(request)
+        session = self.sessions.of(request) if hdrs.COOKIE in request.headers else None
         return None if session is None else Operator(f"session {session.name}")
 
     def check(self, request: web.Request) -> Operator | web.Response:

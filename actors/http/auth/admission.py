@@ -21,11 +21,21 @@ from aiohttp import hdrs, web
 from actors.clock import Clock
 from actors.errors import RateLimited, Unauthorized
 from actors.http.auth.admin import OperatorAuth
-from actors.http.auth.api_keys import ApiKey, KeyRing
-from actors.http.auth.client_address import FORWARDED_HEADER, Networks, address_of, group_of
-from actors.http.auth.clients import ANONYMOUS, CLIENT, SLOWED, Client, Rate, RateLimiter
-from actors.http.auth.credentials import SIGN_IN, bearer_token, shown_key
+from actors.http.auth.api_keys import KeyRing, bearer_token, shown_key
+from actors.http.auth.clients import (
+    ANONYMOUS,
+    CLIENT,
+    FORWARDED_HEADER,
+    SLOWED,
+    Client,
+    Networks,
+    Rate,
+    RateLimiter,
+    address_of,
+    group_of,
+)
 from actors.http.auth.cross_site import CrossSitePolicy
+from actors.http.auth.sessions import SIGN_IN
 
 # Open without a key: machines without keys request these paths, or the response is the same for every
 # client. Paths below /admin and /session require the admin token instead. /status and /events are not
@@ -150,8 +160,11 @@ class Admission:
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
         if self.is_operator(request):
             return OPERATOR, None
-        if self._keys is None and bearer_token(request.headers.get(hdrs.AUTHORIZATION)) is not None:
-            request[_GUESSED] = True
+        if self._keys is None:
+            header = request.headers.get(hdrs.AUTHORIZATION)
+            if header is not None and bearer_token(header) is not None:
+                request[_GUESSED] = True
+            return self._client_of_key(None, address)
         shown = shown_key(request)
         try:
             return self._client_of_key(shown, address)
@@ -163,7 +176,11 @@ class Admission:
     def _client_of_key(self, shown: str | None, address: str) -> tuple[Client, Rate | None]:
         if self._keys is None:
             return _anonymous(address), self._anonymous_rate
-        key = _find(shown, self._keys)
+        if shown is None:
+            raise Unauthorized(_NO_KEY)
+        key = self._keys.find(shown)
+        if key is None:
+            raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
         return key.client, key.rate
 
     def _take(self, client: Client, rate: Rate) -> None:
@@ -174,12 +191,3 @@ class Admission:
 @functools.lru_cache(1024)
 def _anonymous(address: str) -> Client:
     return Client(group_of(address))
-
-
-def _find(shown: str | None, keys: KeyRing) -> ApiKey:
-    if shown is None:
-        raise Unauthorized(_NO_KEY)
-    key = keys.find(shown)
-    if key is None:
-        raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
-    return key

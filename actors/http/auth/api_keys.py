@@ -1,4 +1,4 @@
-"""API keys: their file and the lookup of a key.
+"""API keys: how a request shows one, their file, and the lookup of a key.
 
 The file has one line per key, empty lines and ``#`` comments::
 
@@ -10,6 +10,7 @@ brute-force search cannot find it. Slow salted hashes are for passwords, which p
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -18,9 +19,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from actors.http.auth.clients import Client, Rate
-from actors.http.auth.credentials import digest_of
+from aiohttp import hdrs, web
+from multidict import istr
 
+from actors.http.auth.clients import Client, Rate
+
+KEY_HEADER: Final = istr("X-API-Key")
+# OpenDota's retriever takes its API key from the query, so its routes do too. No other route does:
+# proxies log queries.
+QUERY_KEY: Final = "key"
+QUERY_KEY_PREFIXES: Final = ("/match/", "/profile/", "/aliases/")
 PREFIX: Final = "botapi_"  # people and scanners for leaked secrets recognise it
 RANDOM_BYTES: Final = 32
 SCHEME: Final = "sha256:"
@@ -33,6 +41,33 @@ MOST_PRIORITY: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_RULE: Final = "1 to 64 of the characters A-Z a-z 0-9 . _ @ -, a letter or digit first"
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Return the token in an Authorization header, or None.
+
+    The name of a scheme is case-insensitive (RFC 9110, section 11.1).
+    """
+    if header is None:
+        return None
+    scheme, space, token = header.partition(" ")
+    return token.strip() if space and scheme.lower() == "bearer" else None
+
+
+def shown_key(request: web.Request) -> str | None:
+    """Return the API key that a request shows, valid or not, or None."""
+    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
+    if token is not None:
+        return token
+    key = request.headers.get(KEY_HEADER)
+    if key is None and request.path.startswith(QUERY_KEY_PREFIXES):
+        return request.query.get(QUERY_KEY)
+    return key
+
+
+def digest_of(secret: str) -> bytes:
+    """Return the hash of a secret; the process keeps and compares only hashes."""
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)

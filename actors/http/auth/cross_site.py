@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from actors.errors import ForeignHost, ForeignPage
-from actors.http.auth.client_address import parse_address
+from actors.http.auth.clients import parse_address
 
 SITE: Final = istr("Sec-Fetch-Site")
 MODE: Final = istr("Sec-Fetch-Mode")

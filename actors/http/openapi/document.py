@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from actors.http.auth.credentials import KEY_HEADER, QUERY_KEY
+from actors.http.auth.api_keys import KEY_HEADER, QUERY_KEY
 from actors.http.openapi.match_schema import Json, valve_components
 from actors.http.openapi.operation import Answer, Needs, Operation, Words
 from actors.http.openapi.outputs import (

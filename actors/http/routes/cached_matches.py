@@ -17,8 +17,8 @@ from aiohttp.abc import AbstractStreamWriter
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.auth.admission import Admission
+from actors.http.auth.api_keys import KEY_HEADER
 from actors.http.auth.clients import Client
-from actors.http.auth.credentials import KEY_HEADER
 from actors.http.auth.cross_site import SITE
 from actors.http.content import (
     HIT,

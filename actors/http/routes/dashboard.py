@@ -21,8 +21,7 @@ from actors.dashboard.event_stream import Watcher, event_id
 from actors.errors import LocalProtocolError
 from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
 from actors.http.auth.clients import SLOWED
-from actors.http.auth.credentials import SIGN_IN
-from actors.http.auth.sessions import BrowserSession, drop_cookie, set_cookie
+from actors.http.auth.sessions import SIGN_IN, BrowserSession, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
 from actors.http.headers import PAGE_HEADERS

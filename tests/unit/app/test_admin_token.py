@@ -13,7 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 from support.scripted_child import capturing_log
 
 from actors.http.auth.admin import AdminToken, new_token
-from actors.http.auth.client_address import is_loopback
+from actors.http.auth.clients import is_loopback
 from supervisor.app.secrets import admin_token
 from supervisor.app.startup import own_instance
 from supervisor.config.errors import ConfigError

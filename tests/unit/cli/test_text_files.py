@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from actors.accounts.import_file import read_accounts
-from actors.http.auth.api_keys import new_key
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import digest_of, new_key
 from sandbox.control import scenario
 from sandbox.steam import accounts as sandbox_accounts
 from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key

@@ -12,9 +12,9 @@ from support.fake_clock import FakeClock
 from actors.errors import RateLimited, Unauthorized
 from actors.http.auth.admin import AdminToken, OperatorAuth
 from actors.http.auth.admission import OPERATOR, WRONG, Admission
-from actors.http.auth.api_keys import KeyRing, parse_keys
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.clients import Client, client_of
-from actors.http.auth.credentials import digest_of, shows_credential
+from actors.http.content import shows_credential
 from actors.http.errors import TABLE
 
 KEY = "botapi_the-key-of-alice"

@@ -11,8 +11,7 @@ import pytest
 from support.fake_clock import FakeClock, settle
 from support.pipeline_env import Answer, PipelineEnv, known_match
 
-from actors.http.auth.api_keys import KeyRing, parse_keys
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import HttpConnection
 from actors.matches.match import NoMatch, NoMatchReason
