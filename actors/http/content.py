@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import MutableMapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -98,6 +98,9 @@ def compressed(
 
 # -- matches -----------------------------------------------------------------------------------------
 
+R = TypeVar("R", bound=web.StreamResponse)
+
+SOURCE: Final = web.ResponseKey("source", Source)  # where the data came from
 X_CACHE: Final = "X-Cache"
 HIT: Final = "HIT"  # the process or the fleet had the match
 MISS: Final = "MISS"  # the Game Coordinator was asked
@@ -137,6 +140,12 @@ def add_freshness(
     headers[hdrs.CACHE_CONTROL] = cache_control(scope, answer.stored_at, answer.fresh_until)
     headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
+
+
+def with_source(response: R, source: Source) -> R:
+    """Store the source of the data in the response and return the response."""
+    response[SOURCE] = source
+    return response
 
 
 def shows_credential(request: web.Request) -> bool:

@@ -31,8 +31,8 @@ from actors.errors import (
     Unauthorized,
     Unusable,
 )
-from actors.http.outcome import ERROR
 
+ERROR: Final = web.ResponseKey("error", str)  # the error word
 UNAUTHORIZED: Final = 401
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchIdRequired: (400, "match-id-required"),

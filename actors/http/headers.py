@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, overload
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -21,6 +21,7 @@ ID_HEADER: Final = istr("X-Request-Id")
 TRACE_HEADER: Final = istr("traceparent")
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 
+MAX_LOGGED: Final = 200  # characters of a value that a client sent
 _SANE: Final = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
 _TRACEPARENT: Final = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace_id>[0-9a-f]{32})-(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"
@@ -52,12 +53,6 @@ PAGE_HEADERS: Final = CIMultiDict(
 )
 
 
-def name_request(request: web.Request) -> str:
-    """Store the ID of `request` in it, and return the ID."""
-    request_id = request[REQUEST_ID] = request_id_for(request.headers)
-    return request_id
-
-
 def request_id_for(headers: Mapping[str, str]) -> str:
     """Return the ID that the headers of a request contain, if valid, else a new one."""
     shown = headers.get(ID_HEADER)
@@ -65,7 +60,7 @@ def request_id_for(headers: Mapping[str, str]) -> str:
 
 
 def request_id_of(request: web.BaseRequest) -> str:
-    """Return the ID of `request`; "" before `name_request`."""
+    """Return the ID of `request`; "" before the pipeline has stored it."""
     request_id: str = request.get(REQUEST_ID, "")
     return request_id
 
@@ -93,6 +88,24 @@ def parse_trace_id(traceparent: str) -> str | None:
     if not found["trace_id"].strip("0") or not found["parent_id"].strip("0"):
         return None
     return found["trace_id"]
+
+
+@overload
+def loggable(text: str) -> str: ...
+@overload
+def loggable(text: None) -> None: ...
+def loggable(text: str | None) -> str | None:
+    r"""Return a client's text for a log line: shortened, unprintable characters escaped (ESC: `\x1b`).
+
+    A terminal may show the line.
+    """
+    if text is None or (text.isascii() and text.isprintable() and len(text) <= MAX_LOGGED):
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text[:MAX_LOGGED])
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", errors="backslashreplace").decode()
 
 
 def complete(request: web.Request, response: web.StreamResponse) -> None:

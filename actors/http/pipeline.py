@@ -19,9 +19,18 @@ from actors.errors import RequestError
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import QUERY_KEY_PREFIXES
 from actors.http.auth.clients import ANONYMOUS, Client
-from actors.http.errors import error_response, protocol_error
-from actors.http.headers import TRACE_HEADER, complete, name_request, request_id_of, trace_id_of
-from actors.http.outcome import Count, Outcome, Record, log_fields, loggable, outcome_of
+from actors.http.content import SOURCE
+from actors.http.errors import ERROR, error_response, protocol_error
+from actors.http.headers import (
+    REQUEST_ID,
+    TRACE_HEADER,
+    complete,
+    loggable,
+    request_id_for,
+    request_id_of,
+    trace_id_of,
+)
+from actors.http.metrics import HttpMetrics, Outcome
 from actors.http.routes.cached_matches import CachedMatch, CachedMatches
 from actors.http.routes.retriever import refusal
 from actors.metrics import contained
@@ -34,6 +43,9 @@ QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  
 MATCH_PREFIXES: Final = ("/matches/", "/replays/", "/match/")  # a match ID follows
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Record = Callable[
+    [str, dict[str, Any]], None
+]  # writes a log line of this level; may keep the fields
 
 
 class Pipeline:
@@ -47,7 +59,7 @@ class Pipeline:
         clock: Clock,
         log: FilteringBoundLogger,
         record: Record | None = None,
-        count: Count | None = None,
+        metrics: HttpMetrics | None = None,
     ) -> None:
         """Make a pipeline.
 
@@ -57,16 +69,16 @@ class Pipeline:
             clock: measures durations.
             log: for crashes, and for requests if `record` is None.
             record: writes the log line of a request.
-            count: counts a response.
+            metrics: counts responses.
         """
         self._admission = admission
         self._cached = cached
         self._now = clock.now
         self._log = log.bind(actor="http")
         self._record = record or self._record_by_log
-        self._count = count
+        self._metrics = metrics
         self._note = contained(self._note_request, "requests", log=self._log)
-        self._note_cached = contained(self._record_cached, "requests", log=self._log)
+        self._note_cached = contained(self._note_cached_match, "requests", log=self._log)
 
     def wrap(self, application: RequestHandler) -> RequestHandler:
         """Return a handler of every request, which delegates to `application`."""
@@ -77,7 +89,7 @@ class Pipeline:
                 self._note_cached(cached)
                 return cast("web.StreamResponse", cached)
             started = self._now()
-            request_id = name_request(request)
+            request_id = request[REQUEST_ID] = request_id_for(request.headers)
             address = self._admission.address_of(request)
             client, is_routed = ANONYMOUS, False
             response: web.StreamResponse
@@ -92,7 +104,8 @@ class Pipeline:
             if not response.prepared:
                 complete(request, response)
             route = _route_of(request) if is_routed else None
-            outcome = outcome_of(route, response, self._now() - started)
+            took_s, word = self._now() - started, response.get(ERROR)
+            outcome = Outcome(route, response.status, took_s, word, response.get(SOURCE))
             self._note(request, outcome, request_id, address, client)
             return response
 
@@ -101,8 +114,6 @@ class Pipeline:
     def _note_request(
         self, request: web.Request, outcome: Outcome, request_id: str, address: str, client: Client
     ) -> None:
-        if self._count is not None:
-            self._count(outcome)
         fields = log_fields(
             outcome,
             client,
@@ -114,11 +125,9 @@ class Pipeline:
         )
         if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
             fields["trace_id"] = trace_id
-        self._record("debug" if request.path in QUIET_PATHS else "info", fields)
+        self._observe("debug" if request.path in QUIET_PATHS else "info", outcome, fields)
 
-    def _record_cached(self, response: CachedMatch) -> None:
-        if self._count is not None:
-            self._count(response.outcome)
+    def _note_cached_match(self, response: CachedMatch) -> None:
         fields = log_fields(
             response.outcome,
             response.client,
@@ -128,7 +137,12 @@ class Pipeline:
             request_id=response.request_id,
             address=response.address,
         )
-        self._record("info", fields)
+        self._observe("info", response.outcome, fields)
+
+    def _observe(self, level: str, outcome: Outcome, fields: dict[str, Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.observe(outcome)
+        self._record(level, fields)
 
     def _error_response(self, request: web.Request, error: Exception) -> web.Response:
         """Return the response to a request that raised `error`.
@@ -153,6 +167,32 @@ class Pipeline:
 
     def _record_by_log(self, level: str, fields: dict[str, Any]) -> None:
         getattr(self._log, level)("request_answered", **fields)
+
+
+def log_fields(
+    outcome: Outcome,
+    client: Client,
+    *,
+    method: str,
+    path: str,
+    match_id: str | None,
+    request_id: str,
+    address: str,
+) -> dict[str, Any]:
+    """Return the fields of a request's log line; see `loggable` for texts of the client."""
+    fields = {
+        "method": method,
+        "path": path,
+        "match_id": match_id,
+        "status": outcome.status,
+        "duration_s": round(outcome.took_s, 6),
+        "request_id": request_id,
+        "address": address,
+    }
+    # The name of the API key, never the key. Without API keys the name is the address.
+    if client.name and client.name != address:
+        fields["client"] = client.name
+    return fields
 
 
 def _match_id(request: web.Request) -> str | None:

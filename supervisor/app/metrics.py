@@ -9,6 +9,7 @@ from typing import Final
 
 from actors.accounts.store import AccountStore
 from actors.bot.metrics import FleetMetrics
+from actors.clock import Clock
 from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, MatchMetrics
 from actors.matches.protobuf.decoder import MatchDecoder
@@ -67,7 +68,7 @@ class Metrics:
     hub_lag: Histogram
 
 
-def build_metrics(*, version: str) -> Metrics:
+def build_metrics(*, version: str, clock: Clock) -> Metrics:
     """Make all counters."""
     instruments = Instruments()
     metrics = Metrics(
@@ -76,7 +77,7 @@ def build_metrics(*, version: str) -> Metrics:
         FleetMetrics(instruments),
         RouterMetrics(instruments),
         MatchMetrics(instruments),
-        HttpMetrics(instruments),
+        HttpMetrics(instruments, clock),
         RedisMetrics(instruments),
         instruments.histogram(
             "botapi_hub_lag_seconds", "How late the beats of the Steam thread came.", LATENESS

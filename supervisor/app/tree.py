@@ -38,14 +38,11 @@ from actors.bot.shared_causes import SharedCauses
 from actors.bot.steam_guard import InteractiveLogon, SteamGuard
 from actors.dashboard.cause_log import LastingCauses
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.history import Traffic
 from actors.errors import LocalProtocolError
-from actors.http.metrics import MetricsRoute
+from actors.http.metrics import MetricsRoute, PolledMetrics
 from actors.http.openapi.operation import Routes
-from actors.http.polled_metrics import PolledMetrics
 from actors.http.routes.admin import AdminRoutes
-from actors.http.routes.match_fetcher import MatchFetcher
-from actors.http.routes.matches import BulkRoute, MatchRoutes
+from actors.http.routes.matches import BulkRoute, MatchFetcher, MatchRoutes
 from actors.http.routes.replays import ReplayRoute
 from actors.http.routes.retriever import RetrieverRoutes
 from actors.http.routes.status import StatusRoutes
@@ -116,7 +113,7 @@ class Tree:
         self._log = log
         clock = self._clock = SystemClock()
         self._rng = random.Random()
-        self._metrics = build_metrics(version=__version__)
+        self._metrics = build_metrics(version=__version__, clock=clock)
         self._access = HttpAccess(
             settings.http, resources.admin_token, resources.address, clock=clock, log=log
         )
@@ -128,7 +125,6 @@ class Tree:
         self._registry.subscribe(self._metrics.bots)
         self._hub = Hub(clock=clock, log=log, on_beat=self._metrics.hub_lag.observe)
         self._decoder = MatchDecoder()
-        self._traffic = Traffic()
         self._cache = MatchCache(settings.cache.memory_entries)
         self.stores = Stores(
             settings, resources, observer=self._metrics.redis, clock=clock, log=log
@@ -142,7 +138,7 @@ class Tree:
             self._cache,
             deadline_s=settings.http.deadline,
             router_metrics=self._metrics.router,
-            count=self._metrics.matches,
+            metrics=self._metrics.matches,
             clock=clock,
         )
         self.config = LiveSettings(loaded, self._apply, clock=clock, log=log)
@@ -281,7 +277,7 @@ class Tree:
             fleet=self._fleet,
             accounts=self.stores.admin,
             store=self.stores.accounts,
-            traffic=self._traffic,
+            traffic=self._metrics.http.traffic,
             about=self._about,
             config=self.config.report,
             causes=self._causes,
@@ -333,7 +329,6 @@ class Tree:
             self._dashboard,
             fetcher=self._fetcher,
             metrics=self._metrics.http,
-            traffic=self._traffic,
             listener=self.resources.listener,
             clock=self._clock,
             log=self._log,
@@ -342,9 +337,9 @@ class Tree:
     def _routes(self) -> list[Routes]:
         fetcher, clock = self._fetcher, self._clock
         groups: list[Routes] = [
-            MatchRoutes(fetcher, wall=clock.wall),
+            MatchRoutes(fetcher, clock=clock),
             BulkRoute(fetcher, self._access.admission),
-            ReplayRoute(fetcher, mirror=self.resources.network.replay_mirror, wall=clock.wall),
+            ReplayRoute(fetcher, mirror=self.resources.network.replay_mirror, clock=clock),
             RetrieverRoutes(fetcher, self._players, RetrieverDecoder(), clock=clock),
             StatusRoutes(
                 self._registry,

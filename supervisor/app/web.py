@@ -21,21 +21,19 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.history import Traffic
 from actors.http.auth.admin import AdminToken, Audit, OperatorAuth
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import ApiKey, BadKeys, KeyRing, parse_keys
 from actors.http.auth.clients import Network, is_loopback
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import Capacity
-from actors.http.metrics import HttpMetrics, TrafficCount
+from actors.http.metrics import HttpMetrics
 from actors.http.openapi.operation import Routes
-from actors.http.outcome import Outcome
 from actors.http.pipeline import Pipeline
 from actors.http.routes.admin_request import operators_only
 from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
-from actors.http.routes.match_fetcher import MatchFetcher
+from actors.http.routes.matches import MatchFetcher
 from actors.http.server import HttpServer, make_app
 from supervisor import __version__
 from supervisor.app.open_files import most_connections, open_files_limit
@@ -216,7 +214,6 @@ def make_http(
     *,
     fetcher: MatchFetcher,
     metrics: HttpMetrics,
-    traffic: Traffic,
     listener: socket.socket,
     clock: SystemClock,
     log: FilteringBoundLogger,
@@ -229,18 +226,11 @@ def make_http(
         dashboard: what the page shows.
         fetcher: has the cached matches.
         metrics: counts all requests.
-        traffic: counts the requests that the page shows.
         listener: the bound socket; it stays open when the server ends.
         clock: both times.
         log: of the server and of the requests.
     """
     admission, record = access.admission, RequestLog(log)
-    count_traffic = TrafficCount(traffic, wall=clock.wall)
-
-    def count(outcome: Outcome) -> None:
-        count_traffic(outcome)
-        metrics(outcome)
-
     app = make_app(groups, admission, version=__version__)
     PageRoutes().add_to(app)
     operators, is_private = access.operators, access.is_private
@@ -252,7 +242,7 @@ def make_http(
     return HttpServer(
         app,
         listener.dup(),
-        pipeline=Pipeline(admission, cached, clock=clock, log=log, record=record, count=count),
+        pipeline=Pipeline(admission, cached, clock=clock, log=log, record=record, metrics=metrics),
         capacity=access.capacity,
         drain_s=LONGEST_DRAIN_S,
         log=log,

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from actors.http.connection import Capacity
-from actors.http.outcome import Count
+from actors.http.metrics import HttpMetrics
 from actors.http.pipeline import Pipeline
 from actors.http.server import HttpServer, make_app
 from supervisor.app.web import HttpAccess
@@ -117,7 +117,7 @@ def get(path: str = "/", **headers: str) -> bytes:
 async def serving(
     routes: dict[str, Handler] | None = None,
     http: Http | None = None,
-    count: Count | None = None,
+    metrics: HttpMetrics | None = None,
     *,
     address: str = "0.0.0.0",  # noqa: S104 - the configured address; the socket is on loopback
 ) -> AsyncIterator[HttpServerEnv]:
@@ -126,7 +126,7 @@ async def serving(
     clock = SystemClock()
     access = HttpAccess(http or Http(), None, address, clock=clock, log=log)
     app = make_app((), access.admission, version="test")
-    pipeline = Pipeline(access.admission, clock=clock, log=log, count=count)
+    pipeline = Pipeline(access.admission, clock=clock, log=log, metrics=metrics)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:

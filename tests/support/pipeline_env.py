@@ -16,14 +16,14 @@ from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import KeyRing
 from actors.http.auth.clients import Networks
 from actors.http.connection import Capacity, HttpConnection
-from actors.http.outcome import Outcome
+from actors.http.metrics import HttpMetrics, MatchMetrics, Outcome
 from actors.http.pipeline import Pipeline
 from actors.http.routes.cached_matches import CachedMatches
-from actors.http.routes.match_fetcher import MatchFetcher
-from actors.http.routes.matches import MatchRoutes
+from actors.http.routes.matches import MatchFetcher, MatchRoutes
 from actors.http.server import make_app
 from actors.matches.cache import MatchCache
 from actors.matches.match import Known, MatchAnswer, ReplayFacts
+from actors.metrics import Instruments
 from actors.router.messages import RouterMessage
 from support.fake_clock import FakeClock, settle
 from support.router_counts import RouterCounts
@@ -135,12 +135,12 @@ class PipelineEnv:
             self.memory,
             deadline_s=15.0,
             router_metrics=self.router_metrics,
-            count=self.errors.append,
+            metrics=_MatchMetrics(self.errors),
             clock=clock,
         )
         self.routed: list[str] = []  # targets that the application was asked for
         self.cached = CachedMatches(self.admission, fetcher, clock=clock)
-        self._routes = MatchRoutes(fetcher, wall=clock.wall)
+        self._routes = MatchRoutes(fetcher, clock=clock)
 
     def knows(self, *known: Known) -> None:
         """Put matches into memory."""
@@ -159,7 +159,7 @@ class PipelineEnv:
             clock=self.clock,
             log=log,
             record=self.record,
-            count=self.outcomes.append,
+            metrics=_HttpMetrics(self.outcomes, self.clock),
         )
         runner = web.AppRunner(app)
         await runner.setup()
@@ -187,6 +187,30 @@ class PipelineEnv:
     def record(self, level: str, fields: dict[str, Any]) -> None:
         """Keep a log line."""
         self.lines.append((level, fields))
+
+
+class _MatchMetrics(MatchMetrics):
+    """Also keeps the error words."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(Instruments())
+        self._errors = errors
+
+    def answered(self, error: str = "") -> None:
+        super().answered(error)
+        self._errors.append(error)
+
+
+class _HttpMetrics(HttpMetrics):
+    """Also keeps the outcomes."""
+
+    def __init__(self, outcomes: list[Outcome], clock: FakeClock) -> None:
+        super().__init__(Instruments(), clock)
+        self._outcomes = outcomes
+
+    def observe(self, outcome: Outcome) -> None:
+        super().observe(outcome)
+        self._outcomes.append(outcome)
 
 
 async def _echo(request: web.Request) -> web.Response:

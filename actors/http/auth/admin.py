@@ -28,9 +28,8 @@ from actors.http.auth.api_keys import bearer_token, digest_of
 from actors.http.auth.clients import SLOWED
 from actors.http.auth.cross_site import is_own_origin
 from actors.http.auth.sessions import BrowserSessions
-from actors.http.errors import error_body, error_response
-from actors.http.headers import request_id_of
-from actors.http.outcome import ERROR, loggable
+from actors.http.errors import ERROR, error_body, error_response
+from actors.http.headers import loggable, request_id_of
 from actors.metrics import contained
 
 MIN_LENGTH: Final = 16  # characters of a token that cannot be guessed

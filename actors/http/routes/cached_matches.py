@@ -31,9 +31,9 @@ from actors.http.content import (
     json_headers,
 )
 from actors.http.headers import ID_HEADER, SECURITY_HEADERS, TRACE_HEADER, request_id_for
+from actors.http.metrics import Outcome
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS
-from actors.http.outcome import Outcome
-from actors.http.routes.match_fetcher import TIMEOUT_HEADER, MatchFetcher
+from actors.http.routes.matches import TIMEOUT_HEADER, MatchFetcher
 from actors.matches.match import MatchAnswer
 
 OK: Final = 200

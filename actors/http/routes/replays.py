@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
+from actors.clock import Clock
 from actors.errors import RequestError
-from actors.http.content import JSON, add_freshness
+from actors.http.content import JSON, add_freshness, with_source
 from actors.http.errors import error_body, error_response
 from actors.http.openapi.inputs import REDIRECT, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
-from actors.http.outcome import with_source
-from actors.http.routes.match_fetcher import MatchFetcher
+from actors.http.routes.matches import MatchFetcher
 from actors.matches.match import MatchAnswer, on_mirror
 from actors.replays.availability import Availability, availability, upload_left_s
 
@@ -25,13 +25,11 @@ from actors.replays.availability import Availability, availability, upload_left_
 class ReplayRoute:
     """Answers requests for replay files."""
 
-    def __init__(
-        self, fetcher: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
-    ) -> None:
-        """`mirror`: base URL of the server with the files, if not Valve's; `wall` returns UTC seconds."""
+    def __init__(self, fetcher: MatchFetcher, *, mirror: str | None, clock: Clock) -> None:
+        """`mirror`: base URL of the server with the files, if not Valve's."""
         self._fetcher = fetcher
         self._mirror = mirror
-        self._wall = wall
+        self._clock = clock
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return the operation and its handler."""
@@ -45,7 +43,7 @@ class ReplayRoute:
             answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)
-        now = self._wall()
+        now = self._clock.wall()
         facts = self._facts(answer, now)
         if is_redirect and facts.availability in NO_REPLAY:
             word, sentence = NO_REPLAY[facts.availability]

@@ -28,8 +28,8 @@ from actors.errors import (
     TimedOut,
     Unauthorized,
 )
-from actors.http.content import accepts_gzip
-from actors.http.errors import TABLE, error_response
+from actors.http.content import accepts_gzip, with_source
+from actors.http.errors import ERROR, TABLE, error_response
 from actors.http.headers import request_id_of
 from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, parse_match_id, parse_steam_ids
 from actors.http.openapi.operation import Operation
@@ -40,8 +40,7 @@ from actors.http.openapi.outputs import (
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
 )
-from actors.http.outcome import ERROR, with_source
-from actors.http.routes.match_fetcher import MatchFetcher, Options, ask_in_time
+from actors.http.routes.matches import MatchFetcher, Options, ask_in_time
 from actors.matches.match import MatchAnswer, gzipped
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage

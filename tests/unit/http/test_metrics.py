@@ -28,8 +28,7 @@ from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import LastingCauses
 from actors.errors import StoreUnavailable
-from actors.http.metrics import REFRESH_S, HttpMetrics, MetricsRoute
-from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
+from actors.http.metrics import ACCOUNTS_S, REFRESH_S, HttpMetrics, MetricsRoute, PolledMetrics
 from actors.metrics import Format, Instruments
 from actors.redis.metrics import RedisMetrics
 from actors.router.messages import RouterReport
@@ -383,7 +382,8 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
     async def match(request: web.Request) -> web.Response:
         return web.Response(text=request.match_info["match_id"])
 
-    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as server:
+    metrics = HttpMetrics(instruments, SystemClock())
+    async with serving({"/matches/{match_id}": match}, metrics=metrics) as server:
         series = set()
         for number in range(150):
             await server.ask(get(f"/matches/{number}?x={number}"))
@@ -404,7 +404,7 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
 
 def count_series(bots: int) -> int:
     """Return how many series there are when so many bots have been through everything."""
-    metrics = build_metrics(version="1")
+    metrics = build_metrics(version="1", clock=SystemClock())
     for number in range(bots):
         name = f"bot-{number}"
         for before in BotState:
@@ -423,7 +423,7 @@ def test_there_are_no_more_series_for_more_bots() -> None:
 
 
 def test_restarts_are_counted_by_part_and_for_all_bots_together() -> None:
-    metrics = build_metrics(version="1")
+    metrics = build_metrics(version="1", clock=SystemClock())
     for restarts in range(3):
         for state in (ChildState.STARTING, ChildState.RUNNING, ChildState.BACKING_OFF):
             metrics.children.on_child(ChildStatus("router", state, 0, restarts=restarts))
