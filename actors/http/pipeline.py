@@ -18,7 +18,7 @@ from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import QUERY_KEY_PREFIXES
-from actors.http.auth.clients import ANONYMOUS, Client
+from actors.http.auth.clients import ADDRESS, ANONYMOUS, Client
 from actors.http.content import SOURCE
 from actors.http.errors import ERROR, error_response, protocol_error
 from actors.http.headers import (
@@ -90,7 +90,7 @@ class Pipeline:
                 return cast("web.StreamResponse", cached)
             started = self._now()
             request_id = request[REQUEST_ID] = request_id_for(request.headers)
-            address = self._admission.address_of(request)
+            address = request[ADDRESS] = self._admission.address_of(request)
             client, is_routed = ANONYMOUS, False
             response: web.StreamResponse
             try:

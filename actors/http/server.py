@@ -16,6 +16,7 @@ from actors.http.headers import on_prepare
 from actors.http.openapi.document import document
 from actors.http.openapi.operation import Routes, add_routes
 from actors.http.pipeline import MAX_BODY, Pipeline, RequestHandler, body_reader
+from actors.http.routes.admin import PREFIX, AdminRoutes
 from actors.http.routes.api_docs import DocsRoutes
 
 BACKLOG: Final = 512  # connections that the kernel queues
@@ -25,11 +26,21 @@ BACKLOG: Final = 512  # connections that the kernel queues
 ACCEPTS: Final = 16
 
 
-def make_app(groups: Sequence[Routes], admission: Admission, *, version: str) -> web.Application:
-    """Return an application that serves `groups` and their OpenAPI document for that `version`."""
+def make_app(
+    groups: Sequence[Routes],
+    admission: Admission,
+    *,
+    version: str,
+    admin: AdminRoutes | None = None,
+) -> web.Application:
+    """Return an application that serves these routes and their OpenAPI document for that `version`."""
     app = web.Application(middlewares=[body_reader(admission)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(on_prepare)
-    operations = tuple(add_routes(app, *groups))
+    operations = [*add_routes(app, *groups)]
+    if admin is not None:
+        admin_app = web.Application(middlewares=[admin.operators_only])
+        operations += add_routes(admin_app, admin, prefix=PREFIX)
+        app.add_subapp(PREFIX, admin_app)
     DocsRoutes(lambda: document(operations, version=version)).add_to(app)
     return app
 

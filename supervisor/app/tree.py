@@ -327,6 +327,7 @@ class Tree:
             self._access,
             self._routes(),
             self._dashboard,
+            admin=self._admin_routes(),
             fetcher=self._fetcher,
             metrics=self._metrics.http,
             listener=self.resources.listener,
@@ -336,7 +337,7 @@ class Tree:
 
     def _routes(self) -> list[Routes]:
         fetcher, clock = self._fetcher, self._clock
-        groups: list[Routes] = [
+        return [
             MatchRoutes(fetcher, clock=clock),
             BulkRoute(fetcher, self._access.admission),
             ReplayRoute(fetcher, mirror=self.resources.network.replay_mirror, clock=clock),
@@ -345,20 +346,25 @@ class Tree:
                 self._registry,
                 self._router,
                 self._dashboard,
+                self._access.admission,
+                facts=lambda: self._about | {"config": self.config.report(), "log": logs.report()},
                 clock=clock,
-                about=self._about,
-                config=self.config.report,
-                log=logs.report,
-                may_see_names=self._access.may_see_names,
             ),
             MetricsRoute(self._polled_metrics, self._metrics.instruments, clock=clock),
         ]
-        if self._access.operators is not None:
-            guard, fleet = self._steam_guard, self._fleet
-            groups.append(
-                AdminRoutes(self.stores.accounts, self.stores.admin, guard, fleet, clock=clock)
-            )
-        return groups
+
+    def _admin_routes(self) -> AdminRoutes | None:
+        operators, audit = self._access.operators, self._access.audit
+        if operators is None:
+            return None
+        return AdminRoutes(
+            *(operators, audit, self._dashboard),
+            store=self.stores.accounts,
+            accounts=self.stores.admin,
+            steam_guard=self._steam_guard,
+            fleet=self._fleet,
+            clock=self._clock,
+        )
 
     # -- children ------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
@@ -30,7 +29,7 @@ from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics
 from actors.http.openapi.operation import Routes
 from actors.http.pipeline import Pipeline
-from actors.http.routes.admin_request import operators_only
+from actors.http.routes.admin import AdminRoutes
 from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
 from actors.http.routes.matches import MatchFetcher
@@ -165,7 +164,7 @@ class HttpAccess:
             clock=clock,
             browsers=self._browsers(http),
         )
-        self.audit = Audit(log, self.admission.address_of)
+        self.audit = Audit(log)
         self.is_private = (
             self._is_exposed or http.admin_token_file is not None or http.api_keys_file is not None
         )
@@ -177,12 +176,6 @@ class HttpAccess:
         self.admission.reconfigure(
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
-
-    def may_see_names(self, request: web.Request) -> bool:
-        """Return whether a client may see account names; each may where all clients are local."""
-        admits_by_key = self._http.api_keys_file is not None
-        is_operator = self.operators is not None and self.operators.is_operator(request)
-        return not self._is_exposed or admits_by_key or is_operator
 
     @property
     def _is_exposed(self) -> bool:
@@ -212,6 +205,7 @@ def make_http(
     groups: Sequence[Routes],
     dashboard: Dashboard,
     *,
+    admin: AdminRoutes | None,
     fetcher: MatchFetcher,
     metrics: HttpMetrics,
     listener: socket.socket,
@@ -224,6 +218,7 @@ def make_http(
         access: permissions and limits.
         groups: the operations of the API.
         dashboard: what the page shows.
+        admin: the operations for operators; None without an admin token.
         fetcher: has the cached matches.
         metrics: counts all requests.
         listener: the bound socket; it stays open when the server ends.
@@ -231,13 +226,11 @@ def make_http(
         log: of the server and of the requests.
     """
     admission, record = access.admission, RequestLog(log)
-    app = make_app(groups, admission, version=__version__)
+    app = make_app(groups, admission, version=__version__, admin=admin)
     PageRoutes().add_to(app)
     operators, is_private = access.operators, access.is_private
     EventsRoute(dashboard, operators, is_private=is_private, clock=clock).add_to(app)
     SessionRoutes(operators, access.audit, is_private=is_private).add_to(app)
-    if operators is not None:
-        app.middlewares.append(operators_only(operators, access.audit, dashboard.refresh))
     cached = CachedMatches(admission, fetcher, clock=clock)
     return HttpServer(
         app,

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -25,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.http.auth.api_keys import bearer_token, digest_of
-from actors.http.auth.clients import SLOWED
+from actors.http.auth.clients import ADDRESS, SLOWED
 from actors.http.auth.cross_site import is_own_origin
 from actors.http.auth.sessions import BrowserSessions
 from actors.http.errors import ERROR, error_body, error_response
@@ -63,51 +61,34 @@ class AdminToken:
         shown = bearer_token(header)
         return shown is not None and self.matches(shown)
 
-    def is_shown_in(self, request: web.Request) -> bool:
-        """Return whether a request shows the token."""
-        return self.opens(request.headers.get(hdrs.AUTHORIZATION))
-
 
 def new_token() -> str:
     """Return a new random token."""
     return secrets.token_urlsafe(RANDOM_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """An authenticated operator. `name` is for the audit log; it is no credential."""
-
-    name: str
-
-
 class OperatorAuth:
     """Checks the credentials of operators."""
 
     def __init__(self, token: AdminToken, clock: Clock) -> None:
-        self._token = token
+        self.token = token
         self.sessions = BrowserSessions(clock)
 
     def is_operator(self, request: web.Request) -> bool:
         """Return whether an operator sent the request."""
         return self.operator(request) is not None
 
-    def opens_for(self, token: str) -> bool:
-        """Return whether `token` is the admin token."""
-        return self._token.matches(token)
-
-    def operator(self, request: web.Request) -> Operator | None:
-        """Return the operator who sent the request, or None.
+    def operator(self, request: web.Request) -> str | None:
+        """Return the operator who sent the request, or None; it is a name for the log, no credential.
 
         A token from an address that showed too many wrong tokens is not compared.
         """
-        if hdrs.AUTHORIZATION in request.headers:
-            if SLOWED in request:
-                return None
-            return Operator("token") if self._token.is_shown_in(request) else None
+        if (header := request.headers.get(hdrs.AUTHORIZATION)) is not None:
+            return "token" if SLOWED not in request and self.token.opens(header) else None
         session = self.sessions.of(request) if hdrs.COOKIE in request.headers else None
-        return None if session is None else Operator(f"session {session.name}")
+        return None if session is None else f"session {session.name}"
 
-    def check(self, request: web.Request) -> Operator | web.Response:
+    def check(self, request: web.Request) -> str | web.Response:
         """Return the operator who sent an admin request, or the response that refuses it."""
         operator = self.operator(request)
         if operator is None:
@@ -137,10 +118,8 @@ def add_facts(request: web.Request, **facts: Any) -> None:
 class Audit:
     """Writes the audit log."""
 
-    def __init__(self, log: FilteringBoundLogger, address_of: Callable[[web.Request], str]) -> None:
-        """`address_of` returns the client's address."""
+    def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log.bind(actor="admin")
-        self._address_of = address_of
         # Writes the line of a request. The action is done already: a failure to log changes nothing.
         self.write = contained(self._write, "audit", log=self._log)
 
@@ -153,7 +132,7 @@ class Audit:
             action=loggable(f"{request.method} {path}"),
             target=loggable(next(iter(targets), None)),
             who=who,
-            address=self._address_of(request),
+            address=request[ADDRESS],
             status=response.status,
             outcome=response.get(ERROR, "done"),
             request_id=request_id_of(request),

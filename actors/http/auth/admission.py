@@ -95,6 +95,10 @@ class Admission:
         """Return whether an operator sent the request."""
         return self._operators is not None and self._operators.is_operator(request)
 
+    def may_see_names(self, request: web.Request) -> bool:
+        """Return whether a client may see account names: any client that has a key or is local."""
+        return self.browsers.is_local or self._keys is not None or self.is_operator(request)
+
     def address_of(self, request: web.Request) -> str:
         """Return the address of the client, for the log and for limits."""
         peer = request.remote or ""

@@ -108,6 +108,7 @@ class Client:
 
 
 ANONYMOUS: Final = Client()
+ADDRESS: Final = web.RequestKey("address", str)  # of the client
 CLIENT: Final = web.RequestKey("client", Client)
 # Set in requests from an address that showed too many wrong credentials: the refusal of the next one.
 SLOWED: Final = web.RequestKey("slowed", RateLimited)

@@ -102,13 +102,13 @@ class Routes(Protocol):
         """Return the operations and their handlers."""
 
 
-def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
-    """Add a route for each operation, and yield the operation."""
+def add_routes(app: web.Application, *groups: Routes, prefix: str = "") -> Iterator[Operation]:
+    """Add a route for each operation, and yield the operation; `prefix` is the path of `app`."""
     for group in groups:
         for operation, handler in group.routes():
             methods = ("GET", "HEAD") if operation.method == "GET" else (operation.method,)
             for method in methods:
-                app.router.add_route(method, _route(operation.path), handler)
+                app.router.add_route(method, _route(operation.path.removeprefix(prefix)), handler)
             yield operation
 
 

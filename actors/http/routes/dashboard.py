@@ -25,7 +25,7 @@ from actors.http.auth.sessions import SIGN_IN, BrowserSession, drop_cookie, set_
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
 from actors.http.headers import PAGE_HEADERS
-from actors.http.routes.admin_request import BadInput, body_of
+from actors.http.routes.admin import BadInput, body_of
 from actors.matches.match import etag_of
 
 INDEX: Final = "index.html"
@@ -137,7 +137,7 @@ class SessionRoutes:
         self._there.sessions.close(request)
         answer = self._answer(request, "signed-out")
         drop_cookie(answer)
-        self._audit.write(request, operator.name if operator else UNAUTHENTICATED, answer)
+        self._audit.write(request, operator or UNAUTHENTICATED, answer)
         return answer
 
     @property
@@ -154,7 +154,7 @@ class SessionRoutes:
             token = (await body_of(request, SignIn)).token
         except BadInput as error:
             return error_body(400, "invalid", str(error))
-        if not operators.opens_for(token):
+        if not operators.token.matches(token):
             return error_body(401, "unauthorized", "this is not the admin token")
         secret, session = operators.sessions.open()
         add_facts(request, session=session.name)

@@ -8,7 +8,7 @@ import pytest
 from support.fake_clock import FakeClock, settle
 
 from actors.errors import NoSuchAccount
-from actors.http.routes.admin_request import ANSWER_S, Orders
+from actors.http.routes.admin import ANSWER_S, Orders
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

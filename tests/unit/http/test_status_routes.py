@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from support.fake_clock import FakeClock, settle
 
@@ -21,6 +22,7 @@ from actors.dashboard.alerts import Alert, Severity
 from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.snapshot import Snapshot
 from actors.dashboard.views import AccountView
+from actors.http.auth.admission import Admission
 from actors.http.openapi.outputs import StatusOutput
 from actors.http.routes.status import ASK_S, StatusRoutes
 from actors.router.messages import RouterReport
@@ -64,6 +66,7 @@ PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlin
 NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
 FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
+LOG = {"dropped_lines": 0, "waiting_lines": 0}
 
 
 class FakeRouter(Actor[Any]):
@@ -118,6 +121,11 @@ class Served:
 names: list[bool] = []  # whether the next one who asks may see them
 
 
+class FakeAdmission:
+    def may_see_names(self, _request: web.Request) -> bool:
+        return names.pop() if names else True
+
+
 @pytest.fixture
 async def served(clock: FakeClock) -> AsyncIterator[Served]:
     router, registry, dashboard = (
@@ -131,11 +139,9 @@ async def served(clock: FakeClock) -> AsyncIterator[Served]:
         cast("BotRegistry", registry),
         router.address,
         cast("Dashboard", dashboard),
+        cast("Admission", FakeAdmission()),
+        facts=lambda: {**FACTS, "config": CONFIG, "log": LOG},
         clock=clock,
-        about=FACTS,
-        config=lambda: CONFIG,
-        log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
-        may_see_names=lambda _: names.pop() if names else True,
     )
     yield Served(routes, registry, dashboard, clock)
     router.stop()

@@ -16,6 +16,7 @@ from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import RedisLog
 from actors.http import pipeline
+from actors.http.auth import admin
 from actors.http.auth.admin import Audit
 from actors.metrics import contained
 from supervisor.child import ChildState, ChildStatus
@@ -158,7 +159,10 @@ async def test_a_request_that_could_not_be_noted_is_answered(
     assert bool(env.routed) != from_memory
 
 
-async def test_what_an_operator_did_is_done_though_its_line_cannot_be_written() -> None:
+async def test_what_an_operator_did_is_done_though_its_line_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     log, lines = capturing_log()
-    Audit(log, fail).write(make_mocked_request("POST", "/admin/fleet/drain"), "token", Response())
+    monkeypatch.setattr(admin, "loggable", fail)
+    Audit(log).write(make_mocked_request("POST", "/admin/fleet/drain"), "token", Response())
     assert failures(lines) == [("error", "audit")]
