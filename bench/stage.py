@@ -35,7 +35,8 @@ from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.history import HOUR_S, POINT_S, Traffic
 from actors.http.auth.admin import Audit
 from actors.http.headers import on_prepare
-from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
+from actors.http.routes.dashboard import EventsRoute, SessionRoutes
+from actors.http.routes.pages import PageRoutes
 from actors.redis.client import connect
 from actors.router.messages import RouterMessage, RouterReport
 from bench.valkey import own_valkey

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.auth.admission import Admission
 from actors.http.connection import Capacity, HttpConnection
+from actors.http.content import json_response
 from actors.http.headers import on_prepare
 from actors.http.openapi.document import document
-from actors.http.openapi.operation import Routes, add_routes
+from actors.http.openapi.operation import Operation, Routes, add_routes
 from actors.http.pipeline import MAX_BODY, Pipeline, RequestHandler, body_reader
 from actors.http.routes.admin import PREFIX, AdminRoutes
-from actors.http.routes.api_docs import DocsRoutes
 
 BACKLOG: Final = 512  # connections that the kernel queues
 # Connections that asyncio accepts at once. A refused connection keeps its file descriptor for four
@@ -41,8 +44,21 @@ def make_app(
         admin_app = web.Application(middlewares=[admin.operators_only])
         operations += add_routes(admin_app, admin, prefix=PREFIX)
         app.add_subapp(PREFIX, admin_app)
-    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
+    app.router.add_get("/openapi.json", _document_route(operations, version))
     return app
+
+
+def _document_route(operations: Sequence[Operation], version: str) -> Handler:
+    """Return a handler that returns the OpenAPI document; it is made for the first request."""
+
+    @functools.cache
+    def body() -> bytes:
+        return orjson.dumps(document(operations, version=version))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return json_response(request, body())
+
+    return answer
 
 
 class HttpServer:

@@ -31,8 +31,9 @@ from actors.http.openapi.operation import Routes
 from actors.http.pipeline import Pipeline
 from actors.http.routes.admin import AdminRoutes
 from actors.http.routes.cached_matches import CachedMatches
-from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
+from actors.http.routes.dashboard import EventsRoute, SessionRoutes
 from actors.http.routes.matches import MatchFetcher
+from actors.http.routes.pages import PageRoutes
 from actors.http.server import HttpServer, make_app
 from supervisor import __version__
 from supervisor.app.open_files import most_connections, open_files_limit

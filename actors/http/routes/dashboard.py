@@ -1,14 +1,8 @@
-"""`/`, `/page/...`, `/session`, `/events`: the page, its session and its event stream.
-
-The page loads nothing from other hosts and contains no inline script or style; its headers make the
-browser enforce that. So a script in a name or an error message is shown as text and never runs.
-"""
+"""`/session`, `/events`: the session and the event stream of the page."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from importlib import resources
 from typing import Final
 
 import orjson
@@ -24,72 +18,7 @@ from actors.http.auth.clients import SLOWED
 from actors.http.auth.sessions import SIGN_IN, BrowserSession, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
-from actors.http.headers import PAGE_HEADERS
 from actors.http.routes.admin import BadInput, body_of
-from actors.matches.match import etag_of
-
-INDEX: Final = "index.html"
-TYPES: Final = {
-    "html": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "svg": "image/svg+xml",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    content: bytes
-    type: str
-    etag: str
-
-
-class PageRoutes:
-    """Serves the files of the page from memory."""
-
-    def __init__(self) -> None:
-        folder = resources.files("actors.http") / "page"
-        self._files = {
-            one.name: _read(one.name, one.read_bytes())
-            for one in folder.iterdir()
-            if one.name.rpartition(".")[2] in TYPES
-        }
-
-    def add_to(self, app: web.Application) -> None:
-        """Add the routes to the application."""
-        app.router.add_get("/", self.index)
-        app.router.add_get("/page/{name}", self.file)
-
-    async def index(self, request: web.Request) -> web.Response:
-        """Return the page."""
-        return _answer(request, self._files[INDEX])
-
-    async def file(self, request: web.Request) -> web.Response:
-        """Return a file of the page."""
-        found = self._files.get(request.match_info["name"])
-        if found is None:
-            raise web.HTTPNotFound
-        return _answer(request, found)
-
-
-def _read(name: str, content: bytes) -> _File:
-    kind = TYPES[name.rpartition(".")[2]]
-    return _File(content, kind, etag_of(content))
-
-
-def _answer(request: web.Request, file: _File) -> web.Response:
-    seen = request.if_none_match or ()
-    if any(etag.value == file.etag for etag in seen):
-        answer = web.Response(status=304)
-    else:
-        answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
-        answer.enable_compression()
-    answer.etag = file.etag
-    # The browser revalidates every file: all must be of one version.
-    answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
-    if file.type == "text/html":  # also a 304: its headers replace those in the browser's cache
-        answer.headers.extend(PAGE_HEADERS)
-    return answer
 
 
 class SignIn(BaseModel):
