@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from typing import Final, overload
+from typing import Any, Final, overload
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
+from actors.http.auth.clients import Client
 from actors.http.content import shows_credential
 
 ID_HEADER: Final = istr("X-Request-Id")
@@ -88,6 +89,33 @@ def parse_trace_id(traceparent: str) -> str | None:
     if not found["trace_id"].strip("0") or not found["parent_id"].strip("0"):
         return None
     return found["trace_id"]
+
+
+def log_fields(
+    client: Client,
+    address: str,
+    request_id: str,
+    *,
+    method: str,
+    path: str,
+    match_id: str | None,
+    status: int,
+    took_s: float,
+) -> dict[str, Any]:
+    """Return the fields of a request's log line; see `loggable` for texts of the client."""
+    fields = {
+        "method": method,
+        "path": path,
+        "match_id": match_id,
+        "status": status,
+        "duration_s": round(took_s, 6),
+        "request_id": request_id,
+        "address": address,
+    }
+    # The name of the API key, never the key. Without API keys the name is the address.
+    if client.name and client.name != address:
+        fields["client"] = client.name
+    return fields
 
 
 @overload

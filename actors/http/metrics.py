@@ -13,7 +13,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -51,16 +51,6 @@ HOUSEKEEPING: Final = (
 )
 
 
-class Outcome(NamedTuple):
-    """How one request ended."""
-
-    route: str | None  # the template of the path; None if no route matched
-    status: int
-    took_s: float
-    error: str | None = None  # the error word
-    source: Source | None = None  # of the data
-
-
 class MatchMetrics:
     """Counts matches by result, including each match of a bulk request."""
 
@@ -96,9 +86,23 @@ class HttpMetrics:
             "route",
         )
 
-    def observe(self, outcome: Outcome) -> None:
-        """Record one response."""
-        route, status, took_s, error, source = outcome
+    def observe(
+        self,
+        route: str | None,
+        status: int,
+        took_s: float,
+        error: str | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Record one response.
+
+        Args:
+            route: the template of the path; None if no route matched.
+            status: of the response.
+            took_s: seconds until it.
+            error: the error word.
+            source: of the data.
+        """
         self._requests[route or NO_ROUTE, status, error or NO_ERROR] += 1
         self._latencies.of(route or NO_ROUTE).observe(took_s)
         if is_traffic(route):
@@ -108,7 +112,7 @@ class HttpMetrics:
                 took_s,
                 error=error if is_error else None,
                 # orjson accepts no enum as a key of JSON.
-                source=None if is_error or source is None else source.value,
+                source=None if is_error or source is None else str(source),
             )
 
 

@@ -25,13 +25,14 @@ from actors.http.headers import (
     REQUEST_ID,
     TRACE_HEADER,
     complete,
+    log_fields,
     loggable,
     request_id_for,
     request_id_of,
     trace_id_of,
 )
-from actors.http.metrics import HttpMetrics, Outcome
-from actors.http.routes.cached_matches import CachedMatch, CachedMatches
+from actors.http.metrics import HttpMetrics
+from actors.http.routes.cached_matches import OK, CachedMatch, CachedMatches
 from actors.http.routes.retriever import refusal
 from actors.metrics import contained
 
@@ -77,7 +78,7 @@ class Pipeline:
         self._log = log.bind(actor="http")
         self._record = record or self._record_by_log
         self._metrics = metrics
-        self._note = contained(self._note_request, "requests", log=self._log)
+        self._note = contained(self._note_routed, "requests", log=self._log)
         self._note_cached = contained(self._note_cached_match, "requests", log=self._log)
 
     def wrap(self, application: RequestHandler) -> RequestHandler:
@@ -89,7 +90,7 @@ class Pipeline:
                 self._note_cached(cached)
                 return cast("web.StreamResponse", cached)
             started = self._now()
-            request_id = request[REQUEST_ID] = request_id_for(request.headers)
+            request[REQUEST_ID] = request_id_for(request.headers)
             address = request[ADDRESS] = self._admission.address_of(request)
             client, is_routed = ANONYMOUS, False
             response: web.StreamResponse
@@ -104,45 +105,40 @@ class Pipeline:
             if not response.prepared:
                 complete(request, response)
             route = _route_of(request) if is_routed else None
-            took_s, word = self._now() - started, response.get(ERROR)
-            outcome = Outcome(route, response.status, took_s, word, response.get(SOURCE))
-            self._note(request, outcome, request_id, address, client)
+            self._note(request, response, client, route, self._now() - started)
             return response
 
         return handle
 
-    def _note_request(
-        self, request: web.Request, outcome: Outcome, request_id: str, address: str, client: Client
+    def _note_routed(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        client: Client,
+        route: str | None,
+        took_s: float,
     ) -> None:
+        if self._metrics is not None:
+            error, source = response.get(ERROR), response.get(SOURCE)
+            self._metrics.observe(route, response.status, took_s, error, source)
         fields = log_fields(
-            outcome,
             client,
+            request[ADDRESS],
+            request_id_of(request),
             method=request.method,
             path=loggable(request.path),
             match_id=loggable(_match_id(request)),
-            request_id=request_id,
-            address=address,
+            status=response.status,
+            took_s=took_s,
         )
         if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
             fields["trace_id"] = trace_id
-        self._observe("debug" if request.path in QUIET_PATHS else "info", outcome, fields)
+        self._record("debug" if request.path in QUIET_PATHS else "info", fields)
 
     def _note_cached_match(self, response: CachedMatch) -> None:
-        fields = log_fields(
-            response.outcome,
-            response.client,
-            method=hdrs.METH_GET,
-            path=response.path,
-            match_id=response.match_id,
-            request_id=response.request_id,
-            address=response.address,
-        )
-        self._observe("info", response.outcome, fields)
-
-    def _observe(self, level: str, outcome: Outcome, fields: dict[str, Any]) -> None:
         if self._metrics is not None:
-            self._metrics.observe(outcome)
-        self._record(level, fields)
+            self._metrics.observe(response.route, OK, response.took_s, None, response.source)
+        self._record("info", response.log_fields)
 
     def _error_response(self, request: web.Request, error: Exception) -> web.Response:
         """Return the response to a request that raised `error`.
@@ -167,32 +163,6 @@ class Pipeline:
 
     def _record_by_log(self, level: str, fields: dict[str, Any]) -> None:
         getattr(self._log, level)("request_answered", **fields)
-
-
-def log_fields(
-    outcome: Outcome,
-    client: Client,
-    *,
-    method: str,
-    path: str,
-    match_id: str | None,
-    request_id: str,
-    address: str,
-) -> dict[str, Any]:
-    """Return the fields of a request's log line; see `loggable` for texts of the client."""
-    fields = {
-        "method": method,
-        "path": path,
-        "match_id": match_id,
-        "status": outcome.status,
-        "duration_s": round(outcome.took_s, 6),
-        "request_id": request_id,
-        "address": address,
-    }
-    # The name of the API key, never the key. Without API keys the name is the address.
-    if client.name and client.name != address:
-        fields["client"] = client.name
-    return fields
 
 
 def _match_id(request: web.Request) -> str | None:

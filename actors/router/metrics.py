@@ -23,6 +23,8 @@ class Lookup(enum.StrEnum):
     REDIS = "redis"
     MISS = "miss"  # nowhere: a bot is asked
 
+    __hash__ = str.__hash__  # an enum's own is a Python function
+
 
 class Failure(enum.StrEnum):
     """Why an attempt failed."""

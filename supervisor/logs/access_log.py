@@ -42,7 +42,8 @@ class RequestLog:
 def _line(level: str, facts: dict[str, Any]) -> str | None:
     """Return the line; None if orjson refuses a value, for example a lone surrogate in a key's name."""
     for key in FROM_CLIENT:
-        if (text := facts[key]) is not None:
+        text = facts[key]
+        if text is not None and not text.isalnum():  # letters and digits alone are no secret
             facts[key] = without_secrets(text)
     fixed = {"actor": ACTOR, "event": EVENT, "level": level, "timestamp": datetime.now(UTC)}
     try:

@@ -16,13 +16,13 @@ from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import KeyRing
 from actors.http.auth.clients import Networks
 from actors.http.connection import Capacity, HttpConnection
-from actors.http.metrics import HttpMetrics, MatchMetrics, Outcome
+from actors.http.metrics import HttpMetrics, MatchMetrics
 from actors.http.pipeline import Pipeline
 from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.matches import MatchFetcher, MatchRoutes
 from actors.http.server import make_app
 from actors.matches.cache import MatchCache
-from actors.matches.match import Known, MatchAnswer, ReplayFacts
+from actors.matches.match import Known, MatchAnswer, ReplayFacts, Source
 from actors.metrics import Instruments
 from actors.router.messages import RouterMessage
 from support.fake_clock import FakeClock, settle
@@ -121,7 +121,7 @@ class PipelineEnv:
         self.memory = MatchCache(100)
         self.router_metrics = RouterCounts()
         self.errors: list[str] = []  # of matches; "" for data
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[tuple[object, ...]] = []  # of requests
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.admission = Admission(
             keys,
@@ -202,15 +202,22 @@ class _MatchMetrics(MatchMetrics):
 
 
 class _HttpMetrics(HttpMetrics):
-    """Also keeps the outcomes."""
+    """Also keeps what it observes."""
 
-    def __init__(self, outcomes: list[Outcome], clock: FakeClock) -> None:
+    def __init__(self, outcomes: list[tuple[object, ...]], clock: FakeClock) -> None:
         super().__init__(Instruments(), clock)
         self._outcomes = outcomes
 
-    def observe(self, outcome: Outcome) -> None:
-        super().observe(outcome)
-        self._outcomes.append(outcome)
+    def observe(
+        self,
+        route: str | None,
+        status: int,
+        took_s: float,
+        error: str | None = None,
+        source: Source | None = None,
+    ) -> None:
+        super().observe(route, status, took_s, error, source)
+        self._outcomes.append((route, status, took_s, error, source))
 
 
 async def _echo(request: web.Request) -> web.Response:

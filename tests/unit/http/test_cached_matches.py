@@ -115,6 +115,7 @@ async def test_a_valid_request_id_of_the_client_is_kept(env: PipelineEnv, target
         (get(PATH, "X-Request-Timeout: soon"), 400),
         (get(PATH, "traceparent: 00-0-0-0"), 200),
         (get(PATH, "Authorization: Bearer x"), 200),
+        (get(PATH, "authorization: Bearer x"), 200),
         (get(PATH, "Cookie: a=b"), 200),
         (get(PATH, "Origin: http://x"), 200),
         (get(PATH, "Sec-Fetch-Site: same-origin"), 200),

@@ -15,7 +15,6 @@ from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import RedisLog
-from actors.http import pipeline
 from actors.http.auth import admin
 from actors.http.auth.admin import Audit
 from actors.metrics import contained
@@ -150,7 +149,7 @@ async def test_a_request_that_could_not_be_noted_is_answered(
 ) -> None:
     env = PipelineEnv(clock)
     env.knows(known_match(5, clock))
-    monkeypatch.setattr(pipeline, "log_fields", fail)
+    monkeypatch.setattr(env, "record", fail)
     async with env.talk(from_memory=from_memory) as talk:
         for _ in range(2):
             answer = await talk.ask(b"GET /matches/5 HTTP/1.1\r\nHost: x\r\n\r\n")
