@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import MutableMapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -48,23 +48,15 @@ def best_media_type(header: str, offers: tuple[str, ...] = OFFERS) -> str | None
 
 def _weight(name: str, header: str, wildcards: Sequence[str]) -> float:
     """Return the weight of `name` in `header`: its own, else that of the first wildcard listed."""
-    weights = dict(_items(header))
-    for candidate in (name, *wildcards):
-        if candidate in weights:
-            return weights[candidate]
-    return 0.0
-
-
-def _items(header: str) -> list[tuple[str, float]]:
-    """Split a header into names and weights; an invalid weight counts as 1."""
-    items = []
+    weights = {}
     for item in header.split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        items.append((name, _quality(parameters)))
-    return items
+        listed, *parameters = (part.strip() for part in item.split(";"))
+        weights[listed] = _quality(parameters)
+    return next((weights[one] for one in (name, *wildcards) if one in weights), 0.0)
 
 
 def _quality(parameters: Sequence[str]) -> float:
+    """Return the weight among the parameters of an item; an invalid or missing one counts as 1."""
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
@@ -107,22 +99,20 @@ MISS: Final = "MISS"  # the Game Coordinator was asked
 VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
 
 
-class Content(NamedTuple):
-    """A body and the headers that describe it."""
+def content_of(
+    answer: MatchAnswer, media_type: str, accept_encoding: str
+) -> tuple[bytes, CIMultiDict[str]]:
+    """Return `answer` as `media_type`, and the headers that describe it.
 
-    body: bytes
-    headers: CIMultiDict[str]
-
-
-def content_of(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Content:
-    """Return `answer` as `media_type`, in a content coding that an Accept-Encoding header lists."""
+    The content coding is one that the Accept-Encoding header lists.
+    """
     if media_type == PROTOBUF:
         etag = f'"{etag_of(answer.protobuf)}-protobuf"'
-        headers = CIMultiDict({hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY})
-        return Content(answer.protobuf, headers)
+        headers = {hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY}
+        return answer.protobuf, CIMultiDict(headers)
     if accepts_gzip(accept_encoding):
-        return Content(answer.gzip, CIMultiDict(json_headers(answer.etag, "gzip")))
-    return Content(answer.json, CIMultiDict(json_headers(answer.etag)))
+        return answer.gzip, CIMultiDict(json_headers(answer.etag, "gzip"))
+    return answer.json, CIMultiDict(json_headers(answer.etag))
 
 
 def json_headers(etag: str, coding: str = "") -> dict[str, str]:

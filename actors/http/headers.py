@@ -25,8 +25,8 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 MAX_LOGGED: Final = 200  # characters of a value that a client sent
 _SANE: Final = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
 _TRACEPARENT: Final = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace_id>[0-9a-f]{32})-(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"
-    r"(?P<more>-.*)?"
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f]{2}(?P<more>-.*)?"
 )
 
 SERVER: Final = "botapi"
@@ -74,19 +74,8 @@ def new_request_id() -> str:
 def trace_id_of(request: web.Request) -> str | None:
     """Return the trace ID of `request`, or None if it has no valid traceparent."""
     shown = request.headers.getall(TRACE_HEADER, ())
-    return parse_trace_id(shown[0]) if len(shown) == 1 else None
-
-
-def parse_trace_id(traceparent: str) -> str | None:
-    """Return the trace ID in a traceparent, or None if it is invalid."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    if found is None or found["version"] == "ff":
-        return None
-    if (
-        found["version"] == "00" and found["more"] is not None
-    ):  # only later versions have more fields
-        return None
-    if not found["trace_id"].strip("0") or not found["parent_id"].strip("0"):
+    found = _TRACEPARENT.fullmatch(shown[0]) if len(shown) == 1 else None
+    if found is None or (found["version"] == "00" and found["more"]):  # later versions have more
         return None
     return found["trace_id"]
 

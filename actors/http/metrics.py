@@ -12,7 +12,7 @@ import asyncio
 import functools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -236,12 +236,9 @@ class PolledMetrics:
         rows = await self._admin.overview()
         budgets = await self._admin.ip_budgets(list(self._ips)[-MOST_IPS:])
         self._read_accounts_at = now
-        self._show_accounts(rows)
         self._ip_left.clear()
         for budget in budgets:
             self._ip_left.labels(budget.ip).set(budget.left)
-
-    def _show_accounts(self, rows: Sequence[AccountRow]) -> None:
         states = Counter(row.state for row in rows)
         for state in AccountState:
             self._accounts.labels(state).set(states[state])

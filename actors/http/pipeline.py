@@ -44,9 +44,8 @@ QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  
 MATCH_PREFIXES: Final = ("/matches/", "/replays/", "/match/")  # a match ID follows
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Record = Callable[
-    [str, dict[str, Any]], None
-]  # writes a log line of this level; may keep the fields
+# Writes a log line of a level with these fields, which it may keep.
+Record = Callable[[str, dict[str, Any]], None]
 
 
 class Pipeline:
@@ -59,24 +58,15 @@ class Pipeline:
         *,
         clock: Clock,
         log: FilteringBoundLogger,
-        record: Record | None = None,
-        metrics: HttpMetrics | None = None,
+        record: Record,
+        metrics: HttpMetrics,
     ) -> None:
-        """Make a pipeline.
-
-        Args:
-            admission: identifies and limits clients.
-            cached: answers matches in memory before the application is asked.
-            clock: measures durations.
-            log: for crashes, and for requests if `record` is None.
-            record: writes the log line of a request.
-            metrics: counts responses.
-        """
+        """`cached` answers matches in memory before the application is asked; `log`: for crashes."""
         self._admission = admission
         self._cached = cached
         self._now = clock.now
         self._log = log.bind(actor="http")
-        self._record = record or self._record_by_log
+        self._record = record
         self._metrics = metrics
         self._note = contained(self._note_routed, "requests", log=self._log)
         self._note_cached = contained(self._note_cached_match, "requests", log=self._log)
@@ -104,7 +94,8 @@ class Pipeline:
             self._admission.note_response(request, response.status, address)
             if not response.prepared:
                 complete(request, response)
-            route = _route_of(request) if is_routed else None
+            resource = request.match_info.route.resource if is_routed else None
+            route = None if resource is None else resource.canonical
             self._note(request, response, client, route, self._now() - started)
             return response
 
@@ -118,9 +109,8 @@ class Pipeline:
         route: str | None,
         took_s: float,
     ) -> None:
-        if self._metrics is not None:
-            error, source = response.get(ERROR), response.get(SOURCE)
-            self._metrics.observe(route, response.status, took_s, error, source)
+        error, source = response.get(ERROR), response.get(SOURCE)
+        self._metrics.observe(route, response.status, took_s, error, source)
         fields = log_fields(
             client,
             request[ADDRESS],
@@ -136,8 +126,7 @@ class Pipeline:
         self._record("debug" if request.path in QUIET_PATHS else "info", fields)
 
     def _note_cached_match(self, response: CachedMatch) -> None:
-        if self._metrics is not None:
-            self._metrics.observe(response.route, OK, response.took_s, None, response.source)
+        self._metrics.observe(response.route, OK, response.took_s, None, response.source)
         self._record("info", response.log_fields)
 
     def _error_response(self, request: web.Request, error: Exception) -> web.Response:
@@ -161,20 +150,12 @@ class Pipeline:
         )
         return protocol_error(500)
 
-    def _record_by_log(self, level: str, fields: dict[str, Any]) -> None:
-        getattr(self._log, level)("request_answered", **fields)
-
 
 def _match_id(request: web.Request) -> str | None:
     match_id = request.query.get("match_id") if request.query_string else None
     if match_id is None and request.path.startswith(MATCH_PREFIXES):
         return request.path.rpartition("/")[2]
     return match_id
-
-
-def _route_of(request: web.Request) -> str | None:
-    resource = request.match_info.route.resource
-    return None if resource is None else resource.canonical
 
 
 # -- request bodies ----------------------------------------------------------------------------------

@@ -91,7 +91,8 @@ class HttpServer:
             OSError: another process listens on the address.
         """
         await self._runner.setup()
-        server = self._server
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - for the type checker: `setup` has made it
         # aiohttp types the handler for BaseRequest; an application's server makes web.Request.
         application = cast("RequestHandler", server.request_handler)
         server.request_handler = cast("Any", self._pipeline.wrap(application))
@@ -99,7 +100,9 @@ class HttpServer:
         try:
             # Not one of aiohttp's sites: their connections are of aiohttp's own class.
             self._accepting = await loop.create_server(
-                self._connection, sock=self._listener, backlog=ACCEPTS
+                functools.partial(HttpConnection, server, self._capacity, loop=loop, log=self._log),
+                sock=self._listener,
+                backlog=ACCEPTS,
             )
             self._listener.listen(BACKLOG)
         except OSError:
@@ -119,13 +122,3 @@ class HttpServer:
     def stop(self) -> None:
         """Accept no more connections and let `run` end. Idempotent."""
         self._stopping.set()
-
-    @property
-    def _server(self) -> web.Server:
-        server = self._runner.server
-        assert server is not None  # noqa: S101 - for the type checker: `start` has set it up
-        return server
-
-    def _connection(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        return HttpConnection(self._server, self._capacity, loop=loop, log=self._log)

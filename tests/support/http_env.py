@@ -17,6 +17,7 @@ from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics
 from actors.http.pipeline import Pipeline
 from actors.http.server import HttpServer, make_app
+from actors.metrics import Instruments
 from supervisor.app.web import HttpAccess
 from supervisor.clock import SystemClock
 from supervisor.config.model import Http
@@ -126,7 +127,17 @@ async def serving(
     clock = SystemClock()
     access = HttpAccess(http or Http(), None, address, clock=clock, log=log)
     app = make_app((), access.admission, version="test")
-    pipeline = Pipeline(access.admission, clock=clock, log=log, metrics=metrics)
+
+    def record(level: str, fields: dict[str, Any]) -> None:
+        getattr(log, level)("request_answered", actor="http", **fields)
+
+    pipeline = Pipeline(
+        access.admission,
+        clock=clock,
+        log=log,
+        record=record,
+        metrics=metrics or HttpMetrics(Instruments(), clock),
+    )
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -35,7 +35,6 @@ INDIRECT: Final = {
     "log_lines_dropped": Event({"warning"}, {"lines"}),
 }
 INDIRECT_IN: Final = {
-    "actors/http/pipeline.py": 1,
     "supervisor/logs/access_log.py": 1,
     "supervisor/app/reload.py": 2,
 }

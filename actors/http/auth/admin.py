@@ -101,13 +101,18 @@ class OperatorAuth:
             return response
         is_session = hdrs.AUTHORIZATION not in request.headers
         if is_session and request.method not in READING and not is_own_page(request):
-            return error_body(403, "foreign-page", "this did not come from the service's own page")
+            return foreign_page()
         return operator
 
 
 def is_own_page(request: web.Request) -> bool:
     """Return whether a browser's request comes from the page that this service served."""
     return PAGE_HEADER in request.headers and is_own_origin(request)
+
+
+def foreign_page() -> web.Response:
+    """Return the response that refuses a request of another page."""
+    return error_body(403, "foreign-page", "this did not come from the service's own page")
 
 
 def add_facts(request: web.Request, **facts: Any) -> None:

@@ -72,7 +72,7 @@ class Admission:
             keys: None if requests need no key.
             per_minute: limit of requests from one address; 0 is no limit.
             proxies: peers whose X-Forwarded-For is trusted.
-            operators: recognises operators; None if there is no admin token.
+            operators: None if there is no admin token.
             clock: for the rates.
             browsers: what web pages may have a browser send; None if other machines reach the service.
         """

@@ -175,13 +175,13 @@ def _options(name: str, words: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in words:
         option, _, value = word.partition("=")
-        read = _OPTIONS.get(option)
-        if read is None or option in options:
+        if option not in _OPTIONS or option in options:
             raise BadKeys(f'{name}: "{option}" is unknown or twice there; {_KNOWN}')
+        read, wanted = _OPTIONS[option]
         try:
             options[option] = read(value)
         except ValueError:
-            raise BadKeys(f"{name}: {option} {_WANTED[option]}") from None
+            raise BadKeys(f"{name}: {option} {wanted}") from None
     return options
 
 
@@ -201,16 +201,17 @@ def _flag(text: str) -> bool:
     return True
 
 
-_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "per-minute": _number(0.001, MOST_PER_MINUTE, float),
-    "burst": _number(1, MOST_BURST, int),
-    "priority": _number(-MOST_PRIORITY, MOST_PRIORITY, int),
-    REFRESH: _flag,
-}
-_WANTED: Final[Mapping[str, str]] = {
-    "per-minute": f"is a number from 0.001 to {MOST_PER_MINUTE:g}",
-    "burst": f"is a whole number from 1 to {MOST_BURST}",
-    "priority": f"is a whole number from {-MOST_PRIORITY} to {MOST_PRIORITY}",
-    REFRESH: "takes no value",
+# Name -> reader of the value, which raises ValueError, and what the value is.
+_OPTIONS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
+    "per-minute": (
+        _number(0.001, MOST_PER_MINUTE, float),
+        f"is a number from 0.001 to {MOST_PER_MINUTE:g}",
+    ),
+    "burst": (_number(1, MOST_BURST, int), f"is a whole number from 1 to {MOST_BURST}"),
+    "priority": (
+        _number(-MOST_PRIORITY, MOST_PRIORITY, int),
+        f"is a whole number from {-MOST_PRIORITY} to {MOST_PRIORITY}",
+    ),
+    REFRESH: (_flag, "takes no value"),
 }
 _KNOWN: Final = "there is per-minute=N, burst=N, priority=N and refresh"

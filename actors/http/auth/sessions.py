@@ -82,16 +82,12 @@ def set_cookie(response: web.Response, secret: str, request: web.Request) -> Non
         path="/",
         httponly=True,
         samesite="Strict",
-        secure=_is_encrypted(request),
+        # Of the service or of a proxy in front of it. A false header harms only its sender: the browser
+        # does not send the cookie back.
+        secure=request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https",
     )
 
 
 def drop_cookie(response: web.Response) -> None:
     """Delete the session cookie."""
     response.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
-
-
-def _is_encrypted(request: web.Request) -> bool:
-    """Return whether the browser uses TLS, to the service or to a proxy in front of it."""
-    # A false header harms only its sender: the browser does not send the cookie back.
-    return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

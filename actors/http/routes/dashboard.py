@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Final
 
 import orjson
@@ -13,9 +14,16 @@ from actors.clock import Clock, within
 from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.event_stream import Watcher, event_id
 from actors.errors import LocalProtocolError
-from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
+from actors.http.auth.admin import (
+    UNAUTHENTICATED,
+    Audit,
+    OperatorAuth,
+    add_facts,
+    foreign_page,
+    is_own_page,
+)
 from actors.http.auth.clients import SLOWED
-from actors.http.auth.sessions import SIGN_IN, BrowserSession, drop_cookie, set_cookie
+from actors.http.auth.sessions import SIGN_IN, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
 from actors.http.routes.admin import BadInput, body_of
@@ -40,8 +48,8 @@ class SessionRoutes:
         """Add the routes to the application."""
         app.router.add_get(SIGN_IN, self.show)
         if self._operators is not None:
-            app.router.add_post(SIGN_IN, self.sign_in)
-            app.router.add_delete(SIGN_IN, self.sign_out)
+            app.router.add_post(SIGN_IN, functools.partial(self.sign_in, self._operators))
+            app.router.add_delete(SIGN_IN, functools.partial(self.sign_out, self._operators))
 
     async def show(self, request: web.Request) -> web.Response:
         """Return whether there is an admin API, and whether this browser is signed in."""
@@ -50,33 +58,28 @@ class SessionRoutes:
         session = self._operators.sessions.of(request)
         if session is None:
             return self._answer(request, "signed-out")
-        return self._signed_in(request, self._operators, session)
+        return self._answer(request, "signed-in", self._operators.sessions.left_s(session))
 
-    async def sign_in(self, request: web.Request) -> web.Response:
+    async def sign_in(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         """Begin a session with the admin token: `{"token": ...}`."""
-        answer = await self._try(request, self._there)
+        answer = await self._open(operators, request)
         self._audit.write(request, UNAUTHENTICATED, answer)
         return answer
 
-    async def sign_out(self, request: web.Request) -> web.Response:
+    async def sign_out(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         """End the session of this browser."""
         if not is_own_page(request):
-            return _foreign()
-        operator = self._there.operator(request)
-        self._there.sessions.close(request)
+            return foreign_page()
+        operator = operators.operator(request)
+        operators.sessions.close(request)
         answer = self._answer(request, "signed-out")
         drop_cookie(answer)
         self._audit.write(request, operator or UNAUTHENTICATED, answer)
         return answer
 
-    @property
-    def _there(self) -> OperatorAuth:
-        assert self._operators is not None  # noqa: S101 - without one the routes do not exist
-        return self._operators
-
-    async def _try(self, request: web.Request, operators: OperatorAuth) -> web.Response:
+    async def _open(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         if not is_own_page(request):
-            return _foreign()
+            return foreign_page()
         if SLOWED in request:
             return error_response(request[SLOWED])
         try:
@@ -87,25 +90,19 @@ class SessionRoutes:
             return error_body(401, "unauthorized", "this is not the admin token")
         secret, session = operators.sessions.open()
         add_facts(request, session=session.name)
-        answer = self._signed_in(request, operators, session)
+        answer = self._answer(request, "signed-in", operators.sessions.left_s(session))
         set_cookie(answer, secret, request)
         return answer
 
-    def _signed_in(
-        self, request: web.Request, operators: OperatorAuth, session: BrowserSession
+    def _answer(
+        self, request: web.Request, state: str, left_s: float | None = None
     ) -> web.Response:
-        return self._answer(request, "signed-in", round(operators.sessions.left_s(session)))
-
-    def _answer(self, request: web.Request, state: str, ends_in: int | None = None) -> web.Response:
         may_watch = state == "signed-in" or not self._is_private
+        ends_in = None if left_s is None else round(left_s)
         body = orjson.dumps({"state": state, "may_watch": may_watch, "ends_in": ends_in})
         answer = json_response(request, body)
         answer.headers[hdrs.CACHE_CONTROL] = "no-store"
         return answer
-
-
-def _foreign() -> web.Response:
-    return error_body(403, "foreign-page", "this did not come from the service's own page")
 
 
 MOST: Final = 100  # streams at once

@@ -97,7 +97,8 @@ class MatchFetcher:
         client, timeout_s = client_of(request), self._deadline_s
         if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
             timeout_s = min(timeout_s, TIMEOUT.parse(text))
-        refresh = client.may_refresh and _is_no_cache(request)
+        directives = request.headers.get(hdrs.CACHE_CONTROL, "").lower().split(",")
+        refresh = client.may_refresh and "no-cache" in (one.strip() for one in directives)
         return Options(client, timeout_s, refresh, request_id_of(request))
 
     async def fetch(
@@ -169,11 +170,6 @@ async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R
         raise NotReady("the service is starting or stopping", 5.0) from None
 
 
-def _is_no_cache(request: web.Request) -> bool:
-    directives = request.headers.get(hdrs.CACHE_CONTROL, "").lower().split(",")
-    return "no-cache" in (directive.strip() for directive in directives)
-
-
 CONCURRENCY: Final = 8  # matches of one bulk request in progress; other clients need bots too
 
 
@@ -208,17 +204,14 @@ class MatchRoutes:
             answer = await self._fetcher.fetch(parsed_id, options)
         except RequestError as error:
             return error_response(error)
-        return self._response(request, answer, media_type)
-
-    def _response(self, request: web.Request, answer: MatchAnswer, media_type: str) -> web.Response:
-        content = content_of(answer, media_type, request.headers.get(hdrs.ACCEPT_ENCODING, ""))
-        headers = content.headers
+        accepted = request.headers.get(hdrs.ACCEPT_ENCODING, "")
+        body, headers = content_of(answer, media_type, accepted)
         add_freshness(headers, request, answer, self._clock.wall())
         if is_not_modified(request, headers[hdrs.ETAG]):
             del headers[hdrs.CONTENT_TYPE]
             headers.popall(hdrs.CONTENT_ENCODING, None)
             return with_source(web.Response(status=304, headers=headers), answer.source)
-        return with_source(web.Response(body=content.body, headers=headers), answer.source)
+        return with_source(web.Response(body=body, headers=headers), answer.source)
 
 
 class BulkRoute:
@@ -264,16 +257,11 @@ class BulkRoute:
         response: web.StreamResponse,
     ) -> None:
         for index, match_id in remaining:
-            await response.write(await self._line(request, index, match_id, options))
-
-    async def _line(
-        self, request: web.Request, index: int, match_id: int, options: Options
-    ) -> bytes:
-        try:
-            if index > 0:  # the request itself was counted for the first ID
-                self._admission.take(request)
-            body = (await self._fetcher.fetch(match_id, options)).json
-        except RequestError as error:
-            row = error_row(TABLE[type(error)][1], str(error), error.retry_after)
-            body = orjson.dumps({"id": match_id, **row})
-        return body + b"\n"
+            try:
+                if index > 0:  # the request itself was counted for the first ID
+                    self._admission.take(request)
+                body = (await self._fetcher.fetch(match_id, options)).json
+            except RequestError as error:
+                row = error_row(TABLE[type(error)][1], str(error), error.retry_after)
+                body = orjson.dumps({"id": match_id, **row})
+            await response.write(body + b"\n")

@@ -40,7 +40,7 @@ from actors.http.openapi.outputs import (
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
 )
-from actors.http.routes.matches import MatchFetcher, Options, ask_in_time
+from actors.http.routes.matches import MatchFetcher, ask_in_time
 from actors.matches.match import MatchAnswer, gzipped
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
@@ -83,12 +83,10 @@ def account_headers(outcome: MatchAnswer | RequestError) -> dict[str, str]:
 
 def match_headers(answer: MatchAnswer) -> dict[str, str]:
     """Return the headers of a match; a match of the old format never has a replay salt."""
-    final = (
-        {RETRIEVER_NO_RETRY: str(OK), RETRIEVER_REASON: OLD_FORMAT}
-        if answer.replay.is_old_format
-        else {}
-    )
-    return {**account_headers(answer), **final}
+    headers = account_headers(answer)
+    if answer.replay.is_old_format:
+        headers |= {RETRIEVER_NO_RETRY: str(OK), RETRIEVER_REASON: OLD_FORMAT}
+    return headers
 
 
 def match_refusal(request: web.Request, error: RequestError) -> web.Response:
@@ -154,7 +152,14 @@ class RetrieverRoutes:
         text, options = request.match_info["match_id"], self._fetcher.options(request)
         NUMBER.parse(text)
         try:
-            answer = await self._fetch_match(parse_match_id(text), options)
+            match_id = parse_match_id(text)
+            # A running attempt continues: its result is known at the next request.
+            answer = await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
+        except TimedOut as late:
+            # Tell the client which account is asked.
+            if late.steam_id is None and (bot := await self._fetcher.asked_last(match_id)):
+                late.steam_id, late.ip = bot.steam_id, bot.ip
+            return match_refusal(request, late)
         except RequestError as error:
             return match_refusal(request, error)
         body = self._decoder.json(answer.protobuf)
@@ -175,16 +180,3 @@ class RetrieverRoutes:
         fetch = FetchAliases(steam_ids, deadline, request_id_of(request))
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
         return gzipped_response(request, names, {})
-
-    async def _fetch_match(self, match_id: int, options: Options) -> MatchAnswer:
-        """Fetch a match, but wait less long than the router may take.
-
-        A running attempt continues: its budget is spent, and its result is known at the next request.
-        """
-        try:
-            return await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
-        except TimedOut as late:
-            # Tell the client which account is asked.
-            if late.steam_id is None and (bot := await self._fetcher.asked_last(match_id)):
-                late.steam_id, late.ip = bot.steam_id, bot.ip
-            raise

@@ -43,16 +43,7 @@ class StatusRoutes:
         facts: Callable[[], Mapping[str, Any]],
         clock: Clock,
     ) -> None:
-        """Make the routes.
-
-        Args:
-            registry: the bots.
-            router: tells whether a new match can be asked for.
-            dashboard: the alerts.
-            admission: tells which clients may see the names of accounts.
-            facts: returns the version and the state of the settings and of the log.
-            clock: for the deadlines.
-        """
+        """`facts` returns the version and the state of the settings and of the log."""
         self._registry = registry
         self._router = router
         self._dashboard = dashboard
