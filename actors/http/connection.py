@@ -1,9 +1,9 @@
 """Limits and timeouts of a client connection.
 
 aiohttp limits a line, a header, the number of headers and the time of an idle connection. The subclass of
-its connection class adds limits on the time and size of a request's head, on the time in which a client
-must read a response, and on the number of connections; it answers clients that have shut down their
-sending half, and sends errors in the API's own form. pipeline.py limits bodies.
+its connection class adds limits on the time and size of a head, on the time in which a client must read a
+response, and on the number of connections; it answers clients that have shut down their sending half, and
+sends errors in the API's own form. pipeline.py limits bodies.
 """
 
 from __future__ import annotations

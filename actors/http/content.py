@@ -102,10 +102,7 @@ VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
 def content_of(
     answer: MatchAnswer, media_type: str, accept_encoding: str
 ) -> tuple[bytes, CIMultiDict[str]]:
-    """Return `answer` as `media_type`, and the headers that describe it.
-
-    The content coding is one that the Accept-Encoding header lists.
-    """
+    """Return `answer` as `media_type` in an accepted content coding, and the headers that say so."""
     if media_type == PROTOBUF:
         etag = f'"{etag_of(answer.protobuf)}-protobuf"'
         headers = {hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY}

@@ -46,11 +46,7 @@ PAGE_POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 PAGE_HEADERS: Final = CIMultiDict(
-    {
-        POLICY: PAGE_POLICY,
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
+    {POLICY: PAGE_POLICY, "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin"}
 )
 
 
@@ -62,8 +58,7 @@ def request_id_for(headers: Mapping[str, str]) -> str:
 
 def request_id_of(request: web.BaseRequest) -> str:
     """Return the ID of `request`; "" before the pipeline has stored it."""
-    request_id: str = request.get(REQUEST_ID, "")
-    return request_id
+    return str(request.get(REQUEST_ID, ""))
 
 
 def new_request_id() -> str:

@@ -56,9 +56,7 @@ class MatchMetrics:
 
     def __init__(self, instruments: Instruments) -> None:
         self._matches = instruments.counts(
-            "botapi_matches_total",
-            "Matches answered, by error word (empty: success).",
-            "error",
+            "botapi_matches_total", "Matches answered, by error word (empty: success).", "error"
         )
         for word in (NO_ERROR, *(word for _, word in TABLE.values())):
             self._matches[(word,)] = 0
@@ -94,15 +92,7 @@ class HttpMetrics:
         error: str | None = None,
         source: Source | None = None,
     ) -> None:
-        """Record one response.
-
-        Args:
-            route: the template of the path; None if no route matched.
-            status: of the response.
-            took_s: seconds until it.
-            error: the error word.
-            source: of the data.
-        """
+        """Record one response. `route`: the template of the path; None if no route matched."""
         self._requests[route or NO_ROUTE, status, error or NO_ERROR] += 1
         self._latencies.of(route or NO_ROUTE).observe(took_s)
         if is_traffic(route):

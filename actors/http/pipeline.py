@@ -44,8 +44,6 @@ QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/status", "/metrics"})  
 MATCH_PREFIXES: Final = ("/matches/", "/replays/", "/match/")  # a match ID follows
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# Writes a log line of a level with these fields, which it may keep.
-Record = Callable[[str, dict[str, Any]], None]
 
 
 class Pipeline:
@@ -58,10 +56,13 @@ class Pipeline:
         *,
         clock: Clock,
         log: FilteringBoundLogger,
-        record: Record,
+        record: Callable[[str, dict[str, Any]], None],
         metrics: HttpMetrics,
     ) -> None:
-        """`cached` answers matches in memory before the application is asked; `log`: for crashes."""
+        """`cached` answers matches before the application is asked; `log` is for crashes.
+
+        `record` writes the log line of a request, of a level and with fields that it may change.
+        """
         self._admission = admission
         self._cached = cached
         self._now = clock.now
@@ -111,13 +112,14 @@ class Pipeline:
     ) -> None:
         error, source = response.get(ERROR), response.get(SOURCE)
         self._metrics.observe(route, response.status, took_s, error, source)
+        match_id = _match_id(request)
         fields = log_fields(
             client,
             request[ADDRESS],
             request_id_of(request),
             method=request.method,
             path=loggable(request.path),
-            match_id=loggable(_match_id(request)),
+            match_id=loggable(match_id),
             status=response.status,
             took_s=took_s,
         )
@@ -187,9 +189,7 @@ def refuse_lost_body(request: web.Request) -> None:
     """
     if request.method == hdrs.METH_CONNECT:
         raise web.HTTPBadRequest
-    if request.body_exists or hdrs.CONTENT_LENGTH not in request.headers:
-        return
-    announced = request.content_length or 0
+    announced = 0 if request.body_exists else request.content_length or 0
     if announced > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, announced)
     if announced:

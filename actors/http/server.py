@@ -62,10 +62,7 @@ def _document_route(operations: Sequence[Operation], version: str) -> Handler:
 
 
 class HttpServer:
-    """Serves one application until stopped.
-
-    A stop closes the listening socket at once and gives running requests `drain_s` seconds.
-    """
+    """Serves one application; a stop gives running requests `drain_s` seconds."""
 
     def __init__(
         self,

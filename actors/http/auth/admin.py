@@ -1,11 +1,10 @@
 """Admin token, operator authentication and audit log.
 
-The token is compared in constant time. Without a token there is no admin API, not even for local clients:
-a local request may come through a reverse proxy on this machine, or from a web page in a browser on it.
+Without a token there is no admin API, not even for local clients: a local request may come through a
+reverse proxy on this machine, or from a web page in a browser on it.
 
 A browser also sends its cookie with requests that a foreign page triggers. So a request that changes
-something and authenticates by cookie must come from the service's own page, and carry a header that a
-foreign page cannot add.
+something and authenticates by cookie must carry a header that a foreign page cannot add.
 
 The audit log names the operator (the token, or a session by a name that is no credential), the address,
 the action, its target and its outcome. It never contains what was typed (passwords, codes, the token).
@@ -22,6 +21,7 @@ from multidict import istr
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
+from actors.errors import Unauthorized
 from actors.http.auth.api_keys import bearer_token, digest_of
 from actors.http.auth.clients import ADDRESS, SLOWED
 from actors.http.auth.cross_site import is_own_origin
@@ -34,6 +34,7 @@ MIN_LENGTH: Final = 16  # characters of a token that cannot be guessed
 RANDOM_BYTES: Final = 24  # of a token that the service makes
 PAGE_HEADER: Final = istr("X-BotAPI-Page")  # a page of another site cannot send it (CORS)
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_NO_CREDENTIAL: Final = "show the admin token: Authorization: Bearer TOKEN"
 UNAUTHENTICATED: Final = "unauthenticated"
 _FACTS: Final = web.RequestKey("audit facts", dict[str, Any])
 
@@ -53,7 +54,7 @@ class AdminToken:
         self._digest = digest_of(token)
 
     def matches(self, token: str) -> bool:
-        """Return whether `token` is the admin token."""
+        """Return whether `token` is the admin token, in constant time."""
         return hmac.compare_digest(digest_of(token), self._digest)
 
     def opens(self, header: str | None) -> bool:
@@ -94,11 +95,7 @@ class OperatorAuth:
         if operator is None:
             if SLOWED in request and hdrs.AUTHORIZATION in request.headers:
                 return error_response(request[SLOWED])
-            response = error_body(
-                401, "unauthorized", "show the admin token: Authorization: Bearer TOKEN"
-            )
-            response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-            return response
+            return error_response(Unauthorized(_NO_CREDENTIAL))
         is_session = hdrs.AUTHORIZATION not in request.headers
         if is_session and request.method not in READING and not is_own_page(request):
             return foreign_page()

@@ -66,15 +66,10 @@ class Admission:
         clock: Clock,
         browsers: CrossSitePolicy | None = None,
     ) -> None:
-        """Make an admission.
+        """None for `keys` if requests need none, and for `operators` if there is no admin token.
 
-        Args:
-            keys: None if requests need no key.
-            per_minute: limit of requests from one address; 0 is no limit.
-            proxies: peers whose X-Forwarded-For is trusted.
-            operators: None if there is no admin token.
-            clock: for the rates.
-            browsers: what web pages may have a browser send; None if other machines reach the service.
+        `per_minute` limits the requests of one address; 0 is no limit. `proxies`: peers whose
+        X-Forwarded-For is trusted. `browsers`: None if other machines reach the service.
         """
         self._keys = keys
         self._operators = operators

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
@@ -143,9 +143,9 @@ class AdminRoutes:
             (POST_RELEASE, self.release_account),
             (POST_RESET, self.reset_account),
             (POST_GUARD, self.guard),
-            (POST_RESTART, self.restart_bot),
-            (POST_PARK, self.park_bot),
-            (POST_UNPARK, self.unpark_bot),
+            (POST_RESTART, self._bot_route(self._fleet.restart)),
+            (POST_PARK, self._bot_route(self._fleet.park)),
+            (POST_UNPARK, self._bot_route(self._fleet.unpark)),
             (GET_FLEET, self.fleet_plan),
             (POST_SCALE, self.scale_fleet),
             (POST_DRAIN, self.drain_fleet),
@@ -238,17 +238,12 @@ class AdminRoutes:
 
     # -- the fleet; each answers with its intended state ---------------------------------------
 
-    async def restart_bot(self, request: web.Request) -> web.Response:
-        """Restart a bot: it finishes its requests, logs off, and starts again."""
-        return _plan(request, self._fleet.restart(request.match_info["bot_id"]))
+    @staticmethod
+    def _bot_route(order: Callable[[str], FleetPlan]) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            return _plan(request, order(request.match_info["bot_id"]))
 
-    async def park_bot(self, request: web.Request) -> web.Response:
-        """Let a bot finish its requests, log off and stay stopped."""
-        return _plan(request, self._fleet.park(request.match_info["bot_id"]))
-
-    async def unpark_bot(self, request: web.Request) -> web.Response:
-        """Start a parked or backing-off bot now."""
-        return _plan(request, self._fleet.unpark(request.match_info["bot_id"]))
+        return handler
 
     async def fleet_plan(self, request: web.Request) -> web.Response:
         """Return the intended state of the fleet."""

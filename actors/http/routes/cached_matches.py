@@ -146,10 +146,7 @@ class CachedMatches:
 
 @functools.lru_cache(1024)
 def _head(etag: str, coding: str, scope: str, stored_at: float, fresh_until: float) -> str:
-    """Return the part of a head that responses with the same content share.
-
-    It ends with the name of the Content-Length header.
-    """
+    """Return the part of a head that responses with the same content share, to "Content-Length: "."""
     headers = {
         **json_headers(etag, coding),
         **SECURITY_HEADERS,

@@ -18,7 +18,7 @@ from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
 from actors.http.routes.matches import MatchFetcher
-from actors.matches.match import MatchAnswer, on_mirror
+from actors.matches.match import on_mirror
 from actors.replays.availability import Availability, availability, upload_left_s
 
 
@@ -43,10 +43,21 @@ class ReplayRoute:
             answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)
-        now = self._clock.wall()
-        facts = self._facts(answer, now)
-        if is_redirect and facts.availability in NO_REPLAY:
-            word, sentence = NO_REPLAY[facts.availability]
+        now, replay = self._clock.wall(), answer.replay
+        verdict, url = availability(replay, now), replay.url
+        is_coming = verdict is Availability.NOT_YET
+        facts = Replay(
+            id=answer.match_id,
+            availability=verdict,
+            url=on_mirror(url, self._mirror) if url and self._mirror else url,
+            state=replay.state,
+            cluster=replay.cluster,
+            salt=replay.salt,
+            ended_at=replay.ended_at,
+            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
+        )
+        if is_redirect and verdict in NO_REPLAY:
+            word, sentence = NO_REPLAY[verdict]
             return error_body(404, word, sentence, facts.retry_after)
         headers = CIMultiDict[str]()
         add_freshness(headers, request, answer, now)
@@ -58,19 +69,3 @@ class ReplayRoute:
         headers[hdrs.CONTENT_TYPE] = JSON
         body = facts.model_dump_json().encode()
         return with_source(web.Response(body=body, headers=headers), answer.source)
-
-    def _facts(self, answer: MatchAnswer, now: float) -> Replay:
-        replay = answer.replay
-        verdict = availability(replay, now)
-        is_coming = verdict is Availability.NOT_YET
-        url = replay.url
-        return Replay(
-            id=answer.match_id,
-            availability=verdict,
-            url=on_mirror(url, self._mirror) if url and self._mirror else url,
-            state=replay.state,
-            cluster=replay.cluster,
-            salt=replay.salt,
-            ended_at=replay.ended_at,
-            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
-        )

@@ -54,11 +54,7 @@ class StatusRoutes:
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return the operations and their handlers."""
-        return (
-            (GET_HEALTHZ, self.healthz),
-            (GET_READYZ, self.readyz),
-            (GET_STATUS, self.status),
-        )
+        return ((GET_HEALTHZ, self.healthz), (GET_READYZ, self.readyz), (GET_STATUS, self.status))
 
     async def healthz(self, request: web.Request) -> web.Response:
         """200 while the event loop and the router answer; else 503."""
