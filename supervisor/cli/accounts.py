@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
@@ -36,34 +35,45 @@ from supervisor.app.policies import log_on_limits, quota_limits
 from supervisor.app.private_files import only_ours_from_now_on
 from supervisor.app.secrets import take_secret_key
 from supervisor.app.settings import load
-from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
-from supervisor.cli.terminal import cell, say, say_json, span
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    ExitCode,
+    fail,
+    say,
+    say_json,
+    show,
+    span,
+    table,
+)
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
 
 def table_of(rows: list[AccountRow]) -> Table:
     """Return one line per account."""
-    table = Table(box=None, pad_edge=False)
-    for head in ("account", "state", "used", "left", "holder", "since", "cooldown", "last log-on"):
-        table.add_column(head, justify="right" if head in {"used", "left"} else "left")
-    for row in rows:
-        why = row.cooldown_reason or "no reason given"
-        rests = [f"{span(row.cooldown_s)}: {why}"] if row.cooldown_s else []
-        if row.cooldown_s is None and row.cooldown_reason:  # until an operator acts
-            rests = [row.cooldown_reason]
-        cells = (
+    heads = ("account", "state", "used", "left", "holder", "since", "cooldown", "last log-on")
+    cells = (
+        (
             row.account,
             row.state.value,
             row.used,
             row.left,
             row.holder or "",
             span(row.held_for_s),
-            "; ".join([*rests, row.problem] if row.problem else rests),
+            "; ".join(filter(None, (_cooldown(row), row.problem))),
             f"{span(row.last_logon_s)} ago" if row.last_logon_s is not None else "",
         )
-        table.add_row(*map(cell, cells))
-    return table
+        for row in rows
+    )
+    return table(heads, cells, to_the_right=("used", "left"))
+
+
+def _cooldown(row: AccountRow) -> str | None:
+    if row.cooldown_s is None:
+        return row.cooldown_reason  # until an operator acts
+    why = row.cooldown_reason or "no reason given"
+    return f"{span(row.cooldown_s)}: {why}" if row.cooldown_s else None
 
 
 T = TypeVar("T")
@@ -154,7 +164,7 @@ async def _running(valkey: EmbeddedValkey) -> AsyncIterator[None]:
 
 
 SHOWN: Final = 20  # problems of an import that are printed
-PIPE_WIDTH: Final = 250  # columns in a pipe: one line per account, for grep
+PIPE_WIDTH: Final = 250
 
 # main.py has the help of this group; it imports this module on first use.
 app = typer.Typer(rich_markup_mode=None)
@@ -246,7 +256,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         say_json([asdict(row) for row in rows])
     else:
-        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table_of(rows))
+        show(table_of(rows), pipe_width=PIPE_WIDTH)
 
 
 @app.command()

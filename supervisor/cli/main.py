@@ -1,8 +1,7 @@
 """The `botapi` command: run, version, healthcheck, config, and the groups of commands.
 
-Exit codes: 0 success, 1 failure, 2 a mistake in the arguments or the settings; `options.Exit` has the
-others. The command that needs a heavy module imports it, so that `--help`, completion and `config check`
-are fast and touch neither Steam nor Redis.
+terminal.py has the exit codes. The command that needs a heavy module imports it, so that `--help`,
+completion and `config check` are fast and touch neither Steam nor Redis.
 """
 
 from __future__ import annotations
@@ -25,10 +24,15 @@ from sandbox.cli import simulate
 from supervisor import __version__
 from supervisor.app.settings import load
 from supervisor.cli.match import match
-from supervisor.cli.options import AsJson, ConfigFile, ExitCode
 from supervisor.cli.replay import replay
 from supervisor.cli.status import status
-from supervisor.cli.terminal import escape_what_the_terminal_lacks, say
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    ExitCode,
+    escape_what_the_terminal_lacks,
+    say,
+)
 from supervisor.config.errors import ConfigError
 from supervisor.config.load import Loaded
 from supervisor.config.model import LOOPBACK

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.options import (
+from supervisor.cli.client import (
     TIMEOUT_S,
-    AsJson,
-    ConfigFile,
+    ApiClient,
     KeyFile,
     Service,
     Timeout,
@@ -23,10 +22,10 @@ from supervisor.cli.options import (
     refusals,
     service_at,
 )
-from supervisor.cli.terminal import cell, say_json
+from supervisor.cli.terminal import AsJson, ConfigFile, cell, say_json, show
 from supervisor.logs.redaction import printable
 
-PIPE_WIDTH: Final = 160  # columns in a pipe: one line per player, for grep
+PIPE_WIDTH: Final = 160
 _DIRE: Final = 128  # player_slot of the first dire player
 _WINNERS: Final = {
     "k_EMatchOutcome_RadVictory": "Radiant won",
@@ -44,14 +43,6 @@ _COLUMNS: Final = (
     ("XPM", "xp_per_min"),
     ("net worth", "net_worth"),
 )
-
-
-def show(answer: Mapping[str, Any]) -> None:
-    """Print an answer of `/match-details`."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table_of(answer))
 
 
 def table_of(answer: Mapping[str, Any]) -> Group:
@@ -127,13 +118,11 @@ def match(
     if as_json:
         say_json(answer)
     else:
-        show(answer)
+        show(table_of(answer), pipe_width=PIPE_WIDTH)
 
 
 async def ask(service: Service, match_id: int, timeout_s: float) -> dict[str, Any]:
     """Return the answer of the service about a match; raises as `ApiClient.get`."""
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
-
     async with ApiClient(service, timeout_s=timeout_s) as api:
         answer: dict[str, Any] = await api.get("/match-details", match_id=match_id)
         return answer

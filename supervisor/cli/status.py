@@ -16,7 +16,7 @@ import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console, Group
@@ -24,11 +24,10 @@ from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.options import (
+from supervisor.cli.client import (
+    ApiClient,
     ApiRefused,
     ApiUnreachable,
-    AsJson,
-    ConfigFile,
     KeyFile,
     Service,
     Url,
@@ -36,16 +35,22 @@ from supervisor.cli.options import (
     refusals,
     service_at,
 )
-from supervisor.cli.terminal import clock_time, json_line, say_json, span
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    cell,
+    clock_time,
+    json_line,
+    say_json,
+    show,
+    span,
+)
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError, without_password
 from supervisor.logs.redaction import printable
 
-if TYPE_CHECKING:
-    from supervisor.cli.client import ApiClient
-
 TIMEOUT_S: Final = 10.0
-PIPE_WIDTH: Final = 200  # columns in a pipe: one line per bot, for grep
+PIPE_WIDTH: Final = 200
 
 # The colour of every state, the most urgent state first.
 STATES: Final[Mapping[str, str]] = {
@@ -102,7 +107,7 @@ def status(
     if as_json:
         say_json(answer)
     else:
-        show(answer)
+        show(picture(answer, SystemClock().wall()), pipe_width=PIPE_WIDTH)
 
 
 def _own_token(config: Path | None) -> str | None:
@@ -113,22 +118,8 @@ def _own_token(config: Path | None) -> str | None:
 
 
 async def _ask(service: Service) -> Any:
-    async with _client(service, TIMEOUT_S) as api:
+    async with ApiClient(service, timeout_s=TIMEOUT_S) as api:
         return await api.get("/status")
-
-
-def _client(service: Service, timeout_s: float) -> ApiClient:
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
-
-    return ApiClient(service, timeout_s=timeout_s)
-
-
-def show(status: Status) -> None:
-    """Print the whole fleet once."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(picture(status, SystemClock().wall()))
 
 
 def picture(
@@ -146,37 +137,34 @@ def picture(
     alerts = list(_alerts(status, now))
     if lines is not None and len(alerts) > (most := max(2, lines // 4)):
         hidden = len(alerts) - most + 1
-        alerts = [*alerts[: most - 1], _line(f"and {hidden} more alerts", "dim")]
+        alerts = [*alerts[: most - 1], cell(f"and {hidden} more alerts", "dim")]
     if width is not None:
         alerts[:1] = [
-            _line(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
+            cell(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
         ]
-    head = [*_head(status), *alerts, *_counts(status), Text("")]
+    title = cell(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
+    head = [title, *alerts, *_counts(status), Text("")]
     if lines is None:
         return Group(*head, _table(bots, now))
     for line in head:
         _cut(line)
     room = max(0, lines - len(head) - 1)  # the table has a heading
     shown = bots if len(bots) <= room else bots[: max(0, room - 1)]
-    rest = [_line(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
+    rest = [cell(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
     return Group(*head, _table(shown, now, cut=True), *rest)
-
-
-def _head(status: Status) -> Iterator[Text]:
-    yield _line(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
 
 
 def _alerts(status: Status, now: float) -> Iterator[Text]:
     """Yield the alerts as the page shows them; if the answer has none, the number of ready bots."""
     if not status.get("alerts"):
         bots = status.get("bots", {})
-        yield _line(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
+        yield cell(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
     for number, alert in enumerate(_with_all_needs(status)):
         text = " ".join(filter(None, (alert["text"], alert.get("todo"))))
         if alert.get("when") is not None:
             text = text.replace("{when}", clock_time(alert["when"], now))
         style = SEVERITIES.get(alert["severity"], "")
-        yield _line(text, style if number else f"bold {style}".strip())
+        yield cell(text, style if number else f"bold {style}".strip())
 
 
 def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
@@ -196,8 +184,8 @@ def _counts(status: Status) -> Iterator[Text]:
     counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
     router = status.get("router", {})
     named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
-    yield _line(f"bots      {named or 'none'}")
-    yield _line(
+    yield cell(f"bots      {named or 'none'}")
+    yield cell(
         f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
     )
 
@@ -221,14 +209,14 @@ def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:
 def _cells(bot: Bot, now: float) -> Iterator[Text]:
     state, next_try = bot["state"], bot.get("next_try_at")
     is_well = state == "ready"
-    yield _line(bot["bot_id"])
-    yield _line(bot.get("account") or "-")
+    yield cell(bot["bot_id"])
+    yield cell(bot.get("account") or "-")
     waits = f" ({bot['waits']})" if bot.get("waits") else ""
-    yield _line(_words(state) + waits, STATES.get(state, ""))
-    yield _line(span(now - bot["since"]))
-    yield _line(str(bot.get("restarts", 0)))
-    yield _line("" if next_try is None else span(next_try - now))
-    yield _line(_last_error(bot, now), "dim" if is_well else "")
+    yield cell(_words(state) + waits, STATES.get(state, ""))
+    yield cell(span(now - bot["since"]))
+    yield cell(str(bot.get("restarts", 0)))
+    yield cell("" if next_try is None else span(next_try - now))
+    yield cell(_last_error(bot, now), "dim" if is_well else "")
 
 
 def _last_error(bot: Bot, now: float) -> str:
@@ -255,10 +243,6 @@ def _words(state: str) -> str:
 def _cut(text: Text) -> Text:
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
-
-
-def _line(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style)
 
 
 EVERY_S: Final = 1.0
@@ -291,7 +275,7 @@ def show_live(service: Service, *, as_json: bool) -> None:
 
 
 async def _print_lines(service: Service) -> None:
-    async with _client(service, LIVE_TIMEOUT_S) as api:
+    async with ApiClient(service, timeout_s=LIVE_TIMEOUT_S) as api:
         seen = Seen()
         while True:
             seen = await _look(api, seen)
@@ -337,7 +321,7 @@ class _Screen:
 
     async def _poll(self) -> None:
         try:
-            async with _client(self._service, LIVE_TIMEOUT_S) as api:
+            async with ApiClient(self._service, timeout_s=LIVE_TIMEOUT_S) as api:
                 while True:
                     self._seen = await _look(api, self._seen)
                     self._changed.set()

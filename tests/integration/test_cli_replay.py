@@ -21,7 +21,7 @@ from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_ter
 from actors.replays import download
 from actors.replays.files import Nowhere, PartFile
 from bench.env import ServiceEnv, service_env
-from supervisor.cli.replay_fetch import Bar
+from supervisor.cli.replay import Bar
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.integration

@@ -17,8 +17,8 @@ from sandbox.steam import accounts as sandbox_accounts
 from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key
 from supervisor.app.web import read_keys
 from supervisor.cli.accounts import _read
+from supervisor.cli.client import _key
 from supervisor.cli.fleet import _service
-from supervisor.cli.options import _key
 from supervisor.config.load import read_file
 
 TOKEN = "a-token-of-sixteen-characters"
