@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -23,12 +24,19 @@ from actors.bot.messages import BotReport, FleetControl
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind
 from actors.clock import Clock, end, within
-from actors.dashboard.alerts import Facts, alerts
+from actors.dashboard.alerts import alerts
 from actors.dashboard.cause_log import CauseLog, LastingCauses
 from actors.dashboard.event_stream import EventId, EventStream, Watcher
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
-from actors.dashboard.snapshot import Snapshot, changes, whole
-from actors.dashboard.views import AccountView, IpView, account_view, ip_view
+from actors.dashboard.snapshot import (
+    AccountView,
+    IpView,
+    Snapshot,
+    account_view,
+    changes,
+    ip_view,
+    whole,
+)
 from actors.errors import AccountError, ActorStopped, LocalProtocolError, store_trouble
 from actors.router.messages import GetRouter, RouterMessage, RouterReport
 
@@ -91,7 +99,8 @@ class Dashboard:
         self._clock = clock
         self._cause_log = CauseLog(clock=clock, log=log)
         self._stream = EventStream(epoch)
-        self._snapshot = Snapshot({}, {}, {}, None, None, {}, (), about)
+        self._about = about
+        self._snapshot = Snapshot({}, {}, {}, None, None, {}, about=about)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
         self._knows_accounts = False
@@ -227,20 +236,20 @@ class Dashboard:
         accounts, ips = await self._poll_accounts(patience_s)
         config, causes = self._config(), self._causes.active()
         self._cause_log.note(causes, len(bots))
-        facts = Facts(
+        found = Snapshot(
             bots,
             accounts,
             ips,
             plan,
-            config,
-            self._store,
             router,
-            causes,
-            self._account_store.avoided(),
-            self._knows_accounts,
+            config,
+            about=self._about,
+            store=self._store,
+            causes=causes,
+            unusable=self._account_store.avoided(),
+            knows_accounts=self._knows_accounts,
         )
-        about = self._snapshot.about
-        return Snapshot(bots, accounts, ips, plan, router, config, alerts(facts), about)
+        return replace(found, headlines=alerts(found))
 
     async def _ask_router(self) -> RouterReport | None:
         try:

@@ -20,7 +20,7 @@ from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 from actors.clock import Clock
 from actors.dashboard.cause_log import LastingCauses
-from actors.dashboard.views import need_of_row
+from actors.dashboard.snapshot import need_of_row
 from actors.errors import AccountError, LocalProtocolError
 from actors.metrics import Instruments
 from actors.router.messages import GetRouter, RouterMessage

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.bot.eresults import command_for
-from actors.dashboard.views import need_of_row
+from actors.dashboard.snapshot import need_of_row
 from actors.errors import AccountError
 from supervisor import __version__
 from supervisor.app.open_files import AcceptErrors, raise_open_files_limit

@@ -19,7 +19,7 @@ from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import Lease, QuotaLimits, Reserved
 from actors.accounts.names import shown
 from actors.accounts.store import AccountStore
-from actors.dashboard.views import account_view
+from actors.dashboard.snapshot import account_view
 from actors.errors import AccountError, BadAccountName, NeedsHuman, NoAccountFree, NoSuchAccount
 from actors.redis.client import connect
 from actors.steam.port import AuthState

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from actors.accounts.admin import AccountRow
 from actors.bot.messages import BotReport
-from actors.dashboard.alerts import Alert, Severity
+from actors.dashboard.snapshot import Alert, Severity
 from actors.replays.availability import Availability
 from actors.router.messages import RouterReport
 

@@ -8,7 +8,7 @@ from support.scripted_child import capturing_log
 from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
 from actors.dashboard.cause_log import (
     BACK_AFTER,
-    OUTAGE_SUMMARY_S,
+    SUMMARY_S,
     WRITES_AFTER_S,
     LastingCauses,
     RedisLog,
@@ -71,7 +71,7 @@ async def test_an_outage_that_lasts_is_one_line_a_minute(clock: FakeClock) -> No
         redis.failed("renew", "gone")
         await clock.advance(1.0)
     assert [line["event"] for line in lines] == ["redis_lost", *["redis_still_lost"] * 4]
-    assert OUTAGE_SUMMARY_S == 60.0
+    assert SUMMARY_S == 60.0
     assert (lines[1]["duration_s"], lines[1]["failures"], lines[1]["reason"]) == (60.0, 61, "gone")
 
 

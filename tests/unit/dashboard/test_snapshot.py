@@ -11,8 +11,7 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.states import BotState
 from actors.dashboard.history import POINT_S, FleetHistory
-from actors.dashboard.snapshot import Snapshot, changes, whole
-from actors.dashboard.views import account_view, ip_view
+from actors.dashboard.snapshot import Snapshot, account_view, changes, ip_view, whole
 from actors.router.messages import RouterReport
 
 NOW = 1_700_000_000.0

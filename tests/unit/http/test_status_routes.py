@@ -17,10 +17,8 @@ from actors.actor import Actor, Address, Envelope
 from actors.bot.messages import BotReport
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
-from actors.dashboard.alerts import Alert, Severity
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.snapshot import Snapshot
-from actors.dashboard.views import AccountView
+from actors.dashboard.snapshot import AccountView, Alert, Severity, Snapshot
 from actors.http.openapi.outputs import StatusOutput
 from actors.http.routes.status import ASK_S, StatusRoutes
 from actors.router.messages import RouterReport
