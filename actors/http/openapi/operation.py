@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -30,13 +30,16 @@ class Needs(enum.Enum):
     ADMIN = enum.auto()  # the admin token
 
 
+# Media type -> a type, the name of a component, or a schema.
+Content = Mapping[str, type[BaseModel] | str | dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response other than an error in the API's own form."""
+    """A response; an error in the API's own form is only an error word of the operation."""
 
     summary: str
-    # Media type -> a type, the name of a component, or a schema.
-    content: Mapping[str, type[BaseModel] | str | dict[str, Any]] = field(default_factory=dict)
+    content: Content = field(default_factory=dict)
     headers: tuple[str, ...] = ()  # names; document.py describes them
 
 
@@ -47,7 +50,9 @@ class Parameter(Generic[T]):
     name: str
     place: Literal["path", "query", "header"]
     type: TypeAdapter[T]
+    description: str
     problem: str = ""  # the error message about an invalid value
+    examples: Sequence[object] = ()
     is_required: bool = True
     default: str | None = None
 
@@ -65,14 +70,15 @@ class Parameter(Generic[T]):
     def described(self) -> dict[str, Any]:
         """Return the parameter object of the OpenAPI document."""
         schema = self.type.json_schema()
-        description = schema.pop("description", "")
+        if self.examples:
+            schema = {"examples": list(self.examples), **schema}
         if self.default is not None:
             schema["default"] = self.default
         return {
             "name": self.name,
             "in": self.place,
             "required": self.is_required and self.default is None,
-            "description": description,
+            "description": self.description,
             "schema": schema,
         }
 
@@ -89,8 +95,7 @@ class Operation:
     errors: Words
     tag: str = "matches"
     parameters: tuple[Parameter[Any], ...] = ()
-    body: type[BaseModel] | None = None
-    body_is_text: bool = False  # any text; then there is no type
+    body: Content = field(default_factory=dict)
     body_is_required: bool = True
     needs: Needs = Needs.KEY
 

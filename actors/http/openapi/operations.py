@@ -23,9 +23,11 @@ from actors.http.openapi.inputs import (
     TIMEOUT,
     ManyMatches,
 )
-from actors.http.openapi.match_schema import CARD, GC_ANSWER, MATCH
 from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words, words
 from actors.http.openapi.outputs import (
+    CARD,
+    GC_ANSWER,
+    MATCH,
     RETRIEVER_IP,
     RETRIEVER_NO_RETRY,
     RETRIEVER_REASON,
@@ -111,12 +113,10 @@ POST_MATCH_DETAILS: Final = Operation(
     "an error with the `id`. Each match has its own time limit and counts as one request of the client: "
     "matches beyond its rate are answered with `rate-limited`. A slow reader is served slowly; after a "
     "disconnect, the remaining matches are not requested.",
-    answers={
-        200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),
-    },
+    answers={200: Answer("One line for each match.", {NDJSON: {"type": "string"}})},
     errors=words(errors.InvalidRequest, _CLIENT, BODY),
     parameters=_FETCH,
-    body=ManyMatches,
+    body={JSON: ManyMatches},
 )
 
 GET_REPLAY: Final = Operation(

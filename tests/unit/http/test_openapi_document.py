@@ -14,8 +14,8 @@ from aiohttp.typedefs import Handler
 from actors.http.errors import TABLE
 from actors.http.openapi import admin_operations, operations
 from actors.http.openapi.document import document
-from actors.http.openapi.match_schema import MATCH
 from actors.http.openapi.operation import Operation, add_routes, words
+from actors.http.openapi.outputs import MATCH
 from actors.http.routes.api_docs import FILES, STATIC
 
 API = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
