@@ -27,6 +27,7 @@ _NAMELESS: Final[Mapping[str, str]] = {
 }
 _SIGN_IN: Final = "Sign in, or show the admin token, to see which."
 REDIS_REFUSES: Final = "redis-refuses"
+_CHECK_REDIS: Final = "Check the Redis server at redis.url. The service recovers by itself."
 
 
 def alerts(now: Snapshot) -> tuple[Alert, ...]:
@@ -61,19 +62,18 @@ def cause_line(cause: SharedCause, bots: int) -> Alert:
         case CauseKind.LOGONS_LIMITED:
             address = cause.address or "this address"
             until = "until {when}" if cause.until is not None else "since {when}"
-            wait = f"{affected} {_bots(affected)} {_verb(affected, 'wait')}"
+            wait = f"{_many(affected, 'bot')} {_verb(affected, 'wait')}"
             text = f"Steam limits log-ons from {address} {until}; {wait}; do not restart."
             when, todo = cause.until or cause.since, None
         case CauseKind.SAME_REFUSAL:
-            accounts = f"{affected} {'account' if affected == 1 else 'accounts'}"
             text = (
-                f"Steam refuses all log-ons ({cause.reason}) since {{when}}; {accounts}; "
-                "retried by itself."
+                f"Steam refuses all log-ons ({cause.reason}) since {{when}}; "
+                f"{_many(affected, 'account')}; retried by itself."
             )
             todo = None
         case CauseKind.REDIS_UNREACHABLE:
             text = "Redis has not answered since {when}, so no new match can be asked for."
-            todo = "Check the Redis server at redis.url. The service recovers by itself."
+            todo = _CHECK_REDIS
             if said := redis_says(cause.reason):
                 text = f"Redis refuses since {{when}}: {said}. No new match can be asked for."
                 return Alert(Severity.OUTAGE, REDIS_REFUSES, text, todo, when)
@@ -88,12 +88,14 @@ def _causes(now: Snapshot) -> Iterator[Alert]:
 
 
 def _store(now: Snapshot) -> Iterator[Alert]:
-    if now.store is not None and not _lasts(now, CauseKind.REDIS_UNREACHABLE):
+    if now.store is not None and all(
+        cause.kind is not CauseKind.REDIS_UNREACHABLE for cause in now.causes
+    ):
         yield Alert(
             Severity.ACT,
             REDIS_REFUSES,
             f"{now.store}, so that no budget can be counted and nothing new can be asked for.",
-            "Check the Redis server at redis.url. The service recovers by itself.",
+            _CHECK_REDIS,
         )
 
 
@@ -108,7 +110,7 @@ def _config(now: Snapshot) -> Iterator[Alert]:
 
 
 def _drained(now: Snapshot) -> Iterator[Alert]:
-    if now.fleet is not None and now.fleet.drained:
+    if now.fleet.drained:
         left = len(now.fleet.leaving)
         text = f"{left} of the bots still finish" if left else "Every account is free"
         yield Alert(
@@ -137,8 +139,7 @@ def _needs(now: Snapshot) -> Iterator[Alert]:
 
 def _unusable(now: Snapshot) -> Iterator[Alert]:
     if now.unusable:
-        number, reason = len(now.unusable), next(iter(now.unusable.values()))
-        accounts = "1 account" if number == 1 else f"{number} accounts"
+        accounts, reason = _many(len(now.unusable), "account"), next(iter(now.unusable.values()))
         yield Alert(
             Severity.ACT,
             "unusable-here",
@@ -159,7 +160,7 @@ def _no_accounts(now: Snapshot) -> Iterator[Alert]:
 
 
 def _none_ready(now: Snapshot) -> Iterator[Alert]:
-    if not now.bots or _ready(now) or (now.fleet is not None and now.fleet.drained):
+    if not now.bots or _ready(now) or now.fleet.drained:
         return
     spent = [one for one in now.accounts.values() if one.left == 0]
     if now.accounts and len(spent) == len(now.accounts):
@@ -209,10 +210,10 @@ def _refused(now: Snapshot) -> Iterator[Alert]:
 
 
 def _parked(now: Snapshot) -> Iterator[Alert]:
-    parked = [one for one in now.bots.values() if one.state is BotState.PARKED]
-    by_hand = set(now.fleet.parked) if now.fleet is not None else set()
-    if now.fleet is not None and now.fleet.drained:
+    if now.fleet.drained:
         return
+    parked = [one for one in now.bots.values() if one.state is BotState.PARKED]
+    by_hand = now.fleet.parked
     failed = [one.bot_id for one in parked if one.bot_id not in by_hand and one.cause is None]
     if failed:
         yield Alert(
@@ -228,21 +229,20 @@ def _parked(now: Snapshot) -> Iterator[Alert]:
 
 
 def _recovering(now: Snapshot) -> Iterator[Alert]:
-    ready, kind = _ready(now), "recovering"
+    ready = _ready(now)
     away = [one for one in now.bots.values() if one.state not in (BotState.READY, BotState.PARKED)]
     idle = [one for one in away if one.state is BotState.WAITING_FOR_ACCOUNT]
     if not ready or not away:
         return
     text = f"{ready} of {len(now.bots)} bots are ready"
-    if now.causes:
-        yield Alert(Severity.WATCH, kind, f"{text}.")
-    elif len(idle) == len(away):
-        free = [one for one in now.accounts.values() if one.state is AccountState.FREE]
-        todo = None if free else "Add accounts, or have fewer bots."
-        yield Alert(Severity.WATCH, kind, f"{text}; the others find no free account.", todo)
-    else:
-        text = f"{text}; the others are on their way{_waiting(away)}."
-        yield Alert(Severity.WATCH, kind, text)
+    todo = None
+    if not now.causes and len(idle) == len(away):
+        text = f"{text}; the others find no free account"
+        if all(one.state is not AccountState.FREE for one in now.accounts.values()):
+            todo = "Add accounts, or have fewer bots."
+    elif not now.causes:
+        text = f"{text}; the others are on their way{_waiting(away)}"
+    yield Alert(Severity.WATCH, "recovering", f"{text}.", todo)
 
 
 def _restart(now: Snapshot) -> Iterator[Alert]:
@@ -284,12 +284,15 @@ def _ready(now: Snapshot) -> int:
 
 def _coming(now: Snapshot) -> list[BotReport]:
     """Return the bots that begin a session, or will: also those parked by a shared cause."""
-    by_hand = set(now.fleet.parked) if now.fleet is not None else set()
     return [
         one
         for one in now.bots.values()
         if one.state in _COMING
-        or (one.state is BotState.PARKED and one.cause is not None and one.bot_id not in by_hand)
+        or (
+            one.state is BotState.PARKED
+            and one.cause is not None
+            and one.bot_id not in now.fleet.parked
+        )
     ]
 
 
@@ -297,10 +300,6 @@ def _waiting(bots: list[BotReport]) -> str:
     """Return the text about the bots that wait for their log-on."""
     waiting = sum(one.waits is not None for one in bots)
     return f", {waiting} of them {_verb(waiting, 'wait')} for their turn to log on" * bool(waiting)
-
-
-def _lasts(now: Snapshot, kind: CauseKind) -> bool:
-    return any(cause.kind is kind for cause in now.causes)
 
 
 def _names(bot_ids: list[str]) -> str:
@@ -317,8 +316,8 @@ def _mid(reason: str) -> str:
     return reason[0].lower() + reason[1:] if reason.partition(" ")[0].istitle() else reason
 
 
-def _bots(number: int) -> str:
-    return "bot" if number == 1 else "bots"
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 def _verb(number: int, verb: str) -> str:

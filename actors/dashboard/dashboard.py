@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.admin import AccountAdmin, AccountRow, IpRow
 from actors.accounts.store import AccountStore
 from actors.actor import Address
-from actors.bot.messages import BotReport, FleetControl
+from actors.bot.messages import BotReport, FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind
 from actors.clock import Clock, end, within
@@ -73,19 +73,9 @@ class Dashboard:
     ) -> None:
         """Make the service.
 
-        Args:
-            registry: the bots.
-            router: the state of match requests.
-            fleet: the intended state of the fleet.
-            accounts: the accounts in Redis.
-            store: the accounts that this instance cannot use.
-            traffic: the request history, which the HTTP server fills.
-            about: constant facts, e.g. the version.
-            config: returns the state of the settings.
-            causes: the shared causes that last.
-            epoch: distinguishes the event ids of this process from those of others.
-            clock: both times.
-            log: of the shared causes.
+        `store` knows the accounts that this instance cannot use. The HTTP server fills `traffic`.
+        `about`: constant facts. `config` returns the state of the settings. `epoch` distinguishes the
+        event ids of this process from those of others.
         """
         self.history = FleetHistory()
         self._registry = registry
@@ -100,7 +90,8 @@ class Dashboard:
         self._cause_log = CauseLog(clock=clock, log=log)
         self._stream = EventStream(epoch)
         self._about = about
-        self._snapshot = Snapshot({}, {}, {}, None, None, {}, about=about)
+        no_plan = FleetPlan(0, 0, drained=False, parked=(), leaving=())
+        self._snapshot = Snapshot({}, {}, {}, no_plan, None, {}, about=about)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
         self._store: str | None = None  # why the accounts are not known
         self._knows_accounts = False
@@ -111,8 +102,6 @@ class Dashboard:
         self._polling = asyncio.Lock()
         self._is_running = False
         self._stop_asked = asyncio.Event()
-
-    # -- being a child -------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Accept watchers from now on."""
@@ -139,8 +128,6 @@ class Dashboard:
         """Let `run` return. Harmless when repeated."""
         self._stop_asked.set()
 
-    # -- pages ---------------------------------------------------------------------------------
-
     async def watch(self, last_seen: EventId | None = None) -> Watcher:
         """Return a new watcher of the stream. `last_seen`: the last event of an earlier one.
 
@@ -164,8 +151,10 @@ class Dashboard:
         Raises:
             ActorStopped: the service does not run.
         """
-        if not self._stream.watchers:  # an open page has the snapshot polled twice a second
-            await self._poll(patience_s=self._patience_s())
+        # An open page has the snapshot polled twice a second. A lost Redis is not awaited.
+        if not self._stream.watchers:
+            is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
+            await self._poll(patience_s=UNWATCHED_S if is_lost else ACCOUNTS_S)
         self._check_running()
         return self._snapshot
 
@@ -173,22 +162,14 @@ class Dashboard:
         if not self._is_running:
             raise ActorStopped(SERVICE)
 
-    # -- polling -------------------------------------------------------------------------------
-
     async def _tick(self) -> None:
         while True:
+            now, causes = self._clock.wall(), self._causes.active()
             if self._stream.watchers:
                 await self._poll(patience_s=ACCOUNTS_S)
-            elif self.history.is_due(self._clock.wall()) or self._cause_log.is_due(
-                self._causes.active()
-            ):
+            elif self.history.is_due(now) or self._cause_log.is_due(causes):
                 await self._poll(patience_s=UNWATCHED_S)
             await self._clock.sleep(TICK_S)
-
-    def _patience_s(self) -> float:
-        """Return how old the accounts may be for a client that waits; a lost Redis is not awaited."""
-        is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
-        return UNWATCHED_S if is_lost else ACCOUNTS_S
 
     async def _poll(self, *, patience_s: float) -> None:
         """Poll every source, and publish the changes. `patience_s`: how old the accounts may be."""
@@ -200,7 +181,7 @@ class Dashboard:
             if self.history.is_due(now := self._clock.wall()):
                 needy = sum(one.needs_you for one in self._snapshot.accounts.values())
                 self.history.add(now, self._snapshot.bots.values(), needy)
-                news["history"] = [self.history.latest()]
+                news["history"] = [self.history.points[-1]]
             minutes = self._traffic.since(now - MINUTE_S)
             if minutes != self._minutes:
                 self._minutes = news["minutes"] = minutes
@@ -222,14 +203,16 @@ class Dashboard:
             {
                 "at": now,
                 **whole(self._snapshot),
-                "history": self.history.points(),
+                "history": list(self.history.points),
                 "minutes": self._traffic.since(now - MINUTES * MINUTE_S),
             }
         )
 
     async def _polled(self, patience_s: float) -> Snapshot:
         """Return a snapshot of now; it shares unchanged rows with the last one."""
-        router = await self._ask_router()
+        router: RouterReport | None = None
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
+            router = await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
         bots = {one.bot_id: one for one in self._registry.reports()}
         plan = self._fleet.plan()
         self._note_ips(bots.values())
@@ -251,19 +234,11 @@ class Dashboard:
         )
         return replace(found, headlines=alerts(found))
 
-    async def _ask_router(self) -> RouterReport | None:
-        try:
-            return await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
-        except (TimeoutError, LocalProtocolError):
-            return None
-
     def _note_ips(self, bots: Iterable[BotReport]) -> None:
         for bot in bots:
             if bot.ip is not None and bot.ip not in self._seen_ips:
                 self._seen_ips[bot.ip] = None
                 self._read_at = None  # its budget is not known yet
-
-    # -- Redis ---------------------------------------------------------------------------------
 
     async def _poll_accounts(
         self, patience_s: float

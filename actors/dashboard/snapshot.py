@@ -89,7 +89,7 @@ class Snapshot:
     bots: Mapping[str, BotReport]
     accounts: Mapping[str, AccountView]  # as far as known
     ips: Mapping[str, IpView]
-    fleet: FleetPlan | None
+    fleet: FleetPlan
     router: RouterReport | None  # None: it did not answer
     config: Mapping[str, Any]
     headlines: tuple[Alert, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -48,7 +49,11 @@ async def login(
             "steam.directory_url",
             "it is not set; a private sandbox has demo accounts only",
         )
-    clock, log = SystemClock(), _quiet()
+    clock = SystemClock()
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
     at_steam = SteamTime(clock)
     hub = Hub(clock=clock, log=log)
     trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
@@ -117,11 +122,3 @@ class Prompt:
             await ready.wait()
         finally:
             loop.remove_reader(self._descriptor)
-
-
-def _quiet() -> FilteringBoundLogger:
-    """Return a logger for warnings and errors, on stderr."""
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(30)
-    )
-    return logger

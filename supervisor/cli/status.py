@@ -15,7 +15,6 @@ import textwrap
 import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -32,6 +31,8 @@ from supervisor.cli.client import (
     Service,
     Url,
     admin_token_file,
+    get,
+    read_secret,
     refusals,
     service_at,
 )
@@ -78,8 +79,8 @@ _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 _HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
 _RIGHT: Final = frozenset({"for", "restarts", "next try"})
 
-Status = Mapping[str, Any]
-Bot = Mapping[str, Any]
+Status = Mapping[str, Any]  # an answer of `/status`
+Bot = Mapping[str, Any]  # one of its bots
 
 
 def status(
@@ -97,29 +98,19 @@ def status(
     With --watch --json, one line of JSON a second.
     """
     service = service_at(url, key_file, config)
-    if url is None and service.token is None:  # another service must not receive this token
-        service = replace(service, token=_own_token(config))
+    if url is None and service.token is None:  # another service must not receive the admin token
+        with contextlib.suppress(ConfigError):  # this user may not read it
+            token = read_secret(admin_token_file(config), "--config")
+            service = replace(service, token=token or None)
     with refusals(as_json=as_json):
         if watch:
             show_live(service, as_json=as_json)
             return
-        answer = asyncio.run(_ask(service))
+        answer = asyncio.run(get(service, "/status", timeout_s=TIMEOUT_S))
     if as_json:
         say_json(answer)
     else:
         show(picture(answer, SystemClock().wall()), pipe_width=PIPE_WIDTH)
-
-
-def _own_token(config: Path | None) -> str | None:
-    """Return the admin token of the service on this machine, if this user may read it."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return admin_token_file(config).read_text("utf-8-sig").strip() or None
-    return None
-
-
-async def _ask(service: Service) -> Any:
-    async with ApiClient(service, timeout_s=TIMEOUT_S) as api:
-        return await api.get("/status")
 
 
 def picture(
@@ -181,9 +172,9 @@ def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
 
 
 def _counts(status: Status) -> Iterator[Text]:
-    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
-    router = status.get("router", {})
-    named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
+    bots, router = status.get("bots", {}), status.get("router", {})
+    states = sorted((key for key in bots if key != "count"), key=lambda key: _RANK.get(key, 0))
+    named = "  ".join(f"{bots[key]} {_words(key)}" for key in states if bots[key])
     yield cell(f"bots      {named or 'none'}")
     yield cell(
         f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
@@ -208,7 +199,6 @@ def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:
 
 def _cells(bot: Bot, now: float) -> Iterator[Text]:
     state, next_try = bot["state"], bot.get("next_try_at")
-    is_well = state == "ready"
     yield cell(bot["bot_id"])
     yield cell(bot.get("account") or "-")
     waits = f" ({bot['waits']})" if bot.get("waits") else ""
@@ -216,12 +206,9 @@ def _cells(bot: Bot, now: float) -> Iterator[Text]:
     yield cell(span(now - bot["since"]))
     yield cell(str(bot.get("restarts", 0)))
     yield cell("" if next_try is None else span(next_try - now))
-    yield cell(_last_error(bot, now), "dim" if is_well else "")
-
-
-def _last_error(bot: Bot, now: float) -> str:
     error, at = bot.get("last_error") or "", bot.get("last_error_at")
-    return error if at is None else f"{span(now - at)} ago: {error}"
+    ago = "" if at is None else f"{span(now - at)} ago: "
+    yield cell(ago + error, "dim" if state == "ready" else "")
 
 
 def _urgency(bot: Bot) -> tuple[int, float, int, str]:
@@ -230,10 +217,6 @@ def _urgency(bot: Bot) -> tuple[int, float, int, str]:
     number = bot["bot_id"].rpartition("-")[2]
     order = int(number) if number.isdecimal() else 0
     return (_RANK.get(bot["state"], 0), since, order, bot["bot_id"])
-
-
-def _by_rank(count: tuple[str, int]) -> int:
-    return _RANK.get(count[0], 0)
 
 
 def _words(state: str) -> str:

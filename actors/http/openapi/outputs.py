@@ -114,9 +114,7 @@ class AlertOutput(ResponseModel):
     @classmethod
     def of(cls, line: Alert) -> AlertOutput:
         """Return an alert as the API shows it."""
-        about = None
-        if line.about is not None:
-            about = AlertSubject(type=line.about[0], name=line.about[1])
+        about = line.about and AlertSubject(type=line.about[0], name=line.about[1])
         return cls(
             severity=line.level,
             kind=line.kind,
@@ -220,18 +218,11 @@ _LONG: Final[Json] = {"type": "string", "pattern": "^-?[0-9]+$"}
 _FLOAT: Final[Json] = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
 # By protobuf's JSON mapping.
 _PLAIN: Final[Mapping[int, Json]] = {
-    F.TYPE_INT32: _INTEGER,
-    F.TYPE_UINT32: _INTEGER,
-    F.TYPE_SINT32: _INTEGER,
-    F.TYPE_FIXED32: _INTEGER,
-    F.TYPE_SFIXED32: _INTEGER,
-    F.TYPE_INT64: _LONG,
-    F.TYPE_UINT64: _LONG,
-    F.TYPE_SINT64: _LONG,
-    F.TYPE_FIXED64: _LONG,
-    F.TYPE_SFIXED64: _LONG,
-    F.TYPE_FLOAT: _FLOAT,
-    F.TYPE_DOUBLE: _FLOAT,
+    **dict.fromkeys((F.TYPE_INT32, F.TYPE_UINT32, F.TYPE_SINT32), _INTEGER),
+    **dict.fromkeys((F.TYPE_FIXED32, F.TYPE_SFIXED32), _INTEGER),
+    **dict.fromkeys((F.TYPE_INT64, F.TYPE_UINT64, F.TYPE_SINT64), _LONG),
+    **dict.fromkeys((F.TYPE_FIXED64, F.TYPE_SFIXED64), _LONG),
+    **dict.fromkeys((F.TYPE_FLOAT, F.TYPE_DOUBLE), _FLOAT),
     F.TYPE_BOOL: {"type": "boolean"},
     F.TYPE_STRING: {"type": "string"},
     F.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},

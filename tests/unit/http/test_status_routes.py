@@ -14,7 +14,7 @@ from support.fake_clock import FakeClock, settle
 
 from actors.accounts.admin import AccountState
 from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotReport
+from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.dashboard import Dashboard
@@ -58,7 +58,8 @@ NEEDY = AccountView(
 WELL = AccountView(
     *("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None), needs_you=False
 )
-PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
+PLAN = FleetPlan(2, 2, drained=False, parked=(), leaving=())
+PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, PLAN, None, {}, headlines=LINES)
 NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
 FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
