@@ -6,7 +6,7 @@ consequences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from actors.accounts.admin import AccountState
@@ -32,7 +32,21 @@ _CHECK_REDIS: Final = "Check the Redis server at redis.url. The service recovers
 
 def alerts(now: Snapshot) -> tuple[Alert, ...]:
     """Return the alerts, the most urgent first; at least one."""
-    found = [line for rule in _RULES for line in rule(now)]
+    found = (
+        *(cause_line(cause, len(now.bots)) for cause in now.causes),
+        *_store(now),
+        *_config(now),
+        *_drained(now),
+        *_no_accounts(now),
+        *_unusable(now),
+        *_needs(now),
+        *_none_ready(now),
+        *_spent_ips(now),
+        *_refused(now),
+        *_parked(now),
+        *_recovering(now),
+        *_restart(now),
+    )
     order = list(reversed(Severity))
     return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(now),)
 
@@ -80,11 +94,6 @@ def cause_line(cause: SharedCause, bots: int) -> Alert:
         case other:
             assert_never(other)
     return Alert(Severity.OUTAGE, cause.kind, text, todo, when)
-
-
-def _causes(now: Snapshot) -> Iterator[Alert]:
-    for cause in now.causes:
-        yield cause_line(cause, len(now.bots))
 
 
 def _store(now: Snapshot) -> Iterator[Alert]:
@@ -259,23 +268,6 @@ def _all_well(now: Snapshot) -> Alert:
     budget = f", {left} requests left" if now.accounts else ""
     text = f"All is well: {ready} of {len(now.bots)} bots are ready{budget}."
     return Alert(Severity.WELL, "well", text)
-
-
-_RULES: Final[tuple[Callable[[Snapshot], Iterator[Alert]], ...]] = (
-    _causes,
-    _store,
-    _config,
-    _drained,
-    _no_accounts,
-    _unusable,
-    _needs,
-    _none_ready,
-    _spent_ips,
-    _refused,
-    _parked,
-    _recovering,
-    _restart,
-)
 
 
 def _ready(now: Snapshot) -> int:

@@ -166,11 +166,11 @@ class CauseLog:
 
 
 def _by_key(causes: Sequence[SharedCause]) -> Mapping[_Key, SharedCause]:
-    return {_key(one): one for one in causes if one.kind is not CauseKind.REDIS_UNREACHABLE}
-
-
-def _key(cause: SharedCause) -> _Key:
-    return cause.kind, cause.reason if cause.kind is CauseKind.SAME_REFUSAL else cause.address
+    return {
+        (one.kind, one.reason if one.kind is CauseKind.SAME_REFUSAL else one.address): one
+        for one in causes
+        if one.kind is not CauseKind.REDIS_UNREACHABLE
+    }
 
 
 def _in_words(line: Alert) -> str:

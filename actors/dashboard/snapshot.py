@@ -134,11 +134,11 @@ def account_view(row: AccountRow, now: float, before: AccountView | None) -> Acc
         used=row.used,
         left=row.left,
         holder=row.holder,
-        held_since=_past(now, row.held_for_s, before.held_since if before else None),
-        cooldown_until=_coming(now, row.cooldown_s, before.cooldown_until if before else None),
+        held_since=_since(now, row.held_for_s, before.held_since if before else None),
+        cooldown_until=_until(now, row.cooldown_s, before.cooldown_until if before else None),
         cooldown_reason=row.cooldown_reason,
-        last_logon_at=_past(now, row.last_logon_s, before.last_logon_at if before else None),
-        frees_at=_coming(now, row.frees_in_s, before.frees_at if before else None),
+        last_logon_at=_since(now, row.last_logon_s, before.last_logon_at if before else None),
+        frees_at=_until(now, row.frees_in_s, before.frees_at if before else None),
         needs_you=need is not None,
         problem=row.problem,
         need=need,
@@ -159,19 +159,20 @@ def need_of_row(row: AccountRow) -> str | None:
 
 
 def ip_view(row: IpRow, now: float, before: IpView | None) -> IpView:
-    """Return the view of a budget; `before` if only rounding differs."""
-    frees_at = _coming(now, row.frees_in_s, before.frees_at if before else None)
-    view = IpView(row.ip, row.used, row.left, frees_at)
+    """Return the view of a budget, as `account_view`."""
+    view = IpView(
+        row.ip, row.used, row.left, _until(now, row.frees_in_s, before.frees_at if before else None)
+    )
     return before if before is not None and view == before else view
 
 
-def _past(now: float, age_s: float | None, before: int | None) -> int | None:
-    return None if age_s is None else _steady(round(now - age_s), before)
+def _since(now: float, age_s: float | None, before: int | None) -> int | None:
+    return _until(now, None if age_s is None else -age_s, before)
 
 
-def _coming(now: float, left_s: float | None, before: int | None) -> int | None:
-    return None if left_s is None else _steady(round(now + left_s), before)
-
-
-def _steady(instant: int, before: int | None) -> int:
+def _until(now: float, left_s: float | None, before: int | None) -> int | None:
+    """Return the instant in `left_s` seconds; `before` if only rounding differs."""
+    if left_s is None:
+        return None
+    instant = round(now + left_s)
     return before if before is not None and abs(instant - before) <= JITTER_S else instant

@@ -100,13 +100,9 @@ def with_accounts(
     as_json: bool = False,
     seals: bool = False,
 ) -> T:
-    """Open the store, do `work` and close it; an error of the service is one line and exit code 1.
+    """Open the stores, do `work` and close them; an error of the service is one line and exit code 1.
 
-    Args:
-        config: the settings file.
-        work: uses the store and returns the result of the command.
-        as_json: print errors as JSON, too.
-        seals: `work` reads or writes secrets; then the key must open those that are stored.
+    `seals`: `work` reads or writes secrets; then the key must open those that are stored.
 
     Raises:
         ConfigError: the settings or the key cannot be used.
@@ -118,11 +114,10 @@ def with_accounts(
     if settings.redis.is_embedded:
         only_ours_from_now_on()
     key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
-    encryption = key.encryption()
 
     async def run() -> T:
         async with _redis(settings) as redis:
-            session = OpenStores(redis, settings, encryption)
+            session = OpenStores(redis, settings, key.encryption())
             if seals and (closed := await session.store.undecryptable_values()):
                 raise key.opens_none_of(closed)
             return await work(session)
@@ -135,32 +130,28 @@ def with_accounts(
 
 @contextlib.asynccontextmanager
 async def _redis(settings: Settings) -> AsyncIterator[RedisClient]:
-    """Yield the Redis of the settings; start the embedded Valkey if it is not running."""
-    if not settings.redis.is_embedded:
-        async with contextlib.aclosing(connect(settings.redis.url.get_secret_value())) as redis:
+    """Yield the Redis of the settings; run the embedded Valkey if it is not running."""
+    valkey = EmbeddedValkey(settings.redis.data_dir) if settings.redis.is_embedded else None
+    url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
+    async with contextlib.aclosing(connect(url)) as redis:
+        if valkey is None or await _answers(redis):
             yield redis
-        return
-    valkey = EmbeddedValkey(settings.redis.data_dir)
-    async with contextlib.aclosing(connect(valkey.url)) as redis:
+            return
+        await valkey.start()
+        running = asyncio.create_task(valkey.run())
         try:
-            await ping(redis)
-        except StoreUnavailable:
-            async with _running(valkey):
-                yield redis
-        else:
             yield redis
+        finally:
+            valkey.stop()
+            await running
+            valkey.disclaim()
 
 
-@contextlib.asynccontextmanager
-async def _running(valkey: EmbeddedValkey) -> AsyncIterator[None]:
-    await valkey.start()
-    running = asyncio.create_task(valkey.run())
-    try:
-        yield
-    finally:
-        valkey.stop()
-        await running
-        valkey.disclaim()
+async def _answers(redis: RedisClient) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        await ping(redis)
+        return True
+    return False
 
 
 SHOWN: Final = 20  # problems of an import that are printed

@@ -53,14 +53,9 @@ TIMEOUT_S: Final = 60.0
 _KEY: Final = "BOTAPI_API_KEY"
 _CODES: Final[Mapping[int | str, ExitCode]] = {
     "blocked": ExitCode.NOT_FOUND,  # more precise than its status
-    400: ExitCode.MISUSED,
-    401: ExitCode.MISUSED,
-    403: ExitCode.MISUSED,
+    **dict.fromkeys((400, 401, 403), ExitCode.MISUSED),
     404: ExitCode.NOT_FOUND,
-    429: ExitCode.RETRY_LATER,
-    502: ExitCode.RETRY_LATER,
-    503: ExitCode.RETRY_LATER,
-    504: ExitCode.RETRY_LATER,
+    **dict.fromkeys((429, 502, 503, 504), ExitCode.RETRY_LATER),
 }
 
 
@@ -76,12 +71,12 @@ class ApiUnreachable(Exception):
 class ApiRefused(Exception):
     """The service answered with an error: status, error word, message, seconds to wait."""
 
-    def __init__(self, status: int, word: str, message: str, retry_after: float | None) -> None:
+    def __init__(self, status: int, word: str, reason: str, retry_after: float | None) -> None:
         self.status = status
         self.word = word
-        self.message = message
+        self.reason = reason
         self.retry_after = retry_after
-        super().__init__(message)
+        super().__init__(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +178,7 @@ def refusals(*, as_json: bool) -> Iterator[None]:
     except ApiRefused as error:
         raise fail(
             _CODES.get(error.word) or _CODES.get(error.status, ExitCode.FAILED),
-            error.message,
+            error.reason,
             as_json=as_json,
             word=error.word,
             retry_after=error.retry_after,

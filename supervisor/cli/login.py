@@ -46,8 +46,7 @@ async def login(
     url = settings.steam.effective_directory_url
     if url is None:
         raise ConfigError(
-            "steam.directory_url",
-            "it is not set; a private sandbox has demo accounts only",
+            "steam.directory_url", "it is not set; a private sandbox has demo accounts only"
         )
     clock = SystemClock()
     log: FilteringBoundLogger = structlog.wrap_logger(

@@ -12,15 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.client import (
-    TIMEOUT_S,
-    KeyFile,
-    Timeout,
-    Url,
-    get,
-    refusals,
-    service_at,
-)
+from supervisor.cli.client import TIMEOUT_S, KeyFile, Timeout, Url, get, refusals, service_at
 from supervisor.cli.terminal import AsJson, ConfigFile, cell, say_json, show
 from supervisor.logs.redaction import printable
 

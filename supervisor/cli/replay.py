@@ -74,8 +74,7 @@ def replay(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     mirror: Mirror = None,
     retries: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Consecutive retries without a new byte."),
+        int, typer.Option(min=0, metavar="N", help="Consecutive retries without a new byte.")
     ] = 4,
     url: Url = None,
     key_file: KeyFile = None,

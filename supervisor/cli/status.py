@@ -13,7 +13,7 @@ import sys
 import termios
 import textwrap
 import tty
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -116,13 +116,9 @@ def status(
 def picture(
     status: Status, now: float, lines: int | None = None, width: int | None = None
 ) -> Group:
-    """Lay out an answer of `/status`.
+    """Lay out an answer of `/status`; `now`: UTC seconds.
 
-    Args:
-        status: the answer.
-        now: UTC seconds.
-        lines: the height; each line is then cut to the width. None for no limit.
-        width: columns to which the first alert is wrapped; None for no wrapping.
+    `lines`: the height; each line is then cut to the width. `width`: wrap the first alert to it.
     """
     bots = sorted(status.get("fleet", []), key=_urgency)
     alerts = list(_alerts(status, now))
@@ -258,13 +254,29 @@ def show_live(service: Service, *, as_json: bool) -> None:
 
 
 async def _print_lines(service: Service) -> None:
+    async for seen in _polled(service):
+        line = seen.status if seen.lost_at is None else {"error": seen.reason}
+        sys.stdout.write(f"{json_line(line)}\n")
+        sys.stdout.flush()
+
+
+async def _polled(service: Service) -> AsyncIterator[Seen]:
+    """Ask once a second; keep the last answer while the service does not answer.
+
+    Raises:
+        ApiRefused: permanently.
+    """
+    seen, clock = Seen(), SystemClock()
     async with ApiClient(service, timeout_s=LIVE_TIMEOUT_S) as api:
-        seen = Seen()
         while True:
-            seen = await _look(api, seen)
-            line = seen.status if seen.lost_at is None else {"error": seen.reason}
-            sys.stdout.write(f"{json_line(line)}\n")
-            sys.stdout.flush()
+            try:
+                seen = Seen(await api.get("/status"))
+            except (ApiUnreachable, ApiRefused) as error:
+                if isinstance(error, ApiRefused) and error.status != _UNAVAILABLE:
+                    raise
+                lost_at = clock.wall() if seen.lost_at is None else seen.lost_at
+                seen = Seen(seen.status, lost_at, error.reason)
+            yield seen
             await asyncio.sleep(EVERY_S)
 
 
@@ -304,11 +316,9 @@ class _Screen:
 
     async def _poll(self) -> None:
         try:
-            async with ApiClient(self._service, timeout_s=LIVE_TIMEOUT_S) as api:
-                while True:
-                    self._seen = await _look(api, self._seen)
-                    self._changed.set()
-                    await asyncio.sleep(EVERY_S)
+            async for seen in _polled(self._service):
+                self._seen = seen
+                self._changed.set()
         finally:
             self._changed.set()
 
@@ -347,21 +357,3 @@ def _keys(end: Callable[[], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-async def _look(api: ApiClient, before: Seen) -> Seen:
-    """Ask once; keep the last answer if the service does not answer.
-
-    Raises:
-        ApiRefused: permanently.
-    """
-    try:
-        return Seen(await api.get("/status"))
-    except ApiUnreachable as error:
-        reason = error.reason
-    except ApiRefused as error:
-        if error.status != _UNAVAILABLE:
-            raise
-        reason = error.message
-    lost_at = SystemClock().wall() if before.lost_at is None else before.lost_at
-    return replace(before, lost_at=lost_at, reason=reason)

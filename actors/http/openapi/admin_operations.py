@@ -13,6 +13,7 @@ from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
 from actors.accounts.shared_secrets import NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
 from actors.http.content import JSON
+from actors.http.openapi import outputs
 from actors.http.openapi.inputs import without_point
 from actors.http.openapi.operation import (
     BODY,
@@ -22,14 +23,8 @@ from actors.http.openapi.operation import (
     Operation,
     Parameter,
     Words,
+    in_json,
     words,
-)
-from actors.http.openapi.outputs import (
-    AccountsOutput,
-    AccountTouched,
-    FleetOutput,
-    GuardOutput,
-    Imported,
 )
 
 LONGEST_CODE: Final = 10
@@ -69,10 +64,7 @@ class GuardCode(Body):
     """Steam Guard code."""
 
     code: (
-        Annotated[
-            str,
-            Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$"),
-        ]
+        Annotated[str, Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$")]
         | None
     ) = Field(
         None,
@@ -153,25 +145,21 @@ def _admin(
     )
 
 
-def _answer(status: int, summary: str, model: type[BaseModel]) -> Mapping[int, Answer]:
-    return {status: Answer(summary, {JSON: model})}
-
-
-_TOUCHED: Final = _answer(200, "Done.", AccountTouched)
-_PLAN: Final = _answer(202, "Accepted; the new fleet plan.", FleetOutput)
+_TOUCHED: Final = in_json(200, "Done.", outputs.AccountTouched)
+_PLAN: Final = in_json(202, "Accepted; the new fleet plan.", outputs.FleetOutput)
 
 GET_ACCOUNTS: Final = _admin(
     "GET /admin/accounts",
     "List the accounts",
     "State, budget and when it frees, holder, cooldown and its reason, last log-on; no secrets.",
-    _answer(200, "All accounts, by name.", AccountsOutput),
+    in_json(200, "All accounts, by name.", outputs.AccountsOutput),
     _STORE,
 )
 POST_ACCOUNT: Final = _admin(
     "POST /admin/accounts",
     "Add an account, or change its password",
     "The next free bot uses it, within seconds.",
-    _answer(201, "The account is added.", AccountTouched),
+    in_json(201, "The account is added.", outputs.AccountTouched),
     _INVALID,
     BODY,
     _STORE,
@@ -184,7 +172,7 @@ POST_IMPORT: Final = _admin(
     "with `,` `;` `|` or TAB), CSV with a header, JSON with name, password and optional shared_secret, "
     "maFiles or ASF bot files. Either all accounts are imported, or none, and `problems` lists the "
     "reasons. A maFile holds no password: its account must have one already, otherwise 409.",
-    _answer(200, "Result of the import.", Imported),
+    in_json(200, "Result of the import.", outputs.Imported),
     {**_INVALID, 409: ("no-password",)},
     BODY,
     _STORE,
@@ -224,8 +212,8 @@ POST_GUARD: Final = _admin(
     "Log an account on interactively",
     "Without a Steam Guard code the log-on begins, and the response names what Steam requires.",
     {
-        **_answer(200, "The account is logged on, and its token is stored.", GuardOutput),
-        **_answer(202, "Steam requires a code.", GuardOutput),
+        **in_json(200, "The account is logged on, and its token is stored.", outputs.GuardOutput),
+        **in_json(202, "Steam requires a code.", outputs.GuardOutput),
     },
     {**_INVALID, **_UNKNOWN, 409: ("bad-name", "in-use", "no-password", "sealed")},
     {502: ("steam-refused",)},
@@ -267,7 +255,7 @@ GET_FLEET: Final = _admin(
     "GET /admin/fleet",
     "Fleet plan",
     "The number of bots in effect and in the settings, parked bots, bots that still finish requests.",
-    _answer(200, "The fleet plan.", FleetOutput),
+    in_json(200, "The fleet plan.", outputs.FleetOutput),
 )
 POST_SCALE: Final = _admin(
     "POST /admin/fleet/scale",

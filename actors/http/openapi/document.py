@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -43,42 +43,43 @@ SECURITY: Final[Mapping[Needs, list[Json]]] = {
     Needs.ANY_KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}, {"apiKeyQuery": []}],
     Needs.ADMIN: [{"adminToken": []}],
 }
+
+
+def _header(description: str, **schema: Any) -> Json:
+    return {"description": description, "schema": schema}
+
+
 HEADERS: Final[Mapping[str, Json]] = {
-    "Age": {
-        "description": "Seconds since the Game Coordinator's response.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "Cache-Control": {
-        "description": "`max-age`: seconds, counted from the Game Coordinator's response, for which "
-        "this response is fresh. `private` for clients with an API key.",
-        "schema": {"type": "string"},
-    },
-    "ETag": {
-        "description": "Of this sequence of bytes: gzip and protobuf have their own.",
-        "schema": {"type": "string", "pattern": '^"[0-9a-z-]+"$'},
-    },
-    "Location": {"description": "URL of the replay file.", "schema": {"type": "string"}},
-    "Retry-After": {
-        "description": "Seconds until a retry makes sense; equals `retry_after` in the body.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "X-Cache": {
-        "description": "HIT: the match was known. MISS: the Game Coordinator was asked.",
-        "schema": {"enum": ["HIT", "MISS"]},
-    },
-    RETRIEVER_STEAM_ID: {
-        "description": "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
-        "schema": {"type": "string", "pattern": "^[0-9]+$"},
-    },
-    RETRIEVER_IP: {"description": "IP address from which it asked.", "schema": {"type": "string"}},
-    RETRIEVER_NO_RETRY: {
-        "description": "A retry does not change this.",
-        "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
-    },
-    RETRIEVER_REASON: {
-        "description": "Reason.",
-        "schema": {"enum": ["not-found", "invalid", "blocked"]},
-    },
+    "Age": _header("Seconds since the Game Coordinator's response.", type="integer", minimum=0),
+    "Cache-Control": _header(
+        "`max-age`: seconds, counted from the Game Coordinator's response, for which this response is "
+        "fresh. `private` for clients with an API key.",
+        type="string",
+    ),
+    "ETag": _header(
+        "Of this sequence of bytes: gzip and protobuf have their own.",
+        type="string",
+        pattern='^"[0-9a-z-]+"$',
+    ),
+    "Location": _header("URL of the replay file.", type="string"),
+    "Retry-After": _header(
+        "Seconds until a retry makes sense; equals `retry_after` in the body.",
+        type="integer",
+        minimum=1,
+    ),
+    "X-Cache": _header(
+        "HIT: the match was known. MISS: the Game Coordinator was asked.", enum=["HIT", "MISS"]
+    ),
+    RETRIEVER_STEAM_ID: _header(
+        "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
+        type="string",
+        pattern="^[0-9]+$",
+    ),
+    RETRIEVER_IP: _header("IP address from which it asked.", type="string"),
+    RETRIEVER_NO_RETRY: _header(
+        "A retry does not change this.", enum=[str(result) for result in (NOT_FOUND, BLOCKED)]
+    ),
+    RETRIEVER_REASON: _header("Reason.", enum=["not-found", "invalid", "blocked"]),
 }
 
 

@@ -11,8 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from actors.errors import InvalidMatchId, InvalidRequest, MatchIdRequired
 from actors.http.openapi.operation import Parameter
 
-# -- numbers -----------------------------------------------------------------------------------------
-
 # Possessive: a long text that is no number is refused in linear time.
 _NUMBER: Final = re.compile(
     r"\+?(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?", re.ASCII
@@ -37,8 +35,6 @@ def _whole(max_digits: int) -> BeforeValidator:
 def _decimal(text: object) -> object:
     return float(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else text
 
-
-# -- matches -----------------------------------------------------------------------------------------
 
 MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive
 MOST_IDS: Final = 1000  # in one bulk request
@@ -191,9 +187,7 @@ STEAM_IDS: Final = Parameter(
     "path",
     TypeAdapter[list[int]](
         Annotated[
-            list[SteamId],
-            Field(min_length=1, max_length=MAX_ALIASES),
-            BeforeValidator(_split),
+            list[SteamId], Field(min_length=1, max_length=MAX_ALIASES), BeforeValidator(_split)
         ]
     ),
     "SteamID64 of players, separated by commas.",
@@ -201,12 +195,3 @@ STEAM_IDS: Final = Parameter(
     # JavaScript's numbers hold these exactly: they have 53 bits.
     examples=[[76_561_198_048_632_960, 76_561_197_960_266_000]],
 )
-
-
-def parse_steam_ids(text: str) -> tuple[int, ...]:
-    """Return the IDs in `text`, each once.
-
-    Raises:
-        InvalidRequest: an ID is no 64-bit number, or there are too many.
-    """
-    return tuple(dict.fromkeys(STEAM_IDS.parse(text)))

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from actors.errors import InvalidRequest, RequestError
+from actors.http.content import JSON
 from actors.http.errors import PROTOCOL, TABLE
 
 Words = Mapping[int, tuple[str, ...]]  # status -> error words
@@ -41,6 +42,11 @@ class Answer:
     summary: str
     content: Content = field(default_factory=dict)
     headers: tuple[str, ...] = ()  # names; document.py describes them
+
+
+def in_json(status: int, summary: str, schema: type[BaseModel] | str) -> Mapping[int, Answer]:
+    """Return the response with this status, in JSON."""
+    return {status: Answer(summary, {JSON: schema})}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,15 +117,12 @@ def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
     """Add a route for each operation, and yield the operation."""
     for group in groups:
         for operation, handler in group.routes():
+            # A path parameter is any text: an invalid ID is another error than an unknown path.
+            path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", operation.path)
             methods = ("GET", "HEAD") if operation.method == "GET" else (operation.method,)
             for method in methods:
-                app.router.add_route(method, _route(operation.path), handler)
+                app.router.add_route(method, path, handler)
             yield operation
-
-
-def _route(path: str) -> str:
-    """Let a path parameter match any text: an invalid ID is another error than an unknown path."""
-    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def words(*errors: type[RequestError] | Words) -> Words:

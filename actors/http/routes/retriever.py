@@ -31,7 +31,7 @@ from actors.errors import (
 from actors.http.content import accepts_gzip
 from actors.http.errors import TABLE, error_response
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, parse_match_id, parse_steam_ids
+from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, STEAM_IDS, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_ALIASES, GET_PROFILE, GET_RETRIEVER_MATCH
 from actors.http.openapi.outputs import (
@@ -171,7 +171,7 @@ class RetrieverRoutes:
 
     async def aliases(self, request: web.Request) -> web.Response:
         """Return the former names of players."""
-        steam_ids = parse_steam_ids(request.match_info["steam_ids"])
+        steam_ids = tuple(dict.fromkeys(STEAM_IDS.parse(request.match_info["steam_ids"])))
         deadline = self._clock.now() + ALIASES_S
         fetch = FetchAliases(steam_ids, deadline, request_id_of(request))
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
