@@ -20,9 +20,10 @@ _COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
 NAMED: Final = 3  # accounts or bots that an alert names
+NEEDS_PERSON: Final = "account-needs-person"
 # Kinds of alerts that name accounts, and their texts without the names.
 _NAMELESS: Final[Mapping[str, str]] = {
-    "account-needs-person": "There are accounts that need a person.",
+    NEEDS_PERSON: "There are accounts that need a person.",
     "unusable-here": "There are accounts that this instance cannot use.",
 }
 _SIGN_IN: Final = "Sign in, or show the admin token, to see which."
@@ -34,12 +35,8 @@ def alerts(now: Snapshot) -> tuple[Alert, ...]:
     """Return the alerts, the most urgent first; at least one."""
     found = (
         *(cause_line(cause, len(now.bots)) for cause in now.causes),
-        *_store(now),
-        *_config(now),
-        *_drained(now),
-        *_no_accounts(now),
-        *_unusable(now),
-        *_needs(now),
+        *_of_service(now),
+        *_of_accounts(now),
         *_none_ready(now),
         *_spent_ips(now),
         *_refused(now),
@@ -96,19 +93,15 @@ def cause_line(cause: SharedCause, bots: int) -> Alert:
     return Alert(Severity.OUTAGE, cause.kind, text, todo, when)
 
 
-def _store(now: Snapshot) -> Iterator[Alert]:
-    if now.store is not None and all(
-        cause.kind is not CauseKind.REDIS_UNREACHABLE for cause in now.causes
-    ):
+def _of_service(now: Snapshot) -> Iterator[Alert]:
+    is_lost = any(cause.kind is CauseKind.REDIS_UNREACHABLE for cause in now.causes)
+    if now.store is not None and not is_lost:
         yield Alert(
             Severity.ACT,
             REDIS_REFUSES,
             f"{now.store}, so that no budget can be counted and nothing new can be asked for.",
             _CHECK_REDIS,
         )
-
-
-def _config(now: Snapshot) -> Iterator[Alert]:
     if refused := now.config.get("refused"):
         yield Alert(
             Severity.ACT,
@@ -116,37 +109,18 @@ def _config(now: Snapshot) -> Iterator[Alert]:
             f"The settings as they are now are not in effect: {refused}",
             "Correct the file and save it.",
         )
-
-
-def _drained(now: Snapshot) -> Iterator[Alert]:
     if now.fleet.drained:
         left = len(now.fleet.leaving)
         text = f"{left} of the bots still finish" if left else "Every account is free"
-        yield Alert(
-            Severity.ACT,
-            "drained",
-            f"The fleet is drained. {text}.",
-            "Resume it to serve matches again.",
-        )
+        text = f"The fleet is drained. {text}."
+        yield Alert(Severity.ACT, "drained", text, "Resume it to serve matches again.")
 
 
-def _needs(now: Snapshot) -> Iterator[Alert]:
-    kind = "account-needs-person"
-    needy = [one for one in now.accounts.values() if one.needs_you]
-    for one in needy[:NAMED]:
-        yield Alert(
-            Severity.ACT,
-            kind,
-            f"The account {one.account} needs {one.need}.",
-            f"Open it on the page, or type: {one.command}",
-            about=("account", one.account),
-        )
-    if len(needy) > NAMED:
-        more = f"{len(needy) - NAMED} more accounts need you."
-        yield Alert(Severity.ACT, kind, more, "`botapi status` lists them.")
-
-
-def _unusable(now: Snapshot) -> Iterator[Alert]:
+def _of_accounts(now: Snapshot) -> Iterator[Alert]:
+    # With a shared cause there are accounts: the last read of Redis is some seconds old.
+    if now.knows_accounts and not now.accounts and now.store is None and not now.causes:
+        text, todo = "There is no account yet.", "Add one, or import a file of them."
+        yield Alert(Severity.ACT, "no-accounts", text, todo)
     if now.unusable:
         accounts, reason = _many(len(now.unusable), "account"), next(iter(now.unusable.values()))
         yield Alert(
@@ -155,17 +129,18 @@ def _unusable(now: Snapshot) -> Iterator[Alert]:
             f"This instance cannot use {accounts}: {reason}.",
             "Mend that here and restart; other instances may use them meanwhile.",
         )
-
-
-def _no_accounts(now: Snapshot) -> Iterator[Alert]:
-    # With a shared cause there are accounts: the last read of Redis is some seconds old.
-    if now.knows_accounts and not now.accounts and now.store is None and not now.causes:
+    needy = [one for one in now.accounts.values() if one.needs_you]
+    for one in needy[:NAMED]:
         yield Alert(
             Severity.ACT,
-            "no-accounts",
-            "There is no account yet.",
-            "Add one, or import a file of them.",
+            NEEDS_PERSON,
+            f"The account {one.account} needs {one.need}.",
+            f"Open it on the page, or type: {one.command}",
+            about=("account", one.account),
         )
+    if len(needy) > NAMED:
+        more = f"{len(needy) - NAMED} more accounts need you."
+        yield Alert(Severity.ACT, NEEDS_PERSON, more, "`botapi status` lists them.")
 
 
 def _none_ready(now: Snapshot) -> Iterator[Alert]:
@@ -174,9 +149,8 @@ def _none_ready(now: Snapshot) -> Iterator[Alert]:
     spent = [one for one in now.accounts.values() if one.left == 0]
     if now.accounts and len(spent) == len(now.accounts):
         frees_at = min((one.frees_at for one in spent if one.frees_at is not None), default=None)
-        text = "The budget of every account is spent" + (
-            "; the first frees at {when}." if frees_at else "."
-        )
+        frees = "; the first frees at {when}" if frees_at else ""
+        text = f"The budget of every account is spent{frees}."
         yield Alert(Severity.ACT, "budgets-spent", text, "Wait, or add accounts.", frees_at)
     elif now.causes:
         return  # the alert of the cause says why
@@ -213,9 +187,8 @@ def _refused(now: Snapshot) -> Iterator[Alert]:
     """Yield an alert if bots are ready but refused; a spent budget has an alert of its own."""
     router = now.router
     if _ready(now) and router is not None and router.refusal and router.budget != "spent":
-        yield Alert(
-            Severity.WATCH, "matches-refused", f"New matches are refused for now: {router.refusal}."
-        )
+        text = f"New matches are refused for now: {router.refusal}."
+        yield Alert(Severity.WATCH, "matches-refused", text)
 
 
 def _parked(now: Snapshot) -> Iterator[Alert]:

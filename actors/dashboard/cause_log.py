@@ -71,12 +71,8 @@ class RedisLog:
             self._lost_at = self._said_at = now
         if answered not in self._told:
             self._told.add(answered)
-            self.outage = SharedCause(
-                CauseKind.REDIS_UNREACHABLE,
-                self._clock.wall() - (now - self._lost_at),
-                reason,
-                frozenset(),
-            )
+            since = self._clock.wall() - (now - self._lost_at)
+            self.outage = SharedCause(CauseKind.REDIS_UNREACHABLE, since, reason, frozenset())
             self._log.warning("redis_lost", script=script, reason=reason)
         elif now - self._said_at >= SUMMARY_S:
             self._said_at = now

@@ -155,7 +155,6 @@ async def _answers(redis: RedisClient) -> bool:
 
 
 SHOWN: Final = 20  # problems of an import that are printed
-PIPE_WIDTH: Final = 250
 
 # main.py has the help of this group; it imports this module on first use.
 app = typer.Typer(rich_markup_mode=None)
@@ -247,7 +246,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         say_json([asdict(row) for row in rows])
     else:
-        show(table_of(rows), pipe_width=PIPE_WIDTH)
+        show(table_of(rows), pipe_width=250)
 
 
 @app.command()

@@ -50,7 +50,6 @@ Timeout = Annotated[
 ]
 TIMEOUT_S: Final = 60.0
 
-_KEY: Final = "BOTAPI_API_KEY"
 _CODES: Final[Mapping[int | str, ExitCode]] = {
     "blocked": ExitCode.NOT_FOUND,  # more precise than its status
     **dict.fromkeys((400, 401, 403), ExitCode.MISUSED),
@@ -203,7 +202,11 @@ def _address(url: str | None, config: Path | None) -> str:
 
 def _key(file: Path | None) -> str | None:
     """Return the key; the file has precedence over the variable."""
-    return (os.environ.get(_KEY) or None) if file is None else read_secret(file, "--key-file")
+    return (
+        (os.environ.get("BOTAPI_API_KEY") or None)
+        if file is None
+        else read_secret(file, "--key-file")
+    )
 
 
 def read_secret(file: Path, option: str) -> str:

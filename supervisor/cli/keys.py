@@ -32,7 +32,6 @@ from supervisor.app.web import SETTING, read_keys
 from supervisor.cli.terminal import AsJson, ConfigFile, ExitCode, fail, say, show, table
 from supervisor.config.errors import ConfigError
 
-PIPE_WIDTH: Final = 250
 HEAD: Final = "# API keys: names and hashes, never a key. `botapi keys add NAME` appends a line.\n"
 
 # main.py has the help of this group; it imports this module on first use.
@@ -98,7 +97,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys]))
     else:
-        show(_table(keys), pipe_width=PIPE_WIDTH)
+        show(_table(keys), pipe_width=250)
 
 
 @app.command()

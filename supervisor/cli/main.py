@@ -13,6 +13,7 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from http import HTTPStatus
 from itertools import groupby
 from typing import Annotated, Any, Final, NoReturn
@@ -44,13 +45,10 @@ def is_healthy(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bool:
     """Return whether ``GET /healthz`` answers 200; loopback stands for "all interfaces"."""
     # urllib would send this through a proxy that the environment names.
     connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=timeout_s)
-    try:
+    with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/healthz")
         return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False
 
 
 def later(module: str, name: str = "app") -> type[TyperGroup]:

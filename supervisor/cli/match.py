@@ -16,7 +16,6 @@ from supervisor.cli.client import TIMEOUT_S, KeyFile, Timeout, Url, get, refusal
 from supervisor.cli.terminal import AsJson, ConfigFile, cell, say_json, show
 from supervisor.logs.redaction import printable
 
-PIPE_WIDTH: Final = 160
 _DIRE: Final = 128  # player_slot of the first dire player
 _WINNERS: Final = {
     "k_EMatchOutcome_RadVictory": "Radiant won",
@@ -99,4 +98,4 @@ def match(
     if as_json:
         say_json(answer)
     else:
-        show(table_of(answer), pipe_width=PIPE_WIDTH)
+        show(table_of(answer), pipe_width=160)

@@ -51,7 +51,6 @@ from supervisor.config.errors import ConfigError, without_password
 from supervisor.logs.redaction import printable
 
 TIMEOUT_S: Final = 10.0
-PIPE_WIDTH: Final = 200
 
 # The colour of every state, the most urgent state first.
 STATES: Final[Mapping[str, str]] = {
@@ -110,7 +109,7 @@ def status(
     if as_json:
         say_json(answer)
     else:
-        show(picture(answer, SystemClock().wall()), pipe_width=PIPE_WIDTH)
+        show(picture(answer, SystemClock().wall()), pipe_width=200)
 
 
 def picture(
@@ -288,7 +287,6 @@ class _Screen:
         self._console = console
         self._clock = SystemClock()
         self._seen = Seen()
-        self._is_over = False
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -298,9 +296,10 @@ class _Screen:
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._changed.set)
         polling = asyncio.create_task(self._poll(), name="poll")
         # No automatic refresh: the screen is drawn once after each change.
-        with _keys(self._end), Live(console=self._console, screen=True, auto_refresh=False) as live:
+        live = Live(console=self._console, screen=True, auto_refresh=False)
+        with _keys(polling.cancel), live:
             try:
-                while not (self._is_over or polling.done()):
+                while not polling.done():
                     live.update(self._drawn(), refresh=True)
                     await self._changed.wait()
                     self._changed.clear()
@@ -309,10 +308,6 @@ class _Screen:
                 await asyncio.wait({polling})
         if not polling.cancelled():
             polling.result()
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._changed.set()
 
     async def _poll(self) -> None:
         try:
@@ -336,7 +331,7 @@ class _Screen:
 
 
 @contextlib.contextmanager
-def _keys(end: Callable[[], None]) -> Iterator[None]:
+def _keys(end: Callable[[], object]) -> Iterator[None]:
     """Call `end` when the user presses q; keys are not echoed in the block."""
     if not sys.stdin.isatty():
         yield

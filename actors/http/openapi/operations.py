@@ -47,6 +47,8 @@ _SERVICE: Final = words(
 )
 _FETCH: Final = (inputs.TIMEOUT, inputs.CACHE_CONTROL)
 _CONDITIONS: Final = (*_FETCH, inputs.IF_NONE_MATCH)
+_TEXT: Final = "text/plain"
+_STRING: Final = {"type": "string"}
 _BINARY: Final = {"type": "string", "contentMediaType": PROTOBUF}
 _FRESHNESS: Final = ("Cache-Control", "Age", "X-Cache")
 _MATCH: Final = {
@@ -88,7 +90,7 @@ POST_MATCH_DETAILS: Final = Operation(
     "an error with the `id`. Each match has its own time limit and counts as one request of the client: "
     "matches beyond its rate are answered with `rate-limited`. A slow reader is served slowly; after a "
     "disconnect, the remaining matches are not requested.",
-    answers={200: Answer("One line for each match.", {NDJSON: {"type": "string"}})},
+    answers={200: Answer("One line for each match.", {NDJSON: _STRING})},
     errors=words(errors.InvalidRequest, _CLIENT, BODY),
     parameters=_FETCH,
     body={JSON: inputs.ManyMatches},
@@ -140,8 +142,6 @@ GET_READYZ: Final = Operation(
     needs=Needs.NOTHING,
 )
 
-_EXPOSITION: Final[dict[str, str]] = {"type": "string"}
-
 GET_METRICS: Final = Operation(
     "GET",
     "/metrics",
@@ -149,9 +149,7 @@ GET_METRICS: Final = Operation(
     "For Prometheus: its text format, or OpenMetrics if the Accept header prefers it. The response is "
     "cached for a second.",
     answers={
-        200: Answer(
-            "All metrics.", {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION}
-        )
+        200: Answer("All metrics.", {_TEXT: _STRING, "application/openmetrics-text": _STRING})
     },
     errors=_BROWSER,
     tag="service",
@@ -168,13 +166,12 @@ GET_STATUS: Final = Operation(
     tag="service",
 )
 
-_TEXT: Final = "text/plain"
 _ACCOUNT: Final = (outputs.RETRIEVER_STEAM_ID, outputs.RETRIEVER_IP)
 _FINAL: Final = (*_ACCOUNT, outputs.RETRIEVER_NO_RETRY, outputs.RETRIEVER_REASON)
 
 
 def _text(summary: str, *headers: str) -> Answer:
-    return Answer(summary, {_TEXT: {"type": "string"}}, headers=headers)
+    return Answer(summary, {_TEXT: _STRING}, headers=headers)
 
 
 _REFUSALS: Final[Mapping[int, Answer]] = {
