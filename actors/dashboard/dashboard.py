@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.admin import AccountAdmin, AccountRow, IpRow
 from actors.accounts.store import AccountStore
 from actors.actor import Address
-from actors.bot.messages import BotReport, FleetControl, FleetPlan
+from actors.bot.messages import FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind
 from actors.clock import Clock, end, within
@@ -28,17 +28,9 @@ from actors.dashboard.alerts import alerts
 from actors.dashboard.cause_log import CauseLog, LastingCauses
 from actors.dashboard.event_stream import EventId, EventStream, Watcher
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
-from actors.dashboard.snapshot import (
-    AccountView,
-    IpView,
-    Snapshot,
-    account_view,
-    changes,
-    ip_view,
-    whole,
-)
+from actors.dashboard.snapshot import Snapshot, account_view, changes, ip_view, whole
 from actors.errors import AccountError, ActorStopped, LocalProtocolError, store_trouble
-from actors.router.messages import GetRouter, RouterMessage, RouterReport
+from actors.router.messages import GetRouter, RouterMessage
 
 SERVICE: Final = "dashboard"
 TICK_S: Final = 0.5  # between two events, while a page is open
@@ -89,12 +81,9 @@ class Dashboard:
         self._clock = clock
         self._cause_log = CauseLog(clock=clock, log=log)
         self._stream = EventStream(epoch)
-        self._about = about
         no_plan = FleetPlan(0, 0, drained=False, parked=(), leaving=())
-        self._snapshot = Snapshot({}, {}, {}, no_plan, None, {}, about=about)
+        self._snapshot = Snapshot({}, {}, {}, no_plan, None, {}, about=about, knows_accounts=False)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
-        self._store: str | None = None  # why the accounts are not known
-        self._knows_accounts = False
         self._read_at: float | None = None  # when the newest read of the accounts began
         self._reading: asyncio.Task[_Read] | None = None
         self._beat_at = 0.0
@@ -210,44 +199,38 @@ class Dashboard:
 
     async def _polled(self, patience_s: float) -> Snapshot:
         """Return a snapshot of now; it shares unchanged rows with the last one."""
-        router: RouterReport | None = None
+        router = None
         with contextlib.suppress(TimeoutError, LocalProtocolError):
             router = await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
         bots = {one.bot_id: one for one in self._registry.reports()}
-        plan = self._fleet.plan()
-        self._note_ips(bots.values())
-        accounts, ips = await self._poll_accounts(patience_s)
-        config, causes = self._config(), self._causes.active()
-        self._cause_log.note(causes, len(bots))
-        found = Snapshot(
-            bots,
-            accounts,
-            ips,
-            plan,
-            router,
-            config,
-            about=self._about,
-            store=self._store,
-            causes=causes,
-            unusable=self._account_store.avoided(),
-            knows_accounts=self._knows_accounts,
-        )
-        return replace(found, headlines=alerts(found))
-
-    def _note_ips(self, bots: Iterable[BotReport]) -> None:
-        for bot in bots:
+        for bot in bots.values():
             if bot.ip is not None and bot.ip not in self._seen_ips:
                 self._seen_ips[bot.ip] = None
                 self._read_at = None  # its budget is not known yet
+        plan = self._fleet.plan()
+        known = await self._poll_accounts(patience_s)
+        causes = self._causes.active()
+        self._cause_log.note(causes, len(bots))
+        found = replace(
+            known,
+            bots=bots,
+            fleet=plan,
+            router=router,
+            config=self._config(),
+            causes=causes,
+            unusable=self._account_store.avoided(),
+        )
+        return replace(found, headlines=alerts(found))
 
-    async def _poll_accounts(
-        self, patience_s: float
-    ) -> tuple[Mapping[str, AccountView], Mapping[str, IpView]]:
-        """Return the accounts and budgets in Redis, at most `patience_s` old while Redis answers."""
+    async def _poll_accounts(self, patience_s: float) -> Snapshot:
+        """Return the last snapshot, with the accounts and budgets in Redis.
+
+        These are at most `patience_s` old while Redis answers.
+        """
         old, now = self._snapshot, self._clock.now()
         if self._reading is None:
             if self._read_at is not None and now - self._read_at < patience_s:
-                return old.accounts, old.ips
+                return old
             self._read_at = now
             self._reading = asyncio.create_task(self._read_accounts(), name="dashboard-accounts")
         reading, wait_s = self._reading, (self._read_at or 0.0) + REDIS_S - now
@@ -256,18 +239,18 @@ class Dashboard:
                 async with within(self._clock, wait_s):
                     await asyncio.wait({reading})
         if not reading.done() or reading.cancelled():
-            return old.accounts, old.ips
+            return old
         self._reading = None
         try:
             rows, budgets = reading.result()
         except AccountError as error:
-            self._store = store_trouble(error)
-            return old.accounts, old.ips
-        self._store, self._knows_accounts, wall = None, True, self._clock.wall()
-        return (
-            {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
-            {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},
-        )
+            return replace(old, store=store_trouble(error))
+        wall = self._clock.wall()
+        accounts = {
+            one.account: account_view(one, wall, old.accounts.get(one.account)) for one in rows
+        }
+        ips = {one.ip: ip_view(one, wall, old.ips.get(one.ip)) for one in budgets}
+        return replace(old, accounts=accounts, ips=ips, store=None, knows_accounts=True)
 
     async def _read_accounts(self) -> _Read:
         rows = await self._accounts.overview()
