@@ -139,7 +139,7 @@ class ApiClient:
             raise ApiUnreachable(self._service.url, why(error)) from error
 
 
-async def get(service: Service, path: str, *, timeout_s: float, **query: Any) -> Any:
+async def get_json(service: Service, path: str, *, timeout_s: float, **query: Any) -> Any:
     """Send one GET request; return and raise as `ApiClient.get`."""
     async with ApiClient(service, timeout_s=timeout_s) as api:
         return await api.get(path, **query)

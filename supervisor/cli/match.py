@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.client import TIMEOUT_S, KeyFile, Timeout, Url, get, refusals, service_at
+from supervisor.cli.client import TIMEOUT_S, KeyFile, Timeout, Url, get_json, refusals, service_at
 from supervisor.cli.terminal import AsJson, ConfigFile, cell, say_json, show
 from supervisor.logs.redaction import printable
 
@@ -94,7 +94,9 @@ def match(
     """
     service = service_at(url, key_file, config)
     with refusals(as_json=as_json):
-        answer = asyncio.run(get(service, "/match-details", timeout_s=timeout, match_id=match_id))
+        answer = asyncio.run(
+            get_json(service, "/match-details", timeout_s=timeout, match_id=match_id)
+        )
     if as_json:
         say_json(answer)
     else:

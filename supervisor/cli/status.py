@@ -31,7 +31,7 @@ from supervisor.cli.client import (
     Service,
     Url,
     admin_token_file,
-    get,
+    get_json,
     read_secret,
     refusals,
     service_at,
@@ -105,7 +105,7 @@ def status(
         if watch:
             show_live(service, as_json=as_json)
             return
-        answer = asyncio.run(get(service, "/status", timeout_s=TIMEOUT_S))
+        answer = asyncio.run(get_json(service, "/status", timeout_s=TIMEOUT_S))
     if as_json:
         say_json(answer)
     else:

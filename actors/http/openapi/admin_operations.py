@@ -60,13 +60,13 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+_Code = Annotated[str, Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$")]
+
+
 class GuardCode(Body):
     """Steam Guard code."""
 
-    code: (
-        Annotated[str, Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$")]
-        | None
-    ) = Field(
+    code: _Code | None = Field(
         None,
         description="Steam Guard code from the e-mail or the app; case and spaces are ignored.",
     )
