@@ -134,12 +134,8 @@ class CauseLog:
         lasting, now = _by_key(causes), self._clock.now()
         for key in self._logged.keys() - lasting.keys():
             ended, _ = self._logged.pop(key)
-            self._log.info(
-                "shared_cause_ended",
-                kind=ended.kind,
-                reason=ended.reason,
-                duration_s=self._lasted_s(ended),
-            )
+            which = {"kind": ended.kind, "reason": ended.reason}
+            self._log.info("shared_cause_ended", **which, duration_s=self._lasted_s(ended))
         for key, cause in lasting.items():
             facts = {
                 "kind": cause.kind,
