@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-OTHERS: Final = 0o077
+OTHERS: Final = 0o077  # the rights of other users; as a umask, new files are private
 
 
 class EmbeddedValkeyError(ServiceError):
@@ -164,18 +164,8 @@ class EmbeddedValkey:
             raise EmbeddedValkeyError(
                 f"{self.data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
             ) from error
-        self._keep_private()
+        keep_private(self.data_dir)
         return lock
-
-    def _keep_private(self) -> None:
-        """Make the data readable for this user only, also files of an earlier version.
-
-        Files of other users stay unchanged; see `is_exposed`.
-        """
-        for path in (self.data_dir, *self.data_dir.rglob("*")):
-            if not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
 
     async def _wait_until_it_answers(self) -> None:
         process = self._running()
@@ -209,6 +199,17 @@ class EmbeddedValkey:
                     return
             process.kill()
             await process.wait()
+
+
+def keep_private(path: Path) -> None:
+    """Make a file, or a directory with its contents, readable by this user alone.
+
+    Files of other users stay as they are.
+    """
+    for one in (path, *path.rglob("*")):
+        if not one.is_symlink():
+            with contextlib.suppress(OSError):
+                one.chmod(DIRECTORY_MODE if one.is_dir() else FILE_MODE)
 
 
 _LIBC: Final = ctypes.CDLL(None)  # loaded here, as it must not be between fork and exec

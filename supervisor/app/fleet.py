@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.messages import BotRemoved, BotReport, FleetPlan, RouterToBot
-from actors.bot.ports import BotMemory, BotPorts
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCause
 from actors.bot.states import BotState
@@ -39,11 +39,17 @@ from actors.errors import (
     SteamError,
 )
 from actors.router.messages import GetLoads, RetireBot, RouterMessage
-from supervisor.app.policies import PARK_FOR_S, bot_backoff, bot_grace_s, bot_intensity, bot_policy
-from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart
+from supervisor.child import (
+    Backoff,
+    ChildSpec,
+    ChildState,
+    ChildStatus,
+    GiveUp,
+    RestartIntensity,
+)
 from supervisor.child_runner import Observer
 from supervisor.clock import SystemClock
-from supervisor.config.model import Settings
+from supervisor.config.model import LOGOFF_S, SAFETY_MARGIN_S, Settings
 from supervisor.logs.redaction import without_secrets
 from supervisor.supervisor import Supervisor, SupervisorStopped, UnknownChild
 
@@ -55,6 +61,8 @@ BETWEEN_RUNS: Final = {
     ChildState.PARKED: BotState.PARKED,
     ChildState.STOPPED: BotState.STOPPED,
 }
+# After its last request a bot logs off (4 s at most) and releases its account (3 s at most).
+GOODBYE_S: Final = 8.0
 ASK_S: Final = 2.0
 MAILBOX_RETRY_S: Final = 0.05
 WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to end
@@ -297,7 +305,7 @@ class Fleet:
 
     async def _drain(self, bot_id: str) -> None:
         """Return when the router has no request of the bot in flight, and sends it no more."""
-        deadline = self._clock.now() + bot_grace_s(self._settings)
+        deadline = self._clock.now() + self._grace_s
         with contextlib.suppress(TimeoutError, LocalProtocolError):  # the bot drains by itself too
             await self._router.ask(RetireBot(bot_id), deadline=deadline)
 
@@ -314,17 +322,18 @@ class Fleet:
         await self._drain(bot_id)
         await self._running().park(bot_id)
         self._causes.forget(bot_id)
-        await self._readmit(bot_id)
+        # The router may use it again from its next run on; a new router knows of no retirement.
+        await self.tell_router(BotRemoved(bot_id))
 
-    async def _readmit(self, bot_id: str) -> None:
-        """Let the router use a retired bot again from its next run on."""
+    async def tell_router(self, message: RouterMessage) -> None:
+        """Send a message as soon as there is room for it; a router that has stopped gets none."""
         while True:
             try:
-                return self._router.tell(BotRemoved(bot_id))
+                return self._router.tell(message)
             except MailboxFull:
                 await self._clock.sleep(MAILBOX_RETRY_S)
             except ActorStopped:
-                return None  # the next router knows of no retirement
+                return None
 
     async def _revive(self, bot_id: str) -> None:
         """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
@@ -345,17 +354,21 @@ class Fleet:
 
     def _spec(self, bot_id: str) -> ChildSpec:
         """Return the spec of one bot by the present settings."""
+        restart = self._settings.restart
         return ChildSpec(
             id=bot_id,
             factory=partial(self._make, bot_id, Address(bot_id)),
-            restart=Restart.PERMANENT,
-            intensity=bot_intensity(self._settings),
-            backoff=bot_backoff(self._settings),
-            grace=bot_grace_s(self._settings),
+            intensity=RestartIntensity(restart.intensity, restart.period),
+            backoff=Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after),
+            grace=self._grace_s,
             give_up=GiveUp.PARK,
-            park_for=PARK_FOR_S,
             expected=EXPECTED_ENDS,
         )
+
+    @property
+    def _grace_s(self) -> float:
+        """Seconds in which a bot finishes its requests, logs off and releases its account."""
+        return self._settings.bots.request_timeout + GOODBYE_S
 
     def _make(self, bot_id: str, address: Address[RouterToBot]) -> Bot:
         holder = f"{self._instance}/{bot_id}"  # signs its checkouts in Redis
@@ -365,7 +378,9 @@ class Fleet:
             address=address,
             memory=self.memories[holder],
             ports=self._ports,
-            policy=bot_policy(self._settings),
+            policy=BotPolicy(
+                self._settings.bots.lease_seconds, fence_margin_s=LOGOFF_S + SAFETY_MARGIN_S
+            ),
         )
 
     def _on_status(self, status: ChildStatus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import signal
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.bot.eresults import command_for
 from actors.dashboard.views import need_of_row
 from actors.errors import AccountError
+from actors.redis.embedded import OTHERS
 from supervisor import __version__
-from supervisor.app.open_files import AcceptErrors, raise_open_files_limit
-from supervisor.app.private_files import only_ours_from_now_on
 from supervisor.app.secrets import VARIABLE
 from supervisor.app.tree import Tree, open_tree
+from supervisor.app.web import AcceptErrors, raise_open_files_limit
 from supervisor.child_runner import ChildGaveUp
 from supervisor.config.load import Loaded
 from supervisor.config.model import LOOPBACK
@@ -42,15 +43,13 @@ def serve(loaded: Loaded) -> int:
     Raises:
         ConfigError: the service cannot start as configured; nothing is left behind.
     """
-    only_ours_from_now_on()
-    log: FilteringBoundLogger = structlog.get_logger()
+    os.umask(OTHERS)  # only this user can read new files of this process and its children
     raise_open_files_limit()
-    return asyncio.run(_serve(loaded, log))
+    return asyncio.run(_serve(loaded, structlog.get_logger()))
 
 
 async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(AcceptErrors(log=log))
+    asyncio.get_running_loop().set_exception_handler(AcceptErrors(log=log))
     async with open_tree(loaded, log=log) as tree:
         for note in loaded.notes():
             log.warning("variable_unread", reason=note)
@@ -73,17 +72,19 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, tree.reread)
     log.info("service_starting", version=__version__)
-    if tree.admin_token_file is not None:
-        log.info("admin_api_on", file=str(tree.admin_token_file))
-    if not tree.is_sealing:
+    resources, settings = tree.resources, tree.config.settings
+    token_file = None if resources.admin_token is None else settings.token_file
+    if token_file is not None:
+        log.info("admin_api_on", file=str(token_file))
+    if not resources.encryption.has_key:
         log.warning(
             "secrets_unsealed", reason=f"no {VARIABLE}: passwords and tokens are stored plain"
         )
     try:
         await tree.root.start()
         if sys.stderr.isatty():
-            address, bots = tree.resources.listener.getsockname(), tree.settings.bots.count
-            logs.say(await first_steps(address, tree.admin_token_file, bots, tree.stores.admin))
+            address, bots = resources.listener.getsockname(), settings.bots.count
+            logs.say(await first_steps(address, token_file, bots, tree.stores.admin))
         _freeze_heap()
         await tree.root.run()
     except ChildGaveUp as gave_up:

@@ -10,11 +10,14 @@ names, or if an admin token file or an API key file is configured. Otherwise eve
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -38,10 +41,9 @@ from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.server import HttpServer, make_app
 from supervisor import __version__
-from supervisor.app.open_files import most_connections, open_files_limit
+from supervisor.app.file_watch import FollowedFile
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError
-from supervisor.config.file_watch import FollowedFile
 from supervisor.config.model import Http
 from supervisor.logs.access_log import RequestLog
 
@@ -58,36 +60,27 @@ class LiveKeys(FollowedFile):
         Raises:
             ConfigError: it cannot be read or used.
         """
-        super().__init__(clock.sleep)
-        self._file = file
+        super().__init__(file, clock)
         self._log = log
         self._keys = read_keys(file)
         self._is_refused = False
         self.ring = KeyRing(self._keys)
 
-    @property
-    def file(self) -> Path:
-        """The file with the keys."""
-        return self._file
-
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
         try:
-            keys = self._checked(content)
+            if content is not None and not content.strip() and self._keys:
+                # A full disk or a slow writer leaves an empty file too.
+                raise BadKeys("it is empty; to refuse all clients, write a comment into it")  # noqa: TRY301
+            keys = _parsed(content)
         except BadKeys as problem:
             self._is_refused = True
-            self._log.error("api_keys_refused", file=str(self._file), reason=str(problem))
+            self._log.error("api_keys_refused", file=str(self.file), reason=str(problem))
             return
         if keys != self._keys or self._is_refused or is_asked_for:
             self._log.info("api_keys_applied", **_difference(self._keys, keys))
         self._is_refused = False
         self._keys = keys
         self.ring.replace(keys)
-
-    def _checked(self, content: bytes | None) -> tuple[ApiKey, ...]:
-        if content is not None and not content.strip() and self._keys:
-            # A full disk or a slow writer leaves an empty file too.
-            raise BadKeys("it is empty; to refuse all clients, write a comment into it")
-        return _parsed(content)
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:
@@ -135,19 +128,14 @@ class HttpAccess:
         self,
         http: Http,
         token: AdminToken | None,
-        address: str,
         *,
+        address: str,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
         """Read the keys.
 
-        Args:
-            http: the settings.
-            token: the admin token; None: there is no admin API.
-            address: that the service listens on.
-            clock: for rates and sessions.
-            log: of the keys and the audit.
+        `token`: None for no admin API. `address`: that the service listens on.
 
         Raises:
             ConfigError: the key file cannot be used.
@@ -196,6 +184,52 @@ class HttpAccess:
         return CrossSitePolicy(http.allowed_hosts, is_local=is_local)
 
 
+# -- the limit of open files -----------------------------------------------------------------------
+
+ENOUGH: Final = 1 << 20  # open files; more are not needed
+RESERVE: Final = 256  # for bots, Redis, files and refused connections
+LOG_EVERY_S: Final = 1.0
+# How asyncio reports EMFILE, ENFILE, ENOBUFS and ENOMEM of accept, up to `backlog` times in a row.
+NO_ACCEPT: Final = "socket.accept() out of system resource"
+
+
+def raise_open_files_limit() -> None:
+    """Raise the soft limit of open files to the hard limit, as far as the system permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # the limit stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def open_files_limit() -> int:
+    """Return the largest number of open files of this process."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ENOUGH if soft == resource.RLIM_INFINITY else soft
+
+
+def most_connections(files: int) -> int:
+    """Return how many of `files` client connections may use: three quarters, and 256 stay free."""
+    return max(1, files - max(files // 4, min(RESERVE, files // 2)))
+
+
+class AcceptErrors:
+    """Event loop exception handler: logs failed accepts once a second, other errors by default."""
+
+    def __init__(self, *, log: FilteringBoundLogger) -> None:
+        self._log = log.bind(actor="http")
+        self._next_at = float("-inf")
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Handle one error of the event loop."""
+        if context.get("message") != NO_ACCEPT:
+            loop.default_exception_handler(dict(context))
+            return
+        if (now := loop.time()) >= self._next_at:
+            self._next_at = now + LOG_EVERY_S
+            self._log.error("accept_failed", reason=str(context.get("exception", "")))
+
+
 def _connections(http: Http, log: FilteringBoundLogger) -> int:
     """Return how many connections there may be: `http.connections`, or what the open files allow."""
     most = most_connections(open_files_limit())
@@ -221,19 +255,7 @@ def make_http(
     clock: SystemClock,
     log: FilteringBoundLogger,
 ) -> HttpServer:
-    """Return a server of the API and the page.
-
-    Args:
-        access: permissions and limits.
-        groups: the operations of the API.
-        dashboard: what the page shows.
-        fetcher: has the cached matches.
-        metrics: counts all requests.
-        traffic: counts the requests that the page shows.
-        listener: the bound socket; it stays open when the server ends.
-        clock: both times.
-        log: of the server and of the requests.
-    """
+    """Return a server of the API (`groups`) and the page; `listener` stays open when the server ends."""
     admission, record = access.admission, RequestLog(log)
     count_traffic = TrafficCount(traffic, wall=clock.wall)
 

@@ -31,11 +31,10 @@ from actors.accounts.shared_secrets import bad_shared_secret, canonical
 from actors.accounts.store import AccountStore
 from actors.errors import ServiceError, StoreUnavailable
 from actors.redis.client import RedisClient, connect, ping
-from actors.redis.embedded import EmbeddedValkey
-from supervisor.app.policies import log_on_limits, quota_limits
-from supervisor.app.private_files import only_ours_from_now_on
+from actors.redis.embedded import OTHERS, EmbeddedValkey
 from supervisor.app.secrets import take_secret_key
 from supervisor.app.settings import load
+from supervisor.app.stores import log_on_limits, quota_limits
 from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
 from supervisor.cli.terminal import cell, say, say_json, span
 from supervisor.config.errors import ConfigError
@@ -106,7 +105,7 @@ def with_accounts(
     for note in loaded.notes():
         say(f"botapi: {note}", err=True)
     if settings.redis.is_embedded:
-        only_ours_from_now_on()
+        os.umask(OTHERS)
     key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
     encryption = key.encryption()
 

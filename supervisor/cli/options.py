@@ -192,5 +192,4 @@ def read_secret(file: Path, option: str) -> str:
 
 def admin_token_file(config: Path | None) -> Path:
     """Return the file in which a service with these settings keeps its admin token."""
-    settings = load(config).settings
-    return settings.http.admin_token_file or settings.own_token_file
+    return load(config).settings.token_file

@@ -287,9 +287,9 @@ class Settings(BaseModel):
         return self.redis.data_dir / "sealing-key" if self.redis.is_embedded else None
 
     @property
-    def own_token_file(self) -> Path:
-        """The file for the generated admin token, if the settings name none."""
-        return self.redis.data_dir / "admin-token"
+    def token_file(self) -> Path:
+        """The file with the admin token; the service generates it if the settings name none."""
+        return self.http.admin_token_file or self.redis.data_dir / "admin-token"
 
     @property
     def logons_per_minute(self) -> float:

@@ -124,7 +124,7 @@ async def serving(
     """Serve `routes` and /ok, for any method, behind the complete pipeline."""
     log, lines = capturing_log()
     clock = SystemClock()
-    access = HttpAccess(http or Http(), None, address, clock=clock, log=log)
+    access = HttpAccess(http or Http(), None, address=address, clock=clock, log=log)
     app = make_app((), access.admission, version="test")
     pipeline = Pipeline(access.admission, clock=clock, log=log, count=count)
     for path, handler in {"/ok": _ok, **(routes or {})}.items():

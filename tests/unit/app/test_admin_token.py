@@ -118,13 +118,14 @@ def test_a_full_disk_leaves_nothing_that_blocks_a_later_start(tmp_path: Path) ->
     with full_disk():
         assert admin_token(named(None, tmp_path), log=log) is None
         with own_instance(tmp_path, log=log) as instance:
-            assert not instance.is_lasting
+            assert instance
+            assert not (tmp_path / "instance").read_text()
     assert [line["event"] for line in lines] == ["admin_api_off", "instance_unnamed"]
     token = admin_token(named(None, tmp_path), log=log)
     assert token is not None
     assert token.opens(f"Bearer {(tmp_path / 'admin-token').read_text().strip()}")
     with own_instance(tmp_path, log=log) as first:
-        assert first.is_lasting
+        assert (tmp_path / "instance").read_text() == f"{first}\n"
     with own_instance(tmp_path, log=log) as again:
         assert again == first
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from support.scripted_child import capturing_log
 
-from supervisor.app.open_files import (
+from supervisor.app.web import (
     LOG_EVERY_S,
     NO_ACCEPT,
     RESERVE,
@@ -21,7 +21,7 @@ from supervisor.app.open_files import (
 
 RAISE = """
 import resource, sys
-from supervisor.app.open_files import open_files_limit, raise_open_files_limit
+from supervisor.app.web import open_files_limit, raise_open_files_limit
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 soft, hard = (int(text) if text != "same" else hard for text in sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from types import SimpleNamespace
 from typing import Any, Never, cast
 
 import pytest
@@ -37,8 +38,8 @@ class FakeTree:
     def __init__(self, deeds: list[str]) -> None:
         self._deeds = deeds
         self.root = Root(deeds)
-        self.is_sealing = True
-        self.admin_token_file = None
+        self.config = SimpleNamespace(settings=None)
+        self.resources = SimpleNamespace(admin_token=None, encryption=SimpleNamespace(has_key=True))
 
     def force_stop(self) -> None:
         self._deeds.append("hurry")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from supervisor.config.changes import AT_ONCE, change
+from supervisor.app.reload import AT_ONCE, change
 from supervisor.config.errors import fields
 from supervisor.config.model import Settings
 
