@@ -76,16 +76,12 @@ def choose_leaving(
     loads: Mapping[str, int],
     number: int,
 ) -> list[str]:
-    """Return the bots that leave, the first one first.
+    """Return the `number` bots that leave, the first one first.
 
     First those without an account, then those that are not ready, then the ready ones with the fewest
     requests in flight; among equals the newest.
 
-    Args:
-        present: bot ids, oldest first.
-        reports: by bot id; a bot without one has not reported yet.
-        loads: requests in flight by bot id.
-        number: how many leave.
+    `present`: bot ids, oldest first. `reports` and `loads` (requests in flight): by bot id.
     """
 
     def worth(bot_id: str) -> tuple[bool, bool, int]:
@@ -99,7 +95,7 @@ def choose_leaving(
 
 
 class Fleet:
-    """Implements FleetControl. `supervisor` makes the child that the tree runs; call it once."""
+    """Implements FleetControl. The root runs `supervisor`."""
 
     def __init__(
         self,
@@ -125,7 +121,6 @@ class Fleet:
         self._clock = clock
         self._rng = rng
         self._log = log.bind(actor="fleet")
-        self._supervisor: Supervisor | None = None
         self._count = settings.bots.count
         self._one_at_a_time = asyncio.Lock()  # changes of the whole fleet
         self._operations: dict[str, asyncio.Task[None]] = {}  # the newest of each bot
@@ -135,19 +130,15 @@ class Fleet:
         self._causes = ports.causes
         self._causes.fleet_size = self._count
         self._causes.on_end = self._on_cause_end
-
-    def supervisor(self) -> Supervisor:
-        """Return the supervisor of the configured number of bots."""
-        self._supervisor = Supervisor(
+        self.supervisor = Supervisor(
             "fleet",
             [self._spec(bot_id) for bot_id in itertools.islice(_bot_ids(), self._count)],
-            clock=self._clock,
-            rng=self._rng,
+            clock=clock,
+            rng=rng,
             observe=self._on_status,
             log=self._log,
             stop_together=True,
         )
-        return self._supervisor
 
     async def close(self) -> None:
         """Wait for the operations under way; the supervisor has ended before."""
@@ -176,7 +167,7 @@ class Fleet:
                 self._count = self._causes.fleet_size = settings.bots.count
             self._settings = settings
             for bot_id in self._present():
-                self._running().respec(self._spec(bot_id))
+                self.supervisor.respec(self._spec(bot_id))
             await self._fit()
 
     async def scale(self, count: int) -> FleetPlan:
@@ -206,34 +197,28 @@ class Fleet:
 
     async def _fit(self) -> None:
         """Add or remove bots until their number is right; a drained fleet keeps its bots."""
-        if self._is_drained or self._supervisor is None:
+        if self._is_drained:
             return
         present = self._present()
         surplus = len(present) - self._count
         if surplus > 0:
-            self._start_removal(await self._choose(present, surplus))
+            await self._shrink(present, surplus)
         elif surplus < 0:
-            await self._add(self._supervisor, -surplus)
+            taken = {one.id for one in self.supervisor.children()}
+            free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
+            with contextlib.suppress(SupervisorStopped):
+                for bot_id in itertools.islice(free, -surplus):
+                    await self.supervisor.add(self._spec(bot_id))
 
-    async def _add(self, supervisor: Supervisor, number: int) -> None:
-        taken = {one.id for one in supervisor.children()}
-        free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
-        with contextlib.suppress(SupervisorStopped):
-            for bot_id in itertools.islice(free, number):
-                await supervisor.add(self._spec(bot_id))
-
-    async def _choose(self, present: Iterable[str], number: int) -> list[str]:
+    async def _shrink(self, present: list[str], number: int) -> None:
         reports = {bot.bot_id: bot for bot in self._registry.reports()}
         loads: Mapping[str, int] = {}
-        with contextlib.suppress(
-            TimeoutError, LocalProtocolError
-        ):  # the choice is a worse one then
+        # Without the loads the choice is a worse one.
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
             loads = await self._router.ask(GetLoads(), deadline=self._clock.now() + ASK_S)
-        return choose_leaving(present, reports, loads, number)
-
-    def _start_removal(self, bot_ids: list[str]) -> None:
-        self._log.info("bots_retired", bots=bot_ids)
-        for bot_id in bot_ids:
+        leaving = choose_leaving(present, reports, loads, number)
+        self._log.info("bots_retired", bots=leaving)
+        for bot_id in leaving:
             self._leaving.add(bot_id)
             self._parked.discard(bot_id)
             self._begin(bot_id, partial(self._remove, bot_id))
@@ -246,11 +231,9 @@ class Fleet:
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_run(bot_id)
-        self._parked.discard(bot_id)
+        self._check(bot_id, may_run=True)
         self._begin(bot_id, partial(self._suspend, bot_id))
-        self._begin(bot_id, partial(self._revive, bot_id))
-        return self.plan()
+        return self.unpark(bot_id)
 
     def park(self, bot_id: str) -> FleetPlan:
         """Let a bot finish and stay stopped.
@@ -258,7 +241,7 @@ class Fleet:
         Raises:
             NoSuchBot.
         """
-        self._check_exists(bot_id)
+        self._check(bot_id)
         self._parked.add(bot_id)
         self._begin(bot_id, partial(self._suspend, bot_id))
         return self.plan()
@@ -269,18 +252,15 @@ class Fleet:
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_run(bot_id)
+        self._check(bot_id, may_run=True)
         self._parked.discard(bot_id)
         self._begin(bot_id, partial(self._revive, bot_id))
         return self.plan()
 
-    def _check_exists(self, bot_id: str) -> None:
+    def _check(self, bot_id: str, *, may_run: bool = False) -> None:
         if bot_id not in self._present():
             raise NoSuchBot(bot_id)
-
-    def _check_may_run(self, bot_id: str) -> None:
-        self._check_exists(bot_id)
-        if self._is_drained:
+        if may_run and self._is_drained:
             raise FleetIsDrained
 
     # -- operations, one at a time for each bot ------------------------------------------------
@@ -304,7 +284,7 @@ class Fleet:
                 del self._operations[bot_id]
 
     async def _drain(self, bot_id: str) -> None:
-        """Return when the router has no request of the bot in flight, and sends it no more."""
+        """Return when the router has no request of the bot in flight and sends it no more."""
         deadline = self._clock.now() + self._grace_s
         with contextlib.suppress(TimeoutError, LocalProtocolError):  # the bot drains by itself too
             await self._router.ask(RetireBot(bot_id), deadline=deadline)
@@ -312,7 +292,7 @@ class Fleet:
     async def _remove(self, bot_id: str) -> None:
         try:
             await self._drain(bot_id)
-            await self._running().remove(bot_id)
+            await self.supervisor.remove(bot_id)
             self._registry.remove(bot_id)
             self._causes.forget(bot_id)
         finally:
@@ -320,7 +300,7 @@ class Fleet:
 
     async def _suspend(self, bot_id: str) -> None:
         await self._drain(bot_id)
-        await self._running().park(bot_id)
+        await self.supervisor.park(bot_id)
         self._causes.forget(bot_id)
         # The router may use it again from its next run on; a new router knows of no retirement.
         await self.tell_router(BotRemoved(bot_id))
@@ -338,19 +318,13 @@ class Fleet:
     async def _revive(self, bot_id: str) -> None:
         """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
-            self._running().revive(bot_id)
+            self.supervisor.revive(bot_id)
 
     # -- children ------------------------------------------------------------------------------
 
     def _present(self) -> list[str]:
         """Return the bots that are not being removed, oldest first."""
-        if self._supervisor is None:
-            return []
-        return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
-
-    def _running(self) -> Supervisor:
-        assert self._supervisor is not None  # noqa: S101 - it has made the bots
-        return self._supervisor
+        return [one.id for one in self.supervisor.children() if one.id not in self._leaving]
 
     def _spec(self, bot_id: str) -> ChildSpec:
         """Return the spec of one bot by the present settings."""
@@ -384,13 +358,14 @@ class Fleet:
         )
 
     def _on_status(self, status: ChildStatus) -> None:
+        next_try_at = status.next_try_at
         self._registry.supervised(
             status.id,
             BETWEEN_RUNS.get(status.state),
             restarts=status.restarts,
             last_error=status.last_error and without_secrets(status.last_error),
             last_error_at=status.last_error_at,
-            next_try_in=_left(status.next_try_at, self._clock.now()),
+            next_try_in=None if next_try_at is None else next_try_at - self._clock.now(),
         )
         self._observe(status)
 
@@ -403,11 +378,7 @@ class Fleet:
 
     def _wake(self, bot_id: str) -> None:
         with contextlib.suppress(UnknownChild):  # it was removed meanwhile
-            self._running().wake(bot_id)
-
-
-def _left(instant: float | None, now: float) -> float | None:
-    return None if instant is None else instant - now
+            self.supervisor.wake(bot_id)
 
 
 def _bot_ids() -> Iterator[str]:

@@ -68,7 +68,7 @@ from actors.steam.transport.trust import Trust, TrustError
 from supervisor import __version__
 from supervisor.app.file_watch import FileWatch
 from supervisor.app.fleet import Fleet
-from supervisor.app.metrics import add_gauges, build_metrics
+from supervisor.app.metrics import Metrics, add_gauges
 from supervisor.app.reload import LiveSettings, RunningComponents, router_policy
 from supervisor.app.startup import StartupResources, startup_resources
 from supervisor.app.stores import Stores
@@ -121,7 +121,7 @@ class Tree:
         self._log = log
         clock = self._clock = SystemClock()
         rng = self._rng = random.Random()
-        metrics = self._metrics = build_metrics(version=__version__)
+        metrics = self._metrics = Metrics(version=__version__)
         self._access = HttpAccess(
             settings.http,
             resources.admin_token,
@@ -242,7 +242,7 @@ class Tree:
             decoder=self._decoder,
             capacity=self._access.capacity,
             store=self.stores.accounts,
-            config=self.config.report,
+            config=self.config,
         )
         self._about = {
             "version": __version__,
@@ -378,7 +378,9 @@ class Tree:
             ChildSpec("router", self._make_router),
             ChildSpec("players", self._make_players, give_up=GiveUp.PARK),
             ChildSpec("leases", self._make_leases),
-            ChildSpec("fleet", self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART),
+            ChildSpec(
+                "fleet", lambda: self._fleet.supervisor, grace=math.inf, intensity=NO_RESTART
+            ),
             *guard,
             ChildSpec("dashboard", lambda: self._dashboard, give_up=GiveUp.PARK),
             ChildSpec("http", self._make_http, grace=LONGEST_DRAIN_S + 5.0),

@@ -33,7 +33,7 @@ from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
 from actors.metrics import Format, Instruments
 from actors.redis.metrics import RedisMetrics
 from actors.router.messages import RouterReport
-from supervisor.app.metrics import build_metrics
+from supervisor.app.metrics import Metrics
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
 
@@ -404,7 +404,7 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
 
 def count_series(bots: int) -> int:
     """Return how many series there are when so many bots have been through everything."""
-    metrics = build_metrics(version="1")
+    metrics = Metrics(version="1")
     for number in range(bots):
         name = f"bot-{number}"
         for before in BotState:
@@ -423,7 +423,7 @@ def test_there_are_no_more_series_for_more_bots() -> None:
 
 
 def test_restarts_are_counted_by_part_and_for_all_bots_together() -> None:
-    metrics = build_metrics(version="1")
+    metrics = Metrics(version="1")
     for restarts in range(3):
         for state in (ChildState.STARTING, ChildState.RUNNING, ChildState.BACKING_OFF):
             metrics.children.on_child(ChildStatus("router", state, 0, restarts=restarts))
