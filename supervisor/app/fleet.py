@@ -13,13 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import Final
-
-from structlog.typing import FilteringBoundLogger
 
 from actors.actor import Address
 from actors.bot.bot import Bot
@@ -48,7 +45,6 @@ from supervisor.child import (
     RestartIntensity,
 )
 from supervisor.child_runner import Observer
-from supervisor.clock import SystemClock
 from supervisor.config.model import LOGOFF_S, SAFETY_MARGIN_S, Settings
 from supervisor.logs.redaction import without_secrets
 from supervisor.supervisor import Supervisor, SupervisorStopped, UnknownChild
@@ -106,9 +102,6 @@ class Fleet:
         registry: BotRegistry,
         router: Address[RouterMessage],
         observe: Observer,
-        clock: SystemClock,
-        rng: random.Random,
-        log: FilteringBoundLogger,
     ) -> None:
         """`instance`: the id of this process, which signs checkouts. `observe`: see Supervisor."""
         self.memories: MutableMapping[str, BotMemory] = defaultdict(BotMemory)  # by holder
@@ -118,9 +111,9 @@ class Fleet:
         self._registry = registry
         self._router = router
         self._observe = observe
-        self._clock = clock
-        self._rng = rng
-        self._log = log.bind(actor="fleet")
+        self._clock = ports.clock
+        self._rng = ports.rng
+        self._log = ports.log.bind(actor="fleet")
         self._count = settings.bots.count
         self._one_at_a_time = asyncio.Lock()  # changes of the whole fleet
         self._operations: dict[str, asyncio.Task[None]] = {}  # the newest of each bot
@@ -133,8 +126,8 @@ class Fleet:
         self.supervisor = Supervisor(
             "fleet",
             [self._spec(bot_id) for bot_id in itertools.islice(_bot_ids(), self._count)],
-            clock=clock,
-            rng=rng,
+            clock=ports.clock,
+            rng=ports.rng,
             observe=self._on_status,
             log=self._log,
             stop_together=True,
@@ -167,7 +160,7 @@ class Fleet:
                 self._count = self._causes.fleet_size = settings.bots.count
             self._settings = settings
             for bot_id in self._present():
-                self.supervisor.respec(self._spec(bot_id))
+                self.supervisor.runner(bot_id).respec(self._spec(bot_id))
             await self._fit()
 
     async def scale(self, count: int) -> FleetPlan:
@@ -300,7 +293,7 @@ class Fleet:
 
     async def _suspend(self, bot_id: str) -> None:
         await self._drain(bot_id)
-        await self.supervisor.park(bot_id)
+        await self.supervisor.runner(bot_id).park()
         self._causes.forget(bot_id)
         # The router may use it again from its next run on; a new router knows of no retirement.
         await self.tell_router(BotRemoved(bot_id))
@@ -318,7 +311,7 @@ class Fleet:
     async def _revive(self, bot_id: str) -> None:
         """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
-            self.supervisor.revive(bot_id)
+            self.supervisor.runner(bot_id).revive()
 
     # -- children ------------------------------------------------------------------------------
 
@@ -378,7 +371,7 @@ class Fleet:
 
     def _wake(self, bot_id: str) -> None:
         with contextlib.suppress(UnknownChild):  # it was removed meanwhile
-            self.supervisor.wake(bot_id)
+            self.supervisor.runner(bot_id).wake()
 
 
 def _bot_ids() -> Iterator[str]:

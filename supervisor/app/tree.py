@@ -193,9 +193,6 @@ class Tree:
             registry=self._registry,
             router=self._router,
             observe=metrics.children.on_bot,
-            clock=clock,
-            rng=rng,
-            log=log,
         )
         logon = InteractiveLogon(
             admin=self.stores.admin,

@@ -123,7 +123,7 @@ class Supervision(RuleBasedStateMachine):
         if children := self.supervisor.children():
             child_id = children[which % len(children)].id
             self.parked.discard(child_id)
-            self.supervisor.revive(child_id)
+            self.supervisor.runner(child_id).revive()
             self.runner.run(settle())
 
     @rule(which=st.integers(0, 100))
@@ -133,7 +133,7 @@ class Supervision(RuleBasedStateMachine):
 
     async def park(self, child_id: str) -> None:
         self.parked.add(child_id)
-        await self.supervisor.park(child_id)
+        await self.supervisor.runner(child_id).park()
 
     @invariant()
     def who_is_parked_stays_parked(self) -> None:

@@ -68,8 +68,8 @@ async def test_a_waiting_child_is_revived_at_once_with_a_clean_slate(
     async with world.running(supervisor):
         waiting = ChildState.BACKING_OFF if max_restarts else ChildState.PARKED
         assert world.last_of("a").state is waiting
-        supervisor.revive("a")
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
+        supervisor.runner("a").revive()
         await settle()
         assert world.last_of("a").state is ChildState.RUNNING
     assert world.clock.pending == 0
@@ -82,7 +82,7 @@ async def test_reviving_forgets_the_failures(world: SupervisorEnv) -> None:
     async with world.running(supervisor):
         await world.clock.advance(1)
         assert world.last_of("a").state is ChildState.PARKED
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
         await settle()
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
@@ -90,7 +90,7 @@ async def test_reviving_forgets_the_failures(world: SupervisorEnv) -> None:
 async def test_reviving_a_running_child_changes_nothing(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", Run(serve_s=5.0)))
     async with world.running(supervisor):
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
         await world.clock.advance(5)
         assert world.last_of("a").state is ChildState.BACKING_OFF
 
@@ -108,8 +108,8 @@ async def test_a_woken_child_is_tried_at_once_with_its_failures_remembered(
             assert status.state is ChildState.BACKING_OFF
             assert status.next_try_at is not None
             waits.append(status.next_try_at - world.clock.now())
-            supervisor.wake("a")
-            supervisor.wake("a")
+            supervisor.runner("a").wake()
+            supervisor.runner("a").wake()
             await settle()
         assert len(set(waits)) == 1  # each backoff is the first of its series
         assert world.last_of("a").state is ChildState.PARKED
@@ -123,10 +123,10 @@ async def test_a_child_woken_on_its_way_to_service_is_tried_again_at_once_if_it_
     specs = [world.spec("a", CRASHES, late, late), world.spec("b", Run(serve_s=2.0))]
     supervisor = world.supervisor(*specs)
     async with world.running(supervisor):
-        supervisor.wake("a")
+        supervisor.runner("a").wake()
         await settle()
         for name in ("a", "b"):
-            supervisor.wake(name)
+            supervisor.runner(name).wake()
         await world.clock.advance(2)
         states = {name: world.last_of(name).state for name in ("a", "b")}
         assert states == {"a": ChildState.STARTING, "b": ChildState.BACKING_OFF}
@@ -144,9 +144,9 @@ async def test_only_a_child_that_backs_off_is_woken(world: SupervisorEnv) -> Non
     ]
     supervisor = world.supervisor(*specs)
     async with world.running(supervisor):
-        await supervisor.park("held")
+        await supervisor.runner("held").park()
         for name in ("failing", "held", "busy"):
-            supervisor.wake(name)
+            supervisor.runner(name).wake()
         await settle()
         states = {name: world.last_of(name).state for name in ("failing", "held", "busy")}
         assert states == {
@@ -161,13 +161,13 @@ async def test_unknown_children_are_refused_by_name(world: SupervisorEnv) -> Non
     supervisor = world.supervisor(name="fleet")
     async with world.running(supervisor):
         with pytest.raises(UnknownChild, match="supervisor fleet has no child x"):
-            supervisor.revive("x")
+            supervisor.runner("x").revive()
         with pytest.raises(UnknownChild):
-            supervisor.wake("x")
+            supervisor.runner("x").wake()
         with pytest.raises(UnknownChild):
             await supervisor.remove("x")
         with pytest.raises(UnknownChild):
-            await supervisor.park("x")
+            await supervisor.runner("x").park()
 
 
 async def test_the_same_id_twice_is_refused(world: SupervisorEnv) -> None:
@@ -204,7 +204,7 @@ async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) ->
     slow = Run(drain_s=20.0)
     supervisor = world.supervisor(world.spec("a", slow))
     async with world.running(supervisor):
-        supervisor.respec(replace(world.spec("a", slow), grace=60.0))
+        supervisor.runner("a").respec(replace(world.spec("a", slow), grace=60.0))
         removing = asyncio.create_task(supervisor.remove("a"))
         await settle()
         await world.clock.advance(20.0)
@@ -215,8 +215,8 @@ async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) ->
 async def test_another_spec_holds_from_the_next_life_on(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
     async with world.running(supervisor):
-        supervisor.respec(world.spec("a", SERVES))
-        supervisor.revive("a")
+        supervisor.runner("a").respec(world.spec("a", SERVES))
+        supervisor.runner("a").revive()
         await settle()
         assert world.last_of("a").state is ChildState.RUNNING
 
@@ -225,7 +225,7 @@ async def test_an_unknown_child_cannot_be_respecced(world: SupervisorEnv) -> Non
     supervisor = world.supervisor()
     async with world.running(supervisor):
         with pytest.raises(UnknownChild):
-            supervisor.respec(world.spec("a"))
+            supervisor.runner("a").respec(world.spec("a"))
 
 
 async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
@@ -233,7 +233,7 @@ async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
 ) -> None:
     supervisor = world.supervisor(world.spec("a", Run(drain_s=2.0)), world.spec("b"))
     async with world.running(supervisor):
-        parking = asyncio.create_task(supervisor.park("a"))
+        parking = asyncio.create_task(supervisor.runner("a").park())
         await settle()
         assert world.last_of("a").state is ChildState.STOPPING
         assert not parking.done()
@@ -243,7 +243,7 @@ async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
         assert world.last_of("a").state is ChildState.PARKED
         assert world.last_of("a").next_try_at is None
         assert world.runs == {"a": 1, "b": 1}
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
         await settle()
         assert world.last_of("a").state is ChildState.RUNNING
         assert world.last_of("a").restarts == 1
@@ -254,7 +254,7 @@ async def test_a_waiting_child_is_parked_at_once(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES))
     async with world.running(supervisor):
         assert world.last_of("a").state is ChildState.BACKING_OFF
-        await supervisor.park("a")
+        await supervisor.runner("a").park()
         await world.clock.advance(100_000)
         assert world.last_of("a").state is ChildState.PARKED
         assert world.runs == {"a": 1}
@@ -265,9 +265,9 @@ async def test_a_child_revived_while_it_drains_lives_again_when_it_has(
 ) -> None:
     supervisor = world.supervisor(world.spec("a", Run(drain_s=2.0)))
     async with world.running(supervisor):
-        parking = asyncio.create_task(supervisor.park("a"))
+        parking = asyncio.create_task(supervisor.runner("a").park())
         await settle()
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
         await world.clock.advance(2)
         await parking
         assert world.last_of("a").state is ChildState.RUNNING
@@ -277,10 +277,10 @@ async def test_a_child_revived_while_it_drains_lives_again_when_it_has(
 async def test_beside_a_life_that_ignores_everything_no_other_begins(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", IGNORES_CANCELLATION))
     async with world.running(supervisor):
-        parking = asyncio.create_task(supervisor.park("a"))
+        parking = asyncio.create_task(supervisor.runner("a").park())
         await world.clock.advance(10)  # the grace period and the time for a cancellation
         await parking
-        supervisor.revive("a")
+        supervisor.runner("a").revive()
         await world.clock.advance(100)
         assert world.runs == {"a": 1}
         assert len(world.logged("child_stuck")) == 1
