@@ -25,9 +25,9 @@ from supervisor.app.fleet import GOODBYE_S, Fleet
 from supervisor.app.settings import load
 from supervisor.app.stores import Stores
 from supervisor.app.web import HttpAccess
-from supervisor.config.errors import ConfigError, fields, without_password
+from supervisor.config.errors import ConfigError, without_password
 from supervisor.config.load import DEFAULT_FILE, Loaded
-from supervisor.config.model import Settings
+from supervisor.config.model import Settings, fields
 from supervisor.logs.setup import change_level
 
 # Every other setting belongs to an object that exists as long as the process: a socket, a connection, or

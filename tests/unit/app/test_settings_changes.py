@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supervisor.app.reload import AT_ONCE, change
-from supervisor.config.errors import fields
-from supervisor.config.model import Settings
+from supervisor.config.model import Settings, fields
 
 KEYS = [f"{section}.{key}" for section, key, _ in fields()]
 CONFIG = Path(__file__).parents[3] / "config.toml"
