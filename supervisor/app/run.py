@@ -113,20 +113,14 @@ async def first_steps(
 ) -> str:
     """Return the text that `botapi run` shows on a terminal: addresses, files and the next command.
 
-    Args:
-        address: that the service listens on, as a socket has it.
-        token_file: the file with the admin token; None without an admin API.
-        bots: the intended number of bots.
-        admin: the accounts in Redis.
+    `address`: as a socket has it. `token_file`: None without an admin API. `bots`: their intended
+    number.
     """
-    accounts: list[AccountRow] | None = None
     try:
         async with asyncio.timeout(PATIENCE_S):
-            accounts = await admin.overview()
+            state, command = _state_and_command(await admin.overview())
     except (AccountError, TimeoutError) as error:
         state, command = f"not known: {str(error) or 'Redis does not answer'}", "botapi status"
-    else:
-        state, command = _state_of(accounts), _next_command(accounts)
     lines = {
         "page": _url(address),
         "admin token": "none: there is no admin API" if token_file is None else f"in {token_file}",
@@ -144,17 +138,11 @@ def _url(address: tuple[Any, ...]) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _state_of(accounts: list[AccountRow]) -> str:
-    needy = sum(need_of_row(row) is not None for row in accounts)
+def _state_and_command(accounts: list[AccountRow]) -> tuple[str, str]:
+    """Return the state of the accounts, and the command that adds, repairs or shows them."""
+    needs = [(row.account, need) for row in accounts if (need := need_of_row(row)) is not None]
     if not accounts:
-        return "none yet"
-    return f"{len(accounts)}, {needy} of them need a person" if needy else str(len(accounts))
-
-
-def _next_command(accounts: list[AccountRow]) -> str:
-    """Return the next command: add an account, act on one that needs it, or show the status."""
-    if not accounts:
-        return "botapi accounts add NAME"
-    needs = ((row.account, need_of_row(row)) for row in accounts)
-    commands = (command_for(account, need) for account, need in needs if need is not None)
-    return next(commands, "botapi status")
+        return "none yet", "botapi accounts add NAME"
+    if not needs:
+        return str(len(accounts)), "botapi status"
+    return f"{len(accounts)}, {len(needs)} of them need a person", command_for(*needs[0])

@@ -68,10 +68,8 @@ class LiveKeys(FollowedFile):
 
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
         try:
-            if content is not None and not content.strip() and self._keys:
-                # A full disk or a slow writer leaves an empty file too.
-                raise BadKeys("it is empty; to refuse all clients, write a comment into it")  # noqa: TRY301
-            keys = _parsed(content)
+            # A full disk or a slow writer leaves an empty file.
+            keys = _parsed(content, may_be_empty=not self._keys)
         except BadKeys as problem:
             self._is_refused = True
             self._log.error("api_keys_refused", file=str(self.file), reason=str(problem))
@@ -101,9 +99,11 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
         raise ConfigError(SETTING, f"{file}: {problem}") from None
 
 
-def _parsed(content: bytes | None) -> tuple[ApiKey, ...]:
+def _parsed(content: bytes | None, *, may_be_empty: bool = True) -> tuple[ApiKey, ...]:
     if content is None:
         raise BadKeys("it cannot be read")
+    if not may_be_empty and not content.strip():
+        raise BadKeys("it is empty; to refuse all clients, write a comment into it")
     try:
         return parse_keys(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
