@@ -144,7 +144,7 @@ class Supervisor:
             del self._runners[child_id]
 
     def runner(self, child_id: str) -> ChildRunner:
-        """Return the runner of the child of this id, which can park, revive, wake or respec it.
+        """Return the runner of the child of this id, which can park, revive and wake it.
 
         Raises:
             UnknownChild: there is no child of this id.

@@ -160,7 +160,7 @@ class Fleet:
                 self._count = self._causes.fleet_size = settings.bots.count
             self._settings = settings
             for bot_id in self._present():
-                self.supervisor.runner(bot_id).respec(self._spec(bot_id))
+                self.supervisor.runner(bot_id).spec = self._spec(bot_id)
             await self._fit()
 
     async def scale(self, count: int) -> FleetPlan:

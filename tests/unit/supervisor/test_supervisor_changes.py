@@ -204,7 +204,7 @@ async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) ->
     slow = Run(drain_s=20.0)
     supervisor = world.supervisor(world.spec("a", slow))
     async with world.running(supervisor):
-        supervisor.runner("a").respec(replace(world.spec("a", slow), grace=60.0))
+        supervisor.runner("a").spec = replace(world.spec("a", slow), grace=60.0)
         removing = asyncio.create_task(supervisor.remove("a"))
         await settle()
         await world.clock.advance(20.0)
@@ -215,7 +215,7 @@ async def test_another_spec_holds_from_the_next_stop_on(world: SupervisorEnv) ->
 async def test_another_spec_holds_from_the_next_life_on(world: SupervisorEnv) -> None:
     supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
     async with world.running(supervisor):
-        supervisor.runner("a").respec(world.spec("a", SERVES))
+        supervisor.runner("a").spec = world.spec("a", SERVES)
         supervisor.runner("a").revive()
         await settle()
         assert world.last_of("a").state is ChildState.RUNNING
@@ -225,7 +225,7 @@ async def test_an_unknown_child_cannot_be_respecced(world: SupervisorEnv) -> Non
     supervisor = world.supervisor()
     async with world.running(supervisor):
         with pytest.raises(UnknownChild):
-            supervisor.runner("a").respec(world.spec("a"))
+            supervisor.runner("a").spec = world.spec("a")
 
 
 async def test_a_parked_child_drains_and_stays_away_until_it_is_revived(
