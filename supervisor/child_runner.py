@@ -30,9 +30,8 @@ from supervisor.restart import (
     decide,
 )
 
-CANCEL_S: Final = (
-    5.0  # for a cancelled child to release what it holds; a slower one counts as stuck
-)
+# For a cancelled child to release what it holds; a slower one counts as stuck.
+CANCEL_S: Final = 5.0
 
 Observer = Callable[[ChildStatus], None]  # called at each change; its errors are logged
 
