@@ -63,9 +63,8 @@ class ChildRunner:
     ) -> None:
         self.status = ChildStatus(spec.id, ChildState.STARTING, since=clock.now())
         self.settled = asyncio.Event()  # the first start is over, or must not be waited for
-        self.spec = (
-            spec  # may change, except for its id: applies from the next wait, run or stop on
-        )
+        # May be replaced by one with the same id, which applies from the next wait, run or stop on.
+        self.spec = spec
         self._name = f"{owner}/{spec.id}"
         self._clock = clock
         self._rng = rng
