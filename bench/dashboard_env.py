@@ -1,9 +1,9 @@
 """The page with a simulated big fleet: the real dashboard, stream, registry and HTTP server, no Steam.
 
-    python -m bench.stage --bots 1000 --changes 200 --redis redis://127.0.0.1:6379/0
+    python -m bench.dashboard_env --bots 1000 --changes 200 --redis redis://127.0.0.1:6379/0
 
 Prints its URL and runs until it is terminated. `--changes`: bots that change state per second. The
-accounts are in Redis, where the real one looks for them, put there by `StageProcess`.
+accounts are in Redis, where the real one looks for them, put there by `DashboardProcess`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class PageEnv:
             about={"version": __version__, "instance": "made-up"},
             config=dict,
             causes=cast("LastingCauses", _Causes()),
-            epoch="stage",
+            epoch="env",
             clock=self._clock,
             log=structlog.get_logger(),
         )
@@ -202,8 +202,8 @@ class PageEnv:
         return BotChanged(bot_id, state, account, reason, ready_bot)
 
 
-class StageProcess:
-    """A stage as a process of its own, with a Valkey that has its accounts; a context manager."""
+class DashboardProcess:
+    """`PageEnv` in a process of its own, with a Valkey that has its accounts; a context manager."""
 
     def __init__(self, bots: int, changes: float) -> None:
         self._bots = bots
@@ -227,13 +227,13 @@ class StageProcess:
         with own_valkey() as valkey:
             url = f"redis://127.0.0.1:{valkey.port}/0"
             self._add_accounts(url)
-            command = [sys.executable, "-m", "bench.stage", "--redis", url]
+            command = [sys.executable, "-m", "bench.dashboard_env", "--redis", url]
             command += ["--bots", str(self._bots), "--changes", str(self._changes)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 self._process = process
                 try:
                     if process.stdout is None or not (first := process.stdout.readline()):
-                        raise RuntimeError("the stage did not start")
+                        raise RuntimeError("the page's service did not start")
                     yield first.strip()
                 finally:
                     process.terminate()
@@ -244,7 +244,7 @@ class StageProcess:
         *held, needy = names
         rng, ahead = random.Random(1), 10**13
         now = int(SystemClock().wall() * 1000)
-        holders = {name: f"{now} {now} stage/bot-{at}" for at, name in enumerate(held, 1)}
+        holders = {name: f"{now} {now} env/bot-{at}" for at, name in enumerate(held, 1)}
         with redis.Redis.from_url(url) as client, client.pipeline() as pipe:
             pipe.hset("botapi:passwords", mapping=dict.fromkeys(names, "pw"))
             pipe.zadd("botapi:checkouts", {**dict.fromkeys(held, 1), needy: 0})
@@ -266,15 +266,15 @@ def _requests(times: int, now: int, rng: random.Random) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run a stage."""
+    """Serve the page of a simulated fleet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--bots", type=int, default=1000)
     parser.add_argument("--changes", type=float, default=200.0)
     parser.add_argument("--redis", required=True)
     options = parser.parse_args()
-    stage = PageEnv(options.bots, options.changes, options.redis)
-    stage.live_through_an_hour()
-    asyncio.run(stage.run())
+    env = PageEnv(options.bots, options.changes, options.redis)
+    env.live_through_an_hour()
+    asyncio.run(env.run())
 
 
 if __name__ == "__main__":
