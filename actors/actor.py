@@ -1,6 +1,6 @@
-"""Actor, Address, Mailbox, Ask, Reply: one mailbox, one handler, one message at a time.
+"""Actor, Address, Mailbox, Ask: one mailbox, one handler, one message at a time.
 
-    sender ── ask/tell ──► Address ──► Mailbox ──► Actor.handle
+    sender ── ask/tell ──► Address ──► Mailbox ──► Actor.handle ──► answer
                            (stable)    (of one run)
 
 An actor that fails ends its `run` with the error; a supervisor starts a new object with a new mailbox on
@@ -10,18 +10,21 @@ the same address. Everything runs on one asyncio loop, so nothing locks.
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from actors.clock import Clock
-from actors.errors import ActorStopped, MailboxFull
+from actors.errors import ActorStopped, MailboxFull, ServiceError
 
 M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+DEFAULT_CAPACITY: Final = 1024  # messages
+Reply: TypeAlias = asyncio.Future[Any]  # the answer to one ask
 
 
 class Ask(Generic[R_co]):
@@ -30,62 +33,8 @@ class Ask(Generic[R_co]):
     __slots__ = ()
 
 
-class Reply(Generic[R]):
-    """The slot for one answer. The first answer counts, later ones are ignored."""
-
-    __slots__ = ("_expired", "_future")
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._expired = False
-
-    @property
-    def done(self) -> bool:
-        """Whether the reply is answered, failed or abandoned."""
-        return self._future.done()
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the sender was cancelled, or its deadline passed, before an answer."""
-        return self._expired or self._future.cancelled()
-
-    def when_done(self, fn: Callable[[], None]) -> None:
-        """Call `fn` on the loop when the reply is done."""
-        self._future.add_done_callback(lambda _: fn())
-
-    def set(self, value: R) -> None:
-        """Answer with `value`."""
-        if not self._future.done():
-            self._future.set_result(value)
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error, which the sender raises."""
-        if not self._future.done():
-            self._future.set_exception(error)
-            # Marks it as retrieved: a sender that was cancelled just now does not read it.
-            self._future.exception()
-
-    def expire(self) -> None:
-        """Abandon the reply: the deadline has passed."""
-        if not self._future.done():
-            self._expired = True
-            self.fail(TimeoutError())
-
-    async def wait(self) -> R:
-        """Return the answer; a cancellation abandons the reply."""
-        return await self._future
-
-
-@dataclass(slots=True)
-class Envelope(Generic[M]):
-    """One message, and the slot for its answer if it was asked."""
-
-    message: M
-    reply: Reply[Any] | None
-
-
 class Mailbox(Generic[M]):
-    """The messages of one run of an actor, first in, first out.
+    """The messages of one run of an actor, first in, first out; each with the future of its answer.
 
     Iteration takes messages out, waits for more, and ends when the mailbox is closed and empty. A full
     mailbox refuses messages, as backpressure.
@@ -96,85 +45,74 @@ class Mailbox(Generic[M]):
         self._owner = owner
         self._capacity = capacity
         self._clock = clock
-        self._mail: deque[Envelope[M]] = deque()
-        self._unanswered: set[Reply[Any]] = set()
+        self._mail: deque[tuple[M, Reply | None]] = deque()
+        self._unanswered: set[Reply] = set()
         self._closed = False
-        self._reader: asyncio.Future[None] | None = None  # set while the actor waits
+        self._news = asyncio.Event()  # a message came, or the end
 
-    def __len__(self) -> int:
-        return len(self._mail)
-
-    def put(self, envelope: Envelope[M]) -> None:
-        """Deliver one envelope, without waiting.
-
-        Raises:
-            MailboxFull: `capacity` messages wait; nothing was delivered.
-            ActorStopped: the mailbox is closed.
-        """
+    def put(self, message: M, reply: Reply | None = None) -> None:
+        """Deliver one message, without waiting. Raises MailboxFull, ActorStopped."""
         if self._closed:
             raise ActorStopped(self._owner)
         if len(self._mail) >= self._capacity:
             raise MailboxFull(self._owner, self._capacity)
-        self._mail.append(envelope)
-        self._wake_reader()
+        self._mail.append((message, reply))
+        self._news.set()
 
     async def ask(self, message: M, *, deadline: float) -> Any:
-        """Deliver `message` and return its answer.
-
-        Raises:
-            MailboxFull, ActorStopped: as `put`; ActorStopped also when the actor ends without an answer.
-            TimeoutError: the instant `deadline` has passed.
-        """
-        reply: Reply[Any] = Reply()
-        self.put(Envelope(message, reply))
+        """Deliver `message` and return its answer; see `Address.ask`."""
+        reply: Reply = asyncio.get_running_loop().create_future()
+        self.put(message, reply)
         self._unanswered.add(reply)
-        timer = self._clock.call_at(deadline, reply.expire)
+        reply.add_done_callback(self._unanswered.discard)
+        if deadline == math.inf:
+            return await reply
+        timer = self._clock.call_at(deadline, partial(fail, reply, TimeoutError()))
         try:
-            return await reply.wait()
+            return await reply
         finally:
             timer.cancel()
-            self._unanswered.discard(reply)
 
     def close(self) -> None:
         """Refuse further messages; the present ones can still be read. Harmless when repeated."""
         self._closed = True
-        self._wake_reader()
+        self._news.set()
 
     def discard(self) -> None:
         """Close, drop all messages and fail every unanswered ask, also of messages taken out."""
         self.close()
         self._mail.clear()
         for reply in self._unanswered:
-            reply.fail(ActorStopped(self._owner))
+            fail(reply, ActorStopped(self._owner))
 
     def __aiter__(self) -> Mailbox[M]:
         return self
 
-    async def __anext__(self) -> Envelope[M]:
-        """Return the next envelope; those with a done reply are dropped."""
+    async def __anext__(self) -> tuple[M, Reply | None]:
+        """Return the next message; those whose sender has left are dropped."""
         while True:
             while self._mail:
-                envelope = self._mail.popleft()
-                if envelope.reply is None or not envelope.reply.done:
-                    return envelope
+                message, reply = self._mail.popleft()
+                if reply is None or not reply.done():
+                    return message, reply
             if self._closed:
                 raise StopAsyncIteration
-            await self._wait_for_mail()
-
-    async def _wait_for_mail(self) -> None:
-        self._reader = asyncio.get_running_loop().create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
-
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+            self._news.clear()
+            await self._news.wait()
 
 
-DEFAULT_CAPACITY: Final = 1024  # messages
-M_contra = TypeVar("M_contra", contravariant=True)
+def resolve(reply: asyncio.Future[R], value: R) -> None:
+    """Answer with a value; ignored when there is an answer."""
+    if not reply.done():
+        reply.set_result(value)
+
+
+def fail(reply: Reply, error: BaseException) -> None:
+    """Answer with an error, which the sender raises; ignored when there is an answer."""
+    if not reply.done():
+        reply.set_exception(error)
+        # Marks it as retrieved: a sender that was cancelled just now does not read it.
+        reply.exception()
 
 
 class Address(Generic[M_contra]):
@@ -197,13 +135,8 @@ class Address(Generic[M_contra]):
         self._mailbox = mailbox
 
     def tell(self, message: M_contra) -> None:
-        """Deliver `message` without waiting and without an answer.
-
-        Raises:
-            MailboxFull: too many messages wait; nothing was delivered.
-            ActorStopped: the actor does not run.
-        """
-        self._bound().put(Envelope(message, None))
+        """Deliver `message` without waiting and without an answer. Raises MailboxFull, ActorStopped."""
+        self._bound().put(message)
 
     async def ask(self, message: Ask[R], *, deadline: float) -> R:
         """Deliver `message` and return its answer.
@@ -215,8 +148,7 @@ class Address(Generic[M_contra]):
             ActorStopped: the actor does not run, or ended before it answered.
             TimeoutError: the instant `deadline` has passed.
         """
-        answer = await self._bound().ask(cast("M_contra", message), deadline=deadline)
-        return cast("R", answer)
+        return cast("R", await self._bound().ask(cast("M_contra", message), deadline=deadline))
 
     def _bound(self) -> Mailbox[M_contra]:
         if self._mailbox is None:
@@ -236,15 +168,23 @@ class Actor(ABC, Generic[M]):
         self._mailbox: Mailbox[M] = Mailbox(address.name, capacity=capacity, clock=clock)
 
     @abstractmethod
-    async def handle(self, envelope: Envelope[M]) -> None:
-        """Handle one message; the next one waits until this returns.
+    async def handle(self, message: M) -> object:
+        """Handle one message and return its answer; the next one waits until this returns.
 
-        An answer may come later, through `envelope.reply`. An exception ends the actor.
+        An answer that takes time is returned as a future or task, which is cancelled when the sender has
+        left. A ServiceError is the answer to an ask; every other exception ends the actor.
         """
 
+    async def on_start(self) -> None:
+        """Prepare the run; messages are accepted by now."""
+
+    async def on_stop(self) -> None:
+        """Clean up after the last message, however the run ends."""
+
     async def start(self) -> None:
-        """Take over the address. Nothing may fail between this and `run`."""
+        """Take over the address."""
         self.address.bind(self._mailbox)
+        await self.on_start()
 
     async def run(self) -> None:
         """Handle messages until `stop`, then those accepted before it; at the end fail unanswered asks.
@@ -253,11 +193,37 @@ class Actor(ABC, Generic[M]):
             Exception: `handle` raised it.
         """
         try:
-            async for envelope in self._mailbox:
-                await self.handle(envelope)
+            async for message, reply in self._mailbox:
+                try:
+                    answer = await self.handle(message)
+                except ServiceError as error:
+                    if reply is None:
+                        raise
+                    fail(reply, error)
+                else:
+                    if reply is not None:
+                        self._answer(reply, answer)
         finally:
             self._mailbox.discard()
+            await self.on_stop()
 
     def stop(self) -> None:
         """Accept no more messages; `run` ends when the mailbox is empty. Harmless when repeated."""
         self._mailbox.close()
+
+    def _answer(self, reply: Reply, answer: object) -> None:
+        """Answer an ask now, or at the end of a future."""
+
+        def copy(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                fail(reply, ActorStopped(self.address.name))
+            elif (error := future.exception()) is not None:
+                fail(reply, error)
+            else:
+                resolve(reply, future.result())
+
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(copy)
+            reply.add_done_callback(lambda _: answer.cancel())
+        else:
+            resolve(reply, answer)

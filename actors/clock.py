@@ -33,7 +33,7 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait; zero or less only lets other tasks run."""
 
-    def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
+    def call_at(self, when: float, fn: Callable[[], object]) -> Cancellable:
         """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
 
 
@@ -68,6 +68,9 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
         """Run `work` in a task of its own."""

@@ -1,24 +1,12 @@
 """Exception hierarchy of the service.
 
-    ServiceError                   base; never raised itself
-    ├── AccountError               Redis, or what it holds for one account
-    │   ├── StoreUnavailable, StoreMisused, NoAccountFree
-    │   ├── LeaseLost ── SameSteamAccount
-    │   └── NoSuchAccount, AccountInUse, BadAccountName, NoPassword, PasswordNeeded, CannotDecrypt
-    ├── BudgetIsSpent              ends the run of a bot
-    ├── SteamError                 Steam, as one bot sees it
-    │   ├── SteamUnreachable, NeedsHuman, RequestDropped
-    │   ├── LogOnRefused ── ClockUncertain
-    │   └── GcUnavailable ── PlayingElsewhere
-    ├── RequestError               the answer to one request of a client that is not data
-    │   ├── MatchIdRequired, InvalidMatchId, InvalidRequest, MatchNotFound, MatchBlocked
-    │   ├── Unauthorized, ForeignPage, ForeignHost, RateLimited, Unusable
-    │   └── QuotaExhausted, NotReady, Busy, RequestStoreUnavailable, TimedOut
-    ├── NoSuchBot, FleetIsDrained  an operator's order that the fleet cannot carry out
-    └── LocalProtocolError         misuse inside the process
-        └── IllegalTransition, MailboxFull, ActorStopped
+    ServiceError                base; never raised itself
+    ├── AccountError            Redis, or what it holds for one account
+    ├── SteamError              Steam, as one bot sees it
+    ├── RequestError            the answer to one request of a client that is not data
+    └── LocalProtocolError      misuse inside the process
 
-Errors carry fields and make their own texts; callers branch on types and fields, never on texts.
+Errors make their own texts; callers branch on types and fields, never on texts.
 """
 
 from __future__ import annotations
@@ -71,7 +59,6 @@ class StoreUnavailable(AccountError):
     is_external = True
 
     def __init__(self, operation: str, reason: str | None = None) -> None:
-        self.operation = operation
         self.reason = reason
         super().__init__(
             f"{_refusal(reason)} ({operation}: {reason})"
@@ -86,7 +73,6 @@ class StoreMisused(AccountError):
     is_external = True
 
     def __init__(self, operation: str, answer: str) -> None:
-        self.operation = operation
         self.answer = answer
         super().__init__(f"{_refusal(answer)} ({operation}: {answer})")
 
@@ -130,8 +116,6 @@ class LeaseLost(AccountError):
     """The lease on `account` is not valid any more; the account must not be used."""
 
     def __init__(self, account: str, fencing_token: int) -> None:
-        self.account = account
-        self.fencing_token = fencing_token
         super().__init__(f"the lease on {account} (fencing token {fencing_token}) is lost")
 
 
@@ -142,7 +126,6 @@ class SameSteamAccount(LeaseLost):
 
     def __init__(self, account: str, fencing_token: int, other: str) -> None:
         super().__init__(account, fencing_token)
-        self.other = other
         self.args = (f"{account} is the same Steam account as {other}, which is in use",)
 
 
@@ -150,7 +133,6 @@ class NoSuchAccount(AccountError):
     """No account of that name is stored."""
 
     def __init__(self, account: str) -> None:
-        self.account = account
         super().__init__(f"there is no account {account}")
 
 
@@ -158,8 +140,6 @@ class AccountInUse(AccountError):
     """The account is checked out, or `other`, another name of the same Steam account, is."""
 
     def __init__(self, account: str, other: str | None = None) -> None:
-        self.account = account
-        self.other = other
         super().__init__(f"account {account} is in use" + (f" as {other}" if other else ""))
 
 
@@ -167,7 +147,6 @@ class BadAccountName(AccountError):
     """Steam cannot have an account of that name."""
 
     def __init__(self, account: str, problem: str) -> None:
-        self.account = account
         super().__init__(f"account {account} cannot be used: {problem}")
 
 
@@ -175,7 +154,6 @@ class NoPassword(AccountError):
     """The account has no password in Redis."""
 
     def __init__(self, account: str) -> None:
-        self.account = account
         super().__init__(f"account {account} has no password in Redis")
 
 
@@ -194,8 +172,6 @@ class CannotDecrypt(AccountError):
     """A stored secret is encrypted under a key that this process does not have. It stays unchanged."""
 
     def __init__(self, account: str, kind: str) -> None:
-        self.account = account
-        self.kind = kind
         super().__init__(
             f"the {kind} of account {account} is encrypted under another key; add that key to "
             "BOTAPI_SECRET_KEY"
@@ -233,10 +209,9 @@ class LogOnRefused(SteamError):
     `phase`: ``"credentials"`` (password flow), ``"logon"`` (ClientLogon) or ``"renewal"`` (of a token).
     """
 
-    def __init__(self, phase: str, eresult: int, retry_after: float | None = None) -> None:
+    def __init__(self, phase: str, eresult: int) -> None:
         self.phase = phase
         self.eresult = eresult
-        self.retry_after = retry_after
         super().__init__(f"Steam refused the {phase} with result {eresult}")
 
 
@@ -253,7 +228,6 @@ class NeedsHuman(SteamError):
     """An operator has to act, e.g. to type a Steam Guard code. `need`: the action, in words."""
 
     def __init__(self, account: str, need: str) -> None:
-        self.account = account
         self.need = need
         super().__init__(f"account {account} needs a person: {need}")
 
@@ -358,7 +332,6 @@ class NoSuchBot(ServiceError):
     """No bot has that name, or the bot is being removed."""
 
     def __init__(self, bot_id: str) -> None:
-        self.bot_id = bot_id
         super().__init__(f"there is no bot {bot_id}")
 
 
@@ -377,8 +350,6 @@ class IllegalTransition(LocalProtocolError):
     """A state machine met an event that its table does not have; the state is unchanged."""
 
     def __init__(self, state: object, event: object) -> None:
-        self.state = state
-        self.event = event
         super().__init__(f"no transition from {state} on {event}")
 
 
@@ -386,8 +357,6 @@ class MailboxFull(LocalProtocolError):
     """The actor's mailbox is full; the message was not delivered."""
 
     def __init__(self, actor: str, capacity: int) -> None:
-        self.actor = actor
-        self.capacity = capacity
         super().__init__(f"the mailbox of {actor} is full ({capacity} messages)")
 
 
@@ -395,5 +364,4 @@ class ActorStopped(LocalProtocolError):
     """The actor is not running, or stopped before it answered."""
 
     def __init__(self, actor: str) -> None:
-        self.actor = actor
         super().__init__(f"{actor} is not running")

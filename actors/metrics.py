@@ -25,11 +25,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -38,6 +34,7 @@ from structlog.typing import FilteringBoundLogger
 __all__ = ["Counter", "Format", "Gauge", "Histogram", "Instruments", "Latencies", "Latency"]
 
 P = ParamSpec("P")
+Counts = Mapping[tuple[object, ...], int]  # by label values
 OPENMETRICS_VERSION: Final = "1.0.0"
 
 # The creation times of series would double the output.
@@ -65,7 +62,7 @@ class _Counts(Collector):
     name: str
     text: str
     labels: tuple[str, ...]
-    read: Callable[[], Mapping[tuple[object, ...], int]]
+    read: Callable[[], Counts]
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
@@ -77,23 +74,17 @@ class _Counts(Collector):
 class Latency:
     """One series of a histogram, without a lock: for the loop's thread only."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
         """Record one duration."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum += seconds
-
-    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
-        """Add the series to a metric family."""
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
-        buckets = list(zip(names, accumulate(self._counts), strict=True))
-        family.add_metric([label], buckets, self._sum)
+        self.counts[bisect_left(self._bounds, seconds)] += 1
+        self.sum += seconds
 
 
 class Latencies(Collector):
@@ -112,8 +103,10 @@ class Latencies(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram."""
         family = HistogramMetricFamily(self._name, self._text, labels=(self._label,))
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
         for value, series in self._series.items():
-            series.add_to(family, value)
+            buckets = list(zip(names, accumulate(series.counts), strict=True))
+            family.add_metric([value], buckets, series.sum)
         yield family
 
 
@@ -151,11 +144,7 @@ class Instruments:
         return kept
 
     def counted_elsewhere(
-        self,
-        name: str,
-        text: str,
-        labels: tuple[str, ...],
-        read: Callable[[], Mapping[tuple[object, ...], int]],
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Counts]
     ) -> None:
         """Export counts, by label values, that `read` returns."""
         self._registry.register(_Counts(name, text, labels, read))

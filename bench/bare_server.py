@@ -27,7 +27,7 @@ from aiohttp import web
 
 from actors.matches.match import answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.matches.store import MatchStore
+from actors.matches.store import Claim, MatchStore
 from actors.redis.client import connect
 
 PATH: Final = "/match-details"  # aiohttp resolves a fixed path fastest
@@ -82,7 +82,7 @@ def working(body: bytes, delay_s: float, redis_url: str) -> Handler:
 
     async def handler(request: web.Request) -> web.Response:
         match_id = int(request.query["match_id"])
-        await store.lookup(store.claim(match_id))
+        await store.lookup(Claim(match_id))
         await asyncio.sleep(delay_s)
         answer = answer_of(match_id, body, decoder.decode(body), now=time.time(), ttl_s=60)
         return _packed(answer.gzip)

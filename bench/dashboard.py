@@ -3,7 +3,8 @@
     python -m bench.dashboard [--bots 1000] [--changes 200] [--seconds 20]
 
 The browser's part is read from Chromium's own trace. The service's part is what its process uses with one
-page that watches, less what it uses with none. All but Steam and the router is real: see bench/stage.py.
+page that watches, less what it uses with none. All but Steam and the router is real, see
+bench/dashboard_env.py.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any, Final
 from playwright.sync_api import Browser, Page
 
 from bench.browser import chromium
+from bench.dashboard_env import DashboardProcess
 from bench.report import percentile, print_machine, print_table
-from bench.stage import StageProcess
 
 GOAL_MS: Final = 50.0  # of scripting per update
 GOAL_SHARE: Final = 0.02  # of a core, for one page that watches
@@ -89,22 +90,22 @@ def per_update(found: list[Span], names: frozenset[str]) -> list[float]:
     return sorted(sums[:-1])  # the last one was cut off
 
 
-def cpu_share(stage: StageProcess, seconds: float) -> float:
+def cpu_share(process: DashboardProcess, seconds: float) -> float:
     """Return what part of a core the service uses now."""
-    before, begun = stage.cpu_seconds, time.monotonic()
+    before, begun = process.cpu_seconds, time.monotonic()
     time.sleep(seconds)
-    return (stage.cpu_seconds - before) / (time.monotonic() - begun)
+    return (process.cpu_seconds - before) / (time.monotonic() - begun)
 
 
 def measure(bots: int, changes: float, seconds: float) -> list[list[str]]:
     """Return the rows of the table."""
-    with StageProcess(bots, changes) as stage, chromium() as browser:
+    with DashboardProcess(bots, changes) as process, chromium() as browser:
         time.sleep(WARM_UP_S)
-        idle = cpu_share(stage, seconds)
+        idle = cpu_share(process, seconds)
         page = browser.new_page(viewport=SCREEN)
-        page.goto(stage.url)
+        page.goto(process.url)
         page.wait_for_timeout(WARM_UP_S * 1000)
-        watched = cpu_share(stage, seconds)
+        watched = cpu_share(process, seconds)
         found = trace(browser, page, seconds)
     scripting, rendering = per_update(found, SCRIPTING), per_update(found, RENDERING)
     most = scripting[-1] if scripting else float("inf")

@@ -22,8 +22,8 @@ from typing import Any
 
 import structlog
 
-from actors.accounts.models import Charge, Reserved
-from actors.accounts.store import AccountStore
+from actors.accounts.models import Reserved
+from actors.accounts.store import AccountStore, Charge
 from actors.actor import Address, Ask
 from actors.bot.messages import BotChanged, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.registry import BotRegistry
@@ -84,10 +84,6 @@ class NoMatches(MatchStore):
 
     def __init__(self) -> None:
         """Need nothing."""
-
-    def claim(self, match_id: int) -> Claim:
-        """Return a claim."""
-        return Claim(match_id, "")
 
     async def lookup(
         self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None

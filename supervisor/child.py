@@ -18,6 +18,11 @@ class InvalidSpec(ValueError):
     """A child specification, or a part of one, cannot work; the text names the values."""
 
 
+def _not_negative(name: str, value: float) -> None:
+    if not value >= 0:  # also refuses NaN
+        raise InvalidSpec(f"{name} ({value:g}) must not be negative")
+
+
 class Child(Protocol):
     """A component that runs under a supervisor. The factory builds a fresh object for each run."""
 
@@ -102,7 +107,7 @@ class RestartIntensity:
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """How to build, restart and stop one child.
+    """How to build, restart and stop one child. The defaults suit an essential part of a service.
 
     Attributes:
         id: its name, unique among its siblings.
@@ -115,12 +120,12 @@ class ChildSpec:
 
     id: str
     factory: Callable[[], Child]
-    restart: Restart
-    intensity: RestartIntensity
-    backoff: Backoff
-    grace: float
-    give_up: GiveUp
-    park_for: float
+    restart: Restart = Restart.PERMANENT
+    intensity: RestartIntensity = RestartIntensity(max_restarts=5, period=60.0)
+    backoff: Backoff = Backoff(base=0.1, cap=5.0, stable_after=30.0)
+    grace: float = 5.0
+    give_up: GiveUp = GiveUp.ESCALATE
+    park_for: float = 300.0
     expected: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,11 +152,6 @@ def check_reachable(intensity: RestartIntensity, backoff: Backoff) -> None:
             f"max_restarts ({intensity.max_restarts}) can take with base ({backoff.base:g} s) "
             f"and cap ({backoff.cap:g} s)"
         )
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not value >= 0:  # also refuses NaN
-        raise InvalidSpec(f"{name} ({value:g}) must not be negative")
 
 
 class ChildState(enum.StrEnum):

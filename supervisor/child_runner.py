@@ -30,9 +30,8 @@ from supervisor.restart import (
     decide,
 )
 
-CANCEL_S: Final = (
-    5.0  # for a cancelled child to release what it holds; a slower one counts as stuck
-)
+# For a cancelled child to release what it holds; a slower one counts as stuck.
+CANCEL_S: Final = 5.0
 
 Observer = Callable[[ChildStatus], None]  # called at each change; its errors are logged
 
@@ -64,7 +63,8 @@ class ChildRunner:
     ) -> None:
         self.status = ChildStatus(spec.id, ChildState.STARTING, since=clock.now())
         self.settled = asyncio.Event()  # the first start is over, or must not be waited for
-        self._spec = spec
+        # May be replaced by one with the same id, which applies from the next wait, run or stop on.
+        self.spec = spec
         self._name = f"{owner}/{spec.id}"
         self._clock = clock
         self._rng = rng
@@ -83,10 +83,6 @@ class ChildRunner:
         self._idle = asyncio.Event()  # there is no run, except one that ignores cancellation
         self._idle.set()
         self.task = asyncio.create_task(self._supervise(), name=f"runner of {self._name}")
-
-    def respec(self, spec: ChildSpec) -> None:
-        """Use another spec from the next wait, run or stop on; the id stays."""
-        self._spec = spec
 
     def stop(self) -> None:
         """Stop the current run, or the wait for the next one. Harmless when repeated.
@@ -139,7 +135,7 @@ class ChildRunner:
                 ended = await self._run_once()
                 decision = self._decide(ended)
                 if isinstance(decision, Escalate):
-                    raise ChildGaveUp(self._spec.id, _text_of(ended.error)) from ended.error
+                    raise ChildGaveUp(self.spec.id, _text_of(ended.error)) from ended.error
                 is_due = self._is_woken and not ended.served_s
                 del ended  # its traceback references everything that the run held
                 match decision:
@@ -182,7 +178,7 @@ class ChildRunner:
 
     async def _start_and_run(self) -> None:
         """Start and run a fresh child; there must be no suspension between `start` and `run`."""
-        self._child = self._spec.factory()
+        self._child = self.spec.factory()
         await self._child.start()
         self._started_at = self._clock.now()
         if self.status.state is ChildState.STARTING:  # else it is being stopped
@@ -217,9 +213,9 @@ class ChildRunner:
                 self._child.stop()
         except Exception as error:  # noqa: BLE001 - crash boundary: a child's bug must not end its runner
             self._log.error("child_stop_failed", error_type=type(error).__name__, exc_info=error)
-        await first_of(run, within=self._spec.grace, clock=self._clock)
+        await first_of(run, within=self.spec.grace, clock=self._clock)
         if not run.done():
-            self._log.warning("child_grace_exceeded", grace_s=self._spec.grace)
+            self._log.warning("child_grace_exceeded", grace_s=self.spec.grace)
 
     async def _cancel(self, run: asyncio.Task[None]) -> None:
         run.cancel()
@@ -258,7 +254,7 @@ class ChildRunner:
             self._history, decision = History(), Recalled()
         elif not self._stop_requested.done():
             self._history, decision = decide(
-                self._spec, self._history, ended, self._clock.now(), self._rng.random()
+                self.spec, self._history, ended, self._clock.now(), self._rng.random()
             )
         self._log_end(ended, decision, is_first_parking=self._history.parked and not was_parked)
         return decision
@@ -296,7 +292,7 @@ class ChildRunner:
         is_reported = getattr(ended.error, "is_reported", is_requested) is True
         if ended.error is not None:
             log = log.bind(error_type=type(ended.error).__name__, reason=_text_of(ended.error))
-        self._has_crashed = not isinstance(ended.error, (type(None), *self._spec.expected))
+        self._has_crashed = not isinstance(ended.error, (type(None), *self.spec.expected))
         if self._has_crashed:
             log.error("child_crashed", exc_info=ended.error)
         elif is_reported and not is_first_parking:

@@ -26,7 +26,7 @@ class SystemClock:
         """Wait; zero or less only lets other tasks run."""
         await asyncio.sleep(seconds)
 
-    def call_at(self, when: float, fn: Callable[[], None]) -> Cancellable:
+    def call_at(self, when: float, fn: Callable[[], object]) -> Cancellable:
         """Call `fn` on the loop at the instant `when`, or as soon as possible if that is past."""
         # Not loop.call_at: a loop may have a clock of its own, as uvloop does.
         return asyncio.get_running_loop().call_later(when - self.now(), fn)

@@ -42,7 +42,8 @@ class History:
 
     def after(self, ended: RunExit, spec: ChildSpec, now: float) -> History:
         """Return the history with the run that `ended` at the instant `now` added."""
-        counted = () if is_external(ended.error) else (now,)
+        # A cause outside of the child backs off as any other, but does not count to the intensity.
+        counted = () if getattr(ended.error, "is_external", False) is True else (now,)
         if 0 < ended.served_s >= spec.backoff.stable_after:
             return History(attempt=1, recent=counted)  # a stable run clears all failures before it
         return History(
@@ -88,10 +89,11 @@ def decide(
     spec: ChildSpec, history: History, ended: RunExit, now: float, u: float
 ) -> tuple[History, Decision]:
     """Return the new history and what follows; `u` in [0, 1) is the jitter draw."""
-    if not restarts_after(spec.restart, ended):
+    is_failure = ended.error is not None
+    if spec.restart is Restart.TEMPORARY or (spec.restart is Restart.TRANSIENT and not is_failure):
         return history, Finished()
     at_least = wanted_delay(ended.error)
-    if is_blameless(ended.error):
+    if getattr(ended.error, "is_blameless", False) is True:  # it declares a normal end
         return history, RestartAfter(at_least + backoff_delay(1, spec.backoff, u))
     history = history.after(ended, spec, now)
     if not history.parked and len(history.recent) <= spec.intensity.max_restarts:
@@ -100,17 +102,6 @@ def decide(
     if spec.give_up is GiveUp.ESCALATE:
         return history, Escalate()
     return replace(history, parked=True), ParkFor(max(at_least, spec.park_for))
-
-
-def restarts_after(restart: Restart, ended: RunExit) -> bool:
-    """Return whether another run follows this exit."""
-    match restart:
-        case Restart.PERMANENT:
-            return True
-        case Restart.TRANSIENT:
-            return ended.error is not None
-        case Restart.TEMPORARY:
-            return False
 
 
 def backoff_delay(attempt: int, backoff: Backoff, u: float) -> float:
@@ -127,19 +118,6 @@ def wanted_delay(error: BaseException | None) -> float:
     if isinstance(wanted, (int, float)) and 0 < wanted < math.inf:
         return float(wanted)
     return 0.0
-
-
-def is_blameless(error: BaseException | None) -> bool:
-    """Return whether the error declares a normal end (`is_blameless`)."""
-    return getattr(error, "is_blameless", False) is True
-
-
-def is_external(error: BaseException | None) -> bool:
-    """Return whether the error declares a cause outside of the child (`is_external`).
-
-    Such a failure backs off as any other, and does not count towards the intensity.
-    """
-    return getattr(error, "is_external", False) is True
 
 
 def within_period(

@@ -137,51 +137,24 @@ class Supervisor:
         Raises:
             UnknownChild: there is no child of this id.
         """
-        runner = self._runner(child_id)
+        runner = self.runner(child_id)
         runner.stop()
         await runner.ended()
         if self._runners.get(child_id) is runner:
             del self._runners[child_id]
 
-    def respec(self, spec: ChildSpec) -> None:
-        """Give the child of this id another spec, which applies from its next wait, run or stop on.
+    def runner(self, child_id: str) -> ChildRunner:
+        """Return the runner of the child of this id, which can park, revive and wake it.
 
         Raises:
             UnknownChild: there is no child of this id.
         """
-        self._runner(spec.id).respec(spec)
-
-    async def park(self, child_id: str) -> None:
-        """Stop a child, as its spec says, and keep it stopped until `revive`; return when it has ended.
-
-        Raises:
-            UnknownChild: there is no child of this id.
-        """
-        await self._runner(child_id).park()
-
-    def revive(self, child_id: str) -> None:
-        """Run a parked or backing-off child now and clear its failures; else do nothing.
-
-        Raises:
-            UnknownChild: there is no child of this id.
-        """
-        self._runner(child_id).revive()
-
-    def wake(self, child_id: str) -> None:
-        """Run a child that backs off now; its failures still count; else do nothing.
-
-        Raises:
-            UnknownChild: there is no child of this id.
-        """
-        self._runner(child_id).wake()
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _runner(self, child_id: str) -> ChildRunner:
         try:
             return self._runners[child_id]
         except KeyError:
             raise UnknownChild(self._name, child_id) from None
+
+    # -- inside --------------------------------------------------------------------------------
 
     def _add_runner(self, spec: ChildSpec) -> ChildRunner:
         runner = ChildRunner(

@@ -33,8 +33,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def world(clock: FakeClock) -> SupervisorEnv:
-    """Return a world with supervised children, in virtual time."""
+def supervisor_env(clock: FakeClock) -> SupervisorEnv:
+    """Return supervised children, in virtual time."""
     return SupervisorEnv(clock)
 
 

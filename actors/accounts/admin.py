@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from actors.accounts.formats import NOT_STEAMS, folded, shown, stored
 from actors.accounts.keys import Keys
 from actors.accounts.models import NEED, UNTIL_ACTED_S, HolderEntry, Lease, QuotaLimits
-from actors.accounts.names import NOT_STEAMS, folded, shown, stored
 from actors.errors import (
     AccountInUse,
     BadAccountName,
@@ -23,7 +23,7 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.redis.client import Scripts
+from actors.redis.client import load_scripts
 
 COLUMNS: Final = 11  # of a row of overview.lua
 LONGEST_SHOWN: Final = 200  # characters of a text from another client
@@ -51,7 +51,7 @@ class AccountState(enum.StrEnum):
 class AccountRow:
     """One account. Times are seconds; None where there is no value.
 
-    `account`: the name in the form of `names.shown`. `problem`: why the account is not used, if that is
+    `account`: the name in the form of `formats.shown`. `problem`: why the account is not used, if that is
     neither a cooldown nor a budget. `cooldown_s`: None also for a cooldown that only an operator ends;
     that one has a `cooldown_reason`.
     """
@@ -84,38 +84,31 @@ class AccountAdmin:
     """The accounts in Redis, for an operator."""
 
     def __init__(self, redis: Redis, *, prefix: str, quota: QuotaLimits) -> None:
-        self._redis = redis
+        self.quota = quota
         self._keys = Keys(prefix)
-        self._scripts = Scripts(__package__)
-        self._quota = quota
-
-    @property
-    def quota(self) -> QuotaLimits:
-        """The limits that are used."""
-        return self._quota
+        self._scripts = load_scripts(redis, __package__)
 
     def reconfigure(self, quota: QuotaLimits) -> None:
         """Use other limits from now on."""
-        self._quota = quota
+        self.quota = quota
 
     async def overview(self) -> list[AccountRow]:
         """Return all accounts by name, after ending cooldowns whose refused credentials were replaced."""
         k = self._keys
         keys = [k.refused, k.passwords, k.secrets, k.cooldowns, k.cooldown_reasons, k.hints]
         try:
-            await self._run("end_needs", keys, [NEED])
+            await self._scripts["end_needs"].run(keys, [NEED])
         except StoreMisused:  # the list may still work
             pass
         except StoreUnavailable as error:
             if error.reason is None:  # without an answer the list would fail, too
                 raise
-        now, *cells = await self._run(
-            "overview",
+        now, *cells = await self._scripts["overview"].run(
             [
                 *(k.checkouts, k.leases, k.holders, k.passwords, k.cooldowns),
                 *(k.cooldown_reasons, k.last_logons, k.spellings, k.steam_ids),
             ],
-            [k.account_budget_front, self._quota.window],
+            [k.account_budget, self.quota.window],
         )
         rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
         found = [self._row(row, float(now)) for row in rows]
@@ -125,9 +118,9 @@ class AccountAdmin:
         """Return the budgets of these egress IPs, in their order."""
         if not ips:
             return []
-        keys = [self._keys.ip_budget(ip) for ip in ips]
-        cells = await self._run("ip_budgets", keys, [self._quota.window])
-        limit = self._quota.per_ip
+        keys = [self._keys.ip_budget + ip for ip in ips]
+        cells = await self._scripts["ip_budgets"].run(keys, [self.quota.window])
+        limit = self.quota.per_ip
         return [
             IpRow(ip, max(0, used), max(0, limit - used) if used >= 0 else 0, _span(frees))
             for ip, used, frees in zip(ips, cells[::2], cells[1::2], strict=True)
@@ -147,7 +140,8 @@ class AccountAdmin:
             *(k.checkouts, k.leases, k.holders, k.passwords, k.fencing),
             *(k.spellings, k.steam_ids),
         ]
-        token = await self._run("checkout_named", keys, [account, holder, int(lease_s * 1000)])
+        args = (account, holder, int(lease_s * 1000))
+        token = await self._scripts["checkout_named"].run(keys, args)
         return Lease(account, _checked(account, token), holder)
 
     async def release(self, account: str, *, force: bool = False) -> None:
@@ -159,7 +153,7 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.leases, k.holders, k.fencing]
-        _checked(account, await self._run("release_named", keys, [account, _flag(force)]))
+        _checked(account, await self._scripts["release_named"].run(keys, [account, int(force)]))
 
     async def reset(self, account: str) -> None:
         """End the cooldown and clear the budget, e.g. when Valve counts differently.
@@ -169,7 +163,7 @@ class AccountAdmin:
         """
         k, account = self._keys, stored(account)
         keys = [k.checkouts, k.cooldowns, k.cooldown_reasons, k.spellings, k.steam_ids, k.refused]
-        done = await self._run("reset_named", keys, [account, k.account_budget_front])
+        done = await self._scripts["reset_named"].run(keys, [account, k.account_budget])
         _checked(account, done)
 
     async def remove(self, account: str, *, force: bool = False) -> None:
@@ -182,11 +176,11 @@ class AccountAdmin:
         k, account = self._keys, stored(account)
         keys = [
             *(k.checkouts, k.leases, k.holders, k.passwords, k.secrets, k.sentries, k.cooldowns),
-            *(k.cooldown_reasons, k.account_budget(account), k.last_logons, k.fencing),
+            *(k.cooldown_reasons, k.account_budget + account, k.last_logons, k.fencing),
             *(k.spellings, k.steam_ids, k.refused),
         ]
-        args = [account, _flag(force), k.account_budget_front]
-        _checked(account, await self._run("remove_named", keys, args))
+        args = (account, int(force), k.account_budget)
+        _checked(account, await self._scripts["remove_named"].run(keys, args))
 
     def _row(self, cells: list[Any], now: float) -> AccountRow:
         name, score, lease_ends, entry, has_password, *rest = cells
@@ -194,28 +188,29 @@ class AccountAdmin:
         held = HolderEntry.parse(str(entry)) if entry else None
         lease_left = _ahead(lease_ends, now)
         cooldown = _ahead(cool_until, now)
-        budget = self._quota.per_account
-        last_at = _number(last)
-        problem = self._problem(str(name), int(used), lease_left, str(other))
+        budget = self.quota.per_account
+        problem = self._problem(str(name), used, lease_left, str(other))
+        states = (  # the first that holds
+            (AccountState.NOT_LISTED, score == ""),
+            (AccountState.IN_USE, lease_left is not None),
+            (AccountState.LAPSED, lease_ends != ""),
+            (AccountState.CHECKED_OUT, score != "" and float(score) > 0),
+            (AccountState.UNUSABLE, problem is not None),
+            (AccountState.NO_PASSWORD, not has_password),
+            (AccountState.COOLING_DOWN, cooldown is not None),
+            (AccountState.SPENT, used >= budget),
+        )
         return AccountRow(
             account=shown(str(name)),
-            state=_state(
-                score,
-                lease_ends,
-                lease_left,
-                cooldown,
-                has_password,
-                is_unusable=problem is not None,
-                is_spent=int(used) >= budget,
-            ),
-            used=max(0, int(used)),
-            left=max(0, budget - int(used)) if int(used) >= 0 else 0,
+            state=next((state for state, holds in states if holds), AccountState.FREE),
+            used=max(0, used),
+            left=max(0, budget - used) if used >= 0 else 0,
             holder=_text(held.holder) if held else None,
             held_for_s=_past(held.since_ms, now) if held else None,
             lease_left_s=lease_left,
             cooldown_s=None if cooldown is None or cooldown > UNTIL_ACTED_S / 2 else cooldown,
             cooldown_reason=_text(reason) if cooldown and reason else None,
-            last_logon_s=_past(last_at, now),
+            last_logon_s=_past(_number(last), now),
             frees_in_s=_span(frees),
             problem=problem,
         )
@@ -227,15 +222,8 @@ class AccountAdmin:
         if lease_left is not None and lease_left > LONGEST_LEASE_S:
             return NO_END
         if used < 0:
-            return NO_BUDGET.format(shown(self._keys.account_budget(name)))
+            return NO_BUDGET.format(shown(self._keys.account_budget + name))
         return f"the same Steam account as {shown(other)}, which is in use" if other else None
-
-    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return await self._scripts.run(self._redis, name, keys, args)
-
-
-def _flag(value: bool) -> str:  # noqa: FBT001 - it is a flag
-    return "1" if value else "0"
 
 
 def _checked(account: str, answer: int | str) -> int:
@@ -246,30 +234,6 @@ def _checked(account: str, answer: int | str) -> int:
     if answer == 0:
         raise AccountInUse(shown(account))
     return answer
-
-
-def _state(
-    score: str,
-    lease_ends: str,
-    lease_left: float | None,
-    cooldown: float | None,
-    has_password: int,
-    *,
-    is_unusable: bool,
-    is_spent: bool,
-) -> AccountState:
-    """Return the first state whose condition holds."""
-    states = (
-        (score == "", AccountState.NOT_LISTED),
-        (lease_left is not None, AccountState.IN_USE),
-        (lease_ends != "", AccountState.LAPSED),
-        (score != "" and float(score) > 0, AccountState.CHECKED_OUT),
-        (is_unusable, AccountState.UNUSABLE),
-        (not has_password, AccountState.NO_PASSWORD),
-        (cooldown is not None, AccountState.COOLING_DOWN),
-        (is_spent, AccountState.SPENT),
-    )
-    return next((state for holds, state in states if holds), AccountState.FREE)
 
 
 def _span(ms: str | int) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,10 +10,9 @@ import orjson
 
 from actors.steam.port import AuthState
 
-VERSION: Final = 1  # of the JSON form
+AUTH_VERSION: Final = 1  # of the JSON form
 # A refresh token is a JWT that only Steam can verify. Its claims are checked before use, as a log-on with
 # a dead token costs a connection (rules of node-steam-user and ArchiSteamFarm).
-PARTS: Final = 3  # of a JWT
 ISSUER: Final = "steam"
 AUDIENCE: Final = frozenset({"client", "derive"})  # `client`: for the CM; `derive`: no access token
 MARGIN_S: Final = 300.0  # a log-on may wait for its turn
@@ -22,12 +20,10 @@ MARGIN_S: Final = 300.0  # a log-on may wait for its turn
 
 def claims_of(token: str) -> Mapping[str, Any] | None:
     """Return the claims of a token, unverified; None when it is not a JWT."""
-    parts = token.split(".")
-    if len(parts) != PARTS:
-        return None
     try:
-        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
+        _, payload, _ = token.split(".")
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:  # binascii.Error is one
         return None
     return claims if isinstance(claims, dict) else None
 
@@ -62,7 +58,7 @@ def auth_to_json(auth: AuthState) -> str:
     """Return the text to store."""
     return orjson.dumps(
         {
-            "v": VERSION,
+            "v": AUTH_VERSION,
             "steam_id": str(auth.steam_id),
             "refresh_token": auth.refresh_token,
             "guard_data": auth.guard_data,

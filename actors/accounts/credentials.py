@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
 from actors.accounts.auth_state import UnsavedAuth, auth_from_json, auth_to_json
-from actors.accounts.encryption import Encryption, encrypt_plain_values, undecryptable_values
+from actors.accounts.encryption import Encryption
+from actors.accounts.formats import canonical, folded, is_text, shown, steam_name
 from actors.accounts.keys import Keys
 from actors.accounts.models import NEED, Lease
-from actors.accounts.names import folded, is_text, shown, steam_name
-from actors.accounts.shared_secrets import canonical
 from actors.errors import (
     CannotDecrypt,
     LeaseLost,
@@ -23,7 +22,7 @@ from actors.errors import (
     PasswordNeeded,
     SameSteamAccount,
 )
-from actors.redis.client import Scripts, redis_call
+from actors.redis.client import load_scripts, redis_call
 from actors.steam.port import AuthState, Credential
 
 # Kinds of secrets; each is authenticated with its value, and named in errors.
@@ -41,7 +40,7 @@ class CredentialStore:
     def __init__(self, redis: Redis, *, prefix: str, encryption: Encryption | None) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
-        self._scripts = Scripts(__package__)
+        self._scripts = load_scripts(redis, __package__)
         self._encryption = encryption or Encryption()
         self._auth = UnsavedAuth()
         self._steam_ids_noted: dict[str, int] = {}  # account -> fencing token
@@ -71,7 +70,7 @@ class CredentialStore:
             tried = name
             secret = "" if not shared_secret else encrypt(SHARED_SECRET, tried, shared_secret)
             stored = "" if password is None else encrypt(PASSWORD, tried, password)
-            name = await self._run("add", keys, [tried, stored, secret, NEED])
+            name = await self._scripts["add"].run(keys, [tried, stored, secret, NEED])
             if not name:
                 raise PasswordNeeded((tried,))
         return name
@@ -158,8 +157,8 @@ class CredentialStore:
             return
         k = self._keys
         keys = [k.checkouts, k.leases, k.holders, k.fencing, k.spellings, k.steam_ids]
-        args: list[str | int] = [lease.account, lease.fencing_token, str(steam_id)]
-        noted = await self._run("note_steam_id", keys, args)
+        args = (lease.account, lease.fencing_token, str(steam_id))
+        noted = await self._scripts["note_steam_id"].run(keys, args)
         require_lease(lease, noted)
         if isinstance(noted, str):
             raise SameSteamAccount(lease.account, lease.fencing_token, shown(noted))
@@ -183,23 +182,9 @@ class CredentialStore:
     async def _store_auth(self, lease: Lease, auth: AuthState) -> None:
         text = self._encryption.encrypt(AUTH_STATE, lease.account, auth_to_json(auth))
         keys = [self._keys.holders, self._keys.sentries]
-        written = await self._run("put_field", keys, [lease.account, lease.fencing_token, text])
-        require_lease(lease, written)
+        args = (lease.account, lease.fencing_token, text)
+        require_lease(lease, await self._scripts["put_field"].run(keys, args))
         self._auth.mark_stored(lease.account, auth)
-
-    # -- encryption of all ---------------------------------------------------------------------
-
-    async def undecryptable_values(self) -> int:
-        """Return how many stored values are encrypted if no key decrypts any of them, else 0."""
-        return await undecryptable_values(self._redis, self._secret_hashes(), self._encryption)
-
-    async def encrypt_plain_values(self) -> int:
-        """Encrypt all plain values; return how many. For a Redis that only this service uses."""
-        return await encrypt_plain_values(self._redis, self._secret_hashes(), self._encryption)
-
-    def _secret_hashes(self) -> dict[str, str]:
-        k = self._keys
-        return {PASSWORD: k.passwords, SHARED_SECRET: k.secrets, AUTH_STATE: k.sentries}
 
     def _decrypted(self, kind: str, account: str, stored: str) -> str:
         plain = self._encryption.decrypt(kind, account, stored)
@@ -210,9 +195,6 @@ class CredentialStore:
     async def _field(self, key: str, account: str) -> str | None:
         value = await self._redis.hget(key, account)
         return value.decode() if isinstance(value, bytes) else value
-
-    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | int] = ()) -> Any:
-        return await self._scripts.run(self._redis, name, keys, args)
 
 
 def require_lease(lease: Lease, done: Any) -> None:

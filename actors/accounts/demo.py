@@ -1,4 +1,4 @@
-"""DemoValkey: the private Valkey with the accounts of the private sandbox."""
+"""Private Valkey with the demo accounts of a sandbox."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from actors.accounts.store import AccountStore
 from actors.redis.embedded import EmbeddedValkey
 
-DemoAccount = tuple[str, str, str | None]  # name, password, shared secret
-
 
 class DemoValkey:
-    """Child that runs a Valkey and adds the demo accounts to it at each start."""
+    """Child that runs a Valkey and adds demo accounts to it at each start."""
 
     def __init__(
-        self, valkey: EmbeddedValkey, store: AccountStore, accounts: Sequence[DemoAccount]
+        self,
+        valkey: EmbeddedValkey,
+        store: AccountStore,
+        accounts: Sequence[tuple[str, str, str | None]],
     ) -> None:
+        """`accounts`: name, password and shared secret of each."""
+        self.run = valkey.run
+        self.stop = valkey.stop
         self._valkey = valkey
         self._store = store
         self._accounts = accounts
@@ -29,11 +33,3 @@ class DemoValkey:
         except BaseException:
             await self._valkey.close()
             raise
-
-    async def run(self) -> None:
-        """Run until stopped."""
-        await self._valkey.run()
-
-    def stop(self) -> None:
-        """Stop the Valkey. Harmless when repeated."""
-        self._valkey.stop()

@@ -13,22 +13,18 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis.asyncio import Redis
 
-from actors.accounts.names import folded, is_text
 from actors.errors import CannotDecrypt
-from actors.redis.client import Scripts, redis_call
 
 MARK: Final = "sealed:v1:"
 KEY_SIZE: Final = 32  # bytes
 NONCE_SIZE: Final = 12  # bytes, random: one key encrypts far fewer than 2^32 values
 KEY_ID_SIZE: Final = 8  # hex digits
-SCAN: Final = 1000  # fields of a hash per HSCAN
 
 
 class Encryption:
@@ -37,11 +33,7 @@ class Encryption:
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._keys = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = next(iter(self._keys), None)
-
-    @property
-    def has_key(self) -> bool:
-        """Whether new values are encrypted."""
-        return self._newest is not None
+        self.has_key = self._newest is not None  # new values are encrypted
 
     def encrypt(self, kind: str, account: str, plain: str) -> str:
         """Return what to store for `plain`."""
@@ -87,67 +79,6 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
             raise ValueError(f"key {number} is not base64 of {KEY_SIZE} bytes")
         keys.append(key)
     return tuple(keys)
-
-
-async def undecryptable_values(
-    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
-) -> int:
-    """Return how many stored values are encrypted if no key decrypts any of them, else 0.
-
-    Args:
-        redis: where the values are.
-        hashes: kind of secret -> the key of the hash that holds it by account.
-        encryption: with the keys of this process.
-
-    Raises:
-        StoreUnavailable, StoreMisused: see `redis.errors.translated`.
-    """
-    count = 0
-    with redis_call(redis, "undecryptable_values"):
-        for kind, key in hashes.items():
-            async for account, value in redis.hscan_iter(key, count=SCAN):
-                if not value.startswith(MARK):
-                    continue
-                try:
-                    encryption.decrypt(kind, account, value)
-                except CannotDecrypt:
-                    count += 1
-                else:
-                    return 0
-    return count
-
-
-async def encrypt_plain_values(
-    redis: Redis, hashes: Mapping[str, str], encryption: Encryption
-) -> int:
-    """Encrypt every plain value and remove it from the append-only file; return how many.
-
-    A value that changes meanwhile keeps the change. Arguments and errors: see `undecryptable_values`.
-    """
-    if not encryption.has_key:
-        return 0
-    scripts, encrypted = Scripts(__package__), 0
-    for kind, key in hashes.items():
-        for account, value in await _plain_values(redis, key):
-            new = encryption.encrypt(kind, account, value)
-            encrypted += await scripts.run(redis, "replace_field", [key], [account, value, new])
-    if encrypted:
-        with redis_call(redis, "encrypt_plain_values"):
-            await redis.bgrewriteaof()  # the append-only file still has the plain values
-    return encrypted
-
-
-async def _plain_values(redis: Redis, key: str) -> list[tuple[str, str]]:
-    """Return account and value where both can be encrypted: a name that Steam can have, and a text."""
-    found: list[tuple[Any, Any]] = []
-    with redis_call(redis, "encrypt_plain_values"):
-        async for account, value in redis.hscan_iter(key, count=SCAN):
-            found.append((account, value))
-    return [
-        (account, value)
-        for account, value in found
-        if value and not value.startswith(MARK) and is_text(value) and folded(account) is not None
-    ]
 
 
 def _key_id(key: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Parses account files: JSON, maFiles, ASF bot files, delimited text (`import_table`).
+"""Parses account files (JSON, maFiles, ASF bot files, text: see `import_table`); adds accounts.
 
 An entry is an account, or a problem with its line and the expected form. No problem repeats a value of
 the file.
@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from actors.accounts.formats import bad_name, bad_shared_secret, canonical, folded
 from actors.accounts.import_table import NAME, PASSWORD, SECRET, UNRECOGNISED, role_of, rows_of
-from actors.accounts.names import bad_name, folded
-from actors.accounts.shared_secrets import bad_shared_secret, canonical
 from actors.accounts.store import AccountStore
 from actors.errors import PasswordNeeded
 
@@ -112,9 +111,14 @@ def _entries(data: bytes) -> Iterator[tuple[str, NewAccount | str]]:
     none = True
     try:
         text = _text_of(data)
-        for place, found in _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_rows(text):
-            none = False
-            yield place, found
+        if text.lstrip()[:1] in ("{", "["):
+            for number, value in enumerate(_values(text), start=1):
+                none = False
+                yield f"entry {number}", _of_object(value)
+        else:
+            for row in rows_of(text):
+                none = False
+                yield row.where, row.problem or _account(row.name, row.password, row.secret)
     except _Unusable as error:
         yield error.place, str(error)
         return
@@ -150,16 +154,6 @@ def _text_of(data: bytes) -> str:
             "it looks like an encrypted maFile: remove the encryption in the authenticator first"
         )
     return text
-
-
-def _of_rows(text: str) -> Iterator[tuple[str, NewAccount | str]]:
-    for row in rows_of(text):
-        yield row.where, row.problem or _account(row.name, row.password, row.secret)
-
-
-def _of_json(text: str) -> Iterator[tuple[str, NewAccount | str]]:
-    for number, value in enumerate(_values(text), start=1):
-        yield f"entry {number}", _of_object(value)
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -203,7 +197,7 @@ def _of_object(value: Any) -> NewAccount | str:
         if role is None or its is None:
             continue
         if role in values and values[role] != its:
-            return f"several keys can be the {role.replace('_', ' ')}: keep one"
+            return f"several keys can be the {role}: keep one"
         values[role] = its
     if not values:
         return _MANIFEST if "entries" in value else _OBJECT

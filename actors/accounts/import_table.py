@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.accounts.shared_secrets import BASE64, canonical
+from actors.accounts.formats import BASE64, canonical
 
 NAME: Final = "name"
 PASSWORD: Final = "password"  # noqa: S105 - a column
-SECRET: Final = "shared_secret"  # noqa: S105 - as above
+SECRET: Final = "shared secret"  # noqa: S105 - as above
 # Names of the columns in other programs, in lower case without spaces, `_` and `-`.
 _CALLED: Final[Mapping[str, str]] = {
     NAME: "name account accountname login loginname loginusername user username steamlogin steamname",
@@ -122,7 +122,7 @@ def _bad_header(cells: Sequence[str], header: Sequence[str | None]) -> str | Non
                 cell.strip() for cell, found in zip(cells, header, strict=True) if found == role
             ]
             if len(same) > 1:
-                return f"several columns can be the {_said(role)}: {', '.join(same)}; keep one"
+                return f"several columns can be the {role}: {', '.join(same)}; keep one"
     return None
 
 
@@ -186,7 +186,3 @@ def _row(where: str, columns: Sequence[str | None], cells: list[str]) -> Row:
 
 def _squeezed(called: str) -> str:
     return re.sub(r"[\s_-]", "", called).lower()
-
-
-def _said(role: str) -> str:
-    return role.replace("_", " ")

@@ -24,18 +24,10 @@ class Keys:
         self.steam_ids = f"{prefix}:steam-ids"
         self.day_front = f"{prefix}:"
         self.day_end = "-api-requests"
+        # In front of an account or an egress IP: its requests in the last 24 hours.
+        self.account_budget = f"{prefix}:quota:account:"
+        self.ip_budget = f"{prefix}:quota:ip:"
         self._logons = f"{prefix}:logons:"
-        self._account_budget = f"{prefix}:quota:account:"
-        self._ip_budget = f"{prefix}:quota:ip:"
-
-    @property
-    def account_budget_front(self) -> str:
-        """Prefix of an account's budget key."""
-        return self._account_budget
-
-    def account_budget(self, account: str) -> str:
-        """Return the key of an account's requests in the last 24 hours."""
-        return self._account_budget + account
 
     def logon_bucket(self, ip: str) -> str:
         """Return the key of the token bucket of log-ons from an egress IP."""
@@ -44,7 +36,3 @@ class Keys:
     def logon_circuit(self, ip: str) -> str:
         """Return the key of the circuit breaker of log-ons from an egress IP."""
         return f"{self._logons}{ip}:circuit"
-
-    def ip_budget(self, ip: str) -> str:
-        """Return the key of an egress IP's requests in the last 24 hours."""
-        return self._ip_budget + ip

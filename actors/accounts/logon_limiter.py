@@ -8,12 +8,12 @@ the egress IP with the first log-on; until then all instances share the bucket o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from redis.asyncio import Redis
 
 from actors.accounts.keys import Keys
-from actors.redis.client import Scripts
+from actors.redis.client import load_scripts
 
 UNKNOWN_IP: Final = "unknown"
 TOKEN_COST: Final = 1
@@ -43,49 +43,42 @@ class Wait:
 
 
 class LogonLimiter:
-    """Token bucket and circuit breaker of log-ons. One instance per process."""
+    """Token bucket and circuit breaker of log-ons. One instance per process.
+
+    All methods that call Redis raise StoreUnavailable and StoreMisused (see `redis_call`).
+    """
 
     def __init__(self, redis: Redis, *, prefix: str, limits: LogonLimits) -> None:
-        self._redis = redis
         self._keys = Keys(prefix)
         self._limits = limits
         self._ip = UNKNOWN_IP
-        self._scripts = Scripts(__package__)
+        self._scripts = load_scripts(redis, __package__)
 
     def reconfigure(self, limits: LogonLimits) -> None:
         """Use other limits from now on."""
         self._limits = limits
 
     async def ask(self, *, with_password: bool) -> Wait | None:
-        """Return None when a log-on may start; it is counted then, and Redis can write.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
-        """
+        """Return None when a log-on may start; it is counted then, and Redis can write."""
         cost = PASSWORD_COST if with_password else TOKEN_COST
         args = [*self._bucket, cost, int(PROBE_S * 1000)]
-        ms, reason = await self._run("logon_ask", self._keys_of(self._ip), args)
+        ms, reason = await self._scripts["logon_ask"].run(self._keys_of(self._ip), args)
         return Wait(ms / 1000, reason, self._address) if ms else None
 
     async def refund(self, *, with_password: bool) -> None:
-        """Undo `ask` for a log-on that did not reach Steam.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`.
-        """
+        """Undo `ask` for a log-on that did not reach Steam."""
         cost = PASSWORD_COST if with_password else TOKEN_COST
-        await self._run("logon_refund", self._keys_of(self._ip), [*self._bucket, cost])
+        await self._scripts["logon_refund"].run(self._keys_of(self._ip), [*self._bucket, cost])
 
     async def succeeded(self, ip: str | None) -> None:
         """Close the circuit after an accepted log-on, with which Steam told the egress IP.
 
-        Raises:
-            StoreUnavailable, StoreMisused: see `redis.errors.translated`; may be called again.
+        After an error it may be called again.
         """
         asked_as, self._ip = self._ip, ip or self._ip
         keys = [*self._keys_of(asked_as), *self._keys_of(self._ip)]
         try:
-            await self._run("logon_succeeded", keys, self._bucket)
+            await self._scripts["logon_succeeded"].run(keys, self._bucket)
         except BaseException:
             self._ip = asked_as  # the next call carries the tokens over
             raise
@@ -94,11 +87,8 @@ class LogonLimiter:
         """Open the circuit of this IP for all instances; return how long. Steam said "too many"."""
         pause_s = self._limits.rate_limit_pause_s
         circuit = self._keys.logon_circuit(self._ip)
-        await self._run("logon_limited", [circuit], [int(pause_s * 1000)])
+        await self._scripts["logon_limited"].run([circuit], [int(pause_s * 1000)])
         return Wait(pause_s, "rate-limit", self._address)
-
-    async def _run(self, name: str, keys: list[str], args: list[int]) -> Any:
-        return await self._scripts.run(self._redis, name, keys, args)
 
     @property
     def _address(self) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 # Instead of an account's name: any account of the holder according to Redis. Steam has no such name.
 ANY_HELD: Final = "*"
@@ -77,19 +76,3 @@ class Refused:
 
     scope: Scope
     retry_after: float  # seconds until the budget frees; 0 for a lost lease
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One request to count against an account's and an egress IP's budget: the input of reserve.lua."""
-
-    keys: tuple[str, ...]
-    args: tuple[str | int, ...]
-
-    def outcome(self, answer: Sequence[Any]) -> Reserved | Refused:
-        """Read the answer of the script."""
-        verdict, *numbers = answer
-        scope: Any = verdict.decode() if isinstance(verdict, bytes) else verdict
-        if scope == "ok":
-            return Reserved(numbers[0], None if numbers[1] < 0 else numbers[1])
-        return Refused(scope, numbers[0] / 1000)

@@ -7,29 +7,30 @@ account in one place: finish the requests, log off, and only then release the ac
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import ANY_HELD, BUDGET_SPENT, Lease
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address
 from actors.bot.failure_policy import FailurePolicy
-from actors.bot.log import StateChange
-from actors.bot.logon import LogOn, LogOnTurn, needs_password, record_logon, usable_auth
-from actors.bot.messages import (
-    BotChanged,
-    BudgetSpent,
-    CheckLease,
-    ReadyBot,
-    Relog,
-    RouterToBot,
-    Serve,
+from actors.bot.leases import LeaseRenewer
+from actors.bot.logon import (
+    FINISH_S,
+    TokenRefresher,
+    log_on,
+    needs_password,
+    record_logon,
+    refunded_unless_reached,
+    usable_auth,
+    wait_for_turn,
 )
+from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, ReadyBot, Relog, RouterToBot
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts
-from actors.bot.renewals import FINISH_S, LeaseRenewer, TokenRefresher
 from actors.bot.request_tasks import RequestTasks
 from actors.bot.states import BotEvent, BotState, next_state
-from actors.clock import Cancellable, end
+from actors.clock import Cancellable, Tasks, end
 from actors.errors import (
     AccountError,
     BudgetIsSpent,
@@ -79,13 +80,12 @@ class Bot(Actor[RouterToBot]):
         self._policy = policy
         self._launch_s = policy.launch_s * (1.0 + ports.rng.random())
         self._log = ports.log.bind(actor="bot", child_id=bot_id)
-        self._log_on = LogOn(ports.store, ports.on_guard, clock=ports.clock, timeouts=policy.log_on)
         self._state = BotState.WAITING_FOR_ACCOUNT
         self._lease: Lease | None = None
         self._failures: FailurePolicy | None = None
         self._link: Link | None = None
         self._refresher: TokenRefresher | None = None
-        self._session_tasks: list[asyncio.Task[None]] = []
+        self._session_tasks = Tasks()
         self._ready_bot: ReadyBot | None = None
         self._requests = RequestTasks(bot_id, clock=ports.clock, log=self._log)
         self._work: asyncio.Task[None] | None = None
@@ -115,19 +115,16 @@ class Bot(Actor[RouterToBot]):
             await end(self._work)
             super().stop()
             await end(mail)
-        self._raise_failure(self._work, mail)
+        for task in (mail, self._work):
+            if not task.cancelled() and (failure := task.exception()) is not None:
+                raise failure
+        if self._interruption is not None and not isinstance(self._interruption, _StopRequested):
+            raise self._interruption
         self._change(BotEvent.ENDED)
 
     def stop(self) -> None:
         """Finish the requests, log off and release the account. Harmless when repeated."""
         self._interrupt(BotEvent.STOP_REQUESTED, _StopRequested())
-
-    def _raise_failure(self, work: asyncio.Task[None], mail: asyncio.Task[None]) -> None:
-        for task in (mail, work):
-            if not task.cancelled() and (failure := task.exception()) is not None:
-                raise failure
-        if self._interruption is not None and not isinstance(self._interruption, _StopRequested):
-            raise self._interruption
 
     async def _use_account(self) -> None:
         """Check out an account, hold its lease, run one session, release the account."""
@@ -139,14 +136,16 @@ class Bot(Actor[RouterToBot]):
         renewer = LeaseRenewer(self._ports, self._policy, lease, acquired_at=acquired_at)
         renewing = asyncio.create_task(self._keep_lease(renewer), name=f"{self._id}-lease")
         self._change(BotEvent.CHECKED_OUT)
-        failure: BaseException | None = None
         try:
             await self._run_session(lease, renewer, failures)
         except BaseException as error:
             failure = self._interruption or error
+            pause_s = self._cooldown_s if isinstance(failure, BudgetIsSpent) else None
+            # After a stop there is no next run that could retry.
+            patience_s = RELEASE_S if isinstance(failure, _StopRequested) else 0.0
+            await failures.release(failure, pause_s=pause_s, patience_s=patience_s)
             raise
         finally:
-            await self._release(failures, failure)
             await end(renewing)
 
     async def _check_out(self) -> tuple[float, Lease]:
@@ -159,11 +158,8 @@ class Bot(Actor[RouterToBot]):
                 if self._memory.account == ANY_HELD:
                     self._memory.account = ""  # Redis has answered that this holder has none
                 self._ports.causes.forget(self._id)
-                self._publish(
-                    nothing_free=True,
-                    budget_frees_in=none.budget_frees_in,
-                    usable_in=none.usable_in,
-                )
+                frees_in, usable_in = none.budget_frees_in, none.usable_in
+                self._publish(nothing_free=True, budget_frees_in=frees_in, usable_in=usable_in)
             except AccountError as error:
                 self._memory.account = ANY_HELD
                 self._fail(error)
@@ -178,15 +174,20 @@ class Bot(Actor[RouterToBot]):
         self, lease: Lease, renewer: LeaseRenewer, failures: FailurePolicy
     ) -> None:
         """Connect, log on, launch and serve until interrupted; then log off and close the link."""
+        ports = self._ports
         try:
-            stored = await self._ports.store.load_auth(lease)
-            auth = usable_auth(stored, self._ports.steam_time.wall(), self._log)
-            turn = LogOnTurn(self._id, self._ports, with_password=needs_password(auth))
-            await turn.wait(self._publish_wait)
-            server = await turn.pick()
+            stored = await ports.store.load_auth(lease)
+            auth = usable_auth(stored, ports.steam_time.wall(), self._log)
+            with_password = needs_password(auth)
+            await wait_for_turn(self._id, ports, self._publish_wait, with_password=with_password)
+            refunded = partial(refunded_unless_reached, ports.limiter, with_password=with_password)
+            async with refunded():
+                server = await ports.directory.pick()
             try:
-                connect_s = self._policy.connect_s
-                self._link = await turn.open(server, self._on_link_event, timeout_s=connect_s)
+                async with refunded():
+                    self._link = await ports.network.open(
+                        server, self._on_link_event, timeout_s=self._policy.connect_s
+                    )
                 renewer.fence(self._link)
                 self._change(BotEvent.CONNECTED)
                 await self._log_on_and_launch(self._link, lease, auth, failures)
@@ -207,22 +208,18 @@ class Bot(Actor[RouterToBot]):
     async def _log_on_and_launch(
         self, link: Link, lease: Lease, auth: AuthState | None, failures: FailurePolicy
     ) -> None:
-        logged_on, auth = await self._log_on.run(link, lease, auth)
-        failures.logged_on()
-        self._refresher = TokenRefresher(self._ports, link, lease, auth, log=self._log)
-        recording = record_logon(self._ports, lease, logged_on, log=self._log)
-        self._session_tasks = [
-            asyncio.create_task(self._refresher.run(), name=f"{self._id}-token"),
-            asyncio.create_task(recording, name=f"{self._id}-record"),
-        ]
-        self._ready_bot = ReadyBot(
-            self._id,
-            lease.account,
-            lease.fencing_token,
-            logged_on.egress_ip,
-            self.address,
-            logged_on.steam_id,
+        ports = self._ports
+        store, on_guard, timeouts = ports.store, ports.on_guard, self._policy.log_on
+        logged_on, auth = await log_on(
+            link, lease, auth, store, on_guard, clock=ports.clock, timeouts=timeouts
         )
+        failures.logged_on()
+        self._refresher = TokenRefresher(ports, link, lease, auth, log=self._log)
+        self._session_tasks.start(self._refresher.run(), name=f"{self._id}-token")
+        recording = record_logon(ports, lease, logged_on, log=self._log)
+        self._session_tasks.start(recording, name=f"{self._id}-record")
+        token, ip, steam_id = lease.fencing_token, logged_on.egress_ip, logged_on.steam_id
+        self._ready_bot = ReadyBot(self._id, lease.account, token, ip, self.address, steam_id)
         if self._dropped is not None:
             raise self._dropped
         self._change(BotEvent.LOGGED_ON)
@@ -234,9 +231,7 @@ class Bot(Actor[RouterToBot]):
         try:
             while True:
                 await renewer.renew_next()
-                if (
-                    self._state is BotState.READY
-                ):  # the router may wait for a renewal; see CheckLease
+                if self._state is BotState.READY:  # the router may wait for it; see CheckLease
                     self._publish()
         except LeaseLost as lost:
             self._lease_lost = True
@@ -251,24 +246,17 @@ class Bot(Actor[RouterToBot]):
             self._gc_deadline.cancel()
         try:
             await self._requests.finish()
-            for task in self._session_tasks:
-                await end(task)
+            self._session_tasks.cancel()
+            await self._session_tasks.finish()
             if self._refresher is not None:
                 await self._refresher.finish(0.0 if self._lease_lost else FINISH_S)
             if self._link is not None:
                 await self._link.log_off(timeout_s=LOG_OFF_S)
         finally:
-            for task in self._session_tasks:
-                task.cancel()
+            self._session_tasks.cancel()
             link, self._link = self._link, None
             if link is not None:
                 await link.close()
-
-    async def _release(self, failures: FailurePolicy, failure: BaseException | None) -> None:
-        pause_s = self._cooldown_s if isinstance(failure, BudgetIsSpent) else None
-        # After a stop there is no next run that could retry.
-        patience_s = RELEASE_S if isinstance(self._interruption, _StopRequested) else 0.0
-        await failures.release(failure, pause_s=pause_s, patience_s=patience_s)
 
     # -- interruptions -----------------------------------------------------------------------------
 
@@ -284,38 +272,34 @@ class Bot(Actor[RouterToBot]):
     def _on_link_event(self, event: LinkEvent) -> None:
         match event:
             case Dropped(reason=reason, eresult=eresult):
-                self._on_dropped(SteamUnreachable("session", reason, eresult))
-            case GcLost() as lost:
-                self._on_gc_lost(lost)
+                why = SteamUnreachable("session", reason, eresult)
+                if self._state is BotState.AUTHENTICATING:  # the log-on ends with Steam's reason
+                    self._dropped = why
+                else:
+                    self._interrupt(self._event_for(why), why)
+            case GcLost():
+                if self._state is BotState.READY:
+                    self._on_gc_lost(event)
             case GcReady():
-                self._on_gc_ready()
+                # `launch` waits for the first welcome; this handles those after a loss.
+                if self._state is BotState.LAUNCHING and self._launched:
+                    self._change(BotEvent.WELCOMED)
+                    if self._gc_deadline is not None:
+                        self._gc_deadline.cancel()
             case _:
                 assert_never(event)
 
-    def _on_dropped(self, why: SteamUnreachable) -> None:
-        """End this run; a log-on in progress ends by itself, with Steam's reason."""
-        if self._state is BotState.AUTHENTICATING:
-            self._dropped = why
-        else:
-            self._interrupt(self._event_for(why), why)
-
     def _on_gc_lost(self, lost: GcLost) -> None:
-        if self._state is BotState.READY:
-            late: GcUnavailable = GcUnavailable("no welcome after the session was lost")
-            lost_by, patience_s = GcUnavailable(lost.reason), self._launch_s
-            if lost.plays_elsewhere:
-                late = lost_by = PlayingElsewhere()
-                patience_s = self._policy.blocked_s
-            self._change(BotEvent.GC_LOST, lost.reason, failure=lost_by)
-            late_at = self._clock.now() + patience_s
-            self._gc_deadline = self._clock.call_at(late_at, partial(self._on_gc_late, late))
-
-    def _on_gc_ready(self) -> None:
-        # `launch` waits for the first welcome; this handles those after a loss.
-        if self._state is BotState.LAUNCHING and self._launched:
-            self._change(BotEvent.WELCOMED)
-            if self._gc_deadline is not None:
-                self._gc_deadline.cancel()
+        late: GcUnavailable = GcUnavailable("no welcome after the session was lost")
+        lost_by, patience_s = GcUnavailable(lost.reason), self._launch_s
+        if lost.plays_elsewhere:
+            late = lost_by = PlayingElsewhere()
+            patience_s = self._policy.blocked_s
+        else:
+            self._ports.causes.gc_lost(self._id, lost.reason, self._clock.wall())
+        self._change(BotEvent.GC_LOST, lost.reason, failure=lost_by)
+        late_at = self._clock.now() + patience_s
+        self._gc_deadline = self._clock.call_at(late_at, partial(self._on_gc_late, late))
 
     def _on_gc_late(self, why: GcUnavailable) -> None:
         if self._state is BotState.LAUNCHING:
@@ -323,9 +307,9 @@ class Bot(Actor[RouterToBot]):
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        """Handle one message; requests run in tasks of their own."""
-        match envelope.message:
+    async def handle(self, message: RouterToBot) -> asyncio.Task[bytes] | None:
+        """Handle one message; a request runs in a task of its own."""
+        match message:
             case BudgetSpent(retry_after=retry_after):
                 self._leave_account(BUDGET_SPENT, retry_after)
             case Relog(reason=reason, spare_rest_s=rest_s):
@@ -335,21 +319,16 @@ class Bot(Actor[RouterToBot]):
                     self._leave_account(reason, rest_s)
             case CheckLease():
                 self._ports.lease_checks.ask("a request was refused for its lease")
-            case serve:
-                self._serve(serve, envelope.reply)
+            case request:
+                if self._state is not BotState.READY or self._link is None:
+                    raise GcUnavailable("the bot is not ready")
+                return self._requests.start(self._link, request)
+        return None
 
     def _leave_account(self, reason: str, cooldown_s: float) -> None:
         self._cooldown_s = cooldown_s
         if self._state is BotState.READY:
             self._interrupt(BotEvent.BUDGET_SPENT, BudgetIsSpent(reason))
-
-    def _serve(self, serve: Serve, reply: Reply[Any] | None) -> None:
-        if reply is None:
-            return
-        if self._state is BotState.READY and self._link is not None:
-            self._requests.start(self._link, serve, reply)
-        else:
-            reply.fail(GcUnavailable("the bot is not ready"))
 
     # -- state -------------------------------------------------------------------------------------
 
@@ -367,33 +346,24 @@ class Bot(Actor[RouterToBot]):
     ) -> None:
         """Enter the next state, log and publish it; `reason` replaces the text of `failure`."""
         before, self._state = self._state, next_state(self._state, event)
-        if event is BotEvent.GC_LOST and not isinstance(failure, PlayingElsewhere):
-            self._ports.causes.gc_lost(self._id, reason or "", self._ports.clock.wall())
-        elif event is BotEvent.WELCOMED:
+        if event is BotEvent.WELCOMED:
             self._ports.causes.gc_ready(self._id)
         if self._state is BotState.READY and self.in_service_since is None:
             self.in_service_since = self._clock.now()
-        change = StateChange(
-            self._id,
-            self._lease.account if self._lease else None,
-            before,
-            self._state,
-            reason or (str(failure) if failure else None),
-            failure,
-            self._failures.result if self._failures else None,
-        )
-        cause = self._ports.bot_log.note(change, self._log)
-        self._publish(reason=change.reason, cause=cause)
+        change = self._report(reason=reason or (str(failure) if failure else None))
+        cause = self._ports.bot_log.note(before, change, failure, self._log)
+        self._ports.registry.changed(replace(change, cause=cause))
 
     def _publish(self, **more: Any) -> None:
-        """Publish the state to the observers of the fleet; `more`: further fields of `BotChanged`."""
-        self._ports.publish(
-            BotChanged(
-                bot_id=self._id,
-                state=self._state,
-                account=self._lease.account if self._lease else None,
-                ready_bot=self._ready_bot if self._state is BotState.READY else None,
-                result=self._failures.result if self._failures else None,
-                **more,
-            )
+        self._ports.registry.changed(self._report(**more))
+
+    def _report(self, **more: Any) -> BotChanged:
+        """Return the present state; `more`: further fields of `BotChanged`."""
+        return BotChanged(
+            bot_id=self._id,
+            state=self._state,
+            account=self._lease.account if self._lease else None,
+            ready_bot=self._ready_bot if self._state is BotState.READY else None,
+            result=self._failures.consequences.result if self._failures else None,
+            **more,
         )

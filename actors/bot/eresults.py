@@ -1,4 +1,4 @@
-"""EResult -> action, cooldown and operator message.
+"""EResult -> LogonResult, and what an operator has to do.
 
 The numbers are Steam's EResult (SteamKit `eresult.steamd`, June 2026); the actions follow
 node-steam-user, ArchiSteamFarm and public reports of their users. An unknown number is retried.
@@ -9,25 +9,18 @@ from __future__ import annotations
 import enum
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from actors.accounts.models import NEED, UNTIL_ACTED_S
-from actors.clock import backoff_s
+from actors.accounts.models import NEED
 from actors.errors import (
     CannotDecrypt,
     ClockUncertain,
-    LeaseLost,
     LogOnRefused,
     NeedsHuman,
     NoPassword,
     PlayingElsewhere,
     SteamUnreachable,
-    StoreUnavailable,
 )
-
-MINUTE_S: Final = 60.0
-HOUR_S: Final = 3600.0
 
 
 class LogonResult(enum.StrEnum):
@@ -47,9 +40,7 @@ class LogonResult(enum.StrEnum):
     PLAYING_ELSEWHERE = "playing_elsewhere"  # another client uses the account
     REPLACED = "replaced"  # another instance logged on: a lease conflict, so yield
     NEEDS_HUMAN = "needs_human"  # a code, an agreement, a captcha
-    NOT_HERE = (
-        "not_here"  # key, clock or address of this instance is wrong; other instances may work
-    )
+    NOT_HERE = "not_here"  # key, clock or address of this instance is wrong
     UNUSABLE = "unusable"  # banned, disabled or locked; only once confirmed
     OUR_BUG = "our_bug"  # the message is invalid; only once confirmed
 
@@ -126,95 +117,15 @@ _WITH_PASSWORD: Final[Mapping[int, LogonResult]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Handling:
-    """Consequences of a result.
-
-    Attributes:
-        cooldown_s: of the account, for all instances; None: the account is not the culprit.
-        shared_cooldown_s: the same for an account that was refused together with others.
-        retry_after_s: that the bot waits before its backoff begins.
-        grows: the cooldown doubles with each failure.
-        tolerated: failures within `FORGET_S`; the next one needs an operator.
-        marks_cm: the CM is avoided.
-        stops_ip: all log-ons from this IP are paused.
-        needs_operator: an operator has to act.
-        must_be_confirmed: Steam also gives this result to good accounts during its own outages. A second
-            one at least `CONFIRM_S` later confirms it; then the account is tried once in `CONFIRMED_S`.
-    """
-
-    cooldown_s: float | None = None
-    shared_cooldown_s: float | None = None
-    retry_after_s: float | None = None
-    grows: bool = False
-    tolerated: int | None = None
-    marks_cm: bool = False
-    stops_ip: bool = False
-    needs_operator: bool = False
-    must_be_confirmed: bool = False
-
-
-CONFIRM_S: Final = 10 * MINUTE_S
-CONFIRMED_S: Final = 24 * HOUR_S
-LONGEST_GROWN_S: Final = HOUR_S
-AVOID_S: Final = 30 * MINUTE_S  # for which this process does not check out a NOT_HERE account
-# The longer a shared refusal lasts, the rarer the log-ons: refused ones count most.
-SHARED_WAIT_SHARE: Final = 0.25  # of its duration so far
-SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
-IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
-
-HANDLING: Final[Mapping[LogonResult, Handling]] = {
-    LogonResult.RETRY: Handling(),
-    LogonResult.OTHER_CM: Handling(marks_cm=True),
-    LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
-    LogonResult.ONCE_MORE: Handling(tolerated=1),
-    LogonResult.UNKNOWN: Handling(2 * MINUTE_S, grows=True, tolerated=2),
-    LogonResult.TOKEN_DEAD: Handling(),
-    # Steam also says so when it means "too often". Refused passwords, even correct ones, count towards
-    # its limit of log-ons.
-    LogonResult.WRONG_PASSWORD: Handling(30 * MINUTE_S, 2 * MINUTE_S, needs_operator=True),
-    LogonResult.RATE_LIMITED: Handling(stops_ip=True),
-    LogonResult.THROTTLED: Handling(30 * MINUTE_S, stops_ip=True),
-    LogonResult.IP_BANNED: Handling(stops_ip=True, needs_operator=True),
-    # No cooldown: an upgrade makes every account usable again.
-    LogonResult.OUTDATED: Handling(stops_ip=True, needs_operator=True),
-    LogonResult.PLAYING_ELSEWHERE: Handling(5 * MINUTE_S, grows=True),
-    # Meanwhile the other instance detects its lost lease.
-    LogonResult.REPLACED: Handling(2 * MINUTE_S, grows=True),
-    # Each try sends a mail, asks in the app or counts at Steam.
-    LogonResult.NEEDS_HUMAN: Handling(UNTIL_ACTED_S, needs_operator=True),
-    LogonResult.NOT_HERE: Handling(),
-    LogonResult.UNUSABLE: Handling(
-        2 * MINUTE_S, grows=True, needs_operator=True, must_be_confirmed=True
-    ),
-    LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
-}
-_NO_RESULT: Final = Handling()
-
-
-def handling_of(result: LogonResult | None) -> Handling:
-    """Return the consequences of a result, or of a failure without one."""
-    return _NO_RESULT if result is None else HANDLING[result]
-
-
 def is_known(eresult: int) -> bool:
     """Whether the tables contain this number."""
     return eresult in _ALWAYS or eresult in _WITH_TOKEN
 
 
-def classify_token_logon(eresult: int) -> LogonResult:
-    """Classify a refused log-on with a refresh token."""
-    return _WITH_TOKEN.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
-
-
-def classify_password_logon(eresult: int) -> LogonResult:
-    """Classify a refusal inside the credential flow."""
-    return _WITH_PASSWORD.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
-
-
-def classify_log_off(eresult: int) -> LogonResult:
-    """Classify a ClientLoggedOff; an unknown number is retried."""
-    return classify_token_logon(eresult) if is_known(eresult) else LogonResult.RETRY
+def classify_logon(eresult: int, *, with_password: bool) -> LogonResult:
+    """Classify a refusal inside the credential flow, or else of a refresh token."""
+    own = _WITH_PASSWORD if with_password else _WITH_TOKEN
+    return own.get(eresult) or _ALWAYS.get(eresult, LogonResult.UNKNOWN)
 
 
 def classify(failure: BaseException | None) -> LogonResult | None:
@@ -223,49 +134,16 @@ def classify(failure: BaseException | None) -> LogonResult | None:
         case CannotDecrypt() | ClockUncertain():
             return LogonResult.NOT_HERE
         case LogOnRefused(phase=phase, eresult=eresult):
-            by_phase = classify_password_logon if phase == "credentials" else classify_token_logon
-            return by_phase(eresult)
+            return classify_logon(eresult, with_password=phase == "credentials")
         case SteamUnreachable(eresult=int(eresult)):  # logged off with a reason
-            return classify_log_off(eresult)
+            is_listed = is_known(eresult)
+            return classify_logon(eresult, with_password=False) if is_listed else LogonResult.RETRY
         case PlayingElsewhere():
             return LogonResult.PLAYING_ELSEWHERE
         case NoPassword() | NeedsHuman():
             return LogonResult.NEEDS_HUMAN
         case _:
             return None
-
-
-def escalated(result: LogonResult, failures: int) -> LogonResult:
-    """Return `result`, or NEEDS_HUMAN after more than the tolerated number of `failures`."""
-    tolerated = HANDLING[result].tolerated
-    return result if tolerated is None or failures <= tolerated else LogonResult.NEEDS_HUMAN
-
-
-def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
-    """Return the cooldown of the account in seconds; None when it is not the culprit.
-
-    `failures`: with this result within `FORGET_S`. `confirmed`: see `Handling.must_be_confirmed`.
-    """
-    if confirmed:
-        return CONFIRMED_S
-    handling = HANDLING[result]
-    if handling.cooldown_s is None or not handling.grows:
-        return handling.cooldown_s
-    return backoff_s(failures, base=handling.cooldown_s, cap=LONGEST_GROWN_S)
-
-
-def keeps_lease(failure: BaseException | None) -> bool:
-    """Whether the account must not be released after this failure.
-
-    After a connection that broke without a log-off, Steam may still hold the session: the bot's next run
-    takes the account back at once, another holder only after the lease has lapsed, which is later than
-    Steam's own timeout. After LeaseLost the account belongs to another holder.
-    """
-    match failure:
-        case SteamUnreachable(eresult=None) | LeaseLost() | StoreUnavailable():
-            return True
-        case _:
-            return False
 
 
 _FRESH_TOKEN: Final = "a look: Steam refuses a token that it has just given out"  # noqa: S105 - words
@@ -333,14 +211,9 @@ def action_reason(action: str) -> str:
     return NEED + action
 
 
-def needs_operator(reason: str | None) -> bool:
-    """Whether a cooldown's reason is an operator action."""
-    return reason is not None and reason.startswith(NEED)
-
-
-def action_in(reason: str) -> str:
-    """Return the operator action in a cooldown's reason; see `action_reason`."""
-    return reason.removeprefix(NEED)
+def action_in(reason: str | None) -> str | None:
+    """Return the operator action in a cooldown's reason; None if it is another reason."""
+    return reason.removeprefix(NEED) if reason and reason.startswith(NEED) else None
 
 
 def command_for(account: str, action: str) -> str:

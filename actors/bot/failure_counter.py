@@ -12,7 +12,6 @@ from typing import Final
 from actors.bot.eresults import LogonResult
 
 FORGET_S: Final = 6 * 3600.0  # a series of failures ends after this long without another one
-
 # Results that keep an account from logging on: a successful log-on ends their series.
 _AT_LOG_ON: Final = frozenset(
     {
@@ -25,46 +24,36 @@ _AT_LOG_ON: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FailureCount:
-    """A series of failures of one account.
-
-    Attributes:
-        count: failures in the series.
-        for_s: seconds since the first of them.
-        others_log_on: another account has logged on since the first of them.
-    """
-
-    count: int
-    for_s: float
-    others_log_on: bool
-
-
 @dataclass(slots=True)
-class _Series:
+class FailureSeries:
+    """Failures of one account with the same result. Instants: clock seconds."""
+
     first: float
     last: float
-    count: int
+    count: int = 0
     reason: str | None = None  # of the cooldown after the last failure
     is_retracted: bool = False  # the last failure
 
 
 class FailureCounter:
-    """Counts failures by account and result; instants are clock seconds."""
+    """Counts failures by account, which moves from bot to bot, and result.
+
+    Attributes:
+        last_log_on: clock seconds of the last log-on of any account.
+    """
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, str], _Series] = {}
-        self._last_log_on = -math.inf
+        self.last_log_on = -math.inf
+        self._series: dict[tuple[str, str], FailureSeries] = {}
 
-    def add(self, account: str, result: str, now: float) -> FailureCount:
+    def add(self, account: str, result: str, now: float) -> FailureSeries:
         """Count a failure."""
         series = self._series.get((account, result))
         if series is None or now - series.last >= FORGET_S:
-            series = self._series[account, result] = _Series(now, now, 0)
+            series = self._series[account, result] = FailureSeries(now, now)
         series.last, series.reason, series.is_retracted = now, None, False
         series.count += 1
-        # A log-on of the account itself would have ended the series.
-        return FailureCount(series.count, now - series.first, self._last_log_on >= series.first)
+        return series
 
     def note_cooldown(self, account: str, result: LogonResult, reason: str) -> bool:
         """Note the cooldown of the last failure; return False if that failure was retracted."""
@@ -88,6 +77,6 @@ class FailureCounter:
 
     def succeeded(self, account: str, now: float) -> None:
         """Note a log-on of the account."""
-        self._last_log_on = now
+        self.last_log_on = now
         for result in _AT_LOG_ON:
             self._series.pop((account, result), None)

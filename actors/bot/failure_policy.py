@@ -1,32 +1,18 @@
-"""Consequences of a failed run: mark the CM bad, pause log-ons, cool the account down, release it."""
+"""Consequences of a failed run: cooldown of the account (HANDLING), bad CM, pause of log-ons, release."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Lease
-from actors.bot.eresults import (
-    AVOID_S,
-    CONFIRM_S,
-    CONFIRMED_S,
-    IN_USE_ELSEWHERE,
-    SHARED_LONGEST_WAIT_S,
-    SHARED_WAIT_SHARE,
-    LogonResult,
-    action_reason,
-    classify,
-    cooldown_s,
-    escalated,
-    handling_of,
-    is_known,
-    keeps_lease,
-    operator_action,
-)
-from actors.bot.logon import note_limit, release
+from actors.accounts.models import UNTIL_ACTED_S, Lease
+from actors.bot.eresults import LogonResult, action_reason, classify, is_known, operator_action
+from actors.bot.leases import release
+from actors.bot.logon import note_limit
 from actors.bot.ports import BotMemory, BotPorts
 from actors.bot.shared_causes import NEVER_OWN, CauseKind, kind_of
 from actors.clock import backoff_s
@@ -43,10 +29,90 @@ from actors.errors import (
 )
 from actors.steam.port import Server
 
+MINUTE_S: Final = 60.0
+HOUR_S: Final = 3600.0
+CONFIRM_S: Final = 10 * MINUTE_S
+CONFIRMED_S: Final = 24 * HOUR_S
+LONGEST_GROWN_S: Final = HOUR_S
+AVOID_S: Final = 30 * MINUTE_S  # for which this process does not check out a NOT_HERE account
+# The longer a shared refusal lasts, the rarer the log-ons: refused ones count most.
+SHARED_WAIT_SHARE: Final = 0.25  # of its duration so far
+SHARED_LONGEST_WAIT_S: Final = 2 * MINUTE_S
+IN_USE_ELSEWHERE: Final = frozenset({LogonResult.PLAYING_ELSEWHERE, LogonResult.REPLACED})
 USED_ELSEWHERE_AT: Final = 2  # failures before it is logged: one may come from a lost lease
 UNEXPECTED: Final = "unexpected"  # counted like a LogonResult
 UNEXPECTED_S: Final = 30.0
 LONGEST_UNEXPECTED_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Consequences of a result.
+
+    Attributes:
+        cooldown_s: of the account, for all instances; None: the account is not the culprit.
+        shared_cooldown_s: the same for an account that was refused together with others.
+        retry_after_s: that the bot waits before its backoff begins.
+        grows: the cooldown doubles with each failure.
+        tolerated: failures within `FORGET_S`; the next one needs an operator.
+        marks_cm: the CM is avoided.
+        stops_ip: all log-ons from this IP are paused.
+        needs_operator: an operator has to act.
+        must_be_confirmed: Steam also gives this result to good accounts during its own outages. A second
+            one at least `CONFIRM_S` later confirms it; then the account is tried once in `CONFIRMED_S`.
+    """
+
+    cooldown_s: float | None = None
+    shared_cooldown_s: float | None = None
+    retry_after_s: float | None = None
+    grows: bool = False
+    tolerated: int | None = None
+    marks_cm: bool = False
+    stops_ip: bool = False
+    needs_operator: bool = False
+    must_be_confirmed: bool = False
+
+
+HANDLING: Final[Mapping[LogonResult | None, Handling]] = {
+    None: Handling(),  # Steam gave no result
+    LogonResult.RETRY: Handling(),
+    LogonResult.OTHER_CM: Handling(marks_cm=True),
+    LogonResult.TRY_LATER: Handling(retry_after_s=15.0, marks_cm=True),
+    LogonResult.ONCE_MORE: Handling(tolerated=1),
+    LogonResult.UNKNOWN: Handling(2 * MINUTE_S, grows=True, tolerated=2),
+    LogonResult.TOKEN_DEAD: Handling(),
+    # Steam also says so when it means "too often". Refused passwords, even correct ones, count towards
+    # its limit of log-ons.
+    LogonResult.WRONG_PASSWORD: Handling(30 * MINUTE_S, 2 * MINUTE_S, needs_operator=True),
+    LogonResult.RATE_LIMITED: Handling(stops_ip=True),
+    LogonResult.THROTTLED: Handling(30 * MINUTE_S, stops_ip=True),
+    LogonResult.IP_BANNED: Handling(stops_ip=True, needs_operator=True),
+    # No cooldown: an upgrade makes every account usable again.
+    LogonResult.OUTDATED: Handling(stops_ip=True, needs_operator=True),
+    LogonResult.PLAYING_ELSEWHERE: Handling(5 * MINUTE_S, grows=True),
+    # Meanwhile the other instance detects its lost lease.
+    LogonResult.REPLACED: Handling(2 * MINUTE_S, grows=True),
+    # Each try sends a mail, asks in the app or counts at Steam.
+    LogonResult.NEEDS_HUMAN: Handling(UNTIL_ACTED_S, needs_operator=True),
+    LogonResult.NOT_HERE: Handling(),
+    LogonResult.UNUSABLE: Handling(
+        2 * MINUTE_S, grows=True, needs_operator=True, must_be_confirmed=True
+    ),
+    LogonResult.OUR_BUG: Handling(2 * MINUTE_S, grows=True, must_be_confirmed=True),
+}
+
+
+def cooldown_s(result: LogonResult, failures: int, *, confirmed: bool = False) -> float | None:
+    """Return the cooldown of the account in seconds; None when it is not the culprit.
+
+    `failures`: with this result within `FORGET_S`. `confirmed`: see `Handling.must_be_confirmed`.
+    """
+    if confirmed:
+        return CONFIRMED_S
+    handling = HANDLING[result]
+    if handling.cooldown_s is None or not handling.grows:
+        return handling.cooldown_s
+    return backoff_s(failures, base=handling.cooldown_s, cap=LONGEST_GROWN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +124,7 @@ class Consequences:
         action: what an operator has to provide.
         cooldown_s: seconds in which no bot tries the account.
         reason: of the cooldown, where it is not the failure's text.
-        is_counted: as a failure of the account, with `result`.
+        counted: the result under which the account's failure is counted, if it is.
         to_lift: accounts whose cooldowns with these reasons are lifted.
     """
 
@@ -66,11 +132,8 @@ class Consequences:
     action: str | None = None
     cooldown_s: float | None = None
     reason: str | None = None
-    is_counted: bool = False
+    counted: LogonResult | None = None
     to_lift: tuple[tuple[str, str], ...] = ()
-
-
-_NOTHING: Final = Consequences()
 
 
 class FailurePolicy:
@@ -86,18 +149,13 @@ class FailurePolicy:
         self._began = ports.clock.wall()
         ports.causes.began(bot_id)
         self._classified: BaseException | None = None
-        self._consequences = _NOTHING
+        self.consequences = Consequences()  # of the last classified failure
 
-    @property
-    def result(self) -> LogonResult | None:
-        """The result of the last classified failure."""
-        return self._consequences.result
-
-    def classify(self, failure: BaseException | None) -> Consequences:
+    def classify(self, failure: BaseException) -> Consequences:
         """Return the consequences of the failure that ended the run; counted once per failure."""
-        if failure is not None and failure is not self._classified:
-            self._classified, self._consequences = failure, self._classify(failure)
-        return _NOTHING if failure is None else self._consequences
+        if failure is not self._classified:
+            self._classified, self.consequences = failure, self._classify(failure)
+        return self.consequences
 
     async def mark_culprit(
         self, server: Server, failure: BaseException, *, logged_on: bool
@@ -105,9 +163,9 @@ class FailurePolicy:
         """Mark the CM bad, or pause all log-ons from this IP after a rate limit."""
         result = self.classify(failure).result
         broke = result is None and isinstance(failure, SteamUnreachable)
-        if handling_of(result).marks_cm or (broke and not logged_on):
+        if HANDLING[result].marks_cm or (broke and not logged_on):
             self._ports.directory.mark_bad(server)
-        if handling_of(result).stops_ip:
+        if HANDLING[result].stops_ip:
             try:
                 note_limit(self._bot_id, self._ports, await self._ports.limiter.was_limited())
             except StoreUnavailable as error:  # until Redis is back no log-on starts anyway
@@ -121,16 +179,18 @@ class FailurePolicy:
         ports.causes.succeeded(self._bot_id, account, ports.clock.wall())
 
     async def release(
-        self, failure: BaseException | None, *, pause_s: float | None, patience_s: float
+        self, failure: BaseException, *, pause_s: float | None, patience_s: float
     ) -> None:
         """Cool the account down if necessary and release it, or keep the lease for the next run.
 
-        Args:
-            failure: what ended the run.
-            pause_s: cooldown in seconds; None: as Steam's result demands.
-            patience_s: for which to retry while Redis is unavailable.
+        `failure`: what ended the run; `pause_s`: cooldown in seconds, None: as Steam's result demands;
+        `patience_s`: for which to retry while Redis is unavailable.
         """
-        if keeps_lease(failure):
+        # After a connection that broke without a log-off, Steam may still hold the session: the next run
+        # takes the account back at once, another holder only after the lease has lapsed, which is later
+        # than Steam's own timeout. After LeaseLost the account belongs to another holder.
+        broke = isinstance(failure, SteamUnreachable) and failure.eresult is None
+        if broke or isinstance(failure, LeaseLost | StoreUnavailable):
             return
         store, found = self._ports.store, self.classify(failure)
         with contextlib.suppress(StoreUnavailable, LeaseLost):
@@ -138,7 +198,10 @@ class FailurePolicy:
             if found.result is LogonResult.TOKEN_DEAD and isinstance(failure, SteamUnreachable):
                 await store.forget_token(self._lease)
             reason = action_reason(found.action) if found.action else found.reason or str(failure)
-            if pause_s is None and self._still_counts(reason):
+            account, counted = self._lease.account, found.counted
+            # A failure may be retracted before its cooldown is written; see `_shared_refusal`.
+            note = self._ports.failures.note_cooldown
+            if pause_s is None and (counted is None or note(account, counted, reason)):
                 pause_s = found.cooldown_s
             if pause_s is not None:
                 # The same credentials are retried once a day, as Steam also refuses good accounts during
@@ -146,15 +209,8 @@ class FailurePolicy:
                 repeated_s = max(pause_s, CONFIRMED_S) if found.action else None
                 await store.cool_down(self._lease, pause_s, reason, repeated_s=repeated_s)
             await release(store, self._lease, for_s=patience_s, clock=self._ports.clock)
-            for account, written in found.to_lift:
-                await store.lift_cooldown(account, written)
-
-    def _still_counts(self, reason: str) -> bool:
-        """Note the reason of a cooldown; return whether its failure has not been retracted."""
-        found = self._consequences
-        if found.result is None or not found.is_counted:
-            return True
-        return self._ports.failures.note_cooldown(self._lease.account, found.result, reason)
+            for other, written in found.to_lift:
+                await store.lift_cooldown(other, written)
 
     async def take_spare(self, memory: BotMemory) -> bool:
         """Check out another account for the next run; return whether one was free."""
@@ -186,19 +242,18 @@ class FailurePolicy:
 
     def _note_cause(self, failure: BaseException, result: LogonResult | None) -> CauseKind | None:
         """Return the cause that other bots share; set the failure's flags for the supervisor."""
-        causes, kind = self._ports.causes, kind_of(failure, result)
-        shared = causes.failed(
-            self._bot_id, self._lease.account, failure, result, self._ports.clock.wall()
-        )
+        causes, kind = self._ports.causes, kind_of(failure)
+        account, now = self._lease.account, self._ports.clock.wall()
+        shared = causes.failed(self._bot_id, account, failure, now)
         if not isinstance(failure, ServiceError):
             return shared
         failure.is_external = failure.is_external or shared is not None or kind in NEVER_OWN
         if result is LogonResult.TOKEN_DEAD and isinstance(failure, LogOnRefused):
             failure.is_blameless = True  # the token is removed: the next run uses the password
-        elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_came_back_since(self._began):
+        elif kind is CauseKind.STEAM_UNREACHABLE and causes.steam_back_at >= self._began:
             failure.is_blameless = True  # an attempt from before Steam came back
         if isinstance(failure, SteamError) and failure.retry_after is None:
-            failure.retry_after = handling_of(result).retry_after_s
+            failure.retry_after = HANDLING[result].retry_after_s
         return shared
 
     def _shared_refusal(
@@ -212,7 +267,7 @@ class FailurePolicy:
         retracted = [(account, ports.failures.retract(account, result)) for account in refused]
         lifted = [(account, reason) for account, reason in retracted if reason is not None]
         return Consequences(
-            result, cooldown_s=handling_of(result).shared_cooldown_s, to_lift=tuple(lifted)
+            result, cooldown_s=HANDLING[result].shared_cooldown_s, to_lift=tuple(lifted)
         )
 
     def _unusable_here(self, failure: BaseException) -> Consequences:
@@ -220,10 +275,8 @@ class FailurePolicy:
 
         A wrong key or clock concerns every account and is logged once, a refused address per account.
         """
-        account, is_shared = (
-            self._lease.account,
-            isinstance(failure, CannotDecrypt | ClockUncertain),
-        )
+        account = self._lease.account
+        is_shared = isinstance(failure, CannotDecrypt | ClockUncertain)
         reason = str(failure) if is_shared else f"it needs {operator_action(failure)}"
         if self._is_first(type(failure) if is_shared else account):
             self._log.error("account_unusable_here", reason=reason)
@@ -238,7 +291,7 @@ class FailurePolicy:
         """
         own = (ServiceError, OSError, MemoryError)
         if isinstance(failure, own) or not isinstance(failure, Exception):
-            return _NOTHING
+            return Consequences()
         ports = self._ports
         failures = ports.failures.add(self._lease.account, UNEXPECTED, ports.clock.now())
         return Consequences(
@@ -249,12 +302,15 @@ class FailurePolicy:
 
     def _own_failure(self, failure: BaseException, counted: LogonResult) -> Consequences:
         """Count the failure against the account."""
-        failures = self._ports.failures.add(self._lease.account, counted, self._ports.clock.now())
-        result = escalated(counted, failures.count)
-        handling = handling_of(result)
-        confirmed = handling.must_be_confirmed and failures.for_s >= CONFIRM_S
-        if result is LogonResult.OUR_BUG:
-            confirmed = confirmed and failures.others_log_on
+        counter, now = self._ports.failures, self._ports.clock.now()
+        failures = counter.add(self._lease.account, counted, now)
+        tolerated = HANDLING[counted].tolerated
+        is_tolerated = tolerated is None or failures.count <= tolerated
+        result = counted if is_tolerated else LogonResult.NEEDS_HUMAN
+        handling = HANDLING[result]
+        confirmed = handling.must_be_confirmed and now - failures.first >= CONFIRM_S
+        if result is LogonResult.OUR_BUG:  # and another account can log on
+            confirmed = confirmed and counter.last_log_on >= failures.first
         seconds = cooldown_s(result, failures.count, confirmed=confirmed)
         if counted is LogonResult.UNKNOWN and result is LogonResult.NEEDS_HUMAN:
             seconds = CONFIRMED_S  # an operator may not be able to end it
@@ -267,4 +323,4 @@ class FailurePolicy:
         if handling.needs_operator and (confirmed or not handling.must_be_confirmed):
             action = operator_action(failure)
             self._log.error("account_needs_human", need=action)
-        return Consequences(result, action, seconds, is_counted=result is counted)
+        return Consequences(result, action, seconds, counted=counted if result is counted else None)

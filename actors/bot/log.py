@@ -9,41 +9,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.bot.eresults import LogonResult
+from actors.bot.messages import BotChanged
 from actors.bot.shared_causes import CauseKind, SharedCause, kind_of
 from actors.bot.states import BotState
 from actors.clock import Cancellable, Clock
 from actors.errors import LeaseLost, ServiceError, StoreUnavailable
 
-HOLD_S: Final = 20.0  # longer than a connection attempt without an answer
+HOLD_S: Final = 20.0  # delay of a line; longer than a connection attempt without an answer
 FEW: Final = 3  # first failures in a row that are logged at info while no account succeeds
 
 
 @dataclass(frozen=True, slots=True)
-class StateChange:
-    """One change of a bot's state, and the failure that caused it, if any."""
+class _Line:
+    """The line about one change of state."""
 
-    bot_id: str
-    account: str | None
+    log: FilteringBoundLogger
     before: BotState
-    state: BotState
-    reason: str | None
-    failure: ServiceError | None
-    result: LogonResult | None
+    change: BotChanged
 
-    def write(self, log: FilteringBoundLogger, *, is_news: bool) -> None:
-        """Write the line, at info or debug."""
-        states = {"state_from": self.before.value, "state_to": self.state.value}
-        facts = states | ({"reason": self.reason} if self.reason else {})
+    def write(self, *, is_news: bool) -> None:
+        """Write it, at info or debug."""
+        facts = {"state_from": self.before.value, "state_to": self.change.state.value}
+        if self.change.reason:
+            facts["reason"] = self.change.reason
         if is_news:
-            log.info("bot_state_changed", **facts)
+            self.log.info("bot_state_changed", **facts)
         else:
-            log.debug("bot_state_changed", **facts)
+            self.log.debug("bot_state_changed", **facts)
 
 
 @dataclass(slots=True)
@@ -54,49 +52,50 @@ class _Failure:
     kind: CauseKind | None  # of the shared cause that it may be part of
     at: float  # clock seconds
     is_shared: bool
-    held: Callable[[bool], None] | None = None  # writes the delayed line
+    held: _Line | None = None
     alarm: Cancellable | None = None
 
 
 class BotLog:
-    """Logs the state changes of all bots of a process.
+    """Logs the state changes of all bots of a process. `causes`: returns the active shared causes."""
 
-    `causes`: returns the active shared causes. `hold_s`: seconds by which a line is delayed.
-    """
-
-    def __init__(
-        self, causes: Callable[[], Iterable[SharedCause]], *, clock: Clock, hold_s: float = HOLD_S
-    ) -> None:
+    def __init__(self, causes: Callable[[], Iterable[SharedCause]], *, clock: Clock) -> None:
         self._causes = causes
         self._clock = clock
-        self._hold_s = hold_s
         self._failures: dict[str, _Failure] = {}
         self._lasted_at: dict[CauseKind | None, float] = {}  # when a cause was active last
 
-    def note(self, change: StateChange, log: FilteringBoundLogger) -> CauseKind | None:
-        """Log a change; return the shared cause of its failure, if any."""
-        if change.failure is None:
-            self._note_success(change, log)
+    def note(
+        self,
+        before: BotState,
+        change: BotChanged,
+        error: ServiceError | None,
+        log: FilteringBoundLogger,
+    ) -> CauseKind | None:
+        """Log a change from state `before`, due to `error` if any; return that one's shared cause."""
+        line = _Line(log, before, change)
+        if error is None:
+            self._note_success(change, line)
             return None
-        failure = self._note_failure(change, change.failure, log)
+        failure = self._note_failure(change, error, line)
         return failure.kind if failure.is_shared else None
 
-    def _note_success(self, change: StateChange, log: FilteringBoundLogger) -> None:
+    def _note_success(self, change: BotChanged, line: _Line) -> None:
         is_ready = change.state is BotState.READY
         failure = self._failures.get(change.bot_id)
         if failure is not None and (is_ready or change.state is BotState.DRAINING):
             self._flush(failure)
             del self._failures[change.bot_id]
-        change.write(log, is_news=is_ready and (failure is None or not failure.is_shared))
+        line.write(is_news=is_ready and (failure is None or not failure.is_shared))
 
-    def _note_failure(
-        self, change: StateChange, error: ServiceError, log: FilteringBoundLogger
-    ) -> _Failure:
-        before, kind = self._failures.get(change.bot_id), _kind(error, change.result)
+    def _note_failure(self, change: BotChanged, error: ServiceError, line: _Line) -> _Failure:
+        before, kind = self._failures.get(change.bot_id), kind_of(error)
+        if isinstance(error, StoreUnavailable | LeaseLost):
+            kind = CauseKind.REDIS_UNREACHABLE
         error.is_reported = True
         if before is not None and before.held is not None:
             if before.kind is kind:  # the delayed line stands for both
-                change.write(log, is_news=False)
+                line.write(is_news=False)
                 before.is_shared = self._lasts(kind)
                 return before
             self._flush(before)
@@ -106,24 +105,22 @@ class BotLog:
         is_repeated = before is not None and before.key == key and not before.is_shared
         if kind is None or now.is_shared or is_repeated:
             error.is_reported = is_repeated or now.is_shared
-            change.write(log, is_news=not error.is_reported)
+            line.write(is_news=not error.is_reported)
         else:
-            # Without the exception, whose traceback keeps the frames of the ended bot alive.
-            line = replace(change, failure=None)
-            now.held = lambda is_news: line.write(log, is_news=is_news)
-            now.alarm = self._clock.call_at(now.at + self._hold_s, lambda: self._flush(now))
+            now.held = line
+            now.alarm = self._clock.call_at(now.at + HOLD_S, partial(self._flush, now))
         return now
 
     def _flush(self, failure: _Failure) -> None:
         """Write the delayed line, if there is one."""
         if failure.held is None:
             return
-        write, failure.held = failure.held, None
+        line, failure.held = failure.held, None
         if failure.alarm is not None:
             failure.alarm.cancel()
         lasts, lasted_at = self._lasts(failure.kind), self._lasted_at.get(failure.kind, -math.inf)
         failure.is_shared = lasts or lasted_at >= failure.at
-        write(not failure.is_shared)
+        line.write(is_news=not failure.is_shared)
 
     def _lasts(self, kind: CauseKind | None) -> bool:
         """Return whether a cause of that kind is active."""
@@ -153,10 +150,3 @@ class FirstFailures:
         """Note a success of the account."""
         self._failing.pop(account, None)
         self._in_a_row = 0
-
-
-def _kind(failure: ServiceError, result: LogonResult | None) -> CauseKind | None:
-    """Return the kind of shared cause that a failure may be part of; None: it is the bot's own."""
-    if isinstance(failure, StoreUnavailable | LeaseLost):
-        return CauseKind.REDIS_UNREACHABLE
-    return kind_of(failure, result)

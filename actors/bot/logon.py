@@ -1,77 +1,57 @@
-"""Log-on of a checked-out account: waits for the limiter, then uses the token or else the password.
+"""Log-on of a checked-out account with its token or else its password, and refresh of the token.
 
 New auth state is stored in Redis before it is used; while Redis is unavailable the log-on waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.auth_state import flaw_of
+from actors.accounts.auth_state import expires_at, flaw_of
+from actors.accounts.formats import steam_name
 from actors.accounts.logon_limiter import LogonLimiter, Wait
 from actors.accounts.models import Lease
-from actors.accounts.names import steam_name
 from actors.accounts.store import AccountStore
-from actors.bot.eresults import LogonResult, classify_token_logon
+from actors.bot.eresults import LogonResult, classify_logon
 from actors.bot.ports import BotPorts, LogOnTimeouts
 from actors.clock import Clock, backoff_s
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable, StoreUnavailable
-from actors.steam.port import (
-    AuthSession,
-    AuthState,
-    GuardCallback,
-    Link,
-    LinkListener,
-    LoggedOn,
-    Server,
-)
+from actors.steam.port import AuthSession, AuthState, GuardCallback, Link, LoggedOn
 
 LONGEST_WAIT_S: Final = 30.0  # before the limiter is asked again
 WAIT_JITTER_S: Final = 1.0
 STORE_RETRY_S: Final = 1.0  # between two tries while Redis is unavailable
 RECORD_RETRY_S: Final = 5.0  # before a log-on is recorded again; doubled each time
 LONGEST_RECORD_RETRY_S: Final = 300.0
+DAY_S: Final = 86400.0
+RENEW_BEFORE_S: Final = 30 * DAY_S  # of the 200 days of a token
+RENEWAL_S: Final = 10.0  # for Steam's answer
+FINISH_S: Final = 3.0
 
 
-class LogOnTurn:
-    """One permitted log-on: `wait` for the limiter, then `pick` a CM and `open` a connection."""
+async def wait_for_turn(
+    bot_id: str, ports: BotPorts, on_wait: Callable[[Wait], None], *, with_password: bool
+) -> None:
+    """Return when a log-on may start; the limiter has counted it then.
 
-    def __init__(self, bot_id: str, ports: BotPorts, *, with_password: bool) -> None:
-        self._bot_id = bot_id
-        self._ports = ports
-        self._with_password = with_password
-
-    async def wait(self, on_wait: Callable[[Wait], None]) -> None:
-        """Return when a log-on may start; the limiter has counted it then.
-
-        Raises:
-            StoreUnavailable, StoreMisused: see `LogonLimiter`.
-        """
-        ports = self._ports
-        while (wait := await ports.limiter.ask(with_password=self._with_password)) is not None:
-            ports.metrics.waited(wait)
-            if wait.reason == "rate-limit":
-                note_limit(self._bot_id, ports, wait)
-            on_wait(wait)
-            # Jitter: bots that wait for the same instant must not ask together.
-            pause = min(wait.seconds, LONGEST_WAIT_S) + ports.rng.random() * WAIT_JITTER_S
-            await ports.clock.sleep(pause)
-        ports.metrics.allowed()
-
-    async def pick(self) -> Server:
-        """Return a CM; see `CmDirectory`."""
-        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
-            return await self._ports.directory.pick()
-
-    async def open(self, server: Server, listener: LinkListener, *, timeout_s: float) -> Link:
-        """Return an open link; see `SteamNetwork`."""
-        async with refunded_unless_reached(self._ports.limiter, with_password=self._with_password):
-            return await self._ports.network.open(server, listener, timeout_s=timeout_s)
+    Raises:
+        StoreUnavailable, StoreMisused: see `LogonLimiter`.
+    """
+    while (wait := await ports.limiter.ask(with_password=with_password)) is not None:
+        ports.metrics.waited(wait)
+        if wait.reason == "rate-limit":
+            note_limit(bot_id, ports, wait)
+        on_wait(wait)
+        # Jitter: bots that wait for the same instant must not ask together.
+        pause = min(wait.seconds, LONGEST_WAIT_S) + ports.rng.random() * WAIT_JITTER_S
+        await ports.clock.sleep(pause)
+    ports.metrics.allowed()
 
 
 def note_limit(bot_id: str, ports: BotPorts, wait: Wait) -> None:
@@ -94,74 +74,44 @@ async def refunded_unless_reached(
         raise
 
 
-class LogOn:
-    """Logs accounts on over open links."""
+async def log_on(
+    link: Link,
+    lease: Lease,
+    auth: AuthState | None,
+    store: AccountStore,
+    on_guard: GuardCallback,
+    *,
+    clock: Clock,
+    timeouts: LogOnTimeouts,
+    resume: AuthSession | None = None,
+) -> tuple[LoggedOn, AuthState]:
+    """Log on over an open link; return Steam's answer and the auth state that was used.
 
-    def __init__(
-        self,
-        store: AccountStore,
-        on_guard: GuardCallback,
-        *,
-        clock: Clock,
-        timeouts: LogOnTimeouts,
-    ) -> None:
-        self._store = store
-        self._on_guard = on_guard
-        self._clock = clock
-        self._timeouts = timeouts
+    A refused token is removed before the refusal is raised: Steam closes the connection after it, and the
+    next run uses the password. `resume`: an authentication that began over another connection; see
+    `AuthInterrupted`.
 
-    async def run(
-        self,
-        link: Link,
-        lease: Lease,
-        auth: AuthState | None,
-        *,
-        resume: AuthSession | None = None,
-    ) -> tuple[LoggedOn, AuthState]:
-        """Log on with the stored `auth`; return Steam's answer and the auth state that was used.
-
-        A refused token is removed before the refusal is raised: Steam closes the connection after it, and
-        the next run uses the password.
-
-        Args:
-            link: open.
-            lease: of the account.
-            auth: as stored.
-            resume: an authentication that began over another connection; see `AuthInterrupted`.
-
-        Raises:
-            LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
-            StoreUnavailable, LeaseLost: see `AccountStore`.
-        """
-        fresh = needs_password(auth)
-        if auth is None or fresh:
-            guard_data = auth.guard_data if auth else None
-            auth = await self._with_password(link, lease, guard_data, resume)
-        try:
-            return await link.log_on(
-                steam_name(lease.account), auth, timeout_s=self._timeouts.token_s
-            ), auth
-        except LogOnRefused as refused:
-            if classify_token_logon(refused.eresult) is not LogonResult.TOKEN_DEAD:
-                raise
-            await self._store.forget_token(lease)
-            if fresh:  # classified as a wrong password, to prevent a loop of password log-ons
-                raise LogOnRefused("credentials", refused.eresult) from refused
-            raise
-
-    async def _with_password(
-        self, link: Link, lease: Lease, guard_data: str | None, resume: AuthSession | None
-    ) -> AuthState:
-        credential = await self._store.credential(lease)
+    Raises:
+        LogOnRefused, NeedsHuman, SteamUnreachable: see `Link`.
+        StoreUnavailable, LeaseLost: see `AccountStore`.
+    """
+    fresh = needs_password(auth)
+    if auth is None or fresh:
+        credential, guard_data = await store.credential(lease), auth.guard_data if auth else None
         auth = await link.authenticate(
-            credential,
-            guard_data,
-            self._on_guard,
-            timeout_s=self._timeouts.credentials_s,
-            resume=resume,
+            credential, guard_data, on_guard, timeout_s=timeouts.credentials_s, resume=resume
         )
-        await save_auth(self._store, lease, auth, clock=self._clock)
-        return auth
+        await save_auth(store, lease, auth, clock=clock)
+    try:
+        name = steam_name(lease.account)
+        return await link.log_on(name, auth, timeout_s=timeouts.token_s), auth
+    except LogOnRefused as refused:
+        if classify_logon(refused.eresult, with_password=False) is not LogonResult.TOKEN_DEAD:
+            raise
+        await store.forget_token(lease)
+        if fresh:  # classified as a wrong password, to prevent a loop of password log-ons
+            raise LogOnRefused("credentials", refused.eresult) from refused
+        raise
 
 
 def usable_auth(auth: AuthState | None, now: float, log: FilteringBoundLogger) -> AuthState | None:
@@ -194,11 +144,7 @@ async def record_logon(
 
 
 async def save_auth(store: AccountStore, lease: Lease, auth: AuthState, *, clock: Clock) -> None:
-    """Store new auth state; retry for as long as Redis is unavailable.
-
-    Raises:
-        LeaseLost: another holder has the account.
-    """
+    """Store new auth state; retry for as long as Redis is unavailable. Raises LeaseLost."""
     while True:
         try:
             return await store.save_auth(lease, auth)
@@ -206,17 +152,58 @@ async def save_auth(store: AccountStore, lease: Lease, auth: AuthState, *, clock
             await clock.sleep(STORE_RETRY_S)
 
 
-async def release(store: AccountStore, lease: Lease, *, for_s: float, clock: Clock) -> None:
-    """Release `lease`; retry for `for_s` seconds while Redis is unavailable.
+class TokenRefresher:
+    """Requests a newer refresh token once a day, from 30 days before the end of the present one.
 
-    Raises:
-        StoreUnavailable: Redis did not return in that time.
+    Steam decides when it issues one, and the old token is invalid from that moment. A renewal in progress
+    is therefore completed even when the run ends.
     """
-    until = clock.now() + for_s
-    while True:
+
+    def __init__(
+        self,
+        ports: BotPorts,
+        link: Link,
+        lease: Lease,
+        auth: AuthState,
+        *,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._ports = ports
+        self._link = link
+        self._lease = lease
+        self._auth = auth
+        self._log = log
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def run(self) -> NoReturn:
+        """Refresh until cancelled; then `finish` completes a renewal in progress."""
+        ports = self._ports
+        while True:
+            expires = expires_at(self._auth.refresh_token)
+            if expires is not None and expires - ports.steam_time.wall() < RENEW_BEFORE_S:
+                self._renewing = asyncio.create_task(self._renew(), name="token-renewal")
+                await asyncio.shield(self._renewing)
+            # Jitter: accounts that were added together are spread over the day.
+            await ports.clock.sleep(DAY_S * (0.9 + 0.2 * ports.rng.random()))
+
+    async def finish(self, within_s: float = FINISH_S) -> None:
+        """Wait for a renewal in progress, at most `within_s`; call it before the link closes."""
+        renewing = self._renewing
+        if renewing is None or renewing.done():
+            return
+        clock = self._ports.clock
+        alarm = clock.call_at(clock.now() + within_s, renewing.cancel)
+        await asyncio.wait({renewing})
+        alarm.cancel()
+
+    async def _renew(self) -> None:
         try:
-            return await store.release(lease)
-        except StoreUnavailable:
-            if clock.now() + STORE_RETRY_S > until:
-                raise
-        await clock.sleep(STORE_RETRY_S)
+            newer = await self._link.renew_token(self._auth, timeout_s=RENEWAL_S)
+            if newer is None:
+                return
+            self._auth = newer
+            await save_auth(self._ports.store, self._lease, newer, clock=self._ports.clock)
+        except (LogOnRefused, SteamUnreachable, AccountError) as error:
+            self._log.warning("token_not_renewed", reason=str(error))
+        else:
+            self._log.info("token_renewed")

@@ -23,9 +23,7 @@ class ServeMatch(Ask[bytes]):
     match_id: int
     timeout_s: float
     request_id: str = ""  # for the log
-    late_s: float = (
-        0.0  # seconds after the timeout in which an answer is accepted, except at a stop
-    )
+    late_s: float = 0.0  # after the timeout, in which an answer is accepted, except at a stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class FleetMetrics:
         self._transitions = instruments.counter(
             "botapi_bot_transitions_total",
             "Changes of state of all bots.",
-            *("state_from", "state_to"),
+            "state_from",
+            "state_to",
         )
         self._log_ons = instruments.counter(
             "botapi_logons_total",
@@ -50,23 +51,17 @@ class FleetMetrics:
         if isinstance(message, BotRemoved):
             self._states.pop(message.bot_id, None)
             return
-        before = self._states.get(message.bot_id)
-        if before is not message.state:
-            self._states[message.bot_id] = message.state
-            self._count(before, message)
-
-    def _count(self, before: BotState | None, changed: BotChanged) -> None:
-        after = changed.state
+        before, after = self._states.get(message.bot_id), message.state
+        if before is after:
+            return
+        self._states[message.bot_id] = after
         self._transitions.labels(FIRST if before is None else before, after).inc()
         if before is BotState.AUTHENTICATING and after is BotState.LAUNCHING:
             self._log_ons.labels(OK).inc()
         elif before is BotState.AUTHENTICATING and after in ENDS:
-            self._log_ons.labels(changed.result or NO_RESULT).inc()
+            self._log_ons.labels(message.result or NO_RESULT).inc()
         elif before in IN_SESSION and after in ENDS:
-            self._sessions_ended.labels(changed.result or NO_RESULT).inc()
-
-
-REASONS: Final = ("pacing", "rate-limit")
+            self._sessions_ended.labels(message.result or NO_RESULT).inc()
 
 
 class LogonMetrics:
@@ -80,7 +75,7 @@ class LogonMetrics:
             "Log-ons that were told to wait, each time that they asked.",
             "reason",
         )
-        for reason in REASONS:
+        for reason in ("pacing", "rate-limit"):
             self._waits.labels(reason)
         instruments.gauge(
             "botapi_logon_circuit_open_seconds",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,8 +14,8 @@ from actors.accounts.models import ANY_HELD
 from actors.accounts.store import AccountStore
 from actors.bot.failure_counter import FailureCounter
 from actors.bot.log import BotLog
-from actors.bot.messages import BotChanged
 from actors.bot.metrics import LogonMetrics
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCauses
 from actors.clock import Clock
 from actors.steam.directory import CmDirectory
@@ -37,11 +36,9 @@ class LogOnTimeouts:
 
 @dataclass(slots=True)
 class BotMemory:
-    """What a bot keeps from run to run.
+    """What a bot keeps from run to run: its last account, taken back if it is still leased to this bot.
 
-    Attributes:
-        account: the last account, taken back if it is still leased to this bot; "" for none. ANY_HELD at
-            first and after a checkout without an answer.
+    "": none; ANY_HELD: at first, and after a checkout without an answer.
     """
 
     account: str = ANY_HELD
@@ -116,7 +113,7 @@ class BotPorts:
     network: SteamNetwork
     directory: CmDirectory
     on_guard: GuardCallback
-    publish: Callable[[BotChanged], None]
+    registry: BotRegistry
     clock: Clock
     steam_time: SteamTime
     rng: random.Random

@@ -109,16 +109,13 @@ class BotRegistry:
     ) -> None:
         """Record what the supervisor does with a bot; publish when its next run begins.
 
-        Args:
-            bot_id: of the bot.
-            state: BACKING_OFF, PARKED or STOPPED; None during a run.
-            restarts: runs after the first.
-            last_error: how the last failed run ended.
-            last_error_at: when, in clock seconds.
-            next_try_in: seconds until the next run.
+        `state`: BACKING_OFF, PARKED or STOPPED; None during a run. `restarts`: runs after the first.
+        `last_error`, `last_error_at`: how and when (clock seconds) the last failed run ended.
+        `next_try_in`: seconds until the next run.
         """
         known = self._bots.get(bot_id)
-        record = self._entered(bot_id, state or (known.report.state if known else _FIRST))
+        before = known.report.state if known else BotState.WAITING_FOR_ACCOUNT
+        record = self._entered(bot_id, state or before)
         report, now = record.report, self._clock.wall()
         if last_error_at is not None and record.error_at != last_error_at:
             record.error_at = last_error_at  # each later status repeats it
@@ -132,7 +129,11 @@ class BotRegistry:
             waits=report.waits if state is None else None,
         )
         if next_try_in is not None:
-            self._publish(record, _waiting(bot_id, record.latest, next_try_in))
+            # A bot that crashed has not reported its end. An EXHAUSTED one takes another account.
+            latest, waiting = record.latest, BotState.BACKING_OFF
+            if latest is not None and latest.state in ENDED:
+                waiting = latest.state
+            self._publish(record, BotChanged(bot_id, waiting, goes_on_in=next_try_in))
 
     def remove(self, bot_id: str) -> None:
         """Drop a bot that no longer exists, and publish that."""
@@ -165,12 +166,7 @@ class BotRegistry:
             self._log.warning("bot_update_dropped", subscriber=subscriber.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - a subscriber's bug must not end the bot
             kind = type(error).__name__
-            self._log.error(
-                "observer_failed", observer=subscriber.name, error_type=kind, exc_info=error
-            )
-
-
-_FIRST: Final = BotState.WAITING_FOR_ACCOUNT
+            self._log.exception("observer_failed", observer=subscriber.name, error_type=kind)
 
 
 def _up_since(report: BotReport, change: BotChanged, now: float) -> float | None:
@@ -184,14 +180,3 @@ def _cause(report: BotReport, change: BotChanged) -> CauseKind | None:
     if change.state is BotState.READY or change.state in FAILED:
         return change.cause
     return change.cause or report.cause
-
-
-def _waiting(bot_id: str, latest: BotChanged | None, next_try_in: float) -> BotChanged:
-    """Return the change of a bot whose next run begins in `next_try_in` seconds.
-
-    A bot that crashed has not reported its end. An EXHAUSTED one is about to take another account.
-    """
-    state = BotState.BACKING_OFF
-    if latest is not None and latest.state in ENDED:
-        state = latest.state
-    return BotChanged(bot_id, state, goes_on_in=next_try_in)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.bot.eresults import LogonResult
+from actors.bot.eresults import LogonResult, classify
 from actors.errors import GcUnavailable, LogOnRefused, PlayingElsewhere, SteamUnreachable
 
 WINDOW_S: Final = 60.0  # refusals of several accounts within this time have one cause
@@ -43,7 +43,6 @@ class CauseKind(enum.StrEnum):
     REDIS_UNREACHABLE = "redis-unreachable"  # noted by `RedisLog`, not here
 
 
-_STEAM: Final = CauseKind.STEAM_UNREACHABLE
 # Never the fault of the bot or its account, even when only one bot fails.
 NEVER_OWN: Final = frozenset({CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED})
 
@@ -82,10 +81,6 @@ class _Cause:
     until: float | None = None
     address: str | None = None
 
-    def add(self, bot_id: str, reason: str, now: float) -> None:
-        self.bots[bot_id] = reason
-        self.last = now
-
     def remove(self, bot_id: str) -> None:
         self.bots.pop(bot_id, None)
         self.tried.discard(bot_id)
@@ -109,6 +104,7 @@ class SharedCauses:
         fleet_size: configured number of bots; it decides how many failures make a cause shared, unless
             fewer bots have an account.
         on_end: called with each active cause that a success ends.
+        steam_back_at: when an outage of Steam has ended last; older attempts may still fail.
     """
 
     def __init__(self, fleet_size: int = 1) -> None:
@@ -117,22 +113,17 @@ class SharedCauses:
         self._with_account: set[str] = set()
         self._causes: dict[_Key, _Cause] = {}
         self._logged_on: dict[str, float] = {}  # account -> UTC seconds, of the last minute
-        self._steam_back_at = -math.inf
+        self.steam_back_at = -math.inf
 
     def began(self, bot_id: str) -> None:
         """Note that a bot has an account."""
         self._with_account.add(bot_id)
 
     def failed(
-        self,
-        bot_id: str,
-        account: str,
-        failure: BaseException,
-        result: LogonResult | None,
-        now: float,
+        self, bot_id: str, account: str, failure: BaseException, now: float
     ) -> CauseKind | None:
         """Note the failure of a run; return the active cause that it is part of, if any."""
-        kind, eresult = kind_of(failure, result), getattr(failure, "eresult", None)
+        kind, eresult = kind_of(failure), getattr(failure, "eresult", None)
         if kind is None:
             self._remove_everywhere(bot_id)
             return None
@@ -149,12 +140,8 @@ class SharedCauses:
 
     def limited(self, bot_id: str, address: str | None, until: float, now: float) -> None:
         """Note that a bot may not log on before `until` (UTC seconds), as Steam limits `address`."""
-        cause = self._note(
-            (CauseKind.LOGONS_LIMITED, address),
-            bot_id,
-            "Steam limits log-ons from this address",
-            now,
-        )
+        key, reason = (CauseKind.LOGONS_LIMITED, address), "Steam limits log-ons from this address"
+        cause = self._note(key, bot_id, reason, now)
         cause.until, cause.address, cause.is_active = until, address, True
 
     def gc_lost(self, bot_id: str, reason: str, now: float) -> None:
@@ -171,8 +158,9 @@ class SharedCauses:
     def succeeded(self, bot_id: str, account: str, now: float) -> None:
         """Note a log-on: Steam is reachable and accepts accounts."""
         self._logged_on[account] = now
-        if any(one.is_active for one in self._causes.values() if one.kind is _STEAM):
-            self._steam_back_at = now
+        steam = self._causes.get((CauseKind.STEAM_UNREACHABLE, None))
+        if steam is not None and steam.is_active:
+            self.steam_back_at = now
         ended = (CauseKind.STEAM_UNREACHABLE, CauseKind.LOGONS_LIMITED, CauseKind.SAME_REFUSAL)
         for cause in self._causes.values():
             if cause.kind in ended:
@@ -180,10 +168,6 @@ class SharedCauses:
                 cause.accounts.pop(account, None)
         for kind in ended:
             self._end(kind)
-
-    def steam_came_back_since(self, since: float) -> bool:
-        """Return whether an outage of Steam has ended since then; older attempts may still fail."""
-        return self._steam_back_at >= since
 
     def forget(self, bot_id: str) -> None:
         """Remove a bot that has stopped or has no account."""
@@ -214,7 +198,7 @@ class SharedCauses:
             if other != key:
                 cause.remove(bot_id)
         cause = self._causes.setdefault(key, _Cause(key[0], since=now))
-        cause.add(bot_id, reason, now)
+        cause.bots[bot_id], cause.last = reason, now
         return cause
 
     def _update(self, cause: _Cause, now: float) -> None:
@@ -256,13 +240,13 @@ class SharedCauses:
                 del self._causes[key]
 
 
-def kind_of(failure: BaseException, result: LogonResult | None) -> CauseKind | None:
+def kind_of(failure: BaseException) -> CauseKind | None:
     """Return the kind of cause that a failure may be part of; None: it is the bot's or account's own."""
     if isinstance(failure, GcUnavailable):
         return None if isinstance(failure, PlayingElsewhere) else CauseKind.GC_UNAVAILABLE
     if not isinstance(failure, LogOnRefused | SteamUnreachable):
         return None
-    if result is None:
+    if (result := classify(failure)) is None:
         is_ours = isinstance(failure, SteamUnreachable) and failure.phase == "hub"
         return None if is_ours else CauseKind.STEAM_UNREACHABLE
     if result in _AWAY:

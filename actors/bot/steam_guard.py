@@ -1,4 +1,4 @@
-"""Interactive log-on with Steam Guard codes: the log-on, and the service that takes the codes.
+"""Steam Guard service: takes the codes of operators and logs their accounts on.
 
 A bot whose account needs a code reports that and takes another account. An operator submits the code: a
 log-on begins for the account, waits for the code if there is none yet, and ends with a token in Redis.
@@ -8,216 +8,17 @@ From then on any bot can use the account.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.admin import AccountAdmin
-from actors.accounts.logon_limiter import LogonLimiter
-from actors.accounts.models import Lease
-from actors.accounts.store import AccountStore
-from actors.actor import Reply
-from actors.bot.eresults import classify, handling_of
-from actors.bot.logon import LogOn, refunded_unless_reached
-from actors.bot.ports import LogOnTimeouts
-from actors.clock import Clock, backoff_s, end
-from actors.errors import AccountError, ActorStopped, LogOnRefused, ServiceError, SteamUnreachable
-from actors.steam.directory import CmDirectory
-from actors.steam.link import SteamNetwork
-from actors.steam.port import (
-    AuthInterrupted,
-    AuthSession,
-    AuthState,
-    GuardCallback,
-    GuardKind,
-    GuardRequest,
-    Link,
-    LinkEvent,
-    LoggedOn,
-    Server,
-)
-
-PERSON_S: Final = 600.0  # for a person to find the code
-LEASE_S: Final = 900.0  # not renewed: PERSON_S and the steps before and after
-MARGIN_S: Final = 8.0  # before the end of the lease, for the log-off
-CONNECT_S: Final = 15.0
-LOG_OFF_S: Final = 4.0
-WAIT_JITTER_S: Final = 0.5
-# Before an authentication continues over another connection; doubled each time.
-RECONNECT_S: Final = 1.0
-LONGEST_RECONNECT_S: Final = 30.0
-SESSION_EXPIRED: Final = 27  # EResult: Steam ends an authentication after some minutes
-# A shorter authentication is not begun again: each begin sends another e-mail.
-LEAST_SESSION_S: Final = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class InteractiveLogon:
-    """Logs accounts on with codes from a person. `holder`: named as the user of the account."""
-
-    admin: AccountAdmin
-    store: AccountStore
-    network: SteamNetwork
-    directory: CmDirectory
-    limiter: LogonLimiter
-    clock: Clock
-    rng: random.Random
-    holder: str
-
-    async def log_on(self, account: str, on_guard: GuardCallback) -> LoggedOn:
-        """Log on with the password, store the auth state, log off, release the account.
-
-        Raises:
-            SteamError, AccountError: why it failed; the account is released in any case.
-        """
-        fence_at = self.clock.now() + LEASE_S - MARGIN_S
-        lease = await self.admin.checkout(account, f"{self.holder}/{account}", lease_s=LEASE_S)
-        question = _CodeRequest(on_guard)
-        try:
-            logged_on = await self._until_decided(lease, question, fence_at)
-            with contextlib.suppress(AccountError):  # the auth state is stored already
-                await self.limiter.succeeded(logged_on.public_ip)
-        except LogOnRefused as refused:
-            if handling_of(classify(refused)).stops_ip:
-                await self.limiter.was_limited()
-            raise
-        else:
-            return logged_on
-        finally:
-            await question.close()
-            await self.store.release(lease)
-
-    async def _until_decided(
-        self, lease: Lease, question: _CodeRequest, fence_at: float
-    ) -> LoggedOn:
-        """Log on, over as many connections as it takes until the person answers."""
-        await self._wait_for_limiter()
-        began = self.clock.now()
-        until, session = began + PERSON_S, None
-        pauses = (
-            backoff_s(attempt, base=RECONNECT_S, cap=LONGEST_RECONNECT_S)
-            for attempt in itertools.count(1)
-        )
-        while True:
-            try:
-                server, link = await self._connect(has_begun=session is not None)
-            except SteamUnreachable:
-                if session is None or self.clock.now() >= until:
-                    raise
-                await self.clock.sleep(next(pauses))
-                continue
-            try:
-                link.set_fence(fence_at)
-                return await self._use_connection(link, lease, question, until, session)
-            except AuthInterrupted as broken:
-                if self.clock.now() >= until:
-                    raise
-                self.directory.mark_bad(server)
-                session = broken.session
-            except LogOnRefused as refused:
-                lasted_s = self.clock.now() - began
-                is_expired = refused.eresult == SESSION_EXPIRED and question.is_asked
-                if not is_expired or lasted_s < LEAST_SESSION_S or self.clock.now() >= until:
-                    raise
-                session = None
-            finally:
-                await link.close()
-            if session is None:
-                await question.renew()
-                await self._wait_for_limiter()
-                began = self.clock.now()
-            else:
-                await self.clock.sleep(next(pauses))
-
-    async def _wait_for_limiter(self) -> None:
-        """Wait for the limiter, as bots do.
-
-        Raises:
-            SteamUnreachable: Steam limits the log-ons from this address.
-        """
-        while (wait := await self.limiter.ask(with_password=True)) is not None:
-            if wait.reason == "rate-limit":
-                minutes = wait.seconds / 60
-                raise SteamUnreachable(
-                    "logon", f"too many log-ons from here; try again in {minutes:.0f} minutes"
-                )
-            await self.clock.sleep(wait.seconds + self.rng.random() * WAIT_JITTER_S)
-
-    async def _connect(self, *, has_begun: bool) -> tuple[Server, Link]:
-        """Open a connection. `has_begun`: the log-on that the limiter counted has reached Steam."""
-        refunded = refunded_unless_reached(self.limiter, with_password=True)
-        async with contextlib.nullcontext() if has_begun else refunded:
-            server = await self.directory.pick()
-            try:
-                return server, await self.network.open(server, _ignore, timeout_s=CONNECT_S)
-            except SteamUnreachable:
-                self.directory.mark_bad(server)
-                raise
-
-    async def _use_connection(
-        self,
-        link: Link,
-        lease: Lease,
-        question: _CodeRequest,
-        until: float,
-        session: AuthSession | None,
-    ) -> LoggedOn:
-        """Log on over one connection. `session`: begun over an earlier one."""
-        stored = await self.store.load_auth(lease)
-        # Without the stored token, which stays in Redis until there is a newer one.
-        auth = stored and AuthState(stored.steam_id, "", stored.guard_data)
-        timeouts = LogOnTimeouts(credentials_s=until - self.clock.now())
-        log_on = LogOn(self.store, question.ask, clock=self.clock, timeouts=timeouts)
-        logged_on, _ = await log_on.run(link, lease, auth, resume=session)
-        with contextlib.suppress(AccountError):  # as above
-            await self.store.note_logon(lease)
-        await link.log_off(timeout_s=LOG_OFF_S)
-        return logged_on
-
-
-class _CodeRequest:
-    """Asks a person once, however many connections ask."""
-
-    def __init__(self, on_guard: GuardCallback) -> None:
-        self._on_guard = on_guard
-        self._asked: GuardRequest | None = None
-        self._asking: asyncio.Task[str | None] | None = None
-        self._is_renewed = False
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether the person has been asked."""
-        return self._asking is not None
-
-    async def ask(self, request: GuardRequest) -> str | None:
-        """Return the answer; a repeated request is not put to the person again."""
-        request = replace(request, is_renewed=self._is_renewed)
-        if self._asking is None or request != self._asked:
-            await self.close()
-            self._asked = request
-            self._asking = asyncio.ensure_future(self._on_guard(request))
-        return await asyncio.shield(self._asking)
-
-    async def renew(self) -> None:
-        """Drop the answer: Steam has sent another code."""
-        await self.close()
-        self._is_renewed = True
-
-    async def close(self) -> None:
-        """Cancel the question."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            await end(asking)
-
-
-def _ignore(_event: LinkEvent) -> None:
-    """Ignore link events: the calls on the link fail."""
-
+from actors.actor import fail, resolve
+from actors.bot.interactive_logon import InteractiveLogon
+from actors.clock import Clock, Tasks, within
+from actors.errors import ActorStopped, ServiceError
+from actors.steam.port import GuardKind, GuardRequest
 
 SERVICE: Final = "steam_guard"
 CODE_S: Final = 600.0  # to find the mail, the phone or the glasses; Steam waits about as long
@@ -227,38 +28,36 @@ WHERE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GuardOutcome:
-    """`need`: what is wanted now, in words; None when the account is logged on."""
-
-    account: str
-    need: str | None
-
-
-LogsOnByHand = Callable[[str, GuardCallback], Awaitable[object]]
-
-
 @dataclass(slots=True)
 class _Pending:
     """One log-on under way."""
 
     account: str
     code: str | None = field(repr=False)  # brought, and not asked for yet
-    is_early: bool  # that code was brought before this log-on began
-    reply: Reply[GuardOutcome] | None  # who waits for what becomes of it
-    wanted: asyncio.Future[str | None] | None = None  # Steam waits for a code
+    is_early: bool = True  # that code was brought before this log-on began
+    reply: asyncio.Future[str | None] | None = None  # of the request that waits for the outcome
+    wanted: asyncio.Future[str] | None = None  # Steam waits for a code
     need: str | None = None
-    task: asyncio.Task[None] | None = None
+
+    def answer(self, outcome: str | ServiceError | None) -> None:
+        reply, self.reply = self.reply, None
+        if reply is None:
+            return
+        if isinstance(outcome, ServiceError):
+            fail(reply, outcome)
+        else:
+            resolve(reply, outcome)
 
 
 class SteamGuard:
-    """Service that runs interactive log-ons. `log_on`: runs one with a callback for the code."""
+    """Service that runs interactive log-ons, and passes them the codes that operators submit."""
 
-    def __init__(self, log_on: LogsOnByHand, *, clock: Clock, log: FilteringBoundLogger) -> None:
-        self._log_on = log_on
+    def __init__(self, logon: InteractiveLogon, *, clock: Clock, log: FilteringBoundLogger) -> None:
+        self._logon = logon
         self._clock = clock
         self._log = log.bind(actor=SERVICE)
         self._pending: dict[str, _Pending] = {}
+        self._tasks = Tasks()
         self._is_running = False
         self._stop_asked = asyncio.Event()
 
@@ -273,18 +72,17 @@ class SteamGuard:
             await self._stop_asked.wait()
         finally:
             self._is_running = False
-            tasks = [one.task for one in self._pending.values() if one.task is not None]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            self._tasks.cancel()
+            await self._tasks.finish()
 
     def stop(self) -> None:
         """Let `run` return. Harmless when repeated."""
         self._stop_asked.set()
 
-    async def submit(self, account: str, code: str | None = None) -> GuardOutcome:
+    async def submit(self, account: str, code: str | None = None) -> str | None:
         """Log an account on, with the code if there is one; or pass the code to its log-on.
+
+        Return what is wanted now, in words; None when the account is logged on.
 
         Raises:
             ServiceError: why the log-on ended.
@@ -292,46 +90,37 @@ class SteamGuard:
         """
         if not self._is_running:
             raise ActorStopped(SERVICE)
-        reply: Reply[GuardOutcome] = Reply()
-        self._submit(account, code, reply)
-        return await reply.wait()
-
-    def _submit(self, account: str, code: str | None, reply: Reply[GuardOutcome]) -> None:
         pending = self._pending.get(account)
         if pending is None:
-            pending = self._pending[account] = _Pending(account, code, is_early=True, reply=reply)
-            pending.task = asyncio.create_task(self._run(pending), name=f"guard-{account}")
-        elif code is None:
-            self._say_what_is_wanted(pending, reply)
-        elif pending.wanted is None:  # Steam is about to ask, or checks another code
-            pending.code, pending.is_early = code, False
-            if pending.reply is None:
-                pending.reply = reply
-            else:
-                self._say_what_is_wanted(pending, reply)
-        else:
-            pending.reply = reply
+            pending = self._pending[account] = _Pending(account, code)
+            self._tasks.start(self._run(pending), name=f"guard-{account}")
+        elif code is not None and pending.wanted is not None:
             pending.wanted.set_result(code)
             pending.wanted = None
+        else:
+            if code is not None:  # Steam is about to ask, or checks another code
+                pending.code, pending.is_early = code, False
+            if code is None or pending.reply is not None:
+                is_asked = pending.wanted is not None
+                return pending.need if is_asked else "a moment: a log-on is under way"
+        pending.reply = asyncio.get_running_loop().create_future()
+        return await pending.reply
 
     async def _run(self, pending: _Pending) -> None:
-        async def ask(request: GuardRequest) -> str | None:
-            return await self._ask(pending, request)
-
         try:
-            await self._log_on(pending.account, ask)
+            await self._logon.log_on(pending.account, partial(self._ask, pending))
         except ServiceError as error:
             self._log.warning("guard_log_on_failed", account=pending.account, reason=str(error))
-            self._answer(pending, error)
+            pending.answer(error)
         else:
             self._log.info("guard_log_on_succeeded", account=pending.account)
-            self._answer(pending, GuardOutcome(pending.account, None))
+            pending.answer(None)
         finally:
-            self._answer(pending, ActorStopped(SERVICE))  # only a log-on that was cancelled
+            pending.answer(ActorStopped(SERVICE))  # only a log-on that was cancelled
             del self._pending[pending.account]
 
     async def _ask(self, pending: _Pending, request: GuardRequest) -> str | None:
-        """Steam wants a code: the one that was brought along, or the next that is brought.
+        """Return the code that was brought along, or else the next that is brought; None: none came.
 
         A code from an e-mail is good for the log-on that this mail is about. One that was brought before
         the log-on began, which has sent another mail, is not shown to Steam: it would count as wrong.
@@ -341,32 +130,15 @@ class SteamGuard:
         if code is not None and not is_stale:
             return code
         pending.need = _need(request, is_stale=is_stale)
-        wanted: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        pending.wanted = wanted
-        self._answer(pending, GuardOutcome(pending.account, pending.need))
-        alarm = self._clock.call_at(self._clock.now() + CODE_S, lambda: _give_up(wanted))
+        pending.wanted = asyncio.get_running_loop().create_future()
+        pending.answer(pending.need)
         try:
-            return await wanted
+            async with within(self._clock, CODE_S):
+                return await pending.wanted
+        except TimeoutError:
+            return None
         finally:
-            alarm.cancel()
             pending.wanted = None
-
-    def _answer(self, pending: _Pending, outcome: GuardOutcome | ServiceError) -> None:
-        reply, pending.reply = pending.reply, None
-        if reply is None:
-            return
-        if isinstance(outcome, ServiceError):
-            reply.fail(outcome)
-        else:
-            reply.set(outcome)
-
-    @staticmethod
-    def _say_what_is_wanted(pending: _Pending, reply: Reply[GuardOutcome]) -> None:
-        """Answer a request for an account whose log-on runs already."""
-        if pending.wanted is not None:
-            reply.set(GuardOutcome(pending.account, pending.need))
-        else:
-            reply.set(GuardOutcome(pending.account, "a moment: a log-on is under way"))
 
 
 def _need(request: GuardRequest, *, is_stale: bool) -> str:
@@ -375,8 +147,3 @@ def _need(request: GuardRequest, *, is_stale: bool) -> str:
         again = "that code is of an earlier log-on; " if is_stale else "the time is over; "
     hint = f" (to {request.hint})" if request.hint else ""
     return f"{again}the Steam Guard code from {WHERE[request.kind]}{hint}"
-
-
-def _give_up(wanted: asyncio.Future[str | None]) -> None:
-    if not wanted.done():
-        wanted.set_result(None)

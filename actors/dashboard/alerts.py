@@ -6,83 +6,46 @@ consequences.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, assert_never
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, assert_never
 
 from actors.accounts.admin import AccountState
-from actors.bot.messages import BotReport, FleetPlan
+from actors.bot.messages import BotReport
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.views import AccountView, IpView
+from actors.dashboard.snapshot import Alert, Severity, Snapshot
 from actors.errors import redis_says
-from actors.router.messages import RouterReport
 
 _COMING: Final = frozenset(
     {BotState.CONNECTING, BotState.AUTHENTICATING, BotState.LAUNCHING, BotState.BACKING_OFF}
 )
 NAMED: Final = 3  # accounts or bots that an alert names
+NEEDS_PERSON: Final = "account-needs-person"
 # Kinds of alerts that name accounts, and their texts without the names.
 _NAMELESS: Final[Mapping[str, str]] = {
-    "account-needs-person": "There are accounts that need a person.",
+    NEEDS_PERSON: "There are accounts that need a person.",
     "unusable-here": "There are accounts that this instance cannot use.",
 }
 _SIGN_IN: Final = "Sign in, or show the admin token, to see which."
 REDIS_REFUSES: Final = "redis-refuses"
+_CHECK_REDIS: Final = "Check the Redis server at redis.url. The service recovers by itself."
 
 
-class Severity(enum.StrEnum):
-    """How urgent an alert is."""
-
-    WELL = "well"
-    WATCH = "watch"  # temporary, or harmful only later
-    ACT = "act"  # the operator has to do something
-    OUTAGE = "outage"  # a cause that many bots share
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert.
-
-    Attributes:
-        level: how urgent.
-        kind: a word for programs.
-        text: for people; `{when}` stands for the local time of `when`.
-        todo: what the operator can do, or None.
-        when: UTC seconds.
-        about: the name of the account, or the id of the bot.
-    """
-
-    level: Severity
-    kind: str
-    text: str
-    todo: str | None = None
-    when: float | None = None
-    about: tuple[Literal["account", "bot"], str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The state of the service that alerts are derived from."""
-
-    bots: Mapping[str, BotReport]
-    accounts: Mapping[str, AccountView]  # as far as known
-    ips: Mapping[str, IpView]
-    fleet: FleetPlan | None
-    config: Mapping[str, Any]
-    store: str | None  # why the accounts are not known
-    router: RouterReport | None = None  # None: it did not answer
-    causes: tuple[SharedCause, ...] = ()  # the shared causes that last
-    unusable: Mapping[str, str] = field(default_factory=dict)  # here: the reasons, by account
-    knows_accounts: bool = True  # the accounts were read once
-
-
-def alerts(facts: Facts) -> tuple[Alert, ...]:
+def alerts(now: Snapshot) -> tuple[Alert, ...]:
     """Return the alerts, the most urgent first; at least one."""
-    found = [line for rule in _RULES for line in rule(facts)]
+    found = (
+        *(cause_line(cause, len(now.bots)) for cause in now.causes),
+        *_of_service(now),
+        *_of_accounts(now),
+        *_none_ready(now),
+        *_spent_ips(now),
+        *_refused(now),
+        *_parked(now),
+        *_recovering(now),
+        *_restart(now),
+    )
     order = list(reversed(Severity))
-    return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(facts),)
+    return tuple(sorted(found, key=lambda line: order.index(line.level))) or (_all_well(now),)
 
 
 def without_names(shown: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -110,19 +73,18 @@ def cause_line(cause: SharedCause, bots: int) -> Alert:
         case CauseKind.LOGONS_LIMITED:
             address = cause.address or "this address"
             until = "until {when}" if cause.until is not None else "since {when}"
-            wait = f"{affected} {_bots(affected)} {_verb(affected, 'wait')}"
+            wait = f"{_many(affected, 'bot')} {_verb(affected, 'wait')}"
             text = f"Steam limits log-ons from {address} {until}; {wait}; do not restart."
             when, todo = cause.until or cause.since, None
         case CauseKind.SAME_REFUSAL:
-            accounts = f"{affected} {'account' if affected == 1 else 'accounts'}"
             text = (
-                f"Steam refuses all log-ons ({cause.reason}) since {{when}}; {accounts}; "
-                "retried by itself."
+                f"Steam refuses all log-ons ({cause.reason}) since {{when}}; "
+                f"{_many(affected, 'account')}; retried by itself."
             )
             todo = None
         case CauseKind.REDIS_UNREACHABLE:
             text = "Redis has not answered since {when}, so no new match can be asked for."
-            todo = "Check the Redis server at redis.url. The service recovers by itself."
+            todo = _CHECK_REDIS
             if said := redis_says(cause.reason):
                 text = f"Redis refuses since {{when}}: {said}. No new match can be asked for."
                 return Alert(Severity.OUTAGE, REDIS_REFUSES, text, todo, when)
@@ -131,98 +93,71 @@ def cause_line(cause: SharedCause, bots: int) -> Alert:
     return Alert(Severity.OUTAGE, cause.kind, text, todo, when)
 
 
-def _causes(facts: Facts) -> Iterator[Alert]:
-    for cause in facts.causes:
-        yield cause_line(cause, len(facts.bots))
-
-
-def _store(facts: Facts) -> Iterator[Alert]:
-    if facts.store is not None and not _lasts(facts, CauseKind.REDIS_UNREACHABLE):
+def _of_service(now: Snapshot) -> Iterator[Alert]:
+    is_lost = any(cause.kind is CauseKind.REDIS_UNREACHABLE for cause in now.causes)
+    if now.store is not None and not is_lost:
         yield Alert(
             Severity.ACT,
             REDIS_REFUSES,
-            f"{facts.store}, so that no budget can be counted and nothing new can be asked for.",
-            "Check the Redis server at redis.url. The service recovers by itself.",
+            f"{now.store}, so that no budget can be counted and nothing new can be asked for.",
+            _CHECK_REDIS,
         )
-
-
-def _config(facts: Facts) -> Iterator[Alert]:
-    if refused := facts.config.get("refused"):
+    if refused := now.config.get("refused"):
         yield Alert(
             Severity.ACT,
             "settings-refused",
             f"The settings as they are now are not in effect: {refused}",
             "Correct the file and save it.",
         )
-
-
-def _drained(facts: Facts) -> Iterator[Alert]:
-    if facts.fleet is not None and facts.fleet.drained:
-        left = len(facts.fleet.leaving)
+    if now.fleet.drained:
+        left = len(now.fleet.leaving)
         text = f"{left} of the bots still finish" if left else "Every account is free"
-        yield Alert(
-            Severity.ACT,
-            "drained",
-            f"The fleet is drained. {text}.",
-            "Resume it to serve matches again.",
-        )
+        text = f"The fleet is drained. {text}."
+        yield Alert(Severity.ACT, "drained", text, "Resume it to serve matches again.")
 
 
-def _needs(facts: Facts) -> Iterator[Alert]:
-    kind = "account-needs-person"
-    needy = [one for one in facts.accounts.values() if one.needs_you]
-    for one in needy[:NAMED]:
-        yield Alert(
-            Severity.ACT,
-            kind,
-            f"The account {one.account} needs {one.need}.",
-            f"Open it on the page, or type: {one.command}",
-            about=("account", one.account),
-        )
-    if len(needy) > NAMED:
-        more = f"{len(needy) - NAMED} more accounts need you."
-        yield Alert(Severity.ACT, kind, more, "`botapi status` lists them.")
-
-
-def _unusable(facts: Facts) -> Iterator[Alert]:
-    if facts.unusable:
-        number, reason = len(facts.unusable), next(iter(facts.unusable.values()))
-        accounts = "1 account" if number == 1 else f"{number} accounts"
+def _of_accounts(now: Snapshot) -> Iterator[Alert]:
+    # With a shared cause there are accounts: the last read of Redis is some seconds old.
+    if now.knows_accounts and not now.accounts and now.store is None and not now.causes:
+        text, todo = "There is no account yet.", "Add one, or import a file of them."
+        yield Alert(Severity.ACT, "no-accounts", text, todo)
+    if now.unusable:
+        accounts, reason = _many(len(now.unusable), "account"), next(iter(now.unusable.values()))
         yield Alert(
             Severity.ACT,
             "unusable-here",
             f"This instance cannot use {accounts}: {reason}.",
             "Mend that here and restart; other instances may use them meanwhile.",
         )
-
-
-def _no_accounts(facts: Facts) -> Iterator[Alert]:
-    # With a shared cause there are accounts: the last read of Redis is some seconds old.
-    if facts.knows_accounts and not facts.accounts and facts.store is None and not facts.causes:
+    needy = [one for one in now.accounts.values() if one.needs_you]
+    for one in needy[:NAMED]:
         yield Alert(
             Severity.ACT,
-            "no-accounts",
-            "There is no account yet.",
-            "Add one, or import a file of them.",
+            NEEDS_PERSON,
+            f"The account {one.account} needs {one.need}.",
+            f"Open it on the page, or type: {one.command}",
+            about=("account", one.account),
         )
+    if len(needy) > NAMED:
+        more = f"{len(needy) - NAMED} more accounts need you."
+        yield Alert(Severity.ACT, NEEDS_PERSON, more, "`botapi status` lists them.")
 
 
-def _none_ready(facts: Facts) -> Iterator[Alert]:
-    if not facts.bots or _ready(facts) or (facts.fleet is not None and facts.fleet.drained):
+def _none_ready(now: Snapshot) -> Iterator[Alert]:
+    if not now.bots or _ready(now) or now.fleet.drained:
         return
-    spent = [one for one in facts.accounts.values() if one.left == 0]
-    if facts.accounts and len(spent) == len(facts.accounts):
+    spent = [one for one in now.accounts.values() if one.left == 0]
+    if now.accounts and len(spent) == len(now.accounts):
         frees_at = min((one.frees_at for one in spent if one.frees_at is not None), default=None)
-        text = "The budget of every account is spent" + (
-            "; the first frees at {when}." if frees_at else "."
-        )
+        frees = "; the first frees at {when}" if frees_at else ""
+        text = f"The budget of every account is spent{frees}."
         yield Alert(Severity.ACT, "budgets-spent", text, "Wait, or add accounts.", frees_at)
-    elif facts.causes:
+    elif now.causes:
         return  # the alert of the cause says why
-    elif coming := _coming(facts):
+    elif coming := _coming(now):
         text = f"No bot is ready yet; {len(coming)} {_are(len(coming))} on the way"
         yield Alert(Severity.WATCH, "none-ready", f"{text}{_waiting(coming)}.")
-    elif facts.accounts:
+    elif now.accounts:
         yield Alert(
             Severity.ACT,
             "none-ready",
@@ -231,12 +166,12 @@ def _none_ready(facts: Facts) -> Iterator[Alert]:
         )
 
 
-def _spent_ips(facts: Facts) -> Iterator[Alert]:
+def _spent_ips(now: Snapshot) -> Iterator[Alert]:
     spent: dict[str, float | None] = {
-        one.ip: one.frees_at for one in facts.ips.values() if one.left == 0
+        one.ip: one.frees_at for one in now.ips.values() if one.left == 0
     }
-    if facts.router is not None:  # newer than the last read of Redis
-        spent |= facts.router.spent_addresses
+    if now.router is not None:  # newer than the last read of Redis
+        spent |= now.router.spent_addresses
     for ip, frees_at in spent.items():
         frees = "" if frees_at is None else "; it frees at {when}"
         yield Alert(
@@ -248,20 +183,19 @@ def _spent_ips(facts: Facts) -> Iterator[Alert]:
         )
 
 
-def _refused(facts: Facts) -> Iterator[Alert]:
+def _refused(now: Snapshot) -> Iterator[Alert]:
     """Yield an alert if bots are ready but refused; a spent budget has an alert of its own."""
-    router = facts.router
-    if _ready(facts) and router is not None and router.refusal and router.budget != "spent":
-        yield Alert(
-            Severity.WATCH, "matches-refused", f"New matches are refused for now: {router.refusal}."
-        )
+    router = now.router
+    if _ready(now) and router is not None and router.refusal and router.budget != "spent":
+        text = f"New matches are refused for now: {router.refusal}."
+        yield Alert(Severity.WATCH, "matches-refused", text)
 
 
-def _parked(facts: Facts) -> Iterator[Alert]:
-    parked = [one for one in facts.bots.values() if one.state is BotState.PARKED]
-    by_hand = set(facts.fleet.parked) if facts.fleet is not None else set()
-    if facts.fleet is not None and facts.fleet.drained:
+def _parked(now: Snapshot) -> Iterator[Alert]:
+    if now.fleet.drained:
         return
+    parked = [one for one in now.bots.values() if one.state is BotState.PARKED]
+    by_hand = now.fleet.parked
     failed = [one.bot_id for one in parked if one.bot_id not in by_hand and one.cause is None]
     if failed:
         yield Alert(
@@ -276,71 +210,54 @@ def _parked(facts: Facts) -> Iterator[Alert]:
         yield Alert(Severity.WATCH, "bots-parked-by-hand", text)
 
 
-def _recovering(facts: Facts) -> Iterator[Alert]:
-    ready, kind = _ready(facts), "recovering"
-    away = [
-        one for one in facts.bots.values() if one.state not in (BotState.READY, BotState.PARKED)
-    ]
+def _recovering(now: Snapshot) -> Iterator[Alert]:
+    ready = _ready(now)
+    away = [one for one in now.bots.values() if one.state not in (BotState.READY, BotState.PARKED)]
     idle = [one for one in away if one.state is BotState.WAITING_FOR_ACCOUNT]
     if not ready or not away:
         return
-    text = f"{ready} of {len(facts.bots)} bots are ready"
-    if facts.causes:
-        yield Alert(Severity.WATCH, kind, f"{text}.")
-    elif len(idle) == len(away):
-        free = [one for one in facts.accounts.values() if one.state is AccountState.FREE]
-        todo = None if free else "Add accounts, or have fewer bots."
-        yield Alert(Severity.WATCH, kind, f"{text}; the others find no free account.", todo)
-    else:
-        text = f"{text}; the others are on their way{_waiting(away)}."
-        yield Alert(Severity.WATCH, kind, text)
+    text = f"{ready} of {len(now.bots)} bots are ready"
+    todo = None
+    if not now.causes and len(idle) == len(away):
+        text = f"{text}; the others find no free account"
+        if all(one.state is not AccountState.FREE for one in now.accounts.values()):
+            todo = "Add accounts, or have fewer bots."
+    elif not now.causes:
+        text = f"{text}; the others are on their way{_waiting(away)}"
+    yield Alert(Severity.WATCH, "recovering", f"{text}.", todo)
 
 
-def _restart(facts: Facts) -> Iterator[Alert]:
-    if waiting := facts.config.get("needs_restart"):
+def _restart(now: Snapshot) -> Iterator[Alert]:
+    if waiting := now.config.get("needs_restart"):
         text = f"Edits that wait for a restart: {', '.join(waiting)}."
         yield Alert(Severity.WATCH, "restart-needed", text)
 
 
-def _all_well(facts: Facts) -> Alert:
-    ready = _ready(facts)
+def _all_well(now: Snapshot) -> Alert:
+    ready = _ready(now)
     if not ready:
         return Alert(Severity.WATCH, "starting", "The fleet is starting.")
-    left = sum(one.left for one in facts.accounts.values())
-    budget = f", {left} requests left" if facts.accounts else ""
-    text = f"All is well: {ready} of {len(facts.bots)} bots are ready{budget}."
+    left = sum(one.left for one in now.accounts.values())
+    budget = f", {left} requests left" if now.accounts else ""
+    text = f"All is well: {ready} of {len(now.bots)} bots are ready{budget}."
     return Alert(Severity.WELL, "well", text)
 
 
-_RULES: Final[tuple[Callable[[Facts], Iterator[Alert]], ...]] = (
-    _causes,
-    _store,
-    _config,
-    _drained,
-    _no_accounts,
-    _unusable,
-    _needs,
-    _none_ready,
-    _spent_ips,
-    _refused,
-    _parked,
-    _recovering,
-    _restart,
-)
+def _ready(now: Snapshot) -> int:
+    return sum(one.state is BotState.READY for one in now.bots.values())
 
 
-def _ready(facts: Facts) -> int:
-    return sum(one.state is BotState.READY for one in facts.bots.values())
-
-
-def _coming(facts: Facts) -> list[BotReport]:
+def _coming(now: Snapshot) -> list[BotReport]:
     """Return the bots that begin a session, or will: also those parked by a shared cause."""
-    by_hand = set(facts.fleet.parked) if facts.fleet is not None else set()
     return [
         one
-        for one in facts.bots.values()
+        for one in now.bots.values()
         if one.state in _COMING
-        or (one.state is BotState.PARKED and one.cause is not None and one.bot_id not in by_hand)
+        or (
+            one.state is BotState.PARKED
+            and one.cause is not None
+            and one.bot_id not in now.fleet.parked
+        )
     ]
 
 
@@ -348,10 +265,6 @@ def _waiting(bots: list[BotReport]) -> str:
     """Return the text about the bots that wait for their log-on."""
     waiting = sum(one.waits is not None for one in bots)
     return f", {waiting} of them {_verb(waiting, 'wait')} for their turn to log on" * bool(waiting)
-
-
-def _lasts(facts: Facts, kind: CauseKind) -> bool:
-    return any(cause.kind is kind for cause in facts.causes)
 
 
 def _names(bot_ids: list[str]) -> str:
@@ -368,8 +281,8 @@ def _mid(reason: str) -> str:
     return reason[0].lower() + reason[1:] if reason.partition(" ")[0].istitle() else reason
 
 
-def _bots(number: int) -> str:
-    return "bot" if number == 1 else "bots"
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 def _verb(number: int, verb: str) -> str:

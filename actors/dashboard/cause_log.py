@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,19 +10,20 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
 from actors.clock import Clock
-from actors.dashboard.alerts import Alert, cause_line
+from actors.dashboard.alerts import cause_line
+from actors.dashboard.snapshot import Alert
 from actors.metrics import contained
 from actors.redis.client import CallObserver
 
 BACK_AFTER: Final = 3  # answers in a row: one may have been sent before the outage
-OUTAGE_SUMMARY_S: Final = 60.0  # between two lines about an outage
+SUMMARY_S: Final = 60.0  # between two lines about a cause
 # A Redis that cannot write still answers scripts that only read. Its outage ends with the answer to one
 # of these scripts, or after WRITES_AFTER_S without a failure.
 WRITERS: Final = frozenset({"acquire", "renew", "release", "note_logon"})
 WRITES_AFTER_S: Final = 30.0
 
 
-class RedisLog:
+class RedisLog(CallObserver):
     """Observer of script calls that logs outages, and forwards each call to `watch`."""
 
     def __init__(self, watch: CallObserver, *, clock: Clock, log: FilteringBoundLogger) -> None:
@@ -38,14 +38,8 @@ class RedisLog:
         self._said_at = 0.0
         self._failed_at = 0.0
         self._told: set[bool] = set()  # the kinds of failure in this outage: whether Redis answered
-        self._failures = 0
-        self._answers = 0
-        self._outage: SharedCause | None = None
-
-    @property
-    def outage(self) -> SharedCause | None:
-        """The present outage, as a cause that all bots share."""
-        return self._outage
+        self._failures = self._answers = 0
+        self.outage: SharedCause | None = None  # the present one, as a cause that all bots share
 
     def answered(self, script: str, seconds: float) -> None:
         """Record an answer."""
@@ -76,14 +70,10 @@ class RedisLog:
             self._lost_at = self._said_at = now
         if answered not in self._told:
             self._told.add(answered)
-            self._outage = SharedCause(
-                CauseKind.REDIS_UNREACHABLE,
-                self._clock.wall() - (now - self._lost_at),
-                reason,
-                frozenset(),
-            )
+            since = self._clock.wall() - (now - self._lost_at)
+            self.outage = SharedCause(CauseKind.REDIS_UNREACHABLE, since, reason, frozenset())
             self._log.warning("redis_lost", script=script, reason=reason)
-        elif now - self._said_at >= OUTAGE_SUMMARY_S:
+        elif now - self._said_at >= SUMMARY_S:
             self._said_at = now
             lasted_s = round(now - self._lost_at, 3)
             self._log.info(
@@ -101,7 +91,7 @@ class RedisLog:
         if self._answers >= BACK_AFTER:
             lasted_s = round((self._failed_at if cannot_write else now) - self._lost_at, 3)
             self._log.info("redis_back", duration_s=lasted_s, failures=self._failures)
-            self._lost_at, self._failures, self._outage = None, 0, None
+            self._lost_at, self._failures, self.outage = None, 0, None
             self._told.clear()
 
 
@@ -119,91 +109,59 @@ class LastingCauses:
         return shared if lost is None else (lost, *shared)
 
 
-SUMMARY_S: Final = 60.0  # between two lines about a cause
-
 _Key = tuple[CauseKind, str | None]  # and what distinguishes two causes of a kind
 
 
-@dataclass(slots=True)
-class _Logged:
-    """A cause whose begin was logged."""
-
-    cause: SharedCause
-    said_at: float  # clock seconds
-
-
 class CauseLog:
-    """Logs every shared cause except outages of Redis, which RedisLog logs.
+    """Logs every shared cause except outages of Redis, which RedisLog logs."""
 
-    `summary_s`: seconds between two lines about a cause.
-    """
-
-    def __init__(
-        self, *, clock: Clock, log: FilteringBoundLogger, summary_s: float = SUMMARY_S
-    ) -> None:
+    def __init__(self, *, clock: Clock, log: FilteringBoundLogger) -> None:
         self._clock = clock
         self._log = log.bind(actor="causes")
-        self._summary_s = summary_s
-        self._logged: dict[_Key, _Logged] = {}
+        # The causes whose begin was logged, and when the last line about each was (clock seconds).
+        self._logged: dict[_Key, tuple[SharedCause, float]] = {}
 
     def is_due(self, causes: Sequence[SharedCause]) -> bool:
         """Return whether `note` has something to log."""
         now = self._clock.now()
         return _by_key(causes).keys() != self._logged.keys() or any(
-            now - one.said_at >= self._summary_s for one in self._logged.values()
+            now - said_at >= SUMMARY_S for _, said_at in self._logged.values()
         )
 
     def note(self, causes: Sequence[SharedCause], bots: int) -> None:
         """Log changes. `causes`: all that last; `bots`: the size of the fleet."""
         lasting, now = _by_key(causes), self._clock.now()
         for key in self._logged.keys() - lasting.keys():
-            ended = self._logged.pop(key).cause
-            self._log.info(
-                "shared_cause_ended",
-                kind=ended.kind,
-                reason=ended.reason,
-                duration_s=self._lasted_s(ended),
-            )
+            ended, _ = self._logged.pop(key)
+            which = {"kind": ended.kind, "reason": ended.reason}
+            self._log.info("shared_cause_ended", **which, duration_s=self._lasted_s(ended))
         for key, cause in lasting.items():
-            if (logged := self._logged.get(key)) is None:
-                self._log_begin(cause, bots)
-                self._logged[key] = _Logged(cause, now)
-            else:
-                logged.cause = cause
-                if now - logged.said_at >= self._summary_s:
-                    self._log_summary(cause, bots)
-                    logged.said_at = now
-
-    def _log_begin(self, cause: SharedCause, bots: int) -> None:
-        self._log.warning(
-            "shared_cause_begun",
-            kind=cause.kind,
-            reason=cause.reason,
-            bots=len(cause.bots),
-            of=bots,
-            text=_in_words(cause_line(cause, bots)),
-        )
-
-    def _log_summary(self, cause: SharedCause, bots: int) -> None:
-        self._log.info(
-            "shared_cause_lasts",
-            kind=cause.kind,
-            reason=cause.reason,
-            bots=len(cause.bots),
-            of=bots,
-            duration_s=self._lasted_s(cause),
-        )
+            facts = {
+                "kind": cause.kind,
+                "reason": cause.reason,
+                "bots": len(cause.bots),
+                "of": bots,
+            }
+            _, said_at = self._logged.get(key, (cause, None))
+            if said_at is None:
+                text = _in_words(cause_line(cause, bots))
+                self._log.warning("shared_cause_begun", **facts, text=text)
+                said_at = now
+            elif now - said_at >= SUMMARY_S:
+                self._log.info("shared_cause_lasts", **facts, duration_s=self._lasted_s(cause))
+                said_at = now
+            self._logged[key] = cause, said_at
 
     def _lasted_s(self, cause: SharedCause) -> float:
         return round(max(0.0, self._clock.wall() - cause.since), 3)
 
 
 def _by_key(causes: Sequence[SharedCause]) -> Mapping[_Key, SharedCause]:
-    return {_key(one): one for one in causes if one.kind is not CauseKind.REDIS_UNREACHABLE}
-
-
-def _key(cause: SharedCause) -> _Key:
-    return cause.kind, cause.reason if cause.kind is CauseKind.SAME_REFUSAL else cause.address
+    return {
+        (one.kind, one.reason if one.kind is CauseKind.SAME_REFUSAL else one.address): one
+        for one in causes
+        if one.kind is not CauseKind.REDIS_UNREACHABLE
+    }
 
 
 def _in_words(line: Alert) -> str:

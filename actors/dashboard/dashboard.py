@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -19,18 +20,17 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.admin import AccountAdmin, AccountRow, IpRow
 from actors.accounts.store import AccountStore
 from actors.actor import Address
-from actors.bot.messages import BotReport, FleetControl
+from actors.bot.messages import FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind
 from actors.clock import Clock, end, within
-from actors.dashboard.alerts import Facts, alerts
+from actors.dashboard.alerts import alerts
 from actors.dashboard.cause_log import CauseLog, LastingCauses
 from actors.dashboard.event_stream import EventId, EventStream, Watcher
 from actors.dashboard.history import MINUTE_S, MINUTES, FleetHistory, MinuteReport, Traffic
-from actors.dashboard.snapshot import Snapshot, changes, whole
-from actors.dashboard.views import AccountView, IpView, account_view, ip_view
+from actors.dashboard.snapshot import Snapshot, account_view, changes, ip_view, whole
 from actors.errors import AccountError, ActorStopped, LocalProtocolError, store_trouble
-from actors.router.messages import GetRouter, RouterMessage, RouterReport
+from actors.router.messages import GetRouter, RouterMessage
 
 SERVICE: Final = "dashboard"
 TICK_S: Final = 0.5  # between two events, while a page is open
@@ -65,19 +65,9 @@ class Dashboard:
     ) -> None:
         """Make the service.
 
-        Args:
-            registry: the bots.
-            router: the state of match requests.
-            fleet: the intended state of the fleet.
-            accounts: the accounts in Redis.
-            store: the accounts that this instance cannot use.
-            traffic: the request history, which the HTTP server fills.
-            about: constant facts, e.g. the version.
-            config: returns the state of the settings.
-            causes: the shared causes that last.
-            epoch: distinguishes the event ids of this process from those of others.
-            clock: both times.
-            log: of the shared causes.
+        `store` knows the accounts that this instance cannot use. The HTTP server fills `traffic`.
+        `about`: constant facts. `config` returns the state of the settings. `epoch` distinguishes the
+        event ids of this process from those of others.
         """
         self.history = FleetHistory()
         self._registry = registry
@@ -91,10 +81,9 @@ class Dashboard:
         self._clock = clock
         self._cause_log = CauseLog(clock=clock, log=log)
         self._stream = EventStream(epoch)
-        self._snapshot = Snapshot({}, {}, {}, None, None, {}, (), about)
+        no_plan = FleetPlan(0, 0, drained=False, parked=(), leaving=())
+        self._snapshot = Snapshot({}, {}, {}, no_plan, None, {}, about=about, knows_accounts=False)
         self._minutes: list[MinuteReport] = []  # the newest, as they were sent
-        self._store: str | None = None  # why the accounts are not known
-        self._knows_accounts = False
         self._read_at: float | None = None  # when the newest read of the accounts began
         self._reading: asyncio.Task[_Read] | None = None
         self._beat_at = 0.0
@@ -102,8 +91,6 @@ class Dashboard:
         self._polling = asyncio.Lock()
         self._is_running = False
         self._stop_asked = asyncio.Event()
-
-    # -- being a child -------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Accept watchers from now on."""
@@ -130,8 +117,6 @@ class Dashboard:
         """Let `run` return. Harmless when repeated."""
         self._stop_asked.set()
 
-    # -- pages ---------------------------------------------------------------------------------
-
     async def watch(self, last_seen: EventId | None = None) -> Watcher:
         """Return a new watcher of the stream. `last_seen`: the last event of an earlier one.
 
@@ -155,8 +140,10 @@ class Dashboard:
         Raises:
             ActorStopped: the service does not run.
         """
-        if not self._stream.watchers:  # an open page has the snapshot polled twice a second
-            await self._poll(patience_s=self._patience_s())
+        # An open page has the snapshot polled twice a second. A lost Redis is not awaited.
+        if not self._stream.watchers:
+            is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
+            await self._poll(patience_s=UNWATCHED_S if is_lost else ACCOUNTS_S)
         self._check_running()
         return self._snapshot
 
@@ -164,22 +151,14 @@ class Dashboard:
         if not self._is_running:
             raise ActorStopped(SERVICE)
 
-    # -- polling -------------------------------------------------------------------------------
-
     async def _tick(self) -> None:
         while True:
+            now, causes = self._clock.wall(), self._causes.active()
             if self._stream.watchers:
                 await self._poll(patience_s=ACCOUNTS_S)
-            elif self.history.is_due(self._clock.wall()) or self._cause_log.is_due(
-                self._causes.active()
-            ):
+            elif self.history.is_due(now) or self._cause_log.is_due(causes):
                 await self._poll(patience_s=UNWATCHED_S)
             await self._clock.sleep(TICK_S)
-
-    def _patience_s(self) -> float:
-        """Return how old the accounts may be for a client that waits; a lost Redis is not awaited."""
-        is_lost = any(one.kind is CauseKind.REDIS_UNREACHABLE for one in self._causes.active())
-        return UNWATCHED_S if is_lost else ACCOUNTS_S
 
     async def _poll(self, *, patience_s: float) -> None:
         """Poll every source, and publish the changes. `patience_s`: how old the accounts may be."""
@@ -191,7 +170,7 @@ class Dashboard:
             if self.history.is_due(now := self._clock.wall()):
                 needy = sum(one.needs_you for one in self._snapshot.accounts.values())
                 self.history.add(now, self._snapshot.bots.values(), needy)
-                news["history"] = [self.history.latest()]
+                news["history"] = [self.history.points[-1]]
             minutes = self._traffic.since(now - MINUTE_S)
             if minutes != self._minutes:
                 self._minutes = news["minutes"] = minutes
@@ -213,57 +192,45 @@ class Dashboard:
             {
                 "at": now,
                 **whole(self._snapshot),
-                "history": self.history.points(),
+                "history": list(self.history.points),
                 "minutes": self._traffic.since(now - MINUTES * MINUTE_S),
             }
         )
 
     async def _polled(self, patience_s: float) -> Snapshot:
         """Return a snapshot of now; it shares unchanged rows with the last one."""
-        router = await self._ask_router()
+        router = None
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
+            router = await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
         bots = {one.bot_id: one for one in self._registry.reports()}
-        plan = self._fleet.plan()
-        self._note_ips(bots.values())
-        accounts, ips = await self._poll_accounts(patience_s)
-        config, causes = self._config(), self._causes.active()
-        self._cause_log.note(causes, len(bots))
-        facts = Facts(
-            bots,
-            accounts,
-            ips,
-            plan,
-            config,
-            self._store,
-            router,
-            causes,
-            self._account_store.avoided(),
-            self._knows_accounts,
-        )
-        about = self._snapshot.about
-        return Snapshot(bots, accounts, ips, plan, router, config, alerts(facts), about)
-
-    async def _ask_router(self) -> RouterReport | None:
-        try:
-            return await self._router.ask(GetRouter(), deadline=self._clock.now() + ASK_S)
-        except (TimeoutError, LocalProtocolError):
-            return None
-
-    def _note_ips(self, bots: Iterable[BotReport]) -> None:
-        for bot in bots:
+        for bot in bots.values():
             if bot.ip is not None and bot.ip not in self._seen_ips:
                 self._seen_ips[bot.ip] = None
                 self._read_at = None  # its budget is not known yet
+        plan = self._fleet.plan()
+        known = await self._poll_accounts(patience_s)
+        causes = self._causes.active()
+        self._cause_log.note(causes, len(bots))
+        found = replace(
+            known,
+            bots=bots,
+            fleet=plan,
+            router=router,
+            config=self._config(),
+            causes=causes,
+            unusable=self._account_store.avoided(),
+        )
+        return replace(found, headlines=alerts(found))
 
-    # -- Redis ---------------------------------------------------------------------------------
+    async def _poll_accounts(self, patience_s: float) -> Snapshot:
+        """Return the last snapshot, with the accounts and budgets in Redis.
 
-    async def _poll_accounts(
-        self, patience_s: float
-    ) -> tuple[Mapping[str, AccountView], Mapping[str, IpView]]:
-        """Return the accounts and budgets in Redis, at most `patience_s` old while Redis answers."""
+        These are at most `patience_s` old while Redis answers.
+        """
         old, now = self._snapshot, self._clock.now()
         if self._reading is None:
             if self._read_at is not None and now - self._read_at < patience_s:
-                return old.accounts, old.ips
+                return old
             self._read_at = now
             self._reading = asyncio.create_task(self._read_accounts(), name="dashboard-accounts")
         reading, wait_s = self._reading, (self._read_at or 0.0) + REDIS_S - now
@@ -272,18 +239,18 @@ class Dashboard:
                 async with within(self._clock, wait_s):
                     await asyncio.wait({reading})
         if not reading.done() or reading.cancelled():
-            return old.accounts, old.ips
+            return old
         self._reading = None
         try:
             rows, budgets = reading.result()
         except AccountError as error:
-            self._store = store_trouble(error)
-            return old.accounts, old.ips
-        self._store, self._knows_accounts, wall = None, True, self._clock.wall()
-        return (
-            {row.account: account_view(row, wall, old.accounts.get(row.account)) for row in rows},
-            {row.ip: ip_view(row, wall, old.ips.get(row.ip)) for row in budgets},
-        )
+            return replace(old, store=store_trouble(error))
+        wall = self._clock.wall()
+        accounts = {
+            one.account: account_view(one, wall, old.accounts.get(one.account)) for one in rows
+        }
+        ips = {one.ip: ip_view(one, wall, old.ips.get(one.ip)) for one in budgets}
+        return replace(old, accounts=accounts, ips=ips, store=None, knows_accounts=True)
 
     async def _read_accounts(self) -> _Read:
         rows = await self._accounts.overview()

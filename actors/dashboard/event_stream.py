@@ -81,13 +81,8 @@ class EventStream:
         self._epoch = epoch
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        self._watchers: set[Watcher] = set()
+        self.watchers: set[Watcher] = set()
         self._whole: tuple[int, bytes] | None = None  # the snapshot after so many events
-
-    @property
-    def watchers(self) -> int:
-        """The number of watchers."""
-        return len(self._watchers)
 
     def publish(self, name: str, data: bytes) -> None:
         """Send one event to all watchers. `data`: JSON on one line."""
@@ -107,22 +102,22 @@ class EventStream:
         """
         watcher = Watcher()
         watcher.put(self._missed_since(last_seen) or self._snapshot(snapshot))
-        self._watchers.add(watcher)
+        self.watchers.add(watcher)
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
         """Disconnect and remove a watcher."""
         watcher.end()
-        self._watchers.discard(watcher)
+        self.watchers.discard(watcher)
 
     def close(self) -> None:
         """Disconnect all watchers."""
-        for watcher in tuple(self._watchers):
+        for watcher in tuple(self.watchers):
             self.leave(watcher)
 
     def _send(self, chunk: bytes) -> None:
-        behind = [watcher for watcher in self._watchers if not watcher.put(chunk)]
-        self._watchers.difference_update(behind)
+        behind = [watcher for watcher in self.watchers if not watcher.put(chunk)]
+        self.watchers.difference_update(behind)
 
     def _snapshot(self, snapshot: Callable[[], bytes]) -> bytes:
         if self._whole is None or self._whole[0] != self._number:

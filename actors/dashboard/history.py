@@ -30,37 +30,19 @@ class FleetHistory:
     """The points of the last hour, oldest first."""
 
     def __init__(self) -> None:
-        self._points: deque[FleetPoint] = deque(maxlen=HOUR_S // POINT_S)
+        self.points: deque[FleetPoint] = deque(maxlen=HOUR_S // POINT_S)
 
     def add(self, at: float, bots: Iterable[BotReport], needs_you: int) -> None:
-        """Add a point, if one is due."""
+        """Count the bots and add a point, if one is due."""
         if self.is_due(at):
-            self._points.append(point(at, bots, needs_you))
+            counts = Counter(bot.state for bot in bots)
+            ready, parked = counts[BotState.READY], counts[BotState.PARKED]
+            recovering = counts.total() - ready - parked
+            self.points.append(FleetPoint(int(at), ready, recovering, parked, needs_you))
 
     def is_due(self, at: float) -> bool:
         """Return whether another point is due."""
-        return not self._points or int(at) - self._points[-1].at >= POINT_S
-
-    def points(self) -> list[FleetPoint]:
-        """Return all points."""
-        return list(self._points)
-
-    def latest(self) -> FleetPoint | None:
-        """Return the newest point."""
-        return self._points[-1] if self._points else None
-
-
-def point(at: float, bots: Iterable[BotReport], needs_you: int) -> FleetPoint:
-    """Count the bots."""
-    counts = Counter(bot.state for bot in bots)
-    ready, parked = counts[BotState.READY], counts[BotState.PARKED]
-    return FleetPoint(
-        at=int(at),
-        ready=ready,
-        recovering=counts.total() - ready - parked,
-        parked=parked,
-        needs_you=needs_you,
-    )
+        return not self.points or int(at) - self.points[-1].at >= POINT_S
 
 
 MINUTE_S: Final = 60
@@ -89,6 +71,17 @@ class _Minute:
     sources: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)  # by bin
 
+    def report(self) -> MinuteReport:
+        """Return the counts, with quantiles of the latency."""
+        return MinuteReport(
+            at=self.number * MINUTE_S,
+            requests=self.requests,
+            errors=dict(self.errors),
+            sources=dict(self.sources),
+            p50=_quantile(self.latencies, 0.50),
+            p95=_quantile(self.latencies, 0.95),
+        )
+
 
 class Traffic:
     """Request statistics by minute. Times are UTC seconds; a jump back only blurs a minute."""
@@ -112,26 +105,13 @@ class Traffic:
     def since(self, at: float) -> list[MinuteReport]:
         """Return the minutes with requests that ended after `at`, oldest first."""
         first = int(at) // MINUTE_S
-        return [_report(minute) for minute in self._minutes if minute.number >= first]
+        return [minute.report() for minute in self._minutes if minute.number >= first]
 
 
-def _report(minute: _Minute) -> MinuteReport:
-    return MinuteReport(
-        at=minute.number * MINUTE_S,
-        requests=minute.requests,
-        errors=dict(minute.errors),
-        sources=dict(minute.sources),
-        p50=_quantile(minute.latencies.items(), 0.50),
-        p95=_quantile(minute.latencies.items(), 0.95),
-    )
-
-
-def _quantile(bins: Iterable[tuple[int, int]], share: float) -> float | None:
+def _quantile(bins: Counter[int], share: float) -> float | None:
     """Return the upper bound of the bin with the quantile `share`."""
-    ordered = sorted(bins)
-    rank = share * sum(count for _, count in ordered)
-    seen = 0
-    for number, count in ordered:
+    rank, seen = share * bins.total(), 0
+    for number, count in sorted(bins.items()):
         seen += count
         if seen >= rank:
             return float(f"{BOUNDS[min(number, len(BOUNDS) - 1)]:.3g}")

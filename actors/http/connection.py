@@ -1,9 +1,9 @@
 """Limits and timeouts of a client connection.
 
 aiohttp limits a line, a header, the number of headers and the time of an idle connection. The subclass of
-its connection class adds limits on the time and size of a request's head, on the time in which a client
-must read a response, and on the number of connections; it answers clients that have shut down their
-sending half, and sends errors in the API's own form. pipeline.py limits bodies.
+its connection class adds limits on the time and size of a head, on the time in which a client must read a
+response, and on the number of connections; it answers clients that have shut down their sending half, and
+sends errors in the API's own form. pipeline.py limits bodies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from structlog.typing import FilteringBoundLogger
 
-from actors.http.auth.client_address import Networks, group_of, is_loopback, is_within
+from actors.http.auth.clients import Networks, group_of, is_loopback, is_within
 from actors.http.errors import error_body, protocol_error
 from actors.http.headers import ID_HEADER, SECURITY_HEADERS, new_request_id, request_id_of
 
@@ -172,7 +172,12 @@ class HttpConnection(web.RequestHandler):
             self._wire.abort()
             return
         request = self._current_request
-        if not self._is_probed and request is not None and _takes_interim(request):
+        if (
+            not self._is_probed
+            and request is not None
+            and request.version >= HttpVersion11
+            and request.writer.output_size == 0  # nothing of the response is sent
+        ):
             self._is_probed = True
             self._wire.write(_INTERIM)
         self._probe_timer = self._loop.call_later(PROBE_S, self._probe)
@@ -255,7 +260,9 @@ class HttpConnection(web.RequestHandler):
         request_id = request_id_of(request) or new_request_id()
         log = self._log.bind(request_id=request_id, address=request.remote)
         if isinstance(exc, HttpProcessingError):
-            status = _status_of(exc)
+            # A head that is too long (RFC 6585), or malformed.
+            is_long = isinstance(exc, LineTooLong) or exc.message == _MANY_HEADERS
+            status = 431 if is_long else 400
             log.info("request_malformed", status=status)
         else:
             log.error("request_crashed", status=status, exc_info=exc)
@@ -277,7 +284,7 @@ class HttpConnection(web.RequestHandler):
 
 
 class _FinalResponse(asyncio.Protocol):
-    """Takes a connection over to send a final response, and waits a moment until the client has read it.
+    """Takes a connection over to send a final response, and waits a moment for the client to read it.
 
     An immediate close with unread data of the client could lose the response to a reset.
     """
@@ -306,20 +313,10 @@ class _FinalResponse(asyncio.Protocol):
         self._capacity.closing -= 1
 
 
-def _takes_interim(request: web.BaseRequest) -> bool:
-    """Return whether an interim response may be sent: not in HTTP/1.0, not after the head."""
-    return request.version >= HttpVersion11 and request.writer.output_size == 0
-
-
 def _address(transport: asyncio.Transport) -> str:
     """Return the peer's address as aiohttp does; "" if the connection is closed."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, list | tuple) else str(peer or "")
-
-
-def _status_of(exc: HttpProcessingError) -> int:
-    """Return the status of a parser error: 431 for a head that is too long (RFC 6585), else 400."""
-    return 431 if isinstance(exc, LineTooLong) or exc.message == _MANY_HEADERS else 400
 
 
 def _complete(response: web.Response, request_id: str) -> web.Response:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import MutableMapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from actors.http.auth.credentials import shows_credential
+from actors.http.auth.api_keys import KEY_HEADER, QUERY_KEY, QUERY_KEY_PREFIXES
+from actors.http.auth.sessions import COOKIE
 from actors.matches.match import MatchAnswer, Source, etag_of, gzipped
 
 # -- negotiation -------------------------------------------------------------------------------------
@@ -47,23 +48,15 @@ def best_media_type(header: str, offers: tuple[str, ...] = OFFERS) -> str | None
 
 def _weight(name: str, header: str, wildcards: Sequence[str]) -> float:
     """Return the weight of `name` in `header`: its own, else that of the first wildcard listed."""
-    weights = dict(_items(header))
-    for candidate in (name, *wildcards):
-        if candidate in weights:
-            return weights[candidate]
-    return 0.0
-
-
-def _items(header: str) -> list[tuple[str, float]]:
-    """Split a header into names and weights; an invalid weight counts as 1."""
-    items = []
+    weights = {}
     for item in header.split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        items.append((name, _quality(parameters)))
-    return items
+        listed, *parameters = (part.strip() for part in item.split(";"))
+        weights[listed] = _quality(parameters)
+    return next((weights[one] for one in (name, *wildcards) if one in weights), 0.0)
 
 
 def _quality(parameters: Sequence[str]) -> float:
+    """Return the weight among the parameters of an item; an invalid or missing one counts as 1."""
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
@@ -97,28 +90,26 @@ def compressed(
 
 # -- matches -----------------------------------------------------------------------------------------
 
+R = TypeVar("R", bound=web.StreamResponse)
+
+SOURCE: Final = web.ResponseKey("source", Source)  # where the data came from
 X_CACHE: Final = "X-Cache"
 HIT: Final = "HIT"  # the process or the fleet had the match
 MISS: Final = "MISS"  # the Game Coordinator was asked
 VARY: Final = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
 
 
-class Content(NamedTuple):
-    """A body and the headers that describe it."""
-
-    body: bytes
-    headers: CIMultiDict[str]
-
-
-def content_of(answer: MatchAnswer, media_type: str, accept_encoding: str) -> Content:
-    """Return `answer` as `media_type`, in a content coding that an Accept-Encoding header lists."""
+def content_of(
+    answer: MatchAnswer, media_type: str, accept_encoding: str
+) -> tuple[bytes, CIMultiDict[str]]:
+    """Return `answer` as `media_type` in an accepted content coding, and the headers that say so."""
     if media_type == PROTOBUF:
         etag = f'"{etag_of(answer.protobuf)}-protobuf"'
-        headers = CIMultiDict({hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY})
-        return Content(answer.protobuf, headers)
+        headers = {hdrs.CONTENT_TYPE: PROTOBUF, hdrs.ETAG: etag, hdrs.VARY: VARY}
+        return answer.protobuf, CIMultiDict(headers)
     if accepts_gzip(accept_encoding):
-        return Content(answer.gzip, CIMultiDict(json_headers(answer.etag, "gzip")))
-    return Content(answer.json, CIMultiDict(json_headers(answer.etag)))
+        return answer.gzip, CIMultiDict(json_headers(answer.etag, "gzip"))
+    return answer.json, CIMultiDict(json_headers(answer.etag))
 
 
 def json_headers(etag: str, coding: str = "") -> dict[str, str]:
@@ -136,6 +127,27 @@ def add_freshness(
     headers[hdrs.CACHE_CONTROL] = cache_control(scope, answer.stored_at, answer.fresh_until)
     headers[hdrs.AGE] = str(age_s(answer, now))
     headers[X_CACHE] = MISS if answer.source is Source.GC else HIT
+
+
+def with_source(response: R, source: Source) -> R:
+    """Store the source of the data in the response and return the response."""
+    response[SOURCE] = source
+    return response
+
+
+def shows_credential(request: web.Request) -> bool:
+    """Return whether a request shows a key, a token or a session, valid or not.
+
+    A shared cache must not give the response to another client (RFC 9111, section 3.5, which knows only
+    the Authorization header).
+    """
+    headers = request.headers
+    return (
+        hdrs.AUTHORIZATION in headers
+        or KEY_HEADER in headers
+        or (hdrs.COOKIE in headers and COOKIE in request.cookies)
+        or (request.path.startswith(QUERY_KEY_PREFIXES) and QUERY_KEY in request.query)
+    )
 
 
 def cache_control(scope: str, stored_at: float, fresh_until: float) -> str:

@@ -31,9 +31,8 @@ from actors.errors import (
     Unauthorized,
     Unusable,
 )
-from actors.http.outcome import ERROR
 
-UNAUTHORIZED: Final = 401
+ERROR: Final = web.ResponseKey("error", str)  # the error word
 TABLE: Final[Mapping[type[RequestError], tuple[int, str]]] = {
     MatchIdRequired: (400, "match-id-required"),
     InvalidMatchId: (400, "invalid"),
@@ -75,7 +74,7 @@ def error_response(error: RequestError) -> web.Response:
     """Return the response for `error`."""
     status, word = TABLE[type(error)]
     response = error_body(status, word, str(error), error.retry_after)
-    if status == UNAUTHORIZED:
+    if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"  # required by RFC 9110, section 11.6.1
     return response
 

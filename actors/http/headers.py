@@ -10,21 +10,23 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, overload
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-from actors.http.auth.credentials import shows_credential
+from actors.http.auth.clients import Client
+from actors.http.content import shows_credential
 
 ID_HEADER: Final = istr("X-Request-Id")
 TRACE_HEADER: Final = istr("traceparent")
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 
+MAX_LOGGED: Final = 200  # characters of a value that a client sent
 _SANE: Final = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,64}")
 _TRACEPARENT: Final = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace_id>[0-9a-f]{32})-(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"
-    r"(?P<more>-.*)?"
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f]{2}(?P<more>-.*)?"
 )
 
 SERVER: Final = "botapi"
@@ -44,18 +46,8 @@ PAGE_POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 PAGE_HEADERS: Final = CIMultiDict(
-    {
-        POLICY: PAGE_POLICY,
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
+    {POLICY: PAGE_POLICY, "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin"}
 )
-
-
-def name_request(request: web.Request) -> str:
-    """Store the ID of `request` in it, and return the ID."""
-    request_id = request[REQUEST_ID] = request_id_for(request.headers)
-    return request_id
 
 
 def request_id_for(headers: Mapping[str, str]) -> str:
@@ -65,9 +57,8 @@ def request_id_for(headers: Mapping[str, str]) -> str:
 
 
 def request_id_of(request: web.BaseRequest) -> str:
-    """Return the ID of `request`; "" before `name_request`."""
-    request_id: str = request.get(REQUEST_ID, "")
-    return request_id
+    """Return the ID of `request`; "" before the pipeline has stored it."""
+    return str(request.get(REQUEST_ID, ""))
 
 
 def new_request_id() -> str:
@@ -78,21 +69,55 @@ def new_request_id() -> str:
 def trace_id_of(request: web.Request) -> str | None:
     """Return the trace ID of `request`, or None if it has no valid traceparent."""
     shown = request.headers.getall(TRACE_HEADER, ())
-    return parse_trace_id(shown[0]) if len(shown) == 1 else None
-
-
-def parse_trace_id(traceparent: str) -> str | None:
-    """Return the trace ID in a traceparent, or None if it is invalid."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    if found is None or found["version"] == "ff":
-        return None
-    if (
-        found["version"] == "00" and found["more"] is not None
-    ):  # only later versions have more fields
-        return None
-    if not found["trace_id"].strip("0") or not found["parent_id"].strip("0"):
+    found = _TRACEPARENT.fullmatch(shown[0]) if len(shown) == 1 else None
+    if found is None or (found["version"] == "00" and found["more"]):  # later versions have more
         return None
     return found["trace_id"]
+
+
+def log_fields(
+    client: Client,
+    address: str,
+    request_id: str,
+    *,
+    method: str,
+    path: str,
+    match_id: str | None,
+    status: int,
+    took_s: float,
+) -> dict[str, Any]:
+    """Return the fields of a request's log line; see `loggable` for texts of the client."""
+    fields = {
+        "method": method,
+        "path": path,
+        "match_id": match_id,
+        "status": status,
+        "duration_s": round(took_s, 6),
+        "request_id": request_id,
+        "address": address,
+    }
+    # The name of the API key, never the key. Without API keys the name is the address.
+    if client.name and client.name != address:
+        fields["client"] = client.name
+    return fields
+
+
+@overload
+def loggable(text: str) -> str: ...
+@overload
+def loggable(text: None) -> None: ...
+def loggable(text: str | None) -> str | None:
+    r"""Return a client's text for a log line: shortened, unprintable characters escaped (ESC: `\x1b`).
+
+    A terminal may show the line.
+    """
+    if text is None or (text.isascii() and text.isprintable() and len(text) <= MAX_LOGGED):
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text[:MAX_LOGGED])
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", errors="backslashreplace").decode()
 
 
 def complete(request: web.Request, response: web.StreamResponse) -> None:

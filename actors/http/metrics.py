@@ -1,4 +1,4 @@
-"""Request metrics, and the `/metrics` scrape.
+"""Metrics of HTTP requests, and the `/metrics` route.
 
 Labels are the templates of routes (`/matches/{match_id}`), never text of a client: the number of series
 is bounded. A scrape requires no API key, so it must be cheap at any rate: within a second all clients get
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -22,14 +22,20 @@ from actors.http.content import best_media_type, compressed
 from actors.http.errors import TABLE
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_METRICS
-from actors.http.outcome import Outcome
 from actors.http.polled_metrics import PolledMetrics
+from actors.matches.match import Source
 from actors.metrics import Format, Instruments
 
 NO_ROUTE: Final = "(none)"  # unknown path or method
 NO_ERROR: Final = ""
+FIRST_ERROR: Final = 400  # status
 # Seconds. Memory takes 0.1 ms, the GC some hundred ms; the default of http.deadline is 15 s.
 LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+# Prefixes of routes whose requests are not use of the service.
+HOUSEKEEPING: Final = (
+    *("/healthz", "/readyz", "/status", "/metrics", "/docs", "/openapi", "/favicon"),
+    *("/admin", "/events", "/page", "/session"),
+)
 
 
 class MatchMetrics:
@@ -37,22 +43,22 @@ class MatchMetrics:
 
     def __init__(self, instruments: Instruments) -> None:
         self._matches = instruments.counts(
-            "botapi_matches_total",
-            "Matches answered, by error word (empty: success).",
-            "error",
+            "botapi_matches_total", "Matches answered, by error word (empty: success).", "error"
         )
         for word in (NO_ERROR, *(word for _, word in TABLE.values())):
             self._matches[(word,)] = 0
 
-    def __call__(self, error: str) -> None:
-        """Count one match; "" is success."""
+    def answered(self, error: str = NO_ERROR) -> None:
+        """Count one match by its error word."""
         self._matches[(error,)] += 1
 
 
 class HttpMetrics:
-    """Counts HTTP requests and measures their latency."""
+    """Counts HTTP requests and measures their latency, for /metrics and for the page."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, clock: Clock) -> None:
+        self.traffic = Traffic()
+        self._clock = clock
         self._requests = instruments.counts(
             "botapi_http_requests_total",
             "Requests answered, by route, status and error word.",
@@ -65,38 +71,25 @@ class HttpMetrics:
             "route",
         )
 
-    def __call__(self, outcome: Outcome) -> None:
-        """Record one response."""
-        route = outcome.route or NO_ROUTE
-        self._requests[route, outcome.status, outcome.error or NO_ERROR] += 1
-        self._latencies.of(route).observe(outcome.took_s)
-
-
-FIRST_ERROR: Final = 400  # status
-# Prefixes of routes whose requests are not use of the service.
-HOUSEKEEPING: Final = (
-    *("/healthz", "/readyz", "/status", "/metrics", "/docs", "/openapi", "/favicon"),
-    *("/admin", "/events", "/page", "/session"),
-)
-
-
-class TrafficCount:
-    """Records requests in the traffic statistics. `wall` returns UTC seconds."""
-
-    def __init__(self, traffic: Traffic, *, wall: Callable[[], float]) -> None:
-        self._traffic = traffic
-        self._wall = wall
-
-    def __call__(self, outcome: Outcome) -> None:
-        """Record one response."""
-        if is_traffic(outcome.route):
-            is_error, source = outcome.status >= FIRST_ERROR, outcome.source
-            self._traffic.note(
-                self._wall(),
-                outcome.took_s,
-                error=outcome.error if is_error else None,
+    def observe(
+        self,
+        route: str | None,
+        status: int,
+        took_s: float,
+        error: str | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Record one response. `route`: the template of the path; None if no route matched."""
+        self._requests[route or NO_ROUTE, status, error or NO_ERROR] += 1
+        self._latencies.of(route or NO_ROUTE).observe(took_s)
+        if is_traffic(route):
+            is_error = status >= FIRST_ERROR
+            self.traffic.note(
+                self._clock.wall(),
+                took_s,
+                error=error if is_error else None,
                 # orjson accepts no enum as a key of JSON.
-                source=None if is_error or source is None else source.value,
+                source=None if is_error or source is None else str(source),
             )
 
 

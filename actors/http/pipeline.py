@@ -17,12 +17,22 @@ from structlog.typing import FilteringBoundLogger
 from actors.clock import Clock
 from actors.errors import RequestError
 from actors.http.auth.admission import Admission
-from actors.http.auth.clients import ANONYMOUS, Client
-from actors.http.auth.credentials import QUERY_KEY_PREFIXES
-from actors.http.errors import error_response, protocol_error
-from actors.http.headers import TRACE_HEADER, complete, name_request, request_id_of, trace_id_of
-from actors.http.outcome import Count, Outcome, Record, log_fields, loggable, outcome_of
-from actors.http.routes.cached_matches import CachedMatch, CachedMatches
+from actors.http.auth.api_keys import QUERY_KEY_PREFIXES
+from actors.http.auth.clients import ADDRESS, ANONYMOUS, Client
+from actors.http.content import SOURCE
+from actors.http.errors import ERROR, error_response, protocol_error
+from actors.http.headers import (
+    REQUEST_ID,
+    TRACE_HEADER,
+    complete,
+    log_fields,
+    loggable,
+    request_id_for,
+    request_id_of,
+    trace_id_of,
+)
+from actors.http.metrics import HttpMetrics
+from actors.http.routes.cached_matches import OK, CachedMatch, CachedMatches
 from actors.http.routes.retriever import refusal
 from actors.metrics import contained
 
@@ -46,27 +56,21 @@ class Pipeline:
         *,
         clock: Clock,
         log: FilteringBoundLogger,
-        record: Record | None = None,
-        count: Count | None = None,
+        record: Callable[[str, dict[str, Any]], None],
+        metrics: HttpMetrics,
     ) -> None:
-        """Make a pipeline.
+        """`cached` answers matches before the application is asked; `log` is for crashes.
 
-        Args:
-            admission: identifies and limits clients.
-            cached: answers matches in memory before the application is asked.
-            clock: measures durations.
-            log: for crashes, and for requests if `record` is None.
-            record: writes the log line of a request.
-            count: counts a response.
+        `record` writes the log line of a request, of a level and with fields that it may change.
         """
         self._admission = admission
         self._cached = cached
         self._now = clock.now
         self._log = log.bind(actor="http")
-        self._record = record or self._record_by_log
-        self._count = count
-        self._note = contained(self._note_request, "requests", log=self._log)
-        self._note_cached = contained(self._record_cached, "requests", log=self._log)
+        self._record = record
+        self._metrics = metrics
+        self._note = contained(self._note_routed, "requests", log=self._log)
+        self._note_cached = contained(self._note_cached_match, "requests", log=self._log)
 
     def wrap(self, application: RequestHandler) -> RequestHandler:
         """Return a handler of every request, which delegates to `application`."""
@@ -77,8 +81,8 @@ class Pipeline:
                 self._note_cached(cached)
                 return cast("web.StreamResponse", cached)
             started = self._now()
-            request_id = name_request(request)
-            address = self._admission.address_of(request)
+            request[REQUEST_ID] = request_id_for(request.headers)
+            address = request[ADDRESS] = self._admission.address_of(request)
             client, is_routed = ANONYMOUS, False
             response: web.StreamResponse
             try:
@@ -91,44 +95,41 @@ class Pipeline:
             self._admission.note_response(request, response.status, address)
             if not response.prepared:
                 complete(request, response)
-            route = _route_of(request) if is_routed else None
-            outcome = outcome_of(route, response, self._now() - started)
-            self._note(request, outcome, request_id, address, client)
+            resource = request.match_info.route.resource if is_routed else None
+            route = None if resource is None else resource.canonical
+            self._note(request, response, client, route, self._now() - started)
             return response
 
         return handle
 
-    def _note_request(
-        self, request: web.Request, outcome: Outcome, request_id: str, address: str, client: Client
+    def _note_routed(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        client: Client,
+        route: str | None,
+        took_s: float,
     ) -> None:
-        if self._count is not None:
-            self._count(outcome)
+        error, source = response.get(ERROR), response.get(SOURCE)
+        self._metrics.observe(route, response.status, took_s, error, source)
+        match_id = _match_id(request)
         fields = log_fields(
-            outcome,
             client,
+            request[ADDRESS],
+            request_id_of(request),
             method=request.method,
             path=loggable(request.path),
-            match_id=loggable(_match_id(request)),
-            request_id=request_id,
-            address=address,
+            match_id=loggable(match_id),
+            status=response.status,
+            took_s=took_s,
         )
         if TRACE_HEADER in request.headers and (trace_id := trace_id_of(request)):
             fields["trace_id"] = trace_id
         self._record("debug" if request.path in QUIET_PATHS else "info", fields)
 
-    def _record_cached(self, response: CachedMatch) -> None:
-        if self._count is not None:
-            self._count(response.outcome)
-        fields = log_fields(
-            response.outcome,
-            response.client,
-            method=hdrs.METH_GET,
-            path=response.path,
-            match_id=response.match_id,
-            request_id=response.request_id,
-            address=response.address,
-        )
-        self._record("info", fields)
+    def _note_cached_match(self, response: CachedMatch) -> None:
+        self._metrics.observe(response.route, OK, response.took_s, None, response.source)
+        self._record("info", response.log_fields)
 
     def _error_response(self, request: web.Request, error: Exception) -> web.Response:
         """Return the response to a request that raised `error`.
@@ -151,20 +152,12 @@ class Pipeline:
         )
         return protocol_error(500)
 
-    def _record_by_log(self, level: str, fields: dict[str, Any]) -> None:
-        getattr(self._log, level)("request_answered", **fields)
-
 
 def _match_id(request: web.Request) -> str | None:
     match_id = request.query.get("match_id") if request.query_string else None
     if match_id is None and request.path.startswith(MATCH_PREFIXES):
         return request.path.rpartition("/")[2]
     return match_id
-
-
-def _route_of(request: web.Request) -> str | None:
-    resource = request.match_info.route.resource
-    return None if resource is None else resource.canonical
 
 
 # -- request bodies ----------------------------------------------------------------------------------
@@ -196,9 +189,7 @@ def refuse_lost_body(request: web.Request) -> None:
     """
     if request.method == hdrs.METH_CONNECT:
         raise web.HTTPBadRequest
-    if request.body_exists or hdrs.CONTENT_LENGTH not in request.headers:
-        return
-    announced = request.content_length or 0
+    announced = 0 if request.body_exists else request.content_length or 0
     if announced > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, announced)
     if announced:

@@ -1,7 +1,7 @@
-"""Metrics that are polled for a scrape: fleet, router, accounts and budgets.
+"""Gauges that are read from their sources for each scrape.
 
-The values of a source that does not answer in time are removed: old values would look current. Redis is
-read at most every few seconds, however frequent the scrapes are.
+Redis is read at most every few seconds. The values of a source that does not answer in time are removed:
+old values would look current.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from typing import Final
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
@@ -20,7 +20,7 @@ from actors.bot.shared_causes import CauseKind
 from actors.bot.states import BotState
 from actors.clock import Clock
 from actors.dashboard.cause_log import LastingCauses
-from actors.dashboard.views import need_of_row
+from actors.dashboard.snapshot import need_of_row
 from actors.errors import AccountError, LocalProtocolError
 from actors.metrics import Instruments
 from actors.router.messages import GetRouter, RouterMessage
@@ -47,17 +47,7 @@ class PolledMetrics:
         names_accounts: bool,
         clock: Clock,
     ) -> None:
-        """Make the gauges.
-
-        Args:
-            registry: the bots.
-            router: the state of match requests.
-            accounts: the accounts in Redis.
-            causes: the shared causes that last.
-            instruments: makes the gauges.
-            names_accounts: whether each account has a series of its own.
-            clock: for the deadlines.
-        """
+        """`names_accounts`: whether each account has a series of its own."""
         self._registry = registry
         self._router = router
         self._admin = accounts
@@ -116,16 +106,16 @@ class PolledMetrics:
             self._bots.labels(state).set(states[state])
         self._ips |= dict.fromkeys(bot.ip for bot in bots if bot.ip is not None)
         await asyncio.gather(
-            self._poll("router", self._poll_router), self._poll("redis", self._poll_accounts)
+            self._poll("router", self._poll_router()), self._poll("redis", self._poll_accounts())
         )
         lasting = {cause.kind for cause in self._shared_causes.active()}
         for kind in CauseKind:
             self._causes.labels(kind).set(kind in lasting)
 
-    async def _poll(self, source: str, poll: Callable[[], Awaitable[None]]) -> None:
+    async def _poll(self, source: str, poll: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(ASK_S):
-                await poll()
+                await poll
         except (TimeoutError, AccountError, LocalProtocolError):
             self._clear(source)
             self._up.labels(source).set(0)
@@ -147,16 +137,18 @@ class PolledMetrics:
         rows = await self._admin.overview()
         budgets = await self._admin.ip_budgets(list(self._ips)[-MOST_IPS:])
         self._read_accounts_at = now
-        self._show_accounts(rows)
         self._ip_left.clear()
         for budget in budgets:
             self._ip_left.labels(budget.ip).set(budget.left)
-
-    def _show_accounts(self, rows: Sequence[AccountRow]) -> None:
         states = Counter(row.state for row in rows)
         for state in AccountState:
             self._accounts.labels(state).set(states[state])
-        usable = [_left(row) for row in rows if _is_usable(row)]
+        # Nothing can be spent of an account while it cools down.
+        usable = [
+            0 if row.state is AccountState.COOLING_DOWN else row.left
+            for row in rows
+            if _is_usable(row)
+        ]
         self._usable.set(len(usable))
         self._needy.set(sum(need_of_row(row) is not None for row in rows))
         self._left.set(sum(usable))
@@ -171,15 +163,12 @@ class PolledMetrics:
         if source == "router":
             self._waiting.set(math.nan)
             self._in_flight.set(math.nan)
-        else:
-            self._read_accounts_at = -math.inf
-            self._accounts.clear()
-            self._ip_left.clear()
-            self._account_left.clear()
-            self._needy.set(math.nan)
-            self._usable.set(math.nan)
-            self._left.set(math.nan)
-            self._worst.set(math.nan)
+            return
+        self._read_accounts_at = -math.inf
+        for by_label in (self._accounts, self._ip_left, self._account_left):
+            by_label.clear()
+        for gauge in (self._needy, self._usable, self._left, self._worst):
+            gauge.set(math.nan)
 
 
 def _is_usable(row: AccountRow) -> bool:
@@ -187,8 +176,3 @@ def _is_usable(row: AccountRow) -> bool:
     if row.state is AccountState.COOLING_DOWN:
         return row.cooldown_reason == BUDGET_SPENT
     return row.state not in NO_USE
-
-
-def _left(row: AccountRow) -> int:
-    """Return what can be spent of an account; nothing while it cools down, though some may be free."""
-    return 0 if row.state is AccountState.COOLING_DOWN else row.left

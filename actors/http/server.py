@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from structlog.typing import FilteringBoundLogger
 
 from actors.http.auth.admission import Admission
 from actors.http.connection import Capacity, HttpConnection
+from actors.http.content import json_response
 from actors.http.headers import on_prepare
 from actors.http.openapi.document import document
-from actors.http.openapi.operation import Routes, add_routes
+from actors.http.openapi.operation import Operation, Routes, add_routes
 from actors.http.pipeline import MAX_BODY, Pipeline, RequestHandler, body_reader
-from actors.http.routes.api_docs import DocsRoutes
+from actors.http.routes.admin import PREFIX, AdminRoutes
 
 BACKLOG: Final = 512  # connections that the kernel queues
 # Connections that asyncio accepts at once. A refused connection keeps its file descriptor for four
@@ -25,20 +29,40 @@ BACKLOG: Final = 512  # connections that the kernel queues
 ACCEPTS: Final = 16
 
 
-def make_app(groups: Sequence[Routes], admission: Admission, *, version: str) -> web.Application:
-    """Return an application that serves `groups` and their OpenAPI document for that `version`."""
+def make_app(
+    groups: Sequence[Routes],
+    admission: Admission,
+    *,
+    version: str,
+    admin: AdminRoutes | None = None,
+) -> web.Application:
+    """Return an application that serves these routes and their OpenAPI document for that `version`."""
     app = web.Application(middlewares=[body_reader(admission)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(on_prepare)
-    operations = tuple(add_routes(app, *groups))
-    DocsRoutes(lambda: document(operations, version=version)).add_to(app)
+    operations = [*add_routes(app, *groups)]
+    if admin is not None:
+        admin_app = web.Application(middlewares=[admin.operators_only])
+        operations += add_routes(admin_app, admin, prefix=PREFIX)
+        app.add_subapp(PREFIX, admin_app)
+    app.router.add_get("/openapi.json", _document_route(operations, version))
     return app
 
 
-class HttpServer:
-    """Serves one application until stopped.
+def _document_route(operations: Sequence[Operation], version: str) -> Handler:
+    """Return a handler that returns the OpenAPI document; it is made for the first request."""
 
-    A stop closes the listening socket at once and gives running requests `drain_s` seconds.
-    """
+    @functools.cache
+    def body() -> bytes:
+        return orjson.dumps(document(operations, version=version))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return json_response(request, body())
+
+    return answer
+
+
+class HttpServer:
+    """Serves one application; a stop gives running requests `drain_s` seconds."""
 
     def __init__(
         self,
@@ -64,7 +88,8 @@ class HttpServer:
             OSError: another process listens on the address.
         """
         await self._runner.setup()
-        server = self._server
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - for the type checker: `setup` has made it
         # aiohttp types the handler for BaseRequest; an application's server makes web.Request.
         application = cast("RequestHandler", server.request_handler)
         server.request_handler = cast("Any", self._pipeline.wrap(application))
@@ -72,7 +97,9 @@ class HttpServer:
         try:
             # Not one of aiohttp's sites: their connections are of aiohttp's own class.
             self._accepting = await loop.create_server(
-                self._connection, sock=self._listener, backlog=ACCEPTS
+                functools.partial(HttpConnection, server, self._capacity, loop=loop, log=self._log),
+                sock=self._listener,
+                backlog=ACCEPTS,
             )
             self._listener.listen(BACKLOG)
         except OSError:
@@ -92,13 +119,3 @@ class HttpServer:
     def stop(self) -> None:
         """Accept no more connections and let `run` end. Idempotent."""
         self._stopping.set()
-
-    @property
-    def _server(self) -> web.Server:
-        server = self._runner.server
-        assert server is not None  # noqa: S101 - for the type checker: `start` has set it up
-        return server
-
-    def _connection(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        return HttpConnection(self._server, self._capacity, loop=loop, log=self._log)

@@ -9,14 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
 
 from actors.matches.match import Known, MatchAnswer, MatchDetails, Source
-
-# A replay is uploaded within some minutes after the end. Until then its facts may change, and its URL,
-# which the GC gives from the start, answers 404.
-RECENT_S: Final = 600.0
-CLOCKS_DIFFER_S: Final = 86_400.0  # maximum between Valve's and ours; a later end is invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +24,8 @@ class Freshness:
 
     def ttl_of(self, details: MatchDetails, now: float) -> float:
         """Return how long `details` may be cached, in seconds; `now` in UTC seconds."""
-        ended_at = details.ended_at
-        is_recent = ended_at is not None and has_just_ended(ended_at, now)
+        is_recent = details.replay.upload_left_s(now) > 0
         return min(self.recent_ttl_s, self.ttl_s) if is_recent else self.ttl_s
-
-
-def has_just_ended(ended_at: float, now: float) -> bool:
-    """Return whether a match ended less than `RECENT_S` ago (UTC seconds); clocks may differ."""
-    return -CLOCKS_DIFFER_S < now - ended_at < RECENT_S
 
 
 class MatchCache:

@@ -1,4 +1,4 @@
-"""One match as the service returns it: MatchDetails, MatchAnswer, NoMatch, replay URL.
+"""One match as the service returns it: MatchDetails, MatchAnswer, NoMatch, replay URL and availability.
 
 A MatchAnswer holds every representation as bytes, so no component encodes or compresses it again.
 """
@@ -18,6 +18,11 @@ import orjson
 from actors.errors import MatchBlocked, MatchNotFound
 
 REPLAY_AVAILABLE: Final = "REPLAY_AVAILABLE"
+REPLAY_EXPIRED: Final = "REPLAY_EXPIRED"
+# A replay is uploaded within some minutes after the end. Until then its facts may change, and its URL,
+# which the GC gives from the start, answers 404.
+RECENT_S: Final = 600.0
+CLOCKS_DIFFER_S: Final = 86_400.0  # maximum between Valve's and ours; a later end is invalid
 OLD_FORMAT: Final = "DOTA_GAMEMODE_NONE"  # with a salt of 0, as odota/core reads it
 DEFAULT_RESULT: Final = 2  # EResult of an answer without `result`: Fail
 GZIP_LEVEL: Final = 1  # most of the gain for a third of level 6's time
@@ -26,65 +31,80 @@ DOMAIN: Final = "valve.net"
 DOMAIN_OF_CLUSTER: Final[Mapping[int, str]] = dict.fromkeys((413, 415, 417), "dota2.com.cn")
 
 
+class Availability(enum.StrEnum):
+    """Availability of a replay."""
+
+    AVAILABLE = "available"
+    NOT_YET = "not-yet-available"  # recorded, but maybe not uploaded yet
+    EXPIRED = "expired"  # Valve keeps replays of public matches for about two weeks
+    NOT_RECORDED = "not-recorded"
+    OLD_FORMAT = "old-format"  # from before replays had today's form
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFacts:
+    """Facts that decide whether and where there is a replay."""
+
+    state: str | int  # the schema's name, or a number where it has none
+    cluster: int
+    salt: int
+    url: (
+        str | None
+    )  # None: not recorded, expired, an old-format match without a salt, or no cluster
+    ended_at: int | None = None  # UTC seconds
+    is_old_format: bool = False
+
+    def availability(self, now: float) -> Availability:
+        """Return the availability at `now` (UTC seconds)."""
+        if self.url is not None:
+            return Availability.NOT_YET if self.upload_left_s(now) else Availability.AVAILABLE
+        if self.state == REPLAY_EXPIRED:
+            return Availability.EXPIRED
+        return Availability.OLD_FORMAT if self.is_old_format else Availability.NOT_RECORDED
+
+    def upload_left_s(self, now: float) -> float:
+        """Return the seconds until the file must be uploaded; 0 when it must be, or when unknown.
+
+        An end further ahead than clocks can differ is invalid, so the time is unknown.
+        """
+        if self.ended_at is None or now - self.ended_at <= -CLOCKS_DIFFER_S:
+            return 0.0
+        return max(0.0, self.ended_at + RECENT_S - now)
+
+
 @dataclass(frozen=True, slots=True)
 class MatchDetails:
     """An answer of the GC. `fields`: the whole answer in protobuf's JSON mapping."""
 
     result: int
     match_id: int | None
-    cluster: int
-    replay_salt: int
-    replay_state: str | int  # a number where the schema has no name
-    ended_at: int | None  # UTC seconds
-    is_old_format: bool  # from before replays had today's form
+    replay: ReplayFacts
     fields: dict[str, Any] = field(repr=False)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
         """Make one of a decoded CMsgGCMatchDetailsResponse."""
         match = fields.get("match", {})
-        return cls(
-            result=fields.get("result", DEFAULT_RESULT),
-            match_id=int(match["match_id"]) if "match_id" in match else None,
-            cluster=match.get("cluster", 0),
-            replay_salt=match.get("replay_salt", 0),
-            # The schema's default: a match without a replay state has a replay.
-            replay_state=match.get("replay_state", REPLAY_AVAILABLE),
-            ended_at=_ended_at(match),
-            is_old_format=_is_old_format(match),
-            fields=fields,
-        )
+        match_id = int(match["match_id"]) if "match_id" in match else None
+        return cls(fields.get("result", DEFAULT_RESULT), match_id, _replay(match), fields)
 
 
-def _is_old_format(match: dict[str, Any]) -> bool:
-    """Return whether a match has the format without replays, as odota/core's retriever decides.
-
-    An absent game mode is the schema's default, which is that of the old format.
-    """
-    is_none = match.get("game_mode", OLD_FORMAT) == OLD_FORMAT
-    return bool(match) and is_none and not match.get("replay_salt")
-
-
-def _ended_at(match: dict[str, Any]) -> int | None:
-    """Return the end of the match in UTC seconds, or None without a start time.
-
-    The duration counts from the horn, which sounds after the pre-game time.
-    """
-    if not (begun := match.get("starttime", 0)):
-        return None
-    return int(begun + match.get("pre_game_duration", 0) + match.get("duration", 0))
-
-
-def replay_url(match_id: int, details: MatchDetails) -> str | None:
-    """Return the URL of the replay file, or None where there is none.
-
-    None: not recorded, expired (maybe with a dummy salt), an old-format match without a salt, or no
-    cluster. The URL of a replay that is not uploaded yet answers 404.
-    """
-    if details.replay_state != REPLAY_AVAILABLE or not details.replay_salt or not details.cluster:
-        return None
-    domain = DOMAIN_OF_CLUSTER.get(details.cluster, DOMAIN)
-    return f"http://replay{details.cluster}.{domain}/570/{match_id}_{details.replay_salt}.dem.bz2"
+def _replay(match: dict[str, Any]) -> ReplayFacts:
+    # The schema's default: a match without a replay state has a replay. A dummy salt may remain of an
+    # expired one.
+    state = match.get("replay_state", REPLAY_AVAILABLE)
+    cluster, salt = match.get("cluster", 0), match.get("replay_salt", 0)
+    url = None
+    if state == REPLAY_AVAILABLE and salt and cluster:
+        domain = DOMAIN_OF_CLUSTER.get(cluster, DOMAIN)
+        url = f"http://replay{cluster}.{domain}/570/{match.get('match_id')}_{salt}.dem.bz2"
+    ended_at = None
+    if begun := match.get("starttime", 0):
+        # The duration counts from the horn, which sounds after the pre-game time.
+        ended_at = int(begun + match.get("pre_game_duration", 0) + match.get("duration", 0))
+    # As odota/core's retriever decides. An absent game mode is the schema's default, the old format's.
+    is_old = bool(match) and match.get("game_mode", OLD_FORMAT) == OLD_FORMAT and not salt
+    return ReplayFacts(state, cluster, salt, url, ended_at, is_old)
 
 
 def on_mirror(url: str, mirror: str) -> str:
@@ -102,7 +122,7 @@ def to_json(match_id: int, details: MatchDetails) -> bytes:
     """Return the API's JSON: `id`, `replay_url`, then the GC's answer."""
     answer: dict[str, Any] = {
         "id": match_id,
-        "replay_url": replay_url(match_id, details),
+        "replay_url": details.replay.url,
         **details.fields,
     }
     return orjson.dumps(answer)
@@ -125,18 +145,6 @@ class Source(enum.StrEnum):
     GC = "gc"  # fetched for this request
     MEMORY = "memory"  # cache of this process
     REDIS = "redis"  # cache of all instances
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayFacts:
-    """Facts that decide whether and where there is a replay."""
-
-    state: str | int  # the schema's name, or a number where it has none
-    cluster: int
-    salt: int
-    url: str | None
-    ended_at: int | None = None  # UTC seconds; the file is up some minutes later
-    is_old_format: bool = False  # from before replays had today's form
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +175,7 @@ def answer_of(
         gzip=gzipped(json),
         protobuf=body,
         etag=etag_of(json),
-        replay=ReplayFacts(
-            state=details.replay_state,
-            cluster=details.cluster,
-            salt=details.replay_salt,
-            url=replay_url(match_id, details),
-            ended_at=details.ended_at,
-            is_old_format=details.is_old_format,
-        ),
+        replay=details.replay,
         stored_at=now,
         fresh_until=now + ttl_s,
     )

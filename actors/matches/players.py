@@ -9,7 +9,6 @@ from typing import Any, Final
 import orjson
 from google.protobuf.descriptor import FieldDescriptor as F
 
-from actors.matches.protobuf import values
 from actors.matches.protobuf.decoder import Decoder
 from actors.matches.protobuf.schema import (
     CARD,
@@ -19,7 +18,7 @@ from actors.matches.protobuf.schema import (
     card_schema,
     match_schema,
 )
-from actors.matches.protobuf.wire import DecodeError
+from actors.matches.protobuf.wire import DecodeError, widened
 
 OK: Final = 1  # EResult
 _NAMES: Final = "CMsgClientAMGetPersonaNameHistoryResponse"
@@ -91,7 +90,7 @@ class RetrieverDecoder:
     """
 
     def __init__(self) -> None:
-        self._decoder = Decoder(match_schema(), RESPONSE, float32=values.widened)
+        self._decoder = Decoder(match_schema(), RESPONSE, float_of=widened)
 
     def json(self, body: bytes) -> bytes:
         """Return the GC's answer as JSON. Raises DecodeError."""

@@ -13,20 +13,21 @@ for the result. The owner renews the key; after a crash it expires within `CLAIM
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import zlib
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Literal
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.matches.match import Known, MatchAnswer, NoMatch, NoMatchReason, ReplayFacts, Source
-from actors.redis.client import Script
+from actors.redis.client import Script, load_scripts
 
 VERSION: Final = 1
 LEVEL: Final = 1
@@ -63,19 +64,10 @@ _FACTS: Final = TypeAdapter(_Facts)
 
 def pack(known: Known) -> Entry:
     """Return the fields to store."""
+    common = known.match_id, known.stored_at, known.fresh_until
     if isinstance(known, NoMatch):
-        facts = _Facts(
-            VERSION, known.match_id, known.stored_at, known.fresh_until, verdict=known.verdict
-        )
-        return Entry(orjson.dumps(facts))
-    facts = _Facts(
-        VERSION,
-        known.match_id,
-        known.stored_at,
-        known.fresh_until,
-        etag=known.etag,
-        replay=known.replay,
-    )
+        return Entry(orjson.dumps(_Facts(VERSION, *common, verdict=known.verdict)))
+    facts = _Facts(VERSION, *common, etag=known.etag, replay=known.replay)
     return Entry(orjson.dumps(facts), known.gzip, zlib.compress(known.protobuf, LEVEL))
 
 
@@ -129,10 +121,10 @@ NEWS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right of one instance to fetch a match. The token proves that it was granted."""
+    """The right of one instance to fetch a match. The unique token proves that it was granted."""
 
     match_id: int
-    token: str
+    token: str = field(default_factory=partial(secrets.token_hex, 12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +143,10 @@ class MatchStore:
         self._match = f"{prefix}:match:"
         self._claim = f"{prefix}:flight:"
         self._log = log.bind(actor="matches")
-        self._lookup = Script(__package__, "lookup")
+        self._scripts = load_scripts(redis, __package__)
         self._lookup_and_reserve = Script(
-            __package__, "lookup", then=("actors.accounts", "reserve")
+            redis, __package__, "lookup", then=("actors.accounts", "reserve")
         )
-        self._publish = Script(__package__, "publish")
-        self._renew = Script(__package__, "renew_claim")
-        self._release = Script(__package__, "release_claim")
-        self._process = secrets.token_hex(6)
-        self._claims = itertools.count()
-
-    def claim(self, match_id: int) -> Claim:
-        """Return a new claim with a unique token, which is not granted yet."""
-        return Claim(match_id, f"{self._process}.{next(self._claims)}")
 
     async def lookup(
         self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None
@@ -184,12 +167,10 @@ class MatchStore:
             Reserved or Refused: it is granted, and what came of the charge.
         """
         charged, args = ([], []) if charge is None else (list(charge.keys), list(charge.args))
-        script = self._lookup if charge is None else self._lookup_and_reserve
+        script = self._scripts["lookup"] if charge is None else self._lookup_and_reserve
         keys = [*charged, *self._keys(claim.match_id)]
         while True:
-            answer = await script.run(
-                self._redis, keys, [*args, claim.token, int(CLAIM_S * 1000), after]
-            )
+            answer = await script.run(keys, [*args, claim.token, int(CLAIM_S * 1000), after])
             match answer[0]:
                 case b"yours":
                     return claim
@@ -208,8 +189,7 @@ class MatchStore:
     async def publish(self, claim: Claim, known: Known, *, ttl_s: float) -> None:
         """Store what is known of a match now, for `ttl_s`, and release the claim."""
         entry = pack(known)
-        await self._publish.run(
-            self._redis,
+        await self._scripts["publish"].run(
             self._keys(claim.match_id),
             [claim.token, max(1, int(ttl_s * 1000)), entry.facts, entry.json, entry.protobuf],
         )
@@ -217,12 +197,13 @@ class MatchStore:
     async def renew(self, claim: Claim) -> bool:
         """Keep the claim for CLAIM_S from now; return whether it is still ours."""
         key = self._keys(claim.match_id)[1:]
-        renewed: Any = await self._renew.run(self._redis, key, [claim.token, int(CLAIM_S * 1000)])
-        return bool(renewed)
+        args = (claim.token, int(CLAIM_S * 1000))
+        return bool(await self._scripts["renew_claim"].run(key, args))
 
     async def release(self, claim: Claim) -> None:
         """Release a claim without a result, if it is ours, so that another instance may fetch."""
-        await self._release.run(self._redis, self._keys(claim.match_id)[1:], [claim.token])
+        key = self._keys(claim.match_id)[1:]
+        await self._scripts["release_claim"].run(key, [claim.token])
 
     async def close(self) -> None:
         """Close the connections."""

@@ -7,7 +7,9 @@ needs for a script. The commands of a batch share that cost.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -15,13 +17,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from actors.redis.errors import is_wrong_server
-
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0
 # A wait that ends this much too late means that the event loop stood still. Answers may have arrived
 # meanwhile that it has not read yet.
 STALL_S: Final = 0.5
+CLOSED: Final = "the connection was closed"
+# Error replies of a server that is not, or is no longer, the one to use (Redis's documentation:
+# replication, cluster specification, `min-replicas-to-write`, ACL).
+WRONG_SERVER: Final = frozenset(
+    {
+        *("ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOAUTH", "NOREPLICAS"),
+        *("READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS"),
+    }
+)
+# Redis 6.2 wraps the error of a command in a script; newer versions return it as it is.
+_CODE_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
 
 
 class _Command(NamedTuple):
@@ -36,28 +47,30 @@ class Batcher:
     Commands that are issued in one iteration of the event loop, or while a batch is under way, form the
     next batch. A command that is cancelled before its batch starts is not sent; the answer of one that is
     cancelled later is dropped. When a batch fails, the commands that wait behind it fail as well.
+
+    Attributes:
+        on_lost: called once when a connection that worked has broken, also while no command runs. It
+            costs one more connection, which is only read, and needs a client with a connection pool.
     """
 
-    def __init__(self, client: Any, *, on_lost: Callable[[], None] | None = None) -> None:
-        """`client`: a `redis.asyncio.Redis` (of a Sentinel, too) or `RedisCluster`.
-
-        `on_lost`: called once when a connection that worked has broken, also while no command runs. It
-        costs one more connection, which is only read, and needs a client with a connection pool.
-        """
+    def __init__(self, client: Any) -> None:
+        """`client`: a `redis.asyncio.Redis` (of a Sentinel, too) or `RedisCluster`."""
+        self.on_lost: Callable[[], None] | None = None
         self._client = client
         self._encode = client.get_encoder().encode
-        self._on_lost = on_lost
         self._queue: list[_Command] = []
         self._worker: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._is_up = False
 
-    async def execute(self, *args: Any, **options: Any) -> Any:
-        """Return the answer of Redis.
+    def execute(self, *args: Any, **options: Any) -> asyncio.Future[Any]:
+        """Return the future answer of Redis.
 
-        Raises:
+        Its errors:
             redis.exceptions.ResponseError: Redis refused the command.
             redis.exceptions.RedisError, OSError: there is no answer; Redis may have run the command.
+
+        Raises:
             redis.exceptions.DataError, UnicodeError: an argument cannot be sent.
         """
         answer = asyncio.get_running_loop().create_future()
@@ -66,7 +79,7 @@ class Batcher:
         self._queue.append(_Command(encoded, options, answer))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="redis-batches")
-        return await answer
+        return answer
 
     async def aclose(self) -> None:
         """Stop, and fail the commands that have no answer yet. May be used again."""
@@ -77,11 +90,11 @@ class Batcher:
         if running:
             await asyncio.wait(running)
         if self._worker in running:  # cancelled before its first step
-            self._end_work([], _closed())
+            self._end_work([], RedisConnectionError(CLOSED))
 
     async def _work(self) -> None:
         batch: list[_Command] = []
-        failure: Exception = _closed()
+        failure: Exception = RedisConnectionError(CLOSED)
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
@@ -94,35 +107,34 @@ class Batcher:
             self._end_work(batch, failure)
 
     def _end_work(self, batch: list[_Command], failure: Exception) -> None:
+        """Fail each command that has no answer, with an error of its own."""
         unanswered, self._queue = batch + self._queue, []
         self._worker = None
-        _fail(unanswered, failure)
+        for command in unanswered:
+            own = copy.copy(failure)
+            own.__cause__ = failure
+            _settle(command, own)
 
     async def _run(self, batch: Iterable[_Command]) -> None:
         """Send the commands and hand out the answers."""
         if not self._is_up:
-            await _within(CONNECT_S, self._send([(("PING",), {})]), "no connection to Redis")
+            ping = self._client.pipeline(transaction=False)
+            ping.execute_command("PING")
+            await _within(CONNECT_S, ping.execute(raise_on_error=False), "no connection to Redis")
+        pipeline = self._client.pipeline(transaction=False)
+        for command in batch:
+            pipeline.execute_command(*command.args, **command.options)
         answers = await _within(
-            ANSWER_S,
-            self._send([(command.args, command.options) for command in batch]),
-            "Redis did not answer",
+            ANSWER_S, pipeline.execute(raise_on_error=False), "Redis did not answer"
         )
         for command, answer in zip(batch, answers, strict=True):
             _settle(command, answer)
-        if any(is_wrong_server(answer) for answer in answers):
+        if any(isinstance(one, RedisError) and code_of(one) in WRONG_SERVER for one in answers):
             await self._leave_server()
         else:
             self._is_up = True
-            if self._on_lost is not None and self._watch is None:
+            if self.on_lost is not None and self._watch is None:
                 self._watch = asyncio.create_task(self._watch_connection(), name="redis-watch")
-
-    async def _send(self, commands: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-        """Return the answers; error replies are among them."""
-        pipeline = self._client.pipeline(transaction=False)
-        for args, options in commands:
-            pipeline.execute_command(*args, **options)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answers
 
     async def _leave_server(self) -> None:
         """Close the connections: the next batch resolves the name and connects again."""
@@ -136,8 +148,8 @@ class Batcher:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        if was_up and self._on_lost is not None:
-            self._on_lost()
+        if was_up and self.on_lost is not None:
+            self.on_lost()
 
     async def _watch_connection(self) -> None:
         """Hold an idle connection until Redis closes it; the one of the batches is closed then, too."""
@@ -178,8 +190,12 @@ async def _within(seconds: float, work: Coroutine[Any, Any, list[Any]], failure:
             await asyncio.wait({task})
 
 
-def _closed() -> Exception:
-    return RedisConnectionError("the connection was closed")
+def code_of(error: RedisError) -> str:
+    """Return the first word of an error reply, also of one inside a script."""
+    if error.status_code not in (None, "ERR"):
+        return str(error.status_code)
+    inner = _CODE_IN_SCRIPT.search(str(error))
+    return inner[1] if inner else str(error).partition(" ")[0]
 
 
 def _settle(command: _Command, answer: object) -> None:
@@ -191,13 +207,3 @@ def _settle(command: _Command, answer: object) -> None:
         command.answer.exception()  # retrieved, also when the caller is cancelled before it reads it
     else:
         command.answer.set_result(answer)
-
-
-def _fail(commands: Iterable[_Command], error: Exception) -> None:
-    """Fail each command that has no answer, with an error of its own."""
-    for command in commands:
-        own = type(error)(*error.args)
-        if isinstance(error, RedisError) and isinstance(own, RedisError):
-            own.status_code = error.status_code
-        own.__cause__ = error
-        _settle(command, own)

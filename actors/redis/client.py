@@ -1,4 +1,4 @@
-"""Redis client: connects to a URL, checks URLs, runs Lua scripts and reports each call to an observer."""
+"""Redis client: connects to a URL, checks URLs, runs Lua scripts, translates errors, counts calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
@@ -19,8 +19,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from actors.redis.batch import ANSWER_S, CONNECT_S, Batcher
-from actors.redis.errors import translated, why_unable
+from actors.errors import StoreMisused, StoreUnavailable
+from actors.redis.batch import ANSWER_S, CONNECT_S, WRONG_SERVER, Batcher, code_of
 
 CONNECTIONS: Final = 8
 # Options of a URL whose values are texts; redis-py converts the others.
@@ -36,9 +36,12 @@ _LEAST: Final = {
     **dict.fromkeys(("max_connections", "socket_read_size"), 1),
 }
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
+# Error replies of a server that cannot serve: as above, or memory or disk is full, or a script runs on.
+UNABLE: Final = WRONG_SERVER | {"BUSY", "MISCONF", "OOM"}
+_PLACE_IN_SCRIPT: Final = re.compile(r" script: [^:]*on @user_script:\d+\.?$")
 
 
-class CallObserver(Protocol):
+class CallObserver:
     """Observer of calls to Redis. `script`: the name of a script or of another operation."""
 
     def answered(self, script: str, seconds: float) -> None:
@@ -54,32 +57,28 @@ class CallObserver(Protocol):
         """Redis did not answer."""
 
 
+UNOBSERVED: Final = CallObserver()
+
+
 class RedisClient(Redis):
     """redis-py's client whose commands run in batches and whose calls are observed.
 
     Pipelines, transactions and subscriptions of redis-py go to the connection pool directly.
     """
 
-    def __init__(
-        self,
-        pool: ConnectionPool,
-        *,
-        observer: CallObserver | None = None,
-        on_lost: Callable[[], None] | None = None,
-    ) -> None:
-        """`on_lost`: see `Batcher`."""
+    def __init__(self, pool: ConnectionPool, observer: CallObserver = UNOBSERVED) -> None:
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.observer = observer
-        self._batcher = Batcher(self, on_lost=on_lost)
+        self.batcher = Batcher(self)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run one command in the next batch; errors are those of `Batcher.execute`."""
-        return await self._batcher.execute(*args, **options)
+        return await self.batcher.execute(*args, **options)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
         """Fail the commands that wait, and close all connections."""
-        await self._batcher.aclose()
+        await self.batcher.aclose()
         await super().aclose(close_connection_pool)
 
 
@@ -87,7 +86,7 @@ def connect(
     url: str,
     *,
     raw: bool = False,
-    observer: CallObserver | None = None,
+    observer: CallObserver = UNOBSERVED,
     on_lost: Callable[[], None] | None = None,
 ) -> RedisClient:
     """Return a client for a redis://, rediss:// or unix:// URL; it connects when it is first used.
@@ -95,7 +94,9 @@ def connect(
     The client never tries a command again: only its caller knows whether a script may run twice.
     With `raw`, answers are bytes, not text. `on_lost`: see `Batcher`.
     """
-    return RedisClient(_pool(url, raw=raw), observer=observer, on_lost=on_lost)
+    client = RedisClient(_pool(url, raw=raw), observer)
+    client.batcher.on_lost = on_lost
+    return client
 
 
 def _pool(url: str, *, raw: bool) -> Any:
@@ -159,88 +160,77 @@ def _unusable(url: str, options: Iterable[str]) -> str | None:
 
 @contextlib.contextmanager
 def redis_call(redis: Redis, operation: str) -> Iterator[None]:
-    """Translate errors, and report the outcome to the client's observer.
+    """Report the outcome to the client's observer, and turn redis-py's errors into the service's own.
 
     Raises:
-        StoreUnavailable, StoreMisused: see `translated`.
+        StoreMisused: Redis refused the command, e.g. a key holds another type.
+        StoreUnavailable: Redis did not answer or cannot serve; a later try may succeed.
     """
-    with translated(operation), _observed(redis, operation):
-        yield
-
-
-@contextlib.contextmanager
-def _observed(redis: Redis, script: str) -> Iterator[None]:
-    observer = redis.observer if isinstance(redis, RedisClient) else None
-    if observer is None:
-        yield
-        return
+    observer = redis.observer if isinstance(redis, RedisClient) else UNOBSERVED
     now = asyncio.get_running_loop().time
     started = now()
     try:
         yield
     except (RedisError, OSError) as error:
-        # A refused password is a ConnectionError of redis-py, but an answer of Redis.
-        if isinstance(error, RedisError) and (reason := why_unable(error)) is not None:
-            observer.unable(script, reason)
-        elif isinstance(error, ResponseError):
-            observer.refused(script)
-        else:
-            observer.failed(script, str(error) or type(error).__name__)
-        raise
-    observer.answered(script, now() - started)
+        # No cause of an answer: its text, which a traceback would show, may repeat a whole command.
+        if isinstance(error, RedisError) and code_of(error) in UNABLE:
+            # A refused password is a ConnectionError of redis-py, but an answer of Redis.
+            reason = _with_code(error, _PLACE_IN_SCRIPT.sub("", str(error)).rstrip("."))
+            observer.unable(operation, reason)
+            raise StoreUnavailable(operation, reason) from None
+        if isinstance(error, ResponseError):
+            observer.refused(operation)
+            raise StoreMisused(operation, _with_code(error, str(error))) from None
+        observer.failed(operation, str(error) or type(error).__name__)
+        raise StoreUnavailable(operation) from error
+    observer.answered(operation, now() - started)
 
 
-def _text_of(package: str, script: str) -> str:
-    folder = resources.files(package) / "lua"
-    prelude = (folder / "prelude.lua").read_text("utf-8")
-    return prelude + (folder / f"{script}.lua").read_text("utf-8")
+def _with_code(error: RedisError, text: str) -> str:
+    """Return the text of an error reply with its first word, which redis-py removes from some."""
+    code = error.status_code
+    return f"{code} {text}" if code not in (None, "ERR") and str(code) not in text else text
 
 
 class Script:
     """One Lua script of a package's `lua/`, with that folder's prelude in front, called by its hash."""
 
-    def __init__(self, package: str, name: str, *, then: tuple[str, str] | None = None) -> None:
-        """`then`: another script, which goes on in the same call where this one does not return."""
-        self.name: str = name
+    def __init__(
+        self, redis: Redis, package: str, name: str, *, then: tuple[str, str] | None = None
+    ) -> None:
+        """`then`: package and name of a script that goes on where this one does not return."""
+        self._redis = redis
+        self._name = name
         self._text = _text_of(package, name)
         if then is not None:
-            self.name = f"{name}_and_{then[1]}"
+            self._name = f"{name}_and_{then[1]}"
             self._text += _text_of(*then)
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(
-        self, redis: Redis, keys: Sequence[str], args: Sequence[str | int | float | bytes]
-    ) -> Any:
+    async def run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes] = ()) -> Any:
         """Run the script and return its result; where Redis does not know it yet, send its text.
 
         Raises:
-            StoreUnavailable, StoreMisused: see `translated`.
+            StoreUnavailable, StoreMisused: see `redis_call`.
         """
-        execute: Callable[..., Awaitable[Any]] = redis.execute_command
-        with redis_call(redis, self.name):
+        execute: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        with redis_call(self._redis, self._name):
             try:
                 return await execute("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await execute("EVAL", self._text, len(keys), *keys, *args)
 
 
-class Scripts:
-    """All Lua scripts of a package's `lua/`, by the names of their files."""
+def _text_of(package: str, script: str) -> str:
+    folder = resources.files(package) / "lua"
+    return "".join((folder / f"{name}.lua").read_text("utf-8") for name in ("prelude", script))
 
-    def __init__(self, package: str) -> None:
-        files = (resources.files(package) / "lua").iterdir()
-        names = sorted(file.name.removesuffix(".lua") for file in files)
-        self._scripts = {name: Script(package, name) for name in names if name != "prelude"}
 
-    async def run(
-        self,
-        redis: Redis,
-        name: str,
-        keys: Sequence[str],
-        args: Sequence[str | int | float | bytes] = (),
-    ) -> Any:
-        """Run one; see `Script.run`."""
-        return await self._scripts[name].run(redis, keys, args)
+def load_scripts(redis: Redis, package: str) -> dict[str, Script]:
+    """Return all Lua scripts of a package's `lua/`, by the names of their files."""
+    files = (resources.files(package) / "lua").iterdir()
+    names = {file.name.removesuffix(".lua") for file in files} - {"prelude"}
+    return {name: Script(redis, package, name) for name in names}
 
 
 async def ping(redis: Redis) -> None:

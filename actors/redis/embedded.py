@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 LONGEST_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-OTHERS: Final = 0o077
+OTHERS: Final = 0o077  # the rights of other users; as a umask, new files are private
 
 
 class EmbeddedValkeyError(ServiceError):
@@ -44,6 +44,7 @@ class EmbeddedValkey:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.resolve() / "valkey"
+        self._log = self.data_dir / "valkey.log"
         self._socket = self.data_dir / "valkey.sock"
         if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
             # A unix socket cannot have a longer path.
@@ -60,13 +61,29 @@ class EmbeddedValkey:
         return bool(self.data_dir.stat().st_mode & OTHERS)
 
     def claim(self) -> None:
-        """Lock the data directory for this process, as `start` does.
+        """Lock the data directory for this process, as `start` does, and keep it private.
 
         Raises:
             EmbeddedValkeyError: it is not writable, or in use by another process.
         """
-        if self._lock is None:
-            self._lock = self._locked_directory()
+        if self._lock is not None:
+            return
+        try:
+            self.data_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            lock = (self.data_dir / "lock").open("w")
+        except OSError as error:
+            raise EmbeddedValkeyError(
+                f"cannot write to {self.data_dir} ({error.strerror}); choose another redis.data_dir"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise EmbeddedValkeyError(
+                f"{self.data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
+            ) from error
+        self._lock = lock
+        keep_private(self.data_dir)
 
     def disclaim(self) -> None:
         """Unlock the directory. May be repeated."""
@@ -84,7 +101,7 @@ class EmbeddedValkey:
             return
         self.claim()
         self._socket.unlink(missing_ok=True)
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = process = await asyncio.create_subprocess_exec(
             get_binary_path(),
             *self._options(),
             stdin=asyncio.subprocess.DEVNULL,
@@ -93,7 +110,7 @@ class EmbeddedValkey:
             preexec_fn=_die_with_parent,
             umask=OTHERS,
         )
-        await self._wait_until_it_answers()
+        await self._wait_until_it_answers(process)
 
     async def run(self) -> None:
         """Wait for the end of the server.
@@ -101,7 +118,8 @@ class EmbeddedValkey:
         Raises:
             EmbeddedValkeyError: the server ended without a call of `stop`.
         """
-        process = self._running()
+        if (process := self._process) is None:
+            raise EmbeddedValkeyError("the private Valkey was not started")
         self._is_up = True
         if self._stopping:  # stopped while it was starting
             process.terminate()
@@ -124,10 +142,6 @@ class EmbeddedValkey:
         if self._process is not None:
             await self._end(self._process)
 
-    @property
-    def _log(self) -> Path:
-        return self.data_dir / "valkey.log"
-
     def _options(self) -> list[str]:
         options = {
             "port": "0",
@@ -144,41 +158,7 @@ class EmbeddedValkey:
         }
         return [word for key, value in options.items() for word in (f"--{key}", value)]
 
-    def _running(self) -> asyncio.subprocess.Process:
-        if self._process is None:
-            raise EmbeddedValkeyError("the private Valkey was not started")
-        return self._process
-
-    def _locked_directory(self) -> IO[str]:
-        try:
-            self.data_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            lock = (self.data_dir / "lock").open("w")
-        except OSError as error:
-            raise EmbeddedValkeyError(
-                f"cannot write to {self.data_dir} ({error.strerror}); choose another redis.data_dir"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise EmbeddedValkeyError(
-                f"{self.data_dir} is in use by another BotAPI; stop it or choose another redis.data_dir"
-            ) from error
-        self._keep_private()
-        return lock
-
-    def _keep_private(self) -> None:
-        """Make the data readable for this user only, also files of an earlier version.
-
-        Files of other users stay unchanged; see `is_exposed`.
-        """
-        for path in (self.data_dir, *self.data_dir.rglob("*")):
-            if not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
-
-    async def _wait_until_it_answers(self) -> None:
-        process = self._running()
+    async def _wait_until_it_answers(self, process: asyncio.subprocess.Process) -> None:
         client = connect(self.url)
         ended = asyncio.create_task(process.wait())
         try:
@@ -209,6 +189,17 @@ class EmbeddedValkey:
                     return
             process.kill()
             await process.wait()
+
+
+def keep_private(path: Path) -> None:
+    """Make a file, or a directory with its contents, readable by this user alone.
+
+    Files of other users stay as they are.
+    """
+    for one in (path, *path.rglob("*")):
+        if not one.is_symlink():
+            with contextlib.suppress(OSError):
+                one.chmod(DIRECTORY_MODE if one.is_dir() else FILE_MODE)
 
 
 _LIBC: Final = ctypes.CDLL(None)  # loaded here, as it must not be between fork and exec

@@ -1,1 +1,1 @@
-"""Replay files: availability, download, verification."""
+"""Replay files: download, verification."""

@@ -1,4 +1,4 @@
-"""Resumable HTTP download of a replay file, verified while it arrives."""
+"""Resumable HTTP download of a replay file into a part file, verified while it arrives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import hdrs
 
 from actors.clock import Clock
-from actors.replays.files import CHUNK, Nowhere, Origin, PartFile, PlainFile
-from actors.replays.verify import BadReplay, Compression, ReplayVerifier
+from actors.replays.files import CHUNK, Origin, PartFile, PlainFile
+from actors.replays.verify import BadReplay, ReplayVerifier
 
 AGENT: Final = "botapi"
 CONNECT_S: Final = 10.0
@@ -51,7 +51,7 @@ class ProgressObserver(Protocol):
 
 
 class Download:
-    """Downloads one file into a part file, and its decompressed content into a sink."""
+    """Downloads one file into a part file, and its decompressed content into a sink, if there is one."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Download:
         url: str,
         *,
         part: PartFile,
-        sink: PlainFile | Nowhere,
+        sink: PlainFile | None,
         watcher: ProgressObserver,
         retries: int,
         clock: Clock,
@@ -76,8 +76,8 @@ class Download:
         self._verifier = ReplayVerifier(match_id)
 
     @property
-    def compression(self) -> Compression | None:
-        """The compression, known after the first bytes."""
+    def compression(self) -> str | None:
+        """See `ReplayVerifier`."""
         return self._verifier.compression
 
     async def run(self, *, through_proxy: bool) -> None:
@@ -194,11 +194,13 @@ class Download:
     def _start_over(self, validator: str | None = None) -> None:
         self._part.restart(Origin(self._name, validator))
         self._verifier = ReplayVerifier(self._match_id)
-        self._sink.restart()
+        if self._sink is not None:
+            self._sink.restart()
 
     def _unpack(self, chunk: bytes) -> None:
         for plain in self._verifier.feed(chunk):
-            self._sink.write(plain)
+            if self._sink is not None:
+                self._sink.write(plain)
 
 
 def _validator(answer: aiohttp.ClientResponse) -> str | None:

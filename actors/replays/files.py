@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import orjson
 
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 256 * 1024  # bytes
 
 
 class InUse(Exception):
@@ -54,12 +53,7 @@ class PartFile:
         self.length = self._file.seek(0, os.SEEK_END)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self.length == 0:  # nothing to keep
             self.path.unlink(missing_ok=True)
@@ -106,27 +100,6 @@ class PartFile:
         self.length = 0
 
 
-class Nowhere:
-    """Sink that discards the content."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Do nothing."""
-
-    def write(self, plain: bytes) -> None:
-        """Discard the bytes."""
-
-    def restart(self) -> None:
-        """Do nothing."""
-
-
 class PlainFile:
     """Sink that writes a file, which gets its name when it is complete; an incomplete one is removed."""
 
@@ -138,12 +111,7 @@ class PlainFile:
         self._file = self._path.open("wb", buffering=0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
 

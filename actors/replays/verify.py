@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bz2 import BZ2Decompressor
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import cramjam
@@ -14,9 +13,6 @@ from actors.matches.protobuf.wire import BYTES, VARINT, DecodeError, read_tag, s
 
 AT_ONCE: Final = 1 << 20  # bytes; a few compressed bytes can become gigabytes
 LARGEST_INFO: Final = 4 << 20  # bytes of the file info; real ones have some thousands
-_SIGNATURE: Final = 4  # bytes that tell the compressions apart
-_BZIP2: Final = b"BZh"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 # Valve's `demo.proto` and the formats that skadistats/clarity reads: 8 bytes of magic, then the offset of
 # the file info as int32, little endian. The file info is a message of kind 2 behind its kind, tick and
@@ -35,30 +31,24 @@ class BadReplay(Exception):
 
 
 _Decompressor: TypeAlias = BZ2Decompressor | zstd.ZstdDecompressor
-
-
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """A compression that Valve's servers use; the file's name does not tell which."""
-
-    name: str
-    make: type[_Decompressor]
-
-
-BZIP2: Final = Compression("bzip2", BZ2Decompressor)  # matches up to July 2026
-ZSTD: Final = Compression("zstd", zstd.ZstdDecompressor)  # matches since about 27 July 2026
+# Compressions that Valve's servers use, by their first bytes; the file's name does not tell which.
+_COMPRESSIONS: Final[Mapping[bytes, tuple[str, type[_Decompressor]]]] = {
+    b"BZh": ("bzip2", BZ2Decompressor),  # matches up to July 2026
+    b"\x28\xb5\x2f\xfd": ("zstd", zstd.ZstdDecompressor),  # matches since about 27 July 2026
+}
+_SIGNATURE: Final = 4  # bytes that tell them apart
 
 
 class ReplayVerifier:
     """Verifies one file from its first byte to its last.
 
     Attributes:
-        compression: known after the first four bytes.
+        compression: "bzip2" or "zstd", known after the first four bytes.
     """
 
     def __init__(self, match_id: int) -> None:
         """`match_id`: the match whose replay it must be."""
-        self.compression: Compression | None = None
+        self.compression: str | None = None
         self._content = _Content(match_id)
         self._unpacker: _Decompressor | None = None
         self._first = b""  # bytes, until the compression is known
@@ -71,13 +61,17 @@ class ReplayVerifier:
             BadReplay: the bytes cannot be part of a replay.
         """
         self._length += len(packed)
-        if self.compression is None:
+        if self._unpacker is None:
             self._first += packed
             if len(self._first) < _SIGNATURE:
                 return
-            packed, self.compression = self._first, _compression_of(self._first)
-            self._unpacker = self.compression.make()
-        yield from self._unpack(self.compression, packed)
+            packed = self._first
+            found = [known for first, known in _COMPRESSIONS.items() if packed.startswith(first)]
+            if not found:
+                raise BadReplay("it is compressed neither with bzip2 nor with zstd")
+            self.compression, make = found[0]
+            self._unpacker = make()
+        yield from self._unpack(packed, self._unpacker)
 
     def finish(self) -> None:
         """Note the end of the file.
@@ -89,11 +83,10 @@ class ReplayVerifier:
             raise BadReplay("it ends in the middle")
         self._content.finish()
 
-    def _unpack(self, compression: Compression, packed: bytes) -> Iterator[bytes]:
-        unpacker = self._unpacker
-        while unpacker is not None and (packed or not (unpacker.eof or unpacker.needs_input)):
+    def _unpack(self, packed: bytes, unpacker: _Decompressor) -> Iterator[bytes]:
+        while packed or not (unpacker.eof or unpacker.needs_input):
             if unpacker.eof:  # parallel packers write one stream after the other
-                unpacker = self._unpacker = compression.make()
+                unpacker = self._unpacker = type(unpacker)()
             try:
                 plain = unpacker.decompress(packed, AT_ONCE)
             except (OSError, zstd.ZstdError):
@@ -145,14 +138,6 @@ class _Content:
             # `feed` reads the part of this piece that comes after the head.
             at = int.from_bytes(self._head[len(SOURCE_2) :], "little", signed=True)
             self._info_at = at if at > 0 else None
-
-
-def _compression_of(first: bytes) -> Compression:
-    if first.startswith(_BZIP2):
-        return BZIP2
-    if first.startswith(_ZSTD):
-        return ZSTD
-    raise BadReplay("it is compressed neither with bzip2 nor with zstd")
 
 
 def _match_id_in(message: bytes, magic: bytes) -> int:

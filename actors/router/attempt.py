@@ -1,11 +1,11 @@
 """One GC request by one bot: reserve, ask, classify.
 
 sent ──► overdue ──► late ──► silent
-         hedge       no load  evidence: see unanswered.py and circuit_breaker.py
+         hedge       no load  evidence: see unanswered.py
 
-An attempt knows no fetch. It returns its outcome, and accepts its answer as long as the bot's GC session
-lives: the request is paid for. After `bots.request_timeout` it is late and counts no longer as load of
-its bot; when it took several times as long as the answers that others got meanwhile, it is silence.
+An attempt accepts its answer as long as the bot's GC session lives: the request is paid for. After
+`bots.request_timeout` it is late and counts no longer as load of its bot; when it took several times as
+long as the answers that others got meanwhile, it is silence.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Refused
+from actors.accounts.models import Refused, Reserved
 from actors.accounts.store import AccountStore
-from actors.bot.log import FirstFailures
 from actors.bot.messages import ReadyBot, ServeMatch
 from actors.clock import Cancellable, Clock, Tasks
 from actors.errors import (
     AccountError,
     LocalProtocolError,
     RequestDropped,
+    RequestStoreUnavailable,
     SteamError,
     StoreMisused,
 )
@@ -70,7 +70,6 @@ class FetchContext:
     log: FilteringBoundLogger
     attempts: Tasks = field(default_factory=Tasks)
     storing: Tasks = field(default_factory=Tasks)  # short calls of Redis, never cancelled
-    failures: FirstFailures = field(default_factory=FirstFailures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,52 +81,39 @@ class Failed:
     useless: Why | None = None
 
 
+Outcome = Known | Failed | Refused | RequestStoreUnavailable
 SILENCE: Final = Failed("silence", Failure.SILENT)
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """A request of a bot for a match, from the moment in which the bot is acquired.
+    """A request of a bot for a match, from the moment in which the bot is acquired."""
 
-    Attributes:
-        started_at, asked_at: clock seconds; `asked_at` is inf until the bot is asked.
-        is_late: its bot is released.
-        is_silent: its outcome is silence, so far.
-        others_got_it: the match was brought by another attempt; the fetch sets it.
-    """
+    _match_id: int
+    bot: ReadyBot
+    _request_id: str
+    _context: FetchContext
+    _changed: asyncio.Event  # set when it is late or silent
+    started_at: float  # clock seconds
+    asked_at: float = math.inf  # clock seconds; inf until the bot is asked
+    is_late: bool = False  # its bot is released
+    is_silent: bool = False  # its outcome is silence, so far
+    others_got_it: bool = False  # another attempt brought the match; the fetch sets it
+    _is_overdue: bool = False
+    _alarm: Cancellable = field(init=False)  # the next look at it, once the bot is asked
 
-    def __init__(
-        self,
-        match_id: int,
-        bot: ReadyBot,
-        request_id: str,
-        context: FetchContext,
-        changed: asyncio.Event,
-    ) -> None:
-        """`changed` is set when it is late or silent."""
-        self.bot = bot
-        self.started_at = context.clock.now()
-        self.is_late = self.is_silent = self.others_got_it = False
-        self._match_id = match_id
-        self._request_id = request_id
-        self._context = context
-        self._clock = context.clock
-        self._changed = changed
-        self.asked_at = math.inf
-        self._is_overdue = False
-        self._alarm: Cancellable | None = None  # the next look at it
-
-    async def run(self, *, is_reserved: bool) -> Known | Failed | Refused:
-        """Count the request, unless that is done, and ask the bot, however late it answers.
-
-        Raises:
-            RequestStoreUnavailable: Redis is away.
-        """
-        if not is_reserved and (obstacle := await self._reserve()) is not None:
-            return obstacle
-        context, bot, asked_at = self._context, self.bot, self._clock.now()
-        timeout_s, self.asked_at = context.policy.request_timeout_s, asked_at
+    async def run(self, counted: Reserved | Refused | None) -> Outcome:
+        """Ask the bot, however late it answers. `counted`: None where the request is still to be."""
+        verdict = counted or await self._reserve()
+        if isinstance(verdict, Refused):
+            self._context.health.refused(self.bot, verdict)
+        if not isinstance(verdict, Reserved):
+            return verdict
+        context, bot = self._context, self.bot
+        asked_at = self.asked_at = context.clock.now()
+        timeout_s = context.policy.request_timeout_s
         first_look_s = min(context.health.hedging.overdue_s, timeout_s + BOT_GRACE_S)
-        self._look_later(asked_at + first_look_s)
+        self._alarm = context.clock.call_at(asked_at + first_look_s, self._look)
         try:
             body = await bot.address.ask(
                 ServeMatch(self._match_id, timeout_s, self._request_id, late_s=math.inf),
@@ -139,68 +125,51 @@ class Attempt:
             return self._failed(Failed(str(error), Failure.DROPPED))
         except (SteamError, LocalProtocolError) as error:
             return self._failed(Failed(str(error), Failure.BROKE))
+        finally:
+            self._alarm.cancel()
         outcome = self._classified(body)
-        if isinstance(outcome, Failed):
-            context.health.answered(bot, self._match_id, asked_at, outcome.useless)
-            return self._failed(outcome)
-        context.health.answered(bot, self._match_id, asked_at, None)
-        context.failures.succeeded(bot.account)
-        return outcome
+        useless = outcome.useless if isinstance(outcome, Failed) else None
+        context.health.answered(bot, self._match_id, asked_at, useless)
+        return self._failed(outcome) if isinstance(outcome, Failed) else outcome
 
-    async def _reserve(self) -> Refused | Failed | None:
-        """Return why the request must not be sent, if so. Raises RequestStoreUnavailable."""
+    async def _reserve(self) -> Reserved | Refused | Failed | RequestStoreUnavailable:
         bot = self.bot
         try:
-            verdict = await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
+            return await self._context.accounts.reserve(bot.account, bot.fencing_token, bot.ip)
         except StoreMisused as error:  # a key of this account; others may be in order
             return self._failed(Failed(str(error), Failure.BROKE))
         except AccountError as error:
-            raise store_unavailable(error) from error
-        if isinstance(verdict, Refused):
-            self._context.health.refused(bot, verdict)
-            return verdict
-        return None
-
-    def end(self) -> None:
-        """Release the bot, if it is not released yet."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if not self.is_late:
-            self._context.pool.release(self.bot)
+            return store_unavailable(error)
 
     def _classified(self, body: bytes) -> Known | Failed:
         match_id, context = self._match_id, self._context
-        now, freshness = self._clock.wall(), context.policy.freshness
+        now, freshness = context.clock.wall(), context.policy.freshness
         try:
             details = context.decoder.decode(body)
         except DecodeError as error:
             return Failed(str(error), useless=Why.USELESS)
-        context.metrics.latency.observe(self._clock.now() - self.asked_at)
+        context.metrics.latency.observe(context.clock.now() - self.asked_at)
         if (verdict := VERDICTS.get(details.result)) is not None:
             return NoMatch(match_id, verdict, now, now + freshness.negative_ttl_s)
         if details.result != RESULT_OK:
             useless = Why.TROUBLE if details.result in TROUBLE else Why.USELESS
             return Failed(f"result {details.result}", useless=useless)
         if details.match_id != match_id:  # never return another match, whatever went wrong
-            reason = f"the answer was about match {details.match_id}"
-            return Failed(reason, useless=Why.USELESS)
+            return Failed(f"the answer was about match {details.match_id}", useless=Why.USELESS)
         ttl_s = freshness.ttl_of(details, now)
         answer = answer_of(match_id, body, details, now=now, ttl_s=ttl_s)
         return replace(answer, steam_id=self.bot.steam_id, ip=self.bot.ip)
 
-    def _look_later(self, at: float) -> None:
-        self._alarm = self._clock.call_at(at, self._look)
-
     def _look(self) -> None:
         """Note whether it is overdue, late or silent by now, and look again later."""
-        now, health = self._clock.now(), self._context.health
+        now, health = self._context.clock.now(), self._context.health
         timeout_s, overdue_s = self._context.policy.request_timeout_s, health.hedging.overdue_s
         late_at = self.asked_at + timeout_s + BOT_GRACE_S
         if now < late_at:
             self._note_overdue()
             is_slow = health.slow(self.bot, self.asked_at)
             look_s = math.inf if is_slow else max(now - self.asked_at, LEAST_S)
-            self._look_later(min(late_at, now + look_s))
+            self._alarm = self._context.clock.call_at(min(late_at, now + look_s), self._look)
             return
         if not self.is_late:
             self.is_late = True
@@ -210,7 +179,8 @@ class Attempt:
         if now >= min(silent_at, self.asked_at + overdue_s):
             self._note_overdue()
         if now < silent_at:
-            self._look_later(min(silent_at, now + timeout_s / LOOKS))
+            look_at = min(silent_at, now + timeout_s / LOOKS)
+            self._alarm = self._context.clock.call_at(look_at, self._look)
             return
         self._failed(SILENCE)
         self.is_silent = True
@@ -227,24 +197,23 @@ class Attempt:
             return failed
         bot, context = self.bot, self._context
         context.metrics.failures[failed.kind].inc()
-        log = context.log.bind(
+        # A bot that breaks is logged by itself.
+        is_news = failed.kind is not Failure.BROKE and context.health.failures.is_news(bot.account)
+        write = context.log.info if is_news else context.log.debug
+        write(
+            "attempt_failed",
             match_id=self._match_id,
             account=bot.account,
             reason=failed.reason,
             request_id=self._request_id,
         )
-        if failed.kind is not Failure.BROKE and context.failures.is_news(bot.account):
-            log.info("attempt_failed")
-        else:  # a bot that breaks is logged by itself
-            log.debug("attempt_failed")
         is_dropped = failed.kind is Failure.DROPPED
         is_silence = is_dropped or failed.kind is Failure.SILENT
         if is_dropped:  # as if it were overdue: it counts among those that were not answered
             self._note_overdue()
-            context.health.dropped(bot, self._match_id, others_got_it=self.others_got_it)
-        elif is_silence:
-            got_it = self.others_got_it
-            context.health.silent(bot, self._match_id, self.asked_at, others_got_it=got_it)
+        if is_silence:
+            asked_at = None if is_dropped else self.asked_at
+            context.health.silent(bot, self._match_id, asked_at, others_got_it=self.others_got_it)
         if self._is_overdue:  # after that: a bot that is paused for it gets no further request
             context.pool.not_overdue(bot, is_silence=is_silence)
         return failed

@@ -3,7 +3,7 @@
 answered              good standing, unless others were answered several times as quickly meanwhile
 overdue               used only when there is no other, until it is answered
 slower than others    deprioritised for a while, longer each time in a row
-silent                evidence, see unanswered.py and circuit_breaker.py: paused, logged on again, rotated
+silent                evidence, see unanswered.py: paused, logged on again, rotated
 dropped by the GC     the same evidence, known at once
 budget refused        suspended until it frees; of an address, with all others that leave from it
 lease refused         suspended while the bot checks its lease
@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import math
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -23,13 +24,12 @@ from actors.accounts.models import Refused
 from actors.accounts.store import AccountStore
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BudgetSpent, CheckLease, ReadyBot, Relog
-from actors.clock import Clock, Tasks
-from actors.errors import AccountError, LocalProtocolError, TimedOut, Unusable
+from actors.clock import Clock, Tasks, backoff_s
+from actors.errors import AccountError, LocalProtocolError
 from actors.router.bot_pool import BotPool
-from actors.router.circuit_breaker import CircuitBreakers, Step
 from actors.router.metrics import RouterMetrics
 from actors.router.rotation import Standing
-from actors.router.unanswered import UnansweredTracker, Why
+from actors.router.unanswered import CircuitBreakers, Step, UnansweredTracker, Why
 
 # -- response times
 TYPICAL_S: Final = 0.25  # until an answer was seen; 50 to 500 ms are usual
@@ -45,28 +45,24 @@ AT_MOST: Final = 10.0
 # -- consequences
 FIRST_S: Final = 2.0  # any bot may be late once
 LONGEST_S: Final = 60.0
-SPENT_EARLY_S: Final = (
-    3600.0  # rest of an account whose requests Valve counts differently than we do
-)
+# Rest of an account whose requests Valve counts differently than we do.
+SPENT_EARLY_S: Final = 3600.0
 # Until a bot is used again that has not confirmed its lease: longer than Redis may take to answer.
 UNCERTAIN_S: Final = 5.0
 # Rest of an account that was left for a spare one: the trial may show that it was not at fault.
 LEFT_FOR_SPARE_S: Final = 600.0
 # Between two looks whether an address is still spent: Redis may lose the count, or an operator resets it.
 ADDRESS_LOOK_S: Final = 2.0
-UNUSABLE: Final = "the Game Coordinator's answers for this match are of no use"
 
 
 class Hedging:
     """Measures response times and bounds hedges (a second bot that is asked for the same match).
 
     A request is *overdue* when it takes several times as long as answers lately took: another bot most
-    likely has an answer sooner. Each hedge costs one of a daily budget, and when all bots are slow more
-    requests make the Game Coordinator slower. So there is one hedge for ten answers, plus a few at the
-    start, and none while nothing is answered after one.
-
-    A request is *slow* or *silent* only in comparison with the answers that came since it was sent.
-    Without any, it is silent after `ALONE_TIMES` the time after which another bot is asked.
+    likely has an answer sooner. A hedge costs one of a daily budget, and when all bots are slow it makes
+    the GC slower. So there is one for ten answers, plus a few at the start, and none while nothing is
+    answered after one. A request is *slow* or *silent* only in comparison with the answers that came
+    since it was sent; without any, it is silent after `ALONE_TIMES` the request timeout.
     """
 
     def __init__(self) -> None:
@@ -96,19 +92,6 @@ class Hedging:
         """Whether one more hedge is within bounds."""
         return self._allowance >= 1.0
 
-    def next_attempt_s(self, left_s: float, timeout_s: float) -> tuple[float, float]:
-        """Return when a hedge and when a retry is due, after the start of an attempt; inf for never.
-
-        `left_s`: the time that was left then; an attempt without time for an answer makes no sense.
-        """
-        hedge_s = self.overdue_s if self.is_allowed else math.inf
-        retry_s = max(self.overdue_s, min(timeout_s, left_s / 2))
-        last_s = left_s - self.overdue_s / TIMES
-        return (
-            hedge_s if hedge_s <= last_s else math.inf,
-            retry_s if retry_s <= last_s else math.inf,
-        )
-
     def hedged(self) -> None:
         """Count a hedge."""
         self._allowance -= 1.0
@@ -117,7 +100,7 @@ class Hedging:
     def ask_blindly(self, now: float) -> bool:
         """Return whether one more bot may be asked while none is answered, and count it.
 
-        One in `BLIND_EVERY_S`, over all matches: where the GC itself is slow or away more do not help.
+        One in `BLIND_EVERY_S`, over all matches: where the GC itself is away more do not help.
         """
         if now - self._blind_at < BLIND_EVERY_S:
             return False
@@ -125,18 +108,12 @@ class Hedging:
         return True
 
     def is_slow(self, asked_at: float, now: float) -> bool | None:
-        """Whether a request takes several times as long as those that are answered meanwhile.
-
-        None where none was answered since it was sent.
-        """
+        """Whether a request takes longer than those answered since it was sent; None: none was."""
         slow_s = self._slow_s(asked_at)
         return None if slow_s is None else now - asked_at >= slow_s
 
     def silent_at(self, asked_at: float, timeout_s: float) -> float:
-        """Return when an unanswered request counts as silence, by the answers so far.
-
-        `timeout_s`: after which another bot is asked.
-        """
+        """Return when an unanswered request counts as silence, by the answers so far."""
         slow_s = self._slow_s(asked_at)
         if slow_s is None:
             return asked_at + max(ALONE_TIMES * timeout_s, self.overdue_s)
@@ -145,9 +122,8 @@ class Hedging:
     def _slow_s(self, asked_at: float) -> float | None:
         """Return how long a request may take, by the answers since then; None without any."""
         newest_first = reversed(self._answers)
-        meanwhile = [
-            one[1] for one in itertools.takewhile(lambda one: one[0] > asked_at, newest_first)
-        ]
+        later = itertools.takewhile(lambda one: one[0] > asked_at, newest_first)
+        meanwhile = [seconds for _, seconds in later]
         return max(LEAST_S, TIMES * _median(meanwhile)) if meanwhile else None
 
 
@@ -157,65 +133,37 @@ def _median(seconds: list[float]) -> float:
 
 def penalty_s(times: int) -> float:
     """Return how long a slow bot is deprioritised; `times`: how often it was before, in a row."""
-    return min(FIRST_S * 2.0 ** min(times, 10), LONGEST_S)
+    return backoff_s(times + 1, base=FIRST_S, cap=LONGEST_S)
 
 
+@dataclass(eq=False)
 class BotHealth:
     """Decides the standing of bots by the outcome of their requests. Owned by the router."""
 
-    def __init__(
-        self,
-        pool: BotPool,
-        accounts: AccountStore,
-        *,
-        metrics: RouterMetrics,
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self.hedging = Hedging()
-        self._pool = pool
-        self._accounts = accounts
-        self._metrics = metrics
-        self._unanswered = UnansweredTracker()
-        self.aside = self._unanswered.aside  # matches that are, or were, set aside
-        self._breakers = CircuitBreakers()
-        self._times_slow: dict[str, int] = {}  # by account, in a row
-        self._ip_spent_until: dict[str | None, float] = {}  # clock seconds
-        self._watched: set[str] = set()  # spent addresses
-        self._opened = FirstFailures()
-        self._dropped_at: dict[str, float] = {}  # clock seconds; by account, until it is answered
-        self._trial: ReadyBot | None = (
-            None  # left for a spare account, whose first answer is evidence
-        )
-        self._clock = clock
-        self._log = log
-        self._tasks = Tasks()
+    _pool: BotPool
+    _accounts: AccountStore
+    _metrics: RouterMetrics
+    _clock: Clock
+    _log: FilteringBoundLogger
+    hedging: Hedging = field(default_factory=Hedging)
+    unanswered: UnansweredTracker = field(default_factory=UnansweredTracker)
+    failures: FirstFailures = field(default_factory=FirstFailures)  # of attempts
+    _breakers: CircuitBreakers = field(default_factory=CircuitBreakers)
+    _opened: FirstFailures = field(default_factory=FirstFailures)
+    _times_slow: dict[str, int] = field(default_factory=dict)  # by account, in a row
+    _dropped_at: dict[str, float] = field(default_factory=dict)  # by account, until it is answered
+    _trial: ReadyBot | None = None  # left for a spare account, whose first answer is evidence
+    _watched: set[str] = field(default_factory=set)  # spent addresses
+    _tasks: Tasks = field(default_factory=Tasks)
 
     async def stop(self) -> None:
         """End what runs in the background."""
         self._tasks.cancel()
         await self._tasks.finish()
 
-    def refusal_of(self, match_id: int) -> TimedOut | Unusable | None:
-        """Return the error for a match that is left alone, or None when it is not."""
-        left_s = self._unanswered.set_aside_for(match_id, self._clock.now())
-        if left_s is None:
-            return None
-        match self._unanswered.aside[match_id].why:
-            case Why.USELESS:
-                return Unusable(UNUSABLE, left_s)
-            case Why.TROUBLE:
-                return TimedOut("the Game Coordinator has trouble with this match", left_s)
-            case Why.SILENT:
-                return TimedOut("the Game Coordinator does not answer about this match", left_s)
-
     def standing_of_new(self, account: str) -> Standing:
         """Return the standing of a bot that has just become ready."""
         return Standing.PROBATION if account in self._breakers.open else Standing.GOOD
-
-    def may_be_the_match(self, accounts: frozenset[str]) -> bool:
-        """Whether a match would be set aside if none of these accounts gets it."""
-        return self._unanswered.may_be_the_match(accounts, self._clock.now())
 
     # -- outcomes of a request -----------------------------------------------------------------
 
@@ -227,15 +175,16 @@ class BotHealth:
             self._times_slow.pop(account, None)
         is_open = account in self._breakers.open
         self.hedging.answered(now - asked_at, now)
-        if not self._breakers.is_quiet:
-            self._breakers.answered(account)
         self._dropped_at.pop(account, None)
         self._opened.succeeded(account)
+        if useless is None:
+            self.failures.succeeded(account)
         self._pool.answered(bot, is_good=is_open or not is_slow)
-        for spent in self._unanswered.answered(account, match_id, now, is_useful=useless is None):
+        self._breakers.answered(account)
+        for spent in self.unanswered.answered(account, match_id, now, is_useful=useless is None):
             self._rotate_early(spent)
-        if useless is not None and self._unanswered.useless(account, match_id, useless, now):
-            self._log_set_aside(match_id, useless)
+        if useless is not None and self.unanswered.useless(account, match_id, useless, now):
+            self._log.warning("match_set_aside", match_id=match_id, reason=useless.value)
         if self._trial is not None:
             self._judge_trial(bot)
 
@@ -254,96 +203,79 @@ class BotHealth:
             self._times_slow[bot.account] = times + 1
             seconds = penalty_s(times)
             self._pool.set_standing(bot, Standing.DEPRIORITISED, seconds)
-            log = self._log.bind(account=bot.account, delay_s=seconds)
-            if not times:
-                log.info("bot_deprioritised")
-            else:  # again, before it was in time once
-                log.debug("bot_deprioritised")
+            write = self._log.debug if times else self._log.info
+            write("bot_deprioritised", account=bot.account, delay_s=seconds)
         return True
 
-    def dropped(self, bot: ReadyBot, match_id: int, *, others_got_it: bool) -> None:
-        """The GC threw a request away: evidence as of silence, without the time that silence takes.
-
-        One such request is over too soon to see whether others are answered meanwhile, so the time since
-        the one before it counts.
-        """
-        now = self._clock.now()
-        since = self._dropped_at.get(bot.account, now)
-        self._dropped_at[bot.account] = now
-        self.silent(bot, match_id, since, others_got_it=others_got_it)
-
-    def silent(self, bot: ReadyBot, match_id: int, since: float, *, others_got_it: bool) -> None:
+    def silent(
+        self, bot: ReadyBot, match_id: int, asked_at: float | None, *, others_got_it: bool
+    ) -> None:
         """No answer came for long enough to be evidence, over a connection that is alive.
 
-        `since`: clock seconds from which on it matters whether others are answered.
+        `asked_at`: None where the GC threw the request away. One such request is over too soon to see
+        whether others are answered meanwhile, so the time since the one before it counts.
         """
+        account, now, since = bot.account, self._clock.now(), asked_at
+        if since is None:
+            since = self._dropped_at.get(account, now)
+            self._dropped_at[account] = now
         self._break_circuit(bot, since)
         if others_got_it:
-            if self._unanswered.missed(bot.account, match_id, self._clock.now()):
-                self._rotate_early(bot.account)
-        elif self._unanswered.silent(bot.account, match_id, self._clock.now()):
-            self._log_set_aside(match_id, Why.SILENT)
+            if self.unanswered.missed(account, match_id, now):
+                self._rotate_early(account)
+        elif self.unanswered.silent(account, match_id, now):
+            self._log.warning("match_set_aside", match_id=match_id, reason=Why.SILENT.value)
 
     def broke(self, account: str) -> None:
         """The connection of an account broke; requests that were unanswered over it are no evidence."""
         self._dropped_at.pop(account, None)
-        self._unanswered.connection_broke(account)
+        self.unanswered.connection_broke(account)
 
     def refused(self, bot: ReadyBot, refused: Refused) -> None:
         """The store did not reserve a request for a bot."""
         self._metrics.refusals[refused.scope].inc()
         self._suspend(bot, refused)
-        ip = bot.ip
-        if ip is not None and ip in self._pool.spent_addresses and ip not in self._watched:
-            self._watched.add(ip)
-            self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
 
     # -- consequences --------------------------------------------------------------------------
 
     def _suspend(self, bot: ReadyBot, refused: Refused) -> None:
-        self._log_refused(bot, refused)
-        if self._pool.is_retired(bot.bot_id):
+        is_known = refused.scope == "ip" and bot.ip in self._pool.availability.spent_addresses
+        write = self._log.debug if is_known else self._log.info
+        scope, delay_s = refused.scope, refused.retry_after
+        write("budget_refused", account=bot.account, scope=scope, delay_s=delay_s)
+        if bot.bot_id in self._pool.retired:
             return
-        if refused.scope == "lease":
+        if scope == "lease":
             self._pool.set_standing(bot, Standing.SUSPENDED, UNCERTAIN_S)
             self._tell(bot, CheckLease())
-        elif refused.scope == "ip":
-            self._pool.suspend_address(str(bot.ip), refused.retry_after)
+        elif scope == "ip":
+            ip = str(bot.ip)
+            self._pool.suspend(bot, "ip", delay_s)
+            if ip not in self._watched:
+                self._watched.add(ip)
+                self._tasks.start(self._watch_address(ip), name=f"address-{ip}")
         else:
-            self._pool.note_budget(refused.retry_after)
-            is_told = self._tell(bot, BudgetSpent(refused.retry_after))
+            now = self._clock.now()
+            self._pool.availability.budget_frees(now + delay_s, now)
+            is_told = self._tell(bot, BudgetSpent(delay_s))
             if self._pool.rotation.standing(bot) is not None:
                 self._pool.rotate(bot.bot_id)  # the bot says so itself, but only after this turn
-                self._pool.suspend_account(bot, refused.retry_after if is_told else UNCERTAIN_S)
+                self._pool.suspend(bot, "account", delay_s if is_told else UNCERTAIN_S)
 
     async def _watch_address(self, ip: str) -> None:
         """Use a spent address again as soon as Redis counts less than its budget."""
-        while ip in self._pool.spent_addresses:
+        while ip in self._pool.availability.spent_addresses:
             await self._clock.sleep(ADDRESS_LOOK_S)
             with contextlib.suppress(AccountError):  # the time at which it frees is known
                 if not await self._accounts.address_frees_in(ip):
                     self._pool.free_address(ip)
         self._watched.discard(ip)
 
-    def _log_refused(self, bot: ReadyBot, refused: Refused) -> None:
-        """Log a refused budget; that of an address at info for its first bot alone."""
-        log = self._log.bind(account=bot.account, scope=refused.scope, delay_s=refused.retry_after)
-        now = self._clock.now()
-        if refused.scope == "ip" and now < self._ip_spent_until.get(bot.ip, 0.0):
-            log.debug("budget_refused")
-            return
-        log.info("budget_refused")
-        if refused.scope == "ip":
-            self._ip_spent_until[bot.ip] = now + refused.retry_after
-
     def _rotate_early(self, account: str) -> None:
         """An account is spent, whatever our own counters say."""
         self._log.warning("account_spent_early", account=account, delay_s=SPENT_EARLY_S)
         if (bot := self._pool.rotation.of_account(account)) is not None:
             self._suspend(bot, Refused("account", SPENT_EARLY_S))
-
-    def _log_set_aside(self, match_id: int, why: Why) -> None:
-        self._log.warning("match_set_aside", match_id=match_id, reason=why.value)
 
     def _judge_trial(self, bot: ReadyBot) -> None:
         """Half-open the circuits of silent accounts at once when a spare account was answered."""
@@ -367,17 +299,15 @@ class BotHealth:
             now,
             unanswered=self._pool.rotation.unanswered_by(bot),
             is_half_open=standing is Standing.PROBATION and account in self._breakers.open,
-            others_answer=self._unanswered.is_other_answered(account, since),
+            others_answer=self.unanswered.is_other_answered(account, since),
         )
         if step is Step.NOTHING:
             return
         self._metrics.circuits_opened[step].inc()
-        log = self._log.bind(account=account, step=step.name.lower())
-        if self._opened.is_news(account, step):
-            log.warning("circuit_opened")
-        else:  # again, or as all others
-            log.debug("circuit_opened")
-        self._unanswered.disregard(account)
+        is_news = self._opened.is_news(account, step)
+        write = self._log.warning if is_news else self._log.debug
+        write("circuit_opened", account=account, step=step.name.lower())
+        self.unanswered.disregard(account)
         if step in (Step.PAUSE, Step.SPARE):
             self._pool.set_standing(bot, Standing.PAUSED, self._breakers.pause_s(account))
             if step is Step.SPARE:

@@ -4,38 +4,37 @@ Redis has the match         that is the answer
 no instance has a claim     this instance claims the match and renews the claim
 another instance has one    look again after a pause, until Redis has the match or the claim is gone
 
-Instances poll instead of waiting for a notification: neither a lost connection nor a failover can make
-them miss a result. The cost is a few lookups for each match that several instances fetch at once.
+Instances poll, as neither a lost connection nor a failover can make them miss a result then; a match
+that several instances fetch at once costs a few lookups.
 """
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.clock import Cancellable, Clock, Tasks
 from actors.errors import AccountError, RequestStoreUnavailable, StoreMisused, store_trouble
 from actors.matches.match import Known
 from actors.matches.store import RENEW_EVERY_S, Claim, Locked, MatchStore
 
 STORE_RETRY_S: Final = 2.0
-FIRST_POLL_S: Final = 0.03  # about what a quick answer takes
 LONGEST_POLL_S: Final = 0.25
 GROWTH: Final = 1.5
-START_S: Final = FIRST_POLL_S / GROWTH
+START_S: Final = 0.03 / GROWTH  # so that the first poll is about when a quick answer comes
 
 
 def store_unavailable(error: AccountError) -> RequestStoreUnavailable:
     """Return the error for a request that Redis is needed for."""
-    return RequestStoreUnavailable(
-        f"{store_trouble(error)}, so no budget can be counted", STORE_RETRY_S
-    )
+    reason = f"{store_trouble(error)}, so no budget can be counted"
+    return RequestStoreUnavailable(reason, STORE_RETRY_S)
 
 
 class MatchClaim:
-    """The claim of one fetch on its match. As a context manager it releases the claim at the end.
+    """The claim of one fetch on its match.
 
     Attributes:
         may_be_held: whether the claim was granted, or may have been.
@@ -53,21 +52,13 @@ class MatchClaim:
     ) -> None:
         """`tasks`: for calls of Redis that are not waited for."""
         self._matches = matches
-        self._claim = matches.claim(match_id)
+        self._claim = Claim(match_id)
         self.may_be_held = False
         self.poll_s = START_S
         self._alarm: Cancellable | None = None  # of the next renewal; None while it is not held
         self._clock = clock
-        self._log = log
+        self._log = log.bind(match_id=match_id)
         self._tasks = tasks
-
-    def __enter__(self) -> Self:
-        """Acquire nothing yet; `lookup` does."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Release the claim."""
-        self.release()
 
     async def lookup(
         self, after: int, charge: Charge | None
@@ -79,30 +70,24 @@ class MatchClaim:
         """
         self.may_be_held = True  # from the moment in which it is asked for
         try:
-            found = await self._lookup(after, charge)
+            try:
+                found = await self._matches.lookup(self._claim, after=after, charge=charge)
+            except StoreMisused:
+                if charge is None:
+                    raise
+                # Most likely a key of the account. The attempt asks for its budget separately.
+                found = await self._matches.lookup(self._claim, after=after)
         except AccountError as error:
             if isinstance(error, StoreMisused):  # that Redis is away is logged once, elsewhere
-                match_id = self._claim.match_id
-                self._log.warning("match_lookup_failed", match_id=match_id, reason=str(error))
+                self._log.warning("match_lookup_failed", reason=str(error))
             raise store_unavailable(error) from error
         is_locked = isinstance(found, Locked)
         self.poll_s = min(self.poll_s * GROWTH, LONGEST_POLL_S) if is_locked else START_S
-        if not isinstance(found, Claim | Reserved | Refused):
-            self.may_be_held = self._alarm is not None and not is_locked
-        elif self._alarm is None:
+        is_granted = isinstance(found, Claim | Reserved | Refused)
+        self.may_be_held = is_granted or (self._alarm is not None and not is_locked)
+        if is_granted and self._alarm is None:
             self._renew_later()
         return found
-
-    async def _lookup(
-        self, after: int, charge: Charge | None
-    ) -> Known | Locked | Claim | Reserved | Refused:
-        try:
-            return await self._matches.lookup(self._claim, after=after, charge=charge)
-        except StoreMisused:
-            if charge is None:
-                raise
-        # Most likely a key of the account. Its budget is asked for separately, as of any later attempt.
-        return await self._matches.lookup(self._claim, after=after)
 
     def publish(self, known: Known) -> None:
         """Store the result for all instances and end the claim. Does not wait."""
@@ -113,24 +98,24 @@ class MatchClaim:
         try:
             ttl_s = known.fresh_until - self._clock.wall()
             await self._matches.publish(claim, known, ttl_s=ttl_s)
-        except AccountError as error:
-            if isinstance(error, StoreMisused):
-                match_id = claim.match_id
-                self._log.warning("match_not_stored", match_id=match_id, reason=str(error))
+        except StoreMisused as error:
+            self._log.warning("match_not_stored", reason=str(error))
+        except AccountError:  # it is logged once, elsewhere
+            pass
 
     def release(self) -> None:
         """Let other instances fetch the match. Does not wait; `lookup` may claim it again."""
         if self.may_be_held:
             self._end()
             # With another token from now on, so that this release never ends a later claim.
-            claim, self._claim = self._claim, self._matches.claim(self._claim.match_id)
+            claim, self._claim = self._claim, Claim(self._claim.match_id)
             self._tasks.start(self._release(claim), name=f"release-{claim.match_id}")
 
     async def _release(self, claim: Claim) -> None:
         try:
             await self._matches.release(claim)
         except AccountError as error:  # it expires soon
-            self._log.debug("claim_not_released", match_id=claim.match_id, reason=str(error))
+            self._log.debug("claim_not_released", reason=str(error))
 
     def _end(self) -> None:
         self.may_be_held = False
@@ -151,6 +136,6 @@ class MatchClaim:
         except AccountError:
             is_held = True  # perhaps; Redis may be back in time
         if not is_held:
-            self._log.info("claim_lost", match_id=claim.match_id)
+            self._log.info("claim_lost")
         elif self._alarm is not None and self._claim is claim:
             self._renew_later()

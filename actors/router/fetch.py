@@ -18,17 +18,17 @@ import math
 from typing import Final
 
 from actors.accounts.models import Refused, Reserved
-from actors.actor import Reply
+from actors.actor import fail, resolve
 from actors.bot.messages import ReadyBot
 from actors.errors import QuotaExhausted, RequestError, RequestStoreUnavailable, TimedOut, Unusable
 from actors.matches.match import Known, MatchAnswer, NoMatch
 from actors.matches.store import ANYTHING, NEWS, Claim, Locked
-from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext
-from actors.router.bot_health import LEAST_S, UNUSABLE
+from actors.router.attempt import SILENCE, Attempt, Failed, FetchContext, Outcome
+from actors.router.bot_health import LEAST_S, TIMES
 from actors.router.claim import MatchClaim
 from actors.router.messages import FetchMatch
 from actors.router.metrics import Failure, Lookup
-from actors.router.unanswered import Why
+from actors.router.unanswered import UNUSABLE, Why
 from actors.router.wait_queue import Waiter
 
 TIMED_OUT_RETRY_S: Final = 5.0
@@ -43,12 +43,14 @@ class Fetch:
 
     def __init__(self, match_id: int, fetches: dict[int, Fetch], context: FetchContext) -> None:
         """`fetches`: all of the router, by match."""
-        self.task: asyncio.Task[None] | None = None  # of `run`
-        self.waiters: dict[Reply[MatchAnswer], None] = {}
+        self.waiters: dict[asyncio.Future[MatchAnswer], None] = {}
         self._match_id = match_id
         self._fetches = fetches
         self._context = context
         self._clock = context.clock
+        self._claim = MatchClaim(
+            context.matches, match_id, context.storing, clock=context.clock, log=context.log
+        )
         self._client = ""  # whose share of the queue it uses
         self._priority = 0  # the highest of its waiters
         self._deadline = 0.0  # the latest of its waiters
@@ -65,55 +67,53 @@ class Fetch:
         self._has_hedged = False
         self._in_queue: Waiter | None = None
         self._known: Known | None = None
-        self._is_new = False  # other instances do not know it yet
         self._changed = asyncio.Event()
 
     @property
     def asked(self) -> ReadyBot | None:
         """The bot that was asked last."""
-        return next((one.bot for one in self._attempts[::-1] if one.asked_at < math.inf), None)
+        return next((one.bot for one in reversed(self._attempts) if one.asked_at < math.inf), None)
 
-    def join(self, request: FetchMatch, reply: Reply[MatchAnswer]) -> None:
-        """Add a waiter; each keeps its own deadline."""
+    def join(self, request: FetchMatch) -> asyncio.Future[MatchAnswer]:
+        """Add a waiter and return its answer; each keeps its own deadline."""
         if not self.waiters:
             self._client, self._request_id = request.client, request.request_id
             self._priority = request.priority
-            self._changed.set()
-        self.waiters[reply] = None
-        reply.when_done(lambda: self._leave(reply))
+            if self._running:  # `run` waits for them
+                self._changed.set()
+        waiter: asyncio.Future[MatchAnswer] = asyncio.get_running_loop().create_future()
+        self.waiters[waiter] = None
+        waiter.add_done_callback(self._leave)
         self._deadline = max(self._deadline, request.deadline)
         self._priority = max(self._priority, request.priority)
-        is_asked_for = bool(self._running) and self._was_missed
-        if request.refresh and not is_asked_for and self._after == ANYTHING:
+        if request.refresh and self._after == ANYTHING and not (self._running and self._was_missed):
             self._after = NEWS
         if self._in_queue is not None:
             self._context.pool.raise_to(self._in_queue, self._priority, self._deadline)
+        return waiter
 
     async def run(self) -> None:
         """Run until resolved, or until there are neither waiters nor running attempts."""
-        matches, tasks, log = self._context.matches, self._context.storing, self._context.log
-        with MatchClaim(matches, self._match_id, tasks, clock=self._clock, log=log) as self._claim:
-            try:
-                while self._known is None and (self.waiters or self._running):
-                    await self._step()
-            finally:
-                self._forget()
-            if self._known is not None and self._is_new:
-                self._claim.publish(self._known)
+        try:
+            while self._known is None and (self.waiters or self._running):
+                await self._step()
+        finally:
+            self._forget()
+            self._claim.release()
 
     def deliver(self, known: Known) -> None:
         """Resolve with an answer of the Game Coordinator, also after the end of `run`."""
         if self._known is None:
-            self._resolve(known, is_new=True)
-            if self.task is not None and self.task.done():
-                self._claim.publish(known)
+            self._resolve(known)
+            self._claim.publish(known)
 
-    def stop(self, error: RequestError) -> None:
-        """Fail all waiters and end `run`."""
-        self._fail(error)
-        self._forget()
-        if self.task is not None:
-            self.task.cancel()
+    def fail(self, error: RequestError) -> None:
+        """Fail all waiters; a later request may still succeed."""
+        if (asked := self.asked) is not None:
+            error.steam_id, error.ip = asked.steam_id, asked.ip
+        for waiter in self.waiters:
+            fail(waiter, error)
+        self.waiters.clear()
 
     async def _step(self) -> None:
         try:
@@ -126,7 +126,7 @@ class Fetch:
             else:
                 await self._begin()
         except RequestError as error:
-            self._fail(error)
+            self.fail(error)
 
     async def _wait(self, until: float) -> None:
         """Return when an attempt or the waiters changed, at `until` at the latest."""
@@ -139,37 +139,28 @@ class Fetch:
                 alarm.cancel()
         self._drop_silent()
 
-    def _leave(self, reply: Reply[MatchAnswer] | None) -> None:
+    def _leave(self, waiter: asyncio.Future[MatchAnswer]) -> None:
         """Remove a waiter; without any, leave the queue and start no more attempts."""
-        if reply is not None:
-            self.waiters.pop(reply, None)
+        self.waiters.pop(waiter, None)
         if not self.waiters:
             self._changed.set()
             if self._in_queue is not None:
                 self._context.pool.leave(self._in_queue)
 
-    def _resolve(self, known: Known, *, is_new: bool) -> None:
+    def _resolve(self, known: Known) -> None:
         """Answer all waiters with the match, or why there is none."""
-        self._known, self._is_new = known, is_new
+        self._known = known
+        self._forget()
+        self._changed.set()
         for one in self._running:
             one.others_got_it = True
         self._context.memory.put(known)
         if isinstance(known, NoMatch):
-            self._fail(known.error(self._clock.wall()))
+            self.fail(known.error(self._clock.wall()))
         else:
-            for reply in self.waiters:
-                reply.set(known)
+            for waiter in self.waiters:
+                resolve(waiter, known)
             self.waiters.clear()
-        self._forget()
-        self._leave(None)
-
-    def _fail(self, error: RequestError) -> None:
-        """Fail all waiters; a later request may still succeed."""
-        if self.asked is not None:
-            error.steam_id, error.ip = self.asked.steam_id, self.asked.ip
-        for reply in self.waiters:
-            reply.fail(error)
-        self.waiters.clear()
 
     def _forget(self) -> None:
         if self._fetches.get(self._match_id) is self:
@@ -181,16 +172,15 @@ class Fetch:
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
+        is_over = self._clock.now() >= self._deadline
+        is_over |= min(self._attempts_left, self._breaks_left) <= 0
         is_useless = self._last_failure.useless is Why.USELESS
-        may_try = (
-            min(self._attempts_left, self._breaks_left) > 0 and self._clock.now() < self._deadline
-        )
-        if not may_try or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
+        if is_over or (is_useless and not self._context.pool.rotation.has_others(self._failed)):
             raise self._failure()  # the only account would answer the same again
 
     def _refusal(self) -> TimedOut | Unusable | None:
-        health = self._context.health
-        return health.refusal_of(self._match_id) if self._match_id in health.aside else None
+        aside = self._context.health.unanswered.aside.get(self._match_id)
+        return None if aside is None else aside.refusal(self._clock.now())
 
     def _failure(self) -> TimedOut | Unusable | QuotaExhausted:
         spent = self._context.pool.refusal()
@@ -218,7 +208,7 @@ class Fetch:
             if isinstance(found, MatchAnswer | NoMatch):
                 if self._known is None:
                     self._context.metrics.looked_up(Lookup.REDIS)
-                    self._resolve(found, is_new=False)
+                    self._resolve(found)
                 return
             if isinstance(found, Locked):
                 bot, was_locked = None, True
@@ -232,7 +222,7 @@ class Fetch:
             if isinstance(found, Claim) and not self.waiters:  # and nothing is counted
                 break
             if (bot := bot or pool.acquire_now(self._avoid)) is not None:
-                self._start(bot, found)
+                self._start(bot, None if isinstance(found, Claim) else found)
                 return
             self._claim.release()  # another instance may have a free bot
             bot, was_locked = await self._queue(), False
@@ -276,7 +266,9 @@ class Fetch:
         not_before = -math.inf
         while self._running and self.waiters:
             now = self._clock.now()
-            hedge_at = retry_at = self._last_start + LEAST_S  # nothing is overdue sooner than that
+            hedge_at = retry_at = (
+                self._running[-1].started_at + LEAST_S
+            )  # nothing is overdue sooner
             if now >= hedge_at:
                 hedge_at, retry_at = self._next_attempt_at()
             at = max(min(hedge_at, retry_at), not_before)
@@ -296,15 +288,16 @@ class Fetch:
         if not self._may_add:
             return math.inf, math.inf
         health, timeout_s = self._context.health, self._context.policy.request_timeout_s
-        begun = self._last_start
-        hedge_s, retry_s = health.hedging.next_attempt_s(self._deadline - begun, timeout_s)
-        if retry_s >= timeout_s and health.may_be_the_match(self._avoid):
-            retry_s = math.inf  # then it is clear soon whether the match is to be set aside
-        return math.inf if self._has_hedged else begun + hedge_s, begun + retry_s
-
-    @property
-    def _last_start(self) -> float:
-        return max(one.started_at for one in self._running)
+        overdue_s, begun = health.hedging.overdue_s, self._running[-1].started_at
+        left_s = self._deadline - begun
+        last_s = left_s - overdue_s / TIMES  # an attempt without time for an answer makes no sense
+        may_hedge = health.hedging.is_allowed and not self._has_hedged and overdue_s <= last_s
+        hedge_at = begun + overdue_s if may_hedge else math.inf
+        retry_s = max(overdue_s, min(timeout_s, left_s / 2))
+        if retry_s >= timeout_s:  # it is clear soon whether the match is to be set aside
+            is_witnessed = health.unanswered.may_be_the_match(self._avoid, self._clock.now())
+            retry_s = math.inf if is_witnessed else retry_s
+        return hedge_at, begun + retry_s if retry_s <= last_s else math.inf
 
     @property
     def _may_add(self) -> bool:
@@ -319,15 +312,19 @@ class Fetch:
         if not hedging.is_answered:
             return None
         self._has_hedged = True
-        begun = self._last_start
+        begun = self._running[-1].started_at
         if hedging.is_slow(begun, self._clock.now()) is False:
             return None
         bot = self._context.pool.acquire_idle(self._avoid, answered_since=begun)
         if bot is not None:
             hedging.hedged()
             self._context.metrics.hedges.inc()
-            log = self._context.log.bind(match_id=self._match_id, account=bot.account)
-            log.info("fetch_hedged", request_id=self._request_id)
+            self._context.log.info(
+                "fetch_hedged",
+                match_id=self._match_id,
+                account=bot.account,
+                request_id=self._request_id,
+            )
         return bot
 
     async def _other_bot(self) -> ReadyBot | None:
@@ -337,7 +334,7 @@ class Fetch:
         only a bot without overdue requests.
         """
         health, pool, now = self._context.health, self._context.pool, self._clock.now()
-        is_slow = health.hedging.is_slow(self._last_start, now)
+        is_slow = health.hedging.is_slow(self._running[-1].started_at, now)
         if is_slow is False or not pool.rotation.has_others(self._avoid, good=is_slow is None):
             return None
         if is_slow is None and not health.hedging.ask_blindly(now):
@@ -352,41 +349,34 @@ class Fetch:
             return None
         return bot
 
-    def _start(self, bot: ReadyBot, found: Claim | Reserved | Refused | None) -> None:
-        """Start an attempt; `found`: what the lookup has reserved for it."""
-        context = self._context
+    def _start(self, bot: ReadyBot, counted: Reserved | Refused | None) -> None:
+        """Start an attempt; `counted`: what the lookup has reserved for it."""
         if not self._was_missed:
             self._was_missed = True
-            context.metrics.lookups[(Lookup.MISS,)] += 1
-        if isinstance(found, Refused):
-            context.health.refused(bot, found)
-            context.pool.release(bot)
-            return
-        one = Attempt(self._match_id, bot, self._request_id, context, self._changed)
+            self._context.metrics.lookups[(Lookup.MISS,)] += 1
+        context, now = self._context, self._clock.now()
+        one = Attempt(self._match_id, bot, self._request_id, context, self._changed, now)
         self._attempts.append(one)
         self._running.append(one)
-        task = context.attempts.start(
-            one.run(is_reserved=isinstance(found, Reserved)),
-            name=f"attempt-{self._match_id}-{bot.bot_id}",
-        )
+        name = f"attempt-{self._match_id}-{bot.bot_id}"
+        task = context.attempts.start(one.run(counted), name=name)
         task.add_done_callback(lambda task: self._on_end(one, task))
 
-    def _on_end(self, one: Attempt, task: asyncio.Task[Known | Failed | Refused]) -> None:
-        one.end()
+    def _on_end(self, one: Attempt, task: asyncio.Task[Outcome]) -> None:
+        if not one.is_late:
+            self._context.pool.release(one.bot)
         if was_running := one in self._running:
             self._running.remove(one)
             self._changed.set()
         if task.cancelled():
             return
-        try:
-            outcome = task.result()
-        except RequestStoreUnavailable as error:
-            self._trouble = error
-            return
-        if isinstance(outcome, MatchAnswer | NoMatch):
-            self._fetches.get(self._match_id, self).deliver(outcome)
-        elif isinstance(outcome, Failed) and was_running:
-            self._note_failure(one.bot.account, outcome)
+        match task.result():
+            case MatchAnswer() | NoMatch() as known:
+                self._fetches.get(self._match_id, self).deliver(known)
+            case RequestStoreUnavailable() as error:
+                self._trouble = error
+            case Failed() as failed if was_running:
+                self._note_failure(one.bot.account, failed)
 
     def _drop_silent(self) -> None:
         for one in [one for one in self._running if one.is_silent]:

@@ -1,8 +1,4 @@
-"""Messages to the router and to the players actor.
-
-A message that is answered is an `Ask` of its answer's type; every other message is told. The reply slot
-is in the envelope, so messages can be compared, logged and replayed.
-"""
+"""Messages to the router and to the players actor."""
 
 from __future__ import annotations
 
@@ -121,15 +117,7 @@ class Reconfigure:
     budgets_changed: bool = False  # then spent budgets are forgotten
 
 
-PlayersMessage = FetchProfile | FetchAliases | BotChanged | BotRemoved
-RouterMessage = (
-    FetchMatch
-    | BotChanged
-    | BotRemoved
-    | GetRouter
-    | GetLoads
-    | GetAsked
-    | RetireBot
-    | Reconfigure
-    | Hurry
-)
+FleetChange = BotChanged | BotRemoved
+RouterQuery = GetRouter | GetLoads | GetAsked
+PlayersMessage = FetchProfile | FetchAliases | FleetChange
+RouterMessage = FetchMatch | FleetChange | RouterQuery | RetireBot | Reconfigure | Hurry

@@ -1,7 +1,4 @@
-"""Counters of the router.
-
-The router increments them directly; labelled children are looked up once, since each request uses them.
-"""
+"""Counters of the router; labelled children are looked up once, since each request uses them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Final, get_args
 
 from actors.accounts.models import Scope
 from actors.metrics import Counter, Instruments
-from actors.router.circuit_breaker import Step
+from actors.router.unanswered import Step
 
 # Seconds. 50 to 500 ms are usual, and after 5 it is silence; a setting may allow more.
 LATENCIES: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -22,6 +19,8 @@ class Lookup(enum.StrEnum):
     MEMORY = "memory"
     REDIS = "redis"
     MISS = "miss"  # nowhere: a bot is asked
+
+    __hash__ = str.__hash__  # an enum's own is a Python function
 
 
 class Failure(enum.StrEnum):

@@ -12,16 +12,16 @@ from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address, fail, resolve
 from actors.bot.log import FirstFailures
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, ServeAliases, ServeProfile
 from actors.bot.registry import BotRegistry
-from actors.clock import Clock
+from actors.clock import Clock, Tasks
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
+from actors.router.bot_availability import RestingAccounts
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
-from actors.router.spent_budgets import RestingAccounts
 
 ATTEMPTS: Final = 2  # bots that are asked for one request
 MOST_PER_BOT: Final = 8  # requests in flight, on average
@@ -57,28 +57,26 @@ class Players(Actor[PlayersMessage]):
         self._failures = FirstFailures()
         self._bots: OrderedDict[str, ReadyBot] = OrderedDict()  # by id, in order of last use
         self._resting = RestingAccounts()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
-    async def start(self) -> None:
-        """Take over the address and get the state of every bot."""
-        await super().start()
+    async def on_start(self) -> None:
+        """Get the state of every bot."""
         self._registry.subscribe(self.address)
 
-    async def run(self) -> None:
-        """Serve until stopped; running requests then fail with NotReady."""
-        try:
-            await super().run()
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+    async def on_stop(self) -> None:
+        """Cancel the running requests."""
+        self._tasks.cancel()
+        await self._tasks.finish()
 
-    async def handle(self, envelope: Envelope[PlayersMessage]) -> None:
+    async def handle(self, message: PlayersMessage) -> asyncio.Future[bytes] | None:
         """Never waits: every request has a task of its own."""
-        match envelope.message:
+        match message:
             case FetchProfile() | FetchAliases() as fetch:
-                self._on_fetch(fetch, envelope.reply)
+                if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
+                    raise Busy("too many questions about players at once; try again soon", RETRY_S)
+                answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+                self._tasks.start(self._bring(fetch, answer), name="player-request")
+                return answer
             case BotChanged(bot_id=bot_id, ready_bot=bot) as changed:
                 self._resting.note(changed, self._clock.now())
                 self._set_bot(bot_id, bot)
@@ -87,6 +85,7 @@ class Players(Actor[PlayersMessage]):
                 self._set_bot(bot_id, None)
             case other:
                 assert_never(other)
+        return None
 
     def _set_bot(self, bot_id: str, bot: ReadyBot | None) -> None:
         if bot is None:
@@ -94,45 +93,35 @@ class Players(Actor[PlayersMessage]):
         else:
             self._bots[bot_id] = bot
 
-    def _on_fetch(self, fetch: PlayerQuery, reply: Reply[bytes] | None) -> None:
-        if reply is None:
-            return
-        if len(self._tasks) >= MOST_PER_BOT * max(1, len(self._bots)):
-            reply.fail(Busy("too many questions about players at once; try again soon", RETRY_S))
-            return
-        task = asyncio.create_task(self._answer(fetch, reply), name="player-request")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _answer(self, fetch: PlayerQuery, reply: Reply[bytes]) -> None:
+    async def _bring(self, fetch: PlayerQuery, answer: asyncio.Future[bytes]) -> None:
+        # Not the answer itself: a question counts until its bot is done, also when the sender has left.
         try:
-            reply.set(await self._fetch(fetch, reply))
+            resolve(answer, await self._fetch(fetch, answer))
         except RequestError as error:
-            reply.fail(error)
-        except asyncio.CancelledError:
-            reply.fail(NotReady("the service is stopping"))
-            raise
+            fail(answer, error)
 
-    async def _fetch(self, fetch: PlayerQuery, reply: Reply[bytes]) -> bytes:
+    async def _fetch(self, fetch: PlayerQuery, answer: asyncio.Future[bytes]) -> bytes:
+        """Return the answer of a bot. Raises RequestError."""
         asked: set[str] = set()
         reason = ""
-        while len(asked) < ATTEMPTS and not reply.done and (bot := self._next(asked)) is not None:
+        while (
+            len(asked) < ATTEMPTS and not answer.done() and (bot := self._next(asked)) is not None
+        ):
             asked.add(bot.bot_id)
             may_follow = min(ATTEMPTS - len(asked), len(self._bots.keys() - asked))
             try:
-                answer = await self._ask(bot, fetch, attempts=1 + may_follow)
+                body = await self._ask(bot, fetch, attempts=1 + may_follow)
             except _AttemptFailed as failed:
                 reason = str(failed)
-                log = self._log.bind(
-                    account=bot.account, reason=reason, request_id=fetch.request_id
+                is_news = self._failures.is_news(bot.account)
+                write = self._log.info if is_news else self._log.debug
+                account, request_id = bot.account, fetch.request_id
+                write(
+                    "player_attempt_failed", account=account, reason=reason, request_id=request_id
                 )
-                if self._failures.is_news(bot.account):
-                    log.info("player_attempt_failed")
-                else:
-                    log.debug("player_attempt_failed")
             else:
                 self._failures.succeeded(bot.account)
-                return answer
+                return body
         if not asked:
             error = NotReady("no bot is ready to ask Steam", NOT_READY_RETRY_S)
             raise self._resting.corrected(error, self._clock.now())

@@ -1,10 +1,9 @@
 """Round robin over ready bots with room, in O(1), and the standing of each bot.
 
-A bot takes part while it has fewer than `max_in_flight` requests and its pacing interval is over. Each
-use moves a bot to the end of its queue, so a queue is always in order of last use. Bots that are
-deprioritised or have overdue requests stand in a queue of their own, which is used only when there is no
-other bot. After `OPENS_AFTER` requests in a row without an answer a bot gets no more until it is
-answered.
+A bot takes part while it has fewer than `max_in_flight` requests and its pacing interval is over, and no
+`OPENS_AFTER` requests in a row stayed unanswered. Each use moves a bot to the end of its queue, so
+that is in order of last use. Bots that are deprioritised or have overdue requests have a queue of their
+own, which is used only when there is no other bot.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ import contextlib
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from actors.bot.messages import ReadyBot
-from actors.router.circuit_breaker import OPENS_AFTER
-
-_NO_ACCOUNTS: frozenset[str] = frozenset()
+from actors.router.unanswered import OPENS_AFTER
 
 
 class Standing(enum.Enum):
@@ -35,38 +32,24 @@ class Standing(enum.Enum):
 @dataclass(slots=True)
 class _Entry:
     bot: ReadyBot
-    standing: Standing
-    resumes_as: Standing = Standing.GOOD  # the standing after SUSPENDED
+    base: Standing  # the standing without a suspension
+    is_suspended: bool = False
     in_flight: int = 0
     used_at: float = -math.inf  # clock seconds
     used_before: float = -math.inf  # the use before that
     overdue: int = 0  # of those in flight, late ones included
     unanswered: int = 0  # requests that became overdue since the last answer
     answered_at: float = -math.inf
+    on_idle: Callable[[], None] | None = None  # of a retired bot
+
+    @property
+    def standing(self) -> Standing:
+        return Standing.SUSPENDED if self.is_suspended else self.base
 
     @property
     def is_second(self) -> bool:
         """Whether the bot is used only when there is no other."""
         return self.overdue > 0 or self.base is Standing.DEPRIORITISED
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether the bot gets one request at a time."""
-        return self.base is Standing.PROBATION
-
-    @property
-    def base(self) -> Standing:
-        """The standing without a suspension."""
-        return self.resumes_as if self.standing is Standing.SUSPENDED else self.standing
-
-    def stand(self, standing: Standing) -> None:
-        """Set the standing; that of a suspended bot is in force when the suspension ends."""
-        if standing is Standing.SUSPENDED:
-            self.resumes_as = self.base
-        elif self.standing is Standing.SUSPENDED and standing is not Standing.PAUSED:
-            self.resumes_as = standing
-            return
-        self.standing = standing
 
 
 _Queue = OrderedDict[str, _Entry]  # by bot id, in order of last use
@@ -75,7 +58,7 @@ _Queue = OrderedDict[str, _Entry]  # by bot id, in order of last use
 class RoundRobin:
     """The rotation of ready bots. Pure bookkeeping: time is an argument."""
 
-    def __init__(self, *, max_in_flight: int, min_interval_s: float) -> None:
+    def __init__(self, max_in_flight: int, min_interval_s: float) -> None:
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
         self._entries: dict[str, _Entry] = {}  # by bot id; bots that are not paused
@@ -86,7 +69,7 @@ class RoundRobin:
         self._second: _Queue = OrderedDict()  # used only when there is no other bot
         self._seconds = 0  # entries of the second queue, busy ones included
 
-    def change_limits(self, *, max_in_flight: int, min_interval_s: float) -> None:
+    def reconfigure(self, max_in_flight: int, min_interval_s: float) -> None:
         """Apply new limits from now on; a bot with more in flight than allowed gets no more."""
         self._max_in_flight = max_in_flight
         self._min_interval_s = min_interval_s
@@ -107,12 +90,9 @@ class RoundRobin:
         return None if entry is None else entry.bot
 
     def has_others(self, accounts: frozenset[str], *, good: bool = False) -> bool:
-        """Whether a ready bot, busy or not, uses an account that is not among `accounts`.
-
-        `good`: only a bot of the first queue counts.
-        """
+        """Whether a ready bot (`good`: of the first queue), busy or not, uses another account."""
         known = (self._of_account.get(account) for account in accounts)
-        ready = [one for one in known if one and one.standing is not Standing.PAUSED]
+        ready = [one for one in known if one and one.base is not Standing.PAUSED]
         if good:
             avoided = sum(not entry.is_second for entry in ready)
             return len(self._entries) - self._seconds > avoided
@@ -122,11 +102,6 @@ class RoundRobin:
     def is_any_answered(self) -> bool:
         """Whether a bot may get requests, as far as answers go."""
         return any(entry.unanswered < OPENS_AFTER for entry in self._entries.values())
-
-    def is_busy(self, bot_id: str) -> bool:
-        """Whether a bot, retired or not, has requests in flight."""
-        entry = self._entries.get(bot_id) or self._retired.get(bot_id)
-        return entry is not None and entry.in_flight > 0
 
     def loads(self) -> Mapping[str, int]:
         """Requests in flight by bot id; of retired bots only those that have any."""
@@ -147,11 +122,14 @@ class RoundRobin:
         if (gone := entry or paused) and self._of_account.get(gone.bot.account) is gone:
             del self._of_account[gone.bot.account]
 
-    def retire(self, bot_id: str) -> None:
-        """Remove a bot, and keep counting what it has in flight (see `loads`)."""
-        entry = self._entries.get(bot_id)
+    def retire(self, bot_id: str, on_idle: Callable[[], None]) -> None:
+        """Remove a bot, but count what it has in flight; then call `on_idle`."""
+        entry = self._entries.get(bot_id) or self._retired.get(bot_id)
         self.remove(bot_id)
-        if entry is not None and entry.in_flight:
+        if entry is None or not entry.in_flight:
+            on_idle()
+        else:
+            entry.on_idle = on_idle
             self._retired[bot_id] = entry
 
     # -- standing ------------------------------------------------------------------------------
@@ -168,24 +146,24 @@ class RoundRobin:
         if standing is Standing.PAUSED:
             self._take_out(bot.bot_id)
             self.paused[bot.bot_id] = entry
-            entry.stand(standing)
-        else:
-            with self._changing(entry):
-                entry.stand(standing)
+            entry.base, entry.is_suspended = standing, False
+            return
+        with self._changing(entry):
+            if standing is Standing.SUSPENDED:
+                entry.is_suspended = True
+            else:
+                entry.base = standing
 
     def end_standing(self, bot: ReadyBot, standing: Standing) -> None:
-        """End a standing, where the bot has it.
-
-        A suspended bot stands as before then; every other one is on probation.
-        """
+        """End a standing: a suspended bot stands as before then, every other one is on probation."""
         if (entry := self._entry(bot)) is None:
             return
-        if standing is Standing.SUSPENDED and entry.standing is standing:
+        if standing is Standing.SUSPENDED and entry.is_suspended:
             with self._changing(entry):
-                entry.standing = entry.base
+                entry.is_suspended = False
         elif entry.base is standing:
             with self._changing(entry):
-                entry.stand(Standing.PROBATION)
+                entry.base = Standing.PROBATION
 
     def overdue(self, bot: ReadyBot) -> None:
         """Note that one more request of a bot is overdue."""
@@ -217,7 +195,7 @@ class RoundRobin:
             with self._changing(entry):
                 entry.overdue = entry.unanswered = 0
                 if is_better:
-                    entry.stand(Standing.GOOD)
+                    entry.base = Standing.GOOD
 
     @contextlib.contextmanager
     def _changing(self, entry: _Entry) -> Iterator[None]:
@@ -230,15 +208,12 @@ class RoundRobin:
 
     # -- taking turns --------------------------------------------------------------------------
 
-    def take(self, now: float, avoid: frozenset[str] = _NO_ACCOUNTS) -> ReadyBot | None:
+    def take(self, now: float, avoid: frozenset[str] = frozenset()) -> ReadyBot | None:
         """Give the next bot one more request, or return None when no bot has room.
 
-        Bots of accounts in `avoid` (they failed this request before) are used only when there is no
-        other with room; O(1), and O(accounts in `avoid`).
+        Accounts in `avoid` (they failed this request before) are used only when no other bot has room.
         """
-        entry = self._best(now, avoid)
-        if entry is None and avoid:
-            entry = self._best(now, _NO_ACCOUNTS)
+        entry = self._best(now, avoid) or self._best(now, frozenset())
         return None if entry is None else self._used(entry, now)
 
     def take_idle(
@@ -246,7 +221,7 @@ class RoundRobin:
     ) -> ReadyBot | None:
         """Give a bot one more request that is idle, or was answered since then; None without one.
 
-        Whether the other bots are still answered is not known. Never a bot of an account in `avoid`.
+        Whether other bots are still answered is not known. Accounts in `avoid` are never used.
         """
         for entry in self._first.values():
             if self._rests_until(entry) > now:
@@ -260,13 +235,14 @@ class RoundRobin:
         """End one request of `bot`; one that has left meanwhile is ignored.
 
         `unused_since`: the request was not made after all. The bot, taken then, is next in turn and does
-        not rest, unless another request took it since: a bot may rest too long, never too short.
+        not rest, unless another request took it since.
         """
         retired = self._retired.get(bot.bot_id)
         if retired is not None and retired.bot is bot:
             retired.in_flight -= 1
-            if not retired.in_flight:
+            if not retired.in_flight and retired.on_idle is not None:
                 del self._retired[bot.bot_id]
+                retired.on_idle()
             return
         if (entry := self._entry(bot)) is None:
             return
@@ -281,9 +257,7 @@ class RoundRobin:
     def next_rest_over(self, now: float) -> float | None:
         """Seconds until the first resting bot may be used again, or None when no bot rests."""
         heads = [next(iter(queue.values())) for queue in (self._first, self._second) if queue]
-        if not heads:
-            return None
-        return max(0.0, min(map(self._rests_until, heads)) - now)
+        return max(0.0, min(map(self._rests_until, heads)) - now) if heads else None
 
     def _used(self, entry: _Entry, now: float) -> ReadyBot:
         entry.in_flight += 1
@@ -308,9 +282,9 @@ class RoundRobin:
 
     def _enqueue(self, entry: _Entry) -> None:
         """Put an entry into its queue while it has room, at the end unless it is there already."""
-        if entry.standing is Standing.SUSPENDED:
+        if entry.is_suspended:
             has_room = False
-        elif entry.is_limited:
+        elif entry.base is Standing.PROBATION:
             has_room = not entry.in_flight and not entry.overdue
         else:
             has_room = entry.in_flight < self._max_in_flight and entry.unanswered < OPENS_AFTER

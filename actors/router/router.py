@@ -7,13 +7,15 @@ else               a new fetch: see fetch.py
 
 from __future__ import annotations
 
+import asyncio
 import random
-from typing import Any, Final, assert_never
+from functools import partial
+from typing import Final, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope, Reply
+from actors.actor import Actor, Address, resolve
 from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
@@ -40,7 +42,6 @@ from actors.router.messages import (
     RouterReport,
 )
 from actors.router.metrics import Lookup, RouterMetrics
-from actors.router.rotation import RoundRobin
 
 # States from which a bot gets ready by itself, soon.
 COMING: Final = frozenset(
@@ -76,11 +77,8 @@ class Router(Actor[RouterMessage]):
         super().__init__(address, clock=clock, capacity=policy.queue * 2 + 1024)
         log = log.bind(actor="router")
         self._registry = registry
-        rotation = RoundRobin(
-            max_in_flight=policy.max_in_flight, min_interval_s=policy.min_interval_s
-        )
-        self._pool = BotPool(rotation, queue=policy.queue, clock=clock)
-        self._health = BotHealth(self._pool, accounts, metrics=metrics, clock=clock, log=log)
+        self._pool = BotPool(policy, clock=clock)
+        self._health = BotHealth(self._pool, accounts, metrics, clock, log)
         self._context = FetchContext(
             *(matches, accounts, memory, self._pool, self._health, decoder),
             *(metrics, policy, rng, clock, log),
@@ -88,64 +86,65 @@ class Router(Actor[RouterMessage]):
         self._fetches: dict[int, Fetch] = {}  # by match
         self._running = Tasks()
 
-    async def start(self) -> None:
-        """Take over the address and get the state of every bot."""
-        await super().start()
+    async def on_start(self) -> None:
+        """Get the state of every bot."""
         self._registry.subscribe(self.address)
 
-    async def run(self) -> None:
-        """Route until stopped; running fetches then fail with NotReady."""
-        try:
-            await super().run()
-        finally:
-            self._stop_fetches()
-            await self._running.finish()
-            await self._context.attempts.finish()
-            await self._context.storing.finish()
-            await self._health.stop()
+    async def on_stop(self) -> None:
+        """End all fetches."""
+        self._stop_fetches()
+        await self._running.finish()
+        await self._context.attempts.finish()
+        await self._context.storing.finish()
+        await self._health.stop()
 
-    async def handle(self, envelope: Envelope[RouterMessage]) -> None:
-        """Never waits: whatever takes time is a task."""
-        match envelope.message:
-            case FetchMatch() as request:
-                self._on_fetch_match(request, envelope.reply)
-            case BotChanged() | BotRemoved() as change:
-                self._on_fleet_change(change)
+    async def handle(self, message: RouterMessage) -> object:
+        """Return the answer; never waits: whatever takes time is a task."""
+        match message:
+            case FetchMatch():
+                return self._fetch_match(message)
+            case BotChanged() | BotRemoved():
+                self._on_fleet_change(message)
             case RetireBot(bot_id=bot_id):
-                self._on_retire(bot_id, envelope.reply)
-            case Reconfigure() as change:
-                self._on_reconfigure(change)
+                return self._retire(bot_id)
+            case Reconfigure():
+                self._on_reconfigure(message)
             case Hurry():
                 self._stop_fetches()
-            case GetRouter() | GetLoads() | GetAsked() as question:
-                self._on_question(question, envelope.reply)
+            case GetRouter():
+                return self._report()
+            case GetLoads():
+                return dict(self._pool.rotation.loads())
+            case GetAsked(match_id=match_id):
+                fetch = self._fetches.get(match_id)
+                return None if fetch is None else fetch.asked
             case other:
                 assert_never(other)
+        return None
 
     # -- fetches -------------------------------------------------------------------------------
 
-    def _on_fetch_match(self, request: FetchMatch, reply: Reply[MatchAnswer] | None) -> None:
-        if reply is None:
-            return
+    def _fetch_match(self, request: FetchMatch) -> MatchAnswer | asyncio.Future[MatchAnswer]:
+        """Return a known match, or the future of one that is fetched. Raises RequestError."""
         match_id, now = request.match_id, self._context.clock.wall()
         if not request.refresh and (known := self._context.memory.get(match_id, now)) is not None:
             self._context.metrics.looked_up(Lookup.MEMORY)
             if isinstance(known, MatchAnswer):
-                reply.set(known)
-            else:
-                reply.fail(known.error(now))
-            return
+                return known
+            raise known.error(now)
         if (fetch := self._fetches.get(match_id)) is not None:
             self._context.metrics.joined.inc()
-            fetch.join(request, reply)
-            return
+            return fetch.join(request)
         fetch = self._fetches[match_id] = Fetch(match_id, self._fetches, self._context)
-        fetch.join(request, reply)
-        fetch.task = self._running.start(fetch.run(), name=f"fetch-{match_id}")
+        answer = fetch.join(request)
+        self._running.start(fetch.run(), name=f"fetch-{match_id}")
+        return answer
 
     def _stop_fetches(self) -> None:
-        for fetch in tuple(self._fetches.values()):
-            fetch.stop(NotReady("the service is stopping"))
+        for fetch in self._fetches.values():
+            fetch.fail(NotReady("the service is stopping"))
+        self._fetches.clear()
+        self._running.cancel()
         self._context.attempts.cancel()
 
     # -- bots ----------------------------------------------------------------------------------
@@ -153,14 +152,14 @@ class Router(Actor[RouterMessage]):
     def _on_fleet_change(self, change: BotChanged | BotRemoved) -> None:
         if isinstance(change, BotRemoved):
             self._pool.forget(change.bot_id)
-            self._pool.resting.forget(change.bot_id)
-        elif self._pool.is_retired(change.bot_id):  # it does not come back
+        elif change.bot_id in self._pool.retired:  # it does not come back
             return
         else:
             self._on_bot_changed(change)
 
     def _on_bot_changed(self, changed: BotChanged) -> None:
-        self._pool.resting.note(changed, self._clock.now())
+        availability, now = self._pool.availability, self._clock.now()
+        availability.resting.note(changed, now)
         if (bot := changed.ready_bot) is not None:
             self._pool.add(bot, self._health.standing_of_new(bot.account))
             return
@@ -168,9 +167,9 @@ class Router(Actor[RouterMessage]):
         if changed.state is BotState.BACKING_OFF and changed.account is not None:
             self._health.broke(changed.account)
         if changed.goes_on_in is not None:
-            self._pool.expect(changed.bot_id, changed.goes_on_in)
-        if changed.state is BotState.WAITING_FOR_ACCOUNT:
-            self._pool.note_budget(changed.budget_frees_in)
+            availability.coming[changed.bot_id] = now + changed.goes_on_in
+        if changed.state is BotState.WAITING_FOR_ACCOUNT and changed.budget_frees_in is not None:
+            availability.budget_frees(now + changed.budget_frees_in, now)
         if changed.state is BotState.EXHAUSTED:
             self._pool.rotate(changed.bot_id)
         elif (
@@ -180,30 +179,13 @@ class Router(Actor[RouterMessage]):
         ):
             self._pool.stop_rotating(changed.bot_id)
 
-    def _on_retire(self, bot_id: str, reply: Reply[Any] | None) -> None:
-        self._pool.resting.forget(bot_id)
-
-        def on_idle() -> None:
-            if reply is not None:
-                reply.set(None)
-
-        self._pool.retire(bot_id, on_idle)
+    def _retire(self, bot_id: str) -> asyncio.Future[None]:
+        """Give a bot no more requests; return the future of the moment when it has none in flight."""
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pool.retire(bot_id, partial(resolve, idle, None))
+        return idle
 
     # -- the rest ------------------------------------------------------------------------------
-
-    def _on_question(
-        self, question: GetRouter | GetLoads | GetAsked, reply: Reply[Any] | None
-    ) -> None:
-        if reply is None:
-            return
-        match question:
-            case GetRouter():
-                reply.set(self._report())
-            case GetLoads():
-                reply.set(dict(self._pool.rotation.loads()))
-            case GetAsked(match_id=match_id):
-                fetch = self._fetches.get(match_id)
-                reply.set(None if fetch is None else fetch.asked)
 
     def _report(self) -> RouterReport:
         pool, now = self._pool, self._context.clock.wall()
@@ -212,13 +194,15 @@ class Router(Actor[RouterMessage]):
         if isinstance(refusal, QuotaExhausted) and refusal.retry_after is not None:
             frees_at = round(now + refusal.retry_after)
         return RouterReport(
-            ready=pool.ready,
+            ready=len(pool.rotation),
             in_flight=sum(bool(one.waiters) for one in self._fetches.values()),
-            waiting=pool.waiting,
+            waiting=pool.queue.size,
             refusal=None if refusal is None else str(refusal),
             budget="left" if frees_at is None else "spent",
             frees_at=frees_at,
-            spent_addresses={ip: round(at + ahead_s) for ip, at in pool.spent_addresses.items()},
+            spent_addresses={
+                ip: round(at + ahead_s) for ip, at in pool.availability.spent_addresses.items()
+            },
             retry_after=None if refusal is None else refusal.retry_after,
         )
 
@@ -227,8 +211,4 @@ class Router(Actor[RouterMessage]):
         self._context.memory.reconfigure(policy.freshness.memory_entries)
         if change.budgets_changed:
             self._pool.forget_budgets()
-        self._pool.change_limits(
-            max_in_flight=policy.max_in_flight,
-            min_interval_s=policy.min_interval_s,
-            queue=policy.queue,
-        )
+        self._pool.reconfigure(policy)

@@ -11,7 +11,7 @@ most, if that client keeps as many waiters as the new client gets.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,16 +24,14 @@ PATIENCE: Final = 4  # waiters of higher priorities that are served before one o
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One waiting fetch. `bot` is what it waits for."""
+    """One fetch that waits for `bot`."""
 
     client: str
     priority: int
     deadline: float  # clock seconds
     avoid: frozenset[str] = frozenset()  # accounts to use only when there is no other
     patient: bool = False  # waits also when no bot is ready at all
-    bot: asyncio.Future[ReadyBot] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    bot: asyncio.Future[ReadyBot] = field(default_factory=asyncio.Future)
     alarm: Cancellable | None = None  # at the deadline
 
 
@@ -46,16 +44,13 @@ class FairQueue:
     def __init__(self) -> None:
         self.size = 0
         self._levels: dict[int, _Level] = {}
-        self._passed_over: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return self.size
+        self._passed_over: Counter[int] = Counter()
 
     def __iter__(self) -> Iterator[Waiter]:
         """Every waiter, in no particular order; the queue must not change meanwhile."""
-        for level in self._levels.values():
-            for waiters in level.values():
-                yield from waiters
+        return (
+            one for level in self._levels.values() for waiters in level.values() for one in waiters
+        )
 
     def add(self, waiter: Waiter) -> None:
         """Add a waiter behind those of its client and priority."""
@@ -67,14 +62,13 @@ class FairQueue:
         """Return the waiter whose turn it is."""
         if not self._levels:
             return None
-        waiters = next(iter(self._levels[self._next_level()].values()))
-        return next(iter(waiters))
+        starving = [one for one, times in self._passed_over.items() if times >= PATIENCE]
+        level = self._levels[max(starving or self._levels)]
+        return next(iter(next(iter(level.values()))))
 
     def serve(self, waiter: Waiter) -> None:
         """Remove the first waiter; it is the next client's turn then."""
-        for priority in self._levels:
-            if priority < waiter.priority:
-                self._passed_over[priority] = self._passed_over.get(priority, 0) + 1
+        self._passed_over.update(one for one in self._levels if one < waiter.priority)
         self._passed_over[waiter.priority] = 0
         self._levels[waiter.priority].move_to_end(waiter.client)
         self.discard(waiter)
@@ -100,10 +94,7 @@ class FairQueue:
         self.add(waiter)
 
     def displaced_by(self, newcomer: Waiter) -> Waiter | None:
-        """Return the waiter that leaves a full queue for a newcomer; None: the newcomer has to.
-
-        O(clients), and only when the queue is full.
-        """
+        """Return the waiter that leaves a full queue for a newcomer, if one does; O(clients)."""
         level = self._levels.get(newcomer.priority, OrderedDict())
         own = len(level.get(newcomer.client, {}))
         rivals = (
@@ -114,7 +105,3 @@ class FairQueue:
         )
         most = max(rivals, key=len, default=None)
         return next(reversed(most)) if most is not None and len(most) > own + 1 else None
-
-    def _next_level(self) -> int:
-        starving = [one for one, times in self._passed_over.items() if times >= PATIENCE]
-        return max(starving or self._levels)

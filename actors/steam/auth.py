@@ -8,19 +8,28 @@ Order and messages as in node-steam-user's `CMAuthTransport.js` and SteamKit's `
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import binascii
+import struct
 from dataclasses import replace
 from typing import Any, Final
 
 import gevent
-from steam.core.crypto import pkcs1v15_encrypt, rsa_publickey
+from steam.core.crypto import hmac_sha1, pkcs1v15_encrypt, rsa_publickey
 from steam.protobufs import steammessages_auth_pb2 as pb
 
 from actors.errors import ClockUncertain, LogOnRefused, NeedsHuman, SteamUnreachable
-from actors.steam.connection import Services
-from actors.steam.port import AuthSession, AuthState, Credential, GuardKind, GuardRequest
+from actors.steam.bridge import Bridge
+from actors.steam.connection import Connection
+from actors.steam.port import (
+    AuthInterrupted,
+    AuthSession,
+    AuthState,
+    Credential,
+    GuardCallback,
+    GuardKind,
+    GuardRequest,
+)
 from actors.steam.protocol.envelope import decode
-from actors.steam.protocol.totp import code_at, until_next_step
 from actors.steam.protocol.wire import ParseError
 from actors.steam.steam_time import SteamTime
 
@@ -52,8 +61,6 @@ WRONG_CODE: Final = frozenset(
 )
 STEP_MARGIN_S: Final = 0.5  # into the next code's window, for clock differences
 
-AskGuard = Callable[[GuardRequest], str | None]
-
 
 def normalised_code(code: str) -> str:
     """Normalise a typed code: upper case, no spaces."""
@@ -61,79 +68,66 @@ def normalised_code(code: str) -> str:
 
 
 class Authenticator:
-    """Runs the flow for one account over one connection, in a greenlet of the hub.
-
-    `ask_guard` blocks the greenlet until a person enters a code; meanwhile Steam is polled, which keeps
-    the connection open and detects an approval in the app.
-    """
+    """Runs the flow for one account over one connection, in a greenlet of the hub."""
 
     def __init__(
-        self,
-        services: Services,
-        credential: Credential,
-        ask_guard: AskGuard,
-        *,
-        clock: SteamTime,
+        self, connection: Connection, bridge: Bridge, credential: Credential, *, clock: SteamTime
     ) -> None:
-        self._services = services
+        self._connection = connection
+        self._bridge = bridge
         self._credential = credential
-        self._ask_guard = ask_guard
         self._clock = clock
         self._awaited: str | None = None  # the input awaited from a person, in words
         self._waits_for_steam = False
         self._guard_data: str | None = None
-        self.session: AuthSession | None = None  # from Begin on
+        self._session: AuthSession | None = None  # from Begin on
 
-    def run(self, guard_data: str | None, resume: AuthSession | None = None) -> AuthState:
-        """Return a fresh refresh token and the newest guard data.
-
-        Raises:
-            LogOnRefused, NeedsHuman, SteamUnreachable: see `Link.authenticate`.
-        """
+    def run(
+        self,
+        guard_data: str | None,
+        on_guard: GuardCallback,
+        timeout_s: float,
+        resume: AuthSession | None = None,
+    ) -> AuthState:
+        """Return a fresh refresh token and the newest guard data; see `port.Link.authenticate`."""
         self._guard_data = guard_data
-        session = self.session = resume or self._begin()
-        if (approved := self._satisfy_guard(session)) is not None:
-            return approved
-        while (auth := self._poll()) is None:
-            gevent.sleep(session.interval_s)
-        return auth
-
-    def out_of_time(self) -> SteamUnreachable | NeedsHuman:
-        """Return the error for a flow whose time is over.
-
-        NeedsHuman when a person has not answered (a retry would only ask again), SteamUnreachable when
-        Steam has not.
-        """
-        if self._awaited is not None and not self._waits_for_steam:
-            return NeedsHuman(self._credential.account, self._awaited)
-        return SteamUnreachable("credentials", "no answer in time")
+        try:
+            with gevent.Timeout(timeout_s, exception=False):
+                session = self._session = resume or self._begin()
+                if (approved := self._satisfy_guard(session, on_guard)) is not None:
+                    return approved
+                while (auth := self._poll()) is None:
+                    self._connection.pause(session.interval_s)
+                return auth
+        except SteamUnreachable as broken:
+            if self._session is None:
+                raise
+            raise AuthInterrupted(self._session, broken) from broken
+        # A person has not answered, and a retry would only ask again; or Steam has not.
+        raise (
+            NeedsHuman(self._credential.account, self._awaited)
+            if self._awaited is not None and not self._waits_for_steam
+            else SteamUnreachable("credentials", "no answer in time")
+        )
 
     def _begin(self) -> AuthSession:
         account = self._credential.account
-        key = self._call(
-            "GetPasswordRSAPublicKey",
-            pb.CAuthentication_GetPasswordRSAPublicKey_Request(account_name=account),
-            pb.CAuthentication_GetPasswordRSAPublicKey_Response,
-        )
-        request = pb.CAuthentication_BeginAuthSessionViaCredentials_Request(
+        key = self._call("GetPasswordRSAPublicKey", account_name=account)
+        begun = self._call(
+            "BeginAuthSessionViaCredentials",
             account_name=account,
             encrypted_password=self._encrypted_password(key),
             encryption_timestamp=key.timestamp,
             remember_login=True,
             persistence=PERSISTENT,
             website_id=WEBSITE_ID,
-        )
-        details = request.device_details
-        details.device_friendly_name = DEVICE_NAME
-        details.platform_type = pb.k_EAuthTokenPlatformType_SteamClient
-        details.os_type = LINUX
-        details.gaming_device_type = DESKTOP
-        if self._guard_data:
-            request.guard_data = self._guard_data
-        begun = self._call(
-            "BeginAuthSessionViaCredentials",
-            request,
-            pb.CAuthentication_BeginAuthSessionViaCredentials_Response,
+            guard_data=self._guard_data or None,
+            device_details={
+                "device_friendly_name": DEVICE_NAME,
+                "platform_type": pb.k_EAuthTokenPlatformType_SteamClient,
+                "os_type": LINUX,
+                "gaming_device_type": DESKTOP,
+            },
         )
         if not begun.client_id:  # an OK without an id is a refusal (as in steam-next)
             raise LogOnRefused("credentials", 2)
@@ -159,7 +153,7 @@ class Authenticator:
 
     # -- Steam Guard ---------------------------------------------------------------------------
 
-    def _satisfy_guard(self, session: AuthSession) -> AuthState | None:
+    def _satisfy_guard(self, session: AuthSession, on_guard: GuardCallback) -> AuthState | None:
         """Satisfy the first usable kind of confirmation; unknown kinds are skipped.
 
         Return the auth state if the log-on is approved elsewhere while a code is awaited.
@@ -171,29 +165,26 @@ class Authenticator:
             self._send_totp(session, self._credential.shared_secret)
         elif GUARD_EMAIL_CODE in offered:
             hint = offered[GUARD_EMAIL_CODE]
-            return self._ask_for_code(GuardKind.EMAIL, GUARD_EMAIL_CODE, hint)
+            return self._ask_for_code(on_guard, GuardKind.EMAIL, GUARD_EMAIL_CODE, hint)
         elif GUARD_DEVICE_CODE in offered:
-            return self._ask_for_code(GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
+            return self._ask_for_code(on_guard, GuardKind.DEVICE, GUARD_DEVICE_CODE, "")
         elif GUARD_DEVICE_CONFIRMATION in offered:
             self._awaited = "approve the log-on in the Steam app"
         elif GUARD_EMAIL_CONFIRMATION in offered:
             self._awaited = "follow the link in the e-mail from Steam"
         else:
             kinds = ", ".join(str(kind) for kind in sorted(offered))
-            raise NeedsHuman(
-                self._credential.account,
-                f"Steam wants a confirmation we do not know (kind {kinds})",
-            )
+            need = f"Steam wants a confirmation we do not know (kind {kinds})"
+            raise NeedsHuman(self._credential.account, need)
         return None
 
     def _send_totp(self, session: AuthSession, shared_secret: str) -> None:
         """Send a TOTP code. Each is valid once: after a mismatch the next one is tried."""
         try:
-            eresult = self._update(
-                session, code_at(shared_secret, self._clock.wall()), GUARD_DEVICE_CODE
-            )
+            code = code_at(shared_secret, self._clock.wall())
+            eresult = self._update(session, code, GUARD_DEVICE_CODE)
             if eresult == TWO_FACTOR_CODE_MISMATCH:
-                gevent.sleep(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
+                self._connection.pause(until_next_step(self._clock.wall()) + STEP_MARGIN_S)
                 code = code_at(shared_secret, self._clock.wall())
                 eresult = self._update(session, code, GUARD_DEVICE_CODE)
         except ValueError as error:
@@ -203,13 +194,15 @@ class Authenticator:
         if eresult not in (OK, DUPLICATE_REQUEST):
             raise LogOnRefused("credentials", eresult)
 
-    def _ask_for_code(self, kind: GuardKind, code_type: int, hint: str) -> AuthState | None:
+    def _ask_for_code(
+        self, on_guard: GuardCallback, kind: GuardKind, code_type: int, hint: str
+    ) -> AuthState | None:
         account = self._credential.account
         where = f"e-mail at {hint}" if hint else kind.value
         self._awaited = f"a Steam Guard code ({where}): none was given in time"
         while (session := self._begun()).attempt <= CODE_ATTEMPTS:
             request = GuardRequest(account, kind, hint, session.attempt)
-            answer = self._code_or_approval(request)
+            answer = self._code_or_approval(on_guard, request)
             if isinstance(answer, AuthState):
                 return answer
             if answer is None:
@@ -220,41 +213,31 @@ class Authenticator:
                 return None
             if eresult not in WRONG_CODE:
                 raise LogOnRefused("credentials", eresult)
-            self.session = replace(self._begun(), attempt=session.attempt + 1)
+            self._session = replace(self._begun(), attempt=session.attempt + 1)
         raise NeedsHuman(account, f"a Steam Guard code ({where}); {CODE_ATTEMPTS} were wrong")
 
-    def _code_or_approval(self, request: GuardRequest) -> AuthState | str | None:
-        """Return the code that a person enters, or the auth state if Steam approves before that."""
-        asking = gevent.spawn(self._asked, request)
-        try:
-            while True:
-                asking.join(timeout=self._begun().interval_s)
-                if asking.ready():
-                    answer: str | Exception | None = asking.get()
-                    if isinstance(answer, Exception):
-                        raise answer
-                    return answer
-                if (auth := self._poll()) is not None:
-                    return auth
-        finally:
-            asking.kill(block=False)
+    def _code_or_approval(
+        self, on_guard: GuardCallback, request: GuardRequest
+    ) -> AuthState | str | None:
+        """Return the code that a person enters, or the auth state if Steam approves before that.
 
-    def _asked(self, request: GuardRequest) -> str | Exception | None:
-        """Ask in a greenlet of its own, where a raised exception would only be printed."""
-        try:
-            return self._ask_guard(request)
-        except Exception as error:  # noqa: BLE001 - raised by the greenlet that waits for it
-            return error
+        Steam is polled meanwhile, which keeps the connection open and detects an approval in the app.
+        """
+        with self._bridge.ask_loop(on_guard, request) as answer:
+            while not answer.ready():
+                self._connection.pause(self._begun().interval_s, answer)
+                if not answer.ready() and (auth := self._poll()) is not None:
+                    return auth
+            code: str | None = answer.get()
+            return code
 
     def _update(self, session: AuthSession, code: str, code_type: int) -> int:
         eresult, _ = self._answer(
             "UpdateAuthSessionWithSteamGuardCode",
-            pb.CAuthentication_UpdateAuthSessionWithSteamGuardCode_Request(
-                client_id=session.client_id,
-                steamid=session.steam_id,
-                code=code,
-                code_type=code_type,
-            ),
+            client_id=session.client_id,
+            steamid=session.steam_id,
+            code=code,
+            code_type=code_type,
         )
         return eresult
 
@@ -262,39 +245,69 @@ class Authenticator:
 
     def _begun(self) -> AuthSession:
         """Return the current session; a poll may change its client id."""
-        assert self.session is not None  # noqa: S101 - set by run()
-        return self.session
+        assert self._session is not None  # noqa: S101 - set by run()
+        return self._session
 
     def _poll(self) -> AuthState | None:
         """Poll once; return the auth state when the session is approved, else None."""
         session = self._begun()
         answer = self._call(
-            "PollAuthSessionStatus",
-            pb.CAuthentication_PollAuthSessionStatus_Request(
-                client_id=session.client_id, request_id=session.request_id
-            ),
-            pb.CAuthentication_PollAuthSessionStatus_Response,
+            "PollAuthSessionStatus", client_id=session.client_id, request_id=session.request_id
         )
         if answer.new_client_id:
-            self.session = replace(session, client_id=answer.new_client_id)
+            self._session = replace(session, client_id=answer.new_client_id)
         if not answer.refresh_token:
             return None
         newest = answer.new_guard_data or self._guard_data
         return AuthState(session.steam_id, answer.refresh_token, newest)
 
-    def _call(self, method: str, request: Any, answer_type: Any) -> Any:
-        eresult, body = self._answer(method, request)
+    def _call(self, method: str, **fields: Any) -> Any:
+        """Return the response, a CAuthentication_<method>_Response."""
+        eresult, body = self._answer(method, **fields)
         if eresult != OK:
             raise LogOnRefused("credentials", eresult)
         try:
-            return decode(answer_type, body)
+            return decode(getattr(pb, f"CAuthentication_{method}_Response"), body)
         except ParseError as error:
             raise SteamUnreachable("credentials", f"the server sent garbage: {error}") from error
 
-    def _answer(self, method: str, request: Any) -> tuple[int, bytes]:
+    def _answer(self, method: str, **fields: Any) -> tuple[int, bytes]:
+        """Call a method with the fields of its request; return the EResult and the body."""
+        request = getattr(pb, f"CAuthentication_{method}_Request")(**fields)
         self._waits_for_steam = True
-        with gevent.Timeout(CALL_S, exception=False):
-            answer = self._services.call(f"Authentication.{method}#1", request)
-            self._waits_for_steam = False
-            return answer
-        raise SteamUnreachable("credentials", "no answer in time")
+        with gevent.Timeout(CALL_S, SteamUnreachable("credentials", "no answer in time")):
+            answer = self._connection.call(f"Authentication.{method}#1", request)
+        self._waits_for_steam = False
+        return answer
+
+
+# -- codes of a mobile authenticator: TOTP (RFC 6238) with Steam's alphabet
+
+STEP_S: Final = 30
+ALPHABET: Final = "23456789BCDFGHJKMNPQRTVWXY"
+LENGTH: Final = 5
+
+
+def code_at(shared_secret: str, now: float) -> str:
+    """Return the code for UTC second `now`, by Steam's clock (`SteamTime`).
+
+    Raises:
+        ValueError: `shared_secret` is not base64.
+    """
+    try:
+        key = base64.b64decode(shared_secret, validate=True)
+    except binascii.Error as error:
+        raise ValueError("the shared secret is not base64") from error
+    digest = hmac_sha1(key, struct.pack(">Q", int(now) // STEP_S))
+    at = digest[19] & 0x0F
+    number = int.from_bytes(digest[at : at + 4], "big") & 0x7FFFFFFF
+    letters = []
+    for _ in range(LENGTH):
+        number, index = divmod(number, len(ALPHABET))
+        letters.append(ALPHABET[index])
+    return "".join(letters)
+
+
+def until_next_step(now: float) -> float:
+    """Return the seconds until the next code is valid."""
+    return STEP_S - now % STEP_S

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
+import gevent
 from gevent.event import AsyncResult
-from gevent.pool import Group
 
 from actors.errors import LocalProtocolError, SteamUnreachable
 
@@ -24,27 +25,12 @@ T = TypeVar("T")
 KILL_S: Final = 1.0  # for calls that run when the hub ends
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One `call` and the future of its outcome."""
-
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    reply: asyncio.Future[Any]
-    greenlet: Any = field(default=None)
-    is_cancelled: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _LoopCall:
-    """One `ask_loop`: the result that the greenlet waits for, and the task that produces it."""
-
-    answer: AsyncResult
-    task: asyncio.Future[Any] | None = None
-
-
 class Bridge:
-    """Connects one asyncio loop and one hub, which attaches itself from its own thread."""
+    """Connects one asyncio loop and one hub, which attaches itself from its own thread.
+
+    To the hub: `call` runs a greenlet and awaits it, `submit` runs a short function in the hub itself.
+    To the loop: `post` runs a function, `ask_loop` runs a coroutine while a greenlet waits.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -53,8 +39,9 @@ class Bridge:
         self._hub_thread: int | None = None
         # Held while the hub's loop is used or destroyed: a destroyed loop is freed memory.
         self._hub_lock = threading.Lock()
-        self._greenlets: Any = None  # of the calls; used in the hub only
-        self._replies: set[asyncio.Future[Any]] = set()  # of the calls; used on the loop only
+        # Of the calls.
+        self._replies: set[asyncio.Future[Any]] = set()  # used on the loop only
+        self._greenlets: dict[asyncio.Future[Any], Any] = {}  # used in the hub only
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     # -- on the loop's thread --------------------------------------------------------------------
@@ -66,17 +53,17 @@ class Bridge:
             SteamUnreachable: there is no hub, or the greenlet was killed; else what `fn` raises.
         """
         self._check(self._loop_thread, "call")
-        job = _Job(fn, args, self._loop.create_future())
-        self.submit(self._spawn, job)
-        self._replies.add(job.reply)
+        reply: asyncio.Future[T] = self._loop.create_future()
+        self.submit(self._spawn, reply, fn, args)
+        self._replies.add(reply)
         try:
-            return await job.reply  # type: ignore[no-any-return] # the future of fn's own result
+            return await reply
         except asyncio.CancelledError:
             with suppress(SteamUnreachable):  # without a hub there is no greenlet
-                self.submit(self._kill, job)
+                self.submit(self._kill, reply)
             raise
         finally:
-            self._replies.discard(job.reply)
+            self._replies.discard(reply)
 
     def submit(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` in the hub itself, soon and in order; `fn` must not wait.
@@ -99,14 +86,13 @@ class Bridge:
     def attach(self, hub: Any) -> None:
         """Open the bridge; called once, in the hub's thread."""
         self._hub_thread = threading.get_ident()
-        self._greenlets = Group()
         self._hub = hub
 
     def detach(self) -> None:
         """Close the bridge and end the calls; posted functions still run."""
         with self._hub_lock:
             self._hub = None
-        self._greenlets.kill(timeout=KILL_S)
+        gevent.killall(list(self._greenlets.values()), timeout=KILL_S)
 
     def post(self, fn: Callable[..., None], *args: object) -> None:
         """Run ``fn(*args)`` on the loop, soon and in order.
@@ -121,15 +107,16 @@ class Bridge:
             except RuntimeError:  # the loop is closed
                 self._outbox.clear()
 
-    def ask_loop(self, fn: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run the coroutine ``fn(*args)`` on the loop and block this greenlet until its result."""
-        question = _LoopCall(AsyncResult())
-        self.post(self._start_asked, fn, args, question)
+    @contextmanager
+    def ask_loop(self, fn: Callable[..., Awaitable[Any]], *args: object) -> Iterator[AsyncResult]:
+        """Run the coroutine ``fn(*args)`` on the loop until the block ends; yield its result."""
+        answer = AsyncResult()
+        asked = asyncio.run_coroutine_threadsafe(_awaited(fn, args), self._loop)
+        asked.add_done_callback(partial(self._return, answer))
         try:
-            return question.answer.get()  # type: ignore[no-any-return] # gevent has no types
-        except BaseException:  # killed, or out of time
-            self.post(self._cancel_question, question)
-            raise
+            yield answer
+        finally:
+            asked.cancel()
 
     # -- internals -------------------------------------------------------------------------------
 
@@ -147,47 +134,39 @@ class Bridge:
                 # Popped last: until then further posts do not wake the loop.
                 self._outbox.popleft()
 
-    def _spawn(self, job: _Job) -> None:
-        if not job.is_cancelled:
-            job.greenlet = self._greenlets.spawn(self._run, job)
+    def _spawn(
+        self, reply: asyncio.Future[T], fn: Callable[..., T], args: tuple[object, ...]
+    ) -> None:
+        greenlet = self._greenlets[reply] = gevent.spawn(self._run, reply, fn, args)
+        greenlet.rawlink(lambda _ended: self._greenlets.pop(reply))
 
-    def _kill(self, job: _Job) -> None:
-        job.is_cancelled = True
-        if job.greenlet is not None:
-            job.greenlet.kill(block=False)
+    def _kill(self, reply: asyncio.Future[Any]) -> None:
+        if reply in self._greenlets:
+            self._greenlets[reply].kill(block=False)
 
-    def _run(self, job: _Job) -> None:
+    def _run(
+        self, reply: asyncio.Future[T], fn: Callable[..., T], args: tuple[object, ...]
+    ) -> None:
         """In the greenlet. gevent's Timeout and GreenletExit are BaseExceptions and must not leak."""
         try:
-            result = job.fn(*job.args)
+            result = fn(*args)
         except Exception as error:  # noqa: BLE001 - raised again on the loop
-            self.post(_settle, job.reply, None, error)
+            self.post(_settle, reply, None, error)
         except BaseException as error:  # noqa: BLE001 - as above, but as SteamUnreachable
             ended = SteamUnreachable("hub", f"ended by {type(error).__name__}")
-            self.post(_settle, job.reply, None, ended)
+            self.post(_settle, reply, None, ended)
         else:
-            self.post(_settle, job.reply, result, None)
+            self.post(_settle, reply, result, None)
 
-    def _start_asked(
-        self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], question: _LoopCall
-    ) -> None:
-        question.task = asyncio.ensure_future(_awaited(fn, args))
-        question.task.add_done_callback(lambda done: self._return(done, question.answer))
-
-    @staticmethod
-    def _cancel_question(question: _LoopCall) -> None:
-        if question.task is not None:
-            question.task.cancel()
-
-    def _return(self, task: asyncio.Future[Any], answer: AsyncResult) -> None:
+    def _return(self, answer: AsyncResult, asked: Future[Any]) -> None:
         error: BaseException | None = SteamUnreachable("hub", "the question was cancelled")
-        if not task.cancelled():
-            error = task.exception()
+        if not asked.cancelled():
+            error = asked.exception()
         with suppress(SteamUnreachable):  # the hub has ended, and the greenlet with it
             if error is not None:
                 self.submit(answer.set_exception, error)
             else:
-                self.submit(answer.set, task.result())
+                self.submit(answer.set, asked.result())
 
     @staticmethod
     def _check(thread: int | None, method: str) -> None:

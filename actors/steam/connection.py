@@ -12,7 +12,6 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -47,6 +46,7 @@ KEEP_ALIVE_S: Final = 30.0
 MAX_UNSENT: Final = 1000  # messages; a CM that does not read counts as gone
 MAX_READS: Final = 64  # messages in a row, also inside a Multi, before other greenlets run
 CLOSE_S: Final = 1.0
+REALM_GLOBAL: Final = 1  # of service method calls
 _KEEP_ALIVE: Final = b""  # in the send queue; no message is empty
 
 Handler = Callable[[Message], None]
@@ -55,16 +55,8 @@ Handler = Callable[[Message], None]
 class Connection:
     """One connection to a CM. Used in the hub's thread only."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        on_death: Callable[[SteamUnreachable], None],
-        *,
-        clock: SteamTime,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self._transport = transport
-        self._on_death = on_death
+    def __init__(self, *, clock: SteamTime, log: FilteringBoundLogger) -> None:
+        self._transport: Transport | None = None
         self._clock = clock
         self._log = log
         self._handlers: dict[int, Handler] = {}
@@ -74,19 +66,27 @@ class Connection:
         self._unanswered = 0
         self._in_a_row = 0  # messages since other greenlets ran
         self._longest_sleep_s = math.inf
-        self._beat_at = self._heard_at = clock.now()
-        self.death: SteamUnreachable | None = None
+        self._beat_at = self._heard_at = 0.0
+        self._greenlets: list[Any] = []
+        self.ended = Event()  # set with `death`
+        # Why it cannot be used, if so.
+        self.death: SteamUnreachable | None = SteamUnreachable("session", "the link is not open")
         self.end_at = math.inf  # clock seconds; from then on nothing is sent
         self.ending: SteamUnreachable | None = None  # the reason of an end that is under way
         self.steam_id = 0
         self.session_id = 0
-        self._reader = gevent.spawn(self._read)
-        self._greenlets = [self._reader, gevent.spawn(self._write)]
+        self.local_ip = ""
+        self._jobs = itertools.count(1)  # never reused, so that a late answer matches no call
+        self.on(SERVICE_METHOD_RESPONSE, self._on_response)
 
-    @property
-    def local_ip(self) -> str:
-        """The local address of the connection."""
-        return self._transport.local_ip
+    def open(self, transport: Transport) -> None:
+        """Start the reader and the writer; called once."""
+        self._transport = transport
+        self.local_ip = transport.local_ip
+        self.death = None
+        self._beat_at = self._heard_at = self._clock.now()
+        reader = gevent.spawn(self._read, transport)
+        self._greenlets = [reader, gevent.spawn(self._write, transport, reader)]
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -114,34 +114,57 @@ class Connection:
 
     # -- waiting for answers -------------------------------------------------------------------
 
-    def expect(self, key: Hashable) -> AsyncResult:
-        """Return a result that `resolve(key)` or the death of the connection sets."""
-        answer: AsyncResult = AsyncResult()
+    def wait(self, key: Hashable) -> Any:
+        """Block this greenlet until `key` is resolved; return the value.
+
+        `send` before it never waits, so that no answer can come too early.
+
+        Raises:
+            SteamUnreachable: the connection is dead; else the error of `refuse`.
+        """
         if self.death is not None:
-            answer.set_exception(self.death)
-        else:
-            self._expected[key] = answer
-        return answer
+            raise self.death
+        answer = self._expected[key] = AsyncResult()
+        try:
+            return answer.get()
+        finally:
+            self._expected.pop(key, None)
 
     def resolve(self, key: Hashable, value: object) -> None:
-        """Set the result of `expect(key)`; does nothing when no greenlet expects it."""
+        """End the wait for `key`; does nothing when no greenlet waits."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set(value)
 
     def refuse(self, key: Hashable, error: Exception) -> None:
-        """Fail the result of `expect(key)`; does nothing when no greenlet expects it."""
+        """Raise `error` in the wait for `key`; does nothing when no greenlet waits."""
         if (answer := self._expected.pop(key, None)) is not None:
             answer.set_exception(error)
 
-    def wait(self, key: Hashable, send: Callable[[], None] | None = None) -> Any:
-        """Call `send` and block this greenlet until `key` is resolved."""
-        answer = self.expect(key)
-        try:
-            if send is not None:
-                send()
-            return answer.get()
-        finally:
-            self._expected.pop(key, None)
+    def call(self, method: str, request: Any) -> tuple[int, bytes]:
+        """Call a service method and return (EResult, body); the caller sets the time limit.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        job = next(self._jobs)
+        emsg = SERVICE_METHOD_CALL if self.session_id else SERVICE_METHOD_CALL_NON_AUTHED
+        self.send(emsg, request, jobid_source=job, target_job_name=method, realm=REALM_GLOBAL)
+        answer: tuple[int, bytes] = self.wait(("service", job))
+        return answer
+
+    def _on_response(self, message: Message) -> None:
+        self.resolve(("service", message.job_target), (message.eresult, message.body))
+
+    def pause(self, seconds: float, until: Any = None) -> None:
+        """Wait for `seconds`, or until the gevent event `until` is set.
+
+        Raises:
+            SteamUnreachable: the connection died.
+        """
+        events = [self.ended] if until is None else [self.ended, until]
+        gevent.wait(events, timeout=seconds, count=1)
+        if self.death is not None:
+            raise self.death
 
     def on(self, emsg: int, handler: Handler) -> None:
         """Register the handler of one message type; it must not wait. Other types are skipped."""
@@ -160,28 +183,35 @@ class Connection:
         self.send(CLIENT_HEARTBEAT, CMsgClientHeartBeat(send_reply=True))
 
     def die_if_silent_since(self, instant: float) -> None:
-        """End a connection that has received nothing since `instant` (clock seconds)."""
+        """End a connection that has received nothing since `instant` (clock seconds).
+
+        Raises:
+            SteamUnreachable: the connection is dead.
+        """
         if self._heard_at < instant:
             gevent.sleep(READ_S)
         if self._heard_at < instant:
             self.die(SteamUnreachable("session", "silence, also after a probe"))
+        if self.death is not None:
+            raise self.death
 
     def die(self, why: SteamUnreachable) -> None:
         """End the connection and fail every waiting greenlet. The first reason counts."""
         if self.death is not None:
             return
         self.death = why = self.ending or why
+        self.ended.set()
         expected, self._expected = self._expected, {}
         for answer in expected.values():
             answer.set_exception(why)
         self._has_unsent.set()
-        self._on_death(why)
 
     def close(self) -> None:
         """Close the socket and end all greenlets; does not wait. Harmless when repeated."""
         self.die(SteamUnreachable("session", "closed by us"))
         gevent.killall(self._greenlets, block=False)
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def wait_closed(self) -> None:
         """Wait until the greenlets have ended after `close`."""
@@ -189,10 +219,10 @@ class Connection:
 
     # -- greenlets -----------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self, transport: Transport) -> None:
         with self._ending_on_error():
-            while True:
-                data = self._transport.receive()
+            while self.death is None:
+                data = transport.receive()
                 if self._must_not_be_used():
                     return
                 self._unanswered = 0
@@ -201,8 +231,6 @@ class Connection:
                 for message in parse(data):
                     self._handle(message)
                     self._yield_now_and_then()
-                if self.death is not None:
-                    return
 
     def _yield_now_and_then(self) -> None:
         """Let other greenlets run: receiving data that has already arrived does not switch."""
@@ -222,30 +250,21 @@ class Connection:
                 "message_unreadable", emsg=message.emsg, error_type=type(error).__name__
             )
 
-    def _write(self) -> None:
+    def _write(self, transport: Transport, reader: Any) -> None:
         with self._ending_on_error():
-            while True:
-                self._has_unsent.wait()
-                self._has_unsent.clear()
-                while self._unsent and not self._must_not_be_used():
-                    self._send_next_or_read_last_words()
-                if self.death is not None:
-                    return
-
-    def _send_next_or_read_last_words(self) -> None:
-        try:
-            self._send_next()
-        except OSError:
-            # A server sends ClientLoggedOff before it closes: let the reader find it.
-            self._reader.join(timeout=LAST_WORDS_S)
-            raise
-
-    def _send_next(self) -> None:
-        message = self._unsent.popleft()
-        if message == _KEEP_ALIVE:
-            self._transport.keep_alive()
-        else:
-            self._transport.send(message)
+            try:
+                while self.death is None:
+                    self._has_unsent.wait()
+                    self._has_unsent.clear()
+                    while self._unsent and not self._must_not_be_used():
+                        if message := self._unsent.popleft():
+                            transport.send(message)
+                        else:
+                            transport.keep_alive()
+            except OSError:
+                # A server sends ClientLoggedOff before it closes: let the reader find it.
+                reader.join(timeout=LAST_WORDS_S)
+                raise
 
     def _pulse(self, heartbeat_s: float) -> None:
         """Send heartbeats until the end; keep-alives also go through the send queue."""
@@ -290,32 +309,3 @@ class Connection:
             kind = type(error).__name__
             self._log.error("connection_crashed", error_type=kind)
             self.die(SteamUnreachable("session", f"we could not go on: {kind}"))
-
-
-REALM_GLOBAL: Final = 1
-
-
-class Services:
-    """Service method calls. Job ids are never reused, so a late answer matches no call."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._jobs = itertools.count(1)
-        connection.on(SERVICE_METHOD_RESPONSE, self._on_response)
-
-    def call(self, method: str, request: Any) -> tuple[int, bytes]:
-        """Return (EResult, body); blocks this greenlet, the caller sets the time limit.
-
-        Raises:
-            SteamUnreachable: the connection died.
-        """
-        job = next(self._jobs)
-        authed = self._connection.session_id != 0
-        emsg = SERVICE_METHOD_CALL if authed else SERVICE_METHOD_CALL_NON_AUTHED
-        header = {"jobid_source": job, "target_job_name": method, "realm": REALM_GLOBAL}
-        send = partial(self._connection.send, emsg, request, **header)
-        answer: tuple[int, bytes] = self._connection.wait(("service", job), send)
-        return answer
-
-    def _on_response(self, message: Message) -> None:
-        self._connection.resolve(("service", message.job_target), (message.eresult, message.body))

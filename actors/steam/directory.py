@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ MAX_COUNT: Final = 100
 LAST_PORT: Final = 65535
 MAX_ADDRESSES: Final = 4  # per name
 USER_AGENT: Final = "Valve/Steam HTTP Client 1.0"
+NO_LIST: Final = (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError)
 
 
 class CmDirectory:
@@ -108,27 +109,22 @@ class CmDirectory:
             self._fetched_at = self._clock.now()
 
     async def _fetch(self) -> list[str]:
-        query = {"cmtype": self._transport.value, "realm": REALM, "maxcount": str(MAX_COUNT)}
-        readers: tuple[tuple[str, Mapping[str, str], Callable[[Any], list[str]]], ...] = (
-            ("GetCMListForConnect", {"cellid": "0", **query}, self._from_connect_list),
-            ("GetCMList", {"cellid": "0", "maxcount": str(MAX_COUNT)}, self._from_old_list),
+        old_query = {"cellid": "0", "maxcount": str(MAX_COUNT)}
+        query = {**old_query, "cmtype": self._transport.value, "realm": REALM}
+        calls = (
+            ("GetCMListForConnect", query, self._from_connect_list),
+            ("GetCMList", old_query, self._from_old_list),
         )
         reason = ""
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         headers = {"User-Agent": USER_AGENT}
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-            for method, parameters, read in readers:
+            for method, parameters, read in calls:
                 try:
                     if endpoints := read(await self._get(session, method, parameters)):
                         return endpoints
                     reason = f"{method}: an empty list"
-                except (
-                    aiohttp.ClientError,
-                    TimeoutError,
-                    ValueError,
-                    KeyError,
-                    TypeError,
-                ) as error:
+                except NO_LIST as error:
                     reason = f"{method}: {type(error).__name__} {error}".strip()
         raise SteamUnreachable("directory", reason)
 

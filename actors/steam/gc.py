@@ -1,14 +1,13 @@
-"""Game Coordinator session, and requests for the former names of players.
+"""Game Coordinator session, and the schedule of its hellos.
 
 The GC may go away while Steam stays: maintenance, a restart, another session that plays. Then hellos
-follow as planned in gc_hello.py, and the link receives GcLost and later GcReady.
+follow as planned, and the link receives GcLost and later GcReady.
 """
 
 from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterable
 from typing import Any, Final
 
 import gevent
@@ -19,7 +18,6 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientRequestFreeLicense,
 )
 from steam.protobufs.steammessages_clientserver_pb2 import (
-    CMsgClientAMGetPersonaNameHistory,
     CMsgClientGamesPlayed,
 )
 from structlog.typing import FilteringBoundLogger
@@ -27,36 +25,17 @@ from structlog.typing import FilteringBoundLogger
 from actors.errors import GcUnavailable, PlayingElsewhere
 from actors.steam.bridge import Bridge
 from actors.steam.connection import Connection
-from actors.steam.gc_hello import HelloSchedule
 from actors.steam.pending import Inbox
 from actors.steam.port import GcLost, GcReady
-from actors.steam.protocol.emsg import (
-    CLIENT_FROM_GC,
-    CLIENT_GAMES_PLAYED,
-    CLIENT_GET_PERSONA_NAME_HISTORY,
-    CLIENT_PERSONA_NAME_HISTORY_RESPONSE,
-    CLIENT_PLAYING_SESSION_STATE,
-    CLIENT_REQUEST_FREE_LICENSE,
-    DOTA,
-    GC_CLIENT_HELLO,
-    GC_CLIENT_WELCOME,
-    GC_COMPRESSED,
-    GC_CONNECTION_STATUS,
-    GC_MATCH_DETAILS_RESPONSE,
-    GC_PING_REQUEST,
-    GC_PING_RESPONSE,
-    GC_PROFILE_CARD_RESPONSE,
-    GC_REQUEST_DROPPED,
-)
+from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import NO_JOB, Message, decode
 from actors.steam.protocol.gc_envelope import (
     GcMessage,
     decompressed,
     gc_head,
     gc_message,
-    match_details_request,
+    gc_request,
     parse_gc,
-    profile_card_request,
 )
 from actors.steam.protocol.wire import ParseError, fields, number
 from actors.steam.steam_time import SteamTime
@@ -68,27 +47,77 @@ LICENSE_AFTER_HELLOS: Final = 4  # unanswered; perhaps the account does not own 
 SESSION_NEED: Final = 104  # "UI was never connected": what the dota2 package sends
 SOURCE2: Final = 1  # ESourceEngine
 BLOCKED_S: Final = 60.0  # another session plays, no welcome can come: the launch waits no longer
+# Intervals of hellos, as in dota2 1.1.0, go-dota2 and SteamKit's Dota sample. A hello sent before Steam
+# has connected the game to the GC is lost without an answer, so the first ones follow quickly.
+PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 7.0, 11.0)
+SLOW_S: Final = 19.0
+GOING_DOWN_S: Final = 25.0  # the GC restarts or has a queue, which takes minutes
+LOST_S: Final = 1.0  # until the first hello after a lost session
+# Share of each pause, either way: sessions that were lost together do not return in step.
+JITTER: Final = 0.2
+# After this long without an answer the GC may not know that the game runs; it is stopped and started.
+RESTART_GAME_S: Final = 60.0
+LEAST_GAP_S: Final = 3.0  # no early hello sooner than this after the last one
 
 
-class NameHistories:
-    """Requests the former names of players. Used in the hub's thread only."""
+class HelloSchedule:
+    """Hellos of one session from its launch or loss to the welcome. Time is an argument.
 
-    def __init__(self, connection: Connection, inbox: Inbox, bridge: Bridge) -> None:
-        self._connection = connection
-        self._inbox = inbox
-        self._bridge = bridge
-        connection.on(CLIENT_PERSONA_NAME_HISTORY_RESPONSE, self._on_response)
+    Attributes:
+        due_at: clock seconds of the next hello.
+    """
 
-    def request(self, steam_ids: Iterable[int], job: int) -> None:
-        """Send one request; the answer goes to `inbox.names` with the same job."""
-        request = CMsgClientAMGetPersonaNameHistory()
-        for steam_id in steam_ids:
-            request.Ids.add().steamid = steam_id
-        request.id_count = len(request.Ids)
-        self._connection.send(CLIENT_GET_PERSONA_NAME_HISTORY, request, jobid_source=job)
+    def __init__(self, now: float, rng: random.Random, *, after_loss: bool) -> None:
+        """The first hello is due at once; after a loss it is spread over the first pause."""
+        self._rng = rng
+        self._count = 0  # hellos since the game was started
+        self._sent_at = now
+        self._silent_since = now
+        self._restart_after_s = RESTART_GAME_S
+        self._slow_s: float | None = None
+        self._is_early = False
+        self.due_at = now + (self._spread(LOST_S) if after_loss else 0.0)
 
-    def _on_response(self, message: Message) -> None:
-        self._bridge.post(self._inbox.names.resolve, message.job_target, message.body)
+    def sent(self, now: float) -> None:
+        """Note a hello, or a skipped one, and plan the next."""
+        pause_s = PAUSES_S[self._count] if self._count < len(PAUSES_S) else SLOW_S
+        self._count += 1
+        self._sent_at = now
+        self._is_early = False
+        pause_s = pause_s if self._slow_s is None else self._slow_s
+        self.due_at = now + pause_s * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
+
+    def answered(self, now: float, *, slow: bool) -> None:
+        """Note a status of the GC; `slow`: it asks for minutes of patience."""
+        self._silent_since = now
+        was_slow, self._slow_s = self._slow_s is not None, GOING_DOWN_S if slow else None
+        if slow and not was_slow:
+            # The first pause has the full jitter, so that some session soon finds the GC back.
+            self.due_at = now + self._spread(GOING_DOWN_S)
+
+    def must_restart_game(self, now: float) -> bool:
+        """Return whether hellos have been unanswered for too long; the limit doubles each time."""
+        if now - self._silent_since < self._restart_after_s:
+            return False
+        self._silent_since = now
+        self._restart_after_s *= 2
+        self._count = 0
+        return True
+
+    def bring_forward(self, now: float, delay_s: float) -> bool:
+        """Plan the next hello in `delay_s` if that is sooner; return whether it was moved.
+
+        At most once per hello: every welcome brings the waiting sessions forward, and repeated moves
+        would take away the distance between them.
+        """
+        if self._is_early or now - self._sent_at < LEAST_GAP_S or now + delay_s >= self.due_at:
+            return False
+        self._is_early = True
+        self.due_at = now + delay_s
+        return True
+
+    def _spread(self, pause_s: float) -> float:
+        return pause_s * self._rng.uniform(0.1, 1.0 + JITTER)
 
 
 class WaitingSessions:
@@ -151,8 +180,8 @@ class GcSession:
         self._inbox = inbox
         self._bridge = bridge
         self._requests = {
-            GC_MATCH_DETAILS_RESPONSE: inbox.matches,
-            GC_PROFILE_CARD_RESPONSE: inbox.cards,
+            emsg.GC_MATCH_DETAILS_RESPONSE: inbox.matches,
+            emsg.GC_PROFILE_CARD_RESPONSE: inbox.cards,
         }
         self._waiting = waiting
         self._clock = clock
@@ -167,38 +196,34 @@ class GcSession:
         self._greeter: Any = None
         self._blocked_alarm: Any = None
         self._compression_unknown = False  # and logged
-        connection.on(CLIENT_FROM_GC, self._on_from_gc)
-        connection.on(CLIENT_PLAYING_SESSION_STATE, self._on_playing_state)
+        connection.on(emsg.CLIENT_FROM_GC, self._on_from_gc)
+        connection.on(emsg.CLIENT_PLAYING_SESSION_STATE, self._on_playing_state)
 
     @property
     def is_ready(self) -> bool:
         """Whether the GC has welcomed this session and not gone since."""
         return bool(self._welcomed.is_set())
 
-    def launch(self) -> None:
-        """Play the game and say hello until the welcome; the caller sets the time limit.
+    def launch(self, timeout_s: float) -> None:
+        """Play the game and say hello until the welcome.
 
         Raises:
             SteamUnreachable: the connection died.
             PlayingElsewhere: another session of the account plays and does not stop.
+            GcUnavailable: no welcome in time.
         """
-        self._head = gc_head(self._connection)
+        self._head = gc_head(self._connection.header(routing_appid=emsg.DOTA))
         self._play()
         self._greet(after_loss=False)
         if not self._welcomed.is_set():
-            self._connection.wait("welcome")
+            with gevent.Timeout(timeout_s, exception=False):
+                self._connection.wait("welcome")
+                return
+            raise PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
 
-    def why_not_ready(self) -> GcUnavailable:
-        """Return the reason for the missing welcome."""
-        return PlayingElsewhere() if self._blocked else GcUnavailable("no welcome in time")
-
-    def request_match(self, match_id: int, job: int) -> None:
-        """Send one request; the answer goes to `inbox.matches` with the same job."""
-        self._connection.send_bytes(match_details_request(self._head, match_id, job))
-
-    def request_card(self, account_id: int, job: int) -> None:
-        """Send one request; the answer goes to `inbox.cards` with the same job."""
-        self._connection.send_bytes(profile_card_request(self._head, account_id, job))
+    def request(self, message_type: int, number: int, job: int) -> None:
+        """Send a request with one field; the answer goes to the inbox with the same job."""
+        self._connection.send_bytes(gc_request(self._head, message_type, number, job))
 
     def close(self) -> None:
         """Stop the hellos."""
@@ -216,13 +241,8 @@ class GcSession:
 
     def _play(self) -> None:
         games = CMsgClientGamesPlayed()
-        games.games_played.add().game_id = DOTA
-        self._connection.send(CLIENT_GAMES_PLAYED, games)
-
-    def _restart_game(self) -> None:
-        """Stop and start the game, so that Steam connects it to the GC again."""
-        self._connection.send(CLIENT_GAMES_PLAYED, CMsgClientGamesPlayed())
-        self._play()
+        games.games_played.add().game_id = emsg.DOTA
+        self._connection.send(emsg.CLIENT_GAMES_PLAYED, games)
 
     def _greet(self, *, after_loss: bool) -> None:
         """Start the hellos of one launch or loss."""
@@ -235,7 +255,7 @@ class GcSession:
 
     def _say_hello_until_welcomed(self, schedule: HelloSchedule) -> None:
         hello = CMsgClientHello(client_session_need=SESSION_NEED, engine=SOURCE2)
-        message = gc_message(self._head, GC_CLIENT_HELLO, hello.SerializeToString())
+        message = gc_message(self._head, emsg.GC_CLIENT_HELLO, hello.SerializeToString())
         hellos = 0
         while not self._welcomed.is_set() and self._connection.death is None:
             if (left_s := schedule.due_at - self._clock.now()) > 0:
@@ -245,37 +265,34 @@ class GcSession:
             now = self._clock.now()
             if not self._blocked:  # while another session plays, the GC does not hear this one
                 if not self._queued and schedule.must_restart_game(now):
-                    self._restart_game()
+                    self._connection.send(emsg.CLIENT_GAMES_PLAYED, CMsgClientGamesPlayed())
+                    self._play()  # so that Steam connects the game to the GC again
                 self._connection.send_bytes(message)
                 hellos += 1
             if hellos == LICENSE_AFTER_HELLOS and not self._license_requested:
-                self._request_license()
+                self._license_requested = True
+                license_request = CMsgClientRequestFreeLicense(appids=[emsg.DOTA])
+                self._connection.send(emsg.CLIENT_REQUEST_FREE_LICENSE, license_request)
             schedule.sent(now)
-
-    def _request_license(self) -> None:
-        self._license_requested = True
-        self._connection.send(
-            CLIENT_REQUEST_FREE_LICENSE, CMsgClientRequestFreeLicense(appids=[DOTA])
-        )
 
     # -- incoming messages -----------------------------------------------------------------------
 
     def _on_from_gc(self, message: Message) -> None:
         gc = parse_gc(message.body)
-        if gc is not None and gc.type == GC_COMPRESSED:
+        if gc is not None and gc.type == emsg.GC_COMPRESSED:
             gc = self._decompressed(gc)
         if gc is None:
             return
         if (requests := self._requests.get(gc.type)) is not None:
             if gc.job != NO_JOB:
                 self._bridge.post(requests.resolve, gc.job, gc.body)
-        elif gc.type == GC_CLIENT_WELCOME:  # its body, up to hundreds of KB of items, is not used
-            self._on_welcome()
-        elif gc.type == GC_CONNECTION_STATUS:
+        elif gc.type == emsg.GC_CLIENT_WELCOME:
+            self._on_welcome()  # the body, up to hundreds of KB of items, is not used
+        elif gc.type == emsg.GC_CONNECTION_STATUS:
             self._on_status(gc)
-        elif gc.type == GC_PING_REQUEST:
-            self._connection.send_bytes(gc_message(self._head, GC_PING_RESPONSE))
-        elif gc.type == GC_REQUEST_DROPPED:
+        elif gc.type == emsg.GC_PING_REQUEST:
+            self._connection.send_bytes(gc_message(self._head, emsg.GC_PING_RESPONSE))
+        elif gc.type == emsg.GC_REQUEST_DROPPED:
             self._bridge.post(self._inbox.on_request_dropped, gc.job)
 
     def _decompressed(self, gc: GcMessage) -> GcMessage | None:
@@ -309,12 +326,11 @@ class GcSession:
         if status == Status.HAVE_SESSION:
             self._on_welcome()
             return
-        # The queue admits this session by itself.
-        self._queued = status == Status.NO_SESSION_IN_LOGON_QUEUE
+        reason = f"connection status {status}"
+        self._queued = status == Status.NO_SESSION_IN_LOGON_QUEUE  # which admits it by itself
         if self._queued:
-            self._lose(GcUnavailable(f"queued at {number(found, 3)} of {number(found, 4)}"))
-        else:
-            self._lose(GcUnavailable(f"connection status {status}"))
+            reason = f"queued at {number(found, 3)} of {number(found, 4)}"
+        self._lose(GcUnavailable(reason))
         if self._schedule is not None:
             down = status in (Status.GC_GOING_DOWN, Status.STEAM_GOING_DOWN)
             self._schedule.answered(self._clock.now(), slow=down or self._queued)
@@ -326,18 +342,18 @@ class GcSession:
         if self._blocked:
             self._lose(PlayingElsewhere())
             if not was_blocked:
-                self._blocked_alarm = gevent.spawn_later(BLOCKED_S, self._on_blocked_too_long)
+                refuse = self._connection.refuse
+                self._blocked_alarm = gevent.spawn_later(
+                    BLOCKED_S, refuse, "welcome", PlayingElsewhere()
+                )
         elif was_blocked and self._head:
             self._play()
             self._greet(after_loss=False)
-        elif self._welcomed.is_set() and state.playing_app != DOTA:
+        elif self._welcomed.is_set() and state.playing_app != emsg.DOTA:
             self._lose(GcUnavailable("the game is not running any more"))
             self._play()
         if was_blocked and not self._blocked and self._blocked_alarm is not None:
             self._blocked_alarm.kill(block=False)
-
-    def _on_blocked_too_long(self) -> None:
-        self._connection.refuse("welcome", PlayingElsewhere())
 
     def _lose(self, why: GcUnavailable) -> None:
         if self._welcomed.is_set():

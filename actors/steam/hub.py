@@ -1,4 +1,4 @@
-"""Hub: the thread with gevent's loop and the greenlets of all links, as a child of the supervisor.
+"""Hub: the thread with gevent's loop and the greenlets of all links.
 
 The hub sends a beat every second from inside its loop. Missing beats mean that it hangs; it cannot be
 replaced inside a process, so its failure ends the process.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.errors import LocalProtocolError, ServiceError, SteamUnreachable
+from actors.metrics import Histogram
 from actors.steam.bridge import Bridge
 
 BEAT_S: Final = 1.0
@@ -35,20 +35,16 @@ class Hub:
     """Runs the gevent thread. `bridge` is usable from `start` to the end of `run`."""
 
     def __init__(
-        self,
-        *,
-        clock: Clock,
-        log: FilteringBoundLogger,
-        on_beat: Callable[[float], None] = lambda _late_s: None,
+        self, *, clock: Clock, log: FilteringBoundLogger, lag: Histogram | None = None
     ) -> None:
-        """`on_beat` is called on the loop at each beat, with its delay in seconds."""
+        """`lag`: of the seconds by which each beat is late."""
         self._clock = clock
-        self._tell_beat = on_beat
+        self._lag = lag
         self._beat_at: float | None = None
         self._log = log.bind(actor="hub")
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
-        self._stop_asked: Event | None = None
+        self._stop_asked = Event()
         self._ended: asyncio.Future[None] | None = None
         self._silence_s = 0.0
         self._checked_at = 0.0
@@ -75,11 +71,11 @@ class Hub:
     async def start(self) -> None:
         """Start the thread and wait until its loop runs."""
         loop = asyncio.get_running_loop()
-        self._bridge = Bridge(loop)
-        self._ended = loop.create_future()
+        bridge = self._bridge = Bridge(loop)
+        ended = self._ended = loop.create_future()
         ready: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(
-            target=self._main, args=(loop, ready), name="steam-hub", daemon=True
+            target=self._main, args=(loop, bridge, ready, ended), name="steam-hub", daemon=True
         )
         self._thread.start()
         await ready
@@ -120,34 +116,39 @@ class Hub:
 
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
-        if thread is None or self._bridge is None or self._stop_asked is None:
+        if thread is None:
             return
         with suppress(SteamUnreachable):  # it has ended by itself
-            self._bridge.submit(self._stop_asked.set)
+            self.bridge.submit(self._stop_asked.set)
         thread.join(JOIN_S)
         if thread.is_alive():
             self._log.error("hub_stuck", reason="its thread does not end")
-            self._bridge.fail_calls()
+            self.bridge.fail_calls()
 
     # -- in the hub's thread -----------------------------------------------------------------------
 
-    def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
+    def _main(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bridge: Bridge,
+        ready: asyncio.Future[None],
+        ended: asyncio.Future[None],
+    ) -> None:
         # Saves memory: otherwise each greenlet keeps ten frames of its spawning stack for a debugger.
         gevent.config.track_greenlet_tree = False
         hub = gevent.get_hub()
         hub.handle_error = self._on_error
-        bridge = self.bridge
         bridge.attach(hub)
-        stop_asked = self._stop_asked = Event()
         beats = gevent.spawn(self._beat, bridge)
         loop.call_soon_threadsafe(ready.set_result, None)
         try:
-            stop_asked.wait()  # the beats keep the loop alive meanwhile
+            self._stop_asked.wait()  # the beats keep the loop alive meanwhile
         finally:
             bridge.detach()
             beats.kill()
             hub.destroy(destroy_loop=True)
-            loop.call_soon_threadsafe(self._on_ended)
+            loop.call_soon_threadsafe(bridge.fail_calls)  # too late to be started
+            loop.call_soon_threadsafe(ended.set_result, None)
 
     def _beat(self, bridge: Bridge) -> None:
         while True:
@@ -157,13 +158,8 @@ class Hub:
     def _on_beat(self) -> None:
         self._silence_s = 0.0
         before, self._beat_at = self._beat_at, self._clock.now()
-        if before is not None:
-            self._tell_beat(max(0.0, self._beat_at - before - BEAT_S))
-
-    def _on_ended(self) -> None:
-        self.bridge.fail_calls()  # those that arrived too late to be started
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+        if before is not None and self._lag is not None:
+            self._lag.observe(max(0.0, self._beat_at - before - BEAT_S))
 
     def _on_error(self, context: object, kind: Any, value: Any, _trace: object) -> None:
         """Log without contents: gevent's own report prints messages to stderr."""

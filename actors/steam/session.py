@@ -19,16 +19,9 @@ from steam.protobufs.steammessages_auth_pb2 import (
 )
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam.connection import Connection, Services
+from actors.steam.connection import Connection
 from actors.steam.port import AuthState, LoggedOn
-from actors.steam.protocol.emsg import (
-    CLIENT_HELLO,
-    CLIENT_LOG_OFF,
-    CLIENT_LOG_ON,
-    CLIENT_LOG_ON_RESPONSE,
-    CLIENT_LOGGED_OFF,
-    CLIENT_SERVER_UNAVAILABLE,
-)
+from actors.steam.protocol import emsg
 from actors.steam.protocol.envelope import Message, decode
 from actors.steam.protocol.wire import ParseError, fields
 from actors.steam.steam_time import SteamTime
@@ -50,40 +43,28 @@ class Session:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        clock: SteamTime,
-        public_ips: dict[str, str],
+        self, connection: Connection, clock: SteamTime, public_ips: dict[str, str]
     ) -> None:
-        """Register for the messages of an open connection.
-
-        Args:
-            connection: on which nothing has been sent.
-            clock: learns Steam's time of day from each log-on.
-            public_ips: by local address; shared by all sessions of the process.
-        """
+        """`clock` learns Steam's time; `public_ips`, by local address, is shared by all sessions."""
         self._public_ips = public_ips
         self._connection = connection
         self._clock = clock
         self.is_logging_off = False
-        connection.on(CLIENT_LOG_ON_RESPONSE, self._on_log_on_response)
-        connection.on(CLIENT_LOGGED_OFF, self._on_logged_off)
-        connection.on(CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
+        connection.on(emsg.CLIENT_LOG_ON_RESPONSE, partial(connection.resolve, "log_on"))
+        connection.on(emsg.CLIENT_LOGGED_OFF, self._on_logged_off)
+        connection.on(emsg.CLIENT_SERVER_UNAVAILABLE, self._on_server_unavailable)
 
     def hello(self) -> None:
         """Send ClientHello, which has no answer; without it Steam refuses the credential flow."""
-        self._connection.send(CLIENT_HELLO, pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION))
+        hello = pb.CMsgClientHello(protocol_version=PROTOCOL_VERSION)
+        self._connection.send(emsg.CLIENT_HELLO, hello)
 
-    def log_on(self, account: str, auth: AuthState) -> LoggedOn:
-        """Log on and start the heartbeats; the caller sets the time limit.
-
-        Raises:
-            LogOnRefused: with phase ``"logon"``.
-            SteamUnreachable: the connection died, or the CM has no log-on server.
-        """
+    def log_on(self, account: str, auth: AuthState, timeout_s: float) -> LoggedOn:
+        """Log on and start the heartbeats; see `port.Link`."""
         request = _log_on_request(account, auth)
-        send = partial(self._connection.send, CLIENT_LOG_ON, request, steamid=auth.steam_id)
-        message: Message = self._connection.wait("log_on", send)
+        self._connection.send(emsg.CLIENT_LOG_ON, request, steamid=auth.steam_id)
+        with gevent.Timeout(timeout_s, SteamUnreachable("logon", "no answer in time")):
+            message: Message = self._connection.wait("log_on")
         if not message.is_proto:  # the CM could not pass the log-on on (node-steam-user)
             raise SteamUnreachable("logon", "the server has trouble", SERVICE_UNAVAILABLE)
         try:
@@ -114,29 +95,25 @@ class Session:
         if self._connection.death is not None or self._connection.session_id == 0:
             return
         self.is_logging_off = True
+        self._connection.send(emsg.CLIENT_LOG_OFF)
         with gevent.Timeout(timeout_s, exception=False):
             try:
-                self._connection.wait("logged_off", partial(self._connection.send, CLIENT_LOG_OFF))
+                self._connection.wait("logged_off")
             except SteamUnreachable:
                 return  # closed without an answer, which also ends the session
 
     # -- incoming messages -----------------------------------------------------------------------
 
-    def _on_log_on_response(self, message: Message) -> None:
-        self._connection.resolve("log_on", message)
-
     def _on_logged_off(self, message: Message) -> None:
         eresult = _logged_off_result(message)
         self._connection.resolve("logged_off", eresult)
         if not self.is_logging_off:
-            self._connection.die(
-                SteamUnreachable("session", f"Steam logged us off with result {eresult}", eresult)
-            )
+            reason = f"Steam logged us off with result {eresult}"
+            self._connection.die(SteamUnreachable("session", reason, eresult))
 
     def _on_server_unavailable(self, _message: Message) -> None:
-        self._connection.die(
-            SteamUnreachable("session", "a server behind the CM went away", SERVICE_UNAVAILABLE)
-        )
+        reason = "a server behind the CM went away"
+        self._connection.die(SteamUnreachable("session", reason, SERVICE_UNAVAILABLE))
 
 
 def log_on_id(account: str) -> int:
@@ -201,22 +178,19 @@ RENEWAL_ALLOWED: Final = b"\x18\x01"
 REFRESH_TOKEN: Final = 2
 
 
-def renew(services: Services, auth: AuthState) -> AuthState | None:
-    """Return the newer state, or None while Steam keeps the old token; the caller sets the time limit.
+def renew(connection: Connection, auth: AuthState, timeout_s: float) -> AuthState | None:
+    """Return the newer state, or None while Steam keeps the old token; see `port.Link.renew_token`.
 
     Since April 2025 Steam renews tokens only over a session, and decides when: near the end of the 200
     days it issues another token, and the old one is invalid from that moment. Before that it issues only
     an access token, which has no use here (node-steam-user's `renewRefreshTokens`).
-
-    Raises:
-        LogOnRefused: with phase ``"renewal"``.
-        SteamUnreachable: the connection died, or the server sent garbage.
     """
     request = CAuthentication_AccessToken_GenerateForApp_Request(
         refresh_token=auth.refresh_token, steamid=auth.steam_id
     )
     request.MergeFromString(RENEWAL_ALLOWED)
-    eresult, body = services.call(METHOD, request)
+    with gevent.Timeout(timeout_s, SteamUnreachable("renewal", "no answer in time")):
+        eresult, body = connection.call(METHOD, request)
     if eresult != OK:
         raise LogOnRefused("renewal", eresult)
     try:

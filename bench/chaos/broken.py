@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from actors.bot.renewals import LeaseRenewer
+from actors.bot.leases import LeaseRenewer
 from bench.chaos.blockable import install
 from supervisor.cli.main import main
 
 
 async def _pretend(self: LeaseRenewer) -> bool:
     """Report a renewal without asking Redis."""
-    self._fence_at = math.inf
+    self.fence_at = math.inf
     if self._link is not None:
         self._link.set_fence(math.inf)
     return True

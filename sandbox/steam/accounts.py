@@ -101,15 +101,16 @@ def _account(entry: Any, where: str) -> Account:
 
 def _check(key: str, value: Any, where: str) -> None:
     if key in _TEXTS:
-        good = value is None or isinstance(value, str)
+        is_valid, expected = value is None or isinstance(value, str), "a text"
     elif key in _FLAGS:
-        good = isinstance(value, bool)
+        is_valid, expected = isinstance(value, bool), "true or false"
     elif key in _NUMBERS:
-        good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_valid, expected = is_number and value > 0, "a number above 0"
     else:
         raise AccountsError(f"{where}: unknown key {key!r}")
-    if not good:
-        raise AccountsError(f"{where}: bad value for {key!r}")
+    if not is_valid:
+        raise AccountsError(f"{where}: {key} must be {expected}")
 
 
 def _secret(text: str, where: str) -> bytes:

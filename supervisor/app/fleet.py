@@ -13,18 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
 from actors.actor import Address
 from actors.bot.bot import Bot
 from actors.bot.messages import BotRemoved, BotReport, FleetPlan, RouterToBot
-from actors.bot.ports import BotMemory, BotPorts
+from actors.bot.ports import BotMemory, BotPolicy, BotPorts
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCause
 from actors.bot.states import BotState
@@ -39,11 +36,16 @@ from actors.errors import (
     SteamError,
 )
 from actors.router.messages import GetLoads, RetireBot, RouterMessage
-from supervisor.app.policies import PARK_FOR_S, bot_backoff, bot_grace_s, bot_intensity, bot_policy
-from supervisor.child import ChildSpec, ChildState, ChildStatus, GiveUp, Restart
+from supervisor.child import (
+    Backoff,
+    ChildSpec,
+    ChildState,
+    ChildStatus,
+    GiveUp,
+    RestartIntensity,
+)
 from supervisor.child_runner import Observer
-from supervisor.clock import SystemClock
-from supervisor.config.model import Settings
+from supervisor.config.model import LOGOFF_S, SAFETY_MARGIN_S, Settings
 from supervisor.logs.redaction import without_secrets
 from supervisor.supervisor import Supervisor, SupervisorStopped, UnknownChild
 
@@ -55,6 +57,8 @@ BETWEEN_RUNS: Final = {
     ChildState.PARKED: BotState.PARKED,
     ChildState.STOPPED: BotState.STOPPED,
 }
+# After its last request a bot logs off (4 s at most) and releases its account (3 s at most).
+GOODBYE_S: Final = 8.0
 ASK_S: Final = 2.0
 MAILBOX_RETRY_S: Final = 0.05
 WAKE_EVERY_S: Final = 0.02  # on average, of bots that waited for one cause to end
@@ -68,16 +72,12 @@ def choose_leaving(
     loads: Mapping[str, int],
     number: int,
 ) -> list[str]:
-    """Return the bots that leave, the first one first.
+    """Return the `number` bots that leave, the first one first.
 
     First those without an account, then those that are not ready, then the ready ones with the fewest
     requests in flight; among equals the newest.
 
-    Args:
-        present: bot ids, oldest first.
-        reports: by bot id; a bot without one has not reported yet.
-        loads: requests in flight by bot id.
-        number: how many leave.
+    `present`: bot ids, oldest first. `reports` and `loads` (requests in flight): by bot id.
     """
 
     def worth(bot_id: str) -> tuple[bool, bool, int]:
@@ -91,7 +91,7 @@ def choose_leaving(
 
 
 class Fleet:
-    """Implements FleetControl. `supervisor` makes the child that the tree runs; call it once."""
+    """Implements FleetControl. The root runs `supervisor`."""
 
     def __init__(
         self,
@@ -102,9 +102,6 @@ class Fleet:
         registry: BotRegistry,
         router: Address[RouterMessage],
         observe: Observer,
-        clock: SystemClock,
-        rng: random.Random,
-        log: FilteringBoundLogger,
     ) -> None:
         """`instance`: the id of this process, which signs checkouts. `observe`: see Supervisor."""
         self.memories: MutableMapping[str, BotMemory] = defaultdict(BotMemory)  # by holder
@@ -114,10 +111,9 @@ class Fleet:
         self._registry = registry
         self._router = router
         self._observe = observe
-        self._clock = clock
-        self._rng = rng
-        self._log = log.bind(actor="fleet")
-        self._supervisor: Supervisor | None = None
+        self._clock = ports.clock
+        self._rng = ports.rng
+        self._log = ports.log.bind(actor="fleet")
         self._count = settings.bots.count
         self._one_at_a_time = asyncio.Lock()  # changes of the whole fleet
         self._operations: dict[str, asyncio.Task[None]] = {}  # the newest of each bot
@@ -127,19 +123,15 @@ class Fleet:
         self._causes = ports.causes
         self._causes.fleet_size = self._count
         self._causes.on_end = self._on_cause_end
-
-    def supervisor(self) -> Supervisor:
-        """Return the supervisor of the configured number of bots."""
-        self._supervisor = Supervisor(
+        self.supervisor = Supervisor(
             "fleet",
             [self._spec(bot_id) for bot_id in itertools.islice(_bot_ids(), self._count)],
-            clock=self._clock,
-            rng=self._rng,
+            clock=ports.clock,
+            rng=ports.rng,
             observe=self._on_status,
             log=self._log,
             stop_together=True,
         )
-        return self._supervisor
 
     async def close(self) -> None:
         """Wait for the operations under way; the supervisor has ended before."""
@@ -168,7 +160,7 @@ class Fleet:
                 self._count = self._causes.fleet_size = settings.bots.count
             self._settings = settings
             for bot_id in self._present():
-                self._running().respec(self._spec(bot_id))
+                self.supervisor.runner(bot_id).spec = self._spec(bot_id)
             await self._fit()
 
     async def scale(self, count: int) -> FleetPlan:
@@ -198,34 +190,28 @@ class Fleet:
 
     async def _fit(self) -> None:
         """Add or remove bots until their number is right; a drained fleet keeps its bots."""
-        if self._is_drained or self._supervisor is None:
+        if self._is_drained:
             return
         present = self._present()
         surplus = len(present) - self._count
         if surplus > 0:
-            self._start_removal(await self._choose(present, surplus))
+            await self._shrink(present, surplus)
         elif surplus < 0:
-            await self._add(self._supervisor, -surplus)
+            taken = {one.id for one in self.supervisor.children()}
+            free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
+            with contextlib.suppress(SupervisorStopped):
+                for bot_id in itertools.islice(free, -surplus):
+                    await self.supervisor.add(self._spec(bot_id))
 
-    async def _add(self, supervisor: Supervisor, number: int) -> None:
-        taken = {one.id for one in supervisor.children()}
-        free = (bot_id for bot_id in _bot_ids() if bot_id not in taken)
-        with contextlib.suppress(SupervisorStopped):
-            for bot_id in itertools.islice(free, number):
-                await supervisor.add(self._spec(bot_id))
-
-    async def _choose(self, present: Iterable[str], number: int) -> list[str]:
+    async def _shrink(self, present: list[str], number: int) -> None:
         reports = {bot.bot_id: bot for bot in self._registry.reports()}
         loads: Mapping[str, int] = {}
-        with contextlib.suppress(
-            TimeoutError, LocalProtocolError
-        ):  # the choice is a worse one then
+        # Without the loads the choice is a worse one.
+        with contextlib.suppress(TimeoutError, LocalProtocolError):
             loads = await self._router.ask(GetLoads(), deadline=self._clock.now() + ASK_S)
-        return choose_leaving(present, reports, loads, number)
-
-    def _start_removal(self, bot_ids: list[str]) -> None:
-        self._log.info("bots_retired", bots=bot_ids)
-        for bot_id in bot_ids:
+        leaving = choose_leaving(present, reports, loads, number)
+        self._log.info("bots_retired", bots=leaving)
+        for bot_id in leaving:
             self._leaving.add(bot_id)
             self._parked.discard(bot_id)
             self._begin(bot_id, partial(self._remove, bot_id))
@@ -238,11 +224,9 @@ class Fleet:
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_run(bot_id)
-        self._parked.discard(bot_id)
+        self._check(bot_id, may_run=True)
         self._begin(bot_id, partial(self._suspend, bot_id))
-        self._begin(bot_id, partial(self._revive, bot_id))
-        return self.plan()
+        return self.unpark(bot_id)
 
     def park(self, bot_id: str) -> FleetPlan:
         """Let a bot finish and stay stopped.
@@ -250,7 +234,7 @@ class Fleet:
         Raises:
             NoSuchBot.
         """
-        self._check_exists(bot_id)
+        self._check(bot_id)
         self._parked.add(bot_id)
         self._begin(bot_id, partial(self._suspend, bot_id))
         return self.plan()
@@ -261,18 +245,15 @@ class Fleet:
         Raises:
             NoSuchBot, FleetIsDrained.
         """
-        self._check_may_run(bot_id)
+        self._check(bot_id, may_run=True)
         self._parked.discard(bot_id)
         self._begin(bot_id, partial(self._revive, bot_id))
         return self.plan()
 
-    def _check_exists(self, bot_id: str) -> None:
+    def _check(self, bot_id: str, *, may_run: bool = False) -> None:
         if bot_id not in self._present():
             raise NoSuchBot(bot_id)
-
-    def _check_may_run(self, bot_id: str) -> None:
-        self._check_exists(bot_id)
-        if self._is_drained:
+        if may_run and self._is_drained:
             raise FleetIsDrained
 
     # -- operations, one at a time for each bot ------------------------------------------------
@@ -296,15 +277,15 @@ class Fleet:
                 del self._operations[bot_id]
 
     async def _drain(self, bot_id: str) -> None:
-        """Return when the router has no request of the bot in flight, and sends it no more."""
-        deadline = self._clock.now() + bot_grace_s(self._settings)
+        """Return when the router has no request of the bot in flight and sends it no more."""
+        deadline = self._clock.now() + self._grace_s
         with contextlib.suppress(TimeoutError, LocalProtocolError):  # the bot drains by itself too
             await self._router.ask(RetireBot(bot_id), deadline=deadline)
 
     async def _remove(self, bot_id: str) -> None:
         try:
             await self._drain(bot_id)
-            await self._running().remove(bot_id)
+            await self.supervisor.remove(bot_id)
             self._registry.remove(bot_id)
             self._causes.forget(bot_id)
         finally:
@@ -312,50 +293,49 @@ class Fleet:
 
     async def _suspend(self, bot_id: str) -> None:
         await self._drain(bot_id)
-        await self._running().park(bot_id)
+        await self.supervisor.runner(bot_id).park()
         self._causes.forget(bot_id)
-        await self._readmit(bot_id)
+        # The router may use it again from its next run on; a new router knows of no retirement.
+        await self.tell_router(BotRemoved(bot_id))
 
-    async def _readmit(self, bot_id: str) -> None:
-        """Let the router use a retired bot again from its next run on."""
+    async def tell_router(self, message: RouterMessage) -> None:
+        """Send a message as soon as there is room for it; a router that has stopped gets none."""
         while True:
             try:
-                return self._router.tell(BotRemoved(bot_id))
+                return self._router.tell(message)
             except MailboxFull:
                 await self._clock.sleep(MAILBOX_RETRY_S)
             except ActorStopped:
-                return None  # the next router knows of no retirement
+                return None
 
     async def _revive(self, bot_id: str) -> None:
         """Resume a bot, unless an operator has parked it or drained the fleet meanwhile."""
         if not self._is_drained and bot_id not in self._parked:
-            self._running().revive(bot_id)
+            self.supervisor.runner(bot_id).revive()
 
     # -- children ------------------------------------------------------------------------------
 
     def _present(self) -> list[str]:
         """Return the bots that are not being removed, oldest first."""
-        if self._supervisor is None:
-            return []
-        return [one.id for one in self._supervisor.children() if one.id not in self._leaving]
-
-    def _running(self) -> Supervisor:
-        assert self._supervisor is not None  # noqa: S101 - it has made the bots
-        return self._supervisor
+        return [one.id for one in self.supervisor.children() if one.id not in self._leaving]
 
     def _spec(self, bot_id: str) -> ChildSpec:
         """Return the spec of one bot by the present settings."""
+        restart = self._settings.restart
         return ChildSpec(
             id=bot_id,
             factory=partial(self._make, bot_id, Address(bot_id)),
-            restart=Restart.PERMANENT,
-            intensity=bot_intensity(self._settings),
-            backoff=bot_backoff(self._settings),
-            grace=bot_grace_s(self._settings),
+            intensity=RestartIntensity(restart.intensity, restart.period),
+            backoff=Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after),
+            grace=self._grace_s,
             give_up=GiveUp.PARK,
-            park_for=PARK_FOR_S,
             expected=EXPECTED_ENDS,
         )
+
+    @property
+    def _grace_s(self) -> float:
+        """Seconds in which a bot finishes its requests, logs off and releases its account."""
+        return self._settings.bots.request_timeout + GOODBYE_S
 
     def _make(self, bot_id: str, address: Address[RouterToBot]) -> Bot:
         holder = f"{self._instance}/{bot_id}"  # signs its checkouts in Redis
@@ -365,17 +345,20 @@ class Fleet:
             address=address,
             memory=self.memories[holder],
             ports=self._ports,
-            policy=bot_policy(self._settings),
+            policy=BotPolicy(
+                self._settings.bots.lease_seconds, fence_margin_s=LOGOFF_S + SAFETY_MARGIN_S
+            ),
         )
 
     def _on_status(self, status: ChildStatus) -> None:
+        next_try_at = status.next_try_at
         self._registry.supervised(
             status.id,
             BETWEEN_RUNS.get(status.state),
             restarts=status.restarts,
             last_error=status.last_error and without_secrets(status.last_error),
             last_error_at=status.last_error_at,
-            next_try_in=_left(status.next_try_at, self._clock.now()),
+            next_try_in=None if next_try_at is None else next_try_at - self._clock.now(),
         )
         self._observe(status)
 
@@ -388,11 +371,7 @@ class Fleet:
 
     def _wake(self, bot_id: str) -> None:
         with contextlib.suppress(UnknownChild):  # it was removed meanwhile
-            self._running().wake(bot_id)
-
-
-def _left(instant: float | None, now: float) -> float | None:
-    return None if instant is None else instant - now
+            self.supervisor.runner(bot_id).wake()
 
 
 def _bot_ids() -> Iterator[str]:

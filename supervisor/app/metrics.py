@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from actors.accounts.store import AccountStore
 from actors.bot.metrics import FleetMetrics
+from actors.clock import Clock
 from actors.http.connection import Capacity
 from actors.http.metrics import HttpMetrics, MatchMetrics
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.metrics import Histogram, Instruments
+from actors.metrics import Instruments
 from actors.redis.metrics import RedisMetrics
 from actors.router.metrics import RouterMetrics
 from actors.steam.hub import Hub
+from supervisor.app.reload import LiveSettings
 from supervisor.child import ChildState, ChildStatus
 from supervisor.logs.setup import dropped_lines
 
-BOT: Final = (
-    "bot"  # label of all bots together, so that the number of series does not grow with them
-)
+# Label of all bots together, so that the number of series does not grow with them.
+BOT: Final = "bot"
 # Seconds by which a beat of the hub is late. A busy moment takes some hundredths; 10 s end the process.
 LATENESS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UP: Final = frozenset({ChildState.RUNNING, ChildState.STOPPING})
@@ -53,47 +53,31 @@ def _is_restart(status: ChildStatus) -> bool:
     return status.state is ChildState.STARTING and status.restarts > 0
 
 
-@dataclass(frozen=True, slots=True)
 class Metrics:
     """The counters of every producer. They survive restarts of children."""
 
-    instruments: Instruments
-    children: ChildMetrics
-    bots: FleetMetrics
-    router: RouterMetrics
-    matches: MatchMetrics
-    http: HttpMetrics
-    redis: RedisMetrics
-    hub_lag: Histogram
-
-
-def build_metrics(*, version: str) -> Metrics:
-    """Make all counters."""
-    instruments = Instruments()
-    metrics = Metrics(
-        instruments,
-        ChildMetrics(instruments),
-        FleetMetrics(instruments),
-        RouterMetrics(instruments),
-        MatchMetrics(instruments),
-        HttpMetrics(instruments),
-        RedisMetrics(instruments),
-        instruments.histogram(
+    def __init__(self, *, version: str, clock: Clock) -> None:
+        self.instruments = instruments = Instruments()
+        self.children = ChildMetrics(instruments)
+        self.bots = FleetMetrics(instruments)
+        self.router = RouterMetrics(instruments)
+        self.matches = MatchMetrics(instruments)
+        self.http = HttpMetrics(instruments, clock)
+        self.redis = RedisMetrics(instruments)
+        self.hub_lag = instruments.histogram(
             "botapi_hub_lag_seconds", "How late the beats of the Steam thread came.", LATENESS
-        ),
-    )
-    instruments.facts(
-        "botapi_build",
-        "Which program this is.",
-        {"version": version, "python": platform.python_version()},
-    )
-    instruments.counted_elsewhere(
-        "botapi_log_lines_dropped_total",
-        "Lines of the log that could not be written: the stream was full, broken or not read.",
-        (),
-        lambda: {(): dropped_lines()},
-    )
-    return metrics
+        )
+        instruments.facts(
+            "botapi_build",
+            "Which program this is.",
+            {"version": version, "python": platform.python_version()},
+        )
+        instruments.counted_elsewhere(
+            "botapi_log_lines_dropped_total",
+            "Lines of the log that could not be written: the stream was full, broken or not read.",
+            (),
+            lambda: {(): dropped_lines()},
+        )
 
 
 def add_gauges(
@@ -103,7 +87,7 @@ def add_gauges(
     decoder: MatchDecoder,
     capacity: Capacity,
     store: AccountStore,
-    config: Callable[[], Mapping[str, object]],
+    config: LiveSettings,
 ) -> None:
     """Add the gauges that each scrape reads from the components."""
     reads: tuple[tuple[str, str, Callable[[], float]], ...] = (
@@ -122,7 +106,7 @@ def add_gauges(
         (
             "botapi_config_refused",
             "Whether the settings file cannot be used as it is now: 1, or 0.",
-            lambda: config()["refused"] is not None,
+            lambda: config.report()["refused"] is not None,
         ),
     )
     for name, text, read in reads:

@@ -1,4 +1,4 @@
-"""Limit of open files, and accept errors when it is reached."""
+"""The limit of open files, and the connections that it allows."""
 
 from __future__ import annotations
 

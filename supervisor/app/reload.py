@@ -1,4 +1,4 @@
-"""Reloads the settings and applies changes to the running components.
+"""Reloads the settings and applies the changes that need no restart to the running components.
 
 A bad edit changes nothing: its reason goes to the log and to `report`, and stays there until the file is
 good again. A component that starts later is built from the settings of that moment.
@@ -7,40 +7,31 @@ good again. A component that starts later is built from the settings of that mom
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.accounts.store import AccountStore
-from actors.actor import Address
+from actors.bot.registry import BotRegistry
 from actors.clock import Clock, end
-from actors.errors import AccountError, ActorStopped, MailboxFull
-from actors.router.messages import Reconfigure, RouterMessage
-from supervisor.app.fleet import Fleet
-from supervisor.app.policies import GOODBYE_S, router_policy
-from supervisor.app.settings import load
-from supervisor.clock import SystemClock
-from supervisor.config.changes import change
+from actors.errors import AccountError
+from actors.http.polled_metrics import PolledMetrics
+from actors.http.routes.match_fetcher import MatchFetcher
+from actors.matches.cache import Freshness
+from actors.router.messages import Reconfigure, RouterPolicy
+from supervisor.app.file_watch import FollowedFile
+from supervisor.app.fleet import GOODBYE_S, Fleet
+from supervisor.app.load_settings import load
+from supervisor.app.stores import Stores
+from supervisor.app.web import HttpAccess
 from supervisor.config.errors import ConfigError, without_password
-from supervisor.config.file_watch import FollowedFile
+from supervisor.config.live_changes import change
 from supervisor.config.load import DEFAULT_FILE, Loaded
 from supervisor.config.model import Settings
 from supervisor.logs.setup import change_level
 
-Apply = Callable[[Settings], Awaitable[None]]  # changes all running components
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigReport:
-    """State of the settings, as `/status` shows it."""
-
-    source: str  # the file's name, or "defaults"
-    applied_at: float  # UTC seconds
-    refused: str | None  # why the present file is not in effect
-    needs_restart: tuple[str, ...]  # keys whose edits wait for a restart
+STORE_RETRY_S: Final = 5.0
 
 
 class LiveSettings(FollowedFile):
@@ -49,34 +40,39 @@ class LiveSettings(FollowedFile):
     def __init__(
         self,
         loaded: Loaded,
-        apply: Apply,
+        components: RunningComponents,
         *,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`loaded`: the settings in effect."""
-        super().__init__(clock.sleep)
+        """`loaded`: the settings in effect. `components`: those that a change applies to."""
+        super().__init__(loaded.file or DEFAULT_FILE, clock)
+        self.settings = loaded.settings
         self._loaded = loaded
-        self._running = loaded.settings
-        self._apply = apply
-        self._clock = clock
+        self._components = components
         self._log = log.bind(actor="config")
-        self._report = ConfigReport(_name(loaded), clock.wall(), None, ())
-
-    @property
-    def file(self) -> Path:
-        """The file that is followed, whether or not it exists."""
-        return self._loaded.file or DEFAULT_FILE
+        self._report: dict[str, Any] = {
+            "source": _name(loaded),
+            "applied_at": clock.wall(),
+            "refused": None,
+            "needs_restart": (),
+        }
 
     def report(self) -> Mapping[str, Any]:
-        """Return the present `ConfigReport` as a mapping."""
-        return asdict(self._report)
+        """Return the state of the settings, as `/status` shows it.
+
+        `source`: the file's name, or "defaults". `applied_at`: UTC seconds. `refused`: why the
+        present file is not in effect, or None. `needs_restart`: keys whose edits wait for a restart.
+        """
+        return self._report
 
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
         try:
             wanted = await asyncio.to_thread(self._load, content)
         except ConfigError as error:
-            self._refuse(error)
+            reason = without_password(str(error))
+            self._log.error("config_refused", reason=reason, key=error.key)
+            self._report = {**self._report, "refused": reason}
         else:
             await self._accept(wanted, self._log.info if is_asked_for else self._log.debug)
 
@@ -86,32 +82,30 @@ class LiveSettings(FollowedFile):
             raise ConfigError(str(self.file), "is empty; for the defaults leave a comment in it")
         return load(self._loaded.file, sandbox=self._loaded.is_sandboxed)
 
-    def _refuse(self, error: ConfigError) -> None:
-        reason = without_password(str(error))
-        self._log.error("config_refused", reason=reason, key=error.key)
-        self._report = ConfigReport(
-            _name(self._loaded), self._report.applied_at, reason, self._report.needs_restart
-        )
-
     async def _accept(self, wanted: Loaded, tell_unchanged: Callable[..., Any]) -> None:
-        step = change(self._running, wanted.settings)
+        step, report = change(self.settings, wanted.settings), self._report
         facts: dict[str, Any] = {"source": _name(wanted)}
         if hidden := overridden(self._loaded, wanted):
             facts["overridden"] = hidden
         if step.needs_restart:
             facts["needs_restart"] = step.needs_restart
         if step.applied:
-            await self._apply(step.effective)
-        is_news = bool(step.applied or hidden or step.needs_restart != self._report.needs_restart)
-        if is_news or self._report.refused is not None:
+            before, self.settings = self.settings, step.effective
+            await self._components.reconfigure(before, step.effective)
+        is_news = bool(step.applied or hidden or step.needs_restart != report["needs_restart"])
+        if is_news or report["refused"] is not None:
             self._log.info("config_applied", changed=step.applied, **facts)
         else:
             tell_unchanged("config_unchanged", **facts)
         # Last: a line about the new level is still written by the old one.
         change_level(step.effective.log.level)
-        self._loaded, self._running = wanted, step.effective
-        applied_at = self._clock.wall() if step.applied else self._report.applied_at
-        self._report = ConfigReport(_name(wanted), applied_at, None, step.needs_restart)
+        self._loaded = wanted
+        self._report = {
+            "source": _name(wanted),
+            "applied_at": self._clock.wall() if step.applied else report["applied_at"],
+            "refused": None,
+            "needs_restart": step.needs_restart,
+        }
 
 
 def overridden(before: Loaded, after: Loaded) -> dict[str, str]:
@@ -129,56 +123,39 @@ def _name(loaded: Loaded) -> str:
     return "defaults" if loaded.file is None else str(loaded.file)
 
 
-STORE_RETRY_S: Final = 5.0
-MAILBOX_RETRY_S: Final = 0.05
+@dataclass(eq=False, slots=True)
+class RunningComponents:
+    """The components that changed settings apply to."""
 
+    stores: Stores
+    fetcher: MatchFetcher
+    access: HttpAccess
+    registry: BotRegistry
+    polled_metrics: PolledMetrics
+    fleet: Fleet
+    clock: Clock
+    log: FilteringBoundLogger
+    _clearing: asyncio.Task[None] | None = None
 
-class Reconfigurer:
-    """Applies changed settings to the running components."""
-
-    def __init__(
-        self,
-        components: Sequence[Callable[[Settings], None]],
-        *,
-        accounts: AccountStore,
-        router: Address[RouterMessage],
-        fleet: Fleet,
-        clock: SystemClock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        """`components`: each calls the `reconfigure` of one component with its limits."""
-        self._components = components
-        self._accounts = accounts
-        self._router = router
-        self._fleet = fleet
-        self._clock = clock
-        self._log = log
-        self._clearing: asyncio.Task[None] | None = None
-
-    async def apply(self, before: Settings, settings: Settings) -> None:
-        """Change all running components from the settings `before` to `settings`."""
-        for reconfigure in self._components:
-            reconfigure(settings)
+    async def reconfigure(self, before: Settings, settings: Settings) -> None:
+        """Change all components from the settings `before` to `settings`."""
+        self.stores.reconfigure(settings)
+        self.fetcher.reconfigure(settings.http.deadline)
+        self.access.reconfigure(settings.http)
+        self.registry.reconfigure(stable_after_s=settings.restart.stable_after)
+        self.polled_metrics.reconfigure(names_accounts=settings.metrics.accounts)
         quota_changed = before.quota != settings.quota
-        await self._tell_router(Reconfigure(router_policy(settings), budgets_changed=quota_changed))
+        message = Reconfigure(router_policy(settings), budgets_changed=quota_changed)
+        await self.fleet.tell_router(message)  # a router that starts later reads these settings
         if quota_changed:
             await self._stop_clearing()
             self._clearing = asyncio.create_task(self._clear_cooldowns(), name="clear-cooldowns")
-        await self._fleet.reconfigure(settings)
+        await self.fleet.reconfigure(settings)
 
     async def close(self) -> None:
         """End what the last change started; the fleet's supervisor has ended before."""
         await self._stop_clearing()
-        await self._fleet.close()
-
-    async def _tell_router(self, message: Reconfigure) -> None:
-        while True:
-            try:
-                return self._router.tell(message)
-            except MailboxFull:
-                await self._clock.sleep(MAILBOX_RETRY_S)
-            except ActorStopped:
-                return None  # its next start reads these settings
+        await self.fleet.close()
 
     async def _clear_cooldowns(self) -> None:
         """End the cooldowns of accounts that were spent by the old budgets.
@@ -186,22 +163,34 @@ class Reconfigurer:
         Twice: a bot that was leaving its account then puts it into a cooldown a little later.
         """
         await self._clear_once()
-        await self._clock.sleep(GOODBYE_S)
+        await self.clock.sleep(GOODBYE_S)
         await self._clear_once()
 
     async def _clear_once(self) -> None:
         is_logged = False
         while True:
             try:
-                return await self._accounts.clear_quota_cooldowns()
+                return await self.stores.accounts.clear_quota_cooldowns()
             except AccountError as error:
                 if not is_logged:
-                    self._log.warning(
+                    self.log.warning(
                         "quota_cooldowns_not_cleared", reason=str(error), delay_s=STORE_RETRY_S
                     )
                     is_logged = True
-                await self._clock.sleep(STORE_RETRY_S)
+                await self.clock.sleep(STORE_RETRY_S)
 
     async def _stop_clearing(self) -> None:
         if self._clearing is not None:
             await end(self._clearing)
+
+
+def router_policy(settings: Settings) -> RouterPolicy:
+    """Return the limits of the router."""
+    bots, cache = settings.bots, settings.cache
+    return RouterPolicy(
+        request_timeout_s=bots.request_timeout,
+        max_in_flight=bots.max_in_flight,
+        min_interval_s=bots.min_interval,
+        queue=settings.http.queue,
+        freshness=Freshness(cache.ttl, cache.recent_ttl, cache.negative_ttl, cache.memory_entries),
+    )

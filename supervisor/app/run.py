@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,11 +16,11 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.bot.eresults import command_for
-from actors.dashboard.views import need_of_row
+from actors.dashboard.snapshot import need_of_row
 from actors.errors import AccountError
+from actors.redis.embedded import OTHERS
 from supervisor import __version__
 from supervisor.app.open_files import AcceptErrors, raise_open_files_limit
-from supervisor.app.private_files import only_ours_from_now_on
 from supervisor.app.secrets import VARIABLE
 from supervisor.app.tree import Tree, open_tree
 from supervisor.child_runner import ChildGaveUp
@@ -42,15 +43,13 @@ def serve(loaded: Loaded) -> int:
     Raises:
         ConfigError: the service cannot start as configured; nothing is left behind.
     """
-    only_ours_from_now_on()
-    log: FilteringBoundLogger = structlog.get_logger()
+    os.umask(OTHERS)  # only this user can read new files of this process and its children
     raise_open_files_limit()
-    return asyncio.run(_serve(loaded, log))
+    return asyncio.run(_serve(loaded, structlog.get_logger()))
 
 
 async def _serve(loaded: Loaded, log: FilteringBoundLogger) -> int:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(AcceptErrors(log=log))
+    asyncio.get_running_loop().set_exception_handler(AcceptErrors(log=log))
     async with open_tree(loaded, log=log) as tree:
         for note in loaded.notes():
             log.warning("variable_unread", reason=note)
@@ -73,17 +72,19 @@ async def _run_until_signal(tree: Tree, log: FilteringBoundLogger) -> int:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, tree.reread)
     log.info("service_starting", version=__version__)
-    if tree.admin_token_file is not None:
-        log.info("admin_api_on", file=str(tree.admin_token_file))
-    if not tree.is_sealing:
+    resources, settings = tree.resources, tree.config.settings
+    token_file = None if resources.admin_token is None else settings.token_file
+    if token_file is not None:
+        log.info("admin_api_on", file=str(token_file))
+    if not resources.encryption.has_key:
         log.warning(
             "secrets_unsealed", reason=f"no {VARIABLE}: passwords and tokens are stored plain"
         )
     try:
         await tree.root.start()
         if sys.stderr.isatty():
-            address, bots = tree.resources.listener.getsockname(), tree.settings.bots.count
-            logs.say(await first_steps(address, tree.admin_token_file, bots, tree.stores.admin))
+            address, bots = resources.listener.getsockname(), settings.bots.count
+            logs.say(await first_steps(address, token_file, bots, tree.stores.admin))
         _freeze_heap()
         await tree.root.run()
     except ChildGaveUp as gave_up:
@@ -112,20 +113,14 @@ async def first_steps(
 ) -> str:
     """Return the text that `botapi run` shows on a terminal: addresses, files and the next command.
 
-    Args:
-        address: that the service listens on, as a socket has it.
-        token_file: the file with the admin token; None without an admin API.
-        bots: the intended number of bots.
-        admin: the accounts in Redis.
+    `address`: as a socket has it. `token_file`: None without an admin API. `bots`: their intended
+    number.
     """
-    accounts: list[AccountRow] | None = None
     try:
         async with asyncio.timeout(PATIENCE_S):
-            accounts = await admin.overview()
+            state, command = _state_and_command(await admin.overview())
     except (AccountError, TimeoutError) as error:
         state, command = f"not known: {str(error) or 'Redis does not answer'}", "botapi status"
-    else:
-        state, command = _state_of(accounts), _next_command(accounts)
     lines = {
         "page": _url(address),
         "admin token": "none: there is no admin API" if token_file is None else f"in {token_file}",
@@ -143,17 +138,11 @@ def _url(address: tuple[Any, ...]) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _state_of(accounts: list[AccountRow]) -> str:
-    needy = sum(need_of_row(row) is not None for row in accounts)
+def _state_and_command(accounts: list[AccountRow]) -> tuple[str, str]:
+    """Return the state of the accounts, and the command that adds, repairs or shows them."""
+    needs = [(row.account, need) for row in accounts if (need := need_of_row(row)) is not None]
     if not accounts:
-        return "none yet"
-    return f"{len(accounts)}, {needy} of them need a person" if needy else str(len(accounts))
-
-
-def _next_command(accounts: list[AccountRow]) -> str:
-    """Return the next command: add an account, act on one that needs it, or show the status."""
-    if not accounts:
-        return "botapi accounts add NAME"
-    needs = ((row.account, need_of_row(row)) for row in accounts)
-    commands = (command_for(account, need) for account, need in needs if need is not None)
-    return next(commands, "botapi status")
+        return "none yet", "botapi accounts add NAME"
+    if not needs:
+        return str(len(accounts)), "botapi status"
+    return f"{len(accounts)}, {len(needs)} of them need a person", command_for(*needs[0])

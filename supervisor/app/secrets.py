@@ -1,4 +1,4 @@
-"""Reads the secret key and the admin token from the environment or from files.
+"""Reads the secret key and the admin token from the environment or from files, or creates the files.
 
 A key is removed from the environment, so that no child process inherits it.
 """
@@ -6,9 +6,12 @@ A key is removed from the environment, so that no child process inherits it.
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
+import os
 import secrets
-import stat
-from collections.abc import MutableMapping
+import tempfile
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.encryption import Encryption, parse_keys
 from actors.http.auth.admin import AdminToken, new_token
-from supervisor.app.private_files import keep_private, write_once
+from actors.redis.embedded import OTHERS, keep_private
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
@@ -118,8 +121,6 @@ def _own_key(file: Path) -> SecretKey:
 
 
 KEY: Final = "http.admin_token_file"
-DATA_DIR: Final = "redis.data_dir"
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken | None:
@@ -130,32 +131,70 @@ def admin_token(settings: Settings, *, log: FilteringBoundLogger) -> AdminToken 
     Raises:
         ConfigError: the file cannot be read, or holds no usable token.
     """
-    named, own = settings.http.admin_token_file, settings.own_token_file
+    named, file = settings.http.admin_token_file, settings.token_file
     try:
-        return _token_in(named or _own_file(own, log), log)
+        if named is None:
+            if write_once(file, new_token() + "\n"):
+                log.info("admin_token_made", file=str(file))
+            keep_private(file)
+        token = AdminToken(file.read_text("utf-8-sig"))
+        if file.stat().st_mode & OTHERS:
+            reason = "others may read it: chmod 600"
+            log.warning("admin_token_exposed", file=str(file), reason=reason)
     except OSError as error:
-        problem = f"{error.filename or own} cannot be used: {error.strerror}"
+        problem = f"{error.filename or file} cannot be used: {error.strerror}"
         if named is None:
             log.warning("admin_api_off", reason=f"{KEY} is not set, and {problem}")
             return None
         raise ConfigError(KEY, problem) from None
     except ValueError as error:
-        remedy = "make one with: openssl rand -hex 24" if named else f"delete {own}"
+        remedy = "make one with: openssl rand -hex 24" if named else f"delete {file}"
         if isinstance(error, UnicodeDecodeError):
             error = ValueError("it is not a text file")
-        raise ConfigError(KEY if named else "", f"{named or own}: {error}; {remedy}") from None
-
-
-def _token_in(file: Path, log: FilteringBoundLogger) -> AdminToken:
-    token = AdminToken(file.read_text("utf-8-sig"))
-    if file.stat().st_mode & OTHERS:
-        log.warning("admin_token_exposed", file=str(file), reason="others may read it: chmod 600")
+        raise ConfigError(KEY if named else "", f"{file}: {error}; {remedy}") from None
     return token
 
 
-def _own_file(file: Path, log: FilteringBoundLogger) -> Path:
-    """Return the service's own token file; create it if it is missing."""
-    if write_once(file, new_token() + "\n"):
-        log.info("admin_token_made", file=str(file))
-    keep_private(file)
-    return file
+def write_once(file: Path, text: str) -> bool:
+    """Write `file` and its directory, unless it has content; return whether it was written.
+
+    The file is written completely or not at all. Of two concurrent processes one writes.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if _holds_something(file):
+        return False
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as new:
+            new.write(text)
+            new.flush()
+            os.fsync(new.fileno())
+        with _locked(file.parent) as directory:
+            if _holds_something(file):
+                return False
+            Path(name).replace(file)
+            os.fsync(directory)  # the name is on disk before the file is used
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return True
+
+
+def _holds_something(file: Path) -> bool:
+    """Return whether the file has content; earlier versions left empty files on a full disk."""
+    try:
+        return bool(file.read_bytes().strip())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)

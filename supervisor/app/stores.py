@@ -1,57 +1,39 @@
-"""Stores: everything that is kept in Redis, and the connections to it."""
+"""The stores in Redis with the limits of the settings; this module does not import Steam's side."""
 
 from __future__ import annotations
-
-from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
 from actors.accounts.admin import AccountAdmin
-from actors.accounts.logon_limiter import LogonLimiter
+from actors.accounts.encryption import Encryption
+from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
+from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
-from actors.bot.ports import LeaseChecks
-from actors.dashboard.cause_log import RedisLog
-from actors.errors import StoreMisused, StoreUnavailable
 from actors.matches.store import MatchStore
-from actors.redis.client import CallObserver, connect
-from actors.redis.embedded import EmbeddedValkeyError
-from supervisor.app.policies import log_on_limits, quota_limits
-from supervisor.app.startup import StartupResources
-from supervisor.clock import SystemClock
+from actors.redis.client import RedisClient
 from supervisor.config.model import Settings
 
 
 class Stores:
-    """The open stores. A connection is made when it is first used."""
+    """The open stores."""
 
     def __init__(
         self,
         settings: Settings,
-        resources: StartupResources,
+        redis: RedisClient,
+        raw: RedisClient,
         *,
-        observer: CallObserver,
-        clock: SystemClock,
+        encryption: Encryption,
         log: FilteringBoundLogger,
     ) -> None:
-        """`observer`: of the script calls."""
-        self._resources = resources
-        self.redis_log = RedisLog(observer, clock=clock, log=log)
-        self.lease_checks = LeaseChecks(clock=clock, log=log)
-        valkey, prefix = resources.valkey, settings.redis.prefix
-        url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
-        on_lost = partial(self.lease_checks.ask, "the connection to Redis broke", is_loss=False)
-        redis, quota = (
-            connect(url, observer=self.redis_log, on_lost=on_lost),
-            quota_limits(settings),
-        )
-        # The connections of requests answer with bytes; many requests delay no renewal of a lease.
-        raw = connect(url, raw=True, observer=self.redis_log)
+        """`raw`: connections of requests, which answer with bytes and delay no renewal of a lease."""
+        prefix, quota = settings.redis.prefix, quota_limits(settings)
         self.accounts = AccountStore(
             redis,
             prefix=prefix,
             quota=quota,
             lease_s=settings.bots.lease_seconds,
-            encryption=resources.encryption,
+            encryption=encryption,
             counting=raw,
         )
         self.admin = AccountAdmin(redis, prefix=prefix, quota=quota)
@@ -70,24 +52,13 @@ class Stores:
         await self.matches.close()
         await self.accounts.close()
 
-    async def check_key(self) -> None:
-        """Refuse a key that opens no encrypted value in Redis, before a bot uses it.
 
-        An unreachable Redis does not prevent the start; bots then fail one by one, and each leaves its
-        account unchanged. The private Valkey is started for this, and continues as a child of the tree;
-        its plain values are encrypted, as no instance without the key shares them.
+def quota_limits(settings: Settings) -> QuotaLimits:
+    """Return the daily budgets."""
+    return QuotaLimits(settings.quota.per_account, settings.quota.per_ip, settings.quota.window)
 
-        Raises:
-            ConfigError: Redis has encrypted values, and the key opens none.
-        """
-        valkey = self._resources.valkey
-        try:
-            if valkey is not None:
-                await valkey.start()
-            closed = await self.accounts.undecryptable_values()
-            if valkey is not None and not closed:
-                await self.accounts.encrypt_plain_values()
-        except (EmbeddedValkeyError, StoreUnavailable, StoreMisused):
-            return
-        if closed:
-            raise self._resources.secret_key.opens_none_of(closed)
+
+def log_on_limits(settings: Settings) -> LogonLimits:
+    """Return the rate of log-ons."""
+    logon = settings.logon
+    return LogonLimits(settings.logons_per_minute, logon.burst, logon.rate_limit_pause)

@@ -16,32 +16,30 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from actors.clock import Clock
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.history import Traffic
 from actors.http.auth.admin import AdminToken, Audit, OperatorAuth
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import ApiKey, BadKeys, KeyRing, parse_keys
-from actors.http.auth.client_address import Network, is_loopback
+from actors.http.auth.clients import Network, is_loopback
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import Capacity
-from actors.http.metrics import HttpMetrics, TrafficCount
+from actors.http.metrics import HttpMetrics
 from actors.http.openapi.operation import Routes
-from actors.http.outcome import Outcome
 from actors.http.pipeline import Pipeline
-from actors.http.routes.admin_request import operators_only
+from actors.http.routes.admin import AdminRoutes
 from actors.http.routes.cached_matches import CachedMatches
-from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
+from actors.http.routes.dashboard import EventsRoute, SessionRoutes
 from actors.http.routes.match_fetcher import MatchFetcher
+from actors.http.routes.pages import PageRoutes
 from actors.http.server import HttpServer, make_app
 from supervisor import __version__
+from supervisor.app.file_watch import FollowedFile
 from supervisor.app.open_files import most_connections, open_files_limit
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError
-from supervisor.config.file_watch import FollowedFile
 from supervisor.config.model import Http
 from supervisor.logs.access_log import RequestLog
 
@@ -58,36 +56,25 @@ class LiveKeys(FollowedFile):
         Raises:
             ConfigError: it cannot be read or used.
         """
-        super().__init__(clock.sleep)
-        self._file = file
+        super().__init__(file, clock)
         self._log = log
         self._keys = read_keys(file)
         self._is_refused = False
         self.ring = KeyRing(self._keys)
 
-    @property
-    def file(self) -> Path:
-        """The file with the keys."""
-        return self._file
-
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
         try:
-            keys = self._checked(content)
+            # A full disk or a slow writer leaves an empty file.
+            keys = _parsed(content, may_be_empty=not self._keys)
         except BadKeys as problem:
             self._is_refused = True
-            self._log.error("api_keys_refused", file=str(self._file), reason=str(problem))
+            self._log.error("api_keys_refused", file=str(self.file), reason=str(problem))
             return
         if keys != self._keys or self._is_refused or is_asked_for:
             self._log.info("api_keys_applied", **_difference(self._keys, keys))
         self._is_refused = False
         self._keys = keys
         self.ring.replace(keys)
-
-    def _checked(self, content: bytes | None) -> tuple[ApiKey, ...]:
-        if content is not None and not content.strip() and self._keys:
-            # A full disk or a slow writer leaves an empty file too.
-            raise BadKeys("it is empty; to refuse all clients, write a comment into it")
-        return _parsed(content)
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:
@@ -108,9 +95,11 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
         raise ConfigError(SETTING, f"{file}: {problem}") from None
 
 
-def _parsed(content: bytes | None) -> tuple[ApiKey, ...]:
+def _parsed(content: bytes | None, *, may_be_empty: bool = True) -> tuple[ApiKey, ...]:
     if content is None:
         raise BadKeys("it cannot be read")
+    if not may_be_empty and not content.strip():
+        raise BadKeys("it is empty; to refuse all clients, write a comment into it")
     try:
         return parse_keys(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -135,19 +124,14 @@ class HttpAccess:
         self,
         http: Http,
         token: AdminToken | None,
-        address: str,
         *,
+        address: str,
         clock: SystemClock,
         log: FilteringBoundLogger,
     ) -> None:
         """Read the keys.
 
-        Args:
-            http: the settings.
-            token: the admin token; None: there is no admin API.
-            address: that the service listens on.
-            clock: for rates and sessions.
-            log: of the keys and the audit.
+        `token`: None for no admin API. `address`: that the service listens on.
 
         Raises:
             ConfigError: the key file cannot be used.
@@ -167,7 +151,7 @@ class HttpAccess:
             clock=clock,
             browsers=self._browsers(http),
         )
-        self.audit = Audit(log, self.admission.address_of)
+        self.audit = Audit(log)
         self.is_private = (
             self._is_exposed or http.admin_token_file is not None or http.api_keys_file is not None
         )
@@ -179,12 +163,6 @@ class HttpAccess:
         self.admission.reconfigure(
             per_minute=http.per_minute, proxies=_networks(http), browsers=self._browsers(http)
         )
-
-    def may_see_names(self, request: web.Request) -> bool:
-        """Return whether a client may see account names; each may where all clients are local."""
-        admits_by_key = self._http.api_keys_file is not None
-        is_operator = self.operators is not None and self.operators.is_operator(request)
-        return not self._is_exposed or admits_by_key or is_operator
 
     @property
     def _is_exposed(self) -> bool:
@@ -214,45 +192,25 @@ def make_http(
     groups: Sequence[Routes],
     dashboard: Dashboard,
     *,
+    admin: AdminRoutes | None,
     fetcher: MatchFetcher,
     metrics: HttpMetrics,
-    traffic: Traffic,
     listener: socket.socket,
     clock: SystemClock,
     log: FilteringBoundLogger,
 ) -> HttpServer:
-    """Return a server of the API and the page.
-
-    Args:
-        access: permissions and limits.
-        groups: the operations of the API.
-        dashboard: what the page shows.
-        fetcher: has the cached matches.
-        metrics: counts all requests.
-        traffic: counts the requests that the page shows.
-        listener: the bound socket; it stays open when the server ends.
-        clock: both times.
-        log: of the server and of the requests.
-    """
+    """Return a server of the API (`groups`) and the page; `listener` stays open when the server ends."""
     admission, record = access.admission, RequestLog(log)
-    count_traffic = TrafficCount(traffic, wall=clock.wall)
-
-    def count(outcome: Outcome) -> None:
-        count_traffic(outcome)
-        metrics(outcome)
-
-    app = make_app(groups, admission, version=__version__)
+    app = make_app(groups, admission, version=__version__, admin=admin)
     PageRoutes().add_to(app)
     operators, is_private = access.operators, access.is_private
     EventsRoute(dashboard, operators, is_private=is_private, clock=clock).add_to(app)
     SessionRoutes(operators, access.audit, is_private=is_private).add_to(app)
-    if operators is not None:
-        app.middlewares.append(operators_only(operators, access.audit, dashboard.refresh))
     cached = CachedMatches(admission, fetcher, clock=clock)
     return HttpServer(
         app,
         listener.dup(),
-        pipeline=Pipeline(admission, cached, clock=clock, log=log, record=record, count=count),
+        pipeline=Pipeline(admission, cached, clock=clock, log=log, record=record, metrics=metrics),
         capacity=access.capacity,
         drain_s=LONGEST_DRAIN_S,
         log=log,

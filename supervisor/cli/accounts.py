@@ -19,51 +19,66 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from actors.accounts.admin import AccountAdmin, AccountRow
 from actors.accounts.encryption import Encryption
+from actors.accounts.formats import (
+    bad_name,
+    bad_shared_secret,
+    canonical,
+    same_account,
+    shown,
+    stored,
+)
 from actors.accounts.import_file import LARGEST, add_all, read_accounts
 from actors.accounts.logon_limiter import LogonLimiter
-from actors.accounts.names import bad_name, same_account, shown, stored
-from actors.accounts.shared_secrets import bad_shared_secret, canonical
 from actors.accounts.store import AccountStore
 from actors.errors import ServiceError, StoreUnavailable
 from actors.redis.client import RedisClient, connect, ping
-from actors.redis.embedded import EmbeddedValkey
-from supervisor.app.policies import log_on_limits, quota_limits
-from supervisor.app.private_files import only_ours_from_now_on
+from actors.redis.embedded import OTHERS, EmbeddedValkey
+from supervisor.app.load_settings import load
 from supervisor.app.secrets import take_secret_key
-from supervisor.app.settings import load
-from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
-from supervisor.cli.terminal import cell, say, say_json, span
+from supervisor.app.stores import log_on_limits, quota_limits
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    ExitCode,
+    fail,
+    say,
+    say_json,
+    show,
+    span,
+    table,
+)
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 
 
 def table_of(rows: list[AccountRow]) -> Table:
     """Return one line per account."""
-    table = Table(box=None, pad_edge=False)
-    for head in ("account", "state", "used", "left", "holder", "since", "cooldown", "last log-on"):
-        table.add_column(head, justify="right" if head in {"used", "left"} else "left")
-    for row in rows:
-        why = row.cooldown_reason or "no reason given"
-        rests = [f"{span(row.cooldown_s)}: {why}"] if row.cooldown_s else []
-        if row.cooldown_s is None and row.cooldown_reason:  # until an operator acts
-            rests = [row.cooldown_reason]
-        cells = (
+    heads = ("account", "state", "used", "left", "holder", "since", "cooldown", "last log-on")
+    cells = (
+        (
             row.account,
             row.state.value,
             row.used,
             row.left,
             row.holder or "",
             span(row.held_for_s),
-            "; ".join([*rests, row.problem] if row.problem else rests),
+            "; ".join(filter(None, (_cooldown(row), row.problem))),
             f"{span(row.last_logon_s)} ago" if row.last_logon_s is not None else "",
         )
-        table.add_row(*map(cell, cells))
-    return table
+        for row in rows
+    )
+    return table(heads, cells, to_the_right=("used", "left"))
+
+
+def _cooldown(row: AccountRow) -> str | None:
+    if row.cooldown_s is None:
+        return row.cooldown_reason  # until an operator acts
+    why = row.cooldown_reason or "no reason given"
+    return f"{span(row.cooldown_s)}: {why}" if row.cooldown_s else None
 
 
 T = TypeVar("T")
@@ -90,13 +105,9 @@ def with_accounts(
     as_json: bool = False,
     seals: bool = False,
 ) -> T:
-    """Open the store, do `work` and close it; an error of the service is one line and exit code 1.
+    """Open the stores, do `work` and close them; an error of the service is one line and exit code 1.
 
-    Args:
-        config: the settings file.
-        work: uses the store and returns the result of the command.
-        as_json: print errors as JSON, too.
-        seals: `work` reads or writes secrets; then the key must open those that are stored.
+    `seals`: `work` reads or writes secrets; then the key must open those that are stored.
 
     Raises:
         ConfigError: the settings or the key cannot be used.
@@ -106,13 +117,12 @@ def with_accounts(
     for note in loaded.notes():
         say(f"botapi: {note}", err=True)
     if settings.redis.is_embedded:
-        only_ours_from_now_on()
+        os.umask(OTHERS)
     key = take_secret_key(os.environ, settings.own_key_file, may_make=seals)
-    encryption = key.encryption()
 
     async def run() -> T:
         async with _redis(settings) as redis:
-            session = OpenStores(redis, settings, encryption)
+            session = OpenStores(redis, settings, key.encryption())
             if seals and (closed := await session.store.undecryptable_values()):
                 raise key.opens_none_of(closed)
             return await work(session)
@@ -125,36 +135,31 @@ def with_accounts(
 
 @contextlib.asynccontextmanager
 async def _redis(settings: Settings) -> AsyncIterator[RedisClient]:
-    """Yield the Redis of the settings; start the embedded Valkey if it is not running."""
-    if not settings.redis.is_embedded:
-        async with contextlib.aclosing(connect(settings.redis.url.get_secret_value())) as redis:
+    """Yield the Redis of the settings; run the embedded Valkey if it is not running."""
+    valkey = EmbeddedValkey(settings.redis.data_dir) if settings.redis.is_embedded else None
+    url = settings.redis.url.get_secret_value() if valkey is None else valkey.url
+    async with contextlib.aclosing(connect(url)) as redis:
+        if valkey is None or await _answers(redis):
             yield redis
-        return
-    valkey = EmbeddedValkey(settings.redis.data_dir)
-    async with contextlib.aclosing(connect(valkey.url)) as redis:
+            return
+        await valkey.start()
+        running = asyncio.create_task(valkey.run())
         try:
-            await ping(redis)
-        except StoreUnavailable:
-            async with _running(valkey):
-                yield redis
-        else:
             yield redis
+        finally:
+            valkey.stop()
+            await running
+            valkey.disclaim()
 
 
-@contextlib.asynccontextmanager
-async def _running(valkey: EmbeddedValkey) -> AsyncIterator[None]:
-    await valkey.start()
-    running = asyncio.create_task(valkey.run())
-    try:
-        yield
-    finally:
-        valkey.stop()
-        await running
-        valkey.disclaim()
+async def _answers(redis: RedisClient) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        await ping(redis)
+        return True
+    return False
 
 
 SHOWN: Final = 20  # problems of an import that are printed
-PIPE_WIDTH: Final = 250  # columns in a pipe: one line per account, for grep
 
 # main.py has the help of this group; it imports this module on first use.
 app = typer.Typer(rich_markup_mode=None)
@@ -246,7 +251,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         say_json([asdict(row) for row in rows])
     else:
-        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table_of(rows))
+        show(table_of(rows), pipe_width=250)
 
 
 @app.command()

@@ -6,17 +6,19 @@ The admin token comes from `--token-file` or from the file that the settings nam
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
-from supervisor.cli.options import (
-    AsJson,
-    ConfigFile,
+from supervisor.cli.client import (
+    ApiClient,
     Service,
     Url,
     admin_token_file,
@@ -24,7 +26,7 @@ from supervisor.cli.options import (
     refusals,
     service_at,
 )
-from supervisor.cli.terminal import say
+from supervisor.cli.terminal import AsJson, ConfigFile, say
 
 TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
@@ -52,9 +54,11 @@ Wait = Annotated[
 ]
 
 
-@bots.command()
-def restart(
-    name: BotName,
+Request = tuple[str, str, Any]  # method, path, body
+
+
+def _send(
+    request: Request,
     *,
     wait: Wait = False,
     url: Url = None,
@@ -62,97 +66,82 @@ def restart(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
+    """Send one request, and print the wanted state of the fleet that it returns."""
+    service = _service(url, token_file, config)
+    with refusals(as_json=as_json):
+        plan = asyncio.run(_ask(service, request, wait=wait))
+    say(json.dumps(plan) if as_json else in_words(plan))
+
+
+def _command(
+    group: typer.Typer, *, waits: bool = False
+) -> Callable[[Callable[..., Request]], Callable[..., Request]]:
+    """Return a decorator that adds a command, which sends the request that the function returns.
+
+    The command has the arguments of the function and the options of `_send`; `waits`: also --wait.
+    """
+
+    def add(function: Callable[..., Request]) -> Callable[..., Request]:
+        arguments = signature(function, eval_str=True).parameters
+        _, wait, *options = signature(_send, eval_str=True).parameters.values()
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            request = function(**{name: values.pop(name) for name in arguments})
+            _send(request, **values)
+
+        both = [*arguments.values(), *([wait] if waits else []), *options]
+        command.__signature__ = Signature(both)  # type: ignore[attr-defined]
+        group.command()(command)
+        return function
+
+    return add
+
+
+@_command(bots, waits=True)
+def restart(name: BotName) -> Request:
     """Restart a bot after it has finished its requests and logged off."""
-    service = _service(url, token_file, config)
-    _order(service, "POST", _bot(name, "restart"), wait=wait, as_json=as_json)
+    return _bot(name, "restart")
 
 
-@bots.command()
-def park(
-    name: BotName,
-    *,
-    wait: Wait = False,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(bots, waits=True)
+def park(name: BotName) -> Request:
     """Park a bot: it finishes its requests, logs off and stays off until it is unparked."""
-    service = _service(url, token_file, config)
-    _order(service, "POST", _bot(name, "park"), wait=wait, as_json=as_json)
+    return _bot(name, "park")
 
 
-@bots.command()
-def unpark(
-    name: BotName,
-    *,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(bots)
+def unpark(name: BotName) -> Request:
     """Start a parked bot, or one that waits for its next restart."""
-    service = _service(url, token_file, config)
-    _order(service, "POST", _bot(name, "unpark"), as_json=as_json)
+    return _bot(name, "unpark")
 
 
-@fleet.command()
-def show(
-    *,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(fleet)
+def show() -> Request:
     """Show the wanted state of the fleet."""
-    _order(_service(url, token_file, config), "GET", "/admin/fleet", as_json=as_json)
+    return "GET", "/admin/fleet", None
 
 
-@fleet.command()
-def scale(
-    count: Count,
-    *,
-    wait: Wait = False,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(fleet, waits=True)
+def scale(count: Count) -> Request:
     """Set the number of bots until bots.count changes in the settings or the service restarts."""
-    service = _service(url, token_file, config)
-    body = {"count": count}
-    _order(service, "POST", "/admin/fleet/scale", body, wait=wait, as_json=as_json)
+    return "POST", "/admin/fleet/scale", {"count": count}
 
 
-@fleet.command()
-def drain(
-    *,
-    wait: Wait = False,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(fleet, waits=True)
+def drain() -> Request:
     """Drain the fleet: every bot finishes its requests, logs off and releases its account."""
-    service = _service(url, token_file, config)
-    _order(service, "POST", "/admin/fleet/drain", wait=wait, as_json=as_json)
+    return "POST", "/admin/fleet/drain", None
 
 
-@fleet.command()
-def resume(
-    *,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
+@_command(fleet)
+def resume() -> Request:
     """Resume all bots except those that an operator parked."""
-    service = _service(url, token_file, config)
-    _order(service, "POST", "/admin/fleet/resume", as_json=as_json)
+    return "POST", "/admin/fleet/resume", None
 
 
-def _bot(name: str, what: str) -> str:
-    return f"/admin/bots/{quote(name, safe='')}/{what}"
+def _bot(name: str, what: str) -> Request:
+    return "POST", f"/admin/bots/{quote(name, safe='')}/{what}", None
 
 
 def _service(url: str | None, token_file: Path | None, config: Path | None) -> Service:
@@ -161,17 +150,8 @@ def _service(url: str | None, token_file: Path | None, config: Path | None) -> S
     return replace(service_at(url, None, config), token=token)
 
 
-def _order(
-    service: Service, method: str, path: str, body: Any = None, *, as_json: bool, wait: bool = False
-) -> None:
-    with refusals(as_json=as_json):
-        plan = asyncio.run(_ask(service, method, path, body, wait=wait))
-    say(json.dumps(plan) if as_json else in_words(plan))
-
-
-async def _ask(service: Service, method: str, path: str, body: Any, *, wait: bool) -> Any:
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
-
+async def _ask(service: Service, request: Request, *, wait: bool) -> Any:
+    method, path, body = request
     async with ApiClient(service, timeout_s=TIMEOUT_S) as api:
         plan = await api.call(method, path, body=body)
         while wait and plan["leaving"]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from actors.http.auth.api_keys import (
@@ -23,19 +21,17 @@ from actors.http.auth.api_keys import (
     MOST_PRIORITY,
     NAME_RULE,
     ApiKey,
+    digest_of,
     is_name,
     new_key,
     without_key,
 )
 from actors.http.auth.clients import Client, Rate
-from actors.http.auth.credentials import digest_of
-from supervisor.app.settings import load
+from supervisor.app.load_settings import load
 from supervisor.app.web import SETTING, read_keys
-from supervisor.cli.options import AsJson, ConfigFile, ExitCode, fail
-from supervisor.cli.terminal import cell, say
+from supervisor.cli.terminal import AsJson, ConfigFile, ExitCode, fail, say, show, table
 from supervisor.config.errors import ConfigError
 
-PIPE_WIDTH: Final = 250  # columns in a pipe: one line per key, for grep
 HEAD: Final = "# API keys: names and hashes, never a key. `botapi keys add NAME` appends a line.\n"
 
 # main.py has the help of this group; it imports this module on first use.
@@ -101,7 +97,7 @@ def list_(config: ConfigFile = None, *, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys]))
     else:
-        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(_table(keys))
+        show(_table(keys), pipe_width=250)
 
 
 @app.command()
@@ -157,16 +153,15 @@ def _facts(key: ApiKey) -> dict[str, object]:
 
 
 def _table(keys: tuple[ApiKey, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for head in ("name", "per minute", "burst", "priority", "rights"):
-        table.add_column(head, justify="left" if head in {"name", "rights"} else "right")
-    for key in keys:
-        cells = (
+    numbers = ("per minute", "burst", "priority")
+    rows = (
+        (
             key.client.name,
             f"{key.rate.per_minute:g}" if key.rate else "",
             key.rate.burst if key.rate else "",
             key.client.priority,
             "refresh" if key.client.may_refresh else "",
         )
-        table.add_row(*map(cell, cells))
-    return table
+        for key in keys
+    )
+    return table(("name", *numbers, "rights"), rows, to_the_right=numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -15,13 +16,13 @@ from structlog.typing import FilteringBoundLogger
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.logon_limiter import LogonLimiter
 from actors.accounts.store import AccountStore
-from actors.bot.steam_guard import InteractiveLogon
+from actors.bot.interactive_logon import InteractiveLogon
 from actors.steam.directory import CmDirectory
 from actors.steam.hub import Hub
 from actors.steam.link import SteamNetwork
 from actors.steam.port import GuardKind, GuardRequest, LoggedOn, TransportKind
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from supervisor.cli.terminal import say
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError
@@ -45,10 +46,13 @@ async def login(
     url = settings.steam.effective_directory_url
     if url is None:
         raise ConfigError(
-            "steam.directory_url",
-            "it is not set; a private sandbox has demo accounts only",
+            "steam.directory_url", "it is not set; a private sandbox has demo accounts only"
         )
-    clock, log = SystemClock(), _quiet()
+    clock = SystemClock()
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
     at_steam = SteamTime(clock)
     hub = Hub(clock=clock, log=log)
     trust = Trust.load(settings.steam.ca_file, settings.steam.universe_key_file)
@@ -117,11 +121,3 @@ class Prompt:
             await ready.wait()
         finally:
             loop.remove_reader(self._descriptor)
-
-
-def _quiet() -> FilteringBoundLogger:
-    """Return a logger for warnings and errors, on stderr."""
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(30)
-    )
-    return logger

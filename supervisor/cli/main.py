@@ -1,8 +1,7 @@
 """The `botapi` command: run, version, healthcheck, config, and the groups of commands.
 
-Exit codes: 0 success, 1 failure, 2 a mistake in the arguments or the settings; `options.Exit` has the
-others. The command that needs a heavy module imports it, so that `--help`, completion and `config check`
-are fast and touch neither Steam nor Redis.
+terminal.py has the exit codes. The command that needs a heavy module imports it, so that `--help`,
+completion and `config check` are fast and touch neither Steam nor Redis.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from http import HTTPStatus
 from itertools import groupby
 from typing import Annotated, Any, Final, NoReturn
@@ -23,12 +23,17 @@ from typer.core import TyperGroup
 
 from sandbox.cli import simulate
 from supervisor import __version__
-from supervisor.app.settings import load
+from supervisor.app.load_settings import load
 from supervisor.cli.match import match
-from supervisor.cli.options import AsJson, ConfigFile, ExitCode
 from supervisor.cli.replay import replay
 from supervisor.cli.status import status
-from supervisor.cli.terminal import escape_what_the_terminal_lacks, say
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    ExitCode,
+    escape_what_the_terminal_lacks,
+    say,
+)
 from supervisor.config.errors import ConfigError
 from supervisor.config.load import Loaded
 from supervisor.config.model import LOOPBACK
@@ -40,13 +45,10 @@ def is_healthy(host: str, port: int, *, timeout_s: float = TIMEOUT_S) -> bool:
     """Return whether ``GET /healthz`` answers 200; loopback stands for "all interfaces"."""
     # urllib would send this through a proxy that the environment names.
     connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=timeout_s)
-    try:
+    with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/healthz")
         return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False
 
 
 def later(module: str, name: str = "app") -> type[TyperGroup]:

@@ -8,25 +8,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.options import (
-    TIMEOUT_S,
-    AsJson,
-    ConfigFile,
-    KeyFile,
-    Service,
-    Timeout,
-    Url,
-    refusals,
-    service_at,
-)
-from supervisor.cli.terminal import cell, say_json
+from supervisor.cli.client import TIMEOUT_S, KeyFile, Timeout, Url, get_json, refusals, service_at
+from supervisor.cli.terminal import AsJson, ConfigFile, cell, say_json, show
 from supervisor.logs.redaction import printable
 
-PIPE_WIDTH: Final = 160  # columns in a pipe: one line per player, for grep
 _DIRE: Final = 128  # player_slot of the first dire player
 _WINNERS: Final = {
     "k_EMatchOutcome_RadVictory": "Radiant won",
@@ -46,38 +35,30 @@ _COLUMNS: Final = (
 )
 
 
-def show(answer: Mapping[str, Any]) -> None:
-    """Print an answer of `/match-details`."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table_of(answer))
-
-
 def table_of(answer: Mapping[str, Any]) -> Group:
     """Lay out an answer of `/match-details`; fields that the GC omits are omitted."""
     match = answer.get("match", {})
+    sides = [match.get(f"{side}_team_name") or side.title() for side in ("radiant", "dire")]
+    score = [match.get(f"{side}_team_score", 0) for side in ("radiant", "dire")]
+    outcome = str(match.get("match_outcome", ""))
+    start, length = match.get("starttime"), match.get("duration")
     facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(answer, match):
+    for name, value in (
+        ("match", str(answer.get("id"))),
+        (
+            "played",
+            f"{dt.datetime.fromtimestamp(start, dt.UTC):%Y-%m-%d %H:%M} UTC" if start else "",
+        ),
+        ("mode", str(match.get("game_mode", "")).removeprefix("DOTA_GAMEMODE_")),
+        ("length", "" if length is None else f"{length // 60}:{length % 60:02}"),
+        ("teams", f"{sides[0]} {score[0]} : {score[1]} {sides[1]}"),
+        ("outcome", _WINNERS.get(outcome, outcome)),
+        ("replay", answer.get("replay_url") or "none"),
+    ):
         if value:
             facts.add_row(Text(name, style="dim"), Text(printable(value), overflow="fold"))
     players = match.get("players", [])
     return Group(facts, Text(""), _players(players)) if players else Group(facts)
-
-
-def _facts(answer: Mapping[str, Any], match: Mapping[str, Any]) -> list[tuple[str, str]]:
-    sides = [match.get(f"{side}_team_name") or side.title() for side in ("radiant", "dire")]
-    score = [match.get(f"{side}_team_score", 0) for side in ("radiant", "dire")]
-    outcome = str(match.get("match_outcome", ""))
-    return [
-        ("match", str(answer.get("id"))),
-        ("played", _when(match.get("starttime"))),
-        ("mode", str(match.get("game_mode", "")).removeprefix("DOTA_GAMEMODE_")),
-        ("length", _minutes(match.get("duration"))),
-        ("teams", f"{sides[0]} {score[0]} : {score[1]} {sides[1]}"),
-        ("outcome", _WINNERS.get(outcome, outcome)),
-        ("replay", answer.get("replay_url") or "none"),
-    ]
 
 
 def _players(players: list[Mapping[str, Any]]) -> Table:
@@ -93,16 +74,6 @@ def _players(players: list[Mapping[str, Any]]) -> Table:
             *(cell(player.get(key, "")) for _, key in _COLUMNS),
         )
     return table
-
-
-def _when(seconds: int | None) -> str:
-    if not seconds:
-        return ""
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _minutes(seconds: int | None) -> str:
-    return "" if seconds is None else f"{seconds // 60}:{seconds % 60:02}"
 
 
 MatchId = Annotated[int, typer.Argument(metavar="ID", help="Match id.", show_default=False)]
@@ -123,17 +94,10 @@ def match(
     """
     service = service_at(url, key_file, config)
     with refusals(as_json=as_json):
-        answer = asyncio.run(ask(service, match_id, timeout))
+        answer = asyncio.run(
+            get_json(service, "/match-details", timeout_s=timeout, match_id=match_id)
+        )
     if as_json:
         say_json(answer)
     else:
-        show(answer)
-
-
-async def ask(service: Service, match_id: int, timeout_s: float) -> dict[str, Any]:
-    """Return the answer of the service about a match; raises as `ApiClient.get`."""
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
-
-    async with ApiClient(service, timeout_s=timeout_s) as api:
-        answer: dict[str, Any] = await api.get("/match-details", match_id=match_id)
-        return answer
+        show(table_of(answer), pipe_width=160)

@@ -13,10 +13,9 @@ import sys
 import termios
 import textwrap
 import tty
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console, Group
@@ -24,28 +23,34 @@ from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.cli.options import (
+from supervisor.cli.client import (
+    ApiClient,
     ApiRefused,
     ApiUnreachable,
-    AsJson,
-    ConfigFile,
     KeyFile,
     Service,
     Url,
     admin_token_file,
+    get_json,
+    read_secret,
     refusals,
     service_at,
 )
-from supervisor.cli.terminal import clock_time, json_line, say_json, span
+from supervisor.cli.terminal import (
+    AsJson,
+    ConfigFile,
+    cell,
+    clock_time,
+    json_line,
+    say_json,
+    show,
+    span,
+)
 from supervisor.clock import SystemClock
 from supervisor.config.errors import ConfigError, without_password
 from supervisor.logs.redaction import printable
 
-if TYPE_CHECKING:
-    from supervisor.cli.client import ApiClient
-
 TIMEOUT_S: Final = 10.0
-PIPE_WIDTH: Final = 200  # columns in a pipe: one line per bot, for grep
 
 # The colour of every state, the most urgent state first.
 STATES: Final[Mapping[str, str]] = {
@@ -73,8 +78,8 @@ _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 _HEADS: Final = ("bot", "account", "state", "for", "restarts", "next try", "last error")
 _RIGHT: Final = frozenset({"for", "restarts", "next try"})
 
-Status = Mapping[str, Any]
-Bot = Mapping[str, Any]
+Status = Mapping[str, Any]  # an answer of `/status`
+Bot = Mapping[str, Any]  # one of its bots
 
 
 def status(
@@ -92,91 +97,60 @@ def status(
     With --watch --json, one line of JSON a second.
     """
     service = service_at(url, key_file, config)
-    if url is None and service.token is None:  # another service must not receive this token
-        service = replace(service, token=_own_token(config))
+    if url is None and service.token is None:  # another service must not receive the admin token
+        with contextlib.suppress(ConfigError):  # this user may not read it
+            token = read_secret(admin_token_file(config), "--config")
+            service = replace(service, token=token or None)
     with refusals(as_json=as_json):
         if watch:
             show_live(service, as_json=as_json)
             return
-        answer = asyncio.run(_ask(service))
+        answer = asyncio.run(get_json(service, "/status", timeout_s=TIMEOUT_S))
     if as_json:
         say_json(answer)
     else:
-        show(answer)
-
-
-def _own_token(config: Path | None) -> str | None:
-    """Return the admin token of the service on this machine, if this user may read it."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return admin_token_file(config).read_text("utf-8-sig").strip() or None
-    return None
-
-
-async def _ask(service: Service) -> Any:
-    async with _client(service, TIMEOUT_S) as api:
-        return await api.get("/status")
-
-
-def _client(service: Service, timeout_s: float) -> ApiClient:
-    from supervisor.cli.client import ApiClient  # noqa: PLC0415 - see main.py
-
-    return ApiClient(service, timeout_s=timeout_s)
-
-
-def show(status: Status) -> None:
-    """Print the whole fleet once."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(picture(status, SystemClock().wall()))
+        show(picture(answer, SystemClock().wall()), pipe_width=200)
 
 
 def picture(
     status: Status, now: float, lines: int | None = None, width: int | None = None
 ) -> Group:
-    """Lay out an answer of `/status`.
+    """Lay out an answer of `/status`; `now`: UTC seconds.
 
-    Args:
-        status: the answer.
-        now: UTC seconds.
-        lines: the height; each line is then cut to the width. None for no limit.
-        width: columns to which the first alert is wrapped; None for no wrapping.
+    `lines`: the height; each line is then cut to the width. `width`: wrap the first alert to it.
     """
     bots = sorted(status.get("fleet", []), key=_urgency)
     alerts = list(_alerts(status, now))
     if lines is not None and len(alerts) > (most := max(2, lines // 4)):
         hidden = len(alerts) - most + 1
-        alerts = [*alerts[: most - 1], _line(f"and {hidden} more alerts", "dim")]
+        alerts = [*alerts[: most - 1], cell(f"and {hidden} more alerts", "dim")]
     if width is not None:
         alerts[:1] = [
-            _line(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
+            cell(part, str(alerts[0].style)) for part in textwrap.wrap(alerts[0].plain, width)
         ]
-    head = [*_head(status), *alerts, *_counts(status), Text("")]
+    title = cell(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
+    head = [title, *alerts, *_counts(status), Text("")]
     if lines is None:
         return Group(*head, _table(bots, now))
     for line in head:
         _cut(line)
     room = max(0, lines - len(head) - 1)  # the table has a heading
     shown = bots if len(bots) <= room else bots[: max(0, room - 1)]
-    rest = [_line(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
+    rest = [cell(f"and {len(bots) - len(shown)} more", "dim")] if len(shown) < len(bots) else []
     return Group(*head, _table(shown, now, cut=True), *rest)
-
-
-def _head(status: Status) -> Iterator[Text]:
-    yield _line(f"botapi {status.get('version', '?')}  {status.get('instance', '')}", "dim")
 
 
 def _alerts(status: Status, now: float) -> Iterator[Text]:
     """Yield the alerts as the page shows them; if the answer has none, the number of ready bots."""
     if not status.get("alerts"):
         bots = status.get("bots", {})
-        yield _line(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
+        yield cell(f"{bots.get('ready', 0)} of {bots.get('count', 0)} bots are ready", "bold")
     for number, alert in enumerate(_with_all_needs(status)):
         text = " ".join(filter(None, (alert["text"], alert.get("todo"))))
         if alert.get("when") is not None:
             text = text.replace("{when}", clock_time(alert["when"], now))
         style = SEVERITIES.get(alert["severity"], "")
-        yield _line(text, style if number else f"bold {style}".strip())
+        yield cell(text, style if number else f"bold {style}".strip())
 
 
 def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
@@ -193,11 +167,11 @@ def _with_all_needs(status: Status) -> Iterator[Mapping[str, Any]]:
 
 
 def _counts(status: Status) -> Iterator[Text]:
-    counts = {key: n for key, n in status.get("bots", {}).items() if key != "count" and n}
-    router = status.get("router", {})
-    named = "  ".join(f"{n} {_words(key)}" for key, n in sorted(counts.items(), key=_by_rank))
-    yield _line(f"bots      {named or 'none'}")
-    yield _line(
+    bots, router = status.get("bots", {}), status.get("router", {})
+    states = sorted((key for key in bots if key != "count"), key=lambda key: _RANK.get(key, 0))
+    named = "  ".join(f"{bots[key]} {_words(key)}" for key in states if bots[key])
+    yield cell(f"bots      {named or 'none'}")
+    yield cell(
         f"requests  {router.get('in_flight', 0)} in flight  {router.get('waiting', 0)} waiting"
     )
 
@@ -220,20 +194,16 @@ def _table(bots: Sequence[Bot], now: float, *, cut: bool = False) -> Table:
 
 def _cells(bot: Bot, now: float) -> Iterator[Text]:
     state, next_try = bot["state"], bot.get("next_try_at")
-    is_well = state == "ready"
-    yield _line(bot["bot_id"])
-    yield _line(bot.get("account") or "-")
+    yield cell(bot["bot_id"])
+    yield cell(bot.get("account") or "-")
     waits = f" ({bot['waits']})" if bot.get("waits") else ""
-    yield _line(_words(state) + waits, STATES.get(state, ""))
-    yield _line(span(now - bot["since"]))
-    yield _line(str(bot.get("restarts", 0)))
-    yield _line("" if next_try is None else span(next_try - now))
-    yield _line(_last_error(bot, now), "dim" if is_well else "")
-
-
-def _last_error(bot: Bot, now: float) -> str:
+    yield cell(_words(state) + waits, STATES.get(state, ""))
+    yield cell(span(now - bot["since"]))
+    yield cell(str(bot.get("restarts", 0)))
+    yield cell("" if next_try is None else span(next_try - now))
     error, at = bot.get("last_error") or "", bot.get("last_error_at")
-    return error if at is None else f"{span(now - at)} ago: {error}"
+    ago = "" if at is None else f"{span(now - at)} ago: "
+    yield cell(ago + error, "dim" if state == "ready" else "")
 
 
 def _urgency(bot: Bot) -> tuple[int, float, int, str]:
@@ -244,10 +214,6 @@ def _urgency(bot: Bot) -> tuple[int, float, int, str]:
     return (_RANK.get(bot["state"], 0), since, order, bot["bot_id"])
 
 
-def _by_rank(count: tuple[str, int]) -> int:
-    return _RANK.get(count[0], 0)
-
-
 def _words(state: str) -> str:
     return state.replace("_", " ")
 
@@ -255,10 +221,6 @@ def _words(state: str) -> str:
 def _cut(text: Text) -> Text:
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
-
-
-def _line(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style)
 
 
 EVERY_S: Final = 1.0
@@ -291,13 +253,29 @@ def show_live(service: Service, *, as_json: bool) -> None:
 
 
 async def _print_lines(service: Service) -> None:
-    async with _client(service, LIVE_TIMEOUT_S) as api:
-        seen = Seen()
+    async for seen in _polled(service):
+        line = seen.status if seen.lost_at is None else {"error": seen.reason}
+        sys.stdout.write(f"{json_line(line)}\n")
+        sys.stdout.flush()
+
+
+async def _polled(service: Service) -> AsyncIterator[Seen]:
+    """Ask once a second; keep the last answer while the service does not answer.
+
+    Raises:
+        ApiRefused: permanently.
+    """
+    seen, clock = Seen(), SystemClock()
+    async with ApiClient(service, timeout_s=LIVE_TIMEOUT_S) as api:
         while True:
-            seen = await _look(api, seen)
-            line = seen.status if seen.lost_at is None else {"error": seen.reason}
-            sys.stdout.write(f"{json_line(line)}\n")
-            sys.stdout.flush()
+            try:
+                seen = Seen(await api.get("/status"))
+            except (ApiUnreachable, ApiRefused) as error:
+                if isinstance(error, ApiRefused) and error.status != _UNAVAILABLE:
+                    raise
+                lost_at = clock.wall() if seen.lost_at is None else seen.lost_at
+                seen = Seen(seen.status, lost_at, error.reason)
+            yield seen
             await asyncio.sleep(EVERY_S)
 
 
@@ -309,7 +287,6 @@ class _Screen:
         self._console = console
         self._clock = SystemClock()
         self._seen = Seen()
-        self._is_over = False
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -319,9 +296,10 @@ class _Screen:
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._changed.set)
         polling = asyncio.create_task(self._poll(), name="poll")
         # No automatic refresh: the screen is drawn once after each change.
-        with _keys(self._end), Live(console=self._console, screen=True, auto_refresh=False) as live:
+        live = Live(console=self._console, screen=True, auto_refresh=False)
+        with _keys(polling.cancel), live:
             try:
-                while not (self._is_over or polling.done()):
+                while not polling.done():
                     live.update(self._drawn(), refresh=True)
                     await self._changed.wait()
                     self._changed.clear()
@@ -331,17 +309,11 @@ class _Screen:
         if not polling.cancelled():
             polling.result()
 
-    def _end(self) -> None:
-        self._is_over = True
-        self._changed.set()
-
     async def _poll(self) -> None:
         try:
-            async with _client(self._service, LIVE_TIMEOUT_S) as api:
-                while True:
-                    self._seen = await _look(api, self._seen)
-                    self._changed.set()
-                    await asyncio.sleep(EVERY_S)
+            async for seen in _polled(self._service):
+                self._seen = seen
+                self._changed.set()
         finally:
             self._changed.set()
 
@@ -359,7 +331,7 @@ class _Screen:
 
 
 @contextlib.contextmanager
-def _keys(end: Callable[[], None]) -> Iterator[None]:
+def _keys(end: Callable[[], object]) -> Iterator[None]:
     """Call `end` when the user presses q; keys are not echoed in the block."""
     if not sys.stdin.isatty():
         yield
@@ -380,21 +352,3 @@ def _keys(end: Callable[[], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-async def _look(api: ApiClient, before: Seen) -> Seen:
-    """Ask once; keep the last answer if the service does not answer.
-
-    Raises:
-        ApiRefused: permanently.
-    """
-    try:
-        return Seen(await api.get("/status"))
-    except ApiUnreachable as error:
-        reason = error.reason
-    except ApiRefused as error:
-        if error.status != _UNAVAILABLE:
-            raise
-        reason = error.message
-    lost_at = SystemClock().wall() if before.lost_at is None else before.lost_at
-    return replace(before, lost_at=lost_at, reason=reason)

@@ -1,4 +1,4 @@
-"""Durations, sizes and safe text for a terminal."""
+"""Terminal: options, exit codes, errors, tables and texts that all commands share."""
 
 from __future__ import annotations
 
@@ -6,15 +6,59 @@ import codecs
 import io
 import json
 import sys
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from supervisor.logs.redaction import printable, printable_lines
 
-if TYPE_CHECKING:
-    from rich.text import Text
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="BOTAPI_CONFIG",
+        metavar="FILE",
+        help="Settings file; default: ./config.toml, or the default settings if there is none.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the process."""
+
+    OK = 0
+    FAILED = 1
+    MISUSED = 2
+    NOT_FOUND = 3  # permanently: no such match, or it has no replay
+    RETRY_LATER = 4
+    INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
+
+
+def fail(
+    code: ExitCode,
+    sentence: str,
+    *,
+    as_json: bool = False,
+    word: str = "failed",
+    retry_after: float | None = None,
+) -> typer.Exit:
+    """Print an error on stderr, and as JSON on stdout if `as_json`; return the exception to raise."""
+    hint = "" if retry_after is None else f" (try again in {retry_after:.0f} s)"
+    say(f"botapi: {sentence}{hint}", err=True)
+    if as_json:
+        refusal = {"error": word, "message": sentence, "retry_after": retry_after}
+        typer.echo(json.dumps(refusal))
+    return typer.Exit(code)
+
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 _ESCAPES: Final = "botapi-escapes"
@@ -23,10 +67,25 @@ _SIZES: Final = ("bytes", "kB", "MB", "GB")
 
 
 def cell(text: object, style: str = "") -> Text:
-    """Return `text` for a table, without markup and control characters."""
-    from rich.text import Text  # noqa: PLC0415 - see main.py
-
+    """Return `text` for a table or a line, without markup and control characters."""
     return Text(printable(text), style=style)
+
+
+def table(
+    heads: Iterable[str], rows: Iterable[Iterable[object]], *, to_the_right: Container[str]
+) -> Table:
+    """Return a table; `to_the_right`: the headings of the columns of numbers."""
+    made = Table(box=None, pad_edge=False)
+    for head in heads:
+        made.add_column(head, justify="right" if head in to_the_right else "left")
+    for row in rows:
+        made.add_row(*map(cell, row))
+    return made
+
+
+def show(what: RenderableType, *, pipe_width: int) -> None:
+    """Print on stdout. `pipe_width`: columns in a pipe, so that a row is one line for grep."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else pipe_width).print(what)
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:

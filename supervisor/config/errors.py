@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from supervisor.config.model import RELATION, Settings, Wanted
+from supervisor.config.model import RELATION, Wanted, fields, sections
 
 MAX_SHOWN: Final = 60  # characters of a refused value in a message
 _KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
@@ -35,22 +34,6 @@ class ConfigError(Exception):
         self.key = key
         self.problem = problem
         super().__init__(f"{source}: {problem}" if source else problem)
-
-
-def fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Yield (section, key, field) of every setting, in the order of the model."""
-    for section, model in sections().items():
-        for key, field in model.model_fields.items():
-            yield section, key, field
-
-
-def sections() -> dict[str, type[BaseModel]]:
-    """Return the model of each section by its name, in the order of the model."""
-    return {
-        name: field.annotation
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
 
 
 def without_password(text: str) -> str:
@@ -89,13 +72,14 @@ def from_pydantic(error: ErrorDetails, source_of: Mapping[str, str], fallback: s
 
 
 def _unknown(path: tuple[str, ...], value: object) -> str:
-    name = ".".join(path)
-    if len(path) == 1:
-        return _unknown_at_top(name, value)
-    return f"unknown key {name}; {_suggest_key(path[0], path[1])}"
-
-
-def _unknown_at_top(name: str, value: object) -> str:
+    name = path[-1]
+    if len(path) > 1:
+        own = sections()[path[0]].model_fields
+        homes = [f"{section}.{key}" for section, key, _ in fields() if key == name]
+        if close := nearest(name, own):
+            homes = [f"{path[0]}.{close}"]
+        hint = f"did you mean {homes[0]}?" if homes else f"[{path[0]}] has {', '.join(own)}"
+        return f"unknown key {'.'.join(path)}; {hint}"
     if isinstance(value, dict):
         close = nearest(name, sections())
         known = ", ".join(f"[{section}]" for section in sections())
@@ -106,39 +90,16 @@ def _unknown_at_top(name: str, value: object) -> str:
     return f"{name} is outside of any section{hint}"
 
 
-def _suggest_key(section: str, key: str) -> str:
-    own = sections()[section].model_fields
-    close = nearest(key, own)
-    if close:
-        return f"did you mean {section}.{close}?"
-    elsewhere = [f"{home}.{name}" for home, name, _ in fields() if name == key]
-    if elsewhere:
-        return f"did you mean {elsewhere[0]}?"
-    return f"[{section}] has {', '.join(own)}"
-
-
 def _wanted(field: FieldInfo, value: object) -> str:
-    wanted = _marker(field)
-    text = _description(field)
+    wanted = next((mark for mark in field.metadata if isinstance(mark, Wanted)), None)
+    if get_origin(field.annotation) is Literal:
+        text = "one of " + ", ".join(json.dumps(choice) for choice in get_args(field.annotation))
+    else:
+        text = wanted.text if wanted else _KINDS.get(field.annotation, "a text")
+        low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
+        high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
+        text = text if low is None else f"{text} from {low} to {high}"
     if wanted is not None and wanted.secret:
         return text
-    return f"{text}, not {_shown(value)}"
-
-
-def _marker(field: FieldInfo) -> Wanted | None:
-    return next((mark for mark in field.metadata if isinstance(mark, Wanted)), None)
-
-
-def _description(field: FieldInfo) -> str:
-    wanted = _marker(field)
-    if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(json.dumps(choice) for choice in get_args(field.annotation))
-    text = wanted.text if wanted else _KINDS.get(field.annotation, "a text")
-    low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
-    high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
-    return text if low is None else f"{text} from {low} to {high}"
-
-
-def _shown(value: object) -> str:
-    text = without_password(json.dumps(value, default=str, ensure_ascii=False))
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    shown = without_password(json.dumps(value, default=str, ensure_ascii=False))
+    return f"{text}, not {shown if len(shown) <= MAX_SHOWN else f'{shown[:MAX_SHOWN]}...'}"

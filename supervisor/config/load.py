@@ -17,17 +17,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from supervisor.config.errors import ConfigError, fields, from_pydantic, nearest, without_password
-from supervisor.config.model import (
-    RELATION,
-    Settings,
-)
+from supervisor.config.errors import ConfigError, from_pydantic, nearest, without_password
+from supervisor.config.model import RELATION, Settings, fields
 
 PREFIX: Final = "BOTAPI_"
 
@@ -93,7 +86,7 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(name, "is not UTF-8 text") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(name, f"is not valid TOML: {exc}") from exc
-    return Layer(values, dict.fromkeys(_dotted(values), name))
+    return Layer(values, dict.fromkeys(_flat(values), name))
 
 
 def read_environment() -> Layer:
@@ -106,7 +99,7 @@ def read_environment() -> Layer:
     for name, value in os.environ.items():
         _refuse_unknown(name, value, known)
     values = EnvSettingsSource(_Names)()
-    return Layer(values, {key: _variable(*key.split(".")) for key in _dotted(values)})
+    return Layer(values, {key: _variable(*key.split(".")) for key in _flat(values)})
 
 
 def read_seed_environment() -> Layer:
@@ -117,11 +110,6 @@ def read_seed_environment() -> Layer:
         section, key = SEED_VARIABLES[name]
         values.setdefault(section, {})[key] = value
     return Layer(values, {".".join(SEED_VARIABLES[name]): name for name in found})
-
-
-def unread_redis_variables() -> tuple[str, ...]:
-    """Return the variables in OTHER_REDIS_VARIABLES that are set."""
-    return tuple(name for name in OTHER_REDIS_VARIABLES if os.environ.get(name))
 
 
 def _variable(section: str, key: str) -> str:
@@ -137,15 +125,6 @@ def _refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
     close = nearest(upper, known)
     hint = f"did you mean {close}?" if close else f"the names are {PREFIX}SECTION__KEY"
     raise ConfigError("environment", f"unknown setting {name}; {hint}")
-
-
-def _dotted(values: dict[str, Any]) -> list[str]:
-    return [
-        f"{section}.{key}"
-        for section, keys in values.items()
-        if isinstance(keys, dict)
-        for key in keys
-    ]
 
 
 DEFAULT: Final = "default"
@@ -202,13 +181,14 @@ def load(path: Path | None = None, *, sandbox: bool = False) -> Loaded:
     sources = {key: name for layer in layers for key, name in layer.sources.items()}
     settings = _validated(_merged(layers), sources, fallback=str(file or "environment"))
     _check_readable(settings, sources)
+    others = () if "redis.url" in sources else OTHER_REDIS_VARIABLES
     return Loaded(
         settings.in_sandbox() if sandbox else settings,
         file,
         MappingProxyType(sources),
         in_file=MappingProxyType(_flat(from_file.values)),
         is_sandboxed=sandbox,
-        unread=() if "redis.url" in sources else unread_redis_variables(),
+        unread=tuple(name for name in others if os.environ.get(name)),
     )
 
 
@@ -233,9 +213,13 @@ def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
     return merged
 
 
-def _flat(values: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+def _flat(values: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values by dotted key; without what is outside of any section."""
     return {
-        f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()
+        f"{section}.{key}": value
+        for section, keys in values.items()
+        if isinstance(keys, dict)
+        for key, value in keys.items()
     }
 
 

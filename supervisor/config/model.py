@@ -6,7 +6,7 @@ A test compares these defaults with those in config.toml.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
@@ -287,9 +288,9 @@ class Settings(BaseModel):
         return self.redis.data_dir / "sealing-key" if self.redis.is_embedded else None
 
     @property
-    def own_token_file(self) -> Path:
-        """The file for the generated admin token, if the settings name none."""
-        return self.redis.data_dir / "admin-token"
+    def token_file(self) -> Path:
+        """The file with the admin token; the service generates it if the settings name none."""
+        return self.http.admin_token_file or self.redis.data_dir / "admin-token"
 
     @property
     def logons_per_minute(self) -> float:
@@ -300,89 +301,63 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_relations(self) -> Self:
-        for check in RELATIONS:
-            broken = check(self)
-            if broken is not None:
-                raise PydanticCustomError(
-                    RELATION, "{problem}", {"problem": broken.problem, "keys": broken.keys}
-                )
+        if broken := _broken_relation(self):
+            keys, problem = broken
+            raise PydanticCustomError(RELATION, "{problem}", {"problem": problem, "keys": keys})
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A violated cross-field rule."""
-
-    keys: tuple[str, ...]  # dotted
-    problem: str  # has every key with its value
-
-
-def _lease_outlives_renewal(settings: Settings) -> Broken | None:
-    """After the last successful renewal, one more attempt, the logoff and the margin must fit."""
-    lease, renewal = settings.bots.lease_seconds, settings.bots.renew_every_s
-    reserve = LOGOFF_S + SAFETY_MARGIN_S
-    if lease > renewal + reserve:
-        return None
-    shortest = reserve * RENEWALS_PER_LEASE / (RENEWALS_PER_LEASE - 1)
-    return Broken(
-        ("bots.lease_seconds",),
-        f"bots.lease_seconds ({lease:g}) must be more than {shortest:g}: it is renewed after "
-        f"a third ({renewal:g}), and then {LOGOFF_S:g} for the logoff and {SAFETY_MARGIN_S:g} as a "
-        "safety margin must remain",
-    )
-
-
-def _request_fits_deadline(settings: Settings) -> Broken | None:
-    timeout, deadline = settings.bots.request_timeout, settings.http.deadline
-    if timeout <= deadline:
-        return None
-    return Broken(
-        ("bots.request_timeout", "http.deadline"),
-        f"bots.request_timeout ({timeout:g}) must be at most http.deadline ({deadline:g})",
-    )
-
-
-def _backoff_is_a_range(settings: Settings) -> Broken | None:
-    low, high = settings.restart.backoff_min, settings.restart.backoff_max
-    if low <= high:
-        return None
-    return Broken(
-        ("restart.backoff_min", "restart.backoff_max"),
-        f"restart.backoff_min ({low:g}) must be at most restart.backoff_max ({high:g})",
-    )
+def _broken_relation(settings: Settings) -> tuple[tuple[str, ...], str] | None:
+    """Return (dotted keys, problem with their values) of the first violated rule between settings."""
+    bots, steam, restart = settings.bots, settings.steam, settings.restart
+    # After the last successful renewal, one more attempt, the logoff and the margin must fit.
+    lease, renewal, reserve = bots.lease_seconds, bots.renew_every_s, LOGOFF_S + SAFETY_MARGIN_S
+    if lease <= renewal + reserve:
+        shortest = reserve * RENEWALS_PER_LEASE / (RENEWALS_PER_LEASE - 1)
+        return ("bots.lease_seconds",), (
+            f"bots.lease_seconds ({lease:g}) must be more than {shortest:g}: it is renewed after "
+            f"a third ({renewal:g}), and then {LOGOFF_S:g} for the logoff and {SAFETY_MARGIN_S:g} as "
+            "a safety margin must remain"
+        )
+    timeout, deadline = bots.request_timeout, settings.http.deadline
+    if timeout > deadline:
+        return ("bots.request_timeout", "http.deadline"), (
+            f"bots.request_timeout ({timeout:g}) must be at most http.deadline ({deadline:g})"
+        )
+    low, high = restart.backoff_min, restart.backoff_max
+    if low > high:
+        return ("restart.backoff_min", "restart.backoff_max"), (
+            f"restart.backoff_min ({low:g}) must be at most restart.backoff_max ({high:g})"
+        )
+    # With an intensity that the backoff makes unreachable, no bot would ever be parked.
+    slowest = Backoff(low, high, restart.stable_after).longest_total(restart.intensity)
+    if slowest >= restart.period:
+        keys = ("intensity", "period", "backoff_min", "backoff_max")
+        return tuple(f"restart.{key}" for key in keys), (
+            f"restart.period ({restart.period:g}) must be more than {slowest:g}, the longest time "
+            f"that {restart.intensity} restarts (restart.intensity) can take with "
+            f"restart.backoff_min ({low:g}) and restart.backoff_max ({high:g})"
+        )
+    # With the key of another universe no bot could log on to the live network.
+    if steam.universe_key_file is not None and steam.directory_url is None:
+        return ("steam.universe_key_file", "steam.directory_url"), (
+            f'steam.universe_key_file ("{steam.universe_key_file}") needs steam.directory_url ("") '
+            "to name the network of the key"
+        )
+    return None
 
 
-def _intensity_is_reachable(settings: Settings) -> Broken | None:
-    """With an intensity that the backoff makes unreachable, no bot would ever be parked."""
-    restart = settings.restart
-    backoff = Backoff(restart.backoff_min, restart.backoff_max, restart.stable_after)
-    slowest = backoff.longest_total(restart.intensity)
-    if slowest < restart.period:
-        return None
-    return Broken(
-        ("restart.intensity", "restart.period", "restart.backoff_min", "restart.backoff_max"),
-        f"restart.period ({restart.period:g}) must be more than {slowest:g}, the longest time that "
-        f"{restart.intensity} restarts (restart.intensity) can take with restart.backoff_min "
-        f"({restart.backoff_min:g}) and restart.backoff_max ({restart.backoff_max:g})",
-    )
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield (section, key, field) of every setting, in the order of the model."""
+    for section, model in sections().items():
+        for key, field in model.model_fields.items():
+            yield section, key, field
 
 
-def _key_needs_its_network(settings: Settings) -> Broken | None:
-    """With the key of another universe no bot could log on to the live network."""
-    steam = settings.steam
-    if steam.universe_key_file is None or steam.directory_url is not None:
-        return None
-    return Broken(
-        ("steam.universe_key_file", "steam.directory_url"),
-        f'steam.universe_key_file ("{steam.universe_key_file}") needs steam.directory_url ("") '
-        "to name the network of the key",
-    )
-
-
-RELATIONS: Final = (
-    _lease_outlives_renewal,
-    _request_fits_deadline,
-    _backoff_is_a_range,
-    _intensity_is_reachable,
-    _key_needs_its_network,
-)
+def sections() -> dict[str, type[BaseModel]]:
+    """Return the model of each section by its name, in the order of the model."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+from structlog.processors import NAME_TO_LEVEL
 from structlog.typing import FilteringBoundLogger
 
 from supervisor.logs import setup as logs
@@ -29,10 +30,10 @@ class RequestLog:
 
     def __call__(self, level: str, facts: dict[str, Any]) -> None:
         """Write one line; `level` as in the settings. `facts` has plain values and is changed."""
-        if not logs.is_logged(level):
+        if NAME_TO_LEVEL[level] < logs.threshold.level:
             return
-        output = logs.direct_output()
-        line = None if output is None else _line(level, facts)
+        output = logs.sink.output
+        line = _line(level, facts) if logs.sink.is_json else None
         if output is None or line is None:
             getattr(self._log, level)(EVENT, **facts)
         else:
@@ -42,7 +43,8 @@ class RequestLog:
 def _line(level: str, facts: dict[str, Any]) -> str | None:
     """Return the line; None if orjson refuses a value, for example a lone surrogate in a key's name."""
     for key in FROM_CLIENT:
-        if (text := facts[key]) is not None:
+        text = facts[key]
+        if text is not None and not text.isalnum():  # letters and digits alone are no secret
             facts[key] = without_secrets(text)
     fixed = {"actor": ACTOR, "event": EVENT, "level": level, "timestamp": datetime.now(UTC)}
     try:

@@ -7,6 +7,7 @@ counted; the first line after such a gap gives their number.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -32,13 +33,15 @@ class Output:
     ) -> None:
         """`gap_line` returns the line that reports so many dropped lines, or an empty text."""
         self._stream = stream
-        self._descriptor = _descriptor(stream)
+        self._descriptor: int | None = None
+        with contextlib.suppress(OSError):  # a stream in memory has none
+            self._descriptor = stream.fileno()
         self._gap_line = gap_line
         self._capacity = capacity
         self._lines: deque[str] = deque()
         self._size = 0  # characters in `_lines`
         self._in_hand = 0  # lines that the thread is writing
-        self._dropped = 0
+        self.dropped = 0  # lines that were dropped since the start
         self._unreported = 0  # dropped lines that no gap line has reported
         self._is_idle = False  # the thread waits for a line
         self._is_urgent = False  # `drain` or `close` waits for the thread
@@ -49,11 +52,6 @@ class Output:
         self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name="log-output", daemon=True)
         self._thread.start()
-
-    @property
-    def dropped(self) -> int:
-        """Number of lines that were dropped since the start."""
-        return self._dropped
 
     @property
     def waiting(self) -> int:
@@ -68,7 +66,7 @@ class Output:
             self._size += len(text)
             while self._size > self._capacity:
                 self._size -= len(self._lines.popleft())
-                self._note_dropped(1)
+                self.note_dropped()
             if self._is_idle:
                 self._is_idle = False
                 self._changed.notify_all()
@@ -89,14 +87,11 @@ class Output:
             self._changed.notify_all()
         self._thread.join(within_s)
 
-    def note_dropped(self) -> None:
-        """Count a line that could not be formatted."""
+    def note_dropped(self, lines: int = 1) -> None:
+        """Count lines that could not be written, or a line that could not be formatted."""
         with self._lock:
-            self._note_dropped(1)
-
-    def _note_dropped(self, lines: int) -> None:
-        self._dropped += lines
-        self._unreported += lines
+            self.dropped += lines
+            self._unreported += lines
 
     # -- in the thread -------------------------------------------------------------------------
 
@@ -146,7 +141,7 @@ class Output:
             self._in_hand = 0
             if whole > 0:
                 self._unreported -= unreported
-            self._note_dropped(len(encoded) - max(whole, 1))
+            self.note_dropped(len(encoded) - max(whole, 1))
 
     def _write_bytes(self, data: bytes) -> int:
         """Return how many bytes of `data` the stream took."""
@@ -167,17 +162,9 @@ class Output:
         # Not through the stream: this may block, and the interpreter needs the stream's lock at exit.
         try:
             return os.write(descriptor, data)
-        except (
-            BlockingIOError
-        ):  # another process has set the shared descriptor to non-blocking mode
+        except BlockingIOError:
+            # Another process, which shares the descriptor, has set it to non-blocking mode.
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll(RETRY_S * 1000)
             return 0
-
-
-def _descriptor(stream: TextIO) -> int | None:
-    try:
-        return stream.fileno()
-    except OSError:  # a stream in memory
-        return None

@@ -28,9 +28,8 @@ _WEB_TOKEN: Final = re.compile(
     r"(?<![\w-])(?=[\w-]++\.[\w-])(?P<before>[\w-]*?)(?<![^\W_])eyJ[\w-]{4,}+\.[\w-]++(?:\.[\w-]*+)?"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s++[\w.~+/=-]+")
-_COOKIES: Final = re.compile(
-    r"(?i)\b((?:set-)?cookie:[ \t]*+)[^\r\n]++"
-)  # the header as it is sent
+# The header as it is sent.
+_COOKIES: Final = re.compile(r"(?i)\b((?:set-)?cookie:[ \t]*+)[^\r\n]++")
 # Base64 of 20 bytes, as Steam's shared secrets are, or of 32, as keys are.
 _KEY: Final = re.compile(r"(?<![\w+/=-])(?:[\w+/-]{27}|[\w+/-]{43})=(?![\w=])")
 # An API key of this service.

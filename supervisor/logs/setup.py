@@ -48,9 +48,8 @@ class _Threshold:
 class _Sink:
     """The destination of lines; one per process, like structlog's own configuration."""
 
-    def __init__(self) -> None:
-        self.output: Output | None = None  # None until `configure`
-        self.is_json = False
+    output: Output | None = None  # None until `configure`
+    is_json = False
 
 
 class _Chain:
@@ -81,17 +80,14 @@ class _Chain:
 class _LineLogger:
     """Receives finished lines from structlog.
 
-    The lock of structlog's own loggers is not reentrant, and the garbage collector may log while one is
-    held.
+    The lock of structlog's own loggers is not reentrant, and the garbage collector may log while one
+    is held.
     """
-
-    def __init__(self, *_: object) -> None:
-        pass
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        if _sink.output is not None:
-            _sink.output.write(line + "\n")
+        if sink.output is not None:
+            sink.output.write(line + "\n")
 
     debug = info = warning = error = critical = exception = msg
 
@@ -101,17 +97,17 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        if _sink.output is None:
+        if sink.output is None:
             return
         try:
-            _sink.output.write(self.format(record) + "\n")
+            sink.output.write(self.format(record) + "\n")
         except Exception:  # noqa: BLE001 - for example arguments that do not fit the format
-            _sink.output.note_dropped()
+            sink.output.note_dropped()
 
 
 _stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
-_sink: Final = _Sink()
-_threshold: Final = _Threshold()
+sink: Final = _Sink()
+threshold: Final = _Threshold()
 
 
 def configure(log: Log, stream: TextIO | None = None) -> None:
@@ -125,19 +121,40 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         if sys.stderr is None:  # it was closed before the start
             sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the process's life
         stream = sys.stderr
-    is_json = _is_json(log.format, is_terminal=stream.isatty())
-    renderer = _json_renderer() if is_json else _console_renderer(colors=stream.isatty())
-    chain = _Chain(_shared() if is_json else [*_shared(), for_terminal], renderer)
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,  # a text without local variables
+        redact,  # after every processor that may add a secret, the traceback included
+        _stamp,
+    ]
+    is_json = log.format == "json" or (log.format == "auto" and not stream.isatty())
+    if is_json:
+        renderer: Processor = structlog.processors.JSONRenderer(serializer=_json)
+    else:
+        processors.append(for_terminal)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    chain = _Chain(processors, renderer)
     close()
-    _sink.output = Output(stream, functools.partial(_gap_line, chain))
-    _sink.is_json = is_json
+    sink.output = Output(stream, functools.partial(_gap_line, chain))
+    sink.is_json = is_json
     structlog.configure(
-        processors=[_threshold, chain],
+        processors=[threshold, chain],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=_LineLogger,
+        logger_factory=lambda *_: _LineLogger(),
         cache_logger_on_first_use=False,
     )
-    _route_standard_library(chain)
+    handler = _Handler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, chain],
+        )
+    )
+    logging.getLogger().handlers[:] = [handler]
+    logging.captureWarnings(capture=True)
+    _route_uncaught()
     change_level(log.level)
     atexit.unregister(close)
     atexit.register(close)
@@ -145,14 +162,14 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
 
 def say(text: str) -> None:
     """Write a plain text after the lines so far, for example why the service cannot start."""
-    if _sink.output is not None:
-        _sink.output.write(f"{printable_lines(text)}\n")
+    if sink.output is not None:
+        sink.output.write(f"{printable_lines(text)}\n")
 
 
 def drain() -> None:
     """Wait, for a second at most, until the lines so far are written."""
-    if _sink.output is not None:
-        _sink.output.drain()
+    if sink.output is not None:
+        sink.output.drain()
 
 
 def close() -> None:
@@ -160,62 +177,28 @@ def close() -> None:
 
     Later lines are not written.
     """
-    if _sink.output is not None:
-        _sink.output.close()
+    if sink.output is not None:
+        sink.output.close()
 
 
 def dropped_lines() -> int:
     """Return the number of lines that could not be written since the start."""
-    return 0 if _sink.output is None else _sink.output.dropped
+    return 0 if sink.output is None else sink.output.dropped
 
 
 def report() -> Mapping[str, int]:
     """Return the numbers of lines that could not be written and that wait for the stream."""
-    output = _sink.output
+    output = sink.output
     return {"dropped_lines": dropped_lines(), "waiting_lines": output.waiting if output else 0}
 
 
 def change_level(name: str) -> None:
     """Set the level of all loggers at once; `name` as in the settings."""
     level = logging.getLevelNamesMapping()[name.upper()]
-    _threshold.level = level
+    threshold.level = level
     logging.getLogger().setLevel(level)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
-    _route_uncaught()
-
-
-def is_logged(level: str) -> bool:
-    """Whether events of this level are written."""
-    return structlog.processors.NAME_TO_LEVEL[level] >= _threshold.level
-
-
-def direct_output() -> Output | None:
-    """Return the output if the format is JSON, else None."""
-    return _sink.output if _sink.is_json else None
-
-
-def _shared() -> list[Processor]:
-    return [
-        structlog.processors.add_log_level,
-        structlog.processors.format_exc_info,  # a text without local variables
-        redact,  # after every processor that may add a secret, the traceback included
-        _stamp,
-    ]
-
-
-def _is_json(chosen: str, *, is_terminal: bool) -> bool:
-    return chosen == "json" or (chosen == "auto" and not is_terminal)
-
-
-def _console_renderer(*, colors: bool) -> Processor:
-    return structlog.dev.ConsoleRenderer(
-        colors=colors, exception_formatter=structlog.dev.plain_traceback
-    )
-
-
-def _json_renderer() -> Processor:
-    return structlog.processors.JSONRenderer(serializer=_json)
 
 
 def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
@@ -228,22 +211,9 @@ def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
 def _gap_line(chain: _Chain, lines: int) -> str:
     """Return the line that reports so many dropped lines; empty below the level."""
     with contextlib.suppress(structlog.DropEvent):
-        event = _threshold(None, "warning", {"event": "log_lines_dropped", "lines": lines})
+        event = threshold(None, "warning", {"event": "log_lines_dropped", "lines": lines})
         return chain(None, "warning", event) + "\n"
     return ""
-
-
-def _route_standard_library(chain: _Chain) -> None:
-    handler = _Handler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, chain],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    logging.captureWarnings(capture=True)
 
 
 def _route_uncaught() -> None:

@@ -35,7 +35,7 @@ MakeWorld = Callable[..., ServiceEnv]
 
 
 @pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
+def make_env(tmp_path: Path) -> Iterator[MakeWorld]:
     """Return a function that runs a service with an admin token (or `token=False`).
 
     Name it before `open_page`: pages are closed before what they look at.

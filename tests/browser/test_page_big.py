@@ -12,7 +12,7 @@ from browser_fixtures import OpenPage
 from page_words import details, expect_state, row, show
 from playwright.sync_api import Page, expect
 
-from bench.stage import StageProcess
+from bench.dashboard_env import DashboardProcess
 
 pytestmark = pytest.mark.integration
 
@@ -32,22 +32,22 @@ SERIOUS: Final = {"serious", "critical"}
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[StageProcess]:
-    with StageProcess(BOTS, changes=100) as running:
+def process() -> Iterator[DashboardProcess]:
+    with DashboardProcess(BOTS, changes=100) as running:
         yield running
 
 
-def opened(open_page: OpenPage, stage: StageProcess, **options: Any) -> Page:
-    page = open_page(stage.url, **options)
+def opened(open_page: OpenPage, process: DashboardProcess, **options: Any) -> Page:
+    page = open_page(process.url, **options)
     expect(page.locator("#shown")).to_have_text(f"{BOTS} bots")
     expect(page.locator(f"#table-bots {ROWS}").first).to_be_visible()
     return page
 
 
 def test_only_rows_in_sight_exist_and_all_can_be_scrolled_to(
-    open_page: OpenPage, stage: StageProcess
+    open_page: OpenPage, process: DashboardProcess
 ) -> None:
-    page = opened(open_page, stage, **WIDE)
+    page = opened(open_page, process, **WIDE)
     table = page.get_by_role("table", name="Bots")
     expect(table).to_have_attribute("aria-rowcount", str(BOTS + 1))
     assert page.locator(f"#table-bots {ROWS}").count() < MOST_ROWS
@@ -61,8 +61,8 @@ def test_only_rows_in_sight_exist_and_all_can_be_scrolled_to(
         expect(row(page, shown)).to_have_attribute("aria-rowindex", str(int(number) + 1))
 
 
-def test_what_is_looked_for_is_found(open_page: OpenPage, stage: StageProcess) -> None:
-    page = opened(open_page, stage, **WIDE)
+def test_what_is_looked_for_is_found(open_page: OpenPage, process: DashboardProcess) -> None:
+    page = opened(open_page, process, **WIDE)
     page.get_by_label("Find", exact=True).fill("account0776")
     expect(page.locator("#shown")).to_have_text(f"1 of {BOTS}")
     expect(row(page, "bot-777")).to_be_visible()
@@ -75,8 +75,8 @@ def test_what_is_looked_for_is_found(open_page: OpenPage, stage: StageProcess) -
     assert set(states) == {"waiting to retry"}
 
 
-def test_a_column_sorts_both_ways(open_page: OpenPage, stage: StageProcess) -> None:
-    page = opened(open_page, stage, **WIDE)
+def test_a_column_sorts_both_ways(open_page: OpenPage, process: DashboardProcess) -> None:
+    page = opened(open_page, process, **WIDE)
     head = page.get_by_role("columnheader", name="Bot", exact=False).first
     first = page.locator(f"#table-bots {ROWS} .c-name").first
     expect(head).to_have_attribute("aria-sort", "ascending")
@@ -88,15 +88,15 @@ def test_a_column_sorts_both_ways(open_page: OpenPage, stage: StageProcess) -> N
     expect(first).to_have_text("bot-1")
 
 
-def test_a_thousand_accounts_are_there_too(open_page: OpenPage, stage: StageProcess) -> None:
-    page = opened(open_page, stage, **WIDE)
+def test_a_thousand_accounts_are_there_too(open_page: OpenPage, process: DashboardProcess) -> None:
+    page = opened(open_page, process, **WIDE)
     show(page, "Accounts")
     expect(page.locator("#shown")).to_have_text(f"{BOTS + 1} accounts")
     expect_state(page, "account0000", "in use")
 
 
-def test_details_follow_what_happens(open_page: OpenPage, stage: StageProcess) -> None:
-    page = opened(open_page, stage, **WIDE)
+def test_details_follow_what_happens(open_page: OpenPage, process: DashboardProcess) -> None:
+    page = opened(open_page, process, **WIDE)
     facts = details(page, "bot-1").locator("#details-facts")
     before = facts.inner_text()
     expect(facts).not_to_have_text(before, use_inner_text=True)
@@ -104,9 +104,9 @@ def test_details_follow_what_happens(open_page: OpenPage, stage: StageProcess) -
 
 @pytest.mark.parametrize("width", [320, 390, 768])
 def test_nothing_is_wider_than_a_narrow_screen(
-    open_page: OpenPage, stage: StageProcess, width: int
+    open_page: OpenPage, process: DashboardProcess, width: int
 ) -> None:
-    page = opened(open_page, stage, viewport={"width": width, "height": 844})
+    page = opened(open_page, process, viewport={"width": width, "height": 844})
     wide = "document.scrollingElement.scrollWidth"
     assert page.evaluate(wide) == width
     for part in ("#headline", "#tables", "#fleet-chart", "#budgets"):
@@ -123,9 +123,9 @@ def test_nothing_is_wider_than_a_narrow_screen(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
 def test_axe_finds_nothing_serious(
-    open_page: OpenPage, stage: StageProcess, screen: Any, scheme: str
+    open_page: OpenPage, process: DashboardProcess, screen: Any, scheme: str
 ) -> None:
-    page = opened(open_page, stage, color_scheme=scheme, **screen)
+    page = opened(open_page, process, color_scheme=scheme, **screen)
     look_with_axe(page)
     show(page, "Accounts")
     look_with_axe(page)

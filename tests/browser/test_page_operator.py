@@ -33,7 +33,7 @@ from bench.env import ServiceEnv, simple_accounts
 pytestmark = pytest.mark.integration
 
 browser = browser_fixtures.browser
-make_world = browser_fixtures.make_world
+make_env = browser_fixtures.make_env
 open_page = browser_fixtures.open_page
 
 MAIL = {"name": "mail", "password": "pw-mail", "email_code": "R2D2X"}
@@ -41,8 +41,8 @@ SECRET = "typed once and never seen again"
 
 
 @pytest.fixture
-def w(make_world: MakeWorld) -> ServiceEnv:
-    running = make_world(2, accounts=simple_accounts(4))
+def w(make_env: MakeWorld) -> ServiceEnv:
+    running = make_env(2, accounts=simple_accounts(4))
     running.service.wait_ready(2)
     return running
 
@@ -262,10 +262,8 @@ def test_everything_is_reached_by_keyboard(page: Page) -> None:
     expect(row(page, "bot-1").get_by_role("button")).to_be_focused()
 
 
-def test_a_guard_code_is_entered_in_a_few_clicks(
-    make_world: MakeWorld, open_page: OpenPage
-) -> None:
-    w = make_world(2, accounts=[MAIL, *simple_accounts(1)])
+def test_a_guard_code_is_entered_in_a_few_clicks(make_env: MakeWorld, open_page: OpenPage) -> None:
+    w = make_env(2, accounts=[MAIL, *simple_accounts(1)])
     page = open_page(w.service.url)
     sign_in(page)
     expect_headline(page, "act", "The account mail needs a Steam Guard code")
@@ -287,9 +285,9 @@ def test_a_guard_code_is_entered_in_a_few_clicks(
 
 
 def test_an_account_that_is_spent_makes_way_and_the_page_says_when_it_frees(
-    make_world: MakeWorld, open_page: OpenPage
+    make_env: MakeWorld, open_page: OpenPage
 ) -> None:
-    w = make_world(1, accounts=simple_accounts(2), settings={"quota": {"per_account": 2}})
+    w = make_env(1, accounts=simple_accounts(2), settings={"quota": {"per_account": 2}})
     w.service.wait_ready(1)
     page = open_page(w.service.url)
     sign_in(page)
@@ -309,9 +307,9 @@ def test_an_account_that_is_spent_makes_way_and_the_page_says_when_it_frees(
 
 
 def test_who_may_watch_and_is_not_signed_in_sees_everything_and_does_nothing(
-    make_world: MakeWorld, open_page: OpenPage
+    make_env: MakeWorld, open_page: OpenPage
 ) -> None:
-    w = make_world(1, token=False, accounts=simple_accounts(1))
+    w = make_env(1, token=False, accounts=simple_accounts(1))
     w.service.wait_ready(1)
     page = open_page(w.service.url)
     expect_headline(page, "well", "All is well")
@@ -327,14 +325,14 @@ def test_who_may_watch_and_is_not_signed_in_sees_everything_and_does_nothing(
 
 
 def test_a_service_that_is_away_is_shown_and_found_again(
-    make_world: MakeWorld, browser: Browser
+    make_env: MakeWorld, browser: Browser
 ) -> None:
     """Here the browser's console may complain: it is what connects."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {"http": {"port": port}}
-    w = make_world(1, token=False, accounts=simple_accounts(1), settings=settings)
+    w = make_env(1, token=False, accounts=simple_accounts(1), settings=settings)
     w.service.wait_ready(1)
     with browser.new_context() as context:
         page = context.new_page()

@@ -97,7 +97,7 @@ async def test_a_request_is_counted_with_a_lookup_only_when_that_claims_the_matc
         charge = store.charge("axe", lease.fencing_token, IP)
         return await matches.lookup(claim, charge=charge)
 
-    theirs, ours = matches.claim(7), matches.claim(7)
+    theirs, ours = Claim(7), Claim(7)
     assert await matches.lookup(theirs) == theirs
     assert await lookup(ours) == Locked(0)
     known = NoMatch(7, NoMatchReason.BLOCKED, 0.0, 9e9)
@@ -106,10 +106,10 @@ async def test_a_request_is_counted_with_a_lookup_only_when_that_claims_the_matc
     assert await env.day_count("axe") is None
     assert await env.redis.keys(f"{env.prefix}:quota:*") == []
     assert await env.redis.keys(f"{env.prefix}:flight:*") == []
-    other = matches.claim(8)
+    other = Claim(8)
     assert await lookup(other) == Reserved(2, 99)
     assert await env.day_count("axe") == 1
-    assert await lookup(matches.claim(8)) == Locked(0)
+    assert await lookup(Claim(8)) == Locked(0)
     assert await lookup(other) == Reserved(1, 98)  # its own claim is no hindrance
     assert await env.day_count("axe") == 2
 
@@ -120,7 +120,7 @@ async def test_a_lookup_claims_the_match_though_the_budget_is_spent_or_the_lease
     store, (lease, _) = await env.store(per_account=1)
     await store.reserve("axe", lease.fencing_token, IP)
     for number, (token, scope) in enumerate([(lease.fencing_token, "account"), (1, "lease")]):
-        claim = matches.claim(number)
+        claim = Claim(number)
         found = await matches.lookup(claim, charge=store.charge("axe", token, IP))
         assert isinstance(found, Refused)
         assert found.scope == scope
@@ -133,7 +133,7 @@ async def test_a_lookup_whose_request_cannot_be_counted_is_misused_and_counts_no
 ) -> None:
     store, (lease, _) = await env.store()
     await env.redis.set(f"{env.prefix}:quota:account:axe", "rubbish")
-    claim = matches.claim(7)
+    claim = Claim(7)
     with pytest.raises(StoreMisused):
         await matches.lookup(claim, charge=store.charge("axe", lease.fencing_token, IP))
     assert await env.redis.keys(f"{env.prefix}:quota:ip:*") == []
@@ -152,7 +152,7 @@ async def test_a_lookup_with_a_request_works_with_a_hash_tag_and_after_a_script_
     keys = [*charge.keys, *(f"{tagged}:{kind}:7" for kind in ("match", "flight"))]
     assert {key[: len(tagged)] for key in keys} == {tagged}  # one slot of a cluster
     await client.script_flush()
-    assert await matches.lookup(matches.claim(7), charge=charge) == Reserved(2, None)
+    assert await matches.lookup(Claim(7), charge=charge) == Reserved(2, None)
     await store.close()
     await matches.close()
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from support.valkey import prefix, redis, valkey_url  # noqa: F401 - fixtures
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState
+from actors.accounts.formats import shown
 from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import Lease, QuotaLimits, Reserved
-from actors.accounts.names import shown
 from actors.accounts.store import AccountStore
-from actors.dashboard.views import account_view
+from actors.dashboard.snapshot import account_view
 from actors.errors import AccountError, BadAccountName, NeedsHuman, NoAccountFree, NoSuchAccount
 from actors.redis.client import connect
 from actors.steam.port import AuthState

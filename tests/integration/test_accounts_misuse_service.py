@@ -52,7 +52,7 @@ def command(
 
 @pytest.fixture
 def raw() -> Iterator[Callable[[ServiceEnv], Any]]:
-    """Return how to open a client of a world's Redis; closed at the end."""
+    """Return how to open a client of an environment's Redis; closed at the end."""
     opened: list[sync_redis.Redis] = []
 
     def open_it(w: ServiceEnv) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from supervisor.cli.client import ApiClient
-from supervisor.cli.options import ApiRefused, ApiUnreachable, Service
+from supervisor.cli.client import ApiClient, ApiRefused, ApiUnreachable, Service
 
 pytestmark = pytest.mark.integration
 
@@ -78,8 +77,8 @@ async def test_questions_and_orders_reach_the_service(url: str) -> None:
             "body": "",
             "key": "Bearer sesame",
         }
-        assert (await api.post("/echo", {"count": 3}))["body"] == '{"count":3}'
-        assert (await api.post("/echo"))["body"] == ""
+        assert (await api.call("POST", "/echo", body={"count": 3}))["body"] == '{"count":3}'
+        assert (await api.call("POST", "/echo"))["body"] == ""
         assert (await api.call("DELETE", "/echo"))["method"] == "DELETE"
 
 

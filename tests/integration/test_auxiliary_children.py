@@ -19,10 +19,10 @@ from bench.env import seed_accounts, service_settings, simple_accounts
 from bench.sandbox_process import SandboxProcess
 from bench.service_process import toml
 from bench.valkey import FORGETFUL, own_valkey
-from supervisor.app.settings import load
+from supervisor.app.file_watch import FileWatch
+from supervisor.app.load_settings import load
 from supervisor.app.tree import Tree, open_tree
 from supervisor.child_runner import ChildGaveUp
-from supervisor.config.file_watch import FileWatch
 
 pytestmark = pytest.mark.integration
 

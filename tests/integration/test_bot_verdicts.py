@@ -1,7 +1,7 @@
 """Every result that Steam may give, in every phase, and its consequences for a real bot.
 
-The expectations are written out here, from the same facts as `actors/bot/eresults.py` but not from it:
-two readings that have to agree. Results 116 and 4711 are in no table.
+The expectations are written out here, from the same facts as `eresults.py` and `failure_policy.py` in
+`actors/bot` but not from them: two readings that have to agree. Results 116 and 4711 are in no table.
 """
 
 from __future__ import annotations

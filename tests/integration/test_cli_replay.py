@@ -19,9 +19,9 @@ from backports import zstd
 from support.command import COMMAND, WITHIN_S, Said, botapi, environment, on_terminal
 
 from actors.replays import download
-from actors.replays.files import Nowhere, PartFile
+from actors.replays.files import PartFile
 from bench.env import ServiceEnv, service_env
-from supervisor.cli.replay_fetch import Bar
+from supervisor.cli.replay import Bar
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.integration
@@ -55,12 +55,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceEnv]:
 class Here:
     """A directory to download to, and the service and servers to download from."""
 
-    world: ServiceEnv
+    origin: ServiceEnv
     cwd: Path
 
     @property
     def env(self) -> dict[str, str]:
-        return {"BOTAPI_URL": self.world.service.url}
+        return {"BOTAPI_URL": self.origin.service.url}
 
     def replay(self, *words: str, match_id: int = MATCH) -> Said:
         return botapi("replay", str(match_id), *words, cwd=self.cwd, env=self.env)
@@ -75,11 +75,11 @@ class Here:
         )
 
     async def faults(self, **switches: Any) -> None:
-        await self.world.sandbox.faults(**switches)
+        await self.origin.sandbox.faults(**switches)
 
     async def requests(self) -> list[tuple[int, int]]:
         """Return status and first byte of every request since the test began."""
-        events = await self.world.sandbox.journal("replay_request", since=self.since)
+        events = await self.origin.sandbox.journal("replay_request", since=self.since)
         return [(event["status"], event["start"]) for event in events]
 
     def files(self) -> set[str]:
@@ -139,7 +139,7 @@ def test_without_a_name_it_has_its_own_here_or_in_a_directory(here: Here) -> Non
         "match_id": MATCH,
         "file": f"replays/{NAME}",
         "bytes": (here.cwd / NAME).stat().st_size,
-        "url": f"{here.world.sandbox.replay_url}/570/{NAME}",
+        "url": f"{here.origin.sandbox.replay_url}/570/{NAME}",
         "compression": "bzip2",
     }
 
@@ -211,12 +211,12 @@ def test_a_file_that_exists_is_only_replaced_by_force(here: Here, whole: bytes) 
 
 
 def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here) -> None:
-    answer = json.loads(here.world.service.get(f"/match-details?match_id={MATCH}")[1])
+    answer = json.loads(here.origin.service.get(f"/match-details?match_id={MATCH}")[1])
     assert answer["replay_url"] == f"http://replay153.valve.net/570/{NAME}"
-    assert here.world.service.status()["replay_mirror"] == here.world.sandbox.replay_url
-    facts = json.loads(here.world.service.get(f"/replays/{MATCH}?redirect=0")[1])
-    assert facts["url"] == f"{here.world.sandbox.replay_url}/570/{NAME}"
-    redirected = f"{here.world.service.url}/replays/{MATCH}"
+    assert here.origin.service.status()["replay_mirror"] == here.origin.sandbox.replay_url
+    facts = json.loads(here.origin.service.get(f"/replays/{MATCH}?redirect=0")[1])
+    assert facts["url"] == f"{here.origin.sandbox.replay_url}/570/{NAME}"
+    redirected = f"{here.origin.service.url}/replays/{MATCH}"
     with urllib.request.urlopen(redirected, timeout=30) as answer:  # noqa: S310 - the sandbox
         assert answer.url == facts["url"]
         assert answer.read(3) == b"BZh"
@@ -387,7 +387,7 @@ async def test_a_replay_that_names_no_match_is_taken(here: Here) -> None:
 
 
 async def test_a_match_that_was_just_played_is_to_be_asked_for_again(here: Here) -> None:
-    await here.world.sandbox.hide_replays(JUST_PLAYED)
+    await here.origin.sandbox.hide_replays(JUST_PLAYED)
     said = here.replay("--json", match_id=JUST_PLAYED)
     assert said.code == 4
     assert re.search(r"is not uploaded yet: the match ended 3\d min ago", said.err)
@@ -396,7 +396,7 @@ async def test_a_match_that_was_just_played_is_to_be_asked_for_again(here: Here)
 
 
 async def test_a_file_that_is_gone_is_told_by_its_age(here: Here) -> None:
-    await here.world.sandbox.hide_replays(MATCH)
+    await here.origin.sandbox.hide_replays(MATCH)
     said = here.replay("-o", "x")
     assert said.code == 3
     assert "is no longer on the server" in said.err
@@ -424,10 +424,10 @@ async def test_a_connection_that_falls_silent_is_given_up(
         async def sleep(self, seconds: float) -> None:
             waits.append(seconds)
 
-    url = f"{here.world.sandbox.replay_url}/570/{NAME}"
+    url = f"{here.origin.sandbox.replay_url}/570/{NAME}"
     with PartFile(here.cwd / "x") as part, Bar("x") as bar:
         fetched = download.Download(
-            MATCH, url, part=part, sink=Nowhere(), watcher=bar, retries=3, clock=RecordingClock()
+            MATCH, url, part=part, sink=None, watcher=bar, retries=3, clock=RecordingClock()
         )
         await fetched.run(through_proxy=False)
         part.become_target()

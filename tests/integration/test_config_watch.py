@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from support.scripted_child import capturing_log
 
-from supervisor.config.file_watch import FileWatch, FollowedFile
+from supervisor.app.file_watch import FileWatch, FollowedFile
 
 pytestmark = pytest.mark.integration
 

@@ -78,47 +78,53 @@ def logged_off(end: End) -> Ends:
 
 # --- how it is done ---------------------------------------------------------------------------
 def drop(mode: str) -> Inject:
-    return lambda scene: scene.sandbox.drop(mode, cms=[scene.cm])
+    return lambda cell_env: cell_env.sandbox.drop(mode, cms=[cell_env.cm])
 
 
 def corrupt(flaw: str) -> Inject:
-    return lambda scene: scene.sandbox.call("POST", "/corrupt", {"cms": [scene.cm], "flaw": flaw})
+    return lambda cell_env: cell_env.sandbox.call(
+        "POST", "/corrupt", {"cms": [cell_env.cm], "flaw": flaw}
+    )
 
 
 def log_off(eresult: int) -> Inject:
-    return lambda scene: scene.sandbox.log_off(eresult, accounts=[scene.account])
+    return lambda cell_env: cell_env.sandbox.log_off(eresult, accounts=[cell_env.account])
 
 
 def push(what: str) -> Inject:
     body = {"what": what}
-    return lambda scene: scene.sandbox.call("POST", "/push", {"accounts": [scene.account], **body})
+    return lambda cell_env: cell_env.sandbox.call(
+        "POST", "/push", {"accounts": [cell_env.account], **body}
+    )
 
 
 def at_the_cm(switch: str, value: Any = ON) -> Inject:
-    return lambda scene: scene.sandbox.faults(**{switch: {"value": value, "cms": [scene.cm]}})
+    return lambda cell_env: cell_env.sandbox.faults(
+        **{switch: {"value": value, "cms": [cell_env.cm]}}
+    )
 
 
 def of_the_account(switch: str, value: Any = ON) -> Inject:
-    async def inject(scene: FaultEnv) -> None:
-        await scene.sandbox.faults(**{switch: {"value": value, "accounts": [scene.account]}})
-        if scene.at is At.PASSWORD:
-            scene.bring_code()
+    async def inject(cell_env: FaultEnv) -> None:
+        await cell_env.sandbox.faults(**{switch: {"value": value, "accounts": [cell_env.account]}})
+        if cell_env.at is At.PASSWORD:
+            cell_env.bring_code()
 
     return inject
 
 
-async def end_patience(scene: FaultEnv) -> None:
+async def end_patience(cell_env: FaultEnv) -> None:
     """The CM limits the wait for a log-on, then sends ClientLoggedOff 2."""
-    await scene.hold()
-    await at_the_cm("logon_wait_s", 0.3)(scene)
+    await cell_env.hold()
+    await at_the_cm("logon_wait_s", 0.3)(cell_env)
 
 
-async def ask_to_stop(scene: FaultEnv) -> None:
-    scene.run.bot.stop()
+async def ask_to_stop(cell_env: FaultEnv) -> None:
+    cell_env.run.bot.stop()
 
 
-async def steal(scene: FaultEnv) -> None:
-    await scene.steal_lease()
+async def steal(cell_env: FaultEnv) -> None:
+    await cell_env.steal_lease()
 
 
 @dataclass(frozen=True)
@@ -297,26 +303,26 @@ def policy(row: Row, end: End) -> dict[str, Any]:
     return changes
 
 
-async def play(scene: FaultEnv, row: Row, end: End) -> None:
+async def play(cell_env: FaultEnv, row: Row, end: End) -> None:
     """One cell, from the start of the run to its end."""
-    since = await scene.sandbox.last_event()
+    since = await cell_env.sandbox.last_event()
     if row.is_early:
-        await row.inject(scene)
-        await scene.begin(**policy(row, end))
+        await row.inject(cell_env)
+        await cell_env.begin(**policy(row, end))
     else:
-        await scene.hold()
-        await scene.begin(**policy(row, end))
-        await scene.reach(since, request_s=30.0 if is_told(end) else SOON_S)
-        await row.inject(scene)
+        await cell_env.hold()
+        await cell_env.begin(**policy(row, end))
+        await cell_env.reach(since, request_s=30.0 if is_told(end) else SOON_S)
+        await row.inject(cell_env)
     if end.state is BotState.LAUNCHING:
-        await scene.run.until(BotState.LAUNCHING)
+        await cell_env.run.until(BotState.LAUNCHING)
     if end.state in (BotState.LAUNCHING, BotState.READY):
         if row.is_early:
-            await scene.run.until(BotState.READY)
-        await scene.recover()
-        scene.run.bot.stop()
-    await settle_request(scene, end)
-    await scene.run.end()
+            await cell_env.run.until(BotState.READY)
+        await cell_env.recover()
+        cell_env.run.bot.stop()
+    await settle_request(cell_env, end)
+    await cell_env.run.end()
 
 
 def is_told(end: End) -> bool:
@@ -324,30 +330,30 @@ def is_told(end: End) -> bool:
     return end.state in (BotState.BACKING_OFF, BotState.LAUNCHING)
 
 
-async def settle_request(scene: FaultEnv, end: End) -> None:
+async def settle_request(cell_env: FaultEnv, end: End) -> None:
     """Every request is answered."""
-    if scene.request is None:
+    if cell_env.request is None:
         return
-    (outcome,) = await asyncio.gather(scene.request, return_exceptions=True)
+    (outcome,) = await asyncio.gather(cell_env.request, return_exceptions=True)
     expected = (SteamUnreachable, GcUnavailable)
     assert isinstance(outcome, expected if is_told(end) else (*expected, TimeoutError))
 
 
-async def check(scene: FaultEnv, end: End) -> None:
+async def check(cell_env: FaultEnv, end: End) -> None:
     expected = STOPPED if end.state in (BotState.LAUNCHING, BotState.READY) else end
-    assert await scene.found() == replace(expected, cools_for=None)
-    cooldown_s = await scene.run.cooldown_s()
+    assert await cell_env.found() == replace(expected, cools_for=None)
+    cooldown_s = await cell_env.run.cooldown_s()
     assert cooldown_s == (expected.cools_for and pytest.approx(expected.cools_for, abs=5.0))
-    assert scene.at.state in scene.run.states
+    assert cell_env.at.state in cell_env.run.states
 
 
 async def live_through(cell: Cell, env: BotEnv, neighbour: Neighbour) -> None:
     """One run, checked, with everything switched off afterwards."""
     end = cell.row.ends[cell.at]
     async with neighbour.serving():
-        scene = FaultEnv(env, cell.at, cell.transport)
-        await play(scene, cell.row, end)
-        await check(scene, end)
+        cell_env = FaultEnv(env, cell.at, cell.transport)
+        await play(cell_env, cell.row, end)
+        await check(cell_env, end)
     await env.sandbox.clear_faults()
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from support.quick_service import quick_world
 
-from actors.http.auth.credentials import COOKIE
+from actors.http.auth.sessions import COOKIE
 from bench.env import ServiceEnv
 from sandbox.gc.matches.catalogue import Catalogue
 

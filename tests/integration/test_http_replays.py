@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from support.quick_service import given_match, quick_world
 
-from actors.replays.availability import UPLOADED_WITHIN_S
+from actors.matches.match import RECENT_S
 from bench.env import ServiceEnv
 
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ async def test_a_replay_that_is_still_uploaded_says_when_to_return(
     async with http.get(f"/replays/{JUST_ENDED}", allow_redirects=False) as answer:
         error = await answer.json()
         assert (answer.status, error["error"]) == (404, "replay-not-yet-available")
-        assert 0 < error["retry_after"] <= UPLOADED_WITHIN_S
+        assert 0 < error["retry_after"] <= RECENT_S
         assert answer.headers["Retry-After"] == str(error["retry_after"])
 
 

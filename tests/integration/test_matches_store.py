@@ -64,13 +64,13 @@ async def containers(
 
 
 async def look(store: MatchStore, match_id: int, after: int = ANYTHING) -> Known | Claim | Locked:
-    found = await store.lookup(store.claim(match_id), after=after)
+    found = await store.lookup(Claim(match_id), after=after)
     assert not isinstance(found, Reserved | Refused)
     return found
 
 
 async def claimed(store: MatchStore, match_id: int = 7) -> Claim:
-    claim = await store.lookup(store.claim(match_id))
+    claim = await store.lookup(Claim(match_id))
     assert isinstance(claim, Claim)
     return claim
 

@@ -439,10 +439,10 @@ async def test_every_kind_of_client_runs_batches_in_order(
 
 
 async def test_a_script_that_redis_forgot_is_sent_again(client: RedisClient) -> None:
-    script = Script("actors.accounts", "release_all")
+    script = Script(client, "actors.accounts", "release_all")
     for _ in range(2):
         keys = [f"{{forgotten}}{n}" for n in range(5)]
-        results = await asyncio.gather(*(script.run(client, keys, ["x"]) for _ in range(3)))
+        results = await asyncio.gather(*(script.run(keys, ["x"]) for _ in range(3)))
         assert results == [[]] * 3
         await run(client, "SCRIPT", "FLUSH")
 
@@ -452,4 +452,4 @@ async def test_a_script_without_an_answer_is_unavailable(
 ) -> None:
     valkey.stop()
     with pytest.raises(StoreUnavailable):
-        await Script("actors.accounts", "release_all").run(client, ["a"] * 5, ["x"])
+        await Script(client, "actors.accounts", "release_all").run(["a"] * 5, ["x"])

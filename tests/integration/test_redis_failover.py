@@ -18,7 +18,7 @@ from actors.accounts.logon_limiter import LogonLimiter, LogonLimits
 from actors.accounts.models import Lease, QuotaLimits
 from actors.accounts.store import AccountStore
 from actors.errors import StoreUnavailable
-from actors.redis.client import connect
+from actors.redis.client import CallObserver, connect
 from bench.chaos.proxy import FaultProxy
 from bench.valkey import FORGETFUL, own_valkey
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_leaks")]
 CONFIG = FORGETFUL | {"enable-debug-command": "yes", "enable-protected-configs": "yes"}
 
 
-class Heard:
+class Heard(CallObserver):
     """An observer that records the reasons for `unable`."""
 
     def __init__(self) -> None:

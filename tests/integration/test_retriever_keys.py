@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.http.auth.api_keys import SCHEME
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import SCHEME, digest_of
 from bench.env import service_env
 
 pytestmark = pytest.mark.integration

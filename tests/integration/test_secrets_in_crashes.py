@@ -87,7 +87,7 @@ def run(self, *args, run=Authenticator.run):
 
 async def close(self, close=Tree.close):
     await close(self)
-    raise RuntimeError(f"cannot close {self.settings.redis.url.get_secret_value()}")
+    raise RuntimeError(f"cannot close {self.config.settings.redis.url.get_secret_value()}")
 
 AccountStore.credential, SteamLink.log_on = credential, log_on
 Authenticator.run, Tree.close = run, close

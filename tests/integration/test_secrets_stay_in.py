@@ -47,14 +47,14 @@ from bench.service_process import toml
 pytestmark = pytest.mark.integration
 
 
-def add_accounts(desk: Operator) -> None:
+def add_accounts(keys_env: Operator) -> None:
     """By both ways in; one of those who need a code gets it here, the other while the service runs."""
-    desk.run("accounts", "add", "young", typed=TYPED["young"] + "\n")
+    keys_env.run("accounts", "add", "young", typed=TYPED["young"] + "\n")
     lines = f"{TYPED['totp']}\n{SHARED_SECRET}\n"
-    desk.run("accounts", "add", "totp", "--with-shared-secret", typed=lines)
+    keys_env.run("accounts", "add", "totp", "--with-shared-secret", typed=lines)
     rest = [{"name": name, "password": TYPED[name]} for name in ("mailed", "posted", "refused")]
-    desk.run("accounts", "import", "-", typed=json.dumps(rest))
-    desk.run("accounts", "login", "mailed", typed=f"WRONG\n{CODE}\n")
+    keys_env.run("accounts", "import", "-", typed=json.dumps(rest))
+    keys_env.run("accounts", "login", "mailed", typed=f"WRONG\n{CODE}\n")
 
 
 async def live(service: Service, sandbox: SandboxProcess, recording: Recording) -> None:
@@ -105,12 +105,12 @@ def post_code(service: Service, recording: Recording, code: str) -> int:
     return int(status)
 
 
-def look_around(desk: Operator) -> None:
-    desk.run("accounts", "list")
-    desk.run("accounts", "list", "--json")
-    desk.run("config", "show")
-    desk.run("config", "show", "--json")
-    desk.run("config", "check")
+def look_around(keys_env: Operator) -> None:
+    keys_env.run("accounts", "list")
+    keys_env.run("accounts", "list", "--json")
+    keys_env.run("config", "show")
+    keys_env.run("config", "show", "--json")
+    keys_env.run("config", "check")
 
 
 @pytest.fixture(scope="module", params=["json", "console"])
@@ -119,7 +119,7 @@ def recording(
 ) -> Recording:
     """One run, seen from all sides; `request.param` is the form of its log."""
     record = Recording()
-    config = tmp_path_factory.mktemp("desk") / "config.toml"
+    config = tmp_path_factory.mktemp("keys") / "config.toml"
     with (
         guarded_valkey() as port,
         Monitor(port, REDIS_PASSWORD) as monitor,
@@ -134,11 +134,11 @@ def recording(
         }
         settings = service_settings(5, sandbox, url, more)
         config.write_text(toml(settings))
-        desk = Operator(config, record)
-        add_accounts(desk)
+        keys_env = Operator(config, record)
+        add_accounts(keys_env)
         with Service(settings, env={"BOTAPI_SECRET_KEY": KEY}) as service:
             asyncio.run(live(service, sandbox, record))
-            look_around(desk)
+            look_around(keys_env)
             assert service.stop() == 0
             record.add("log", service.log)
         with sync_redis.Redis.from_url(url) as client:

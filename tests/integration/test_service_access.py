@@ -24,7 +24,7 @@ TOKEN = "the token of an operator"
 WITHIN_S = 20.0
 
 
-class Desk:
+class KeysEnv:
     """The command beside a running service, and requests to it."""
 
     def __init__(self, file: Path, w: ServiceEnv) -> None:
@@ -71,61 +71,63 @@ def botapi(file: Path, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def keys_env(tmp_path: Path) -> Iterator[KeysEnv]:
     file, token = tmp_path / "keys", tmp_path / "token"
     file.write_text("# no key yet\n")
     token.write_text(TOKEN)
     token.chmod(0o600)
     http = {"api_keys_file": str(file), "admin_token_file": str(token)}
     with service_env(1, settings={"http": http}) as w:
-        yield Desk(file, w)
+        yield KeysEnv(file, w)
 
 
-async def test_keys_come_and_go_while_the_service_runs_and_none_is_logged(desk: Desk) -> None:
-    desk.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
-    assert await desk.get() == (401, "unauthorized", None)
-    assert await desk.get("/status") == (401, "unauthorized", None)
+async def test_keys_come_and_go_while_the_service_runs_and_none_is_logged(
+    keys_env: KeysEnv,
+) -> None:
+    keys_env.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
+    assert await keys_env.get() == (401, "unauthorized", None)
+    assert await keys_env.get("/status") == (401, "unauthorized", None)
     for path in ("/healthz", "/readyz"):
-        assert (await desk.get(path))[0] == 200
+        assert (await keys_env.get(path))[0] == 200
 
-    alice = desk.add("alice", "--per-minute", "1", "--burst", "2", "--priority", "3")
-    bob = desk.add("bob")
-    assert (await desk.get(X_API_Key=bob))[0] == 200
-    assert (await desk.get(Authorization=f"Bearer {alice}"))[0] == 200
-    assert (await desk.get(f"/match/5?key={alice}"))[0] != 401
-    status, word, retry_after = await desk.get(X_API_Key=alice)
+    alice = keys_env.add("alice", "--per-minute", "1", "--burst", "2", "--priority", "3")
+    bob = keys_env.add("bob")
+    assert (await keys_env.get(X_API_Key=bob))[0] == 200
+    assert (await keys_env.get(Authorization=f"Bearer {alice}"))[0] == 200
+    assert (await keys_env.get(f"/match/5?key={alice}"))[0] != 401
+    status, word, retry_after = await keys_env.get(X_API_Key=alice)
     assert (status, word) == (429, "rate-limited")
     assert 0 < int(retry_after or 0) <= 60
-    assert (await desk.get("/status", X_API_Key=bob))[0] == 200
-    assert (await desk.get("/status", Authorization=f"Bearer {TOKEN}"))[0] == 200
-    assert await desk.get(X_API_Key=bob[:-1]) == (401, "unauthorized", None)
-    assert (await desk.get(f"{MATCH}&key={bob}"))[0] == 401
+    assert (await keys_env.get("/status", X_API_Key=bob))[0] == 200
+    assert (await keys_env.get("/status", Authorization=f"Bearer {TOKEN}"))[0] == 200
+    assert await keys_env.get(X_API_Key=bob[:-1]) == (401, "unauthorized", None)
+    assert (await keys_env.get(f"{MATCH}&key={bob}"))[0] == 401
 
-    botapi(desk.file, "remove", "alice")
-    desk.wait_event("api_keys_applied", lambda event: event["removed"] == ["alice"])
-    assert (await desk.get(X_API_Key=alice))[0] == 401
+    botapi(keys_env.file, "remove", "alice")
+    keys_env.wait_event("api_keys_applied", lambda event: event["removed"] == ["alice"])
+    assert (await keys_env.get(X_API_Key=alice))[0] == 401
 
-    with desk.file.open("a") as file:
+    with keys_env.file.open("a") as file:
         file.write("carol is welcome\n")
-    refused = desk.wait_event("api_keys_refused", lambda _: True)
+    refused = keys_env.wait_event("api_keys_refused", lambda _: True)
     assert "line 3: carol needs" in refused["reason"]
-    assert (await desk.get(X_API_Key=bob))[0] == 200
+    assert (await keys_env.get(X_API_Key=bob))[0] == 200
 
-    answered = list(desk.w.service.events("request_answered"))
+    answered = list(keys_env.w.service.events("request_answered"))
     assert {"alice", "bob"} <= {event.get("client") for event in answered}
     for secret in (alice, bob, TOKEN):
-        assert secret not in desk.w.service.log
-        assert secret[:-1] not in desk.w.service.log
+        assert secret not in keys_env.w.service.log
+        assert secret[:-1] not in keys_env.w.service.log
 
 
-async def test_a_request_for_many_matches_gets_what_its_keys_rate_allows(desk: Desk) -> None:
-    desk.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
-    slow = desk.add("slow", "--per-minute", "2")
+async def test_a_request_for_many_matches_gets_what_its_keys_rate_allows(keys_env: KeysEnv) -> None:
+    keys_env.wait_event("bot_state_changed", lambda event: event["state_to"] == "ready")
+    slow = keys_env.add("slow", "--per-minute", "2")
     begun = time.monotonic()
     async with (
         aiohttp.ClientSession(headers={"X-API-Key": slow}) as client,
         client.post(
-            f"{desk.w.service.url}/match-details", json={"match_ids": list(range(100, 220))}
+            f"{keys_env.w.service.url}/match-details", json={"match_ids": list(range(100, 220))}
         ) as answer,
     ):
         lines = [json.loads(line) for line in (await answer.read()).splitlines()]
@@ -137,8 +139,8 @@ async def test_a_request_for_many_matches_gets_what_its_keys_rate_allows(desk: D
     assert 2 <= len(served) <= 2 + (time.monotonic() - begun) / 30
     assert len(served) + len(refused) == 120
     assert all(0 < line["retry_after"] <= 30 for line in refused)
-    assert sum(await spent(desk.w)) == len(served), "nothing else was asked for"
-    status, word, retry_after = await desk.get(X_API_Key=slow)
+    assert sum(await spent(keys_env.w)) == len(served), "nothing else was asked for"
+    status, word, retry_after = await keys_env.get(X_API_Key=slow)
     assert (status, word) == (429, "rate-limited")
     assert 0 < int(retry_after or 0) <= 30, "no debt is left"
 
@@ -152,9 +154,9 @@ async def spent(w: ServiceEnv) -> list[int]:
         return [row["used"] for row in (await answer.json())["accounts"]]
 
 
-async def test_wrong_tokens_are_slowed_wherever_they_are_shown(desk: Desk) -> None:
-    bob = desk.add("bob")
-    url, page = desk.w.service.url, {"X-BotAPI-Page": "1"}
+async def test_wrong_tokens_are_slowed_wherever_they_are_shown(keys_env: KeysEnv) -> None:
+    bob = keys_env.add("bob")
+    url, page = keys_env.w.service.url, {"X-BotAPI-Page": "1"}
     right = {"Authorization": f"Bearer {TOKEN}"}
     cookies = aiohttp.CookieJar(unsafe=True)  # also those of an IP address
     async with (
@@ -188,13 +190,13 @@ async def test_wrong_tokens_are_slowed_wherever_they_are_shown(desk: Desk) -> No
                     break
             assert (told.status, (await told.json())["error"]) == (429, "rate-limited")
             assert told.headers["Retry-After"] == "1"
-        assert (await desk.get(X_API_Key=bob))[0] == 200
+        assert (await keys_env.get(X_API_Key=bob))[0] == 200
         assert (await signed_in.get("/admin/accounts")).status == 200, "a session goes on"
 
 
-async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(desk: Desk) -> None:
-    key = desk.add("alice")
-    host, port = desk.w.service.url.removeprefix("http://").split(":")
+async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(keys_env: KeysEnv) -> None:
+    key = keys_env.add("alice")
+    host, port = keys_env.w.service.url.removeprefix("http://").split(":")
     for header in (
         f"X-API-Key: {key}\0",
         f"X-API-Key : {key}",
@@ -207,32 +209,32 @@ async def test_a_key_in_a_request_that_is_no_http_is_not_logged_either(desk: Des
         writer.close()
     # The service says nothing of its log to one without a key; so it is read until all is there.
     until = time.monotonic() + WITHIN_S
-    while (count := len(list(desk.w.service.events("request_malformed")))) < 4:
+    while (count := len(list(keys_env.w.service.events("request_malformed")))) < 4:
         assert time.monotonic() < until
         await asyncio.sleep(0.02)
     assert count == 4
-    assert key not in desk.w.service.log
-    assert key[:20] not in desk.w.service.log
+    assert key not in keys_env.w.service.log
+    assert key[:20] not in keys_env.w.service.log
 
 
 async def test_the_rate_of_addresses_and_the_proxies_follow_the_settings() -> None:
     with service_env(1) as w:
         w.service.wait_ready(1)
-        desk = Desk(w.service.config_file, w)
-        assert [(await desk.get())[0] for _ in range(5)] == [200] * 5
+        keys_env = KeysEnv(w.service.config_file, w)
+        assert [(await keys_env.get())[0] for _ in range(5)] == [200] * 5
         text = w.service.config_file.read_text()
         w.service.config_file.write_text(
             text.replace("[http]", '[http]\nper_minute = 2\ntrusted_proxies = ["127.0.0.0/8"]')
         )
-        desk.wait_event("config_applied", lambda event: "http.per_minute" in event["changed"])
+        keys_env.wait_event("config_applied", lambda event: "http.per_minute" in event["changed"])
         for client in ("198.51.100.1", "198.51.100.2"):
-            statuses = [(await desk.get(X_Forwarded_For=client))[0] for _ in range(3)]
+            statuses = [(await keys_env.get(X_Forwarded_For=client))[0] for _ in range(3)]
             assert statuses == [200, 200, 429]
-        status, word, retry_after = await desk.get(X_Forwarded_For="198.51.100.2")
+        status, word, retry_after = await keys_env.get(X_Forwarded_For="198.51.100.2")
         assert (status, word) == (429, "rate-limited")
         assert 0 < int(retry_after or 0) <= 30
-        assert (await desk.get("/status", X_Forwarded_For="198.51.100.2"))[0] == 429
-        assert (await desk.get("/healthz", X_Forwarded_For="198.51.100.2"))[0] == 200
+        assert (await keys_env.get("/status", X_Forwarded_For="198.51.100.2"))[0] == 429
+        assert (await keys_env.get("/healthz", X_Forwarded_For="198.51.100.2"))[0] == 200
 
 
 def test_the_command_says_what_it_did_and_what_it_cannot_do(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from support.exposition import Exposition
 from support.queries import queries, wanted
 from support.quick_service import given_match, quick_world
 
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import digest_of
 from actors.http.errors import PROTOCOL
 from bench.env import ServiceEnv, service_env
 

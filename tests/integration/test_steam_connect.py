@@ -15,7 +15,7 @@ from support.steam_env import ACCOUNTS, OpenLink, SteamEnv, running_greenlets
 
 from actors.errors import SteamError, SteamUnreachable
 from actors.steam.port import Dropped, Server, TransportKind
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from bench.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.integration

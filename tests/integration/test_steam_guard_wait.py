@@ -12,7 +12,7 @@ from support.steam_env import ACCOUNTS, WAIT_S, SteamEnv
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease
-from actors.bot.steam_guard import InteractiveLogon
+from actors.bot.interactive_logon import InteractiveLogon
 from actors.errors import SteamUnreachable
 from actors.steam.auth import normalised_code
 from actors.steam.port import AuthInterrupted, Credential, GuardKind, GuardRequest, TransportKind

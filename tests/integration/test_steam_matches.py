@@ -11,7 +11,7 @@ from support.steam_env import ACCOUNTS, OpenLink, SteamEnv
 
 from actors.errors import GcUnavailable, RequestDropped, SteamUnreachable
 from actors.matches.protobuf.decoder import MatchDecoder
-from actors.steam import gc_hello
+from actors.steam import gc as gc_module
 from actors.steam.port import Dropped, GcLost, GcReady, TransportKind
 from bench.sandbox_process import SandboxProcess
 
@@ -31,8 +31,8 @@ async def env(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[SteamEnv]:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
-    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.1)
+    monkeypatch.setattr(gc_module, "PAUSES_S", (0.05,) * 20)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_S", 0.1)
     await sandbox.quota(account=100, ip=500, reset=True)
     async with SteamEnv(sandbox, request.param) as env:
         yield env
@@ -52,7 +52,7 @@ async def test_a_match_is_what_the_gc_knows(env: SteamEnv) -> None:
     body = await bot.link.request_match(REAL_MATCH, timeout_s=5)
     details = MatchDecoder().decode(body)
     assert (details.result, details.match_id) == (1, REAL_MATCH)
-    assert (details.cluster, details.replay_salt) == (153, 447089001)
+    assert (details.replay.cluster, details.replay.salt) == (153, 447089001)
     assert [type(one) for one in bot.events] == [GcReady]
 
 

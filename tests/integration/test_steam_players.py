@@ -13,7 +13,7 @@ from steam.protobufs.steammessages_clientserver_pb2 import (
 from support.steam_env import ACCOUNTS, OpenLink, SteamEnv
 
 from actors.errors import GcUnavailable, SteamUnreachable
-from actors.steam import gc_hello
+from actors.steam import gc as gc_module
 from actors.steam.port import TransportKind
 from bench.sandbox_process import SandboxProcess
 
@@ -33,7 +33,7 @@ async def env(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[SteamEnv]:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.05,) * 20)
+    monkeypatch.setattr(gc_module, "PAUSES_S", (0.05,) * 20)
     await sandbox.quota(account=100, ip=500, cards=10_000, reset=True)
     async with SteamEnv(sandbox, request.param) as env:
         yield env

@@ -28,8 +28,8 @@ from actors.steam.port import Server, TransportKind
 from actors.steam.protocol import envelope
 from actors.steam.protocol.wire import ParseError
 from actors.steam.transport import tcp, websocket
+from actors.steam.transport.base import Trust
 from actors.steam.transport.tcp import TcpTransport
-from actors.steam.transport.trust import Trust
 from actors.steam.transport.websocket import WebSocketTransport
 
 KEY = RSA.generate(1024)  # noqa: S505 - as large as Valve's own

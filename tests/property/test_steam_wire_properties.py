@@ -15,9 +15,9 @@ from steam.protobufs.steammessages_base_pb2 import CMsgMulti, CMsgProtoBufHeader
 from steam.protobufs.steammessages_clientserver_2_pb2 import CMsgGCClient
 from steam.utils.proto import set_proto_bit
 
-from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, MULTI
+from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, GC_MATCH_DETAILS_REQUEST, MULTI
 from actors.steam.protocol.envelope import NO_JOB, build, parse
-from actors.steam.protocol.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
+from actors.steam.protocol.gc_envelope import GcMessage, gc_message, gc_request, parse_gc
 from actors.steam.protocol.wire import ParseError, fields, int32, read_varint, varint
 
 uint32 = st.integers(0, 2**32 - 1)
@@ -93,7 +93,7 @@ def test_a_match_request_is_what_the_libraries_read_and_write(
         appid=DOTA, msgtype=set_proto_bit(7095), payload=inner.serialize() + body
     ).SerializeToString()
     expected = build(CLIENT_TO_GC, header_from(steam_id, session_id), outer)
-    assert match_details_request(head, match_id, job) == expected
+    assert gc_request(head, GC_MATCH_DETAILS_REQUEST, match_id, job) == expected
 
 
 @given(st.integers(0, 2**31 - 1), st.none() | uint64, st.binary())

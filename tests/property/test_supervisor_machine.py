@@ -70,7 +70,7 @@ class Supervision(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.world = SupervisorEnv(FakeClock())
+        self.supervisor_env = SupervisorEnv(FakeClock())
         self.calls: list[asyncio.Task[None]] = []
         self.made = 0
         self.parked: set[str] = set()
@@ -87,7 +87,7 @@ class Supervision(RuleBasedStateMachine):
         specs = [self.spec(recipe) for recipe in first]
         self.first = [spec.id for spec in specs]
         self.together = together
-        self.supervisor = self.world.supervisor(
+        self.supervisor = self.supervisor_env.supervisor(
             *specs,
             rng=random.Random(seed),
             stop_together=together,
@@ -97,11 +97,13 @@ class Supervision(RuleBasedStateMachine):
     def spec(self, recipe: dict[str, Any]) -> Any:
         self.made += 1
         recipe = dict(recipe)
-        return self.world.spec(f"child-{self.made}", *recipe.pop("runs"), grace=GRACE_S, **recipe)
+        return self.supervisor_env.spec(
+            f"child-{self.made}", *recipe.pop("runs"), grace=GRACE_S, **recipe
+        )
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 5.0, 20.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
-        self.runner.run(self.world.clock.advance(seconds))
+        self.runner.run(self.supervisor_env.clock.advance(seconds))
 
     @rule(recipe=recipes)
     def a_child_is_added(self, recipe: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ class Supervision(RuleBasedStateMachine):
         if children := self.supervisor.children():
             child_id = children[which % len(children)].id
             self.parked.discard(child_id)
-            self.supervisor.revive(child_id)
+            self.supervisor.runner(child_id).revive()
             self.runner.run(settle())
 
     @rule(which=st.integers(0, 100))
@@ -133,7 +135,7 @@ class Supervision(RuleBasedStateMachine):
 
     async def park(self, child_id: str) -> None:
         self.parked.add(child_id)
-        await self.supervisor.park(child_id)
+        await self.supervisor.runner(child_id).park()
 
     @invariant()
     def who_is_parked_stays_parked(self) -> None:
@@ -151,12 +153,12 @@ class Supervision(RuleBasedStateMachine):
     @property
     def failed(self) -> bool:
         """Whether a child has escalated."""
-        return any(e.get("decision") == "Escalate" for e in self.world.events)
+        return any(e.get("decision") == "Escalate" for e in self.supervisor_env.events)
 
     @invariant()
     def no_child_runs_twice(self) -> None:
         serving: set[str] = set()
-        for child_id, what in self.world.journal:
+        for child_id, what in self.supervisor_env.journal:
             if what == "serving":
                 assert child_id not in serving
                 serving.add(child_id)
@@ -166,14 +168,16 @@ class Supervision(RuleBasedStateMachine):
     @invariant()
     def what_is_told_is_what_happens(self) -> None:
         for status in self.supervisor.children():
-            happened = [what for child_id, what in self.world.journal if child_id == status.id]
+            happened = [
+                what for child_id, what in self.supervisor_env.journal if child_id == status.id
+            ]
             match status.state:
                 case ChildState.RUNNING:
                     assert happened[-1] == "serving"
                 case ChildState.BACKING_OFF | ChildState.PARKED:
                     assert happened[-1] in ("ended", "failed")
                     if status.id not in self.parked:
-                        assert (status.next_try_at or 0) >= self.world.clock.now()
+                        assert (status.next_try_at or 0) >= self.supervisor_env.clock.now()
                 case ChildState.STARTING:
                     assert happened[-1] == "starting"
                 case _:
@@ -182,20 +186,22 @@ class Supervision(RuleBasedStateMachine):
                 status.state not in (ChildState.BACKING_OFF, ChildState.PARKED)
                 or status.id in self.parked
             )
-            assert status == self.world.last_of(status.id)
+            assert status == self.supervisor_env.last_of(status.id)
 
     @invariant()
     def states_follow_each_other_as_they_may(self) -> None:
         for status in self.supervisor.children():
-            states = self.world.states_of(status.id)
+            states = self.supervisor_env.states_of(status.id)
             assert states[0] is ChildState.STARTING
             assert all(after in MAY_FOLLOW[before] for before, after in pairwise(states))
 
     @invariant()
     def each_starts_after_the_one_before(self) -> None:
         for before, after in pairwise(self.first):
-            if (after, "starting") in self.world.journal:
-                earlier = self.world.journal[: self.world.journal.index((after, "starting"))]
+            if (after, "starting") in self.supervisor_env.journal:
+                earlier = self.supervisor_env.journal[
+                    : self.supervisor_env.journal.index((after, "starting"))
+                ]
                 assert {(before, "serving"), (before, "failed")} & set(earlier)
 
     @invariant()
@@ -211,10 +217,10 @@ class Supervision(RuleBasedStateMachine):
 
     async def stop_and_look(self) -> None:
         children = [status.id for status in self.supervisor.children()]
-        leaving = set(self.world.what_happened("stopping"))
-        before = len(self.world.journal)
+        leaving = set(self.supervisor_env.what_happened("stopping"))
+        before = len(self.supervisor_env.journal)
         self.supervisor.stop()
-        await self.world.clock.advance(self.bound(len(children)))
+        await self.supervisor_env.clock.advance(self.bound(len(children)))
         assert self.task.done(), "the stop took longer than its bound"
         assert all(call.done() for call in self.calls)
         for call in self.calls:
@@ -228,7 +234,7 @@ class Supervision(RuleBasedStateMachine):
 
     def look_at_order(self, children: list[str], leaving: set[str], before: int) -> None:
         """Children stop in reverse order, each after the next one has ended."""
-        seen = self.world.journal[before:]
+        seen = self.supervisor_env.journal[before:]
         told = [name for name, what in seen if what == "stopping" and name not in leaving]
         assert told == [name for name in reversed(children) if name in told]
         if self.together:
@@ -239,13 +245,13 @@ class Supervision(RuleBasedStateMachine):
 
     async def look_for_leaks(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        stuck = [event["child_id"] for event in self.world.logged("child_stuck")]
+        stuck = [event["child_id"] for event in self.supervisor_env.logged("child_stuck")]
         assert sorted(task.get_name() for task in left) == sorted(f"test/{name}" for name in stuck)
         for task in left:
             task.cancel()  # the second cancellation is not ignored
         await settle()
         assert not asyncio.all_tasks() - {asyncio.current_task()}
-        assert self.world.clock.pending == 0
+        assert self.supervisor_env.clock.pending == 0
 
 
 @pytest.mark.timeout(300)  # seconds; shrinking a failure takes minutes

@@ -44,9 +44,10 @@ from actors.steam.port import (
     TransportKind,
 )
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
+from support.bot_unit_env import HeardRegistry
 
 WAIT_S = 10.0
 LEASE_S = 60.0
@@ -113,7 +114,7 @@ class BotRun:
             limiter=LogonLimiter(env.redis, prefix=prefix, limits=LogonLimits(per_minute=0)),
             metrics=LogonMetrics(Instruments(), clock=env.clock),
             on_guard=on_guard,
-            publish=self._hear,
+            registry=HeardRegistry(self._hear),
             clock=env.clock,
             steam_time=SteamTime(env.clock),
             rng=random.Random(1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from actors.bot.log import BotLog
 from actors.bot.messages import BotChanged, RouterToBot
 from actors.bot.metrics import LogonMetrics
 from actors.bot.ports import BotMemory, BotPolicy, BotPorts, LeaseChecks
+from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCauses
 from actors.bot.states import BotState
 from actors.metrics import Instruments
@@ -26,6 +27,16 @@ from support.fake_clock import FakeClock, settle
 from support.fake_steam import FakeDirectory, FakeLimiter, FakeSteam, FakeStore, Script
 
 LEASE_S = 60.0
+
+
+class HeardRegistry(BotRegistry):
+    """Passes each change of a bot to the test."""
+
+    def __init__(self, hear: Callable[[BotChanged], None]) -> None:
+        self._hear = hear
+
+    def changed(self, change: BotChanged) -> None:
+        self._hear(change)
 
 
 async def no_code(_request: GuardRequest) -> str | None:
@@ -41,7 +52,7 @@ def fake_ports(clock: FakeClock, **given: Any) -> BotPorts:
         directory=FakeDirectory(script),
         limiter=FakeLimiter(),
         on_guard=no_code,
-        publish=lambda _change: None,
+        registry=HeardRegistry(lambda _change: None),
         clock=clock,
         steam_time=SteamTime(clock),
         rng=random.Random(1),
@@ -116,7 +127,7 @@ async def bot_unit_env(
         network=steam,
         directory=directory,
         limiter=limiter,
-        publish=changes.append,
+        registry=HeardRegistry(changes.append),
         metrics=LogonMetrics(instruments := Instruments(), clock=clock),
     )
     policy = BotPolicy(lease_s=LEASE_S, fence_margin_s=8.0)

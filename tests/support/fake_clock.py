@@ -38,7 +38,7 @@ class FakeClock:
         finally:
             timer.cancel()
 
-    def call_at(self, when: float, fn: Callable[[], None]) -> _Timer | asyncio.Handle:
+    def call_at(self, when: float, fn: Callable[[], object]) -> _Timer | asyncio.Handle:
         if when <= self._now:
             return asyncio.get_running_loop().call_soon(fn)
         timer = _Timer(fn)
@@ -63,7 +63,7 @@ class FakeClock:
 
 
 class _Timer:
-    def __init__(self, fn: Callable[[], None]) -> None:
+    def __init__(self, fn: Callable[[], object]) -> None:
         self.fn = fn
         self.cancelled = False
 

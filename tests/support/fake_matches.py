@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.errors import StoreUnavailable
 from actors.matches.match import Known, MatchAnswer, Source
 from actors.matches.store import ANYTHING, CLAIM_S, NEWS, Claim, Locked, MatchStore
@@ -39,11 +40,7 @@ class FakeMatches(MatchStore):
     looks: int = 0
     renewals: int = 0
     is_away: bool = False
-    _tokens: itertools.count[int] = field(default_factory=itertools.count)
     _landings: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-
-    def claim(self, match_id: int) -> Claim:
-        return Claim(match_id, f"token {next(self._tokens)}")
 
     async def lookup(
         self, claim: Claim, *, after: int = ANYTHING, charge: Charge | None = None

@@ -84,7 +84,7 @@ class FaultEnv:
         """Start the bot with `POLICY` and these changes."""
         self.run = await self._env.start_bot(
             self.account,
-            f"scene{next(_prefixes)}",
+            f"env{next(_prefixes)}",
             with_token=self.at is not At.PASSWORD,
             policy=replace(PATIENT, **policy),
             transport=self._transport,

@@ -14,9 +14,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from actors.http.connection import Capacity
-from actors.http.outcome import Count
+from actors.http.metrics import HttpMetrics
 from actors.http.pipeline import Pipeline
 from actors.http.server import HttpServer, make_app
+from actors.metrics import Instruments
 from supervisor.app.web import HttpAccess
 from supervisor.clock import SystemClock
 from supervisor.config.model import Http
@@ -117,16 +118,26 @@ def get(path: str = "/", **headers: str) -> bytes:
 async def serving(
     routes: dict[str, Handler] | None = None,
     http: Http | None = None,
-    count: Count | None = None,
+    metrics: HttpMetrics | None = None,
     *,
     address: str = "0.0.0.0",  # noqa: S104 - the configured address; the socket is on loopback
 ) -> AsyncIterator[HttpServerEnv]:
     """Serve `routes` and /ok, for any method, behind the complete pipeline."""
     log, lines = capturing_log()
     clock = SystemClock()
-    access = HttpAccess(http or Http(), None, address, clock=clock, log=log)
+    access = HttpAccess(http or Http(), None, address=address, clock=clock, log=log)
     app = make_app((), access.admission, version="test")
-    pipeline = Pipeline(access.admission, clock=clock, log=log, count=count)
+
+    def record(level: str, fields: dict[str, Any]) -> None:
+        getattr(log, level)("request_answered", actor="http", **fields)
+
+    pipeline = Pipeline(
+        access.admission,
+        clock=clock,
+        log=log,
+        record=record,
+        metrics=metrics or HttpMetrics(Instruments(), clock),
+    )
     for path, handler in {"/ok": _ok, **(routes or {})}.items():
         app.router.add_route("*", path, handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:

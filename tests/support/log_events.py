@@ -35,7 +35,6 @@ INDIRECT: Final = {
     "log_lines_dropped": Event({"warning"}, {"lines"}),
 }
 INDIRECT_IN: Final = {
-    "actors/http/pipeline.py": 1,
     "supervisor/logs/access_log.py": 1,
     "supervisor/app/reload.py": 2,
 }
@@ -62,8 +61,10 @@ def indirect_calls() -> dict[str, int]:
     found: Counter[str] = Counter()
     for path, tree in _sources():
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for function in _functions(tree):
+            called |= {id(one) for pair in _choices(function).values() for one in pair}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in LEVELS and _is_logger(node.value):
+            if _level(node):
                 found[path] += id(node) not in called
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 found[path] += node.func.id == "getattr" and _is_logger(node.args[0])
@@ -98,15 +99,31 @@ def _bound_keys(function: ast.AST) -> set[str]:
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    choices = _choices(tree)
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in LEVELS
-            and node.args
-            and _is_logger(node.func.value)
-        ):
-            yield LEVELS[node.func.attr], node
+        if isinstance(node, ast.Call) and node.args:
+            pair = choices.get(node.func.id, ()) if isinstance(node.func, ast.Name) else ()
+            for method in pair or (node.func,):
+                if level := _level(method):
+                    yield level, node
+
+
+def _choices(tree: ast.AST) -> dict[str, tuple[ast.expr, ast.expr]]:
+    """Return the variables that hold one of two methods: `write = log.info if ... else log.debug`."""
+    return {
+        node.targets[0].id: (node.value.body, node.value.orelse)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp)
+        if isinstance(node.targets[0], ast.Name)
+        if _level(node.value.body) and _level(node.value.orelse)
+    }
+
+
+def _level(node: ast.AST) -> str:
+    """Return the level of a logger's method, or "" for anything else."""
+    if isinstance(node, ast.Attribute) and node.attr in LEVELS and _is_logger(node.value):
+        return LEVELS[node.attr]
+    return ""
 
 
 def _is_logger(node: ast.expr) -> bool:

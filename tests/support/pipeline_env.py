@@ -14,16 +14,17 @@ from aiohttp import web
 from actors.actor import Address
 from actors.http.auth.admission import Admission
 from actors.http.auth.api_keys import KeyRing
-from actors.http.auth.client_address import Networks
+from actors.http.auth.clients import Networks
 from actors.http.connection import Capacity, HttpConnection
-from actors.http.outcome import Outcome
+from actors.http.metrics import HttpMetrics, MatchMetrics
 from actors.http.pipeline import Pipeline
 from actors.http.routes.cached_matches import CachedMatches
 from actors.http.routes.match_fetcher import MatchFetcher
 from actors.http.routes.matches import MatchRoutes
 from actors.http.server import make_app
 from actors.matches.cache import MatchCache
-from actors.matches.match import Known, MatchAnswer, ReplayFacts
+from actors.matches.match import Known, MatchAnswer, ReplayFacts, Source
+from actors.metrics import Instruments
 from actors.router.messages import RouterMessage
 from support.fake_clock import FakeClock, settle
 from support.router_counts import RouterCounts
@@ -121,7 +122,7 @@ class PipelineEnv:
         self.memory = MatchCache(100)
         self.router_metrics = RouterCounts()
         self.errors: list[str] = []  # of matches; "" for data
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[tuple[object, ...]] = []  # of requests
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.admission = Admission(
             keys,
@@ -135,12 +136,12 @@ class PipelineEnv:
             self.memory,
             deadline_s=15.0,
             router_metrics=self.router_metrics,
-            count=self.errors.append,
+            metrics=_MatchMetrics(self.errors),
             clock=clock,
         )
         self.routed: list[str] = []  # targets that the application was asked for
         self.cached = CachedMatches(self.admission, fetcher, clock=clock)
-        self._routes = MatchRoutes(fetcher, wall=clock.wall)
+        self._routes = MatchRoutes(fetcher, clock=clock)
 
     def knows(self, *known: Known) -> None:
         """Put matches into memory."""
@@ -159,7 +160,7 @@ class PipelineEnv:
             clock=self.clock,
             log=log,
             record=self.record,
-            count=self.outcomes.append,
+            metrics=_HttpMetrics(self.outcomes, self.clock),
         )
         runner = web.AppRunner(app)
         await runner.setup()
@@ -187,6 +188,37 @@ class PipelineEnv:
     def record(self, level: str, fields: dict[str, Any]) -> None:
         """Keep a log line."""
         self.lines.append((level, fields))
+
+
+class _MatchMetrics(MatchMetrics):
+    """Also keeps the error words."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(Instruments())
+        self._errors = errors
+
+    def answered(self, error: str = "") -> None:
+        super().answered(error)
+        self._errors.append(error)
+
+
+class _HttpMetrics(HttpMetrics):
+    """Also keeps what it observes."""
+
+    def __init__(self, outcomes: list[tuple[object, ...]], clock: FakeClock) -> None:
+        super().__init__(Instruments(), clock)
+        self._outcomes = outcomes
+
+    def observe(
+        self,
+        route: str | None,
+        status: int,
+        took_s: float,
+        error: str | None = None,
+        source: Source | None = None,
+    ) -> None:
+        super().observe(route, status, took_s, error, source)
+        self._outcomes.append((route, status, took_s, error, source))
 
 
 async def _echo(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ import structlog
 
 from actors.accounts.models import Refused, Reserved
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address, fail, resolve
 from actors.bot.messages import (
     BotChanged,
     BudgetSpent,
@@ -65,7 +65,7 @@ def silence(_match_id: int) -> None:
 
 
 class FakeBot(Actor[RouterToBot]):
-    """Answers as told; a silent one keeps the envelope until the test is over."""
+    """Answers as told; a silent one leaves the answer to the test."""
 
     def __init__(self, name: str, clock: FakeClock, answer: Answer) -> None:
         super().__init__(Address(name), clock=clock)
@@ -75,11 +75,11 @@ class FakeBot(Actor[RouterToBot]):
         self.relogs = 0
         self.lease_checks = 0
         self.spares: list[float] = []  # how long the account is to rest, where a spare one is tried
-        self.waiting: list[Envelope[RouterToBot]] = []
+        self.waiting: list[asyncio.Future[bytes]] = []  # the answers that are to come
         self._time = clock
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        match envelope.message:
+    async def handle(self, message: RouterToBot) -> asyncio.Future[bytes] | None:
+        match message:
             case BudgetSpent(retry_after=seconds):
                 self.spent.append(seconds)
             case Relog(spare_rest_s=None):
@@ -90,17 +90,19 @@ class FakeBot(Actor[RouterToBot]):
                 self.spares.append(rest_s)
             case ServeMatch(match_id=match_id):
                 self.asked.append(match_id)
-                assert envelope.reply is not None
+                answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
                 outcome = self.answer(match_id)
                 if outcome is None:
-                    self.waiting.append(envelope)
+                    self.waiting.append(answer)
                 elif isinstance(outcome, Later):
-                    deliver = partial(envelope.reply.set, outcome.body)
+                    deliver = partial(resolve, answer, outcome.body)
                     self._time.call_at(self._time.now() + outcome.seconds, deliver)
                 elif isinstance(outcome, Exception):
-                    envelope.reply.fail(outcome)
+                    fail(answer, outcome)
                 else:
-                    envelope.reply.set(outcome)
+                    answer.set_result(outcome)
+                return answer
+        return None
 
 
 @dataclass
@@ -221,14 +223,14 @@ async def routing(
     )
     await router.start()
     running = asyncio.create_task(router.run())
-    stage = RouterEnv(clock, budgets, matches, address, router, router_metrics)
+    env = RouterEnv(clock, budgets, matches, address, router, router_metrics)
     try:
-        yield stage
+        yield env
     finally:
-        for bot in stage.bots.values():
+        for bot in env.bots.values():
             bot.stop()
         router.stop()
-        await asyncio.wait([running, *stage.tasks])
+        await asyncio.wait([running, *env.tasks])
 
 
 @pytest.fixture(name="matches")
@@ -236,7 +238,7 @@ def matches_fixture(clock: FakeClock) -> FakeMatches:
     return FakeMatches(clock)
 
 
-@pytest.fixture(name="stage")
-async def stage_fixture(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
-    async with routing(clock, matches) as stage:
-        yield stage
+@pytest.fixture(name="env")
+async def env_fixture(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
+    async with routing(clock, matches) as env:
+        yield env

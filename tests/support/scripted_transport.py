@@ -20,7 +20,6 @@ from gevent.queue import Queue
 from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 from steam.protobufs.steammessages_clientserver_2_pb2 import CMsgGCClient
 
-from actors.errors import SteamUnreachable
 from actors.steam.connection import Connection
 from actors.steam.protocol.emsg import CLIENT_FROM_GC, CLIENT_TO_GC, DOTA, PROTO_BIT
 from actors.steam.protocol.envelope import build
@@ -125,9 +124,8 @@ class ScriptedTransport:
 def connected() -> Iterator[tuple[Connection, ScriptedTransport]]:
     """Yield a connection and its other end; afterwards nothing of it may run."""
     transport = ScriptedTransport()
-    deaths: list[SteamUnreachable] = []
-    clock = SteamTime(SystemClock())
-    connection = Connection(transport, deaths.append, clock=clock, log=structlog.get_logger())
+    connection = Connection(clock=SteamTime(SystemClock()), log=structlog.get_logger())
+    connection.open(transport)
     try:
         with gevent.Timeout(PATIENCE_S):
             yield connection, transport
@@ -136,4 +134,4 @@ def connected() -> Iterator[tuple[Connection, ScriptedTransport]]:
         with gevent.Timeout(PATIENCE_S):
             gevent.joinall(connection._greenlets)
         assert transport.is_closed
-        assert len(deaths) == 1
+        assert connection.ended.is_set()

@@ -31,7 +31,7 @@ from actors.steam.port import (
     TransportKind,
 )
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from bench.sandbox_process import SandboxProcess
 from supervisor.clock import SystemClock
 

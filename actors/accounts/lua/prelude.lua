@@ -98,7 +98,7 @@ local function end_others_of(holder, account, checkouts, leases, holders, fencin
 end
 
 -- The form that all spellings of a name share: Steam ignores case and surrounding white space. Nil for a name that
--- Steam cannot have: its names are 1 to 64 printable ASCII characters without backslash. See `folded` in names.py.
+-- Steam cannot have: its names are 1 to 64 printable ASCII characters without backslash. See `folded` in formats.py.
 local function fold(name)
   if #name > 64 then return nil end
   local folded = name

@@ -21,11 +21,21 @@ from aiohttp import hdrs, web
 from actors.clock import Clock
 from actors.errors import RateLimited, Unauthorized
 from actors.http.auth.admin import OperatorAuth
-from actors.http.auth.api_keys import ApiKey, KeyRing
-from actors.http.auth.client_address import FORWARDED_HEADER, Networks, address_of, group_of
-from actors.http.auth.clients import ANONYMOUS, CLIENT, SLOWED, Client, Rate, RateLimiter
-from actors.http.auth.credentials import SIGN_IN, bearer_token, shown_key
+from actors.http.auth.api_keys import KeyRing, bearer_token, shown_key
+from actors.http.auth.clients import (
+    ANONYMOUS,
+    CLIENT,
+    FORWARDED_HEADER,
+    SLOWED,
+    Client,
+    Networks,
+    Rate,
+    RateLimiter,
+    address_of,
+    group_of,
+)
 from actors.http.auth.cross_site import CrossSitePolicy
+from actors.http.auth.sessions import SIGN_IN
 
 # Open without a key: machines without keys request these paths, or the response is the same for every
 # client. Paths below /admin and /session require the admin token instead. /status and /events are not
@@ -56,15 +66,10 @@ class Admission:
         clock: Clock,
         browsers: CrossSitePolicy | None = None,
     ) -> None:
-        """Make an admission.
+        """None for `keys` if requests need none, and for `operators` if there is no admin token.
 
-        Args:
-            keys: None if requests need no key.
-            per_minute: limit of requests from one address; 0 is no limit.
-            proxies: peers whose X-Forwarded-For is trusted.
-            operators: recognises operators; None if there is no admin token.
-            clock: for the rates.
-            browsers: what web pages may have a browser send; None if other machines reach the service.
+        `per_minute` limits the requests of one address; 0 is no limit. `proxies`: peers whose
+        X-Forwarded-For is trusted. `browsers`: None if other machines reach the service.
         """
         self._keys = keys
         self._operators = operators
@@ -84,6 +89,10 @@ class Admission:
     def is_operator(self, request: web.Request) -> bool:
         """Return whether an operator sent the request."""
         return self._operators is not None and self._operators.is_operator(request)
+
+    def may_see_names(self, request: web.Request) -> bool:
+        """Return whether a client may see account names: any client that has a key or is local."""
+        return self.browsers.is_local or self._keys is not None or self.is_operator(request)
 
     def address_of(self, request: web.Request) -> str:
         """Return the address of the client, for the log and for limits."""
@@ -150,8 +159,11 @@ class Admission:
     def _client(self, request: web.Request, address: str) -> tuple[Client, Rate | None]:
         if self.is_operator(request):
             return OPERATOR, None
-        if self._keys is None and bearer_token(request.headers.get(hdrs.AUTHORIZATION)) is not None:
-            request[_GUESSED] = True
+        if self._keys is None:
+            header = request.headers.get(hdrs.AUTHORIZATION)
+            if header is not None and bearer_token(header) is not None:
+                request[_GUESSED] = True
+            return self._client_of_key(None, address)
         shown = shown_key(request)
         try:
             return self._client_of_key(shown, address)
@@ -163,7 +175,11 @@ class Admission:
     def _client_of_key(self, shown: str | None, address: str) -> tuple[Client, Rate | None]:
         if self._keys is None:
             return _anonymous(address), self._anonymous_rate
-        key = _find(shown, self._keys)
+        if shown is None:
+            raise Unauthorized(_NO_KEY)
+        key = self._keys.find(shown)
+        if key is None:
+            raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
         return key.client, key.rate
 
     def _take(self, client: Client, rate: Rate) -> None:
@@ -174,12 +190,3 @@ class Admission:
 @functools.lru_cache(1024)
 def _anonymous(address: str) -> Client:
     return Client(group_of(address))
-
-
-def _find(shown: str | None, keys: KeyRing) -> ApiKey:
-    if shown is None:
-        raise Unauthorized(_NO_KEY)
-    key = keys.find(shown)
-    if key is None:
-        raise Unauthorized(f"this API key is unknown; {_NO_KEY}")
-    return key

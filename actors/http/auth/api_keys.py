@@ -1,4 +1,4 @@
-"""API keys: their file and the lookup of a key.
+"""API keys: how a request shows one, their file, and the lookup of a key.
 
 The file has one line per key, empty lines and ``#`` comments::
 
@@ -10,6 +10,7 @@ brute-force search cannot find it. Slow salted hashes are for passwords, which p
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -18,9 +19,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from actors.http.auth.clients import Client, Rate
-from actors.http.auth.credentials import digest_of
+from aiohttp import hdrs, web
+from multidict import istr
 
+from actors.http.auth.clients import Client, Rate
+
+KEY_HEADER: Final = istr("X-API-Key")
+# OpenDota's retriever takes its API key from the query, so its routes do too. No other route does:
+# proxies log queries.
+QUERY_KEY: Final = "key"
+QUERY_KEY_PREFIXES: Final = ("/match/", "/profile/", "/aliases/")
 PREFIX: Final = "botapi_"  # people and scanners for leaked secrets recognise it
 RANDOM_BYTES: Final = 32
 SCHEME: Final = "sha256:"
@@ -33,6 +41,33 @@ MOST_PRIORITY: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_RULE: Final = "1 to 64 of the characters A-Z a-z 0-9 . _ @ -, a letter or digit first"
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Return the token in an Authorization header, or None.
+
+    The name of a scheme is case-insensitive (RFC 9110, section 11.1).
+    """
+    if header is None:
+        return None
+    scheme, space, token = header.partition(" ")
+    return token.strip() if space and scheme.lower() == "bearer" else None
+
+
+def shown_key(request: web.Request) -> str | None:
+    """Return the API key that a request shows, valid or not, or None."""
+    token = bearer_token(request.headers.get(hdrs.AUTHORIZATION))
+    if token is not None:
+        return token
+    key = request.headers.get(KEY_HEADER)
+    if key is None and request.path.startswith(QUERY_KEY_PREFIXES):
+        return request.query.get(QUERY_KEY)
+    return key
+
+
+def digest_of(secret: str) -> bytes:
+    """Return the hash of a secret; the process keeps and compares only hashes."""
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +175,13 @@ def _options(name: str, words: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in words:
         option, _, value = word.partition("=")
-        read = _OPTIONS.get(option)
-        if read is None or option in options:
+        if option not in _OPTIONS or option in options:
             raise BadKeys(f'{name}: "{option}" is unknown or twice there; {_KNOWN}')
+        read, wanted = _OPTIONS[option]
         try:
             options[option] = read(value)
         except ValueError:
-            raise BadKeys(f"{name}: {option} {_WANTED[option]}") from None
+            raise BadKeys(f"{name}: {option} {wanted}") from None
     return options
 
 
@@ -166,16 +201,17 @@ def _flag(text: str) -> bool:
     return True
 
 
-_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "per-minute": _number(0.001, MOST_PER_MINUTE, float),
-    "burst": _number(1, MOST_BURST, int),
-    "priority": _number(-MOST_PRIORITY, MOST_PRIORITY, int),
-    REFRESH: _flag,
-}
-_WANTED: Final[Mapping[str, str]] = {
-    "per-minute": f"is a number from 0.001 to {MOST_PER_MINUTE:g}",
-    "burst": f"is a whole number from 1 to {MOST_BURST}",
-    "priority": f"is a whole number from {-MOST_PRIORITY} to {MOST_PRIORITY}",
-    REFRESH: "takes no value",
+# Name -> reader of the value, which raises ValueError, and what the value is.
+_OPTIONS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
+    "per-minute": (
+        _number(0.001, MOST_PER_MINUTE, float),
+        f"is a number from 0.001 to {MOST_PER_MINUTE:g}",
+    ),
+    "burst": (_number(1, MOST_BURST, int), f"is a whole number from 1 to {MOST_BURST}"),
+    "priority": (
+        _number(-MOST_PRIORITY, MOST_PRIORITY, int),
+        f"is a whole number from {-MOST_PRIORITY} to {MOST_PRIORITY}",
+    ),
+    REFRESH: (_flag, "takes no value"),
 }
 _KNOWN: Final = "there is per-minute=N, burst=N, priority=N and refresh"

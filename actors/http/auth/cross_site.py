@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from actors.errors import ForeignHost, ForeignPage
-from actors.http.auth.client_address import parse_address
+from actors.http.auth.clients import parse_address
 
 SITE: Final = istr("Sec-Fetch-Site")
 MODE: Final = istr("Sec-Fetch-Mode")
@@ -50,7 +50,7 @@ class CrossSitePolicy:
             is_local: the service listens on a loopback address, and no proxy is in front of it.
         """
         self._allowed = frozenset(allowed_hosts)
-        self._is_local = is_local
+        self.is_local = is_local
         # Clients repeat their Host header.
         self.allows_host = functools.lru_cache(256)(self._allows_host)
 
@@ -63,7 +63,7 @@ class CrossSitePolicy:
         """
         self.check_hosts(request.headers.getall(hdrs.HOST, ()))
         is_safe = request.method in SAFE
-        if is_safe and not self._is_local:
+        if is_safe and not self.is_local:
             return
         if (site := request.headers.getall(SITE, None)) is not None:
             if not OWN_SITE.issuperset(site) and not (is_safe and _is_visit(request)):
@@ -79,11 +79,11 @@ class CrossSitePolicy:
 
     def _allows_host(self, host: str) -> bool:
         """Return whether requests may be sent to this `Host`; browsers never send an empty one."""
-        if not host or not (self._is_local or self._allowed):
+        if not host or not (self.is_local or self._allowed):
             return True
         name = _name_of(host)
         # DNS rebinding needs a name. Probes and scrapers use the address.
-        is_reached_by_address = not self._is_local and parse_address(name) is not None
+        is_reached_by_address = not self.is_local and parse_address(name) is not None
         return name in self._allowed or _is_loopback(name) or is_reached_by_address
 
 

@@ -12,8 +12,10 @@ from typing import Final
 from aiohttp import web
 
 from actors.clock import Clock
-from actors.http.auth.credentials import COOKIE, digest_of, shown_session
+from actors.http.auth.api_keys import digest_of
 
+COOKIE: Final = "botapi_session"
+SIGN_IN: Final = "/session"  # its body holds the admin token
 MAX_AGE_S: Final = 8 * 3600.0
 IDLE_S: Final = 3600.0  # without a request and without an open event stream
 MAX_SESSIONS: Final = 100  # open at once; a new one replaces the least recently used
@@ -51,7 +53,7 @@ class BrowserSessions:
 
     def of(self, request: web.Request) -> BrowserSession | None:
         """Return the session of a request's cookie, or None; it counts as used now."""
-        if (secret := shown_session(request)) is None:
+        if (secret := request.cookies.get(COOKIE)) is None:
             return None
         key, now = digest_of(secret), self._clock.now()
         session = self._open.pop(key, None)
@@ -63,7 +65,7 @@ class BrowserSessions:
 
     def close(self, request: web.Request) -> None:
         """Close the session of a request, if there is one."""
-        if (secret := shown_session(request)) is not None:
+        if (secret := request.cookies.get(COOKIE)) is not None:
             self._open.pop(digest_of(secret), None)
 
     def left_s(self, session: BrowserSession) -> float:
@@ -80,16 +82,12 @@ def set_cookie(response: web.Response, secret: str, request: web.Request) -> Non
         path="/",
         httponly=True,
         samesite="Strict",
-        secure=_is_encrypted(request),
+        # Of the service or of a proxy in front of it. A false header harms only its sender: the browser
+        # does not send the cookie back.
+        secure=request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https",
     )
 
 
 def drop_cookie(response: web.Response) -> None:
     """Delete the session cookie."""
     response.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
-
-
-def _is_encrypted(request: web.Request) -> bool:
-    """Return whether the browser uses TLS, to the service or to a proxy in front of it."""
-    # A false header harms only its sender: the browser does not send the cookie back.
-    return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

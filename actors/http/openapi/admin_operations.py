@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from actors.accounts.names import NEW_NAME, NOT_A_NEW_NAME
-from actors.accounts.shared_secrets import NOT_ONE, PATTERN
+from actors.accounts.formats import NEW_NAME, NOT_A_NEW_NAME, NOT_ONE, PATTERN
 from actors.bot.messages import LARGEST_FLEET
+from actors.http.content import JSON
+from actors.http.openapi import outputs
 from actors.http.openapi.inputs import without_point
-from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Parameter, Words
-from actors.http.openapi.outputs import (
-    AccountsOutput,
-    AccountTouched,
-    FleetOutput,
-    GuardOutput,
-    Imported,
+from actors.http.openapi.operation import (
+    BODY,
+    Answer,
+    Content,
+    Needs,
+    Operation,
+    Parameter,
+    Words,
+    in_json,
+    words,
 )
 
 LONGEST_CODE: Final = 10
-_JSON: Final = "application/json"
 
 
 def _like(pattern: str, problem: str) -> Callable[[str], str]:
@@ -44,22 +40,15 @@ def _like(pattern: str, problem: str) -> Callable[[str], str]:
     return check
 
 
-ACCOUNT: Final = Parameter(
-    "name", "path", TypeAdapter[str](Annotated[str, Field(description="An account's name.")])
-)
+ACCOUNT: Final = Parameter("name", "path", TypeAdapter(str), "An account's name.")
 BOT: Final = Parameter(
-    "bot_id",
-    "path",
-    TypeAdapter[str](
-        Annotated[str, Field(description="A bot's name, as in /status.", examples=["bot-1"])]
-    ),
+    "bot_id", "path", TypeAdapter(str), "A bot's name, as in /status.", examples=["bot-1"]
 )
 FORCE: Final = Parameter(
     "force",
     "query",
-    TypeAdapter[str](
-        Annotated[Literal["0", "1"], Field(description="`1`: also while the account is in use.")]
-    ),
+    TypeAdapter[str](Literal["0", "1"]),
+    "`1`: also while the account is in use.",
     default="0",
 )
 
@@ -70,16 +59,13 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+_Code = Annotated[str, Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$")]
+
+
 class GuardCode(Body):
     """Steam Guard code."""
 
-    code: (
-        Annotated[
-            str,
-            Field(strict=True, pattern=rf"^\s*([0-9A-Za-z]\s*){{1,{LONGEST_CODE}}}$"),
-        ]
-        | None
-    ) = Field(
+    code: _Code | None = Field(
         None,
         description="Steam Guard code from the e-mail or the app; case and spaces are ignored.",
     )
@@ -117,197 +103,178 @@ class FleetSize(Body):
     ]
 
 
-_EVERYWHERE: Final[Words] = {
-    401: ("unauthorized",),
-    403: ("foreign-page", "foreign-host"),
-    429: ("rate-limited",),
-    504: ("timeout",),
-}
 _STORE: Final[Words] = {503: ("store-unavailable", "store-misused")}
-_TOUCHED: Final = {200: Answer("Done.", {_JSON: AccountTouched})}
-_PLAN: Final = Answer("Accepted; the new fleet plan.", {_JSON: FleetOutput})
+_INVALID: Final[Words] = {400: ("invalid",)}
+_UNKNOWN: Final[Words] = {404: ("not-found",)}
+_DRAINED: Final[Words] = {409: ("drained",)}
 
 
-def _on_account(method: str, more: str, summary: str, details: str) -> Operation:
-    """Return an operation on one account, which can be forced if the account is in use."""
+def _admin(
+    call: str,
+    summary: str,
+    details: str,
+    answers: Mapping[int, Answer],
+    *errors: Words,
+    parameters: tuple[Parameter[Any], ...] = (),
+    body: Content | None = None,
+    body_is_required: bool = True,
+) -> Operation:
+    """Return an operation that needs the admin token. `errors`: beside those of all such operations."""
+    method, path = call.split()
     return Operation(
         method,
-        f"/admin/accounts/{{name}}{more}",
+        path,
         summary,
         details,
-        answers=_TOUCHED,
-        errors={
-            400: ("invalid",),
-            **_EVERYWHERE,
-            404: ("not-found",),
-            409: ("in-use",),
-            **_STORE,
-        },
+        answers,
+        words(
+            {
+                401: ("unauthorized",),
+                403: ("foreign-page", "foreign-host"),
+                429: ("rate-limited",),
+                504: ("timeout",),
+            },
+            *errors,
+        ),
         tag="admin",
-        parameters=(ACCOUNT, FORCE),
+        parameters=parameters,
+        body=body or {},
+        body_is_required=body_is_required,
         needs=Needs.ADMIN,
     )
 
 
-def _on_bot(what: str, summary: str, details: str, *, refused: Words) -> Operation:
-    return Operation(
-        "POST",
-        f"/admin/bots/{{bot_id}}/{what}",
-        summary,
-        details,
-        answers={202: _PLAN},
-        errors={**_EVERYWHERE, 404: ("not-found",), **refused},
-        tag="admin",
-        parameters=(BOT,),
-        needs=Needs.ADMIN,
-    )
+_TOUCHED: Final = in_json(200, "Done.", outputs.AccountTouched)
+_PLAN: Final = in_json(202, "Accepted; the new fleet plan.", outputs.FleetOutput)
 
-
-def _on_fleet(what: str, summary: str, details: str) -> Operation:
-    return Operation(
-        "POST",
-        f"/admin/fleet/{what}",
-        summary,
-        details,
-        answers={202: _PLAN},
-        errors=_EVERYWHERE,
-        tag="admin",
-        needs=Needs.ADMIN,
-    )
-
-
-GET_ACCOUNTS: Final = Operation(
-    "GET",
-    "/admin/accounts",
+GET_ACCOUNTS: Final = _admin(
+    "GET /admin/accounts",
     "List the accounts",
     "State, budget and when it frees, holder, cooldown and its reason, last log-on; no secrets.",
-    answers={200: Answer("All accounts, by name.", {_JSON: AccountsOutput})},
-    errors={**_EVERYWHERE, **_STORE},
-    tag="admin",
-    needs=Needs.ADMIN,
+    in_json(200, "All accounts, by name.", outputs.AccountsOutput),
+    _STORE,
 )
-POST_ACCOUNT: Final = Operation(
-    "POST",
-    "/admin/accounts",
+POST_ACCOUNT: Final = _admin(
+    "POST /admin/accounts",
     "Add an account, or change its password",
     "The next free bot uses it, within seconds.",
-    answers={201: Answer("The account is added.", {_JSON: AccountTouched})},
-    errors={400: ("invalid",), **_EVERYWHERE, **BODY, **_STORE},
-    tag="admin",
-    body=AccountToAdd,
-    needs=Needs.ADMIN,
+    in_json(201, "The account is added.", outputs.AccountTouched),
+    _INVALID,
+    BODY,
+    _STORE,
+    body={JSON: AccountToAdd},
 )
-POST_IMPORT: Final = Operation(
-    "POST",
-    "/admin/import",
+POST_IMPORT: Final = _admin(
+    "POST /admin/import",
     "Import accounts",
     "The body is a file, 4 MiB at most: lines `name:password` or `name:password:shared-secret` (also "
     "with `,` `;` `|` or TAB), CSV with a header, JSON with name, password and optional shared_secret, "
     "maFiles or ASF bot files. Either all accounts are imported, or none, and `problems` lists the "
     "reasons. A maFile holds no password: its account must have one already, otherwise 409.",
-    answers={200: Answer("Result of the import.", {_JSON: Imported})},
-    errors={400: ("invalid",), 409: ("no-password",), **_EVERYWHERE, **BODY, **_STORE},
-    tag="admin",
-    body_is_text=True,
+    in_json(200, "Result of the import.", outputs.Imported),
+    {**_INVALID, 409: ("no-password",)},
+    BODY,
+    _STORE,
+    body={"text/plain": {"type": "string"}},
     body_is_required=False,
-    needs=Needs.ADMIN,
 )
-DELETE_ACCOUNT: Final = _on_account(
-    "DELETE",
-    "",
+DELETE_ACCOUNT: Final = _admin(
+    "DELETE /admin/accounts/{name}",
     "Remove an account",
     "Removes the account with its password, tokens and budget. Refused while the account is in use, "
     "unless forced: then its bot notices within seconds and stops using it.",
+    _TOUCHED,
+    {**_INVALID, **_UNKNOWN, 409: ("in-use",)},
+    _STORE,
+    parameters=(ACCOUNT, FORCE),
 )
-POST_RELEASE: Final = _on_account(
-    "POST",
-    "/release",
+POST_RELEASE: Final = _admin(
+    "POST /admin/accounts/{name}/release",
     "Release an account",
     "Ends the checkout of a crashed client. Refused while the lease is valid, unless forced.",
+    _TOUCHED,
+    {**_INVALID, **_UNKNOWN, 409: ("in-use",)},
+    _STORE,
+    parameters=(ACCOUNT, FORCE),
 )
-POST_RESET: Final = Operation(
-    "POST",
-    "/admin/accounts/{name}/reset",
+POST_RESET: Final = _admin(
+    "POST /admin/accounts/{name}/reset",
     "Reset an account",
     "Ends its cooldown and clears its used budget.",
-    answers=_TOUCHED,
-    errors={**_EVERYWHERE, 404: ("not-found",), **_STORE},
-    tag="admin",
+    _TOUCHED,
+    _UNKNOWN,
+    _STORE,
     parameters=(ACCOUNT,),
-    needs=Needs.ADMIN,
 )
-POST_GUARD: Final = Operation(
-    "POST",
-    "/admin/accounts/{name}/guard",
+POST_GUARD: Final = _admin(
+    "POST /admin/accounts/{name}/guard",
     "Log an account on interactively",
     "Without a Steam Guard code the log-on begins, and the response names what Steam requires.",
-    answers={
-        200: Answer("The account is logged on, and its token is stored.", {_JSON: GuardOutput}),
-        202: Answer("Steam requires a code.", {_JSON: GuardOutput}),
+    {
+        **in_json(200, "The account is logged on, and its token is stored.", outputs.GuardOutput),
+        **in_json(202, "Steam requires a code.", outputs.GuardOutput),
     },
-    errors={
-        400: ("invalid",),
-        **_EVERYWHERE,
-        404: ("not-found",),
-        409: ("bad-name", "in-use", "no-password", "sealed"),
-        **BODY,
-        502: ("steam-refused",),
-        **_STORE,
-    },
-    tag="admin",
+    {**_INVALID, **_UNKNOWN, 409: ("bad-name", "in-use", "no-password", "sealed")},
+    {502: ("steam-refused",)},
+    BODY,
+    _STORE,
     parameters=(ACCOUNT,),
-    body=GuardCode,
+    body={JSON: GuardCode},
     body_is_required=False,
-    needs=Needs.ADMIN,
 )
-_DRAINED: Final[Words] = {409: ("drained",)}
-POST_RESTART: Final = _on_bot(
-    "restart",
+POST_RESTART: Final = _admin(
+    "POST /admin/bots/{bot_id}/restart",
     "Restart a bot",
     "The bot finishes its requests, logs off and starts again with its failure count reset. Also starts "
     "a parked bot.",
-    refused=_DRAINED,
+    _PLAN,
+    _UNKNOWN,
+    _DRAINED,
+    parameters=(BOT,),
 )
-POST_PARK: Final = _on_bot(
-    "park",
+POST_PARK: Final = _admin(
+    "POST /admin/bots/{bot_id}/park",
     "Park a bot",
     "The bot finishes its requests, logs off, releases its account and stays parked until it is unparked "
     "or the service restarts.",
-    refused={},
+    _PLAN,
+    _UNKNOWN,
+    parameters=(BOT,),
 )
-POST_UNPARK: Final = _on_bot(
-    "unpark",
+POST_UNPARK: Final = _admin(
+    "POST /admin/bots/{bot_id}/unpark",
     "Unpark a bot",
     "A bot that is parked or waits for its next try starts now.",
-    refused=_DRAINED,
+    _PLAN,
+    _UNKNOWN,
+    _DRAINED,
+    parameters=(BOT,),
 )
-GET_FLEET: Final = Operation(
-    "GET",
-    "/admin/fleet",
+GET_FLEET: Final = _admin(
+    "GET /admin/fleet",
     "Fleet plan",
     "The number of bots in effect and in the settings, parked bots, bots that still finish requests.",
-    answers={200: Answer("The fleet plan.", {_JSON: FleetOutput})},
-    errors=_EVERYWHERE,
-    tag="admin",
-    needs=Needs.ADMIN,
+    in_json(200, "The fleet plan.", outputs.FleetOutput),
 )
-POST_SCALE: Final = Operation(
-    "POST",
-    "/admin/fleet/scale",
+POST_SCALE: Final = _admin(
+    "POST /admin/fleet/scale",
     "Scale the fleet",
     "In effect until bots.count is edited in the settings, or the service restarts.",
-    answers={202: _PLAN},
-    errors={400: ("invalid",), **_EVERYWHERE, **BODY},
-    tag="admin",
-    body=FleetSize,
-    needs=Needs.ADMIN,
+    _PLAN,
+    _INVALID,
+    BODY,
+    body={JSON: FleetSize},
 )
-POST_DRAIN: Final = _on_fleet(
-    "drain",
+POST_DRAIN: Final = _admin(
+    "POST /admin/fleet/drain",
     "Drain the fleet",
     "Bots accept no more requests; each finishes its requests, logs off and releases its account. Until "
     "the fleet is resumed or the service restarts, only cached matches are answered.",
+    _PLAN,
 )
-POST_RESUME: Final = _on_fleet(
-    "resume", "Resume the fleet", "Starts all bots except those that an operator parked."
+POST_RESUME: Final = _admin(
+    "POST /admin/fleet/resume",
+    "Resume the fleet",
+    "Starts all bots except those that an operator parked.",
+    _PLAN,
 )

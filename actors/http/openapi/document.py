@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from pydantic import BaseModel
 
-from actors.http.auth.credentials import KEY_HEADER, QUERY_KEY
-from actors.http.openapi.match_schema import Json, valve_components
-from actors.http.openapi.operation import Answer, Needs, Operation, Words
+from actors.http.auth.api_keys import KEY_HEADER, QUERY_KEY
+from actors.http.content import JSON
+from actors.http.openapi.operation import Answer, Content, Needs, Operation, Words
 from actors.http.openapi.outputs import (
     RETRIEVER_IP,
     RETRIEVER_NO_RETRY,
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
     Error,
+    Json,
+    valve_components,
 )
 from actors.http.routes.retriever import BLOCKED, NOT_FOUND
 
 VERSION: Final = "3.1.0"
 SCHEMAS: Final = "#/components/schemas/"
-JSON: Final = "application/json"
-TEXT: Final = "text/plain"
 
 SCHEMES: Final[Mapping[str, Json]] = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."},
@@ -43,43 +43,43 @@ SECURITY: Final[Mapping[Needs, list[Json]]] = {
     Needs.ANY_KEY: [{}, {"apiKey": []}, {"apiKeyHeader": []}, {"apiKeyQuery": []}],
     Needs.ADMIN: [{"adminToken": []}],
 }
-_WHOLE: Final[Json] = {"type": "integer", "minimum": 0}
+
+
+def _header(description: str, **schema: Any) -> Json:
+    return {"description": description, "schema": schema}
+
+
 HEADERS: Final[Mapping[str, Json]] = {
-    "Age": {
-        "description": "Seconds since the Game Coordinator's response.",
-        "schema": _WHOLE,
-    },
-    "Cache-Control": {
-        "description": "`max-age`: seconds, counted from the Game Coordinator's response, for which "
-        "this response is fresh. `private` for clients with an API key.",
-        "schema": {"type": "string"},
-    },
-    "ETag": {
-        "description": "Of this sequence of bytes: gzip and protobuf have their own.",
-        "schema": {"type": "string", "pattern": '^"[0-9a-z-]+"$'},
-    },
-    "Location": {"description": "URL of the replay file.", "schema": {"type": "string"}},
-    "Retry-After": {
-        "description": "Seconds until a retry makes sense; equals `retry_after` in the body.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "X-Cache": {
-        "description": "HIT: the match was known. MISS: the Game Coordinator was asked.",
-        "schema": {"enum": ["HIT", "MISS"]},
-    },
-    RETRIEVER_STEAM_ID: {
-        "description": "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
-        "schema": {"type": "string", "pattern": "^[0-9]+$"},
-    },
-    RETRIEVER_IP: {"description": "IP address from which it asked.", "schema": {"type": "string"}},
-    RETRIEVER_NO_RETRY: {
-        "description": "A retry does not change this.",
-        "schema": {"enum": [str(result) for result in (NOT_FOUND, BLOCKED)]},
-    },
-    RETRIEVER_REASON: {
-        "description": "Reason.",
-        "schema": {"enum": ["not-found", "invalid", "blocked"]},
-    },
+    "Age": _header("Seconds since the Game Coordinator's response.", type="integer", minimum=0),
+    "Cache-Control": _header(
+        "`max-age`: seconds, counted from the Game Coordinator's response, for which this response is "
+        "fresh. `private` for clients with an API key.",
+        type="string",
+    ),
+    "ETag": _header(
+        "Of this sequence of bytes: gzip and protobuf have their own.",
+        type="string",
+        pattern='^"[0-9a-z-]+"$',
+    ),
+    "Location": _header("URL of the replay file.", type="string"),
+    "Retry-After": _header(
+        "Seconds until a retry makes sense; equals `retry_after` in the body.",
+        type="integer",
+        minimum=1,
+    ),
+    "X-Cache": _header(
+        "HIT: the match was known. MISS: the Game Coordinator was asked.", enum=["HIT", "MISS"]
+    ),
+    RETRIEVER_STEAM_ID: _header(
+        "SteamID64 of the account that asked the Game Coordinator; absent if none did.",
+        type="string",
+        pattern="^[0-9]+$",
+    ),
+    RETRIEVER_IP: _header("IP address from which it asked.", type="string"),
+    RETRIEVER_NO_RETRY: _header(
+        "A retry does not change this.", enum=[str(result) for result in (NOT_FOUND, BLOCKED)]
+    ),
+    RETRIEVER_REASON: _header("Reason.", enum=["not-found", "invalid", "blocked"]),
 }
 
 
@@ -112,84 +112,59 @@ class _Writer:
 
     def __init__(self) -> None:
         self.schemas: dict[str, Json] = {}
-        self._component(Error)
+        self._reference(Error)
 
     def operation(self, operation: Operation) -> Json:
         """Return an operation object."""
+        words = re.findall(r"[a-z]+", operation.path)
         written: Json = {
-            "operationId": _operation_id(operation),
+            "operationId": operation.method.lower() + "".join(word.title() for word in words),
             "tags": [operation.tag],
             "summary": operation.summary,
             "description": operation.details,
         }
         if operation.parameters:
             written["parameters"] = [one.described() for one in operation.parameters]
-        if body := self._body(operation):
+        if body := self._content(operation.body):
             written["requestBody"] = {"required": operation.body_is_required, "content": body}
         written["security"] = SECURITY[operation.needs]
-        written["responses"] = self._responses(operation)
-        return written
-
-    def _body(self, operation: Operation) -> Json:
-        if operation.body is not None:
-            return {JSON: {"schema": self._component(operation.body)}}
-        return {TEXT: {"schema": {"type": "string"}}} if operation.body_is_text else {}
-
-    def _responses(self, operation: Operation) -> Json:
-        answers = {
-            str(status): self._answer(answer) for status, answer in operation.answers.items()
+        written["responses"] = {
+            str(status): self._answer(answer)
+            for status, answer in (*operation.answers.items(), *_errors(operation.errors))
         }
-        return answers | self._errors(operation.errors)
+        return written
 
     def _answer(self, answer: Answer) -> Json:
         written: Json = {"description": answer.summary}
         if answer.content:
-            written["content"] = {
-                media_type: {"schema": self._reference(schema)}
-                for media_type, schema in answer.content.items()
-            }
+            written["content"] = self._content(answer.content)
         if answer.headers:
-            written["headers"] = _header_references(answer.headers)
+            written["headers"] = {
+                name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers
+            }
         return written
 
-    def _errors(self, words: Words) -> Json:
-        return {
-            str(status): {
-                "description": " or ".join(f"`{word}`" for word in some),
-                "content": {
-                    JSON: {
-                        "schema": {
-                            "allOf": [
-                                {"$ref": f"{SCHEMAS}{Error.__name__}"},
-                                {"properties": {"error": {"enum": list(some)}}},
-                            ]
-                        }
-                    }
-                },
-                "headers": _header_references(("Retry-After",)),
-            }
-            for status, some in sorted(words.items())
-        }
+    def _content(self, content: Content) -> Json:
+        return {kind: {"schema": self._reference(schema)} for kind, schema in content.items()}
 
     def _reference(self, schema: type[BaseModel] | str | Json) -> Json:
-        if isinstance(schema, str):
-            return {"$ref": SCHEMAS + schema}
-        return schema if isinstance(schema, dict) else self._component(schema)
-
-    def _component(self, model: type[BaseModel]) -> Json:
-        self.schemas[model.__name__] = self._schema(model)
-        return {"$ref": SCHEMAS + model.__name__}
-
-    def _schema(self, model: type[BaseModel]) -> Json:
-        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}", mode="validation")
-        self.schemas |= schema.pop("$defs", {})
-        return schema
+        if isinstance(schema, dict):
+            return schema
+        if isinstance(schema, type):
+            written = schema.model_json_schema(ref_template=SCHEMAS + "{model}")
+            self.schemas |= written.pop("$defs", {}) | {schema.__name__: written}
+            schema = schema.__name__
+        return {"$ref": SCHEMAS + schema}
 
 
-def _operation_id(operation: Operation) -> str:
-    words = re.findall(r"[a-z]+", operation.path)
-    return operation.method.lower() + "".join(word.title() for word in words)
-
-
-def _header_references(names: Iterable[str]) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+def _errors(words: Words) -> Iterator[tuple[int, Answer]]:
+    """Yield the responses with error words."""
+    for status, some in sorted(words.items()):
+        error: Json = {
+            "allOf": [
+                {"$ref": f"{SCHEMAS}{Error.__name__}"},
+                {"properties": {"error": {"enum": list(some)}}},
+            ]
+        }
+        summary = " or ".join(f"`{word}`" for word in some)
+        yield status, Answer(summary, {JSON: error}, headers=("Retry-After",))

@@ -11,8 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from actors.errors import InvalidMatchId, InvalidRequest, MatchIdRequired
 from actors.http.openapi.operation import Parameter
 
-# -- numbers -----------------------------------------------------------------------------------------
-
 # Possessive: a long text that is no number is refused in linear time.
 _NUMBER: Final = re.compile(
     r"\+?(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?", re.ASCII
@@ -38,78 +36,65 @@ def _decimal(text: object) -> object:
     return float(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else text
 
 
-# -- matches -----------------------------------------------------------------------------------------
-
 MATCH_ID_LIMIT: Final = 1_024_000_000_000  # exclusive
 MOST_IDS: Final = 1000  # in one bulk request
 MIN_TIMEOUT_S: Final = 0.1
 _ID_RANGE: Final = f"from 1 to {MATCH_ID_LIMIT - 1}"
 
-MatchId = Annotated[
-    int,
-    Field(
-        strict=True, ge=1, lt=MATCH_ID_LIMIT, description="A match's id.", examples=[7_490_235_544]
-    ),
-    BeforeValidator(without_point),
+_ID: Final = 7_490_235_544  # an example
+
+_MatchId = Annotated[
+    int, Field(strict=True, ge=1, lt=MATCH_ID_LIMIT), BeforeValidator(without_point)
 ]
-_MATCH_ID: Final = TypeAdapter[int](Annotated[MatchId, _whole(13)])
+MatchId = Annotated[_MatchId, Field(description="A match's id.", examples=[_ID])]
+_MATCH_ID: Final = TypeAdapter[int](Annotated[_MatchId, _whole(13)])
 _MATCH_ID_PROBLEM: Final = f"match_id must be a whole number {_ID_RANGE}"
-MATCH_ID_IN_PATH: Final = Parameter("match_id", "path", _MATCH_ID, _MATCH_ID_PROBLEM)
-MATCH_ID_IN_QUERY: Final = Parameter("match_id", "query", _MATCH_ID, _MATCH_ID_PROBLEM)
+
+
+def _match_id(place: Literal["path", "query"]) -> Parameter[int]:
+    return Parameter(
+        "match_id", place, _MATCH_ID, "A match's id.", _MATCH_ID_PROBLEM, examples=[_ID]
+    )
+
+
+MATCH_ID_IN_PATH: Final = _match_id("path")
+MATCH_ID_IN_QUERY: Final = _match_id("query")
 TIMEOUT: Final = Parameter(
     "X-Request-Timeout",
     "header",
     TypeAdapter[float](
         Annotated[
             float,
-            Field(
-                strict=True,
-                ge=MIN_TIMEOUT_S,
-                allow_inf_nan=False,
-                description="Seconds after which you stop waiting; `http.deadline` where that is less.",
-                examples=[5],
-            ),
+            Field(strict=True, ge=MIN_TIMEOUT_S, allow_inf_nan=False),
             BeforeValidator(_decimal),
         ]
     ),
+    "Seconds after which you stop waiting; `http.deadline` where that is less.",
     f"X-Request-Timeout must be a number of seconds, {MIN_TIMEOUT_S} or more",
+    examples=[5],
     is_required=False,
 )
 CACHE_CONTROL: Final = Parameter(
     "Cache-Control",
     "header",
-    TypeAdapter[str](
-        Annotated[
-            str,
-            Field(
-                description="`no-cache` requests the match from the Game Coordinator even if it is "
-                "known. Only for API keys with the right to refresh; ignored for other clients.",
-                examples=["no-cache"],
-            ),
-        ]
-    ),
+    TypeAdapter(str),
+    "`no-cache` requests the match from the Game Coordinator even if it is known. Only for API keys with "
+    "the right to refresh; ignored for other clients.",
+    examples=["no-cache"],
     is_required=False,
 )
 IF_NONE_MATCH: Final = Parameter(
     "If-None-Match",
     "header",
-    TypeAdapter[str](
-        Annotated[
-            str,
-            Field(description="The ETag of the response you have: 304 if it is still current."),
-        ]
-    ),
+    TypeAdapter(str),
+    "The ETag of the response you have: 304 if it is still current.",
     is_required=False,
 )
 REDIRECT: Final = Parameter(
     "redirect",
     "query",
-    TypeAdapter[str](
-        Annotated[
-            Literal["0", "1"],
-            Field(description="`1` redirects to the file; `0` returns its facts as JSON."),
-        ]
-    ),
+    TypeAdapter[str](Literal["0", "1"]),
+    "`1` redirects to the file; `0` returns its facts as JSON.",
     "redirect must be 0 or 1",
     default="1",
 )
@@ -124,7 +109,7 @@ class ManyMatches(BaseModel):
         min_length=1,
         max_length=MOST_IDS,
         description="Each is answered once, also if it is listed twice.",
-        examples=[[7_490_235_544, 1_781_962_623]],
+        examples=[[_ID, 1_781_962_623]],
     )
 
 
@@ -139,9 +124,9 @@ def parse_match_id(text: str | None) -> int:
     if not text:
         raise MatchIdRequired("match_id is missing: ask for /match-details?match_id=7490235544")
     try:
-        return MATCH_ID_IN_PATH.parse(text)
-    except InvalidRequest as error:
-        raise InvalidMatchId(str(error)) from None
+        return _MATCH_ID.validate_python(text)
+    except ValidationError:
+        raise InvalidMatchId(_MATCH_ID_PROBLEM) from None
 
 
 def parse_match_ids(body: bytes) -> tuple[int, ...]:
@@ -173,37 +158,21 @@ NUMBER: Final = Parameter(
     "match_id",
     "path",
     TypeAdapter[int](
-        Annotated[
-            int,
-            Field(
-                strict=True,
-                ge=0,
-                lt=10**MAX_DIGITS,
-                description="A match's id. A number that is no match's is a match that does not exist.",
-                examples=[7_490_235_544],
-            ),
-            _whole(MAX_DIGITS),
-        ]
+        Annotated[int, Field(strict=True, ge=0, lt=10**MAX_DIGITS), _whole(MAX_DIGITS)]
     ),
+    "A match's id. A number that is no match's is a match that does not exist.",
     "match_id must be a number",
+    examples=[_ID],
 )
 ACCOUNT_ID: Final = Parameter(
     "account_id",
     "path",
     TypeAdapter[int](
-        Annotated[
-            int,
-            Field(
-                strict=True,
-                ge=0,
-                lt=ACCOUNT_ID_LIMIT,
-                description="A player's account id: the lower half of the SteamID64.",
-                examples=[120_269_134],
-            ),
-            _whole(MAX_DIGITS),
-        ]
+        Annotated[int, Field(strict=True, ge=0, lt=ACCOUNT_ID_LIMIT), _whole(MAX_DIGITS)]
     ),
+    "A player's account id: the lower half of the SteamID64.",
     f"account_id must be a number from 0 to {ACCOUNT_ID_LIMIT - 1}",
+    examples=[120_269_134],
 )
 
 
@@ -218,25 +187,11 @@ STEAM_IDS: Final = Parameter(
     "path",
     TypeAdapter[list[int]](
         Annotated[
-            list[SteamId],
-            Field(
-                min_length=1,
-                max_length=MAX_ALIASES,
-                description="SteamID64 of players, separated by commas.",
-                # JavaScript's numbers hold these exactly: they have 53 bits.
-                examples=[[76_561_198_048_632_960, 76_561_197_960_266_000]],
-            ),
-            BeforeValidator(_split),
+            list[SteamId], Field(min_length=1, max_length=MAX_ALIASES), BeforeValidator(_split)
         ]
     ),
+    "SteamID64 of players, separated by commas.",
     f"steam_ids must be 1 to {MAX_ALIASES} numbers of 64 bits, with commas between",
+    # JavaScript's numbers hold these exactly: they have 53 bits.
+    examples=[[76_561_198_048_632_960, 76_561_197_960_266_000]],
 )
-
-
-def parse_steam_ids(text: str) -> tuple[int, ...]:
-    """Return the IDs in `text`, each once.
-
-    Raises:
-        InvalidRequest: an ID is no 64-bit number, or there are too many.
-    """
-    return tuple(dict.fromkeys(STEAM_IDS.parse(text)))

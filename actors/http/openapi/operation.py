@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from actors.errors import InvalidRequest, RequestError
+from actors.http.content import JSON
 from actors.http.errors import PROTOCOL, TABLE
 
 Words = Mapping[int, tuple[str, ...]]  # status -> error words
@@ -30,14 +31,22 @@ class Needs(enum.Enum):
     ADMIN = enum.auto()  # the admin token
 
 
+# Media type -> a type, the name of a component, or a schema.
+Content = Mapping[str, type[BaseModel] | str | dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response other than an error in the API's own form."""
+    """A response; an error in the API's own form is only an error word of the operation."""
 
     summary: str
-    # Media type -> a type, the name of a component, or a schema.
-    content: Mapping[str, type[BaseModel] | str | dict[str, Any]] = field(default_factory=dict)
+    content: Content = field(default_factory=dict)
     headers: tuple[str, ...] = ()  # names; document.py describes them
+
+
+def in_json(status: int, summary: str, schema: type[BaseModel] | str) -> Mapping[int, Answer]:
+    """Return the response with this status, in JSON."""
+    return {status: Answer(summary, {JSON: schema})}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +56,9 @@ class Parameter(Generic[T]):
     name: str
     place: Literal["path", "query", "header"]
     type: TypeAdapter[T]
+    description: str
     problem: str = ""  # the error message about an invalid value
+    examples: Sequence[object] = ()
     is_required: bool = True
     default: str | None = None
 
@@ -65,14 +76,15 @@ class Parameter(Generic[T]):
     def described(self) -> dict[str, Any]:
         """Return the parameter object of the OpenAPI document."""
         schema = self.type.json_schema()
-        description = schema.pop("description", "")
+        if self.examples:
+            schema = {"examples": list(self.examples), **schema}
         if self.default is not None:
             schema["default"] = self.default
         return {
             "name": self.name,
             "in": self.place,
             "required": self.is_required and self.default is None,
-            "description": description,
+            "description": self.description,
             "schema": schema,
         }
 
@@ -89,8 +101,7 @@ class Operation:
     errors: Words
     tag: str = "matches"
     parameters: tuple[Parameter[Any], ...] = ()
-    body: type[BaseModel] | None = None
-    body_is_text: bool = False  # any text; then there is no type
+    body: Content = field(default_factory=dict)
     body_is_required: bool = True
     needs: Needs = Needs.KEY
 
@@ -102,19 +113,16 @@ class Routes(Protocol):
         """Return the operations and their handlers."""
 
 
-def add_routes(app: web.Application, *groups: Routes) -> Iterator[Operation]:
-    """Add a route for each operation, and yield the operation."""
+def add_routes(app: web.Application, *groups: Routes, prefix: str = "") -> Iterator[Operation]:
+    """Add a route for each operation, and yield the operation; `prefix` is the path of `app`."""
     for group in groups:
         for operation, handler in group.routes():
+            # A path parameter is any text: an invalid ID is another error than an unknown path.
+            path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", operation.path)
             methods = ("GET", "HEAD") if operation.method == "GET" else (operation.method,)
             for method in methods:
-                app.router.add_route(method, _route(operation.path), handler)
+                app.router.add_route(method, path.removeprefix(prefix), handler)
             yield operation
-
-
-def _route(path: str) -> str:
-    """Let a path parameter match any text: an invalid ID is another error than an unknown path."""
-    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def words(*errors: type[RequestError] | Words) -> Words:

@@ -11,32 +11,9 @@ from typing import Final
 
 from actors import errors
 from actors.http.content import JSON, PROTOBUF
-from actors.http.openapi.inputs import (
-    ACCOUNT_ID,
-    CACHE_CONTROL,
-    IF_NONE_MATCH,
-    MATCH_ID_IN_PATH,
-    MATCH_ID_IN_QUERY,
-    NUMBER,
-    REDIRECT,
-    STEAM_IDS,
-    TIMEOUT,
-    ManyMatches,
-)
-from actors.http.openapi.match_schema import CARD, GC_ANSWER, MATCH
-from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words, words
-from actors.http.openapi.outputs import (
-    RETRIEVER_IP,
-    RETRIEVER_NO_RETRY,
-    RETRIEVER_REASON,
-    RETRIEVER_STEAM_ID,
-    Aliases,
-    Healthy,
-    Ready,
-    Replay,
-    StatusOutput,
-)
-from actors.replays.availability import Availability
+from actors.http.openapi import inputs, outputs
+from actors.http.openapi.operation import BODY, Answer, Needs, Operation, Words, in_json, words
+from actors.matches.match import Availability
 
 NDJSON: Final = "application/x-ndjson"
 # Error word and message if there is no file.
@@ -68,14 +45,16 @@ _SERVICE: Final = words(
     errors.RequestStoreUnavailable,
     errors.TimedOut,
 )
-_FETCH: Final = (TIMEOUT, CACHE_CONTROL)
-_CONDITIONS: Final = (*_FETCH, IF_NONE_MATCH)
+_FETCH: Final = (inputs.TIMEOUT, inputs.CACHE_CONTROL)
+_CONDITIONS: Final = (*_FETCH, inputs.IF_NONE_MATCH)
+_TEXT: Final = "text/plain"
+_STRING: Final = {"type": "string"}
 _BINARY: Final = {"type": "string", "contentMediaType": PROTOBUF}
 _FRESHNESS: Final = ("Cache-Control", "Age", "X-Cache")
 _MATCH: Final = {
     200: Answer(
         "The Game Coordinator's response about the match.",
-        {JSON: MATCH, PROTOBUF: _BINARY},
+        {JSON: outputs.MATCH, PROTOBUF: _BINARY},
         headers=("ETag", *_FRESHNESS),
     ),
     304: Answer("The client already has the current response.", headers=("ETag", *_FRESHNESS)),
@@ -89,7 +68,7 @@ GET_MATCH_DETAILS: Final = Operation(
     "`Accept: application/x-protobuf` returns its bytes unchanged.",
     answers=_MATCH,
     errors=words(errors.MatchIdRequired, _MATCH_ERRORS, _CLIENT, _SERVICE),
-    parameters=(MATCH_ID_IN_QUERY, *_CONDITIONS),
+    parameters=(inputs.MATCH_ID_IN_QUERY, *_CONDITIONS),
 )
 
 GET_MATCH: Final = Operation(
@@ -100,7 +79,7 @@ GET_MATCH: Final = Operation(
     "type is an error.",
     answers=_MATCH,
     errors=words(_MATCH_ERRORS, _CLIENT, _SERVICE, {406: ("not-acceptable",)}),
-    parameters=(MATCH_ID_IN_PATH, *_CONDITIONS),
+    parameters=(inputs.MATCH_ID_IN_PATH, *_CONDITIONS),
 )
 
 POST_MATCH_DETAILS: Final = Operation(
@@ -111,12 +90,10 @@ POST_MATCH_DETAILS: Final = Operation(
     "an error with the `id`. Each match has its own time limit and counts as one request of the client: "
     "matches beyond its rate are answered with `rate-limited`. A slow reader is served slowly; after a "
     "disconnect, the remaining matches are not requested.",
-    answers={
-        200: Answer("One line for each match.", {NDJSON: {"type": "string"}}),
-    },
+    answers={200: Answer("One line for each match.", {NDJSON: _STRING})},
     errors=words(errors.InvalidRequest, _CLIENT, BODY),
     parameters=_FETCH,
-    body=ManyMatches,
+    body={JSON: inputs.ManyMatches},
 )
 
 GET_REPLAY: Final = Operation(
@@ -126,7 +103,9 @@ GET_REPLAY: Final = Operation(
     "Redirects to the replay file, or returns the reason why there is none.",
     answers={
         200: Answer(
-            "With `redirect=0`: the facts about the replay.", {JSON: Replay}, headers=_FRESHNESS
+            "With `redirect=0`: the facts about the replay.",
+            {JSON: outputs.Replay},
+            headers=_FRESHNESS,
         ),
         302: Answer("The location of the file.", headers=("Location", *_FRESHNESS)),
     },
@@ -134,7 +113,7 @@ GET_REPLAY: Final = Operation(
         _MATCH_ERRORS, _CLIENT, _SERVICE, {404: tuple(word for word, _ in NO_REPLAY.values())}
     ),
     tag="replays",
-    parameters=(MATCH_ID_IN_PATH, REDIRECT, *_FETCH),
+    parameters=(inputs.MATCH_ID_IN_PATH, inputs.REDIRECT, *_FETCH),
 )
 
 _UNHEALTHY: Final[Words] = {503: ("unhealthy",)}
@@ -144,7 +123,7 @@ GET_HEALTHZ: Final = Operation(
     "/healthz",
     "Liveness",
     "Independent of Steam: a service without a ready bot is alive.",
-    answers={200: Answer("The process is alive.", {JSON: Healthy})},
+    answers=in_json(200, "The process is alive.", outputs.Healthy),
     errors=words(_BROWSER, _UNHEALTHY),
     tag="service",
     needs=Needs.NOTHING,
@@ -157,13 +136,11 @@ GET_READYZ: Final = Operation(
     "The service is ready if it can request a new match, or if only the budget is spent: then known "
     "matches are answered, new ones are refused with 429 and the time, and `budget` is `spent`. "
     "Otherwise the response is 503, as for a new match.",
-    answers={200: Answer("At least one bot is ready, or only the budget is spent.", {JSON: Ready})},
+    answers=in_json(200, "At least one bot is ready, or only the budget is spent.", outputs.Ready),
     errors=words(_BROWSER, errors.NotReady),
     tag="service",
     needs=Needs.NOTHING,
 )
-
-_EXPOSITION: Final[dict[str, str]] = {"type": "string"}
 
 GET_METRICS: Final = Operation(
     "GET",
@@ -172,9 +149,7 @@ GET_METRICS: Final = Operation(
     "For Prometheus: its text format, or OpenMetrics if the Accept header prefers it. The response is "
     "cached for a second.",
     answers={
-        200: Answer(
-            "All metrics.", {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION}
-        )
+        200: Answer("All metrics.", {_TEXT: _STRING, "application/openmetrics-text": _STRING})
     },
     errors=_BROWSER,
     tag="service",
@@ -186,18 +161,17 @@ GET_STATUS: Final = Operation(
     "/status",
     "Fleet status",
     "Bots, router, alerts and the state of the settings.",
-    answers={200: Answer("Fleet status.", {JSON: StatusOutput})},
+    answers=in_json(200, "Fleet status.", outputs.StatusOutput),
     errors=words(_CLIENT, _UNHEALTHY),
     tag="service",
 )
 
-_TEXT: Final = "text/plain"
-_ACCOUNT: Final = (RETRIEVER_STEAM_ID, RETRIEVER_IP)
-_FINAL: Final = (*_ACCOUNT, RETRIEVER_NO_RETRY, RETRIEVER_REASON)
+_ACCOUNT: Final = (outputs.RETRIEVER_STEAM_ID, outputs.RETRIEVER_IP)
+_FINAL: Final = (*_ACCOUNT, outputs.RETRIEVER_NO_RETRY, outputs.RETRIEVER_REASON)
 
 
 def _text(summary: str, *headers: str) -> Answer:
-    return Answer(summary, {_TEXT: {"type": "string"}}, headers=headers)
+    return Answer(summary, {_TEXT: _STRING}, headers=headers)
 
 
 _REFUSALS: Final[Mapping[int, Answer]] = {
@@ -217,7 +191,7 @@ GET_RETRIEVER_MATCH: Final = Operation(
         200: Answer(
             "The Game Coordinator's response. With `x-match-noretry`: the match does not exist, or it is "
             "of the old format and has no replay.",
-            {JSON: GC_ANSWER},
+            {JSON: outputs.GC_ANSWER},
             headers=_FINAL,
         ),
         204: Answer(
@@ -232,7 +206,7 @@ GET_RETRIEVER_MATCH: Final = Operation(
     },
     errors={},
     tag="retriever",
-    parameters=(NUMBER, *_FETCH),
+    parameters=(inputs.NUMBER, *_FETCH),
     needs=Needs.ANY_KEY,
 )
 
@@ -241,10 +215,10 @@ GET_PROFILE: Final = Operation(
     "/profile/{account_id}",
     "A player's profile card, as OpenDota's retriever returns it",
     "Uses no match budget.",
-    answers={200: Answer("The card.", {JSON: CARD}), **_REFUSALS, 504: _NO_ANSWER},
+    answers={**in_json(200, "The card.", outputs.CARD), **_REFUSALS, 504: _NO_ANSWER},
     errors={},
     tag="retriever",
-    parameters=(ACCOUNT_ID,),
+    parameters=(inputs.ACCOUNT_ID,),
     needs=Needs.ANY_KEY,
 )
 
@@ -253,9 +227,9 @@ GET_ALIASES: Final = Operation(
     "/aliases/{steam_ids}",
     "Former names of players, as OpenDota's retriever returns them",
     "The response omits IDs without names. Uses no match budget.",
-    answers={200: Answer("The names.", {JSON: Aliases}), **_REFUSALS, 504: _NO_ANSWER},
+    answers={**in_json(200, "The names.", outputs.Aliases), **_REFUSALS, 504: _NO_ANSWER},
     errors={},
     tag="retriever",
-    parameters=(STEAM_IDS,),
+    parameters=(inputs.STEAM_IDS,),
     needs=Needs.ANY_KEY,
 )

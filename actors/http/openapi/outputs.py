@@ -1,17 +1,23 @@
-"""Response types; match_schema.py has the type of a match."""
+"""Response types, and the JSON Schema of matches and profile cards."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from google.protobuf.descriptor import FieldDescriptor as F
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from actors.accounts.admin import AccountRow
 from actors.bot.messages import BotReport
-from actors.dashboard.alerts import Alert, Severity
-from actors.replays.availability import Availability
+from actors.dashboard.snapshot import Alert, Severity
+from actors.matches.match import Availability
+from actors.matches.protobuf import schema
+from actors.matches.protobuf.schema import FieldSpec, Schema, card_schema, match_schema
 from actors.router.messages import RouterReport
+
+Json = dict[str, Any]
 
 RETRIEVER_STEAM_ID: Final = "x-match-request-steamid"  # of the account that asked the GC
 RETRIEVER_IP: Final = "x-match-request-ip"
@@ -108,9 +114,7 @@ class AlertOutput(ResponseModel):
     @classmethod
     def of(cls, line: Alert) -> AlertOutput:
         """Return an alert as the API shows it."""
-        about = None
-        if line.about is not None:
-            about = AlertSubject(type=line.about[0], name=line.about[1])
+        about = line.about and AlertSubject(type=line.about[0], name=line.about[1])
         return cls(
             severity=line.level,
             kind=line.kind,
@@ -202,3 +206,64 @@ class FleetOutput(ResponseModel):
     drained: bool
     parked: list[str] = Field(description="Bots that an operator parked.")
     leaving: list[str] = Field(description="Bots that still finish their requests.")
+
+
+# -- matches and profile cards -----------------------------------------------------------------------
+
+MATCH: Final = "MatchDetails"
+GC_ANSWER: Final = schema.RESPONSE
+CARD: Final = schema.CARD
+_INTEGER: Final[Json] = {"type": "integer"}
+_LONG: Final[Json] = {"type": "string", "pattern": "^-?[0-9]+$"}
+_FLOAT: Final[Json] = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+# By protobuf's JSON mapping.
+_PLAIN: Final[Mapping[int, Json]] = {
+    **dict.fromkeys((F.TYPE_INT32, F.TYPE_UINT32, F.TYPE_SINT32), _INTEGER),
+    **dict.fromkeys((F.TYPE_FIXED32, F.TYPE_SFIXED32), _INTEGER),
+    **dict.fromkeys((F.TYPE_INT64, F.TYPE_UINT64, F.TYPE_SINT64), _LONG),
+    **dict.fromkeys((F.TYPE_FIXED64, F.TYPE_SFIXED64), _LONG),
+    **dict.fromkeys((F.TYPE_FLOAT, F.TYPE_DOUBLE), _FLOAT),
+    F.TYPE_BOOL: {"type": "boolean"},
+    F.TYPE_STRING: {"type": "string"},
+    F.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+}
+
+
+def valve_components(ref: str) -> dict[str, Json]:
+    """Return every message as a component; `ref` is the prefix of a reference."""
+    messages = {
+        name: _message(schema, fields, ref)
+        for schema in (match_schema(), card_schema())
+        for name, fields in schema.messages.items()
+    }
+    answer = messages[GC_ANSWER]
+    answer["required"] = ["result", "match"]
+    ours = {
+        "id": {"type": "integer", "description": "The match ID."},
+        "replay_url": {
+            "type": ["string", "null"],
+            "description": "URL of the replay file; null if there is none.",
+        },
+    }
+    match = {
+        **answer,
+        "properties": {**ours, **answer["properties"]},
+        "required": [*ours, *answer["required"]],
+    }
+    return {MATCH: match, **messages}
+
+
+def _message(schema: Schema, fields: tuple[FieldSpec, ...], ref: str) -> Json:
+    """Return a message's schema; all fields are optional, because the Game Coordinator may omit any."""
+    return {"type": "object", "properties": {one.name: _field(schema, one, ref) for one in fields}}
+
+
+def _field(schema: Schema, spec: FieldSpec, ref: str) -> Json:
+    if spec.type == F.TYPE_MESSAGE:
+        one: Json = {"$ref": ref + spec.refers_to}
+    elif spec.type == F.TYPE_ENUM:  # a number if the schema has no name for it
+        names = list(dict.fromkeys(schema.enums[spec.refers_to].values()))
+        one = {"anyOf": [{"enum": names}, {"type": "integer"}]}
+    else:
+        one = _PLAIN[spec.type]
+    return {"type": "array", "items": one} if spec.repeated else one

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { ask, tell } from "./dialogs.js";
-import { many } from "./words.js";
+import { many } from "./format.js";
 
 /** Do something that needs no question; say what came of it. */
 async function just(what, done) {

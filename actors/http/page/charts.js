@@ -1,7 +1,7 @@
 // Small charts of the last hour, drawn as SVG: bars, lines and stacked areas over sixty minutes.
 
 import { make, say } from "./dom.js";
-import { latency, many } from "./words.js";
+import { latency, many } from "./format.js";
 
 const WIDTH = 600;
 const HEIGHT = 100;

@@ -8,7 +8,7 @@ import { $, make, say } from "./dom.js";
 import { Feed } from "./feed.js";
 import { accountColumns, accountFacts, accountText, botColumns, botFacts, botText, freesAt } from "./rows.js";
 import { Table } from "./table.js";
-import { accountState, botState, clock, many } from "./words.js";
+import { accountState, botState, clock, many } from "./format.js";
 
 const AGES_MS = 5000; // between two looks at what only grows older
 const LINKS = { live: "live", connecting: "connecting", refused: "connecting" };

@@ -1,6 +1,6 @@
 // What the two tables show of a bot and of an account, and what the details do.
 
-import { accountState, ago, ahead, botState, clock } from "./words.js";
+import { accountState, ago, ahead, botState, clock } from "./format.js";
 
 const state = (of) => (row) => {
   const [text, kind] = of(row);

@@ -1,13 +1,13 @@
-"""Shared parts of the admin routes: operator check, request body, refusals, time limits."""
+"""Shared parts of the admin routes: request body, orders with a time limit, refusals."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
 from actors.clock import Clock, within
@@ -26,18 +26,11 @@ from actors.errors import (
     StoreMisused,
     StoreUnavailable,
 )
-from actors.http.auth.admin import (
-    READING,
-    UNAUTHENTICATED,
-    Audit,
-    Operator,
-    OperatorAuth,
-    add_facts,
-)
+from actors.http.auth.admin import add_facts
 from actors.http.errors import error_body
 
-PREFIX: Final = "/admin"
 ANSWER_S: Final = 10.0
+IMPORT_S: Final = 60.0
 REFUSALS: Final[Mapping[type[ServiceError], tuple[int, str]]] = {
     NoSuchAccount: (404, "not-found"),
     NoSuchBot: (404, "not-found"),
@@ -81,32 +74,8 @@ class Orders:
             return await asyncio.shield(task)
 
 
-def operators_only(
-    operators: OperatorAuth, audit: Audit, on_change: Callable[[], None]
-) -> Middleware:
-    """Return a middleware for paths below PREFIX: it checks the operator, and audits each change.
-
-    `on_change` is called after each change.
-    """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith(f"{PREFIX}/"):
-            return await handler(request)
-        operator = operators.check(request)
-        if isinstance(operator, Operator):
-            who, answer = operator.name, await _answer(request, handler)
-        else:
-            who, answer = UNAUTHENTICATED, operator
-        if request.method not in READING:
-            audit.write(request, who, answer)
-            on_change()
-        return answer
-
-    return middleware
-
-
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_of(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return the response of a handler, or of the error that it raises."""
     try:
         return await handler(request)
     except BadInput as error:

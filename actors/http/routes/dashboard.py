@@ -1,14 +1,9 @@
-"""`/`, `/page/...`, `/session`, `/events`: the page, its session and its event stream.
-
-The page loads nothing from other hosts and contains no inline script or style; its headers make the
-browser enforce that. So a script in a name or an error message is shown as text and never runs.
-"""
+"""`/session`, `/events`: the session and the event stream of the page."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from importlib import resources
+import functools
 from typing import Final
 
 import orjson
@@ -19,78 +14,19 @@ from actors.clock import Clock, within
 from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.event_stream import Watcher, event_id
 from actors.errors import LocalProtocolError
-from actors.http.auth.admin import UNAUTHENTICATED, Audit, OperatorAuth, add_facts, is_own_page
+from actors.http.auth.admin import (
+    UNAUTHENTICATED,
+    Audit,
+    OperatorAuth,
+    add_facts,
+    foreign_page,
+    is_own_page,
+)
 from actors.http.auth.clients import SLOWED
-from actors.http.auth.credentials import SIGN_IN
-from actors.http.auth.sessions import BrowserSession, drop_cookie, set_cookie
+from actors.http.auth.sessions import SIGN_IN, drop_cookie, set_cookie
 from actors.http.content import json_response
 from actors.http.errors import error_body, error_response
-from actors.http.headers import PAGE_HEADERS
 from actors.http.routes.admin_request import BadInput, body_of
-from actors.matches.match import etag_of
-
-INDEX: Final = "index.html"
-TYPES: Final = {
-    "html": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "svg": "image/svg+xml",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    content: bytes
-    type: str
-    etag: str
-
-
-class PageRoutes:
-    """Serves the files of the page from memory."""
-
-    def __init__(self) -> None:
-        folder = resources.files("actors.http") / "page"
-        self._files = {
-            one.name: _read(one.name, one.read_bytes())
-            for one in folder.iterdir()
-            if one.name.rpartition(".")[2] in TYPES
-        }
-
-    def add_to(self, app: web.Application) -> None:
-        """Add the routes to the application."""
-        app.router.add_get("/", self.index)
-        app.router.add_get("/page/{name}", self.file)
-
-    async def index(self, request: web.Request) -> web.Response:
-        """Return the page."""
-        return _answer(request, self._files[INDEX])
-
-    async def file(self, request: web.Request) -> web.Response:
-        """Return a file of the page."""
-        found = self._files.get(request.match_info["name"])
-        if found is None:
-            raise web.HTTPNotFound
-        return _answer(request, found)
-
-
-def _read(name: str, content: bytes) -> _File:
-    kind = TYPES[name.rpartition(".")[2]]
-    return _File(content, kind, etag_of(content))
-
-
-def _answer(request: web.Request, file: _File) -> web.Response:
-    seen = request.if_none_match or ()
-    if any(etag.value == file.etag for etag in seen):
-        answer = web.Response(status=304)
-    else:
-        answer = web.Response(body=file.content, content_type=file.type, charset="utf-8")
-        answer.enable_compression()
-    answer.etag = file.etag
-    # The browser revalidates every file: all must be of one version.
-    answer.headers[hdrs.CACHE_CONTROL] = "no-cache"
-    if file.type == "text/html":  # also a 304: its headers replace those in the browser's cache
-        answer.headers.extend(PAGE_HEADERS)
-    return answer
 
 
 class SignIn(BaseModel):
@@ -112,8 +48,8 @@ class SessionRoutes:
         """Add the routes to the application."""
         app.router.add_get(SIGN_IN, self.show)
         if self._operators is not None:
-            app.router.add_post(SIGN_IN, self.sign_in)
-            app.router.add_delete(SIGN_IN, self.sign_out)
+            app.router.add_post(SIGN_IN, functools.partial(self.sign_in, self._operators))
+            app.router.add_delete(SIGN_IN, functools.partial(self.sign_out, self._operators))
 
     async def show(self, request: web.Request) -> web.Response:
         """Return whether there is an admin API, and whether this browser is signed in."""
@@ -122,62 +58,51 @@ class SessionRoutes:
         session = self._operators.sessions.of(request)
         if session is None:
             return self._answer(request, "signed-out")
-        return self._signed_in(request, self._operators, session)
+        return self._answer(request, "signed-in", self._operators.sessions.left_s(session))
 
-    async def sign_in(self, request: web.Request) -> web.Response:
+    async def sign_in(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         """Begin a session with the admin token: `{"token": ...}`."""
-        answer = await self._try(request, self._there)
+        answer = await self._open(operators, request)
         self._audit.write(request, UNAUTHENTICATED, answer)
         return answer
 
-    async def sign_out(self, request: web.Request) -> web.Response:
+    async def sign_out(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         """End the session of this browser."""
         if not is_own_page(request):
-            return _foreign()
-        operator = self._there.operator(request)
-        self._there.sessions.close(request)
+            return foreign_page()
+        operator = operators.operator(request)
+        operators.sessions.close(request)
         answer = self._answer(request, "signed-out")
         drop_cookie(answer)
-        self._audit.write(request, operator.name if operator else UNAUTHENTICATED, answer)
+        self._audit.write(request, operator or UNAUTHENTICATED, answer)
         return answer
 
-    @property
-    def _there(self) -> OperatorAuth:
-        assert self._operators is not None  # noqa: S101 - without one the routes do not exist
-        return self._operators
-
-    async def _try(self, request: web.Request, operators: OperatorAuth) -> web.Response:
+    async def _open(self, operators: OperatorAuth, request: web.Request) -> web.Response:
         if not is_own_page(request):
-            return _foreign()
+            return foreign_page()
         if SLOWED in request:
             return error_response(request[SLOWED])
         try:
             token = (await body_of(request, SignIn)).token
         except BadInput as error:
             return error_body(400, "invalid", str(error))
-        if not operators.opens_for(token):
+        if not operators.token.matches(token):
             return error_body(401, "unauthorized", "this is not the admin token")
         secret, session = operators.sessions.open()
         add_facts(request, session=session.name)
-        answer = self._signed_in(request, operators, session)
+        answer = self._answer(request, "signed-in", operators.sessions.left_s(session))
         set_cookie(answer, secret, request)
         return answer
 
-    def _signed_in(
-        self, request: web.Request, operators: OperatorAuth, session: BrowserSession
+    def _answer(
+        self, request: web.Request, state: str, left_s: float | None = None
     ) -> web.Response:
-        return self._answer(request, "signed-in", round(operators.sessions.left_s(session)))
-
-    def _answer(self, request: web.Request, state: str, ends_in: int | None = None) -> web.Response:
         may_watch = state == "signed-in" or not self._is_private
+        ends_in = None if left_s is None else round(left_s)
         body = orjson.dumps({"state": state, "may_watch": may_watch, "ends_in": ends_in})
         answer = json_response(request, body)
         answer.headers[hdrs.CACHE_CONTROL] = "no-store"
         return answer
-
-
-def _foreign() -> web.Response:
-    return error_body(403, "foreign-page", "this did not come from the service's own page")
 
 
 MOST: Final = 100  # streams at once

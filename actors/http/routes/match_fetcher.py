@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from aiohttp import hdrs, web
@@ -25,6 +24,7 @@ from actors.errors import (
 from actors.http.auth.clients import Client, client_of
 from actors.http.errors import TABLE
 from actors.http.headers import request_id_of
+from actors.http.metrics import MatchMetrics
 from actors.http.openapi.inputs import TIMEOUT
 from actors.matches.cache import MatchCache
 from actors.matches.match import MatchAnswer, NoMatch
@@ -34,8 +34,6 @@ from actors.router.metrics import Lookup, RouterMetrics
 ROUTER_GRACE_S: Final = 0.25  # beyond the deadline, for the router's answer
 ASKED_S: Final = 0.1
 TIMEOUT_HEADER: Final = istr(TIMEOUT.name)
-
-CountMatch = Callable[[str], None]  # counts a match by its error word; "" if there is data
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -60,14 +58,14 @@ class MatchFetcher:
         *,
         deadline_s: float,
         router_metrics: RouterMetrics,
-        count: CountMatch,
+        metrics: MatchMetrics,
         clock: Clock,
     ) -> None:
         self._router = router
         self.memory = memory
         self._deadline_s = deadline_s
         self._router_metrics = router_metrics
-        self._count = count
+        self._metrics = metrics
         self._clock = clock
 
     def reconfigure(self, deadline_s: float) -> None:
@@ -83,7 +81,8 @@ class MatchFetcher:
         client, timeout_s = client_of(request), self._deadline_s
         if (text := request.headers.get(TIMEOUT_HEADER)) is not None:
             timeout_s = min(timeout_s, TIMEOUT.parse(text))
-        refresh = client.may_refresh and _is_no_cache(request)
+        directives = request.headers.get(hdrs.CACHE_CONTROL, "").lower().split(",")
+        refresh = client.may_refresh and "no-cache" in (one.strip() for one in directives)
         return Options(client, timeout_s, refresh, request_id_of(request))
 
     async def fetch(
@@ -100,15 +99,15 @@ class MatchFetcher:
         try:
             answer = await self._fetch(match_id, options, patience_s)
         except RequestError as error:
-            self._count(TABLE[type(error)][1])
+            self._metrics.answered(TABLE[type(error)][1])
             raise
-        self._count("")
+        self._metrics.answered()
         return answer
 
     def count_cached(self) -> None:
         """Count a match that was answered from memory without `fetch`."""
         self._router_metrics.looked_up(Lookup.MEMORY)
-        self._count("")
+        self._metrics.answered()
 
     async def asked_last(self, match_id: int) -> ReadyBot | None:
         """Return the bot that was asked last for a match that the router still fetches."""
@@ -118,7 +117,11 @@ class MatchFetcher:
         return None
 
     async def _fetch(self, match_id: int, options: Options, patience_s: float) -> MatchAnswer:
-        if not options.refresh and (known := self._remembered(match_id)):
+        wall = self._clock.wall()
+        if not options.refresh and (known := self.memory.get(match_id, wall)) is not None:
+            self._router_metrics.looked_up(Lookup.MEMORY)
+            if isinstance(known, NoMatch):
+                raise known.error(wall)
             return known
         now = self._clock.now()
         deadline = now + options.timeout_s
@@ -133,16 +136,6 @@ class MatchFetcher:
         # The router keeps the deadline and knows the reason of a failure: wait a little longer for it.
         until = min(deadline + ROUTER_GRACE_S, now + patience_s)
         return await ask_in_time(self._router, fetch, until=until)
-
-    def _remembered(self, match_id: int) -> MatchAnswer | None:
-        """Return the match if it is in memory; raises RequestError if memory has the GC's refusal."""
-        now = self._clock.wall()
-        known = self.memory.get(match_id, now)
-        if known is not None:
-            self._router_metrics.looked_up(Lookup.MEMORY)
-        if isinstance(known, NoMatch):
-            raise known.error(now)
-        return known
 
 
 async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R:
@@ -159,8 +152,3 @@ async def ask_in_time(actor: Address[M], question: Ask[R], *, until: float) -> R
         raise Busy("too many requests at once; try again soon", 1.0) from None
     except ActorStopped:
         raise NotReady("the service is starting or stopping", 5.0) from None
-
-
-def _is_no_cache(request: web.Request) -> bool:
-    directives = request.headers.get(hdrs.CACHE_CONTROL, "").lower().split(",")
-    return "no-cache" in (directive.strip() for directive in directives)

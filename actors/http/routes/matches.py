@@ -1,16 +1,19 @@
-"""`GET /match-details`, `GET /matches/M`, `POST /match-details`."""
+"""`GET /match-details`, `GET /matches/M`, `POST /match-details`: matches from memory, else the router."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from actors.errors import RequestError
+from actors.clock import Clock
+from actors.errors import (
+    RequestError,
+)
 from actors.http.auth.admission import Admission
 from actors.http.content import (
     JSON,
@@ -19,14 +22,13 @@ from actors.http.content import (
     best_media_type,
     content_of,
     is_not_modified,
+    with_source,
 )
 from actors.http.errors import TABLE, error_body, error_response, error_row
 from actors.http.openapi.inputs import parse_match_id, parse_match_ids
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_MATCH, GET_MATCH_DETAILS, NDJSON, POST_MATCH_DETAILS
-from actors.http.outcome import with_source
 from actors.http.routes.match_fetcher import MatchFetcher, Options
-from actors.matches.match import MatchAnswer
 
 CONCURRENCY: Final = 8  # matches of one bulk request in progress; other clients need bots too
 
@@ -34,10 +36,9 @@ CONCURRENCY: Final = 8  # matches of one bulk request in progress; other clients
 class MatchRoutes:
     """Answers requests for one match."""
 
-    def __init__(self, fetcher: MatchFetcher, *, wall: Callable[[], float]) -> None:
-        """`wall` returns UTC seconds."""
+    def __init__(self, fetcher: MatchFetcher, *, clock: Clock) -> None:
         self._fetcher = fetcher
-        self._wall = wall
+        self._clock = clock
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return the operations and their handlers."""
@@ -63,17 +64,14 @@ class MatchRoutes:
             answer = await self._fetcher.fetch(parsed_id, options)
         except RequestError as error:
             return error_response(error)
-        return self._response(request, answer, media_type)
-
-    def _response(self, request: web.Request, answer: MatchAnswer, media_type: str) -> web.Response:
-        content = content_of(answer, media_type, request.headers.get(hdrs.ACCEPT_ENCODING, ""))
-        headers = content.headers
-        add_freshness(headers, request, answer, self._wall())
+        accepted = request.headers.get(hdrs.ACCEPT_ENCODING, "")
+        body, headers = content_of(answer, media_type, accepted)
+        add_freshness(headers, request, answer, self._clock.wall())
         if is_not_modified(request, headers[hdrs.ETAG]):
             del headers[hdrs.CONTENT_TYPE]
             headers.popall(hdrs.CONTENT_ENCODING, None)
             return with_source(web.Response(status=304, headers=headers), answer.source)
-        return with_source(web.Response(body=content.body, headers=headers), answer.source)
+        return with_source(web.Response(body=body, headers=headers), answer.source)
 
 
 class BulkRoute:
@@ -119,16 +117,11 @@ class BulkRoute:
         response: web.StreamResponse,
     ) -> None:
         for index, match_id in remaining:
-            await response.write(await self._line(request, index, match_id, options))
-
-    async def _line(
-        self, request: web.Request, index: int, match_id: int, options: Options
-    ) -> bytes:
-        try:
-            if index > 0:  # the request itself was counted for the first ID
-                self._admission.take(request)
-            body = (await self._fetcher.fetch(match_id, options)).json
-        except RequestError as error:
-            row = error_row(TABLE[type(error)][1], str(error), error.retry_after)
-            body = orjson.dumps({"id": match_id, **row})
-        return body + b"\n"
+            try:
+                if index > 0:  # the request itself was counted for the first ID
+                    self._admission.take(request)
+                body = (await self._fetcher.fetch(match_id, options)).json
+            except RequestError as error:
+                row = error_row(TABLE[type(error)][1], str(error), error.retry_after)
+                body = orjson.dumps({"id": match_id, **row})
+            await response.write(body + b"\n")

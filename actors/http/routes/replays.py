@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
+from actors.clock import Clock
 from actors.errors import RequestError
-from actors.http.content import JSON, add_freshness
+from actors.http.content import JSON, add_freshness, with_source
 from actors.http.errors import error_body, error_response
 from actors.http.openapi.inputs import REDIRECT, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_REPLAY, NO_REPLAY
 from actors.http.openapi.outputs import Replay
-from actors.http.outcome import with_source
 from actors.http.routes.match_fetcher import MatchFetcher
-from actors.matches.match import MatchAnswer, on_mirror
-from actors.replays.availability import Availability, availability, upload_left_s
+from actors.matches.match import Availability, on_mirror
 
 
 class ReplayRoute:
     """Answers requests for replay files."""
 
-    def __init__(
-        self, fetcher: MatchFetcher, *, mirror: str | None, wall: Callable[[], float]
-    ) -> None:
-        """`mirror`: base URL of the server with the files, if not Valve's; `wall` returns UTC seconds."""
+    def __init__(self, fetcher: MatchFetcher, *, mirror: str | None, clock: Clock) -> None:
+        """`mirror`: base URL of the server with the files, if not Valve's."""
         self._fetcher = fetcher
         self._mirror = mirror
-        self._wall = wall
+        self._clock = clock
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return the operation and its handler."""
@@ -45,10 +42,21 @@ class ReplayRoute:
             answer = await self._fetcher.fetch(match_id, self._fetcher.options(request))
         except RequestError as error:
             return error_response(error)
-        now = self._wall()
-        facts = self._facts(answer, now)
-        if is_redirect and facts.availability in NO_REPLAY:
-            word, sentence = NO_REPLAY[facts.availability]
+        now, replay = self._clock.wall(), answer.replay
+        verdict, url = replay.availability(now), replay.url
+        is_coming = verdict is Availability.NOT_YET
+        facts = Replay(
+            id=answer.match_id,
+            availability=verdict,
+            url=on_mirror(url, self._mirror) if url and self._mirror else url,
+            state=replay.state,
+            cluster=replay.cluster,
+            salt=replay.salt,
+            ended_at=replay.ended_at,
+            retry_after=math.ceil(replay.upload_left_s(now)) if is_coming else None,
+        )
+        if is_redirect and verdict in NO_REPLAY:
+            word, sentence = NO_REPLAY[verdict]
             return error_body(404, word, sentence, facts.retry_after)
         headers = CIMultiDict[str]()
         add_freshness(headers, request, answer, now)
@@ -60,19 +68,3 @@ class ReplayRoute:
         headers[hdrs.CONTENT_TYPE] = JSON
         body = facts.model_dump_json().encode()
         return with_source(web.Response(body=body, headers=headers), answer.source)
-
-    def _facts(self, answer: MatchAnswer, now: float) -> Replay:
-        replay = answer.replay
-        verdict = availability(replay, now)
-        is_coming = verdict is Availability.NOT_YET
-        url = replay.url
-        return Replay(
-            id=answer.match_id,
-            availability=verdict,
-            url=on_mirror(url, self._mirror) if url and self._mirror else url,
-            state=replay.state,
-            cluster=replay.cluster,
-            salt=replay.salt,
-            ended_at=replay.ended_at,
-            retry_after=math.ceil(upload_left_s(replay, now)) if is_coming else None,
-        )

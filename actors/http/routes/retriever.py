@@ -28,10 +28,10 @@ from actors.errors import (
     TimedOut,
     Unauthorized,
 )
-from actors.http.content import accepts_gzip
-from actors.http.errors import TABLE, error_response
+from actors.http.content import accepts_gzip, with_source
+from actors.http.errors import ERROR, TABLE, error_response
 from actors.http.headers import request_id_of
-from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, parse_match_id, parse_steam_ids
+from actors.http.openapi.inputs import ACCOUNT_ID, NUMBER, STEAM_IDS, parse_match_id
 from actors.http.openapi.operation import Operation
 from actors.http.openapi.operations import GET_ALIASES, GET_PROFILE, GET_RETRIEVER_MATCH
 from actors.http.openapi.outputs import (
@@ -40,8 +40,7 @@ from actors.http.openapi.outputs import (
     RETRIEVER_REASON,
     RETRIEVER_STEAM_ID,
 )
-from actors.http.outcome import ERROR, with_source
-from actors.http.routes.match_fetcher import MatchFetcher, Options, ask_in_time
+from actors.http.routes.match_fetcher import MatchFetcher, ask_in_time
 from actors.matches.match import MatchAnswer, gzipped
 from actors.matches.players import RetrieverDecoder
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
@@ -84,12 +83,10 @@ def account_headers(outcome: MatchAnswer | RequestError) -> dict[str, str]:
 
 def match_headers(answer: MatchAnswer) -> dict[str, str]:
     """Return the headers of a match; a match of the old format never has a replay salt."""
-    final = (
-        {RETRIEVER_NO_RETRY: str(OK), RETRIEVER_REASON: OLD_FORMAT}
-        if answer.replay.is_old_format
-        else {}
-    )
-    return {**account_headers(answer), **final}
+    headers = account_headers(answer)
+    if answer.replay.is_old_format:
+        headers |= {RETRIEVER_NO_RETRY: str(OK), RETRIEVER_REASON: OLD_FORMAT}
+    return headers
 
 
 def match_refusal(request: web.Request, error: RequestError) -> web.Response:
@@ -155,7 +152,14 @@ class RetrieverRoutes:
         text, options = request.match_info["match_id"], self._fetcher.options(request)
         NUMBER.parse(text)
         try:
-            answer = await self._fetch_match(parse_match_id(text), options)
+            match_id = parse_match_id(text)
+            # A running attempt continues: its result is known at the next request.
+            answer = await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
+        except TimedOut as late:
+            # Tell the client which account is asked.
+            if late.steam_id is None and (bot := await self._fetcher.asked_last(match_id)):
+                late.steam_id, late.ip = bot.steam_id, bot.ip
+            return match_refusal(request, late)
         except RequestError as error:
             return match_refusal(request, error)
         body = self._decoder.json(answer.protobuf)
@@ -171,21 +175,8 @@ class RetrieverRoutes:
 
     async def aliases(self, request: web.Request) -> web.Response:
         """Return the former names of players."""
-        steam_ids = parse_steam_ids(request.match_info["steam_ids"])
+        steam_ids = tuple(dict.fromkeys(STEAM_IDS.parse(request.match_info["steam_ids"])))
         deadline = self._clock.now() + ALIASES_S
         fetch = FetchAliases(steam_ids, deadline, request_id_of(request))
         names = await ask_in_time(self._players, fetch, until=deadline + GRACE_S)
         return gzipped_response(request, names, {})
-
-    async def _fetch_match(self, match_id: int, options: Options) -> MatchAnswer:
-        """Fetch a match, but wait less long than the router may take.
-
-        A running attempt continues: its budget is spent, and its result is known at the next request.
-        """
-        try:
-            return await self._fetcher.fetch(match_id, options, patience_s=MATCH_S)
-        except TimedOut as late:
-            # Tell the client which account is asked.
-            if late.steam_id is None and (bot := await self._fetcher.asked_last(match_id)):
-                late.steam_id, late.ip = bot.steam_id, bot.ip
-            raise

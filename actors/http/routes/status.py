@@ -19,6 +19,7 @@ from actors.clock import Clock, within
 from actors.dashboard.alerts import without_names
 from actors.dashboard.dashboard import Dashboard
 from actors.errors import LocalProtocolError
+from actors.http.auth.admission import Admission
 from actors.http.content import json_response
 from actors.http.errors import error_body
 from actors.http.openapi.operation import Operation
@@ -37,42 +38,23 @@ class StatusRoutes:
         registry: BotRegistry,
         router: Address[RouterMessage],
         dashboard: Dashboard,
+        admission: Admission,
         *,
+        facts: Callable[[], Mapping[str, Any]],
         clock: Clock,
-        about: Mapping[str, Any],
-        config: Callable[[], Mapping[str, Any]],
-        log: Callable[[], Mapping[str, int]],
-        may_see_names: Callable[[web.Request], bool],
     ) -> None:
-        """Make the routes.
-
-        Args:
-            registry: the bots.
-            router: tells whether a new match can be asked for.
-            dashboard: the alerts.
-            clock: for the deadlines.
-            about: constant facts shown on /status, e.g. the version.
-            config: returns the state of the settings.
-            log: returns the state of the log.
-            may_see_names: whether a request's client may see the names of accounts.
-        """
+        """`facts` returns the version and the state of the settings and of the log."""
         self._registry = registry
         self._router = router
         self._dashboard = dashboard
         self._newest: dict[str, list[dict[str, Any]]] = {"alerts": [], "needs": []}
         self._clock = clock
-        self._about = about
-        self._config = config
-        self._log = log
-        self._may_see_names = may_see_names
+        self._admission = admission
+        self._facts = facts
 
     def routes(self) -> Iterable[tuple[Operation, Handler]]:
         """Return the operations and their handlers."""
-        return (
-            (GET_HEALTHZ, self.healthz),
-            (GET_READYZ, self.readyz),
-            (GET_STATUS, self.status),
-        )
+        return ((GET_HEALTHZ, self.healthz), (GET_READYZ, self.readyz), (GET_STATUS, self.status))
 
     async def healthz(self, request: web.Request) -> web.Response:
         """200 while the event loop and the router answer; else 503."""
@@ -104,15 +86,13 @@ class StatusRoutes:
         bots = self._registry.reports()
         counts = Counter(bot.state for bot in bots)
         answer = {
-            **self._about,
-            "config": self._config(),
-            "log": self._log(),
+            **self._facts(),
             "bots": {"count": len(bots), **{state.value: counts[state] for state in BotState}},
             "router": asdict(router),
             **await self._alerts_and_needs(),
             "fleet": [asdict(bot) for bot in bots],
         }
-        if not self._may_see_names(request):
+        if not self._admission.may_see_names(request):
             answer |= {
                 "alerts": without_names(answer["alerts"]),
                 "needs": [],

@@ -10,12 +10,11 @@ last value of a singular field counts. Repeated numbers may be packed or not, as
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor as F
 
-from actors.matches.protobuf import values
 from actors.matches.protobuf.schema import FieldSpec, Schema
 from actors.matches.protobuf.wire import (
     BYTES,
@@ -23,18 +22,25 @@ from actors.matches.protobuf.wire import (
     FIXED64,
     ONE_BYTE,
     VARINT,
-    packed_fixed,
-    packed_varints,
+    base64_text,
+    enum_name,
+    fixed32,
+    fixed64,
+    int32,
+    sint32,
     stretch,
+    text,
+    uint32,
+    uint64,
     varint,
     within,
 )
 
+_THREE_BYTES: Final = 1 << 14  # the first tag that needs a third byte
+
 Convert: TypeAlias = Callable[[Any], Any]  # raw value -> JSON value
 # (data, pos, end of the message, its dict) -> position after the field
 Read: TypeAlias = Callable[[bytes, int, int, dict[str, Any]], int]
-
-_TWO_BYTES: Final = 1 << 14  # the first tag that needs a third byte
 
 
 class Kind(enum.Enum):
@@ -60,7 +66,7 @@ class Shape:
     def add(self, number: int, wire_type: int, entry: Entry) -> None:
         """Add a field that is encoded with `wire_type`."""
         tag = number << 3 | wire_type
-        if tag >= _TWO_BYTES:
+        if tag >= _THREE_BYTES:
             raise ValueError(f"{self.name}: field {number} has a tag of three bytes")
         self.tags[tag if tag <= ONE_BYTE else tag & ONE_BYTE | 0x80 | tag >> 7 << 8] = entry
 
@@ -69,10 +75,7 @@ def number(name: str, convert: Convert) -> Read:
     """Return a reader of one varint."""
 
     def read(data: bytes, pos: int, _end: int, out: dict[str, Any]) -> int:
-        raw = data[pos]
-        pos += 1
-        if raw > ONE_BYTE:
-            raw, pos = varint(data, pos - 1)
+        raw, pos = varint(data, pos)
         out[name] = convert(raw)
         return pos
 
@@ -102,72 +105,51 @@ def delimited(name: str, convert: Convert) -> Read:
 
 
 def packed_numbers(name: str, convert: Convert) -> Read:
-    """Return a reader of packed varints; an empty field is ignored."""
+    """Return a reader that appends packed varints; an empty field is ignored."""
 
     def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
-        start, stop = stretch(data, pos, end)
-        if items := packed_varints(data, start, stop):
-            out.setdefault(name, []).extend(map(convert, items))
-        return stop
+        pos, stop = stretch(data, pos, end)
+        while pos < stop:
+            raw, pos = varint(data, pos)
+            out.setdefault(name, []).append(convert(raw))
+        return within(pos, stop)
 
     return read
 
 
-def packed_items(name: str, convert: Convert, size: int) -> Read:
-    """Return a reader of packed items of `size` bytes; an empty field is ignored."""
+def repeated_number(name: str, convert: Convert) -> Read:
+    """Return a reader that appends one varint."""
 
-    def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
-        start, stop = stretch(data, pos, end)
-        if items := packed_fixed(data, start, stop, size):
-            out.setdefault(name, []).extend(map(convert, items))
-        return stop
-
-    return read
-
-
-def repeated(name: str, read_one: Read) -> Read:
-    """Return a reader that appends one item; `read_one`: a reader for the same name."""
-
-    def read(data: bytes, pos: int, end: int, out: dict[str, Any]) -> int:
-        one: dict[str, Any] = {}
-        pos = read_one(data, pos, end, one)
-        out.setdefault(name, []).append(one[name])
+    def read(data: bytes, pos: int, _end: int, out: dict[str, Any]) -> int:
+        raw, pos = varint(data, pos)
+        out.setdefault(name, []).append(convert(raw))
         return pos
 
     return read
 
 
-_VARINTS: Final[Mapping[int, Convert]] = {
-    F.TYPE_UINT32: values.uint32,
-    F.TYPE_INT32: values.int32,
-    F.TYPE_SINT32: values.sint32,
-    F.TYPE_UINT64: values.uint64,
-    F.TYPE_INT64: values.int64,
-    F.TYPE_SINT64: values.sint64,
+# The types that the schemas have.
+_NUMBERS: Final[Mapping[int, Convert]] = {
+    F.TYPE_UINT32: uint32,
+    F.TYPE_INT32: int32,
+    F.TYPE_SINT32: sint32,
+    F.TYPE_UINT64: uint64,
     F.TYPE_BOOL: bool,
 }
-_FIXED32: Final[Mapping[int, Convert]] = {
-    F.TYPE_FIXED32: values.fixed32,
-    F.TYPE_SFIXED32: values.sfixed32,
+_FIXED: Final[Mapping[int, tuple[int, int, Convert]]] = {  # wire type, bytes
+    F.TYPE_FIXED32: (FIXED32, 4, fixed32),
+    F.TYPE_FIXED64: (FIXED64, 8, fixed64),
 }
-_FIXED64: Final[Mapping[int, Convert]] = {
-    F.TYPE_FIXED64: values.fixed64,
-    F.TYPE_SFIXED64: values.sfixed64,
-    F.TYPE_DOUBLE: values.float64,
-}
-_DELIMITED: Final[Mapping[int, Convert]] = {
-    F.TYPE_STRING: values.text,
-    F.TYPE_BYTES: values.base64_text,
-}
+_DELIMITED: Final[Mapping[int, Convert]] = {F.TYPE_STRING: text, F.TYPE_BYTES: base64_text}
 _PLAIN: Final = frozenset({F.TYPE_UINT32, F.TYPE_INT32})  # small ones need no conversion
 
 
 class Compiler:
-    """Compiles the messages of one schema. `float32`: the JSON form of 32-bit floats."""
+    """Compiles the messages of one schema. `float_of`: the JSON form of a 32-bit float."""
 
-    def __init__(self, schema: Schema, *, float32: Convert = values.float32) -> None:
+    def __init__(self, schema: Schema, float_of: Convert) -> None:
         self._schema = schema
-        self._fixed32 = {**_FIXED32, F.TYPE_FLOAT: float32}
+        self._fixed = {**_FIXED, F.TYPE_FLOAT: (FIXED32, 4, float_of)}
         self._shapes: dict[str, Shape] = {}
         self._open: list[str] = []
 
@@ -176,6 +158,7 @@ class Compiler:
 
         Raises:
             ValueError: the message contains itself, which would make the decoder's recursion endless.
+            KeyError: a field has a type that is not supported.
         """
         if name in self._open:
             raise ValueError(f"{' > '.join(self._open)} > {name} has no end")
@@ -183,40 +166,32 @@ class Compiler:
             self._open.append(name)
             shape = Shape(name)
             for spec in self._schema.messages[name]:
-                self._add(shape, spec)
+                for wire_type, entry in self._entries(spec):
+                    shape.add(spec.number, wire_type, entry)
             self._shapes[self._open.pop()] = shape
         return self._shapes[name]
 
-    def _add(self, shape: Shape, spec: FieldSpec) -> None:
+    def _entries(self, spec: FieldSpec) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries of one field, each with its wire type."""
+        name = spec.name
         if spec.type == F.TYPE_MESSAGE:
             kind = Kind.MESSAGES if spec.repeated else Kind.MESSAGE
-            shape.add(spec.number, BYTES, (kind, spec.name, self.shape(spec.refers_to)))
-        elif spec.type in _PLAIN and not spec.repeated:
-            shape.add(spec.number, VARINT, (Kind.INT, spec.name, _VARINTS[spec.type]))
+            yield BYTES, (kind, name, self.shape(spec.refers_to))
+        elif spec.repeated:
+            convert = self._number(spec)
+            yield VARINT, (Kind.OTHER, name, repeated_number(name, convert))
+            yield BYTES, (Kind.OTHER, name, packed_numbers(name, convert))
+        elif spec.type in _PLAIN:
+            yield VARINT, (Kind.INT, name, _NUMBERS[spec.type])
+        elif spec.type in _DELIMITED:
+            yield BYTES, (Kind.OTHER, name, delimited(name, _DELIMITED[spec.type]))
+        elif spec.type in self._fixed:
+            wire_type, size, convert = self._fixed[spec.type]
+            yield wire_type, (Kind.OTHER, name, fixed(name, convert, size))
         else:
-            self._add_other(shape, spec)
+            yield VARINT, (Kind.OTHER, name, number(name, self._number(spec)))
 
-    def _add_other(self, shape: Shape, spec: FieldSpec) -> None:
-        wire_type, read, read_packed = self._readers(spec)
-        if spec.repeated:
-            read = repeated(spec.name, read)
-            if read_packed is not None:
-                shape.add(spec.number, BYTES, (Kind.OTHER, spec.name, read_packed))
-        shape.add(spec.number, wire_type, (Kind.OTHER, spec.name, read))
-
-    def _readers(self, spec: FieldSpec) -> tuple[int, Read, Read | None]:
-        """Return the wire type, the reader of one value, and that of packed values."""
-        name = spec.name
-        if spec.type in _DELIMITED:
-            return BYTES, delimited(name, _DELIMITED[spec.type]), None
-        for wire_type, size, converts in ((FIXED32, 4, self._fixed32), (FIXED64, 8, _FIXED64)):
-            if (convert := converts.get(spec.type)) is not None:
-                one = fixed(name, convert, size)
-                return wire_type, one, packed_items(name, convert, size)
-        convert = self._number(spec)
-        return VARINT, number(name, convert), packed_numbers(name, convert)
-
-    def _number(self, spec: FieldSpec) -> Callable[[int], object]:
+    def _number(self, spec: FieldSpec) -> Convert:
         if spec.type == F.TYPE_ENUM:
-            return values.enum(self._schema.enums[spec.refers_to])
-        return _VARINTS[spec.type]
+            return enum_name(self._schema.enums[spec.refers_to])
+        return _NUMBERS[spec.type]

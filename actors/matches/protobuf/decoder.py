@@ -10,10 +10,17 @@ from collections import Counter
 from typing import Any, Final
 
 from actors.matches.match import MatchDetails
-from actors.matches.protobuf import values
 from actors.matches.protobuf.compiler import Compiler, Convert, Kind, Shape
 from actors.matches.protobuf.schema import RESPONSE, Schema, match_schema
-from actors.matches.protobuf.wire import ONE_BYTE, TOO_LONG, DecodeError, read_tag, skip, varint
+from actors.matches.protobuf.wire import (
+    ONE_BYTE,
+    TOO_LONG,
+    DecodeError,
+    float32,
+    read_tag,
+    skip,
+    varint,
+)
 
 MAX_BODY: Final = 1 << 20  # bytes; an answer has about 5 KB, and decoding blocks the event loop
 MAX_COUNTED: Final = 256  # distinct unknown fields; a corrupt answer must not grow the table
@@ -29,9 +36,9 @@ class Decoder:
             beyond `MAX_COUNTED` distinct fields they are counted together as ``more``.
     """
 
-    def __init__(self, schema: Schema, root: str, *, float32: Convert = values.float32) -> None:
-        """`float32`: the JSON form of 32-bit floats."""
-        self._shape = Compiler(schema, float32=float32).shape(root)
+    def __init__(self, schema: Schema, root: str, *, float_of: Convert = float32) -> None:
+        """`float_of`: the JSON form of a 32-bit float."""
+        self._shape = Compiler(schema, float_of).shape(root)
         self.unknown: Counter[str] = Counter()
 
     def fields(self, body: bytes) -> dict[str, Any]:

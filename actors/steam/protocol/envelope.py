@@ -16,9 +16,8 @@ from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
 from actors.steam.protocol.emsg import MULTI, PROTO_BIT
 from actors.steam.protocol.wire import ParseError, content, fields, int32, number
 
-MAX_MESSAGE: Final = (
-    16 * 1024 * 1024
-)  # bytes; the welcome of an account with many items has < 1 MiB
+# Bytes, also of the inner messages of a Multi; the welcome of an account with many items has < 1 MiB.
+MAX_MESSAGE: Final = 16 * 1024 * 1024
 # Messages inside one, nested Multis included; Steam sends some tens. Without a limit a few
 # well-compressed bytes would block the hub for seconds.
 MAX_PARTS: Final = 10_000
@@ -51,7 +50,7 @@ def parse(data: bytes) -> Iterator[Message]:
     Raises:
         ParseError: the outermost message, or a Multi's frame, is broken, or there are too many inside.
     """
-    return _open(data, 0, _Limits(MAX_MESSAGE, MAX_PARTS))
+    return _Parser().open(data)
 
 
 def build(emsg: int, header: CMsgProtoBufHeader, body: bytes = b"") -> bytes:
@@ -78,39 +77,49 @@ class _TooMany(ParseError):
     """One message holds too many; the rest of it is not read."""
 
 
-class _Limits:
-    """Remaining size and count limits of one message, shared by its nested Multis."""
+class _Parser:
+    """Parses one message; its nested Multis share the limits of size and count."""
 
-    def __init__(self, size: int, parts: int) -> None:
-        self._left = size
-        self._parts_left = parts
+    def __init__(self) -> None:
+        self._bytes_left = MAX_MESSAGE
+        self._parts_left = MAX_PARTS
 
-    def take(self, size: int) -> None:
-        if size > self._left:
+    def open(self, data: bytes, depth: int = 0) -> Iterator[Message]:
+        message = _parse_one(data)
+        if message.emsg != MULTI:
+            yield message
+            return
+        if depth >= MAX_NESTING:
+            raise ParseError("Multis are nested too deeply")
+        for part in _split(self._unzip(message.body)):
+            if self._parts_left == 0:
+                raise _TooMany("too many messages in one")
+            self._parts_left -= 1
+            try:
+                yield from self.open(part, depth + 1)
+            except _TooMany:
+                raise
+            except ParseError:
+                continue
+
+    def _unzip(self, body: bytes) -> bytes:
+        multi = fields(body)
+        size, packed = number(multi, 1), content(multi, 2)
+        if size == 0:
+            return packed
+        if size > self._bytes_left:
             raise ParseError("a Multi is too large")
-        self._left -= size
-
-    def take_part(self) -> None:
-        if self._parts_left == 0:
-            raise _TooMany("too many messages in one")
-        self._parts_left -= 1
-
-
-def _open(data: bytes, depth: int, limits: _Limits) -> Iterator[Message]:
-    message = _parse_one(data)
-    if message.emsg != MULTI:
-        yield message
-        return
-    if depth >= MAX_NESTING:
-        raise ParseError("Multis are nested too deeply")
-    for part in _split(_unzip(message.body, limits)):
-        limits.take_part()
+        self._bytes_left -= size
+        unpacker = zlib.decompressobj(_GZIP)
         try:
-            yield from _open(part, depth + 1, limits)
-        except _TooMany:
-            raise
-        except ParseError:
-            continue
+            plain = unpacker.decompress(
+                packed, size + 1
+            )  # bounded: a decompression bomb stops here
+        except zlib.error as error:
+            raise ParseError("a Multi is not gzip") from error
+        if len(plain) != size or not unpacker.eof:
+            raise ParseError("a Multi does not have the size that it states")
+        return plain
 
 
 def _parse_one(data: bytes) -> Message:
@@ -146,22 +155,6 @@ def _parse_proto(data: bytes, emsg: int, size: int) -> Message:
         eresult=int32(number(header, 13, 2)),
         body=data[body_at:],
     )
-
-
-def _unzip(body: bytes, limits: _Limits) -> bytes:
-    multi = fields(body)
-    size, packed = number(multi, 1), content(multi, 2)
-    if size == 0:
-        return packed
-    limits.take(size)
-    unpacker = zlib.decompressobj(_GZIP)
-    try:
-        plain = unpacker.decompress(packed, size + 1)  # bounded: a decompression bomb stops here
-    except zlib.error as error:
-        raise ParseError("a Multi is not gzip") from error
-    if len(plain) != size or not unpacker.eof:
-        raise ParseError("a Multi does not have the size that it states")
-    return plain
 
 
 def _split(data: bytes) -> Iterator[bytes]:

@@ -11,24 +11,19 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from actors.steam.connection import Connection
-from actors.steam.protocol.emsg import (
-    CLIENT_TO_GC,
-    DOTA,
-    GC_MATCH_DETAILS_REQUEST,
-    GC_PROFILE_CARD_REQUEST,
-    PROTO_BIT,
-)
+from steam.protobufs.steammessages_base_pb2 import CMsgProtoBufHeader
+
+from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, PROTO_BIT
 from actors.steam.protocol.envelope import NO_JOB, build
 from actors.steam.protocol.wire import ParseError, content, fields, number, varint
 
-_HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
+_GC_HEAD = struct.Struct("<Ii")  # msgtype with proto bit, header length
 _SOURCE_JOB = struct.Struct("<BQ")  # tag of field 10, fixed64
 _SOURCE_JOB_TAG: Final = 10 << 3 | 1
 _ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32  # detected by the header
 LARGEST_BODY: Final = 16 * 1024 * 1024  # bytes, decompressed
 _APP = b"\x08" + varint(DOTA)  # field 1, varint
-_TYPE_TAG, _PAYLOAD_TAG, _MATCH_ID_TAG, _ACCOUNT_ID_TAG = b"\x10", b"\x1a", b"\x08", b"\x08"
+_TYPE_TAG, _PAYLOAD_TAG, _NUMBER_TAG = b"\x10", b"\x1a", b"\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +35,22 @@ class GcMessage:
     body: bytes
 
 
-def gc_head(connection: Connection) -> bytes:
-    """Return the prefix of every message to the GC in this session."""
-    return build(CLIENT_TO_GC, connection.header(routing_appid=DOTA)) + _APP
+def gc_head(header: CMsgProtoBufHeader) -> bytes:
+    """Return the prefix of every message to the GC; `header` holds the session and routing_appid."""
+    return build(CLIENT_TO_GC, header) + _APP
 
 
 def gc_message(head: bytes, message_type: int, body: bytes = b"", job: int | None = None) -> bytes:
     """Return a complete message to the GC; `head` is from `gc_head`."""
     header = b"" if job is None else _SOURCE_JOB.pack(_SOURCE_JOB_TAG, job)
     kind = message_type | PROTO_BIT
-    payload = _HEAD.pack(kind, len(header)) + header + body
+    payload = _GC_HEAD.pack(kind, len(header)) + header + body
     return head + _TYPE_TAG + varint(kind) + _PAYLOAD_TAG + varint(len(payload)) + payload
 
 
-def match_details_request(head: bytes, match_id: int, job: int) -> bytes:
-    """Return a complete CMsgGCMatchDetailsRequest { 1 match_id }."""
-    return gc_message(head, GC_MATCH_DETAILS_REQUEST, _MATCH_ID_TAG + varint(match_id), job)
-
-
-def profile_card_request(head: bytes, account_id: int, job: int) -> bytes:
-    """Return a complete CMsgClientToGCGetProfileCard { 1 account_id }."""
-    return gc_message(head, GC_PROFILE_CARD_REQUEST, _ACCOUNT_ID_TAG + varint(account_id), job)
+def gc_request(head: bytes, message_type: int, number: int, job: int) -> bytes:
+    """Return a complete request with one field, { 1 match_id } or { 1 account_id }."""
+    return gc_message(head, message_type, _NUMBER_TAG + varint(number), job)
 
 
 def parse_gc(body: bytes) -> GcMessage | None:
@@ -84,13 +74,13 @@ def parse_payload(kind: int, payload: bytes) -> GcMessage:
     if not kind & PROTO_BIT:
         return GcMessage(kind, NO_JOB, payload)  # no message used here has the struct form
     try:
-        _, size = _HEAD.unpack_from(payload)
+        _, size = _GC_HEAD.unpack_from(payload)
     except struct.error:
         raise ParseError("a GC message is truncated") from None
-    body_at = _HEAD.size + size
+    body_at = _GC_HEAD.size + size
     if size < 0 or body_at > len(payload):
         raise ParseError("a GC header is longer than its message")
-    header = fields(payload[_HEAD.size : body_at])
+    header = fields(payload[_GC_HEAD.size : body_at])
     return GcMessage(kind & ~PROTO_BIT, number(header, 11, NO_JOB), payload[body_at:])
 
 

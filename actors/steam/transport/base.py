@@ -1,15 +1,22 @@
-"""Transport protocol, and the TCP connect that both transports share."""
+"""What the transports share: their protocol, the trusted keys, and the TCP connect."""
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gevent import socket
+from gevent import ssl as gevent_ssl
+from steam.core.crypto import UniverseKey, rsa_import_key
 
+from actors.errors import ServiceError
 from actors.steam.port import Server
 
 CHUNK: Final = 65536  # bytes per read
 ATTEMPT_S: Final = 2.0  # per address except the last; the longest delay that RFC 8305 allows
+UNIVERSE_BITS: Final = 1024  # the size that the handshake has room for
 
 
 class Transport(Protocol):
@@ -72,3 +79,53 @@ def _connect(address: str, port: int, timeout_s: float | None) -> Any:
         sock.close()
         raise
     return sock
+
+
+class TrustError(ServiceError):
+    """A certificate or key file cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Trusted certificates and key. Shared by all bots, as a TLS context holds a whole store."""
+
+    tls: Any  # gevent.ssl.SSLContext
+    universe_key: Any  # an RSA public key
+
+    @classmethod
+    def load(cls, ca_file: Path | None, universe_key_file: Path | None) -> Trust:
+        """Read the files; None means the system's certificates and Valve's public key.
+
+        Raises:
+            TrustError: a file cannot be read or has the wrong content.
+        """
+        return cls(_tls(ca_file), _universe_key(universe_key_file))
+
+
+def _tls(ca_file: Path | None) -> Any:
+    try:
+        context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise TrustError(
+            f"steam.ca_file {ca_file} is not a PEM file of certificates: {error}"
+        ) from error
+    return context
+
+
+def _universe_key(path: Path | None) -> Any:
+    if path is None:
+        return UniverseKey.Public
+    try:
+        key = rsa_import_key(path.read_bytes())
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        raise TrustError(
+            f"steam.universe_key_file {path} is not an RSA public key: {error}"
+        ) from error
+    if key.size_in_bits() != UNIVERSE_BITS:
+        raise TrustError(f"steam.universe_key_file {path} does not have {UNIVERSE_BITS} bits")
+    return key

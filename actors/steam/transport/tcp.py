@@ -21,17 +21,16 @@ from actors.steam.protocol.emsg import (
 )
 from actors.steam.protocol.envelope import MAX_MESSAGE, NO_JOB
 from actors.steam.protocol.wire import ParseError
-from actors.steam.transport.base import CHUNK, dial
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import CHUNK, Trust, dial
 
 MAGIC: Final = b"VT01"
 PROTOCOL: Final = 1
-KEY_SIZE: Final = 128  # bytes of the RSA blob
-CHALLENGE_SIZE: Final = 16
 HMAC_KEY_SIZE: Final = 16
 _FRAME = struct.Struct("<I4s")
-_HEADER = struct.Struct("<IQQ")  # emsg, target job, source job
-_REQUEST = struct.Struct("<II16s")  # protocol, universe, challenge
+# Each begins with emsg, target job, source job.
+_REQUEST = struct.Struct("<IQQII16s")  # protocol, universe, challenge
+_RESPONSE = struct.Struct("<IQQII")  # protocol, size of the RSA blob
+_RESULT = struct.Struct("<IQQI")  # eresult
 _OK: Final = 1
 
 
@@ -100,32 +99,20 @@ class TcpTransport:
             raise ParseError("a frame does not decrypt") from error
 
     def _handshake(self, trust: Trust) -> None:
-        challenge = self._challenge(self.receive())
-        session_key = urandom(32)
-        blob = PKCS1_OAEP.new(trust.universe_key, SHA1).encrypt(session_key + challenge)
-        header = _HEADER.pack(CHANNEL_ENCRYPT_RESPONSE, NO_JOB, NO_JOB)
-        sizes = struct.pack("<II", PROTOCOL, len(blob))
-        self.send(header + sizes + blob + struct.pack("<II", zlib.crc32(blob), 0))
-        self._check_result(self.receive())
-        self._key = session_key
-
-    @staticmethod
-    def _challenge(message: bytes) -> bytes:
-        try:
-            emsg, _, _ = _HEADER.unpack_from(message)
-            _, _, challenge = _REQUEST.unpack_from(message, _HEADER.size)
-        except struct.error:
-            raise ParseError("the channel request is truncated") from None
+        emsg, *_, challenge = self._receive_plain(_REQUEST)
         if emsg != CHANNEL_ENCRYPT_REQUEST:
             raise ParseError(f"message {emsg} before the channel is secured")
-        return bytes(challenge)
-
-    @staticmethod
-    def _check_result(message: bytes) -> None:
-        try:
-            emsg, _, _ = _HEADER.unpack_from(message)
-            (eresult,) = struct.unpack_from("<I", message, _HEADER.size)
-        except struct.error:
-            raise ParseError("the channel result is truncated") from None
+        session_key = urandom(32)
+        blob = PKCS1_OAEP.new(trust.universe_key, SHA1).encrypt(session_key + challenge)
+        head = _RESPONSE.pack(CHANNEL_ENCRYPT_RESPONSE, NO_JOB, NO_JOB, PROTOCOL, len(blob))
+        self.send(head + blob + struct.pack("<II", zlib.crc32(blob), 0))
+        emsg, _, _, eresult = self._receive_plain(_RESULT)
         if emsg != CHANNEL_ENCRYPT_RESULT or eresult != _OK:
             raise ParseError(f"the channel was refused (message {emsg}, result {eresult})")
+        self._key = session_key
+
+    def _receive_plain(self, layout: struct.Struct) -> tuple[Any, ...]:
+        try:
+            return layout.unpack_from(self.receive())
+        except struct.error:
+            raise ParseError("a message of the handshake is truncated") from None

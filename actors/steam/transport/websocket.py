@@ -11,7 +11,6 @@ from wsproto.events import (
     AcceptConnection,
     BytesMessage,
     CloseConnection,
-    Message,
     Ping,
     RejectConnection,
     Request,
@@ -21,8 +20,7 @@ from wsproto.utilities import LocalProtocolError, ProtocolError
 from actors.steam.port import Server
 from actors.steam.protocol.envelope import MAX_MESSAGE
 from actors.steam.protocol.wire import ParseError
-from actors.steam.transport.base import CHUNK, dial
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import CHUNK, Trust, dial
 
 PATH: Final = "/cmsocket/"
 
@@ -101,8 +99,6 @@ class WebSocketTransport:
         match event:
             case BytesMessage():
                 self._on_part(event)
-            case Message():
-                pass  # text messages are not used
             case Ping():
                 self._send(event.response())
             case AcceptConnection():
@@ -112,8 +108,6 @@ class WebSocketTransport:
             case CloseConnection():
                 # wsproto also reports invalid frames this way: 1002, 1007.
                 raise ConnectionResetError(f"the WebSocket closed with code {event.code}")
-            case _:
-                pass
 
     def _on_part(self, part: BytesMessage) -> None:
         self._size += len(part.data)
@@ -130,15 +124,11 @@ class WebSocketTransport:
 def _secure(sock: Any, server: Server, trust: Trust) -> Any:
     """Wrap, then shake hands: a greenlet killed in between can still close the socket."""
     try:
-        secured = trust.tls.wrap_socket(
+        sock = trust.tls.wrap_socket(
             sock, server_hostname=server.host, do_handshake_on_connect=False
         )
+        sock.do_handshake()
     except BaseException:
         sock.close()
         raise
-    try:
-        secured.do_handshake()
-    except BaseException:
-        secured.close()
-        raise
-    return secured
+    return sock

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.accounts.formats import bad_name, canonical
 from actors.accounts.import_file import (
     LARGEST,
     MOST_PROBLEMS,
@@ -20,8 +21,6 @@ from actors.accounts.import_file import (
     new_account,
     read_accounts,
 )
-from actors.accounts.names import bad_name
-from actors.accounts.shared_secrets import canonical
 
 RAW = bytes.fromhex("b5f0ff1f03a1be7c2e5d9b04c8e83f0e61d2a7fb")
 SECRET = base64.b64encode(RAW).decode()

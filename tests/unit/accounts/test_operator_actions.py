@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from actors.accounts.admin import AccountRow, AccountState
-from actors.accounts.names import NOT_STEAMS
+from actors.accounts.formats import NOT_STEAMS
 from actors.bot.eresults import OPERATOR_ACTION, action_in, action_reason, command_for
-from actors.dashboard.views import account_view
+from actors.dashboard.snapshot import account_view
 
 LOGIN = {9, 63, 65, 66, 71, 85}
 REMOVE = {17, 18, 19, 43, 51, 80, 114}

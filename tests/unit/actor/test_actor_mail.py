@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from support.fake_clock import FakeClock, settle
 
-from actors.actor import Actor, Address, Ask, Envelope, Reply
-from actors.errors import ActorStopped, MailboxFull
+from actors.actor import Actor, Address, Ask, fail
+from actors.errors import ActorStopped, MailboxFull, ServiceError
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -38,46 +38,55 @@ class Note:
 Message = Double | Keep | Note
 
 
-class Desk(Actor[Message]):
-    """Doubles numbers, writes down notes, keeps replies; works only while its door is open."""
+class BadNumber(ServiceError):
+    """No answer is made of it."""
+
+
+class Worker(Actor[Message]):
+    """Doubles numbers, writes down notes, answers later; works only while `may_work` is set."""
 
     def __init__(self, address: Address[Message], clock: FakeClock, capacity: int = 4) -> None:
         super().__init__(address, clock=clock, capacity=capacity)
-        self.door = asyncio.Event()
-        self.door.set()
+        self.may_work = asyncio.Event()
+        self.may_work.set()
         self.seen: list[Message] = []
-        self.kept: list[Reply[str]] = []
+        self.kept: list[asyncio.Future[str]] = []
 
-    async def handle(self, envelope: Envelope[Message]) -> None:
-        await self.door.wait()
-        self.seen.append(envelope.message)
-        match envelope:
-            case Envelope(Double(number), Reply() as reply):
-                reply.set(2 * number)
-            case Envelope(Keep(), Reply() as reply):
-                self.kept.append(reply)
-            case Envelope(Note("burn"), _):
+    async def handle(self, message: Message) -> int | asyncio.Future[str] | None:
+        await self.may_work.wait()
+        self.seen.append(message)
+        match message:
+            case Double(13):
+                raise BadNumber
+            case Double(number):
+                return 2 * number
+            case Keep():
+                self.kept.append(asyncio.get_running_loop().create_future())
+                return self.kept[-1]
+            case Note("burn"):
                 raise RuntimeError("on fire")
+            case Note("unlucky"):
+                raise BadNumber
             case _:
-                pass
+                return None
 
 
 @pytest.fixture
 def address() -> Address[Message]:
-    return Address("desk")
+    return Address("worker")
 
 
 @pytest.fixture
-async def desk(address: Address[Message], clock: FakeClock) -> AsyncIterator[Desk]:
-    desk = Desk(address, clock)
-    async with working(desk):
-        yield desk
+async def worker(address: Address[Message], clock: FakeClock) -> AsyncIterator[Worker]:
+    worker = Worker(address, clock)
+    async with working(worker):
+        yield worker
 
 
 @contextlib.asynccontextmanager
-async def working(desk: Desk) -> AsyncIterator[asyncio.Task[None]]:
-    await desk.start()
-    run = asyncio.create_task(desk.run())
+async def working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    await worker.start()
+    run = asyncio.create_task(worker.run())
     await settle()
     try:
         yield run
@@ -92,54 +101,81 @@ def asking(
     return asyncio.create_task(address.ask(message, deadline=deadline))
 
 
-async def test_an_ask_is_answered(desk: Desk, address: Address[Message]) -> None:
+async def test_an_ask_is_answered(worker: Worker, address: Address[Message]) -> None:
     assert await address.ask(Double(21), deadline=2000.0) == 42
-    assert desk.seen == [Double(21)]
+    assert worker.seen == [Double(21)]
 
 
-async def test_mail_is_handled_in_the_order_it_came(desk: Desk, address: Address[Message]) -> None:
+async def test_mail_is_handled_in_the_order_it_came(
+    worker: Worker, address: Address[Message]
+) -> None:
     address.tell(Note("one"))
     doubled = asking(address, Double(2))
     await settle()
     address.tell(Note("three"))
     await settle()
-    assert desk.seen == [Note("one"), Double(2), Note("three")]
+    assert worker.seen == [Note("one"), Double(2), Note("three")]
     assert await doubled == 4
 
 
 async def test_an_answer_may_come_long_after_the_message_was_handled(
-    desk: Desk, address: Address[Message]
+    worker: Worker, address: Address[Message]
 ) -> None:
     patient = asking(address, Keep())
     await settle()
     assert await address.ask(Double(1), deadline=2000.0) == 2
-    desk.kept[0].set("at last")
+    worker.kept[0].set_result("at last")
     assert await patient == "at last"
 
 
-async def test_an_ask_can_fail(desk: Desk, address: Address[Message]) -> None:
+async def test_an_ask_can_fail(worker: Worker, address: Address[Message]) -> None:
     asked = asking(address, Keep())
     await settle()
-    desk.kept[0].fail(LookupError("nothing there"))
+    worker.kept[0].set_exception(LookupError("nothing there"))
     with pytest.raises(LookupError, match="nothing there"):
         await asked
 
 
-async def test_only_the_first_answer_counts(desk: Desk, address: Address[Message]) -> None:
+async def test_an_error_of_the_service_answers_an_ask_and_does_not_end_the_actor(
+    worker: Worker, address: Address[Message]
+) -> None:
+    with pytest.raises(BadNumber):
+        await address.ask(Double(13), deadline=2000.0)
+    assert await address.ask(Double(1), deadline=2000.0) == 2
+    assert worker.seen == [Double(13), Double(1)]
+
+
+async def test_an_error_of_the_service_that_answers_no_ask_ends_the_actor(
+    address: Address[Message], clock: FakeClock
+) -> None:
+    async with working(Worker(address, clock)) as run:
+        address.tell(Note("unlucky"))
+        await settle()
+        assert isinstance(run.exception(), BadNumber)
+
+
+async def test_an_answer_that_is_cancelled_fails_the_ask(
+    worker: Worker, address: Address[Message]
+) -> None:
     asked = asking(address, Keep())
     await settle()
-    reply = desk.kept[0]
-    reply.set("first")
-    reply.set("second")
-    reply.fail(RuntimeError("third"))
-    reply.expire()
-    assert reply.done
-    assert not reply.abandoned
+    worker.kept[0].cancel()
+    with pytest.raises(ActorStopped):
+        await asked
+
+
+async def test_only_the_first_answer_counts(worker: Worker, address: Address[Message]) -> None:
+    asked = asking(address, Keep())
+    await settle()
+    reply = worker.kept[0]
+    reply.set_result("first")
+    fail(reply, RuntimeError("second"))
     assert await asked == "first"
+    assert not reply.cancelled()
 
 
 async def test_an_ask_ends_at_its_deadline_and_not_before(
-    desk: Desk, address: Address[Message], clock: FakeClock
+    worker: Worker, address: Address[Message], clock: FakeClock
 ) -> None:
     asked = asking(address, Keep(), deadline=clock.now() + 5)
     await clock.advance(4.9)
@@ -147,29 +183,29 @@ async def test_an_ask_ends_at_its_deadline_and_not_before(
     await clock.advance(0.1)
     with pytest.raises(TimeoutError):
         await asked
-    assert desk.kept[0].abandoned
-    desk.kept[0].set("too late")  # ignored
+    await settle()
+    assert worker.kept[0].cancelled()
+    fail(worker.kept[0], RuntimeError("too late"))  # ignored
 
 
-async def test_a_cancelled_asker_leaves_an_abandoned_reply(
-    desk: Desk, address: Address[Message], clock: FakeClock
+async def test_a_cancelled_asker_cancels_its_answer(
+    worker: Worker, address: Address[Message], clock: FakeClock
 ) -> None:
     asked = asking(address, Keep())
     await settle()
     asked.cancel()
     await settle()
     assert asked.cancelled()
-    assert desk.kept[0].abandoned
-    desk.kept[0].set("too late")
+    assert worker.kept[0].cancelled()
     assert clock.pending == 0
 
 
 async def test_an_asker_cancelled_as_its_answer_fails_makes_no_noise(
-    desk: Desk, address: Address[Message], caplog: pytest.LogCaptureFixture
+    worker: Worker, address: Address[Message], caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = asking(address, Keep())
     await settle()
-    desk.kept.pop().fail(RuntimeError("the caller is gone"))
+    worker.kept.pop().set_exception(RuntimeError("the caller is gone"))
     asked.cancel()
     await settle()
     del asked
@@ -177,69 +213,69 @@ async def test_an_asker_cancelled_as_its_answer_fails_makes_no_noise(
 
 
 async def test_mail_whose_asker_is_gone_is_dropped_unread(
-    desk: Desk, address: Address[Message], clock: FakeClock
+    worker: Worker, address: Address[Message], clock: FakeClock
 ) -> None:
-    desk.door.clear()
+    worker.may_work.clear()
     address.tell(Note("first"))
     gone, late = asking(address, Double(1)), asking(address, Double(2), clock.now() + 1)
     await settle()
     gone.cancel()
     await clock.advance(1)
-    desk.door.set()
+    worker.may_work.set()
     await settle()
-    assert desk.seen == [Note("first")]
+    assert worker.seen == [Note("first")]
     assert isinstance(late.exception(), TimeoutError)
 
 
 async def test_a_full_mailbox_refuses_the_sender_at_once(
-    desk: Desk, address: Address[Message], clock: FakeClock
+    worker: Worker, address: Address[Message], clock: FakeClock
 ) -> None:
-    desk.door.clear()
+    worker.may_work.clear()
     address.tell(Note("in hand"))
     await settle()
     for _ in range(4):
         address.tell(Note("waiting"))
-    with pytest.raises(MailboxFull, match="the mailbox of desk is full \\(4 messages\\)"):
+    with pytest.raises(MailboxFull, match="the mailbox of worker is full \\(4 messages\\)"):
         address.tell(Note("refused"))
     with pytest.raises(MailboxFull):
         await address.ask(Double(1), deadline=2000.0)
     assert clock.pending == 0
-    desk.door.set()
+    worker.may_work.set()
     await settle()
-    assert desk.seen == [Note("in hand"), *[Note("waiting")] * 4]
+    assert worker.seen == [Note("in hand"), *[Note("waiting")] * 4]
     address.tell(Note("room again"))
 
 
 async def test_an_address_without_an_actor_refuses_at_once(address: Address[Message]) -> None:
-    with pytest.raises(ActorStopped, match="desk is not running"):
+    with pytest.raises(ActorStopped, match="worker is not running"):
         address.tell(Note("hello"))
     with pytest.raises(ActorStopped):
         await address.ask(Double(1), deadline=2000.0)
 
 
 async def test_a_stopped_actor_finishes_its_mail_and_takes_no_more(
-    desk: Desk, address: Address[Message]
+    worker: Worker, address: Address[Message]
 ) -> None:
-    desk.door.clear()
+    worker.may_work.clear()
     address.tell(Note("accepted"))
     doubled = asking(address, Double(2))
     await settle()
-    desk.stop()
-    desk.stop()
+    worker.stop()
+    worker.stop()
     with pytest.raises(ActorStopped):
         address.tell(Note("too late"))
-    desk.door.set()
+    worker.may_work.set()
     await settle()
-    assert desk.seen == [Note("accepted"), Double(2)]
+    assert worker.seen == [Note("accepted"), Double(2)]
     assert await doubled == 4
 
 
 async def test_an_idle_actor_that_is_stopped_ends_at_once(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    desk = Desk(address, clock)
-    async with working(desk) as run:
-        desk.stop()
+    worker = Worker(address, clock)
+    async with working(worker) as run:
+        worker.stop()
         await settle()
         assert run.done()
         assert run.exception() is None
@@ -248,27 +284,27 @@ async def test_an_idle_actor_that_is_stopped_ends_at_once(
 async def test_an_actor_stopped_before_its_run_still_answers_what_it_accepted(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    desk = Desk(address, clock)
-    await desk.start()
+    worker = Worker(address, clock)
+    await worker.start()
     doubled = asking(address, Double(2))
     await settle()
-    desk.stop()
-    await desk.run()
+    worker.stop()
+    await worker.run()
     assert await doubled == 4
 
 
 async def test_no_asker_waits_for_an_actor_that_failed(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    desk = Desk(address, clock)
-    async with working(desk) as run:
+    worker = Worker(address, clock)
+    async with working(worker) as run:
         kept = asking(address, Keep())
         await settle()
-        desk.door.clear()
+        worker.may_work.clear()
         address.tell(Note("burn"))
         waiting = asking(address, Double(1))
         await settle()
-        desk.door.set()
+        worker.may_work.set()
         await settle()
         assert isinstance(run.exception(), RuntimeError)
         assert isinstance(kept.exception(), ActorStopped)
@@ -279,9 +315,9 @@ async def test_no_asker_waits_for_an_actor_that_failed(
 async def test_no_asker_waits_for_an_actor_that_was_cancelled(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    desk = Desk(address, clock)
-    async with working(desk) as run:
-        desk.door.clear()
+    worker = Worker(address, clock)
+    async with working(worker) as run:
+        worker.may_work.clear()
         in_hand, waiting = asking(address, Double(1)), asking(address, Double(2))
         await settle()
         run.cancel()
@@ -291,22 +327,22 @@ async def test_no_asker_waits_for_an_actor_that_was_cancelled(
 
 
 async def test_the_address_outlives_the_actor(address: Address[Message], clock: FakeClock) -> None:
-    async with working(Desk(address, clock)):
+    async with working(Worker(address, clock)):
         address.tell(Note("burn"))
         await settle()
         with pytest.raises(ActorStopped):
             address.tell(Note("too late"))
-    async with working(Desk(address, clock)):
+    async with working(Worker(address, clock)):
         assert await address.ask(Double(4), deadline=2000.0) == 8
 
 
 async def test_mail_for_an_actor_that_was_replaced_before_it_ran_is_answered(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    await Desk(address, clock).start()
+    await Worker(address, clock).start()
     asked = asking(address, Double(1))
     await settle()
-    await Desk(address, clock).start()
+    await Worker(address, clock).start()
     await settle()
     assert isinstance(asked.exception(), ActorStopped)
 
@@ -314,14 +350,14 @@ async def test_mail_for_an_actor_that_was_replaced_before_it_ran_is_answered(
 async def test_an_actor_that_forgets_a_reply_fails_it_when_it_ends(
     address: Address[Message], clock: FakeClock
 ) -> None:
-    desk = Desk(address, clock)
-    async with working(desk):
+    worker = Worker(address, clock)
+    async with working(worker):
         asked = asking(address, Keep())
         await settle()
-        desk.stop()
+        worker.stop()
         await settle()
         assert isinstance(asked.exception(), ActorStopped)
 
 
 def test_an_address_shows_its_name(address: Address[Message]) -> None:
-    assert repr(address) == "Address('desk')"
+    assert repr(address) == "Address('worker')"

@@ -8,7 +8,7 @@ import pytest
 from support.fake_clock import FakeClock
 from support.scripted_child import SupervisorEnv
 
-from actors.actor import Actor, Address, Ask, Envelope
+from actors.actor import Actor, Address, Ask
 from actors.errors import ActorStopped
 from supervisor.child import Child
 
@@ -29,32 +29,33 @@ class Counter(Actor[Count]):
         super().__init__(address, clock=clock)
         self._count = 0
 
-    async def handle(self, envelope: Envelope[Count]) -> None:
-        if envelope.message.step < 0:
+    async def handle(self, message: Count) -> int:
+        if message.step < 0:
             raise ValueError("cannot count backwards")
-        self._count += envelope.message.step
-        if envelope.reply is not None:
-            envelope.reply.set(self._count)
+        self._count += message.step
+        return self._count
 
 
 async def test_an_actor_that_crashes_comes_back_fresh_at_the_same_address(
-    world: SupervisorEnv,
+    supervisor_env: SupervisorEnv,
 ) -> None:
     address: Address[Count] = Address("counter")
 
     def factory() -> Child:
-        return Counter(address, world.clock)
+        return Counter(address, supervisor_env.clock)
 
-    async with world.running(world.supervisor(world.spec("counter", factory=factory))):
+    async with supervisor_env.running(
+        supervisor_env.supervisor(supervisor_env.spec("counter", factory=factory))
+    ):
         assert await address.ask(Count(), deadline=2000.0) == 1
         assert await address.ask(Count(), deadline=2000.0) == 2
         with pytest.raises(ActorStopped):
             await address.ask(Count(-1), deadline=2000.0)
-        await world.clock.advance(1)
+        await supervisor_env.clock.advance(1)
         assert await address.ask(Count(), deadline=2000.0) == 1
     with pytest.raises(ActorStopped):
         address.tell(Count())
-    (report,) = world.logged("child_crashed")
+    (report,) = supervisor_env.logged("child_crashed")
     assert report["reason"] == "cannot count backwards"
 
 

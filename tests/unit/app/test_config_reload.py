@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.fake_clock import FakeClock
 from support.scripted_child import capturing_log
 
-from supervisor.app.reload import LiveSettings
-from supervisor.app.settings import load
+from supervisor.app.load_settings import load
+from supervisor.app.reload import LiveSettings, RunningComponents
 from supervisor.config.model import Settings
 
 FIRST = "[bots]\ncount = 2\n"
@@ -48,9 +48,11 @@ class SettingsEnv:
         self.clock = EditingClock(file)
         log, self.lines = capturing_log()
         loaded = load(file if text is not None else None)
-        self.live = LiveSettings(loaded, self.apply, clock=self.clock, log=log)
+        components = cast("RunningComponents", self)
+        self.live = LiveSettings(loaded, components, clock=self.clock, log=log)
 
-    async def apply(self, settings: Settings) -> None:
+    async def reconfigure(self, before: Settings, settings: Settings) -> None:
+        assert before != settings
         self.applied.append(settings)
         self.has_applied.set()
 

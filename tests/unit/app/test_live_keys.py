@@ -10,7 +10,7 @@ import pytest
 from support.fake_clock import FakeClock
 from support.scripted_child import capturing_log
 
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import digest_of
 from supervisor.app.web import LiveKeys
 from supervisor.config.errors import ConfigError
 

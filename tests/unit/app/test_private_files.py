@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support.scripted_child import capturing_log
 
-from supervisor.app.private_files import keep_private, write_once
-from supervisor.app.secrets import admin_token, take_secret_key
+from actors.redis.embedded import keep_private
+from supervisor.app.secrets import admin_token, take_secret_key, write_once
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Http, Redis, Settings
 

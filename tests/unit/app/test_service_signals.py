@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from types import SimpleNamespace
 from typing import Any, Never, cast
 
 import pytest
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 class Root:
     """A supervisor that runs until it is stopped, and then until it is hurried."""
 
-    def __init__(self, deeds: list[str]) -> None:
-        self._deeds = deeds
+    def __init__(self, calls: list[str]) -> None:
+        self._calls = calls
         self.hurried = asyncio.Event()
 
     async def start(self) -> None:
@@ -30,18 +31,18 @@ class Root:
         await self.hurried.wait()
 
     def stop(self) -> None:
-        self._deeds.append("stop")
+        self._calls.append("stop")
 
 
 class FakeTree:
-    def __init__(self, deeds: list[str]) -> None:
-        self._deeds = deeds
-        self.root = Root(deeds)
-        self.is_sealing = True
-        self.admin_token_file = None
+    def __init__(self, calls: list[str]) -> None:
+        self._calls = calls
+        self.root = Root(calls)
+        self.config = SimpleNamespace(settings=None)
+        self.resources = SimpleNamespace(admin_token=None, encryption=SimpleNamespace(has_key=True))
 
     def force_stop(self) -> None:
-        self._deeds.append("hurry")
+        self._calls.append("hurry")
         self.root.hurried.set()
 
     def reread(self) -> None: ...
@@ -50,8 +51,8 @@ class FakeTree:
 class Log:
     """Notes what is logged; what is said of a stop cannot be said."""
 
-    def __init__(self, deeds: list[str]) -> None:
-        self._deeds = deeds
+    def __init__(self, calls: list[str]) -> None:
+        self._calls = calls
 
     def info(self, event: str, **_: Any) -> None:
         if event == "service_stopping":
@@ -61,7 +62,7 @@ class Log:
         self._fail(event)
 
     def _fail(self, event: str) -> Never:
-        self._deeds.append(event)
+        self._calls.append(event)
         if event == "service_stopping":  # the second one only arrives now: they would be one else
             os.kill(os.getpid(), signal.SIGTERM)
         raise BrokenPipeError
@@ -71,15 +72,15 @@ async def test_both_signals_act_although_nothing_can_be_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run, "_freeze_heap", lambda: None)
-    loop, deeds = asyncio.get_running_loop(), list[str]()
+    loop, calls = asyncio.get_running_loop(), list[str]()
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, about: complaints.append(about))
-    tree, log = cast("Tree", FakeTree(deeds)), cast("FilteringBoundLogger", Log(deeds))
+    tree, log = cast("Tree", FakeTree(calls)), cast("FilteringBoundLogger", Log(calls))
     try:
         async with asyncio.timeout(10):
             assert await run._run_until_signal(tree, log) == run.EXIT_CLEAN
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
-    assert deeds == ["stop", "service_stopping", "hurry", "stop_forced"]
+    assert calls == ["stop", "service_stopping", "hurry", "stop_forced"]
     assert len(complaints) == 2

@@ -10,22 +10,13 @@ from support.fake_steam import SERVER, FakeDirectory, FakeLimiter, FakeStore, Sc
 
 from actors.accounts.models import UNTIL_ACTED_S
 from actors.bot.eresults import (
-    AVOID_S,
-    CONFIRM_S,
-    CONFIRMED_S,
-    HANDLING,
     OPERATOR_ACTION,
     LogonResult,
-    classify_password_logon,
-    classify_token_logon,
+    classify_logon,
     is_known,
 )
-from actors.bot.failure_counter import (
-    FORGET_S,
-    FailureCount,
-    FailureCounter,
-)
-from actors.bot.failure_policy import FailurePolicy
+from actors.bot.failure_counter import FORGET_S, FailureCounter, FailureSeries
+from actors.bot.failure_policy import AVOID_S, CONFIRM_S, CONFIRMED_S, HANDLING, FailurePolicy
 from actors.bot.shared_causes import CauseKind
 from actors.errors import (
     CannotDecrypt,
@@ -442,7 +433,8 @@ async def test_what_this_machine_lacks_rests_no_account(env: PolicyEnv, failure:
 
 def test_a_need_is_told_in_the_words_of_who_found_it() -> None:
     for eresult in range(200):
-        for result in (classify_token_logon(eresult), classify_password_logon(eresult)):
+        for with_password in (False, True):
+            result = classify_logon(eresult, with_password=with_password)
             assert not HANDLING[result].needs_operator or eresult in OPERATOR_ACTION, eresult
 
 
@@ -499,7 +491,10 @@ async def test_what_this_instance_cannot_use_it_gives_back_avoids_and_says_once(
         await env.ended(failure)
     assert env.store.held == {}
     assert {account: s for account, (s, _) in env.store.avoid_marks.items()} == {"axe": AVOID_S}
-    assert (policy.result, policy.classify(failure).action) == (LogonResult.NOT_HERE, None)
+    assert (policy.consequences.result, policy.classify(failure).action) == (
+        LogonResult.NOT_HERE,
+        None,
+    )
     assert [(one["event"], one["log_level"]) for one in lines] == [
         ("account_unusable_here", "error")
     ]
@@ -521,7 +516,7 @@ async def test_a_wrong_key_is_logged_once_for_all_accounts_and_an_address_for_ea
 
 
 def test_every_result_is_handled() -> None:
-    assert set(HANDLING) == set(LogonResult)
+    assert set(HANDLING) == {None, *LogonResult}
 
 
 def test_no_result_marks_both_the_cm_and_the_address() -> None:
@@ -531,14 +526,11 @@ def test_no_result_marks_both_the_cm_and_the_address() -> None:
 def test_failures_are_counted_by_account_and_result_and_forgotten_after_hours() -> None:
     failures = FailureCounter()
     assert failures.add("axe", LogonResult.UNKNOWN, 0.0).count == 1
-    assert failures.add("axe", LogonResult.UNKNOWN, 10.0) == FailureCount(
-        2, 10.0, others_log_on=False
-    )
+    assert failures.add("axe", LogonResult.UNKNOWN, 10.0) == FailureSeries(0.0, 10.0, 2)
     assert failures.add("axe", LogonResult.WRONG_PASSWORD, 10.0).count == 1
     assert failures.add("bane", LogonResult.UNKNOWN, 10.0).count == 1
-    assert failures.add("axe", LogonResult.UNKNOWN, 10.0 + FORGET_S) == FailureCount(
-        1, 0.0, others_log_on=False
-    )
+    later = 10.0 + FORGET_S
+    assert failures.add("axe", LogonResult.UNKNOWN, later) == FailureSeries(later, later, 1)
 
 
 def test_a_failure_is_retracted_once_and_the_earlier_ones_stay() -> None:

@@ -89,6 +89,17 @@ async def test_a_stop_waits_for_no_late_answer(bot_env: BotUnitEnv) -> None:
     assert bot_env.script.calls[-3:] == LETTING_GO
 
 
+async def test_a_stop_waits_for_no_request_whose_sender_has_left(bot_env: BotUnitEnv) -> None:
+    await bot_env.until_ready()
+    bot_env.script.held["request 5"] = asyncio.Event()
+    asked = asyncio.create_task(bot_env.address.ask(ServeMatch(5, 500.0), deadline=math.inf))
+    await settle()
+    asked.cancel()
+    bot_env.bot.stop()
+    assert await bot_env.end() is None
+    assert bot_env.script.calls[-3:] == LETTING_GO
+
+
 async def test_a_late_answer_of_a_bot_that_stays_is_accepted(bot_env: BotUnitEnv) -> None:
     await bot_env.until_ready()
     hold = bot_env.script.held["request 5"] = asyncio.Event()

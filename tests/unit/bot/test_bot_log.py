@@ -6,8 +6,8 @@ import pytest
 from support.fake_clock import FakeClock
 from support.scripted_child import capturing_log
 
-from actors.bot.eresults import classify
-from actors.bot.log import FEW, HOLD_S, BotLog, FirstFailures, StateChange
+from actors.bot.log import FEW, HOLD_S, BotLog, FirstFailures
+from actors.bot.messages import BotChanged
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
 from actors.errors import (
@@ -34,10 +34,9 @@ class Fleet:
         self._bots = BotLog(lambda: self.causes, clock=clock)
 
     def change(self, state: BotState, error: ServiceError | None = None, bot: int = 1) -> object:
-        result = None if error is None else classify(error)
         reason = None if error is None else str(error)
-        one = StateChange(f"bot-{bot}", f"account{bot}", S.CONNECTING, state, reason, error, result)
-        return self._bots.note(one, self.log.bind(child_id=f"bot-{bot}"))
+        one = BotChanged(f"bot-{bot}", state, f"account{bot}", reason)
+        return self._bots.note(S.CONNECTING, one, error, self.log.bind(child_id=f"bot-{bot}"))
 
     def fail(self, error: ServiceError, bot: int = 1) -> object:
         return self.change(S.BACKING_OFF, error, bot)

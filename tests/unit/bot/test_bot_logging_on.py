@@ -284,7 +284,7 @@ async def test_a_password_whose_token_is_refused_is_a_failure(
 async def test_a_bot_without_an_account_is_part_of_no_shared_cause(clock: FakeClock) -> None:
     async with bot_unit_env(clock, accounts=()) as bot_env:
         refused = SteamUnreachable("connect", "refused")
-        bot_env.causes.failed("bot-1", "axe", refused, None, clock.wall())
+        bot_env.causes.failed("bot-1", "axe", refused, clock.wall())
         assert len(bot_env.causes.active(clock.wall())) == 1
         await bot_env.until_settled()
         assert bot_env.causes.active(clock.wall()) == ()

@@ -12,7 +12,13 @@ from support.fake_steam import FakeDirectory, FakeLimiter, FakeLink, FakeSteam, 
 
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import Lease
-from actors.bot.steam_guard import LEASE_S, LEAST_SESSION_S, PERSON_S, RECONNECT_S, InteractiveLogon
+from actors.bot.interactive_logon import (
+    LEASE_S,
+    LEAST_SESSION_S,
+    PERSON_S,
+    RECONNECT_S,
+    InteractiveLogon,
+)
 from actors.errors import LogOnRefused, SteamUnreachable
 from actors.steam.port import (
     FENCED_S,

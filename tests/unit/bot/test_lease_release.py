@@ -9,7 +9,7 @@ from support.fake_clock import FakeClock
 from support.fake_steam import FakeStore, Script
 
 from actors.accounts.models import Lease
-from actors.bot.logon import release
+from actors.bot.leases import release
 from actors.errors import StoreUnavailable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

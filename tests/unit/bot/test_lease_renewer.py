@@ -12,8 +12,8 @@ from support.fake_clock import FakeClock
 from support.fake_steam import FakeLink, FakeStore, Script
 
 from actors.accounts.models import Lease
+from actors.bot.leases import RETRY_S, LeaseRenewer
 from actors.bot.ports import BotPolicy, LeaseChecks
-from actors.bot.renewals import RETRY_S, LeaseRenewer
 from actors.errors import LeaseLost, ServiceError, StoreMisused, StoreUnavailable
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

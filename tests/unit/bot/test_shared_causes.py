@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from actors.bot.eresults import classify
 from actors.bot.shared_causes import (
     EXCUSED_S,
     QUIET_S,
@@ -22,7 +21,7 @@ REFUSED = SteamUnreachable("connect", "cm1:443: [Errno 111] Connection refused")
 
 
 def fail(causes: SharedCauses, bot: int, failure: ServiceError, now: float) -> CauseKind | None:
-    return causes.failed(f"bot-{bot}", f"account-{bot}", failure, classify(failure), now)
+    return causes.failed(f"bot-{bot}", f"account-{bot}", failure, now)
 
 
 def succeed(causes: SharedCauses, bot: int, now: float) -> None:
@@ -62,7 +61,7 @@ def kinds(causes: SharedCauses, now: float = NOW) -> list[CauseKind]:
     ],
 )
 def test_a_failure_has_the_kind_of_its_cause(failure: ServiceError, kind: CauseKind | None) -> None:
-    assert kind_of(failure, classify(failure)) is kind
+    assert kind_of(failure) is kind
 
 
 @pytest.mark.parametrize(

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
 
-from actors.bot.steam_guard import CODE_S, GuardOutcome, SteamGuard, _Pending
+from actors.bot.interactive_logon import InteractiveLogon
+from actors.bot.steam_guard import CODE_S, SteamGuard, _Pending
 from actors.errors import ActorStopped, LogOnRefused, NeedsHuman, NoSuchAccount
-from actors.steam.port import GuardCallback, GuardKind, GuardRequest
+from actors.steam.port import GuardCallback, GuardKind, GuardRequest, LoggedOn
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-@dataclass
-class Steam:
-    """Logs on by hand: asks for codes until the right one comes."""
+LOGGED_ON = LoggedOn(1, "192.0.2.1", 5, 9.0, "192.0.2.1")
 
-    right: str | None = "GOOD5"
-    asked: list[str] = field(default_factory=list)
-    begun: int = 0
-    kind: GuardKind = GuardKind.EMAIL
-    held: asyncio.Event | None = None  # what it waits for before it asks
 
-    async def log_on(self, account: str, ask: GuardCallback) -> object:
+class Steam(InteractiveLogon):
+    """Logs on by hand: asks for codes until the right one comes, or fails with `refusal` then."""
+
+    def __init__(self) -> None:
+        self.right: str | None = "GOOD5"
+        self.asked: list[str] = []
+        self.begun = 0
+        self.kind = GuardKind.EMAIL
+        self.held: asyncio.Event | None = None  # what it waits for before it asks
+        self.refusal: LogOnRefused | None = None
+
+    async def log_on(self, account: str, on_guard: GuardCallback) -> LoggedOn:
         self.begun += 1
         if account == "absent":
             raise NoSuchAccount(account)
@@ -36,139 +41,136 @@ class Steam:
         attempt = 0
         while self.right is not None:
             attempt += 1
-            code = await ask(GuardRequest(account, self.kind, "m***@example.org", attempt))
+            code = await on_guard(GuardRequest(account, self.kind, "m***@example.org", attempt))
             self.asked.append(str(code))
             if code is None:
                 raise NeedsHuman(account, "a Steam Guard code")
+            if self.refusal is not None:
+                raise self.refusal
             if code == self.right:
                 break
-        return account
+        return LOGGED_ON
 
 
 @dataclass
-class Stage:
+class SteamGuardEnv:
     clock: FakeClock
     steam: Steam
     service: SteamGuard
 
-    def submit(self, account: str, code: str | None = None) -> asyncio.Task[GuardOutcome]:
+    def submit(self, account: str, code: str | None = None) -> asyncio.Task[str | None]:
         return asyncio.create_task(self.service.submit(account, code))
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+async def env(clock: FakeClock) -> AsyncIterator[SteamGuardEnv]:
     steam = Steam()
-    service = SteamGuard(steam.log_on, clock=clock, log=structlog.get_logger())
+    service = SteamGuard(steam, clock=clock, log=structlog.get_logger())
     await service.start()
     running = asyncio.create_task(service.run())
-    yield Stage(clock, steam, service)
+    yield SteamGuardEnv(clock, steam, service)
     service.stop()
     await running
 
 
-async def test_without_a_code_it_says_which_is_wanted_and_where(stage: Stage) -> None:
-    outcome = await stage.submit("mail")
-    assert outcome.need == (
+async def test_without_a_code_it_says_which_is_wanted_and_where(env: SteamGuardEnv) -> None:
+    outcome = await env.submit("mail")
+    assert outcome == (
         "the Steam Guard code from the e-mail that Steam has just sent (to m***@example.org)"
     )
-    assert (await stage.submit("mail", "GOOD5")).need is None
-    assert stage.steam.begun == 1
+    assert (await env.submit("mail", "GOOD5")) is None
+    assert env.steam.begun == 1
 
 
-async def test_a_code_of_the_app_that_is_brought_along_is_used(stage: Stage) -> None:
-    stage.steam.kind = GuardKind.DEVICE
-    assert await stage.submit("phone", "GOOD5") == GuardOutcome("phone", None)
+async def test_a_code_of_the_app_that_is_brought_along_is_used(env: SteamGuardEnv) -> None:
+    env.steam.kind = GuardKind.DEVICE
+    assert await env.submit("phone", "GOOD5") is None
 
 
-async def test_a_mailed_code_that_is_brought_along_is_of_an_earlier_mail(stage: Stage) -> None:
+async def test_a_mailed_code_that_is_brought_along_is_of_an_earlier_mail(
+    env: SteamGuardEnv,
+) -> None:
     """Each log-on sends a mail of its own: to show the older code to Steam would cost an attempt."""
-    outcome = await stage.submit("mail", "OLDER")
-    assert outcome.need == (
+    outcome = await env.submit("mail", "OLDER")
+    assert outcome == (
         "that code is of an earlier log-on; the Steam Guard code from the e-mail that Steam has "
         "just sent (to m***@example.org)"
     )
-    assert (await stage.submit("mail", "GOOD5")).need is None
-    assert stage.steam.asked == ["GOOD5"]
-    assert stage.steam.begun == 1
+    assert (await env.submit("mail", "GOOD5")) is None
+    assert env.steam.asked == ["GOOD5"]
+    assert env.steam.begun == 1
 
 
-async def test_a_code_that_comes_before_it_is_asked_for_is_kept(stage: Stage) -> None:
-    held = stage.steam.held = asyncio.Event()
-    begins = stage.submit("mail")
+async def test_a_code_that_comes_before_it_is_asked_for_is_kept(env: SteamGuardEnv) -> None:
+    held = env.steam.held = asyncio.Event()
+    begins = env.submit("mail")
     await settle()
-    early = await stage.submit("mail", "GOOD5")
-    assert early.need == "a moment: a log-on is under way"
+    early = await env.submit("mail", "GOOD5")
+    assert early == "a moment: a log-on is under way"
     held.set()
-    assert (await begins).need is None
-    assert stage.steam.asked == ["GOOD5"]
+    assert (await begins) is None
+    assert env.steam.asked == ["GOOD5"]
 
 
-async def test_a_wrong_code_is_said_to_be_one_and_another_may_follow(stage: Stage) -> None:
-    await stage.submit("mail")
-    outcome = await stage.submit("mail", "WRONG")
-    assert outcome.need is not None
-    assert outcome.need.startswith("that code was wrong; ")
-    assert (await stage.submit("mail", "GOOD5")).need is None
-    assert stage.steam.asked == ["WRONG", "GOOD5"]
+async def test_a_wrong_code_is_said_to_be_one_and_another_may_follow(env: SteamGuardEnv) -> None:
+    await env.submit("mail")
+    outcome = await env.submit("mail", "WRONG")
+    assert outcome is not None
+    assert outcome.startswith("that code was wrong; ")
+    assert (await env.submit("mail", "GOOD5")) is None
+    assert env.steam.asked == ["WRONG", "GOOD5"]
 
 
-async def test_asking_twice_begins_one_log_on(stage: Stage) -> None:
-    first = await stage.submit("mail")
-    assert await stage.submit("mail") == first
-    assert stage.steam.begun == 1
+async def test_asking_twice_begins_one_log_on(env: SteamGuardEnv) -> None:
+    first = await env.submit("mail")
+    assert await env.submit("mail") == first
+    assert env.steam.begun == 1
 
 
-async def test_two_accounts_do_not_wait_for_each_other(stage: Stage) -> None:
-    await stage.submit("mail")
-    await stage.submit("other")
-    assert (await stage.submit("other", "GOOD5")).need is None
-    assert (await stage.submit("mail", "GOOD5")).need is None
+async def test_two_accounts_do_not_wait_for_each_other(env: SteamGuardEnv) -> None:
+    await env.submit("mail")
+    await env.submit("other")
+    assert (await env.submit("other", "GOOD5")) is None
+    assert (await env.submit("mail", "GOOD5")) is None
 
 
-async def test_a_log_on_that_gets_no_code_ends(stage: Stage) -> None:
-    await stage.submit("mail")
-    await stage.clock.advance(CODE_S)
-    assert stage.steam.asked == ["None"]
-    await stage.submit("mail")
-    assert stage.steam.begun == 2
+async def test_a_log_on_that_gets_no_code_ends(env: SteamGuardEnv) -> None:
+    await env.submit("mail")
+    await env.clock.advance(CODE_S)
+    assert env.steam.asked == ["None"]
+    await env.submit("mail")
+    assert env.steam.begun == 2
 
 
-async def test_an_account_that_needs_no_code_is_simply_logged_on(stage: Stage) -> None:
-    stage.steam.right = None
-    assert (await stage.submit("plain")).need is None
+async def test_an_account_that_needs_no_code_is_simply_logged_on(env: SteamGuardEnv) -> None:
+    env.steam.right = None
+    assert (await env.submit("plain")) is None
 
 
-async def test_a_log_on_that_fails_says_why(stage: Stage) -> None:
+async def test_a_log_on_that_fails_says_why(env: SteamGuardEnv) -> None:
     with pytest.raises(NoSuchAccount):
-        await stage.submit("absent")
+        await env.submit("absent")
     with pytest.raises(NoSuchAccount):  # and leaves nothing behind
-        await stage.submit("absent")
+        await env.submit("absent")
 
 
-async def test_a_refusal_after_the_code_reaches_who_brought_it(stage: Stage) -> None:
-    async def refuse(_account: str, ask: GuardCallback) -> object:
-        await ask(GuardRequest("mail", GuardKind.DEVICE, "", 1))
-        raise LogOnRefused("credentials", 84)
-
-    service = SteamGuard(refuse, clock=stage.clock, log=structlog.get_logger())
-    await service.start()
-    running = asyncio.create_task(service.run())
+async def test_a_refusal_after_the_code_reaches_who_brought_it(env: SteamGuardEnv) -> None:
+    env.steam.kind = GuardKind.DEVICE
+    env.steam.refusal = LogOnRefused("credentials", 84)
     with pytest.raises(LogOnRefused):
-        await service.submit("mail", "12345")
-    service.stop()
-    await running
+        await env.submit("mail", "12345")
 
 
-async def test_a_stop_ends_the_log_ons_and_their_requests(stage: Stage) -> None:
-    stage.steam.held = asyncio.Event()
-    waits = stage.submit("mail")
+async def test_a_stop_ends_the_log_ons_and_their_requests(env: SteamGuardEnv) -> None:
+    env.steam.held = asyncio.Event()
+    waits = env.submit("mail")
     await settle()
-    stage.service.stop()
+    env.service.stop()
     with pytest.raises(ActorStopped):
         await waits
     with pytest.raises(ActorStopped):
-        await stage.submit("mail")
+        await env.submit("mail")
 
 
 def test_a_code_is_in_no_repr() -> None:
-    assert "GOOD5" not in repr(_Pending("mail", "GOOD5", is_early=True, reply=None))
+    assert "GOOD5" not in repr(_Pending("mail", "GOOD5"))

@@ -17,7 +17,7 @@ from support.fake_steam import FakeLink, FakeStore, Script
 
 from actors.accounts.auth_state import expires_at
 from actors.accounts.models import Lease
-from actors.bot.renewals import DAY_S, FINISH_S, TokenRefresher
+from actors.bot.logon import DAY_S, FINISH_S, TokenRefresher
 from actors.errors import LeaseLost, LogOnRefused, ServiceError, SteamUnreachable
 from actors.steam.port import AuthState
 

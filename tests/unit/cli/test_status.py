@@ -188,7 +188,7 @@ def test_the_live_view_fits_and_counts_every_bot_and_alert(
 
 
 def test_every_severity_has_a_colour() -> None:
-    from actors.dashboard.alerts import Severity  # noqa: PLC0415 - the view itself does not know it
+    from actors.dashboard.snapshot import Severity  # noqa: PLC0415 - the view itself does not know it
 
     assert set(SEVERITIES) == {level.value for level in Severity}
 

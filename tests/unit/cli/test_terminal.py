@@ -21,9 +21,8 @@ from supervisor.cli import accounts, keys
 from supervisor.cli import match as match_command
 from supervisor.cli import status as status_command
 from supervisor.cli.fleet import in_words
-from supervisor.cli.options import ExitCode, fail
-from supervisor.cli.replay_fetch import Bar
-from supervisor.cli.terminal import json_line, say
+from supervisor.cli.replay import Bar
+from supervisor.cli.terminal import ExitCode, fail, json_line, say
 from supervisor.config.model import Log
 from supervisor.logs import setup as logs
 from supervisor.logs.redaction import printable, printable_lines

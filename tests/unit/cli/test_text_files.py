@@ -8,25 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.scripted_child import capturing_log
 
 from actors.accounts.import_file import read_accounts
-from actors.http.auth.api_keys import new_key
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import digest_of, new_key
 from sandbox.control import scenario
 from sandbox.steam import accounts as sandbox_accounts
-from supervisor.app.secrets import FILE_VARIABLE, _token_in, take_secret_key
+from supervisor.app.secrets import FILE_VARIABLE, admin_token, take_secret_key
 from supervisor.app.web import read_keys
 from supervisor.cli.accounts import _read
+from supervisor.cli.client import _key
 from supervisor.cli.fleet import _service
-from supervisor.cli.options import _key
 from supervisor.config.load import read_file
+from supervisor.config.model import Http, Settings
 
 TOKEN = "a-token-of-sixteen-characters"
+
+
+def opens(path: Path) -> bool:
+    settings = Settings(http=Http(admin_token_file=path))
+    token = admin_token(settings, log=capturing_log()[0])
+    return token is not None and token.opens(f"Bearer {TOKEN}")
+
+
 EXAMPLES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "config.toml": ("[bots]\ncount = 3\n", lambda path: read_file(path).values),
     "API keys": (f"alice sha256:{digest_of(new_key()).hex()}\n", read_keys),
     "secret key": ("key\n", lambda path: take_secret_key({FILE_VARIABLE: str(path)})),
-    "admin token": (TOKEN, lambda path: _token_in(path, log=None).opens(f"Bearer {TOKEN}")),  # type: ignore[arg-type]
+    "admin token": (TOKEN, opens),
     "--token-file": (TOKEN, lambda path: _service("http://x", path, None)),
     "--key-file": (TOKEN, _key),
     "accounts": ("axe:pw\n", lambda path: read_accounts([("", _read(path))]).accounts),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.app.settings import load
+from supervisor.app.load_settings import load
 from supervisor.config.errors import ConfigError
 from supervisor.config.model import Settings
 

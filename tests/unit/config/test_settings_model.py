@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from supervisor.config.errors import fields
 from supervisor.config.model import (
     LIVE_DIRECTORY_URL,
     LOGOFF_S,
@@ -17,6 +16,7 @@ from supervisor.config.model import (
     RestartSection,
     Settings,
     Steam,
+    fields,
 )
 
 

@@ -11,8 +11,8 @@ from actors.accounts.admin import AccountState
 from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.shared_causes import CauseKind, SharedCause
 from actors.bot.states import BotState
-from actors.dashboard.alerts import Alert, Facts, Severity, alerts
-from actors.dashboard.views import AccountView, IpView
+from actors.dashboard.alerts import alerts
+from actors.dashboard.snapshot import AccountView, Alert, IpView, Severity, Snapshot
 from actors.router.messages import RouterReport
 
 NOW = 1_700_000_000.0
@@ -25,13 +25,13 @@ def account(name: str, **changes: Any) -> AccountView:
     return replace(base, **changes)
 
 
-def facts(*states: BotState, accounts: list[AccountView] | None = None, **changes: Any) -> Facts:
+def facts(*states: BotState, accounts: list[AccountView] | None = None, **changes: Any) -> Snapshot:
     bots = {
         f"bot-{number}": BotReport(f"bot-{number}", state, NOW, None, 0, None, None)
         for number, state in enumerate(states, 1)
     }
     known = [account("axe"), account("bane")] if accounts is None else accounts
-    base = Facts(bots, {one.account: one for one in known}, {}, PLAN, {}, None)
+    base = Snapshot(bots, {one.account: one for one in known}, {}, PLAN, None, {})
     return replace(base, **changes)
 
 
@@ -132,7 +132,7 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
     ],
 )
 def test_the_headline_says_what_is_and_what_to_do(
-    found: Facts, level: Severity, says: str, todo: str | None
+    found: Snapshot, level: Severity, says: str, todo: str | None
 ) -> None:
     headline = alerts(found)[0]
     assert headline.level is level

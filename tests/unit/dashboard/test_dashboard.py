@@ -15,7 +15,7 @@ from support.scripted_child import capturing_log
 
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotReport, FleetControl, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import CauseKind, SharedCause
@@ -38,10 +38,10 @@ class FakeRouter(Actor[Any]):
         self.answer = answer
         self.times = 0
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
+    async def handle(self, message: object) -> RouterReport:
+        del message
         self.times += 1
-        assert envelope.reply is not None
-        envelope.reply.set(self.answer)
+        return self.answer
 
 
 class FakeRegistry:
@@ -102,7 +102,7 @@ def account(name: str) -> AccountRow:
 
 
 @dataclass
-class Scene:
+class DashboardEnv:
     """A dashboard, its sources, and the clock."""
 
     clock: FakeClock
@@ -124,8 +124,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    """Yield the scene; `request.param`: whether Redis answers from the beginning."""
+async def env(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[DashboardEnv]:
+    """Yield the environment; `request.param`: whether Redis answers from the beginning."""
     registry, redis = FakeRegistry(bot("bot-1")), Redis([account("axe")])
     router = FakeRouter(RouterReport(1, 0, 0), clock)
     if not getattr(request, "param", True):
@@ -151,7 +151,7 @@ async def scene(clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterat
         await one.start()
     tasks = [asyncio.create_task(one.run()) for one in services]
     await settle()
-    yield Scene(clock, registry, router, redis, dashboard, causes, lines)
+    yield DashboardEnv(clock, registry, router, redis, dashboard, causes, lines)
     for one in reversed(services):
         one.stop()
     await settle()
@@ -170,165 +170,167 @@ def events(watcher: Watcher) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-async def test_unwatched_it_looks_once_per_point_of_the_history(scene: Scene) -> None:
-    before = scene.router.times, scene.redis.times
-    await scene.clock.advance(600)
-    assert scene.router.times - before[0] == 60
-    assert scene.redis.times - before[1] == 10
+async def test_unwatched_it_looks_once_per_point_of_the_history(env: DashboardEnv) -> None:
+    before = env.router.times, env.redis.times
+    await env.clock.advance(600)
+    assert env.router.times - before[0] == 60
+    assert env.redis.times - before[1] == 10
 
 
-async def test_watched_it_looks_and_tells_twice_a_second_however_much_happens(scene: Scene) -> None:
-    watcher = await scene.watch()
+async def test_watched_it_looks_and_tells_twice_a_second_however_much_happens(
+    env: DashboardEnv,
+) -> None:
+    watcher = await env.watch()
     events(watcher)
     told = 0
     for step in range(100):  # ten seconds
-        scene.fleet(bot("bot-1", list(BotState)[step % 11]))
-        await scene.clock.advance(0.1)
+        env.fleet(bot("bot-1", list(BotState)[step % 11]))
+        await env.clock.advance(0.1)
         told += len(events(watcher))
     assert 18 <= told <= 21
 
 
-async def test_what_does_not_change_is_not_told(scene: Scene) -> None:
-    watcher = await scene.watch()
+async def test_what_does_not_change_is_not_told(env: DashboardEnv) -> None:
+    watcher = await env.watch()
     events(watcher)
-    await scene.clock.advance(9)
+    await env.clock.advance(9)
     told = events(watcher)
     assert all(set(data) <= {"at", "history"} for _, data in told)
     assert len(told) <= 1
 
 
 async def test_no_page_waits_long_for_redis_and_an_order_makes_it_look_at_once(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    watcher = await scene.watch()
+    watcher = await env.watch()
     events(watcher)
-    scene.redis.rows = [account("axe"), account("bane")]
-    await scene.clock.advance(1)
+    env.redis.rows = [account("axe"), account("bane")]
+    await env.clock.advance(1)
     assert not any("accounts" in data for _, data in events(watcher))
-    scene.dashboard.refresh()
-    await scene.clock.advance(1)
+    env.dashboard.refresh()
+    await env.clock.advance(1)
     told = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in told[0]] == ["bane"]
-    scene.redis.rows = [account("axe")]
-    await scene.clock.advance(6)
+    env.redis.rows = [account("axe")]
+    await env.clock.advance(6)
     assert any(data.get("gone_accounts") == ["bane"] for _, data in events(watcher))
 
 
 async def test_while_redis_is_away_what_was_known_stays_and_the_headline_says_so(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    watcher = await scene.watch()
+    watcher = await env.watch()
     events(watcher)
-    scene.redis.is_away = True
-    await scene.clock.advance(6)
+    env.redis.is_away = True
+    await env.clock.advance(6)
     told = [data for _, data in events(watcher) if "headlines" in data]
     assert "Redis is unreachable" in told[-1]["headlines"][0]["text"]
     assert not any("gone_accounts" in data for data in told)
-    ((name, whole),) = events(await scene.watch())
+    ((name, whole),) = events(await env.watch())
     assert name == "snapshot"
     assert [row["account"] for row in whole["accounts"]] == ["axe"]
 
 
 async def test_a_redis_that_does_not_answer_keeps_nothing_else_from_being_told(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    watcher = await scene.watch()
+    watcher = await env.watch()
     events(watcher)
-    scene.redis.answers.clear()
-    await scene.clock.advance(6)
+    env.redis.answers.clear()
+    await env.clock.advance(6)
     events(watcher)
-    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
-    scene.causes.append(
-        SharedCause(CauseKind.REDIS_UNREACHABLE, scene.clock.wall(), "silence", frozenset())
+    env.fleet(bot("bot-1", BotState.BACKING_OFF))
+    env.causes.append(
+        SharedCause(CauseKind.REDIS_UNREACHABLE, env.clock.wall(), "silence", frozenset())
     )
-    await scene.clock.advance(0.5)
+    await env.clock.advance(0.5)
     told = [data for _, data in events(watcher)]
     assert told[0]["bots"][0]["state"] == "backing_off"
     assert told[0]["headlines"][0]["kind"] == "redis-unreachable"
-    assert await scene.alerts() == [line["kind"] for line in told[0]["headlines"]]
-    scene.redis.rows = [account("bane")]
-    scene.redis.answers.set()
-    await scene.clock.advance(0.5)
+    assert await env.alerts() == [line["kind"] for line in told[0]["headlines"]]
+    env.redis.rows = [account("bane")]
+    env.redis.answers.set()
+    await env.clock.advance(0.5)
     known = [data["accounts"] for _, data in events(watcher) if "accounts" in data]
     assert [row["account"] for row in known[0]] == ["bane"]
 
 
-@pytest.mark.parametrize("scene", [False], indirect=True)
+@pytest.mark.parametrize("env", [False], indirect=True)
 async def test_accounts_are_not_said_to_be_missing_before_redis_has_said_so(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    scene.redis.rows = []
-    await scene.clock.advance(REDIS_S)
-    assert await scene.alerts() == ["well"]
-    scene.redis.answers.set()
+    env.redis.rows = []
+    await env.clock.advance(REDIS_S)
+    assert await env.alerts() == ["well"]
+    env.redis.answers.set()
     await settle()
-    assert await scene.alerts() == ["no-accounts"]
+    assert await env.alerts() == ["no-accounts"]
 
 
-async def test_the_budget_of_a_new_address_is_looked_up_at_once(scene: Scene) -> None:
-    watcher = await scene.watch()
+async def test_the_budget_of_a_new_address_is_looked_up_at_once(env: DashboardEnv) -> None:
+    watcher = await env.watch()
     events(watcher)
-    scene.fleet(bot("bot-1", ip="192.0.2.1"))
-    await scene.clock.advance(0.5)
+    env.fleet(bot("bot-1", ip="192.0.2.1"))
+    await env.clock.advance(0.5)
     told = [data["ips"] for _, data in events(watcher) if "ips" in data]
     assert [row["ip"] for row in told[0]] == ["192.0.2.1"]
 
 
 async def test_a_router_that_does_not_answer_leaves_the_rest_of_the_snapshot(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    scene.router.stop()
+    env.router.stop()
     await settle()
-    ((_, whole),) = events(await scene.watch())
+    ((_, whole),) = events(await env.watch())
     assert [row["bot_id"] for row in whole["bots"]] == ["bot-1"]
     assert whole["router"] is None
 
 
-async def test_a_dashboard_that_does_not_run_refuses_watchers(scene: Scene) -> None:
-    watcher = await scene.watch()
-    scene.dashboard.stop()
+async def test_a_dashboard_that_does_not_run_refuses_watchers(env: DashboardEnv) -> None:
+    watcher = await env.watch()
+    env.dashboard.stop()
     await settle()
     with pytest.raises(StopAsyncIteration):
         await anext(watcher)
-    for ask in (scene.watch, scene.alerts):
+    for ask in (env.watch, env.alerts):
         with pytest.raises(ActorStopped):
             await ask()
 
 
 async def test_a_bug_in_a_poll_ends_the_run_and_the_next_run_works(
-    clock: FakeClock, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, env: DashboardEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dashboard = scene.dashboard
+    dashboard = env.dashboard
     dashboard.stop()
     await settle()
     await dashboard.start()
     running = asyncio.create_task(dashboard.run())
     with monkeypatch.context() as patch:
-        patch.setattr(scene.registry, "reports", lambda: 1 / 0)
+        patch.setattr(env.registry, "reports", lambda: 1 / 0)
         await clock.advance(60)
         with pytest.raises(ZeroDivisionError):
             await running
     await dashboard.start()
     running = asyncio.create_task(dashboard.run())
-    assert await scene.alerts() == ["well"]
+    assert await env.alerts() == ["well"]
     dashboard.stop()
     await running
 
 
-async def test_who_left_is_looked_out_for_no_more(scene: Scene) -> None:
-    watcher = await scene.watch()
-    scene.dashboard.unwatch(watcher)
-    before = scene.router.times
-    await scene.clock.advance(100)
-    assert scene.router.times - before == 10
+async def test_who_left_is_looked_out_for_no_more(env: DashboardEnv) -> None:
+    watcher = await env.watch()
+    env.dashboard.unwatch(watcher)
+    before = env.router.times
+    await env.clock.advance(100)
+    assert env.router.times - before == 10
 
 
-async def test_a_quiet_stream_gives_a_sign_of_life(scene: Scene) -> None:
-    watcher = await scene.watch()
+async def test_a_quiet_stream_gives_a_sign_of_life(env: DashboardEnv) -> None:
+    watcher = await env.watch()
     events(watcher)
     seen = 0
     for _ in range(30):
-        await scene.clock.advance(1)
+        await env.clock.advance(1)
         seen += len(watcher._chunks)
         watcher._chunks.clear()
     assert seen >= 2
@@ -338,41 +340,41 @@ STEAM = SharedCause(CauseKind.STEAM_UNREACHABLE, 0.0, "connection refused", froz
 REDIS = SharedCause(CauseKind.REDIS_UNREACHABLE, 0.0, "timed out", frozenset())
 
 
-async def test_the_alerts_are_of_now_with_and_without_an_open_page(scene: Scene) -> None:
-    assert await scene.alerts() == ["well"]
-    scene.fleet(bot("bot-1", BotState.BACKING_OFF))
-    scene.causes.append(STEAM)
-    assert await scene.alerts() == ["steam-unreachable"]
+async def test_the_alerts_are_of_now_with_and_without_an_open_page(env: DashboardEnv) -> None:
+    assert await env.alerts() == ["well"]
+    env.fleet(bot("bot-1", BotState.BACKING_OFF))
+    env.causes.append(STEAM)
+    assert await env.alerts() == ["steam-unreachable"]
 
 
-async def test_the_alerts_are_those_of_the_page_that_is_open(scene: Scene) -> None:
-    watcher = await scene.watch()
-    scene.causes.append(STEAM)
-    await scene.clock.advance(0.5)
+async def test_the_alerts_are_those_of_the_page_that_is_open(env: DashboardEnv) -> None:
+    watcher = await env.watch()
+    env.causes.append(STEAM)
+    await env.clock.advance(0.5)
     told = [data["headlines"] for _, data in events(watcher) if "headlines" in data]
-    assert [line["kind"] for line in told[-1]] == await scene.alerts()
+    assert [line["kind"] for line in told[-1]] == await env.alerts()
 
 
 async def test_who_asks_for_alerts_waits_for_no_redis_that_is_known_to_be_away(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    await scene.alerts()
-    await scene.clock.advance(6)
-    scene.redis.is_away = True
-    scene.causes.append(REDIS)
-    before = scene.redis.times
-    assert (await scene.alerts())[0] == "redis-unreachable"
-    assert scene.redis.times == before
+    await env.alerts()
+    await env.clock.advance(6)
+    env.redis.is_away = True
+    env.causes.append(REDIS)
+    before = env.redis.times
+    assert (await env.alerts())[0] == "redis-unreachable"
+    assert env.redis.times == before
 
 
 async def test_a_cause_is_in_the_log_within_a_second_also_when_no_page_is_open(
-    scene: Scene,
+    env: DashboardEnv,
 ) -> None:
-    await scene.clock.advance(3)
-    scene.causes.append(STEAM)
-    await scene.clock.advance(1)
-    assert [line["event"] for line in scene.lines] == ["shared_cause_begun"]
-    assert (scene.lines[0]["bots"], scene.lines[0]["of"]) == (1, 1)
-    scene.causes.clear()
-    await scene.clock.advance(1)
-    assert [line["event"] for line in scene.lines] == ["shared_cause_begun", "shared_cause_ended"]
+    await env.clock.advance(3)
+    env.causes.append(STEAM)
+    await env.clock.advance(1)
+    assert [line["event"] for line in env.lines] == ["shared_cause_begun"]
+    assert (env.lines[0]["bots"], env.lines[0]["of"]) == (1, 1)
+    env.causes.clear()
+    await env.clock.advance(1)
+    assert [line["event"] for line in env.lines] == ["shared_cause_begun", "shared_cause_ended"]

@@ -92,7 +92,7 @@ async def test_a_slow_watcher_is_dropped_and_delays_no_other() -> None:
     for _ in range(BACKLOG + 1):
         stream.publish("update", b"{}")
         await read(quick)
-    assert stream.watchers == 1
+    assert len(stream.watchers) == 1
     with pytest.raises(StopAsyncIteration):
         await read(slow)
     assert not slow._chunks
@@ -105,7 +105,7 @@ async def test_the_end_of_the_feed_is_the_end_of_all_streams() -> None:
     waiting = asyncio.create_task(read(watchers[0]))
     await asyncio.sleep(0)
     stream.close()
-    assert stream.watchers == 0
+    assert len(stream.watchers) == 0
     with pytest.raises(StopAsyncIteration):
         await waiting
     stream.publish("update", b"{}")  # no stream gets it

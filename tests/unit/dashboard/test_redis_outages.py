@@ -8,15 +8,16 @@ from support.scripted_child import capturing_log
 from actors.bot.shared_causes import CauseKind, SharedCause, SharedCauses
 from actors.dashboard.cause_log import (
     BACK_AFTER,
-    OUTAGE_SUMMARY_S,
+    SUMMARY_S,
     WRITES_AFTER_S,
     LastingCauses,
     RedisLog,
 )
 from actors.errors import SteamUnreachable
+from actors.redis.client import CallObserver
 
 
-class Watch:
+class Watch(CallObserver):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
@@ -71,7 +72,7 @@ async def test_an_outage_that_lasts_is_one_line_a_minute(clock: FakeClock) -> No
         redis.failed("renew", "gone")
         await clock.advance(1.0)
     assert [line["event"] for line in lines] == ["redis_lost", *["redis_still_lost"] * 4]
-    assert OUTAGE_SUMMARY_S == 60.0
+    assert SUMMARY_S == 60.0
     assert (lines[1]["duration_s"], lines[1]["failures"], lines[1]["reason"]) == (60.0, 61, "gone")
 
 
@@ -141,7 +142,7 @@ async def test_a_lost_redis_is_the_first_of_the_causes_that_last(clock: FakeCloc
     causes = LastingCauses(shared, redis, clock=clock)
     assert causes.active() == ()
     shared.began("bot-1")
-    shared.failed("bot-1", "axe", SteamUnreachable("connect", "refused"), None, clock.wall())
+    shared.failed("bot-1", "axe", SteamUnreachable("connect", "refused"), clock.wall())
     assert [one.kind for one in causes.active()] == [CauseKind.STEAM_UNREACHABLE]
     redis.failed("look", "gone")
     assert [one.kind for one in causes.active()] == [

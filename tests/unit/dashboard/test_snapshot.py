@@ -11,8 +11,7 @@ from actors.accounts.admin import AccountRow, AccountState, IpRow
 from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.states import BotState
 from actors.dashboard.history import POINT_S, FleetHistory
-from actors.dashboard.snapshot import Snapshot, changes, whole
-from actors.dashboard.views import account_view, ip_view
+from actors.dashboard.snapshot import Snapshot, account_view, changes, ip_view, whole
 from actors.router.messages import RouterReport
 
 NOW = 1_700_000_000.0
@@ -53,7 +52,8 @@ def test_parts_are_sent_whole() -> None:
     before = snapshot_of()
     after = replace(before, router=RouterReport(1, 2, 3))
     assert changes(before, after) == {"router": RouterReport(1, 2, 3)}
-    assert changes(before, replace(before, fleet=None)) == {"fleet": None}
+    plan = replace(before.fleet, drained=True)
+    assert changes(before, replace(before, fleet=plan)) == {"fleet": plan}
 
 
 def test_the_whole_has_every_part() -> None:
@@ -86,8 +86,7 @@ def test_instants_are_computed_from_ages() -> None:
 def test_every_state_is_counted_once(state: BotState) -> None:
     history = FleetHistory()
     history.add(NOW, [bot("bot-1", state)], needs_you=2)
-    latest = history.latest()
-    assert latest is not None
+    (latest,) = history.points
     assert latest.ready + latest.recovering + latest.parked == 1
     assert (latest.ready, latest.parked) == (state is BotState.READY, state is BotState.PARKED)
     assert latest.needs_you == 2
@@ -97,6 +96,6 @@ def test_the_history_has_a_point_every_ten_seconds_for_an_hour() -> None:
     history = FleetHistory()
     for second in range(2 * 3600):
         history.add(NOW + second, [], needs_you=0)
-    points = history.points()
+    points = history.points
     assert len(points) == 3600 // POINT_S
     assert {b.at - a.at for a, b in pairwise(points)} == {POINT_S}

@@ -12,9 +12,9 @@ from support.fake_clock import FakeClock
 from actors.errors import RateLimited, Unauthorized
 from actors.http.auth.admin import AdminToken, OperatorAuth
 from actors.http.auth.admission import OPERATOR, WRONG, Admission
-from actors.http.auth.api_keys import KeyRing, parse_keys
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.clients import Client, client_of
-from actors.http.auth.credentials import digest_of, shows_credential
+from actors.http.content import shows_credential
 from actors.http.errors import TABLE
 
 KEY = "botapi_the-key-of-alice"
@@ -40,8 +40,8 @@ def asked(
     return make_mocked_request("GET", path, headers=named).clone(remote=address)
 
 
-def admitted(door: Admission, request: web.Request) -> Client:
-    door.admit(request, door.address_of(request))
+def admitted(checked: Admission, request: web.Request) -> Client:
+    checked.admit(request, checked.address_of(request))
     return client_of(request)
 
 
@@ -123,9 +123,9 @@ def test_without_a_known_key_a_request_is_refused(clock: FakeClock, request_: we
     ],
 )
 def test_some_paths_need_no_key_and_count_for_no_client(clock: FakeClock, path: str) -> None:
-    door = admission(clock, per_minute=1)
+    checked = admission(clock, per_minute=1)
     for _ in range(5):
-        assert admitted(door, asked(path)) == Client()
+        assert admitted(checked, asked(path)) == Client()
 
 
 def test_the_admin_token_opens_what_a_key_opens(clock: FakeClock) -> None:
@@ -135,95 +135,95 @@ def test_the_admin_token_opens_what_a_key_opens(clock: FakeClock) -> None:
 
 
 def test_without_keys_each_address_is_a_client(clock: FakeClock) -> None:
-    door = admission(clock, None)
-    assert admitted(door, asked()) == Client("198.51.100.1")
-    assert admitted(door, asked(X_API_Key="whatever")) == Client("198.51.100.1")
-    assert admitted(door, asked(address="2001:db8::1")) == Client("2001:db8::/64")
+    checked = admission(clock, None)
+    assert admitted(checked, asked()) == Client("198.51.100.1")
+    assert admitted(checked, asked(X_API_Key="whatever")) == Client("198.51.100.1")
+    assert admitted(checked, asked(address="2001:db8::1")) == Client("2001:db8::/64")
 
 
 async def test_a_key_has_its_own_rate_and_is_told_when_to_return(clock: FakeClock) -> None:
-    door = admission(clock)
+    checked = admission(clock)
     alice = {"X_API_Key": KEY}
     for _ in range(2):
-        admitted(door, asked(**alice))
+        admitted(checked, asked(**alice))
     with pytest.raises(RateLimited, match="60 requests per minute") as refused:
-        admitted(door, asked(**alice))
+        admitted(checked, asked(**alice))
     assert refused.value.retry_after == pytest.approx(1)
     for _ in range(100):
-        admitted(door, asked(X_API_Key="of bob"))  # has no limit
+        admitted(checked, asked(X_API_Key="of bob"))  # has no limit
     await clock.advance(1)
-    admitted(door, asked(**alice))
+    admitted(checked, asked(**alice))
 
 
 async def test_a_refused_client_has_its_name_in_the_request(clock: FakeClock) -> None:
     """So that the log names the client."""
-    door = admission(clock)
+    checked = admission(clock)
     for _ in range(2):
-        admitted(door, asked(X_API_Key=KEY))
+        admitted(checked, asked(X_API_Key=KEY))
     refused = asked(X_API_Key=KEY)
     with pytest.raises(RateLimited):
-        admitted(door, refused)
+        admitted(checked, refused)
     assert client_of(refused).name == "alice"
 
 
 async def test_without_keys_the_rate_is_one_per_address(clock: FakeClock) -> None:
-    door = admission(clock, None, per_minute=2)
+    checked = admission(clock, None, per_minute=2)
     for host in (1, 2):  # one network of one customer
-        admitted(door, asked(address=f"2001:db8::{host}"))
+        admitted(checked, asked(address=f"2001:db8::{host}"))
     with pytest.raises(RateLimited):
-        admitted(door, asked(address="2001:db8::3"))
-    admitted(door, asked(address="2001:db8:1::3"))
+        admitted(checked, asked(address="2001:db8::3"))
+    admitted(checked, asked(address="2001:db8:1::3"))
     await clock.advance(30)
-    admitted(door, asked(address="2001:db8::3"))
+    admitted(checked, asked(address="2001:db8::3"))
 
 
 def test_other_settings_hold_from_the_next_request_on(clock: FakeClock) -> None:
-    door = admission(clock, None)
+    checked = admission(clock, None)
     shown = {"X_Forwarded_For": "203.0.113.9"}
-    assert admitted(door, asked(**shown)).name == "198.51.100.1"
-    door.reconfigure(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
-    assert admitted(door, asked(**shown)).name == "203.0.113.9"
+    assert admitted(checked, asked(**shown)).name == "198.51.100.1"
+    checked.reconfigure(per_minute=1, proxies=(ip_network("198.51.100.0/24"),))
+    assert admitted(checked, asked(**shown)).name == "203.0.113.9"
     with pytest.raises(RateLimited):
-        admitted(door, asked(**shown))
-    door.reconfigure(per_minute=0, proxies=())
-    admitted(door, asked(**shown))
+        admitted(checked, asked(**shown))
+    checked.reconfigure(per_minute=0, proxies=())
+    admitted(checked, asked(**shown))
 
 
 async def test_a_request_for_several_matches_gets_no_more_than_its_rate(clock: FakeClock) -> None:
-    door = admission(clock)
+    checked = admission(clock)
     request = asked(X_API_Key=KEY)
-    admitted(door, request)
-    door.take(request)
+    admitted(checked, request)
+    checked.take(request)
     for _ in range(118):
         with pytest.raises(RateLimited) as refused:
-            door.take(request)
+            checked.take(request)
         assert refused.value.retry_after == pytest.approx(1), "what is refused is not owed"
     await clock.advance(1)
-    admitted(door, asked(X_API_Key=KEY))
+    admitted(checked, asked(X_API_Key=KEY))
     for free in (asked(X_API_Key="of bob"), asked("/status", Authorization=f"Bearer {ADMIN}")):
-        admitted(door, free)
+        admitted(checked, free)
         for _ in range(10_000):
-            door.take(free)
+            checked.take(free)
 
 
 async def test_without_keys_several_matches_count_for_the_address(clock: FakeClock) -> None:
-    door = admission(clock, None, per_minute=2)
+    checked = admission(clock, None, per_minute=2)
     request = asked()
-    admitted(door, request)
-    door.take(request)
+    admitted(checked, request)
+    checked.take(request)
     with pytest.raises(RateLimited):
-        door.take(request)
+        checked.take(request)
 
 
-def answered(door: Admission, request: web.Request) -> int:
+def answered(checked: Admission, request: web.Request) -> int:
     """Have a request go its way as the pipeline does; return the status."""
-    address = door.address_of(request)
+    address = checked.address_of(request)
     try:
-        door.admit(request, address)
-        status = 200 if door.is_operator(request) or client_of(request).name else 401
+        checked.admit(request, address)
+        status = 200 if checked.is_operator(request) or client_of(request).name else 401
     except (Unauthorized, RateLimited) as error:
         status = TABLE[type(error)][0]
-    door.note_response(request, status, address)
+    checked.note_response(request, status, address)
     return status
 
 
@@ -240,46 +240,46 @@ def answered(door: Admission, request: web.Request) -> int:
 async def test_wrong_keys_and_tokens_are_slowed_per_address(
     clock: FakeClock, path: str, headers: dict[str, str]
 ) -> None:
-    door = admission(clock)
+    checked = admission(clock)
     right = {"Authorization": f"Bearer {ADMIN}"}
-    statuses = [answered(door, asked(path, **headers)) for _ in range(WRONG.burst)]
+    statuses = [answered(checked, asked(path, **headers)) for _ in range(WRONG.burst)]
     assert statuses == [401] * WRONG.burst
     for _ in range(100):  # of the rate, those that are refused take nothing
-        assert answered(door, asked(X_API_Key="botapi_wrong")) == 429
-    assert answered(door, asked("/status", **right)) == 429, "the token is not compared"
-    assert answered(door, asked(X_API_Key=KEY)) == 200
-    assert answered(door, asked()) == 401, "it shows nothing"
+        assert answered(checked, asked(X_API_Key="botapi_wrong")) == 429
+    assert answered(checked, asked("/status", **right)) == 429, "the token is not compared"
+    assert answered(checked, asked(X_API_Key=KEY)) == 200
+    assert answered(checked, asked()) == 401, "it shows nothing"
     for address in ("198.51.100.2", "2001:db8::1"):
-        assert answered(door, asked(address=address, X_API_Key="botapi_wrong")) == 401
-        assert answered(door, asked("/status", address, **right)) == 200
+        assert answered(checked, asked(address=address, X_API_Key="botapi_wrong")) == 401
+        assert answered(checked, asked("/status", address, **right)) == 200
     await clock.advance(WRONG.interval_s)
-    assert answered(door, asked("/status", **right)) == 200
-    assert answered(door, asked(path, **headers)) == 401
-    assert answered(door, asked(X_API_Key="botapi_wrong")) == 429
+    assert answered(checked, asked("/status", **right)) == 200
+    assert answered(checked, asked(path, **headers)) == 401
+    assert answered(checked, asked(X_API_Key="botapi_wrong")) == 429
 
 
 def test_one_customer_of_a_provider_is_one_address(clock: FakeClock) -> None:
-    door = admission(clock)
+    checked = admission(clock)
     for host in range(WRONG.burst):
-        answered(door, asked(address=f"2001:db8::{host:x}", X_API_Key="wrong"))
-    assert answered(door, asked(address="2001:db8::ffff", X_API_Key="wrong")) == 429
-    assert answered(door, asked(address="2001:db8:0:1::1", X_API_Key="wrong")) == 401
+        answered(checked, asked(address=f"2001:db8::{host:x}", X_API_Key="wrong"))
+    assert answered(checked, asked(address="2001:db8::ffff", X_API_Key="wrong")) == 429
+    assert answered(checked, asked(address="2001:db8:0:1::1", X_API_Key="wrong")) == 401
 
 
 def test_without_keys_wrong_tokens_are_counted_though_they_are_served(clock: FakeClock) -> None:
     """Whether a client has a rate would tell the token from others."""
-    door = admission(clock, None)
+    checked = admission(clock, None)
     for _ in range(WRONG.burst):
-        assert answered(door, asked(Authorization="Bearer wrong")) == 200
+        assert answered(checked, asked(Authorization="Bearer wrong")) == 200
     shown = asked(Authorization=f"Bearer {ADMIN}")
-    assert admitted(door, shown) == Client("198.51.100.1")
+    assert admitted(checked, shown) == Client("198.51.100.1")
 
 
 def test_requests_that_show_nothing_and_right_ones_are_not_counted(clock: FakeClock) -> None:
-    door = admission(clock)
+    checked = admission(clock)
     for _ in range(2 * WRONG.burst):
-        answered(door, asked())
-        answered(door, asked(X_API_Key="of bob"))
-        answered(door, asked(Authorization="Bearer of bob"))
-        answered(door, asked("/status", Authorization=f"Bearer {ADMIN}"))
-    assert answered(door, asked(X_API_Key="wrong")) == 401
+        answered(checked, asked())
+        answered(checked, asked(X_API_Key="of bob"))
+        answered(checked, asked(Authorization="Bearer of bob"))
+        answered(checked, asked("/status", Authorization=f"Bearer {ADMIN}"))
+    assert answered(checked, asked(X_API_Key="wrong")) == 401

@@ -8,12 +8,12 @@ from actors.http.auth.api_keys import (
     ApiKey,
     BadKeys,
     KeyRing,
+    digest_of,
     new_key,
     parse_keys,
     without_key,
 )
 from actors.http.auth.clients import Client, Rate
-from actors.http.auth.credentials import digest_of
 
 HEX = digest_of("a key").hex()
 OTHER = digest_of("another key").hex()

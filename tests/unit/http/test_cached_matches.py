@@ -11,8 +11,7 @@ import pytest
 from support.fake_clock import FakeClock, settle
 from support.pipeline_env import Answer, PipelineEnv, known_match
 
-from actors.http.auth.api_keys import KeyRing, parse_keys
-from actors.http.auth.credentials import digest_of
+from actors.http.auth.api_keys import KeyRing, digest_of, parse_keys
 from actors.http.auth.cross_site import CrossSitePolicy
 from actors.http.connection import HttpConnection
 from actors.matches.match import NoMatch, NoMatchReason
@@ -116,6 +115,7 @@ async def test_a_valid_request_id_of_the_client_is_kept(env: PipelineEnv, target
         (get(PATH, "X-Request-Timeout: soon"), 400),
         (get(PATH, "traceparent: 00-0-0-0"), 200),
         (get(PATH, "Authorization: Bearer x"), 200),
+        (get(PATH, "authorization: Bearer x"), 200),
         (get(PATH, "Cookie: a=b"), 200),
         (get(PATH, "Origin: http://x"), 200),
         (get(PATH, "Sec-Fetch-Site: same-origin"), 200),

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from actors.http.auth.client_address import MAX_HOPS, address_of, group_of, parse_address
+from actors.http.auth.clients import MAX_HOPS, address_of, group_of, parse_address
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "192.168.1.7/32", "fd00::/8")))
 

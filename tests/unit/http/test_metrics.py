@@ -19,7 +19,7 @@ from support.http_env import get, serving
 from actors.accounts.admin import AccountAdmin, AccountRow, AccountState, IpRow
 from actors.accounts.logon_limiter import Wait
 from actors.accounts.models import BUDGET_SPENT, QuotaLimits
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.eresults import LogonResult, action_reason
 from actors.bot.messages import BotChanged, BotRemoved, BotReport
 from actors.bot.metrics import FleetMetrics, LogonMetrics
@@ -33,7 +33,7 @@ from actors.http.polled_metrics import ACCOUNTS_S, PolledMetrics
 from actors.metrics import Format, Instruments
 from actors.redis.metrics import RedisMetrics
 from actors.router.messages import RouterReport
-from supervisor.app.metrics import build_metrics
+from supervisor.app.metrics import Metrics
 from supervisor.child import ChildState, ChildStatus
 from supervisor.clock import SystemClock
 
@@ -181,10 +181,10 @@ class FakeRouter(Actor[Any]):
         super().__init__(Address("router"), clock=clock)
         self.times = 0
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
+    async def handle(self, message: object) -> RouterReport:
+        del message
         self.times += 1
-        assert envelope.reply is not None
-        envelope.reply.set(RouterReport(1, 2, 3))
+        return RouterReport(1, 2, 3)
 
 
 class FakeRegistry:
@@ -383,7 +383,8 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
     async def match(request: web.Request) -> web.Response:
         return web.Response(text=request.match_info["match_id"])
 
-    async with serving({"/matches/{match_id}": match}, count=HttpMetrics(instruments)) as server:
+    metrics = HttpMetrics(instruments, SystemClock())
+    async with serving({"/matches/{match_id}": match}, metrics=metrics) as server:
         series = set()
         for number in range(150):
             await server.ask(get(f"/matches/{number}?x={number}"))
@@ -404,7 +405,7 @@ async def test_what_clients_write_makes_no_series(instruments: Instruments) -> N
 
 def count_series(bots: int) -> int:
     """Return how many series there are when so many bots have been through everything."""
-    metrics = build_metrics(version="1")
+    metrics = Metrics(version="1", clock=SystemClock())
     for number in range(bots):
         name = f"bot-{number}"
         for before in BotState:
@@ -423,7 +424,7 @@ def test_there_are_no_more_series_for_more_bots() -> None:
 
 
 def test_restarts_are_counted_by_part_and_for_all_bots_together() -> None:
-    metrics = build_metrics(version="1")
+    metrics = Metrics(version="1", clock=SystemClock())
     for restarts in range(3):
         for state in (ChildState.STARTING, ChildState.RUNNING, ChildState.BACKING_OFF):
             metrics.children.on_child(ChildStatus("router", state, 0, restarts=restarts))

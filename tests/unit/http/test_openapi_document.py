@@ -14,9 +14,9 @@ from aiohttp.typedefs import Handler
 from actors.http.errors import TABLE
 from actors.http.openapi import admin_operations, operations
 from actors.http.openapi.document import document
-from actors.http.openapi.match_schema import MATCH
 from actors.http.openapi.operation import Operation, add_routes, words
-from actors.http.routes.api_docs import FILES, STATIC
+from actors.http.openapi.outputs import MATCH
+from actors.http.routes.pages import DOCS, DOCS_FILES
 
 API = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 OPERATIONS = [
@@ -137,9 +137,9 @@ def test_words_of_one_status_are_collected() -> None:
     assert words({404: ("a",)}, {404: ("b", "a"), 503: ("c",)}) == {404: ("a", "b"), 503: ("c",)}
 
 
-@pytest.mark.parametrize("name", [name for name, _ in FILES.values()])
+@pytest.mark.parametrize("name", DOCS_FILES.values())
 def test_the_page_has_nothing_inline_and_needs_no_other_host(name: str) -> None:
-    text = (STATIC / name).read_text()
+    text = (DOCS / name).read_text()
     assert not re.search(r"https?://|//[a-z0-9.-]+\.[a-z]{2,}|@import|\burl\(", text)
     if name.endswith(".html"):
         assert re.findall(r"<script(?![^>]*\bsrc=)", text) == []

@@ -9,18 +9,18 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from support.fake_clock import FakeClock, settle
 
 from actors.accounts.admin import AccountState
-from actors.actor import Actor, Address, Envelope
-from actors.bot.messages import BotReport
+from actors.actor import Actor, Address
+from actors.bot.messages import BotReport, FleetPlan
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
-from actors.dashboard.alerts import Alert, Severity
 from actors.dashboard.dashboard import Dashboard
-from actors.dashboard.snapshot import Snapshot
-from actors.dashboard.views import AccountView
+from actors.dashboard.snapshot import AccountView, Alert, Severity, Snapshot
+from actors.http.auth.admission import Admission
 from actors.http.openapi.outputs import StatusOutput
 from actors.http.routes.status import ASK_S, StatusRoutes
 from actors.router.messages import RouterReport
@@ -60,18 +60,20 @@ NEEDY = AccountView(
 WELL = AccountView(
     *("axe", AccountState.FREE, 0, 90, None, None, None, None, None, None), needs_you=False
 )
-PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, None, None, {}, headlines=LINES, about={})
+PLAN = FleetPlan(2, 2, drained=False, parked=(), leaving=())
+PICTURE = Snapshot({}, {"mail": NEEDY, "axe": WELL}, {}, PLAN, None, {}, headlines=LINES)
 NEEDS = [{"account": "mail", "need": "a code", "command": "botapi accounts login mail"}]
 FACTS = {"version": "1", "instance": "host"}
 CONFIG = {"refused": None}
+LOG = {"dropped_lines": 0, "waiting_lines": 0}
 
 
 class FakeRouter(Actor[Any]):
     """Answers every question alike."""
 
-    async def handle(self, envelope: Envelope[Any]) -> None:
-        if envelope.reply is not None:
-            envelope.reply.set(RouterReport(0, 0, 0))
+    async def handle(self, message: object) -> RouterReport:
+        del message
+        return RouterReport(0, 0, 0)
 
 
 class FakeRegistry:
@@ -118,6 +120,11 @@ class Served:
 names: list[bool] = []  # whether the next one who asks may see them
 
 
+class FakeAdmission:
+    def may_see_names(self, _request: web.Request) -> bool:
+        return names.pop() if names else True
+
+
 @pytest.fixture
 async def served(clock: FakeClock) -> AsyncIterator[Served]:
     router, registry, dashboard = (
@@ -131,11 +138,9 @@ async def served(clock: FakeClock) -> AsyncIterator[Served]:
         cast("BotRegistry", registry),
         router.address,
         cast("Dashboard", dashboard),
+        cast("Admission", FakeAdmission()),
+        facts=lambda: {**FACTS, "config": CONFIG, "log": LOG},
         clock=clock,
-        about=FACTS,
-        config=lambda: CONFIG,
-        log=lambda: {"dropped_lines": 0, "waiting_lines": 0},
-        may_see_names=lambda _: names.pop() if names else True,
     )
     yield Served(routes, registry, dashboard, clock)
     router.stop()

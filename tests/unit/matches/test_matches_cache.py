@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.matches.cache import RECENT_S, Freshness, MatchCache
-from actors.matches.match import MatchAnswer, NoMatch, NoMatchReason, Source, answer_of
+from actors.matches.cache import Freshness, MatchCache
+from actors.matches.match import RECENT_S, MatchAnswer, NoMatch, NoMatchReason, Source, answer_of
 from actors.matches.protobuf.decoder import MatchDecoder
 from actors.matches.store import CorruptEntry, Entry, pack, unpack
 from sandbox.gc.matches.schema import encode_response

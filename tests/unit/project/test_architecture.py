@@ -31,7 +31,7 @@ ALLOWED = {
     "supervisor/__init__.py": "",
     "supervisor/__main__.py": "from supervisor.cli.main import main\n",
     "supervisor/app/tree.py": "from actors.bot.bot import Bot\nfrom supervisor.supervisor import S\n",
-    "supervisor/app/network.py": "import sandbox\nfrom supervisor.config import load\n",
+    "supervisor/app/startup.py": "import sandbox\nfrom supervisor.config import load\n",
     "supervisor/cli/main.py": "from supervisor.app import tree\nfrom supervisor.logs import setup\n",
     "supervisor/config/load.py": "",
     "supervisor/logs/setup.py": "from supervisor.config import load\n",

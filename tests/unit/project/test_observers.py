@@ -15,9 +15,10 @@ from actors.bot.messages import BotChanged, BotRemoved
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
 from actors.dashboard.cause_log import RedisLog
-from actors.http import pipeline
+from actors.http.auth import admin
 from actors.http.auth.admin import Audit
 from actors.metrics import contained
+from actors.redis.client import CallObserver
 from supervisor.child import ChildState, ChildStatus
 from supervisor.supervisor import Supervisor
 
@@ -94,7 +95,7 @@ def test_a_watcher_that_fails_keeps_no_change_from_the_others(clock: FakeClock) 
 async def test_what_redis_did_is_no_failure_because_it_could_not_be_counted(
     clock: FakeClock,
 ) -> None:
-    class Watch:
+    class Watch(CallObserver):
         answered = refused = unable = failed = fail
 
     log, lines = capturing_log()
@@ -117,7 +118,7 @@ class Unshowable(Exception):
 @pytest.mark.usefixtures("no_leaks")
 @pytest.mark.parametrize("error", [CRASHES.error, Unshowable()], ids=["usual", "unshowable"])
 async def test_an_observer_that_always_fails_changes_no_childs_life(
-    world: SupervisorEnv, error: Exception
+    supervisor_env: SupervisorEnv, error: Exception
 ) -> None:
     seen: list[ChildState] = []
 
@@ -127,20 +128,22 @@ async def test_an_observer_that_always_fails_changes_no_childs_life(
 
     supervisor = Supervisor(
         "test",
-        [world.spec("a", Run(serve_s=0.0, error=error), SERVES)],
-        clock=world.clock,
+        [supervisor_env.spec("a", Run(serve_s=0.0, error=error), SERVES)],
+        clock=supervisor_env.clock,
         rng=TopJitter(),
         observe=observe,
-        log=world.log,
+        log=supervisor_env.log,
     )
-    async with world.running(supervisor) as running:
-        await world.clock.advance(10)
+    async with supervisor_env.running(supervisor) as running:
+        await supervisor_env.clock.advance(10)
         (status,) = supervisor.children()
         assert (status.state, status.restarts) == (ChildState.RUNNING, 1)
     assert running.exception() is None
     assert seen[-1] is ChildState.STOPPED
-    assert len(failures(world.events)) == len(seen)
-    assert [one["error_type"] for one in world.logged("child_crashed")] == [type(error).__name__]
+    assert len(failures(supervisor_env.events)) == len(seen)
+    assert [one["error_type"] for one in supervisor_env.logged("child_crashed")] == [
+        type(error).__name__
+    ]
 
 
 @pytest.mark.parametrize("from_memory", [True, False])
@@ -149,7 +152,7 @@ async def test_a_request_that_could_not_be_noted_is_answered(
 ) -> None:
     env = PipelineEnv(clock)
     env.knows(known_match(5, clock))
-    monkeypatch.setattr(pipeline, "log_fields", fail)
+    monkeypatch.setattr(env, "record", fail)
     async with env.talk(from_memory=from_memory) as talk:
         for _ in range(2):
             answer = await talk.ask(b"GET /matches/5 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -158,7 +161,10 @@ async def test_a_request_that_could_not_be_noted_is_answered(
     assert bool(env.routed) != from_memory
 
 
-async def test_what_an_operator_did_is_done_though_its_line_cannot_be_written() -> None:
+async def test_what_an_operator_did_is_done_though_its_line_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     log, lines = capturing_log()
-    Audit(log, fail).write(make_mocked_request("POST", "/admin/fleet/drain"), "token", Response())
+    monkeypatch.setattr(admin, "loggable", fail)
+    Audit(log).write(make_mocked_request("POST", "/admin/fleet/drain"), "token", Response())
     assert failures(lines) == [("error", "audit")]

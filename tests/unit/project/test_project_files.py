@@ -14,8 +14,7 @@ import yaml
 
 from actors.accounts.encryption import parse_keys
 from supervisor import __version__
-from supervisor.config.errors import fields
-from supervisor.config.model import Settings
+from supervisor.config.model import Settings, fields
 
 ROOT = Path(__file__).parents[3]
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-build.lock")

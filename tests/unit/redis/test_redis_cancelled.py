@@ -7,11 +7,12 @@ import contextlib
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 
 from actors.errors import StoreUnavailable
 from actors.redis.batch import Batcher
-from actors.redis.errors import translated
+from actors.redis.client import redis_call
 
 
 class FakePipeline:
@@ -59,7 +60,7 @@ async def test_a_call_that_is_cancelled_ends_there_at_every_moment(
     after: list[str] = []
 
     async def call() -> None:
-        with contextlib.suppress(StoreUnavailable), translated("a call"):
+        with contextlib.suppress(StoreUnavailable), redis_call(Redis(), "a call"):
             await batcher.execute("PING")
         after.append("went on")
         await asyncio.get_running_loop().create_future()
@@ -88,7 +89,7 @@ async def test_a_cancelled_task_may_still_call_redis_while_it_ends() -> None:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            with translated("release"):
+            with redis_call(Redis(), "release"):
                 await batcher.execute("PING")
             after.append("released")
 
@@ -101,5 +102,5 @@ async def test_a_cancelled_task_may_still_call_redis_while_it_ends() -> None:
 
 
 async def test_without_a_cancellation_errors_are_translated() -> None:
-    with pytest.raises(StoreUnavailable), translated("a call"):
+    with pytest.raises(StoreUnavailable), redis_call(Redis(), "a call"):
         raise OSError

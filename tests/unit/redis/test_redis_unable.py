@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from redis._parsers.base import BaseParser
+from redis.asyncio import Redis
 
 from actors.errors import StoreMisused, StoreUnavailable, redis_says, store_trouble
-from actors.redis.errors import UNABLE, WRONG_SERVER, translated
+from actors.redis.batch import WRONG_SERVER
+from actors.redis.client import UNABLE, redis_call
 
 REPLIES = [
     "READONLY You can't write against a read only replica.",
@@ -80,7 +82,7 @@ async def test_a_server_that_cannot_serve_is_unavailable_and_says_why(
     if reply.startswith(("MOVED", "ASK")) and form != "{}":
         pytest.skip("a redirection comes before the script runs, never from inside")
     error = BaseParser.parse_error(form.format(reply))  # type: ignore[no-untyped-call]
-    with pytest.raises(StoreUnavailable) as caught, translated("renew"):
+    with pytest.raises(StoreUnavailable) as caught, redis_call(Redis(), "renew"):
         raise error
     word, text = reply.split()[:2]
     assert word in str(caught.value.reason)
@@ -91,5 +93,5 @@ async def test_a_server_that_cannot_serve_is_unavailable_and_says_why(
 @pytest.mark.parametrize("reply", ABOUT_THE_CALL, ids=lambda reply: reply.split()[0])
 async def test_a_reply_about_the_call_itself_is_not(reply: str, form: str) -> None:
     error = BaseParser.parse_error(form.format(reply))  # type: ignore[no-untyped-call]
-    with pytest.raises(StoreMisused), translated("renew"):
+    with pytest.raises(StoreMisused), redis_call(Redis(), "renew"):
         raise error

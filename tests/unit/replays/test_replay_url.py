@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.matches.match import MatchDetails, ReplayFacts, replay_url, to_json
-from actors.replays.availability import Availability, availability, upload_left_s
+from actors.matches.match import Availability, MatchDetails, ReplayFacts, to_json
 
 GOOD = {"match_id": "7490235544", "cluster": 153, "replay_salt": 447089001}
 URL = "http://replay153.valve.net/570/7490235544_447089001.dem.bz2"
@@ -38,11 +37,11 @@ def details(**match: Any) -> MatchDetails:
 def test_a_replay_has_a_url_exactly_when_it_is_there(
     match: dict[str, Any], url: str | None
 ) -> None:
-    assert replay_url(7490235544, details(**match)) == url
+    assert details(**match).replay.url == url
 
 
 def test_an_absent_match_has_no_replay() -> None:
-    assert replay_url(5, MatchDetails.of({"result": 2})) is None
+    assert MatchDetails.of({"result": 2}).replay.url is None
 
 
 def test_an_answer_without_a_result_is_a_failure() -> None:
@@ -69,7 +68,7 @@ def test_json_is_the_answer_with_id_and_url_in_front() -> None:
 def test_a_match_ends_after_its_start_by_all_its_parts(
     match: dict[str, Any], ended_at: int | None
 ) -> None:
-    assert details(**match).ended_at == ended_at
+    assert details(**match).replay.ended_at == ended_at
 
 
 @pytest.mark.parametrize(
@@ -84,13 +83,13 @@ def test_a_match_ends_after_its_start_by_all_its_parts(
     ],
 )
 def test_the_old_format_is_no_mode_and_no_salt(match: dict[str, Any], *, is_old: bool) -> None:
-    assert details(**match).is_old_format is is_old
+    assert details(**match).replay.is_old_format is is_old
 
 
 def test_an_absent_salt_is_none_and_an_absent_match_is_not_old() -> None:
-    assert MatchDetails.of({"result": 1, "match": {"match_id": "5"}}).is_old_format
-    assert not MatchDetails.of({"result": 1}).is_old_format
-    assert not MatchDetails.of({"result": 2, "match": {}}).is_old_format
+    assert MatchDetails.of({"result": 1, "match": {"match_id": "5"}}).replay.is_old_format
+    assert not MatchDetails.of({"result": 1}).replay.is_old_format
+    assert not MatchDetails.of({"result": 2, "match": {}}).replay.is_old_format
 
 
 @pytest.mark.parametrize(
@@ -103,6 +102,6 @@ def test_a_replay_is_waited_for_only_just_after_its_match(
     """A match that claims to end in a hundred years has ended."""
     now = 1_800_000_000.0
     facts = ReplayFacts("REPLAY_AVAILABLE", 1, 2, "http://x", ended_at=int(now - ended_ago_s))
-    assert upload_left_s(facts, now) == left_s
+    assert facts.upload_left_s(now) == left_s
     expected = Availability.NOT_YET if left_s else Availability.AVAILABLE
-    assert availability(facts, now) is expected
+    assert facts.availability(now) is expected

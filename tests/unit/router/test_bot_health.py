@@ -8,14 +8,14 @@ import structlog
 from structlog.testing import capture_logs
 from support.fake_clock import FakeClock
 from support.router_counts import RouterCounts
-from support.router_env import FakeAccounts
+from support.router_env import POLICY, FakeAccounts
 
 from actors.actor import Address
 from actors.bot.messages import ReadyBot, RouterToBot
 from actors.router.bot_health import FIRST_S, LONGEST_S, BotHealth, penalty_s
 from actors.router.bot_pool import BotPool
-from actors.router.circuit_breaker import OPENS_AFTER
-from actors.router.rotation import RoundRobin, Standing
+from actors.router.rotation import Standing
+from actors.router.unanswered import OPENS_AFTER
 
 matches = itertools.count(1)
 
@@ -25,12 +25,9 @@ class Env:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        rotation = RoundRobin(max_in_flight=2, min_interval_s=0.0)
-        self.pool = BotPool(rotation, queue=1, clock=clock)
+        self.pool = BotPool(POLICY, clock=clock)
         log = structlog.get_logger()
-        self.health = BotHealth(
-            self.pool, FakeAccounts(), metrics=RouterCounts(), clock=clock, log=log
-        )
+        self.health = BotHealth(self.pool, FakeAccounts(), RouterCounts(), clock, log)
         self.bots = {name: self.bot(name) for name in ("a", "b", "quick")}
         for bot in self.bots.values():
             self.pool.add(bot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.router.circuit_breaker import (
+from actors.router.unanswered import (
     LONGEST_PAUSE_S,
     LONGEST_TRIAL_S,
     OPENS_AFTER,

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from support.fake_clock import FakeClock, settle
 
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address, fail
 from actors.bot.messages import (
     BotChanged,
     BotRemoved,
@@ -59,24 +59,24 @@ class FakeBot(Actor[RouterToBot]):
         super().__init__(Address(name), clock=clock)
         self.answer = answer
         self.asked: list[Served] = []
-        self.waiting: list[Envelope[RouterToBot]] = []
+        self.waiting: list[asyncio.Future[bytes]] = []  # the answers that are to come
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        message, reply = envelope.message, envelope.reply
+    async def handle(self, message: RouterToBot) -> asyncio.Future[bytes]:
         assert isinstance(message, ServeProfile | ServeAliases)
-        assert reply is not None
         self.asked.append(message)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome = self.answer(message)
         if outcome is None:
-            self.waiting.append(envelope)
+            self.waiting.append(answer)
         elif isinstance(outcome, Exception):
-            reply.fail(outcome)
+            fail(answer, outcome)
         else:
-            reply.set(outcome)
+            answer.set_result(outcome)
+        return answer
 
 
 @dataclass
-class Stage:
+class PlayersEnv:
     clock: FakeClock
     address: Address[PlayersMessage]
     players: Players
@@ -107,7 +107,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(no_leaks: None, clock: FakeClock) -> AsyncIterator[Stage]:
+async def env(no_leaks: None, clock: FakeClock) -> AsyncIterator[PlayersEnv]:
     del no_leaks  # checked after this fixture has ended
     address: Address[PlayersMessage] = Address("players")
     players = Players(
@@ -119,117 +119,136 @@ async def stage(no_leaks: None, clock: FakeClock) -> AsyncIterator[Stage]:
     )
     await players.start()
     running = asyncio.create_task(players.run())
-    stage = Stage(clock, address, players)
-    yield stage
+    env = PlayersEnv(clock, address, players)
+    yield env
     players.stop()
-    for bot in stage.bots.values():
+    for bot in env.bots.values():
         bot.stop()
-    await asyncio.gather(running, *stage.tasks)
+    await asyncio.gather(running, *env.tasks)
 
 
-async def test_a_card_and_names_come_back_as_json(stage: Stage) -> None:
-    await stage.add_bot("a")
-    assert json.loads(await stage.profile(120_269_134))["lifetime_games"] == 1137
+async def test_a_card_and_names_come_back_as_json(env: PlayersEnv) -> None:
+    await env.add_bot("a")
+    assert json.loads(await env.profile(120_269_134))["lifetime_games"] == 1137
     name = {"name_since": "1970-01-01T00:01:00.000Z", "name": "x"}
-    answer = json.loads(await stage.aliases(FIRST, FIRST + 1))
+    answer = json.loads(await env.aliases(FIRST, FIRST + 1))
     assert answer == {str(FIRST): [name], str(FIRST + 1): [name]}
 
 
-async def test_bots_take_turns(stage: Stage) -> None:
+async def test_bots_take_turns(env: PlayersEnv) -> None:
     for name in "abc":
-        await stage.add_bot(name)
+        await env.add_bot(name)
     for _ in range(7):
-        await stage.profile()
-    assert sorted(stage.counts()) == [2, 2, 3]
+        await env.profile()
+    assert sorted(env.counts()) == [2, 2, 3]
 
 
-async def test_one_that_fails_is_followed_by_one_other_with_all_the_time(stage: Stage) -> None:
-    gone = await stage.add_bot("a", lambda _: SteamUnreachable("session", "gone"))
-    good = await stage.add_bot("b")
-    await stage.profile()
+async def test_one_that_fails_is_followed_by_one_other_with_all_the_time(env: PlayersEnv) -> None:
+    gone = await env.add_bot("a", lambda _: SteamUnreachable("session", "gone"))
+    good = await env.add_bot("b")
+    await env.profile()
     assert (gone.asked, good.asked) == (
         [ServeProfile(7, 1.0, REQUEST_ID)],
         [ServeProfile(7, 2.0, REQUEST_ID)],
     )
 
 
-async def test_a_silent_one_has_half_of_the_time(stage: Stage) -> None:
-    await stage.add_bot("a", silent)
-    good = await stage.add_bot("b")
-    asked = stage.profile()
+async def test_a_silent_one_has_half_of_the_time(env: PlayersEnv) -> None:
+    await env.add_bot("a", silent)
+    good = await env.add_bot("b")
+    asked = env.profile()
     await settle()
-    await stage.clock.advance(1.0 + BOT_GRACE_S)
+    await env.clock.advance(1.0 + BOT_GRACE_S)
     assert json.loads(await asked)["account_id"] == 7
     assert [one.timeout_s for one in good.asked] == [2.0 - 1.0 - BOT_GRACE_S]
 
 
-async def test_two_tries_and_no_more(stage: Stage) -> None:
+async def test_two_tries_and_no_more(env: PlayersEnv) -> None:
     for name in "abc":
-        await stage.add_bot(name, lambda _: GcUnavailable("away"))
+        await env.add_bot(name, lambda _: GcUnavailable("away"))
     with pytest.raises(TimedOut, match="away"):
-        await stage.profile()
-    assert sum(stage.counts()) == 2
+        await env.profile()
+    assert sum(env.counts()) == 2
 
 
-async def test_the_only_bot_has_all_the_time_and_is_asked_once(stage: Stage) -> None:
-    bot = await stage.add_bot("a", silent)
-    asked = stage.aliases(FIRST)
+async def test_the_only_bot_has_all_the_time_and_is_asked_once(env: PlayersEnv) -> None:
+    bot = await env.add_bot("a", silent)
+    asked = env.aliases(FIRST)
     await settle()
     assert [one.timeout_s for one in bot.asked] == [2.0]
-    await stage.clock.advance(2.0 + BOT_GRACE_S)
+    await env.clock.advance(2.0 + BOT_GRACE_S)
     with pytest.raises(TimedOut, match="silence"):
         await asked
     assert len(bot.asked) == 1
 
 
 @pytest.mark.parametrize("answer", [b"\xff", PROFILE_CARD.encode(known.card(0, 8))])
-async def test_garbage_and_the_card_of_another_are_no_answer(stage: Stage, answer: bytes) -> None:
-    await stage.add_bot("a", lambda _: answer)
-    await stage.add_bot("b")
-    assert json.loads(await stage.profile())["account_id"] == 7
+async def test_garbage_and_the_card_of_another_are_no_answer(
+    env: PlayersEnv, answer: bytes
+) -> None:
+    await env.add_bot("a", lambda _: answer)
+    await env.add_bot("b")
+    assert json.loads(await env.profile())["account_id"] == 7
 
 
-async def test_without_a_ready_bot_it_says_notready(stage: Stage) -> None:
+async def test_without_a_ready_bot_it_says_notready(env: PlayersEnv) -> None:
     with pytest.raises(NotReady):
-        await stage.profile()
-    await stage.add_bot("a")
-    await stage.add_bot("b")
-    stage.address.tell(BotChanged("a", BotState.LAUNCHING))
-    stage.address.tell(BotRemoved("b"))
+        await env.profile()
+    await env.add_bot("a")
+    await env.add_bot("b")
+    env.address.tell(BotChanged("a", BotState.LAUNCHING))
+    env.address.tell(BotRemoved("b"))
     with pytest.raises(NotReady):
-        await stage.profile()
-    assert stage.counts() == [0, 0]
+        await env.profile()
+    assert env.counts() == [0, 0]
 
 
-async def test_too_many_at_once_are_refused(stage: Stage) -> None:
-    bot = await stage.add_bot("a", silent)
-    asked = [stage.profile() for _ in range(MOST_PER_BOT + 1)]
+async def test_too_many_at_once_are_refused(env: PlayersEnv) -> None:
+    bot = await env.add_bot("a", silent)
+    asked = [env.profile() for _ in range(MOST_PER_BOT + 1)]
     await settle()
     with pytest.raises(Busy):
         await asked[-1]
     assert len(bot.asked) == MOST_PER_BOT
-    for envelope in bot.waiting:
-        assert envelope.reply is not None
-        envelope.reply.set(honest(ServeProfile(7, 0.0)))
+    for answer in bot.waiting:
+        answer.set_result(honest(ServeProfile(7, 0.0)))
     await asyncio.gather(*asked[:-1])
     bot.answer = honest
-    await stage.profile()
+    await env.profile()
 
 
-async def test_no_other_bot_is_asked_once_the_caller_has_gone(stage: Stage) -> None:
-    await stage.add_bot("a", silent)
-    other = await stage.add_bot("b")
-    asked = stage.profile()
+async def test_questions_whose_callers_have_gone_count_until_the_bot_is_done(
+    env: PlayersEnv,
+) -> None:
+    bot = await env.add_bot("a", silent)
+    asked = [env.profile() for _ in range(MOST_PER_BOT)]
+    await settle()
+    for one in asked:
+        one.cancel()
+    await settle()
+    with pytest.raises(Busy):
+        await env.profile()
+    for answer in bot.waiting:
+        answer.set_result(honest(ServeProfile(7, 0.0)))
+    await settle()
+    bot.answer = honest
+    await env.profile()
+
+
+async def test_no_other_bot_is_asked_once_the_caller_has_gone(env: PlayersEnv) -> None:
+    await env.add_bot("a", silent)
+    other = await env.add_bot("b")
+    asked = env.profile()
     await settle()
     asked.cancel()
-    await stage.clock.advance(3)
+    await env.clock.advance(3)
     assert not other.asked
 
 
-async def test_a_stop_ends_what_is_under_way(stage: Stage) -> None:
-    await stage.add_bot("a", silent)
-    asked = stage.profile(within=60)
+async def test_a_stop_ends_what_is_under_way(env: PlayersEnv) -> None:
+    await env.add_bot("a", silent)
+    asked = env.profile(within=60)
     await settle()
-    stage.players.stop()
+    env.players.stop()
     with pytest.raises(ActorStopped):
         await asked

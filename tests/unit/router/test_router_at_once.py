@@ -16,7 +16,8 @@ from support.router_env import (
     routing,
 )
 
-from actors.accounts.models import Charge, Refused, Reserved
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import Charge
 from actors.errors import StoreMisused
 from actors.matches.match import Known, Source
 from actors.matches.store import ANYTHING, RENEW_EVERY_S, Claim, Locked
@@ -56,107 +57,107 @@ class MisusedMatches(FakeMatches):
 
 
 @pytest.fixture
-async def stage(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
-    async with routing(clock, matches, POLICY) as stage:
-        yield stage
+async def env(clock: FakeClock, matches: FakeMatches) -> AsyncIterator[RouterEnv]:
+    async with routing(clock, matches, POLICY) as env:
+        yield env
 
 
 async def test_a_request_is_counted_with_the_lookup_and_then_sent(clock: FakeClock) -> None:
     slow = SlowMatches(clock)
-    async with routing(clock, slow, POLICY) as stage:
-        bot = await stage.add_bot("a")
-        asked = stage.ask(7)
+    async with routing(clock, slow, POLICY) as env:
+        bot = await env.add_bot("a")
+        asked = env.ask(7)
         await settle()
-        assert stage.budgets.granted == ["account of a"]
+        assert env.budgets.granted == ["account of a"]
         assert bot.asked == []
         slow.open.set()
         assert (await asked).source is Source.GC
         assert bot.asked == [7]
         assert slow.looks == 1
-        assert stage.budgets.granted == ["account of a"]
+        assert env.budgets.granted == ["account of a"]
 
 
 async def test_what_another_container_knows_costs_neither_a_request_nor_a_turn(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: RouterEnv,
+    env: RouterEnv,
 ) -> None:
-    bots = [await stage.add_bot("a"), await stage.add_bot("b")]
+    bots = [await env.add_bot("a"), await env.add_bot("b")]
     async with routing(clock, matches, POLICY) as other:
         await other.add_bot("c")
         for match_id in (1, 2, 3):
             await clock.advance(REST_S)
             await other.ask(match_id)
     for match_id in (1, 2, 3):
-        assert (await stage.ask(match_id)).source is Source.REDIS
-    assert stage.budgets.granted == []
-    assert stage.router_metrics.counts == {"redis": 3}
+        assert (await env.ask(match_id)).source is Source.REDIS
+    assert env.budgets.granted == []
+    assert env.router_metrics.counts == {"redis": 3}
     for match_id in (4, 5):  # both bots are as rested as they were, and in the same order
-        await stage.ask(match_id)
+        await env.ask(match_id)
     assert [bot.asked for bot in bots] == [[4], [5]]
-    assert stage.router_metrics.counts["miss"] == 2
+    assert env.router_metrics.counts["miss"] == 2
 
 
 async def test_what_another_container_is_under_way_for_is_not_asked_for_again(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: RouterEnv,
+    env: RouterEnv,
 ) -> None:
-    bot = await stage.add_bot("a")
+    bot = await env.add_bot("a")
     async with routing(clock, matches, POLICY) as other:
         await other.add_bot("b", after(2.0))
         first = other.ask(7)
         await clock.advance(1.0)
-        second = stage.ask(7)
+        second = env.ask(7)
         await clock.advance(0.5)
-        assert stage.matches.looks > 2  # it goes on looking
+        assert env.matches.looks > 2  # it goes on looking
         await clock.advance(2.0)
         assert ((await first).source, (await second).source) == (Source.GC, Source.REDIS)
-    assert (bot.asked, stage.budgets.granted) == ([], [])
+    assert (bot.asked, env.budgets.granted) == ([], [])
 
 
 async def test_who_takes_over_asks_a_bot_then(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: RouterEnv,
+    env: RouterEnv,
 ) -> None:
-    bot = await stage.add_bot("a")
-    claim = matches.claim(7)
+    bot = await env.add_bot("a")
+    claim = Claim(7)
     assert not isinstance(await matches.lookup(claim), Locked)
-    asked = stage.ask(7)
+    asked = env.ask(7)
     await clock.advance(1.0)
     assert bot.asked == []
     await matches.release(claim)
     await clock.advance(1.0)
     assert (await asked).source is Source.GC
-    assert (bot.asked, stage.budgets.granted) == ([7], ["account of a"])
+    assert (bot.asked, env.budgets.granted) == ([7], ["account of a"])
 
 
-async def test_a_spent_account_is_followed_by_another(stage: RouterEnv) -> None:
-    await stage.add_bot("a")
-    bot = await stage.add_bot("b")
-    stage.budgets.refusals["account of a"] = Refused("account", 60.0)
-    assert (await stage.ask(7)).source is Source.GC
-    assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
-    assert stage.router_metrics.counts == {"miss": 1, "refused_account": 1}
+async def test_a_spent_account_is_followed_by_another(env: RouterEnv) -> None:
+    await env.add_bot("a")
+    bot = await env.add_bot("b")
+    env.budgets.refusals["account of a"] = Refused("account", 60.0)
+    assert (await env.ask(7)).source is Source.GC
+    assert (bot.asked, env.budgets.granted) == ([7], ["account of b"])
+    assert env.router_metrics.counts == {"miss": 1, "refused_account": 1}
 
 
 async def test_an_account_that_cannot_be_counted_is_followed_by_another(clock: FakeClock) -> None:
     matches = MisusedMatches(clock)
-    async with routing(clock, matches, POLICY) as stage:
-        await stage.add_bot("a")
-        bot = await stage.add_bot("b")
-        stage.budgets.misused.add("account of a")
-        assert (await stage.ask(7)).source is Source.GC
-        assert (bot.asked, stage.budgets.granted) == ([7], ["account of b"])
-        assert stage.router_metrics.counts == {"miss": 1, "broke": 1}
+    async with routing(clock, matches, POLICY) as env:
+        await env.add_bot("a")
+        bot = await env.add_bot("b")
+        env.budgets.misused.add("account of a")
+        assert (await env.ask(7)).source is Source.GC
+        assert (bot.asked, env.budgets.granted) == ([7], ["account of b"])
+        assert env.router_metrics.counts == {"miss": 1, "broke": 1}
 
 
 async def test_what_is_counted_is_asked_for_though_the_client_went_away(clock: FakeClock) -> None:
     slow = SlowMatches(clock)
-    async with routing(clock, slow, POLICY) as stage:
-        bot = await stage.add_bot("a", after(3.0))
-        asked = stage.ask(7)
+    async with routing(clock, slow, POLICY) as env:
+        bot = await env.add_bot("a", after(3.0))
+        asked = env.ask(7)
         await settle()
         asked.cancel()
         await settle()
@@ -173,26 +174,26 @@ async def test_what_is_counted_is_asked_for_though_the_client_went_away(clock: F
 async def test_who_goes_away_leaves_nothing_half_done(
     clock: FakeClock,
     matches: FakeMatches,
-    stage: RouterEnv,
+    env: RouterEnv,
     turns: int,
 ) -> None:
     """At whatever moment: what is counted is asked for and heard, what is not is free for others."""
-    bot = await stage.add_bot("a", after(3.0))
-    asked = stage.ask(7)
+    bot = await env.add_bot("a", after(3.0))
+    asked = env.ask(7)
     for _ in range(turns):
         await asyncio.sleep(0)
     asked.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asked
     await settle()
-    assert len(stage.budgets.granted) == len(bot.asked)
+    assert len(env.budgets.granted) == len(bot.asked)
     await clock.advance(RENEW_EVERY_S * 1.5)
     assert bool(matches.claims) == bool(bot.asked) == bool(matches.renewals)
     await clock.advance(3.0)
     assert (7 in matches.known) == bool(bot.asked)
     assert matches.claims == {}
-    assert stage.router._fetches == {}
-    again = stage.ask(7)
+    assert env.router._fetches == {}
+    again = env.ask(7)
     await clock.advance(REST_S)
     assert (await again).match_id == 7
     assert bot.asked == [7]
@@ -200,21 +201,21 @@ async def test_who_goes_away_leaves_nothing_half_done(
 
 @pytest.mark.parametrize("turns", range(24))
 async def test_who_goes_away_while_no_bot_is_free_leaves_no_place_in_the_queue(
-    stage: RouterEnv, turns: int
+    env: RouterEnv, turns: int
 ) -> None:
-    bot = await stage.add_bot("a", after(1.0))
-    first = stage.ask(1)
+    bot = await env.add_bot("a", after(1.0))
+    first = env.ask(1)
     await settle()
-    asked = stage.ask(7)
+    asked = env.ask(7)
     for _ in range(turns):
         await asyncio.sleep(0)
     asked.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asked
     await settle()
-    assert (await stage.report()).waiting == 0
-    assert stage.matches.claims.keys() == {1}
-    await stage.clock.advance(REST_S)
+    assert (await env.report()).waiting == 0
+    assert env.matches.claims.keys() == {1}
+    await env.clock.advance(REST_S)
     assert (await first).match_id == 1
     assert bot.asked == [1]
-    assert stage.router._fetches == {}
+    assert env.router._fetches == {}

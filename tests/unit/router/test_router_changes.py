@@ -12,9 +12,9 @@ from support.fake_clock import FakeClock, settle
 from support.fake_matches import TURNS, FakeCharge, FakeMatches
 from support.router_counts import RouterCounts
 
-from actors.accounts.models import Charge, Refused, Reserved
-from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.accounts.models import Refused, Reserved
+from actors.accounts.store import AccountStore, Charge
+from actors.actor import Actor, Address
 from actors.bot.messages import BotChanged, BotRemoved, ReadyBot, RouterToBot, ServeMatch
 from actors.bot.registry import BotRegistry
 from actors.bot.states import BotState
@@ -45,19 +45,18 @@ class HeldBot(Actor[RouterToBot]):
 
     def __init__(self, name: str, clock: FakeClock) -> None:
         super().__init__(Address(name), clock=clock)
-        self.asked: list[Envelope[RouterToBot]] = []
+        self.asked: list[tuple[int, asyncio.Future[bytes]]] = []  # matches and their answers
 
-    async def handle(self, envelope: Envelope[RouterToBot]) -> None:
-        if isinstance(envelope.message, ServeMatch):
-            self.asked.append(envelope)
+    async def handle(self, message: RouterToBot) -> asyncio.Future[bytes] | None:
+        if not isinstance(message, ServeMatch):
+            return None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.asked.append((message.match_id, answer))
+        return answer
 
     def answer(self, number: int = -1) -> None:
-        envelope = self.asked[number]
-        assert isinstance(envelope.message, ServeMatch)
-        assert envelope.reply is not None
-        envelope.reply.set(
-            encode_response({"result": 1, "match": {"match_id": str(envelope.message.match_id)}})
-        )
+        match_id, answer = self.asked[number]
+        answer.set_result(encode_response({"result": 1, "match": {"match_id": str(match_id)}}))
 
 
 class Accounts(AccountStore):
@@ -96,7 +95,7 @@ class SlowMatches(FakeMatches):
         return await super().lookup(claim, after=after, charge=charge)
 
 
-class Stage:
+class ChangingFleetEnv:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.address: Address[RouterMessage] = Address("router")
@@ -147,61 +146,63 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
-    stage = Stage(clock)
-    await stage.router.start()
-    running = asyncio.create_task(stage.router.run())
-    yield stage
-    for bot in stage.bots:
+async def env(clock: FakeClock) -> AsyncIterator[ChangingFleetEnv]:
+    env = ChangingFleetEnv(clock)
+    await env.router.start()
+    running = asyncio.create_task(env.router.run())
+    yield env
+    for bot in env.bots:
         bot.stop()
-    stage.router.stop()
-    await asyncio.wait([running, *stage.tasks])
+    env.router.stop()
+    await asyncio.wait([running, *env.tasks])
 
 
-async def test_retiring_is_answered_when_the_bot_has_nothing_in_flight(stage: Stage) -> None:
-    bot = await stage.add_bot("a")
-    asked = stage.ask(7)
+async def test_retiring_is_answered_when_the_bot_has_nothing_in_flight(
+    env: ChangingFleetEnv,
+) -> None:
+    bot = await env.add_bot("a")
+    asked = env.ask(7)
     await settle()
-    retired = stage.retire("a")
+    retired = env.retire("a")
     await settle()
     assert not retired.done()
-    assert await stage.loads() == {"a": 1}
+    assert await env.loads() == {"a": 1}
     bot.answer()
     assert (await asked).match_id == 7
     await retired
 
 
 async def test_a_retired_bot_is_asked_nothing_more_even_when_it_says_that_it_is_ready(
-    stage: Stage,
+    env: ChangingFleetEnv,
 ) -> None:
-    leaving, staying = await stage.add_bot("a"), await stage.add_bot("b")
-    await stage.retire("a")
-    stage.ready(leaving)
+    leaving, staying = await env.add_bot("a"), await env.add_bot("b")
+    await env.retire("a")
+    env.ready(leaving)
     for match_id in range(1, 4):
-        asked = stage.ask(match_id)
+        asked = env.ask(match_id)
         await settle()
         staying.answer()
         await asked
     assert leaving.asked == []
 
 
-async def test_a_bot_of_the_same_name_may_come_after_the_removal(stage: Stage) -> None:
-    await stage.add_bot("a")
-    await stage.retire("a")
-    stage.address.tell(BotRemoved("a"))
-    again = await stage.add_bot("a")
-    asked = stage.ask(7)
+async def test_a_bot_of_the_same_name_may_come_after_the_removal(env: ChangingFleetEnv) -> None:
+    await env.add_bot("a")
+    await env.retire("a")
+    env.address.tell(BotRemoved("a"))
+    again = await env.add_bot("a")
+    asked = env.ask(7)
     await settle()
     again.answer()
     assert (await asked).match_id == 7
 
 
-async def test_who_waits_is_served_at_once_when_bots_may_do_more(stage: Stage) -> None:
-    bot = await stage.add_bot("a")
-    first, second = stage.ask(1), stage.ask(2)
+async def test_who_waits_is_served_at_once_when_bots_may_do_more(env: ChangingFleetEnv) -> None:
+    bot = await env.add_bot("a")
+    first, second = env.ask(1), env.ask(2)
     await settle()
     assert len(bot.asked) == 1
-    stage.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=2, min_interval_s=0.0, queue=1)))
+    env.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=2, min_interval_s=0.0, queue=1)))
     await settle()
     assert len(bot.asked) == 2
     bot.answer(0)
@@ -209,79 +210,81 @@ async def test_who_waits_is_served_at_once_when_bots_may_do_more(stage: Stage) -
     await asyncio.gather(first, second)
 
 
-async def test_a_longer_queue_holds_from_now_on(stage: Stage) -> None:
-    bot = await stage.add_bot("a")
-    first, second, third = stage.ask(1), stage.ask(2), stage.ask(3)
+async def test_a_longer_queue_holds_from_now_on(env: ChangingFleetEnv) -> None:
+    bot = await env.add_bot("a")
+    first, second, third = env.ask(1), env.ask(2), env.ask(3)
     await settle()
     with pytest.raises(Busy):
         await third
-    stage.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=1, min_interval_s=0.0, queue=2)))
-    third = stage.ask(3)
+    env.address.tell(Reconfigure(RouterPolicy(5.0, max_in_flight=1, min_interval_s=0.0, queue=2)))
+    third = env.ask(3)
     for _ in range(3):
         await settle()
         bot.answer()
     await asyncio.gather(first, second, third)
 
 
-async def test_a_shorter_timeout_holds_for_the_next_try(stage: Stage) -> None:
-    await stage.add_bot("a")
-    other = await stage.add_bot("b")
-    stage.address.tell(Reconfigure(RouterPolicy(1.0, max_in_flight=1, min_interval_s=0.0, queue=1)))
-    asked = stage.ask(7)
+async def test_a_shorter_timeout_holds_for_the_next_try(env: ChangingFleetEnv) -> None:
+    await env.add_bot("a")
+    other = await env.add_bot("b")
+    env.address.tell(Reconfigure(RouterPolicy(1.0, max_in_flight=1, min_interval_s=0.0, queue=1)))
+    asked = env.ask(7)
     await settle()
-    await stage.clock.advance(2.5)
+    await env.clock.advance(2.5)
     assert len(other.asked) == 1
     other.answer()
     assert (await asked).match_id == 7
 
 
 @pytest.mark.parametrize("scope", ["account", "ip"])
-async def test_new_budgets_bring_spent_seats_back(stage: Stage, scope: str) -> None:
-    bot = await stage.add_bot("a")
-    stage.budgets.refusal = Refused("ip" if scope == "ip" else "account", 3600.0)
-    first = stage.ask(1)
+async def test_new_budgets_bring_spent_seats_back(env: ChangingFleetEnv, scope: str) -> None:
+    bot = await env.add_bot("a")
+    env.budgets.refusal = Refused("ip" if scope == "ip" else "account", 3600.0)
+    first = env.ask(1)
     await settle()
-    stage.budgets.refusal = None
+    env.budgets.refusal = None
     if scope == "ip":
         with pytest.raises(QuotaExhausted):
             await first
-    stage.address.tell(Reconfigure(POLICY, budgets_changed=True))
-    asked = stage.ask(1)
+    env.address.tell(Reconfigure(POLICY, budgets_changed=True))
+    asked = env.ask(1)
     await settle()
     bot.answer()
     assert (await asked).match_id == 1
 
 
 async def test_a_seat_that_left_while_its_budget_was_asked_for_does_not_come_back(
-    stage: Stage,
+    env: ChangingFleetEnv,
 ) -> None:
-    bot = await stage.add_bot("a")
-    stage.budgets.refusal = Refused("ip", 1.0)
-    stage.matches.open.clear()
-    asked = stage.ask(1)
+    bot = await env.add_bot("a")
+    env.budgets.refusal = Refused("ip", 1.0)
+    env.matches.open.clear()
+    asked = env.ask(1)
     await settle()
-    stage.address.tell(BotChanged("a", BotState.NEEDS_HUMAN))
+    env.address.tell(BotChanged("a", BotState.NEEDS_HUMAN))
     await settle()
-    stage.matches.open.set()
+    env.matches.open.set()
     with pytest.raises(NotReady):
         await asked
-    stage.budgets.refusal = None
-    await stage.clock.advance(5.0)
-    assert await stage.loads() == {}
+    env.budgets.refusal = None
+    await env.clock.advance(5.0)
+    assert await env.loads() == {}
     assert bot.asked == []
 
 
 @pytest.mark.parametrize("turns", range(1, 12))
-async def test_hurry_fails_what_is_under_way_and_frees_every_seat(stage: Stage, turns: int) -> None:
+async def test_hurry_fails_what_is_under_way_and_frees_every_seat(
+    env: ChangingFleetEnv, turns: int
+) -> None:
     """At whatever moment it comes."""
-    await stage.add_bot("a")
-    asked = [stage.ask(match_id) for match_id in (1, 2)]
+    await env.add_bot("a")
+    asked = [env.ask(match_id) for match_id in (1, 2)]
     for _ in range(turns):
         await asyncio.sleep(0)
-    stage.address.tell(Hurry())
+    env.address.tell(Hurry())
     await settle()
     for one in asked:
         with pytest.raises(NotReady):
             await one
-    assert await stage.loads() == {"a": 0}
-    assert stage.router._fetches == {}
+    assert await env.loads() == {"a": 0}
+    assert env.router._fetches == {}

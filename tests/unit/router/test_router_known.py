@@ -12,10 +12,10 @@ from support.router_env import (
     POLICY,
     RouterEnv,
     after,
+    env_fixture,  # noqa: F401 - a fixture
     matches_fixture,  # noqa: F401 - a fixture
     routing,
     silence,
-    stage_fixture,  # noqa: F401 - a fixture
 )
 
 from actors.accounts.models import Refused
@@ -29,7 +29,7 @@ from actors.errors import (
 )
 from actors.matches.cache import Freshness
 from actors.matches.match import Source
-from actors.matches.store import CLAIM_S, RENEW_EVERY_S
+from actors.matches.store import CLAIM_S, RENEW_EVERY_S, Claim
 from actors.router.messages import Reconfigure, RouterPolicy
 from sandbox.gc.matches.schema import encode_response
 
@@ -45,29 +45,29 @@ def policy(freshness: Freshness = FRESHNESS) -> RouterPolicy:
 # -- one container ---------------------------------------------------------------------------------
 
 
-async def test_what_is_known_costs_no_request_and_no_look(stage: RouterEnv) -> None:
-    bot = await stage.add_bot("a")
-    first = await stage.ask(7)
-    second = await stage.ask(7)
+async def test_what_is_known_costs_no_request_and_no_look(env: RouterEnv) -> None:
+    bot = await env.add_bot("a")
+    first = await env.ask(7)
+    second = await env.ask(7)
     assert (first.source, second.source) == (Source.GC, Source.MEMORY)
     assert second.json is first.json
     assert bot.asked == [7]
-    assert stage.matches.looks == 1
+    assert env.matches.looks == 1
 
 
-async def test_news_are_asked_for_and_stored(stage: RouterEnv) -> None:
+async def test_news_are_asked_for_and_stored(env: RouterEnv) -> None:
     salt = 1
-    bot = await stage.add_bot(
+    bot = await env.add_bot(
         "a",
         lambda _: encode_response(
             {"result": 1, "match": {"match_id": "7", "cluster": 1, "replay_salt": salt}}
         ),
     )
-    await stage.ask(7)
+    await env.ask(7)
     salt = 2
-    assert (await stage.ask(7)).replay.salt == 1
-    assert (await stage.ask(7, refresh=True)).replay.salt == 2
-    assert (await stage.ask(7)).replay.salt == 2
+    assert (await env.ask(7)).replay.salt == 1
+    assert (await env.ask(7, refresh=True)).replay.salt == 2
+    assert (await env.ask(7)).replay.salt == 2
     assert bot.asked == [7, 7]
 
 
@@ -93,56 +93,56 @@ async def test_who_wants_news_is_not_served_what_a_flight_finds_known(
 async def test_a_refusal_is_remembered_for_a_while(
     clock: FakeClock, matches: FakeMatches, result: int, error: type[Exception]
 ) -> None:
-    async with routing(clock, matches, policy()) as stage:
-        bot = await stage.add_bot("a", lambda _: encode_response({"result": result}))
+    async with routing(clock, matches, policy()) as env:
+        bot = await env.add_bot("a", lambda _: encode_response({"result": result}))
         for _ in range(2):
             with pytest.raises(error):
-                await stage.ask(7)
+                await env.ask(7)
         await clock.advance(2.0)
         with pytest.raises(error) as refused:
-            await stage.ask(7)
+            await env.ask(7)
         assert bot.asked == [7]
         retry_after = getattr(refused.value, "retry_after")  # noqa: B009 - of either error
         assert retry_after == (pytest.approx(3.0) if error is MatchNotFound else None)
         await clock.advance(3.0)
         with pytest.raises(error):
-            await stage.ask(7)
+            await env.ask(7)
         assert bot.asked == [7, 7]
 
 
 async def test_memory_is_bounded_and_follows_the_settings(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches, policy()) as stage:
-        bot = await stage.add_bot("a")
+    async with routing(clock, matches, policy()) as env:
+        bot = await env.add_bot("a")
         for match_id in (1, 2, 3):
-            await stage.ask(match_id)
-        assert (await stage.ask(3)).source is Source.MEMORY
-        answer = await stage.ask(1)
+            await env.ask(match_id)
+        assert (await env.ask(3)).source is Source.MEMORY
+        answer = await env.ask(1)
         assert answer.match_id == 1
         assert bot.asked == [1, 2, 3]  # the rest is in Redis
-        stage.address.tell(Reconfigure(policy(Freshness(memory_entries=0))))
+        env.address.tell(Reconfigure(policy(Freshness(memory_entries=0))))
         looks = matches.looks
-        await stage.ask(3)
+        await env.ask(3)
         assert matches.looks == looks + 1
 
 
-async def test_without_redis_what_is_in_memory_is_still_answered(stage: RouterEnv) -> None:
-    bot = await stage.add_bot("a")
-    await stage.ask(7)
-    stage.matches.is_away = True
-    assert (await stage.ask(7)).match_id == 7
+async def test_without_redis_what_is_in_memory_is_still_answered(env: RouterEnv) -> None:
+    bot = await env.add_bot("a")
+    await env.ask(7)
+    env.matches.is_away = True
+    assert (await env.ask(7)).match_id == 7
     with pytest.raises(RequestStoreUnavailable):
-        await stage.ask(8)
+        await env.ask(8)
     assert bot.asked == [7]
 
 
-async def test_an_answer_that_cannot_be_stored_is_handed_out_all_the_same(stage: RouterEnv) -> None:
-    await stage.add_bot("a", after(1.0))
-    asked = stage.ask(7)
+async def test_an_answer_that_cannot_be_stored_is_handed_out_all_the_same(env: RouterEnv) -> None:
+    await env.add_bot("a", after(1.0))
+    asked = env.ask(7)
     await settle()
-    stage.matches.is_away = True
-    await stage.clock.advance(1.0)
+    env.matches.is_away = True
+    await env.clock.advance(1.0)
     assert (await asked).match_id == 7
 
 
@@ -153,14 +153,14 @@ async def test_many_in_three_containers_cost_one_request(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        stages = [await stack.enter_async_context(routing(clock, matches)) for _ in range(3)]
-        for stage in stages:
-            await stage.add_bot("a", after(2.0))
-        asked = [stage.ask(7) for stage in stages for _ in range(100)]
+        envs = [await stack.enter_async_context(routing(clock, matches)) for _ in range(3)]
+        for env in envs:
+            await env.add_bot("a", after(2.0))
+        asked = [env.ask(7) for env in envs for _ in range(100)]
         await clock.advance(3.0)
         answers = await asyncio.gather(*asked)
         assert len({answer.json for answer in answers}) == 1
-        assert sum(len(stage.budgets.granted) for stage in stages) == 1
+        assert sum(len(env.budgets.granted) for env in envs) == 1
         assert matches.looks < 60
         assert matches.claims == {}
 
@@ -182,11 +182,11 @@ async def test_a_flight_is_held_for_as_long_as_it_takes(
 async def test_a_flight_of_several_tries_is_held_once(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches) as stage:
-        await stage.add_bot("a", lambda _: b"garbage")
-        await stage.add_bot("b", lambda _: SteamUnreachable("session", "gone"))
-        await stage.add_bot("c", after(4.0))
-        asked = stage.ask(7)
+    async with routing(clock, matches) as env:
+        await env.add_bot("a", lambda _: b"garbage")
+        await env.add_bot("b", lambda _: SteamUnreachable("session", "gone"))
+        await env.add_bot("c", after(4.0))
+        asked = env.ask(7)
         await clock.advance(4.0)
         assert (await asked).match_id == 7
         assert matches.renewals <= 4
@@ -195,10 +195,10 @@ async def test_a_flight_of_several_tries_is_held_once(
 async def test_when_the_pilot_dies_another_container_takes_over(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches) as stage:
-        bot = await stage.add_bot("a")
-        await matches.lookup(matches.claim(7))  # and is never heard of again
-        asked = stage.ask(7, within=5.0)
+    async with routing(clock, matches) as env:
+        bot = await env.add_bot("a")
+        await matches.lookup(Claim(7))  # and is never heard of again
+        asked = env.ask(7, within=5.0)
         await clock.advance(CLAIM_S - RENEW_EVERY_S)
         assert not asked.done()
         await clock.advance(RENEW_EVERY_S + 0.5)

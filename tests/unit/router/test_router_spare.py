@@ -23,8 +23,8 @@ from actors.bot.messages import BotChanged, ReadyBot
 from actors.bot.states import BotState
 from actors.errors import RequestDropped, RequestError, TimedOut
 from actors.router.bot_health import LEFT_FOR_SPARE_S, SPENT_EARLY_S
-from actors.router.circuit_breaker import OPENS_AFTER
 from actors.router.messages import RouterPolicy
+from actors.router.unanswered import OPENS_AFTER
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -42,7 +42,7 @@ def in_vain(request: pytest.FixtureRequest) -> Exception | None:
 class Fleet:
     """Bots that take accounts out of `free`; each account is answered so often at most."""
 
-    stage: RouterEnv
+    env: RouterEnv
     limit: int
     free: list[str]
     in_vain: Exception | None  # what a request that is not served comes to; None: silence
@@ -54,7 +54,7 @@ class Fleet:
     changes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     async def add(self, name: str) -> None:
-        bot = await self.stage.add_bot(name, lambda match_id: self.answer(name, match_id))
+        bot = await self.env.add_bot(name, lambda match_id: self.answer(name, match_id))
         self.take(bot)
         self.ready(bot)
 
@@ -73,40 +73,40 @@ class Fleet:
     def ready(self, bot: FakeBot) -> None:
         name = bot.address.name
         ready_bot = ReadyBot(name, self.accounts[name], 1, "192.0.2.1", bot.address)
-        self.log_ons.append(self.stage.clock.now())
-        self.stage.address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
+        self.log_ons.append(self.env.clock.now())
+        self.env.address.tell(BotChanged(name, BotState.READY, ready_bot=ready_bot))
 
     def obey(self) -> None:
         """Do what the bots were told, as bots do."""
-        for name, bot in self.stage.bots.items():
+        for name, bot in self.env.bots.items():
             spares, spent, relogs = self.changes[name]
             self.changes[name] = (len(bot.spares), len(bot.spent), bot.relogs)
             is_spent = len(bot.spent) > spent
             if is_spent or (len(bot.spares) > spares and self.free):
-                self.stage.change(name, BotState.EXHAUSTED)
+                self.env.change(name, BotState.EXHAUSTED)
                 if self.free:
                     self.take(bot)
                     self.ready_later(bot)
                 else:
-                    self.stage.nothing_free(name, SPENT_EARLY_S)
+                    self.env.nothing_free(name, SPENT_EARLY_S)
             elif bot.relogs > relogs:
-                self.stage.change(name, BotState.BACKING_OFF)
+                self.env.change(name, BotState.BACKING_OFF)
                 self.ready_later(bot)
 
     def ready_later(self, bot: FakeBot) -> None:
-        clock = self.stage.clock
+        clock = self.env.clock
         clock.call_at(clock.now() + LOG_ON_S, lambda: self.ready(bot))
 
     async def serve(self, seconds: int, first_id: int = 1) -> Counter[str]:
         """Ask for one match a second; return what the answers were."""
         asked = []
         for number in range(seconds):
-            asked.append(self.stage.ask(first_id + number, within=15.0))
+            asked.append(self.env.ask(first_id + number, within=15.0))
             for _ in range(4):
-                await self.stage.clock.advance(0.25)
+                await self.env.clock.advance(0.25)
                 self.obey()
         for _ in range(80):
-            await self.stage.clock.advance(0.25)
+            await self.env.clock.advance(0.25)
             self.obey()
         await asyncio.wait(asked)
         return Counter(type(one.exception()).__name__ for one in asked)
@@ -116,9 +116,9 @@ async def test_spare_accounts_are_used_when_the_limit_of_the_gc_is_below_ours(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
     """Steam-side limit 5, three bots, eight accounts, one request a second."""
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         fleet = Fleet(
-            stage, limit=5, free=[f"account-{number}" for number in range(8)], in_vain=in_vain
+            env, limit=5, free=[f"account-{number}" for number in range(8)], in_vain=in_vain
         )
         for name in ("bot-1", "bot-2", "bot-3"):
             await fleet.add(name)
@@ -134,9 +134,9 @@ async def test_spare_accounts_are_used_when_the_limit_of_the_gc_is_below_ours(
 async def test_while_there_are_spare_accounts_few_requests_fail(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         fleet = Fleet(
-            stage, limit=5, free=[f"account-{number}" for number in range(50)], in_vain=in_vain
+            env, limit=5, free=[f"account-{number}" for number in range(50)], in_vain=in_vain
         )
         for name in ("bot-1", "bot-2", "bot-3"):
             await fleet.add(name)
@@ -148,10 +148,8 @@ async def test_while_there_are_spare_accounts_few_requests_fail(
 async def test_one_account_that_is_spent_early_is_changed_without_any_trial(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
-        fleet = Fleet(
-            stage, limit=1000, free=["spent", "good-1", "good-2", "spare"], in_vain=in_vain
-        )
+    async with routing(clock, matches, POLICY) as env:
+        fleet = Fleet(env, limit=1000, free=["spent", "good-1", "good-2", "spare"], in_vain=in_vain)
         fleet.answered["spent"] = 1000
         for name in ("bot-1", "bot-2", "bot-3"):
             await fleet.add(name)
@@ -159,16 +157,16 @@ async def test_one_account_that_is_spent_early_is_changed_without_any_trial(
         assert outcomes == {"NoneType": 60}
         assert fleet.silent["spent"] <= OPENS_AFTER
         assert fleet.accounts["bot-1"] == "spare"
-        assert stage.bots["bot-1"].spent == [SPENT_EARLY_S]
+        assert env.bots["bot-1"].spent == [SPENT_EARLY_S]
 
 
 async def test_a_silent_gc_costs_one_log_on_at_a_time_and_no_account(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
     """Ten minutes of silence for all, with as many spare accounts as one likes."""
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         fleet = Fleet(
-            stage,
+            env,
             limit=10_000,
             free=[f"account-{number}" for number in range(100)],
             in_vain=in_vain,
@@ -182,7 +180,7 @@ async def test_a_silent_gc_costs_one_log_on_at_a_time_and_no_account(
         assert (
             len(fleet.log_ons) - before <= 9
         )  # 60, 120, 240 s ... of each kind, and the first ones
-        assert all(bot.spent == [] for bot in stage.bots.values())  # none is to blame
+        assert all(bot.spent == [] for bot in env.bots.values())  # none is to blame
         fleet.is_gc_away = False
         await clock.advance(120.0)
         assert (await fleet.serve(30, first_id=5000))["NoneType"] == 30
@@ -191,15 +189,15 @@ async def test_a_silent_gc_costs_one_log_on_at_a_time_and_no_account(
 async def test_without_a_spare_account_nothing_changes_but_the_pause(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
-        fleet = Fleet(stage, limit=5, free=["account-1"], in_vain=in_vain)
+    async with routing(clock, matches, POLICY) as env:
+        fleet = Fleet(env, limit=5, free=["account-1"], in_vain=in_vain)
         await fleet.add("bot-1")
         await fleet.serve(40)
-        bot = stage.bots["bot-1"]
+        bot = env.bots["bot-1"]
         assert bot.spares[0] == LEFT_FOR_SPARE_S  # it was asked to take one
         assert fleet.accounts == {"bot-1": "account-1"}
         assert fleet.silent["account-1"] <= OPENS_AFTER + 4
-        asked = stage.ask(9999)
+        asked = env.ask(9999)
         await clock.advance(35.0)
         with pytest.raises(RequestError) as refused:
             await asked
@@ -210,65 +208,63 @@ async def test_a_gc_that_was_away_for_a_while_is_the_fault_of_no_account(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
     """The spare account is answered because the GC is back, and so are all the others."""
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         fleet = Fleet(
-            stage, limit=10_000, free=[f"account-{number}" for number in range(6)], in_vain=in_vain
+            env, limit=10_000, free=[f"account-{number}" for number in range(6)], in_vain=in_vain
         )
         for number in range(1, 6):
             await fleet.add(f"bot-{number}")
         await fleet.serve(10)
         fleet.is_gc_away = True
         await fleet.serve(6, first_id=1000)
-        assert any(bot.spares for bot in stage.bots.values())
+        assert any(bot.spares for bot in env.bots.values())
         fleet.is_gc_away = False
         await fleet.serve(10, first_id=2000)
         await clock.advance(60.0)
         assert (await fleet.serve(30, first_id=5000))["NoneType"] == 30
-        assert all(bot.spent == [] for bot in stage.bots.values())
-        assert (await stage.report()).ready == 5
+        assert all(bot.spent == [] for bot in env.bots.values())
+        assert (await env.report()).ready == 5
 
 
 async def test_those_that_are_silent_beside_a_spare_account_are_spent(
     clock: FakeClock, matches: FakeMatches, in_vain: Exception | None
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         fleet = Fleet(
-            stage, limit=1000, free=["spent-1", "spent-2", "spent-3", "good"], in_vain=in_vain
+            env, limit=1000, free=["spent-1", "spent-2", "spent-3", "good"], in_vain=in_vain
         )
         fleet.answered.update({"spent-1": 1000, "spent-2": 1000, "spent-3": 1000})
         for name in ("bot-1", "bot-2", "bot-3"):
             await fleet.add(name)
         await fleet.serve(60)
-        assert sum(len(bot.spares) for bot in stage.bots.values()) == 1
-        assert sorted(bot.spent for bot in stage.bots.values()) == [
+        assert sum(len(bot.spares) for bot in env.bots.values()) == 1
+        assert sorted(bot.spent for bot in env.bots.values()) == [
             [],
             [SPENT_EARLY_S],
             [SPENT_EARLY_S],
         ]
         assert all(count <= OPENS_AFTER + 2 for count in fleet.silent.values())
-        assert sum(bot.relogs for bot in stage.bots.values()) == 0
+        assert sum(bot.relogs for bot in env.bots.values()) == 0
 
 
 # --- requests that the GC throws away -------------------------------------------------------------
 async def test_drops_between_answers_are_no_evidence(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         turns = itertools.count()
-        moody = await stage.add_bot(
+        moody = await env.add_bot(
             "moody", lambda match_id: RequestDropped() if next(turns) % 3 else match(match_id)
         )
-        await stage.add_bot("good")
+        await env.add_bot("good")
         for match_id in range(1, 61):
-            await stage.ask(match_id)
+            await env.ask(match_id)
             await clock.advance(2.0)
         assert len(moody.asked) >= 20  # it gets its turns
         assert (moody.spent, moody.relogs, moody.spares) == ([], 0, [])
-        assert stage.router_metrics.counts["dropped"] >= 12
+        assert env.router_metrics.counts["dropped"] >= 12
         assert (
-            stage.router_metrics.counts["silent"]
-            == stage.router_metrics.counts["circuit_pause"]
-            == 0
+            env.router_metrics.counts["silent"] == env.router_metrics.counts["circuit_pause"] == 0
         )
 
 
@@ -276,27 +272,27 @@ async def test_a_burst_of_drops_is_a_pause_while_others_are_answered(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
     """They are one piece of evidence, and others are answered: no other account is tried for it."""
-    async with routing(clock, matches, POLICY) as stage:
-        await stage.add_bot("good", after(0.05))
-        bad = await stage.add_bot("bad", lambda _: RequestDropped())
+    async with routing(clock, matches, POLICY) as env:
+        await env.add_bot("good", after(0.05))
+        bad = await env.add_bot("bad", lambda _: RequestDropped())
         for match_id in range(1, 13):
-            asked = stage.ask(match_id)
+            asked = env.ask(match_id)
             await clock.advance(0.1)
             await asked
         assert len(bad.asked) == OPENS_AFTER
         assert (bad.spent, bad.relogs, bad.spares) == ([], 0, [])
-        assert stage.router_metrics.counts["circuit_pause"] == 1
+        assert env.router_metrics.counts["circuit_pause"] == 1
 
 
 async def test_a_dropped_request_is_followed_by_another_bot_at_once(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
-        bad = await stage.add_bot("bad", lambda _: RequestDropped())
-        good = await stage.add_bot("good")
+    async with routing(clock, matches, POLICY) as env:
+        bad = await env.add_bot("bad", lambda _: RequestDropped())
+        good = await env.add_bot("good")
         begun = clock.now()
         for match_id in (1, 2):
-            await stage.ask(match_id)
+            await env.ask(match_id)
         assert len(bad.asked) >= 1
         assert good.asked == [1, 2]
         assert clock.now() == begun
@@ -305,10 +301,10 @@ async def test_a_dropped_request_is_followed_by_another_bot_at_once(
 async def test_a_gc_that_drops_all_of_a_match_is_not_asked_without_end(
     clock: FakeClock, matches: FakeMatches
 ) -> None:
-    async with routing(clock, matches, POLICY) as stage:
+    async with routing(clock, matches, POLICY) as env:
         for number in range(8):
-            await stage.add_bot(f"bot-{number}", lambda _: RequestDropped())
+            await env.add_bot(f"bot-{number}", lambda _: RequestDropped())
         with pytest.raises(TimedOut, match="dropped") as refused:
-            await stage.ask(1)
+            await env.ask(1)
         assert refused.value.retry_after
-        assert sum(len(bot.asked) for bot in stage.bots.values()) <= POLICY.attempts
+        assert sum(len(bot.asked) for bot in env.bots.values()) <= POLICY.attempts

@@ -33,7 +33,7 @@ async def test_clients_take_turns_however_much_each_asks_for() -> None:
     line = FairQueue()
     add(line, *"aaaaa", *"bb", "c")
     assert serve(line) == list("abcabaaa")
-    assert len(line) == 0
+    assert line.size == 0
 
 
 async def test_what_one_client_asks_for_is_served_in_order() -> None:
@@ -66,7 +66,7 @@ async def test_a_place_that_is_given_up_is_gone_at_once() -> None:
     first, second, _ = add(line, *"aab")
     line.discard(second)
     line.discard(second)
-    assert len(line) == 2
+    assert line.size == 2
     assert line.first() is first
     line.discard(first)
     assert serve(line) == ["b"]
@@ -120,6 +120,6 @@ async def test_no_request_is_lost_or_served_twice(steps: list[tuple[str, str, in
             line.discard(inside.pop(number % len(inside)))
         elif inside and step == "promote":
             line.promote(inside[number % len(inside)], 3)
-        assert len(line) == len(inside)
+        assert line.size == len(inside)
         assert set(line) == set(inside)
     assert len(serve(line)) == len(inside)

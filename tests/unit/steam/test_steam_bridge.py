@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import gevent
@@ -221,13 +221,18 @@ async def test_a_bridge_without_a_hub_is_unreachable() -> None:
 # -- asking the loop -----------------------------------------------------------------------------
 
 
+def ask(bridge: Bridge, fn: Callable[..., Any], *args: object) -> object:
+    with bridge.ask_loop(fn, *args) as answer:
+        return answer.get()
+
+
 async def test_a_greenlet_gets_the_answer_of_a_coroutine(bridge: Bridge) -> None:
     async def answer(question: str) -> str:
         await asyncio.sleep(0)
         assert threading.current_thread() is threading.main_thread()
         return question.upper()
 
-    assert await bridge.call(bridge.ask_loop, answer, "code") == "CODE"
+    assert await bridge.call(ask, bridge, answer, "code") == "CODE"
 
 
 async def test_a_greenlet_gets_the_error_of_a_coroutine(bridge: Bridge) -> None:
@@ -235,7 +240,7 @@ async def test_a_greenlet_gets_the_error_of_a_coroutine(bridge: Bridge) -> None:
         raise LookupError("no code")
 
     with pytest.raises(LookupError, match="no code"):
-        await bridge.call(bridge.ask_loop, answer)
+        await bridge.call(ask, bridge, answer)
 
 
 async def test_a_greenlet_gets_the_error_of_what_is_no_coroutine(bridge: Bridge) -> None:
@@ -244,7 +249,7 @@ async def test_a_greenlet_gets_the_error_of_what_is_no_coroutine(bridge: Bridge)
 
     async with asyncio.timeout(5):
         with pytest.raises(LookupError):
-            await bridge.call(bridge.ask_loop, answer)
+            await bridge.call(ask, bridge, answer)
 
 
 async def test_a_question_dies_with_the_greenlet_that_asks(bridge: Bridge) -> None:
@@ -258,7 +263,7 @@ async def test_a_question_dies_with_the_greenlet_that_asks(bridge: Bridge) -> No
             ended.set()
         return "never"
 
-    task = asyncio.create_task(bridge.call(bridge.ask_loop, answer))
+    task = asyncio.create_task(bridge.call(ask, bridge, answer))
     await asked.wait()
     task.cancel()
     async with asyncio.timeout(5):
@@ -274,7 +279,7 @@ async def test_the_hub_goes_on_while_a_greenlet_asks(bridge: Bridge) -> None:
         await release.wait()
         return "late"
 
-    asking = asyncio.create_task(bridge.call(bridge.ask_loop, answer))
+    asking = asyncio.create_task(bridge.call(ask, bridge, answer))
     assert await bridge.call(lambda: "meanwhile") == "meanwhile"
     release.set()
     assert await asking == "late"

@@ -43,9 +43,14 @@ def opened(clock: StoppedClock) -> Iterator[tuple[Connection, ScriptedTransport,
     """Yield a connection with a stopped clock, its other end, and the reasons of its death."""
     transport = ScriptedTransport()
     deaths: list[str] = []
-    connection = Connection(
-        transport, lambda why: deaths.append(why.reason), clock=clock, log=structlog.get_logger()
-    )
+    connection = Connection(clock=clock, log=structlog.get_logger())
+    connection.open(transport)
+
+    def on_death(_: object) -> None:
+        assert connection.death is not None
+        deaths.append(connection.death.reason)
+
+    connection.ended.rawlink(on_death)
     try:
         with gevent.Timeout(PATIENCE_S):
             yield connection, transport, deaths
@@ -226,7 +231,8 @@ def test_endless_traffic_lets_the_others_have_their_turn(clock: StoppedClock) ->
 
 def test_close_ends_every_greenlet_even_from_the_hub_itself(clock: StoppedClock) -> None:
     transport = ScriptedTransport()
-    connection = Connection(transport, lambda _: None, clock=clock, log=structlog.get_logger())
+    connection = Connection(clock=clock, log=structlog.get_logger())
+    connection.open(transport)
     connection.start_pulse(60.0)
     transport.wait_emsg(CLIENT_HEARTBEAT)
     gevent.get_hub().loop.run_callback(connection.close)

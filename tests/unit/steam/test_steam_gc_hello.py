@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from actors.steam.gc import GcSession, WaitingSessions
-from actors.steam.gc_hello import HelloSchedule
+from actors.steam.gc import GcSession, HelloSchedule, WaitingSessions
 
 SESSIONS = 300
 

@@ -19,11 +19,10 @@ from steam.protobufs.steammessages_clientserver_2_pb2 import (
     CMsgClientRequestFreeLicense,
 )
 from steam.protobufs.steammessages_clientserver_pb2 import CMsgClientGamesPlayed
-from support.scripted_transport import ScriptedTransport, connected
+from support.scripted_transport import PATIENCE_S, ScriptedTransport, connected
 
 from actors.errors import PlayingElsewhere, SteamUnreachable
 from actors.steam import gc as gc_module
-from actors.steam import gc_hello
 from actors.steam.bridge import Bridge
 from actors.steam.gc import GcSession, WaitingSessions
 from actors.steam.pending import Inbox, PendingRequests
@@ -74,10 +73,10 @@ class Seen(Inbox):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", (0.005, 0.005))
-    monkeypatch.setattr(gc_hello, "SLOW_S", 0.01)
-    monkeypatch.setattr(gc_hello, "LOST_S", 0.01)
-    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 60.0)
+    monkeypatch.setattr(gc_module, "PAUSES_S", (0.005, 0.005))
+    monkeypatch.setattr(gc_module, "SLOW_S", 0.01)
+    monkeypatch.setattr(gc_module, "LOST_S", 0.01)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_S", 60.0)
 
 
 @contextmanager
@@ -105,7 +104,7 @@ def welcomed(
     waiting: WaitingSessions | None = None,
 ) -> Iterator[tuple[GcSession, ScriptedTransport, Seen]]:
     with session(waiting) as (gc, server, seen):
-        launching = gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         server.say_gc(emsg.GC_CLIENT_WELCOME, b"a large body that is not parsed")
         launching.get()
@@ -131,7 +130,7 @@ def playing(server: ScriptedTransport, app: int, *, blocked: bool = False) -> No
 
 def test_the_game_is_played_and_hello_repeated_until_the_welcome() -> None:
     with session() as (gc, server, seen):
-        launching = gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO, 6)
         assert server.received[0].emsg == emsg.CLIENT_GAMES_PLAYED
         games = CMsgClientGamesPlayed.FromString(server.received[0].body)
@@ -147,7 +146,7 @@ def test_the_game_is_played_and_hello_repeated_until_the_welcome() -> None:
 
 def test_the_free_license_is_asked_for_once_when_hellos_stay_unanswered() -> None:
     with session() as (gc, server, _):
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO, 10)
         (request,) = server.wait_emsg(emsg.CLIENT_REQUEST_FREE_LICENSE)
         assert list(CMsgClientRequestFreeLicense.FromString(request.body).appids) == [570]
@@ -156,7 +155,7 @@ def test_the_free_license_is_asked_for_once_when_hellos_stay_unanswered() -> Non
 def test_the_free_license_is_not_asked_for_again_after_a_loss() -> None:
     """Steam grants few of them an hour."""
     with session() as (gc, server, _):
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_emsg(emsg.CLIENT_REQUEST_FREE_LICENSE)
         server.say_gc(emsg.GC_CLIENT_WELCOME)
         settle()
@@ -168,7 +167,7 @@ def test_the_free_license_is_not_asked_for_again_after_a_loss() -> None:
 
 def test_a_connection_that_dies_ends_the_launch() -> None:
     with session() as (gc, server, _):
-        launching = gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         server.break_with(ConnectionResetError("gone"))
         with pytest.raises(SteamUnreachable):
@@ -179,23 +178,23 @@ def test_no_hello_while_another_session_plays() -> None:
     with session() as (gc, server, _):
         playing(server, 570, blocked=True)
         settle()
-        gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, 0.03)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
-        gevent.sleep(0.03)
+        launching.join()
         assert not [one for one in server.received if one.gc]
-        assert "another session" in gc.why_not_ready().reason
+        assert "another session" in str(launching.exception)
         playing(server, 0)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED, 2)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
 
 
 def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_hello, "PAUSES_S", ())
-    monkeypatch.setattr(gc_hello, "SLOW_S", 60.0)
+    monkeypatch.setattr(gc_module, "PAUSES_S", ())
+    monkeypatch.setattr(gc_module, "SLOW_S", 60.0)
     with session() as (gc, server, _):
         playing(server, 570, blocked=True)
         settle()
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
         settle()  # the greeter is in its long pause now
         before = gc._greeter
@@ -208,8 +207,8 @@ def test_play_that_is_possible_again_is_greeted_at_once(monkeypatch: pytest.Monk
 
 def test_answers_go_to_who_asked_for_their_kind() -> None:
     with welcomed() as (gc, server, seen):
-        gc.request_match(5, 1)
-        gc.request_card(7, 2)
+        gc.request(emsg.GC_MATCH_DETAILS_REQUEST, 5, 1)
+        gc.request(emsg.GC_PROFILE_CARD_REQUEST, 7, 2)
         [asked] = server.wait_gc(emsg.GC_PROFILE_CARD_REQUEST)
         assert asked.gc is not None
         assert asked.gc.body == b"\x08\x07"
@@ -222,7 +221,7 @@ def test_answers_go_to_who_asked_for_their_kind() -> None:
 
 def test_have_session_is_as_good_as_a_welcome() -> None:
     with session() as (gc, server, _):
-        launching = gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(0))
         launching.get()
@@ -283,7 +282,7 @@ def test_a_second_welcome_is_no_news() -> None:
 
 def test_a_loss_before_the_welcome_is_no_news() -> None:
     with session() as (gc, server, seen):
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(2))
         server.wait_gc(emsg.GC_CLIENT_HELLO, 3)
         assert seen.events == []
@@ -291,7 +290,7 @@ def test_a_loss_before_the_welcome_is_no_news() -> None:
 
 def test_welcome_and_loss_in_one_breath_end_in_greeting() -> None:
     with session() as (gc, server, seen):
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         server.say_gc(emsg.GC_CLIENT_WELCOME)
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(2))
@@ -326,7 +325,7 @@ def test_our_own_game_starting_is_no_news() -> None:
 
 def test_answers_go_to_their_jobs_and_those_without_one_nowhere() -> None:
     with welcomed() as (gc, server, seen):
-        gc.request_match(7490235544, 5)
+        gc.request(emsg.GC_MATCH_DETAILS_REQUEST, 7490235544, 5)
         (request,) = server.wait_gc(7095)
         assert request.header.routing_appid == 570
         server.say_gc(emsg.GC_MATCH_DETAILS_RESPONSE, b"without")
@@ -348,7 +347,7 @@ def test_a_broken_message_of_the_gc_is_skipped(payload: bytes) -> None:
 
 def test_hellos_without_an_answer_start_the_game_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steam may not have connected the game to a GC that restarted meanwhile."""
-    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.05)
+    monkeypatch.setattr(gc_module, "RESTART_GAME_S", 0.05)
     with welcomed() as (_, server, _seen):
         playing(server, 0)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
@@ -362,8 +361,8 @@ def test_hellos_without_an_answer_start_the_game_again(monkeypatch: pytest.Monke
 def test_the_place_in_the_queue_is_not_lost_by_a_restart_of_the_game(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gc_hello, "RESTART_GAME_S", 0.02)
-    monkeypatch.setattr(gc_hello, "GOING_DOWN_S", 0.01)
+    monkeypatch.setattr(gc_module, "RESTART_GAME_S", 0.02)
+    monkeypatch.setattr(gc_module, "GOING_DOWN_S", 0.01)
     with welcomed() as (_, server, _seen):
         server.say_gc(emsg.GC_CONNECTION_STATUS, status(3, queue_position=7, queue_size=9))
         server.wait_gc(emsg.GC_CLIENT_HELLO, 8)
@@ -375,7 +374,7 @@ def test_a_launch_that_another_session_blocks_does_not_wait_for_the_gc(
 ) -> None:
     monkeypatch.setattr(gc_module, "BLOCKED_S", 0.01)
     with session() as (gc, server, _):
-        launching = gevent.spawn(gc.launch)
+        launching = gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_emsg(emsg.CLIENT_GAMES_PLAYED)
         playing(server, 570, blocked=True)
         with pytest.raises(PlayingElsewhere):
@@ -385,7 +384,7 @@ def test_a_launch_that_another_session_blocks_does_not_wait_for_the_gc(
 def test_a_welcome_brings_the_hellos_of_waiting_sessions_forward(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gc_hello, "LEAST_GAP_S", 0.0)
+    monkeypatch.setattr(gc_module, "LEAST_GAP_S", 0.0)
     waiting = WaitingSessions(random.Random(1))
     with welcomed(waiting) as (_, first, _seen), welcomed(waiting) as (second_gc, second, _):
         for server in (first, second):
@@ -403,7 +402,7 @@ def test_a_welcome_brings_the_hellos_of_waiting_sessions_forward(
 def test_a_closed_session_no_longer_waits() -> None:
     waiting = WaitingSessions(random.Random(1))
     with session(waiting) as (gc, server, _):
-        gevent.spawn(gc.launch)
+        gevent.spawn(gc.launch, PATIENCE_S)
         server.wait_gc(emsg.GC_CLIENT_HELLO)
         assert len(waiting) == 1
     assert len(waiting) == 0

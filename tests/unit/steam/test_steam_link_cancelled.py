@@ -12,13 +12,12 @@ import pytest
 import structlog
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import hub_link as module
-from actors.steam.gc import WaitingSessions
+from actors.steam import link as module
 from actors.steam.hub import Hub
-from actors.steam.link import SteamLink
+from actors.steam.link import SteamLink, SteamNetwork
 from actors.steam.port import LinkEvent, Server, TransportKind
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -48,16 +47,16 @@ def transports(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedTransport]:
     return made
 
 
-def new_link(hub: Hub) -> tuple[SteamLink, list[LinkEvent]]:
+def new_link(hub: Hub, trust: Trust = TRUST) -> tuple[SteamLink, list[LinkEvent]]:
     events: list[LinkEvent] = []
-    link = SteamLink(
-        hub.bridge,
-        events.append,
-        waiting=WaitingSessions(random.Random(1)),
+    network = SteamNetwork(
+        hub,
+        trust,
         clock=SteamTime(SystemClock()),
+        rng=random.Random(1),
         log=structlog.get_logger(),
     )
-    return link, events
+    return SteamLink(network, events.append), events
 
 
 def server_at(port: int, transport: TransportKind) -> Server:
@@ -69,7 +68,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
 ) -> None:
     """The supervisor cancels a bot that stops too slowly, while it closes its link."""
     link, _ = new_link(hub)
-    await link.open(server_at(1, TransportKind.WEBSOCKET), TRUST, timeout_s=5)
+    await link.open(server_at(1, TransportKind.WEBSOCKET), timeout_s=5)
     busy = threading.Event()  # blocks the hub, so that the cancellation precedes the close
 
     def hold_up() -> None:
@@ -82,8 +81,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
     with pytest.raises(asyncio.CancelledError):
         await closing
     busy.set()
-    assert link._hub._parts is not None
-    connection = link._hub._parts.connection
+    connection = link._hub.connection
     await hub.bridge.call(connection.wait_closed)
     assert transports[0].is_closed
     assert all(one.dead for one in connection._greenlets)
@@ -93,10 +91,9 @@ async def test_after_close_nothing_of_a_link_runs(
     hub: Hub, transports: list[ScriptedTransport]
 ) -> None:
     link, events = new_link(hub)
-    await link.open(server_at(1, TransportKind.WEBSOCKET), TRUST, timeout_s=5)
+    await link.open(server_at(1, TransportKind.WEBSOCKET), timeout_s=5)
     await link.close()
-    assert link._hub._parts is not None
-    connection = link._hub._parts.connection
+    connection = link._hub.connection
     assert all(one.dead for one in connection._greenlets)
     assert transports[0].is_closed
     await link.close()
@@ -112,9 +109,9 @@ async def test_an_open_that_is_cancelled_leaves_no_socket(
     silent = await asyncio.start_server(lambda *peer: accepted.put_nowait(peer), "127.0.0.1", 0)
     trust = Trust.load(None, None)
     async with silent:
-        link, _ = new_link(hub)
+        link, _ = new_link(hub, trust)
         server = server_at(silent.sockets[0].getsockname()[1], transport)
-        opening = asyncio.create_task(link.open(server, trust, timeout_s=30))
+        opening = asyncio.create_task(link.open(server, timeout_s=30))
         reader, writer = await accepted.get()
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -13,14 +13,13 @@ import structlog
 from steam.protobufs.steammessages_clientserver_login_pb2 import CMsgClientLoggedOff
 from support.scripted_transport import ScriptedTransport
 
-from actors.steam import hub_link as module
-from actors.steam.gc import WaitingSessions
+from actors.steam import link as module
 from actors.steam.hub import Hub
-from actors.steam.link import SteamLink
+from actors.steam.link import SteamLink, SteamNetwork
 from actors.steam.port import Dropped, LinkEvent, Server, TransportKind
 from actors.steam.protocol.emsg import CLIENT_HELLO, CLIENT_LOG_OFF, CLIENT_LOGGED_OFF
 from actors.steam.steam_time import SteamTime
-from actors.steam.transport.trust import Trust
+from actors.steam.transport.base import Trust
 from supervisor.clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -66,18 +65,14 @@ async def session(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     hub = Hub(clock=clock, log=log)
     await hub.start()
     watch = asyncio.create_task(hub.run())
-    link = SteamLink(
-        hub.bridge,
-        events.append,
-        waiting=WaitingSessions(random.Random(1)),
-        clock=SteamTime(clock),
-        log=log,
+    network = SteamNetwork(
+        hub, Trust(None, None), clock=SteamTime(clock), rng=random.Random(1), log=log
     )
-    await link.open(SERVER, Trust(None, None), timeout_s=PATIENCE_S)
+    link = SteamLink(network, events.append)
+    await link.open(SERVER, timeout_s=PATIENCE_S)
 
     def log_on() -> None:
-        assert link._hub._parts is not None
-        link._hub._parts.connection.session_id = 7
+        link._hub.connection.session_id = 7
 
     await hub.bridge.call(log_on)
     yield LoggedOn(link, made[0], events)

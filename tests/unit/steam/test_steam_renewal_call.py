@@ -7,10 +7,9 @@ import pytest
 from steam.protobufs.steammessages_auth_pb2 import (
     CAuthentication_AccessToken_GenerateForApp_Request,
 )
-from support.scripted_transport import connected
+from support.scripted_transport import PATIENCE_S, connected
 
 from actors.errors import LogOnRefused, SteamUnreachable
-from actors.steam.connection import Services
 from actors.steam.port import AuthState
 from actors.steam.protocol import emsg
 from actors.steam.session import METHOD, renew
@@ -24,7 +23,7 @@ def ask(eresult: int, answer: bytes) -> tuple[AuthState | None, bytes]:
     """Return the outcome and the request's bytes."""
     with connected() as (connection, server):
         connection.steam_id, connection.session_id = AUTH.steam_id, 7
-        running = gevent.spawn(renew, Services(connection), AUTH)
+        running = gevent.spawn(renew, connection, AUTH, PATIENCE_S)
         (request,) = server.wait_emsg(emsg.SERVICE_METHOD_CALL)
         assert request.header.target_job_name == METHOD
         job = request.header.jobid_source

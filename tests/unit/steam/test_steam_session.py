@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from steam.protobufs import steammessages_clientserver_login_pb2 as pb
-from support.scripted_transport import ScriptedTransport, connected
+from support.scripted_transport import PATIENCE_S, ScriptedTransport, connected
 
 from actors.errors import LogOnRefused, SteamUnreachable
 from actors.steam.connection import Connection
@@ -38,7 +38,7 @@ def session() -> Iterator[tuple[Session, Connection, ScriptedTransport]]:
 
 def start(one: Session, server: ScriptedTransport) -> Any:
     """Log on in a greenlet, up to the wait for the answer."""
-    logging_on = gevent.spawn(one.log_on, "abaddon", AUTH)
+    logging_on = gevent.spawn(one.log_on, "abaddon", AUTH, PATIENCE_S)
     server.wait_emsg(emsg.CLIENT_LOG_ON)
     return logging_on
 
@@ -67,7 +67,7 @@ def test_hello_tells_the_protocol() -> None:
 
 def test_a_log_on_names_the_account_in_its_header() -> None:
     with session() as (one, _, server):
-        gevent.spawn(one.log_on, "abaddon", AUTH)
+        gevent.spawn(one.log_on, "abaddon", AUTH, PATIENCE_S)
         (request,) = server.wait_emsg(emsg.CLIENT_LOG_ON)
         assert (request.header.steamid, request.header.client_sessionid) == (STEAM_ID, 0)
         assert pb.CMsgClientLogon.FromString(request.body).access_token == "a.refresh.token"
@@ -124,7 +124,7 @@ def test_where_steam_names_no_public_ip_another_name_is_charged() -> None:
         if public_ip is not None:
             answer.public_ip.v4 = int(ipaddress.ip_address(public_ip))
         with connected() as (connection, server):
-            server.local_ip = local_ip
+            connection.local_ip = local_ip
             logging_on = start(Session(connection, SteamTime(SystemClock()), known), server)
             server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=1)
             logged_on = logging_on.get()

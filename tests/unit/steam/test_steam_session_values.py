@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.steam.auth import ALPHABET, code_at, until_next_step
 from actors.steam.port import AuthState
-from actors.steam.protocol.totp import ALPHABET, code_at, until_next_step
 from actors.steam.session import _log_on_request, log_on_id, machine_id
 
 SECRET = base64.b64encode(b"sandbox-demo-secret").decode()

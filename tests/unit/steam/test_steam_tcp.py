@@ -23,8 +23,8 @@ from gevent import socket
 from actors.steam.port import Server, TransportKind
 from actors.steam.protocol.wire import ParseError
 from actors.steam.transport import tcp
+from actors.steam.transport.base import Trust
 from actors.steam.transport.tcp import TcpTransport
-from actors.steam.transport.trust import Trust
 
 SERVER = Server("127.0.0.1:27017", "127.0.0.1", "127.0.0.1", 27017, TransportKind.TCP)
 KEY = RSA.generate(1024)  # noqa: S505 - the size that Valve's universe key has

@@ -87,7 +87,7 @@ def test_a_log_on_tells_it_also_when_it_is_refused(eresult: int) -> None:
     time = SteamTime(SystemClock())
     with connected() as (connection, server):
         session = Session(connection, time, {})
-        logging_on = gevent.spawn(session.log_on, "abaddon", AuthState(7, "a.refresh.token"))
+        logging_on = gevent.spawn(session.log_on, "abaddon", AuthState(7, "a.refresh.token"), 5.0)
         server.wait_emsg(emsg.CLIENT_LOG_ON)
         answer = pb.CMsgClientLogonResponse(eresult=eresult, rtime32_server_time=1_800_000_000)
         server.say(emsg.CLIENT_LOG_ON_RESPONSE, answer, client_sessionid=5)

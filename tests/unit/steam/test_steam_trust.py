@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from Cryptodome.PublicKey import ECC, RSA
 
-from actors.steam.transport.trust import Trust, TrustError
+from actors.steam.transport.base import Trust, TrustError
 
 
 def test_without_files_live_steam_is_trusted() -> None:

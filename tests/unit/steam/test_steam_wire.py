@@ -14,7 +14,7 @@ from steam.utils.proto import set_proto_bit
 
 from actors.steam.protocol.emsg import CLIENT_TO_GC, DOTA, GC_CLIENT_HELLO, GC_MATCH_DETAILS_REQUEST
 from actors.steam.protocol.envelope import NO_JOB, build, parse
-from actors.steam.protocol.gc_envelope import GcMessage, gc_message, match_details_request, parse_gc
+from actors.steam.protocol.gc_envelope import GcMessage, gc_message, gc_request, parse_gc
 from actors.steam.protocol.wire import ParseError, content, fields, number, read_varint, varint
 
 STEAM_ID = 76561197960287930
@@ -45,7 +45,7 @@ def our_head() -> bytes:
 @pytest.mark.parametrize("job", [1, 0, 300, 2**63])
 def test_a_match_request_is_the_bytes_that_the_libraries_make(match_id: int, job: int) -> None:
     body = CMsgGCMatchDetailsRequest(match_id=match_id).SerializeToString()
-    assert match_details_request(our_head(), match_id, job) == library_message(
+    assert gc_request(our_head(), GC_MATCH_DETAILS_REQUEST, match_id, job) == library_message(
         GC_MATCH_DETAILS_REQUEST, body, job
     )
 

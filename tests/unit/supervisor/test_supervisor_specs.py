@@ -50,18 +50,20 @@ def test_an_impossible_intensity_is_refused(max_restarts: int, period: float, me
     ],
 )
 def test_an_impossible_spec_is_refused(
-    world: SupervisorEnv, changes: dict[str, Any], message: str
+    supervisor_env: SupervisorEnv, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidSpec) as refused:
-        world.spec("a", **changes)
+        supervisor_env.spec("a", **changes)
     assert str(refused.value) == message
 
 
-def test_an_intensity_that_the_backoff_never_reaches_is_refused(world: SupervisorEnv) -> None:
+def test_an_intensity_that_the_backoff_never_reaches_is_refused(
+    supervisor_env: SupervisorEnv,
+) -> None:
     """Ten restarts after 1, 2, 4, ... 60 s take up to 303 s, so they rarely happen within a minute."""
     backoff = Backoff(base=1.0, cap=60.0, stable_after=10.0)
     with pytest.raises(InvalidSpec) as refused:
-        world.spec("a", backoff=backoff, intensity=RestartIntensity(10, 60.0))
+        supervisor_env.spec("a", backoff=backoff, intensity=RestartIntensity(10, 60.0))
     assert str(refused.value) == (
         "period (60 s) must be more than 303 s, the longest time that max_restarts (10) can take "
         "with base (1 s) and cap (60 s)"

@@ -22,161 +22,187 @@ from supervisor.child_runner import CANCEL_S
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-async def test_children_start_in_order_each_after_the_one_before(world: SupervisorEnv) -> None:
+async def test_children_start_in_order_each_after_the_one_before(
+    supervisor_env: SupervisorEnv,
+) -> None:
     slow = Run(start_s=2.0)
-    supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
-    async with world.running(supervisor):
-        assert world.journal == [("a", "starting")]
-        await world.clock.advance(2)
-        assert world.journal == [("a", "starting"), ("a", "serving"), ("b", "starting")]
-        await world.clock.advance(4)
-        assert world.what_happened("serving") == ["a", "b", "c"]
+    supervisor = supervisor_env.supervisor(*(supervisor_env.spec(name, slow) for name in "abc"))
+    async with supervisor_env.running(supervisor):
+        assert supervisor_env.journal == [("a", "starting")]
+        await supervisor_env.clock.advance(2)
+        assert supervisor_env.journal == [("a", "starting"), ("a", "serving"), ("b", "starting")]
+        await supervisor_env.clock.advance(4)
+        assert supervisor_env.what_happened("serving") == ["a", "b", "c"]
 
 
-async def test_children_stop_in_reverse_each_after_the_one_behind(world: SupervisorEnv) -> None:
+async def test_children_stop_in_reverse_each_after_the_one_behind(
+    supervisor_env: SupervisorEnv,
+) -> None:
     slow = Run(drain_s=2.0)
-    supervisor = world.supervisor(*(world.spec(name, slow) for name in "abc"))
-    async with world.running(supervisor) as task:
+    supervisor = supervisor_env.supervisor(*(supervisor_env.spec(name, slow) for name in "abc"))
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
         await settle()
-        assert world.what_happened("stopping") == ["c"]
-        await world.clock.advance(6)
-        assert world.what_happened("ended") == ["c", "b", "a"]
+        assert supervisor_env.what_happened("stopping") == ["c"]
+        await supervisor_env.clock.advance(6)
+        assert supervisor_env.what_happened("ended") == ["c", "b", "a"]
         assert task.done()
 
 
-async def test_a_fleet_of_equals_is_stopped_together(world: SupervisorEnv) -> None:
+async def test_a_fleet_of_equals_is_stopped_together(supervisor_env: SupervisorEnv) -> None:
     slow = Run(drain_s=4.0)
-    supervisor = world.supervisor(
-        *(world.spec(f"bot-{n}", slow) for n in range(300)), stop_together=True
+    supervisor = supervisor_env.supervisor(
+        *(supervisor_env.spec(f"bot-{n}", slow) for n in range(300)), stop_together=True
     )
-    async with world.running(supervisor) as task:
-        assert len(world.what_happened("serving")) == 300
+    async with supervisor_env.running(supervisor) as task:
+        assert len(supervisor_env.what_happened("serving")) == 300
         supervisor.stop()
-        await world.clock.advance(4)
+        await supervisor_env.clock.advance(4)
         assert task.done()
 
 
 async def test_a_child_that_fails_to_start_does_not_keep_the_next_from_starting(
-    world: SupervisorEnv,
+    supervisor_env: SupervisorEnv,
 ) -> None:
-    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START), world.spec("b"))
-    async with world.running(supervisor):
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a", CRASHES_AT_START), supervisor_env.spec("b")
+    )
+    async with supervisor_env.running(supervisor):
         assert [status.state for status in supervisor.children()] == [
             ChildState.BACKING_OFF,
             ChildState.RUNNING,
         ]
 
 
-async def test_a_child_that_outstays_its_grace_is_cancelled(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP, grace=5.0))
-    async with world.running(supervisor) as task:
+async def test_a_child_that_outstays_its_grace_is_cancelled(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(supervisor_env.spec("a", HANGS_ON_STOP, grace=5.0))
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
-        await world.clock.advance(4.9)
-        assert world.what_happened("ended") == []
-        await world.clock.advance(0.1)
-        assert world.what_happened("ended") == ["a"]
+        await supervisor_env.clock.advance(4.9)
+        assert supervisor_env.what_happened("ended") == []
+        await supervisor_env.clock.advance(0.1)
+        assert supervisor_env.what_happened("ended") == ["a"]
         assert task.done()
-    assert len(world.logged("child_grace_exceeded")) == 1
-    assert world.logged("child_crashed") == []  # the supervisor cancelled it
+    assert len(supervisor_env.logged("child_grace_exceeded")) == 1
+    assert supervisor_env.logged("child_crashed") == []  # the supervisor cancelled it
 
 
-async def test_a_child_that_ignores_cancellation_is_reported_and_left(world: SupervisorEnv) -> None:
+async def test_a_child_that_ignores_cancellation_is_reported_and_left(
+    supervisor_env: SupervisorEnv,
+) -> None:
     stubborn = Run(drain_s=10_000.0, cancel_s=10_000.0)
-    supervisor = world.supervisor(world.spec("a"), world.spec("b", stubborn, grace=5.0))
-    async with world.running(supervisor) as task:
-        supervisor.stop()
-        await world.clock.advance(5 + CANCEL_S)
-        assert task.done()
-        assert world.what_happened("ended") == ["a"]
-    assert [event["child_id"] for event in world.logged("child_stuck")] == ["b"]
-    assert world.last_of("b").last_error == "it ignores cancellation"
-    await world.clock.advance(20_000)  # until it ends, for a clean end of the test
-
-
-async def test_stopping_twice_is_harmless(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Run(drain_s=1.0)))
-    async with world.running(supervisor) as task:
-        supervisor.stop()
-        await settle()
-        supervisor.stop()
-        await world.clock.advance(1)
-        assert task.done()
-        supervisor.stop()
-    assert world.what_happened("stopping") == ["a"]
-
-
-async def test_a_stop_during_the_start_starts_no_other_child(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(
-        world.spec("a"), world.spec("b", Run(start_s=2.0)), world.spec("c")
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a"), supervisor_env.spec("b", stubborn, grace=5.0)
     )
-    async with world.running(supervisor) as task:
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
-        await world.clock.advance(2)
+        await supervisor_env.clock.advance(5 + CANCEL_S)
         assert task.done()
-    assert world.what_happened("starting") == ["a", "b"]
-    assert world.what_happened("ended") == ["b", "a"]
-    assert ChildState.RUNNING not in world.states_of("b")
+        assert supervisor_env.what_happened("ended") == ["a"]
+    assert [event["child_id"] for event in supervisor_env.logged("child_stuck")] == ["b"]
+    assert supervisor_env.last_of("b").last_error == "it ignores cancellation"
+    await supervisor_env.clock.advance(20_000)  # until it ends, for a clean end of the test
 
 
-async def test_a_start_that_never_ends_is_bounded_by_the_grace(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", Run(start_s=10_000.0), grace=5.0))
-    async with world.running(supervisor) as task:
+async def test_stopping_twice_is_harmless(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(supervisor_env.spec("a", Run(drain_s=1.0)))
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
-        await world.clock.advance(5)
+        await settle()
+        supervisor.stop()
+        await supervisor_env.clock.advance(1)
+        assert task.done()
+        supervisor.stop()
+    assert supervisor_env.what_happened("stopping") == ["a"]
+
+
+async def test_a_stop_during_the_start_starts_no_other_child(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a"),
+        supervisor_env.spec("b", Run(start_s=2.0)),
+        supervisor_env.spec("c"),
+    )
+    async with supervisor_env.running(supervisor) as task:
+        supervisor.stop()
+        await supervisor_env.clock.advance(2)
+        assert task.done()
+    assert supervisor_env.what_happened("starting") == ["a", "b"]
+    assert supervisor_env.what_happened("ended") == ["b", "a"]
+    assert ChildState.RUNNING not in supervisor_env.states_of("b")
+
+
+async def test_a_start_that_never_ends_is_bounded_by_the_grace(
+    supervisor_env: SupervisorEnv,
+) -> None:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a", Run(start_s=10_000.0), grace=5.0)
+    )
+    async with supervisor_env.running(supervisor) as task:
+        supervisor.stop()
+        await supervisor_env.clock.advance(5)
         assert task.done()
 
 
-async def test_a_stop_during_backoff_is_immediate(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", CRASHES_AT_START))
-    async with world.running(supervisor) as task:
+async def test_a_stop_during_backoff_is_immediate(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(supervisor_env.spec("a", CRASHES_AT_START))
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
         await settle()
         assert task.done()
-    assert world.runs == {"a": 1}
-    assert world.clock.pending == 0
+    assert supervisor_env.runs == {"a": 1}
+    assert supervisor_env.clock.pending == 0
 
 
-async def test_a_stop_before_the_start_starts_nothing(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a"))
+async def test_a_stop_before_the_start_starts_nothing(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(supervisor_env.spec("a"))
     supervisor.stop()
     await start_and_run(supervisor)
-    assert world.journal == []
+    assert supervisor_env.journal == []
 
 
-async def test_a_cancelled_run_cancels_the_children_and_leaves_none(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a", HANGS_ON_STOP), world.spec("b"))
-    async with world.running(supervisor) as task:
+async def test_a_cancelled_run_cancels_the_children_and_leaves_none(
+    supervisor_env: SupervisorEnv,
+) -> None:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a", HANGS_ON_STOP), supervisor_env.spec("b")
+    )
+    async with supervisor_env.running(supervisor) as task:
         task.cancel()
         await settle()
         assert task.cancelled()
-    assert sorted(world.what_happened("ended")) == ["a", "b"]
-    assert world.what_happened("stopping") == []
+    assert sorted(supervisor_env.what_happened("ended")) == ["a", "b"]
+    assert supervisor_env.what_happened("stopping") == []
 
 
-async def test_a_cancelled_start_leaves_no_child(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a"), world.spec("b", Run(start_s=5.0)))
-    async with world.running(supervisor) as task:
+async def test_a_cancelled_start_leaves_no_child(supervisor_env: SupervisorEnv) -> None:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a"), supervisor_env.spec("b", Run(start_s=5.0))
+    )
+    async with supervisor_env.running(supervisor) as task:
         task.cancel()
         await settle()
         assert task.cancelled()
-    assert world.what_happened("ended") == ["a"]
+    assert supervisor_env.what_happened("ended") == ["a"]
     assert [status.state for status in supervisor.children()] == [ChildState.STOPPED] * 2
 
 
-async def test_a_cancelled_stop_cancels_who_is_still_draining(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a"), world.spec("b", HANGS_ON_STOP))
-    async with world.running(supervisor) as task:
+async def test_a_cancelled_stop_cancels_who_is_still_draining(
+    supervisor_env: SupervisorEnv,
+) -> None:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a"), supervisor_env.spec("b", HANGS_ON_STOP)
+    )
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
         await settle()
         task.cancel()
         await settle()
         assert task.cancelled()
-    assert sorted(world.what_happened("ended")) == ["a", "b"]
+    assert sorted(supervisor_env.what_happened("ended")) == ["a", "b"]
 
 
 async def test_a_child_whose_stop_raises_is_drained_and_cancelled_like_any_other(
-    world: SupervisorEnv,
+    supervisor_env: SupervisorEnv,
 ) -> None:
     class Rude:
         async def start(self) -> None: ...
@@ -187,27 +213,31 @@ async def test_a_child_whose_stop_raises_is_drained_and_cancelled_like_any_other
         def stop(self) -> None:
             raise Crash("no")
 
-    supervisor = world.supervisor(world.spec("a"), world.spec("b", factory=Rude))
-    async with world.running(supervisor) as task:
+    supervisor = supervisor_env.supervisor(
+        supervisor_env.spec("a"), supervisor_env.spec("b", factory=Rude)
+    )
+    async with supervisor_env.running(supervisor) as task:
         supervisor.stop()
-        await world.clock.advance(5)
+        await supervisor_env.clock.advance(5)
         assert task.done()
         assert task.exception() is None
-    assert [event["child_id"] for event in world.logged("child_stop_failed")] == ["b"]
-    assert world.what_happened("ended") == ["a"]
+    assert [event["child_id"] for event in supervisor_env.logged("child_stop_failed")] == ["b"]
+    assert supervisor_env.what_happened("ended") == ["a"]
 
 
-async def test_every_task_is_named_after_its_supervisor_and_child(world: SupervisorEnv) -> None:
-    supervisor = world.supervisor(world.spec("a"), name="fleet")
-    async with world.running(supervisor):
+async def test_every_task_is_named_after_its_supervisor_and_child(
+    supervisor_env: SupervisorEnv,
+) -> None:
+    supervisor = supervisor_env.supervisor(supervisor_env.spec("a"), name="fleet")
+    async with supervisor_env.running(supervisor):
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert {"fleet/a", "runner of fleet/a"} <= names
 
 
-async def test_status_tells_every_state_of_a_life(world: SupervisorEnv) -> None:
-    async with world.running(world.supervisor(world.spec("a", SERVES))):
+async def test_status_tells_every_state_of_a_life(supervisor_env: SupervisorEnv) -> None:
+    async with supervisor_env.running(supervisor_env.supervisor(supervisor_env.spec("a", SERVES))):
         pass
-    assert world.states_of("a") == [
+    assert supervisor_env.states_of("a") == [
         ChildState.STARTING,
         ChildState.RUNNING,
         ChildState.STOPPING,

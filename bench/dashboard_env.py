@@ -1,9 +1,9 @@
 """The page with a simulated big fleet: the real dashboard, stream, registry and HTTP server, no Steam.
 
-    python -m bench.stage --bots 1000 --changes 200 --redis redis://127.0.0.1:6379/0
+    python -m bench.dashboard_env --bots 1000 --changes 200 --redis redis://127.0.0.1:6379/0
 
 Prints its URL and runs until it is terminated. `--changes`: bots that change state per second. The
-accounts are in Redis, where the real one looks for them, put there by `StageProcess`.
+accounts are in Redis, where the real one looks for them, put there by `DashboardProcess`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aiohttp import web
 from actors.accounts.admin import AccountAdmin
 from actors.accounts.models import QuotaLimits
 from actors.accounts.store import AccountStore
-from actors.actor import Actor, Address, Envelope
+from actors.actor import Actor, Address
 from actors.bot.messages import BotChanged, BotReport, FleetControl, FleetPlan, ReadyBot
 from actors.bot.registry import BotRegistry
 from actors.bot.shared_causes import SharedCause
@@ -35,7 +35,8 @@ from actors.dashboard.dashboard import Dashboard
 from actors.dashboard.history import HOUR_S, POINT_S, Traffic
 from actors.http.auth.admin import Audit
 from actors.http.headers import on_prepare
-from actors.http.routes.dashboard import EventsRoute, PageRoutes, SessionRoutes
+from actors.http.routes.dashboard import EventsRoute, SessionRoutes
+from actors.http.routes.pages import PageRoutes
 from actors.redis.client import connect
 from actors.router.messages import RouterMessage, RouterReport
 from bench.valkey import own_valkey
@@ -62,10 +63,10 @@ WAYS = (
 class _Router(Actor[RouterMessage]):
     """Says how busy it is."""
 
-    async def handle(self, envelope: Envelope[RouterMessage]) -> None:
+    async def handle(self, message: RouterMessage) -> RouterReport:
         """Answer every question alike."""
-        if envelope.reply is not None:
-            envelope.reply.set(RouterReport(ready=0, in_flight=0, waiting=0))
+        del message
+        return RouterReport(ready=0, in_flight=0, waiting=0)
 
 
 class _Causes:
@@ -123,7 +124,7 @@ class PageEnv:
             about={"version": __version__, "instance": "made-up"},
             config=dict,
             causes=cast("LastingCauses", _Causes()),
-            epoch="stage",
+            epoch="env",
             clock=self._clock,
             log=structlog.get_logger(),
         )
@@ -164,8 +165,7 @@ class PageEnv:
         app = web.Application()
         app.on_response_prepare.append(on_prepare)
         PageRoutes().add_to(app)
-        audit = Audit(structlog.get_logger(), lambda request: str(request.remote))
-        SessionRoutes(None, audit, is_private=False).add_to(app)
+        SessionRoutes(None, Audit(structlog.get_logger()), is_private=False).add_to(app)
         EventsRoute(self._dashboard, None, is_private=False, clock=self._clock).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -202,8 +202,8 @@ class PageEnv:
         return BotChanged(bot_id, state, account, reason, ready_bot)
 
 
-class StageProcess:
-    """A stage as a process of its own, with a Valkey that has its accounts; a context manager."""
+class DashboardProcess:
+    """`PageEnv` in a process of its own, with a Valkey that has its accounts; a context manager."""
 
     def __init__(self, bots: int, changes: float) -> None:
         self._bots = bots
@@ -227,13 +227,13 @@ class StageProcess:
         with own_valkey() as valkey:
             url = f"redis://127.0.0.1:{valkey.port}/0"
             self._add_accounts(url)
-            command = [sys.executable, "-m", "bench.stage", "--redis", url]
+            command = [sys.executable, "-m", "bench.dashboard_env", "--redis", url]
             command += ["--bots", str(self._bots), "--changes", str(self._changes)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 self._process = process
                 try:
                     if process.stdout is None or not (first := process.stdout.readline()):
-                        raise RuntimeError("the stage did not start")
+                        raise RuntimeError("the page's service did not start")
                     yield first.strip()
                 finally:
                     process.terminate()
@@ -244,7 +244,7 @@ class StageProcess:
         *held, needy = names
         rng, ahead = random.Random(1), 10**13
         now = int(SystemClock().wall() * 1000)
-        holders = {name: f"{now} {now} stage/bot-{at}" for at, name in enumerate(held, 1)}
+        holders = {name: f"{now} {now} env/bot-{at}" for at, name in enumerate(held, 1)}
         with redis.Redis.from_url(url) as client, client.pipeline() as pipe:
             pipe.hset("botapi:passwords", mapping=dict.fromkeys(names, "pw"))
             pipe.zadd("botapi:checkouts", {**dict.fromkeys(held, 1), needy: 0})
@@ -266,15 +266,15 @@ def _requests(times: int, now: int, rng: random.Random) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run a stage."""
+    """Serve the page of a simulated fleet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--bots", type=int, default=1000)
     parser.add_argument("--changes", type=float, default=200.0)
     parser.add_argument("--redis", required=True)
     options = parser.parse_args()
-    stage = PageEnv(options.bots, options.changes, options.redis)
-    stage.live_through_an_hour()
-    asyncio.run(stage.run())
+    env = PageEnv(options.bots, options.changes, options.redis)
+    env.live_through_an_hour()
+    asyncio.run(env.run())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Takes screenshots of the page for the documentation.
 
-python -m bench.pictures [docs/images]
+python -m bench.screenshots [docs/images]
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.browser import chromium
-from bench.stage import StageProcess
+from bench.dashboard_env import DashboardProcess
 
 WIDE: Final[dict[str, Any]] = {"viewport": {"width": 1180, "height": 1180}}
-PICTURES: Final[dict[str, dict[str, Any]]] = {
+SCREENSHOTS: Final[dict[str, dict[str, Any]]] = {
     "page-light": WIDE,
     "page-dark": {**WIDE, "color_scheme": "dark"},
     "page-phone": {"viewport": {"width": 390, "height": 1180}},
@@ -24,10 +24,10 @@ def main() -> None:
     """Take all screenshots."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
-    with StageProcess(12, changes=10) as stage, chromium() as browser:
-        for name, options in PICTURES.items():
+    with DashboardProcess(12, changes=10) as process, chromium() as browser:
+        for name, options in SCREENSHOTS.items():
             page = browser.new_page(**options)
-            page.goto(stage.url)
+            page.goto(process.url)
             page.wait_for_selector("#table-bots tbody tr:not(.spacer)")
             page.wait_for_timeout(4000)
             page.screenshot(path=folder / f"{name}.png")

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 from watchfiles import awatch
+
+from actors.clock import Clock
 
 SETTLE_S: Final = 0.1  # a file that stays the same for this long is completely written
 
@@ -26,16 +28,13 @@ _NEVER_READ: Final = object()
 class FollowedFile(ABC):
     """Base class of files that are reloaded while the service runs."""
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._sleep = sleep
+    def __init__(self, file: Path, clock: Clock) -> None:
+        """`file`: whether or not it exists."""
+        self.file = file
+        self._clock = clock
         self._seen: object = _NEVER_READ  # the last content; None for no file
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
-
-    @property
-    @abstractmethod
-    def file(self) -> Path:
-        """The file, whether or not it exists."""
 
     @abstractmethod
     async def _take_in(self, content: bytes | None, *, is_asked_for: bool) -> None:
@@ -51,33 +50,27 @@ class FollowedFile(ABC):
             await self._asked.wait()
             self._asked.clear()
             async with self._one_at_a_time:
-                await self._read(await asyncio.to_thread(_content, self.file), is_asked_for=True)
+                self._seen = content = await self._content()
+                await self._take_in(content, is_asked_for=True)
 
     async def look(self) -> None:
-        """Read the file again if its content has changed."""
+        """Read the file again if its content has changed, as soon as it stays the same."""
         async with self._one_at_a_time:
-            if await asyncio.to_thread(_content, self.file) != self._seen:
-                await self._read(await self._settled(), is_asked_for=False)
+            content = await self._content()
+            if content == self._seen:
+                return
+            before: object = _NEVER_READ
+            while content != before:
+                await self._clock.sleep(SETTLE_S)
+                before, content = content, await self._content()
+            self._seen = content
+            await self._take_in(content, is_asked_for=False)
 
-    async def _read(self, content: bytes | None, *, is_asked_for: bool) -> None:
-        self._seen = content
-        await self._take_in(content, is_asked_for=is_asked_for)
-
-    async def _settled(self) -> bytes | None:
-        """Return the content as soon as it stays the same."""
-        content = await asyncio.to_thread(_content, self.file)
-        while True:
-            await self._sleep(SETTLE_S)
-            before, content = content, await asyncio.to_thread(_content, self.file)
-            if content == before:
-                return content
-
-
-def _content(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except OSError:  # the subclass reports the error
-        return None
+    async def _content(self) -> bytes | None:
+        try:
+            return await asyncio.to_thread(self.file.read_bytes)
+        except OSError:  # the subclass reports the error
+            return None
 
 
 LOOK_EVERY_S: Final = 5.0
@@ -129,7 +122,7 @@ class FileWatch:
         is_reported = False
         while not self._stopping.is_set():
             try:
-                async for _ in self._changes(followed):
+                async for _ in self._changes(followed.file.absolute()):
                     yield
             except (OSError, RuntimeError) as error:  # no directory, or no free watches
                 if not is_reported:
@@ -144,8 +137,7 @@ class FileWatch:
                     await asyncio.wait_for(self._stopping.wait(), self._look_every_s)
                 yield
 
-    def _changes(self, followed: FollowedFile) -> AsyncIterator[object]:
-        file = followed.file.absolute()
+    def _changes(self, file: Path) -> AsyncIterator[object]:
         return awatch(
             *{file.parent, file.resolve().parent},
             watch_filter=None,

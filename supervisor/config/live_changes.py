@@ -1,13 +1,11 @@
-"""The difference of two Settings: what applies at once and what needs a restart."""
+"""Which settings apply at once, and which after a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from supervisor.config.errors import fields
-from supervisor.config.model import Settings
+from supervisor.config.model import Settings, fields
 
 # Every other setting belongs to an object that exists as long as the process: a socket, a connection, or
 # a lease, whose length is fixed when it is taken.
@@ -60,33 +58,25 @@ class SettingsChange:
 
 
 def change(running: Settings, wanted: Settings) -> SettingsChange:
-    """Compare the settings in effect with the wanted ones."""
-    differing = [
-        f"{section}.{key}"
-        for section, key, _ in fields()
-        if _value(running, section, key) != _value(wanted, section, key)
-    ]
-    applied = tuple(key for key in differing if key in AT_ONCE)
-    needs_restart = tuple(key for key in differing if key not in AT_ONCE)
-    return SettingsChange(_with(running, wanted, applied), applied, needs_restart)
+    """Compare the settings in effect with the wanted ones.
 
-
-def _with(running: Settings, wanted: Settings, keys: Iterable[str]) -> Settings:
-    """Return `running` with the values of `wanted` for `keys`.
-
-    The result is valid: no rule connects a key that applies at once with one that does not (a test checks
-    this).
+    The effective settings are valid: no rule connects a key that applies at once with one that does
+    not; a test checks this.
     """
     updates: dict[str, dict[str, Any]] = {}
-    for dotted in keys:
-        section, _, key = dotted.partition(".")
-        updates.setdefault(section, {})[key] = _value(wanted, section, key)
+    applied, needs_restart = [], []
+    for section, key, _ in fields():
+        value = getattr(getattr(wanted, section), key)
+        if value == getattr(getattr(running, section), key):
+            continue
+        if f"{section}.{key}" in AT_ONCE:
+            applied.append(f"{section}.{key}")
+            updates.setdefault(section, {})[key] = value
+        else:
+            needs_restart.append(f"{section}.{key}")
     sections = {
         section: getattr(running, section).model_copy(update=values)
         for section, values in updates.items()
     }
-    return running.model_copy(update=sections)
-
-
-def _value(settings: Settings, section: str, key: str) -> Any:
-    return getattr(getattr(settings, section), key)
+    effective = running.model_copy(update=sections)
+    return SettingsChange(effective, tuple(applied), tuple(needs_restart))

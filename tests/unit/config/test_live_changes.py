@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from supervisor.config.changes import AT_ONCE, change
-from supervisor.config.errors import fields
-from supervisor.config.model import Settings
+from supervisor.config.live_changes import AT_ONCE, change
+from supervisor.config.model import Settings, fields
 
 KEYS = [f"{section}.{key}" for section, key, _ in fields()]
 CONFIG = Path(__file__).parents[3] / "config.toml"

@@ -1,4 +1,4 @@
-// States, instants and spans in the words that people use. Knows nothing of the page.
+// Formats states, instants, spans and numbers. The sentences of alerts: actors/dashboard/alerts.py.
 
 export const BOT_STATES = {
   ready: ["ready", "well"],
