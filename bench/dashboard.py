@@ -65,9 +65,9 @@ def spans(events: list[dict[str, Any]]) -> Iterator[Span]:
 
 
 def is_update(event: dict[str, Any]) -> bool:
-    """Whether this is the arrival of an update: the page's feed is called."""
+    """Whether this is the arrival of an update: the page's snapshot is updated."""
     url = event.get("args", {}).get("data", {}).get("url", "")
-    return event["name"] == "FunctionCall" and str(url).endswith("/feed.js")
+    return event["name"] == "FunctionCall" and str(url).endswith("/snapshot.js")
 
 
 def outermost(found: list[Span], names: frozenset[str]) -> Iterator[Span]:

@@ -48,9 +48,8 @@ class ReplayFacts:
     state: str | int  # the schema's name, or a number where it has none
     cluster: int
     salt: int
-    url: (
-        str | None
-    )  # None: not recorded, expired, an old-format match without a salt, or no cluster
+    # None: not recorded, expired, an old-format match without a salt, or no cluster.
+    url: str | None
     ended_at: int | None = None  # UTC seconds
     is_old_format: bool = False
 

@@ -266,9 +266,8 @@ class Fetch:
         not_before = -math.inf
         while self._running and self.waiters:
             now = self._clock.now()
-            hedge_at = retry_at = (
-                self._running[-1].started_at + LEAST_S
-            )  # nothing is overdue sooner
+            # Nothing is overdue sooner.
+            hedge_at = retry_at = self._running[-1].started_at + LEAST_S
             if now >= hedge_at:
                 hedge_at, retry_at = self._next_attempt_at()
             at = max(min(hedge_at, retry_at), not_before)

@@ -10,7 +10,7 @@ A sample is what `bench/chaos/sampler.py` read within one second:
 
 None stands for a missing answer. `status` and `page` have `bots` ({bot id: [state, account]}) and
 `alerts` (kinds, most urgent first; None if unknown); `status` has `instance`, `page` the `level` of its
-headline.
+alert.
 """
 
 from __future__ import annotations

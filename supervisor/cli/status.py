@@ -109,12 +109,10 @@ def status(
     if as_json:
         say_json(answer)
     else:
-        show(picture(answer, SystemClock().wall()), pipe_width=200)
+        show(layout(answer, SystemClock().wall()), pipe_width=200)
 
 
-def picture(
-    status: Status, now: float, lines: int | None = None, width: int | None = None
-) -> Group:
+def layout(status: Status, now: float, lines: int | None = None, width: int | None = None) -> Group:
     """Lay out an answer of `/status`; `now`: UTC seconds.
 
     `lines`: the height; each line is then cut to the width. `width`: wrap the first alert to it.
@@ -326,7 +324,7 @@ class _Screen:
         if seen.status is None:
             return Group(Text(f"asking {without_password(self._service.url)}"), foot)
         width, height = self._console.size
-        shown = picture(seen.status, now, height - 1, width)
+        shown = layout(seen.status, now, height - 1, width)
         return Group(shown if seen.lost_at is None else Styled(shown, "dim"), foot)
 
 

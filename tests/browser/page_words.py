@@ -53,7 +53,7 @@ def expect_told(page: Page, text: str) -> None:
     expect(page.locator("#told")).to_contain_text(text)
 
 
-def expect_headline(page: Page, level: str, says: str) -> None:
-    headline = page.locator("#headline")
-    expect(headline).to_have_attribute("data-level", level)
-    expect(headline).to_contain_text(re.compile(says))
+def expect_alert(page: Page, level: str, says: str) -> None:
+    alert = page.locator("#alert")
+    expect(alert).to_have_attribute("data-level", level)
+    expect(alert).to_contain_text(re.compile(says))

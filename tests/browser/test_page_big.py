@@ -109,7 +109,7 @@ def test_nothing_is_wider_than_a_narrow_screen(
     page = opened(open_page, process, viewport={"width": width, "height": 844})
     wide = "document.scrollingElement.scrollWidth"
     assert page.evaluate(wide) == width
-    for part in ("#headline", "#tables", "#fleet-chart", "#budgets"):
+    for part in ("#alert", "#tables", "#fleet-chart", "#budgets"):
         box = page.locator(part).bounding_box()
         assert box is not None
         assert box["x"] >= 0

@@ -18,7 +18,7 @@ from page_words import (
     close,
     details,
     do,
-    expect_headline,
+    expect_alert,
     expect_state,
     expect_told,
     row,
@@ -52,7 +52,7 @@ def page(w: ServiceEnv, open_page: OpenPage) -> Page:
     """A page that is signed in."""
     page = open_page(w.service.url)
     sign_in(page)
-    expect_headline(page, "well", "All is well: 2 of 2 bots are ready")
+    expect_alert(page, "well", "All is well: 2 of 2 bots are ready")
     return page
 
 
@@ -76,7 +76,7 @@ def test_who_is_not_signed_in_sees_and_does_nothing(w: ServiceEnv, open_page: Op
     sign_in(page)
     expect(page.locator("#all")).to_be_visible()
     page.reload()
-    expect_headline(page, "well", "All is well")
+    expect_alert(page, "well", "All is well")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Admin token")).to_be_visible()
     assert page.context.cookies() == []
@@ -89,7 +89,7 @@ def test_what_happens_is_seen_without_a_reload(w: ServiceEnv, page: Page) -> Non
     control(w, "/drop", {"mode": "close", "all": True})
     expect(row(page, "bot-1").locator(".c-state")).not_to_have_text("ready")
     expect(row(page, "bot-1").locator(".c-error")).to_contain_text("Steam is unreachable")
-    expect_headline(
+    expect_alert(
         page,
         "outage",
         r"Steam has not been reachable since .*\d:\d\d.* \(2 of 2 bots: connection refused\)\."
@@ -98,9 +98,9 @@ def test_what_happens_is_seen_without_a_reload(w: ServiceEnv, page: Page) -> Non
     expect(page).to_have_title("! BotAPI")
     expect(page.locator("#also li")).to_have_count(0)  # none blames a bot or an account
     (alert,) = w.service.status()["alerts"]
-    assert alert["text"].partition("{when}")[0] in page.locator("#headline-text").inner_text()
+    assert alert["text"].partition("{when}")[0] in page.locator("#alert-text").inner_text()
     control(w, "/faults", {"refuse_connect": None})
-    expect_headline(page, "well", "All is well")
+    expect_alert(page, "well", "All is well")
     expect_state(page, "bot-1", "ready")
 
 
@@ -130,10 +130,10 @@ def test_the_fleet_is_scaled_drained_and_resumed(w: ServiceEnv, page: Page) -> N
     expect_state(page, "bot-3", "ready")
     page.get_by_role("button", name="Drain").click()
     answer(page, "Drain")
-    expect_headline(page, "act", "drained. Every account is free")
+    expect_alert(page, "act", "drained. Every account is free")
     assert set(w.scores().values()) == {0}
     page.get_by_role("button", name="Resume").click()
-    expect_headline(page, "well", "All is well: 3 of 3")
+    expect_alert(page, "well", "All is well: 3 of 3")
 
 
 def test_accounts_are_added_imported_reset_released_and_removed(w: ServiceEnv, page: Page) -> None:
@@ -266,8 +266,8 @@ def test_a_guard_code_is_entered_in_a_few_clicks(make_env: MakeWorld, open_page:
     w = make_env(2, accounts=[MAIL, *simple_accounts(1)])
     page = open_page(w.service.url)
     sign_in(page)
-    expect_headline(page, "act", "The account mail needs a Steam Guard code")
-    page.locator("#headline-open").click()
+    expect_alert(page, "act", "The account mail needs a Steam Guard code")
+    page.locator("#alert-open").click()
     page.get_by_role("button", name="Enter a Steam Guard code").click()
     answer(page, "Begin")
     expect(page.locator("#ask")).to_contain_text("e-mail")
@@ -280,7 +280,7 @@ def test_a_guard_code_is_entered_in_a_few_clicks(make_env: MakeWorld, open_page:
     answer(page, "Log on")
     expect_told(page, "mail is logged on")
     close(page)
-    expect_headline(page, "well", "All is well: 2 of 2")
+    expect_alert(page, "well", "All is well: 2 of 2")
     assert code not in w.service.log
 
 
@@ -302,7 +302,7 @@ def test_an_account_that_is_spent_makes_way_and_the_page_says_when_it_frees(
     expect(row(page, "bot0001").locator(".c-budget")).to_have_text("1")
     w.service.get("/match-details?match_id=7490000009")
     w.service.get("/match-details?match_id=7490000010")
-    expect_headline(page, "act", r"budget of every account is spent; the first frees at .*\d:\d\d")
+    expect_alert(page, "act", r"budget of every account is spent; the first frees at .*\d:\d\d")
     expect(page.locator("#requests-chart .value")).to_contain_text("request")
 
 
@@ -312,7 +312,7 @@ def test_who_may_watch_and_is_not_signed_in_sees_everything_and_does_nothing(
     w = make_env(1, token=False, accounts=simple_accounts(1))
     w.service.wait_ready(1)
     page = open_page(w.service.url)
-    expect_headline(page, "well", "All is well")
+    expect_alert(page, "well", "All is well")
     for name in ("Drain", "Scale", "Add account", "Import", "Sign out"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
     buttons = details(page, "bot-1").locator("#details-buttons").get_by_role("button")
@@ -343,4 +343,4 @@ def test_a_service_that_is_away_is_shown_and_found_again(
         expect_state(page, "bot-1", "ready")  # what was seen last stays
         w.service.start()
         expect(page.locator("#link")).to_have_text("live")
-        expect_headline(page, "well", "All is well")
+        expect_alert(page, "well", "All is well")

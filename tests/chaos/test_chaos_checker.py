@@ -263,9 +263,8 @@ def test_a_password_is_accepted_once_per_loss_of_the_token(journal: Journal) -> 
         journal.add("credential_logon", "axe", t=t)
     assert after(journal, ALL_LOST, DataLoss(-math.inf, 115.0)).violations == []
     assert after(journal, ALL_LOST).violations == [f"{NEEDED} 120.0"]
-    assert (
-        len(after(journal, DataLoss(50.0, 100.0)).violations) == 2
-    )  # the tokens are older than that
+    # The tokens are older than that.
+    assert len(after(journal, DataLoss(50.0, 100.0)).violations) == 2
     assert after(journal, ALL_LOST, DataLoss(105.0, 115.0)).violations == []  # an old snapshot
     since_it_was_stored = DataLoss(113.0, 115.0)
     assert after(journal, ALL_LOST, since_it_was_stored).violations == [f"{NEEDED} 120.0"]

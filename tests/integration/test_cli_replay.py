@@ -222,9 +222,8 @@ def test_the_service_names_the_mirror_but_answers_with_valves_address(here: Here
         assert answer.read(3) == b"BZh"
     said = here.replay("--mirror", "http://127.0.0.1:1", "--retries", "0")
     assert said.code == 4
-    assert said.err.strip().endswith(
-        "connection refused"
-    )  # no byte has arrived, so there is no part file
+    # No byte has arrived, so there is no part file.
+    assert said.err.strip().endswith("connection refused")
     assert here.files() == set()
 
 

@@ -113,7 +113,7 @@ async def test_it_shows_what_changes_and_loses_and_finds_the_service_again(
     assert "\x1b[?25h" in terminal.seen  # the cursor is back
 
 
-async def test_it_never_wipes_the_screen_between_two_pictures(
+async def test_it_never_wipes_the_screen_between_two_frames(
     service: Service, tmp_path: Path
 ) -> None:
     with on_terminal("status", "-w", "--url", service.url, cwd=tmp_path) as terminal:

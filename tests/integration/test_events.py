@@ -35,7 +35,7 @@ async def until(stream: Stream, is_so: Callable[[], Any]) -> list[tuple[str, dic
     return seen
 
 
-async def test_the_first_event_is_the_whole_picture(w: ServiceEnv) -> None:
+async def test_the_first_event_is_the_whole_snapshot(w: ServiceEnv) -> None:
     async with Stream(w.service.url) as stream:
         name, data = await stream.next()
     assert name == "snapshot"

@@ -150,9 +150,8 @@ async def test_an_email_code_is_asked_for_again_after_a_wrong_one(sandbox: Sandb
         assert (await client.wait("guard"))["domain"] == "example.com"
         client.tell(code="WRONG")
         assert (await client.wait("guard"))["domain"] == "example.com"
-        client.tell(
-            code=(await sandbox.mailbox("mail"))[-1]["code"]
-        )  # each Begin mails another code
+        # Each Begin mails another code.
+        client.tell(code=(await sandbox.mailbox("mail"))[-1]["code"])
         await client.wait("logged_on")
 
 

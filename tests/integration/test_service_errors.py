@@ -121,9 +121,8 @@ async def test_a_spent_address_is_named_everywhere_and_requests_do_not_wait() ->
             assert (status, answer["error"]) == (429, "quota-exhausted")
             assert answer["message"] == "the daily budget of the address 127.0.0.1 is spent"
             assert 86_000 < answer["retry_after"] <= 86_400
-        assert (
-            w.service.get("/match-details?match_id=5")[0] == 200
-        )  # known matches are still answered
+        # Known matches are still answered.
+        assert w.service.get("/match-details?match_id=5")[0] == 200
         status, body = w.service.get("/readyz")
         ready = json.loads(body)
         assert (status, ready["budget"], ready["ready"]) == (200, "spent", 0)

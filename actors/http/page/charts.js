@@ -9,7 +9,7 @@ const MINUTE = 60;
 const HOUR = 3600;
 const WORDS_SHOWN = 5; // error words with a colour of their own
 
-/** A figure: a title, what is so now, the picture, and its edges in words. */
+/** A figure: a title, the present value, the chart, and its axes in words. */
 class Chart {
   constructor(figure, title) {
     this.now = make("span", { class: "value" });

@@ -94,7 +94,7 @@ function valuesOf(form) {
   return values;
 }
 
-/** The dialog with everything about one bot or account; it follows the live picture while it is open. */
+/** The dialog with everything about one bot or account; it follows the snapshot while it is open. */
 export class Details {
   constructor() {
     this.dialog = $("details");

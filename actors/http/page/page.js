@@ -1,11 +1,11 @@
-// The page: who is signed in, what is shown, and how it follows the live picture.
+// The page: who is signed in, what is shown, and how it follows the snapshot.
 
 import * as actions from "./actions.js";
 import * as api from "./api.js";
 import { FleetChart, TrafficCharts } from "./charts.js";
 import { Details, tell } from "./dialogs.js";
 import { $, make, say } from "./dom.js";
-import { Feed } from "./feed.js";
+import { LiveSnapshot } from "./snapshot.js";
 import { accountColumns, accountFacts, accountText, botColumns, botFacts, botText, freesAt } from "./rows.js";
 import { Table } from "./table.js";
 import { accountState, botState, clock, many } from "./format.js";
@@ -13,13 +13,13 @@ import { accountState, botState, clock, many } from "./format.js";
 const AGES_MS = 5000; // between two looks at what only grows older
 const LINKS = { live: "live", connecting: "connecting", refused: "connecting" };
 
-const feed = new Feed(onChange, onLink);
+const live = new LiveSnapshot(onChange, onLink);
 const details = new Details();
 const fleetChart = new FleetChart($("fleet-chart"));
 const trafficCharts = new TrafficCharts($);
 const tables = {
   bots: new Table($("table-bots"), {
-    name: "Bots", key: "bot_id", columns: botColumns(feed.accounts, () => feed.fleet), text: botText, state: botState, onOpen: openBot,
+    name: "Bots", key: "bot_id", columns: botColumns(live.accounts, () => live.fleet), text: botText, state: botState, onOpen: openBot,
   }),
   accounts: new Table($("table-accounts"), {
     name: "Accounts", key: "account", columns: accountColumns(), text: accountText, state: accountState, onOpen: openAccount,
@@ -49,9 +49,9 @@ async function begin() {
   for (const part of document.querySelectorAll(".operator")) part.hidden = !isOperator;
   say($("hint"), told.state === "no-admin" ? "To act from here, name a file with a token in http.admin_token_file and restart the service." : "");
   if (mayWatch) {
-    feed.open();
+    live.open();
   } else {
-    feed.close();
+    live.close();
     say($("link"), "signed out");
     $("link").dataset.link = "out";
     $("token").focus();
@@ -74,7 +74,7 @@ $("sign-in-form").addEventListener("submit", async (event) => {
 });
 
 $("sign-in").addEventListener("click", () => {
-  feed.close();
+  live.close();
   $("all").hidden = true;
   $("locked").hidden = false;
   $("token").focus();
@@ -86,7 +86,7 @@ $("sign-out").addEventListener("click", async () => {
   await begin();
 });
 
-// -- the live picture -------------------------------------------------------------------------------
+// -- the snapshot -------------------------------------------------------------------------------
 
 function onLink(link) {
   $("link").dataset.link = link;
@@ -103,30 +103,30 @@ function draw() {
   const changed = dirty;
   dirty = new Set();
   const has = (...parts) => parts.some((part) => changed.has(part));
-  if (has("headlines", "ages")) drawHeadlines();
-  if (has("about")) say($("about"), `${feed.about.version} on ${feed.about.instance}`);
+  if (has("headlines", "ages")) drawAlerts();
+  if (has("about")) say($("about"), `${live.about.version} on ${live.about.instance}`);
   if (has("fleet")) drawPlan();
   if (has("bots", "accounts", "history", "ages")) drawFleet();
   if (has("accounts", "ips")) drawBudgets();
-  if (has("minutes", "ages")) trafficCharts.draw(feed.minutes, feed.now);
+  if (has("minutes", "ages")) trafficCharts.draw(live.minutes, live.now);
   if (has("bots", "accounts", "fleet", "ages", "filter")) drawTable();
   if (has("bots", "accounts", "fleet", "ages")) details.draw();
 }
 
 setInterval(() => onChange(new Set(["ages"])), AGES_MS);
 
-function drawHeadlines() {
-  const [first, ...others] = (feed.headlines ?? []).map((line) => ({
+function drawAlerts() {
+  const [first, ...others] = (live.headlines ?? []).map((line) => ({
     ...line,
-    text: line.text.replace("{when}", line.when ? clock(line.when, feed.now) : ""),
+    text: line.text.replace("{when}", line.when ? clock(line.when, live.now) : ""),
   }));
   if (!first) return;
-  $("headline").dataset.level = first.level;
-  say($("headline-text"), first.text);
-  say($("headline-todo"), first.todo ?? "");
+  $("alert").dataset.level = first.level;
+  say($("alert-text"), first.text);
+  say($("alert-todo"), first.todo ?? "");
   const about = target(first.about);
-  $("headline-open").hidden = !about;
-  $("headline-open").onclick = about;
+  $("alert-open").hidden = !about;
+  $("alert-open").onclick = about;
   document.title = ["act", "outage"].includes(first.level) ? "! BotAPI" : "BotAPI";
   const told = others.map((line) => line.text).join("\n");
   if ($("also").dataset.told === told) return;
@@ -147,15 +147,15 @@ function target(about) {
 }
 
 function drawPlan() {
-  const plan = feed.fleet;
+  const plan = live.fleet;
   $("drain").hidden = Boolean(plan?.drained);
   $("resume").hidden = !plan?.drained;
 }
 
 function counts() {
   const found = { ready: 0, recovering: 0, parked: 0, needs_you: 0 };
-  for (const { state } of feed.bots.values()) found[state === "ready" || state === "parked" ? state : "recovering"] += 1;
-  for (const account of feed.accounts.values()) found.needs_you += account.needs_you;
+  for (const { state } of live.bots.values()) found[state === "ready" || state === "parked" ? state : "recovering"] += 1;
+  for (const account of live.accounts.values()) found.needs_you += account.needs_you;
   return found;
 }
 
@@ -163,21 +163,21 @@ function drawFleet() {
   const found = counts();
   for (const cell of document.querySelectorAll("[data-count]")) say(cell, String(found[cell.dataset.count]));
   document.querySelector(".counts .needs").dataset.some = found.needs_you > 0;
-  fleetChart.draw(feed.history, feed.now, found);
+  fleetChart.draw(live.history, live.now, found);
 }
 
 function drawBudgets() {
-  const accounts = [...feed.accounts.values()];
+  const accounts = [...live.accounts.values()];
   const left = accounts.reduce((sum, one) => sum + one.left, 0);
   const used = accounts.reduce((sum, one) => sum + one.used, 0);
   const spent = accounts.filter((one) => one.left === 0);
   const frees = Math.min(...accounts.filter((one) => one.frees_at).map((one) => one.frees_at));
   const lines = [{ name: many(accounts.length, "account"), left, used, frees_at: Number.isFinite(frees) ? frees : null, more: spent.length ? `${spent.length} spent` : "" }];
-  for (const ip of feed.ips.values()) lines.push({ ...ip, name: `address ${ip.ip}` });
+  for (const ip of live.ips.values()) lines.push({ ...ip, name: `address ${ip.ip}` });
   const rows = lines.map((line) => {
     const of = line.left + line.used;
     const text = `${line.left} of ${of}`;
-    const when = line.used && line.frees_at ? `more from ${freesAt(line, feed.now)}` : "";
+    const when = line.used && line.frees_at ? `more from ${freesAt(line, live.now)}` : "";
     const bar = make("i", { data: { low: of > 0 && line.left / of < 0.15 } });
     bar.style.width = `${of ? (100 * line.left) / of : 0}%`;
     return make("li", {},
@@ -192,8 +192,8 @@ function drawBudgets() {
 // -- the tables ---------------------------------------------------------------------------------------
 
 function drawTable() {
-  const rows = feed[shown];
-  const number = tables[shown].show(rows.values(), $("find").value, $("state").value, feed.now);
+  const rows = live[shown];
+  const number = tables[shown].show(rows.values(), $("find").value, $("state").value, live.now);
   say($("shown"), number === rows.size ? many(rows.size, shown.slice(0, -1)) : `${number} of ${rows.size}`);
   drawStates(rows);
 }
@@ -238,9 +238,9 @@ document.querySelector(".filters").addEventListener("submit", (event) => event.p
 
 function openBot(id) {
   details.open(() => {
-    const bot = feed.bots.get(id);
+    const bot = live.bots.get(id);
     if (!bot) return null;
-    const isParked = feed.fleet?.parked.includes(id);
+    const isParked = live.fleet?.parked.includes(id);
     const canWait = ["parked", "backing_off"].includes(bot.state);
     const buttons = [
       { text: "Restart", act: () => actions.restart(id) },
@@ -249,13 +249,13 @@ function openBot(id) {
         : { text: "Park", act: () => actions.park(id), hurts: true },
     ];
     if (bot.account) buttons.push({ text: "Its account", act: () => openAccount(bot.account) });
-    return { title: id, facts: botFacts(bot, feed.now, feed.accounts.get(bot.account), feed.fleet), buttons: mine(buttons) };
+    return { title: id, facts: botFacts(bot, live.now, live.accounts.get(bot.account), live.fleet), buttons: mine(buttons) };
   });
 }
 
 function openAccount(name) {
   details.open(() => {
-    const account = feed.accounts.get(name);
+    const account = live.accounts.get(name);
     if (!account) return null;
     const buttons = [
       { text: "Enter a Steam Guard code", act: () => actions.guard(name) },
@@ -263,14 +263,14 @@ function openAccount(name) {
       { text: "Reset", act: () => actions.reset(name), hurts: true },
       { text: "Remove", act: () => actions.remove(name), hurts: true },
     ];
-    return { title: name, facts: accountFacts(account, feed.now), buttons: mine(buttons) };
+    return { title: name, facts: accountFacts(account, live.now), buttons: mine(buttons) };
   });
 }
 
 /** Only operators act; "Its account" is no action. */
 const mine = (buttons) => (isOperator ? buttons : buttons.filter(({ text }) => text === "Its account"));
 
-$("scale").addEventListener("click", () => actions.scale(feed.fleet));
+$("scale").addEventListener("click", () => actions.scale(live.fleet));
 $("drain").addEventListener("click", () => actions.drain());
 $("resume").addEventListener("click", () => actions.resume());
 $("add").addEventListener("click", () => actions.add());

@@ -112,9 +112,8 @@ class _Parser:
         self._bytes_left -= size
         unpacker = zlib.decompressobj(_GZIP)
         try:
-            plain = unpacker.decompress(
-                packed, size + 1
-            )  # bounded: a decompression bomb stops here
+            # Bounded: a decompression bomb stops here.
+            plain = unpacker.decompress(packed, size + 1)
         except zlib.error as error:
             raise ParseError("a Multi is not gzip") from error
         if len(plain) != size or not unpacker.eof:

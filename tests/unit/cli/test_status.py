@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from supervisor.cli.status import SEVERITIES, STATES, picture
+from supervisor.cli.status import SEVERITIES, STATES, layout
 
 NOW = 1_800_000_000.0
 
@@ -45,7 +45,7 @@ def status(*bots: dict[str, Any], **more: Any) -> dict[str, Any]:
 def drawn(shown: dict[str, Any], width: int = 80, lines: int | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     with console.capture() as caught:
-        console.print(picture(shown, NOW, lines))
+        console.print(layout(shown, NOW, lines))
     return [line.rstrip() for line in caught.get().splitlines()]
 
 
@@ -130,7 +130,7 @@ def test_the_first_alert_is_wrapped_where_the_width_is_known() -> None:
     shown = status(bot(1), alerts=[alert("outage", words), alert("watch", words)])
     console = Console(file=io.StringIO(), width=40, force_terminal=False)
     with console.capture() as caught:
-        console.print(picture(shown, NOW, 24, 40))
+        console.print(layout(shown, NOW, 24, 40))
     lines = [line.rstrip() for line in caught.get().splitlines()]
     assert " ".join(lines[1:4]) == words
     assert lines[4].startswith("Steam has not been")

@@ -59,7 +59,7 @@ def status() -> RenderableType:
     alert = {"text": EVIL, "todo": EVIL, "severity": EVIL}
     counts = {"count": 1, EVIL: 1}
     whole = {"version": EVIL, "instance": EVIL, "bots": counts, "alerts": [alert], "fleet": [bot]}
-    return status_command.picture(whole, 2.0)
+    return status_command.layout(whole, 2.0)
 
 
 def is_harmless(text: str) -> bool:

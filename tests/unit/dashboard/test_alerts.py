@@ -134,12 +134,12 @@ SPENT = account("axe", state=A.SPENT, used=90, left=0, frees_at=int(NOW) + 60)
 def test_the_headline_says_what_is_and_what_to_do(
     found: Snapshot, level: Severity, says: str, todo: str | None
 ) -> None:
-    headline = alerts(found)[0]
-    assert headline.level is level
-    assert says in headline.text
-    assert (headline.todo is None) is (todo is None)
-    assert todo is None or todo in (headline.todo or "")
-    assert ("{when}" in headline.text) is (headline.when is not None)
+    alert = alerts(found)[0]
+    assert alert.level is level
+    assert says in alert.text
+    assert (alert.todo is None) is (todo is None)
+    assert todo is None or todo in (alert.todo or "")
+    assert ("{when}" in alert.text) is (alert.when is not None)
 
 
 def test_the_most_urgent_line_comes_first_and_no_trouble_is_left_out() -> None:

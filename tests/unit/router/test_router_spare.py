@@ -125,9 +125,8 @@ async def test_spare_accounts_are_used_when_the_limit_of_the_gc_is_below_ours(
         outcomes = await fleet.serve(65)
         assert sum(fleet.answered.values()) == 8 * 5
         assert outcomes["NoneType"] == 8 * 5
-        assert (
-            max(fleet.silent.values()) <= OPENS_AFTER + 4
-        )  # a handful, the last ones' probes included
+        # A handful, the last ones' probes included.
+        assert max(fleet.silent.values()) <= OPENS_AFTER + 4
         assert sum(fleet.silent.values()) <= 8 * (OPENS_AFTER + 1) + 6
 
 
@@ -177,9 +176,8 @@ async def test_a_silent_gc_costs_one_log_on_at_a_time_and_no_account(
         before = len(fleet.log_ons)
         fleet.is_gc_away = True
         await fleet.serve(600, first_id=1000)
-        assert (
-            len(fleet.log_ons) - before <= 9
-        )  # 60, 120, 240 s ... of each kind, and the first ones
+        # 60, 120, 240 s ... of each kind, and the first ones.
+        assert len(fleet.log_ons) - before <= 9
         assert all(bot.spent == [] for bot in env.bots.values())  # none is to blame
         fleet.is_gc_away = False
         await clock.advance(120.0)

@@ -1,12 +1,12 @@
-// The live picture: read from /events, kept whole here, handed on with what changed.
+// Live snapshot of the service: read from /events, kept whole, passed on with the parts that changed.
 
 const TABLES = { bots: "bot_id", accounts: "account", ips: "ip" };
 const PARTS = ["fleet", "router", "config", "headlines", "about"];
 const HOUR = 3600;
-const SILENCE_MS = 35000; // something is sent every ten seconds; who is silent for so long is gone
+const SILENCE_MS = 35000; // the service sends something every ten seconds; a longer silence is a lost connection
 const RETRY_MS = [1000, 2000, 5000, 10000];
 
-export class Feed {
+export class LiveSnapshot {
   /** @param onChange called with the set of what changed; @param onLink with live, connecting or refused. */
   constructor(onChange, onLink) {
     this.bots = new Map();
@@ -32,7 +32,7 @@ export class Feed {
     const source = this.source = new EventSource("/events");
     source.addEventListener("snapshot", (event) => this.take(event, true));
     source.addEventListener("update", (event) => this.take(event, false));
-    source.addEventListener("over", () => { // the session is; who came back now would be refused
+    source.addEventListener("over", () => { // the session is over, and a new connection would be refused
       this.close();
       this.onLink("refused");
     });
