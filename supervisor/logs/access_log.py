@@ -40,7 +40,7 @@ class RequestLog:
             output.write(line)
 
 
-def _line(level: str, facts: dict[str, Any]) -> str | None:
+def _line(level: str, facts: dict[str, Any]) -> bytes | None:
     """Return the line; None if orjson refuses a value, for example a lone surrogate in a key's name."""
     for key in FROM_CLIENT:
         text = facts[key]
@@ -48,6 +48,6 @@ def _line(level: str, facts: dict[str, Any]) -> str | None:
             facts[key] = without_secrets(text)
     fixed = {"actor": ACTOR, "event": EVENT, "level": level, "timestamp": datetime.now(UTC)}
     try:
-        return orjson.dumps(facts | fixed, option=AS_A_LINE).decode()
+        return orjson.dumps(facts | fixed, option=AS_A_LINE)
     except TypeError:
         return None

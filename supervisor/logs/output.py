@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TextIO
 
-# Characters that may wait for the stream. When the queue is full, the oldest lines are dropped.
+# Bytes that may wait for the stream. When the queue is full, the oldest lines are dropped.
 CAPACITY: Final = 4 << 20
-BATCH: Final = 64 << 10  # characters in one write
+BATCH: Final = 64 << 10  # bytes in one write
 # Lines within this time are one write: a write for every request would cost as much as a request that is
 # answered from memory.
 SOON_S: Final = 0.02
@@ -38,8 +38,8 @@ class Output:
             self._descriptor = stream.fileno()
         self._gap_line = gap_line
         self._capacity = capacity
-        self._lines: deque[str] = deque()
-        self._size = 0  # characters in `_lines`
+        self._lines: deque[bytes] = deque()
+        self._size = 0  # bytes in `_lines`
         self._in_hand = 0  # lines that the thread is writing
         self.dropped = 0  # lines that were dropped since the start
         self._unreported = 0  # dropped lines that no gap line has reported
@@ -59,11 +59,12 @@ class Output:
         with self._lock:
             return len(self._lines) + self._in_hand
 
-    def write(self, text: str) -> None:
-        """Queue one event, of one or more lines."""
+    def write(self, text: str | bytes) -> None:
+        """Queue one event, of one or more lines; bytes are in UTF-8."""
+        data = text if isinstance(text, bytes) else text.encode(errors="backslashreplace")
         with self._lock:
-            self._lines.append(text)
-            self._size += len(text)
+            self._lines.append(data)
+            self._size += len(data)
             while self._size > self._capacity:
                 self._size -= len(self._lines.popleft())
                 self.note_dropped()
@@ -99,7 +100,7 @@ class Output:
         while (batch := self._next_batch())[0]:
             self._write_batch(*batch)
 
-    def _next_batch(self) -> tuple[list[str], int]:
+    def _next_batch(self) -> tuple[list[bytes], int]:
         """Wait for lines and take as many as fit into one write; none after `close`.
 
         Also return the number of dropped lines to report before them.
@@ -116,7 +117,7 @@ class Output:
             # Not a timed wait for the lock: some systems measure it on the wall clock, which may jump.
             select.select([], [], [], SOON_S)
         with self._lock:
-            taken: list[str] = []
+            taken: list[bytes] = []
             size = 0
             while self._lines and size < BATCH:
                 taken.append(self._lines.popleft())
@@ -125,13 +126,13 @@ class Output:
             self._in_hand = len(taken)
             return taken, self._unreported
 
-    def _write_batch(self, lines: list[str], unreported: int) -> None:
+    def _write_batch(self, lines: list[bytes], unreported: int) -> None:
         gap = self._gap_line(unreported) if unreported else ""
         torn = "\n" if self._ends_within_line else ""
-        encoded = [text.encode(errors="backslashreplace") for text in (torn + gap, *lines)]
-        written = self._write_bytes(b"".join(encoded))
-        whole = 0  # number of `encoded` that are written completely
-        for one in encoded:
+        lines = [(torn + gap).encode(), *lines]
+        written = self._write_bytes(b"".join(lines))
+        whole = 0  # number of `lines` that are written completely
+        for one in lines:
             if len(one) > written:
                 break
             written -= len(one)
@@ -141,7 +142,7 @@ class Output:
             self._in_hand = 0
             if whole > 0:
                 self._unreported -= unreported
-            self.note_dropped(len(encoded) - max(whole, 1))
+            self.note_dropped(len(lines) - max(whole, 1))
 
     def _write_bytes(self, data: bytes) -> int:
         """Return how many bytes of `data` the stream took."""

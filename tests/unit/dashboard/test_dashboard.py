@@ -114,7 +114,7 @@ class DashboardEnv:
     lines: list[MutableMapping[str, Any]]  # of the log
 
     async def alerts(self) -> list[str]:
-        return [line.kind for line in (await self.dashboard.snapshot()).alerts]
+        return [line.kind for line in (await self.dashboard.snapshot()).headlines]
 
     async def watch(self) -> Watcher:
         return await self.dashboard.watch()
