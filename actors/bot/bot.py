@@ -27,7 +27,7 @@ from actors.bot.logon import (
     wait_for_turn,
 )
 from actors.bot.messages import BotChanged, BudgetSpent, CheckLease, ReadyBot, Relog, RouterToBot
-from actors.bot.ports import BotMemory, BotPolicy, BotPorts
+from actors.bot.ports import LOG_OFF_S, BotMemory, BotPolicy, BotPorts
 from actors.bot.request_tasks import RequestTasks
 from actors.bot.states import BotEvent, BotState, next_state
 from actors.clock import Cancellable, Tasks, end
@@ -44,7 +44,6 @@ from actors.errors import (
 )
 from actors.steam.port import AuthState, Dropped, GcLost, GcReady, Link, LinkEvent
 
-LOG_OFF_S: Final = 4.0  # as in node-steam-user
 RELEASE_S: Final = 3.0  # of retries while Redis is unavailable
 CHECKOUT_RETRY_S: Final = 5.0  # average, while no account is free
 

@@ -17,7 +17,7 @@ from actors.accounts.store import AccountStore
 from actors.bot.eresults import classify
 from actors.bot.failure_policy import HANDLING
 from actors.bot.logon import log_on, refunded_unless_reached
-from actors.bot.ports import LogOnTimeouts
+from actors.bot.ports import LOG_OFF_S, LogOnTimeouts
 from actors.clock import Clock, backoff_s, end
 from actors.errors import AccountError, LogOnRefused, SteamUnreachable
 from actors.steam.directory import CmDirectory
@@ -37,7 +37,6 @@ PERSON_S: Final = 600.0  # for a person to find the code
 LEASE_S: Final = 900.0  # not renewed: PERSON_S and the steps before and after
 MARGIN_S: Final = 8.0  # before the end of the lease, for the log-off
 CONNECT_S: Final = 15.0
-LOG_OFF_S: Final = 4.0
 WAIT_JITTER_S: Final = 0.5
 # Before an authentication continues over another connection; doubled each time.
 RECONNECT_S: Final = 1.0

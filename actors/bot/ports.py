@@ -23,6 +23,7 @@ from actors.steam.link import SteamNetwork
 from actors.steam.port import GuardCallback
 from actors.steam.steam_time import SteamTime
 
+LOG_OFF_S: Final = 4.0  # as in node-steam-user
 LOG_AGAIN_S: Final = 10.0  # checks that follow sooner have the same cause, which is logged once
 
 

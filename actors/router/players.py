@@ -20,14 +20,13 @@ from actors.clock import Clock, Tasks
 from actors.errors import Busy, LocalProtocolError, NotReady, RequestError, SteamError, TimedOut
 from actors.matches.players import PlayerDecoder
 from actors.matches.protobuf.wire import DecodeError
-from actors.router.bot_availability import RestingAccounts
+from actors.router.bot_availability import NOT_READY_RETRY_S, RestingAccounts
 from actors.router.messages import FetchAliases, FetchProfile, PlayersMessage
 
 ATTEMPTS: Final = 2  # bots that are asked for one request
 MOST_PER_BOT: Final = 8  # requests in flight, on average
 BOT_GRACE_S: Final = 0.25  # the bot keeps the time limit itself; this is for its answer
 RETRY_S: Final = 1.0
-NOT_READY_RETRY_S: Final = 5.0
 
 PlayerQuery = FetchProfile | FetchAliases
 

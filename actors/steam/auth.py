@@ -29,11 +29,11 @@ from actors.steam.port import (
     GuardKind,
     GuardRequest,
 )
+from actors.steam.protocol.emsg import LINUX, OK
 from actors.steam.protocol.envelope import decode
 from actors.steam.protocol.wire import ParseError
 from actors.steam.steam_time import SteamTime
 
-OK: Final = 1
 DUPLICATE_REQUEST: Final = 29  # approved meanwhile, e.g. in the app
 INVALID_LOGIN_AUTH_CODE: Final = 65
 EXPIRED_LOGIN_AUTH_CODE: Final = 71
@@ -50,7 +50,6 @@ CODE_ATTEMPTS: Final = 3
 CALL_S: Final = 10.0  # for one call; as in steam-next
 MIN_INTERVAL_S: Final = 0.1
 MAX_INTERVAL_S: Final = 30.0
-LINUX: Final = -203  # EOSType
 DESKTOP: Final = 1
 PERSISTENT: Final = 1  # ESessionPersistence
 WEBSITE_ID: Final = "Unknown"  # what steam-session sends for a client

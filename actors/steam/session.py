@@ -28,10 +28,8 @@ from actors.steam.steam_time import SteamTime
 
 PROTOCOL_VERSION: Final = 65580
 PACKAGE_VERSION: Final = 1771  # SteamKit's
-LINUX: Final = -203 & 0xFFFFFFFF  # EOSType, as two's complement
 NEW_CHAT: Final = 2
 DEFAULT_HEARTBEAT_S: Final = 9
-OK: Final = 1
 SERVICE_UNAVAILABLE: Final = 20
 
 
@@ -72,7 +70,7 @@ class Session:
         except ParseError as error:
             raise SteamUnreachable("logon", f"the server sent garbage: {error}") from error
         self._clock.learn_from_cm(answer.rtime32_server_time)
-        if answer.eresult != OK:
+        if answer.eresult != emsg.OK:
             raise LogOnRefused("logon", answer.eresult)
         self._connection.steam_id = message.steam_id or answer.client_supplied_steamid
         self._connection.session_id = message.session_id
@@ -142,7 +140,7 @@ def _log_on_request(account: str, auth: AuthState) -> Any:
         deprecated_obfustucated_private_ip=number,
         client_package_version=PACKAGE_VERSION,
         client_language="english",
-        client_os_type=LINUX,
+        client_os_type=emsg.LINUX & 0xFFFFFFFF,  # two's complement
         should_remember_password=True,
         machine_id=machine_id(account),
         chat_mode=NEW_CHAT,
@@ -191,7 +189,7 @@ def renew(connection: Connection, auth: AuthState, timeout_s: float) -> AuthStat
     request.MergeFromString(RENEWAL_ALLOWED)
     with gevent.Timeout(timeout_s, SteamUnreachable("renewal", "no answer in time")):
         eresult, body = connection.call(METHOD, request)
-    if eresult != OK:
+    if eresult != emsg.OK:
         raise LogOnRefused("renewal", eresult)
     try:
         token = fields(body).get(REFRESH_TOKEN, b"")

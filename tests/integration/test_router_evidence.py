@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -110,16 +111,21 @@ async def test_a_late_answer_is_kept_for_the_next_client_in_every_container() ->
         async with client() as session:
             status, body = await ask(session, w, MATCH, within=1.5)
             assert (status, body["error"]) == (504, "timeout")
+            # The journal has the answer before the service has it.
             await w.sandbox.wait_journal("match_answer")
+            await asyncio.to_thread(wait_until_known, w, MATCH)
             status, _ = await ask(session, w, MATCH)
             assert status == 200
         assert len(await requests(w)) == 1
-        assert await asyncio.to_thread(knows, w, MATCH)
 
 
-def knows(w: ServiceEnv, match_id: int) -> bool:
+def wait_until_known(w: ServiceEnv, match_id: int) -> None:
+    """Wait until the match is in Redis, where every container finds it."""
+    deadline = time.monotonic() + 5.0
     with redis.Redis.from_url(w.redis_url) as store:
-        return bool(store.exists(f"botapi:match:{match_id}"))
+        while not store.exists(f"botapi:match:{match_id}"):
+            assert time.monotonic() < deadline, "the late answer is not kept"
+            time.sleep(0.01)
 
 
 async def test_a_stop_does_not_wait_for_late_answers() -> None:

@@ -1,4 +1,4 @@
-"""Steam and GC message numbers.
+"""Steam and GC message numbers, and the values that several messages share.
 
 Plain numbers: the library's enum has the numbers of 2022 and raises on any other, which inside a Multi
 would also lose the other messages.
@@ -45,3 +45,6 @@ GC_MATCH_DETAILS_REQUEST: Final = 7095
 GC_MATCH_DETAILS_RESPONSE: Final = 7096
 GC_PROFILE_CARD_REQUEST: Final = 7534  # ClientToGCGetProfileCard
 GC_PROFILE_CARD_RESPONSE: Final = 7535
+
+OK: Final = 1  # EResult
+LINUX: Final = -203  # EOSType
