@@ -18,8 +18,7 @@ from typing import Final, TextIO
 # Bytes that may wait for the stream. When the queue is full, the oldest lines are dropped.
 CAPACITY: Final = 4 << 20
 BATCH: Final = 64 << 10  # bytes in one write
-# Lines within this time are one write: a write for every request would cost as much as a request that is
-# answered from memory.
+# Lines within this time are one write: a write for each would cost as much as a cached match.
 SOON_S: Final = 0.02
 CLOSE_S: Final = 1.0  # to write the last lines at exit
 RETRY_S: Final = 1.0  # between two checks of a non-blocking descriptor that is full
