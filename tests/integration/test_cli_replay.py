@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import dataclasses
 import json
@@ -106,9 +107,12 @@ async def here(running: ServiceEnv, tmp_path: Path) -> Here:
 def whole(running: ServiceEnv) -> bytes:
     """The expected replay, downloaded directly."""
     url = f"{running.sandbox.replay_url}/570/{NAME}"
+    before = asyncio.run(running.sandbox.last_event())
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the sandbox
         body: bytes = answer.read()
-        return body
+    # The journal has a download only after its last byte; a test counts what comes after it.
+    asyncio.run(running.sandbox.wait_journal("replay_request", since=before))
+    return body
 
 
 def unpacked(packed: bytes) -> bytes:
