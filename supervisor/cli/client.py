@@ -95,7 +95,7 @@ class ApiClient:
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
-        import aiohttp  # noqa: PLC0415 - see the module docstring
+        import aiohttp  # noqa: PLC0415 - heavy, and only for a request
 
         from actors.replays.download import AGENT  # noqa: PLC0415 - imports aiohttp
 
@@ -121,7 +121,7 @@ class ApiClient:
         self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None
     ) -> Any:
         """Send one request; return and raise as `get`."""
-        import aiohttp  # noqa: PLC0415 - see the module docstring
+        import aiohttp  # noqa: PLC0415 - heavy, and only for a request
 
         from actors.replays.download import why  # noqa: PLC0415 - imports aiohttp
 

@@ -210,7 +210,7 @@ app.command("sandbox")(simulate)
 
 
 def _serve(loaded: Loaded) -> int:
-    import structlog  # noqa: PLC0415 - see the module docstring
+    import structlog  # noqa: PLC0415 - heavy, and only to run the service
 
     from supervisor.app.run import serve  # noqa: PLC0415 - as above
     from supervisor.logs import setup as logs  # noqa: PLC0415 - as above

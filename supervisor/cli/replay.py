@@ -182,7 +182,7 @@ async def _to_file(order: Order) -> tuple[Path, str, str | None]:
 
 async def _download(order: Order, url: str, target: Path) -> str | None:
     """Download the file to `target`; return its compression."""
-    from actors.replays.download import Download  # noqa: PLC0415 - see the module's docstring
+    from actors.replays.download import Download  # noqa: PLC0415 - heavy, and only for a download
 
     with (
         PartFile(target) as part,
@@ -210,7 +210,7 @@ async def _download(order: Order, url: str, target: Path) -> str | None:
 @contextlib.contextmanager
 def _words(order: Order, ended_at: float | None, target: Path) -> Iterator[None]:
     """Turn the errors of the block into one line and an exit code."""
-    from actors.replays.download import GaveUp, NotThere  # noqa: PLC0415 - as above
+    from actors.replays.download import GaveUp, NotThere  # noqa: PLC0415 - as in `_download`
 
     part = target.with_name(target.name + ".part")
 
@@ -285,7 +285,7 @@ class Bar:
     """A progress bar on stderr; nothing where that is no terminal."""
 
     def __init__(self, name: str) -> None:
-        from rich import progress  # noqa: PLC0415 - see the module docstring
+        from rich import progress  # noqa: PLC0415 - heavy, and only for a download
 
         console = Console(stderr=True)
         self._name = printable(name)
